@@ -1,0 +1,775 @@
+"""The application entity as pynetdicom's users know it: contexts, time-outs, `associate` and `start_server`."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from pydicom.uid import UID
+
+from . import _config
+from . import events as evt
+from ._version import IMPLEMENTATION_VERSION_NAME
+from .association import Association, AssociationHooks, OpenUserSink, ServiceUser
+from .drivers.blocking import Link, open_link
+from .drivers.connection import Connection
+from .drivers.deadline import Timeouts
+from .drivers.server import Server
+from .drivers.transport import Address
+from .drivers.watcher import Watcher, WorkerPool
+from .errors import DicomnetError
+from .events import Bindings, EventHandlerType
+from .pdu_primitives import view_of
+from .presentation import PresentationContext, build_context
+from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from .upper_layer.negotiation import (
+    IMPLEMENTATION_CLASS_UID,
+    Acceptor,
+    Agreement,
+    SupportedContext,
+    accept,
+    first_of,
+    identification_items,
+    items_of,
+    refuse_names,
+)
+from .utils import set_ae, set_uid
+from .wire.items import (
+    AsynchronousOperationsWindow,
+    ImplementationClassUID,
+    ImplementationVersionName,
+    MaximumLength,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityAC,
+    UserIdentityRQ,
+    UserItem,
+)
+from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_MAX_LENGTH = 16382
+MAXIMUM_CONTEXTS = 128
+_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+_USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
+
+TransferSyntaxes = str | UID | Sequence[str] | Sequence[UID] | None
+
+
+class ApplicationEntity:
+    """A DICOM application entity, known as ``AE``: requests associations, and accepts them.
+
+    Parameters
+    ----------
+    ae_title
+        1 to 16 characters.
+    """
+
+    def __init__(self, ae_title: str = "DICOMNET") -> None:
+        self.ae_title = ae_title
+        self.acse_timeout: float | None = 30
+        self.dimse_timeout: float | None = 30
+        self.network_timeout: float | None = 60
+        self.connection_timeout: float | None = None
+        self._maximum_associations = 10
+        self._maximum_pdu_size = DEFAULT_MAX_LENGTH
+        self._implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        self._implementation_version_name: str | None = IMPLEMENTATION_VERSION_NAME
+        self._require_called_aet = False
+        self._require_calling_aet: list[str] = []
+        self._requested_contexts: list[PresentationContext] = []
+        self._supported_contexts: dict[UID, PresentationContext] = {}
+        self._servers: list[AssociationServer] = []
+        self._requested: list[Association] = []
+
+    # -- properties
+
+    @property
+    def ae_title(self) -> str:
+        """The AE title, 1 to 16 characters."""
+        return self._ae_title
+
+    @ae_title.setter
+    def ae_title(self, value: str) -> None:
+        self._ae_title = set_ae(value, "AE title", False, False) or ""
+
+    @property
+    def maximum_associations(self) -> int:
+        """How many associations its servers accept at once, at least 1."""
+        return self._maximum_associations
+
+    @maximum_associations.setter
+    def maximum_associations(self, value: int) -> None:
+        if not isinstance(value, int) or value < 1:
+            _log.warning("the maximum number of associations is at least 1, so it is now 1")
+            value = 1
+        self._maximum_associations = value
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        """The largest PDU-length that it takes as an acceptor, in bytes; 0 is no limit."""
+        return self._maximum_pdu_size
+
+    @maximum_pdu_size.setter
+    def maximum_pdu_size(self, value: int) -> None:
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(f"the maximum PDU size must be 0 or more, not {value!r}")
+        self._maximum_pdu_size = value
+
+    @property
+    def implementation_class_uid(self) -> UID:
+        """The Implementation Class UID that it sends."""
+        return self._implementation_class_uid
+
+    @implementation_class_uid.setter
+    def implementation_class_uid(self, value: str | UID) -> None:
+        uid = set_uid(value, "Implementation Class UID", False, False, True)
+        assert uid is not None
+        self._implementation_class_uid = uid
+
+    @property
+    def implementation_version_name(self) -> str | None:
+        """The Implementation Version Name that it sends, 1 to 16 characters or None."""
+        return self._implementation_version_name
+
+    @implementation_version_name.setter
+    def implementation_version_name(self, value: str | None) -> None:
+        self._implementation_version_name = set_ae(value, "Implementation Version Name", False, True)
+
+    @property
+    def require_called_aet(self) -> bool:
+        """Whether an association must be called by this AE's title."""
+        return self._require_called_aet
+
+    @require_called_aet.setter
+    def require_called_aet(self, value: bool) -> None:
+        self._require_called_aet = bool(value)
+
+    @property
+    def require_calling_aet(self) -> list[str]:
+        """The AE titles that may associate; none is all."""
+        return self._require_calling_aet
+
+    @require_calling_aet.setter
+    def require_calling_aet(self, values: list[str]) -> None:
+        self._require_calling_aet = [set_ae(v, "calling AE title", False, False) or "" for v in values]
+
+    @property
+    def requested_contexts(self) -> list[PresentationContext]:
+        """What is proposed to peers; up to 128."""
+        return self._requested_contexts
+
+    @requested_contexts.setter
+    def requested_contexts(self, contexts: list[PresentationContext]) -> None:
+        self._requested_contexts = _checked(contexts)
+
+    @property
+    def supported_contexts(self) -> list[PresentationContext]:
+        """What is accepted from peers, in the order of abstract syntaxes."""
+        return sorted(self._supported_contexts.values(), key=lambda c: str(c.abstract_syntax))
+
+    @supported_contexts.setter
+    def supported_contexts(self, contexts: list[PresentationContext]) -> None:
+        self._supported_contexts = {}
+        for context in contexts:
+            if not isinstance(context, PresentationContext) or context.abstract_syntax is None:
+                raise ValueError("supported contexts are presentation contexts with an abstract syntax")
+            self.add_supported_context(context.abstract_syntax, context.transfer_syntax)
+            kept = self._supported_contexts[context.abstract_syntax]
+            kept.scu_role, kept.scp_role = context.scu_role, context.scp_role
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """The associations that are not over."""
+        served = [assoc for server in self._servers for assoc in server.active_associations]
+        self._requested = [assoc for assoc in self._requested if assoc.is_alive()]
+        return served + list(self._requested)
+
+    # -- contexts
+
+    def add_requested_context(
+        self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
+    ) -> None:
+        """Propose an abstract syntax to peers.
+
+        Parameters
+        ----------
+        abstract_syntax
+            UID.
+        transfer_syntax
+            UIDs, by default Implicit, Explicit and Deflated Explicit VR Little Endian and Explicit VR Big Endian.
+
+        Raises
+        ------
+        ValueError
+            If there would be more than 128 contexts (PS3.8 section 9.3.2.2).
+        """
+        if len(self._requested_contexts) >= MAXIMUM_CONTEXTS:
+            raise ValueError(
+                f"an association has room for {MAXIMUM_CONTEXTS} presentation contexts; use a second one, or Peer"
+            )
+        self._requested_contexts.append(_build(abstract_syntax, transfer_syntax))
+
+    def add_supported_context(
+        self,
+        abstract_syntax: str | UID,
+        transfer_syntax: TransferSyntaxes = None,
+        scu_role: bool | None = None,
+        scp_role: bool | None = None,
+    ) -> None:
+        """Accept an abstract syntax from peers; called again, with further transfer syntaxes.
+
+        Parameters
+        ----------
+        abstract_syntax
+            UID.
+        transfer_syntax
+            UIDs.
+        scu_role, scp_role
+            Whether a requestor that proposes role selection gets that role; None leaves its proposal unanswered.
+        """
+        for role in (scu_role, scp_role):
+            if role is not None and not isinstance(role, bool):
+                raise TypeError("a role is True, False or None")
+        added = _build(abstract_syntax, transfer_syntax)
+        assert added.abstract_syntax is not None
+        context = self._supported_contexts.setdefault(added.abstract_syntax, added)
+        for syntax in added.transfer_syntax:
+            if syntax not in context.transfer_syntax:
+                context.add_transfer_syntax(syntax)
+        context.scu_role = scu_role
+        context.scp_role = scp_role
+
+    def remove_requested_context(
+        self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
+    ) -> None:
+        """Propose an abstract syntax no longer, or no longer with some transfer syntaxes."""
+        self._requested_contexts = [
+            context
+            for context in self._requested_contexts
+            if not _remove(context, UID(abstract_syntax), transfer_syntax)
+        ]
+
+    def remove_supported_context(
+        self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
+    ) -> None:
+        """Accept an abstract syntax no longer, or no longer with some transfer syntaxes."""
+        uid = UID(abstract_syntax)
+        context = self._supported_contexts.get(uid)
+        if context is not None and _remove(context, uid, transfer_syntax):
+            del self._supported_contexts[uid]
+
+    # -- associations
+
+    def associate(
+        self,
+        addr: str,
+        port: int,
+        contexts: list[PresentationContext] | None = None,
+        ae_title: str = "ANY-SCP",
+        max_pdu: int = DEFAULT_MAX_LENGTH,
+        ext_neg: list[Any] | None = None,
+        bind_address: tuple[str, int] | None = None,
+        tls_args: tuple[ssl.SSLContext, str] | None = None,
+        evt_handlers: list[EventHandlerType] | None = None,
+    ) -> Association:
+        """Request an association, and wait for the answer.
+
+        Parameters
+        ----------
+        addr, port
+            Where the peer listens.
+        contexts
+            What to propose instead of `requested_contexts`.
+        ae_title
+            The called AE title.
+        max_pdu
+            The largest PDU-length that we take, in bytes; 0 is no limit.
+        ext_neg
+            User information items of `dicomnet.pdu_primitives`.
+        bind_address
+            The local host and port to connect from.
+        tls_args
+            A client's TLS context, and the host name that the certificate must have.
+        evt_handlers
+            Handlers for events: (event, handler) or (event, handler, [arguments]).
+
+        Returns
+        -------
+        Association
+            Its flags tell whether it is established, rejected or aborted; ``failure`` tells why.
+
+        Raises
+        ------
+        TypeError
+            If ``addr`` is no str or ``port`` no int.
+        RuntimeError
+            If there is no context to propose.
+        ValueError
+            If a context or AE title is not valid.
+        """
+        if not isinstance(addr, str):
+            raise TypeError("the peer's address must be a str")
+        if not isinstance(port, int):
+            raise TypeError("the peer's port must be an int")
+        proposed = _checked(self._requested_contexts if contexts is None else contexts)
+        if not proposed:
+            raise RuntimeError("there is no presentation context to propose; add one or more first")
+        items = tuple(item.to_item() for item in ext_neg or ())
+        request = AssociateRQ(
+            called_ae_title=set_ae(ae_title, "called AE title", False, False) or "",
+            calling_ae_title=self.ae_title,
+            contexts=tuple(c.to_item(2 * index + 1) for index, c in enumerate(proposed)),
+            user_items=self._with_identification(items, max_pdu),
+        )
+        assoc = Association(self, "requestor", Bindings(evt_handlers or ()))
+        assoc.acceptor.address, assoc.acceptor.port = addr, port
+        assoc.acceptor.ae_title = request.called_ae_title
+        _describe(assoc.requestor, self.ae_title, request.user_items)
+        assoc.requestor.requested_contexts = list(proposed)
+        self._requested.append(assoc)
+        self._request(assoc, Address(addr, port), request, bind_address, tls_args)
+        return assoc
+
+    def _request(
+        self,
+        assoc: Association,
+        address: Address,
+        request: AssociateRQ,
+        bind_address: tuple[str, int] | None,
+        tls_args: tuple[ssl.SSLContext, str] | None,
+    ) -> None:
+        hooks = AssociationHooks(assoc)
+        try:
+            link = open_link(
+                address,
+                request,
+                hooks,
+                self._timeouts(),
+                tls=tls_args,
+                bind_address=bind_address,
+                observer=hooks,
+            )
+            assoc._link = link
+            hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
+            link.request(request)
+        except DicomnetError as error:
+            _log.error("%s", error)
+            if assoc._link is None:
+                assoc.is_aborted = True
+                assoc._finished.set()
+            assoc.failure = error
+            return
+        answer = link.connection.answer
+        if isinstance(answer, AssociateAC):
+            _describe(assoc.acceptor, request.called_ae_title, answer.user_items)
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(self.connection_timeout, self.acse_timeout, self.dimse_timeout, self.network_timeout)
+
+    def _with_identification(self, items: tuple[UserItem, ...], maximum_length: int) -> tuple[UserItem, ...]:
+        given = {type(item) for item in items}
+        identification = identification_items(
+            maximum_length, str(self.implementation_class_uid), self.implementation_version_name
+        )
+        return items + tuple(item for item in identification if type(item) not in given)
+
+    # -- servers
+
+    def start_server(
+        self,
+        address: tuple[str, int],
+        block: bool = True,
+        ssl_context: ssl.SSLContext | None = None,
+        evt_handlers: list[EventHandlerType] | None = None,
+        ae_title: str | None = None,
+        contexts: list[PresentationContext] | None = None,
+        *,
+        open_sink: OpenUserSink | None = None,
+    ) -> AssociationServer | None:
+        """Accept associations.
+
+        Parameters
+        ----------
+        address
+            Host and port to listen on.
+        block
+            Serve until `shutdown`, which another thread calls; else return the server at once.
+        ssl_context
+            A server's TLS context.
+        evt_handlers
+            Handlers for events: (event, handler) or (event, handler, [arguments]).
+        ae_title
+            Instead of this AE's.
+        contexts
+            Instead of `supported_contexts`.
+        open_sink
+            Gives the object that takes the data set of a C-STORE request as it arrives.
+
+        Raises
+        ------
+        ValueError
+            If nothing is supported.
+        OSError
+            If the address cannot be bound.
+        """
+        server = self.make_server(address, ae_title, contexts, ssl_context, evt_handlers, open_sink=open_sink)
+        server.start()
+        if not block:
+            return server
+        try:
+            server.serve_forever()
+        finally:
+            server.shutdown()
+        return None
+
+    def make_server(
+        self,
+        address: tuple[str, int],
+        ae_title: str | None = None,
+        contexts: list[PresentationContext] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        evt_handlers: list[EventHandlerType] | None = None,
+        server_class: type[AssociationServer] | None = None,
+        **kwargs: Any,
+    ) -> AssociationServer:
+        """A server that is bound and does not serve yet; see `start_server`.
+
+        Parameters
+        ----------
+        server_class
+            Made instead of `AssociationServer`, with ``kwargs``.
+        """
+        supported = self.supported_contexts if contexts is None else contexts
+        if not supported and not _config.UNRESTRICTED_STORAGE_SERVICE:
+            raise ValueError("there is no supported presentation context; add one or more first")
+        server = (server_class or AssociationServer)(
+            self,
+            address,
+            ae_title or self.ae_title,
+            [deepcopy(context) for context in supported],
+            ssl_context,
+            evt_handlers,
+            **kwargs,
+        )
+        self._servers.append(server)
+        return server
+
+    def shutdown(self) -> None:
+        """Abort all associations and stop all servers."""
+        for assoc in self.active_associations:
+            assoc.abort()
+        for server in list(self._servers):
+            server.shutdown()
+        self._servers.clear()
+
+    def __enter__(self) -> ApplicationEntity:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def __str__(self) -> str:
+        def contexts(title: str, each: Iterable[PresentationContext]) -> list[str]:
+            lines = [f"  {title}:"]
+            for context in each:
+                name = context.abstract_syntax.name if context.abstract_syntax else ""
+                lines.append(f"\t{name}")
+                lines += [f"\t\t{syntax.name}" for syntax in context.transfer_syntax]
+            return [*(lines if len(lines) > 1 else [*lines, "\tNone"]), ""]
+
+        def seconds(value: float | None) -> str:
+            return f"{value} s"
+
+        lines = [f"Application Entity {self.ae_title}", ""]
+        lines += contexts("Requested Presentation Contexts", self.requested_contexts)
+        lines += contexts("Supported Presentation Contexts", self.supported_contexts)
+        lines += [
+            f"  ACSE timeout: {seconds(self.acse_timeout)}",
+            f"  DIMSE timeout: {seconds(self.dimse_timeout)}",
+            f"  Network timeout: {seconds(self.network_timeout)}",
+            f"  Connection timeout: {seconds(self.connection_timeout)}",
+            "",
+        ]
+        if self.require_calling_aet:
+            lines.append(f"  Require calling AE title(s): {', '.join(self.require_calling_aet)}")
+        lines.append(f"  Require called AE title: {self.require_called_aet}")
+        lines += ["", f"  Association(s): {len(self.active_associations)}/{self.maximum_associations}", ""]
+        return "\n".join(lines)
+
+
+AE = ApplicationEntity
+
+
+class AssociationServer:
+    """Accepts associations for an application entity on one address.
+
+    Parameters
+    ----------
+    ae
+        The application entity.
+    address
+        Host and port.
+    ae_title
+        Its title here.
+    contexts
+        What it supports.
+    ssl_context
+        A server's TLS context.
+    evt_handlers
+        Handlers for events, given to each association.
+    open_sink
+        Gives the object that takes the data set of a C-STORE request as it arrives.
+    """
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        address: tuple[str, int],
+        ae_title: str,
+        contexts: list[PresentationContext],
+        ssl_context: ssl.SSLContext | None = None,
+        evt_handlers: list[EventHandlerType] | None = None,
+        *,
+        open_sink: OpenUserSink | None = None,
+    ) -> None:
+        self.ae = ae
+        self.ae_title = ae_title
+        self.contexts = contexts
+        self.ssl_context = ssl_context
+        self._open_sink = open_sink
+        self._bindings = Bindings(evt_handlers or ())
+        self._associations: dict[Association, None] = {}
+        self._supported = {
+            str(context.abstract_syntax): SupportedContext(
+                tuple(str(uid) for uid in context.transfer_syntax), context.scu_role, context.scp_role
+            )
+            for context in contexts
+        }
+        self._server = Server(address, self._open_link, tls=ssl_context)
+
+    @property
+    def server_address(self) -> tuple[str, int]:
+        """The host and port it listens on."""
+        return self._server.address
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """The associations that are not over."""
+        return [assoc for assoc in list(self._associations) if not assoc._finished.is_set()]
+
+    def start(self) -> None:
+        """Begin to accept, without waiting."""
+        self._server.start()
+
+    def serve_forever(self) -> None:
+        """Serve until `shutdown`."""
+        self._server.serve_forever()
+
+    def shutdown(self) -> None:
+        """Stop accepting, and abort the associations."""
+        self._server.shutdown()
+
+    server_close = shutdown
+
+    def bind(self, event: evt.EventType, handler: evt.Handler, args: list[Any] | None = None) -> None:
+        """Call a handler for an event, on present and future associations."""
+        self._bindings.bind(event, handler, args)
+        for assoc in self.active_associations:
+            assoc.bind(event, handler, args)
+
+    def unbind(self, event: evt.EventType, handler: evt.Handler) -> None:
+        """Call it no longer."""
+        self._bindings.unbind(event, handler)
+        for assoc in self.active_associations:
+            assoc.unbind(event, handler)
+
+    def get_events(self) -> list[evt.EventType]:
+        """The events that have a handler."""
+        return self._bindings.events()
+
+    def get_handlers(self, event: evt.EventType) -> Any:
+        """The handlers of an event with their arguments."""
+        return self._bindings.handlers(event)
+
+    def _open_link(
+        self,
+        sock: socket.socket,
+        peer: tuple[str, int],
+        watcher: Watcher,
+        workers: WorkerPool,
+        on_closed: Any,
+    ) -> Link:
+        assoc = Association(
+            self.ae,
+            "acceptor",
+            self._bindings.copy(),
+            negotiate=self._negotiate,
+            open_sink=self._open_sink,
+        )
+        hooks = AssociationHooks(assoc)
+        connection = Connection(
+            is_requestor=False,
+            maximum_length=self.ae.maximum_pdu_size,
+            open_sink=hooks.open_sink,
+            artim=assoc.acse_timeout,
+            observer=hooks,
+        )
+        assoc.acceptor.address, assoc.acceptor.port = self.server_address
+        assoc.requestor.address, assoc.requestor.port = peer
+        self._associations[assoc] = None
+
+        def closed(link: Link) -> None:
+            self._associations.pop(assoc, None)
+            on_closed(link)
+
+        assoc._link = Link(sock, connection, hooks, self.ae._timeouts(), watcher, workers, closed)
+        hooks.notify("EVT_CONN_OPEN", address=peer)
+        return assoc._link
+
+    def _negotiate(
+        self, assoc: Association, request: AssociateRQ
+    ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        ae = self.ae
+        _describe(assoc.requestor, request.calling_ae_title, request.user_items)
+        assoc.requestor.requested_contexts = [
+            _view(c.abstract_syntax, c.transfer_syntaxes) for c in request.contexts
+        ]
+        refused = refuse_names(
+            request,
+            called=(self.ae_title,) if ae.require_called_aet else (),
+            calling=ae.require_calling_aet,
+        )
+        if refused is not None:
+            return refused
+        established = sum(each.is_established for each in self.active_associations)
+        if established >= ae.maximum_associations:
+            return _LOCAL_LIMIT_EXCEEDED
+        identity = _ask_identity(assoc, request)
+        if isinstance(identity, AssociateRJ):
+            return identity
+        identification = identification_items(
+            ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
+        )
+        unknown = (lambda _uid: True) if _config.UNRESTRICTED_STORAGE_SERVICE else None
+        answer = accept(
+            request,
+            Acceptor(self._supported, identification, unknown),
+            window=_ask_window(assoc, request),
+            extended=_ask_extended(assoc, request),
+            identity=identity,
+        )
+        _describe(assoc.acceptor, self.ae_title, answer[0].user_items)
+        assoc.acceptor.supported_contexts = self.contexts
+        return answer
+
+
+def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | AssociateRJ | None:
+    item = first_of(request.user_items, UserIdentityRQ)
+    if item is None or assoc._bindings.intervention(evt.EVT_USER_ID) is None:
+        return None
+    attrs = {
+        "user_id_type": item.identity_type,
+        "primary_field": item.primary_field,
+        "secondary_field": item.secondary_field,
+    }
+    try:
+        is_verified, response = evt.trigger(assoc, evt.EVT_USER_ID, attrs)
+    except Exception:  # noqa: BLE001
+        _log.exception("the handler for EVT_USER_ID failed, so the association is rejected")
+        return _USER_IDENTITY_REFUSED
+    if not is_verified:
+        return _USER_IDENTITY_REFUSED
+    return UserIdentityAC(response or b"") if item.positive_response_requested else None
+
+
+def _ask_window(assoc: Association, request: AssociateRQ) -> AsynchronousOperationsWindow | None:
+    item = first_of(request.user_items, AsynchronousOperationsWindow)
+    if item is None or assoc._bindings.intervention(evt.EVT_ASYNC_OPS) is None:
+        return None
+    try:
+        # Asked for compatibility; requests are performed one at a time, in their order.
+        evt.trigger(assoc, evt.EVT_ASYNC_OPS, {"nr_invoked": item.invoked, "nr_performed": item.performed})
+    except Exception:  # noqa: BLE001
+        _log.exception("the handler for EVT_ASYNC_OPS failed")
+    return AsynchronousOperationsWindow(1, 1)
+
+
+def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
+    common = items_of(request.user_items, SOPClassCommonExtendedNegotiation)
+    if common and assoc._bindings.intervention(evt.EVT_SOP_COMMON) is not None:
+        views = {UID(item.sop_class): view_of(item) for item in common}
+        try:
+            evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views})
+        except Exception:  # noqa: BLE001
+            _log.exception("the handler for EVT_SOP_COMMON failed")
+    extended = items_of(request.user_items, SOPClassExtendedNegotiation)
+    if not extended or assoc._bindings.intervention(evt.EVT_SOP_EXTENDED) is None:
+        return ()
+    asked = {UID(item.sop_class): item.application_information for item in extended}
+    try:
+        answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
+        return tuple(SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items())
+    except Exception:  # noqa: BLE001
+        _log.exception("the handler for EVT_SOP_EXTENDED failed")
+        return ()
+
+
+def _describe(side: ServiceUser, ae_title: str, items: tuple[UserItem, ...]) -> None:
+    side.ae_title = ae_title
+    maximum = first_of(items, MaximumLength)
+    uid = first_of(items, ImplementationClassUID)
+    version = first_of(items, ImplementationVersionName)
+    side.maximum_length = maximum.maximum_length if maximum else 0
+    side.implementation_class_uid = UID(uid.uid) if uid else None
+    side.implementation_version_name = version.name if version else None
+    side.user_information = [view_of(item) for item in items if _has_view(item)]
+
+
+def _has_view(item: UserItem) -> bool:
+    return not isinstance(item, UserIdentityAC)
+
+
+def _build(abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes) -> PresentationContext:
+    if transfer_syntax is None:
+        transfer_syntax = DEFAULT_TRANSFER_SYNTAXES
+    return build_context(abstract_syntax, transfer_syntax)  # type: ignore[arg-type]
+
+
+def _view(abstract_syntax: str, transfer_syntaxes: tuple[str, ...]) -> PresentationContext:
+    return build_context(abstract_syntax, list(transfer_syntaxes))
+
+
+def _checked(contexts: list[PresentationContext]) -> list[PresentationContext]:
+    if len(contexts) > MAXIMUM_CONTEXTS:
+        raise ValueError(
+            f"an association has room for {MAXIMUM_CONTEXTS} presentation contexts, not for {len(contexts)};"
+            " use several, or Peer"
+        )
+    for context in contexts:
+        if not isinstance(context, PresentationContext):
+            raise ValueError("presentation contexts must be made by build_context()")
+    return list(contexts)
+
+
+def _remove(context: PresentationContext, uid: UID, transfer_syntax: TransferSyntaxes) -> bool:
+    """Take transfer syntaxes out of a context; True if nothing is left of it."""
+    if context.abstract_syntax != uid:
+        return False
+    if transfer_syntax is None:
+        return True
+    syntaxes = [transfer_syntax] if isinstance(transfer_syntax, str) else list(transfer_syntax)
+    left = [syntax for syntax in context.transfer_syntax if syntax not in syntaxes]
+    if left:
+        context.transfer_syntax = left
+    return not left

@@ -1,0 +1,473 @@
+"""The header scanner: walks an encoded data set to its end and picks the attributes that are wanted (PS3.5 section 7).
+
+It knows no data dictionary and touches no pixel data. It does not recurse, and copies nothing but what is wanted.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from struct import Struct
+from typing import NoReturn
+
+from ..errors import ServiceRefusal
+from ..wire.fields import Buffer
+
+CANNOT_UNDERSTAND = 0xC000
+
+DEPTH_LIMIT = 64
+# A data set of more elements than this would hold the interpreter for seconds.
+ELEMENT_LIMIT = 5_000_000
+INFLATED_LIMIT = 32 << 20
+# Below the floor any ratio is harmless; above it, more than this is no medical image.
+RATIO_LIMIT, RATIO_FLOOR = 500, 4 << 20
+
+IMPLICIT_VR_SYNTAXES = frozenset(("1.2.840.10008.1.2", "1.2.840.113619.5.2"))
+BIG_ENDIAN_SYNTAX = "1.2.840.10008.1.2.2"
+DEFLATED_SYNTAXES = frozenset(("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"))
+# What zlib and gzip writers leave behind the stream, and the byte that makes its length even.
+_DEFLATE_TRAILER = 9
+
+PIXEL_DATA = 0x7FE00010
+_PIXEL_ELEMENTS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_ITEM_MARK = b"\xfe\xff\x00\xe0"
+
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_FRAGMENTED_VRS = frozenset(b"OB OD OF OL OV OW".split())
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    explicit: bool
+    byte_order: str
+    element: Struct
+    length: Struct
+    tag_and_length: Struct
+
+
+def _encoding(explicit: bool, mark: str) -> _Encoding:
+    element = Struct(mark + ("HH2sH" if explicit else "HHL"))
+    return _Encoding(
+        explicit, "little" if mark == "<" else "big", element, Struct(mark + "L"), Struct(mark + "HHL")
+    )
+
+
+_IMPLICIT_LITTLE = _encoding(False, "<")
+_IMPLICIT_BIG = _encoding(False, ">")
+_EXPLICIT_LITTLE = _encoding(True, "<")
+_EXPLICIT_BIG = _encoding(True, ">")
+_ENCODINGS = (_IMPLICIT_LITTLE, _IMPLICIT_BIG, _EXPLICIT_LITTLE, _EXPLICIT_BIG)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a walk over a data set found.
+
+    Parameters
+    ----------
+    values
+        For each wanted tag that is present, its VR and its value as encoded. The value of a sequence is all that
+        follows its length field, with the delimiters that are there.
+    pixel_data
+        Where the (Float, Double Float) Pixel Data element begins, in bytes from the start of the data set; None where
+        there is none, or the data set is deflated.
+    implicit
+        Whether the values of sequences are encoded with implicit VR.
+    byte_order
+        ``little`` or ``big``, as `int.from_bytes` wants it.
+    """
+
+    values: Mapping[int, tuple[str, bytes]]
+    pixel_data: int | None
+    implicit: bool
+    byte_order: str
+
+    def uid(self, tag: int) -> str:
+        """A UID without its padding, empty where the attribute is absent."""
+        found = self.values.get(tag)
+        return found[1].rstrip(b"\0 ").lstrip(b" ").decode("ascii", "replace") if found else ""
+
+
+def scan(data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str]) -> Header:
+    """Walk a data set to its end, check its structure and pick attributes of its top level.
+
+    Parameters
+    ----------
+    data
+        The encoded data set, without preamble and file meta information.
+    transfer_syntax_uid
+        UID of its transfer syntax.
+    wanted
+        The tags to pick, each with the VR to report where the encoding does not tell it.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xC000, if the data set does not parse to its end, or goes beyond a limit.
+    """
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
+        inflated = _Walk(_inflate(data), _EXPLICIT_LITTLE, wanted).run()
+        return Header(inflated.values, None, inflated.implicit, inflated.byte_order)
+    if transfer_syntax_uid in IMPLICIT_VR_SYNTAXES:
+        return _Walk(data, _IMPLICIT_LITTLE, wanted).run()
+    if transfer_syntax_uid == BIG_ENDIAN_SYNTAX:
+        return _Walk(data, _EXPLICIT_BIG, wanted).run()
+    return _Walk(data, _EXPLICIT_LITTLE, wanted).run()
+
+
+def _inflate(data: Buffer) -> bytes:
+    """Inflate a raw deflate stream (RFC 1951, PS3.5 section A.5) within the limits."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    pieces: list[bytes] = []
+    total = used = 0
+    view = memoryview(data)
+    while not stream.eof:
+        if used >= len(view) and not stream.unconsumed_tail:
+            _refuse("the deflated data set ends too early")
+        chunk = stream.unconsumed_tail or view[used : used + 65536]
+        if not stream.unconsumed_tail:
+            used += len(chunk)
+        try:
+            piece = stream.decompress(chunk, 1 << 20)
+        except zlib.error:
+            _refuse("the data set is not a deflate stream")
+        total += len(piece)
+        if total > INFLATED_LIMIT or (total > RATIO_FLOOR and total > used * RATIO_LIMIT):
+            _refuse("the deflated data set inflates beyond the limit")
+        pieces.append(piece)
+    if len(view) - used + len(stream.unused_data) > _DEFLATE_TRAILER:
+        _refuse("there is something behind the deflated data set")
+    return b"".join(pieces)
+
+
+class _Damage(Exception):
+    """What was being walked is not well formed."""
+
+
+def _refuse(comment: str) -> NoReturn:
+    raise ServiceRefusal(CANNOT_UNDERSTAND, comment)
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A data set or a sequence that is being walked.
+
+    `is_guess` marks a sequence that only looks like one: where it is damaged, it was a plain value.
+    """
+
+    walk: Callable[[_Frame, int], tuple[int, _Frame | None]]
+    encoding: _Encoding
+    limit: int
+    is_undefined: bool = False
+    is_guess: bool = False
+    tag: int = 0
+    start: int = 0
+
+
+class _Walk:
+    """One walk over one data set. A step walks the innermost frame until it ends or meets an inner one."""
+
+    __slots__ = ("at", "budget", "data", "encoding", "end", "pixel_data", "stack", "values", "wanted")
+
+    def __init__(
+        self, data: Buffer, encoding: _Encoding, wanted: Mapping[int, str], *, is_item: bool = False
+    ) -> None:
+        self.data = data
+        self.encoding = encoding
+        self.wanted = wanted
+        self.end = len(data)
+        self.values: dict[int, tuple[str, bytes]] = {}
+        self.pixel_data: int | None = None
+        self.budget = ELEMENT_LIMIT
+        self.at = 0
+        self.stack = [self._data_set(encoding, self.end, is_item)]
+
+    def run(self) -> Header:
+        stack = self.stack
+        at = 0
+        while stack:
+            frame = stack[-1]
+            try:
+                at, inner = frame.walk(frame, at)
+            except (_Damage, struct.error) as error:
+                at = self._after_guess(error)
+                continue
+            if inner is not None:
+                if len(stack) > 2 * DEPTH_LIMIT:
+                    _refuse(f"sequences are nested deeper than {DEPTH_LIMIT} levels")
+                stack.append(inner)
+            else:
+                stack.pop()
+                if frame.tag and len(stack) == 1:
+                    self._keep(frame.tag, b"SQ", frame.start, at)
+        self.at = at
+        return Header(self.values, self.pixel_data, not self.encoding.explicit, self.encoding.byte_order)
+
+    def _after_guess(self, error: Exception) -> int:
+        """Leave the innermost guess, if the damage lies in one, and go on behind it."""
+        while self.stack:
+            frame = self.stack.pop()
+            if frame.is_guess:
+                return frame.limit
+        _refuse(str(error) if isinstance(error, _Damage) else "the data set ends inside an element")
+
+    def _data_set(self, encoding: _Encoding, limit: int, is_undefined: bool = False) -> _Frame:
+        walk = self._explicit_elements if encoding.explicit else self._implicit_elements
+        return _Frame(walk, encoding, limit, is_undefined)
+
+    def _keep(self, tag: int, vr: bytes, start: int, end: int) -> None:
+        name = self.wanted.get(tag)
+        if name is None:
+            return
+        value = bytes(self.data[start:end])
+        if self.values.get(tag, (name, value))[1] != value:
+            _refuse("an element is there twice, with different values")
+        # UN hides the VR that the sender did not know, and an implicit VR is not in the data set at all.
+        self.values[tag] = (
+            vr.decode("latin-1") if vr in _SHORT_VRS or vr in _LONG_VRS - {b"UN"} else name,
+            value,
+        )
+
+    def _explicit_elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
+        data, limit, unpack, wanted = self.data, frame.limit, frame.encoding.element.unpack_from, self.wanted
+        is_top = len(self.stack) == 1
+        stop = limit - 7
+        for budget in range(self.budget, -1, -1):
+            if at >= stop:
+                self._spend(budget)
+                break
+            group, element, vr, length = unpack(data, at)
+            if vr in _SHORT_VRS and 2 < group < 0xFFFE:
+                start = at + 8
+            else:
+                tag = group << 16 | element
+                if group == 0xFFFE or group < 3:
+                    ended = self._check_group(frame, tag, at)
+                    if ended:
+                        self.budget = budget
+                        return ended, None
+                start, length = self._long_form(frame, vr, length, at)
+                if is_top and tag in _PIXEL_ELEMENTS:
+                    self.pixel_data = at
+                inner = None
+                if length == _UNDEFINED:
+                    if vr in _FRAGMENTED_VRS:
+                        inner = _Frame(self._fragments, frame.encoding, limit)
+                    else:
+                        inner = self._undefined(vr, tag, start, frame)
+                elif vr == b"SQ":
+                    inner = _Frame(self._items, frame.encoding, start + length, False, False, tag, start)
+                elif vr == b"UN" and length > 7 and self.data[start : start + 4] == _ITEM_MARK:
+                    inner = _Frame(self._items, _IMPLICIT_LITTLE, start + length, False, True, tag, start)
+                if inner is not None and inner.limit <= limit:
+                    self._spend(budget)
+                    return start, inner
+            end = start + length
+            if is_top and end <= limit and (group << 16 | element) in wanted:
+                self._keep(group << 16 | element, vr, start, end)
+            at = end
+        else:
+            self._spend(-1)
+        return self._data_set_end(frame, at)
+
+    def _implicit_elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
+        data, limit, unpack, wanted = self.data, frame.limit, frame.encoding.element.unpack_from, self.wanted
+        is_top = len(self.stack) == 1
+        stop = limit - 7
+        for budget in range(self.budget, -1, -1):
+            if at >= stop:
+                self._spend(budget)
+                break
+            group, element, length = unpack(data, at)
+            tag = group << 16 | element
+            if group > 0xFFFD or group < 3:
+                ended = self._check_group(frame, tag, at)
+                if ended:
+                    self.budget = budget
+                    return ended, None
+            start = at + 8
+            end = start + length
+            if is_top and tag in _PIXEL_ELEMENTS:
+                self.pixel_data = at
+                if length == _UNDEFINED:
+                    self._spend(budget)
+                    return start, _Frame(self._fragments, frame.encoding, limit)
+            elif length == _UNDEFINED:
+                self._spend(budget)
+                return start, _Frame(self._items, frame.encoding, limit, True, False, tag, start)
+            elif length > 7 and end <= limit and data[start : start + 4] == _ITEM_MARK:
+                self._spend(budget)
+                return start, _Frame(self._items, frame.encoding, end, False, True, tag, start)
+            if is_top and end <= limit and tag in wanted:
+                self._keep(tag, b"", start, end)
+            at = end
+        else:
+            self._spend(-1)
+        return self._data_set_end(frame, at)
+
+    def _spend(self, budget: int) -> None:
+        if budget < 0:
+            _refuse("the data set has too many elements")
+        self.budget = budget
+
+    def _check_group(self, frame: _Frame, tag: int, at: int) -> int:
+        """Where a data set ends that the tag ends; 0 where the tag is an element's. Else it may not be here."""
+        if tag == _ITEM_END and (frame.is_undefined or (len(self.stack) > 1 and at + 8 == frame.limit)):
+            if frame.encoding.length.unpack_from(self.data, at + 4)[0]:
+                raise _Damage("an item delimiter has a length")
+            return at + 8
+        if tag >> 16 in (1, 0xFFFF):
+            return 0
+        raise _Damage("an element is of a group that no data set may have")
+
+    def _long_form(self, frame: _Frame, vr: bytes, length: int, at: int) -> tuple[int, int]:
+        """Where a value begins and how long it is. VRs of a future edition have the long form (PS3.5 section 7.1.2)."""
+        if vr in _SHORT_VRS:
+            return at + 8, length
+        if vr in _LONG_VRS or (length == 0 and vr.isalpha() and vr.isupper()):
+            return at + 12, frame.encoding.length.unpack_from(self.data, at + 8)[0]
+        return at + 8, length
+
+    def _undefined(self, vr: bytes, tag: int, start: int, frame: _Frame) -> _Frame:
+        """The sequence of undefined length that begins here; one with VR UN is in implicit VR (PS3.5 section 6.2.2)."""
+        if vr == b"UN":
+            is_little = self.data[start : start + 2] == b"\xfe\xff"
+            encoding = _IMPLICIT_LITTLE if is_little else _IMPLICIT_BIG
+            return _Frame(self._items, encoding, frame.limit, True, False, tag, start)
+        if vr != b"SQ":
+            raise _Damage("an element has undefined length and a VR that forbids it")
+        return _Frame(self._items, frame.encoding, frame.limit, True, False, tag, start)
+
+    def _data_set_end(self, frame: _Frame, at: int) -> tuple[int, None]:
+        if frame.is_undefined:
+            raise _Damage("an item has no end")
+        if at != frame.limit and (len(self.stack) > 1 or at > self.end or any(self.data[at : self.end])):
+            raise _Damage("an element is longer than what contains it")
+        return frame.limit, None
+
+    def _items(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
+        """Walk a sequence (PS3.5 section 7.5)."""
+        unpack, limit = frame.encoding.tag_and_length.unpack_from, frame.limit
+        for budget in range(self.budget, -1, -1):
+            if at >= limit:
+                self._spend(budget)
+                break
+            group, element, length = unpack(self.data, at)
+            tag = group << 16 | element
+            at += 8
+            if tag == _ITEM:
+                if not length:
+                    continue
+                self._spend(budget)
+                end = limit if length == _UNDEFINED else at + length
+                if end > limit:
+                    raise _Damage("an item is longer than its sequence")
+                return at, self._data_set(
+                    _item_encoding(self.data, at, frame.encoding), end, length == _UNDEFINED
+                )
+            if tag == _SEQUENCE_END and not length and (frame.is_undefined or at == limit):
+                self._spend(budget)
+                return at, None
+            raise _Damage("a sequence holds something other than items")
+        else:
+            self._spend(-1)
+        if frame.is_undefined or at > limit:
+            raise _Damage("a sequence has no end")
+        return at, None
+
+    def _fragments(self, frame: _Frame, at: int) -> tuple[int, None]:
+        """Step over encapsulated pixel data (PS3.5 section A.4)."""
+        unpack, limit = frame.encoding.tag_and_length.unpack_from, frame.limit
+        for budget in range(self.budget, -1, -1):
+            if at + 8 > limit:
+                break
+            group, element, length = unpack(self.data, at)
+            at += 8
+            if element == 0xE0DD and group == 0xFFFE and not length:
+                self._spend(budget)
+                return at, None
+            if element != 0xE000 or group != 0xFFFE or length == _UNDEFINED:
+                raise _Damage("encapsulated pixel data hold something other than fragments")
+            at += length
+        else:
+            self._spend(-1)
+        raise _Damage("encapsulated pixel data have no end")
+
+
+def _item_encoding(data: Buffer, at: int, encoding: _Encoding) -> _Encoding:
+    """The encoding of an item; some writers put implicit VR into an explicit VR data set."""
+    vr = bytes(data[at + 4 : at + 6])
+    if not encoding.explicit or (vr.isalpha() and vr.isupper()) or vr == b"\0\0":
+        return encoding
+    return _IMPLICIT_LITTLE if encoding.byte_order == "little" else _IMPLICIT_BIG
+
+
+def scan_items(header: Header, tag: int, wanted: Mapping[int, str]) -> list[Header]:
+    """Pick attributes of the items of a sequence that `scan` found.
+
+    Parameters
+    ----------
+    header
+        Where the sequence is.
+    tag
+        Its tag.
+    wanted
+        As for `scan`.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xC000, if the value is not a sequence.
+    """
+    data = header.values[tag][1]
+    encoding = next(
+        one
+        for one in _ENCODINGS
+        if (not one.explicit, one.byte_order) == (header.implicit, header.byte_order)
+    )
+    found = []
+    at = 0
+    while at + 8 <= len(data):
+        group, element, length = encoding.tag_and_length.unpack_from(data, at)
+        at += 8
+        if group << 16 | element != _ITEM:
+            break
+        end = len(data) if length == _UNDEFINED else at + length
+        content = data[at:end]
+        walk = _Walk(content, _item_encoding(content, 0, encoding), wanted, is_item=length == _UNDEFINED)
+        found.append(walk.run())
+        at += walk.at
+    return found
+
+
+def scan_file(descriptor: int, offset: int, transfer_syntax_uid: str, wanted: Mapping[int, str]) -> Header:
+    """Walk the data set of an open file, without reading what is not needed.
+
+    Parameters
+    ----------
+    descriptor
+        The file, open for reading.
+    offset
+        Where the data set begins, in bytes.
+    transfer_syntax_uid, wanted
+        As in `scan`.
+
+    Raises
+    ------
+    ServiceRefusal
+        As `scan`, and with an empty data set.
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    except ValueError:
+        _refuse("the file is empty")
+    with mapping, memoryview(mapping) as whole, whole[offset:] as data:
+        return scan(data, transfer_syntax_uid, wanted)

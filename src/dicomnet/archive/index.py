@@ -1,0 +1,543 @@
+"""The index: what the store holds, in SQLite, so that it can be queried. It is derived from the files.
+
+Objects that several threads add at the same time are committed in one transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
+from . import schema
+from .header import Header, scan_file, scan_items
+from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
+from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
+from .storage import ObjectName, Storage, read_file_header
+from .text import codecs_of, folded_name, value_text
+
+PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
+PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060
+
+T = TypeVar("T")
+
+# A longer value is not kept; no attribute that one queries for is that long.
+_VALUE_LIMIT = 16 << 10
+_ITEM_LIMIT, _ITEM_DEPTH = 64, 3
+_BATCH = 500
+_CACHE_LIMIT = 20_000
+_OWED_LIMIT = 4_096
+
+# An attribute's text, or for a sequence the attributes of its items, by tag in hexadecimal digits.
+Attributes = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a recovery found.
+
+    Parameters
+    ----------
+    added
+        Objects that were in the store and not in the index.
+    removed
+        Objects that were in the index and not in the store.
+    quarantined
+        Files that are no objects of the store any more: damaged, misnamed, or of a name that is taken.
+    """
+
+    added: int
+    removed: int
+    quarantined: int
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """An object that waits to be committed. The outcome is whether the index took it, or why it could not."""
+
+    entry: Entry
+    attributes: str
+    outcome: bool | ServiceRefusal | None = None
+
+
+@dataclass(slots=True)
+class _Pending:
+    tickets: list[_Ticket] = field(default_factory=list)
+    owed: list[_Ticket] = field(default_factory=list)
+
+
+class Index:
+    """The index of one store. May be shared between threads.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; made if it is not there.
+    busy_seconds
+        How long to wait for a lock of another process, in seconds, before an object is refused.
+
+    Raises
+    ------
+    IndexUnusable
+        If the file is damaged, or of another version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = 5.0) -> None:
+        self.path = Path(path)
+        self.busy_seconds = busy_seconds
+        self._pending = _Pending()
+        self._guard = threading.Lock()
+        self._turn = threading.Lock()
+        self._series: dict[tuple[str, str], int] = {}
+        self._writer = _engine(self.path, busy_seconds, "BEGIN IMMEDIATE", ("journal_mode=WAL", *_PRAGMAS))
+        self._reader = _engine(self.path, busy_seconds, "BEGIN", ("query_only=ON", *_PRAGMAS))
+        try:
+            self._prepare()
+        except DBAPIError as error:
+            self.close()
+            raise IndexUnusable(str(self.path), str(error.orig)) from error
+        except IndexUnusable:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database. Nothing may be under way."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    @property
+    def wanted(self) -> Mapping[int, str]:
+        """The tags that the index keeps, each with its VR."""
+        return schema.WANTED
+
+    def add(self, entry: Entry) -> bool:
+        """Index an object, and return when that is committed. Does nothing where it is indexed already.
+
+        Returns
+        -------
+        bool
+            False if its SOP Instance UID is indexed under another study or series.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database is locked for too long, full or damaged.
+        """
+        ticket = _ticket(entry)
+        with self._guard:
+            self._pending.tickets.append(ticket)
+        # Whoever gets the turn commits for all who wait; the others find their outcome when theirs comes.
+        if not self._turn.acquire(timeout=2 * self.busy_seconds + 1):
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index is busy")
+        try:
+            if ticket.outcome is None:
+                with self._guard:
+                    batch, self._pending.tickets = self._pending.tickets, []
+                self._commit(batch)
+        finally:
+            self._turn.release()
+        if isinstance(ticket.outcome, ServiceRefusal):
+            raise ticket.outcome
+        return ticket.outcome is True
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection on which everything is read as of one moment.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be read.
+        """
+        try:
+            with self._reader.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
+
+    def recover(self, storage: Storage) -> Recovery:
+        """Bring the index in line with the store. Nothing may be stored meanwhile.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be written.
+        OSError
+            If the store cannot be read.
+        """
+        added = removed = quarantined = 0
+        seen: set[int] = set()
+        for (study, series), instances in storage.objects():
+            number, known = self._instances(study, series)
+            missing = set(instances) - known
+            for batch in _batches(sorted(missing)):
+                names = [ObjectName(study, series, instance) for instance in batch]
+                taken = self._recover_objects(storage, names)
+                added += taken
+                quarantined += len(names) - taken
+            if number is None:
+                number = self._instances(study, series)[0]
+            if number is not None:
+                removed += self._forget(number, known - set(instances))
+                seen.add(number)
+        return Recovery(added, removed + self._forget_other_series(seen), quarantined)
+
+    def _prepare(self) -> None:
+        with self._writer.begin() as connection:
+            check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if check != "ok":
+                raise IndexUnusable(str(self.path), "it is damaged")
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version not in (0, schema.VERSION):
+                raise IndexUnusable(str(self.path), f"it is of version {version}, not {schema.VERSION}")
+            schema.metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
+
+    def _commit(self, batch: Sequence[_Ticket]) -> None:
+        """Commit what waits, and what an earlier failure left out."""
+        tickets = [*self._pending.owed, *batch]
+        outcomes: list[bool] = []
+        try:
+            for part in _batches(tickets):
+                outcomes += self._insert_all(part)
+        except DBAPIError:
+            self._series.clear()
+            # Their files are in the store, so they belong into the index although they are refused now.
+            self._pending.owed = tickets[len(outcomes) :][-_OWED_LIMIT:]
+        else:
+            self._pending.owed = []
+        finally:
+            for ticket, outcome in zip(tickets, outcomes, strict=False):
+                ticket.outcome = outcome
+            for ticket in tickets[len(outcomes) :]:
+                ticket.outcome = ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written")
+
+    def _insert_all(self, tickets: Sequence[_Ticket]) -> list[bool]:
+        """Commit objects of which usually none is indexed yet, so that is tried first."""
+        try:
+            with self._writer.begin() as connection:
+                rows = [_row(ticket, self._series_number(connection, ticket.entry)) for ticket in tickets]
+                connection.execute(_INSERT_INSTANCE, rows)
+            return [True] * len(tickets)
+        except IntegrityError:
+            self._series.clear()
+        with self._writer.begin() as connection:
+            return self._insert(connection, tickets)
+
+    def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
+        uids = [ticket.entry.name.instance for ticket in tickets]
+        of = schema.instance.c
+        parents = {
+            row.uid: row.parent
+            for row in connection.execute(select(of.uid, of.parent).where(of.uid.in_(uids)))
+        }
+        outcomes, rows = [], []
+        for ticket in tickets:
+            entry = ticket.entry
+            known = parents.get(entry.name.instance)
+            if known is None:
+                known = self._series_number(connection, entry)
+                parents[entry.name.instance] = known
+                rows.append(_row(ticket, known))
+                outcomes.append(True)
+            else:
+                outcomes.append(known == self._find_series(connection, entry.name))
+        if rows:
+            connection.execute(_INSERT_INSTANCE, rows)
+        return outcomes
+
+    def _find_series(self, connection: Connection, name: ObjectName) -> int | None:
+        key = (name.study, name.series)
+        if key not in self._series:
+            found = connection.scalar(
+                select(schema.series.c.id)
+                .join(schema.study, schema.study.c.id == schema.series.c.parent)
+                .where(schema.study.c.uid == name.study, schema.series.c.uid == name.series)
+            )
+            if found is None:
+                return None
+            if len(self._series) >= _CACHE_LIMIT:
+                self._series.clear()
+            self._series[key] = found
+        return self._series[key]
+
+    def _series_number(self, connection: Connection, entry: Entry) -> int:
+        """The row of the object's series, made with those above it where they are not there."""
+        found = self._find_series(connection, entry.name)
+        if found is not None:
+            return found
+        study = connection.scalar(select(schema.study.c.id).where(schema.study.c.uid == entry.name.study))
+        if study is None:
+            study = _insert_study(connection, entry)
+        own = attributes_of(entry.header, Level.SERIES)
+        values = {"parent": study, "uid": entry.name.series, "modality": own.get(_key(MODALITY), "")}
+        number = _insert_row(connection, Level.SERIES, values, own)
+        self._series[entry.name.study, entry.name.series] = number
+        return number
+
+    def _instances(self, study: str, series: str) -> tuple[int | None, set[str]]:
+        with self._writing() as connection:
+            number = self._find_series(connection, ObjectName(study, series, "0"))
+            if number is None:
+                return None, set()
+            of = schema.instance.c
+            return number, set(connection.scalars(select(of.uid).where(of.parent == number)))
+
+    def _recover_objects(self, storage: Storage, names: Sequence[ObjectName]) -> int:
+        tickets = []
+        for name in names:
+            try:
+                tickets.append(_ticket(read_entry(storage, name)))
+            except (UnusableObject, ServiceRefusal):
+                storage.quarantine(name)
+        with self._turn:
+            self._commit(tickets)
+        taken = 0
+        for ticket in tickets:
+            if isinstance(ticket.outcome, ServiceRefusal):
+                raise ticket.outcome
+            taken += ticket.outcome is True or self._settle(storage, ticket.entry)
+        return taken
+
+    def _settle(self, storage: Storage, entry: Entry) -> bool:
+        """Of two objects of one SOP Instance UID keep the older, as only that can have been acknowledged."""
+        with self._writing() as connection:
+            found = connection.execute(
+                select(schema.study.c.uid, schema.series.c.uid, schema.instance.c.id)
+                .join(schema.series, schema.series.c.parent == schema.study.c.id)
+                .join(schema.instance, schema.instance.c.parent == schema.series.c.id)
+                .where(schema.instance.c.uid == entry.name.instance)
+            ).one()
+            other = ObjectName(found[0], found[1], entry.name.instance)
+            if _age(storage, other) <= _age(storage, entry.name):
+                storage.quarantine(entry.name)
+                return False
+            storage.quarantine(other)
+            connection.execute(delete(schema.instance).where(schema.instance.c.id == found[2]))
+            return all(self._insert(connection, [_ticket(entry)]))
+
+    def _forget(self, series: int, instances: Iterable[str]) -> int:
+        of = schema.instance.c
+        count = 0
+        for batch in _batches(sorted(instances)):
+            with self._writing() as connection:
+                connection.execute(delete(schema.instance).where(of.parent == series, of.uid.in_(batch)))
+            count += len(batch)
+        return count
+
+    def _forget_other_series(self, seen: set[int]) -> int:
+        """Remove the series of which the store has nothing, and what has nothing below it."""
+        count = 0
+        with self._writing() as connection:
+            for number in connection.scalars(select(schema.series.c.id)).all():
+                if number not in seen:
+                    gone = connection.execute(
+                        delete(schema.instance).where(schema.instance.c.parent == number)
+                    )
+                    count += gone.rowcount
+            for level in (Level.SERIES, Level.STUDY, Level.PATIENT):
+                above, below = schema.TABLES[level], schema.TABLES[Level(level + 1)]
+                connection.execute(
+                    delete(above).where(~select(below.c.id).where(below.c.parent == above.c.id).exists())
+                )
+        self._series.clear()
+        return count
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with self._turn, self._writer.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            self._series.clear()
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from error
+
+
+def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
+    """Make an index anew from the files of a store. The old one is replaced when the new one is complete.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; no `Index` may have it open.
+    storage
+        The store.
+
+    Raises
+    ------
+    ServiceRefusal, OSError
+        If the new index cannot be written, or the store not read.
+    """
+    fresh = f"{os.fspath(path)}.new"
+    _remove(fresh)
+    with Index(fresh) as index:
+        found = index.recover(storage)
+    _remove(os.fspath(path))
+    os.replace(fresh, path)
+    return found
+
+
+def read_entry(storage: Storage, name: ObjectName) -> Entry:
+    """Read what the index needs to know of an object of the store.
+
+    Raises
+    ------
+    UnusableObject, ServiceRefusal
+        If the file is damaged, or holds an object of another name.
+    OSError
+        If it cannot be read.
+    """
+    path = storage.path(name)
+    file_header = read_file_header(path)
+    with open(path, "rb", buffering=0) as file:
+        syntax = file_header.transfer_syntax_uid
+        header = scan_file(file.fileno(), file_header.offset, syntax, schema.WANTED)
+    if object_name(header) != name:
+        raise UnusableObject("the file does not have the name of its object")
+    return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
+
+
+def attributes_of(header: Header, level: Level) -> Attributes:
+    """What the index keeps of an object at one level."""
+    raw = header.values.get(SPECIFIC_CHARACTER_SET)
+    codecs = codecs_of(raw[1].decode("latin-1").strip("\0 ").split("\\") if raw else ())
+    return _attributes(header, KEPT[level], codecs, 0)
+
+
+def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], depth: int) -> Attributes:
+    values = header.values
+    found: Attributes = {}
+    for tag, vr in kept.items():
+        if tag not in values:
+            continue
+        written_vr, raw = values[tag]
+        if len(raw) > _VALUE_LIMIT or (written_vr == "SQ") != (vr == "SQ"):
+            continue
+        if vr != "SQ":
+            found[_key(tag)] = value_text(vr, raw, codecs, header.byte_order)
+        elif depth < _ITEM_DEPTH:
+            # Where an inner encoding is too odd to be read, the object is stored all the same.
+            with contextlib.suppress(ServiceRefusal):
+                items = islice(scan_items(header, tag, KEPT_IN_ITEMS), _ITEM_LIMIT)
+                found[_key(tag)] = [_attributes(item, KEPT_IN_ITEMS, codecs, depth + 1) for item in items]
+    return found
+
+
+def _ticket(entry: Entry) -> _Ticket:
+    return _Ticket(entry, _json(attributes_of(entry.header, Level.IMAGE)))
+
+
+_INSERT_INSTANCE = insert(schema.instance)
+
+
+def _row(ticket: _Ticket, series: int) -> dict[str, Any]:
+    return {
+        "parent": series,
+        "uid": ticket.entry.name.instance,
+        "sop_class": ticket.entry.sop_class_uid,
+        "transfer_syntax": ticket.entry.transfer_syntax_uid,
+        "attributes": ticket.attributes,
+    }
+
+
+def _insert_study(connection: Connection, entry: Entry) -> int:
+    patient = attributes_of(entry.header, Level.PATIENT)
+    own = attributes_of(entry.header, Level.STUDY)
+    patient_id, issuer = patient.get(_key(PATIENT_ID), ""), patient.get(_key(ISSUER_OF_PATIENT_ID), "")
+    names = dict(zip(NAME_COLUMNS, folded_name(patient.get(_key(PATIENT_NAME), "")), strict=True))
+    # Without a Patient ID, the name and the birth date are the best there is to tell patients apart.
+    telling = ("id", patient_id, issuer)
+    if not patient_id:
+        telling = ("name", "=".join(names.values()), patient.get(_key(PATIENT_BIRTH_DATE), ""))
+    identity = json.dumps(telling)
+    parent = connection.scalar(select(schema.patient.c.id).where(schema.patient.c.identity == identity))
+    if parent is None:
+        values = {"identity": identity, "patient_id": patient_id, **names}
+        parent = _insert_row(connection, Level.PATIENT, values, patient)
+    values = {
+        "parent": parent,
+        "uid": entry.name.study,
+        "patient_id": patient_id,
+        **names,
+        "date": own.get(_key(STUDY_DATE), "").replace(".", ""),
+        "accession": own.get(_key(ACCESSION_NUMBER), ""),
+    }
+    return _insert_row(connection, Level.STUDY, values, patient | own)
+
+
+NAME_COLUMNS = ("name_alphabetic", "name_ideographic", "name_phonetic")
+
+
+def _insert_row(
+    connection: Connection, level: Level, values: Mapping[str, Any], attributes: Attributes
+) -> int:
+    row = {**values, "attributes": _json(attributes)}
+    key = connection.execute(insert(schema.TABLES[level]).values(row)).inserted_primary_key
+    if key is None:
+        raise AssertionError(level)
+    return int(key[0])
+
+
+def _json(attributes: Attributes) -> str:
+    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
+
+
+def _key(tag: int) -> str:
+    return f"{tag:08X}"
+
+
+def _age(storage: Storage, name: ObjectName) -> int:
+    return os.stat(storage.path(name)).st_mtime_ns
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+def _remove(path: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+
+
+# A commit that a power cut loses is found again in the files, so no commit waits for the medium.
+_PRAGMAS = ("synchronous=NORMAL", "foreign_keys=OFF", "temp_store=MEMORY", "cache_size=-16000")
+
+
+def _engine(path: Path, busy_seconds: float, begin: str, pragmas: Sequence[str]) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)), connect_args={"timeout": busy_seconds}, max_overflow=32
+    )
+
+    def connect(connection: Any, _: ConnectionPoolEntry) -> None:
+        # The driver begins transactions too late for a lock to be taken up front.
+        connection.isolation_level = None
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", start)
+    return engine
+
+
+__all__ = ["Attributes", "Index", "Recovery", "attributes_of", "reindex"]

@@ -1,0 +1,272 @@
+"""The one object-writer: every object that enters the archive, by whatever way, is written by a session of `Intake`.
+
+It checks an object against its command and to its end, and says Success only for what is durable and indexed.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..dimse.file_format import encode_file_header
+from ..errors import ServiceRefusal
+from .header import CANNOT_UNDERSTAND, Header, scan, scan_file
+from .storage import ObjectName, Placement, StagedFile, Storage, is_uid
+
+SUCCESS = 0x0000
+DUPLICATE_SOP_INSTANCE = 0x0111
+INVALID_SOP_INSTANCE = 0x0117
+OUT_OF_RESOURCES = 0xA700
+DATA_SET_DOES_NOT_MATCH = 0xA900
+
+SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
+STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
+IDENTIFYING = dict.fromkeys((SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID), "UI")
+
+# What is smaller than this is written with one system call, and never written if it is refused.
+SPILL_LENGTH = 256 << 10
+
+_OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object of the store, as the index gets it.
+
+    Parameters
+    ----------
+    name
+        What names it in the store.
+    header
+        Its attributes.
+    sop_class_uid, transfer_syntax_uid
+        UIDs.
+    """
+
+    name: ObjectName
+    header: Header
+    sop_class_uid: str
+    transfer_syntax_uid: str
+
+
+class Catalogue(Protocol):
+    """What an intake asks of an index."""
+
+    @property
+    def wanted(self) -> Mapping[int, str]:
+        """The tags that the index keeps, each with its VR."""
+        ...
+
+    def add(self, entry: Entry) -> bool:
+        """Index an object, and return when that is committed. Does nothing where it is indexed already.
+
+        Returns
+        -------
+        bool
+            False if its SOP Instance UID is indexed under another study or series.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if it cannot be indexed now.
+        """
+        ...
+
+
+class Session:
+    """One object on its way into the store. Not to be shared between threads.
+
+    Made by `Intake.open`. After `commit` or `abort` it is over, and nothing is left behind but what was stored.
+    """
+
+    __slots__ = (
+        "_file_header",
+        "_head",
+        "_intake",
+        "_staged",
+        "sop_class",
+        "sop_instance",
+        "transfer_syntax",
+    )
+
+    def __init__(
+        self, intake: Intake, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae: str
+    ) -> None:
+        self._intake = intake
+        self.sop_class = sop_class
+        self.sop_instance = sop_instance
+        self.transfer_syntax = transfer_syntax
+        self._file_header = encode_file_header(sop_class, sop_instance, transfer_syntax, calling_ae)
+        self._head = bytearray()
+        self._staged: StagedFile | None = None
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes of the encoded data set; they are needed only during the call.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if they cannot be written. The session is then over.
+        """
+        try:
+            if self._staged is not None:
+                self._staged.write((data,))
+            elif len(self._head) + len(data) <= SPILL_LENGTH:
+                self._head += data
+            else:
+                self._staged = self._intake.storage.stage()
+                self._staged.write((self._file_header, self._head, data))
+                self._head = bytearray()
+        except OSError as error:
+            self.abort()
+            raise _refusal(error) from error
+
+    def commit(self) -> int:
+        """Check the object, store it and index it.
+
+        Returns
+        -------
+        int
+            The status of the response: 0x0000, also where the store has the same object already.
+
+        Raises
+        ------
+        ServiceRefusal
+            0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or lacks
+            its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
+            0xA700 where it cannot be written or indexed.
+        """
+        try:
+            header = self._scan()
+            name = self._name(header)
+            placement = self._intake.storage.place(self._whole(), name)
+        except OSError as error:
+            raise _refusal(error) from error
+        finally:
+            self.abort()
+        if placement is Placement.QUARANTINED:
+            raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
+        self._intake.register(Entry(name, header, self.sop_class, self.transfer_syntax))
+        return SUCCESS
+
+    def abort(self) -> None:
+        """Forget the object. May be called at any time and more than once."""
+        self._head = bytearray()
+        if self._staged is not None:
+            self._staged.discard()
+            self._staged = None
+
+    def _scan(self) -> Header:
+        if self._staged is None:
+            return scan(self._head, self.transfer_syntax, self._intake.wanted)
+        descriptor, offset = self._staged.descriptor, len(self._file_header)
+        return scan_file(descriptor, offset, self.transfer_syntax, self._intake.wanted)
+
+    def _whole(self) -> StagedFile:
+        if self._staged is None:
+            self._staged = self._intake.storage.stage()
+            self._staged.write((self._file_header, self._head))
+        return self._staged
+
+    def _name(self, header: Header) -> ObjectName:
+        for tag, expected in ((SOP_CLASS_UID, self.sop_class), (SOP_INSTANCE_UID, self.sop_instance)):
+            if header.uid(tag) != expected:
+                raise ServiceRefusal(
+                    DATA_SET_DOES_NOT_MATCH, "the data set is not that of the command", (tag,)
+                )
+        return object_name(header)
+
+
+class Intake:
+    """Where objects enter the archive. May be shared between threads.
+
+    Parameters
+    ----------
+    storage
+        The store.
+    catalogue
+        The index; None where objects are only received.
+    """
+
+    def __init__(self, storage: Storage, catalogue: Catalogue | None = None) -> None:
+        self.storage = storage
+        self.catalogue = catalogue
+        self.wanted: Mapping[int, str] = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
+
+    def open(
+        self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
+    ) -> Session:
+        """Begin to take an object.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid
+            As the command says, of which the class must be the abstract syntax of the context.
+        transfer_syntax_uid
+            That of the presentation context.
+        calling_ae
+            AE title of the sender, for the file meta information.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0x0117 or 0xA900, if a UID does not have the form of one.
+        """
+        if not is_uid(sop_instance_uid):
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+        if not is_uid(sop_class_uid) or not is_uid(transfer_syntax_uid):
+            raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, "the SOP Class UID is no UID")
+        return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae)
+
+    def register(self, entry: Entry) -> None:
+        """Index a placed object.
+
+        Raises
+        ------
+        ServiceRefusal
+            0x0111 where its SOP Instance UID belongs to another study or series; 0xA700 where it cannot be indexed.
+        """
+        if self.catalogue is None:
+            return
+        try:
+            is_ours = self.catalogue.add(entry)
+        except ServiceRefusal:
+            self.storage.needs_recovery = True
+            raise
+        if is_ours:
+            return
+        try:
+            self.storage.quarantine(entry.name)
+        except OSError as error:
+            self.storage.needs_recovery = True
+            raise _refusal(error) from error
+        raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study has an object of this SOP Instance UID")
+
+
+def object_name(header: Header) -> ObjectName:
+    """What names an object, from its attributes.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xA900, if a UID is missing or does not have the form of one.
+    """
+    for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID):
+        if not is_uid(header.uid(tag)):
+            raise ServiceRefusal(
+                DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (tag,)
+            )
+    return ObjectName(
+        header.uid(STUDY_INSTANCE_UID), header.uid(SERIES_INSTANCE_UID), header.uid(SOP_INSTANCE_UID)
+    )
+
+
+def _refusal(error: OSError) -> ServiceRefusal:
+    if error.errno in _OUT_OF_SPACE:
+        return ServiceRefusal(OUT_OF_RESOURCES, "no space is left for the object")
+    return ServiceRefusal(OUT_OF_RESOURCES, "the object cannot be written")
+
+
+__all__ = ["CANNOT_UNDERSTAND", "Catalogue", "Entry", "Intake", "Session", "object_name"]

@@ -1,0 +1,397 @@
+"""The store: one folder that holds every object as a DICOM file, under names that are made from validated UIDs.
+
+Files are written in a staging folder, made durable, and only then linked to their name. Nothing is overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Self
+
+from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
+from ..errors import StoreInUse, UnusableObject
+from ..wire.fields import Buffer
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# Leading zeros in a component break PS3.5 section 9.1, but real devices write them, and they harm no file name.
+_UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
+_BLOCK = 1 << 20
+_BUFFERS_PER_CALL = 512
+_SUFFIX = ".dcm"
+_FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
+_STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_IN_USE, _AT_REST = b"in use\n", b"at rest\n"
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text has the form of a UID: digits and dots, 64 characters at most (PS3.5 section 9.1)."""
+    return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectName:
+    """What names an object in the store.
+
+    Parameters
+    ----------
+    study, series, instance
+        Study, Series and SOP Instance UID.
+
+    Raises
+    ------
+    ValueError
+        If one of them is no UID.
+    """
+
+    study: str
+    series: str
+    instance: str
+
+    def __post_init__(self) -> None:
+        for uid in (self.study, self.series, self.instance):
+            if not is_uid(uid):
+                raise ValueError("an object can only be named by UIDs")
+
+
+class Placement(Enum):
+    """What became of a staged file."""
+
+    NEW = "it was the first of its name"
+    SAME = "the store has the same object already"
+    QUARANTINED = "the store has another object of that name, and keeps this one in quarantine"
+
+
+class StagedFile:
+    """A file that is being written, and that nobody sees yet. It is gone unless it is placed."""
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor = os.open(path, _STAGING_FLAGS, 0o640)
+
+    @property
+    def descriptor(self) -> int:
+        """The open file."""
+        return self._descriptor
+
+    def write(self, buffers: Sequence[Buffer]) -> None:
+        """Append buffers, with as few system calls as possible.
+
+        Raises
+        ------
+        OSError
+            If they cannot be written.
+        """
+        pending = list(buffers)
+        while pending:
+            written = _write_some(self._descriptor, pending)
+            while pending and written >= len(pending[0]):
+                written -= len(pending.pop(0))
+            if written:
+                pending[0] = memoryview(pending[0])[written:]
+
+    def discard(self) -> None:
+        """Close the file and remove its name in the staging folder. Does nothing the second time."""
+        if self._descriptor < 0:
+            return
+        os.close(self._descriptor)
+        self._descriptor = -1
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+if sys.platform == "win32":
+
+    def _write_some(descriptor: int, buffers: Sequence[Buffer]) -> int:
+        return os.write(descriptor, buffers[0])
+else:
+
+    def _write_some(descriptor: int, buffers: Sequence[Buffer]) -> int:
+        return os.writev(descriptor, buffers[:_BUFFERS_PER_CALL])
+
+
+class Storage:
+    """The folder of a store, locked for this process.
+
+    Below it are ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` come from a hash of the
+    Study Instance UID; ``quarantine/<instance>/<hash>.dcm`` with the objects that came under the name of another;
+    ``staging``, emptied when the store is opened; and ``lock``.
+
+    Parameters
+    ----------
+    root
+        The folder; made if it is not there.
+    sync
+        Whether to wait until the medium has what is placed. Without it an object survives the end of the process, but
+        not a power cut.
+
+    Raises
+    ------
+    StoreInUse
+        If another process has it open.
+    OSError
+        If the folder cannot be used.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, sync: bool = True) -> None:
+        self.root = Path(root)
+        self.sync = sync
+        self._staging = str(self.root / "staging")
+        self._objects = str(self.root / "objects")
+        self._quarantine = str(self.root / "quarantine")
+        self._durable: set[str] = set()
+        self._folders = threading.Lock()
+        self._numbers = itertools.count()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._lock = self._take()
+        self.was_unclean = os.pread(self._lock, 64, 0) == _IN_USE
+        self.needs_recovery = self.was_unclean
+        self._mark(_IN_USE)
+        for folder in (self._objects, self._quarantine, self._staging):
+            os.makedirs(folder, exist_ok=True)
+        self._flush_folder(str(self.root))
+        for left in os.scandir(self._staging):
+            os.unlink(left.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store. It counts as cleanly closed unless `needs_recovery` was set. May be called twice."""
+        if self._lock < 0:
+            return
+        if not self.needs_recovery:
+            self._mark(_AT_REST)
+        os.close(self._lock)
+        self._lock = -1
+
+    def path(self, name: ObjectName) -> str:
+        """Where an object lies, whether it is there or not."""
+        return f"{self._series_folder(name)}{os.sep}{name.instance}{_SUFFIX}"
+
+    def stage(self) -> StagedFile:
+        """A new file in the staging folder, on the file system of the store.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made.
+        """
+        return StagedFile(f"{self._staging}{os.sep}{os.getpid()}-{next(self._numbers)}")
+
+    def place(self, staged: StagedFile, name: ObjectName) -> Placement:
+        """Make a staged file durable and give it its name, unless that is taken. The staged file is discarded.
+
+        When this returns, the object is on the medium, whichever the answer is.
+
+        Raises
+        ------
+        OSError
+            If something cannot be written. A file of that name may then be there, whole; see `needs_recovery`.
+        """
+        try:
+            self._flush_data(staged.descriptor)
+            folder = self._series_folder(name)
+            self._make_durable(folder)
+            target = f"{folder}{os.sep}{name.instance}{_SUFFIX}"
+            try:
+                _link(staged.path, target)
+                placement = Placement.NEW
+            except FileExistsError:
+                if _have_same_data_set(staged.path, target):
+                    placement = Placement.SAME
+                else:
+                    self._keep_apart(staged.path, name.instance)
+                    return Placement.QUARANTINED
+            # Whoever linked it first may not have come to this line yet.
+            self._flush_folder_or_owe(folder)
+            return placement
+        finally:
+            staged.discard()
+
+    def quarantine(self, name: ObjectName) -> None:
+        """Move a placed object into quarantine, for instance because it was stored under another study before.
+
+        Raises
+        ------
+        OSError
+            If it cannot be moved.
+        """
+        path = self.path(name)
+        try:
+            self._keep_apart(path, name.instance)
+        except FileNotFoundError:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self._flush_folder_or_owe(os.path.dirname(path))
+
+    def objects(self) -> Iterator[tuple[tuple[str, str], list[str]]]:
+        """Every series of the store: its Study and Series Instance UID, and the SOP Instance UIDs in it."""
+        for first in _folders(self._objects):
+            for second in _folders(first):
+                for study in _folders(second):
+                    for series in _folders(study):
+                        pair = (os.path.basename(study), os.path.basename(series))
+                        if is_uid(pair[0]) and is_uid(pair[1]):
+                            yield pair, list(_instances(series))
+
+    def quarantined(self) -> Iterator[str]:
+        """The paths of the files in quarantine."""
+        for folder in _folders(self._quarantine):
+            yield from (entry.path for entry in os.scandir(folder))
+
+    def _take(self) -> int:
+        lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
+        try:
+            # The system frees the lock of a process that is gone, so no lock is ever stale.
+            _lock(lock)
+        except OSError as error:
+            os.close(lock)
+            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise StoreInUse(str(self.root)) from None
+            raise
+        return lock
+
+    def _mark(self, state: bytes) -> None:
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, state, 0)
+        if self.sync:
+            os.fsync(self._lock)
+
+    def _series_folder(self, name: ObjectName) -> str:
+        spread = hashlib.blake2b(name.study.encode("ascii"), digest_size=2).hexdigest()
+        return os.sep.join((self._objects, spread[:2], spread[2:], name.study, name.series))
+
+    def _keep_apart(self, path: str, instance: str) -> None:
+        folder = os.path.join(self._quarantine, instance)
+        self._make_durable(folder)
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with contextlib.suppress(FileExistsError):
+            _link(path, os.path.join(folder, digest + _SUFFIX))
+        self._flush_folder(folder)
+
+    def _make_durable(self, folder: str) -> None:
+        """Make a folder and those above it; return only when the medium has them all."""
+        if folder in self._durable:
+            return
+        parent = os.path.dirname(folder)
+        if folder not in (self._objects, self._quarantine):
+            self._make_durable(parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o750)
+        # Another process or thread may have made it and not yet flushed it, so this is never left out.
+        self._flush_folder(parent)
+        with self._folders:
+            if len(self._durable) > 100_000:
+                self._durable.clear()
+            self._durable.add(folder)
+
+    def _flush_data(self, descriptor: int) -> None:
+        if self.sync:
+            _FLUSH_DATA(descriptor)
+
+    def _flush_folder_or_owe(self, folder: str) -> None:
+        try:
+            self._flush_folder(folder)
+        except OSError:
+            self.needs_recovery = True
+            raise
+
+    def _flush_folder(self, folder: str) -> None:
+        if not self.sync or sys.platform == "win32":
+            return
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
+    """Read the preamble and the file meta information of a file.
+
+    Raises
+    ------
+    UnusableObject
+        If it is no DICOM file, or damaged.
+    OSError
+        If it cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        length = PREFIX_LENGTH
+        while True:
+            prefix = os.pread(file.fileno(), length, 0)
+            try:
+                return decode_file_header(prefix)
+            except HeaderIncomplete as error:
+                if len(prefix) < length:
+                    raise UnusableObject("the file ends inside its file meta information") from None
+                length = max(error.needed, length * 2)
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name; never replaces a file."""
+    if sys.platform == "win32":
+        os.rename(source, target)
+    else:
+        os.link(source, target)
+
+
+def _have_same_data_set(one: str, other: str) -> bool:
+    """Whether two files hold the same data set in the same transfer syntax; who sent it does not matter."""
+    try:
+        first, second = read_file_header(one), read_file_header(other)
+    except UnusableObject:
+        return False
+    if first.transfer_syntax_uid != second.transfer_syntax_uid:
+        return False
+    with open(one, "rb", buffering=0) as left, open(other, "rb", buffering=0) as right:
+        if os.fstat(left.fileno()).st_size - first.offset != os.fstat(right.fileno()).st_size - second.offset:
+            return False
+        left.seek(first.offset)
+        right.seek(second.offset)
+        while block := left.read(_BLOCK):
+            if block != right.read(len(block)):
+                return False
+    return True
+
+
+def _folders(path: str) -> Iterator[str]:
+    with os.scandir(path) as entries:
+        yield from sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _instances(folder: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name, suffix = os.path.splitext(entry.name)
+            if suffix == _SUFFIX and is_uid(name) and entry.is_file(follow_symlinks=False):
+                yield name

@@ -1,0 +1,100 @@
+"""Attribute values as text: decoded with the character sets of PS3.3 section C.12.1.1.2, and folded to be compared."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from struct import iter_unpack
+
+from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings, python_encoding
+
+_ESCAPE = b"\x1b"
+# What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
+_RESETS = re.compile(rb"([\\^=\r\n\f\t])")
+_DEFAULT = "latin_1"
+_CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
+_UNTRIMMED_VRS = frozenset(("LT", "ST", "UT", "UR"))
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_MULTIPLE = "\\"
+
+
+def codecs_of(character_sets: Sequence[str]) -> list[str]:
+    """The Python codecs for the values of Specific Character Set; what is unknown reads as Latin-1."""
+    found = [python_encoding.get(term.strip(), _DEFAULT) for term in character_sets]
+    return found or [_DEFAULT]
+
+
+def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
+    """Decode a text of one or more values; what cannot be decoded becomes U+FFFD.
+
+    Parameters
+    ----------
+    raw
+        The encoded value.
+    codecs
+        From `codecs_of`.
+    """
+    if _ESCAPE not in raw:
+        return raw.decode("ascii") if raw.isascii() else raw.decode(codecs[0], "replace")
+    text = []
+    codec, prefix = codecs[0], b""
+    for piece in re.split(rb"(\x1b[\x20-\x2f]+[\x30-\x7e])", raw):
+        if piece in CODES_TO_ENCODINGS:
+            codec = CODES_TO_ENCODINGS[piece]
+            prefix = piece if codec in handled_encodings else b""
+        elif prefix:
+            text.append((prefix + piece).decode(codec, "replace"))
+        else:
+            # A delimiter takes G0 and G1 back to the first character set.
+            for number, part in enumerate(_RESETS.split(piece)):
+                text.append(part.decode(codec if number == 0 else codecs[0], "replace"))
+    return "".join(text)
+
+
+def value_text(vr: str, raw: bytes, codecs: Sequence[str], byte_order: str) -> str:
+    """An encoded value as text, several values with a backslash between them, without padding.
+
+    Parameters
+    ----------
+    vr
+        Its value representation, not SQ.
+    raw
+        The encoded value.
+    codecs
+        From `codecs_of`.
+    byte_order
+        ``little`` or ``big``.
+    """
+    if vr in _NUMBERS:
+        form = ("<" if byte_order == "little" else ">") + _NUMBERS[vr]
+        size = 8 if vr in ("UV", "SV", "FD") else 4 if vr in ("UL", "SL", "FL") else 2
+        whole = raw[: len(raw) // size * size]
+        return _MULTIPLE.join(str(number) for (number,) in iter_unpack(form, whole))
+    text = decode_text(raw, codecs) if vr in _CHARSET_VRS else raw.decode(_DEFAULT)
+    return trimmed(vr, text)
+
+
+def trimmed(vr: str, text: str) -> str:
+    """A text without the padding that is not significant (PS3.5 section 6.2)."""
+    if vr in _UNTRIMMED_VRS:
+        return text.rstrip(" \0")
+    if _MULTIPLE in text:
+        return _MULTIPLE.join(value.strip(" \0") for value in text.split(_MULTIPLE))
+    return text.strip(" \0")
+
+
+def values_of(vr: str, text: str) -> list[str]:
+    """The values of a text; none where it is empty."""
+    if not text:
+        return []
+    return [text] if vr in _UNTRIMMED_VRS else text.split(_MULTIPLE)
+
+
+def folded_name(name: str) -> tuple[str, str, str]:
+    """The three component groups of a person name, without case, padding and empty components at the end."""
+    groups = f"{unicodedata.normalize('NFC', name.casefold())}==".split("=")[:3]
+    alphabetic, ideographic, phonetic = (
+        "^".join(component.strip(" ") for component in group.split("^")).rstrip("^") for group in groups
+    )
+    return alphabetic, ideographic, phonetic

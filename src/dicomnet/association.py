@@ -1,0 +1,679 @@
+"""An association as pynetdicom's users know it: flags, `send_c_*` methods and events over a blocking link."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from . import _config
+from . import events as evt
+from .dimse.datasets import MemorySink, Sink, Source
+from .dimse.file_format import encode_file_header
+from .dimse.messages import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_STORE_RQ,
+    Message,
+)
+from .drivers.blocking import Link
+from .drivers.files import StoredObject, open_object
+from .drivers.hooks import Phase
+from .dsutils import decode, encode
+from .errors import (
+    AssociationClosed,
+    AssociationError,
+    DicomnetError,
+    NetworkError,
+    NoAcceptedContext,
+    ServiceRefusal,
+)
+from .events import Bindings, Handler, request_event
+from .presentation import PresentationContext
+from .services import user
+from .services.registry import OPERATIONS, Operation, Shape, is_pending
+from .services.steps import Answer
+from .services.transfer_syntaxes import transfer_syntax
+from .upper_layer.negotiation import Agreement, NegotiatedContext
+from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+
+if TYPE_CHECKING:
+    from .ae import ApplicationEntity
+
+_log = logging.getLogger(__name__)
+
+# The longest data set that is kept in memory, in bytes.
+DATA_SET_LIMIT = 2 << 30
+
+OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
+Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
+
+
+@dataclass(slots=True)
+class ServiceUser:
+    """One of the two sides of an association.
+
+    Parameters
+    ----------
+    mode
+        ``requestor`` or ``acceptor``.
+    address, port
+        Its transport address, where it is known.
+    ae_title
+        Its AE title.
+    maximum_length
+        The largest PDU-length of a P-DATA-TF that it takes, in bytes; 0 is no limit.
+    implementation_class_uid, implementation_version_name
+        What it runs.
+    """
+
+    mode: str
+    address: str = ""
+    port: int = 0
+    ae_title: str = ""
+    maximum_length: int = 0
+    implementation_class_uid: UID | None = None
+    implementation_version_name: str | None = None
+    requested_contexts: list[PresentationContext] = field(default_factory=list)
+    supported_contexts: list[PresentationContext] = field(default_factory=list)
+    user_information: list[Any] = field(default_factory=list)
+
+    @property
+    def is_acceptor(self) -> bool:
+        return self.mode == "acceptor"
+
+    @property
+    def is_requestor(self) -> bool:
+        return self.mode == "requestor"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The same as a dictionary."""
+        return {
+            "ae_title": self.ae_title,
+            "address": self.address,
+            "port": self.port,
+            "mode": self.mode,
+            "pdv_size": self.maximum_length,
+        }
+
+
+class FileSink:
+    """A received data set in a temporary file with a DICOM file's header; removed after the handler."""
+
+    def __init__(self, message: Message, context: NegotiatedContext) -> None:
+        descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
+        self._file = os.fdopen(descriptor, "w+b", buffering=0)
+        command = message.command
+        self._header = encode_file_header(
+            command["AffectedSOPClassUID"], command["AffectedSOPInstanceUID"], context.transfer_syntax
+        )
+        self._file.write(self._header)
+
+    def write(self, data: memoryview) -> None:
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise ServiceRefusal(0xA700, "no room for the data set") from error
+
+    def abort(self) -> None:
+        self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    @property
+    def content(self) -> bytes:
+        """The encoded data set."""
+        return Path(self.path).read_bytes()[len(self._header) :]
+
+
+class Association:
+    """An association with a peer.
+
+    Parameters
+    ----------
+    ae
+        The application entity it belongs to.
+    mode
+        ``requestor`` or ``acceptor``.
+    bindings
+        Handlers of events.
+    negotiate
+        Answers an association request, for an acceptor.
+    open_sink
+        Gives the sink for a received data set, instead of memory.
+    """
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        mode: str,
+        bindings: Bindings,
+        *,
+        negotiate: Negotiate | None = None,
+        open_sink: OpenUserSink | None = None,
+    ) -> None:
+        self._ae = ae
+        self._mode = mode
+        self._bindings = bindings
+        self._negotiate = negotiate
+        self._open_sink = open_sink
+        self._link: Link | None = None
+        self._finished = threading.Event()
+        self.requestor = ServiceUser("requestor")
+        self.acceptor = ServiceUser("acceptor")
+        self.failure: DicomnetError | None = None
+        self.is_established = False
+        self.is_rejected = False
+        self.is_aborted = False
+        self.is_released = False
+        self.acse_timeout = ae.acse_timeout
+        self.dimse_timeout = ae.dimse_timeout
+        self.network_timeout = ae.network_timeout
+        self.connection_timeout = ae.connection_timeout
+        self.network_timeout_response = "A-ABORT"
+
+    # -- what it is
+
+    @property
+    def ae(self) -> ApplicationEntity:
+        """The application entity it belongs to."""
+        return self._ae
+
+    @property
+    def mode(self) -> str:
+        """``requestor`` or ``acceptor``."""
+        return self._mode
+
+    @property
+    def is_requestor(self) -> bool:
+        return self._mode == "requestor"
+
+    @property
+    def is_acceptor(self) -> bool:
+        return self._mode == "acceptor"
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """This side's AE title, address, port and mode."""
+        return (self.requestor if self.is_requestor else self.acceptor).info
+
+    @property
+    def remote(self) -> dict[str, Any]:
+        """The peer's AE title, address, port and mode."""
+        return (self.acceptor if self.is_requestor else self.requestor).info
+
+    @property
+    def accepted_contexts(self) -> list[PresentationContext]:
+        """The presentation contexts that were accepted."""
+        return [PresentationContext.from_negotiated(c) for c in self._contexts() if c.is_accepted]
+
+    @property
+    def rejected_contexts(self) -> list[PresentationContext]:
+        """The presentation contexts that were not."""
+        return [PresentationContext.from_negotiated(c) for c in self._contexts() if not c.is_accepted]
+
+    @property
+    def lock(self) -> Any:
+        """Held by the thread that uses the association."""
+        return self._live().lock
+
+    def _contexts(self) -> tuple[NegotiatedContext, ...]:
+        agreement = self._link.connection.agreement if self._link else None
+        return tuple(agreement.contexts.values()) if agreement else ()
+
+    def is_alive(self) -> bool:
+        """Whether the association, or its transport connection, is still open."""
+        return not self._finished.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the transport connection is closed, up to ``timeout`` seconds."""
+        self._finished.wait(timeout)
+
+    # -- events
+
+    def bind(self, event: evt.EventType, handler: Handler, args: list[Any] | None = None) -> None:
+        """Call a handler for an event from now on."""
+        self._bindings.bind(event, handler, args)
+
+    def unbind(self, event: evt.EventType, handler: Handler) -> None:
+        """Call it no longer."""
+        self._bindings.unbind(event, handler)
+
+    def get_events(self) -> list[evt.EventType]:
+        """The events that have a handler."""
+        return self._bindings.events()
+
+    def get_handlers(self, event: evt.EventType) -> Any:
+        """The handlers of an event with their arguments."""
+        return self._bindings.handlers(event)
+
+    # -- ending
+
+    def release(self) -> None:
+        """Release the association (PS3.8 section 7.2). Does nothing if it is over."""
+        if not self.is_established:
+            return
+        try:
+            self._live().release()
+        except (AssociationError, NetworkError) as error:
+            _log.error("the release failed: %s", error)
+
+    def abort(self, block: bool = True) -> None:
+        """Abort the association (PS3.8 section 7.3). Does nothing if it is over.
+
+        Parameters
+        ----------
+        block
+            Accepted for compatibility: nothing is waited for.
+        """
+        if self._link is not None and not (self.is_released or self.is_aborted or self.is_rejected):
+            self._link.abort()
+
+    def kill(self) -> None:
+        """End the association and its connection at once."""
+        self.abort()
+
+    # -- requests
+
+    def send_c_echo(self, msg_id: int = 1) -> Dataset:
+        """Verify the connection (PS3.7 section 9.1.5).
+
+        Parameters
+        ----------
+        msg_id
+            Message ID, 0 to 65535.
+
+        Returns
+        -------
+        pydicom.dataset.Dataset
+            With Status, or empty if no valid response came.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for verification was accepted.
+        """
+        context = self._context_for("1.2.840.10008.1.1")
+        command = {"MessageID": msg_id, "AffectedSOPClassUID": context.abstract_syntax}
+        return self._request(Message(C_ECHO_RQ, command, context.context_id))
+
+    def send_c_store(
+        self,
+        dataset: Dataset | str | Path,
+        msg_id: int = 1,
+        priority: int = 2,
+        originator_aet: str | None = None,
+        originator_id: int | None = None,
+    ) -> Dataset:
+        """Store an object (PS3.7 section 9.1.1).
+
+        Parameters
+        ----------
+        dataset
+            The object, or the path of its file, which is sent as it is.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+        originator_aet, originator_id
+            The AE title of the requestor of the C-MOVE that this belongs to, and the C-MOVE's Message ID.
+
+        Returns
+        -------
+        pydicom.dataset.Dataset
+            With Status and what else the response says, or empty if no valid response came.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no accepted presentation context fits, or the object cannot be encoded.
+        AttributeError
+            If the object has no SOP Class UID, SOP Instance UID or transfer syntax.
+        """
+        self._check_open()
+        if isinstance(dataset, Dataset):
+            sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+            context, data = self._encode_object(dataset)
+        else:
+            stored = open_object(dataset)
+            sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
+            context, data = self._fit_file(stored)
+        command: dict[str, Any] = {
+            "AffectedSOPClassUID": sop_class,
+            "MessageID": msg_id,
+            "Priority": priority,
+            "AffectedSOPInstanceUID": sop_instance,
+        }
+        if originator_aet is not None:
+            command["MoveOriginatorApplicationEntityTitle"] = originator_aet
+        if originator_id is not None:
+            command["MoveOriginatorMessageID"] = originator_id
+        return self._request(Message(C_STORE_RQ, command, context.context_id, data))
+
+    def send_c_find(
+        self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Query (PS3.7 section 9.1.2). The request is sent at once, the matches are read as they are asked for.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            A match, with a status of pending.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, or the identifier cannot be encoded.
+        """
+        context = self._context_for(str(query_model))
+        command = {
+            "AffectedSOPClassUID": context.abstract_syntax,
+            "MessageID": msg_id,
+            "Priority": priority,
+        }
+        data = _encode(dataset, context.transfer_syntax)
+        request = Message(C_FIND_RQ, command, context.context_id, data)
+        cancel = Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": msg_id}, context.context_id)
+        return self._matches(self._live().iterate(user.many_replies(request), cancel), context)
+
+    def send_c_cancel(
+        self, msg_id: int, context_id: int | None = None, query_model: str | UID | None = None
+    ) -> None:
+        """Cancel an operation (PS3.7 section 9.3.2.3). Its final response still has to be read.
+
+        Parameters
+        ----------
+        msg_id
+            Message ID of the C-FIND, C-GET or C-MOVE request.
+        context_id
+            The presentation context of that request, or else
+        query_model
+            its SOP class UID.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If there is no such presentation context.
+        """
+        self._check_open()
+        if context_id is None:
+            if query_model is None:
+                raise ValueError("either the context ID or the query model of the request is needed")
+            context_id = self._context_for(str(query_model)).context_id
+        elif context_id not in {c.context_id for c in self._contexts() if c.is_accepted}:
+            raise ValueError(f"no accepted presentation context has the ID {context_id}")
+        message = Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": msg_id}, context_id)
+        self._live().interject(message)
+
+    # -- inside
+
+    def _live(self) -> Link:
+        if self._link is None:
+            raise AssociationClosed
+        return self._link
+
+    def _check_open(self) -> None:
+        if not self.is_established:
+            raise AssociationClosed
+
+    def _context_for(
+        self, abstract_syntax: str, wanted_transfer_syntax: str | None = None
+    ) -> NegotiatedContext:
+        self._check_open()
+        usable = [c for c in self._live().agreement.contexts_for(abstract_syntax) if c.as_scu]
+        for context in usable:
+            if wanted_transfer_syntax in (None, context.transfer_syntax):
+                return context
+        accepted = tuple(context.transfer_syntax for context in usable)
+        raise NoAcceptedContext(abstract_syntax, wanted_transfer_syntax, accepted)
+
+    def _fit_file(self, stored: StoredObject) -> tuple[NegotiatedContext, Source]:
+        """The file as it is where its transfer syntax was accepted, else encoded anew if that loses nothing."""
+        try:
+            context = self._context_for(stored.header.sop_class_uid, stored.header.transfer_syntax_uid)
+        except NoAcceptedContext:
+            return self._encode_object(dcmread(stored.path))
+        return context, stored.data
+
+    def _encode_object(self, dataset: Dataset) -> tuple[NegotiatedContext, Source]:
+        """Encode in the object's own transfer syntax, or in another native one: those differ in headers only."""
+        sop_class = str(dataset.SOPClassUID)
+        try:
+            own = str(dataset.file_meta.TransferSyntaxUID)
+        except AttributeError as error:
+            raise AttributeError(
+                "the data set's file_meta has no TransferSyntaxUID, so its encoding is not known"
+            ) from error
+        if any(element.tag.group == 2 for element in dataset):
+            raise ValueError("the data set has elements of group 0002, which belong into its file_meta")
+        try:
+            context = self._context_for(sop_class, own)
+        except NoAcceptedContext as refusal:
+            native = [
+                c
+                for c in self._live().agreement.contexts_for(sop_class)
+                if c.as_scu and _is_convertible(own, c.transfer_syntax)
+            ]
+            if not native:
+                raise refusal
+            context = native[0]
+        return context, _encode(dataset, context.transfer_syntax)
+
+    def _request(self, message: Message) -> Dataset:
+        try:
+            response = self._live().run(user.one_reply(message))
+        except (AssociationError, NetworkError) as error:
+            _log.error("no response to the %s: %s", message.type.name, error)
+            return Dataset()
+        return _status_of(response)
+
+    def _matches(
+        self, responses: Iterator[Message], context: NegotiatedContext
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        try:
+            for response in responses:
+                identifier = None
+                if is_pending(response.status) and isinstance(response.data, MemorySink):
+                    identifier = _decode(response.data.content, context.transfer_syntax)
+                yield _status_of(response), identifier
+        except (AssociationError, NetworkError) as error:
+            _log.error("the responses ended early: %s", error)
+            yield Dataset(), None
+
+
+def _is_convertible(own: str, accepted: str) -> bool:
+    return not (transfer_syntax(own).is_encapsulated or transfer_syntax(accepted).is_encapsulated)
+
+
+def _encode(dataset: Dataset, uid: str) -> bytes:
+    syntax = transfer_syntax(uid)
+    encoded = encode(dataset, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+    if encoded is None:
+        raise ValueError(f"the data set cannot be encoded in {syntax.name}; the log says why")
+    return encoded
+
+
+def _decode(encoded: bytes | bytearray, uid: str) -> Dataset:
+    syntax = transfer_syntax(uid)
+    return decode(encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+
+
+def _status_of(response: Message) -> Dataset:
+    status = Dataset()
+    status.Status = response.status
+    for keyword, value in response.command.items():
+        if keyword in _STATUS_ELEMENTS:
+            setattr(status, keyword, value)
+    return status
+
+
+_STATUS_ELEMENTS = frozenset(
+    (
+        "OffendingElement",
+        "ErrorComment",
+        "ErrorID",
+        "AttributeIdentifierList",
+        "NumberOfRemainingSuboperations",
+        "NumberOfCompletedSuboperations",
+        "NumberOfFailedSuboperations",
+        "NumberOfWarningSuboperations",
+    )
+)
+
+
+class AssociationHooks:
+    """Connects a link to an association: negotiation, handlers, flags and notifications."""
+
+    def __init__(self, assoc: Association) -> None:
+        self._assoc = assoc
+        self.names = assoc._bindings.names
+        self._performing: Message | None = None
+
+    def notify(self, name: str, **fields: object) -> None:
+        assoc = self._assoc
+        assoc._bindings.trigger(assoc, evt.EVENTS[name], dict(fields))
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        assoc = self._assoc
+        assert assoc._negotiate is not None
+        self.notify("EVT_REQUESTED")
+        answer = assoc._negotiate(assoc, request)
+        self.notify("EVT_REJECTED" if isinstance(answer, AssociateRJ) else "EVT_ACCEPTED")
+        return answer
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        if message.type is C_STORE_RQ:
+            if self._assoc._open_sink is not None:
+                return self._assoc._open_sink(self._assoc, message, context)
+            if _config.STORE_RECV_CHUNKED_DATASET:
+                return FileSink(message, context)
+        return MemorySink(DATA_SET_LIMIT)
+
+    def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        assoc = self._assoc
+        operation = OPERATIONS[message.type.service]
+        event = evt.EVENTS[operation.event]
+        bound = assoc._bindings.intervention(event)
+        if bound is None:
+            if message.type is C_ECHO_RQ:
+                return Answer(0x0000)
+            _log.error("no handler is bound to %s", event.name)
+            raise ServiceRefusal(operation.handler_failed)
+        handler, args = bound
+        link = assoc._live()
+        asked = request_event(assoc, event, message, context, lambda: link.is_cancelled(message.message_id))
+        try:
+            result = handler(asked, *(args or ()))
+            if operation.shape is Shape.MANY_REPLIES:
+                return _Answers(iter(result), operation, context)
+            return _answer(result, None, context)
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", event.name)
+            raise ServiceRefusal(operation.handler_failed) from error
+        finally:
+            if isinstance(message.data, FileSink):
+                message.data.abort()
+
+    def next_answer(self, answers: Any) -> Answer | None:
+        assert isinstance(answers, _Answers)
+        return answers.take()
+
+    def phase_changed(self, phase: Phase) -> None:
+        assoc = self._assoc
+        assoc.is_established = phase is Phase.ESTABLISHED
+        assoc.is_released = phase is Phase.RELEASED
+        assoc.is_aborted = phase is Phase.ABORTED
+        assoc.is_rejected = phase is Phase.REJECTED
+        assoc.failure = assoc._link.failure if assoc._link else None
+        if assoc.is_requestor and phase in (Phase.ESTABLISHED, Phase.REJECTED):
+            self.notify("EVT_ACCEPTED" if phase is Phase.ESTABLISHED else "EVT_REJECTED")
+        if phase is not Phase.REJECTED:
+            self.notify(f"EVT_{phase.name}")
+
+    def closed(self) -> None:
+        assoc = self._assoc
+        self.notify("EVT_CONN_CLOSE", address=(assoc.remote["address"], assoc.remote["port"]))
+        assoc._finished.set()
+
+
+class _Answers:
+    """The answers of a handler that yields (status, data set)."""
+
+    def __init__(self, results: Iterator[Any], operation: Operation, context: NegotiatedContext) -> None:
+        self._results = results
+        self._operation = operation
+        self._context = context
+
+    def take(self) -> Answer | None:
+        try:
+            status, dataset = next(self._results)
+        except StopIteration:
+            return None
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise ServiceRefusal(self._operation.handler_failed) from error
+        return _answer(status, dataset, self._context)
+
+
+def _answer(status: Any, dataset: Dataset | None, context: NegotiatedContext) -> Answer:
+    """What a handler returned, as an answer."""
+    elements: Mapping[str, Any] = {}
+    if isinstance(status, Dataset):
+        if "Status" not in status:
+            raise ServiceRefusal(0xC001, "the handler's answer has no status")
+        elements = {e.keyword: _plain(e.value) for e in status if e.keyword != "Status"}
+        status = status.Status
+    if not isinstance(status, int):
+        raise ServiceRefusal(0xC002, "the handler's answer is not a status")
+    data: Source | None = None
+    if dataset is not None and is_pending(status):
+        try:
+            data = _encode(dataset, context.transfer_syntax)
+        except ValueError as error:
+            raise ServiceRefusal(0xC312, "a match could not be encoded") from error
+    return Answer(int(status), data, elements)
+
+
+def _plain(value: Any) -> Any:
+    """An element's value as the command set has it: tags of AT as a list of int."""
+    if isinstance(value, list | tuple) or hasattr(value, "append"):
+        return [int(each) for each in value]
+    return value

@@ -1,0 +1,136 @@
+"""From fragments to messages (PS3.7 section 6.3, PS3.8 Annex E): one at a time, each fragment in its context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ..errors import ProtocolError, ServiceRefusal
+from ..upper_layer.negotiation import NegotiatedContext
+from ..wire.fields import INVALID_VALUE
+from ..wire.scanner import Fragment
+from .codec import decode_command
+from .datasets import Refused, Sink
+from .messages import Message
+
+COMMAND_SET_LIMIT = 1 << 16
+
+# Gives the sink for the data set of a message whose command set is complete; may raise ServiceRefusal.
+OpenSink = Callable[[Message, NegotiatedContext], Sink]
+
+
+class Assembler:
+    """Collects the fragments of one message after another.
+
+    Parameters
+    ----------
+    contexts
+        The negotiated presentation contexts by ID.
+    open_sink
+        Called once for each data set, before its first byte.
+    command_set_limit
+        The longest command set that is taken, in bytes.
+    """
+
+    __slots__ = ("_command", "_context", "_message", "_sink", "command_set_limit", "contexts", "open_sink")
+
+    def __init__(
+        self,
+        contexts: Mapping[int, NegotiatedContext],
+        open_sink: OpenSink,
+        command_set_limit: int = COMMAND_SET_LIMIT,
+    ) -> None:
+        self.contexts = contexts
+        self.open_sink = open_sink
+        self.command_set_limit = command_set_limit
+        self._command = bytearray()
+        self._context: NegotiatedContext | None = None
+        self._message: Message | None = None
+        self._sink: Sink | Refused | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message has been begun."""
+        return self._context is None
+
+    @property
+    def is_in_data_set(self) -> bool:
+        """Whether a command set is complete and its data set is not."""
+        return self._message is not None
+
+    def add(self, fragment: Fragment) -> Message | None:
+        """Take a fragment.
+
+        Returns
+        -------
+        Message or None
+            The message, if this fragment completed it. Its ``data`` is None, the sink of its data set, or
+            `Refused`.
+
+        Raises
+        ------
+        ProtocolError
+            If the fragment does not belong where it stands.
+        """
+        context_id, is_command, is_last, data = fragment
+        context = self._context
+        if context is None:
+            context = self._begin(context_id)
+        elif context.context_id != context_id:
+            raise ProtocolError("fragments of two messages are interleaved", INVALID_VALUE)
+        if self._message is not None:
+            if is_command:
+                raise ProtocolError("a command fragment stands where a data set is expected", INVALID_VALUE)
+            return self._add_data(self._message, data, is_last)
+        if not is_command:
+            raise ProtocolError("a data set fragment stands where a command set is expected", INVALID_VALUE)
+        return self._add_command(context, data, is_last)
+
+    def discard(self) -> None:
+        """Drop what is incomplete, because nothing more will come."""
+        if not isinstance(self._sink, Refused | None):
+            self._sink.abort()
+        self._reset()
+
+    def _begin(self, context_id: int) -> NegotiatedContext:
+        context = self.contexts.get(context_id)
+        if context is None or not context.is_accepted:
+            raise ProtocolError("a message uses a presentation context that was not accepted", INVALID_VALUE)
+        self._context = context
+        return context
+
+    def _add_command(self, context: NegotiatedContext, data: memoryview, is_last: bool) -> Message | None:
+        if len(self._command) + len(data) > self.command_set_limit:
+            raise ProtocolError(f"a command set is longer than {self.command_set_limit} bytes", INVALID_VALUE)
+        if not is_last:
+            self._command += data
+            return None
+        command = self._command + data if self._command else data
+        message_type, values, has_data_set = decode_command(command)
+        message = Message(message_type, values, context.context_id)
+        if not has_data_set:
+            self._reset()
+            return message
+        self._message = message
+        try:
+            self._sink = self.open_sink(message, context)
+        except ServiceRefusal as refusal:
+            self._sink = Refused(refusal)
+        return None
+
+    def _add_data(self, message: Message, data: memoryview, is_last: bool) -> Message | None:
+        sink = self._sink
+        if data and not isinstance(sink, Refused | None):
+            try:
+                sink.write(data)
+            except ServiceRefusal as refusal:
+                sink.abort()
+                self._sink = Refused(refusal)
+        if not is_last:
+            return None
+        message.data = self._sink
+        self._reset()
+        return message
+
+    def _reset(self) -> None:
+        self._command = bytearray()
+        self._context = self._message = self._sink = None

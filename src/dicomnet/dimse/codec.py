@@ -1,0 +1,327 @@
+"""Command sets from and to bytes (PS3.7 section 6.3.1): Implicit VR Little Endian, group 0000, ascending tags.
+
+Which elements a message has stands in `messages`; the plans below are made from those tables.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from struct import Struct, error, unpack
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ProtocolError
+from .messages import MESSAGE_TYPES
+from .parameters import COMMAND_ELEMENTS, DATA_SET_PRESENT, NO_DATA_SET, PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from .messages import MessageType
+    from .parameters import Parameter
+
+    Encoder = Callable[[Any], bytes]
+    Decoder = Callable[[bytes], Any]
+
+MAX_COMMENT: Final = 64
+"""Characters that an LO value, such as Error Comment (0000,0902), may have."""
+
+_MAX_UID: Final = 64
+_MAX_AE_TITLE: Final = 16
+_HEADER = Struct("<HHL").pack
+_US_ELEMENT = Struct("<HHLH").pack
+_UL_ELEMENT = Struct("<HHLL").pack
+_TAG_AND_LENGTH = Struct("<LL").unpack_from
+
+
+class UnknownCommand(ProtocolError):
+    """A command set whose Command Field (0000,0100) names none of the 23 messages.
+
+    A request can be answered with status 0211H instead of an A-ABORT (PS3.7 Annex C).
+
+    Parameters
+    ----------
+    command_field
+        The value of Command Field.
+    message_id
+        The value of Message ID (0000,0110), or None where there is none.
+    has_data_set
+        Whether a data set follows.
+    """
+
+    def __init__(self, command_field: int, message_id: int | None, has_data_set: bool) -> None:
+        super().__init__(f"command field 0x{command_field:04X} is unknown")
+        self.command_field = command_field
+        self.message_id = message_id
+        self.has_data_set = has_data_set
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.command_field, self.message_id, self.has_data_set)
+
+
+def _encode_us(element: int) -> Encoder:
+    return partial(_US_ELEMENT, 0, element, 2)
+
+
+def _encode_ui(element: int) -> Encoder:
+    def encode(value: str) -> bytes:
+        raw = value.encode("ascii")
+        length = len(raw)
+        if length > _MAX_UID:
+            raise ValueError("a UID has at most 64 characters")
+        if length & 1:
+            return _HEADER(0, element, length + 1) + raw + b"\0"
+        return _HEADER(0, element, length) + raw if length else b""
+
+    return encode
+
+
+def _encode_ae(element: int) -> Encoder:
+    def encode(value: str) -> bytes:
+        if len(value) > _MAX_AE_TITLE or "\\" in value or not (value.isascii() and value.isprintable()):
+            raise ValueError("an AE title has at most 16 printable ASCII characters and no backslash")
+        return _encode_text(element, value) if value.strip(" ") else b""
+
+    return encode
+
+
+def _encode_lo(element: int) -> Encoder:
+    def encode(value: str) -> bytes:
+        plain = (c if " " <= c <= "~" and c != "\\" else "?" for c in value[:MAX_COMMENT])
+        return _encode_text(element, "".join(plain)) if value else b""
+
+    return encode
+
+
+def _encode_text(element: int, value: str) -> bytes:
+    raw = value.encode("ascii")
+    if len(raw) & 1:
+        raw += b" "
+    return _HEADER(0, element, len(raw)) + raw
+
+
+def _encode_at(element: int) -> Encoder:
+    def encode(value: Iterable[int]) -> bytes:
+        halves = [half for tag in value for half in (tag >> 16, tag & 0xFFFF)]
+        if not halves:
+            return b""
+        return Struct(f"<HHL{len(halves)}H").pack(0, element, 2 * len(halves), *halves)
+
+    return encode
+
+
+def _decode_us(value: bytes) -> int | None:
+    if len(value) != 2:
+        if not value:
+            return None
+        raise ValueError
+    return value[0] | value[1] << 8
+
+
+def _decode_ui(value: bytes) -> str | None:
+    return value.decode("ascii").strip(" \0") or None
+
+
+def _decode_text(value: bytes) -> str | None:
+    return value.decode("latin-1").strip(" \0") or None
+
+
+def _decode_at(value: bytes) -> list[int] | None:
+    if len(value) % 4:
+        raise ValueError
+    halves = unpack(f"<{len(value) // 2}H", value)
+    return [group << 16 | element for group, element in zip(halves[::2], halves[1::2], strict=True)] or None
+
+
+_ENCODERS: Mapping[str, Callable[[int], Encoder]] = {
+    "US": _encode_us,
+    "UI": _encode_ui,
+    "AE": _encode_ae,
+    "LO": _encode_lo,
+    "AT": _encode_at,
+}
+_DECODERS: Mapping[str, Decoder] = {
+    "US": _decode_us,
+    "UI": _decode_ui,
+    "AE": _decode_text,
+    "LO": _decode_text,
+    "AT": _decode_at,
+}
+_COMMAND_FIELD = PARAMETERS["CommandField"].tag
+_DATA_SET_TYPE = PARAMETERS["CommandDataSetType"].tag
+
+# A segment is a run of rows and the constant element after it. Three make a command set: the rows below Command
+# Field, those below Command Data Set Type, and those above it.
+_Segment = tuple[tuple[tuple[str, "Encoder", bool], ...], bytes]
+
+
+def _encoding_plans() -> dict[tuple[int, bool], tuple[_Segment, ...]]:
+    encoders = {p.keyword: _ENCODERS[p.vr](p.tag) for p in COMMAND_ELEMENTS if p.vr != "UL"}
+
+    def segments(message_type: MessageType, has_data_set: bool) -> tuple[_Segment, ...]:
+        def rows(above: int, below: int) -> tuple[tuple[str, Encoder, bool], ...]:
+            fields = [f for f in message_type.parameters if above < f.parameter.tag < below]
+            return tuple((f.parameter.keyword, encoders[f.parameter.keyword], f.is_required) for f in fields)
+
+        data_set_type = DATA_SET_PRESENT if has_data_set else NO_DATA_SET
+        return (
+            (rows(-1, _COMMAND_FIELD), encoders["CommandField"](message_type.command_field)),
+            (rows(_COMMAND_FIELD, _DATA_SET_TYPE), encoders["CommandDataSetType"](data_set_type)),
+            (rows(_DATA_SET_TYPE, 0x10000), b""),
+        )
+
+    def choices(message_type: MessageType) -> tuple[bool, ...]:
+        if message_type.data_set_required:
+            return (True,)
+        return (False, True) if message_type.data_set else (False,)
+
+    return {(t.command_field, has): segments(t, has) for t in MESSAGE_TYPES.values() for has in choices(t)}
+
+
+def _wire_order(tag: int) -> int:
+    """The tag as its four bytes on the wire read as one little-endian number."""
+    return tag >> 16 | (tag & 0xFFFF) << 16
+
+
+def _decoding_plans() -> dict[int, dict[int, tuple[str, Decoder]]]:
+    def plan(parameters: Iterable[Parameter]) -> dict[int, tuple[str, Decoder]]:
+        return {_wire_order(p.tag): (p.keyword, _DECODERS[p.vr]) for p in parameters}
+
+    return {t.command_field: plan(row.parameter for row in t.parameters) for t in MESSAGE_TYPES.values()}
+
+
+_ENCODING = _encoding_plans()
+_DECODING = _decoding_plans()
+_WIRE_COMMAND_FIELD = _wire_order(_COMMAND_FIELD)
+_WIRE_DATA_SET_TYPE = _wire_order(_DATA_SET_TYPE)
+_WIRE_MESSAGE_ID = _wire_order(PARAMETERS["MessageID"].tag)
+
+
+def encode_command(type: MessageType, command: Mapping[str, Any], has_data_set: bool) -> bytes:
+    """Encode a command set, with Command Group Length, Command Field and Command Data Set Type.
+
+    Parameters
+    ----------
+    type
+        Which message.
+    command
+        Keyword to value, see `dicomnet.dimse.messages.Message`. An element whose value is None or empty is left
+        out. Of an LO value, 64 characters are sent, and a question mark for each that LO does not allow.
+    has_data_set
+        Whether a data set will follow.
+
+    Raises
+    ------
+    ValueError
+        Where an element is missing, is not one of this message, or has a value that it cannot have, or
+        where this message must not or must be followed by a data set.
+    """
+    segments = _ENCODING.get((type.command_field, has_data_set))
+    if segments is None:
+        raise ValueError(f"{type.name} {'has no' if has_data_set else 'must have a'} data set")
+    parts = []
+    count = 0
+    keyword = ""
+    try:
+        for rows, constant in segments:
+            for keyword, encode, is_required in rows:
+                value = command.get(keyword)
+                part = b"" if value is None else encode(value)
+                if part:
+                    parts.append(part)
+                    count += 1
+                elif is_required:
+                    raise ValueError("a value is required")
+            parts.append(constant)
+    except (ValueError, TypeError, AttributeError, error) as cause:
+        raise ValueError(f"{keyword} of {type.name} cannot be encoded: {cause}") from cause
+    if count != len(command):
+        _refuse_foreign(type, command)
+    body = b"".join(parts)
+    return _UL_ELEMENT(0, 0, 4, len(body)) + body
+
+
+def _refuse_foreign(type: MessageType, command: Mapping[str, Any]) -> None:
+    for keyword, value in command.items():
+        if value is not None and keyword not in type.keywords:
+            raise ValueError(f"{keyword} is not an element of {type.name}")
+
+
+def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, dict[str, Any], bool]:
+    """Decode a command set.
+
+    An element that the message does not have is skipped, an element without a value is taken as absent, and neither
+    the order of the elements nor the value of Command Group Length matters.
+
+    Parameters
+    ----------
+    data
+        The command fragments of one message, joined.
+
+    Returns
+    -------
+    tuple[MessageType, dict[str, Any], bool]
+        Which message; its elements, see `dicomnet.dimse.messages.Message`; whether a data set follows.
+
+    Raises
+    ------
+    UnknownCommand
+        Where Command Field names no message.
+    ProtocolError
+        Where the command set is malformed or lacks an element that the message must hold.
+    """
+    elements = _split(data)
+    command_field = _decode_frame(elements, _WIRE_COMMAND_FIELD, "CommandField")
+    has_data_set = _decode_frame(elements, _WIRE_DATA_SET_TYPE, "CommandDataSetType") != NO_DATA_SET
+    message_type = MESSAGE_TYPES.get(command_field)
+    if message_type is None:
+        message_id = elements.get(_WIRE_MESSAGE_ID, b"")
+        known = int.from_bytes(message_id, "little") if len(message_id) == 2 else None
+        raise UnknownCommand(command_field, known, has_data_set)
+    decoders = _DECODING[command_field]
+    command: dict[str, Any] = {}
+    keyword = ""
+    try:
+        for tag, raw in elements.items():
+            row = decoders.get(tag)
+            if row is not None:
+                keyword, decode = row
+                value = decode(raw)
+                if value is not None:
+                    command[keyword] = value
+    except ValueError:
+        raise ProtocolError(f"{keyword} of {message_type.name} is malformed") from None
+    if not command.keys() >= message_type.required:
+        raise ProtocolError(f"{message_type.name} lacks {', '.join(message_type.missing(command))}")
+    return message_type, command, has_data_set
+
+
+def _split(data: bytes | bytearray | memoryview) -> dict[int, bytes]:
+    """The elements in their order, by `_wire_order` of their tags."""
+    data = bytes(data)
+    elements: dict[int, bytes] = {}
+    position, end = 0, len(data)
+    try:
+        while position < end:
+            tag, length = _TAG_AND_LENGTH(data, position)
+            start = position + 8
+            position = start + length
+            if tag & 0xFFFF or tag in elements or position > end:
+                break
+            elements[tag] = data[start:position]
+        else:
+            return elements
+    except error:
+        raise ProtocolError("the command set ends within an element") from None
+    if tag & 0xFFFF:
+        raise ProtocolError("the command set holds an element outside group 0000")
+    if tag in elements:
+        raise ProtocolError(f"the command set holds (0000,{tag >> 16:04X}) twice")
+    raise ProtocolError("the command set ends within an element")
+
+
+def _decode_frame(elements: Mapping[int, bytes], tag: int, keyword: str) -> int:
+    """Command Field or Command Data Set Type, which every command set has."""
+    value = elements.get(tag)
+    if value is None or len(value) != 2:
+        raise ProtocolError(f"{keyword} is {'missing' if not value else 'malformed'}")
+    return value[0] | value[1] << 8

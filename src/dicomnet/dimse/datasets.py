@@ -1,0 +1,92 @@
+"""Where a data set comes from when it is sent, and where it goes while it arrives."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import ServiceRefusal
+
+OUT_OF_RESOURCES = 0xA700
+
+
+class Sink(Protocol):
+    """Takes a data set while it arrives. Its owner reads it, or keeps it, once the message is complete."""
+
+    def write(self, data: memoryview) -> None:
+        """Take the next bytes, which are valid only during the call.
+
+        Raises
+        ------
+        ServiceRefusal
+            If the rest is not wanted; the response carries its status.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Forget everything: the data set will not be completed or is not wanted."""
+        ...
+
+
+class MemorySink:
+    """Keeps a data set in memory.
+
+    Parameters
+    ----------
+    limit
+        The most bytes that are kept; a longer data set is refused with status 0xA700.
+    """
+
+    __slots__ = ("_content", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self._content: bytes | bytearray = b""
+        self.limit = limit
+
+    def write(self, data: memoryview) -> None:
+        if len(self._content) + len(data) > self.limit:
+            self._content = b""
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the data set is larger than the limit")
+        if not self._content:
+            # Most data sets arrive in one piece, and bytes of the right size cost one copy.
+            self._content = bytes(data)
+        else:
+            if isinstance(self._content, bytes):
+                self._content = bytearray(self._content)
+            self._content += data
+
+    def abort(self) -> None:
+        self._content = b""
+
+    @property
+    def content(self) -> bytes | bytearray:
+        """The encoded data set."""
+        return self._content
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stands for a data set that was read off the wire and dropped."""
+
+    refusal: ServiceRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """An encoded data set inside a file, to be sent as it is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    offset, length
+        Where the data set lies, in bytes.
+    """
+
+    path: str | os.PathLike[str]
+    offset: int
+    length: int
+
+
+Source = bytes | bytearray | memoryview | FileRange

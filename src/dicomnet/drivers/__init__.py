@@ -1,0 +1,1 @@
+"""The only floor with sockets, TLS, threads and clocks: two drivers, blocking and asyncio, for one core."""

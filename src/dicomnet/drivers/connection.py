@@ -1,0 +1,404 @@
+"""The protocol side of one association, shared by both drivers: bytes and "now" in; happenings, buffers to send and
+one deadline out. Owns no socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..dimse.assembler import Assembler, OpenSink
+from ..dimse.codec import encode_command
+from ..dimse.datasets import FileRange
+from ..dimse.messages import Message
+from ..errors import AssociationClosed, ProtocolError, UnusableObject
+from ..upper_layer.machine import Machine
+from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
+from ..upper_layer.table import Effect, Event, State
+from ..wire.fields import Buffer
+from ..wire.fragmenter import fragment, fragment_size
+from ..wire.pdu import (
+    HEADER_LENGTH,
+    PDU,
+    Abort,
+    AssociateAC,
+    AssociateRJ,
+    AssociateRQ,
+    ReleaseRP,
+    ReleaseRQ,
+    decode_pdu,
+)
+from ..wire.scanner import Fragment, Scanner
+
+# How much is handed to the operating system in one call.
+BATCH = 1 << 20
+
+_RECEIVED: dict[type[PDU], Event] = {
+    AssociateRQ: Event.ASSOCIATE_RQ,
+    AssociateAC: Event.ASSOCIATE_AC,
+    AssociateRJ: Event.ASSOCIATE_RJ,
+    ReleaseRQ: Event.RELEASE_RQ,
+    ReleaseRP: Event.RELEASE_RP,
+    Abort: Event.ABORT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAbort:
+    """A-P-ABORT indication (PS3.8 section 7.4): this side found a fault of the peer's, or the connection is gone.
+
+    Parameters
+    ----------
+    error
+        The fault; None where the peer just closed the connection.
+    """
+
+    error: ProtocolError | None
+
+
+# What a driver is told: the peer's PDUs, its messages, and the end.
+Happening = PDU | Message | ProviderAbort
+
+
+class Observer(Protocol):
+    """Takes the notifications that a user asked for."""
+
+    names: set[str]
+
+    def notify(self, name: str, **fields: object) -> None:
+        """Called for the names in ``names`` only, with the attributes of the event."""
+        ...
+
+
+class Connection:
+    """The state of one association.
+
+    Parameters
+    ----------
+    is_requestor
+        Whether this side requests the association.
+    maximum_length
+        The largest PDU-length of a P-DATA-TF that we take, in bytes; 0 is no limit.
+    open_sink
+        Gives the sink for the data set of a received message.
+    artim
+        The ARTIM timer's period in seconds (PS3.8 section 9.1.5), None for none.
+    observer
+        Takes notifications, where a user wants them.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_requestor: bool,
+        maximum_length: int,
+        open_sink: OpenSink,
+        artim: float | None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.machine = Machine(is_requestor)
+        self.scanner = Scanner(maximum_length)
+        self.outgoing: list[Buffer] = []
+        self.must_close = False
+        self.artim_deadline: float | None = None
+        self.request: AssociateRQ | None = None
+        self.answer: AssociateAC | AssociateRJ | None = None
+        self.agreement: Agreement | None = None
+        self._artim = artim
+        self._open_sink = open_sink
+        self._assembler: Assembler | None = None
+        self._sent_abort = False
+        self.observer = observer
+        self._received_tap = _Tap()
+        self._sent_tap = _Tap()
+
+    @property
+    def is_established(self) -> bool:
+        return self.machine.state is State.STA6
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether nothing of a message has been received that is not complete."""
+        return self.scanner.is_between_pdus and (self._assembler is None or self._assembler.is_idle)
+
+    def transport_opened(self, now: float, request: AssociateRQ | None = None) -> None:
+        """The transport connection is there: send the request, or start waiting for one.
+
+        Parameters
+        ----------
+        request
+            What to ask for, as the association requestor.
+        """
+        if request is None:
+            self._fire(Event.TRANSPORT_INDICATION, now)
+            return
+        self.request = request
+        self._fire(Event.ASSOCIATE_REQUEST, now)
+        self._fire(Event.TRANSPORT_CONFIRM, now, request)
+
+    def transport_closed(self, now: float) -> ProviderAbort | None:
+        """The transport connection is gone; tells whether that was unexpected."""
+        self.must_close = True
+        if self._assembler is not None:
+            self._assembler.discard()
+        if not self.machine.allows(Event.TRANSPORT_CLOSED):
+            return None
+        happening = self._fire(Event.TRANSPORT_CLOSED, now)
+        return happening if isinstance(happening, ProviderAbort) else None
+
+    def accept(self, answer: AssociateAC, agreement: Agreement, now: float) -> None:
+        """Answer a received request with acceptance."""
+        self.answer = answer
+        self._establish(agreement, now)
+        self._fire(Event.ACCEPT, now, answer)
+
+    def reject(self, answer: AssociateRJ, now: float) -> None:
+        """Answer a received request with rejection."""
+        self.answer = answer
+        self._fire(Event.REJECT, now, answer)
+
+    def release(self, now: float) -> None:
+        """Ask for release; raises AssociationClosed where there is no association."""
+        if not self.machine.allows(Event.RELEASE_REQUEST):
+            raise AssociationClosed
+        self._fire(Event.RELEASE_REQUEST, now, ReleaseRQ())
+
+    def answer_release(self, now: float) -> None:
+        """Answer a received A-RELEASE-RQ."""
+        self._fire(Event.RELEASE_RESPONSE, now, ReleaseRP())
+
+    def abort(self, now: float, pdu: Abort | None = None) -> None:
+        """End the association at once, from any state.
+
+        Parameters
+        ----------
+        pdu
+            The A-ABORT to send, by default the service user's.
+        """
+        if self._assembler is not None:
+            self._assembler.discard()
+        if self.machine.allows(Event.ABORT_REQUEST):
+            self._fire(Event.ABORT_REQUEST, now, pdu)
+        else:
+            self.must_close = True
+
+    def expire(self, now: float) -> bool:
+        """Whether the ARTIM timer has run out; the connection is then to be closed."""
+        if self.artim_deadline is None or now < self.artim_deadline:
+            return False
+        if self.machine.allows(Event.ARTIM_EXPIRED):
+            self._fire(Event.ARTIM_EXPIRED, now)
+        return self.must_close
+
+    def receive(self, data: memoryview, now: float) -> Iterator[Happening]:
+        """Take what arrived; what follows from it is yielded, in order.
+
+        Parameters
+        ----------
+        data
+            Valid while the iterator runs.
+        """
+        if self._sent_abort:
+            return
+        if self.observer is not None:
+            self._tell_received(data)
+        try:
+            for unit in self.scanner.feed(data):
+                if isinstance(unit, Fragment):
+                    happening = self._receive_fragment(unit, now)
+                else:
+                    happening = self._receive_pdu(unit, now)
+                if happening is not None:
+                    yield happening
+                if self._sent_abort or self.must_close:
+                    return
+        except ProtocolError as error:
+            if self._assembler is not None:
+                self._assembler.discard()
+            happening = self._fire(Event.INVALID_PDU, now, error)
+            yield happening or ProviderAbort(error)
+
+    def send(self, message: Message) -> Iterator[list[Buffer]]:
+        """The buffers of a message, batch by batch. Each batch must be written before the next is asked for.
+
+        Raises
+        ------
+        AssociationClosed
+            Before the first batch, where messages cannot be sent.
+        UnusableObject
+            If a file of the message cannot be read to its end. The association is then of no use if anything
+            was written.
+        """
+        if self.agreement is None or not self.machine.allows(Event.DATA_REQUEST):
+            raise AssociationClosed
+        maximum = self.agreement.peer_maximum_length
+        context_id = message.context_id
+        data = message.data
+        if data is not None and not isinstance(data, bytes | bytearray | memoryview | FileRange):
+            raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
+        command = encode_command(message.type, message.command, data is not None)
+        if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
+            self.observer.notify("EVT_DIMSE_SENT", message=message)
+        batch = fragment(context_id, command, maximum, is_command=True)
+        if data is None:
+            yield batch
+            return
+        size = fragment_size(maximum)
+        length = data.length if isinstance(data, FileRange) else len(data)
+        step = max(size, BATCH // size * size)
+        at = 0
+        for piece in _pieces(data, length, step):
+            at += len(piece)
+            yield batch + fragment(context_id, piece, maximum, is_command=False, ends=at == length)
+            batch = []
+
+    def sent(self, buffers: list[Buffer]) -> None:
+        """Tell the observer what was written."""
+        if self.observer is None:
+            return
+        names = self.observer.names
+        if "EVT_DATA_SENT" in names:
+            self.observer.notify("EVT_DATA_SENT", data=b"".join(buffers))
+        if "EVT_PDU_SENT" in names or "EVT_ACSE_SENT" in names:
+            for pdu in self._sent_tap.feed(b"".join(buffers)):
+                self.observer.notify("EVT_PDU_SENT", pdu=pdu)
+
+    def take_outgoing(self) -> list[Buffer]:
+        """What the machine wants written now."""
+        buffers, self.outgoing = self.outgoing, []
+        return buffers
+
+    def _receive_fragment(self, unit: Fragment, now: float) -> Happening | None:
+        # In Sta6 and Sta7 the table only says to hand the data on and stay (DT-2, AR-6).
+        if self.machine.state not in (State.STA6, State.STA7) or self._assembler is None:
+            return self._fire(Event.DATA, now)
+        message = self._assembler.add(unit)
+        if message is not None and self.observer is not None and "EVT_DIMSE_RECV" in self.observer.names:
+            self.observer.notify("EVT_DIMSE_RECV", message=message)
+        return message
+
+    def _receive_pdu(self, pdu: PDU, now: float) -> Happening | None:
+        event = _RECEIVED[type(pdu)]
+        acceptable = True
+        if isinstance(pdu, AssociateRQ) and self.machine.state is State.STA2:
+            self.request = pdu
+            acceptable = supports_version(pdu)
+        elif isinstance(pdu, AssociateAC) and self.machine.state is State.STA5 and self.request is not None:
+            self.answer = pdu
+            agreement = conclude_as_requestor(self.request, pdu)
+            self._establish(agreement, now)
+        elif isinstance(pdu, AssociateRJ) and self.machine.state is State.STA5:
+            self.answer = pdu
+        elif isinstance(pdu, Abort) and self._assembler is not None:
+            self._assembler.discard()
+        elif isinstance(pdu, ReleaseRQ) and self._assembler is not None and not self._assembler.is_idle:
+            raise ProtocolError("the peer asked for release in the middle of a message", 2)
+        return self._fire(event, now, pdu, acceptable=acceptable)
+
+    def _establish(self, agreement: Agreement, now: float) -> None:
+        try:
+            fragment_size(agreement.peer_maximum_length)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from None
+        self.agreement = agreement
+        self._assembler = Assembler(agreement.contexts, self._open_sink)
+
+    def _fire(
+        self, event: Event, now: float, subject: PDU | ProtocolError | None = None, *, acceptable: bool = True
+    ) -> Happening | None:
+        before = self.machine.state
+        effects = self.machine.fire(event, acceptable=acceptable)
+        happening: Happening | None = None
+        for effect in effects:
+            happening = self._perform(effect, event, now, subject) or happening
+        if self.observer is not None and "EVT_FSM_TRANSITION" in self.observer.names:
+            self.observer.notify(
+                "EVT_FSM_TRANSITION",
+                current_state=before.name.title(),
+                fsm_event=f"Evt{event.value}",
+                action=self.machine.last_action,
+                next_state=self.machine.state.name.title(),
+            )
+        return happening
+
+    def _perform(
+        self, effect: Effect, event: Event, now: float, subject: PDU | ProtocolError | None
+    ) -> Happening | None:
+        pdu = None if isinstance(subject, ProtocolError) else subject
+        error = subject if isinstance(subject, ProtocolError) else None
+        if effect is Effect.INDICATE or effect is Effect.INDICATE_ABORT:
+            return pdu
+        if effect is Effect.INDICATE_PROVIDER_ABORT:
+            if error is None and event is not Event.TRANSPORT_CLOSED:
+                error = ProtocolError(f"the peer sent an unexpected PDU ({event.name})", 2)
+            return ProviderAbort(error)
+        if effect is Effect.SEND and pdu is not None:
+            self.outgoing.append(pdu.encode())
+        elif effect is Effect.SEND_REJECT_VERSION:
+            self.answer = AssociateRJ(1, 2, 2)
+            self.outgoing.append(self.answer.encode())
+        elif effect is Effect.SEND_ABORT_USER:
+            self._send_abort(pdu if isinstance(pdu, Abort) else Abort(0))
+        elif effect is Effect.SEND_ABORT_PROVIDER:
+            self._send_abort(Abort(2, error.reason if error else 2))
+        elif effect is Effect.START_ARTIM:
+            self.artim_deadline = None if self._artim is None else now + self._artim
+        elif effect is Effect.STOP_ARTIM:
+            self.artim_deadline = None
+        elif effect is Effect.CLOSE:
+            self.must_close = True
+        return None
+
+    def _send_abort(self, pdu: Abort) -> None:
+        # One A-ABORT an association, and silence afterwards, whatever the peer goes on to send.
+        if not self._sent_abort:
+            self._sent_abort = True
+            self.outgoing.append(pdu.encode())
+
+    def _tell_received(self, data: memoryview) -> None:
+        assert self.observer is not None
+        names = self.observer.names
+        if "EVT_DATA_RECV" in names:
+            self.observer.notify("EVT_DATA_RECV", data=bytes(data))
+        if "EVT_PDU_RECV" in names:
+            for pdu in self._received_tap.feed(bytes(data)):
+                self.observer.notify("EVT_PDU_RECV", pdu=pdu)
+
+
+def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memoryview]:
+    if not isinstance(data, FileRange):
+        view = memoryview(data)
+        for at in range(0, length, step) if length else (0,):
+            yield view[at : at + step]
+        return
+    # Read, not mapped: a file that shrinks under a mapping kills the process, here it is an error of one object.
+    view = memoryview(bytearray(min(step, length)))
+    with open(data.path, "rb", buffering=0) as file:
+        file.seek(data.offset)
+        for left in range(length, 0, -step) if length else (0,):
+            piece = view[:left]
+            if file.readinto(piece) != len(piece):
+                raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
+            yield piece
+
+
+class _Tap:
+    """Makes whole PDUs of a byte stream for those who watch it; the core itself never needs them whole."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[PDU]:
+        self._bytes += data
+        while len(self._bytes) >= HEADER_LENGTH:
+            end = HEADER_LENGTH + int.from_bytes(self._bytes[2:6], "big")
+            if len(self._bytes) < end:
+                return
+            whole = bytes(self._bytes[:end])
+            del self._bytes[:end]
+            try:
+                yield decode_pdu(whole[0], memoryview(whole)[HEADER_LENGTH:])
+            except ProtocolError:
+                # The scanner, which reads the same bytes, reports it.
+                self._bytes.clear()

@@ -1,0 +1,196 @@
+"""The blocking driver's server: accepts connections, and hands those that talk to threads."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+from .blocking import Link
+from .hooks import Phase
+from .transport import tune, wrap_tls
+from .watcher import Watch, Watcher, WorkerPool
+
+_log = logging.getLogger(__name__)
+
+# How many connections may wait for their association request at once; the next ones wait in the kernel's queue.
+PENDING_LIMIT = 8192
+_BACKLOG = 1024
+_ACCEPTS_A_TURN = 64
+
+# Makes the link of an accepted connection: socket, address of the peer, watcher, workers, what to call at its end.
+OpenLink = Callable[[socket.socket, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
+
+
+class Server:
+    """Listens on one address.
+
+    Parameters
+    ----------
+    address
+        Host and port; an empty host is every IPv4 address, port 0 any free port.
+    open_link
+        Makes the link of an accepted connection.
+    tls
+        The TLS context of a server, or None for plain TCP.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be bound.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], open_link: OpenLink, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._open_link = open_link
+        self.tls = tls
+        self._listener = listen(address)
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._watcher = Watcher("dicomnet-server")
+        self._workers = WorkerPool("dicomnet-association")
+        self._links: set[Link] = set()
+        self._changed = threading.Condition()
+        self._listening: Watch | None = None
+        self._is_closing = False
+        self._is_closed = threading.Event()
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    @property
+    def links(self) -> list[Link]:
+        """The connections of this moment."""
+        with self._changed:
+            return list(self._links)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `shutdown` has begun."""
+        return self._is_closing
+
+    def start(self) -> None:
+        """Begin to accept, in a thread of its own."""
+        self._watch_listener()
+
+    def serve_forever(self) -> None:
+        """Wait until another thread, or a signal's handler, shuts the server down."""
+        self._is_closed.wait()
+
+    def shutdown(self, drain: float = 0.0) -> None:
+        """Stop accepting, and end the associations.
+
+        Parameters
+        ----------
+        drain
+            How long associations may go on before they are aborted, in seconds.
+        """
+        with self._changed:
+            if self._is_closing:
+                return
+            self._is_closing = True
+        if self._listening is not None:
+            self._watcher.forget(self._listening)
+        self._listener.close()
+        os.close(self._spare)
+        end = monotonic() + drain
+        with self._changed:
+            self._changed.wait_for(lambda: not self._established(), max(0.0, end - monotonic()))
+        for link in self.links:
+            link.abort()
+        self._watcher.close()
+        for link in self.links:
+            link.close()
+        self._workers.close(timeout=5.0)
+        self._is_closed.set()
+
+    def _established(self) -> list[Link]:
+        return [link for link in self._links if link.phase is Phase.ESTABLISHED]
+
+    def _watch_listener(self) -> None:
+        self._listening = self._watcher.watch(self._listener, self._accept, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            if self._is_closing:
+                return
+            if len(self._links) >= PENDING_LIMIT and self._pending() >= PENDING_LIMIT:
+                # `_forget` listens again.
+                self._listening = None
+                return
+            try:
+                sock, peer = self._listener.accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                self._accept_failed(error)
+                break
+            self._open(sock, peer)
+        self._watch_listener()
+
+    def _pending(self) -> int:
+        return sum(link.phase is Phase.NEW for link in self._links)
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            _log.info("a connection was gone before it was accepted: %s", error)
+            return
+        # Without a free descriptor the connection would stay ready and the loop would spin: give up one, and with it
+        # take the connection and close it, so that the peer knows.
+        _log.error("no file descriptor is free; a connection was refused")
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        except OSError as again:
+            _log.debug("the connection could not be taken: %s", again)
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        try:
+            tune(sock)
+            secured = sock if self.tls is None else wrap_tls(sock, self.tls, server_side=True)
+        except OSError as error:
+            _log.info("a connection was gone before it was served: %s", error)
+            sock.close()
+            return
+        link = self._open_link(secured, peer[:2], self._watcher, self._workers, self._forget)
+        with self._changed:
+            self._links.add(link)
+        link.greet()
+
+    def _forget(self, link: Link) -> None:
+        with self._changed:
+            self._links.discard(link)
+            self._changed.notify_all()
+            must_listen = self._listening is None and not self._is_closing
+        if must_listen:
+            self._watch_listener()
+
+
+def listen(address: tuple[str, int]) -> socket.socket:
+    """A listening socket that does not block.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be bound.
+    """
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # "::" takes IPv4 connections too.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,170 @@
+"""Sockets made ready for DICOM: options, connecting, TLS, and buffers to receive into."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import socket
+import ssl
+from dataclasses import dataclass
+
+from ..errors import ConnectionFailed, DeadlineExceeded, TLSFailed
+from .deadline import Deadline
+
+RECEIVE_BUFFER = 1 << 18
+_KEPT_BUFFERS = 16
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+# The most buffers that one sendmsg may take.
+IOV_LIMIT = 1024
+
+_spare: list[bytearray] = []
+
+
+def borrow_buffer() -> bytearray:
+    """A buffer to receive into, for as long as a connection talks."""
+    try:
+        return _spare.pop()
+    except IndexError:
+        return bytearray(RECEIVE_BUFFER)
+
+
+def return_buffer(buffer: bytearray) -> None:
+    """Give a borrowed buffer back; nothing may refer to it any more."""
+    if len(_spare) < _KEPT_BUFFERS:
+        _spare.append(buffer)
+
+
+def tune(sock: socket.socket) -> None:
+    """Set the options that every connection has."""
+    sock.setblocking(False)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        quick_ack(sock)
+
+
+def quick_ack(sock: socket.socket) -> None:
+    """Acknowledge at once what arrives next.
+
+    A peer with Nagle's algorithm on sends its second small segment only after that; the kernel forgets the option, so
+    it is set again after each receive.
+    """
+    if _QUICKACK is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a peer listens.
+
+    Parameters
+    ----------
+    host
+        Name or address.
+    port
+        1 to 65535.
+    """
+
+    host: str
+    port: int
+
+
+def connect(
+    address: Address,
+    deadline: Deadline,
+    *,
+    bind_address: tuple[str, int] | None = None,
+) -> socket.socket:
+    """Open a connection to the first of the host's addresses that answers.
+
+    Raises
+    ------
+    ConnectionFailed
+        If none does.
+    DeadlineExceeded
+        If none does in time.
+    """
+    host, port = address.host, address.port
+    try:
+        sock = socket.create_connection((host, port), deadline.remaining(), bind_address)
+    except TimeoutError:
+        raise DeadlineExceeded(deadline.stage, deadline.seconds) from None
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise ConnectionFailed(host, port, _reason(error)) from error
+    tune(sock)
+    return sock
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the host name is not known"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error)
+
+
+def wrap_tls(
+    sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+) -> ssl.SSLSocket:
+    """Put TLS over a connected socket, without the handshake."""
+    return context.wrap_socket(
+        sock, server_side=server_side, do_handshake_on_connect=False, server_hostname=server_hostname
+    )
+
+
+def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
+    """The handshake's failure in words that help."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TLSFailed(f"the peer's certificate is not trusted ({error.verify_message})")
+    if isinstance(error, ssl.SSLError):
+        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
+            return TLSFailed("the peer does not speak TLS on this port")
+        reason = (error.reason or "the connection ended during the handshake").replace("_", " ").lower()
+        return TLSFailed(reason)
+    return TLSFailed("the connection ended during the handshake")
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether the error says that the connection is no more."""
+    return isinstance(error, ConnectionError | ssl.SSLError) or error.errno in (
+        errno.ETIMEDOUT,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.ENOTCONN,
+        errno.EBADF,
+    )
+
+
+def wait(sock: socket.socket, *, read: bool, write: bool, deadline: Deadline) -> tuple[bool, bool]:
+    """Wait until a socket can be read or written, as asked for.
+
+    Returns
+    -------
+    tuple of bool
+        Whether it can be read, and whether it can be written.
+
+    Raises
+    ------
+    DeadlineExceeded
+        If neither happens in time.
+    """
+    remaining = deadline.remaining()
+    if not hasattr(select, "poll"):
+        reads, writes, broken = select.select(
+            [sock] if read else [], [sock] if write else [], [sock], remaining
+        )
+        if not (reads or writes or broken):
+            raise DeadlineExceeded(deadline.stage, deadline.seconds)
+        return bool(reads or broken), bool(writes)
+    poll = select.poll()
+    poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    ready = poll.poll(None if remaining is None else math.ceil(remaining * 1000))
+    if not ready:
+        raise DeadlineExceeded(deadline.stage, deadline.seconds)
+    events = ready[0][1]
+    ended = events & (select.POLLERR | select.POLLHUP | select.POLLNVAL)
+    return bool(read and (events & select.POLLIN or ended)), bool(
+        write and (events & select.POLLOUT or ended)
+    )

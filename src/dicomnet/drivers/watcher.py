@@ -1,0 +1,225 @@
+"""One thread that waits on all idle sockets, and a pool of threads that serve those which speak."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Watch:
+    """A socket that is waited for, once.
+
+    Parameters
+    ----------
+    ready
+        Called in the watcher's thread when the socket can be read; must not block.
+    expired
+        Called in the watcher's thread when the deadline passes first; must not block.
+    deadline
+        A time of the monotonic clock in seconds, or None.
+    """
+
+    sock: socket.socket
+    ready: Callable[[], None]
+    expired: Callable[[], None]
+    deadline: float | None
+    is_active: bool = True
+
+
+class Watcher:
+    """Waits on many sockets in one thread, which starts with the first of them and ends with `close`.
+
+    Parameters
+    ----------
+    name
+        Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._selector = selectors.DefaultSelector()
+        self._deadlines: list[tuple[float, int, Watch]] = []
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._wait_until: float | None = None
+        self._closed = False
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        self._wake_receiver.setblocking(False)
+        self._wake_sender.setblocking(False)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        # Where the selector is plain select(), a socket added during the wait is not noticed by it.
+        self._must_wake = isinstance(self._selector, selectors.SelectSelector)
+
+    def watch(
+        self,
+        sock: socket.socket,
+        ready: Callable[[], None],
+        expired: Callable[[], None],
+        deadline: float | None = None,
+        *,
+        writable: bool = False,
+    ) -> Watch:
+        """Wait for a socket, once; see `Watch`."""
+        watch = Watch(sock, ready, expired, deadline)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the watcher is closed")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            if deadline is not None:
+                heapq.heappush(self._deadlines, (deadline, next(self._order), watch))
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writable else 0)
+            self._selector.register(sock, events, watch)
+            wait_until = self._wait_until
+        if self._must_wake or (deadline is not None and (wait_until is None or deadline < wait_until)):
+            self._wake()
+        return watch
+
+    def forget(self, watch: Watch) -> bool:
+        """Stop waiting for a socket; False where it was already served."""
+        with self._lock:
+            return self._end(watch)
+
+    def close(self) -> None:
+        """Stop the thread. Sockets that were watched are left as they are."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+        self._wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self._selector.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
+
+    def _end(self, watch: Watch) -> bool:
+        if not watch.is_active:
+            return False
+        watch.is_active = False
+        self._selector.unregister(watch.sock)
+        return True
+
+    def _wake(self) -> None:
+        try:
+            self._wake_sender.send(b"\0")
+        except (BlockingIOError, OSError):
+            # Full: the thread has a wake-up waiting. Closed: there is no thread any more.
+            return
+
+    def _run(self) -> None:
+        while True:
+            timeout = self._next_timeout()
+            ready = self._selector.select(timeout)
+            with self._lock:
+                if self._closed:
+                    return
+                watches = [key.data for key, _ in ready if key.data is not None]
+                calls = [watch.ready for watch in watches if self._end(watch)]
+                calls += [watch.expired for watch in self._due() if self._end(watch)]
+            if len(watches) < len(ready):
+                self._drain_wake_ups()
+            for call in calls:
+                try:
+                    call()
+                except Exception:  # noqa: BLE001
+                    # One connection's failure must not end the service of all the others.
+                    _log.exception("a connection could not be served")
+
+    def _next_timeout(self) -> float | None:
+        with self._lock:
+            while self._deadlines and not self._deadlines[0][2].is_active:
+                heapq.heappop(self._deadlines)
+            self._wait_until = self._deadlines[0][0] if self._deadlines else None
+            return None if self._wait_until is None else max(0.0, self._wait_until - monotonic())
+
+    def _due(self) -> list[Watch]:
+        now = monotonic()
+        due = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            due.append(heapq.heappop(self._deadlines)[2])
+        return due
+
+    def _drain_wake_ups(self) -> None:
+        try:
+            while self._wake_receiver.recv(4096):
+                pass
+        except BlockingIOError:
+            return
+
+
+class WorkerPool:
+    """Threads that run short calls. One is started when none is free, and ends when none is needed.
+
+    Parameters
+    ----------
+    name
+        Prefix of the threads' names.
+    linger
+        How long a free thread waits for the next call, in seconds.
+    """
+
+    def __init__(self, name: str, linger: float = 5.0) -> None:
+        self._name = name
+        self._linger = linger
+        self._calls: deque[Callable[[], None]] = deque()
+        self._condition = threading.Condition()
+        self._free = 0
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Run a call in a thread of the pool."""
+        with self._condition:
+            self._calls.append(call)
+            if self._free >= len(self._calls):
+                self._condition.notify()
+                return
+            # Daemon threads: a program may end while a peer keeps an association busy.
+            thread = threading.Thread(
+                target=self._run, name=f"{self._name}-{len(self._threads) + 1}", daemon=True
+            )
+            self._threads.add(thread)
+        thread.start()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Let the threads end when their calls do, and wait for that up to ``timeout`` seconds in all."""
+        end = None if timeout is None else monotonic() + timeout
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(None if end is None else max(0.0, end - monotonic()))
+
+    def _run(self) -> None:
+        while (call := self._take()) is not None:
+            try:
+                call()
+            except Exception:  # noqa: BLE001
+                _log.exception("a connection could not be served")
+            del call
+
+    def _take(self) -> Callable[[], None] | None:
+        with self._condition:
+            if not self._calls and not self._closed:
+                self._free += 1
+                self._condition.wait_for(lambda: self._calls or self._closed, self._linger)
+                self._free -= 1
+            if self._calls:
+                return self._calls.popleft()
+            self._threads.discard(threading.current_thread())
+            return None

@@ -1,0 +1,312 @@
+"""Every exception that dicomnet raises. Blame is in the type, and values, not sentences, are in the fields.
+
+::
+
+    DicomnetError
+    ├── NetworkError (also OSError)            the transport connection
+    │   ├── ConnectionFailed                   could not be opened: name, route, refused
+    │   ├── TLSFailed                          the handshake failed, or one side speaks TLS and the other does not
+    │   └── DeadlineExceeded (also TimeoutError)   a stage took longer than its deadline
+    ├── AssociationError                       the association
+    │   ├── AssociationRejected                A-ASSOCIATE-RJ from the peer
+    │   ├── AssociationAborted                 A-ABORT, or the connection was lost
+    │   ├── AssociationClosed (also RuntimeError)  used after release or abort
+    │   └── NoAcceptedContext (also ValueError)    nothing was negotiated for what is to be sent
+    ├── ProtocolError                          the peer broke PS3.7 or PS3.8; knows its A-ABORT
+    ├── ServiceRefusal                         a service says no; knows its DIMSE status
+    ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
+    ├── StoreInUse                             another node has the archive's store open
+    └── IndexUnusable                          the archive's index is damaged or of another version
+
+A mistake of the caller's own program is a plain ValueError or TypeError.
+"""
+
+from __future__ import annotations
+
+
+class DicomnetError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class NetworkError(DicomnetError, OSError):
+    """The transport connection failed."""
+
+
+class ConnectionFailed(NetworkError):
+    """The peer cannot be reached.
+
+    Parameters
+    ----------
+    host, port
+        Where it was tried.
+    cause
+        What the operating system said.
+    """
+
+    def __init__(self, host: str, port: int, cause: str) -> None:
+        super().__init__(host, port, cause)
+        self.host = host
+        self.port = port
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"cannot connect to {self.host} port {self.port}: {self.cause}"
+
+
+class TLSFailed(NetworkError):
+    """TLS could not be established, or only one of the two sides speaks it."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"TLS failed: {self.cause}"
+
+
+class DeadlineExceeded(NetworkError, TimeoutError):
+    """A stage was not finished in time.
+
+    Parameters
+    ----------
+    stage
+        ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``.
+    seconds
+        How long it was given, in seconds.
+    """
+
+    def __init__(self, stage: str, seconds: float | None) -> None:
+        super().__init__(stage, seconds)
+        self.stage = stage
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return f"no time is left for the {self.stage} stage"
+        return f"the peer did not finish the {self.stage} stage within {self.seconds:g} s"
+
+
+class AssociationError(DicomnetError):
+    """An association could not be had, or was lost."""
+
+
+REJECT_RESULTS = {1: "permanently", 2: "for now"}
+REJECT_SOURCES = {
+    1: "the service user",
+    2: "the service provider (ACSE)",
+    3: "the service provider (presentation)",
+}
+REJECT_REASONS = {
+    (1, 1): "no reason given",
+    (1, 2): "application context name not supported",
+    (1, 3): "calling AE title not recognised",
+    (1, 7): "called AE title not recognised",
+    (2, 1): "no reason given",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+ABORT_REASONS = {
+    0: "no reason given",
+    1: "unrecognised PDU",
+    2: "unexpected PDU",
+    4: "unrecognised PDU parameter",
+    5: "unexpected PDU parameter",
+    6: "invalid PDU parameter value",
+}
+
+
+class AssociationRejected(AssociationError):
+    """The peer answered A-ASSOCIATE-RJ (PS3.8 section 9.3.4).
+
+    Parameters
+    ----------
+    result
+        1 permanent, 2 transient.
+    source
+        1 service user, 2 service provider (ACSE), 3 service provider (presentation).
+    reason
+        The diagnostic of PS3.8 Table 9-21.
+    """
+
+    def __init__(self, result: int, source: int, reason: int) -> None:
+        super().__init__(result, source, reason)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the peer may accept the same request later."""
+        return self.result == 2
+
+    def __str__(self) -> str:
+        result = REJECT_RESULTS.get(self.result, f"with result {self.result}")
+        source = REJECT_SOURCES.get(self.source, f"source {self.source}")
+        reason = REJECT_REASONS.get((self.source, self.reason), f"reason {self.reason}")
+        return f"association rejected {result} by {source}: {reason}"
+
+
+class AssociationAborted(AssociationError):
+    """The association ended without release (PS3.8 sections 7.3 and 7.4).
+
+    Parameters
+    ----------
+    source
+        0 the peer's user, 2 the peer's provider, None where the connection was lost.
+    reason
+        The reason of PS3.8 section 9.3.8, meaningful with source 2.
+    cause
+        What is known beyond that, for instance the error of ours that ended it.
+    """
+
+    def __init__(self, source: int | None, reason: int = 0, cause: str = "") -> None:
+        super().__init__(source, reason, cause)
+        self.source = source
+        self.reason = reason
+        self.cause = cause
+
+    def __str__(self) -> str:
+        if self.cause:
+            return f"association aborted: {self.cause}"
+        if self.source is None:
+            return "association lost: the peer closed the connection"
+        if self.source == 0:
+            return "association aborted by the peer"
+        return f"association aborted by the peer's provider: {ABORT_REASONS.get(self.reason, self.reason)}"
+
+
+class AssociationClosed(AssociationError, RuntimeError):
+    """The association is over, or was never established, and cannot carry a message."""
+
+    def __str__(self) -> str:
+        return "the association is not established"
+
+
+class NoAcceptedContext(AssociationError, ValueError):
+    """No accepted presentation context can carry what is to be sent.
+
+    Parameters
+    ----------
+    abstract_syntax
+        UID of the SOP class.
+    transfer_syntax
+        UID of the transfer syntax that is needed, or None where any would do.
+    accepted
+        UIDs of the transfer syntaxes that the peer accepted for this SOP class.
+    """
+
+    def __init__(
+        self, abstract_syntax: str, transfer_syntax: str | None = None, accepted: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(abstract_syntax, transfer_syntax, accepted)
+        self.abstract_syntax = abstract_syntax
+        self.transfer_syntax = transfer_syntax
+        self.accepted = accepted
+
+    def __str__(self) -> str:
+        if not self.accepted:
+            return f"the peer accepted no presentation context for SOP class {self.abstract_syntax}"
+        return (
+            f"the peer accepted SOP class {self.abstract_syntax} with {', '.join(self.accepted)},"
+            f" but not with the transfer syntax of the object, {self.transfer_syntax}"
+        )
+
+
+class ProtocolError(DicomnetError):
+    """The peer broke a rule of PS3.7 or PS3.8, and the association ends with this A-ABORT.
+
+    Parameters
+    ----------
+    cause
+        What was wrong, without any content of the message.
+    reason
+        The reason of the A-ABORT PDU that answers it (PS3.8 section 9.3.8). Its source is 2.
+    """
+
+    source = 2
+
+    def __init__(self, cause: str, reason: int = 6) -> None:
+        super().__init__(cause, reason)
+        self.cause = cause
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.cause
+
+
+class ServiceRefusal(DicomnetError):
+    """A service refuses a request with a DIMSE status (PS3.7 Annex C).
+
+    Parameters
+    ----------
+    status
+        The value of Status (0000,0900).
+    comment
+        Error Comment (0000,0902); what is longer than 64 characters is cut off. Never a path or a patient's data.
+    offending
+        Tags for Offending Element (0000,0901).
+    """
+
+    def __init__(self, status: int, comment: str = "", offending: tuple[int, ...] = ()) -> None:
+        super().__init__(status, comment, offending)
+        self.status = status
+        self.comment = comment[:64]
+        self.offending = offending
+
+    def __str__(self) -> str:
+        return f"status 0x{self.status:04X}" + (f": {self.comment}" if self.comment else "")
+
+
+class UnusableObject(DicomnetError, ValueError):
+    """A file or data set that cannot be sent as it is.
+
+    Parameters
+    ----------
+    cause
+        What is wrong with it.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return self.cause
+
+
+class StoreInUse(DicomnetError):
+    """Another process has the store open.
+
+    Parameters
+    ----------
+    root
+        The folder of the store.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.root = root
+
+    def __str__(self) -> str:
+        return f"another process has the store {self.root} open"
+
+
+class IndexUnusable(DicomnetError):
+    """The index of the archive cannot be used as it is; no object is lost, as it can be rebuilt from the files.
+
+    Parameters
+    ----------
+    path
+        The file of the index.
+    cause
+        What is wrong with it.
+    """
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the index {self.path} cannot be used ({self.cause}); rebuild it from the files with reindex"

@@ -1,0 +1,82 @@
+"""The SCP's procedures: from a received request to its last response."""
+
+from __future__ import annotations
+
+from ..dimse.datasets import Refused
+from ..dimse.messages import Message, respond
+from ..errors import ServiceRefusal
+from ..upper_layer.negotiation import NegotiatedContext
+from .registry import (
+    CANCELLED,
+    OPERATIONS,
+    SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
+    UNRECOGNISED_OPERATION,
+    Shape,
+    is_pending,
+)
+from .steps import Answer, Cancelled, Handle, Next, Procedure, Send
+
+
+def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
+    """Perform a request (PS3.7 chapters 9 and 10).
+
+    Parameters
+    ----------
+    message
+        The request with its data set.
+    context
+        The presentation context it came on.
+    """
+    operation = OPERATIONS.get(message.type.service)
+    try:
+        _check(message, context)
+        if operation is None:
+            raise ServiceRefusal(UNRECOGNISED_OPERATION)
+        if operation.shape is Shape.ONE_REPLY:
+            yield from _one_reply(message, context)
+        else:
+            yield from _many_replies(message, context)
+    except ServiceRefusal as refusal:
+        yield Send(_response(message, answer_of(refusal)))
+
+
+def answer_of(refusal: ServiceRefusal) -> Answer:
+    """The response that a refusal becomes."""
+    elements: dict[str, object] = {}
+    if refusal.comment:
+        elements["ErrorComment"] = refusal.comment
+    if refusal.offending:
+        elements["OffendingElement"] = list(refusal.offending)
+    return Answer(refusal.status, None, elements)
+
+
+def _check(message: Message, context: NegotiatedContext) -> None:
+    if isinstance(message.data, Refused):
+        raise message.data.refusal
+    sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
+    if not context.as_scp or (message.type.service.startswith("C-") and sop_class != context.abstract_syntax):
+        raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+
+
+def _response(message: Message, answer: Answer) -> Message:
+    return respond(message, answer.status, answer.data, **answer.elements)
+
+
+def _one_reply(message: Message, context: NegotiatedContext) -> Procedure[None]:
+    answer = yield Handle(message, context)
+    yield Send(_response(message, answer))
+
+
+def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[None]:
+    answers = yield Handle(message, context)
+    while True:
+        answer = yield Next(answers)
+        if (yield Cancelled(message.message_id)):
+            answer = Answer(CANCELLED)
+        elif answer is None:
+            answer = Answer(SUCCESS)
+        pending = is_pending(answer.status)
+        yield Send(_response(message, answer), more=pending)
+        if not pending:
+            return

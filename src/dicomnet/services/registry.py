@@ -1,0 +1,58 @@
+"""The DIMSE operations as rows: their event, their shape, and what is answered when a handler fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Shape(Enum):
+    """How an operation is answered."""
+
+    ONE_REPLY = auto()
+    MANY_REPLIES = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation as its performer sees it.
+
+    Parameters
+    ----------
+    service
+        The DIMSE service, for instance ``C-STORE``.
+    event
+        The event that asks the user for the answer.
+    shape
+        How it is answered.
+    handler_failed
+        The status where the user's handler raises; for the composite services the one that pynetdicom's users know.
+    """
+
+    service: str
+    event: str
+    shape: Shape
+    handler_failed: int
+
+
+OPERATIONS: dict[str, Operation] = {
+    row.service: row
+    for row in (
+        Operation("C-ECHO", "EVT_C_ECHO", Shape.ONE_REPLY, 0x0000),
+        Operation("C-STORE", "EVT_C_STORE", Shape.ONE_REPLY, 0xC211),
+        Operation("C-FIND", "EVT_C_FIND", Shape.MANY_REPLIES, 0xC311),
+    )
+}
+
+SOP_CLASS_NOT_SUPPORTED = 0x0122
+UNRECOGNISED_OPERATION = 0x0211
+SUCCESS = 0x0000
+CANCELLED = 0xFE00
+PENDING = 0xFF00
+# Pending, but an optional key was not supported (PS3.4 Table C.4-1).
+PENDING_UNSUPPORTED_KEYS = 0xFF01
+
+
+def is_pending(status: int) -> bool:
+    """Whether more responses follow one with this status (PS3.7 Annex C.1.2)."""
+    return status in (PENDING, PENDING_UNSUPPORTED_KEYS)

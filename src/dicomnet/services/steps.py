@@ -1,0 +1,90 @@
+"""What a procedure may yield. A procedure is a generator; a driver performs each step and sends its outcome back in.
+
+A step that fails is raised inside the procedure: ServiceRefusal for a handler's no, NetworkError and AssociationError
+for the end of the association.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ..dimse.datasets import Source
+from ..dimse.messages import Message
+from ..upper_layer.negotiation import NegotiatedContext
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write a message. Outcome: None.
+
+    Parameters
+    ----------
+    more
+        Whether more follows at once, so that the driver may let the network coalesce them.
+    """
+
+    message: Message
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Wait for a response to one of these requests of ours. Outcome: the `Message`."""
+
+    message_ids: Collection[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand a response to the user, who takes the next one when it suits. Outcome: None."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Handle:
+    """Call the user's handler for a request. Outcome: an `Answer`, or what `Next` takes."""
+
+    message: Message
+    context: NegotiatedContext
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Get the next answer of a handler that has many. Outcome: an `Answer`, or None after the last."""
+
+    answers: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Look, without waiting, whether the peer has sent a C-CANCEL. Outcome: bool."""
+
+    message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler answers.
+
+    Parameters
+    ----------
+    status
+        Of the response.
+    data
+        The encoded data set of the response.
+    elements
+        Further elements of the command set by keyword, for instance ErrorComment.
+    """
+
+    status: int
+    data: Source | None = None
+    elements: Mapping[str, Any] = field(default_factory=dict)
+
+
+Step = Send | Receive | Deliver | Handle | Next | Cancelled
+Procedure = Generator[Step, Any, Outcome]

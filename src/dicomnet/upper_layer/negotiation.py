@@ -1,0 +1,314 @@
+"""What the two sides agree on (PS3.8 section 7.1.1, PS3.7 Annex D.3), as functions of what was proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TypeVar
+
+from ..wire.items import (
+    AsynchronousOperationsWindow,
+    ContextResult,
+    ImplementationClassUID,
+    ImplementationVersionName,
+    MaximumLength,
+    ProposedContext,
+    RoleSelection,
+    SOPClassExtendedNegotiation,
+    UserIdentityAC,
+    UserItem,
+)
+from ..wire.pdu import DICOM_APPLICATION_CONTEXT, AssociateAC, AssociateRJ, AssociateRQ
+
+# Derived from a UUID (PS3.5 section B.2), so it needs no registered root.
+IMPLEMENTATION_CLASS_UID = "2.25.51302997171187661841107037265785925148"
+
+Item = TypeVar("Item", bound=UserItem)
+
+
+class Result(IntEnum):
+    """The result of a proposed presentation context (PS3.8 Table 9-18)."""
+
+    ACCEPTANCE = 0
+    USER_REJECTION = 1
+    NO_REASON = 2
+    ABSTRACT_SYNTAX_NOT_SUPPORTED = 3
+    TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiatedContext:
+    """A presentation context after negotiation, seen from one side.
+
+    Parameters
+    ----------
+    context_id
+        Odd, 1 to 255.
+    abstract_syntax
+        UID.
+    result
+        Anything but acceptance makes the context unusable.
+    transfer_syntax
+        UID of what was accepted, empty otherwise.
+    as_scu, as_scp
+        The roles that this side may take.
+    proposed
+        UIDs of the transfer syntaxes that were proposed.
+    """
+
+    context_id: int
+    abstract_syntax: str
+    result: int
+    transfer_syntax: str = ""
+    as_scu: bool = False
+    as_scp: bool = False
+    proposed: tuple[str, ...] = ()
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.result == Result.ACCEPTANCE
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedContext:
+    """What an acceptor takes for an abstract syntax.
+
+    Parameters
+    ----------
+    transfer_syntaxes
+        UIDs.
+    scu_role, scp_role
+        Whether the *requestor* may take that role if it asks for it; None leaves role selection unanswered.
+    """
+
+    transfer_syntaxes: tuple[str, ...]
+    scu_role: bool | None = None
+    scp_role: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What both sides hold to for the life of an association.
+
+    Parameters
+    ----------
+    contexts
+        By presentation context ID, all that were proposed.
+    peer_maximum_length
+        The largest PDU-length of a P-DATA-TF that the peer takes, in bytes; 0 is no limit.
+    invoked
+        How many operations this side may have outstanding; 0 is no limit.
+    performed
+        How many operations the peer may have outstanding here; 0 is no limit.
+    """
+
+    contexts: Mapping[int, NegotiatedContext]
+    peer_maximum_length: int = 0
+    invoked: int = 1
+    performed: int = 1
+    user_items: tuple[UserItem, ...] = field(default=(), repr=False)
+
+    @property
+    def accepted(self) -> tuple[NegotiatedContext, ...]:
+        """The usable contexts, in the order of their IDs."""
+        return tuple(context for context in self.contexts.values() if context.is_accepted)
+
+    def contexts_for(self, abstract_syntax: str) -> tuple[NegotiatedContext, ...]:
+        """The usable contexts of one abstract syntax; there may be several (PS3.8 section 7.1.1.13)."""
+        return tuple(c for c in self.accepted if c.abstract_syntax == abstract_syntax)
+
+
+def items_of(items: Iterable[UserItem], kind: type[Item]) -> tuple[Item, ...]:
+    """The user information sub-items of one kind."""
+    return tuple(item for item in items if isinstance(item, kind))
+
+
+def first_of(items: Iterable[UserItem], kind: type[Item]) -> Item | None:
+    """The first user information sub-item of one kind."""
+    return next(iter(items_of(items, kind)), None)
+
+
+def identification_items(
+    maximum_length: int, implementation_class_uid: str, implementation_version_name: str | None
+) -> tuple[UserItem, ...]:
+    """The sub-items that every A-ASSOCIATE-RQ and -AC carries (PS3.8 Annex D.1, PS3.7 Annex D.3.3.2)."""
+    items: list[UserItem] = [MaximumLength(maximum_length), ImplementationClassUID(implementation_class_uid)]
+    if implementation_version_name:
+        items.append(ImplementationVersionName(implementation_version_name))
+    return tuple(items)
+
+
+def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreement:
+    """What the requestor may do after an A-ASSOCIATE-AC.
+
+    A context that the answer leaves out, or accepts with a transfer syntax that was not proposed, is unusable.
+    """
+    results = {result.context_id: result for result in answer.contexts}
+    roles = {item.sop_class: item for item in items_of(answer.user_items, RoleSelection)}
+    contexts = {}
+    for proposed in request.contexts:
+        result = results.get(proposed.context_id)
+        code = result.result if result else Result.NO_REASON
+        transfer_syntax = result.transfer_syntax if result and code == Result.ACCEPTANCE else ""
+        if code == Result.ACCEPTANCE and transfer_syntax not in proposed.transfer_syntaxes:
+            code, transfer_syntax = Result.NO_REASON, ""
+        role = roles.get(proposed.abstract_syntax)
+        as_scu, as_scp = (role.scu_role, role.scp_role) if role else (True, False)
+        accepted = code == Result.ACCEPTANCE
+        contexts[proposed.context_id] = NegotiatedContext(
+            proposed.context_id,
+            proposed.abstract_syntax,
+            code,
+            transfer_syntax,
+            accepted and as_scu,
+            accepted and as_scp,
+            proposed.transfer_syntaxes,
+        )
+    window = first_of(answer.user_items, AsynchronousOperationsWindow)
+    asked = first_of(request.user_items, AsynchronousOperationsWindow)
+    invoked, performed = (window.invoked, window.performed) if window and asked else (1, 1)
+    return Agreement(contexts, _peer_maximum(answer.user_items), invoked, performed, answer.user_items)
+
+
+def _peer_maximum(items: tuple[UserItem, ...]) -> int:
+    maximum = first_of(items, MaximumLength)
+    return maximum.maximum_length if maximum else 0
+
+
+def supports_version(request: AssociateRQ) -> bool:
+    """Whether the requestor speaks version 1 of the protocol; only bit 0 is tested (PS3.8 section 9.3.2)."""
+    return bool(request.protocol_version & 1)
+
+
+def refuse_names(
+    request: AssociateRQ, *, called: Iterable[str] = (), calling: Iterable[str] = ()
+) -> AssociateRJ | None:
+    """The rejection that names deserve (PS3.8 Table 9-21), or None.
+
+    Parameters
+    ----------
+    called, calling
+        The AE titles that are allowed; none given allows all.
+    """
+    called = {title.strip() for title in called}
+    calling = {title.strip() for title in calling}
+    if request.application_context != DICOM_APPLICATION_CONTEXT:
+        return AssociateRJ(1, 1, 2)
+    if calling and request.calling_ae_title not in calling:
+        return AssociateRJ(1, 1, 3)
+    if called and request.called_ae_title not in called:
+        return AssociateRJ(1, 1, 7)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """What an acceptor offers.
+
+    Parameters
+    ----------
+    supported
+        By abstract syntax UID.
+    identification
+        The sub-items of `identification_items`.
+    accepts_unknown
+        Says of an abstract syntax that is not in ``supported`` whether it is taken all the same, with any
+        transfer syntax.
+    performed_window
+        How many operations it is willing to perform at once; 0 is no limit.
+    """
+
+    supported: Mapping[str, SupportedContext]
+    identification: tuple[UserItem, ...]
+    accepts_unknown: Callable[[str], bool] | None = None
+    performed_window: int = 1
+
+
+def accept(
+    request: AssociateRQ,
+    acceptor: Acceptor,
+    *,
+    window: AsynchronousOperationsWindow | None = None,
+    extended: Iterable[SOPClassExtendedNegotiation] = (),
+    identity: UserIdentityAC | None = None,
+) -> tuple[AssociateAC, Agreement]:
+    """The A-ASSOCIATE-AC for a request, and what the acceptor may do after it.
+
+    Parameters
+    ----------
+    window
+        What is granted of the window that the requestor asked for; by default `Acceptor.performed_window`.
+    extended
+        The answers to SOP class extended negotiation.
+    identity
+        The answer to user identity negotiation, only where one was asked for.
+    """
+    asked_roles = {item.sop_class: item for item in items_of(request.user_items, RoleSelection)}
+    granted_roles: dict[str, RoleSelection] = {}
+    contexts: dict[int, NegotiatedContext] = {}
+    for proposed in request.contexts:
+        context, role = _accept_context(proposed, acceptor, asked_roles.get(proposed.abstract_syntax))
+        contexts[context.context_id] = context
+        if role is not None:
+            granted_roles[role.sop_class] = role
+    asked = first_of(request.user_items, AsynchronousOperationsWindow)
+    granted = window or (_grant(asked, acceptor.performed_window) if asked else None)
+    answers: list[UserItem | None] = [*granted_roles.values(), granted, *extended, identity]
+    items = acceptor.identification + tuple(item for item in answers if item is not None)
+    answer = AssociateAC(
+        tuple(
+            ContextResult(c.context_id, c.result, c.transfer_syntax or c.proposed[0])
+            for c in contexts.values()
+        ),
+        items,
+        request.as_received or bytes(64),
+    )
+    invoked, performed = (granted.performed, granted.invoked) if granted else (1, 1)
+    return answer, Agreement(
+        contexts, _peer_maximum(request.user_items), invoked, performed, request.user_items
+    )
+
+
+def _grant(asked: AsynchronousOperationsWindow, limit: int) -> AsynchronousOperationsWindow:
+    """Never more than was asked for, where 0 asks for no limit; the reverse direction stays at one."""
+    invoked = min(asked.invoked, limit) if asked.invoked and limit else asked.invoked or limit
+    return AsynchronousOperationsWindow(invoked, 1)
+
+
+def _accept_context(
+    proposed: ProposedContext, acceptor: Acceptor, asked: RoleSelection | None
+) -> tuple[NegotiatedContext, RoleSelection | None]:
+    def conclude(
+        result: Result, transfer_syntax: str = "", scu: bool = True, scp: bool = False
+    ) -> NegotiatedContext:
+        accepted = result == Result.ACCEPTANCE
+        # The roles are the requestor's; the acceptor has the other ones.
+        return NegotiatedContext(
+            proposed.context_id,
+            proposed.abstract_syntax,
+            result,
+            transfer_syntax,
+            accepted and scp,
+            accepted and scu,
+            proposed.transfer_syntaxes,
+        )
+
+    uid = proposed.abstract_syntax
+    supported = acceptor.supported.get(uid)
+    if supported is None:
+        if acceptor.accepts_unknown is None or not acceptor.accepts_unknown(uid):
+            return conclude(Result.ABSTRACT_SYNTAX_NOT_SUPPORTED), None
+        supported = SupportedContext(proposed.transfer_syntaxes, True, True)
+    usable = set(supported.transfer_syntaxes)
+    transfer_syntax = next((each for each in proposed.transfer_syntaxes if each in usable), None)
+    if transfer_syntax is None:
+        return conclude(Result.TRANSFER_SYNTAXES_NOT_SUPPORTED), None
+    if asked is None or (supported.scu_role is None and supported.scp_role is None):
+        return conclude(Result.ACCEPTANCE, transfer_syntax), None
+    scu = asked.scu_role and bool(supported.scu_role)
+    scp = asked.scp_role and bool(supported.scp_role)
+    if not (scu or scp):
+        return conclude(Result.USER_REJECTION), RoleSelection(uid, False, False)
+    return conclude(Result.ACCEPTANCE, transfer_syntax, scu, scp), RoleSelection(uid, scu, scp)
+

@@ -1,0 +1,143 @@
+"""A bounded cursor over received bytes, and the checks that PDUs and items share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..errors import ProtocolError
+
+INVALID_VALUE = 6
+UNRECOGNISED_PDU = 1
+UNEXPECTED_PDU = 2
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Cursor:
+    """Reads big-endian fields from a view and never past its end.
+
+    Parameters
+    ----------
+    view
+        The bytes of one PDU or item, and nothing after them.
+    what
+        Name of the PDU or item, for the error text.
+
+    Raises
+    ------
+    ProtocolError
+        From every read that would pass the end.
+    """
+
+    __slots__ = ("_at", "_view", "what")
+
+    def __init__(self, view: memoryview, what: str) -> None:
+        self._view = view
+        self._at = 0
+        self.what = what
+
+    def take(self, count: int) -> memoryview:
+        end = self._at + count
+        if end > len(self._view):
+            raise ProtocolError(f"{self.what} ends before its content does")
+        part = self._view[self._at : end]
+        self._at = end
+        return part
+
+    def rest(self) -> memoryview:
+        return self.take(len(self._view) - self._at)
+
+    def skip(self, count: int) -> None:
+        self.take(count)
+
+    def u8(self) -> int:
+        return self.take(1)[0]
+
+    def u16(self) -> int:
+        return int.from_bytes(self.take(2), "big")
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), "big")
+
+    def block16(self) -> memoryview:
+        """A field behind its own two-byte length."""
+        return self.take(self.u16())
+
+    def uid16(self) -> str:
+        """A UID behind its own two-byte length."""
+        return uid_from(self.block16(), self.what)
+
+    def items(self) -> Iterator[tuple[int, memoryview]]:
+        """The items up to the end: type (one byte), reserved byte, two-byte length, content."""
+        while self._at < len(self._view):
+            item_type = self.u8()
+            self.skip(1)
+            yield item_type, self.block16()
+
+
+def uid_from(content: memoryview, what: str) -> str:
+    """A UID without the padding that some peers add (PS3.8 Annex F forbids it)."""
+    try:
+        return bytes(content).rstrip(b"\x00 ").decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise ProtocolError(f"{what} has a UID that is not ASCII") from None
+
+
+def text_from(content: memoryview) -> str:
+    """Text of the peer's that must not fail to decode: Latin-1 is a superset of what the standard allows."""
+    return bytes(content).rstrip(b"\x00").decode("latin-1").strip()
+
+
+def uid_bytes(uid: str, what: str) -> bytes:
+    """Encode a UID of ours.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, longer than 64 characters or not ASCII.
+    """
+    if not 0 < len(uid) <= 64 or not uid.isascii():
+        raise ValueError(f"{what} must be a UID of 1 to 64 ASCII characters, not {uid!r}")
+    return uid.encode("ascii")
+
+
+def ae_title_bytes(title: str, what: str) -> bytes:
+    """Encode an AE title in its 16 bytes (PS3.8 section 9.3.2).
+
+    Raises
+    ------
+    ValueError
+        If it is blank, longer than 16 characters, or has control characters, a backslash or non-ASCII ones.
+    """
+    stripped = title.strip(" ")
+    if (
+        not 0 < len(stripped) <= 16
+        or not stripped.isascii()
+        or not stripped.isprintable()
+        or "\\" in stripped
+    ):
+        raise ValueError(
+            f"{what} must have 1 to 16 printable ASCII characters and no backslash, not {title!r}"
+        )
+    return stripped.encode("ascii").ljust(16)
+
+
+def check_range(value: int, low: int, high: int, what: str) -> None:
+    """Raise ValueError unless ``low <= value <= high``."""
+    if not low <= value <= high:
+        raise ValueError(f"{what} must be between {low} and {high}, not {value}")
+
+
+def item(item_type: int, *content: Buffer) -> bytes:
+    """An item: type, reserved byte, two-byte length, content."""
+    body = b"".join(content)
+    if len(body) > 0xFFFF:
+        raise ValueError(f"item 0x{item_type:02X} is longer than 65,535 bytes")
+    return bytes((item_type, 0)) + len(body).to_bytes(2, "big") + body
+
+
+def block16(content: bytes) -> bytes:
+    """A field behind its own two-byte length."""
+    if len(content) > 0xFFFF:
+        raise ValueError("a field of an item is longer than 65,535 bytes")
+    return len(content).to_bytes(2, "big") + content

@@ -1,0 +1,73 @@
+"""From command sets and data sets to the buffers of P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from .fields import Buffer
+from .pdu import DATA_VALUE_HEADER_LENGTH, PDataTF
+
+_HEADERS = Struct(">BxLLBB")
+
+# The PDU-length that is used towards a peer without a limit of its own.
+UNLIMITED = 1 << 17
+
+
+def fragment_size(maximum_length: int) -> int:
+    """How many bytes of a message fit a P-DATA-TF, always even (PS3.8 Annex E.1).
+
+    Parameters
+    ----------
+    maximum_length
+        The largest PDU-length that the receiver takes, in bytes; 0 is no limit.
+
+    Raises
+    ------
+    ValueError
+        If not even two bytes would fit.
+    """
+    size = ((maximum_length or UNLIMITED) - DATA_VALUE_HEADER_LENGTH) & ~1
+    if size < 2:
+        raise ValueError(f"a maximum PDU length of {maximum_length} leaves no room for data")
+    return size
+
+
+def fragment(
+    context_id: int, data: Buffer, maximum_length: int, *, is_command: bool, ends: bool = True
+) -> list[Buffer]:
+    """Cut a command set, a data set, or a piece of one, into P-DATA-TF PDUs.
+
+    Parameters
+    ----------
+    context_id
+        The presentation context.
+    data
+        The bytes; the result refers to them and copies nothing.
+    maximum_length
+        The largest PDU-length that the receiver takes, in bytes; 0 is no limit.
+    is_command
+        Whether it is a command set.
+    ends
+        Whether the last fragment carries the mark of the last one.
+
+    Returns
+    -------
+    list
+        Headers and views in turn, to be written in this order.
+    """
+    size = fragment_size(maximum_length)
+    length = len(data)
+    command = int(is_command)
+    last_length = length % size or min(length, size)
+    last = _HEADERS.pack(
+        PDataTF.pdu_type, last_length + 6, last_length + 2, context_id, command | (2 if ends else 0)
+    )
+    if length <= size:
+        return [last, data]
+    view = memoryview(data)
+    full = _HEADERS.pack(PDataTF.pdu_type, size + 6, size + 2, context_id, command)
+    buffers: list[Buffer] = []
+    for start in range(0, length - last_length, size):
+        buffers += (full, view[start : start + size])
+    buffers += (last, view[length - last_length :])
+    return buffers

@@ -1,0 +1,342 @@
+"""The seven protocol data units of PS3.8 section 9.3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, Self, TypeVar
+
+from ..errors import ProtocolError
+from .fields import UNRECOGNISED_PDU, Cursor, ae_title_bytes, item, text_from, uid_bytes, uid_from
+from .items import (
+    APPLICATION_CONTEXT,
+    USER_INFORMATION,
+    ContextResult,
+    ProposedContext,
+    UserItem,
+    decode_user_information,
+    encode_user_information,
+)
+
+C = TypeVar("C", ProposedContext, ContextResult)
+
+DICOM_APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+HEADER_LENGTH = 6
+DATA_VALUE_HEADER_LENGTH = 6
+
+
+class PDU(Protocol):
+    """A protocol data unit."""
+
+    pdu_type: ClassVar[int]
+
+    def encode(self) -> bytes:
+        """The whole PDU with its header."""
+        ...
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        """From the bytes after the six-byte header; raises ProtocolError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateRQ:
+    """A-ASSOCIATE-RQ (PS3.8 section 9.3.2).
+
+    Parameters
+    ----------
+    called_ae_title, calling_ae_title
+        1 to 16 characters, without padding.
+    contexts
+        Proposed presentation contexts, at least one.
+    user_items
+        Sub-items of the user information item.
+    application_context
+        UID.
+    protocol_version
+        A bit mask; bit 0 is version 1.
+    as_received
+        The 64 bytes of AE titles and reserved field that the A-ASSOCIATE-AC has to repeat.
+    """
+
+    pdu_type: ClassVar[int] = 0x01
+    called_ae_title: str
+    calling_ae_title: str
+    contexts: tuple[ProposedContext, ...]
+    user_items: tuple[UserItem, ...]
+    application_context: str = DICOM_APPLICATION_CONTEXT
+    protocol_version: int = 1
+    as_received: bytes = field(default=b"", compare=False, repr=False)
+
+    def encode(self) -> bytes:
+        titles = ae_title_bytes(self.called_ae_title, "the called AE title") + ae_title_bytes(
+            self.calling_ae_title, "the calling AE title"
+        )
+        return _encode_associate(self, titles + bytes(32), self.contexts)
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        what = "the A-ASSOCIATE-RQ PDU"
+        cursor = Cursor(body, what)
+        version = cursor.u16()
+        cursor.skip(2)
+        fixed = cursor.take(64)
+        application, contexts, user_items = _decode_variable(cursor, ProposedContext)
+        if not contexts:
+            raise ProtocolError(f"{what} proposes no presentation context")
+        ids = [context.context_id for context in contexts]
+        if len(set(ids)) != len(ids):
+            raise ProtocolError(f"{what} uses a presentation context ID twice")
+        return cls(
+            text_from(fixed[:16]),
+            text_from(fixed[16:32]),
+            contexts,
+            user_items,
+            application,
+            version,
+            bytes(fixed),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateAC:
+    """A-ASSOCIATE-AC (PS3.8 section 9.3.3).
+
+    Parameters
+    ----------
+    contexts
+        One result for each proposed presentation context.
+    user_items
+        Sub-items of the user information item.
+    reserved
+        The 64 bytes that repeat the request's (``as_received``); never tested when received.
+    """
+
+    pdu_type: ClassVar[int] = 0x02
+    contexts: tuple[ContextResult, ...]
+    user_items: tuple[UserItem, ...]
+    reserved: bytes = bytes(64)
+    application_context: str = DICOM_APPLICATION_CONTEXT
+    protocol_version: int = 1
+
+    def encode(self) -> bytes:
+        return _encode_associate(self, self.reserved, self.contexts)
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        cursor = Cursor(body, "the A-ASSOCIATE-AC PDU")
+        version = cursor.u16()
+        cursor.skip(2)
+        reserved = bytes(cursor.take(64))
+        application, contexts, user_items = _decode_variable(cursor, ContextResult)
+        return cls(contexts, user_items, reserved, application, version)
+
+
+@dataclass(frozen=True, slots=True)
+class AssociateRJ:
+    """A-ASSOCIATE-RJ (PS3.8 section 9.3.4).
+
+    Parameters
+    ----------
+    result
+        1 permanent, 2 transient.
+    source
+        1 service user, 2 provider (ACSE), 3 provider (presentation).
+    reason
+        The diagnostic of Table 9-21.
+    """
+
+    pdu_type: ClassVar[int] = 0x03
+    result: int
+    source: int
+    reason: int
+
+    def encode(self) -> bytes:
+        return _encode_four(self, bytes((0, self.result, self.source, self.reason)))
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        content = _decode_four(body, "the A-ASSOCIATE-RJ PDU")
+        return cls(content[1], content[2], content[3])
+
+
+@dataclass(frozen=True, slots=True)
+class DataValue:
+    """Presentation Data Value Item (PS3.8 section 9.3.5.1 and Annex E).
+
+    Parameters
+    ----------
+    context_id
+        The presentation context.
+    is_command
+        Whether this is a fragment of a command set, else of a data set.
+    is_last
+        Whether it is the last fragment of that command set or data set.
+    data
+        The fragment.
+    """
+
+    context_id: int
+    is_command: bool
+    is_last: bool
+    data: bytes
+
+    def encode(self) -> bytes:
+        return (
+            (len(self.data) + 2).to_bytes(4, "big")
+            + bytes((self.context_id, self.is_command | self.is_last << 1))
+            + self.data
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PDataTF:
+    """P-DATA-TF (PS3.8 section 9.3.5). The scanner and the fragmenter do without it; here it is whole."""
+
+    pdu_type: ClassVar[int] = 0x04
+    values: tuple[DataValue, ...]
+
+    def encode(self) -> bytes:
+        return _with_header(self.pdu_type, b"".join(value.encode() for value in self.values))
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        values = []
+        while body:
+            cursor = Cursor(body, "the P-DATA-TF PDU")
+            length = cursor.u32()
+            check_data_value_length(length)
+            content = cursor.take(length)
+            control = content[1]
+            values.append(DataValue(content[0], bool(control & 1), bool(control & 2), bytes(content[2:])))
+            body = cursor.rest()
+        if not values:
+            raise ProtocolError("the P-DATA-TF PDU has no presentation data value")
+        return cls(tuple(values))
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRQ:
+    """A-RELEASE-RQ (PS3.8 section 9.3.6)."""
+
+    pdu_type: ClassVar[int] = 0x05
+
+    def encode(self) -> bytes:
+        return _encode_four(self, bytes(4))
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        _decode_four(body, "the A-RELEASE-RQ PDU")
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRP:
+    """A-RELEASE-RP (PS3.8 section 9.3.7)."""
+
+    pdu_type: ClassVar[int] = 0x06
+
+    def encode(self) -> bytes:
+        return _encode_four(self, bytes(4))
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        _decode_four(body, "the A-RELEASE-RP PDU")
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """A-ABORT (PS3.8 section 9.3.8).
+
+    Parameters
+    ----------
+    source
+        0 service user, 2 service provider.
+    reason
+        Significant with source 2: 0 none, 1 unrecognised PDU, 2 unexpected PDU, 4 unrecognised parameter,
+        5 unexpected parameter, 6 invalid parameter value.
+    """
+
+    pdu_type: ClassVar[int] = 0x07
+    source: int
+    reason: int = 0
+
+    def encode(self) -> bytes:
+        return _encode_four(self, bytes((0, 0, self.source, self.reason)))
+
+    @classmethod
+    def decode(cls, body: memoryview) -> Self:
+        content = _decode_four(body, "the A-ABORT PDU")
+        return cls(content[2], content[3])
+
+
+PDU_TYPES: dict[int, type[PDU]] = {
+    cls.pdu_type: cls for cls in (AssociateRQ, AssociateAC, AssociateRJ, PDataTF, ReleaseRQ, ReleaseRP, Abort)
+}
+
+
+def decode_pdu(pdu_type: int, body: memoryview) -> PDU:
+    """The PDU of this type.
+
+    Raises
+    ------
+    ProtocolError
+        If the type is not one of the seven, or the content is not valid.
+    """
+    cls = PDU_TYPES.get(pdu_type)
+    if cls is None:
+        raise ProtocolError(f"PDU type 0x{pdu_type:02X} is not known", UNRECOGNISED_PDU)
+    return cls.decode(body)
+
+
+def check_data_value_length(length: int) -> None:
+    """Raise ProtocolError for a presentation data value too short for its own header."""
+    if length < 2:
+        raise ProtocolError("a presentation data value is shorter than its own header")
+
+
+def _with_header(pdu_type: int, body: bytes) -> bytes:
+    return bytes((pdu_type, 0)) + len(body).to_bytes(4, "big") + body
+
+
+def _encode_four(pdu: PDU, content: bytes) -> bytes:
+    return _with_header(pdu.pdu_type, content)
+
+
+def _decode_four(body: memoryview, what: str) -> memoryview:
+    if len(body) != 4:
+        raise ProtocolError(f"{what} has a length of {len(body)}, not 4")
+    return body
+
+
+def _encode_associate(
+    pdu: AssociateRQ | AssociateAC, fixed: bytes, contexts: Iterable[ProposedContext | ContextResult]
+) -> bytes:
+    body = (
+        pdu.protocol_version.to_bytes(2, "big") + bytes(2) + fixed,
+        item(APPLICATION_CONTEXT, uid_bytes(pdu.application_context, "the application context")),
+        *(context.encode() for context in contexts),
+        encode_user_information(pdu.user_items),
+    )
+    return _with_header(pdu.pdu_type, b"".join(body))
+
+
+def _decode_variable(
+    cursor: Cursor, context_class: type[C]
+) -> tuple[str, tuple[C, ...], tuple[UserItem, ...]]:
+    application: str | None = None
+    contexts: list[C] = []
+    user_items: tuple[UserItem, ...] | None = None
+    for item_type, content in cursor.items():
+        if item_type == APPLICATION_CONTEXT:
+            application = uid_from(content, "the application context item")
+        elif item_type == context_class.item_type:
+            contexts.append(context_class.decode(content))
+        elif item_type == USER_INFORMATION:
+            user_items = decode_user_information(content)
+    if application is None or user_items is None:
+        missing = "application context" if application is None else "user information"
+        raise ProtocolError(f"{cursor.what} has no {missing} item")
+    return application, tuple(contexts), user_items
