@@ -27,7 +27,17 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
-from golden_recorder import DEADLINE, HOST, Golden, Peer, Recorder, connect, free_port
+from golden_recorder import (
+    DEADLINE,
+    HOST,
+    Golden,
+    Peer,
+    Recorder,
+    connect,
+    free_port,
+    greetings,
+    no_data_sets,
+)
 
 FILM_SESSION = "1.2.840.10008.5.1.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -93,9 +103,6 @@ def small_files(work: Path, count: int) -> list[str]:
     return names
 
 
-# DCMTK
-
-
 def dcmtk(tool: str) -> Peer:
     banner = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r" v(\S+) ", banner)
@@ -112,10 +119,10 @@ def run(tool: str, port: int, *options: str, after: tuple[str, ...] = ()) -> Non
 
 
 @contextmanager
-def serving(work: Path, tool: str, *options: str, port: int | None = None) -> Iterator[int]:
-    """Run an SCP of DCMTK's; yields its port."""
-    port = port or free_port()
-    command = [tool, "-q", *options, str(port)]
+def serving(work: Path, tool: str, *options: str, listens_on: int | None = None) -> Iterator[int]:
+    """Run an SCP of DCMTK's, which is told its port unless its configuration has it; yields the port."""
+    port = listens_on or free_port()
+    command = [tool, "-q", *options, *([] if listens_on else [str(port)])]
     process = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield port
@@ -137,7 +144,7 @@ def archive(work: Path, *options: str, destination: int = 0) -> Iterator[int]:
         "VendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\n{ACCEPTOR} {storage} RW (10, 64mb) ANY\nAETable END\n"
     )
-    with serving(work, "dcmqrscp", "-c", str(config), *options, port=port):
+    with serving(work, "dcmqrscp", "-c", str(config), *options, listens_on=port):
         connect(port).close()
         if not options:
             run("storescu", port, "-R", after=tuple(small_files(work, 3)))
@@ -233,12 +240,37 @@ def dcmtk_identity(golden: Golden, work: Path) -> None:
     with pynetdicom_server() as port:
         for name, options in ways.items():
             scenario = f"dcmtk-identity-{name}"
-            with golden.recording(scenario, dcmtk("storescu"), SCP, port, NAMED, greeting_only=True) as near:
+            with golden.recording(scenario, dcmtk("storescu"), SCP, port, NAMED, keep=greetings) as near:
                 required = () if name == "profile" else ("-R",)
                 run("storescu", near, *required, *options, after=tuple(small_files(work, 1)))
 
 
-# pynetdicom
+def dcmtk_print(golden: Golden, work: Path) -> None:
+    """The N-services that DCMTK answers, with dcmprscp; pynetdicom asks."""
+    port = free_port()
+    config = work / "print.cfg"
+    config.write_text(
+        "[[GENERAL]]\n[PRINT]\nDirectory = .\n[DATABASE]\nDirectory = .\n[LUT]\nDirectory = .\n"
+        f"[[COMMUNICATION]]\n[PRINTER]\nAetitle = {ACCEPTOR}\nDescription = printer\nHostname = {HOST}\n"
+        f"Port = {port}\nType = LOCALPRINTER\nDisplayFormat = 1,1\nFilmSizeID = 8INX10IN\n"
+        "FilmDestination = MAGAZINE\nMediumType = PAPER\nMaxPDU = 16384\nImplicitOnly = true\n"
+        "BorderDensity = BLACK\nEmptyImageDensity = BLACK\nSupportsPresentationLUT = true\n"
+    )
+    film_box, film = "1.2.840.10008.5.1.1.2", STUDY + ".4"
+    session = reply(ReferencedSOPClassUID=FILM_SESSION, ReferencedSOPInstanceUID=PRINT_SESSION)
+    box = reply(ImageDisplayFormat="STANDARD\\1,1", ReferencedFilmSessionSequence=[session])
+    meta = {"meta_uid": "1.2.840.10008.5.1.1.9"}
+    with serving(work, "dcmprscp", "-c", str(config), "-p", "PRINTER", listens_on=port):
+        with golden.recording("dcmtk-print", None, dcmtk("dcmprscp"), port, NAMED, keep=no_data_sets) as near:
+            association = associate(near, list(meta.values()))
+            association.send_n_get([0x21100010], PRINTER, PRINTER_INSTANCE, 1, **meta)
+            association.send_n_create(reply(NumberOfCopies="1"), FILM_SESSION, PRINT_SESSION, 2, **meta)
+            association.send_n_set(reply(NumberOfCopies="2"), FILM_SESSION, PRINT_SESSION, 3, **meta)
+            association.send_n_create(box, film_box, film, 4, **meta)
+            association.send_n_action(None, 1, film_box, film, 5, **meta)
+            association.send_n_delete(film_box, film, 6, **meta)
+            association.send_n_delete(FILM_SESSION, PRINT_SESSION, 7, **meta)
+            association.release()
 
 
 def insist(port: int, request: bytes) -> None:
@@ -411,7 +443,7 @@ def pynetdicom_negotiation(golden: Golden, work: Path) -> None:
             associate(near, proposed, ext_neg=items).release()
         for kind, primary in {1: b"user", 3: b"ticket", 4: b"<assertion/>", 5: b"a.b.c"}.items():
             scenario = f"pynetdicom-identity-{kind}"
-            with golden.recording(scenario, SCU, SCP, port, NAMED, greeting_only=True) as near:
+            with golden.recording(scenario, SCU, SCP, port, NAMED, keep=greetings) as near:
                 associate(near, [VERIFICATION], ext_neg=[identity(kind, primary, None, kind != 1)]).release()
     with serving(work, "storescp") as port:
         with golden.recording("pynetdicom-to-dcmtk", None, dcmtk("storescp"), port, NAMED) as near:
@@ -486,6 +518,7 @@ SCENARIOS = (
     dcmtk_query_retrieve,
     dcmtk_terminate,
     dcmtk_identity,
+    dcmtk_print,
     pynetdicom_echo,
     pynetdicom_reject,
     pynetdicom_negotiation,

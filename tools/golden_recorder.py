@@ -141,6 +141,24 @@ def free_port() -> int:
     return port
 
 
+# Tells by a PDU's number and label whether it is kept.
+Keep = Callable[[int, str], bool]
+
+
+def everything(number: int, label: str) -> bool:
+    return True
+
+
+def greetings(number: int, label: str) -> bool:
+    """The first PDU of each side."""
+    return number == 1
+
+
+def no_data_sets(number: int, label: str) -> bool:
+    """All but data sets, which may hold times and made-up UIDs."""
+    return label != "data-set"
+
+
 @dataclass
 class Golden:
     """The PDUs that are to be kept."""
@@ -156,7 +174,7 @@ class Golden:
         target_port: int,
         known: Fields | None = None,
         *,
-        greeting_only: bool = False,
+        keep: Keep = everything,
     ) -> Iterator[int]:
         """Record what passes.
 
@@ -170,8 +188,8 @@ class Golden:
             Where the acceptor listens.
         known
             Fields of the A-ASSOCIATE-RQ that follow from how the requestor was called.
-        greeting_only
-            Whether only the first PDU of each side is kept.
+        keep
+            Which PDUs are kept.
 
         Yields
         ------
@@ -183,7 +201,7 @@ class Golden:
             yield recorder.port
         finally:
             recorder.close()
-        self.keep_connection(scenario, requestor, acceptor, recorder, known, greeting_only=greeting_only)
+        self.keep_connection(scenario, requestor, acceptor, recorder, known, keep=keep)
 
     def keep_connection(
         self,
@@ -193,7 +211,7 @@ class Golden:
         recorder: Recorder,
         known: Fields | None = None,
         *,
-        greeting_only: bool = False,
+        keep: Keep = everything,
     ) -> None:
         """Keep the one connection that a recorder saw."""
         if len(recorder.connections) != 1:
@@ -202,20 +220,19 @@ class Golden:
             (requestor, acceptor), ("requestor", "acceptor"), recorder.connections[0], strict=True
         ):
             if peer is not None:
-                units = list(split(bytes(stream)))
-                self._keep(scenario, peer, role, units[:1] if greeting_only else units, known or {})
+                self._keep(scenario, peer, role, bytes(stream), known or {}, keep)
 
-    def _keep(self, scenario: str, peer: Peer, role: str, units: list[bytes], known: Fields) -> None:
-        for number, content in enumerate(units, 1):
+    def _keep(self, scenario: str, peer: Peer, role: str, stream: bytes, known: Fields, keep: Keep) -> None:
+        for number, content in enumerate(split(stream), 1):
             fields = read_fields(content)
             kind = PDU_NAMES[content[0]]
             if kind == "A-ASSOCIATE-RQ":
                 for name, value in known.items():
                     if fields[name] != value:
                         raise RuntimeError(f"{scenario}: {name} is {fields[name]!r}, asked for {value!r}")
-            if len(content) > LARGEST:
-                continue
             label = (fields.get("message") or ("data-set" if kind == "P-DATA-TF" else kind)).lower()
+            if len(content) > LARGEST or not keep(number, label):
+                continue
             entry: Fields = {
                 "scenario": scenario,
                 "product": peer.product,

@@ -31,6 +31,10 @@ class DicomnetError(Exception):
 class NetworkError(DicomnetError, OSError):
     """The transport connection failed."""
 
+    def __init__(self, *values: object) -> None:
+        # OSError's own would take the first two values for errno and strerror, and drop the third from args.
+        Exception.__init__(self, *values)
+
 
 class ConnectionFailed(NetworkError):
     """The peer cannot be reached.

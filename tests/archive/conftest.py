@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
@@ -30,6 +32,7 @@ def make() -> Callable[..., Dataset]:
             "PatientID": "P1",
             "PatientName": "Doe^Jane",
             "Modality": "CT",
+            "BitsAllocated": 16,
             "PixelData": b"\x01\x02" * 8,
         } | attributes
         data_set = Dataset()
@@ -48,16 +51,12 @@ def encode() -> Callable[..., bytes]:
     def to_bytes(data_set: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
         uid = UID(syntax)
         buffer = BytesIO()
-        from pydicom.filebase import DicomFileLike
-
         file = DicomFileLike(buffer)
         file.is_implicit_VR = uid.is_implicit_VR
         file.is_little_endian = uid.is_little_endian
         write_dataset(file, data_set)
         encoded = buffer.getvalue()
         if uid == DeflatedExplicitVRLittleEndian:
-            import zlib
-
             deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
             encoded = deflate.compress(encoded) + deflate.flush()
         return encoded

@@ -473,9 +473,12 @@ def test_round_trip(unit: PDU) -> None:
 @given(pdus)
 def test_a_decoded_pdu_does_not_depend_on_the_buffer(unit: PDU) -> None:
     content = bytearray(unit.encode())
+    titles = bytes(content[10:74])
     decoded = decode_pdu(content[0], memoryview(content)[6:])
     content[:] = b"\xee" * len(content)
     assert decoded == unit
+    if isinstance(decoded, AssociateRQ):
+        assert decoded.as_received == titles
 
 
 @given(pdus, st.data())

@@ -173,7 +173,7 @@ class _Frame:
 class _Walk:
     """One walk over one data set. A step walks the innermost frame until it ends or meets an inner one."""
 
-    __slots__ = ("at", "budget", "data", "encoding", "end", "pixel_data", "stack", "values", "wanted")
+    __slots__ = ("at", "budget", "data", "encoding", "pixel_data", "stack", "values", "wanted")
 
     def __init__(
         self, data: Buffer, encoding: _Encoding, wanted: Mapping[int, str], *, is_item: bool = False
@@ -181,12 +181,11 @@ class _Walk:
         self.data = data
         self.encoding = encoding
         self.wanted = wanted
-        self.end = len(data)
         self.values: dict[int, tuple[str, bytes]] = {}
         self.pixel_data: int | None = None
         self.budget = ELEMENT_LIMIT
         self.at = 0
-        self.stack = [self._data_set(encoding, self.end, is_item)]
+        self.stack = [self._data_set(encoding, len(data), is_item)]
 
     def run(self) -> Header:
         stack = self.stack
@@ -214,6 +213,8 @@ class _Walk:
         while self.stack:
             frame = self.stack.pop()
             if frame.is_guess:
+                if len(self.stack) == 1:
+                    self._keep(frame.tag, b"UN", frame.start, frame.limit)
                 return frame.limit
         _refuse(str(error) if isinstance(error, _Damage) else "the data set ends inside an element")
 
@@ -347,7 +348,7 @@ class _Walk:
     def _data_set_end(self, frame: _Frame, at: int) -> tuple[int, None]:
         if frame.is_undefined:
             raise _Damage("an item has no end")
-        if at != frame.limit and (len(self.stack) > 1 or at > self.end or any(self.data[at : self.end])):
+        if at != frame.limit:
             raise _Damage("an element is longer than what contains it")
         return frame.limit, None
 

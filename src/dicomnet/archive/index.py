@@ -197,7 +197,9 @@ class Index:
             if number is not None:
                 removed += self._forget(number, known - set(instances))
                 seen.add(number)
-        return Recovery(added, removed + self._forget_other_series(seen), quarantined)
+        removed += self._forget_other_series(seen)
+        storage.needs_recovery = False
+        return Recovery(added, removed, quarantined)
 
     def _prepare(self) -> None:
         with self._writer.begin() as connection:

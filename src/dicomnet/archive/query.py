@@ -164,11 +164,13 @@ def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredIn
     request = _understand(model, identifier)
     unique = _UNIQUE[request.level]
     own = request.key(unique)
-    if own is None or not own.text:
-        raise ServiceRefusal(IDENTIFIER_DOES_NOT_MATCH, "the unique key of the level is missing", (unique,))
+    if own is None or not own.text or (own.vr != "UI" and not pattern(own.text).is_exact):
+        raise ServiceRefusal(
+            IDENTIFIER_DOES_NOT_MATCH, "the unique key of the level is missing or no single value", (unique,)
+        )
     request.keys = [key for key in request.keys if key.tag in _UNIQUE.values()]
     numbers: array[int] = array("q")
-    for conditions in _chunks(request):
+    for conditions in _chunks(request, _of_study.patient_id):
         statement = select(_of_instance.id).select_from(_joined(Level.IMAGE)).where(*conditions)
         with index.reading() as connection:
             numbers.extend(connection.scalars(statement))
@@ -281,19 +283,20 @@ Condition = ColumnElement[bool]
 def _conditions(request: _Request) -> list[list[Condition]]:
     """What to ask for, in several steps where a list of UIDs is too long for one."""
     common: list[Condition] = []
+    patient_id = (_of_patient if request.level is Level.PATIENT else _of_study).patient_id
     for key in request.keys:
         narrow = _NARROWING.get((request.level, key.tag))
         if narrow is not None and not key.is_universal:
             common += narrow(key)
-    return [[*common, *chunk] for chunk in _chunks(request)]
+    return [[*common, *chunk] for chunk in _chunks(request, patient_id)]
 
 
-def _chunks(request: _Request) -> Iterator[list[Condition]]:
+def _chunks(request: _Request, patient_id: ColumnElement[str]) -> Iterator[list[Condition]]:
     """The conditions on the unique keys."""
     fixed: list[Condition] = []
     lists: list[list[Condition]] = [[]]
     columns = {
-        PATIENT_ID: (_of_patient if request.level is Level.PATIENT else _of_study).patient_id,
+        PATIENT_ID: patient_id,
         _UNIQUE[Level.STUDY]: _of_study.uid,
         _UNIQUE[Level.SERIES]: _of_series.uid,
         _UNIQUE[Level.IMAGE]: _of_instance.uid,

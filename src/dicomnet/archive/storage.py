@@ -148,6 +148,13 @@ class Storage:
         Whether to wait until the medium has what is placed. Without it an object survives the end of the process, but
         not a power cut.
 
+    Attributes
+    ----------
+    was_unclean
+        Whether the last process ended without `close`, or without having recovered.
+    needs_recovery
+        Whether an index may lack something of the store; the next process then finds `was_unclean`.
+
     Raises
     ------
     StoreInUse
@@ -167,14 +174,13 @@ class Storage:
         self._numbers = itertools.count()
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = self._take()
-        self.was_unclean = os.pread(self._lock, 64, 0) == _IN_USE
+        self.was_unclean = os.pread(self._lock, 64, 0) not in (b"", _AT_REST)
         self.needs_recovery = self.was_unclean
-        self._mark(_IN_USE)
-        for folder in (self._objects, self._quarantine, self._staging):
-            os.makedirs(folder, exist_ok=True)
-        self._flush_folder(str(self.root))
-        for left in os.scandir(self._staging):
-            os.unlink(left.path)
+        try:
+            self._prepare()
+        except OSError:
+            os.close(self._lock)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -265,7 +271,17 @@ class Storage:
     def quarantined(self) -> Iterator[str]:
         """The paths of the files in quarantine."""
         for folder in _folders(self._quarantine):
-            yield from (entry.path for entry in os.scandir(folder))
+            with os.scandir(folder) as entries:
+                yield from (entry.path for entry in entries)
+
+    def _prepare(self) -> None:
+        self._mark(_IN_USE)
+        for folder in (self._objects, self._quarantine, self._staging):
+            os.makedirs(folder, exist_ok=True)
+        self._flush_folder(str(self.root))
+        with os.scandir(self._staging) as left:
+            for entry in left:
+                os.unlink(entry.path)
 
     def _take(self) -> int:
         lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
@@ -280,8 +296,8 @@ class Storage:
         return lock
 
     def _mark(self, state: bytes) -> None:
-        os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, state, 0)
+        os.ftruncate(self._lock, len(state))
         if self.sync:
             os.fsync(self._lock)
 

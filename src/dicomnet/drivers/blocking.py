@@ -121,7 +121,7 @@ class Link:
         self._depth = 0
         self._buffer: bytearray | None = None
         self._inbox: deque[Happening] = deque()
-        self._responses: dict[int, Message] = {}
+        self._responses: dict[int, deque[Message]] = {}
         self._awaited: set[int] = set()
         self._performing: set[int] = set()
         self._cancelled: set[int] = set()
@@ -292,15 +292,16 @@ class Link:
         deadline = Deadline("message", self.timeouts.message)
         while True:
             for message_id in step.message_ids:
-                if message_id in self._responses:
-                    message = self._responses.pop(message_id)
+                if self._responses.get(message_id):
+                    message = self._responses[message_id].popleft()
                     if not is_pending(message.status):
                         self._awaited.discard(message_id)
+                        del self._responses[message_id]
                     return message
             happening = self._next(deadline)
             if isinstance(happening, Message) and happening.type.is_response:
                 if happening.message_id in step.message_ids:
-                    self._responses[happening.message_id] = happening
+                    self._responses.setdefault(happening.message_id, deque()).append(happening)
                     continue
             elif isinstance(happening, Message):
                 deadline = Deadline("message", self.timeouts.message)
@@ -341,7 +342,7 @@ class Link:
             if not happening.type.is_response:
                 self._take_request(happening)
             elif happening.message_id in self._awaited:
-                self._responses[happening.message_id] = happening
+                self._responses.setdefault(happening.message_id, deque()).append(happening)
             else:
                 _log.warning("ignored a %s that answers no request", happening.type.name)
         elif isinstance(happening, ReleaseRQ):
@@ -444,7 +445,10 @@ class Link:
         if self._buffer is not None:
             return_buffer(self._buffer)
             self._buffer = None
-        if self.phase is not Phase.ESTABLISHED or self._is_closed:
+        if self.phase is not Phase.ESTABLISHED or self._is_closed or self._watcher.is_closed:
+            return
+        if self._iterations:
+            # The user comes back for the responses, which wait in the network until then.
             return
         if self._inbox:
             self._workers.submit(self.attend)
@@ -651,7 +655,7 @@ class Link:
 
     def _await_close(self) -> None:
         """Let the peer read our last words and close (PS3.8 section 9.2, Sta13), without a thread."""
-        if self.connection.must_close:
+        if self.connection.must_close or self._watcher.is_closed:
             self._close()
             return
         if self._watch is not None:

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 PENDING_LIMIT = 8192
 _BACKLOG = 1024
 _ACCEPTS_A_TURN = 64
+# How long peers may take to close after an A-ABORT at shutdown, in seconds.
+_LAST_WORDS = 1.0
 
 # Makes the link of an accepted connection: socket, address of the peer, watcher, workers, what to call at its end.
 OpenLink = Callable[[socket.socket, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
@@ -101,6 +103,9 @@ class Server:
             self._changed.wait_for(lambda: not self._established(), max(0.0, end - monotonic()))
         for link in self.links:
             link.abort()
+        with self._changed:
+            # Peers close when they have read the A-ABORT; closing first could take it away from them.
+            self._changed.wait_for(lambda: not self._links, _LAST_WORDS)
         self._watcher.close()
         for link in self.links:
             link.close()

@@ -88,6 +88,11 @@ class Watcher:
             self._wake()
         return watch
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._closed
+
     def forget(self, watch: Watch) -> bool:
         """Stop waiting for a socket; False where it was already served."""
         with self._lock:
@@ -106,7 +111,7 @@ class Watcher:
         self._wake_sender.close()
 
     def _end(self, watch: Watch) -> bool:
-        if not watch.is_active:
+        if not watch.is_active or self._closed:
             return False
         watch.is_active = False
         self._selector.unregister(watch.sock)
@@ -123,14 +128,15 @@ class Watcher:
         while True:
             timeout = self._next_timeout()
             ready = self._selector.select(timeout)
+            if any(key.data is None for key, _ in ready):
+                # Before what it announced is looked at, or the announcement of the next would be lost.
+                self._drain_wake_ups()
             with self._lock:
                 if self._closed:
                     return
                 watches = [key.data for key, _ in ready if key.data is not None]
                 calls = [watch.ready for watch in watches if self._end(watch)]
                 calls += [watch.expired for watch in self._due() if self._end(watch)]
-            if len(watches) < len(ready):
-                self._drain_wake_ups()
             for call in calls:
                 try:
                     call()

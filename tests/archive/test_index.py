@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from sqlalchemy import func, select
+
+from dicomnet.archive import schema
+from dicomnet.archive.index import Index, Recovery, reindex
+from dicomnet.archive.intake import Intake
+from dicomnet.archive.storage import ObjectName, Storage
+from dicomnet.errors import IndexUnusable, ServiceRefusal
+
+NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
+
+Make = Callable[..., Dataset]
+Encode = Callable[..., bytes]
+Put = Callable[..., int]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    with Storage(tmp_path / "store", sync=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.sqlite"
+
+
+def _counts(index: Index) -> tuple[int, ...]:
+    with index.reading() as connection:
+        return tuple(
+            connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in schema.TABLES.values()
+        )
+
+
+def _uids(index: Index) -> list[str]:
+    with index.reading() as connection:
+        return sorted(connection.scalars(select(schema.instance.c.uid)))
+
+
+def _add(intake: Intake, number: int, make: Make, encode: Encode, put: Put) -> int:
+    uid = f"1.2.3.4.5.{number}"
+    data = make(
+        SOPInstanceUID=uid, SeriesInstanceUID=f"1.2.3.4.{number % 3}", StudyInstanceUID=f"1.2.{number % 2}"
+    )
+    return put(intake, encode(data), instance=uid)
+
+
+def test_what_is_stored_is_indexed(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        intake = Intake(storage, index)
+        for number in range(12):
+            assert _add(intake, number, make, encode, put) == 0
+            assert _add(intake, number, make, encode, put) == 0
+        assert _counts(index) == (1, 2, 6, 12)
+    with Index(path) as index:
+        assert _counts(index) == (1, 2, 6, 12)
+
+
+def test_many_threads_share_transactions(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        intake = Intake(storage, index)
+        found: list[int] = []
+
+        def run(first: int) -> None:
+            found.extend(_add(intake, number, make, encode, put) for number in range(first, first + 20))
+
+        # Every object comes from two threads.
+        threads = [threading.Thread(target=run, args=(20 * (number // 2),)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [0] * 320
+        assert _counts(index) == (1, 2, 6, 160)
+
+
+def test_one_instance_uid_in_two_studies(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        intake = Intake(storage, index)
+        assert put(intake, encode(make())) == 0
+        with pytest.raises(ServiceRefusal) as refusal:
+            put(intake, encode(make(StudyInstanceUID="9.9")))
+        assert refusal.value.status == 0x0111
+        assert os.path.exists(storage.path(NAME))
+        assert len(list(storage.quarantined())) == 1
+        assert _counts(index)[3] == 1
+        assert put(intake, encode(make())) == 0
+
+
+def test_recovery(storage: Storage, path: Path, make: Make, encode: Encode, put: Put) -> None:
+    with Index(path) as index:
+        both, files_only = Intake(storage, index), Intake(storage)
+        for number in range(6):
+            _add(both if number < 3 else files_only, number, make, encode, put)
+        lost = ObjectName("1.2.0", "1.2.3.4.0", "1.2.3.4.5.0")
+        os.unlink(storage.path(lost))
+        damaged = storage.path(ObjectName("1.2.1", "1.2.3.4.2", "1.2.3.4.5.5"))
+        os.truncate(damaged, os.path.getsize(damaged) - 1)
+        renamed = ObjectName("1.2.0", "1.2.3.4.1", "1.2.3.4.5.7")
+        os.rename(storage.path(ObjectName("1.2.0", "1.2.3.4.1", "1.2.3.4.5.4")), storage.path(renamed))
+        assert index.recover(storage) == Recovery(added=1, removed=1, quarantined=2)
+        assert _uids(index) == ["1.2.3.4.5.1", "1.2.3.4.5.2", "1.2.3.4.5.3"]
+        on_disk = sorted(uid for _, instances in storage.objects() for uid in instances)
+        assert on_disk == _uids(index)
+        assert index.recover(storage) == Recovery(0, 0, 0)
+
+
+def test_recovery_forgets_what_is_gone(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        intake = Intake(storage, index)
+        for number in range(6):
+            _add(intake, number, make, encode, put)
+        os.rename(storage.root / "objects", storage.root / "away")
+        os.mkdir(storage.root / "objects")
+        assert index.recover(storage) == Recovery(0, 6, 0)
+        assert _counts(index) == (0, 0, 0, 0)
+        os.rmdir(storage.root / "objects")
+        os.rename(storage.root / "away", storage.root / "objects")
+        assert index.recover(storage) == Recovery(6, 0, 0)
+        assert _counts(index) == (1, 2, 6, 6)
+
+
+def test_of_two_files_of_one_instance_the_older_is_kept(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    older, newer = encode(make(StudyInstanceUID="9.9")), encode(make(StudyInstanceUID="1.1"))
+    put(Intake(storage), older)
+    put(Intake(storage), newer)
+    name = ObjectName("9.9", "1.2.3.4", "1.2.3.4.5")
+    os.utime(storage.path(name), (1, 1))
+    with Index(path) as index:
+        index.recover(storage)
+        assert _uids(index) == ["1.2.3.4.5"]
+    assert os.path.exists(storage.path(name))
+    assert len(list(storage.quarantined())) == 1
+
+
+def test_reindex(storage: Storage, path: Path, make: Make, encode: Encode, put: Put) -> None:
+    with Index(path) as index:
+        for number in range(6):
+            _add(Intake(storage, index), number, make, encode, put)
+        with index.reading() as connection:
+            before = sorted(
+                map(tuple, connection.execute(select(schema.instance.c.uid, schema.instance.c.attributes)))
+            )
+    path.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(IndexUnusable, match="reindex"):
+        Index(path)
+    assert reindex(path, storage) == Recovery(6, 0, 0)
+    with Index(path) as index:
+        with index.reading() as connection:
+            after = sorted(
+                map(tuple, connection.execute(select(schema.instance.c.uid, schema.instance.c.attributes)))
+            )
+        assert after == before
+    assert sorted(file.name for file in path.parent.iterdir()) == ["index.sqlite", "store"]
+
+
+def test_flipped_bytes_are_found_at_the_start(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        for number in range(100):
+            _add(Intake(storage, index), number, make, encode, put)
+    content = bytearray(path.read_bytes())
+    for at in range(4096, len(content), 512):
+        content[at] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(IndexUnusable):
+        Index(path)
+    assert reindex(path, storage).added == 100
+
+
+def test_an_index_of_another_version(path: Path) -> None:
+    Index(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version=77")
+    connection.close()
+    with pytest.raises(IndexUnusable, match="version 77"):
+        Index(path)
+
+
+def test_a_locked_database_is_waited_for_and_then_refused(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path, busy_seconds=0.2) as index:
+        intake = Intake(storage, index)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        found: list[int] = []
+
+        def run(number: int) -> None:
+            try:
+                found.append(_add(intake, number, make, encode, put))
+            except ServiceRefusal as refusal:
+                found.append(refusal.status)
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert found == [0xA700] * 8
+        assert _counts(index) == (0, 0, 0, 0)
+        assert storage.needs_recovery
+        other.execute("ROLLBACK")
+        other.close()
+        # What was refused is in the store, so it comes into the index with the next object at the latest.
+        assert _add(intake, 8, make, encode, put) == 0
+        assert len(_uids(index)) == 9
+
+
+def test_an_index_that_cannot_grow(tmp_path: Path, make: Make, encode: Encode) -> None:
+    script = """
+import os, resource, sys
+from dicomnet.archive.index import Index
+from dicomnet.archive.intake import Intake
+from dicomnet.archive.storage import Storage
+from dicomnet.errors import ServiceRefusal
+data = open(sys.argv[1] + "/object", "rb").read()
+index = Index(sys.argv[1] + "/index.sqlite")
+intake = Intake(Storage(sys.argv[1] + "/store"), index)
+def put(number):
+    uid = f"1.2.3.4.{number:05}"
+    session = intake.open("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2.1")
+    session.write(memoryview(data.replace(b"1.2.3.4.55555", uid.encode())))
+    try:
+        return session.commit()
+    except ServiceRefusal as refusal:
+        return refusal.status
+print(put(0))
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(sys.argv[1] + "/index.sqlite-wal") + 1, limits[1]))
+print(hex(put(1)))
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+print(put(1), put(2))
+with index.reading() as connection:
+    print(connection.exec_driver_sql("select count(*) from instance").scalar())
+"""
+    (tmp_path / "object").write_bytes(encode(make(SOPInstanceUID="1.2.3.4.55555")))
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["0", "0xa700", "0", "0", "3"]
+
+
+def test_odd_values_do_not_stop_an_object(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    item = Dataset()
+    item.ScheduledProcedureStepID = "S1"
+    data_set = make(
+        PatientComments="x" * 10_000,
+        ImageComments="y" * 9_000,
+        SeriesDescription="Kopf\x1b",
+        RequestAttributesSequence=Sequence([item] * 100),
+        SpecificCharacterSet="ISO_IR 999",
+    )
+    with pytest.warns(UserWarning, match="ISO_IR 999"):
+        data = encode(data_set)
+    with Index(path) as index:
+        assert put(Intake(storage, index), data) == 0
+        assert _counts(index) == (1, 1, 1, 1)
+
+
+def test_receiving_needs_no_database() -> None:
+    script = (
+        "import sys, dicomnet.archive.intake; print({'sqlalchemy', 'pydicom', 'sqlite3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

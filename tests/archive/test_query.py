@@ -1,0 +1,515 @@
+from __future__ import annotations
+
+import tracemalloc
+import warnings
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom import config
+from pydicom.data import get_charset_files, get_testdata_files
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomFileLike
+from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
+from sqlalchemy import insert
+
+from dicomnet.archive import schema
+from dicomnet.archive.index import Index
+from dicomnet.archive.intake import Intake
+from dicomnet.archive.query import find, locate
+from dicomnet.archive.storage import Storage
+from dicomnet.dimse.file_format import decode_file_header
+from dicomnet.errors import ServiceRefusal, UnusableObject
+
+Make = Callable[..., Dataset]
+Encode = Callable[..., bytes]
+Put = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, put: Put) -> Iterator[tuple[Index, list[Dataset]]]:
+    """An archive of pydicom's test files, and what pydicom reads in those it took."""
+    root = tmp_path_factory.mktemp("real")
+    taken: dict[str, Dataset] = {}
+    with (
+        Storage(root / "store", sync=False) as storage,
+        Index(root / "index") as index,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        intake = Intake(storage, index)
+        for path in sorted(map(Path, get_testdata_files() + get_charset_files())):
+            if not path.is_file():
+                continue
+            try:
+                whole = path.read_bytes()
+                header = decode_file_header(whole)
+                read = pydicom.dcmread(path)
+                sop_class, instance = str(read.get("SOPClassUID", "")), str(read.get("SOPInstanceUID", ""))
+                syntax = header.transfer_syntax_uid
+                if syntax and "." in sop_class:
+                    put(intake, whole[header.offset :], sop_class=sop_class, instance=instance, syntax=syntax)
+                    taken.setdefault(instance, read)
+            except (UnusableObject, ServiceRefusal):
+                pass
+        yield index, list(taken.values())
+
+
+@pytest.fixture
+def archive(tmp_path: Path, encode: Encode, put: Put) -> Iterator[tuple[Index, Callable[[Dataset], None]]]:
+    """An empty archive, and how to store an object in it."""
+    with Storage(tmp_path / "store", sync=False) as storage, Index(tmp_path / "index") as index:
+        intake = Intake(storage, index)
+
+        def store(data_set: Dataset) -> None:
+            put(intake, encode(data_set), instance=data_set.SOPInstanceUID)
+
+        yield index, store
+
+
+def _identifier(**keys: Any) -> Dataset:
+    identifier = Dataset()
+    for keyword, value in keys.items():
+        tag = pydicom.datadict.tag_for_keyword(keyword)
+        assert tag is not None
+        vr = pydicom.datadict.dictionary_VR(tag)
+        value = Sequence(value) if vr == "SQ" else value or None
+        identifier.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
+    return identifier
+
+
+def _ask(index: Index, model: Any, **keys: Any) -> list[Dataset]:
+    return [answer for _, answer in find(index, model, _identifier(**keys), retrieve_ae_title="ARCHIVE")]
+
+
+def _studies(index: Index, **keys: Any) -> list[str]:
+    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""} | keys
+    return sorted(answer.StudyInstanceUID for answer in _ask(index, "STUDY", **keys))
+
+
+def _distinct(data_sets: list[Dataset], keyword: str) -> list[str]:
+    return sorted({str(one[keyword].value) for one in data_sets})
+
+
+def test_the_levels_of_real_files(real: tuple[Index, list[Dataset]]) -> None:
+    index, taken = real
+    assert len(taken) > 100
+    assert _studies(index) == _distinct(taken, "StudyInstanceUID")
+    for study in _distinct(taken, "StudyInstanceUID"):
+        of_study = [one for one in taken if one.StudyInstanceUID == study]
+        counts = {"NumberOfStudyRelatedSeries": "", "NumberOfStudyRelatedInstances": ""}
+        lists = {"ModalitiesInStudy": "", "SOPClassesInStudy": ""}
+        (answer,) = _ask(
+            index, "STUDY", QueryRetrieveLevel="STUDY", StudyInstanceUID=study, **counts, **lists
+        )
+        assert answer.NumberOfStudyRelatedInstances == len(of_study)
+        series = _distinct(of_study, "SeriesInstanceUID")
+        assert answer.NumberOfStudyRelatedSeries == len(series)
+        asked = {
+            "QueryRetrieveLevel": "SERIES",
+            "StudyInstanceUID": study,
+            "SeriesInstanceUID": "",
+            "Modality": "",
+        }
+        answers = _ask(index, "STUDY", **asked, NumberOfSeriesRelatedInstances="")
+        assert sorted(one.SeriesInstanceUID for one in answers) == series
+        assert sum(one.NumberOfSeriesRelatedInstances for one in answers) == len(of_study)
+        modalities = answer["ModalitiesInStudy"].value or []
+        found = {modalities} if isinstance(modalities, str) else set(modalities)
+        assert found - {""} == {one.Modality or "" for one in answers} - {""}
+        for number in series:
+            asked = {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": study, "SeriesInstanceUID": number}
+            images = _ask(
+                index, "STUDY", **asked, SOPInstanceUID="", SOPClassUID="", Rows="", InstanceNumber=""
+            )
+            expected = {one.SOPInstanceUID: one for one in of_study if one.SeriesInstanceUID == number}
+            assert {one.SOPInstanceUID for one in images} == set(expected)
+            for one in images:
+                assert one.SOPClassUID == expected[one.SOPInstanceUID].SOPClassUID
+                assert one.Rows == expected[one.SOPInstanceUID].get("Rows")
+
+
+def test_each_study_is_found_by_what_it_says_of_itself(real: tuple[Index, list[Dataset]]) -> None:
+    index, taken = real
+    firsts = {one.StudyInstanceUID: one for one in reversed(taken)}
+    keywords = (
+        "PatientName",
+        "PatientID",
+        "StudyDate",
+        "AccessionNumber",
+        "StudyDescription",
+        "ReferringPhysicianName",
+    )
+    counts = dict.fromkeys(keywords, 0)
+    for uid in firsts:
+        (own,) = _ask(
+            index, "STUDY", QueryRetrieveLevel="STUDY", StudyInstanceUID=uid, **dict.fromkeys(keywords, "")
+        )
+        for keyword in keywords:
+            value = own[keyword].value
+            if value and "\\" not in str(value) and str(value).strip("^= "):
+                assert uid in _studies(index, **{keyword: str(value)}), (keyword, value)
+                counts[keyword] += 1
+    assert all(count > 3 for count in counts.values()), counts
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name", "found"),
+    [
+        ("ISO_IR 192", "yamada^*", {"Yamada^Tarou=山田^太郎=やまだ^たろう"}),
+        ("ISO_IR 192", "*太郎*", {"Yamada^Tarou=山田^太郎=やまだ^たろう", "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"}),
+        ("ISO_IR 100", "buc^jérôme", {"Buc^Jérôme"}),
+        ("ISO_IR 144", "люкceмбypг", {"Люкceмбypг"}),
+        (
+            "ISO 2022 IR 87",
+            "=山田^太郎",
+            {"Yamada^Tarou=山田^太郎=やまだ^たろう", "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"},
+        ),
+        ("GB18030", "*王^小东*", {"Wang^XiaoDong=王^小东"}),
+    ],
+)
+def test_names_of_any_character_set(
+    real: tuple[Index, list[Dataset]], character_set: str, name: str, found: set[str]
+) -> None:
+    """The key travels encoded, as from a peer, and so does the answer."""
+    index, _ = real
+    identifier = _identifier(
+        SpecificCharacterSet=character_set, QueryRetrieveLevel="PATIENT", PatientName=name
+    )
+    if character_set == "ISO 2022 IR 87":
+        identifier.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+    answers = [_through_the_wire(one) for _, one in find(index, "PATIENT", _through_the_wire(identifier))]
+    assert {str(one.PatientName).rstrip("=") for one in answers} == found
+
+
+def _through_the_wire(data_set: Dataset) -> Dataset:
+    buffer = BytesIO()
+    file = DicomFileLike(buffer)
+    file.is_implicit_VR = file.is_little_endian = True
+    write_dataset(file, data_set)
+    buffer.seek(0)
+    return pydicom.dcmread(buffer, force=True)
+
+
+def test_the_character_set_of_the_request_is_used_where_it_will_do(real: tuple[Index, list[Dataset]]) -> None:
+    index, _ = real
+    keys = {"QueryRetrieveLevel": "PATIENT", "PatientName": "buc*"}
+    assert (
+        _ask(index, "PATIENT", **keys, SpecificCharacterSet="ISO_IR 100")[0].SpecificCharacterSet
+        == "ISO_IR 100"
+    )
+    assert (
+        _ask(index, "PATIENT", **keys, SpecificCharacterSet="ISO_IR 144")[0].SpecificCharacterSet
+        == "ISO_IR 192"
+    )
+    assert "SpecificCharacterSet" not in _ask(index, "PATIENT", QueryRetrieveLevel="PATIENT", PatientID="")[0]
+
+
+HOSTILE = ["%", "_", "\\", "'", "a%", "a_", "'; DROP TABLE study; --", '"', "%25", "a\\%", "100%"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_means_something_to_sql_means_nothing(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make, text: str
+) -> None:
+    index, store = archive
+    plain = text.replace("\\", "/")
+    for number, value in enumerate((plain, "ab", "a%x", "", "A_b")):
+        store(
+            make(
+                StudyInstanceUID=f"1.{number}",
+                SOPInstanceUID=f"1.{number}.1",
+                AccessionNumber=value[:16],
+                PatientID=value,
+                PatientName=value,
+                StudyDescription=value,
+            )
+        )
+    for keyword in ("AccessionNumber", "PatientID", "PatientName", "StudyDescription"):
+        known = ["1.0"] + ([] if plain != "ab" else ["1.1"])
+        for pattern in (plain, plain + "*", "*" + plain[-3:], "?" * len(plain)):
+            found = _studies(index, **{keyword: pattern[:16] if keyword == "AccessionNumber" else pattern})
+            if keyword != "AccessionNumber" or len(plain) < 16:
+                assert set(known) <= set(found)
+        assert _studies(index, **{keyword: text}) in (["1.0"], [])
+    assert _studies(index) == ["1.0", "1.1", "1.2", "1.3", "1.4"]
+
+
+def test_matching_at_study_level(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    index, store = archive
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "P5-09051", "SRT", "Head"
+    rows = [
+        ("1.1", "20200101", "0900", "A1", "Doe^Jane", "CT", [code]),
+        ("1.2", "20200615", "120000", "A2", "Doe^John", "MR", []),
+        ("1.3", "20210101", "235959.5", "B1", "Roe^Richard", "CT", []),
+        ("1.4", None, None, None, None, "US", []),
+    ]
+    for uid, date, clock, accession, name, modality, codes in rows:
+        store(
+            make(
+                StudyInstanceUID=uid,
+                SeriesInstanceUID=f"{uid}.1",
+                SOPInstanceUID=f"{uid}.1.1",
+                StudyDate=date,
+                StudyTime=clock,
+                AccessionNumber=accession,
+                PatientName=name,
+                PatientID=uid,
+                Modality=modality,
+                ProcedureCodeSequence=Sequence(codes),
+            )
+        )
+    store(make(StudyInstanceUID="1.1", SeriesInstanceUID="1.1.2", SOPInstanceUID="1.1.2.1", Modality="PR"))
+
+    every = ["1.1", "1.2", "1.3", "1.4"]
+    assert _studies(index, PatientName="") == _studies(index, PatientName="*") == every
+    assert _studies(index, PatientName="DOE*") == ["1.1", "1.2"]
+    assert _studies(index, PatientName="doe^jane") == ["1.1"]
+    assert _studies(index, PatientName="doe^j?n*") == ["1.1"]
+    assert _studies(index, PatientName="*^r*") == ["1.3"]
+    assert _studies(index, PatientName="?*") == ["1.1", "1.2", "1.3"]
+    assert _studies(index, StudyDate="20200101") == ["1.1"]
+    assert _studies(index, StudyDate="20200101-20201231") == ["1.1", "1.2"]
+    assert _studies(index, StudyDate="20200615-") == ["1.2", "1.3"]
+    assert _studies(index, StudyDate="-20200101") == ["1.1"]
+    assert _studies(index, StudyDate="2020*") == []
+    assert _studies(index, StudyTime="0800-1200") == ["1.1", "1.2"]
+    assert _studies(index, StudyTime="2359-") == ["1.3"]
+    assert _studies(index, AccessionNumber="A*") == ["1.1", "1.2"]
+    assert _studies(index, AccessionNumber="a1") == []
+    assert _studies(index, ModalitiesInStudy="CT") == ["1.1", "1.3"]
+    assert _studies(index, ModalitiesInStudy="PR") == ["1.1"]
+    assert _studies(index, ModalitiesInStudy="MR\\US") == ["1.2", "1.4"]
+    assert _studies(index, ModalitiesInStudy="?R") == ["1.1", "1.2"]
+    assert _studies(index, NumberOfStudyRelatedSeries="2") == ["1.1"]
+    assert _studies(index, StudyInstanceUID="1.2\\1.3\\9.9") == ["1.2", "1.3"]
+    assert _studies(index, StudyInstanceUID="1.*") == []
+    assert _studies(index, ProcedureCodeSequence=[_identifier(CodeValue="P5-09051")]) == ["1.1"]
+    assert _studies(index, ProcedureCodeSequence=[_identifier(CodeValue="P5*", CodeMeaning="Foot")]) == []
+    assert _studies(index, ProcedureCodeSequence=[_identifier(CodeValue="")]) == every
+    assert _studies(index, ProcedureCodeSequence=[Dataset()]) == every
+    with pytest.raises(ServiceRefusal) as refusal:
+        _studies(index, ProcedureCodeSequence=[Dataset(), Dataset()])
+    assert refusal.value.status == 0xA900
+
+    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}
+    items = [_identifier(CodeValue="", CodingSchemeVersion="")]
+    (answer,) = _ask(index, "STUDY", **keys, ProcedureCodeSequence=items, StudyDate="", PatientSex="")
+    assert answer.ProcedureCodeSequence[0].CodeValue == "P5-09051"
+    assert answer.ProcedureCodeSequence[0]["CodingSchemeVersion"].value in (None, "")
+    assert "CodeMeaning" not in answer.ProcedureCodeSequence[0]
+    assert answer["PatientSex"].value in (None, "")  # absent, but asked for
+    assert answer.QueryRetrieveLevel == "STUDY"
+    assert answer.RetrieveAETitle == "ARCHIVE"
+    assert {element.keyword for element in answer} == {
+        *keys,
+        "ProcedureCodeSequence",
+        "StudyDate",
+        "PatientSex",
+        "RetrieveAETitle",
+    }
+    assert (
+        _ask(index, "STUDY", **keys, ProcedureCodeSequence=[])[0].ProcedureCodeSequence[0].CodeMeaning
+        == "Head"
+    )
+    (answer,) = _ask(index, "STUDY", **keys, NumberOfPatientRelatedStudies="", InstanceAvailability="")
+    assert answer.NumberOfPatientRelatedStudies == 1
+    assert answer.InstanceAvailability == "ONLINE"
+
+
+def test_patients(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    index, store = archive
+    for number, (patient, issuer) in enumerate(
+        [("P", "X"), ("P", "X"), ("P", "Y"), ("p", "X"), ("", ""), ("", "")]
+    ):
+        store(
+            make(
+                StudyInstanceUID=f"1.{number}",
+                SOPInstanceUID=f"1.{number}.1",
+                PatientID=patient,
+                IssuerOfPatientID=issuer,
+                PatientName=f"Name{number}",
+            )
+        )
+    keys = {"QueryRetrieveLevel": "PATIENT", "PatientName": "", "IssuerOfPatientID": ""}
+    counted = {"NumberOfPatientRelatedStudies": "", "NumberOfPatientRelatedInstances": ""}
+    found = [
+        (
+            one.PatientID,
+            one.IssuerOfPatientID,
+            one.NumberOfPatientRelatedStudies,
+            one.NumberOfPatientRelatedInstances,
+        )
+        for one in _ask(index, "PATIENT", **keys, PatientID="", **counted)
+    ]
+    assert sorted((str(a or ""), str(b or ""), c, d) for a, b, c, d in found) == [
+        ("", "", 1, 1),
+        ("", "", 1, 1),
+        ("P", "X", 2, 2),
+        ("P", "Y", 1, 1),
+        ("p", "X", 1, 1),
+    ]
+    assert [one.IssuerOfPatientID for one in _ask(index, "PATIENT", **keys, PatientID="p")] == ["X"]
+    asked = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}
+    answers = _ask(index, "PATIENT", **asked, PatientID="P", PatientName="")
+    # A study answers with the name that its own objects have.
+    assert [(one.StudyInstanceUID, str(one.PatientName)) for one in answers] == [
+        ("1.0", "Name0"),
+        ("1.1", "Name1"),
+        ("1.2", "Name2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "keys"),
+    [
+        ("STUDY", {}),
+        ("STUDY", {"QueryRetrieveLevel": ""}),
+        ("STUDY", {"QueryRetrieveLevel": "study"}),
+        ("STUDY", {"QueryRetrieveLevel": "PATIENT"}),
+        ("PATIENT", {"QueryRetrieveLevel": "FRAME"}),
+        ("PATIENT", {"QueryRetrieveLevel": "STUDY"}),
+        ("PATIENT", {"QueryRetrieveLevel": "STUDY", "PatientID": ""}),
+        ("PATIENT", {"QueryRetrieveLevel": "STUDY", "PatientID": "P*"}),
+        ("PATIENT", {"QueryRetrieveLevel": "SERIES", "PatientID": "P"}),
+        ("STUDY", {"QueryRetrieveLevel": "SERIES"}),
+        ("STUDY", {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": "1.2\\1.3"}),
+        ("STUDY", {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.2"}),
+        ("STUDY", {"QueryRetrieveLevel": "IMAGE", "SeriesInstanceUID": "1.2"}),
+    ],
+)
+def test_an_identifier_must_fit_the_model(
+    archive: tuple[Index, Callable[[Dataset], None]], model: Any, keys: dict[str, str]
+) -> None:
+    with pytest.raises(ServiceRefusal) as refusal:
+        find(archive[0], model, _identifier(**keys))
+    assert refusal.value.status == 0xA900
+
+
+def test_unsupported_keys_are_told(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    index, store = archive
+    store(make())
+    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}
+    assert [status for status, _ in find(index, "STUDY", _identifier(**keys))] == [0xFF00]
+    identifier = _identifier(**keys, Modality="MR", ConvolutionKernel="X")
+    identifier.add_new(0x00091001, "LO", "private")
+    ((status, answer),) = find(index, "STUDY", identifier)
+    assert status == 0xFF01
+    assert {element.keyword for element in answer} == {"StudyInstanceUID", "QueryRetrieveLevel"}
+
+
+def test_long_lists_and_many_wild_cards(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    index, store = archive
+    for number in range(3):
+        store(make(StudyInstanceUID=f"1.5.{number * 20_000}", SOPInstanceUID=f"1.{number}"))
+    uids = "\\".join(f"1.5.{number}" for number in range(50_000))
+    assert _studies(index, StudyInstanceUID=uids) == ["1.5.0", "1.5.20000", "1.5.40000"]
+    assert _studies(index, StudyInstanceUID=f"1.5.0\\{uids}\\1.5.0") == ["1.5.0", "1.5.20000", "1.5.40000"]
+    with pytest.raises(ServiceRefusal) as refusal:
+        _studies(index, StudyInstanceUID="\\".join(map(str, range(100_001))))
+    assert refusal.value.status == 0xA700
+    for keyword in ("PatientName", "PatientID", "AccessionNumber", "StudyDescription", "ModalitiesInStudy"):
+        assert _studies(index, **{keyword: "*?" * 500}) == []
+        assert _studies(index, **{keyword: "*" * 5_000}) == ["1.5.0", "1.5.20000", "1.5.40000"]
+        with pytest.raises(ServiceRefusal) as refusal:
+            _studies(index, **{keyword: "*a" * 500})
+        assert refusal.value.status == 0xC000
+
+
+def test_what_arrives_meanwhile_is_not_answered(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make
+) -> None:
+    index, store = archive
+    for number in range(5):
+        store(make(StudyInstanceUID=f"1.{number}", SOPInstanceUID=f"1.{number}.1"))
+    answers = find(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID=""))
+    seen = []
+    for number, (_, answer) in enumerate(answers):
+        seen.append(answer.StudyInstanceUID)
+        store(make(StudyInstanceUID=f"2.{number}", SOPInstanceUID=f"2.{number}.1"))
+    assert sorted(seen) == [f"1.{number}" for number in range(5)]
+    assert len(_studies(index)) == 10
+
+
+def test_a_large_answer_takes_little_memory(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make
+) -> None:
+    index, store = archive
+    store(make(StudyInstanceUID="1.0"))
+    with index._writer.begin() as connection:
+        rows = [
+            {
+                "parent": 1,
+                "uid": f"9.{number}",
+                "patient_id": "P1",
+                "name_alphabetic": f"name{number}",
+                "name_ideographic": "",
+                "name_phonetic": "",
+                "date": "20200101",
+                "accession": "",
+                "attributes": f'{{"0020000D":"9.{number}","00100010":"Name{number}"}}',
+            }
+            for number in range(30_000)
+        ]
+        connection.execute(insert(schema.study), rows)
+    del rows
+    identifier = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="", PatientName="name*7")
+    assert sum(1 for _ in find(index, "STUDY", identifier)) == 3_000
+    everything = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")
+    tracemalloc.start()
+    try:
+        answers = find(index, "STUDY", everything)
+        for _ in range(600):
+            next(answers)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    index, store = archive
+    for study in range(2):
+        for series in range(2):
+            for number in range(3):
+                uid = f"1.{study}.{series}.{number}"
+                store(
+                    make(
+                        StudyInstanceUID=f"1.{study}",
+                        SeriesInstanceUID=f"1.{study}.{series}",
+                        SOPInstanceUID=uid,
+                    )
+                )
+
+    def asked(model: Any, **keys: str) -> list[str]:
+        return sorted(one.name.instance for one in locate(index, model, _identifier(**keys)))
+
+    assert len(asked("PATIENT", QueryRetrieveLevel="PATIENT", PatientID="P1")) == 12
+    assert len(asked("STUDY", QueryRetrieveLevel="STUDY", StudyInstanceUID="1.0\\1.1")) == 12
+    assert asked("STUDY", QueryRetrieveLevel="SERIES", StudyInstanceUID="1.0", SeriesInstanceUID="1.0.1") == [
+        "1.0.1.0",
+        "1.0.1.1",
+        "1.0.1.2",
+    ]
+    keys = {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.0", "SeriesInstanceUID": "1.0.1"}
+    assert asked("STUDY", **keys, SOPInstanceUID="1.0.1.1\\1.0.1.2\\1.1.0.0") == ["1.0.1.1", "1.0.1.2"]
+    (one,) = locate(index, "STUDY", _identifier(**keys, SOPInstanceUID="1.0.1.1"))
+    assert one.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
+    assert one.transfer_syntax_uid == "1.2.840.10008.1.2.1"
+    for bad in (
+        keys,
+        keys | {"SOPInstanceUID": ""},
+        {"QueryRetrieveLevel": "SERIES", "SeriesInstanceUID": "1.0.1"},
+    ):
+        with pytest.raises(ServiceRefusal) as refusal:
+            locate(index, "STUDY", _identifier(**bad))
+        assert refusal.value.status == 0xA900
+    for patient in ("", "*", "P*", "P?"):
+        with pytest.raises(ServiceRefusal) as refusal:
+            locate(index, "PATIENT", _identifier(QueryRetrieveLevel="PATIENT", PatientID=patient))
+        assert refusal.value.status == 0xA900

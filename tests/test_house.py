@@ -1,0 +1,301 @@
+"""The house rule: imports go strictly downward, the lower floors do no I/O, and start-up stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from enum import Enum, auto
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "dicomnet"
+SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
+
+FLOORS = {
+    "errors": 0,
+    "_version": 0,
+    "_config": 0,
+    "wire": 1,
+    "upper_layer": 2,
+    "dimse": 3,
+    "services": 4,
+    "drivers": 5,
+    "cli": 7,
+    "apps": 7,
+    "archive": 8,
+}
+FACE = 6  # every other module at the root, and the root itself
+HIGHEST_WITHOUT_IO = 4
+HIGHEST_WITHOUT_PYDICOM = 5
+IO = frozenset(
+    [
+        "socket",
+        "ssl",
+        "select",
+        "selectors",
+        "asyncio",
+        "threading",
+        "queue",
+        "time",
+        "concurrent",
+        "multiprocessing",
+    ]
+)
+
+
+def floor(module: str) -> int:
+    """The floor of a module by its dotted name."""
+    parts = module.split(".")
+    return FLOORS.get(parts[1], FACE) if len(parts) > 1 else FACE
+
+
+def room(module: str) -> str:
+    """What a module may import from freely: its package, or the root's modules among themselves."""
+    parts = module.split(".")
+    if len(parts) > 1 and parts[1] in FLOORS and FLOORS[parts[1]] > 0:
+        return parts[1]
+    return str(floor(module))
+
+
+class When(Enum):
+    AT_START = auto()
+    WHEN_CALLED = auto()
+    FOR_TYPES = auto()
+
+
+class _Imports(ast.NodeVisitor):
+    """Each import with its line and when it takes place; only TYPE_CHECKING is known among conditions."""
+
+    def __init__(self, module: str, is_package: bool, modules: frozenset[str]) -> None:
+        self._base = module.split(".") if is_package else module.split(".")[:-1]
+        self._modules = modules
+        self._when = When.AT_START
+        self.found: list[tuple[int, str, When]] = []
+        self.opens: list[int] = []
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.found.append((node.lineno, alias.name, self._when))
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        base = self._base[: len(self._base) - node.level + 1] if node.level else []
+        source = ".".join([*base, *(node.module.split(".") if node.module else [])])
+        for alias in node.names:
+            inner = f"{source}.{alias.name}"
+            self.found.append((node.lineno, inner if inner in self._modules else source, self._when))
+
+    def _visit_at(self, when: When, nodes: Iterable[ast.AST]) -> None:
+        before, self._when = self._when, when
+        for node in nodes:
+            self.visit(node)
+        self._when = before
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:
+        self._visit_at(When.WHEN_CALLED, ast.iter_child_nodes(node))
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+    visit_Lambda = visit_FunctionDef
+
+    def visit_If(self, node: ast.If) -> None:
+        is_for_types = ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        self._visit_at(When.FOR_TYPES if is_for_types else self._when, node.body)
+        self._visit_at(self._when, [node.test, *node.orelse])
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = node.func
+        if (isinstance(name, ast.Name) and name.id == "open") or (
+            isinstance(name, ast.Attribute) and name.attr == "open"
+        ):
+            self.opens.append(node.lineno)
+        self.generic_visit(node)
+
+
+def violations(
+    module: str, source: str, modules: frozenset[str], *, is_package: bool = False
+) -> Iterator[str]:
+    """What a file does against the house rule, a sentence each.
+
+    Parameters
+    ----------
+    module
+        Its dotted name.
+    source
+        Its text.
+    modules
+        The dotted names of all modules, to tell ``from . import module`` from ``from . import name``.
+    is_package
+        Whether it is an ``__init__.py``.
+    """
+    imports = _Imports(module, is_package, modules)
+    imports.visit(ast.parse(source))
+    here = floor(module)
+    for line, name, when in imports.found:
+        top = name.split(".")[0]
+        if top == PACKAGE:
+            there = floor(name)
+            # The one exception: `dicomnet serve` starts the archive, which is above the command line.
+            is_serve = room(module) == "cli" and room(name) == "archive" and when is When.WHEN_CALLED
+            if room(module) != room(name) and there >= here and not is_serve:
+                yield f"{module}:{line} (floor {here}) imports {name} (floor {there})"
+            if module == PACKAGE and there > 0 and when is When.AT_START:
+                yield f"{module}:{line} imports {name} before anybody asked for it"
+        elif top in IO and here <= HIGHEST_WITHOUT_IO:
+            yield f"{module}:{line} (floor {here}) does I/O: imports {name}"
+        elif top == "pydicom" and here <= HIGHEST_WITHOUT_PYDICOM:
+            yield f"{module}:{line} (floor {here}) imports {name}"
+    if here <= HIGHEST_WITHOUT_IO:
+        yield from (f"{module}:{line} (floor {here}) opens a file" for line in imports.opens)
+
+
+def files() -> dict[str, Path]:
+    """All modules of the package by dotted name."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        found[".".join((PACKAGE, *(part for part in parts if part != "__init__")))] = path
+    return found
+
+
+FILES = files()
+MODULES = frozenset(FILES)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_file_keeps_the_house_rule(module: str) -> None:
+    path = FILES[module]
+    found = violations(module, path.read_text(), MODULES, is_package=path.name == "__init__.py")
+    assert list(found) == []
+
+
+def test_every_folder_has_its_floor() -> None:
+    folders = {path.name for path in SOURCE.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert folders <= set(FLOORS)
+
+
+# Module, source, and how many violations are planted.
+PLANTED: dict[str, tuple[str, str, int]] = {
+    "up by name": ("wire.pdu", "import dicomnet.upper_layer.table", 1),
+    "up by from": ("wire.pdu", "from dicomnet.dimse.codec import encode", 1),
+    "up, relative": ("wire.pdu", "from ..upper_layer import machine", 1),
+    "up, relative, to a package": ("upper_layer.machine", "from .. import dimse", 1),
+    "up to the face": ("drivers.blocking", "from ..events import Event", 1),
+    "up to the root itself": ("drivers.blocking", "from .. import AE", 1),
+    "up in TYPE_CHECKING": (
+        "dimse.codec",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..services import registry",
+        1,
+    ),
+    "up in a function": ("dimse.codec", "def f():\n    from ..services import registry", 1),
+    "up in a method, among others": (
+        "errors",
+        "import os\nclass A:\n    async def f(self):\n        import dicomnet.wire.pdu, dicomnet._version",
+        1,
+    ),
+    "sideways between packages of one floor": (
+        "cli.main",
+        "def f():\n    from dicomnet.apps import echoscu",
+        1,
+    ),
+    "archive by cli, eagerly": ("cli.serve", "from ..archive import node", 1),
+    "archive by cli in TYPE_CHECKING": (
+        "cli.serve",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..archive import node",
+        1,
+    ),
+    "archive by the face": ("ae", "def f():\n    from .archive import node", 1),
+    "cli by the face": ("peer", "from .cli import main", 1),
+    "sockets on floor 1": ("wire.scanner", "import socket", 1),
+    "clocks on floor 2": ("upper_layer.machine", "from time import monotonic", 1),
+    "threads on floor 3": ("dimse.assembler", "import threading as t", 1),
+    "asyncio on floor 4": ("services.user", "def f():\n    import asyncio", 1),
+    "a part of concurrent": ("services.user", "from concurrent.futures import Executor", 1),
+    "all kinds of I/O on floor 0": (
+        "errors",
+        "import ssl, select, selectors, queue\nimport multiprocessing.pool\nimport concurrent",
+        6,
+    ),
+    "open": ("dimse.datasets", "def f(p):\n    return open(p)", 1),
+    "open by another name": ("dimse.datasets", "import io\nf = io.open('x')\ng = Path('x').open()", 2),
+    "pydicom on floor 5": ("drivers.aio", "import pydicom", 1),
+    "pydicom on floor 3, lazily": ("dimse.datasets", "def f():\n    from pydicom.dataset import Dataset", 1),
+    "pydicom for types": (
+        "wire.items",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pydicom.uid import UID",
+        1,
+    ),
+    "the root, eagerly": ("", "from .wire import pdu", 1),
+    "the root, eagerly but for types": (
+        "",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .ae import AE\nelse:\n    from .ae import AE",
+        1,
+    ),
+    "the root, to the archive": ("", "def __getattr__(name):\n    from .archive import node", 1),
+}
+
+ALLOWED: dict[str, tuple[str, str]] = {
+    "down": ("upper_layer.machine", "from ..errors import ProtocolError\nfrom ..wire.pdu import Abort"),
+    "within a package": ("wire.pdu", "from .fields import item\nfrom dicomnet.wire import items"),
+    "the package's own root": ("wire.pdu", "from . import items"),
+    "version and settings from anywhere": ("wire.items", "from .. import _version, _config"),
+    "among the root's modules": ("ae", "from .association import Association\nfrom . import events"),
+    "the face from cli": ("cli.main", "from ..peer import Peer\nfrom dicomnet import AE"),
+    "everything from the archive": (
+        "archive.node",
+        "from ..cli import main\nfrom .. import drivers\nimport socket",
+    ),
+    "archive by cli, lazily": ("cli.serve", "def serve():\n    from ..archive import node"),
+    "sockets on floor 5": ("drivers.blocking", "import socket, ssl, threading, time\nopen('x')"),
+    "pydicom on floor 6": ("association", "import pydicom"),
+    "the root, lazily": ("", "from . import _version\ndef __getattr__(name):\n    from .ae import AE"),
+    "the root, for types": ("", "import typing\nif typing.TYPE_CHECKING:\n    from .ae import AE"),
+    "modules whose name only begins so": ("wire.pdu", "import timeit\nimport selector_of_ours"),
+}
+SYNTHETIC = MODULES | {
+    f"{PACKAGE}.{name}"
+    for names in (
+        "_config _version ae association errors events peer",
+        "wire wire.items wire.pdu upper_layer upper_layer.machine dimse dimse.codec services services.registry",
+        "drivers cli cli.main apps apps.echoscu archive archive.node",
+    )
+    for name in names.split()
+}
+
+
+def check(module: str, source: str) -> list[str]:
+    return list(violations(f"{PACKAGE}.{module}".rstrip("."), source, SYNTHETIC, is_package=not module))
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_violation_is_caught(name: str) -> None:
+    module, source, count = PLANTED[name]
+    assert len(check(module, source)) == count
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_is_allowed_passes(name: str) -> None:
+    module, source = ALLOWED[name]
+    assert check(module, source) == []
+
+
+def loaded_by(modules: Iterable[str]) -> set[str]:
+    """The top-level names in ``sys.modules`` of a fresh interpreter after these imports."""
+    code = "import sys\n" + "".join(f"import {module}\n" for module in modules)
+    code += "print(*{name.partition('.')[0] for name in sys.modules})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_the_protocol_core_starts_without_pydicom_and_without_sockets() -> None:
+    """Reading imports cannot see what a name looked up late brings in, so this loads the four lower floors."""
+    core = [module for module in FILES if floor(module) <= HIGHEST_WITHOUT_IO]
+    loaded = loaded_by([PACKAGE, *core])
+    assert PACKAGE in loaded
+    assert loaded.isdisjoint({"pydicom", "numpy", "socket", "ssl", "asyncio"})
+
+
+def test_the_drivers_start_without_pydicom() -> None:
+    drivers = [module for module in FILES if floor(module) <= HIGHEST_WITHOUT_PYDICOM]
+    assert "pydicom" not in loaded_by(drivers)
