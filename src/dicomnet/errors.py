@@ -1,4 +1,4 @@
-"""Every exception that dicomnet raises. Blame is in the type, and values, not sentences, are in the fields.
+"""Every exception that reaches a user of dicomnet. Blame is in the type, and values, not sentences, are in the fields.
 
 ::
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import config
 from pydicom.data import get_charset_files, get_testdata_files
 from pydicom.dataelem import DataElement
@@ -16,13 +19,15 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from dicomnet.archive import schema
 from dicomnet.archive.index import Index
 from dicomnet.archive.intake import Intake
+from dicomnet.archive.matching import is_universal, value_test
 from dicomnet.archive.query import find, locate
 from dicomnet.archive.storage import Storage
+from dicomnet.archive.text import trimmed
 from dicomnet.dimse.file_format import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
 
@@ -420,6 +425,69 @@ def test_long_lists_and_many_wild_cards(archive: tuple[Index, Callable[[Dataset]
         with pytest.raises(ServiceRefusal) as refusal:
             _studies(index, **{keyword: "*a" * 500})
         assert refusal.value.status == 0xC000
+
+
+ODD_TEXTS = [
+    "",
+    "A",
+    "a",
+    "AB",
+    "A%",
+    "A_B",
+    "%",
+    "A'B",
+    "Ab\u00c4",
+    "\u00e4",
+    "A B",
+    "doe^jane",
+    "Doe",
+    "Doe^*",
+    "=x",
+    "a/b",
+]
+KEYS = [
+    "PatientName",
+    "PatientID",
+    "AccessionNumber",
+    "StudyDescription",
+    "StudyDate",
+    "StudyID",
+    "ReferringPhysicianName",
+]
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory, make: Make, encode: Encode, put: Put) -> Iterator[Index]:
+    """An archive of one study for each of some odd values."""
+    root = tmp_path_factory.mktemp("odd")
+    with Storage(root / "store", sync=False) as storage, Index(root / "index") as index:
+        intake = Intake(storage, index)
+        for number, text in enumerate([*ODD_TEXTS, "20200101", "2020.01.01", "20201231"]):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                attributes = dict.fromkeys(KEYS, text)
+                data_set = make(StudyInstanceUID=f"1.{number}", SOPInstanceUID=f"1.{number}.1", **attributes)
+                data_set.SpecificCharacterSet = "ISO_IR 192"
+                put(intake, encode(data_set), instance=data_set.SOPInstanceUID)
+        yield index
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(KEYS),
+    st.one_of(st.text("AaBb%_*?'^=\u00c4\u00e4 /Doe-20", max_size=6), st.sampled_from(ODD_TEXTS)),
+)
+def test_sql_never_leaves_out_what_matches(odd: Index, keyword: str, text: str) -> None:
+    """What is answered is what the test of the key lets through of all there is."""
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    assert tag is not None
+    vr = pydicom.datadict.dictionary_VR(tag)
+    key = trimmed(vr, str(_identifier(**{keyword: text})[keyword].value or ""))
+    with odd.reading() as connection:
+        kept = connection.execute(select(schema.study.c.uid, schema.study.c.attributes)).all()
+    values = {uid: json.loads(attributes).get(f"{tag:08X}", "") for uid, attributes in kept}
+    accepts = (lambda value: True) if is_universal(vr, key) else value_test(vr, key)
+    assert _studies(odd, **{keyword: text}) == sorted(uid for uid, value in values.items() if accepts(value))
 
 
 def test_what_arrives_meanwhile_is_not_answered(

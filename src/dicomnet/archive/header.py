@@ -22,6 +22,8 @@ DEPTH_LIMIT = 64
 # A data set of more elements than this would hold the interpreter for seconds.
 ELEMENT_LIMIT = 5_000_000
 INFLATED_LIMIT = 32 << 20
+# A longer value is not picked, so that a hostile one cannot fill the memory.
+VALUE_LIMIT = 1 << 20
 # Below the floor any ratio is harmless; above it, more than this is no medical image.
 RATIO_LIMIT, RATIO_FLOOR = 500, 4 << 20
 
@@ -72,8 +74,8 @@ class Header:
     Parameters
     ----------
     values
-        For each wanted tag that is present, its VR and its value as encoded. The value of a sequence is all that
-        follows its length field, with the delimiters that are there.
+        For each wanted tag that is present, its VR and its value as encoded, unless that is longer than `VALUE_LIMIT`.
+        The value of a sequence is all that follows its length field, with the delimiters that are there.
     pixel_data
         Where the (Float, Double Float) Pixel Data element begins, in bytes from the start of the data set; None where
         there is none, or the data set is deflated.
@@ -128,15 +130,16 @@ def _inflate(data: Buffer) -> bytes:
     total = used = 0
     view = memoryview(data)
     while not stream.eof:
-        if used >= len(view) and not stream.unconsumed_tail:
-            _refuse("the deflated data set ends too early")
-        chunk = stream.unconsumed_tail or view[used : used + 65536]
-        if not stream.unconsumed_tail:
+        chunk: Buffer = stream.unconsumed_tail
+        if not chunk:
+            chunk = view[used : used + 65536]
             used += len(chunk)
         try:
             piece = stream.decompress(chunk, 1 << 20)
         except zlib.error:
             _refuse("the data set is not a deflate stream")
+        if not piece and not chunk:
+            _refuse("the deflated data set ends too early")
         total += len(piece)
         if total > INFLATED_LIMIT or (total > RATIO_FLOOR and total > used * RATIO_LIMIT):
             _refuse("the deflated data set inflates beyond the limit")
@@ -224,7 +227,7 @@ class _Walk:
 
     def _keep(self, tag: int, vr: bytes, start: int, end: int) -> None:
         name = self.wanted.get(tag)
-        if name is None:
+        if name is None or end - start > VALUE_LIMIT:
             return
         value = bytes(self.data[start:end])
         if self.values.get(tag, (name, value))[1] != value:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
@@ -169,7 +170,7 @@ class Index:
         try:
             with self._reader.begin() as connection:
                 yield connection
-        except DBAPIError as error:
+        except (DBAPIError, PoolTimeout) as error:
             raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
 
     def recover(self, storage: Storage) -> Recovery:
@@ -216,16 +217,19 @@ class Index:
         """Commit what waits, and what an earlier failure left out."""
         tickets = [*self._pending.owed, *batch]
         outcomes: list[bool] = []
+        self._pending.owed = []
         try:
             for part in _batches(tickets):
                 outcomes += self._insert_all(part)
-        except DBAPIError:
-            self._series.clear()
+        except OperationalError:
             # Their files are in the store, so they belong into the index although they are refused now.
             self._pending.owed = tickets[len(outcomes) :][-_OWED_LIMIT:]
-        else:
-            self._pending.owed = []
+        except DBAPIError:
+            # Here one of them may be the cause, and would be again.
+            pass
         finally:
+            if len(outcomes) < len(tickets):
+                self._series.clear()
             for ticket, outcome in zip(tickets, outcomes, strict=False):
                 ticket.outcome = outcome
             for ticket in tickets[len(outcomes) :]:
@@ -540,6 +544,3 @@ def _engine(path: Path, busy_seconds: float, begin: str, pragmas: Sequence[str])
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", start)
     return engine
-
-
-__all__ = ["Attributes", "Index", "Recovery", "attributes_of", "reindex"]

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..dimse.file_format import encode_file_header
 from ..errors import ServiceRefusal
-from .header import CANNOT_UNDERSTAND, Header, scan, scan_file
+from .header import Header, scan, scan_file
 from .storage import ObjectName, Placement, StagedFile, Storage, is_uid
 
 SUCCESS = 0x0000
@@ -85,6 +85,7 @@ class Session:
         "_file_header",
         "_head",
         "_intake",
+        "_is_over",
         "_staged",
         "sop_class",
         "sop_instance",
@@ -101,6 +102,7 @@ class Session:
         self._file_header = encode_file_header(sop_class, sop_instance, transfer_syntax, calling_ae)
         self._head = bytearray()
         self._staged: StagedFile | None = None
+        self._is_over = False
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes of the encoded data set; they are needed only during the call.
@@ -109,7 +111,11 @@ class Session:
         ------
         ServiceRefusal
             With status 0xA700, if they cannot be written. The session is then over.
+        ValueError
+            If the session is over.
         """
+        if self._is_over:
+            raise ValueError("the session is over")
         try:
             if self._staged is not None:
                 self._staged.write((data,))
@@ -137,7 +143,11 @@ class Session:
             0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or lacks
             its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
             0xA700 where it cannot be written or indexed.
+        ValueError
+            If the session is over.
         """
+        if self._is_over:
+            raise ValueError("the session is over")
         try:
             header = self._scan()
             name = self._name(header)
@@ -153,6 +163,7 @@ class Session:
 
     def abort(self) -> None:
         """Forget the object. May be called at any time and more than once."""
+        self._is_over = True
         self._head = bytearray()
         if self._staged is not None:
             self._staged.discard()
@@ -267,6 +278,3 @@ def _refusal(error: OSError) -> ServiceRefusal:
     if error.errno in _OUT_OF_SPACE:
         return ServiceRefusal(OUT_OF_RESOURCES, "no space is left for the object")
     return ServiceRefusal(OUT_OF_RESOURCES, "the object cannot be written")
-
-
-__all__ = ["CANNOT_UNDERSTAND", "Catalogue", "Entry", "Intake", "Session", "object_name"]

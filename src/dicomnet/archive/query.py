@@ -6,6 +6,7 @@ SQL narrows down to what may match; the tests of `matching` decide. Rows are rea
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -286,8 +287,9 @@ def _conditions(request: _Request) -> list[list[Condition]]:
     patient_id = (_of_patient if request.level is Level.PATIENT else _of_study).patient_id
     for key in request.keys:
         narrow = _NARROWING.get((request.level, key.tag))
-        if narrow is not None and not key.is_universal:
-            common += narrow(key)
+        if key.is_universal:
+            continue
+        common += narrow(key) if narrow is not None else _kept_condition(request.level, key)
     return [[*common, *chunk] for chunk in _chunks(request, patient_id)]
 
 
@@ -334,6 +336,21 @@ def _pattern_condition(column: ColumnElement[str], wanted: Pattern) -> list[Cond
         conditions = [column >= wanted.prefix, column < wanted.prefix + "\U0010ffff"]
     escaped = wanted.text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
     return [*conditions, column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")]
+
+
+def _kept_condition(level: Level, key: _Key) -> list[Condition]:
+    """For an attribute without a column: a part of its key must occur in what is kept."""
+    owner = next((above for above in Level if key.tag in KEPT[above]), None)
+    if owner is None or key.vr not in WILDCARD_VRS - {"PN"} or len(values_of(key.vr, key.text)) != 1:
+        return []
+    part = max(_PLAIN_PART.findall(key.text), key=len, default="")
+    if owner is Level.PATIENT and level is not Level.PATIENT:
+        owner = Level.STUDY
+    return [schema.TABLES[owner].c.attributes.contains(part, autoescape=True)] if part else []
+
+
+# What neither matching nor JSON writes in another way.
+_PLAIN_PART = re.compile(r'[^*?"\\\x00-\x1f]+')
 
 
 def _name_condition(table: Any) -> Callable[[_Key], list[Condition]]:

@@ -374,13 +374,16 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
         return
     # Read, not mapped: a file that shrinks under a mapping kills the process, here it is an error of one object.
     view = memoryview(bytearray(min(step, length)))
-    with open(data.path, "rb", buffering=0) as file:
-        file.seek(data.offset)
-        for left in range(length, 0, -step) if length else (0,):
-            piece = view[:left]
-            if file.readinto(piece) != len(piece):
-                raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
-            yield piece
+    try:
+        with open(data.path, "rb", buffering=0) as file:
+            file.seek(data.offset)
+            for left in range(length, 0, -step) if length else (0,):
+                piece = view[:left]
+                if file.readinto(piece) != len(piece):
+                    raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
+                yield piece
+    except OSError as error:
+        raise UnusableObject(f"{os.fspath(data.path)} cannot be read: {error.strerror}") from error
 
 
 class _Tap:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..dimse.messages import Message
+from ..errors import UnusableObject
 from .registry import is_pending
 from .steps import Deliver, Procedure, Receive, Send
 
@@ -31,7 +32,9 @@ def no_reply(request: Message) -> Procedure[None]:
     yield Send(request)
 
 
-def pipeline(requests: Iterable[Message], window: int) -> Procedure[None]:
+def pipeline(
+    requests: Iterable[Message], window: int, unusable: Callable[[Message, UnusableObject], None]
+) -> Procedure[None]:
     """Send requests with up to ``window`` of them outstanding, and deliver each response (PS3.7 Annex D.3.3.3).
 
     Parameters
@@ -40,16 +43,24 @@ def pipeline(requests: Iterable[Message], window: int) -> Procedure[None]:
         Taken one at a time, when there is room for it.
     window
         At least 1; the granted number of operations that may be outstanding.
+    unusable
+        Told of a request whose data set could not be read, before anything of it was sent.
     """
     outstanding: set[int] = set()
     for request in requests:
+        try:
+            yield Send(request)
+        except UnusableObject as error:
+            unusable(request, error)
+            continue
         outstanding.add(request.message_id)
-        yield Send(request)
-        if len(outstanding) >= window:
-            response: Message = yield Receive(outstanding)
-            outstanding.discard(response.message_id)
-            yield Deliver(response)
+        while len(outstanding) >= window:
+            yield from _deliver_one(outstanding)
     while outstanding:
-        response = yield Receive(outstanding)
-        outstanding.discard(response.message_id)
-        yield Deliver(response)
+        yield from _deliver_one(outstanding)
+
+
+def _deliver_one(outstanding: set[int]) -> Procedure[None]:
+    response: Message = yield Receive(outstanding)
+    outstanding.discard(response.message_id)
+    yield Deliver(response)

@@ -65,7 +65,7 @@ class ProposedContext:
                 transfer.append(uid_from(sub_content, "a transfer syntax sub-item"))
         if len(abstract) != 1:
             raise ProtocolError(f"a presentation context proposes {len(abstract)} abstract syntaxes, not one")
-        with _blame_peer():
+        with blame_peer():
             return cls(context_id, abstract[0], tuple(uid for uid in transfer if uid))
 
 
@@ -103,15 +103,15 @@ class ContextResult:
         cursor.skip(1)
         result = cursor.u8()
         cursor.skip(1)
-        transfer = ""
+        transfer: list[str] = []
         if result == 0:
             for sub_type, sub_content in cursor.items():
                 if sub_type == TRANSFER_SYNTAX:
-                    transfer = uid_from(sub_content, "a transfer syntax sub-item")
-            if not transfer:
-                raise ProtocolError("an accepted presentation context names no transfer syntax")
-        with _blame_peer():
-            return cls(context_id, result, transfer)
+                    transfer.append(uid_from(sub_content, "a transfer syntax sub-item"))
+            if len(transfer) != 1 or not transfer[0]:
+                raise ProtocolError("an accepted presentation context does not name just one transfer syntax")
+        with blame_peer():
+            return cls(context_id, result, transfer[0] if transfer else "")
 
 
 class UserItem(Protocol):
@@ -406,7 +406,7 @@ def _check_context_id(context_id: int) -> None:
         raise ValueError(f"a presentation context ID must be odd and between 1 and 255, not {context_id}")
 
 
-class _blame_peer:
+class blame_peer:
     """A value that our own constructor would refuse is, in a received item, the peer's mistake."""
 
     def __enter__(self) -> None:

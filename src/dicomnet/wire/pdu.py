@@ -14,6 +14,7 @@ from .items import (
     ContextResult,
     ProposedContext,
     UserItem,
+    blame_peer,
     decode_user_information,
     encode_user_information,
 )
@@ -69,6 +70,12 @@ class AssociateRQ:
     protocol_version: int = 1
     as_received: bytes = field(default=b"", compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        if not self.contexts:
+            raise ValueError("an association request needs at least one presentation context")
+        if len({context.context_id for context in self.contexts}) != len(self.contexts):
+            raise ValueError("an association request uses a presentation context ID twice")
+
     def encode(self) -> bytes:
         titles = ae_title_bytes(self.called_ae_title, "the called AE title") + ae_title_bytes(
             self.calling_ae_title, "the calling AE title"
@@ -83,20 +90,16 @@ class AssociateRQ:
         cursor.skip(2)
         fixed = cursor.take(64)
         application, contexts, user_items = _decode_variable(cursor, ProposedContext)
-        if not contexts:
-            raise ProtocolError(f"{what} proposes no presentation context")
-        ids = [context.context_id for context in contexts]
-        if len(set(ids)) != len(ids):
-            raise ProtocolError(f"{what} uses a presentation context ID twice")
-        return cls(
-            text_from(fixed[:16]),
-            text_from(fixed[16:32]),
-            contexts,
-            user_items,
-            application,
-            version,
-            bytes(fixed),
-        )
+        with blame_peer():
+            return cls(
+                text_from(fixed[:16]),
+                text_from(fixed[16:32]),
+                contexts,
+                user_items,
+                application,
+                version,
+                bytes(fixed),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,10 @@ class AssociateAC:
     reserved: bytes = bytes(64)
     application_context: str = DICOM_APPLICATION_CONTEXT
     protocol_version: int = 1
+
+    def __post_init__(self) -> None:
+        if len(self.reserved) != 64:
+            raise ValueError(f"the reserved field has 64 bytes, not {len(self.reserved)}")
 
     def encode(self) -> bytes:
         return _encode_associate(self, self.reserved, self.contexts)

@@ -69,7 +69,7 @@ class Scanner:
         "maximum_length",
     )
 
-    def __init__(self, maximum_length: int = 0, associate_limit: int = 1 << 20) -> None:
+    def __init__(self, maximum_length: int = 0, associate_limit: int = 1 << 18) -> None:
         self.maximum_length = maximum_length
         self.associate_limit = associate_limit
         self._header = bytearray()

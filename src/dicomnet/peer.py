@@ -1,0 +1,289 @@
+"""A peer to work with: verify it, store to it, query it. Negotiation, retries and reuse are taken care of."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from .dimse.messages import C_CANCEL_RQ, Message
+from .drivers.blocking import Link, open_link
+from .drivers.deadline import Timeouts
+from .drivers.files import StoredObject
+from .drivers.hooks import Phase
+from .errors import AssociationError, DicomnetError, NetworkError, NoAcceptedContext, UnusableObject
+from .requests import (
+    FIND_MODELS,
+    NATIVE,
+    VERIFICATION,
+    PeerAddress,
+    RequestorHooks,
+    StorePlan,
+    StoreResult,
+    association_request,
+    build_query,
+    check_status,
+    echo_request,
+    failed_result,
+    find_files,
+    find_request,
+    match_of,
+    plan_stores,
+    store_context,
+    store_request,
+    store_result,
+)
+from .services import user
+from .wire.fields import ae_title_bytes
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pydicom.dataset import Dataset
+
+Proposal = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class Peer:
+    """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
+
+    Parameters
+    ----------
+    address
+        ``[AET@]host:port``; an IPv6 address in brackets. The AE title is ``ANY-SCP`` where it is left out.
+    calling
+        Our AE title, 1 to 16 characters.
+    tls
+        A client's TLS context, None for plain TCP.
+    timeouts
+        One deadline a stage, in seconds.
+    window
+        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
+    retries
+        How often an object is sent again whose association was lost before its response.
+
+    Raises
+    ------
+    ValueError
+        If an address or AE title is not valid.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        calling: str = "DICOMNET",
+        tls: ssl.SSLContext | None = None,
+        timeouts: Timeouts | None = None,
+        window: int = 16,
+        retries: int = 1,
+    ) -> None:
+        self.address = PeerAddress.parse(address)
+        ae_title_bytes(calling, "the calling AE title")
+        self.calling = calling
+        self.timeouts = timeouts or Timeouts()
+        self.window = window
+        self.retries = retries
+        self._tls = tls
+        self._open: dict[Proposal, Link] = {}
+        self._finalizer = weakref.finalize(self, _release_all, self._open)
+
+    def echo(self) -> float:
+        """Verify that the peer answers (C-ECHO).
+
+        Returns
+        -------
+        float
+            How long the answer took, in seconds.
+
+        Raises
+        ------
+        NetworkError, AssociationError
+            If there is no association to be had.
+        ServiceRefusal
+            If the peer answers with another status than success.
+        """
+        link = self._link(((VERIFICATION, NATIVE),))
+        request = echo_request(link.agreement, link.next_message_id())
+        begin = perf_counter()
+        response = link.run(user.one_reply(request))
+        check_status(response, "Verification")
+        return perf_counter() - begin
+
+    def store(
+        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+    ) -> Iterator[StoreResult]:
+        """Store files (C-STORE), as they are.
+
+        Parameters
+        ----------
+        paths
+            Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+
+        Yields
+        ------
+        StoreResult
+            For each file, in the order of the peer's answers.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a path does not exist.
+        NetworkError, AssociationError
+            If the first association cannot be had. Later failures are in the results.
+        """
+        if isinstance(paths, str | os.PathLike):
+            paths = [paths]
+        has_sent = False
+        for skipped, plans in plan_stores(find_files(paths)):
+            yield from skipped
+            for plan in plans:
+                yield from self._store(plan, may_raise=not has_sent)
+                has_sent = True
+
+    def find(self, level: str, *, model: str = "study", **keys: Any) -> Iterator[Dataset]:
+        """Query (C-FIND).
+
+        Parameters
+        ----------
+        level
+            ``patient``, ``study``, ``series`` or ``image``.
+        model
+            ``study`` or ``patient``: the root of the information model.
+        keys
+            Keyword to value: a value, a wildcard, a range, a list of UIDs, or None to ask for the attribute only.
+
+        Yields
+        ------
+        pydicom.dataset.Dataset
+            The matches, as they arrive.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist.
+        NetworkError, AssociationError
+            If there is no association to be had, or it ends early.
+        ServiceRefusal
+            If the peer does not answer with success in the end.
+        """
+        if model not in FIND_MODELS:
+            raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
+        return self.find_identifier(build_query(level, keys), FIND_MODELS[model])
+
+    def find_identifier(self, identifier: Dataset, model: str) -> Iterator[Dataset]:
+        """Query with an Identifier of one's own.
+
+        Parameters
+        ----------
+        identifier
+            The Identifier, with its QueryRetrieveLevel.
+        model
+            SOP class UID of the information model.
+        """
+        link = self._link(((model, NATIVE),))
+        request, context = find_request(link.agreement, model, identifier, link.next_message_id())
+        cancel = Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": request.message_id}, context.context_id)
+        for response in link.iterate(user.many_replies(request), cancel):
+            match = match_of(response, context)
+            if match is not None:
+                yield match
+
+    def close(self) -> None:
+        """Release what is open. The peer can be used again afterwards."""
+        _release_all(self._open)
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _link(self, proposal: Proposal, window: int = 1) -> Link:
+        """An open association that proposes just this."""
+        link = self._open.pop(proposal, None)
+        if link is None or link.phase is not Phase.ESTABLISHED:
+            request = association_request(self.address, self.calling, proposal, window)
+            tls = None if self._tls is None else (self._tls, self.address.address.host)
+            link = open_link(self.address.address, request, RequestorHooks(), self.timeouts, tls=tls)
+            link.request(request)
+        # The one that was used last stands last, and the peer keeps no more of ours than that one.
+        _release_all(self._open)
+        self._open[proposal] = link
+        return link
+
+    def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
+        """Send the objects of a plan; those that got no answer again, as often as `retries` allows."""
+        proposal: Proposal = tuple((abstract, (transfer,)) for abstract, transfer in plan.pairs)
+        waiting = deque(plan.objects)
+        for attempt in range(self.retries + 1):
+            try:
+                link = self._link(proposal, self.window)
+            except (NetworkError, AssociationError) as error:
+                if may_raise and attempt == 0:
+                    raise
+                yield from (failed_result(stored, error) for stored in waiting)
+                return
+            unanswered: dict[int, StoredObject] = {}
+            failure: DicomnetError | None = None
+            try:
+                yield from self._send(link, waiting, unanswered)
+            except (NetworkError, AssociationError) as error:
+                failure = error
+            waiting.extendleft(reversed(unanswered.values()))
+            if not waiting:
+                return
+        yield from (failed_result(stored, failure or AssociationError()) for stored in waiting)
+
+    def _send(
+        self, link: Link, waiting: deque[StoredObject], unanswered: dict[int, StoredObject]
+    ) -> Iterator[StoreResult]:
+        agreement = link.agreement
+        window = agreement.invoked or self.window
+        refused: deque[StoreResult] = deque()
+
+        def requests() -> Iterator[Message]:
+            while waiting:
+                stored = waiting.popleft()
+                try:
+                    context = store_context(agreement, stored)
+                except NoAcceptedContext as error:
+                    refused.append(failed_result(stored, error))
+                    continue
+                message_id = link.next_message_id()
+                unanswered[message_id] = stored
+                yield store_request(stored, context, message_id)
+
+        def unusable(request: Message, error: UnusableObject) -> None:
+            refused.append(failed_result(unanswered.pop(request.message_id), error))
+
+        try:
+            for response in link.iterate(user.pipeline(requests(), window, unusable)):
+                while refused:
+                    yield refused.popleft()
+                stored = unanswered.pop(response.message_id)
+                yield store_result(stored, response)
+        finally:
+            # A failure of the association comes after what is known already.
+            known = list(refused)
+            refused.clear()
+        yield from known
+
+
+def _release_all(links: dict[Proposal, Link]) -> None:
+    while links:
+        _, link = links.popitem()
+        try:
+            link.release()
+        except DicomnetError:
+            # It was over already, and nothing is lost with it.
+            link.close()
+
+
+__all__ = ["Peer", "StoreResult"]

@@ -1,0 +1,412 @@
+"""What `Peer` asks for, in both drivers: addresses, association requests, files to store, and queries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ._version import IMPLEMENTATION_VERSION_NAME
+from .dimse.datasets import MemorySink, Sink
+from .dimse.messages import C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Message
+from .drivers.files import StoredObject, open_object
+from .drivers.hooks import Phase
+from .drivers.transport import Address
+from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
+from .services.registry import SOP_CLASS_NOT_SUPPORTED, SUCCESS, is_pending
+from .upper_layer.negotiation import (
+    IMPLEMENTATION_CLASS_UID,
+    Agreement,
+    NegotiatedContext,
+    identification_items,
+)
+from .wire.fields import ae_title_bytes
+from .wire.items import AsynchronousOperationsWindow, ProposedContext, UserItem
+from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+VERIFICATION = "1.2.840.10008.1.1"
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
+
+MAXIMUM_CONTEXTS = 128
+# The PDU-length that we announce: large enough that headers cost nothing, and no memory is held for it.
+MAXIMUM_LENGTH = 1 << 18
+RESPONSE_LIMIT = 64 << 20
+# How many files are looked at before an association is asked for.
+SCAN_AHEAD = 4096
+
+# What is asked for at each level where the caller does not say, from PS3.4 section C.6.1.1.
+RETURN_KEYS = {
+    "PATIENT": (
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "PatientSex",
+        "NumberOfPatientRelatedStudies",
+    ),
+    "STUDY": (
+        "StudyInstanceUID",
+        "PatientName",
+        "PatientID",
+        "PatientBirthDate",
+        "StudyDate",
+        "StudyTime",
+        "StudyID",
+        "AccessionNumber",
+        "StudyDescription",
+        "ModalitiesInStudy",
+        "NumberOfStudyRelatedSeries",
+        "NumberOfStudyRelatedInstances",
+    ),
+    "SERIES": (
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "Modality",
+        "SeriesNumber",
+        "SeriesDescription",
+        "NumberOfSeriesRelatedInstances",
+    ),
+    "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber"),
+}
+LEVELS = {name.lower(): name for name in RETURN_KEYS} | {"instance": "IMAGE"}
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAddress:
+    """A peer's AE title and transport address.
+
+    Parameters
+    ----------
+    ae_title
+        The called AE title.
+    address
+        Host and port.
+    """
+
+    ae_title: str
+    address: Address
+
+    @classmethod
+    def parse(cls, text: str) -> PeerAddress:
+        """From ``[AET@]host:port``, an IPv6 address in brackets.
+
+        Raises
+        ------
+        ValueError
+            If it is not of that form.
+        """
+        title, at, place = text.rpartition("@")
+        host, colon, port = place.rpartition(":")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError(f"{text!r}: an IPv6 address must be in brackets, as in [::1]:11112")
+        if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+            raise ValueError(
+                f"{text!r} is not a peer; write [AET@]host:port, for instance PACS@127.0.0.1:11112"
+            )
+        title = title if at else "ANY-SCP"
+        ae_title_bytes(title, "the called AE title")
+        return cls(title, Address(host, int(port)))
+
+    def __str__(self) -> str:
+        host = f"[{self.address.host}]" if ":" in self.address.host else self.address.host
+        return f"{self.ae_title}@{host}:{self.address.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """What became of one file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    status
+        Status of the C-STORE response, None where there is none.
+    sop_instance_uid
+        UID, empty where the file is not DICOM.
+    comment
+        What went wrong, in words; empty where nothing did.
+    is_skipped
+        The file is no DICOM object, and was not sent.
+    length
+        Bytes of the data set.
+    """
+
+    path: str
+    status: int | None
+    sop_instance_uid: str = ""
+    comment: str = ""
+    is_skipped: bool = False
+    length: int = 0
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the peer has it now: success, or a warning (PS3.4 Table B.2-1)."""
+        return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
+
+
+class RequestorHooks:
+    """The hooks of an association that only asks: nothing is performed for the peer."""
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        raise TypeError("a requestor does not answer association requests")
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        return MemorySink(RESPONSE_LIMIT)
+
+    def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED)
+
+    def next_answer(self, answers: Any) -> None:
+        return None
+
+    def phase_changed(self, phase: Phase) -> None:
+        return None
+
+    def closed(self) -> None:
+        return None
+
+
+def association_request(
+    peer: PeerAddress, calling: str, pairs: Iterable[tuple[str, tuple[str, ...]]], window: int
+) -> AssociateRQ:
+    """An A-ASSOCIATE-RQ that proposes these abstract syntaxes, each with its transfer syntaxes.
+
+    Parameters
+    ----------
+    window
+        How many operations are wanted outstanding; 1 proposes nothing.
+    """
+    items: tuple[UserItem, ...] = identification_items(
+        MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+    )
+    if window != 1:
+        items += (AsynchronousOperationsWindow(window, 1),)
+    contexts = tuple(
+        ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
+    )
+    return AssociateRQ(peer.ae_title, calling, contexts, items)
+
+
+def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """The files among paths, and inside those that are folders, in the order of names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path does not exist.
+    """
+    for path in paths:
+        name = os.fspath(path)
+        if not os.path.isdir(name):
+            os.stat(name)
+            yield name
+            continue
+        for folder, folders, files in os.walk(name):
+            folders.sort()
+            for file in sorted(files):
+                yield os.path.join(folder, file)
+
+
+def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
+    """Each file with its header, or the result of skipping it."""
+    for path in files:
+        try:
+            yield open_object(path)
+        except UnusableObject as error:
+            yield StoreResult(path, None, comment=str(error), is_skipped=True)
+        except OSError as error:
+            yield StoreResult(path, None, comment=f"cannot be read: {error.strerror}")
+
+
+@dataclass(slots=True)
+class StorePlan:
+    """Objects to be sent, in groups that each need no more contexts than an association has room for."""
+
+    objects: list[StoredObject] = field(default_factory=list)
+    pairs: dict[Pair, None] = field(default_factory=dict)
+
+    def takes(self, stored: StoredObject) -> bool:
+        """Add an object, unless its context finds no room."""
+        pair = pair_of(stored)
+        if pair not in self.pairs and len(self.pairs) >= MAXIMUM_CONTEXTS:
+            return False
+        self.pairs[pair] = None
+        self.objects.append(stored)
+        return True
+
+
+def pair_of(stored: StoredObject) -> Pair:
+    """The SOP class and transfer syntax that an object needs."""
+    return stored.header.sop_class_uid, stored.header.transfer_syntax_uid
+
+
+def plan_stores(files: Iterable[str]) -> Iterator[tuple[list[StoreResult], list[StorePlan]]]:
+    """What is skipped and what is to be sent, a part of the files at a time."""
+    units = scan(files)
+    while part := list(islice(units, SCAN_AHEAD)):
+        plans: list[StorePlan] = []
+        for stored in part:
+            if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
+                plans.append(StorePlan())
+                plans[-1].takes(stored)
+        yield [unit for unit in part if isinstance(unit, StoreResult)], plans
+
+
+def store_context(agreement: Agreement, stored: StoredObject) -> NegotiatedContext:
+    """The accepted context for an object; raises NoAcceptedContext."""
+    sop_class, transfer_syntax = pair_of(stored)
+    contexts = agreement.contexts_for(sop_class)
+    for context in contexts:
+        if context.as_scu and context.transfer_syntax == transfer_syntax:
+            return context
+    raise NoAcceptedContext(sop_class, transfer_syntax, tuple(c.transfer_syntax for c in contexts))
+
+
+def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:
+    """The C-STORE-RQ for an object."""
+    header = stored.header
+    return Message(
+        C_STORE_RQ,
+        {
+            "AffectedSOPClassUID": header.sop_class_uid,
+            "MessageID": message_id,
+            "Priority": 0,
+            "AffectedSOPInstanceUID": header.sop_instance_uid,
+        },
+        context.context_id,
+        stored.data,
+    )
+
+
+def store_result(stored: StoredObject, response: Message) -> StoreResult:
+    """The result that a C-STORE-RSP tells."""
+    status = response.status
+    comment = str(response.command.get("ErrorComment", ""))
+    if status != SUCCESS and not comment:
+        comment = describe_status(status, "Storage")
+    return StoreResult(
+        str(stored.path), status, stored.header.sop_instance_uid, comment, length=stored.length
+    )
+
+
+def failed_result(stored: StoredObject, error: Exception) -> StoreResult:
+    """The result for an object that got no response."""
+    return StoreResult(
+        str(stored.path), None, stored.header.sop_instance_uid, str(error), length=stored.length
+    )
+
+
+def echo_request(agreement: Agreement, message_id: int) -> Message:
+    """A C-ECHO-RQ; raises NoAcceptedContext."""
+    context = _first_context(agreement, VERIFICATION)
+    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
+    return Message(C_ECHO_RQ, command, context.context_id)
+
+
+def find_request(
+    agreement: Agreement, model: str, identifier: Dataset, message_id: int
+) -> tuple[Message, NegotiatedContext]:
+    """A C-FIND-RQ; raises NoAcceptedContext."""
+    from .dsutils import encode
+
+    context = _first_context(agreement, model)
+    encoded = encode(identifier, context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
+    if encoded is None:
+        raise ValueError("the query cannot be encoded; the log says why")
+    command = {"AffectedSOPClassUID": model, "MessageID": message_id, "Priority": 0}
+    return Message(C_FIND_RQ, command, context.context_id, encoded), context
+
+
+def match_of(response: Message, context: NegotiatedContext) -> Dataset | None:
+    """The match in a C-FIND-RSP, None in the final one.
+
+    Raises
+    ------
+    ServiceRefusal
+        If the peer did not answer with success in the end.
+    """
+    from .dsutils import decode
+
+    if is_pending(response.status) and isinstance(response.data, MemorySink):
+        return decode(response.data.content, context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
+    check_status(response, "Query/Retrieve")
+    return None
+
+
+def check_status(response: Message, service: str) -> None:
+    """Raise ServiceRefusal unless the status is success."""
+    if response.status != SUCCESS:
+        comment = str(response.command.get("ErrorComment", "")) or describe_status(response.status, service)
+        raise ServiceRefusal(response.status, comment)
+
+
+def describe_status(status: int, service: str) -> str:
+    """A status in words (PS3.7 Annex C and the service's table in PS3.4)."""
+    from .services.service_names import ServiceName
+    from .services.statuses import statuses_of
+
+    operation = "C-FIND" if service == "Query/Retrieve" else ""
+    found = statuses_of(ServiceName(service), operation).get(status)
+    return f"{found[0].lower()}: {found[1]}" if found else "a status that the service does not define"
+
+
+def build_query(level: str, keys: dict[str, Any]) -> Dataset:
+    """The Identifier of a C-FIND.
+
+    Parameters
+    ----------
+    level
+        ``patient``, ``study``, ``series`` or ``image``.
+    keys
+        Keyword to value; None or an empty value asks for the attribute without matching it, a list matches any of
+        its UIDs. The usual attributes of the level are asked for besides.
+
+    Raises
+    ------
+    ValueError
+        For a level or keyword that does not exist, or a value that its attribute cannot have.
+    """
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import DataElement
+    from pydicom.dataset import Dataset
+
+    if level.lower() not in LEVELS:
+        raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
+    query = Dataset()
+    query.QueryRetrieveLevel = LEVELS[level.lower()]
+    wanted: dict[str, Any] = dict.fromkeys(RETURN_KEYS[query.QueryRetrieveLevel])
+    for keyword, value in (wanted | keys).items():
+        tag = tag_for_keyword(keyword)
+        if tag is None:
+            raise ValueError(f"{keyword!r} is not a keyword of the DICOM dictionary")
+        vr = dictionary_VR(tag)
+        if vr == "SQ":
+            query[tag] = DataElement(tag, vr, [] if value is None else value)
+            continue
+        text = "" if value is None else value
+        if isinstance(text, Sequence) and not isinstance(text, str | bytes):
+            text = "\\".join(str(each) for each in text)
+        # Keys may be wildcards or ranges, which are no valid values of their VR.
+        query[tag] = DataElement(tag, vr, text, validation_mode=0)
+        if isinstance(text, str) and not text.isascii():
+            query.SpecificCharacterSet = "ISO_IR 192"
+    return query
+
+
+def _first_context(agreement: Agreement, abstract_syntax: str) -> NegotiatedContext:
+    for context in agreement.contexts_for(abstract_syntax):
+        if context.as_scu:
+            return context
+    raise NoAcceptedContext(abstract_syntax)
