@@ -24,6 +24,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicomnet.archive import header as header_module
 from dicomnet.archive.header import CANNOT_UNDERSTAND, DEFLATED_SYNTAXES, scan, scan_file, scan_items
 from dicomnet.dimse.file_format import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
@@ -388,3 +389,20 @@ def test_deflated_data_sets_of_any_length(
 def test_a_value_that_is_too_long_is_not_picked() -> None:
     data = struct.pack("<HHL", 0x10, 0x4000, 2 << 20) + bytes(2 << 20)
     assert scan(data, ImplicitVRLittleEndian, {0x00104000: "LT"}).values == {}
+
+
+@pytest.mark.parametrize("form", ["elements", "items", "fragments", "guesses"])
+def test_the_number_of_elements_is_limited(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header_module, "ELEMENT_LIMIT", 1_000)
+    item, end = _element(0xFFFEE000, b"", 0, implicit=True), _element(0xFFFEE0DD, b"", 0, implicit=True)
+    broken = item * 10 + b"\0" * 8
+    one, before, after = {
+        "elements": (struct.pack("<HH2sH", 0x11, 0x1001, b"LO", 0), b"", b""),
+        "items": (item, _element(SEQUENCE, b"SQ", UNDEFINED, implicit=False), end),
+        "fragments": (item, _element(0x7FE00010, b"OB", UNDEFINED, implicit=False), end),
+        "guesses": (_element(0x00111001, b"UN", len(broken), implicit=False) + broken, b"", b""),
+    }[form]
+    fewer = 990 if form != "guesses" else 70
+    scan(before + one * fewer + after, ExplicitVRLittleEndian, {})
+    with pytest.raises(ServiceRefusal, match="too many"):
+        scan(before + one * 1_010 + after, ExplicitVRLittleEndian, {})

@@ -41,6 +41,8 @@ _ITEM_MARK = b"\xfe\xff\x00\xe0"
 
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+# UN hides the VR that the sender did not know, and where the VR is implicit it is not in the data set at all.
+_VR_NAMES = {vr: vr.decode("ascii") for vr in _SHORT_VRS | _LONG_VRS if vr != b"UN"}
 _FRAGMENTED_VRS = frozenset(b"OB OD OF OL OV OW".split())
 
 
@@ -176,7 +178,7 @@ class _Frame:
 class _Walk:
     """One walk over one data set. A step walks the innermost frame until it ends or meets an inner one."""
 
-    __slots__ = ("at", "budget", "data", "encoding", "pixel_data", "stack", "values", "wanted")
+    __slots__ = ("at", "data", "encoding", "pixel_data", "stack", "steps", "values", "wanted")
 
     def __init__(
         self, data: Buffer, encoding: _Encoding, wanted: Mapping[int, str], *, is_item: bool = False
@@ -186,7 +188,8 @@ class _Walk:
         self.wanted = wanted
         self.values: dict[int, tuple[str, bytes]] = {}
         self.pixel_data: int | None = None
-        self.budget = ELEMENT_LIMIT
+        # Shared by all frames, so that it runs out for the data set as a whole.
+        self.steps = iter(range(ELEMENT_LIMIT))
         self.at = 0
         self.stack = [self._data_set(encoding, len(data), is_item)]
 
@@ -232,102 +235,68 @@ class _Walk:
         value = bytes(self.data[start:end])
         if self.values.get(tag, (name, value))[1] != value:
             _refuse("an element is there twice, with different values")
-        # UN hides the VR that the sender did not know, and an implicit VR is not in the data set at all.
-        self.values[tag] = (
-            vr.decode("latin-1") if vr in _SHORT_VRS or vr in _LONG_VRS - {b"UN"} else name,
-            value,
-        )
+        self.values[tag] = (_VR_NAMES.get(vr, name), value)
 
     def _explicit_elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
         data, limit, unpack, wanted = self.data, frame.limit, frame.encoding.element.unpack_from, self.wanted
         is_top = len(self.stack) == 1
         stop = limit - 7
-        for budget in range(self.budget, -1, -1):
+        for _ in self.steps:
             if at >= stop:
-                self._spend(budget)
-                break
+                return self._data_set_end(frame, at)
             group, element, vr, length = unpack(data, at)
             if vr in _SHORT_VRS and 2 < group < 0xFFFE:
                 start = at + 8
             else:
                 tag = group << 16 | element
-                if group == 0xFFFE or group < 3:
-                    ended = self._check_group(frame, tag, at)
-                    if ended:
-                        self.budget = budget
-                        return ended, None
+                if (group == 0xFFFE or group < 3) and self._is_end(frame, tag, at):
+                    return at + 8, None
                 start, length = self._long_form(frame, vr, length, at)
                 if is_top and tag in _PIXEL_ELEMENTS:
                     self.pixel_data = at
-                inner = None
-                if length == _UNDEFINED:
-                    if vr in _FRAGMENTED_VRS:
-                        inner = _Frame(self._fragments, frame.encoding, limit)
-                    else:
-                        inner = self._undefined(vr, tag, start, frame)
-                elif vr == b"SQ":
-                    inner = _Frame(self._items, frame.encoding, start + length, False, False, tag, start)
-                elif vr == b"UN" and length > 7 and self.data[start : start + 4] == _ITEM_MARK:
-                    inner = _Frame(self._items, _IMPLICIT_LITTLE, start + length, False, True, tag, start)
-                if inner is not None and inner.limit <= limit:
-                    self._spend(budget)
+                inner = self._inner(frame, vr, tag, start, length)
+                if inner is not None:
                     return start, inner
             end = start + length
             if is_top and end <= limit and (group << 16 | element) in wanted:
                 self._keep(group << 16 | element, vr, start, end)
             at = end
-        else:
-            self._spend(-1)
-        return self._data_set_end(frame, at)
+        _refuse("the data set has too many elements")
 
     def _implicit_elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
         data, limit, unpack, wanted = self.data, frame.limit, frame.encoding.element.unpack_from, self.wanted
         is_top = len(self.stack) == 1
         stop = limit - 7
-        for budget in range(self.budget, -1, -1):
+        for _ in self.steps:
             if at >= stop:
-                self._spend(budget)
-                break
+                return self._data_set_end(frame, at)
             group, element, length = unpack(data, at)
             tag = group << 16 | element
-            if group > 0xFFFD or group < 3:
-                ended = self._check_group(frame, tag, at)
-                if ended:
-                    self.budget = budget
-                    return ended, None
+            if (group > 0xFFFD or group < 3) and self._is_end(frame, tag, at):
+                return at + 8, None
             start = at + 8
             end = start + length
             if is_top and tag in _PIXEL_ELEMENTS:
                 self.pixel_data = at
                 if length == _UNDEFINED:
-                    self._spend(budget)
                     return start, _Frame(self._fragments, frame.encoding, limit)
             elif length == _UNDEFINED:
-                self._spend(budget)
                 return start, _Frame(self._items, frame.encoding, limit, True, False, tag, start)
             elif length > 7 and end <= limit and data[start : start + 4] == _ITEM_MARK:
-                self._spend(budget)
                 return start, _Frame(self._items, frame.encoding, end, False, True, tag, start)
             if is_top and end <= limit and tag in wanted:
                 self._keep(tag, b"", start, end)
             at = end
-        else:
-            self._spend(-1)
-        return self._data_set_end(frame, at)
+        _refuse("the data set has too many elements")
 
-    def _spend(self, budget: int) -> None:
-        if budget < 0:
-            _refuse("the data set has too many elements")
-        self.budget = budget
-
-    def _check_group(self, frame: _Frame, tag: int, at: int) -> int:
-        """Where a data set ends that the tag ends; 0 where the tag is an element's. Else it may not be here."""
+    def _is_end(self, frame: _Frame, tag: int, at: int) -> bool:
+        """Whether a tag of a group that is not for elements ends the data set. Else it may not be here."""
         if tag == _ITEM_END and (frame.is_undefined or (len(self.stack) > 1 and at + 8 == frame.limit)):
             if frame.encoding.length.unpack_from(self.data, at + 4)[0]:
                 raise _Damage("an item delimiter has a length")
-            return at + 8
+            return True
         if tag >> 16 in (1, 0xFFFF):
-            return 0
+            return False
         raise _Damage("an element is of a group that no data set may have")
 
     def _long_form(self, frame: _Frame, vr: bytes, length: int, at: int) -> tuple[int, int]:
@@ -338,15 +307,26 @@ class _Walk:
             return at + 12, frame.encoding.length.unpack_from(self.data, at + 8)[0]
         return at + 8, length
 
-    def _undefined(self, vr: bytes, tag: int, start: int, frame: _Frame) -> _Frame:
-        """The sequence of undefined length that begins here; one with VR UN is in implicit VR (PS3.5 section 6.2.2)."""
-        if vr == b"UN":
+    def _inner(self, frame: _Frame, vr: bytes, tag: int, start: int, length: int) -> _Frame | None:
+        """What has to be walked inside an element with explicit VR; None where it is a plain value."""
+        if length == _UNDEFINED:
+            if vr in _FRAGMENTED_VRS:
+                return _Frame(self._fragments, frame.encoding, frame.limit)
+            if vr == b"SQ":
+                return _Frame(self._items, frame.encoding, frame.limit, True, False, tag, start)
+            if vr != b"UN":
+                raise _Damage("an element has undefined length and a VR that forbids it")
+            # Such a sequence is in implicit VR (PS3.5 section 6.2.2).
             is_little = self.data[start : start + 2] == b"\xfe\xff"
             encoding = _IMPLICIT_LITTLE if is_little else _IMPLICIT_BIG
             return _Frame(self._items, encoding, frame.limit, True, False, tag, start)
-        if vr != b"SQ":
-            raise _Damage("an element has undefined length and a VR that forbids it")
-        return _Frame(self._items, frame.encoding, frame.limit, True, False, tag, start)
+        end = start + length
+        if end <= frame.limit:
+            if vr == b"SQ":
+                return _Frame(self._items, frame.encoding, end, False, False, tag, start)
+            if vr == b"UN" and length > 7 and self.data[start : start + 4] == _ITEM_MARK:
+                return _Frame(self._items, _IMPLICIT_LITTLE, end, False, True, tag, start)
+        return None
 
     def _data_set_end(self, frame: _Frame, at: int) -> tuple[int, None]:
         if frame.is_undefined:
@@ -358,50 +338,40 @@ class _Walk:
     def _items(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
         """Walk a sequence (PS3.5 section 7.5)."""
         unpack, limit = frame.encoding.tag_and_length.unpack_from, frame.limit
-        for budget in range(self.budget, -1, -1):
+        for _ in self.steps:
             if at >= limit:
-                self._spend(budget)
-                break
+                if frame.is_undefined or at > limit:
+                    raise _Damage("a sequence has no end")
+                return at, None
             group, element, length = unpack(self.data, at)
             tag = group << 16 | element
             at += 8
-            if tag == _ITEM:
-                if not length:
-                    continue
-                self._spend(budget)
+            if tag == _SEQUENCE_END and not length and (frame.is_undefined or at == limit):
+                return at, None
+            if tag != _ITEM:
+                raise _Damage("a sequence holds something other than items")
+            if length:
                 end = limit if length == _UNDEFINED else at + length
                 if end > limit:
                     raise _Damage("an item is longer than its sequence")
-                return at, self._data_set(
-                    _item_encoding(self.data, at, frame.encoding), end, length == _UNDEFINED
-                )
-            if tag == _SEQUENCE_END and not length and (frame.is_undefined or at == limit):
-                self._spend(budget)
-                return at, None
-            raise _Damage("a sequence holds something other than items")
-        else:
-            self._spend(-1)
-        if frame.is_undefined or at > limit:
-            raise _Damage("a sequence has no end")
-        return at, None
+                encoding = _item_encoding(self.data, at, frame.encoding)
+                return at, self._data_set(encoding, end, length == _UNDEFINED)
+        _refuse("the data set has too many elements")
 
     def _fragments(self, frame: _Frame, at: int) -> tuple[int, None]:
         """Step over encapsulated pixel data (PS3.5 section A.4)."""
         unpack, limit = frame.encoding.tag_and_length.unpack_from, frame.limit
-        for budget in range(self.budget, -1, -1):
+        for _ in self.steps:
             if at + 8 > limit:
-                break
+                raise _Damage("encapsulated pixel data have no end")
             group, element, length = unpack(self.data, at)
             at += 8
             if element == 0xE0DD and group == 0xFFFE and not length:
-                self._spend(budget)
                 return at, None
             if element != 0xE000 or group != 0xFFFE or length == _UNDEFINED:
                 raise _Damage("encapsulated pixel data hold something other than fragments")
             at += length
-        else:
-            self._spend(-1)
-        raise _Damage("encapsulated pixel data have no end")
+        _refuse("the data set has too many elements")
 
 
 def _item_encoding(data: Buffer, at: int, encoding: _Encoding) -> _Encoding:

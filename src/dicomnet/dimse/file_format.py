@@ -62,21 +62,24 @@ def decode_file_header(prefix: Buffer) -> FileHeader:
     prefix
         The first bytes of the file, `PREFIX_LENGTH` of them or the whole file.
 
+    Returns
+    -------
+    FileHeader
+        Without preamble and mark, as some old files are, what there is of it: maybe nothing, with an offset of 0.
+
     Raises
     ------
     HeaderIncomplete
         If the file meta information is longer than what was given.
     UnusableObject
-        If this is not a file in the DICOM file format.
+        If the file meta information is damaged.
     """
     view = memoryview(prefix)
-    if bytes(view[128:132]) != MAGIC:
-        raise UnusableObject("not a DICOM file (no DICM mark behind the preamble)")
     values: dict[int, str] = {}
-    at = 132
+    at = 132 if bytes(view[128:132]) == MAGIC else 0
     while True:
         if at + 12 > len(view):
-            if at == len(view):
+            if at == len(view) or at == 0:
                 break
             raise HeaderIncomplete(at + 12)
         group, element, vr, length = _SHORT.unpack_from(view, at)

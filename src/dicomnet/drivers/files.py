@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from ..dimse.datasets import FileRange
 from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
+from ..dimse.identity import guess_encoding, read_identity
 from ..errors import UnusableObject
+from ..services.transfer_syntaxes import transfer_syntax
+
+# Transfer syntaxes by whether they are implicit and little endian, for files that name none.
+_GUESSED = {
+    (True, True): "1.2.840.10008.1.2",
+    (False, True): "1.2.840.10008.1.2.1",
+    (False, False): "1.2.840.10008.1.2.2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,9 @@ class StoredObject:
 
 
 def open_object(path: str | os.PathLike[str]) -> StoredObject:
-    """Read a file's header.
+    """Read what is needed to send a file: its header, and the first elements of its data set.
+
+    The data set's own UIDs go before those of the file meta information, where both are there and differ.
 
     Raises
     ------
@@ -55,14 +66,26 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
                 if len(prefix) >= size:
                     raise UnusableObject("the file meta information is cut off") from None
                 prefix += file.read(max(incomplete.needed, PREFIX_LENGTH))
-    for value, name in (
-        (header.sop_class_uid, "Media Storage SOP Class UID"),
-        (header.sop_instance_uid, "Media Storage SOP Instance UID"),
-        (header.transfer_syntax_uid, "Transfer Syntax UID"),
-    ):
-        if not value:
-            raise UnusableObject(f"the file meta information has no {name}")
+    header = _identify(header, memoryview(prefix)[header.offset :])
     length = size - header.offset
     if length <= 0:
         raise UnusableObject("the file has no data set")
     return StoredObject(path, header, length)
+
+
+def _identify(header: FileHeader, data: memoryview) -> FileHeader:
+    transfer_syntax_uid = header.transfer_syntax_uid
+    if not transfer_syntax_uid:
+        guessed = guess_encoding(data)
+        if guessed is None:
+            raise UnusableObject("not a DICOM file")
+        transfer_syntax_uid = _GUESSED[guessed]
+    syntax = transfer_syntax(transfer_syntax_uid)
+    sop_class, sop_instance = header.sop_class_uid, header.sop_instance_uid
+    if not syntax.is_deflated:
+        found = read_identity(data, is_implicit=syntax.is_implicit, is_little_endian=syntax.is_little_endian)
+        sop_class, sop_instance = found[0] or sop_class, found[1] or sop_instance
+    for value, name in ((sop_class, "SOP Class UID"), (sop_instance, "SOP Instance UID")):
+        if not value:
+            raise UnusableObject(f"not a DICOM object that can be sent: it has no {name}")
+    return FileHeader(sop_class, sop_instance, transfer_syntax_uid, header.offset)

@@ -1,0 +1,284 @@
+"""The archive node: the composition root that puts a store, an index and a server together."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._version import IMPLEMENTATION_VERSION_NAME
+from ..dimse.datasets import MemorySink, Sink
+from ..dimse.messages import C_STORE_RQ, Message
+from ..drivers.blocking import Link
+from ..drivers.connection import Connection
+from ..drivers.deadline import Timeouts
+from ..drivers.hooks import Phase
+from ..drivers.server import Server
+from ..drivers.watcher import Watcher, WorkerPool
+from ..errors import ServiceRefusal
+from ..requests import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
+from ..services.registry import OPERATIONS, SUCCESS
+from ..services.service_names import ServiceName
+from ..services.sop_classes import SOP_CLASSES
+from ..services.steps import Answer
+from ..services.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
+from ..upper_layer.negotiation import (
+    IMPLEMENTATION_CLASS_UID,
+    Acceptor,
+    Agreement,
+    NegotiatedContext,
+    SupportedContext,
+    accept,
+    identification_items,
+    refuse_names,
+)
+from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from .intake import Intake, Session
+from .storage import Storage
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from .index import Index
+    from .query import Model
+
+_log = logging.getLogger(__name__)
+
+QUERY_LIMIT = 1 << 20
+_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+_MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
+
+OnStored = Callable[[str, int], None]
+
+
+class Node:
+    """Receives objects, keeps them, and answers queries about them.
+
+    Parameters
+    ----------
+    folder
+        The store; made if it is not there. The index lies inside it.
+    address
+        Host and port to listen on; port 0 is any free one.
+    ae_title
+        Its AE title. Associations may call it by any.
+    has_index
+        Whether it answers queries.
+    sync
+        Whether an object is on the medium before it is acknowledged; without, it survives the end of the process but
+        not a power cut.
+    tls
+        A server's TLS context, None for plain TCP.
+    timeouts
+        One deadline a stage, in seconds.
+    maximum_associations
+        How many may be open at once.
+    window
+        How many C-STORE requests a peer may have outstanding.
+    on_stored
+        Told of each C-STORE request: SOP Instance UID and status.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be used, or the address not be bound.
+    DicomnetError
+        If another process has the store, or the index is damaged.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        address: tuple[str, int],
+        ae_title: str = "DICOMNET",
+        has_index: bool = True,
+        sync: bool = True,
+        tls: ssl.SSLContext | None = None,
+        timeouts: Timeouts | None = None,
+        maximum_associations: int = 256,
+        window: int = 16,
+        on_stored: OnStored | None = None,
+    ) -> None:
+        self.ae_title = ae_title
+        self.timeouts = timeouts or Timeouts()
+        self.maximum_associations = maximum_associations
+        self.on_stored = on_stored
+        self.acceptor = Acceptor(
+            _supported(has_index),
+            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            performed_window=window,
+        )
+        self.storage = Storage(folder, sync=sync)
+        self.index: Index | None = None
+        try:
+            if has_index:
+                self.index = self._open_index(folder)
+            self.intake = Intake(self.storage, self.index)
+            self._server = Server(address, self._open_link, tls=tls)
+        except BaseException:
+            self._close_store()
+            raise
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port it listens on."""
+        return self._server.address
+
+    @property
+    def established(self) -> int:
+        """How many associations are open."""
+        return sum(link.phase is Phase.ESTABLISHED for link in self._server.links)
+
+    def start(self) -> None:
+        """Begin to accept associations."""
+        self._server.start()
+
+    def wait(self) -> None:
+        """Wait until `shutdown` is done."""
+        self._server.serve_forever()
+
+    def shutdown(self, drain: float = 0.0) -> None:
+        """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
+        self._server.shutdown(drain)
+        self._close_store()
+
+    def _open_index(self, folder: Path) -> Index:
+        from .index import Index
+
+        index = Index(folder / "index.sqlite")
+        if self.storage.was_unclean:
+            found = index.recover(self.storage)
+            _log.warning(
+                "the last run did not end cleanly: %d objects indexed anew, %d rows without a file removed, "
+                "%d files quarantined",
+                found.added,
+                found.removed,
+                found.quarantined,
+            )
+        return index
+
+    def _close_store(self) -> None:
+        if self.index is not None:
+            self.index.close()
+        self.storage.close()
+
+    def _open_link(
+        self,
+        sock: socket.socket,
+        peer: tuple[str, int],
+        watcher: Watcher,
+        workers: WorkerPool,
+        on_closed: Callable[[Link], None],
+    ) -> Link:
+        hooks = _NodeHooks(self, peer)
+        connection = Connection(
+            is_requestor=False,
+            maximum_length=MAXIMUM_LENGTH,
+            open_sink=hooks.open_sink,
+            artim=self.timeouts.association,
+        )
+        return Link(sock, connection, hooks, self.timeouts, watcher, workers, on_closed)
+
+
+class _NodeHooks:
+    """One association's way into the node."""
+
+    def __init__(self, node: Node, peer: tuple[str, int]) -> None:
+        self._node = node
+        self._peer = peer
+        self._calling = ""
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        refused = refuse_names(request)
+        if refused is not None:
+            return refused
+        if self._node.established >= self._node.maximum_associations:
+            return _LOCAL_LIMIT_EXCEEDED
+        self._calling = request.calling_ae_title
+        return accept(request, self._node.acceptor)
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        if message.type is not C_STORE_RQ:
+            return MemorySink(QUERY_LIMIT)
+        return self._node.intake.open(
+            context.abstract_syntax,
+            message.command["AffectedSOPInstanceUID"],
+            context.transfer_syntax,
+            calling_ae=self._calling,
+        )
+
+    def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        service = message.type.service
+        if service == "C-ECHO":
+            return Answer(SUCCESS)
+        if service == "C-STORE" and isinstance(message.data, Session):
+            return Answer(self._store(message, message.data))
+        if service == "C-FIND" and isinstance(message.data, MemorySink):
+            return self._find(message.data.content, context)
+        raise ServiceRefusal(OPERATIONS[service].handler_failed)
+
+    def next_answer(self, answers: Iterator[Answer]) -> Answer | None:
+        return next(answers, None)
+
+    def phase_changed(self, phase: Phase) -> None:
+        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
+
+    def closed(self) -> None:
+        return None
+
+    def _store(self, message: Message, session: Session) -> int:
+        status = OPERATIONS["C-STORE"].handler_failed
+        try:
+            status = session.commit()
+        except ServiceRefusal as refusal:
+            status = refusal.status
+            raise
+        finally:
+            if self._node.on_stored is not None:
+                self._node.on_stored(message.command["AffectedSOPInstanceUID"], status)
+        return status
+
+    def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
+        from ..dsutils import decode, encode
+        from .query import find
+
+        assert self._node.index is not None
+        syntax = transfer_syntax(context.transfer_syntax)
+        how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+        identifier = _decoded(decode, encoded, how)
+        model = _MODELS[context.abstract_syntax]
+        for status, match in find(self._node.index, model, identifier, retrieve_ae_title=self._node.ae_title):
+            data = encode(match, *how)
+            if data is None:
+                raise ServiceRefusal(0xC000, "a match could not be encoded")
+            yield Answer(status, data)
+
+
+def _decoded(
+    decode: Callable[..., Dataset], encoded: bytes | bytearray, how: tuple[bool, bool, bool]
+) -> Dataset:
+    try:
+        identifier = decode(encoded, *how)
+        # pydicom decodes values when they are first used; what is wrong with them is to be known now.
+        identifier.decode()
+    except ServiceRefusal:
+        raise
+    except Exception as error:
+        # pydicom raises whatever the peer's bytes lead to.
+        raise ServiceRefusal(0xC000, "the identifier cannot be read") from error
+    return identifier
+
+
+def _supported(has_index: bool) -> dict[str, SupportedContext]:
+    """Every storage class in any transfer syntax that is known, since objects are kept as they come."""
+    any_syntax = SupportedContext(tuple(TRANSFER_SYNTAXES))
+    supported = {uid: any_syntax for uid, row in SOP_CLASSES.items() if row.service is ServiceName.STORAGE}
+    native = SupportedContext(("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"))
+    supported[VERIFICATION] = native
+    if has_index:
+        supported.update(dict.fromkeys(_MODELS, native))
+    return supported

@@ -1,0 +1,73 @@
+"""What an encoded data set says it is, from its first elements: without decoding, and without the rest of it."""
+
+from __future__ import annotations
+
+from struct import Struct, error
+
+from ..wire.fields import Buffer
+
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_LONG_VRS = frozenset(
+    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+)
+_UNDEFINED = 0xFFFFFFFF
+
+
+def read_identity(data: Buffer, *, is_implicit: bool, is_little_endian: bool) -> tuple[str, str]:
+    """SOP Class UID and SOP Instance UID, which stand near the beginning (PS3.5 section 7.1: ascending tags).
+
+    Parameters
+    ----------
+    data
+        The first bytes of the data set.
+    is_implicit, is_little_endian
+        What its transfer syntax says.
+
+    Returns
+    -------
+    tuple of str
+        Each empty where it is not among these bytes.
+    """
+    order = "<" if is_little_endian else ">"
+    tag_and_long, short, long = Struct(order + "HHL"), Struct(order + "H"), Struct(order + "L")
+    found = {_SOP_CLASS: "", _SOP_INSTANCE: ""}
+    view = memoryview(data)
+    at = 0
+    try:
+        while True:
+            group, element, length = tag_and_long.unpack_from(view, at)
+            begin = at + 8
+            if not is_implicit:
+                if bytes(view[at + 4 : at + 6]) in _LONG_VRS:
+                    (length,) = long.unpack_from(view, at + 8)
+                    begin = at + 12
+                else:
+                    (length,) = short.unpack_from(view, at + 6)
+            tag = group << 16 | element
+            at = begin + length
+            if tag > _SOP_INSTANCE or length == _UNDEFINED or at > len(view):
+                break
+            if tag in found:
+                found[tag] = bytes(view[begin:at]).rstrip(b"\0 ").decode("ascii", "replace")
+    except error:
+        # The prefix ends here.
+        pass
+    return found[_SOP_CLASS], found[_SOP_INSTANCE]
+
+
+def guess_encoding(data: Buffer) -> tuple[bool, bool] | None:
+    """How a data set without a file header is encoded, from its first element.
+
+    Returns
+    -------
+    tuple of bool or None
+        Whether it is implicit, and whether it is little endian; None where this is no data set.
+    """
+    first = bytes(data[:8])
+    if len(first) < 8:
+        return None
+    is_little_endian = first[:2] == b"\x08\x00"
+    if not is_little_endian and first[:2] != b"\x00\x08":
+        return None
+    is_explicit = first[4:6].isalpha() and first[4:6].isupper()
+    return not is_explicit, is_little_endian
