@@ -12,31 +12,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from . import _config
 from . import events as evt
+from .compose import (
+    cancel_request,
+    context_for,
+    echo_request,
+    encode_for,
+    find_request,
+    identifier_of,
+    status_of,
+    store_request,
+)
 from .dimse.datasets import MemorySink, Sink, Source
 from .dimse.file_format import encode_file_header
 from .dimse.messages import (
-    C_CANCEL_RQ,
     C_ECHO_RQ,
-    C_FIND_RQ,
     C_STORE_RQ,
     Message,
 )
 from .drivers.blocking import Link
-from .drivers.files import StoredObject, open_object
 from .drivers.hooks import Phase
-from .dsutils import decode, encode
 from .errors import (
     AssociationClosed,
     AssociationError,
     DicomnetError,
     NetworkError,
-    NoAcceptedContext,
     ServiceRefusal,
 )
 from .events import Bindings, Handler, request_event
@@ -44,7 +48,6 @@ from .presentation import PresentationContext
 from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
 from .services.steps import Answer
-from .services.transfer_syntaxes import transfer_syntax
 from .upper_layer.negotiation import Agreement, NegotiatedContext
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
@@ -308,9 +311,8 @@ class Association:
         ValueError
             If no presentation context for verification was accepted.
         """
-        context = self._context_for("1.2.840.10008.1.1")
-        command = {"MessageID": msg_id, "AffectedSOPClassUID": context.abstract_syntax}
-        return self._request(Message(C_ECHO_RQ, command, context.context_id))
+        self._check_open()
+        return self._request(echo_request(self._live().agreement, msg_id))
 
     def send_c_store(
         self,
@@ -348,24 +350,10 @@ class Association:
             If the object has no SOP Class UID, SOP Instance UID or transfer syntax.
         """
         self._check_open()
-        if isinstance(dataset, Dataset):
-            sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
-            context, data = self._encode_object(dataset)
-        else:
-            stored = open_object(dataset)
-            sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
-            context, data = self._fit_file(stored)
-        command: dict[str, Any] = {
-            "AffectedSOPClassUID": sop_class,
-            "MessageID": msg_id,
-            "Priority": priority,
-            "AffectedSOPInstanceUID": sop_instance,
-        }
-        if originator_aet is not None:
-            command["MoveOriginatorApplicationEntityTitle"] = originator_aet
-        if originator_id is not None:
-            command["MoveOriginatorMessageID"] = originator_id
-        return self._request(Message(C_STORE_RQ, command, context.context_id, data))
+        agreement = self._live().agreement
+        return self._request(
+            store_request(agreement, dataset, msg_id, priority, originator_aet, originator_id)
+        )
 
     def send_c_find(
         self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2
@@ -397,15 +385,9 @@ class Association:
         ValueError
             If no presentation context for the model was accepted, or the identifier cannot be encoded.
         """
-        context = self._context_for(str(query_model))
-        command = {
-            "AffectedSOPClassUID": context.abstract_syntax,
-            "MessageID": msg_id,
-            "Priority": priority,
-        }
-        data = _encode(dataset, context.transfer_syntax)
-        request = Message(C_FIND_RQ, command, context.context_id, data)
-        cancel = Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": msg_id}, context.context_id)
+        self._check_open()
+        request, context = find_request(self._live().agreement, dataset, query_model, msg_id, priority)
+        cancel = cancel_request(context.context_id, msg_id)
         return self._matches(self._live().iterate(user.many_replies(request), cancel), context)
 
     def send_c_cancel(
@@ -433,11 +415,10 @@ class Association:
         if context_id is None:
             if query_model is None:
                 raise ValueError("either the context ID or the query model of the request is needed")
-            context_id = self._context_for(str(query_model)).context_id
+            context_id = context_for(self._live().agreement, str(query_model)).context_id
         elif context_id not in {c.context_id for c in self._contexts() if c.is_accepted}:
             raise ValueError(f"no accepted presentation context has the ID {context_id}")
-        message = Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": msg_id}, context_id)
-        self._live().interject(message)
+        self._live().interject(cancel_request(context_id, msg_id))
 
     # -- inside
 
@@ -450,109 +431,23 @@ class Association:
         if not self.is_established:
             raise AssociationClosed
 
-    def _context_for(
-        self, abstract_syntax: str, wanted_transfer_syntax: str | None = None
-    ) -> NegotiatedContext:
-        self._check_open()
-        usable = [c for c in self._live().agreement.contexts_for(abstract_syntax) if c.as_scu]
-        for context in usable:
-            if wanted_transfer_syntax in (None, context.transfer_syntax):
-                return context
-        accepted = tuple(context.transfer_syntax for context in usable)
-        raise NoAcceptedContext(abstract_syntax, wanted_transfer_syntax, accepted)
-
-    def _fit_file(self, stored: StoredObject) -> tuple[NegotiatedContext, Source]:
-        """The file as it is where its transfer syntax was accepted, else encoded anew if that loses nothing."""
-        try:
-            context = self._context_for(stored.header.sop_class_uid, stored.header.transfer_syntax_uid)
-        except NoAcceptedContext:
-            return self._encode_object(dcmread(stored.path))
-        return context, stored.data
-
-    def _encode_object(self, dataset: Dataset) -> tuple[NegotiatedContext, Source]:
-        """Encode in the object's own transfer syntax, or in another native one: those differ in headers only."""
-        sop_class = str(dataset.SOPClassUID)
-        try:
-            own = str(dataset.file_meta.TransferSyntaxUID)
-        except AttributeError as error:
-            raise AttributeError(
-                "the data set's file_meta has no TransferSyntaxUID, so its encoding is not known"
-            ) from error
-        if any(element.tag.group == 2 for element in dataset):
-            raise ValueError("the data set has elements of group 0002, which belong into its file_meta")
-        try:
-            context = self._context_for(sop_class, own)
-        except NoAcceptedContext as refusal:
-            native = [
-                c
-                for c in self._live().agreement.contexts_for(sop_class)
-                if c.as_scu and _is_convertible(own, c.transfer_syntax)
-            ]
-            if not native:
-                raise refusal
-            context = native[0]
-        return context, _encode(dataset, context.transfer_syntax)
-
     def _request(self, message: Message) -> Dataset:
         try:
             response = self._live().run(user.one_reply(message))
         except (AssociationError, NetworkError) as error:
             _log.error("no response to the %s: %s", message.type.name, error)
             return Dataset()
-        return _status_of(response)
+        return status_of(response)
 
     def _matches(
         self, responses: Iterator[Message], context: NegotiatedContext
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         try:
             for response in responses:
-                identifier = None
-                if is_pending(response.status) and isinstance(response.data, MemorySink):
-                    identifier = _decode(response.data.content, context.transfer_syntax)
-                yield _status_of(response), identifier
+                yield status_of(response), identifier_of(response, context)
         except (AssociationError, NetworkError) as error:
             _log.error("the responses ended early: %s", error)
             yield Dataset(), None
-
-
-def _is_convertible(own: str, accepted: str) -> bool:
-    return not (transfer_syntax(own).is_encapsulated or transfer_syntax(accepted).is_encapsulated)
-
-
-def _encode(dataset: Dataset, uid: str) -> bytes:
-    syntax = transfer_syntax(uid)
-    encoded = encode(dataset, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-    if encoded is None:
-        raise ValueError(f"the data set cannot be encoded in {syntax.name}; the log says why")
-    return encoded
-
-
-def _decode(encoded: bytes | bytearray, uid: str) -> Dataset:
-    syntax = transfer_syntax(uid)
-    return decode(encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-
-
-def _status_of(response: Message) -> Dataset:
-    status = Dataset()
-    status.Status = response.status
-    for keyword, value in response.command.items():
-        if keyword in _STATUS_ELEMENTS:
-            setattr(status, keyword, value)
-    return status
-
-
-_STATUS_ELEMENTS = frozenset(
-    (
-        "OffendingElement",
-        "ErrorComment",
-        "ErrorID",
-        "AttributeIdentifierList",
-        "NumberOfRemainingSuboperations",
-        "NumberOfCompletedSuboperations",
-        "NumberOfFailedSuboperations",
-        "NumberOfWarningSuboperations",
-    )
-)
 
 
 class AssociationHooks:
@@ -666,7 +561,7 @@ def _answer(status: Any, dataset: Dataset | None, context: NegotiatedContext) ->
     data: Source | None = None
     if dataset is not None and is_pending(status):
         try:
-            data = _encode(dataset, context.transfer_syntax)
+            data = encode_for(context, dataset)
         except ValueError as error:
             raise ServiceRefusal(0xC312, "a match could not be encoded") from error
     return Answer(int(status), data, elements)

@@ -13,14 +13,13 @@ from time import monotonic
 
 from .blocking import Link
 from .hooks import Phase
-from .transport import tune, wrap_tls
+from .transport import listen, tune, wrap_tls
 from .watcher import Watch, Watcher, WorkerPool
 
 _log = logging.getLogger(__name__)
 
 # How many connections may wait for their association request at once; the next ones wait in the kernel's queue.
 PENDING_LIMIT = 8192
-_BACKLOG = 1024
 _ACCEPTS_A_TURN = 64
 # How long peers may take to close after an A-ABORT at shutdown, in seconds.
 _LAST_WORDS = 1.0
@@ -173,29 +172,3 @@ class Server:
             must_listen = self._listening is None and not self._is_closing
         if must_listen:
             self._watch_listener()
-
-
-def listen(address: tuple[str, int]) -> socket.socket:
-    """A listening socket that does not block.
-
-    Raises
-    ------
-    OSError
-        If the address cannot be bound.
-    """
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # "::" takes IPv4 connections too.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener

@@ -18,6 +18,7 @@ _KEPT_BUFFERS = 16
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 # The most buffers that one sendmsg may take.
 IOV_LIMIT = 1024
+_BACKLOG = 1024
 
 _spare: list[bytearray] = []
 
@@ -168,3 +169,29 @@ def wait(sock: socket.socket, *, read: bool, write: bool, deadline: Deadline) ->
     return bool(read and (events & select.POLLIN or ended)), bool(
         write and (events & select.POLLOUT or ended)
     )
+
+
+def listen(address: tuple[str, int]) -> socket.socket:
+    """A listening socket that does not block.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be bound.
+    """
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # "::" takes IPv4 connections too.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,127 @@
+"""Procedures while the blocking driver performs them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ..dimse.messages import Message
+from ..errors import AssociationError, DicomnetError, NetworkError, ServiceRefusal, UnusableObject
+from ..services.steps import Deliver, Procedure, Send
+
+if TYPE_CHECKING:
+    from .blocking import Link
+
+Value = TypeVar("Value")
+
+
+class Run(Generic[Value]):
+    """A procedure while a link performs it."""
+
+    value: Value
+
+    def __init__(self, link: Link, procedure: Procedure[Value]) -> None:
+        self._link = link
+        self._procedure = procedure
+        self._outcome: object = None
+        self._error: DicomnetError | None = None
+        self.is_over = False
+
+    def advance(self, *, once: bool = False) -> Message | None:
+        """Go on to the next response that is delivered, or to the end, which is None.
+
+        Parameters
+        ----------
+        once
+            Take one step only.
+        """
+        try:
+            while True:
+                if self._error is None:
+                    step = self._procedure.send(self._outcome)
+                else:
+                    step = self._procedure.throw(self._error)
+                self._outcome = self._error = None
+                if isinstance(step, Deliver):
+                    return step.message
+                try:
+                    self._outcome = self._link.perform(step)
+                except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
+                    self._error = error
+                if once:
+                    return None
+        except StopIteration as stop:
+            self.is_over = True
+            self.value = stop.value
+            return None
+        except BaseException:
+            self.is_over = True
+            self._procedure.close()
+            raise
+
+
+class Iteration:
+    """An operation with many responses whose user takes them one at a time."""
+
+    def __init__(self, link: Link, procedure: Procedure[None], cancel: Message | None) -> None:
+        self._link = link
+        self._run = Run(link, procedure)
+        self._cancel = cancel
+        self._ready: deque[Message] = deque()
+        self._failure: DicomnetError | None = None
+        self._is_abandoned = False
+        self._is_advancing = False
+
+    def begin(self) -> None:
+        """Send the request."""
+        self._advance(once=True)
+
+    def messages(self) -> Iterator[Message]:
+        """The responses, as they arrive.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association ends before the last of them.
+        """
+        try:
+            while True:
+                if not self._ready and not self._run.is_over:
+                    with self._link.exchange():
+                        if not self._ready and not self._run.is_over:
+                            self._advance()
+                if self._ready:
+                    yield self._ready.popleft()
+                elif self._failure is not None:
+                    raise self._failure
+                elif self._run.is_over:
+                    return
+        finally:
+            self._is_abandoned = True
+
+    def drain(self) -> None:
+        """Read to the end, for those who will take the responses later, or for nobody."""
+        if self._is_advancing:
+            # This is a request from a handler that was called while the iteration waits; both get their own.
+            return
+        if self._is_abandoned and self._cancel is not None and not self._run.is_over:
+            self._link.perform(Send(self._cancel))
+        while not self._run.is_over:
+            self._advance()
+            if self._is_abandoned:
+                self._ready.clear()
+
+    def _advance(self, *, once: bool = False) -> None:
+        self._is_advancing = True
+        message = None
+        try:
+            message = self._run.advance(once=once)
+        except DicomnetError as error:
+            self._failure = error
+        finally:
+            self._is_advancing = False
+            if self._run.is_over:
+                self._link.forget_iteration(self)
+        if message is not None:
+            self._ready.append(message)
