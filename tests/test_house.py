@@ -26,6 +26,7 @@ FLOORS = {
     "cli": 7,
     "apps": 7,
     "archive": 8,
+    "__main__": 9,
 }
 FACE = 6  # every other module at the root, and the root itself
 HIGHEST_WITHOUT_IO = 4

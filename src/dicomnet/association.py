@@ -19,8 +19,6 @@ from . import _config
 from . import events as evt
 from .compose import (
     cancel_request,
-    context_for,
-    echo_request,
     encode_for,
     find_request,
     identifier_of,
@@ -45,6 +43,7 @@ from .errors import (
 )
 from .events import Bindings, Handler, request_event
 from .presentation import PresentationContext
+from .requests import context_for, echo_request
 from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
 from .services.steps import Answer

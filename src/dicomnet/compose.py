@@ -10,15 +10,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from .dimse.datasets import MemorySink, Source
-from .dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Message
+from .dimse.messages import C_CANCEL_RQ, C_FIND_RQ, C_STORE_RQ, Message
 from .drivers.files import StoredObject, open_object
 from .dsutils import decode, encode
 from .errors import NoAcceptedContext
+from .requests import context_for
 from .services.registry import is_pending
 from .services.transfer_syntaxes import transfer_syntax
 from .upper_layer.negotiation import Agreement, NegotiatedContext
-
-VERIFICATION = "1.2.840.10008.1.1"
 
 _STATUS_ELEMENTS = frozenset(
     (
@@ -32,35 +31,6 @@ _STATUS_ELEMENTS = frozenset(
         "NumberOfWarningSuboperations",
     )
 )
-
-
-def context_for(
-    agreement: Agreement, abstract_syntax: str, wanted_transfer_syntax: str | None = None
-) -> NegotiatedContext:
-    """The accepted context on which we may use an abstract syntax as SCU.
-
-    Raises
-    ------
-    NoAcceptedContext
-        If there is none.
-    """
-    usable = [c for c in agreement.contexts_for(abstract_syntax) if c.as_scu]
-    for context in usable:
-        if wanted_transfer_syntax in (None, context.transfer_syntax):
-            return context
-    raise NoAcceptedContext(
-        abstract_syntax, wanted_transfer_syntax, tuple(context.transfer_syntax for context in usable)
-    )
-
-
-def echo_request(agreement: Agreement, message_id: int) -> Message:
-    """A C-ECHO-RQ (PS3.7 section 9.3.5.1)."""
-    context = context_for(agreement, VERIFICATION)
-    return Message(
-        C_ECHO_RQ,
-        {"MessageID": message_id, "AffectedSOPClassUID": context.abstract_syntax},
-        context.context_id,
-    )
 
 
 def store_request(
@@ -168,7 +138,7 @@ def _fit_file(agreement: Agreement, stored: StoredObject) -> tuple[NegotiatedCon
     return context, stored.data
 
 
-def _fit_dataset(agreement: Agreement, dataset: Dataset) -> tuple[NegotiatedContext, bytes]:
+def _fit_dataset(agreement: Agreement, dataset: Dataset) -> tuple[NegotiatedContext, Source]:
     """Encoded in the object's own transfer syntax, or in another native one: those differ in headers only."""
     try:
         own = str(dataset.file_meta.TransferSyntaxUID)

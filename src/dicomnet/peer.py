@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .dimse.messages import C_CANCEL_RQ, Message
 from .drivers.blocking import Link, open_link
 from .drivers.deadline import Timeouts
-from .drivers.files import StoredObject
 from .drivers.hooks import Phase
-from .errors import AssociationError, DicomnetError, NetworkError, NoAcceptedContext, UnusableObject
+from .errors import AssociationError, DicomnetError, NetworkError
 from .requests import (
     FIND_MODELS,
     NATIVE,
@@ -28,24 +25,17 @@ from .requests import (
     build_query,
     check_status,
     echo_request,
-    failed_result,
     find_files,
-    find_request,
-    match_of,
     plan_stores,
-    store_context,
-    store_request,
-    store_result,
 )
 from .services import user
+from .storing import Proposal, StoreQueue
 from .wire.fields import ae_title_bytes
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pydicom.dataset import Dataset
-
-Proposal = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 class Peer:
@@ -185,13 +175,17 @@ class Peer:
         model
             SOP class UID of the information model.
         """
+        from .compose import cancel_request, find_request, identifier_of
+
         link = self._link(((model, NATIVE),))
-        request, context = find_request(link.agreement, model, identifier, link.next_message_id())
-        cancel = Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": request.message_id}, context.context_id)
+        request, context = find_request(link.agreement, identifier, model, link.next_message_id())
+        cancel = cancel_request(context.context_id, request.message_id)
         for response in link.iterate(user.many_replies(request), cancel):
-            match = match_of(response, context)
+            match = identifier_of(response, context)
             if match is not None:
                 yield match
+            else:
+                check_status(response, "Query/Retrieve")
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
@@ -219,61 +213,28 @@ class Peer:
         return link
 
     def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
-        """Send the objects of a plan; those that got no answer again, as often as `retries` allows."""
-        proposal: Proposal = tuple((abstract, (transfer,)) for abstract, transfer in plan.pairs)
-        waiting = deque(plan.objects)
-        for attempt in range(self.retries + 1):
+        queue = StoreQueue(plan, self.window, self.retries)
+        while not queue.is_empty:
             try:
-                link = self._link(proposal, self.window)
+                link = self._link(queue.proposal, self.window)
             except (NetworkError, AssociationError) as error:
-                if may_raise and attempt == 0:
+                if may_raise:
                     raise
-                yield from (failed_result(stored, error) for stored in waiting)
-                return
-            unanswered: dict[int, StoredObject] = {}
-            failure: DicomnetError | None = None
+                queue.fail(error)
+                break
+            may_raise = False
+            agreement = link.agreement
+            requests = queue.requests(agreement, link.next_message_id)
             try:
-                yield from self._send(link, waiting, unanswered)
+                for response in link.iterate(
+                    user.pipeline(requests, queue.window(agreement), queue.unusable)
+                ):
+                    queue.answered(response)
+                    yield from queue.results()
             except (NetworkError, AssociationError) as error:
-                failure = error
-            waiting.extendleft(reversed(unanswered.values()))
-            if not waiting:
-                return
-        yield from (failed_result(stored, failure or AssociationError()) for stored in waiting)
-
-    def _send(
-        self, link: Link, waiting: deque[StoredObject], unanswered: dict[int, StoredObject]
-    ) -> Iterator[StoreResult]:
-        agreement = link.agreement
-        window = agreement.invoked or self.window
-        refused: deque[StoreResult] = deque()
-
-        def requests() -> Iterator[Message]:
-            while waiting:
-                stored = waiting.popleft()
-                try:
-                    context = store_context(agreement, stored)
-                except NoAcceptedContext as error:
-                    refused.append(failed_result(stored, error))
-                    continue
-                message_id = link.next_message_id()
-                unanswered[message_id] = stored
-                yield store_request(stored, context, message_id)
-
-        def unusable(request: Message, error: UnusableObject) -> None:
-            refused.append(failed_result(unanswered.pop(request.message_id), error))
-
-        try:
-            for response in link.iterate(user.pipeline(requests(), window, unusable)):
-                while refused:
-                    yield refused.popleft()
-                stored = unanswered.pop(response.message_id)
-                yield store_result(stored, response)
-        finally:
-            # A failure of the association comes after what is known already.
-            known = list(refused)
-            refused.clear()
-        yield from known
+                queue.lost(error)
+            yield from queue.results()
+        yield from queue.results()
 
 
 def _release_all(links: dict[Proposal, Link]) -> None:
@@ -284,6 +245,3 @@ def _release_all(links: dict[Proposal, Link]) -> None:
         except DicomnetError:
             # It was over already, and nothing is lost with it.
             link.close()
-
-
-__all__ = ["Peer", "StoreResult"]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .dimse.datasets import MemorySink, Sink
-from .dimse.messages import C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Message
+from .dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from .drivers.files import StoredObject, open_object
 from .drivers.hooks import Phase
 from .drivers.transport import Address
 from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
-from .services.registry import SOP_CLASS_NOT_SUPPORTED, SUCCESS, is_pending
+from .services.registry import SOP_CLASS_NOT_SUPPORTED, SUCCESS
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     Agreement,
@@ -264,14 +264,23 @@ def plan_stores(files: Iterable[str]) -> Iterator[tuple[list[StoreResult], list[
         yield [unit for unit in part if isinstance(unit, StoreResult)], plans
 
 
-def store_context(agreement: Agreement, stored: StoredObject) -> NegotiatedContext:
-    """The accepted context for an object; raises NoAcceptedContext."""
-    sop_class, transfer_syntax = pair_of(stored)
-    contexts = agreement.contexts_for(sop_class)
-    for context in contexts:
-        if context.as_scu and context.transfer_syntax == transfer_syntax:
+def context_for(
+    agreement: Agreement, abstract_syntax: str, wanted_transfer_syntax: str | None = None
+) -> NegotiatedContext:
+    """The accepted context on which we may use an abstract syntax as SCU.
+
+    Raises
+    ------
+    NoAcceptedContext
+        If there is none.
+    """
+    usable = [context for context in agreement.contexts_for(abstract_syntax) if context.as_scu]
+    for context in usable:
+        if wanted_transfer_syntax in (None, context.transfer_syntax):
             return context
-    raise NoAcceptedContext(sop_class, transfer_syntax, tuple(c.transfer_syntax for c in contexts))
+    raise NoAcceptedContext(
+        abstract_syntax, wanted_transfer_syntax, tuple(context.transfer_syntax for context in usable)
+    )
 
 
 def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:
@@ -309,40 +318,16 @@ def failed_result(stored: StoredObject, error: Exception) -> StoreResult:
 
 
 def echo_request(agreement: Agreement, message_id: int) -> Message:
-    """A C-ECHO-RQ; raises NoAcceptedContext."""
-    context = _first_context(agreement, VERIFICATION)
-    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
-    return Message(C_ECHO_RQ, command, context.context_id)
-
-
-def find_request(
-    agreement: Agreement, model: str, identifier: Dataset, message_id: int
-) -> tuple[Message, NegotiatedContext]:
-    """A C-FIND-RQ; raises NoAcceptedContext."""
-    from .dsutils import encode
-
-    context = _first_context(agreement, model)
-    encoded = encode(identifier, context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
-    if encoded is None:
-        raise ValueError("the query cannot be encoded; the log says why")
-    command = {"AffectedSOPClassUID": model, "MessageID": message_id, "Priority": 0}
-    return Message(C_FIND_RQ, command, context.context_id, encoded), context
-
-
-def match_of(response: Message, context: NegotiatedContext) -> Dataset | None:
-    """The match in a C-FIND-RSP, None in the final one.
+    """A C-ECHO-RQ (PS3.7 section 9.3.5.1).
 
     Raises
     ------
-    ServiceRefusal
-        If the peer did not answer with success in the end.
+    NoAcceptedContext
+        If verification was not accepted.
     """
-    from .dsutils import decode
-
-    if is_pending(response.status) and isinstance(response.data, MemorySink):
-        return decode(response.data.content, context.transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
-    check_status(response, "Query/Retrieve")
-    return None
+    context = context_for(agreement, VERIFICATION)
+    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
+    return Message(C_ECHO_RQ, command, context.context_id)
 
 
 def check_status(response: Message, service: str) -> None:
@@ -403,10 +388,3 @@ def build_query(level: str, keys: dict[str, Any]) -> Dataset:
         if isinstance(text, str) and not text.isascii():
             query.SpecificCharacterSet = "ISO_IR 192"
     return query
-
-
-def _first_context(agreement: Agreement, abstract_syntax: str) -> NegotiatedContext:
-    for context in agreement.contexts_for(abstract_syntax):
-        if context.as_scu:
-            return context
-    raise NoAcceptedContext(abstract_syntax)

@@ -1,0 +1,1 @@
+"""The `dicomnet` command: `main`, a module for each subcommand, and what they share."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import ServiceRefusal
 
 OUT_OF_RESOURCES = 0xA700
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes a data set while it arrives. Its owner reads it, or keeps it, once the message is complete."""
 
@@ -27,6 +28,12 @@ class Sink(Protocol):
     def abort(self) -> None:
         """Forget everything: the data set will not be completed or is not wanted."""
         ...
+
+
+def discard(data: object) -> None:
+    """Forget the data set of a message that nobody will perform."""
+    if isinstance(data, Sink):
+        data.abort()
 
 
 class MemorySink:

@@ -3,51 +3,44 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from socket import SHUT_RDWR, socket
+from functools import partial
+from socket import socket
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import TypeVar
 
+from ..dimse.datasets import discard
 from ..dimse.messages import Message
 from ..errors import (
     AssociationAborted,
     AssociationClosed,
-    AssociationError,
     AssociationRejected,
     DeadlineExceeded,
     DicomnetError,
     NetworkError,
     ProtocolError,
-    ServiceRefusal,
-    UnusableObject,
+    TLSFailed,
 )
 from ..services.provider import provide
 from ..services.registry import is_pending
-from ..services.steps import Cancelled, Deliver, Handle, Next, Procedure, Receive, Send, Step
+from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
 from ..upper_layer.negotiation import Agreement, first_of
+from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
 from ..wire.items import MaximumLength
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
+from .channel import Channel
 from .connection import Connection, Happening, Observer, ProviderAbort
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import (
-    IOV_LIMIT,
-    Address,
-    borrow_buffer,
-    connect,
-    is_gone,
-    quick_ack,
-    return_buffer,
-    tls_error,
-    wait,
-    wrap_tls,
-)
-from .watcher import Watch, Watcher, WorkerPool
+from .iteration import Iteration, Run
+from .transport import Address, borrow_buffer, connect, return_buffer, wrap_tls
+from .watcher import Watch, Watcher, WatcherClosed, WorkerPool
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +50,11 @@ Value = TypeVar("Value")
 _LINGER = 0.05
 # How many happenings may wait while a request is performed, before the peer has to wait too.
 _INBOX_LIMIT = 64
+# How long an abort waits for its turn, in seconds, before it ends the connection under the thread that uses it.
+_PATIENCE = 0.2
+# How much of what still arrives after the end is read away at a time, in bytes and in calls.
+_LAST_BYTES = 65536
+_LAST_READS = 16
 
 _idle_watcher: Watcher | None = None
 _workers: WorkerPool | None = None
@@ -71,6 +69,17 @@ def process_watcher() -> tuple[Watcher, WorkerPool]:
             _idle_watcher = Watcher("dicomnet-idle")
             _workers = WorkerPool("dicomnet-worker")
         return _idle_watcher, _workers
+
+
+def _begin_anew() -> None:
+    """A forked process has none of its parent's threads."""
+    global _idle_watcher, _workers, _start_lock
+    _idle_watcher = _workers = None
+    _start_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Link:
@@ -88,11 +97,11 @@ class Link:
     hooks
         The user's side.
     timeouts
-        One deadline a stage.
+        One deadline a stage; may be replaced at any time.
     watcher, workers
         Who waits while the link is idle, and who serves what arrives then.
     on_closed
-        Called once, when the socket is closed.
+        Called once, when the association is over and the socket is closed.
     """
 
     def __init__(
@@ -108,28 +117,30 @@ class Link:
         self.connection = connection
         self.hooks = hooks
         self.timeouts = timeouts
+        self.releases_when_idle = False
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
         self.lock = threading.RLock()
+        self._channel = Channel(sock)
+        self._phase_lock = threading.Lock()
         self._write_lock = threading.Lock()
-        self._sock = sock
-        self._is_tls = isinstance(sock, ssl.SSLSocket)
-        self._handshaken = not self._is_tls
+        self._writer = 0
         self._watcher = watcher
         self._workers = workers
         self._watch: Watch | None = None
         self._depth = 0
         self._buffer: bytearray | None = None
+        self._is_receiving = False
         self._inbox: deque[Happening] = deque()
         self._responses: dict[int, deque[Message]] = {}
         self._awaited: set[int] = set()
         self._performing: set[int] = set()
         self._cancelled: set[int] = set()
         self._iterations: list[Iteration] = []
-        self._wants_write = False
         self._on_closed = on_closed
         self._last_message_id = 0
         self._is_closed = False
+        self._is_over = False
 
     # -- the life of an association
 
@@ -143,18 +154,22 @@ class Link:
         """
         deadline = Deadline("association", self.timeouts.association)
         with self.exchange(deadline):
-            self._handshake(deadline)
+            while not self._try_handshake():
+                self._channel.wait(deadline, read=True, write=self._channel.wants_write)
             self.connection.transport_opened(monotonic(), request)
             self._flush(deadline)
             while self.phase is Phase.NEW:
                 self._take_acse(self._next(deadline))
 
-    def greet(self) -> None:
-        """Wait for a request, as the acceptor, without a thread. Then a worker takes over."""
-        self.connection.transport_opened(monotonic())
-        self._watch = self._watcher.watch(
-            self._sock, self._on_greeting, self._on_silence, self.connection.artim_deadline
-        )
+    def greet(self, address: tuple[str, int] = ("", 0)) -> None:
+        """Wait for a request, as the acceptor, without a thread. Then a worker takes over.
+
+        Parameters
+        ----------
+        address
+            The peer's host and port.
+        """
+        self._serve(partial(self._open, address))
 
     def release(self) -> None:
         """Release the association and close the connection.
@@ -167,32 +182,47 @@ class Link:
         deadline = Deadline("release", self.timeouts.association)
         with self.exchange(deadline):
             self._drain_iterations()
-            self.connection.release(monotonic())
-            self._flush(deadline)
+            self._check_established()
+            if self.connection.machine.allows(Event.RELEASE_REQUEST):
+                self.connection.release(monotonic())
+                self._flush(deadline)
             while self.phase is Phase.ESTABLISHED:
                 happening = self._next(deadline)
-                if isinstance(happening, ReleaseRP):
-                    self._end(Phase.RELEASED)
-                elif isinstance(happening, ReleaseRQ):
-                    self.connection.answer_release(monotonic())
-                    self._flush(deadline)
-                elif not isinstance(happening, Message):
+                if isinstance(happening, ReleaseRQ | ReleaseRP):
+                    self._take_release()
+                elif isinstance(happening, Message):
+                    discard(happening.data)
+                else:
                     self._take_end(happening)
         if self.failure is not None:
             raise self.failure
 
     def abort(self, pdu: Abort | None = None, failure: DicomnetError | None = None) -> None:
         """End the association at once. From another thread, it also ends what this one is waiting for."""
-        if not self.lock.acquire(timeout=0.2):
-            # Another thread is in the middle of something; closing under it ends that with an error.
-            self._shutdown()
-            self.lock.acquire()
+        if not self.lock.acquire(timeout=_PATIENCE):
+            self._abort_beside(pdu or Abort(0), failure)
+            return
         try:
             if self.phase in (Phase.NEW, Phase.ESTABLISHED):
                 self._wake()
                 self.connection.abort(monotonic(), pdu)
                 self._flush_quietly()
                 self._end(Phase.ABORTED, failure)
+                if self._depth == 0:
+                    self._conclude()
+        finally:
+            self.lock.release()
+
+    def close(self) -> None:
+        """Close the socket, whatever the state; nothing is sent."""
+        if not self.lock.acquire(timeout=_PATIENCE):
+            # The thread that uses it closes it as soon as it notices.
+            self._change_phase(Phase.ABORTED)
+            self._channel.shutdown()
+            return
+        try:
+            self._change_phase(Phase.ABORTED)
+            self._close()
         finally:
             self.lock.release()
 
@@ -229,27 +259,36 @@ class Link:
         return iteration.messages()
 
     def interject(self, message: Message) -> None:
-        """Send a message that has no response, between the messages of whatever another thread is doing."""
+        """Send a message that has no response, between the messages of whatever another thread is doing.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association is over.
+        """
         deadline = Deadline("message", self.timeouts.message)
-        with self._write_lock:
-            for batch in self.connection.send(message):
-                self._write(batch, deadline, may_read=False)
+        failure: NetworkError | AssociationAborted
+        try:
+            with self._writing():
+                for batch in self.connection.send(message):
+                    self._transmit(batch, deadline, may_read=False)
+            return
+        except NetworkError as error:
+            failure = error
+        except OSError:
+            failure = AssociationAborted(None)
+        self.abort(failure=failure)
+        raise failure
 
     def is_cancelled(self, message_id: int) -> bool:
-        """Whether the peer has cancelled the request that this thread is performing."""
-        if len(self._inbox) < _INBOX_LIMIT:
-            self._receive(None)
-        for happening in [h for h in self._inbox if isinstance(h, Message)]:
-            if happening.type.name == "C-CANCEL-RQ":
-                self._inbox.remove(happening)
-                self._cancelled.add(happening.message_id)
-        return message_id in self._cancelled
-
-    def _finish(self, procedure: Procedure[Value]) -> Value:
-        run = Run(self, procedure)
-        if run.advance() is not None:
-            raise TypeError("this procedure delivers responses and has to be iterated")
-        return run.value
+        """Whether the peer has cancelled a request that is being performed, or the association is over."""
+        # Another thread than the one that performs it knows what that one has seen.
+        if self._depth and self.lock.acquire(blocking=False):
+            try:
+                self._look_for_cancels()
+            finally:
+                self.lock.release()
+        return message_id in self._cancelled or self._is_closed or self.phase is not Phase.ESTABLISHED
 
     def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
@@ -266,26 +305,44 @@ class Link:
             return self.is_cancelled(step.message_id)
         raise TypeError(f"{type(step).__name__} is not a step")
 
+    def forget_iteration(self, iteration: Iteration) -> None:
+        """The iteration has read its last response."""
+        if iteration in self._iterations:
+            self._iterations.remove(iteration)
+
+    def _finish(self, procedure: Procedure[Value]) -> Value:
+        run = Run(self, procedure)
+        if run.advance() is not None:
+            raise TypeError("this procedure delivers responses and has to be iterated")
+        return run.value
+
+    def _drain_iterations(self) -> None:
+        """Read the responses of unfinished iterations, so that a nested request gets its own."""
+        for iteration in list(self._iterations):
+            iteration.drain()
+
     def _send(self, message: Message) -> None:
-        if not message.type.is_response and "MessageID" in message.command:
+        is_request = not message.type.is_response and "MessageID" in message.command
+        if is_request:
             self._awaited.add(message.message_id)
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
-            with self._write_lock:
+            with self._writing():
                 for batch in self.connection.send(message):
                     is_partly_written = True
                     self._write(batch, deadline)
-        except UnusableObject as error:
-            self._awaited.discard(message.message_id)
+        except AssociationClosed:
+            if self.phase is Phase.ESTABLISHED:
+                raise self._lost() from None
+            raise
+        except BaseException as error:
+            if is_request:
+                self._awaited.discard(message.message_id)
             if is_partly_written:
-                self.abort(failure=AssociationAborted(None, 0, str(error)))
-            raise
-        except (DicomnetError, OSError):
-            raise
-        except BaseException:
-            # Half a message is on the wire: nothing can follow it.
-            self.abort()
+                # Part of a message is on the wire: nothing can follow it.
+                lost = AssociationAborted(None, 0, str(error))
+                self.abort(failure=error if isinstance(error, NetworkError) else lost)
             raise
 
     def _receive_response(self, step: Receive) -> Message:
@@ -306,7 +363,26 @@ class Link:
             elif isinstance(happening, Message):
                 deadline = Deadline("message", self.timeouts.message)
             self._take(happening)
-            self._check_open()
+            self._check_established()
+
+    def _check_established(self) -> None:
+        if self.phase is not Phase.ESTABLISHED:
+            raise self.failure or AssociationClosed()
+
+    def _look_for_cancels(self) -> None:
+        if not (self._is_closed or self._is_receiving) and len(self._inbox) < _INBOX_LIMIT:
+            self._receive(None)
+        waiting = [h for h in self._inbox if isinstance(h, Message) and not h.type.is_response]
+        for message in waiting:
+            if message.type.name == "C-CANCEL-RQ":
+                self._inbox.remove(message)
+                self._take_cancel(message, waiting)
+
+    def _take_cancel(self, cancel: Message, waiting: list[Message]) -> None:
+        # What it cancels may be over, and then there is nothing to do (PS3.7 section 9.3.2.3).
+        requests = {m.message_id for m in waiting if m.type.name != "C-CANCEL-RQ"}
+        if cancel.message_id in requests | self._performing:
+            self._cancelled.add(cancel.message_id)
 
     # -- what arrives
 
@@ -321,6 +397,9 @@ class Link:
                     self._take(happening)
         except DicomnetError as error:
             _log.info("the association ended: %s", error)
+        except Exception as error:
+            self.abort(failure=AssociationAborted(None, 0, str(error)))
+            raise
 
     def _next_or_idle(self) -> Happening | None:
         # A requestor's own threads must not wait for a worker that lingers.
@@ -345,10 +424,9 @@ class Link:
                 self._responses.setdefault(happening.message_id, deque()).append(happening)
             else:
                 _log.warning("ignored a %s that answers no request", happening.type.name)
+                discard(happening.data)
         elif isinstance(happening, ReleaseRQ):
-            self.connection.answer_release(monotonic())
-            self._flush_quietly()
-            self._end(Phase.RELEASED)
+            self._take_release()
         elif self.phase is Phase.NEW:
             self._take_acse(happening)
         else:
@@ -356,24 +434,29 @@ class Link:
 
     def _take_request(self, message: Message) -> None:
         if message.type.name == "C-CANCEL-RQ":
-            # Nothing is being performed now, so what it cancels is over (PS3.7 section 9.3.2.3).
+            self._take_cancel(message, [])
             return
-        agreement = self.connection.agreement
-        assert agreement is not None
         message_id = message.message_id
         self._performing.add(message_id)
         try:
-            self._finish(provide(message, agreement.contexts[message.context_id]))
+            self._finish(provide(message, self.agreement.contexts[message.context_id]))
         finally:
             self._performing.discard(message_id)
             self._cancelled.discard(message_id)
+
+    def _take_release(self) -> None:
+        """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
+        if self.connection.machine.allows(Event.RELEASE_RESPONSE):
+            self.connection.answer_release(monotonic())
+            self._flush_quietly()
+        if self.connection.machine.state in (State.STA1, State.STA13):
+            self._end(Phase.RELEASED)
 
     def _take_acse(self, happening: Happening) -> None:
         if isinstance(happening, AssociateRQ):
             self._answer(happening)
         elif isinstance(happening, AssociateAC):
-            self.phase = Phase.ESTABLISHED
-            self.hooks.phase_changed(self.phase)
+            self._change_phase(Phase.ESTABLISHED)
         elif isinstance(happening, AssociateRJ):
             self._end(
                 Phase.REJECTED, AssociationRejected(happening.result, happening.source, happening.reason)
@@ -385,6 +468,9 @@ class Link:
 
     def _answer(self, request: AssociateRQ) -> None:
         answer = self.hooks.negotiate(request)
+        if self.phase is not Phase.NEW:
+            # It was aborted in the meantime.
+            return
         now = monotonic()
         if isinstance(answer, AssociateRJ):
             self.connection.reject(answer, now)
@@ -394,11 +480,10 @@ class Link:
         try:
             self.connection.accept(*answer, now)
         except ProtocolError as error:
-            self.abort(Abort(2, error.reason))
+            self.abort(Abort(2, error.reason), AssociationAborted(None, 0, str(error)))
             return
-        self.phase = Phase.ESTABLISHED
-        self.hooks.phase_changed(self.phase)
         self._flush(Deadline("association", self.timeouts.association))
+        self._change_phase(Phase.ESTABLISHED)
 
     def _take_end(self, happening: Happening) -> None:
         if isinstance(happening, Abort):
@@ -406,11 +491,7 @@ class Link:
         elif isinstance(happening, ProviderAbort):
             cause = str(happening.error) if happening.error else ""
             self._flush_quietly()
-            self._end(Phase.ABORTED, AssociationAborted(None if not cause else 2, 0, cause))
-
-    def _check_open(self) -> None:
-        if self.phase is not Phase.ESTABLISHED:
-            raise self.failure or AssociationClosed()
+            self._end(Phase.ABORTED, AssociationAborted(None, 0, cause))
 
     # -- idle
 
@@ -430,32 +511,69 @@ class Link:
             raise
         finally:
             self._depth -= 1
-            if self._depth == 0:
-                self._rest()
-            self.lock.release()
+            try:
+                if self._depth == 0:
+                    self._rest()
+            finally:
+                self.lock.release()
 
     def _wake(self) -> None:
         if self._watch is not None:
             self._watcher.forget(self._watch)
             self._watch = None
-        if self._buffer is None:
-            self._buffer = borrow_buffer()
 
     def _rest(self) -> None:
+        """Nobody uses the socket now: leave it to the watcher, or to the end."""
+        self._give_back()
+        if self.phase is not Phase.ESTABLISHED or self._is_closed:
+            self._conclude()
+        elif self._iterations:
+            # The user comes back for the responses, which wait in the network until then.
+            return
+        elif self._inbox:
+            self._workers.submit(self.attend)
+        else:
+            self._watch_for(self._on_ready, self._on_idle, self.timeouts.idle)
+
+    def _conclude(self) -> None:
+        """The association is over, in whatever way its thread noticed that."""
+        if self.phase is Phase.NEW and not self._is_closed:
+            self.abort()
+        if self.phase in (Phase.NEW, Phase.ESTABLISHED):
+            self._lost()
+        if not self._is_closed and self._watch is None:
+            self._close()
+        self._drop_inbox()
+        self._give_back()
+
+    def _give_back(self) -> None:
         if self._buffer is not None:
             return_buffer(self._buffer)
             self._buffer = None
-        if self.phase is not Phase.ESTABLISHED or self._is_closed or self._watcher.is_closed:
-            return
-        if self._iterations:
-            # The user comes back for the responses, which wait in the network until then.
-            return
-        if self._inbox:
-            self._workers.submit(self.attend)
-            return
-        idle = self.timeouts.idle
-        deadline = None if idle is None else monotonic() + idle
-        self._watch = self._watcher.watch(self._sock, self._on_ready, self._on_idle, deadline)
+
+    def _drop_inbox(self) -> None:
+        while self._inbox:
+            happening = self._inbox.popleft()
+            if isinstance(happening, Message):
+                discard(happening.data)
+
+    def _watch_for(
+        self,
+        ready: Callable[[], None],
+        expired: Callable[[], None],
+        seconds: float | None = None,
+        *,
+        at: float | None = None,
+    ) -> None:
+        if seconds is not None:
+            at = monotonic() + seconds
+        try:
+            self._watch = self._watcher.watch(
+                self._channel.sock, ready, expired, at, writable=self._channel.wants_write
+            )
+        except WatcherClosed:
+            self._change_phase(Phase.ABORTED)
+            self._close()
 
     def _on_ready(self) -> None:
         self._workers.submit(self.attend)
@@ -464,39 +582,116 @@ class Link:
         self._workers.submit(self._expire)
 
     def _expire(self) -> None:
-        if self.phase is Phase.ESTABLISHED:
-            self.abort(failure=DeadlineExceeded("idle", self.timeouts.idle))
-
-    def _on_greeting(self) -> None:
-        """The watcher's thread: read what is there of the handshake and the request, without ever waiting."""
         with self.lock:
-            self._wake()
+            if self._watch is None or self._watch.is_active or self.phase is not Phase.ESTABLISHED:
+                # It was used since.
+                return
+            if not self.releases_when_idle:
+                self.abort(failure=DeadlineExceeded("idle", self.timeouts.idle))
+                return
             try:
-                if self._try_handshake():
-                    self._receive(None)
+                self.release()
             except DicomnetError as error:
-                _log.info("a connection ended before its association: %s", error)
-                self._end(Phase.ABORTED, error)
-            if self._buffer is not None:
-                return_buffer(self._buffer)
-                self._buffer = None
-            if self._inbox and isinstance(self._inbox[0], AssociateRQ):
-                self._workers.submit(self.attend)
-            elif self._inbox:
-                self._take_end(self._inbox.popleft())
-            elif not self._is_closed and self.phase is Phase.NEW:
-                self._watch = self._watcher.watch(
-                    self._sock, self._on_greeting, self._on_silence, self.connection.artim_deadline
-                )
+                _log.info("the association ended: %s", error)
 
-    def _on_silence(self) -> None:
+    # -- before the association and after it: nobody's thread
+
+    def _serve(self, call: Callable[[], None]) -> None:
+        """Do in the watcher's thread, which all connections share, what cannot block, and the rest in a worker's."""
+        observer = self.connection.observer
+        has_handlers = observer is not None and bool(observer.names)
+        if has_handlers or not self.lock.acquire(blocking=False):
+            self._workers.submit(partial(self._serve_locked, call))
+            return
+        try:
+            call()
+        finally:
+            self.lock.release()
+
+    def _serve_locked(self, call: Callable[[], None]) -> None:
         with self.lock:
-            self._watch = None
+            call()
+
+    def _open(self, address: tuple[str, int]) -> None:
+        self.connection.transport_opened(monotonic())
+        observer = self.connection.observer
+        if observer is not None and "EVT_CONN_OPEN" in observer.names:
+            observer.notify("EVT_CONN_OPEN", address=address)
+        if not self._is_closed:
+            self._watch_greeting()
+
+    def _watch_greeting(self) -> None:
+        self._watch_for(
+            partial(self._serve, self._greeting),
+            partial(self._serve, self._silence),
+            at=self.connection.artim_deadline,
+        )
+
+    def _greeting(self) -> None:
+        """Read what is there of the handshake and the request, without ever waiting."""
+        self._watch = None
+        if self._is_closed or self.phase is not Phase.NEW:
+            return
+        try:
+            if self._try_handshake():
+                self._receive(None)
+        except DicomnetError as error:
+            _log.info("a connection ended before its association: %s", error)
+        finally:
+            self._give_back()
+        if self._inbox and isinstance(self._inbox[0], AssociateRQ):
+            self._workers.submit(self.attend)
+        elif self._inbox:
+            self._take_end(self._inbox.popleft())
+        elif self.connection.machine.state is State.STA13:
+            refused = isinstance(self.connection.answer, AssociateRJ)
+            self._end(Phase.REJECTED if refused else Phase.ABORTED)
+        elif self.phase is Phase.NEW:
+            self._watch_greeting()
+
+    def _silence(self) -> None:
+        if self.phase is Phase.NEW and not self._is_closed:
             self.connection.expire(monotonic())
-            self._end(Phase.ABORTED, DeadlineExceeded("association", self.timeouts.association))
+            self._change_phase(Phase.ABORTED, DeadlineExceeded("association", self.timeouts.association))
+            self._close()
+
+    def _await_close(self) -> None:
+        """Let the peer read our last words and close (PS3.8 section 9.2, Sta13), without a thread."""
+        self._wake()
+        if self.connection.must_close:
+            self._close()
+            return
+        self._watch_for(
+            partial(self._serve, self._last_bytes),
+            partial(self._serve, self._close),
+            at=self.connection.artim_deadline or monotonic() + 1.0,
+        )
+
+    def _last_bytes(self) -> None:
+        self._watch = None
+        if self._is_closed:
+            return
+        waste = bytearray(_LAST_BYTES)
+        for _ in range(_LAST_READS):
+            count = self._channel.receive_into(waste)
+            if not count:
+                break
+        else:
+            count = None
+        if count is None:
+            self._await_close()
+        else:
             self._close()
 
     # -- the socket
+
+    def _try_handshake(self) -> bool:
+        try:
+            return self._channel.try_handshake()
+        except TLSFailed as failure:
+            self._end(Phase.ABORTED, failure)
+            self._close()
+            raise
 
     def _next(self, deadline: Deadline) -> Happening:
         while not self._inbox:
@@ -507,35 +702,30 @@ class Link:
         """Read once; without a deadline only what is already there."""
         if self._is_closed:
             raise self.failure or AssociationClosed()
+        if self._is_receiving:
+            raise RuntimeError("a handler that is told what arrives cannot wait for more to arrive")
         if self._buffer is None:
             self._buffer = borrow_buffer()
-        while True:
-            try:
-                count = self._sock.recv_into(self._buffer)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                if deadline is None:
-                    return
-                wait(self._sock, read=True, write=False, deadline=deadline)
-                continue
-            except ssl.SSLWantWriteError:
-                wait(self._sock, read=False, write=True, deadline=deadline or Deadline("message", 1))
-                continue
-            except OSError as error:
-                if not is_gone(error):
-                    raise
-                count = 0
-            break
+        while (count := self._channel.receive_into(self._buffer)) is None:
+            if deadline is None:
+                return
+            self._channel.wait(deadline, read=True, write=self._channel.wants_write)
         now = monotonic()
         if not count:
-            closed = self.connection.transport_closed(now)
-            self._inbox.append(closed or ProviderAbort(None))
+            self._inbox.append(self.connection.transport_closed(now) or ProviderAbort(None))
             self._close()
             return
-        if not self._is_tls:
-            quick_ack(self._sock)
         if deadline is not None:
             deadline.moved(count)
-        self._inbox.extend(self.connection.receive(memoryview(self._buffer)[:count], now))
+        self._is_receiving = True
+        try:
+            self._inbox.extend(self.connection.receive(memoryview(self._buffer)[:count], now))
+        except BaseException as error:
+            # A sink failed, and what it was given is lost: the stream makes no sense any more.
+            self.abort(failure=AssociationAborted(None, 0, str(error)))
+            raise
+        finally:
+            self._is_receiving = False
         if self.connection.outgoing or self.connection.must_close:
             self._flush_quietly()
 
@@ -548,32 +738,46 @@ class Link:
 
     def _flush_quietly(self) -> None:
         """Write the machine's last words to a peer that may not want to hear them any more."""
+        buffers = self.connection.take_outgoing()
         try:
-            self._flush(Deadline("release", 1.0))
-        except (DicomnetError, OSError) as error:
-            _log.debug("the peer was not told: %s", error)
-
-    def _write(self, buffers: list[Buffer], deadline: Deadline, *, may_read: bool = True) -> None:
-        if self._is_closed:
-            raise self.failure or AssociationClosed()
-        if self.connection.observer is not None:
-            self.connection.sent(buffers)
-        try:
-            if self._is_tls:
-                self._write_tls(b"".join(buffers), deadline, may_read)
-            else:
-                self._write_plain(buffers, deadline, may_read)
+            if buffers and not self._is_closed and self._channel.is_ready:
+                self._transmit(buffers, Deadline("release", 1.0), may_read=False)
         except OSError as error:
-            if isinstance(error, DicomnetError) or not is_gone(error):
-                raise
+            _log.debug("the peer was not told: %s", error)
+        if self.connection.must_close:
+            self._close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let one message go out at a time."""
+        thread = threading.get_ident()
+        if self._writer == thread:
+            raise RuntimeError("a handler that is told what is sent cannot send in between")
+        with self._write_lock:
+            self._writer = thread
+            try:
+                yield
+            finally:
+                self._writer = 0
+
+    def _write(self, buffers: list[Buffer], deadline: Deadline) -> None:
+        if self._is_closed:
+            raise self._lost()
+        try:
+            self._transmit(buffers, deadline, may_read=True)
+        except DicomnetError:
+            raise
+        except OSError as error:
             raise self._lost() from error
 
-    def _write_plain(self, buffers: list[Buffer], deadline: Deadline, may_read: bool) -> None:
+    def _transmit(self, buffers: list[Buffer], deadline: Deadline, *, may_read: bool) -> None:
+        if self.connection.observer is not None:
+            self.connection.sent(buffers)
+        buffers = self._channel.prepare(buffers)
         at = 0
         while at < len(buffers):
-            try:
-                sent = self._sock.sendmsg(buffers[at : at + IOV_LIMIT])
-            except BlockingIOError:
+            sent = self._channel.send(buffers[at:] if at else buffers)
+            if sent is None:
                 self._wait_to_write(deadline, may_read)
                 continue
             deadline.moved(sent)
@@ -583,139 +787,72 @@ class Link:
             if sent:
                 buffers[at] = memoryview(buffers[at])[sent:]
 
-    def _write_tls(self, data: bytes, deadline: Deadline, may_read: bool) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                sent = self._sock.send(view)
-            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                self._wait_to_write(deadline, may_read)
-                continue
-            deadline.moved(sent)
-            view = view[sent:]
-
     def _wait_to_write(self, deadline: Deadline, may_read: bool) -> None:
         # A peer that aborts while we write is heard at once, and one that waits for us to read is not kept waiting.
-        wants_reading = may_read and len(self._inbox) < _INBOX_LIMIT
-        readable, _ = wait(self._sock, read=wants_reading, write=True, deadline=deadline)
-        if readable:
+        wants_reading = may_read and not self._is_receiving and len(self._inbox) < _INBOX_LIMIT
+        if self._channel.wait(deadline, read=wants_reading, write=True):
             self._receive(None)
             if self._is_closed or any(isinstance(h, Abort | ProviderAbort) for h in self._inbox):
                 raise self._lost()
 
     def _lost(self) -> DicomnetError:
-        """The connection broke while we wrote: find out what the peer said before."""
-        if not self._is_closed:
-            try:
-                self._receive(None)
-            except OSError as error:
-                _log.debug("nothing more could be read: %s", error)
+        """The connection broke while we used it: find out what the peer said before."""
+        if not (self._is_closed or self._is_receiving):
+            self._receive(None)
         for happening in self._inbox:
             if isinstance(happening, Abort | ProviderAbort):
                 self._take_end(happening)
-        self._inbox.clear()
-        if self.phase is not Phase.ABORTED:
-            self._end(Phase.ABORTED, AssociationAborted(None))
+        self._drop_inbox()
+        self._change_phase(Phase.ABORTED, AssociationAborted(None))
+        if self._watch is None:
             self._close()
-        return self.failure or AssociationAborted(None)
-
-    def _handshake(self, deadline: Deadline) -> None:
-        while not self._try_handshake():
-            wait(self._sock, read=True, write=self._wants_write, deadline=deadline)
-
-    def _try_handshake(self) -> bool:
-        self._wants_write = False
-        if self._handshaken:
-            return True
-        assert isinstance(self._sock, ssl.SSLSocket)
-        try:
-            self._sock.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLWantWriteError:
-            self._wants_write = True
-            return False
-        except OSError as error:
-            failure = tls_error(error)
-            self._end(Phase.ABORTED, failure)
-            self._close()
-            raise failure from error
-        self._handshaken = True
-        return True
+        return self.failure or AssociationClosed()
 
     # -- the end
 
+    def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> None:
+        with self._phase_lock:
+            if self.phase not in (Phase.NEW, Phase.ESTABLISHED):
+                return
+            self.phase, self.failure = phase, failure
+        self.hooks.phase_changed(phase)
+        self._say_goodbye()
+
     def _end(self, phase: Phase, failure: DicomnetError | None = None) -> None:
-        if self.phase in (Phase.NEW, Phase.ESTABLISHED):
-            self.phase = phase
-            self.failure = failure
-            self.hooks.phase_changed(phase)
+        self._change_phase(phase, failure)
         if not self._is_closed:
             self._await_close()
 
-    def _await_close(self) -> None:
-        """Let the peer read our last words and close (PS3.8 section 9.2, Sta13), without a thread."""
-        if self.connection.must_close or self._watcher.is_closed:
-            self._close()
-            return
-        if self._watch is not None:
-            self._watcher.forget(self._watch)
-        deadline = self.connection.artim_deadline or monotonic() + 1.0
-        self._watch = self._watcher.watch(self._sock, self._on_last_bytes, self._on_last_deadline, deadline)
-
-    def _on_last_bytes(self) -> None:
-        with self.lock:
-            self._watch = None
-            if self._is_closed:
-                return
-            try:
-                while self._sock.recv(65536):
-                    pass
-            except (BlockingIOError, ssl.SSLWantReadError):
-                self._await_close()
-                return
-            except OSError as error:
-                _log.debug("the connection ended: %s", error)
-            self._close()
-
-    def _on_last_deadline(self) -> None:
-        with self.lock:
-            self._watch = None
-            self._close()
-
-    def _shutdown(self) -> None:
-        try:
-            self._sock.shutdown(SHUT_RDWR)
-        except OSError as error:
-            _log.debug("the connection was already closed: %s", error)
-
-    def close(self) -> None:
-        """Close the socket, whatever the state; nothing is sent."""
-        with self.lock:
-            self._close()
+    def _abort_beside(self, pdu: Abort, failure: DicomnetError | None) -> None:
+        """Abort while another thread is in the middle of something that may take long, such as a handler."""
+        if self.phase in (Phase.NEW, Phase.ESTABLISHED):
+            if self._channel.is_ready and self._write_lock.acquire(blocking=False):
+                try:
+                    self._channel.send([pdu.encode()])
+                except OSError as error:
+                    _log.debug("the peer was not told: %s", error)
+                finally:
+                    self._write_lock.release()
+            self._channel.shutdown()
+            self._change_phase(Phase.ABORTED, failure)
 
     def _close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._watch is not None:
-            self._watcher.forget(self._watch)
-            self._watch = None
+        self._wake()
         self.connection.transport_closed(monotonic())
-        self._sock.close()
+        self._channel.close()
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        with self._phase_lock:
+            if self._is_over or not self._is_closed or self.phase in (Phase.NEW, Phase.ESTABLISHED):
+                return
+            self._is_over = True
         self.hooks.closed()
         if self._on_closed is not None:
             self._on_closed(self)
-
-    def forget_iteration(self, iteration: Iteration) -> None:
-        """The iteration has read its last response."""
-        if iteration in self._iterations:
-            self._iterations.remove(iteration)
-
-    def _drain_iterations(self) -> None:
-        """Read the responses of unfinished iterations, so that a nested request gets its own."""
-        for iteration in list(self._iterations):
-            iteration.drain()
 
     @property
     def agreement(self) -> Agreement:
@@ -757,7 +894,7 @@ def open_link(
     try:
         if tls is not None:
             sock = wrap_tls(sock, tls[0], server_side=False, server_hostname=tls[1])
-    except OSError:
+    except BaseException:
         sock.close()
         raise
     maximum = first_of(request.user_items, MaximumLength)
@@ -769,104 +906,3 @@ def open_link(
         observer=observer,
     )
     return Link(sock, connection, hooks, timeouts, *process_watcher())
-
-
-class Run(Generic[Value]):
-    """A procedure while a link performs it."""
-
-    value: Value
-
-    def __init__(self, link: Link, procedure: Procedure[Value]) -> None:
-        self._link = link
-        self._procedure = procedure
-        self._outcome: object = None
-        self._error: DicomnetError | None = None
-        self.is_over = False
-
-    def advance(self, *, once: bool = False) -> Message | None:
-        """Go on to the next response that is delivered, or to the end, which is None.
-
-        Parameters
-        ----------
-        once
-            Take one step only.
-        """
-        while True:
-            try:
-                if self._error is None:
-                    step = self._procedure.send(self._outcome)
-                else:
-                    step = self._procedure.throw(self._error)
-            except StopIteration as stop:
-                self.is_over = True
-                self.value = stop.value
-                return None
-            self._outcome = self._error = None
-            if isinstance(step, Deliver):
-                return step.message
-            try:
-                self._outcome = self._link.perform(step)
-            except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
-                self._error = error
-            if once:
-                return None
-
-
-class Iteration:
-    """An operation with many responses whose user takes them one at a time."""
-
-    def __init__(self, link: Link, procedure: Procedure[None], cancel: Message | None) -> None:
-        self._link = link
-        self._run = Run(link, procedure)
-        self._cancel = cancel
-        self._ready: deque[Message] = deque()
-        self._failure: DicomnetError | None = None
-        self._is_abandoned = False
-
-    def begin(self) -> None:
-        """Send the request."""
-        self._advance(once=True)
-
-    def messages(self) -> Iterator[Message]:
-        """The responses, as they arrive.
-
-        Raises
-        ------
-        AssociationError, NetworkError
-            If the association ends before the last of them.
-        """
-        try:
-            while True:
-                if not self._ready and not self._run.is_over:
-                    with self._link.exchange():
-                        if not self._ready:
-                            self._advance()
-                if self._ready:
-                    yield self._ready.popleft()
-                elif self._failure is not None:
-                    raise self._failure
-                elif self._run.is_over:
-                    return
-        finally:
-            self._is_abandoned = True
-
-    def drain(self) -> None:
-        """Read to the end, for those who will take the responses later, or for nobody."""
-        if self._is_abandoned and self._cancel is not None and not self._run.is_over:
-            self._link.perform(Send(self._cancel))
-        while not self._run.is_over:
-            self._advance()
-            if self._is_abandoned:
-                self._ready.clear()
-
-    def _advance(self, *, once: bool = False) -> None:
-        try:
-            message = self._run.advance(once=once)
-        except DicomnetError as error:
-            self._failure = error
-            self._run.is_over = True
-            message = None
-        if message is not None:
-            self._ready.append(message)
-        if self._run.is_over:
-            self._link.forget_iteration(self)

@@ -7,7 +7,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
-from typing import cast
 
 from ..wire.fields import Buffer
 from .deadline import Deadline
@@ -124,7 +123,7 @@ class Channel:
         """Close the socket; under TLS the peer is told that nothing is missing."""
         if self._tls is not None and self.is_ready:
             try:
-                cast(ssl.SSLSocket, self._tls).unwrap()
+                self._tls.unwrap()
             except (OSError, ValueError) as error:
                 _log.debug("TLS was not ended in order: %s", error)
         self.sock.close()

@@ -199,7 +199,7 @@ class Connection:
         data
             Valid while the iterator runs.
         """
-        if self._sent_abort:
+        if self._is_deaf():
             return
         if self.observer is not None:
             self._tell_received(data)
@@ -211,7 +211,7 @@ class Connection:
                     happening = self._receive_pdu(unit, now)
                 if happening is not None:
                     yield happening
-                if self._sent_abort or self.must_close:
+                if self._is_deaf():
                     return
         except ProtocolError as error:
             if self._assembler is not None:
@@ -268,6 +268,9 @@ class Connection:
         """What the machine wants written now."""
         buffers, self.outgoing = self.outgoing, []
         return buffers
+
+    def _is_deaf(self) -> bool:
+        return self._sent_abort or self.must_close
 
     def _receive_fragment(self, unit: Fragment, now: float) -> Happening | None:
         # In Sta6 and Sta7 the table only says to hand the data on and stay (DT-2, AR-6).

@@ -58,6 +58,7 @@ class Server:
         self._links: set[Link] = set()
         self._changed = threading.Condition()
         self._listening: Watch | None = None
+        self._is_full = False
         self._is_closing = False
         self._is_closed = threading.Event()
         self._spare = os.open(os.devnull, os.O_RDONLY)
@@ -93,10 +94,10 @@ class Server:
             if self._is_closing:
                 return
             self._is_closing = True
-        if self._listening is not None:
-            self._watcher.forget(self._listening)
-        self._listener.close()
-        os.close(self._spare)
+            if self._listening is not None:
+                self._watcher.forget(self._listening)
+            self._listener.close()
+            os.close(self._spare)
         end = monotonic() + drain
         with self._changed:
             self._changed.wait_for(lambda: not self._established(), max(0.0, end - monotonic()))
@@ -115,27 +116,30 @@ class Server:
         return [link for link in self._links if link.phase is Phase.ESTABLISHED]
 
     def _watch_listener(self) -> None:
-        self._listening = self._watcher.watch(self._listener, self._accept, self._accept)
+        with self._changed:
+            if not self._is_closing:
+                self._listening = self._watcher.watch(self._listener, self._accept, self._accept)
 
     def _accept(self) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if self._is_closing:
-                return
-            if len(self._links) >= PENDING_LIMIT and self._pending() >= PENDING_LIMIT:
+            with self._changed:
                 # `_forget` listens again.
-                self._listening = None
-                return
-            try:
-                sock, peer = self._listener.accept()
-            except BlockingIOError:
-                break
-            except OSError as error:
-                self._accept_failed(error)
-                break
+                self._is_full = self._pending() >= PENDING_LIMIT
+                if self._is_closing or self._is_full:
+                    return
+                try:
+                    sock, peer = self._listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    self._accept_failed(error)
+                    break
             self._open(sock, peer)
         self._watch_listener()
 
     def _pending(self) -> int:
+        if len(self._links) < PENDING_LIMIT:
+            return 0
         return sum(link.phase is Phase.NEW for link in self._links)
 
     def _accept_failed(self, error: OSError) -> None:
@@ -163,12 +167,12 @@ class Server:
         link = self._open_link(secured, peer[:2], self._watcher, self._workers, self._forget)
         with self._changed:
             self._links.add(link)
-        link.greet()
+        link.greet(peer[:2])
 
     def _forget(self, link: Link) -> None:
         with self._changed:
             self._links.discard(link)
             self._changed.notify_all()
-            must_listen = self._listening is None and not self._is_closing
+            must_listen, self._is_full = self._is_full, False
         if must_listen:
             self._watch_listener()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import select
@@ -88,14 +87,30 @@ def connect(
         If none does in time.
     """
     host, port = address.host, address.port
+    failure: Exception | None = None
     try:
-        sock = socket.create_connection((host, port), deadline.remaining(), bind_address)
-    except TimeoutError:
-        raise DeadlineExceeded(deadline.stage, deadline.seconds) from None
+        for family, kind, protocol, _, target in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.settimeout(deadline.remaining())
+                if bind_address is not None:
+                    sock.bind(bind_address)
+                sock.connect(target)
+                tune(sock)
+                return sock
+            except BaseException as error:
+                sock.close()
+                # The deadline is for all addresses together; the kernel's own time-out has an error number.
+                if isinstance(error, TimeoutError) and error.errno is None:
+                    raise DeadlineExceeded(deadline.stage, deadline.seconds) from None
+                if not isinstance(error, OSError):
+                    raise
+                failure = error
+    except DeadlineExceeded:
+        raise
     except (OSError, UnicodeError, OverflowError) as error:
-        raise ConnectionFailed(host, port, _reason(error)) from error
-    tune(sock)
-    return sock
+        failure = error
+    raise ConnectionFailed(host, port, _reason(failure) if failure else "it has no address") from failure
 
 
 def _reason(error: Exception) -> str:
@@ -125,17 +140,6 @@ def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
         reason = (error.reason or "the connection ended during the handshake").replace("_", " ").lower()
         return TLSFailed(reason)
     return TLSFailed("the connection ended during the handshake")
-
-
-def is_gone(error: OSError) -> bool:
-    """Whether the error says that the connection is no more."""
-    return isinstance(error, ConnectionError | ssl.SSLError) or error.errno in (
-        errno.ETIMEDOUT,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.ENOTCONN,
-        errno.EBADF,
-    )
 
 
 def wait(sock: socket.socket, *, read: bool, write: bool, deadline: Deadline) -> tuple[bool, bool]:

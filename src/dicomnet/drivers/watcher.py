@@ -16,7 +16,11 @@ from time import monotonic
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+class WatcherClosed(RuntimeError):
+    """Nothing is waited for any more."""
+
+
+@dataclass(slots=True, eq=False)
 class Watch:
     """A socket that is waited for, once.
 
@@ -71,11 +75,17 @@ class Watcher:
         *,
         writable: bool = False,
     ) -> Watch:
-        """Wait for a socket, once; see `Watch`."""
+        """Wait for a socket, once; see `Watch`.
+
+        Raises
+        ------
+        WatcherClosed
+            After `close`.
+        """
         watch = Watch(sock, ready, expired, deadline)
         with self._lock:
             if self._closed:
-                raise RuntimeError("the watcher is closed")
+                raise WatcherClosed
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
@@ -88,11 +98,6 @@ class Watcher:
             self._wake()
         return watch
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether nothing is waited for any more."""
-        return self._closed
-
     def forget(self, watch: Watch) -> bool:
         """Stop waiting for a socket; False where it was already served."""
         with self._lock:
@@ -104,8 +109,12 @@ class Watcher:
             self._closed = True
             thread = self._thread
         self._wake()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is None:
+            self._give_up()
+        elif thread is not threading.current_thread():
             thread.join()
+
+    def _give_up(self) -> None:
         self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()
@@ -133,7 +142,7 @@ class Watcher:
                 self._drain_wake_ups()
             with self._lock:
                 if self._closed:
-                    return
+                    break
                 watches = [key.data for key, _ in ready if key.data is not None]
                 calls = [watch.ready for watch in watches if self._end(watch)]
                 calls += [watch.expired for watch in self._due() if self._end(watch)]
@@ -143,6 +152,7 @@ class Watcher:
                 except Exception:  # noqa: BLE001
                     # One connection's failure must not end the service of all the others.
                     _log.exception("a connection could not be served")
+        self._give_up()
 
     def _next_timeout(self) -> float | None:
         with self._lock:

@@ -1,0 +1,673 @@
+"""The library for asyncio: `connect`, `serve` and `Peer`, with the services of the blocking face, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ._version import IMPLEMENTATION_VERSION_NAME
+from .dimse.datasets import MemorySink, Sink
+from .dimse.messages import Message
+from .drivers.aio import Link, Server, open_link
+from .drivers.connection import Connection
+from .drivers.deadline import Timeouts
+from .drivers.hooks import Phase
+from .errors import AssociationError, DicomnetError, NetworkError, ServiceRefusal
+from .requests import (
+    FIND_MODELS,
+    MAXIMUM_LENGTH,
+    NATIVE,
+    VERIFICATION,
+    PeerAddress,
+    RequestorHooks,
+    StorePlan,
+    StoreResult,
+    association_request,
+    build_query,
+    check_status,
+    context_for,
+    echo_request,
+    find_files,
+    plan_stores,
+)
+from .services import user
+from .services.registry import OPERATIONS, SUCCESS, is_pending
+from .services.steps import Answer
+from .services.transfer_syntaxes import TRANSFER_SYNTAXES
+from .storing import Proposal, StoreQueue
+from .upper_layer.negotiation import (
+    IMPLEMENTATION_CLASS_UID,
+    Acceptor,
+    Agreement,
+    NegotiatedContext,
+    SupportedContext,
+    accept,
+    identification_items,
+    refuse_names,
+)
+from .wire.fields import ae_title_bytes
+from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_log = logging.getLogger(__name__)
+
+_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+_DATA_SET_LIMIT = 2 << 30
+
+# What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.
+Contexts = Iterable[str] | Mapping[str, Iterable[str]]
+
+
+class Association:
+    """An association that `connect` opened.
+
+    Use it as an async context manager, which releases it; or call `release`.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def is_established(self) -> bool:
+        """Whether requests can be sent."""
+        return self._link.phase is Phase.ESTABLISHED
+
+    @property
+    def accepted_contexts(self) -> tuple[NegotiatedContext, ...]:
+        """The presentation contexts that the peer accepted."""
+        return self._link.agreement.accepted
+
+    async def send_c_echo(self) -> Dataset:
+        """Verify the connection (PS3.7 section 9.1.5).
+
+        Returns
+        -------
+        pydicom.dataset.Dataset
+            With Status.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        from .compose import status_of
+
+        request = echo_request(self._link.agreement, self._link.next_message_id())
+        return status_of(await self._link.run(user.one_reply(request)))
+
+    async def send_c_store(self, dataset: Dataset | str | os.PathLike[str], *, priority: int = 2) -> Dataset:
+        """Store an object (PS3.7 section 9.1.1).
+
+        Parameters
+        ----------
+        dataset
+            The object, or the path of its file, which is sent as it is.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Returns
+        -------
+        pydicom.dataset.Dataset
+            With Status and what else the response says.
+
+        Raises
+        ------
+        ValueError
+            If no accepted presentation context fits, or the object cannot be encoded.
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        from .compose import status_of, store_request
+
+        link = self._link
+        request = store_request(link.agreement, dataset, link.next_message_id(), priority)
+        return status_of(await link.run(user.one_reply(request)))
+
+    async def send_c_find(
+        self, dataset: Dataset, query_model: str, *, priority: int = 2
+    ) -> AsyncIterator[tuple[Dataset, Dataset | None]]:
+        """Query (PS3.7 section 9.1.2).
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status.
+        identifier : pydicom.dataset.Dataset or None
+            A match, with a status of pending.
+
+        Raises
+        ------
+        ValueError
+            If the model was not accepted, or the identifier cannot be encoded.
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        from .compose import cancel_request, find_request, identifier_of, status_of
+
+        link = self._link
+        request, context = find_request(
+            link.agreement, dataset, query_model, link.next_message_id(), priority
+        )
+        cancel = cancel_request(context.context_id, request.message_id)
+        async for response in await link.iterate(user.many_replies(request), cancel):
+            yield status_of(response), identifier_of(response, context)
+
+    async def send_c_cancel(self, msg_id: int, query_model: str) -> None:
+        """Cancel an operation (PS3.7 section 9.3.2.3). Its final response still has to be read.
+
+        Parameters
+        ----------
+        msg_id
+            Message ID of the request.
+        query_model
+            SOP class UID of the request.
+        """
+        from .compose import cancel_request
+
+        context = context_for(self._link.agreement, query_model)
+        await self._link.interject(cancel_request(context.context_id, msg_id))
+
+    async def release(self) -> None:
+        """Release the association (PS3.8 section 7.2). Does nothing if it is over."""
+        if self.is_established:
+            await self._link.release()
+            await self._link.closed.wait()
+
+    def abort(self) -> None:
+        """Abort the association (PS3.8 section 7.3). Does nothing if it is over."""
+        self._link.abort()
+
+    async def __aenter__(self) -> Association:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self.release()
+        else:
+            self.abort()
+
+
+async def connect(
+    address: str,
+    contexts: Contexts,
+    *,
+    calling: str = "DICOMNET",
+    tls: ssl.SSLContext | None = None,
+    timeouts: Timeouts | None = None,
+) -> Association:
+    """Request an association.
+
+    Parameters
+    ----------
+    address
+        ``[AET@]host:port``; an IPv6 address in brackets.
+    contexts
+        Abstract syntax UIDs to propose, or a mapping of them to transfer syntax UIDs.
+    calling
+        Our AE title.
+    tls
+        A client's TLS context.
+    timeouts
+        One deadline a stage, in seconds.
+
+    Raises
+    ------
+    ConnectionFailed, TLSFailed, DeadlineExceeded
+        If the peer cannot be reached.
+    AssociationRejected, AssociationAborted
+        If it does not accept.
+    ValueError
+        If an address or AE title is not valid.
+    """
+    peer = PeerAddress.parse(address)
+    ae_title_bytes(calling, "the calling AE title")
+    request = association_request(peer, calling, _pairs(contexts), 1)
+    return Association(await _open(peer, request, tls, timeouts or Timeouts()))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that a handler answers.
+
+    Parameters
+    ----------
+    calling, called
+        AE titles of the association.
+    message
+        The request with its command set.
+    context
+        The presentation context it came on.
+    """
+
+    calling: str
+    called: str
+    message: Message
+    context: NegotiatedContext
+
+    @property
+    def data(self) -> Any:
+        """The encoded data set, or the sink that took it."""
+        data = self.message.data
+        return data.content if isinstance(data, MemorySink) else data
+
+    @property
+    def dataset(self) -> Dataset:
+        """The decoded data set or identifier."""
+        from .compose import decode_from
+
+        return decode_from(self.context, self.data)
+
+
+# A coroutine function, or a plain function, which runs in a thread. For C-ECHO and C-STORE it returns a status; for
+# C-FIND it is an async generator, or returns an iterable, of (status, identifier).
+Handler = Callable[[Request], Any]
+OpenSink = Callable[[Message, NegotiatedContext], Sink]
+
+
+async def serve(
+    address: tuple[str, int],
+    contexts: Contexts,
+    handlers: Mapping[str, Handler] | None = None,
+    *,
+    ae_title: str = "DICOMNET",
+    require_called: bool = False,
+    tls: ssl.SSLContext | None = None,
+    timeouts: Timeouts | None = None,
+    maximum_associations: int = 256,
+    window: int = 16,
+    open_sink: OpenSink | None = None,
+) -> AssociationServer:
+    """Accept associations in the running event loop.
+
+    Parameters
+    ----------
+    address
+        Host and port; port 0 is any free one.
+    contexts
+        Abstract syntax UIDs to accept with any known transfer syntax, or a mapping of them to transfer syntax UIDs.
+    handlers
+        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``. C-ECHO succeeds without one.
+    ae_title
+        Our AE title.
+    require_called
+        Whether associations must call it.
+    tls
+        A server's TLS context.
+    timeouts
+        One deadline a stage, in seconds.
+    maximum_associations
+        How many may be open at once.
+    window
+        How many requests a peer may have outstanding.
+    open_sink
+        Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be bound.
+    """
+    server = AssociationServer(
+        address,
+        {uid: SupportedContext(syntaxes) for uid, syntaxes in _pairs(contexts, tuple(TRANSFER_SYNTAXES))},
+        dict(handlers or {}),
+        ae_title=ae_title,
+        require_called=require_called,
+        tls=tls,
+        timeouts=timeouts or Timeouts(),
+        maximum_associations=maximum_associations,
+        window=window,
+        open_sink=open_sink,
+    )
+    server.start()
+    return server
+
+
+class AssociationServer:
+    """What `serve` returns. Use it as an async context manager, or call `shutdown`."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        supported: Mapping[str, SupportedContext],
+        handlers: dict[str, Handler],
+        *,
+        ae_title: str,
+        require_called: bool,
+        tls: ssl.SSLContext | None,
+        timeouts: Timeouts,
+        maximum_associations: int,
+        window: int,
+        open_sink: OpenSink | None,
+    ) -> None:
+        self.handlers = handlers
+        self.called = (ae_title,) if require_called else ()
+        self.maximum_associations = maximum_associations
+        self.open_sink = open_sink
+        self.acceptor = Acceptor(
+            supported,
+            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            performed_window=window,
+        )
+        self._timeouts = timeouts
+        self._server = Server(address, self._open_link, tls=tls, handshake_seconds=timeouts.association)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port it listens on."""
+        return self._server.address
+
+    @property
+    def established(self) -> int:
+        """How many associations are open."""
+        return sum(link.phase is Phase.ESTABLISHED for link in self._server.links)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._server.start()
+
+    async def shutdown(self, drain: float = 0.0) -> None:
+        """Stop accepting, let associations go on for up to ``drain`` seconds, then abort them."""
+        await self._server.shutdown(drain)
+
+    async def __aenter__(self) -> AssociationServer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    def _open_link(
+        self, sock: socket.socket, peer: tuple[str, int], on_closed: Callable[[Link], None]
+    ) -> Link:
+        hooks = _AcceptorHooks(self, peer)
+        connection = Connection(
+            is_requestor=False,
+            maximum_length=MAXIMUM_LENGTH,
+            open_sink=hooks.open_sink,
+            artim=self._timeouts.association,
+        )
+        return Link(sock, connection, hooks, self._timeouts, on_closed)
+
+
+class _AcceptorHooks:
+    """One association's way to the handlers."""
+
+    def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
+        self._server = server
+        self._peer = peer
+        self._calling = self._called = ""
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        refused = refuse_names(request, called=self._server.called)
+        if refused is not None:
+            return refused
+        if self._server.established >= self._server.maximum_associations:
+            return _LOCAL_LIMIT_EXCEEDED
+        self._calling, self._called = request.calling_ae_title, request.called_ae_title
+        return accept(request, self._server.acceptor)
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        if self._server.open_sink is not None and message.type.service == "C-STORE":
+            return self._server.open_sink(message, context)
+        return MemorySink(_DATA_SET_LIMIT)
+
+    async def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        service = message.type.service
+        handler = self._server.handlers.get(service)
+        if handler is None:
+            if service == "C-ECHO":
+                return Answer(SUCCESS)
+            raise ServiceRefusal(OPERATIONS[service].handler_failed, "the operation is not offered")
+        request = Request(self._calling, self._called, message, context)
+        answer = await self._guard(service, _call(handler, request))
+        if isinstance(answer, int):
+            return Answer(int(answer))
+        return _Answers(answer, context)
+
+    async def next_answer(self, answers: Any) -> Answer | None:
+        assert isinstance(answers, _Answers)
+        answer: Answer | None = await self._guard("C-FIND", answers.take())
+        return answer
+
+    def phase_changed(self, phase: Phase) -> None:
+        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
+
+    def closed(self) -> None:
+        return None
+
+    @staticmethod
+    async def _guard(service: str, work: Awaitable[Any]) -> Any:
+        try:
+            return await work
+        except (ServiceRefusal, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", service)
+            raise ServiceRefusal(OPERATIONS[service].handler_failed) from error
+
+
+async def _call(handler: Handler, request: Request) -> Any:
+    if asyncio.iscoroutinefunction(handler):
+        return await handler(request)
+    result = await asyncio.to_thread(handler, request)
+    return await result if asyncio.iscoroutine(result) else result
+
+
+_END = object()
+
+
+class _Answers:
+    """The answers of a C-FIND handler: an async iterable, or an iterable that runs in a thread."""
+
+    def __init__(self, results: Any, context: NegotiatedContext) -> None:
+        self._context = context
+        self._is_async = hasattr(results, "__aiter__")
+        self._results: Any = aiter(results) if self._is_async else iter(results)
+
+    async def take(self) -> Answer | None:
+        from .compose import encode_for
+
+        result: Any
+        if self._is_async:
+            result = await anext(self._results, _END)
+        else:
+            result = await asyncio.to_thread(next, self._results, _END)
+        if result is _END:
+            return None
+        status, identifier = result
+        has_match = identifier is not None and is_pending(status)
+        return Answer(int(status), encode_for(self._context, identifier) if has_match else None)
+
+
+class Peer:
+    """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
+
+    Parameters
+    ----------
+    address
+        ``[AET@]host:port``; an IPv6 address in brackets.
+    calling
+        Our AE title.
+    tls
+        A client's TLS context.
+    timeouts
+        One deadline a stage, in seconds.
+    window
+        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
+    retries
+        How often an object is sent again whose association was lost before its response.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        calling: str = "DICOMNET",
+        tls: ssl.SSLContext | None = None,
+        timeouts: Timeouts | None = None,
+        window: int = 16,
+        retries: int = 1,
+    ) -> None:
+        self.address = PeerAddress.parse(address)
+        ae_title_bytes(calling, "the calling AE title")
+        self.calling = calling
+        self.timeouts = timeouts or Timeouts()
+        self.window = window
+        self.retries = retries
+        self._tls = tls
+        self._proposal: Proposal | None = None
+        self._current: Link | None = None
+
+    async def echo(self) -> float:
+        """Verify that the peer answers (C-ECHO). See `dicomnet.Peer.echo`.
+
+        Returns
+        -------
+        float
+            How long the answer took, in seconds.
+        """
+        link = await self._link(((VERIFICATION, NATIVE),))
+        request = echo_request(link.agreement, link.next_message_id())
+        begin = perf_counter()
+        check_status(await link.run(user.one_reply(request)), "Verification")
+        return perf_counter() - begin
+
+    async def store(
+        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+    ) -> AsyncIterator[StoreResult]:
+        """Store files and folders (C-STORE), as they are. See `dicomnet.Peer.store`.
+
+        Yields
+        ------
+        StoreResult
+            For each file.
+        """
+        if isinstance(paths, str | os.PathLike):
+            paths = [paths]
+        may_raise = True
+        parts = plan_stores(find_files(paths))
+        # Looking at files waits for the disk.
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            skipped, plans = part
+            for result in skipped:
+                yield result
+            for plan in plans:
+                async for result in self._store(plan, may_raise):
+                    yield result
+                may_raise = False
+
+    async def find(self, level: str, *, model: str = "study", **keys: Any) -> AsyncIterator[Dataset]:
+        """Query (C-FIND). See `dicomnet.Peer.find`.
+
+        Yields
+        ------
+        pydicom.dataset.Dataset
+            The matches.
+        """
+        from .compose import cancel_request, find_request, identifier_of
+
+        if model not in FIND_MODELS:
+            raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
+        identifier = build_query(level, keys)
+        link = await self._link(((FIND_MODELS[model], NATIVE),))
+        request, context = find_request(
+            link.agreement, identifier, FIND_MODELS[model], link.next_message_id()
+        )
+        cancel = cancel_request(context.context_id, request.message_id)
+        async for response in await link.iterate(user.many_replies(request), cancel):
+            match = identifier_of(response, context)
+            if match is not None:
+                yield match
+            else:
+                check_status(response, "Query/Retrieve")
+
+    async def close(self) -> None:
+        """Release what is open. The peer can be used again afterwards."""
+        link, self._current = self._current, None
+        if link is None or link.phase is not Phase.ESTABLISHED:
+            return
+        try:
+            await link.release()
+        except DicomnetError as error:
+            _log.info("the association was over before its release: %s", error)
+            link.close()
+        await link.closed.wait()
+
+    async def __aenter__(self) -> Peer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _link(self, proposal: Proposal, window: int = 1) -> Link:
+        current = self._current
+        if current is not None and proposal == self._proposal and current.phase is Phase.ESTABLISHED:
+            return current
+        await self.close()
+        request = association_request(self.address, self.calling, proposal, window)
+        self._current = await _open(self.address, request, self._tls, self.timeouts)
+        self._proposal = proposal
+        return self._current
+
+    async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncIterator[StoreResult]:
+        queue = StoreQueue(plan, self.window, self.retries)
+        while not queue.is_empty:
+            try:
+                link = await self._link(queue.proposal, self.window)
+            except (NetworkError, AssociationError) as error:
+                if may_raise:
+                    raise
+                queue.fail(error)
+                break
+            may_raise = False
+            agreement = link.agreement
+            requests = queue.requests(agreement, link.next_message_id)
+            procedure = user.pipeline(requests, queue.window(agreement), queue.unusable)
+            try:
+                async for response in await link.iterate(procedure):
+                    queue.answered(response)
+                    for result in queue.results():
+                        yield result
+            except (NetworkError, AssociationError) as error:
+                queue.lost(error)
+            for result in queue.results():
+                yield result
+        for result in queue.results():
+            yield result
+
+
+async def _open(
+    peer: PeerAddress, request: AssociateRQ, tls: ssl.SSLContext | None, timeouts: Timeouts
+) -> Link:
+    secured = None if tls is None else (tls, peer.address.host)
+    link = await open_link(peer.address, request, RequestorHooks(), timeouts, tls=secured)
+    try:
+        await link.request(request)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def _pairs(contexts: Contexts, default: tuple[str, ...] = NATIVE) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if isinstance(contexts, Mapping):
+        return tuple((str(uid), tuple(map(str, syntaxes))) for uid, syntaxes in contexts.items())
+    return tuple((str(uid), default) for uid in contexts)

@@ -1,0 +1,119 @@
+"""What all command lines have in common: the parser, the types of arguments, and how much is said."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+class UsageError(Exception):
+    """The command line is wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that shows examples as they are written, and reports a mistake in one line.
+
+    Parameters
+    ----------
+    prog
+        The command as it is typed.
+    description
+        What it does, in a line.
+    ending
+        The last part of the help.
+    """
+
+    def __init__(self, prog: str, description: str, ending: str) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self._ending = ending
+
+    def explain(self, description: str, examples: str) -> None:
+        """Set what the help tells besides the options."""
+        self.description = description
+        lines = "".join(f"  {line}\n" for line in examples.strip().splitlines())
+        self.epilog = f"examples:\n{lines}\n{self._ending}"
+
+    def error(self, message: str) -> NoReturn:
+        """Report a mistake; raises UsageError."""
+        raise UsageError(message)
+
+
+def port(text: str) -> int:
+    """A TCP port to listen on; 0 is any free one."""
+    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; it is a number from 0 to 65535")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A number of things, at least 1."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A duration in seconds; 0 is without end."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time in seconds")
+    return value
+
+
+def ae_title(text: str) -> str:
+    """An AE title."""
+    from ..wire.fields import ae_title_bytes
+
+    try:
+        ae_title_bytes(text, "an AE title")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def peer_address(text: str) -> str:
+    """A peer, as `Peer` takes it."""
+    from ..requests import PeerAddress
+
+    try:
+        PeerAddress.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def add_output_options(parser: Parser) -> None:
+    """How much is said."""
+    group = parser.add_argument_group("output").add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more")
+    group.add_argument(
+        "-d", "--debug", action="store_true", help="log the network's traffic; no patient's data"
+    )
+
+
+def set_up_logging(options: argparse.Namespace) -> None:
+    """Log to standard error as much as is asked for."""
+    import logging
+    import warnings
+
+    logger = logging.getLogger("dicomnet")
+    if not options.verbose and not options.debug:
+        # What fails is told by the command itself, in one line.
+        logger.addHandler(logging.NullHandler())
+        warnings.simplefilter("ignore")
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname).1s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if options.debug else logging.INFO)

@@ -1,0 +1,179 @@
+"""What the commands that listen have in common: where they listen, and how they end."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import DicomnetError
+from .arguments import FAILED, OK, Parser, UsageError, ae_title, port, seconds
+from .terminal import complain, printable, reason
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+class Node(Protocol):
+    """What is asked of an archive node, which lies on the floor above."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        ...
+
+    def start(self) -> None:
+        """Begin to accept associations."""
+        ...
+
+    def shutdown(self, drain: float) -> None:
+        """Stop, after up to ``drain`` seconds for open associations."""
+        ...
+
+
+DEFAULT_PORT = 11112
+# What is written when all is shut down, where the interpreter writes the numbers of signals.
+_SHUT_DOWN = 0
+
+
+def add_listening_options(parser: Parser) -> None:
+    """Where to listen, and how to end."""
+    parser.add_argument(
+        "-p",
+        "--port",
+        type=port,
+        default=DEFAULT_PORT,
+        help="the port to listen on (%(default)s); 0 is any free one",
+    )
+    parser.add_argument(
+        "-aet", "--aet", type=ae_title, default="DICOMNET", metavar="AET", help="our AE title (%(default)s)"
+    )
+    parser.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s)"
+    )
+    parser.add_argument(
+        "--allow-public",
+        action="store_true",
+        help="listen on an address that other machines can reach, though anybody may then store and query",
+    )
+    parser.add_argument(
+        "--drain",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long open associations may go on after SIGTERM or Ctrl-C (%(default)g); a second one ends at once",
+    )
+
+
+def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
+    """Run a node until a signal ends it; returns the exit status.
+
+    Parameters
+    ----------
+    folder
+        Where it stores.
+    has_index
+        Whether it answers queries.
+    """
+    command = "serve" if has_index else "receive"
+    if not _is_loopback(options.bind):
+        if not options.allow_public:
+            raise UsageError(
+                f"there is no access control yet, and {options.bind or 'every address'} can be reached from other"
+                " machines: whoever does may store and query; --allow-public allows that"
+            )
+        complain(
+            f"dicomnet {command}: warning: there is no access control; whoever reaches us may store and query"
+        )
+    try:
+        node = _open_node(folder, options, has_index)
+    except ModuleNotFoundError as error:
+        complain(
+            f"dicomnet {command}: {error.name} is not installed; pip install 'dicomnet[archive]' brings it"
+        )
+        return FAILED
+    except OSError as error:
+        # An error with a file is the store's; without, the socket's.
+        if isinstance(error, DicomnetError) or error.filename is not None:
+            raise
+        complain(f"dicomnet {command}: {_bind_failure(error, options)}")
+        return FAILED
+    _serve(node, folder, options)
+    return OK
+
+
+def _open_node(folder: Path, options: Namespace, has_index: bool) -> Node:
+    from ..archive import node
+
+    return node.Node(
+        folder,
+        address=(options.bind, options.port),
+        ae_title=options.aet,
+        has_index=has_index,
+        on_stored=_report if options.verbose or options.debug else None,
+    )
+
+
+def _serve(node: Node, folder: Path, options: Namespace) -> None:
+    """Serve until the first signal, then drain; a second one is left to the system, which ends the process."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.setblocking(False)
+        handlers = {
+            # The handler has nothing to do: that there is one makes the interpreter write the signal's number.
+            each: signal.signal(each, lambda number, frame: None)
+            for each in (signal.SIGTERM, signal.SIGINT)
+        }
+        signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+        node.start()
+        host, number = node.address
+        place = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        print(f"listening on {options.aet}@{place}, storing in {printable(str(folder))}", flush=True)
+        here.recv(1)
+        if not options.quiet:
+            complain(f"draining for up to {options.drain:g} s; a second signal ends at once")
+        failures: list[Exception] = []
+        threading.Thread(
+            target=_shut_down, args=(node, options.drain, there, failures), name="shutdown", daemon=True
+        ).start()
+        number = here.recv(1)[0]
+        signal.set_wakeup_fd(-1)
+        for each, handler in handlers.items():
+            signal.signal(each, handler if number == _SHUT_DOWN else signal.SIG_DFL)
+        if number != _SHUT_DOWN:
+            signal.raise_signal(number)
+        if failures:
+            raise failures[0]
+
+
+def _shut_down(node: Node, drain: float, there: socket.socket, failures: list[Exception]) -> None:
+    try:
+        node.shutdown(drain)
+    except (DicomnetError, OSError) as error:
+        failures.append(error)
+    finally:
+        there.send(bytes((_SHUT_DOWN,)))
+
+
+def _report(sop_instance_uid: str, status: int) -> None:
+    outcome = "stored" if status == 0 else f"refused with status 0x{status:04X}"
+    sys.stdout.write(f"{outcome}: {printable(sop_instance_uid)}\n")
+
+
+def _is_loopback(host: str) -> bool:
+    from ipaddress import ip_address
+
+    if not host:
+        return False
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return all(ip_address(str(row[4][0]).partition("%")[0]).is_loopback for row in found)
+
+
+def _bind_failure(error: OSError, options: Namespace) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {options.port} of {options.bind} is in use already"
+    return f"cannot listen on port {options.port} of {options.bind}: {reason(error)}"

@@ -1,0 +1,107 @@
+"""The `dicomnet` command: runs the subcommand that is asked for; what fails becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from io import TextIOWrapper
+
+from .._version import __version__
+from ..errors import DicomnetError
+from .arguments import FAILED, USAGE, Parser, UsageError, add_output_options, set_up_logging
+from .terminal import complain, reason
+
+COMMANDS = {
+    "echo": "verify that a peer answers (C-ECHO)",
+    "store": "send files and folders to a peer (C-STORE)",
+    "find": "query a peer (C-FIND)",
+    "serve": "run an archive node: store, index, answer queries",
+    "receive": "store what peers send into a folder",
+}
+# What shells say of a process that Ctrl-C or a closed pipe ended: 128 and the number of the signal.
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+EXIT_STATUS = """\
+exit status:
+  0  all went well
+  1  something failed
+  2  the command line is wrong
+"""
+EXAMPLE = """
+example:
+  dicomnet echo PACS@127.0.0.1:11112
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments
+        Without the program's name; those of the process if left out.
+
+    Returns
+    -------
+    int
+        The exit status: 0 all went well, 1 something failed, 2 the command line is wrong.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A file name or a peer's text that the terminal has no characters for is no reason to fail.
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words[0] if words and words[0] in COMMANDS else ""
+    name = f"dicomnet {command}".rstrip()
+    try:
+        return _run(command, words)
+    except UsageError as error:
+        complain(f"{name}: {error} (see {name} --help)")
+        return USAGE
+    except BrokenPipeError:
+        # Whoever read our output has left; the interpreter must not fail again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        complain(f"{name}: interrupted")
+        return INTERRUPTED
+    except (DicomnetError, OSError) as error:
+        complain(f"{name}: {reason(error)}")
+        return FAILED
+
+
+def _run(command: str, words: list[str]) -> int:
+    if not command:
+        return _help(words)
+    module = import_module(f".{command}", __package__)
+    parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
+    module.configure(parser)
+    add_output_options(parser)
+    options = parser.parse_args(words[1:])
+    set_up_logging(options)
+    status: int = module.run(options)
+    return status
+
+
+def _help(words: list[str]) -> int:
+    """What there is to say without a subcommand."""
+    parser = Parser("dicomnet", "DICOM networking on the command line.", EXIT_STATUS)
+    parser.usage = "dicomnet COMMAND [OPTION]..."
+    width = max(map(len, COMMANDS))
+    rows = "".join(f"  {name:{width}}  {summary}\n" for name, summary in COMMANDS.items())
+    parser.epilog = (
+        f"commands:\n{rows}\ndicomnet COMMAND --help tells more of each.\n{EXAMPLE}\n{EXIT_STATUS}"
+    )
+    parser.add_argument("--version", action="version", version=f"dicomnet {__version__}")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
+    given = parser.parse_args(words).command
+    if given is None:
+        raise UsageError(f"which command? There are {', '.join(COMMANDS)}")
+    raise UsageError(f"there is no command {given!r}; there are {', '.join(COMMANDS)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

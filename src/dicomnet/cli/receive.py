@@ -1,0 +1,28 @@
+"""`dicomnet receive`: a storage SCP without an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import Parser
+from .listening import add_listening_options, listen
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def configure(parser: Parser) -> None:
+    """Tell the parser about this command."""
+    parser.explain(
+        "Store what peers send (C-STORE) into a folder, as study/series/instance.dcm below two levels of folders;\n"
+        "there are no queries, and nothing but files.",
+        "dicomnet receive incoming/ --port 11112\ndicomnet receive incoming/ --port 0 --aet WORKSTATION -v",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to store; made if it is not there")
+    add_listening_options(parser)
+
+
+def run(options: Namespace) -> int:
+    """Perform the command; returns the exit status."""
+    return listen(options.folder, options, has_index=False)

@@ -1,0 +1,127 @@
+"""What the commands that call a peer have in common: its address, deadlines and TLS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .arguments import Parser, UsageError, ae_title, peer_address, seconds
+
+if TYPE_CHECKING:
+    import argparse
+    import ssl
+    from collections.abc import Callable
+
+    from ..peer import Peer
+
+
+def add_peer_options(parser: Parser) -> None:
+    """The peer, and all that says how to reach it."""
+    parser.add_argument(
+        "peer",
+        type=peer_address,
+        metavar="PEER",
+        help="[AET@]host:port, an IPv6 address in brackets; the AE title is ANY-SCP if it is left out",
+    )
+    group = parser.add_argument_group("association")
+    group.add_argument(
+        "-aet",
+        "--calling",
+        type=ae_title,
+        default="DICOMNET",
+        metavar="AET",
+        help="our AE title (%(default)s)",
+    )
+    group.add_argument(
+        "-aec",
+        "--called",
+        type=ae_title,
+        metavar="AET",
+        help="the peer's AE title, instead of the one in PEER",
+    )
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long each stage may take: 10 to connect, 30 for the others if left out; 0 is without end",
+    )
+    for short, stage, what in (
+        ("-to", "connect", "for the connection"),
+        ("-ta", "association", "for TLS, negotiation and release, each"),
+        ("-td", "message", "for a response"),
+    ):
+        group.add_argument(
+            short, f"--{stage}-timeout", type=seconds, metavar="SECONDS", help=f"the same {what}"
+        )
+    group = parser.add_argument_group("TLS")
+    group.add_argument("--tls", action="store_true", help="use TLS; the options below imply it")
+    group.add_argument(
+        "--tls-ca", metavar="FILE", help="certificates (PEM) to trust, instead of those of the system"
+    )
+    group.add_argument("--tls-cert", metavar="FILE", help="our certificate (PEM), if the peer asks for one")
+    group.add_argument("--tls-key", metavar="FILE", help="its private key (PEM), if it is in another file")
+    group.add_argument(
+        "--tls-no-verify", action="store_true", help="do not check who the peer is; only for tests"
+    )
+
+
+def open_peer(options: argparse.Namespace, *, window: int = 1) -> Peer:
+    """The peer that the options tell of. Nothing is connected yet.
+
+    Raises
+    ------
+    UsageError
+        If a file for TLS cannot be used.
+    """
+    from ..drivers.deadline import Timeouts
+    from ..peer import Peer
+
+    address = options.peer
+    if options.called is not None:
+        address = f"{options.called}@{address.rpartition('@')[2]}"
+    limits: dict[str, float | None] = {}
+    for stage in ("connect", "association", "message"):
+        limit = getattr(options, f"{stage}_timeout")
+        limit = options.timeout if limit is None else limit
+        if limit is not None:
+            limits[stage] = limit or None
+    uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
+    return Peer(
+        address,
+        calling=options.calling,
+        tls=_tls_context(options) if uses_tls else None,
+        timeouts=Timeouts(**limits),
+        window=window,
+    )
+
+
+def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:
+    import ssl
+
+    if options.tls_key is not None and options.tls_cert is None:
+        raise UsageError("--tls-key needs --tls-cert")
+    context = (
+        ssl.create_default_context() if options.tls_ca is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if options.tls_no_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.tls_ca is not None:
+        _load("--tls-ca", lambda: context.load_verify_locations(options.tls_ca))
+    if options.tls_cert is not None:
+        _load("--tls-cert", lambda: context.load_cert_chain(options.tls_cert, options.tls_key))
+    return context
+
+
+def _load(option: str, load: Callable[[], None]) -> None:
+    """Load what an option names; neither OpenSSL nor Python tells which file it was."""
+    import ssl
+
+    try:
+        load()
+    except ssl.SSLError as error:
+        raise UsageError(
+            f"{option}: the file holds nothing that fits ({error.reason or 'not PEM'})"
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{option}: {error.strerror}") from error

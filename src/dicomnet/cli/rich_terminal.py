@@ -1,0 +1,76 @@
+"""Tables and progress by rich, an optional dependency; only `terminal` imports this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Table
+from rich.text import Text
+
+from .terminal import Progress, printable
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+
+def write_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output, as wide as the terminal."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(Text(heading), overflow="fold")
+    for row in rows:
+        # Text, as a str would be searched for markup.
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+class RichProgress(Progress):
+    """A bar on standard error.
+
+    Parameters
+    ----------
+    total
+        How many files there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._bar = Bar(
+            TextColumn("storing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[size]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._size = 0
+        self._task = self._bar.add_task("", total=total, size="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, size: int) -> None:
+        self._size += size
+        self._bar.update(self._task, advance=1, size=f"{self._size / 1e6:.1f} MB")
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(Text(printable(text)), soft_wrap=True)

@@ -1,0 +1,93 @@
+"""The objects of a store on their way: none is lost when an association is, and none holds up the others."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+
+from .dimse.messages import Message
+from .drivers.files import StoredObject
+from .errors import DicomnetError, NoAcceptedContext, UnusableObject
+from .requests import StorePlan, StoreResult, context_for, failed_result, pair_of, store_request, store_result
+from .upper_layer.negotiation import Agreement
+
+Proposal = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class StoreQueue:
+    """The objects of one plan: waiting, sent but not answered, and done.
+
+    Parameters
+    ----------
+    plan
+        What is to be sent.
+    window
+        How many requests we would have outstanding.
+    retries
+        How often an object is sent again that was outstanding when its association was lost.
+    """
+
+    def __init__(self, plan: StorePlan, window: int, retries: int) -> None:
+        self.proposal: Proposal = tuple((abstract, (transfer,)) for abstract, transfer in plan.pairs)
+        self._waiting = deque(plan.objects)
+        self._unanswered: dict[int, StoredObject] = {}
+        self._done: deque[StoreResult] = deque()
+        self._losses: Counter[int] = Counter()
+        self._window = window
+        self._retries = retries
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left to send."""
+        return not self._waiting
+
+    def window(self, agreement: Agreement) -> int:
+        """How many requests may be outstanding now.
+
+        After a loss it is one, so that an object which makes the peer fail is known, and the others get through.
+        """
+        if self._losses:
+            return 1
+        return agreement.invoked or self._window
+
+    def requests(self, agreement: Agreement, next_message_id: Callable[[], int]) -> Iterator[Message]:
+        """The requests, each made when there is room for it."""
+        while self._waiting:
+            stored = self._waiting.popleft()
+            try:
+                context = context_for(agreement, *pair_of(stored))
+            except NoAcceptedContext as error:
+                self._done.append(failed_result(stored, error))
+                continue
+            message_id = next_message_id()
+            self._unanswered[message_id] = stored
+            yield store_request(stored, context, message_id)
+
+    def answered(self, response: Message) -> None:
+        """A response came."""
+        self._done.append(store_result(self._unanswered.pop(response.message_id), response))
+
+    def unusable(self, request: Message, error: UnusableObject) -> None:
+        """An object could not be read when its turn came."""
+        self._done.append(failed_result(self._unanswered.pop(request.message_id), error))
+
+    def lost(self, error: DicomnetError) -> None:
+        """The association ended: what was outstanding is sent again, or has failed too often."""
+        outstanding = list(self._unanswered.values())
+        self._unanswered.clear()
+        for stored in reversed(outstanding):
+            self._losses[id(stored)] += 1
+            if self._losses[id(stored)] > self._retries:
+                self._done.append(failed_result(stored, error))
+            else:
+                self._waiting.appendleft(stored)
+
+    def fail(self, error: DicomnetError) -> None:
+        """No association is to be had: everything that waits has failed."""
+        self._done.extend(failed_result(stored, error) for stored in self._waiting)
+        self._waiting.clear()
+
+    def results(self) -> Iterator[StoreResult]:
+        """What is done and was not handed out yet."""
+        while self._done:
+            yield self._done.popleft()
