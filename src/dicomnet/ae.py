@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ from .drivers.transport import Address
 from .drivers.watcher import Watcher, WorkerPool
 from .errors import DicomnetError
 from .events import Bindings, EventHandlerType
-from .pdu_primitives import view_of
+from .pdu_primitives import ServiceParameter, view_of
 from .presentation import PresentationContext, build_context
+from .services.service_names import ServiceName
+from .services.sop_classes import SOP_CLASSES
 from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
@@ -57,6 +60,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DEFAULT_MAX_LENGTH = 16382
+_STAGES: dict[str, float | None] = {
+    "acse_timeout": 30,
+    "dimse_timeout": 30,
+    "network_timeout": 60,
+    "connection_timeout": None,
+}
 MAXIMUM_CONTEXTS = 128
 _LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
 _USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
@@ -75,10 +84,8 @@ class ApplicationEntity:
 
     def __init__(self, ae_title: str = "DICOMNET") -> None:
         self.ae_title = ae_title
-        self.acse_timeout: float | None = 30
-        self.dimse_timeout: float | None = 30
-        self.network_timeout: float | None = 60
-        self.connection_timeout: float | None = None
+        self._slots = threading.Lock()
+        self._stages: dict[str, float | None] = dict(_STAGES)
         self._maximum_associations = 10
         self._maximum_pdu_size = DEFAULT_MAX_LENGTH
         self._implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -102,6 +109,50 @@ class ApplicationEntity:
         self._ae_title = set_ae(value, "AE title", False, False) or ""
 
     @property
+    def acse_timeout(self) -> float | None:
+        """How long negotiation and release may take, in seconds; None is without end."""
+        return self._stages["acse_timeout"]
+
+    @acse_timeout.setter
+    def acse_timeout(self, value: float | None) -> None:
+        self._set_timeout("acse_timeout", value)
+
+    @property
+    def dimse_timeout(self) -> float | None:
+        """How long to wait for a DIMSE message, in seconds; None is without end."""
+        return self._stages["dimse_timeout"]
+
+    @dimse_timeout.setter
+    def dimse_timeout(self, value: float | None) -> None:
+        self._set_timeout("dimse_timeout", value)
+
+    @property
+    def network_timeout(self) -> float | None:
+        """How long nothing may happen on an association, in seconds; None is without end."""
+        return self._stages["network_timeout"]
+
+    @network_timeout.setter
+    def network_timeout(self, value: float | None) -> None:
+        self._set_timeout("network_timeout", value)
+
+    @property
+    def connection_timeout(self) -> float | None:
+        """How long opening a connection may take, in seconds; None is what the operating system allows."""
+        return self._stages["connection_timeout"]
+
+    @connection_timeout.setter
+    def connection_timeout(self, value: float | None) -> None:
+        self._set_timeout("connection_timeout", value or None)
+
+    def _set_timeout(self, name: str, value: float | None) -> None:
+        if value is not None and (not isinstance(value, int | float) or value < 0):
+            _log.warning("%r is no time-out in seconds, so the default is used", value)
+            value = _STAGES[name]
+        self._stages[name] = value
+        for assoc in self.active_associations:
+            setattr(assoc, name, value)
+
+    @property
     def maximum_associations(self) -> int:
         """How many associations its servers accept at once, at least 1."""
         return self._maximum_associations
@@ -120,8 +171,11 @@ class ApplicationEntity:
 
     @maximum_pdu_size.setter
     def maximum_pdu_size(self, value: int) -> None:
-        if not isinstance(value, int) or value < 0:
-            raise ValueError(f"the maximum PDU size must be 0 or more, not {value!r}")
+        if not isinstance(value, int):
+            raise TypeError(f"the maximum PDU size must be an int, not {value!r}")
+        if value < 0:
+            _log.warning("the maximum PDU size is 0 or more, so the default is used")
+            value = DEFAULT_MAX_LENGTH
         self._maximum_pdu_size = value
 
     @property
@@ -133,6 +187,8 @@ class ApplicationEntity:
     def implementation_class_uid(self, value: str | UID) -> None:
         uid = set_uid(value, "Implementation Class UID", False, False, True)
         assert uid is not None
+        if not uid.is_valid:
+            raise ValueError(f"the Implementation Class UID {uid} is not a valid UID")
         self._implementation_class_uid = uid
 
     @property
@@ -168,8 +224,8 @@ class ApplicationEntity:
         return self._requested_contexts
 
     @requested_contexts.setter
-    def requested_contexts(self, contexts: list[PresentationContext]) -> None:
-        self._requested_contexts = _checked(contexts)
+    def requested_contexts(self, contexts: list[PresentationContext] | None) -> None:
+        self._requested_contexts = _checked(contexts or [])
 
     @property
     def supported_contexts(self) -> list[PresentationContext]:
@@ -190,8 +246,12 @@ class ApplicationEntity:
     def active_associations(self) -> list[Association]:
         """The associations that are not over."""
         served = [assoc for server in self._servers for assoc in server.active_associations]
-        self._requested = [assoc for assoc in self._requested if assoc.is_alive()]
-        return served + list(self._requested)
+        return served + self._requested_alive()
+
+    def _requested_alive(self) -> list[Association]:
+        with self._slots:
+            self._requested = [assoc for assoc in self._requested if assoc.is_alive()]
+            return list(self._requested)
 
     # -- contexts
 
@@ -323,6 +383,8 @@ class ApplicationEntity:
         proposed = _checked(self._requested_contexts if contexts is None else contexts)
         if not proposed:
             raise RuntimeError("there is no presentation context to propose; add one or more first")
+        if not all(isinstance(item, ServiceParameter) for item in ext_neg or ()):
+            raise TypeError("extended negotiation takes items of dicomnet.pdu_primitives")
         items = tuple(item.to_item() for item in ext_neg or ())
         request = AssociateRQ(
             called_ae_title=set_ae(ae_title, "called AE title", False, False) or "",
@@ -335,8 +397,17 @@ class ApplicationEntity:
         assoc.acceptor.ae_title = request.called_ae_title
         _describe(assoc.requestor, self.ae_title, request.user_items)
         assoc.requestor.requested_contexts = list(proposed)
-        self._requested.append(assoc)
-        self._request(assoc, Address(addr, port), request, bind_address, tls_args)
+        with self._slots:
+            # Those that are over must not pile up in a program that never looks at `active_associations`.
+            self._requested = [*(each for each in self._requested if each.is_alive()), assoc]
+        try:
+            self._request(assoc, Address(addr, port), request, bind_address, tls_args)
+        except BaseException:
+            if assoc._link is None:
+                assoc._finished.set()
+            else:
+                assoc._link.close()
+            raise
         return assoc
 
     def _request(
@@ -358,7 +429,7 @@ class ApplicationEntity:
                 bind_address=bind_address,
                 observer=hooks,
             )
-            assoc._link = link
+            assoc._attach(link)
             hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
             link.request(request)
         except DicomnetError as error:
@@ -374,6 +445,14 @@ class ApplicationEntity:
 
     def _timeouts(self) -> Timeouts:
         return Timeouts(self.connection_timeout, self.acse_timeout, self.dimse_timeout, self.network_timeout)
+
+    def _reserve(self, assoc: Association) -> bool:
+        """Take one of `maximum_associations`, which count from a valid request to the end."""
+        with self._slots:
+            servers = list(self._servers)
+            taken = sum(each._has_slot for server in servers for each in server.active_associations)
+            assoc._has_slot = taken < self.maximum_associations
+            return assoc._has_slot
 
     def _with_identification(self, items: tuple[UserItem, ...], maximum_length: int) -> tuple[UserItem, ...]:
         given = {type(item) for item in items}
@@ -454,7 +533,7 @@ class ApplicationEntity:
         server = (server_class or AssociationServer)(
             self,
             address,
-            ae_title or self.ae_title,
+            set_ae(ae_title or self.ae_title, "AE title", False, False) or "",
             [deepcopy(context) for context in supported],
             ssl_context,
             evt_handlers,
@@ -491,7 +570,7 @@ class ApplicationEntity:
         def seconds(value: float | None) -> str:
             return f"{value} s"
 
-        lines = [f"Application Entity {self.ae_title}", ""]
+        lines = ["", f"Application Entity {self.ae_title}", ""]
         lines += contexts("Requested Presentation Contexts", self.requested_contexts)
         lines += contexts("Supported Presentation Contexts", self.supported_contexts)
         lines += [
@@ -504,7 +583,7 @@ class ApplicationEntity:
         if self.require_calling_aet:
             lines.append(f"  Require calling AE title(s): {', '.join(self.require_calling_aet)}")
         lines.append(f"  Require called AE title: {self.require_called_aet}")
-        lines += ["", f"  Association(s): {len(self.active_associations)}/{self.maximum_associations}", ""]
+        lines += ["", f"  Association(s): {len(self.active_associations)}/{self.maximum_associations}"]
         return "\n".join(lines)
 
 
@@ -633,9 +712,9 @@ class AssociationServer:
             self._associations.pop(assoc, None)
             on_closed(link)
 
-        assoc._link = Link(sock, connection, hooks, self.ae._timeouts(), watcher, workers, closed)
-        hooks.notify("EVT_CONN_OPEN", address=peer)
-        return assoc._link
+        link = Link(sock, connection, hooks, assoc._timeouts, watcher, workers, closed)
+        assoc._attach(link)
+        return link
 
     def _negotiate(
         self, assoc: Association, request: AssociateRQ
@@ -652,8 +731,7 @@ class AssociationServer:
         )
         if refused is not None:
             return refused
-        established = sum(each.is_established for each in self.active_associations)
-        if established >= ae.maximum_associations:
+        if not ae._reserve(assoc):
             return _LOCAL_LIMIT_EXCEEDED
         identity = _ask_identity(assoc, request)
         if isinstance(identity, AssociateRJ):
@@ -661,7 +739,7 @@ class AssociationServer:
         identification = identification_items(
             ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
         )
-        unknown = (lambda _uid: True) if _config.UNRESTRICTED_STORAGE_SERVICE else None
+        unknown = _may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
         answer = accept(
             request,
             Acceptor(self._supported, identification, unknown),
@@ -672,6 +750,11 @@ class AssociationServer:
         _describe(assoc.acceptor, self.ae_title, answer[0].user_items)
         assoc.acceptor.supported_contexts = self.contexts
         return answer
+
+
+def _may_be_storage(uid: str) -> bool:
+    row = SOP_CLASSES.get(uid)
+    return row is None or row.service is ServiceName.STORAGE
 
 
 def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | AssociateRJ | None:
@@ -743,6 +826,8 @@ def _has_view(item: UserItem) -> bool:
 def _build(abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes) -> PresentationContext:
     if transfer_syntax is None:
         transfer_syntax = DEFAULT_TRANSFER_SYNTAXES
+    if not isinstance(transfer_syntax, str) and not all(isinstance(each, str) for each in transfer_syntax):
+        raise TypeError("transfer syntaxes are given as str or UID")
     return build_context(abstract_syntax, transfer_syntax)  # type: ignore[arg-type]
 
 

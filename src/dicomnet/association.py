@@ -7,12 +7,14 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from . import _config
@@ -25,12 +27,14 @@ from .compose import (
     status_of,
     store_request,
 )
-from .dimse.datasets import MemorySink, Sink, Source
+from .dimse.codec import encode_command
+from .dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, Source, discard
 from .dimse.file_format import encode_file_header
 from .dimse.messages import (
     C_ECHO_RQ,
     C_STORE_RQ,
     Message,
+    MessageType,
 )
 from .drivers.blocking import Link
 from .drivers.hooks import Phase
@@ -115,20 +119,27 @@ class FileSink:
     """A received data set in a temporary file with a DICOM file's header; removed after the handler."""
 
     def __init__(self, message: Message, context: NegotiatedContext) -> None:
-        descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
-        self._file = os.fdopen(descriptor, "w+b", buffering=0)
         command = message.command
         self._header = encode_file_header(
             command["AffectedSOPClassUID"], command["AffectedSOPInstanceUID"], context.transfer_syntax
         )
-        self._file.write(self._header)
+        try:
+            descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
+        except OSError as error:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+        self._file = os.fdopen(descriptor, "w+b", buffering=0)
+        try:
+            self.write(memoryview(self._header))
+        except ServiceRefusal:
+            self.abort()
+            raise
 
     def write(self, data: memoryview) -> None:
         try:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            raise ServiceRefusal(0xA700, "no room for the data set") from error
+            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
 
     def abort(self) -> None:
         self._file.close()
@@ -181,11 +192,10 @@ class Association:
         self.is_rejected = False
         self.is_aborted = False
         self.is_released = False
-        self.acse_timeout = ae.acse_timeout
-        self.dimse_timeout = ae.dimse_timeout
-        self.network_timeout = ae.network_timeout
+        self._has_slot = False
         self.connection_timeout = ae.connection_timeout
-        self.network_timeout_response = "A-ABORT"
+        self._timeouts = ae._timeouts()
+        self._network_timeout_response = "A-ABORT"
 
     # -- what it is
 
@@ -216,6 +226,58 @@ class Association:
     def remote(self) -> dict[str, Any]:
         """The peer's AE title, address, port and mode."""
         return (self.acceptor if self.is_requestor else self.requestor).info
+
+    @property
+    def acse_timeout(self) -> float | None:
+        """How long negotiation and release may take, in seconds; None is without end."""
+        return self._timeouts.association
+
+    @acse_timeout.setter
+    def acse_timeout(self, value: float | None) -> None:
+        self._set_timeouts(association=value)
+
+    @property
+    def dimse_timeout(self) -> float | None:
+        """How long to wait for a DIMSE message, in seconds; None is without end."""
+        return self._timeouts.message
+
+    @dimse_timeout.setter
+    def dimse_timeout(self, value: float | None) -> None:
+        self._set_timeouts(message=value)
+
+    @property
+    def network_timeout(self) -> float | None:
+        """How long nothing may happen, in seconds, from the next message on; None is without end."""
+        return self._timeouts.idle
+
+    @network_timeout.setter
+    def network_timeout(self, value: float | None) -> None:
+        self._set_timeouts(idle=value)
+
+    @property
+    def network_timeout_response(self) -> str:
+        """What ends the association after `network_timeout`: ``A-ABORT`` or ``A-RELEASE``."""
+        return self._network_timeout_response
+
+    @network_timeout_response.setter
+    def network_timeout_response(self, value: str) -> None:
+        if value not in ("A-ABORT", "A-RELEASE"):
+            raise ValueError("the response to the network time-out is 'A-ABORT' or 'A-RELEASE'")
+        self._network_timeout_response = value
+        self._configure()
+
+    def _set_timeouts(self, **stages: float | None) -> None:
+        self._timeouts = replace(self._timeouts, **stages)
+        self._configure()
+
+    def _configure(self) -> None:
+        if self._link is not None:
+            self._link.timeouts = self._timeouts
+            self._link.releases_when_idle = self._network_timeout_response == "A-RELEASE"
+
+    def _attach(self, link: Link) -> None:
+        self._link = link
+        self._configure()
 
     @property
     def accepted_contexts(self) -> list[PresentationContext]:
@@ -483,6 +545,7 @@ class AssociationHooks:
         event = evt.EVENTS[operation.event]
         bound = assoc._bindings.intervention(event)
         if bound is None:
+            discard(message.data)
             if message.type is C_ECHO_RQ:
                 return Answer(0x0000)
             _log.error("no handler is bound to %s", event.name)
@@ -493,12 +556,16 @@ class AssociationHooks:
         try:
             result = handler(asked, *(args or ()))
             if operation.shape is Shape.MANY_REPLIES:
-                return _Answers(iter(result), operation, context)
-            return _answer(result, None, context)
+                return _Answers(
+                    iter(() if result is None else result), operation, context, message.type.response
+                )
+            return _answer(result, None, context, message.type.response)
         except ServiceRefusal:
             raise
         except Exception as error:
             _log.exception("the handler for %s failed", event.name)
+            if message.type is C_ECHO_RQ:
+                return Answer(0x0000)
             raise ServiceRefusal(operation.handler_failed) from error
         finally:
             if isinstance(message.data, FileSink):
@@ -529,10 +596,17 @@ class AssociationHooks:
 class _Answers:
     """The answers of a handler that yields (status, data set)."""
 
-    def __init__(self, results: Iterator[Any], operation: Operation, context: NegotiatedContext) -> None:
+    def __init__(
+        self,
+        results: Iterator[Any],
+        operation: Operation,
+        context: NegotiatedContext,
+        response: MessageType,
+    ) -> None:
         self._results = results
         self._operation = operation
         self._context = context
+        self._response = response
 
     def take(self) -> Answer | None:
         try:
@@ -544,30 +618,50 @@ class _Answers:
         except Exception as error:
             _log.exception("the handler for %s failed", self._operation.event)
             raise ServiceRefusal(self._operation.handler_failed) from error
-        return _answer(status, dataset, self._context)
+        return _answer(status, dataset, self._context, self._response)
 
 
-def _answer(status: Any, dataset: Dataset | None, context: NegotiatedContext) -> Answer:
-    """What a handler returned, as an answer."""
-    elements: Mapping[str, Any] = {}
+def _answer(
+    status: Any, dataset: Dataset | None, context: NegotiatedContext, response: MessageType
+) -> Answer:
+    """What a handler returned, as an answer that can be sent."""
+    elements: dict[str, Any] = {}
     if isinstance(status, Dataset):
         if "Status" not in status:
-            raise ServiceRefusal(0xC001, "the handler's answer has no status")
-        elements = {e.keyword: _plain(e.value) for e in status if e.keyword != "Status"}
-        status = status.Status
-    if not isinstance(status, int):
-        raise ServiceRefusal(0xC002, "the handler's answer is not a status")
+            raise _unusable(response, 0xC001, "the handler's answer has no status")
+        elements = {e.keyword: _plain(e) for e in status if e.keyword in response.keywords}
+        status = elements.pop("Status")
+    if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
+        raise _unusable(response, 0xC002, "the handler's answer is not a status")
+    if elements:
+        _check_elements(elements, int(status), response)
     data: Source | None = None
-    if dataset is not None and is_pending(status):
+    if is_pending(status):
         try:
-            data = encode_for(context, dataset)
-        except ValueError as error:
-            raise ServiceRefusal(0xC312, "a match could not be encoded") from error
+            data = encode_for(context, dataset) if dataset is not None else b""
+        except ValueError:
+            data = b""
+        if not data:
+            raise ServiceRefusal(0xC312, "a match could not be encoded")
     return Answer(int(status), data, elements)
 
 
-def _plain(value: Any) -> Any:
+def _unusable(response: MessageType, status: int, comment: str) -> Exception:
+    """C-ECHO has no status but success, so there what the handler did is not the peer's business."""
+    return TypeError(comment) if response is C_ECHO_RQ.response else ServiceRefusal(status, comment)
+
+
+def _check_elements(elements: dict[str, Any], status: int, response: MessageType) -> None:
+    try:
+        encode_command(response, {"MessageIDBeingRespondedTo": 1, "Status": status} | elements, False)
+    except ValueError as error:
+        _log.error("an element of the handler's status cannot be sent: %s", error)
+        elements.clear()
+
+
+def _plain(element: DataElement) -> Any:
     """An element's value as the command set has it: tags of AT as a list of int."""
-    if isinstance(value, list | tuple) or hasattr(value, "append"):
-        return [int(each) for each in value]
-    return value
+    value = element.value
+    if element.VR == "AT":
+        return [int(each) for each in (value if isinstance(value, list | MultiValue) else [value])]
+    return str(value) if isinstance(value, str) else value

@@ -311,7 +311,7 @@ class Bindings:
             self._interventions[event] = (handler, args)
             return
         bound = self._notifications.setdefault(event, [])
-        if all(known != handler for known, _ in bound):
+        if (handler, args) not in bound:
             # A new list: another thread may be going through the old one.
             self._notifications[event] = [*bound, (handler, args)]
         self.names.add(event.name)

@@ -54,6 +54,8 @@ def real(tmp_path_factory: pytest.TempPathFactory, put: Put) -> Iterator[tuple[I
             try:
                 whole = path.read_bytes()
                 header = decode_file_header(whole)
+                if not header.transfer_syntax_uid:
+                    continue
                 read = pydicom.dcmread(path)
                 sop_class, instance = str(read.get("SOPClassUID", "")), str(read.get("SOPInstanceUID", ""))
                 syntax = header.transfer_syntax_uid

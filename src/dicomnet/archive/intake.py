@@ -182,12 +182,16 @@ class Session:
         return self._staged
 
     def _name(self, header: Header) -> ObjectName:
-        for tag, expected in ((SOP_CLASS_UID, self.sop_class), (SOP_INSTANCE_UID, self.sop_instance)):
-            if header.uid(tag) != expected:
-                raise ServiceRefusal(
-                    DATA_SET_DOES_NOT_MATCH, "the data set is not that of the command", (tag,)
-                )
-        return object_name(header)
+        if header.uid(SOP_CLASS_UID) != self.sop_class:
+            raise ServiceRefusal(
+                DATA_SET_DOES_NOT_MATCH, "the data set is not that of the command", (SOP_CLASS_UID,)
+            )
+        name = object_name(header)
+        if name.instance != self.sop_instance:
+            raise ServiceRefusal(
+                DATA_SET_DOES_NOT_MATCH, "the data set is not that of the command", (SOP_INSTANCE_UID,)
+            )
+        return name
 
 
 class Intake:
@@ -264,14 +268,13 @@ def object_name(header: Header) -> ObjectName:
     ServiceRefusal
         With status 0xA900, if a UID is missing or does not have the form of one.
     """
-    for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID):
-        if not is_uid(header.uid(tag)):
+    uids = [header.uid(tag) for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)]
+    for uid, tag in zip(uids, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID), strict=True):
+        if not is_uid(uid):
             raise ServiceRefusal(
                 DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (tag,)
             )
-    return ObjectName(
-        header.uid(STUDY_INSTANCE_UID), header.uid(SERIES_INSTANCE_UID), header.uid(SOP_INSTANCE_UID)
-    )
+    return ObjectName(*uids)
 
 
 def _refusal(error: OSError) -> ServiceRefusal:

@@ -16,10 +16,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
-from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
+from ..dimse.file_format import FileHeader
+from ..drivers.files import read_header
 from ..errors import StoreInUse, UnusableObject
 from ..wire.fields import Buffer
 
@@ -45,9 +47,17 @@ _STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _IN_USE, _AT_REST = b"in use\n", b"at rest\n"
 
 
+@lru_cache(maxsize=4096)
 def is_uid(text: str) -> bool:
     """Whether a text has the form of a UID: digits and dots, 64 characters at most (PS3.5 section 9.1)."""
     return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=1024)
+def _spread(study: str) -> str:
+    """The folders of a study, spread over two levels so that none of them gets too many."""
+    spread = hashlib.blake2b(study.encode("ascii"), digest_size=2).hexdigest()
+    return os.sep.join((spread[:2], spread[2:], study))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +312,7 @@ class Storage:
             os.fsync(self._lock)
 
     def _series_folder(self, name: ObjectName) -> str:
-        spread = hashlib.blake2b(name.study.encode("ascii"), digest_size=2).hexdigest()
-        return os.sep.join((self._objects, spread[:2], spread[2:], name.study, name.series))
+        return f"{self._objects}{os.sep}{_spread(name.study)}{os.sep}{name.series}"
 
     def _keep_apart(self, path: str, instance: str) -> None:
         folder = os.path.join(self._quarantine, instance)
@@ -362,15 +371,10 @@ def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
         If it cannot be read.
     """
     with open(path, "rb", buffering=0) as file:
-        length = PREFIX_LENGTH
-        while True:
-            prefix = os.pread(file.fileno(), length, 0)
-            try:
-                return decode_file_header(prefix)
-            except HeaderIncomplete as error:
-                if len(prefix) < length:
-                    raise UnusableObject("the file ends inside its file meta information") from None
-                length = max(error.needed, length * 2)
+        header, _ = read_header(file)
+    if not header.transfer_syntax_uid:
+        raise UnusableObject("the file has no file meta information")
+    return header
 
 
 def _link(source: str, target: str) -> None:

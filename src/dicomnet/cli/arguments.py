@@ -12,6 +12,11 @@ class UsageError(Exception):
     """The command line is wrong."""
 
 
+def _formatter_of_unknown_width(prog: str) -> argparse.HelpFormatter:
+    """Each `add_argument` makes a formatter; finding out the terminal's width costs more than all the rest of it."""
+    return argparse.HelpFormatter(prog, width=80)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that shows examples as they are written, and reports a mistake in one line.
 
@@ -29,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog,
             description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_formatter_of_unknown_width,
             allow_abbrev=False,
         )
         self._ending = ending
@@ -39,6 +44,11 @@ class Parser(argparse.ArgumentParser):
         self.description = description
         lines = "".join(f"  {line}\n" for line in examples.strip().splitlines())
         self.epilog = f"examples:\n{lines}\n{self._ending}"
+
+    def format_help(self) -> str:
+        """The help, as wide as the terminal."""
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Report a mistake; raises UsageError."""

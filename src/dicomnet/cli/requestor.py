@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..errors import AssociationAborted, TLSFailed
 from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from ..drivers.transport import Address
     from ..peer import Peer
+
+# How long to find out whether a peer that hung up speaks TLS.
+_PROBE_SECONDS = 3.0
 
 
 def add_peer_options(parser: Parser) -> None:
@@ -64,13 +70,16 @@ def add_peer_options(parser: Parser) -> None:
     )
 
 
-def open_peer(options: argparse.Namespace, *, window: int = 1) -> Peer:
-    """The peer that the options tell of. Nothing is connected yet.
+@contextmanager
+def open_peer(options: argparse.Namespace, *, window: int = 1) -> Iterator[Peer]:
+    """The peer that the options tell of; its associations are released at the end.
 
     Raises
     ------
     UsageError
         If a file for TLS cannot be used.
+    TLSFailed
+        If an association was lost because the peer speaks TLS and we did not.
     """
     from ..drivers.deadline import Timeouts
     from ..peer import Peer
@@ -85,13 +94,33 @@ def open_peer(options: argparse.Namespace, *, window: int = 1) -> Peer:
         if limit is not None:
             limits[stage] = limit or None
     uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
-    return Peer(
-        address,
-        calling=options.calling,
-        tls=_tls_context(options) if uses_tls else None,
-        timeouts=Timeouts(**limits),
-        window=window,
-    )
+    tls = _tls_context(options) if uses_tls else None
+    peer = Peer(address, calling=options.calling, tls=tls, timeouts=Timeouts(**limits), window=window)
+    with peer:
+        try:
+            yield peer
+        except AssociationAborted as error:
+            # A server of TLS mostly closes without a word when it hears something else.
+            if tls is None and (error.source is None or error.cause) and _speaks_tls(peer.address.address):
+                raise TLSFailed("the peer speaks TLS on this port; use --tls") from error
+            raise
+
+
+def _speaks_tls(address: Address) -> bool:
+    import socket
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((address.host, address.port), _PROBE_SECONDS) as sock:
+            with context.wrap_socket(sock):
+                return True
+    except ssl.SSLError as error:
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False
 
 
 def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 from ..errors import UnusableObject
@@ -113,17 +114,24 @@ def encode_file_header(
     source_ae_title
         AE title of the sender, left out where it is empty.
     """
-    elements = [
-        _long(0x0001, b"OB", b"\x00\x01"),
-        _short(_SOP_CLASS, b"UI", sop_class_uid.encode("ascii"), b"\x00"),
-        _short(_SOP_INSTANCE, b"UI", sop_instance_uid.encode("ascii"), b"\x00"),
-        _short(_TRANSFER_SYNTAX, b"UI", transfer_syntax_uid.encode("ascii"), b"\x00"),
-        _IMPLEMENTATION,
-    ]
+    before, after = _around_instance(sop_class_uid, transfer_syntax_uid, source_ae_title)
+    instance = _short(_SOP_INSTANCE, b"UI", sop_instance_uid.encode("ascii"), b"\x00")
+    length = len(before) + len(instance) + len(after)
+    return b"".join((_BEGIN, length.to_bytes(4, "little"), before, instance, after))
+
+
+@lru_cache(maxsize=256)
+def _around_instance(
+    sop_class_uid: str, transfer_syntax_uid: str, source_ae_title: str
+) -> tuple[bytes, bytes]:
+    """The file meta information before and behind the instance's UID: the same for many objects."""
+    before = _long(0x0001, b"OB", b"\x00\x01") + _short(
+        _SOP_CLASS, b"UI", sop_class_uid.encode("ascii"), b"\x00"
+    )
+    after = _short(_TRANSFER_SYNTAX, b"UI", transfer_syntax_uid.encode("ascii"), b"\x00") + _IMPLEMENTATION
     if source_ae_title:
-        elements.append(_short(0x0016, b"AE", source_ae_title.encode("ascii", "replace"), b" "))
-    body = b"".join(elements)
-    return b"".join((PREAMBLE, MAGIC, _short(0x0000, b"UL", len(body).to_bytes(4, "little"), b""), body))
+        after += _short(0x0016, b"AE", source_ae_title.encode("ascii", "replace"), b" ")
+    return before, after
 
 
 def _short(element: int, vr: bytes, value: bytes, padding: bytes) -> bytes:
@@ -137,3 +145,4 @@ def _long(element: int, vr: bytes, value: bytes) -> bytes:
 
 
 _IMPLEMENTATION = _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii"), b"\x00")
+_BEGIN = PREAMBLE + MAGIC + _SHORT.pack(2, 0x0000, b"UL", 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import RawIOBase
 
 from ..dimse.datasets import FileRange
 from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
@@ -57,20 +58,33 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
     """
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        prefix = file.read(PREFIX_LENGTH)
-        while True:
-            try:
-                header = decode_file_header(prefix)
-                break
-            except HeaderIncomplete as incomplete:
-                if len(prefix) >= size:
-                    raise UnusableObject("the file meta information is cut off") from None
-                prefix += file.read(max(incomplete.needed, PREFIX_LENGTH))
+        header, prefix = read_header(file)
     header = _identify(header, memoryview(prefix)[header.offset :])
     length = size - header.offset
     if length <= 0:
         raise UnusableObject("the file has no data set")
     return StoredObject(path, header, length)
+
+
+def read_header(file: RawIOBase) -> tuple[FileHeader, bytes]:
+    """Read the file meta information of an open file, and as much as was read with it.
+
+    Raises
+    ------
+    UnusableObject
+        If it is damaged.
+    OSError
+        If it cannot be read.
+    """
+    prefix = file.read(PREFIX_LENGTH) or b""
+    while True:
+        try:
+            return decode_file_header(prefix), prefix
+        except HeaderIncomplete as incomplete:
+            more = file.read(max(incomplete.needed, PREFIX_LENGTH))
+            if not more:
+                raise UnusableObject("the file meta information is cut off") from None
+            prefix += more
 
 
 def _identify(header: FileHeader, data: memoryview) -> FileHeader:

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from ..dimse.datasets import Sink
 from ..dimse.messages import Message
-from ..services.steps import Answer
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
@@ -23,7 +22,11 @@ class Phase(Enum):
 
 
 class Hooks(Protocol):
-    """The user's side of an association. In the blocking driver every call may block, but for `phase_changed`."""
+    """The user's side of an association.
+
+    In the blocking driver its calls may block, but for `phase_changed` and `closed`; in the asyncio driver what
+    `handle` and `next_answer` return may be awaitable.
+    """
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         """Answer a request, as the association acceptor."""
@@ -37,8 +40,8 @@ class Hooks(Protocol):
         """Perform a request: an `Answer`, or for an operation with many replies what `next_answer` takes."""
         ...
 
-    def next_answer(self, answers: Any) -> Answer | None:
-        """The next of many replies, None after the last."""
+    def next_answer(self, answers: Any) -> Any:
+        """The next of many replies, an `Answer`, or None after the last."""
         ...
 
     def phase_changed(self, phase: Phase) -> None:

@@ -137,9 +137,11 @@ def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
     if isinstance(error, ssl.SSLError):
         if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
             return TLSFailed("the peer does not speak TLS on this port")
-        reason = (error.reason or "the connection ended during the handshake").replace("_", " ").lower()
-        return TLSFailed(reason)
-    return TLSFailed("the connection ended during the handshake")
+        if error.reason and not isinstance(error, ssl.SSLEOFError):
+            return TLSFailed(error.reason.replace("_", " ").lower())
+    return TLSFailed(
+        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port"
+    )
 
 
 def wait(sock: socket.socket, *, read: bool, write: bool, deadline: Deadline) -> tuple[bool, bool]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ..dimse.datasets import Refused
+from ..dimse.datasets import Refused, discard
 from ..dimse.messages import Message, respond
 from ..errors import ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
 from .registry import (
     CANCELLED,
+    MISTYPED_ARGUMENT,
     OPERATIONS,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
@@ -32,6 +33,7 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
     try:
         _check(message, context)
         if operation is None:
+            discard(message.data)
             raise ServiceRefusal(UNRECOGNISED_OPERATION)
         if operation.shape is Shape.ONE_REPLY:
             yield from _one_reply(message, context)
@@ -56,7 +58,10 @@ def _check(message: Message, context: NegotiatedContext) -> None:
         raise message.data.refusal
     sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
     if not context.as_scp or (message.type.service.startswith("C-") and sop_class != context.abstract_syntax):
+        discard(message.data)
         raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+    if message.data is None and message.type.data_set_required:
+        raise ServiceRefusal(MISTYPED_ARGUMENT, "the request has no data set")
 
 
 def _response(message: Message, answer: Answer) -> Message:

@@ -1,0 +1,1 @@
+"""Measurements of dicomnet beside its peers; see README.md."""

@@ -1,0 +1,201 @@
+"""Child processes: started on free ports, watched through /proc, ended by the pid they were started with."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import perf_counter, sleep
+
+HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parents[1]
+_POLL = 0.005
+_START_LIMIT = 20.0
+_END_LIMIT = 15.0
+_RUN_LIMIT = 600.0
+_LISTENING = "0A"
+_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Failed(Exception):
+    """A child process did not do what it was started for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How to start a process.
+
+    Parameters
+    ----------
+    arguments
+        The program and its arguments.
+    environment
+        What is set besides our own environment.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def python(*arguments: object) -> Command:
+    """This interpreter with arguments."""
+    return Command((sys.executable, *map(str, arguments)))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that ended well.
+
+    Parameters
+    ----------
+    seconds
+        From its start to its end.
+    output
+        What it wrote to standard output.
+    peak
+        The most resident memory that was seen, in bytes; 0 where nobody looked.
+    """
+
+    seconds: float
+    output: str
+    peak: int = 0
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind((HOST, 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def start(command: Command, *, stdout: int | None = None, stderr: int | None = None) -> subprocess.Popen[str]:
+    """Start a process in the repository's root; the caller ends it."""
+    return subprocess.Popen(
+        command.arguments,
+        cwd=ROOT,
+        env={**os.environ, **command.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if stdout is None else stdout,
+        stderr=subprocess.DEVNULL if stderr is None else stderr,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process that we started, if it has not ended."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_END_LIMIT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def run(command: Command) -> Finished:
+    """Run a process to its end.
+
+    Raises
+    ------
+    Failed
+        If its exit status is not 0.
+    """
+    return run_together([command])
+
+
+def run_together(commands: Sequence[Command], *, looks_at_memory: bool = False) -> Finished:
+    """Run processes side by side; the time is from the first start to the last end, the output that of the first.
+
+    Raises
+    ------
+    Failed
+        If an exit status is not 0.
+    """
+    with ExitStack() as stack:
+        logs = [stack.enter_context(TemporaryFile("w+")) for _ in commands]
+        outputs = [stack.enter_context(TemporaryFile("w+")) for _ in commands]
+        begin = perf_counter()
+        processes = []
+        for command, output, log in zip(commands, outputs, logs, strict=True):
+            process = start(command, stdout=output.fileno(), stderr=log.fileno())
+            stack.callback(end, process)
+            processes.append(process)
+        peak = _watch_memory(processes[0]) if looks_at_memory else 0
+        for process, log in zip(processes, logs, strict=True):
+            if process.wait(_RUN_LIMIT):
+                log.seek(0)
+                raise Failed(f"{_name(process)} ended with {process.returncode}: {log.read()[-400:].strip()}")
+        seconds = perf_counter() - begin
+        outputs[0].seek(0)
+        return Finished(seconds, outputs[0].read(), peak)
+
+
+@contextmanager
+def serving(command: Command, port: int) -> Iterator[subprocess.Popen[str]]:
+    """A server process, from when it listens on its port.
+
+    Raises
+    ------
+    Failed
+        If it never does.
+    """
+    with TemporaryFile("w+") as log:
+        process = start(command, stderr=log.fileno())
+        try:
+            limit = perf_counter() + _START_LIMIT
+            while not is_listening(port):
+                if process.poll() is not None or perf_counter() > limit:
+                    log.seek(0)
+                    raise Failed(f"{_name(process)} does not listen: {log.read()[-400:].strip()}")
+                sleep(_POLL)
+            yield process
+        finally:
+            end(process)
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody listens on a port; asked of the system, as a connection would be served."""
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                return True
+    return False
+
+
+def memory_of(pid: int, name: str = "VmRSS") -> int:
+    """Resident memory of a process in bytes: now (``VmRSS``) or at its peak (``VmHWM``); 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+
+def cpu_of(pid: int) -> float:
+    """The processor time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def _watch_memory(process: subprocess.Popen[str]) -> int:
+    # The peak that wait4 tells includes that of the parent before exec, so it is read while the process lives.
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, memory_of(process.pid, "VmHWM"))
+        sleep(_POLL)
+    return peak
+
+
+def _name(process: subprocess.Popen[str]) -> str:
+    return " ".join(os.path.basename(str(word)) for word in list(process.args)[:4])  # type: ignore[arg-type]

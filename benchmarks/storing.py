@@ -1,0 +1,212 @@
+"""C-STORE: whole commands, inside an association, between different implementations, and many senders at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from .model import OURS, Case, Group, Metric, Workspace
+from .processes import Finished, free_port, run, run_together, serving
+from .subjects import CLIENTS, FLOOR, HAS_AIO, PYNETDICOM, SERVERS
+
+WHOLE = Metric("command", "whole command, process start to exit", "s")
+INNER = Metric("association", "inside the association", "s")
+_METRICS = (WHOLE, INNER)
+_TINY = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent.
+
+    Parameters
+    ----------
+    name
+        In a group's key.
+    count
+        How many objects.
+    length
+        Bytes of pixel data of each.
+    sample, quick_sample
+        How many of them those are asked to send who need some 0.1 s for each.
+    """
+
+    name: str
+    count: int
+    length: int
+    sample: int
+    quick_sample: int
+
+    @property
+    def title(self) -> str:
+        """As people say it."""
+        size = f"{self.length / 1e6:g} MB" if self.length >= 100_000 else f"{self.length / 1000:g} KB"
+        return f"{self.count} x {size}"
+
+
+LOADS = (
+    Load("small", 1000, 40_000, 100, 20),
+    Load("medium", 400, 500_000, 40, 10),
+    Load("large", 2, 200_000_000, 2, 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One client sending to one server.
+
+    Parameters
+    ----------
+    client, server
+        Of `CLIENTS` and `SERVERS`.
+    load
+        What each sender sends.
+    sample
+        How many objects are really sent; times are scaled to all.
+    senders
+        How many send at once.
+    on_disk
+        Whether the server writes to the disk.
+    """
+
+    client: str
+    server: str
+    load: Load
+    sample: int
+    senders: int = 1
+    on_disk: bool = False
+
+    def measure(self, workspace: Workspace) -> Mapping[str, float]:
+        """Both times. For a client that tells no inner time, it is the whole time less that for one tiny object."""
+        client = CLIENTS[self.client]
+        folders = [
+            workspace.objects.folder(self.sample, self.load.length, f"sender{number}")
+            for number in range(self.senders)
+        ]
+        tiny = workspace.objects.folder(1, _TINY, "tiny")
+        values: dict[str, float] = {}
+        if client.command is not None:
+            whole = self._whole(workspace, folders).seconds
+            if client.inner is None or self.sample < self.load.count:
+                alone = self._whole(workspace, [tiny] * self.senders).seconds
+                inner = (whole - alone) * self.load.count / self.sample
+                values = {INNER.key: inner}
+                whole = whole if self.sample == self.load.count else alone + inner
+            values[WHOLE.key] = whole
+        if client.inner is not None and self.senders == 1:
+            values[INNER.key] = self._inner(workspace, folders[0], tiny) * self.load.count / self.sample
+        return values
+
+    def _whole(self, workspace: Workspace, folders: list[Path]) -> Finished:
+        command = CLIENTS[self.client].command
+        assert command is not None
+        with ExitStack() as stack:
+            port = self._serve(workspace, stack)
+            return run_together([command(port, folder) for folder in folders])
+
+    def _inner(self, workspace: Workspace, folder: Path, first: Path) -> float:
+        inner = CLIENTS[self.client].inner
+        assert inner is not None
+        with ExitStack() as stack:
+            return float(run(inner(self._serve(workspace, stack), folder, first)).output)
+
+    def _serve(self, workspace: Workspace, stack: ExitStack) -> int:
+        port = free_port()
+        received = stack.enter_context(workspace.destination(on_disk=self.on_disk))
+        stack.enter_context(serving(SERVERS[self.server](port, received), port))
+        return port
+
+
+# Subject, client, server, and whether it needs some 0.1 s an object.
+_Pair = tuple[str, str, str, bool]
+
+_SAME: tuple[_Pair, ...] = (
+    (OURS, OURS, OURS, False),
+    *(((f"{OURS} (aio)", f"{OURS} aio", OURS, False),) if HAS_AIO else ()),
+    (f"{OURS} (AE)", f"{OURS} AE", OURS, False),
+    (PYNETDICOM, PYNETDICOM, PYNETDICOM, True),
+    ("DCMTK", "DCMTK", "DCMTK", True),
+    ("DCMTK NODELAY", "DCMTK NODELAY", "DCMTK NODELAY", False),
+    ("DCMTK NODELAY, +B", "DCMTK NODELAY", "DCMTK NODELAY +B", False),
+    (FLOOR, FLOOR, FLOOR, False),
+)
+_CROSSED: tuple[_Pair, ...] = (
+    (f"{OURS} -> {OURS}", OURS, OURS, False),
+    (f"DCMTK -> {OURS}", "DCMTK", OURS, False),
+    (f"DCMTK NODELAY -> {OURS}", "DCMTK NODELAY", OURS, False),
+    (f"{PYNETDICOM} -> {OURS}", PYNETDICOM, OURS, True),
+    (f"{OURS} -> DCMTK", OURS, "DCMTK", True),
+    (f"{OURS} -> DCMTK NODELAY", OURS, "DCMTK NODELAY", False),
+    (f"{OURS} -> {PYNETDICOM}", OURS, PYNETDICOM, True),
+)
+_DISK: tuple[_Pair, ...] = (
+    (f"{OURS}, each object on the medium before its response", OURS, OURS, False),
+    ("DCMTK NODELAY, nothing waited for", "DCMTK NODELAY", "DCMTK NODELAY", False),
+    ("DCMTK NODELAY +B, nothing waited for", "DCMTK NODELAY", "DCMTK NODELAY +B", False),
+    (f"{FLOOR}, nothing waited for", FLOOR, FLOOR, False),
+)
+_PARALLEL: tuple[_Pair, ...] = (
+    (OURS, OURS, OURS, False),
+    ("DCMTK NODELAY, +B --fork", "DCMTK NODELAY", "DCMTK NODELAY +B --fork", False),
+    (PYNETDICOM, PYNETDICOM, PYNETDICOM, True),
+    (FLOOR, FLOOR, FLOOR, False),
+)
+
+
+def _cases(
+    pairs: tuple[_Pair, ...], load: Load, quick: bool, *, senders: int = 1, on_disk: bool = False
+) -> tuple[Case, ...]:
+    def case(subject: str, client: str, server: str, is_slow: bool) -> Case:
+        sample = (load.quick_sample if quick else load.sample) if is_slow else load.count
+        transfer = Transfer(client, server, load, sample, senders, on_disk)
+        notes = []
+        if sample < load.count:
+            notes.append(f"{sample} of {load.count} objects, scaled")
+        if CLIENTS[client].inner is None and senders == 1:
+            notes.append("association: command less that of a tiny object")
+        return Case(subject, transfer.measure, "; ".join(notes), is_slow)
+
+    return tuple(case(*pair) for pair in pairs)
+
+
+def groups(quick: bool) -> tuple[Group, ...]:
+    """Groups c, d and e."""
+    parallel = Load("parallel", 50 if quick else 200, 500_000, 20, 5)
+    return (
+        *(
+            Group(
+                f"c.{load.name}",
+                f"C-STORE of {load.title} to a RAM disk",
+                _METRICS,
+                _cases(_SAME, load, quick),
+            )
+            for load in LOADS
+        ),
+        *(
+            Group(
+                f"c.disk.{load.name}",
+                f"C-STORE of {load.title} to the disk",
+                (WHOLE,),
+                _cases(_DISK, load, quick, on_disk=True),
+                option="disk",
+            )
+            for load in LOADS
+        ),
+        *(
+            Group(
+                f"d.{load.name}",
+                f"C-STORE of {load.title} between implementations",
+                _METRICS,
+                _cases(_CROSSED, load, quick),
+            )
+            for load in LOADS[:2]
+        ),
+        Group(
+            "e",
+            f"8 senders at once, each {parallel.title}, to one server",
+            (WHOLE,),
+            _cases(_PARALLEL, parallel, quick, senders=8),
+        ),
+    )

@@ -1,0 +1,96 @@
+"""Who is measured: the servers and clients of each subject, as commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from .model import OURS
+from .processes import HOST, Command, python
+
+PYNETDICOM = "pynetdicom"
+FLOOR = "bare sockets"
+# DCMTK leaves Nagle's algorithm on unless its environment says otherwise.
+TUNED = {"TCP_NODELAY": "1"}
+HAS_AIO = find_spec("dicomnet.aio") is not None
+
+# From the port, and the folder to receive into.
+Server = Callable[[int, Path], Command]
+# From the port, and the folder with the objects.
+Sender = Callable[[int, Path], Command]
+# From the port, the folder with the objects, and one with a single object that opens the association.
+InnerSender = Callable[[int, Path, Path], Command]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A way to send.
+
+    Parameters
+    ----------
+    command
+        The whole command.
+    inner
+        A program that prints the seconds inside its association; None where that is derived from two commands.
+    """
+
+    command: Sender | None
+    inner: InnerSender | None = None
+
+
+def _dcmtk_server(environment: dict[str, str], *options: str) -> Server:
+    return lambda port, folder: Command(
+        ("storescp", "-q", *options, "-od", str(folder), str(port)), environment
+    )
+
+
+def _dcmtk_client(environment: dict[str, str]) -> Client:
+    return Client(
+        lambda port, folder: Command(
+            ("storescu", "-q", "-xe", "-R", "+sd", HOST, str(port), str(folder)), environment
+        )
+    )
+
+
+def program(name: str, library: str, port: int, *rest: object) -> Command:
+    """One of `benchmarks.programs`."""
+    return python("-m", "benchmarks.programs", name, library, port, *rest)
+
+
+def _inner(name: str, library: str) -> InnerSender:
+    return lambda port, folder, first: program(name, library, port, folder, first)
+
+
+def _floor(what: str) -> Callable[[int, Path], Command]:
+    return lambda port, folder: python("-m", "benchmarks.floor", what, port, folder)
+
+
+SERVERS: dict[str, Server] = {
+    OURS: lambda port, folder: python("-m", "dicomnet", "receive", folder, "--port", port, "--quiet"),
+    PYNETDICOM: lambda port, folder: python(
+        "-m", "pynetdicom", "storescp", "-q", "-ba", HOST, "-od", folder, port
+    ),
+    "DCMTK": _dcmtk_server({}),
+    "DCMTK NODELAY": _dcmtk_server(TUNED),
+    "DCMTK NODELAY +B": _dcmtk_server(TUNED, "+B"),
+    "DCMTK NODELAY +B --fork": _dcmtk_server(TUNED, "+B", "--fork"),
+    FLOOR: _floor("serve"),
+}
+
+CLIENTS: dict[str, Client] = {
+    OURS: Client(
+        lambda port, folder: python("-m", "dicomnet", "store", f"{HOST}:{port}", folder, "--quiet"),
+        _inner("peer-store", OURS),
+    ),
+    f"{OURS} aio": Client(None, _inner("aio-store", OURS)),
+    f"{OURS} AE": Client(None, _inner("store", OURS)),
+    PYNETDICOM: Client(
+        lambda port, folder: python("-m", "pynetdicom", "storescu", "-q", "-cx", HOST, port, folder),
+        _inner("store", PYNETDICOM),
+    ),
+    "DCMTK": _dcmtk_client({}),
+    "DCMTK NODELAY": _dcmtk_client(TUNED),
+    FLOOR: Client(_floor("store"), lambda port, folder, first: _floor("store")(port, folder)),
+}

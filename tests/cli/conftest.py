@@ -1,0 +1,91 @@
+"""A peer inside the test process, DCMTK's storage SCP, and files to send."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+import pytest
+from tests.support import free_port, is_listening, running_process, tool, wait_until
+
+from dicomnet import AE, AllStoragePresentationContexts
+from dicomnet.events import EventHandlerType
+from dicomnet.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+CT = TEST_FILES / "CT_small.dcm"
+MR = TEST_FILES / "MR_small.dcm"
+
+StartPeer = Callable[..., int]
+
+
+@pytest.fixture
+def start_peer() -> Iterator[StartPeer]:
+    """Start an AE in this process: its handlers, and optionally its TLS context; gives its port."""
+    with ExitStack() as stack:
+
+        def start(
+            handlers: Sequence[EventHandlerType] = (),
+            *,
+            tls: ssl.SSLContext | None = None,
+            strict: bool = False,
+        ) -> int:
+            ae = AE("TESTSCP")
+            ae.require_called_aet = strict
+            ae.maximum_pdu_size = 0
+            for context in AllStoragePresentationContexts[:100]:
+                ae.add_supported_context(context.abstract_syntax or "", context.transfer_syntax)
+            ae.add_supported_context(Verification)
+            ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+            server = ae.start_server(
+                ("127.0.0.1", 0), block=False, evt_handlers=list(handlers), ssl_context=tls
+            )
+            assert server is not None
+            stack.callback(server.shutdown)
+            return server.server_address[1]
+
+        yield start
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSCP:
+    """DCMTK's storescp, and where it puts what it receives."""
+
+    port: int
+    folder: Path
+
+    @property
+    def address(self) -> str:
+        """As a peer is written."""
+        return f"STORESCP@127.0.0.1:{self.port}"
+
+    def received(self) -> set[str]:
+        """The SOP Instance UIDs of what has arrived."""
+        return {str(pydicom.dcmread(path).SOPInstanceUID) for path in self.folder.iterdir()}
+
+
+@pytest.fixture
+def storescp(tmp_path: Path) -> Iterator[StoreSCP]:
+    folder = tmp_path / "received"
+    folder.mkdir()
+    port = free_port()
+    with running_process([tool("storescp"), "-od", str(folder), str(port)], tmp_path):
+        wait_until(lambda: is_listening(port), what="storescp listens")
+        yield StoreSCP(port, folder)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A folder with two objects, one of them in a folder inside, and two files that are none."""
+    folder = tmp_path / "study"
+    (folder / "series").mkdir(parents=True)
+    shutil.copy(CT, folder / "ct.dcm")
+    shutil.copy(MR, folder / "series" / "mr")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "empty").touch()
+    return folder

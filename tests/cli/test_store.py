@@ -1,0 +1,196 @@
+"""`dicomnet store`: what arrives at the peer, and what is told of each file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from tests.cli.command import complaint, run, run_on_terminal
+from tests.cli.conftest import CT, MR, TEST_FILES, StartPeer, StoreSCP
+from tests.support import data_set_of
+
+from dicomnet import evt
+
+COMPRESSED = TEST_FILES / "JPEG2000.dcm"
+UIDS = {str(pydicom.dcmread(path).SOPInstanceUID) for path in (CT, MR)}
+
+
+def test_files_and_folders_arrive(storescp: StoreSCP, study: Path) -> None:
+    result = run("store", storescp.address, study)
+    assert result.returncode == 0
+    assert storescp.received() == UIDS
+    assert result.stdout.startswith("sent 2 (0 with warnings), skipped 2, failed 0: ")
+    skipped = result.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in skipped] == ["skipped", "skipped"]
+    assert f"skipped: {study / 'notes.txt'}: not a DICOM file" in skipped
+
+
+def test_they_arrive_unchanged(start_peer: StartPeer) -> None:
+    received: list[bytes] = []
+
+    def store(event: Any) -> int:
+        received.append(event.request.DataSet.getvalue())
+        return 0
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    assert run("store", f"127.0.0.1:{port}", CT, COMPRESSED).returncode == 0
+    assert sorted(received) == sorted(map(data_set_of, (CT, COMPRESSED)))
+
+
+def test_verbose_names_every_file_and_quiet_none(storescp: StoreSCP) -> None:
+    verbose = run("store", storescp.address, CT, "-v")
+    assert f"stored: {CT}\n" in verbose.stderr
+    quiet = run("store", storescp.address, CT, __file__, "-q")
+    assert (quiet.stdout, quiet.stderr, quiet.returncode) == ("", "", 0)
+
+
+def test_json_is_a_line_for_each_file(storescp: StoreSCP, study: Path) -> None:
+    result = run("store", storescp.address, study, COMPRESSED, "--json")
+    assert result.returncode == 1
+    lines = {line["path"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert {path: line["outcome"] for path, line in lines.items()} == {
+        str(study / "ct.dcm"): "stored",
+        str(study / "series" / "mr"): "stored",
+        str(study / "notes.txt"): "skipped",
+        str(study / "empty"): "skipped",
+        # storescp accepts no compressed transfer syntax unless it is told to.
+        str(COMPRESSED): "failed",
+    }
+    assert lines[str(study / "ct.dcm")] == {
+        "path": str(study / "ct.dcm"),
+        "outcome": "stored",
+        "status": 0,
+        "sop_instance_uid": str(pydicom.dcmread(CT).SOPInstanceUID),
+        "comment": None,
+        "bytes": len(data_set_of(CT)),
+    }
+    assert lines[str(COMPRESSED)]["status"] is None
+    assert "presentation context" in lines[str(COMPRESSED)]["comment"]
+    assert result.stderr.startswith("sent 2 ")
+
+
+def test_a_refused_object_fails_and_a_warning_does_not(start_peer: StartPeer) -> None:
+    statuses = {
+        str(pydicom.dcmread(CT).SOPInstanceUID): 0xA700,
+        str(pydicom.dcmread(MR).SOPInstanceUID): 0xB000,
+    }
+
+    def store(event: Any) -> int:
+        return statuses[event.request.AffectedSOPInstanceUID]
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    result = run("store", f"127.0.0.1:{port}", CT, MR)
+    assert result.returncode == 1
+    assert result.stdout.startswith("sent 1 (1 with warnings), skipped 0, failed 1: ")
+    lines = sorted(result.stderr.splitlines())
+    assert lines[0].startswith(f"failed: {CT}: ")
+    assert lines[0].endswith("(status 0xA700)")
+    assert lines[1].startswith(f"warning: {MR}: ")
+    assert run("store", f"127.0.0.1:{port}", MR).returncode == 0
+
+
+def test_nothing_but_skipped_files_is_a_failure(start_peer: StartPeer) -> None:
+    result = run("store", f"127.0.0.1:{start_peer()}", __file__)
+    assert result.returncode == 1
+    assert result.stderr.endswith("dicomnet store: there is no DICOM file to send\n")
+
+
+def test_an_empty_folder_is_a_failure(start_peer: StartPeer, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run("store", f"127.0.0.1:{start_peer()}", tmp_path / "empty").returncode == 1
+
+
+def test_a_path_that_does_not_exist_is_known_before_anything_is_sent(
+    storescp: StoreSCP, tmp_path: Path
+) -> None:
+    result = run("store", storescp.address, CT, tmp_path / "missing.dcm")
+    assert complaint(result, 1) == f"dicomnet store: {tmp_path / 'missing.dcm'}: no such file or directory"
+    assert storescp.received() == set()
+
+
+def test_a_file_name_does_not_steer_the_terminal(storescp: StoreSCP, tmp_path: Path) -> None:
+    strange = tmp_path / "a\x1b[2J\n.txt"
+    strange.write_text("no image")
+    result = run("store", storescp.address, CT, strange)
+    assert result.stderr == f"skipped: {tmp_path}/a\\x1b[2J\\n.txt: not a DICOM file\n"
+
+
+def test_an_association_that_is_lost_fails_what_had_no_answer(start_peer: StartPeer) -> None:
+    def store(event: Any) -> int:
+        event.assoc.abort()
+        return 0
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    result = run("store", f"127.0.0.1:{port}", CT)
+    assert result.returncode == 1
+    assert f"failed: {CT}: association aborted" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("window", "most"), [("1", 1), ("4", 4)])
+def test_the_window_is_proposed(start_peer: StartPeer, tmp_path: Path, window: str, most: int) -> None:
+    proposed: list[int] = []
+
+    def windows(event: Any) -> tuple[int, int]:
+        proposed.append(event.nr_invoked)
+        return event.nr_invoked, event.nr_performed
+
+    port = start_peer([(evt.EVT_C_STORE, lambda event: 0), (evt.EVT_ASYNC_OPS, windows)])
+    assert run("store", f"127.0.0.1:{port}", CT, MR, "--window", window).returncode == 0
+    assert proposed == ([most] if most > 1 else [])
+
+
+@pytest.mark.parametrize("rich", [True, False], ids=["rich", "plain"])
+def test_progress_is_shown_on_a_terminal(start_peer: StartPeer, tmp_path: Path, rich: bool) -> None:
+    for number in range(5):
+        shutil.copy(CT, tmp_path / f"{number}.dcm")
+    (tmp_path / "notes.txt").write_text("no image")
+    port = start_peer([(evt.EVT_C_STORE, lambda event: 0)])
+    screen = run_on_terminal("store", f"127.0.0.1:{port}", tmp_path, rich=rich)
+    assert screen.returncode == 0
+    assert ("6/6" if rich else "1 of 6 files") in screen.text
+    assert f"skipped: {tmp_path / 'notes.txt'}: not a DICOM file\n" in screen.text
+    assert screen.text.rstrip().splitlines()[-1].endswith("objects/s)")
+    assert "sent 5 (0 with warnings), skipped 1, failed 0: " in screen.text
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_no_progress_where_it_would_disturb(start_peer: StartPeer, option: str) -> None:
+    port = start_peer([(evt.EVT_C_STORE, lambda event: 0)])
+    screen = run_on_terminal("store", f"127.0.0.1:{port}", CT, option)
+    assert screen.returncode == 0
+    assert "\x1b" not in screen.raw
+    assert "1/1" not in screen.text
+
+
+def test_ctrl_c_tells_what_was_sent(start_peer: StartPeer) -> None:
+    """The second object is never answered, so the command is in the middle when the signal comes."""
+    import signal
+    import subprocess
+
+    from tests.support import dicomnet
+
+    second, gone = threading.Event(), threading.Event()
+    seen: list[str] = []
+
+    def store(event: Any) -> int:
+        seen.append(event.request.AffectedSOPInstanceUID)
+        if len(seen) == 2:
+            second.set()
+            gone.wait(20)
+        return 0
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    command = dicomnet("store", f"127.0.0.1:{port}", CT, MR, "--window", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert second.wait(20)
+        process.send_signal(signal.SIGINT)
+        written, complained = process.communicate(timeout=20)
+    gone.set()
+    assert written.startswith("sent 1 (0 with warnings), skipped 0, failed 0: ")
+    assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)

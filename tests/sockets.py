@@ -1,0 +1,181 @@
+"""Helpers for tests over sockets: peers that say exactly what a test tells them to, and certificates."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+VERIFICATION = "1.2.840.10008.1.1"
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
+IMPLICIT_VR_LE = "1.2.840.10008.1.2"
+EXPLICIT_VR_LE = "1.2.840.10008.1.2.1"
+
+# How long anything may take before a test fails, in seconds; far more than it needs.
+PATIENCE = 10.0
+
+
+class RawPeer:
+    """A TCP client or server side that says exactly what a test tells it to.
+
+    Parameters
+    ----------
+    sock
+        Connected.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        sock.settimeout(PATIENCE)
+
+    @classmethod
+    def connect(cls, port: int) -> RawPeer:
+        """A client of the loopback interface."""
+        sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(sock)
+
+    def send(self, data: bytes) -> None:
+        """Write all of it."""
+        self.sock.sendall(data)
+
+    def read_pdu(self) -> bytes:
+        """The next whole PDU; shorter or empty where the connection ends before."""
+        header = self._read(6)
+        return header + self._read(int.from_bytes(header[2:6], "big")) if len(header) == 6 else header
+
+    def read_to_end(self) -> bytes:
+        """Everything until the connection ends, in whatever way."""
+        parts = []
+        with contextlib.suppress(ConnectionError):
+            while part := self.sock.recv(65536):
+                parts.append(part)
+        return b"".join(parts)
+
+    def reset(self) -> None:
+        """Close with RST instead of FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        self.sock.close()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def __enter__(self) -> RawPeer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.sock.close()
+
+    def _read(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = self.sock.recv(count - len(data))
+            if not part:
+                break
+            data += part
+        return data
+
+
+@contextlib.contextmanager
+def raw_server(serve: Callable[[RawPeer], None]) -> Iterator[int]:
+    """A server on a free port that serves one connection after another; gives its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            with RawPeer(sock) as peer, contextlib.suppress(OSError):
+                serve(peer)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        # Closing alone does not wake a thread that is in accept().
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(PATIENCE)
+
+
+def descriptors() -> int:
+    """How many file descriptors this process has open."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Certificates(NamedTuple):
+    """Files in PEM: an authority's certificate, and what it issued for ``localhost`` and 127.0.0.1."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def server(self, *, mutual: bool = False) -> ssl.SSLContext:
+        """A server's context; with ``mutual``, it asks for the client's certificate."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.authority))
+        context.load_cert_chain(self.certificate, self.key)
+        context.verify_mode = ssl.CERT_REQUIRED if mutual else ssl.CERT_NONE
+        return context
+
+    def client(self, *, mutual: bool = False) -> ssl.SSLContext:
+        """A client's context; with ``mutual``, it shows a certificate."""
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.authority))
+        if mutual:
+            context.load_cert_chain(self.certificate, self.key)
+        return context
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """An authority and a certificate for this machine, valid for an hour."""
+    now = datetime.now(UTC)
+
+    def issue(
+        name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, ca: bool
+    ) -> bytes:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=5))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        )
+        return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    made = Certificates(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
+    made.authority.write_bytes(issue("Test authority", authority_key, "Test authority", authority_key, True))
+    made.certificate.write_bytes(issue("localhost", key, "Test authority", authority_key, False))
+    made.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return made
