@@ -14,41 +14,67 @@ from pathlib import Path
 
 from .model import OURS, Workspace
 from .processes import Command, end, free_port, run, serving
-from .storing import LOADS, Load
 from .subjects import CLIENTS, SERVERS, program
 
 SCP, SCU = "scp", "scu"
-_RATE = 500
+_RATE = 1000
 _ROUNDS = 10_000
+# Loading modules is a matter of start-up, which a benchmark of its own measures.
+_LOADING = "importlib._bootstrap"
+# Where threads wait; py-spy takes some of them for busy.
+_WAITING = (
+    "EpollSelector.select",
+    "Condition.wait",
+    "wait (dicomnet/drivers/",
+    "_serve (dicomnet/cli/listening",
+)
 
-# From the workspace and the port: what serves, and what asks.
-_Exchange = Callable[[Workspace, int, Path], tuple[Command, Command]]
+# From the workspace, the port and a folder to receive into: what serves, and what asks.
+_Commands = Callable[[Workspace, int, Path], tuple[Command, Command]]
 
 
-def _store(load: Load) -> _Exchange:
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What can be profiled.
+
+    Parameters
+    ----------
+    commands
+        Gives the two processes.
+    rounds
+        How many messages, associations or matches it has.
+    """
+
+    commands: _Commands
+    rounds: int
+
+
+def _store(count: int, length: int) -> Exchange:
     def commands(workspace: Workspace, port: int, received: Path) -> tuple[Command, Command]:
         inner = CLIENTS[OURS].inner
         assert inner is not None
-        objects = workspace.objects.folder(load.count, load.length)
+        objects = workspace.objects.folder(count, length)
         client = inner(port, objects, workspace.objects.folder(1, 64, "tiny"))
         return SERVERS[OURS](port, received), client
 
-    return commands
+    return Exchange(commands, count)
 
 
-def _message(name: str, matches: int) -> _Exchange:
+def _message(name: str, rounds: int, matches: int = 0) -> Exchange:
     def commands(workspace: Workspace, port: int, received: Path) -> tuple[Command, Command]:
-        return program("serve", OURS, port, matches, 100), program(name, OURS, port, _ROUNDS)
+        return program("serve", OURS, port, matches, 100), program(name, OURS, port, rounds)
 
-    return commands
+    return Exchange(commands, rounds)
 
 
-EXCHANGES: dict[str, _Exchange] = {
-    **{f"store-{load.name}": _store(load) for load in LOADS},
-    "echo": _message("peer-echo", 0),
-    "echo-ae": _message("echo", 0),
-    "associations": _message("associations", 0),
-    "find": _message("find", _ROUNDS),
+EXCHANGES: dict[str, Exchange] = {
+    "store-small": _store(10_000, 40_000),
+    "store-medium": _store(2000, 500_000),
+    "store-large": _store(8, 200_000_000),
+    "echo": _message("peer-echo", _ROUNDS),
+    "echo-ae": _message("echo", _ROUNDS),
+    "associations": _message("associations", 2000),
+    "find": _message("find", _ROUNDS, _ROUNDS),
 }
 
 
@@ -61,11 +87,11 @@ class _Profiler:
     wrap
         The command that profiles a command into a file.
     show
-        Prints the top entries of that file.
+        Prints the top entries of that file, given how many rounds there were.
     """
 
     wrap: Callable[[Command, Path], Command]
-    show: Callable[[Path, int], None]
+    show: Callable[[Path, int, int], None]
 
 
 def profile(workspace: Workspace, name: str, side: str, top: int, py_spy: str | None) -> None:
@@ -86,14 +112,15 @@ def profile(workspace: Workspace, name: str, side: str, top: int, py_spy: str | 
     port = free_port()
     with workspace.destination() as received, workspace.destination("profile") as folder:
         out = folder / "profile"
-        server, client = EXCHANGES[name](workspace, port, received)
+        exchange = EXCHANGES[name]
+        server, client = exchange.commands(workspace, port, received)
         if side == SCU:
             with serving(server, port):
                 run(profiler.wrap(client, out))
         else:
             with serving(profiler.wrap(server, out), port) as process, _ended_by_its_child(process):
                 run(client)
-        profiler.show(out, top)
+        profiler.show(out, top, exchange.rounds)
 
 
 @contextmanager
@@ -113,7 +140,8 @@ def _c_profile() -> _Profiler:
         python, _, *rest = command.arguments
         return Command((python, "-m", "benchmarks.profiled", str(out), *rest), command.environment)
 
-    def show(out: Path, top: int) -> None:
+    def show(out: Path, top: int, rounds: int) -> None:
+        print(f"{rounds} rounds")
         stats = pstats.Stats(str(out), stream=sys.stdout)
         stats.sort_stats("tottime").print_stats(top)
 
@@ -125,20 +153,22 @@ def _sampler(py_spy: str) -> _Profiler:
         options = ("record", "--format", "raw", "--rate", str(_RATE), "--output", str(out))
         return Command((py_spy, *options, "--", *command.arguments), command.environment)
 
-    def show(out: Path, top: int) -> None:
+    def show(out: Path, top: int, rounds: int) -> None:
         own: Counter[str] = Counter()
         within: Counter[str] = Counter()
         for line in out.read_text().splitlines():
             stack, _, count = line.rpartition(" ")
             frames = stack.split(";")
+            if not stack or _LOADING in stack or frames[-1].startswith(_WAITING):
+                continue
             own[frames[-1]] += int(count)
             for frame in set(frames):
                 within[frame] += int(count)
         total = own.total()
         for title, counter in (("own time", own), ("time with what it calls", within)):
-            print(f"{title} ({total} samples, {_RATE} a second)")
+            print(f"{title}: {total} samples, {_RATE} a second, {rounds} rounds")
             for frame, samples in counter.most_common(top):
-                print(f"  {samples / total:6.1%}  {samples / _RATE * 1e3:8.0f} ms  {frame}")
+                print(f"  {samples / total:6.1%}  {samples / _RATE / rounds * 1e6:8.1f} us each  {frame}")
 
     return _Profiler(wrap, show)
 

@@ -19,6 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dicomnet.dimse.codec import decode_command, encode_command
+from dicomnet.dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Message
+from dicomnet.wire.fragmenter import fragment
+from dicomnet.wire.items import ImplementationClassUID, MaximumLength, ProposedContext
+from dicomnet.wire.pdu import AssociateRQ
+
 VERIFICATION = "1.2.840.10008.1.1"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -179,3 +185,72 @@ def make_certificates(folder: Path) -> Certificates:
         )
     )
     return made
+
+
+def request_pdu(
+    *contexts: tuple[int, str], maximum_length: int = 16384, calling: str = "RAW", called: str = "ANY-SCP"
+) -> bytes:
+    """An A-ASSOCIATE-RQ for contexts of (ID, abstract syntax), all with Implicit VR Little Endian."""
+    return AssociateRQ(
+        called,
+        calling,
+        tuple(
+            ProposedContext(number, uid, (IMPLICIT_VR_LE,))
+            for number, uid in contexts or ((1, VERIFICATION),)
+        ),
+        (MaximumLength(maximum_length), ImplementationClassUID("1.2.3.4")),
+    ).encode()
+
+
+def message_pdus(message: Message, maximum_length: int = 16384) -> bytes:
+    """A message as P-DATA-TF PDUs."""
+    data = message.data
+    assert data is None or isinstance(data, bytes)
+    command = encode_command(message.type, message.command, data is not None)
+    buffers = fragment(message.context_id, command, maximum_length, is_command=True)
+    if data is not None:
+        buffers += fragment(message.context_id, data, maximum_length, is_command=False)
+    return b"".join(buffers)
+
+
+def echo_pdus(message_id: int = 1, context_id: int = 1) -> bytes:
+    """A C-ECHO-RQ."""
+    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
+    return message_pdus(Message(C_ECHO_RQ, command, context_id))
+
+
+def store_pdus(
+    data: bytes, *, message_id: int = 1, context_id: int = 1, maximum_length: int = 16384, sop_class: str = ""
+) -> bytes:
+    """A C-STORE-RQ of a CT image."""
+    command = {
+        "AffectedSOPClassUID": sop_class or CT_IMAGE_STORAGE,
+        "MessageID": message_id,
+        "Priority": 2,
+        "AffectedSOPInstanceUID": "1.2.3.4.5",
+    }
+    return message_pdus(Message(C_STORE_RQ, command, context_id, data), maximum_length)
+
+
+def find_pdus(data: bytes = b"", *, message_id: int = 1, context_id: int = 1) -> bytes:
+    """A C-FIND-RQ."""
+    command = {"AffectedSOPClassUID": PATIENT_ROOT_FIND, "MessageID": message_id, "Priority": 2}
+    return message_pdus(Message(C_FIND_RQ, command, context_id, data or QUERY))
+
+
+def cancel_pdus(message_id: int = 1, context_id: int = 1) -> bytes:
+    """A C-CANCEL-RQ."""
+    return message_pdus(Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": message_id}, context_id))
+
+
+# (0008,0052) QueryRetrieveLevel = PATIENT in Implicit VR Little Endian.
+QUERY = bytes.fromhex("08005200 08000000") + b"PATIENT "
+ABORT_BY_USER = bytes.fromhex("070000000004 0000 0000")
+RELEASE_RQ = bytes.fromhex("050000000004 00000000")
+RELEASE_RP = bytes.fromhex("060000000004 00000000")
+
+
+def status_of(pdu: bytes) -> int:
+    """The status of a response whose command set is the one value of a P-DATA-TF."""
+    assert pdu[:1] == b"\x04", pdu
+    return int(decode_command(pdu[12:])[1]["Status"])

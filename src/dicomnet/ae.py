@@ -530,6 +530,9 @@ class ApplicationEntity:
         supported = self.supported_contexts if contexts is None else contexts
         if not supported and not _config.UNRESTRICTED_STORAGE_SERVICE:
             raise ValueError("there is no supported presentation context; add one or more first")
+        for context in supported:
+            if (context.scu_role is None) is not (context.scp_role is None):
+                raise ValueError(f"{context.abstract_syntax} supports one role and leaves the other one open")
         server = (server_class or AssociationServer)(
             self,
             address,
@@ -631,7 +634,7 @@ class AssociationServer:
         self._associations: dict[Association, None] = {}
         self._supported = {
             str(context.abstract_syntax): SupportedContext(
-                tuple(str(uid) for uid in context.transfer_syntax), context.scu_role, context.scp_role
+                tuple(str(uid) for uid in context.transfer_syntax), context.scu_role, context.scp_role, True
             )
             for context in contexts
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +135,7 @@ class Peer:
                 yield from self._store(plan, may_raise=not has_sent)
                 has_sent = True
 
-    def find(self, level: str, *, model: str = "study", **keys: Any) -> Iterator[Dataset]:
+    def find(self, level: str, *, model: str = "study", **keys: Any) -> Generator[Dataset, None, None]:
         """Query (C-FIND).
 
         Parameters
@@ -150,7 +150,7 @@ class Peer:
         Yields
         ------
         pydicom.dataset.Dataset
-            The matches, as they arrive.
+            The matches, as they arrive. Closed early, the rest of the query is cancelled.
 
         Raises
         ------
@@ -165,7 +165,7 @@ class Peer:
             raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
         return self.find_identifier(build_query(level, keys), FIND_MODELS[model])
 
-    def find_identifier(self, identifier: Dataset, model: str) -> Iterator[Dataset]:
+    def find_identifier(self, identifier: Dataset, model: str) -> Generator[Dataset, None, None]:
         """Query with an Identifier of one's own.
 
         Parameters
@@ -191,13 +191,23 @@ class Peer:
         """Release what is open. The peer can be used again afterwards."""
         _release_all(self._open)
 
+    def abort(self) -> None:
+        """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        while self._open:
+            _, link = self._open.popitem()
+            link.abort()
+
     def __enter__(self) -> Peer:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        if kind is None or issubclass(kind, Exception):
+            self.close()
+        else:
+            # Ctrl-C does not wait for answers that are outstanding.
+            self.abort()
 
     def _link(self, proposal: Proposal, window: int = 1) -> Link:
         """An open association that proposes just this."""

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from tests.support import free_port, is_listening, running_process, tool, wait_until
 
-from dicomnet import AE, AllStoragePresentationContexts
+from dicomnet import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from dicomnet.events import EventHandlerType
 from dicomnet.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
@@ -39,7 +39,7 @@ def start_peer() -> Iterator[StartPeer]:
             ae.require_called_aet = strict
             ae.maximum_pdu_size = 0
             for context in AllStoragePresentationContexts[:100]:
-                ae.add_supported_context(context.abstract_syntax or "", context.transfer_syntax)
+                ae.add_supported_context(context.abstract_syntax or "", ALL_TRANSFER_SYNTAXES)
             ae.add_supported_context(Verification)
             ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
             server = ae.start_server(

@@ -131,9 +131,10 @@ def test_a_mute_peer_is_given_up() -> None:
     assert "association stage within 0.3 s" in said
 
 
-def test_what_does_not_speak_dicom(start_peer: StartPeer) -> None:
+def test_what_does_not_speak_dicom() -> None:
     def answer(server: socket.socket) -> None:
         connection, _ = server.accept()
+        server.close()
         with connection:
             connection.recv(1000)
             connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
@@ -141,9 +142,10 @@ def test_what_does_not_speak_dicom(start_peer: StartPeer) -> None:
                 pass
 
     with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
         thread = threading.Thread(target=answer, args=(server,))
         thread.start()
-        said = complaint(run("echo", f"127.0.0.1:{server.getsockname()[1]}", "--timeout", "5"), 1)
+        said = complaint(run("echo", f"127.0.0.1:{port}", "--timeout", "5"), 1)
     thread.join()
     assert "abort" in said
 

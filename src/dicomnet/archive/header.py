@@ -130,11 +130,11 @@ def _inflate(data: Buffer) -> bytes:
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces: list[bytes] = []
     total = used = 0
-    view = memoryview(data)
     while not stream.eof:
-        chunk: Buffer = stream.unconsumed_tail
+        chunk = stream.unconsumed_tail
         if not chunk:
-            chunk = view[used : used + 65536]
+            # A view would live on in the traceback of a refusal, and the file could not be unmapped.
+            chunk = bytes(data[used : used + 65536])
             used += len(chunk)
         try:
             piece = stream.decompress(chunk, 1 << 20)
@@ -146,7 +146,7 @@ def _inflate(data: Buffer) -> bytes:
         if total > INFLATED_LIMIT or (total > RATIO_FLOOR and total > used * RATIO_LIMIT):
             _refuse("the deflated data set inflates beyond the limit")
         pieces.append(piece)
-    if len(view) - used + len(stream.unused_data) > _DEFLATE_TRAILER:
+    if len(data) - used + len(stream.unused_data) > _DEFLATE_TRAILER:
         _refuse("there is something behind the deflated data set")
     return b"".join(pieces)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,10 @@ def run(options: argparse.Namespace) -> int:
     from ..requests import FIND_MODELS
 
     identifier = _identifier(options)
-    with open_peer(options) as peer:
-        matches = peer.find_identifier(identifier, FIND_MODELS[options.model])
+    with (
+        open_peer(options) as peer,
+        closing(peer.find_identifier(identifier, FIND_MODELS[options.model])) as matches,
+    ):
         found = map(plain, islice(matches, options.limit))
         if options.json or not is_terminal(sys.stdout):
             _write_lines(found)

@@ -169,7 +169,10 @@ def _is_loopback(host: str) -> bool:
 
     if not host:
         return False
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UsageError(f"--bind {host}: the name is not known") from None
     return all(ip_address(str(row[4][0]).partition("%")[0]).is_loopback for row in found)
 
 

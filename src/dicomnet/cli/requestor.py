@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..peer import Peer
 
 # How long to find out whether a peer that hung up speaks TLS.
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS = 2.0
 
 
 def add_peer_options(parser: Parser) -> None:

@@ -189,7 +189,7 @@ class Link:
             while self.phase is Phase.ESTABLISHED:
                 happening = self._next(deadline)
                 if isinstance(happening, ReleaseRQ | ReleaseRP):
-                    self._take_release()
+                    self._take_release(happening)
                 elif isinstance(happening, Message):
                     discard(happening.data)
                 else:
@@ -426,7 +426,7 @@ class Link:
                 _log.warning("ignored a %s that answers no request", happening.type.name)
                 discard(happening.data)
         elif isinstance(happening, ReleaseRQ):
-            self._take_release()
+            self._take_release(happening)
         elif self.phase is Phase.NEW:
             self._take_acse(happening)
         else:
@@ -444,12 +444,14 @@ class Link:
             self._performing.discard(message_id)
             self._cancelled.discard(message_id)
 
-    def _take_release(self) -> None:
+    def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
-        if self.connection.machine.allows(Event.RELEASE_RESPONSE):
+        machine = self.connection.machine
+        answers = machine.allows(Event.RELEASE_RESPONSE)
+        if answers:
             self.connection.answer_release(monotonic())
             self._flush_quietly()
-        if self.connection.machine.state in (State.STA1, State.STA13):
+        if isinstance(happening, ReleaseRP) or (answers and machine.state is State.STA13):
             self._end(Phase.RELEASED)
 
     def _take_acse(self, happening: Happening) -> None:

@@ -23,6 +23,8 @@ PENDING_LIMIT = 8192
 _ACCEPTS_A_TURN = 64
 # How long peers may take to close after an A-ABORT at shutdown, in seconds.
 _LAST_WORDS = 1.0
+# How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
+_LAST_HANDLERS = 5.0
 
 # Makes the link of an accepted connection: socket, address of the peer, watcher, workers, what to call at its end.
 OpenLink = Callable[[socket.socket, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
@@ -109,7 +111,7 @@ class Server:
         self._watcher.close()
         for link in self.links:
             link.close()
-        self._workers.close(timeout=5.0)
+        self._workers.close(timeout=_LAST_HANDLERS)
         self._is_closed.set()
 
     def _established(self) -> list[Link]:

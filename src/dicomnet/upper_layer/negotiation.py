@@ -80,11 +80,23 @@ class SupportedContext:
         UIDs.
     scu_role, scp_role
         Whether the *requestor* may take that role if it asks for it; None leaves role selection unanswered.
+    is_ordered
+        Whether the acceptor takes the first of its own transfer syntaxes that was proposed, and not the first
+        proposed one that it has.
     """
 
     transfer_syntaxes: tuple[str, ...]
     scu_role: bool | None = None
     scp_role: bool | None = None
+    is_ordered: bool = False
+
+    def choose(self, proposed: tuple[str, ...]) -> str | None:
+        """The transfer syntax for a context, None where there is none in common."""
+        first, second = proposed, self.transfer_syntaxes
+        if self.is_ordered:
+            first, second = second, first
+        usable = set(second)
+        return next((each for each in first if each in usable), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +312,7 @@ def _accept_context(
         if acceptor.accepts_unknown is None or not acceptor.accepts_unknown(uid):
             return conclude(Result.ABSTRACT_SYNTAX_NOT_SUPPORTED), None
         supported = SupportedContext(proposed.transfer_syntaxes, True, True)
-    usable = set(supported.transfer_syntaxes)
-    transfer_syntax = next((each for each in proposed.transfer_syntaxes if each in usable), None)
+    transfer_syntax = supported.choose(proposed.transfer_syntaxes)
     if transfer_syntax is None:
         return conclude(Result.TRANSFER_SYNTAXES_NOT_SUPPORTED), None
     if asked is None or (supported.scu_role is None and supported.scp_role is None):
@@ -309,6 +320,5 @@ def _accept_context(
     scu = asked.scu_role and bool(supported.scu_role)
     scp = asked.scp_role and bool(supported.scp_role)
     if not (scu or scp):
-        return conclude(Result.USER_REJECTION), RoleSelection(uid, False, False)
+        return conclude(Result.USER_REJECTION), None
     return conclude(Result.ACCEPTANCE, transfer_syntax, scu, scp), RoleSelection(uid, scu, scp)
-

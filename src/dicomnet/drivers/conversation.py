@@ -1,0 +1,139 @@
+"""Which messages of an association belong together, in both drivers: responses and their requests, C-CANCELs and what
+they cancel, and what waits to be served. Pure bookkeeping: nothing here waits."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+from ..dimse.datasets import discard
+from ..dimse.messages import Message
+from ..services.registry import is_pending
+from ..wire.pdu import Abort
+from .connection import Happening, ProviderAbort
+
+_log = logging.getLogger(__name__)
+
+_CANCEL = "C-CANCEL-RQ"
+
+
+class Conversation:
+    """The messages of one association."""
+
+    def __init__(self) -> None:
+        self.inbox: deque[Happening] = deque()
+        self._responses: dict[int, deque[Message]] = {}
+        self._awaited: set[int] = set()
+        self._abandoned: set[int] = set()
+        self._performing: set[int] = set()
+        self._cancelled: set[int] = set()
+        self._last_message_id = 0
+
+    # -- as the one who asks
+
+    def next_message_id(self) -> int:
+        """A message ID that no outstanding request of ours has."""
+        while True:
+            self._last_message_id = self._last_message_id % 65535 + 1
+            if self._last_message_id not in self._awaited:
+                return self._last_message_id
+
+    def expect(self, message_id: int) -> None:
+        """A request goes out, and responses to it are to come."""
+        self._awaited.add(message_id)
+
+    def forget(self, message_ids: Iterable[int]) -> None:
+        """No response is to come for these requests, or none that matters."""
+        for message_id in message_ids:
+            self._awaited.discard(message_id)
+            self._abandoned.discard(message_id)
+            for response in self._responses.pop(message_id, ()):
+                discard(response.data)
+
+    def abandon(self, message_ids: Collection[int]) -> None:
+        """Nobody takes the responses any more; those that still come are dropped, up to the final one."""
+        outstanding = self._awaited.intersection(message_ids)
+        self.forget(message_ids)
+        self._awaited |= outstanding
+        self._abandoned |= outstanding
+
+    @property
+    def has_abandoned(self) -> bool:
+        """Whether final responses are to come that nobody takes."""
+        return bool(self._abandoned)
+
+    def take_response(self, message_ids: Collection[int]) -> Message | None:
+        """A response to one of these requests, if there is one."""
+        for message_id in message_ids:
+            if waiting := self._responses.get(message_id):
+                response = waiting.popleft()
+                if not waiting:
+                    del self._responses[message_id]
+                return response
+        return None
+
+    def keep_response(self, response: Message) -> None:
+        """A response came: keep it for the one who asked."""
+        message_id = response.message_id
+        if message_id not in self._awaited:
+            _log.warning("ignored a %s that answers no request", response.type.name)
+            discard(response.data)
+            return
+        is_final = not is_pending(response.status)
+        if is_final:
+            self._awaited.discard(message_id)
+        if message_id not in self._abandoned:
+            self._responses.setdefault(message_id, deque()).append(response)
+            return
+        discard(response.data)
+        if is_final:
+            self._abandoned.discard(message_id)
+
+    # -- as the one who is asked
+
+    @contextmanager
+    def performing(self, message_id: int) -> Iterator[None]:
+        """A request is being performed, and can be cancelled."""
+        self._performing.add(message_id)
+        try:
+            yield
+        finally:
+            self._performing.discard(message_id)
+            self._cancelled.discard(message_id)
+
+    def is_cancelled(self, message_id: int) -> bool:
+        """Whether the peer has cancelled a request that is being performed."""
+        return message_id in self._cancelled
+
+    # -- what arrives
+
+    def arrived(self, happening: Happening) -> None:
+        """Put what arrived in the inbox, but for a C-CANCEL, which takes effect at once."""
+        if isinstance(happening, Message) and happening.type.name == _CANCEL:
+            self._cancel(happening.message_id)
+        else:
+            self.inbox.append(happening)
+
+    def end(self) -> Abort | ProviderAbort | None:
+        """The end of the association, if it waits in the inbox."""
+        for happening in self.inbox:
+            if isinstance(happening, Abort | ProviderAbort):
+                return happening
+        return None
+
+    def drop_requests(self) -> None:
+        """Forget the requests that wait: nobody will perform them."""
+        for happening in [each for each in self.inbox if isinstance(each, Message)]:
+            if not happening.type.is_response:
+                self.inbox.remove(happening)
+                discard(happening.data)
+
+    def _cancel(self, message_id: int) -> None:
+        # What it cancels may be over, and then there is nothing to do (PS3.7 section 9.3.2.3).
+        if message_id in self._performing or any(
+            isinstance(each, Message) and not each.type.is_response and each.message_id == message_id
+            for each in self.inbox
+        ):
+            self._cancelled.add(message_id)

@@ -1,0 +1,366 @@
+"""Negotiation, as functions, and beside the acceptor of pynetdicom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pynetdicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.sockets import RawPeer
+
+from dicomnet.upper_layer.negotiation import (
+    Acceptor,
+    Agreement,
+    NegotiatedContext,
+    Result,
+    SupportedContext,
+    accept,
+    conclude_as_requestor,
+    first_of,
+    identification_items,
+    items_of,
+    refuse_names,
+    supports_version,
+)
+from dicomnet.wire.items import (
+    AsynchronousOperationsWindow,
+    ContextResult,
+    ImplementationClassUID,
+    ImplementationVersionName,
+    MaximumLength,
+    ProposedContext,
+    RoleSelection,
+    SOPClassExtendedNegotiation,
+    UserIdentityAC,
+    UserItem,
+)
+from dicomnet.wire.pdu import AssociateAC, AssociateRJ, AssociateRQ, decode_pdu
+
+VERIFICATION = "1.2.840.10008.1.1"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+US = "1.2.840.10008.5.1.4.1.1.6.1"
+NM = "1.2.840.10008.5.1.4.1.1.20"
+UNKNOWN = "1.2.3.4.5.6"
+IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+JPEG = "1.2.840.10008.1.2.4.50"
+
+IDENTIFICATION = identification_items(16384, "1.2.3", "TEST")
+# An abstract syntax of its own for each pair of roles that an acceptor can grant.
+ROLE_CLASSES = {
+    f"1.2.9.{number}": roles
+    for number, roles in enumerate([(None, None), *itertools.product((False, True), repeat=2)], 1)
+}
+SUPPORTED = {
+    VERIFICATION: SupportedContext((IMPLICIT, EXPLICIT)),
+    CT: SupportedContext((EXPLICIT, IMPLICIT)),
+    MR: SupportedContext((JPEG,)),
+    US: SupportedContext((IMPLICIT,), True, True),
+} | {uid: SupportedContext((IMPLICIT,), scu, scp) for uid, (scu, scp) in ROLE_CLASSES.items()}
+ACCEPTOR = Acceptor(SUPPORTED, IDENTIFICATION)
+LIKE_PYNETDICOM = Acceptor(
+    {uid: replace(context, is_ordered=True) for uid, context in SUPPORTED.items()}, IDENTIFICATION
+)
+
+
+def request(*contexts: tuple[str, tuple[str, ...]], items: tuple[UserItem, ...] = ()) -> AssociateRQ:
+    return AssociateRQ(
+        "CALLED",
+        "CALLING",
+        tuple(ProposedContext(2 * i + 1, uid, syntaxes) for i, (uid, syntaxes) in enumerate(contexts)),
+        (*identification_items(32768, "1.2.4", None), *items),
+    )
+
+
+@pytest.fixture(scope="module")
+def pynetdicom_port() -> Iterator[int]:
+    """pynetdicom's acceptor, with the same things supported."""
+    ae = pynetdicom.AE()
+    for uid, supported in SUPPORTED.items():
+        ae.add_supported_context(
+            uid, list(supported.transfer_syntaxes), supported.scu_role, supported.scp_role
+        )
+    server = ae.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    yield server.server_address[1]
+    server.shutdown()
+
+
+def answer_of_pynetdicom(port: int, asked: AssociateRQ) -> AssociateAC:
+    with RawPeer.connect(port) as peer:
+        peer.send(asked.encode())
+        pdu = peer.read_pdu()
+        peer.send(bytes.fromhex("07000000000400000000"))
+    answer = decode_pdu(pdu[0], memoryview(pdu)[6:])
+    assert isinstance(answer, AssociateAC)
+    return answer
+
+
+def essence(
+    answer: AssociateAC,
+) -> tuple[list[tuple[int, int, str]], dict[str, tuple[bool, bool]]]:
+    """Results, accepted transfer syntaxes, and granted roles; the rest is each side's own."""
+    contexts = [(c.context_id, c.result, c.transfer_syntax if c.result == 0 else "") for c in answer.contexts]
+    roles = items_of(answer.user_items, RoleSelection)
+    return sorted(contexts), {role.sop_class: (role.scu_role, role.scp_role) for role in roles}
+
+
+PROPOSALS = {
+    "accepted": request((CT, (IMPLICIT,))),
+    "the order of transfer syntaxes": request((CT, (IMPLICIT, EXPLICIT)), (CT, (EXPLICIT, IMPLICIT))),
+    "first one that is supported": request((CT, (BIG, JPEG, EXPLICIT))),
+    "abstract syntax not supported": request((UNKNOWN, (IMPLICIT,))),
+    "transfer syntaxes not supported": request((CT, (BIG, JPEG)), (MR, (IMPLICIT,))),
+    "everything at once": request(
+        (VERIFICATION, (IMPLICIT,)), (UNKNOWN, (IMPLICIT,)), (MR, (IMPLICIT, JPEG)), (CT, (BIG,))
+    ),
+    "same abstract syntax in several contexts": request(
+        (CT, (IMPLICIT,)), (CT, (EXPLICIT,)), (CT, (BIG,)), (CT, (IMPLICIT, EXPLICIT))
+    ),
+    "128 contexts": request(*[(CT, (IMPLICIT,))] * 128),
+    "role selection of what is not supported": request(
+        (UNKNOWN, (IMPLICIT,)), items=(RoleSelection(UNKNOWN, True, True),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROPOSALS)
+def test_the_answer_is_that_of_pynetdicom(pynetdicom_port: int, name: str) -> None:
+    asked = PROPOSALS[name]
+    ours, agreement = accept(asked, LIKE_PYNETDICOM)
+    assert essence(ours) == essence(answer_of_pynetdicom(pynetdicom_port, asked))
+    assert list(agreement.contexts) == [c.context_id for c in asked.contexts]
+
+
+@pytest.mark.parametrize("proposed", list(itertools.product((True, False), repeat=2)))
+def test_roles_are_granted_as_by_pynetdicom(pynetdicom_port: int, proposed: tuple[bool, bool]) -> None:
+    asked = request(
+        *((uid, (IMPLICIT,)) for uid in ROLE_CLASSES),
+        items=tuple(RoleSelection(uid, *proposed) for uid in ROLE_CLASSES),
+    )
+    ours, _ = accept(asked, LIKE_PYNETDICOM)
+    assert essence(ours) == essence(answer_of_pynetdicom(pynetdicom_port, asked))
+
+
+@pytest.mark.parametrize(("uid", "granted"), ROLE_CLASSES.items())
+@pytest.mark.parametrize("proposed", [(True, True), (True, False), (False, True), None])
+def test_a_role_is_never_granted_that_was_not_proposed(
+    uid: str, granted: tuple[bool | None, bool | None], proposed: tuple[bool, bool] | None
+) -> None:
+    """PS3.7 Annex D.3.3.4."""
+    items = () if proposed is None else (RoleSelection(uid, *proposed),)
+    answer, agreement = accept(request((uid, (IMPLICIT,)), items=items), ACCEPTOR)
+    context = agreement.contexts[1]
+    role = first_of(answer.user_items, RoleSelection)
+    if not context.is_accepted:
+        assert role is None
+        assert (context.as_scu, context.as_scp) == (False, False)
+    elif role is None:
+        # The default: the requestor is SCU, so this side is SCP.
+        assert (context.as_scu, context.as_scp) == (False, True)
+    else:
+        assert proposed is not None
+        assert proposed[0] or not role.scu_role
+        assert proposed[1] or not role.scp_role
+        assert (context.as_scu, context.as_scp) == (role.scp_role, role.scu_role)
+
+
+@pytest.mark.parametrize("roles", [*itertools.product((True, False), repeat=2), None])
+def test_both_sides_conclude_the_same(roles: tuple[bool, bool] | None) -> None:
+    items = () if roles is None else (RoleSelection(US, *roles),)
+    asked = request((US, (IMPLICIT,)), (CT, (EXPLICIT,)), (UNKNOWN, (IMPLICIT,)), items=items)
+    answer, theirs = accept(asked, ACCEPTOR)
+    ours = conclude_as_requestor(asked, answer)
+    for context_id, mine in ours.contexts.items():
+        other = theirs.contexts[context_id]
+        assert (mine.result, mine.transfer_syntax) == (other.result, other.transfer_syntax)
+        assert (mine.as_scu, mine.as_scp) == (other.as_scp, other.as_scu)
+
+
+SYNTAXES = st.lists(st.sampled_from([IMPLICIT, EXPLICIT, BIG, JPEG]), min_size=1, max_size=4, unique=True)
+
+
+@given(st.lists(st.tuples(st.sampled_from([*SUPPORTED, UNKNOWN]), SYNTAXES), min_size=1, max_size=20))
+def test_every_proposed_context_is_answered(proposals: list[tuple[str, list[str]]]) -> None:
+    """PS3.8 section 9.3.3.2: one item for each, the same IDs, and an accepted transfer syntax was proposed."""
+    asked = request(*((uid, tuple(syntaxes)) for uid, syntaxes in proposals))
+    answer, agreement = accept(asked, ACCEPTOR)
+    assert [c.context_id for c in answer.contexts] == [c.context_id for c in asked.contexts]
+    for proposed, result in zip(asked.contexts, answer.contexts, strict=True):
+        supported = SUPPORTED.get(proposed.abstract_syntax)
+        if supported is None:
+            assert result.result == Result.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        elif not set(proposed.transfer_syntaxes) & set(supported.transfer_syntaxes):
+            assert result.result == Result.TRANSFER_SYNTAXES_NOT_SUPPORTED
+        else:
+            assert result.result == Result.ACCEPTANCE
+            assert result.transfer_syntax in proposed.transfer_syntaxes
+        assert agreement.contexts[proposed.context_id].result == result.result
+    received = decode_pdu(2, memoryview(answer.encode())[6:])
+    assert isinstance(received, AssociateAC)
+    assert essence(received) == essence(answer)
+
+
+def conclude(*results: ContextResult, items: tuple[UserItem, ...] = IDENTIFICATION) -> Agreement:
+    asked = request((CT, (IMPLICIT, EXPLICIT)), (MR, (JPEG,)))
+    return conclude_as_requestor(asked, AssociateAC(results, items, bytes(64)))
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+def test_each_rejection_makes_a_context_unusable(code: int) -> None:
+    """PS3.8 Table 9-18; the transfer syntax of a context that is not accepted is not significant."""
+    agreement = conclude(ContextResult(1, code, BIG), ContextResult(3, 0, JPEG))
+    assert agreement.contexts[1] == NegotiatedContext(1, CT, code, "", False, False, (IMPLICIT, EXPLICIT))
+    assert [c.context_id for c in agreement.accepted] == [3]
+
+
+def test_a_context_without_an_answer_is_unusable() -> None:
+    agreement = conclude(ContextResult(3, 0, JPEG))
+    assert agreement.contexts[1].result == Result.NO_REASON
+    assert not agreement.contexts[1].as_scu
+
+
+def test_a_transfer_syntax_that_was_not_proposed_is_unusable() -> None:
+    agreement = conclude(ContextResult(1, 0, BIG), ContextResult(3, 0, JPEG))
+    assert not agreement.contexts[1].is_accepted
+    assert agreement.contexts_for(CT) == ()
+
+
+@pytest.mark.parametrize(("is_ordered", "chosen"), [(False, IMPLICIT), (True, EXPLICIT)])
+def test_either_side_may_have_the_order_of_preference(is_ordered: bool, chosen: str) -> None:
+    supported = SupportedContext((BIG, EXPLICIT, IMPLICIT), is_ordered=is_ordered)
+    assert supported.choose((JPEG, IMPLICIT, EXPLICIT)) == chosen
+    assert supported.choose((JPEG,)) is None
+
+
+def test_an_answer_to_nothing_is_ignored() -> None:
+    agreement = conclude(ContextResult(1, 0, IMPLICIT), ContextResult(99, 0, IMPLICIT))
+    assert set(agreement.contexts) == {1, 3}
+
+
+def test_the_same_abstract_syntax_is_found_in_each_of_its_contexts() -> None:
+    asked = request((CT, (IMPLICIT,)), (CT, (EXPLICIT,)), (CT, (BIG,)))
+    agreement = conclude_as_requestor(asked, accept(asked, ACCEPTOR)[0])
+    assert [c.transfer_syntax for c in agreement.contexts_for(CT)] == [IMPLICIT, EXPLICIT]
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "granted"),
+    [
+        ((1, 1), 1, (1, 1)),
+        ((5, 1), 1, (1, 1)),
+        ((5, 5), 3, (3, 1)),
+        ((2, 1), 8, (2, 1)),
+        ((0, 0), 8, (8, 1)),
+        ((5, 1), 0, (5, 1)),
+        ((0, 0), 0, (0, 1)),
+    ],
+)
+def test_the_window_is_what_was_asked_or_less(
+    asked: tuple[int, int], limit: int, granted: tuple[int, int]
+) -> None:
+    """PS3.7 Annex D.3.3.3, where 0 is no limit."""
+    asking = request((CT, (IMPLICIT,)), items=(AsynchronousOperationsWindow(*asked),))
+    answer, agreement = accept(asking, Acceptor(SUPPORTED, IDENTIFICATION, performed_window=limit))
+    window = first_of(answer.user_items, AsynchronousOperationsWindow)
+    assert window == AsynchronousOperationsWindow(*granted)
+    # The requestor invokes what the acceptor performs.
+    assert (agreement.performed, agreement.invoked) == granted
+    concluded = conclude_as_requestor(asking, answer)
+    assert (concluded.invoked, concluded.performed) == granted
+
+
+def test_a_window_that_was_not_asked_for_is_not_answered() -> None:
+    answer, agreement = accept(
+        request((CT, (IMPLICIT,))), Acceptor(SUPPORTED, IDENTIFICATION, performed_window=9)
+    )
+    assert first_of(answer.user_items, AsynchronousOperationsWindow) is None
+    assert (agreement.invoked, agreement.performed) == (1, 1)
+
+
+def test_a_window_that_is_granted_unasked_is_not_used() -> None:
+    agreement = conclude(
+        ContextResult(1, 0, IMPLICIT), items=(*IDENTIFICATION, AsynchronousOperationsWindow(9, 9))
+    )
+    assert (agreement.invoked, agreement.performed) == (1, 1)
+
+
+@pytest.mark.parametrize("items", [(), (MaximumLength(0),), (MaximumLength(4096),)])
+def test_the_maximum_length_is_the_others(items: tuple[UserItem, ...]) -> None:
+    """PS3.8 Annex D.1: 0 is no limit, and none given is none."""
+    expected = items[0].maximum_length if items else 0  # type: ignore[attr-defined]
+    asked = AssociateRQ("A", "B", (ProposedContext(1, CT, (IMPLICIT,)),), items)
+    assert accept(asked, ACCEPTOR)[1].peer_maximum_length == expected
+    assert conclude(ContextResult(1, 0, IMPLICIT), items=items).peer_maximum_length == expected
+
+
+def test_identification_is_sent_with_and_without_a_version_name() -> None:
+    assert identification_items(1, "1.2", "V") == (
+        MaximumLength(1),
+        ImplementationClassUID("1.2"),
+        ImplementationVersionName("V"),
+    )
+    assert identification_items(0, "1.2", None) == (MaximumLength(0), ImplementationClassUID("1.2"))
+
+
+def test_extended_negotiation_and_identity_are_passed_on() -> None:
+    extended = SOPClassExtendedNegotiation(CT, b"\x01\x00")
+    identity = UserIdentityAC(b"ticket")
+    answer, _ = accept(request((CT, (IMPLICIT,))), ACCEPTOR, extended=[extended], identity=identity)
+    assert items_of(answer.user_items, SOPClassExtendedNegotiation) == (extended,)
+    assert first_of(answer.user_items, UserIdentityAC) == identity
+
+
+@pytest.mark.parametrize(
+    ("version", "supported"), [(1, True), (3, True), (0xFFFF, True), (2, False), (0, False)]
+)
+def test_only_bit_0_of_the_version_counts(version: int, supported: bool) -> None:
+    """PS3.8 section 9.3.2."""
+    asked = AssociateRQ(
+        "A", "B", (ProposedContext(1, CT, (IMPLICIT,)),), IDENTIFICATION, protocol_version=version
+    )
+    assert supports_version(asked) is supported
+
+
+@pytest.mark.parametrize(
+    ("called", "calling", "application_context", "rejection"),
+    [
+        ((), (), "1.2.840.10008.3.1.1.1", None),
+        (("CALLED",), ("CALLING",), "1.2.840.10008.3.1.1.1", None),
+        (("  CALLED ",), ("CALLING  ",), "1.2.840.10008.3.1.1.1", None),
+        (("OTHER",), (), "1.2.840.10008.3.1.1.1", AssociateRJ(1, 1, 7)),
+        ((), ("OTHER",), "1.2.840.10008.3.1.1.1", AssociateRJ(1, 1, 3)),
+        (("OTHER",), ("OTHER",), "1.2.3", AssociateRJ(1, 1, 2)),
+        (("called",), (), "1.2.840.10008.3.1.1.1", AssociateRJ(1, 1, 7)),
+    ],
+)
+def test_names_are_refused_for_their_reasons(
+    called: tuple[str, ...],
+    calling: tuple[str, ...],
+    application_context: str,
+    rejection: AssociateRJ | None,
+) -> None:
+    """PS3.8 Table 9-21."""
+    asked = AssociateRQ(
+        "CALLED", "CALLING", (ProposedContext(1, CT, (IMPLICIT,)),), IDENTIFICATION, application_context
+    )
+    assert refuse_names(asked, called=called, calling=calling) == rejection
+
+
+def test_an_unknown_abstract_syntax_is_taken_where_that_is_wanted() -> None:
+    acceptor = Acceptor(SUPPORTED, IDENTIFICATION, lambda uid: uid.startswith("1.2.3"))
+    answer, _ = accept(request((UNKNOWN, (JPEG, IMPLICIT)), ("1.9", (IMPLICIT,))), acceptor)
+    assert [(c.result, c.transfer_syntax) for c in answer.contexts] == [(0, JPEG), (3, IMPLICIT)]
+
+
+def test_the_answer_repeats_the_names_of_the_request() -> None:
+    """PS3.8 section 9.3.3: what the requestor shall not test."""
+    sent = request((CT, (IMPLICIT,))).encode()
+    asked = decode_pdu(sent[0], memoryview(sent)[6:])
+    assert isinstance(asked, AssociateRQ)
+    answer = accept(asked, ACCEPTOR)[0].encode()
+    assert answer[10:74] == sent[10:74]
