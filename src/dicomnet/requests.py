@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 VERIFICATION = "1.2.840.10008.1.1"
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
@@ -213,21 +214,29 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             os.stat(name)
             yield name
             continue
-        for folder, folders, files in os.walk(name):
+        unreadable: list[str] = []
+        for folder, folders, files in os.walk(name, onerror=lambda error: unreadable.append(error.filename)):
             folders.sort()
             for file in sorted(files):
                 yield os.path.join(folder, file)
+        # Whoever opens these learns why they cannot be read.
+        yield from unreadable
 
 
 def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
     """Each file with its header, or the result of skipping it."""
     for path in files:
         try:
-            yield open_object(path)
+            stored = open_object(path)
         except UnusableObject as error:
             yield StoreResult(path, None, comment=str(error), is_skipped=True)
         except OSError as error:
             yield StoreResult(path, None, comment=f"cannot be read: {error.strerror}")
+        else:
+            if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+                yield StoreResult(path, None, comment="a DICOMDIR, which is not for sending", is_skipped=True)
+            else:
+                yield stored
 
 
 @dataclass(slots=True)

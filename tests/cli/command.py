@@ -58,13 +58,13 @@ class Screen:
         return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
 
 
-def run_on_terminal(*arguments: str | os.PathLike[str], rich: bool = True) -> Screen:
-    """Run the command to its end on a terminal of 200 columns."""
+def run_on_terminal(*arguments: str | os.PathLike[str], rich: bool = True, columns: int = 200) -> Screen:
+    """Run the command to its end on a terminal."""
     command: Sequence[str] = dicomnet(*arguments)
     if not rich:
         command = [sys.executable, "-c", WITHOUT_RICH, *(os.fspath(each) for each in arguments)]
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {**os.environ, "TERM": "xterm"}
     environment.pop("COLUMNS", None)
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:

@@ -228,10 +228,10 @@ def test_matches_are_a_table_on_a_terminal(start_peer: StartPeer, rich: bool) ->
     # What is asked for comes first, UIDs last, and what no match has, not at all.
     assert heading.split() == [
         "PatientID",
-        "ModalitiesInStudy",
+        "Modalities",
         "StudyDescription",
         "PatientName",
-        "NumberOfStudyRelatedSeries",
+        "Series",
         "StudyInstanceUID",
     ]
     assert [row.split() for row in rows] == [
@@ -240,6 +240,14 @@ def test_matches_are_a_table_on_a_terminal(start_peer: StartPeer, rich: bool) ->
     ]
     assert "\x1b[31m" not in screen.raw
     assert "2 matches" in screen.text
+
+
+def test_matches_are_paragraphs_on_a_narrow_terminal(start_peer: StartPeer) -> None:
+    port = start_peer([(evt.EVT_C_FIND, answers(2))])
+    screen = run_on_terminal("find", f"127.0.0.1:{port}", "-k", "PatientID", columns=40)
+    paragraphs = [part.splitlines() for part in screen.text.split("\n\n")]
+    assert [dict(line.split(None, 1) for line in part)["PatientID"] for part in paragraphs] == ["ID1", "ID2"]
+    assert all(len(line) < 60 for part in paragraphs for line in part)
 
 
 def test_no_match_on_a_terminal(start_peer: StartPeer) -> None:

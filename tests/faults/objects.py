@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-
 from tests.support import data_set_of
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"

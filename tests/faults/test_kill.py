@@ -17,9 +17,6 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
-
-from dicomnet import Peer
-from dicomnet.errors import DicomnetError
 from tests.support import (
     TOOL_ENVIRONMENT,
     data_set_of,
@@ -30,6 +27,9 @@ from tests.support import (
     tool,
     wait_until,
 )
+
+from dicomnet import Peer
+from dicomnet.errors import DicomnetError
 
 from .objects import study_uid, uid, write_objects
 
@@ -203,5 +203,3 @@ def test_a_killed_node_leaves_no_lock(node: KilledNode) -> None:
     assert "another process" in output.read_text()
     node.check(0)
     node.end(signal.SIGTERM)
-
-

@@ -8,23 +8,15 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import pytest
-
-from dicomnet import AE, Peer
-from dicomnet.archive.node import Node
-from dicomnet.dimse.codec import encode_command
-from dicomnet.dimse.messages import C_STORE_RQ
-from dicomnet.errors import StoreInUse
 from tests.support import (
     ServedNode,
     data_set_of,
@@ -37,6 +29,12 @@ from tests.support import (
     tool,
     wait_until,
 )
+
+from dicomnet import AE, Peer
+from dicomnet.archive.node import Node
+from dicomnet.dimse.codec import encode_command
+from dicomnet.dimse.messages import C_STORE_RQ
+from dicomnet.errors import StoreInUse
 
 from .objects import (
     CT_IMAGE_STORAGE,
@@ -107,9 +105,7 @@ def test_same_instance_16_times_at_once(shared: ServedNode, tmp_path: Path, leng
 
 
 @pytest.mark.parametrize("studies", [1, 16])
-def test_other_bytes_under_one_uid_16_times_at_once(
-    shared: ServedNode, tmp_path: Path, studies: int
-) -> None:
+def test_other_bytes_under_one_uid_16_times_at_once(shared: ServedNode, tmp_path: Path, studies: int) -> None:
     """One is kept, and the others are refused and in quarantine, also where they say another study (X17)."""
     instance = uid(120 + studies, 1)
     paths = []
@@ -138,7 +134,9 @@ def test_other_bytes_under_one_uid_16_times_at_once(
     assert [store(shared.port, [path])[0] for path in paths] == statuses
     assert stored(shared.store)[instance] == kept
     with Peer(shared.address) as peer:
-        found = [match.NumberOfStudyRelatedInstances for match in peer.find("study", PatientID=f"P{120 + studies}")]
+        found = [
+            match.NumberOfStudyRelatedInstances for match in peer.find("study", PatientID=f"P{120 + studies}")
+        ]
     assert found == [1]
 
 
@@ -184,7 +182,8 @@ def test_20000_nested_sequences(shared: ServedNode, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "instance", ["../../../../etc/passwd", "..", ".", "1.2/../3", "/etc/cron.d/x", "1.2\\3", "1..2", "", "1.2\0.3"]
+    "instance",
+    ["../../../../etc/passwd", "..", ".", "1.2/../3", "/etc/cron.d/x", "1.2\\3", "1..2", "", "1.2\0.3"],
 )
 def test_uids_that_are_paths(shared: ServedNode, tmp_path: Path, instance: str) -> None:
     """No peer's text becomes a path: such UIDs are refused in the command, and in the data set."""
@@ -227,7 +226,9 @@ def test_objects_that_do_not_match_their_command(shared: ServedNode, tmp_path: P
     echo(shared.port)
 
 
-@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, DEFLATED, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.4.50"])
+@pytest.mark.parametrize(
+    "syntax", [EXPLICIT, IMPLICIT, DEFLATED, "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.4.50"]
+)
 def test_large_objects_that_are_damaged(shared: ServedNode, tmp_path: Path, syntax: str) -> None:
     """What is refused after it was written to a file is refused as it would be in memory."""
     data = file_of(240, 1, 1 << 20)[132:]
@@ -252,7 +253,7 @@ def test_deflate_bomb(shared: ServedNode) -> None:
     echo(shared.port)
 
 
-@pytest.mark.parametrize("kind", range(0, 8))
+@pytest.mark.parametrize("kind", range(8))
 def test_pdu_of_4_gib_before_an_association(shared: ServedNode, kind: int) -> None:
     """Refused from its first bytes (X13)."""
     before = resident(shared.process.pid)
@@ -370,7 +371,9 @@ def test_sigterm_during_a_store(tmp_path: Path, sender: str) -> None:
             with Peer(f"127.0.0.1:{port}", retries=0) as peer:
                 statuses.extend(result.status for result in peer.store(paths))
         else:
-            by_dcmtk.append(run_tool([tool("storescu"), "-v", "-R", "127.0.0.1", str(port), *map(str, paths)]))
+            by_dcmtk.append(
+                run_tool([tool("storescu"), "-v", "-R", "127.0.0.1", str(port), *map(str, paths)])
+            )
 
     with serving(tmp_path, "--drain", "30") as node:
         thread = threading.Thread(target=send, args=(node.port,))

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 # The struct format that a number of each VR must fit.
 BINARY_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 # What a table does not show: it is the same in each row, or says nothing.
+HEADINGS = {
+    "ModalitiesInStudy": "Modalities",
+    "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfStudyRelatedSeries": "Series",
+    "NumberOfStudyRelatedInstances": "Instances",
+    "NumberOfSeriesRelatedInstances": "Instances",
+}
 HIDDEN = ("QueryRetrieveLevel", "RetrieveAETitle", "InstanceAvailability")
 
 
@@ -141,7 +148,8 @@ def _write_matches(found: list[dict[str, object]], options: argparse.Namespace) 
     # UIDs are long, and seldom what one looks for.
     columns.sort(key=lambda name: name.endswith("UID"))
     if columns:
-        write_table(columns, [[_cell(match.get(name)) for name in columns] for match in found])
+        headings = [HEADINGS.get(name, name) for name in columns]
+        write_table(headings, [[_cell(match.get(name)) for name in columns] for match in found])
     if not options.quiet:
         complain(f"{len(found)} match{'' if len(found) == 1 else 'es'}")
 

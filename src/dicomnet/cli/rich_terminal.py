@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def write_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output, as wide as the terminal."""
-    table = Table(box=SIMPLE_HEAD)
+    """A table on standard output, which is wide enough for it."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for heading in headings:
-        table.add_column(Text(heading), overflow="fold")
+        table.add_column(Text(heading), no_wrap=True)
     for row in rows:
         # Text, as a str would be searched for markup.
         table.add_row(*map(Text, row))

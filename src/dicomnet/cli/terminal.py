@@ -51,11 +51,21 @@ def reason(error: DicomnetError | OSError) -> str:
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output; its cells are printable."""
+    """A table on standard output, or where that is too narrow for it, a paragraph a row; the cells are printable."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    if sum(widths) + 2 * len(widths) > os.get_terminal_size(sys.stdout.fileno()).columns:
+        width = max(map(len, headings))
+        paragraphs = [
+            "\n".join(
+                f"{heading:{width}}  {cell}" for heading, cell in zip(headings, row, strict=True) if cell
+            )
+            for row in rows
+        ]
+        print("\n\n".join(paragraphs))
+        return
     try:
         from .rich_terminal import write_rich_table
     except ImportError:
-        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
         for row in (headings, ["-" * width for width in widths], *rows):
             print("  ".join(map(str.ljust, row, widths)).rstrip())
     else:

@@ -52,9 +52,8 @@ _LINGER = 0.05
 _INBOX_LIMIT = 64
 # How long an abort waits for its turn, in seconds, before it ends the connection under the thread that uses it.
 _PATIENCE = 0.2
-# How much of what still arrives after the end is read away at a time, in bytes and in calls.
-_LAST_BYTES = 65536
-_LAST_READS = 16
+# How much of what still arrives after the end is read away, so that our last words are not lost, in bytes.
+_LAST_BYTES = 1 << 20
 
 _idle_watcher: Watcher | None = None
 _workers: WorkerPool | None = None
@@ -139,6 +138,7 @@ class Link:
         self._iterations: list[Iteration] = []
         self._on_closed = on_closed
         self._last_message_id = 0
+        self._unread = _LAST_BYTES
         self._is_closed = False
         self._is_over = False
 
@@ -673,17 +673,14 @@ class Link:
         self._watch = None
         if self._is_closed:
             return
-        waste = bytearray(_LAST_BYTES)
-        for _ in range(_LAST_READS):
+        waste = bytearray(65536)
+        while self._unread > 0:
             count = self._channel.receive_into(waste)
-            if not count:
-                break
-        else:
-            count = None
-        if count is None:
-            self._await_close()
-        else:
-            self._close()
+            if count is None:
+                self._await_close()
+                return
+            self._unread -= count or self._unread
+        self._close()
 
     # -- the socket
 
