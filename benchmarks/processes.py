@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -131,11 +132,13 @@ def run_together(commands: Sequence[Command], *, looks_at_memory: bool = False) 
             stack.callback(end, process)
             processes.append(process)
         peak = _watch_memory(processes[0]) if looks_at_memory else 0
+        for process in processes:
+            _await(process)
+        seconds = perf_counter() - begin
         for process, log in zip(processes, logs, strict=True):
-            if process.wait(_RUN_LIMIT):
+            if process.wait():
                 log.seek(0)
                 raise Failed(f"{_name(process)} ended with {process.returncode}: {log.read()[-400:].strip()}")
-        seconds = perf_counter() - begin
         outputs[0].seek(0)
         return Finished(seconds, outputs[0].read(), peak)
 
@@ -186,6 +189,18 @@ def cpu_of(pid: int) -> float:
     """The processor time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
+
+
+def _await(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        return
+    # `Popen.wait` with a time-out looks every 50 ms, which is more than much of what is measured here.
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        if not select.select([descriptor], [], [], _RUN_LIMIT)[0]:
+            raise Failed(f"{_name(process)} did not end in {_RUN_LIMIT:g} s")
+    finally:
+        os.close(descriptor)
 
 
 def _watch_memory(process: subprocess.Popen[str]) -> int:

@@ -49,9 +49,9 @@ class Exchange:
     rounds: int
 
 
-def _store(count: int, length: int) -> Exchange:
+def _store(count: int, length: int, client_name: str = OURS) -> Exchange:
     def commands(workspace: Workspace, port: int, received: Path) -> tuple[Command, Command]:
-        inner = CLIENTS[OURS].inner
+        inner = CLIENTS[client_name].inner
         assert inner is not None
         objects = workspace.objects.folder(count, length)
         client = inner(port, objects, workspace.objects.folder(1, 64, "tiny"))
@@ -69,6 +69,7 @@ def _message(name: str, rounds: int, matches: int = 0) -> Exchange:
 
 EXCHANGES: dict[str, Exchange] = {
     "store-small": _store(10_000, 40_000),
+    "store-small-ae": _store(5000, 40_000, f"{OURS} AE"),
     "store-medium": _store(2000, 500_000),
     "store-large": _store(8, 200_000_000),
     "echo": _message("peer-echo", _ROUNDS),

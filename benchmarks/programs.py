@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -82,9 +81,7 @@ def serve(library: str, port: int, matches: int, associations: int) -> None:
 
 
 def _wait_for_the_end() -> None:
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
-    ended.wait()
+    signal.sigwait({signal.SIGTERM})
 
 
 def echo(library: str, port: int, count: int) -> float:
@@ -220,6 +217,9 @@ _STORING = {
 def main() -> None:
     """``PROGRAM LIBRARY PORT`` and what the program takes."""
     program, library, port, *rest = sys.argv[1:]
+    if program in ("serve", "hold"):
+        # Before there are threads, so that none of them gets it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     if program == "serve":
         serve(library, int(port), int(rest[0]), int(rest[1]))
         return

@@ -47,8 +47,8 @@ class Load:
 
 
 LOADS = (
-    Load("small", 1000, 40_000, 100, 40),
-    Load("medium", 400, 500_000, 100, 40),
+    Load("small", 1000, 40_000, 100, 20),
+    Load("medium", 400, 500_000, 100, 20),
     Load("large", 2, 200_000_000, 2, 2),
 )
 

@@ -95,7 +95,7 @@ def tool(name: str) -> str:
 
 def dicomnet(*arguments: str | os.PathLike[str]) -> list[str]:
     """The command line of `dicomnet`."""
-    return [sys.executable, "-m", "dicomnet", *map(os.fspath, arguments)]
+    return [sys.executable, "-m", "dicomnet", *(os.fspath(each) for each in arguments)]
 
 
 @dataclass(frozen=True, slots=True)

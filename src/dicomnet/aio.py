@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .dimse.datasets import MemorySink, Sink
 from .dimse.messages import Message
-from .drivers.aio import Link, Server, open_link
+from .drivers.aio import Link, open_link
+from .drivers.aio_server import Server
 from .drivers.connection import Connection
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase

@@ -6,13 +6,14 @@ import os
 import ssl
 import weakref
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .drivers.blocking import Link, open_link
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
-from .errors import AssociationError, DicomnetError, NetworkError
+from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
 from .requests import (
     FIND_MODELS,
     NATIVE,
@@ -29,7 +30,7 @@ from .requests import (
     plan_stores,
 )
 from .services import user
-from .storing import Proposal, StoreQueue
+from .storing import Pool, Proposal, StoreQueue
 from .wire.fields import ae_title_bytes
 
 if TYPE_CHECKING:
@@ -79,8 +80,9 @@ class Peer:
         self.window = window
         self.retries = retries
         self._tls = tls
-        self._open: dict[Proposal, Link] = {}
-        self._finalizer = weakref.finalize(self, _release_all, self._open)
+        self._pool: Pool[Link] = Pool()
+        self._queues: set[StoreQueue] = set()
+        self._finalizer = weakref.finalize(self, _release_all, self._pool)
 
     def echo(self) -> float:
         """Verify that the peer answers (C-ECHO).
@@ -97,12 +99,18 @@ class Peer:
         ServiceRefusal
             If the peer answers with another status than success.
         """
-        link = self._link(((VERIFICATION, NATIVE),))
-        request = echo_request(link.agreement, link.next_message_id())
-        begin = perf_counter()
-        response = link.run(user.one_reply(request))
-        check_status(response, "Verification")
-        return perf_counter() - begin
+        while True:
+            with self._using(((VERIFICATION, NATIVE),)) as (link, is_reused):
+                request = echo_request(link.agreement, link.next_message_id())
+                begin = perf_counter()
+                try:
+                    response = link.run(user.one_reply(request))
+                except AssociationError:
+                    if is_reused:
+                        continue
+                    raise
+            check_status(response, "Verification")
+            return perf_counter() - begin
 
     def store(
         self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
@@ -177,24 +185,33 @@ class Peer:
         """
         from .compose import cancel_request, find_request, identifier_of
 
-        link = self._link(((model, NATIVE),))
-        request, context = find_request(link.agreement, identifier, model, link.next_message_id())
-        cancel = cancel_request(context.context_id, request.message_id)
-        for response in link.iterate(user.many_replies(request), cancel):
-            match = identifier_of(response, context)
-            if match is not None:
-                yield match
-            else:
-                check_status(response, "Query/Retrieve")
+        while True:
+            has_answer = False
+            with self._using(((model, NATIVE),)) as (link, is_reused):
+                request, context = find_request(link.agreement, identifier, model, link.next_message_id())
+                cancel = cancel_request(context.context_id, request.message_id)
+                try:
+                    for response in link.iterate(user.many_replies(request), cancel):
+                        has_answer = True
+                        match = identifier_of(response, context)
+                        if match is not None:
+                            yield match
+                        else:
+                            check_status(response, "Query/Retrieve")
+                    return
+                except AssociationError:
+                    if has_answer or not is_reused:
+                        raise
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
-        _release_all(self._open)
+        for queue in list(self._queues):
+            queue.fail(AssociationClosed())
+        _release(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
-        while self._open:
-            _, link = self._open.popitem()
+        for link in self._pool.clear():
             link.abort()
 
     def __enter__(self) -> Peer:
@@ -209,49 +226,73 @@ class Peer:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
 
-    def _link(self, proposal: Proposal, window: int = 1) -> Link:
-        """An open association that proposes just this."""
-        link = self._open.pop(proposal, None)
-        if link is None or link.phase is not Phase.ESTABLISHED:
+    @contextmanager
+    def _using(self, proposal: Proposal, window: int = 1) -> Iterator[tuple[Link, bool]]:
+        """An open association that proposes just this, and whether it is an earlier one."""
+        link = self._pool.take(proposal)
+        is_reused = link is not None and link.phase is Phase.ESTABLISHED
+        # Others that are idle take room that the peer may need.
+        _release(self._pool.take_idle())
+        if link is None or not is_reused:
             request = association_request(self.address, self.calling, proposal, window)
             tls = None if self._tls is None else (self._tls, self.address.address.host)
             link = open_link(self.address.address, request, RequestorHooks(), self.timeouts, tls=tls)
-            link.request(request)
-        # The one that was used last stands last, and the peer keeps no more of ours than that one.
-        _release_all(self._open)
-        self._open[proposal] = link
-        return link
+            self._pool.add(link)
+            try:
+                link.request(request)
+            except BaseException:
+                self._pool.lose(link)
+                link.close()
+                raise
+        try:
+            yield link, is_reused
+        finally:
+            if link.phase is Phase.ESTABLISHED:
+                _release(self._pool.give_back(proposal, link))
+            else:
+                self._pool.lose(link)
 
     def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
         queue = StoreQueue(plan, self.window, self.retries)
-        while not queue.is_empty:
-            try:
-                link = self._link(queue.proposal, self.window)
-            except (NetworkError, AssociationError) as error:
-                if may_raise:
-                    raise
-                queue.fail(error)
-                break
-            may_raise = False
-            agreement = link.agreement
-            requests = queue.requests(agreement, link.next_message_id)
-            try:
-                for response in link.iterate(
-                    user.pipeline(requests, queue.window(agreement), queue.unusable)
-                ):
-                    queue.answered(response)
-                    yield from queue.results()
-            except (NetworkError, AssociationError) as error:
-                queue.lost(error)
-            yield from queue.results()
-        yield from queue.results()
+        self._queues.add(queue)
+        try:
+            while not queue.is_empty:
+                try:
+                    with self._using(queue.proposal, self.window) as (link, is_reused):
+                        may_raise = False
+                        yield from self._send(queue, link, is_reused)
+                except (NetworkError, AssociationError) as error:
+                    if may_raise:
+                        raise
+                    queue.fail(error)
+                yield from queue.results()
+        finally:
+            # Left early, nothing more is sent.
+            queue.fail(AssociationClosed())
+            self._queues.discard(queue)
+
+    @staticmethod
+    def _send(queue: StoreQueue, link: Link, is_reused: bool) -> Iterator[StoreResult]:
+        agreement = link.agreement
+        requests = queue.requests(agreement, link.next_message_id)
+        has_answer = False
+        try:
+            for response in link.iterate(user.pipeline(requests, queue.window(agreement), queue.unusable)):
+                has_answer = True
+                queue.answered(response)
+                yield from queue.results()
+        except (NetworkError, AssociationError) as error:
+            queue.lost(error, was_stale=is_reused and not has_answer)
 
 
-def _release_all(links: dict[Proposal, Link]) -> None:
-    while links:
-        _, link = links.popitem()
+def _release(links: Iterable[Link]) -> None:
+    for link in links:
         try:
             link.release()
         except DicomnetError:
             # It was over already, and nothing is lost with it.
             link.close()
+
+
+def _release_all(pool: Pool[Link]) -> None:
+    _release(pool.clear())

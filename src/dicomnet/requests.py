@@ -283,13 +283,12 @@ def context_for(
     NoAcceptedContext
         If there is none.
     """
-    usable = [context for context in agreement.contexts_for(abstract_syntax) if context.as_scu]
-    for context in usable:
-        if wanted_transfer_syntax in (None, context.transfer_syntax):
+    contexts = agreement.contexts_for(abstract_syntax)
+    for context in contexts:
+        if context.as_scu and wanted_transfer_syntax in (None, context.transfer_syntax):
             return context
-    raise NoAcceptedContext(
-        abstract_syntax, wanted_transfer_syntax, tuple(context.transfer_syntax for context in usable)
-    )
+    accepted = tuple(context.transfer_syntax for context in contexts if context.as_scu)
+    raise NoAcceptedContext(abstract_syntax, wanted_transfer_syntax, accepted)
 
 
 def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:

@@ -1,9 +1,10 @@
-"""The objects of a store on their way: none is lost when an association is, and none holds up the others."""
+"""What `Peer` keeps in both drivers: its associations, and the objects of a store on their way."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 from .dimse.messages import Message
 from .drivers.files import StoredObject
@@ -13,9 +14,58 @@ from .upper_layer.negotiation import Agreement
 
 Proposal = tuple[tuple[str, tuple[str, ...]], ...]
 
+AnyLink = TypeVar("AnyLink")
+
+
+class Pool(Generic[AnyLink]):
+    """The open associations of a peer: those in use, and idle ones by what they proposed."""
+
+    def __init__(self) -> None:
+        self._busy: set[AnyLink] = set()
+        self._idle: dict[Proposal, AnyLink] = {}
+
+    def take(self, proposal: Proposal) -> AnyLink | None:
+        """An idle one that proposed just this, which is in use from now on."""
+        link = self._idle.pop(proposal, None)
+        if link is not None:
+            self._busy.add(link)
+        return link
+
+    def add(self, link: AnyLink) -> None:
+        """A new one, in use."""
+        self._busy.add(link)
+
+    def give_back(self, proposal: Proposal, link: AnyLink) -> list[AnyLink]:
+        """It is idle now, and the only one: the others are to be released."""
+        if link not in self._busy:
+            return [link]
+        self._busy.discard(link)
+        others = self.take_idle()
+        self._idle[proposal] = link
+        return others
+
+    def lose(self, link: AnyLink) -> None:
+        """It is over."""
+        self._busy.discard(link)
+
+    def take_idle(self) -> list[AnyLink]:
+        """All that are idle, to be released."""
+        idle = list(self._idle.values())
+        self._idle.clear()
+        return idle
+
+    def clear(self) -> list[AnyLink]:
+        """All of them, to be ended."""
+        links = [*self.take_idle(), *self._busy]
+        self._busy.clear()
+        return links
+
+
 
 class StoreQueue:
     """The objects of one plan: waiting, sent but not answered, and done.
+
+    None is lost when an association is, and none holds up the others.
 
     Parameters
     ----------
@@ -71,10 +121,22 @@ class StoreQueue:
         """An object could not be read when its turn came."""
         self._done.append(failed_result(self._unanswered.pop(request.message_id), error))
 
-    def lost(self, error: DicomnetError) -> None:
-        """The association ended: what was outstanding is sent again, or has failed too often."""
+    def lost(self, error: DicomnetError, *, was_stale: bool = False) -> None:
+        """The association ended: what was outstanding is sent again, or has failed too often.
+
+        Parameters
+        ----------
+        was_stale
+            It had ended before this use of it, so no object is to blame.
+        """
         outstanding = list(self._unanswered.values())
         self._unanswered.clear()
+        if was_stale:
+            self._waiting.extendleft(reversed(outstanding))
+            return
+        if not outstanding and self._waiting:
+            # A peer that ends each association before the first request must not be tried for ever.
+            outstanding = [self._waiting.popleft()]
         for stored in reversed(outstanding):
             self._losses[id(stored)] += 1
             if self._losses[id(stored)] > self._retries:

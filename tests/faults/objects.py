@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID
 from tests.support import data_set_of
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -38,8 +39,8 @@ def file_of(study: int, instance: int, length: int = 1024, **attributes: object)
     data_set.BitsAllocated = 8
     data_set.add_new(0x7FE00010, "OB", bytes([instance % 251]) * length)
     data_set.file_meta = FileMetaDataset()
-    data_set.file_meta.TransferSyntaxUID = EXPLICIT
-    data_set.file_meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
+    data_set.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+    data_set.file_meta.MediaStorageSOPClassUID = UID(CT_IMAGE_STORAGE)
     data_set.file_meta.MediaStorageSOPInstanceUID = data_set.SOPInstanceUID
     buffer = BytesIO()
     dcmwrite(buffer, data_set, enforce_file_format=True)
@@ -58,8 +59,8 @@ def write_objects(folder: Path, study: int, count: int, length: int = 1024, firs
     return paths
 
 
-def data_set_bytes(study: int, instance: int, folder: Path, **attributes: object) -> bytes:
+def data_set_bytes(study: int, instance: int, folder: Path) -> bytes:
     """The encoded data set of an object."""
     path = folder / "one.dcm"
-    path.write_bytes(file_of(study, instance, **attributes))
+    path.write_bytes(file_of(study, instance))
     return data_set_of(path)

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import pydicom
-
 from tests.support import data_set_of, digest
 
 _DATA = Path(pydicom.__file__).parent / "data"

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import AE as ForeignAE
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
+from tests.support import dicomnet, free_port, is_listening, run_tool, running_process, tool, wait_until
 
 from dicomnet import AE, Peer, aio, build_context, evt
 from dicomnet.dimse.file_format import encode_file_header
-from tests.support import dicomnet, free_port, is_listening, run_tool, running_process, tool, wait_until
 
 from .corpus import MEDIA_STORAGE_DIRECTORY, Sendable, pairs
 
@@ -53,9 +53,7 @@ def send_by_command(port: int, files: Sequence[Sendable]) -> Statuses:
 def send_by_peer(port: int, files: Sequence[Sendable]) -> Statuses:
     """`dicomnet.Peer`."""
     with Peer(f"NODE@127.0.0.1:{port}") as peer:
-        return {
-            Path(result.path).name: result.status for result in peer.store([each.path for each in files])
-        }
+        return {Path(result.path).name: result.status for result in peer.store([each.path for each in files])}
 
 
 def send_by_ae(port: int, files: Sequence[Sendable]) -> Statuses:
@@ -120,11 +118,11 @@ _DCMTK_STATUSES = {
 
 def send_by_dcmtk(port: int, files: Sequence[Path], folder: Path, *options: str) -> list[int]:
     """DCMTK's storescu; the statuses that it tells of, in the order of the files that it could send."""
-    write_profile(folder / "profile.cfg")
+    profile = str(folder / "profile.cfg")
+    write_profile(Path(profile))
     names = list(map(str, files))
     done = run_tool(
-        [tool("storescu"), "-v", "--no-halt", *options, "-xf", str(folder / "profile.cfg"), "ALL"]
-        + ["127.0.0.1", str(port), *names]
+        [tool("storescu"), "-v", "--no-halt", *options, "-xf", profile, "ALL", "127.0.0.1", str(port), *names]
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return [_DCMTK_STATUSES[found] for found in _RESPONSE.findall(done.stdout + done.stderr)]
@@ -133,8 +131,17 @@ def send_by_dcmtk(port: int, files: Sequence[Path], folder: Path, *options: str)
 def send_by_pynetdicom(port: int, files: Sequence[Path], folder: Path) -> list[int]:
     """pynetdicom's storescu."""
     done = run_tool(
-        [sys.executable, "-m", "pynetdicom", "storescu", "-v", "-cx", "127.0.0.1", str(port)]
-        + list(map(str, files)),
+        [
+            sys.executable,
+            "-m",
+            "pynetdicom",
+            "storescu",
+            "-v",
+            "-cx",
+            "127.0.0.1",
+            str(port),
+            *map(str, files),
+        ],
         cwd=folder,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -176,9 +183,7 @@ def pynetdicom_scp(folder: Path) -> Iterator[tuple[int, Path]]:
     for sop_class, syntaxes in contexts_of(pairs()).items():
         if sop_class != MEDIA_STORAGE_DIRECTORY:
             ae.add_supported_context(sop_class, syntaxes)
-    server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(foreign_evt.EVT_C_STORE, store)]
-    )
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(foreign_evt.EVT_C_STORE, store)])
     assert server is not None
     try:
         yield server.server_address[1], received

@@ -16,9 +16,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE as ForeignAE
-
-from dicomnet import AE, Peer, aio
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.support import (
     ServedNode,
     dicomnet,
@@ -30,6 +28,8 @@ from tests.support import (
     tool,
     wait_until,
 )
+
+from dicomnet import AE, Peer, aio
 
 from .corpus import EXPECTED, sendables
 from .peers import OUR_SCUS
@@ -151,8 +151,11 @@ def ask_by_dcmtk(port: int, query: Query, folder: Path) -> set[Row]:
     target.mkdir()
     keys = [
         each
-        for name in ("SpecificCharacterSet=ISO_IR 192", f"QueryRetrieveLevel={query.level.upper()}")
-        + tuple(f"{name}={query.keys.get(name, '')}" for name in query.names)
+        for name in (
+            "SpecificCharacterSet=ISO_IR 192",
+            f"QueryRetrieveLevel={query.level.upper()}",
+            *(f"{name}={query.keys.get(name, '')}" for name in query.names),
+        )
         for each in ("-k", name)
     ]
     arguments = ["-P" if query.model == "patient" else "-S", "-aec", "NODE", "-X", "-od", str(target)]
@@ -251,7 +254,7 @@ def _id(data_set: Dataset) -> str:
 @cache
 def objects() -> tuple[Dataset, ...]:
     """What the node stores, as pydicom reads it."""
-    found = {}
+    found: dict[str, Dataset] = {}
     for each in sendables():
         if EXPECTED[each.path.name] == 0:
             data_set = dcmread(each.path, force=True, stop_before_pixels=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileMetaDataset
-
 from tests.support import data_set_of, digest, digests_below, quarantined, serving, stored
 
 from .corpus import EXPECTED, FILES, NO_CONTEXT, NO_STUDY, NO_UIDS, ODD_LENGTH, REFUSED, TAKEN, sendables

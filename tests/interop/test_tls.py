@@ -20,13 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from pydicom import dcmread
-from pynetdicom import AE as ForeignAE
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
-
-from dicomnet import AE, Peer, aio, build_context, evt
-from dicomnet.archive.node import Node
-from dicomnet.drivers.deadline import Timeouts
-from dicomnet.errors import AssociationAborted, NetworkError, TLSFailed
 from tests.support import (
     data_set_of,
     digest,
@@ -39,6 +34,11 @@ from tests.support import (
     tool,
     wait_until,
 )
+
+from dicomnet import AE, Peer, aio, build_context, evt
+from dicomnet.archive.node import Node
+from dicomnet.drivers.deadline import Timeouts
+from dicomnet.errors import AssociationAborted, NetworkError, TLSFailed
 
 from .corpus import sendables
 from .peers import dcmtk_storescp
@@ -222,14 +222,15 @@ def dcmtk_scp(folder: Path, tls: Identity) -> Iterator[tuple[int, Received]]:
 
 
 def by_peer(port: int, tls: ssl.SSLContext) -> int | None:
-    with Peer(f"127.0.0.1:{port}", tls=tls, timeouts=Timeouts(association=10)) as peer:
+    with Peer(f"127.0.0.1:{port}", tls=tls, timeouts=Timeouts(association=2)) as peer:
         return next(iter(peer.store(CT.path))).status
 
 
 def by_aio_peer(port: int, tls: ssl.SSLContext) -> int | None:
     async def send() -> int | None:
-        async with aio.Peer(f"127.0.0.1:{port}", tls=tls, timeouts=Timeouts(association=10)) as peer:
-            return [result.status async for result in peer.store(CT.path)][0]
+        async with aio.Peer(f"127.0.0.1:{port}", tls=tls, timeouts=Timeouts(association=2)) as peer:
+            (status,) = [result.status async for result in peer.store(CT.path)]
+            return status
 
     return asyncio.run(send())
 

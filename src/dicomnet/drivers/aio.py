@@ -5,73 +5,119 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import socket
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+from ..dimse.datasets import discard
 from ..dimse.messages import Message
 from ..errors import (
     AssociationAborted,
     AssociationClosed,
-    AssociationError,
     AssociationRejected,
     ConnectionFailed,
     DeadlineExceeded,
     DicomnetError,
     NetworkError,
     ProtocolError,
-    ServiceRefusal,
     UnusableObject,
 )
 from ..services.provider import provide
-from ..services.registry import is_pending
-from ..services.steps import Cancelled, Deliver, Handle, Next, Procedure, Receive, Send, Step
+from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
 from ..upper_layer.negotiation import Agreement, first_of
+from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
 from ..wire.items import MaximumLength
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
+from .aio_iteration import Iteration, Responses, Run
 from .connection import Connection, Happening, Observer, ProviderAbort
+from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import (
-    IOV_LIMIT,
-    Address,
-    borrow_buffer,
-    listen,
-    quick_ack,
-    return_buffer,
-    tls_error,
-    tune,
-)
+from .transport import IOV_LIMIT, Address, borrow_buffer, quick_ack, return_buffer, tls_error, tune
 
 _log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-# How many happenings may wait before the peer has to wait too.
+# How many happenings may wait, and how many bytes may come with them, before the peer has to wait too.
 _INBOX_LIMIT = 64
-# How long peers may take to close after an A-ABORT at shutdown, in seconds.
-_LAST_WORDS = 1.0
-_ACCEPT_PAUSE = 0.1
+_INBOX_BYTES = 4 << 20
+# How long the last words may take to leave, in seconds.
+LAST_WORDS = 1.0
+# asyncio wants a time-out of its own for TLS handshakes, in seconds; it is longer than any deadline of ours.
+TLS_NEVER = 1e6
 
 
-class Link(asyncio.BufferedProtocol):
-    """One association over one transport, used from one event loop.
+class Alarm:
+    """Rings when a deadline passes. Setting and lifting it is cheap, because its timer is left running.
 
     Parameters
     ----------
+    ring
+        Called with the deadline that has passed.
+    """
+
+    __slots__ = ("_handle", "_ring", "deadline")
+
+    def __init__(self, ring: Callable[[Deadline], None]) -> None:
+        self._ring = ring
+        self._handle: asyncio.TimerHandle | None = None
+        self.deadline: Deadline | None = None
+
+    def set(self, deadline: Deadline | None) -> None:
+        """Ring at this deadline instead of another; None is never."""
+        self.deadline = deadline
+        if deadline is None or deadline.at is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + deadline.at - monotonic()
+        if self._handle is not None and self._handle.when() > at:
+            self._handle.cancel()
+            self._handle = None
+        if self._handle is None:
+            self._handle = loop.call_at(at, self._fire)
+
+    def stop(self) -> None:
+        """Never ring again."""
+        self.deadline = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _fire(self) -> None:
+        self._handle = None
+        deadline = self.deadline
+        if deadline is None or deadline.at is None:
+            return
+        if deadline.at > monotonic():
+            # It was set anew, or what was transferred has earned more time.
+            self.set(deadline)
+            return
+        self.deadline = None
+        self._ring(deadline)
+
+
+class Link(asyncio.BufferedProtocol):
+    """One association over one transport, used from one event loop. Several tasks take turns.
+
+    Parameters
+    ----------
+    sock
+        Connected and not blocking.
     connection
         The protocol side.
     hooks
-        The user's side; what `handle`, `negotiate` and `next_answer` return may be awaitable.
+        The user's side; what `handle`, `negotiate` and `next_answer` return may be awaitable. What takes many
+        answers may have an `aclose`, which is awaited in the end.
     timeouts
         One deadline a stage.
     on_closed
-        Called once, when the transport is closed.
+        Called once, when the transport is closed and nothing is performed any more.
     """
 
     def __init__(
@@ -87,26 +133,27 @@ class Link(asyncio.BufferedProtocol):
         self.timeouts = timeouts
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
+        self.talk = Conversation()
         self.closed = asyncio.Event()
         self._sock = sock
+        self._loop = asyncio.get_running_loop()
         self._is_tls = False
         self._transport: asyncio.Transport | None = None
         self._on_closed = on_closed
         self._buffer: bytearray | None = None
-        self._inbox: deque[Happening] = deque()
         self._arrived: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._deadline: Deadline | None = None
+        self._waiting = Alarm(self._waited_too_long)
+        self._silence = Alarm(self._was_silent)
+        self._unserved = 0
         self._is_paused = False
-        self._lock = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._idle: asyncio.TimerHandle | None = None
-        self._responses: dict[int, deque[Message]] = {}
-        self._awaited: set[int] = set()
-        self._cancelled: set[int] = set()
         self._iterations: list[Iteration] = []
-        self._last_message_id = 0
+        self._answers: dict[int, Any] = {}
+        self._is_over = False
 
     # -- asyncio's side
 
@@ -115,7 +162,10 @@ class Link(asyncio.BufferedProtocol):
         self._transport = transport
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         # Each batch is written out before the next is made, so nothing piles up.
-        transport.set_write_buffer_limits(0)
+        transport.set_write_buffer_limits(1 if self._is_tls else 0)
+        if not self.connection.machine.is_requestor:
+            self.connection.transport_opened(monotonic())
+            self._silence.set(self._artim("association"))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._buffer is None:
@@ -125,57 +175,53 @@ class Link(asyncio.BufferedProtocol):
     def buffer_updated(self, count: int) -> None:
         assert self._buffer is not None
         if not self._is_tls:
-            quick_ack(self._sock)
-        if self._deadline is not None:
-            self._deadline.moved(count)
-        data = memoryview(self._buffer)[:count]
-        self._inbox.extend(self.connection.receive(data, monotonic()))
-        data.release()
-        if self.connection.is_between_messages and self._buffer is not None:
-            return_buffer(self._buffer)
-            self._buffer = None
-        self._write_outgoing()
-        if len(self._inbox) >= _INBOX_LIMIT and not self._is_paused and self._transport is not None:
-            self._is_paused = True
-            self._transport.pause_reading()
+            with suppress(OSError):
+                quick_ack(self._sock)
+        for alarm in (self._waiting, self._silence):
+            if alarm.deadline is not None and alarm.deadline.stage == "message":
+                alarm.deadline.moved(count)
+        self._unserved += count
+        try:
+            for happening in self.connection.receive(memoryview(self._buffer)[:count], monotonic()):
+                self.talk.arrived(happening)
+        except Exception as error:  # noqa: BLE001
+            # A sink failed, and what it was given is lost: the stream makes no sense any more.
+            _log.exception("a data set could not be taken")
+            self.abort(failure=AssociationAborted(None, 0, str(error)))
+        if self.connection.is_between_messages:
+            self._give_back()
+        self._flush_quietly()
+        if self.talk.inbox:
+            self._pause_when_full()
+        else:
+            self._unserved = 0
+        if self.phase is Phase.NEW and self.connection.machine.state is State.STA13 and not self.talk.inbox:
+            refused = isinstance(self.connection.answer, AssociateRJ)
+            self._end(Phase.REJECTED if refused else Phase.ABORTED)
+        self._watch()
         self._wake()
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        closed = self.connection.transport_closed(monotonic())
-        if closed is not None:
-            self._inbox.append(closed)
-        elif self.phase in (Phase.NEW, Phase.ESTABLISHED):
-            self._inbox.append(ProviderAbort(None))
-        if self._buffer is not None:
-            return_buffer(self._buffer)
-            self._buffer = None
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._stop_idle()
+        end = self.connection.transport_closed(monotonic())
+        if end is not None:
+            self.talk.arrived(end)
+        self._give_back()
+        self._silence.stop()
         self.closed.set()
-        self.hooks.closed()
-        if self._on_closed is not None:
-            self._on_closed(self)
+        self.resume_writing()
         self._wake()
+        self._conclude()
 
     def pause_writing(self) -> None:
-        self._drained = asyncio.get_running_loop().create_future()
+        self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._drained = None
-
-    def _wake(self) -> None:
-        """Tell whoever waits; if nobody does, serve what arrived."""
-        if self._arrived is not None:
-            if not self._arrived.done():
-                self._arrived.set_result(None)
-        elif self._owner is None and self._inbox and (self._task is None or self._task.done()):
-            self._task = asyncio.get_running_loop().create_task(self.attend())
 
     # -- the life of an association
 
@@ -194,23 +240,8 @@ class Link(asyncio.BufferedProtocol):
             while self.phase is Phase.NEW:
                 await self._take_acse(await self._next(deadline))
 
-    def greet(self) -> None:
-        """Wait for a request, as the acceptor."""
-        self.connection.transport_opened(monotonic())
-        self._task = asyncio.get_running_loop().create_task(self._await_request())
-
-    async def _await_request(self) -> None:
-        try:
-            async with self.exchange():
-                deadline = Deadline("association", self.timeouts.association)
-                await self._take_acse(await self._next(deadline))
-        except DicomnetError as error:
-            _log.info("a connection ended before its association: %s", error)
-        if self.phase is Phase.ESTABLISHED:
-            await self.attend()
-
     async def release(self) -> None:
-        """Release the association and close the connection.
+        """Release the association and close the connection. What iterations have not read yet is given up.
 
         Raises
         ------
@@ -219,17 +250,20 @@ class Link(asyncio.BufferedProtocol):
         """
         deadline = Deadline("release", self.timeouts.association)
         async with self.exchange():
-            await self._drain_iterations()
-            self.connection.release(monotonic())
-            await self._flush(deadline)
+            self._check_usable()
+            for iteration in list(self._iterations):
+                await iteration.give_up()
+            await self._settle(deadline)
+            if self.connection.machine.allows(Event.RELEASE_REQUEST):
+                self.connection.release(monotonic())
+                await self._flush(deadline)
             while self.phase is Phase.ESTABLISHED:
                 happening = await self._next(deadline)
-                if isinstance(happening, ReleaseRP):
-                    self._end(Phase.RELEASED)
-                elif isinstance(happening, ReleaseRQ):
-                    self.connection.answer_release(monotonic())
-                    await self._flush(deadline)
-                elif not isinstance(happening, Message):
+                if isinstance(happening, ReleaseRQ | ReleaseRP):
+                    self._take_release()
+                elif isinstance(happening, Message):
+                    discard(happening.data)
+                else:
                     self._take_end(happening)
         if self.failure is not None:
             raise self.failure
@@ -239,8 +273,7 @@ class Link(asyncio.BufferedProtocol):
         if self.phase in (Phase.NEW, Phase.ESTABLISHED):
             self.connection.abort(monotonic(), pdu)
             self._write_outgoing()
-            self._end(Phase.ABORTED, failure or AssociationClosed())
-            self._inbox.append(ProviderAbort(None))
+            self._end(Phase.ABORTED, failure)
             self._wake()
 
     def close(self) -> None:
@@ -248,24 +281,25 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def cancel_serving(self) -> None:
+        """Cancel the handler that is performing a request, if there is one."""
+        if self._task is not None:
+            self._task.cancel()
+
     # -- running procedures
 
     def next_message_id(self) -> int:
         """A message ID that no outstanding request of ours has."""
-        while True:
-            self._last_message_id = self._last_message_id % 65535 + 1
-            if self._last_message_id not in self._awaited:
-                return self._last_message_id
+        return self.talk.next_message_id()
 
     async def run(self, procedure: Procedure[Value]) -> Value:
-        """Run a procedure to its end."""
+        """Run a procedure to its end. Cancelled, its response is dropped when it comes."""
         async with self.exchange():
-            await self._drain_iterations()
+            self._check_usable()
+            await self._settle()
             return await self._finish(procedure)
 
-    async def iterate(
-        self, procedure: Procedure[None], cancel: Message | None = None
-    ) -> AsyncIterator[Message]:
+    async def iterate(self, procedure: Procedure[None], cancel: Message | None = None) -> Responses:
         """Begin a procedure at once, and hand out what it delivers as it arrives.
 
         Left early, the rest is read away before the next use of the association.
@@ -277,20 +311,29 @@ class Link(asyncio.BufferedProtocol):
         """
         iteration = Iteration(self, procedure, cancel)
         async with self.exchange():
-            await self._drain_iterations()
+            self._check_usable()
+            await self._settle()
             self._iterations.append(iteration)
             await iteration.begin()
-        return iteration.messages()
+        return Responses(iteration)
 
     async def interject(self, message: Message) -> None:
-        """Send a message that has no response, between those of whatever else goes on."""
+        """Send a message that has no response, between those of whatever else goes on.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association is over.
+        """
         await self._send(message)
 
-    async def _finish(self, procedure: Procedure[Value]) -> Value:
-        run = Run(self, procedure)
-        if await run.advance() is not None:
-            raise TypeError("this procedure delivers responses and has to be iterated")
-        return run.value
+    def is_cancelled(self, message_id: int) -> bool:
+        """Whether the peer has cancelled a request that is being performed, or the association is over."""
+        return (
+            self.talk.is_cancelled(message_id)
+            or self.connection.must_close
+            or self.phase is not Phase.ESTABLISHED
+        )
 
     async def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
@@ -300,110 +343,155 @@ class Link(asyncio.BufferedProtocol):
         if isinstance(step, Receive):
             return await self._receive_response(step)
         if isinstance(step, Handle):
-            return await _settle(self.hooks.handle(step.message, step.context))
+            answers = await _settled(self.hooks.handle(step.message, step.context))
+            if hasattr(answers, "aclose"):
+                self._answers[step.message.message_id] = answers
+            return answers
         if isinstance(step, Next):
-            return await _settle(self.hooks.next_answer(step.answers))
+            return await _settled(self.hooks.next_answer(step.answers))
         if isinstance(step, Cancelled):
-            # Lets a C-CANCEL in that is waiting in the transport.
+            # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
             await asyncio.sleep(0)
             return self.is_cancelled(step.message_id)
         raise TypeError(f"{type(step).__name__} is not a step")
 
-    async def _send(self, message: Message) -> None:
-        if not message.type.is_response and "MessageID" in message.command:
-            self._awaited.add(message.message_id)
-        deadline = Deadline("message", self.timeouts.message)
-        is_partly_written = False
+    def forget_iteration(self, iteration: Iteration) -> None:
+        """The iteration has read its last response."""
+        if iteration in self._iterations:
+            self._iterations.remove(iteration)
+
+    def notice(self) -> None:
+        """Look, soon, whether there is something to do. May be called from any thread."""
+        with suppress(RuntimeError):
+            # The loop may be closed, and then there is nothing to do.
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def _finish(self, procedure: Procedure[Value]) -> Value:
+        run = Run(self, procedure)
         try:
-            for batch in self.connection.send(message):
-                is_partly_written = True
-                await self._write(batch, deadline)
-        except UnusableObject as error:
-            self._awaited.discard(message.message_id)
-            if is_partly_written:
-                self.abort(failure=AssociationAborted(None, 0, str(error)))
+            if await run.advance() is not None:
+                raise TypeError("this procedure delivers responses and has to be iterated")
+        finally:
+            run.abandon()
+        return run.value
+
+    async def _settle(self, deadline: Deadline | None = None) -> None:
+        """Read the responses to earlier requests, so that the next one gets its own."""
+        for iteration in list(self._iterations):
+            await iteration.settle()
+        while self.talk.has_abandoned and self.phase is Phase.ESTABLISHED:
+            await self._take(await self._next(deadline or Deadline("message", self.timeouts.message)))
+        self._check_established()
+
+    def _check_usable(self) -> None:
+        if self.phase is not Phase.ESTABLISHED:
+            raise AssociationClosed from self.failure
+
+    def _check_established(self) -> None:
+        if self.phase is not Phase.ESTABLISHED:
+            raise self.failure or AssociationClosed()
+
+    async def _send(self, message: Message) -> None:
+        is_request = not message.type.is_response and "MessageID" in message.command
+        if is_request:
+            self.talk.expect(message.message_id)
+        deadline = Deadline("message", self.timeouts.message)
+        batches = self.connection.send(message)
+        is_begun = False
+        try:
+            async with self._writing:
+                for batch in batches:
+                    is_begun = True
+                    await self._write(batch, deadline)
+        except AssociationClosed:
+            if self.phase is Phase.ESTABLISHED:
+                raise self._lost() from None
             raise
         except asyncio.CancelledError:
-            # Half a message may be on the wire: nothing can follow it.
-            self.abort()
+            # What was handed over goes out; a message of which something is missing ends the association.
+            if is_begun and not _is_exhausted(batches):
+                self.abort()
+            if is_request and not is_begun:
+                self.talk.forget((message.message_id,))
+            raise
+        except BaseException as error:
+            if is_request:
+                self.talk.forget((message.message_id,))
+            if is_begun:
+                lost = AssociationAborted(None, 0, str(error))
+                self.abort(failure=error if isinstance(error, NetworkError) else lost)
             raise
 
     async def _receive_response(self, step: Receive) -> Message:
         deadline = Deadline("message", self.timeouts.message)
         while True:
-            for message_id in step.message_ids:
-                if self._responses.get(message_id):
-                    message = self._responses[message_id].popleft()
-                    if not is_pending(message.status):
-                        self._awaited.discard(message_id)
-                        del self._responses[message_id]
-                    return message
+            response = self.talk.take_response(step.message_ids)
+            if response is not None:
+                return response
             happening = await self._next(deadline)
             if isinstance(happening, Message) and not happening.type.is_response:
                 deadline = Deadline("message", self.timeouts.message)
             await self._take(happening)
-            if self.phase is not Phase.ESTABLISHED and not any(map(self._responses.get, step.message_ids)):
-                raise self.failure or AssociationClosed()
-
-    def is_cancelled(self, message_id: int) -> bool:
-        """Whether the peer has cancelled the request that is being performed."""
-        for happening in [h for h in self._inbox if isinstance(h, Message)]:
-            if happening.type.name == "C-CANCEL-RQ":
-                self._inbox.remove(happening)
-                self._cancelled.add(happening.message_id)
-        return message_id in self._cancelled
 
     # -- what arrives
 
-    async def attend(self) -> None:
+    async def _attend(self) -> None:
         """Serve what has arrived."""
         try:
             async with self.exchange():
-                while self._inbox and self.phase in (Phase.NEW, Phase.ESTABLISHED):
+                for iteration in [each for each in self._iterations if each.is_abandoned]:
+                    await iteration.give_up()
+                while self.talk.inbox and self.phase in (Phase.NEW, Phase.ESTABLISHED):
                     await self._take(self._pop())
         except DicomnetError as error:
             _log.info("the association ended: %s", error)
+        except Exception as error:  # noqa: BLE001
+            _log.exception("an association could not be served")
+            self.abort(failure=AssociationAborted(None, 0, str(error)))
 
-    def _pop(self) -> Happening:
-        happening = self._inbox.popleft()
-        if self._is_paused and len(self._inbox) < _INBOX_LIMIT // 2 and self._transport is not None:
-            self._is_paused = False
-            self._transport.resume_reading()
-        return happening
+    def _attended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if task.cancelled():
+            self.abort()
+        self._wake()
+        self._conclude()
 
     async def _take(self, happening: Happening) -> None:
         """Serve a happening that nobody is waiting for."""
         if isinstance(happening, Message):
-            if not happening.type.is_response:
-                await self._take_request(happening)
-            elif happening.message_id in self._awaited:
-                self._responses.setdefault(happening.message_id, deque()).append(happening)
+            if happening.type.is_response:
+                self.talk.keep_response(happening)
             else:
-                _log.warning("ignored a %s that answers no request", happening.type.name)
-        elif isinstance(happening, ReleaseRQ):
-            self.connection.answer_release(monotonic())
-            self._write_outgoing()
-            self._end(Phase.RELEASED)
+                await self._take_request(happening)
+        elif isinstance(happening, ReleaseRQ | ReleaseRP):
+            self._take_release()
         elif self.phase is Phase.NEW:
             await self._take_acse(happening)
         else:
             self._take_end(happening)
 
     async def _take_request(self, message: Message) -> None:
-        if message.type.name == "C-CANCEL-RQ":
-            # Nothing is being performed now, so what it cancels is over (PS3.7 section 9.3.2.3).
-            return
-        try:
-            await self._finish(provide(message, self.agreement.contexts[message.context_id]))
-        finally:
-            self._cancelled.discard(message.message_id)
+        with self.talk.performing(message.message_id):
+            try:
+                await self._finish(provide(message, self.agreement.contexts[message.context_id]))
+            finally:
+                answers = self._answers.pop(message.message_id, None)
+                if answers is not None:
+                    await answers.aclose()
+
+    def _take_release(self) -> None:
+        """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
+        if self.connection.machine.allows(Event.RELEASE_RESPONSE):
+            self.connection.answer_release(monotonic())
+            self._write_outgoing()
+        if self.connection.machine.state in (State.STA1, State.STA13):
+            self._end(Phase.RELEASED)
 
     async def _take_acse(self, happening: Happening) -> None:
         if isinstance(happening, AssociateRQ):
             await self._answer(happening)
         elif isinstance(happening, AssociateAC):
-            self.phase = Phase.ESTABLISHED
-            self.hooks.phase_changed(self.phase)
+            self._establish()
         elif isinstance(happening, AssociateRJ):
             self._end(
                 Phase.REJECTED, AssociationRejected(happening.result, happening.source, happening.reason)
@@ -414,7 +502,11 @@ class Link(asyncio.BufferedProtocol):
             raise self.failure
 
     async def _answer(self, request: AssociateRQ) -> None:
-        answer = await _settle(self.hooks.negotiate(request))
+        self._silence.set(None)
+        answer = await _settled(self.hooks.negotiate(request))
+        if self.phase is not Phase.NEW or not self.connection.machine.allows(Event.ACCEPT):
+            # It was aborted in the meantime.
+            return
         now = monotonic()
         if isinstance(answer, AssociateRJ):
             self.connection.reject(answer, now)
@@ -425,18 +517,21 @@ class Link(asyncio.BufferedProtocol):
         try:
             self.connection.accept(acceptance, agreement, now)
         except ProtocolError as error:
-            self.abort(Abort(2, error.reason))
+            self.abort(Abort(2, error.reason), AssociationAborted(None, 0, str(error)))
             return
+        self._establish()
+        await self._flush(Deadline("association", self.timeouts.association))
+
+    def _establish(self) -> None:
         self.phase = Phase.ESTABLISHED
         self.hooks.phase_changed(self.phase)
-        await self._flush(Deadline("association", self.timeouts.association))
 
     def _take_end(self, happening: Happening) -> None:
         if isinstance(happening, Abort):
             self._end(Phase.ABORTED, AssociationAborted(happening.source, happening.reason))
         elif isinstance(happening, ProviderAbort):
             cause = str(happening.error) if happening.error else ""
-            self._end(Phase.ABORTED, AssociationAborted(2 if cause else None, 0, cause))
+            self._end(Phase.ABORTED, AssociationAborted(None, 0, cause))
 
     # -- taking turns
 
@@ -447,9 +542,9 @@ class Link(asyncio.BufferedProtocol):
         if self._owner is task:
             yield
             return
-        async with self._lock:
+        async with self._turn:
             self._owner = task
-            self._stop_idle()
+            self._watch()
             try:
                 yield
             except DeadlineExceeded as error:
@@ -457,81 +552,158 @@ class Link(asyncio.BufferedProtocol):
                 raise
             finally:
                 self._owner = None
-                self._rest()
+                self._watch()
+                self._loop.call_soon(self._wake)
+                self._conclude()
 
-    def _rest(self) -> None:
-        if self.phase is not Phase.ESTABLISHED or self._iterations:
+    def _wake(self) -> None:
+        """Tell whoever waits; if nobody does, serve what arrived."""
+        if self._arrived is not None:
+            if not self._arrived.done():
+                self._arrived.set_result(None)
+        elif self._owner is None and self._task is None and self._has_work():
+            self._task = self._loop.create_task(self._attend())
+            self._task.add_done_callback(self._attended)
+        if self._drained is not None and not self._drained.done() and self._must_stop_writing():
+            self._drained.set_result(None)
+
+    def _has_work(self) -> bool:
+        if self._turn.locked() or self.phase not in (Phase.NEW, Phase.ESTABLISHED):
+            return False
+        if any(each.is_abandoned for each in self._iterations):
+            return True
+        # A user comes back for the responses of an iteration, which wait in the network until then.
+        return bool(self.talk.inbox) and (not self._iterations or self.talk.end() is not None)
+
+    # -- deadlines while nobody waits
+
+    def _watch(self) -> None:
+        """Set the deadline of what goes on now."""
+        if self.phase is not Phase.ESTABLISHED or self.closed.is_set():
             return
-        if self._inbox:
-            asyncio.get_running_loop().call_soon(self._wake)
-        elif self.timeouts.idle is not None:
-            self._idle = asyncio.get_running_loop().call_later(self.timeouts.idle, self._expire)
+        if not (self.connection.is_between_messages or self._is_paused):
+            stage = self._silence.deadline and self._silence.deadline.stage
+            if stage != "message":
+                self._silence.set(Deadline("message", self.timeouts.message))
+        elif self._owner is None and not self._iterations:
+            self._silence.set(Deadline("idle", self.timeouts.idle))
+        else:
+            self._silence.set(None)
 
-    def _expire(self) -> None:
-        if self.connection.is_between_messages and self._owner is None:
-            self.abort(failure=DeadlineExceeded("idle", self.timeouts.idle))
+    def _was_silent(self, deadline: Deadline) -> None:
+        if self.phase is Phase.ESTABLISHED:
+            self.abort(failure=DeadlineExceeded(deadline.stage, deadline.seconds))
+            return
+        self.connection.expire(monotonic())
+        if self.phase is Phase.NEW:
+            self._end(Phase.ABORTED, DeadlineExceeded(deadline.stage, deadline.seconds))
+        self.close()
 
-    def _stop_idle(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+    def _artim(self, stage: str) -> Deadline:
+        """ARTIM's time that is left; a short while where it does not run."""
+        at = self.connection.artim_deadline
+        if at is None:
+            return Deadline(stage, None if self.phase is Phase.NEW else LAST_WORDS)
+        deadline = Deadline(stage, self.timeouts.association)
+        deadline.at = at
+        return deadline
 
     # -- the transport
 
+    def _waited_too_long(self, deadline: Deadline) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_exception(DeadlineExceeded(deadline.stage, deadline.seconds))
+
     async def _next(self, deadline: Deadline) -> Happening:
-        while not self._inbox:
+        while not self.talk.inbox:
             if self.closed.is_set():
+                raise self._lost()
+            if self.phase not in (Phase.NEW, Phase.ESTABLISHED):
                 raise self.failure or AssociationClosed()
-            self._deadline = deadline
-            self._arrived = asyncio.get_running_loop().create_future()
+            deadline.remaining()
+            self._arrived = self._loop.create_future()
+            self._waiting.set(deadline)
             try:
-                async with asyncio.timeout(deadline.remaining()):
-                    await self._arrived
-            except TimeoutError:
-                # What arrived meanwhile may have earned more time.
-                deadline.remaining()
+                await self._arrived
             finally:
-                self._arrived = self._deadline = None
+                self._arrived = None
+                self._waiting.set(None)
         return self._pop()
+
+    def _pop(self) -> Happening:
+        happening = self.talk.inbox.popleft()
+        if not self.talk.inbox:
+            self._unserved = 0
+            self._resume()
+        return happening
+
+    def _pause_when_full(self) -> None:
+        if self._is_paused or self._transport is None or self.connection.must_close:
+            return
+        if len(self.talk.inbox) >= _INBOX_LIMIT or self._unserved >= _INBOX_BYTES:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+            self._watch()
+
+    def _give_back(self) -> None:
+        if self._buffer is not None:
+            return_buffer(self._buffer)
+            self._buffer = None
 
     async def _flush(self, deadline: Deadline) -> None:
         buffers = self.connection.take_outgoing()
         if buffers:
-            await self._write(buffers, deadline)
-        if self.connection.must_close and self._transport is not None:
-            self._transport.close()
+            async with self._writing:
+                await self._write(buffers, deadline)
+
+    def _flush_quietly(self) -> None:
+        self._write_outgoing()
+        if self.connection.must_close:
+            self._close_soon()
 
     def _write_outgoing(self) -> None:
         """Hand the machine's few bytes to the transport, without waiting."""
         buffers = self.connection.take_outgoing()
-        if self._transport is None or self._transport.is_closing():
-            return
-        if buffers:
+        if buffers and self._transport is not None and not self._transport.is_closing():
             self.connection.sent(buffers)
             self._transport.write(b"".join(buffers))
-        if self.connection.must_close:
-            self._transport.close()
 
     async def _write(self, buffers: list[Buffer], deadline: Deadline) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
-            raise self.failure or AssociationAborted(None)
+            raise self._lost()
         self.connection.sent(buffers)
         if not self._is_tls and not transport.get_write_buffer_size():
-            buffers = self._write_some(buffers)
+            buffers = self._write_some(buffers, deadline)
         if buffers:
-            deadline.moved(sum(map(len, buffers)))
             transport.write(b"".join(buffers))
-            while self._drained is not None:
-                try:
-                    async with asyncio.timeout(deadline.remaining()):
-                        await asyncio.shield(self._drained)
-                except TimeoutError:
-                    deadline.remaining()
-        if self.closed.is_set():
+        while self._drained is not None:
+            await self._wait_to_write(transport, self._drained, deadline)
+        if self._must_stop_writing():
             raise self._lost()
 
-    def _write_some(self, buffers: list[Buffer]) -> list[Buffer]:
+    async def _wait_to_write(
+        self, transport: asyncio.Transport, drained: asyncio.Future[None], deadline: Deadline
+    ) -> None:
+        before = transport.get_write_buffer_size()
+        await asyncio.wait((drained,), timeout=deadline.remaining())
+        if self._must_stop_writing():
+            raise self._lost()
+        deadline.moved(max(0, before - transport.get_write_buffer_size()))
+
+    def _must_stop_writing(self) -> bool:
+        return (
+            self.closed.is_set()
+            or self.phase not in (Phase.NEW, Phase.ESTABLISHED)
+            or self.talk.end() is not None
+        )
+
+    def _write_some(self, buffers: list[Buffer], deadline: Deadline) -> list[Buffer]:
         """Write what the kernel takes at once, without a copy; the rest is for the transport."""
         at = 0
         while at < len(buffers):
@@ -540,6 +712,7 @@ class Link(asyncio.BufferedProtocol):
             except OSError:
                 # Full, or gone: the transport waits, or finds out.
                 break
+            deadline.moved(sent)
             while at < len(buffers) and sent >= len(buffers[at]):
                 sent -= len(buffers[at])
                 at += 1
@@ -548,10 +721,12 @@ class Link(asyncio.BufferedProtocol):
         return buffers[at:]
 
     def _lost(self) -> DicomnetError:
-        for happening in self._inbox:
-            if isinstance(happening, Abort | ProviderAbort):
-                self._take_end(happening)
-        return self.failure or AssociationAborted(None)
+        """The connection broke while we used it: find out what the peer said before."""
+        end = self.talk.end()
+        if end is not None:
+            self._take_end(end)
+        self._end(Phase.ABORTED, AssociationAborted(None))
+        return self.failure or AssociationClosed()
 
     # -- the end
 
@@ -560,26 +735,34 @@ class Link(asyncio.BufferedProtocol):
             self.phase = phase
             self.failure = failure
             self.hooks.phase_changed(phase)
-        self._stop_idle()
-        if self._transport is None or self._transport.is_closing():
+            self._resume()
+            self._close_soon()
+
+    def _close_soon(self) -> None:
+        """Close, after the peer has (PS3.8 section 9.2, Sta13) or when ARTIM expires."""
+        if self._transport is None or self.closed.is_set():
             return
-        if self.connection.must_close:
+        if not self.connection.must_close:
+            self._silence.set(self._artim("release"))
+        elif self._transport.get_write_buffer_size():
+            # What is left to write is for a peer that does not listen any more.
+            self._transport.abort()
+        else:
             self._transport.close()
+            self._silence.set(Deadline("release", LAST_WORDS))
+
+    def _conclude(self) -> None:
+        """The association is over, and nobody uses it: let go of everything."""
+        if self._is_over or not self.closed.is_set() or self._owner is not None or self._task is not None:
             return
-        # The peer closes after our last words (PS3.8 section 9.2, Sta13), or we do when ARTIM expires.
-        last = self.connection.artim_deadline
-        delay = 1.0 if last is None else max(0.0, last - monotonic())
-        self._idle = asyncio.get_running_loop().call_later(delay, self._transport.close)
-
-    def forget_iteration(self, iteration: Iteration) -> None:
-        """The iteration has read its last response."""
-        if iteration in self._iterations:
-            self._iterations.remove(iteration)
-
-    async def _drain_iterations(self) -> None:
-        """Read the responses of unfinished iterations, so that a nested request gets its own."""
-        for iteration in list(self._iterations):
-            await iteration.drain()
+        self._is_over = True
+        self._lost()
+        self._waiting.stop()
+        self._silence.stop()
+        self.talk.drop_requests()
+        self.hooks.closed()
+        if self._on_closed is not None:
+            self._on_closed(self)
 
     @property
     def agreement(self) -> Agreement:
@@ -589,8 +772,15 @@ class Link(asyncio.BufferedProtocol):
         return self.connection.agreement
 
 
-async def _settle(result: Any) -> Any:
+async def _settled(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
+
+
+def _is_exhausted(batches: Iterator[list[Buffer]]) -> bool:
+    try:
+        return next(batches, None) is None
+    except UnusableObject:
+        return False
 
 
 async def open_link(
@@ -610,7 +800,6 @@ async def open_link(
     ConnectionFailed, DeadlineExceeded, TLSFailed
         If the peer cannot be reached.
     """
-    loop = asyncio.get_running_loop()
     maximum = first_of(request.user_items, MaximumLength)
     connection = Connection(
         is_requestor=True,
@@ -619,22 +808,25 @@ async def open_link(
         artim=timeouts.association,
         observer=observer,
     )
-    deadline = Deadline("connect", timeouts.connect)
-    sock = await _connect(address, deadline, bind_address)
+    sock = await _connect(address, Deadline("connect", timeouts.connect), bind_address)
+    link = Link(sock, connection, hooks, timeouts)
+    loop = asyncio.get_running_loop()
     try:
-        link = Link(sock, connection, hooks, timeouts)
-        await loop.create_connection(
-            lambda: link,
-            sock=sock,
-            ssl=tls[0] if tls else None,
-            server_hostname=(tls[1] or "") if tls else None,
-            ssl_handshake_timeout=timeouts.association if tls else None,
-        )
-    except (ssl.SSLError, ConnectionError) as error:
+        async with asyncio.timeout(timeouts.association):
+            await loop.create_connection(
+                lambda: link,
+                sock=sock,
+                ssl=tls[0] if tls else None,
+                server_hostname=(tls[1] or "") if tls else None,
+                ssl_handshake_timeout=TLS_NEVER if tls else None,
+                ssl_shutdown_timeout=LAST_WORDS if tls else None,
+            )
+    except BaseException as error:
         sock.close()
-        raise tls_error(error) from error
-    except BaseException:
-        sock.close()
+        if isinstance(error, TimeoutError):
+            raise DeadlineExceeded("association", timeouts.association) from None
+        if isinstance(error, OSError):
+            raise tls_error(error) from error
         raise
     return link
 
@@ -666,227 +858,7 @@ async def _connect(
         raise DeadlineExceeded(deadline.stage, deadline.seconds) from None
     except (socket.gaierror, UnicodeError):
         raise ConnectionFailed(address.host, address.port, "the host name is not known") from None
-    cause = (failure.strerror or str(failure)).lower() if failure else "it has no address"
+    cause = "it has no address"
+    if failure is not None:
+        cause = os.strerror(failure.errno).lower() if failure.errno else str(failure)
     raise ConnectionFailed(address.host, address.port, cause) from failure
-
-
-# Makes the link of an accepted connection: socket, address of the peer, what to call at its end.
-OpenLink = Callable[[socket.socket, tuple[str, int], Callable[[Link], None]], Link]
-
-
-class Server:
-    """Listens on one address, in the running event loop.
-
-    Parameters
-    ----------
-    address
-        Host and port; port 0 is any free one.
-    open_link
-        Makes the link of an accepted connection.
-    tls
-        The TLS context of a server, or None for plain TCP.
-    handshake_seconds
-        How long a TLS handshake may take.
-
-    Raises
-    ------
-    OSError
-        If the address cannot be bound.
-    """
-
-    def __init__(
-        self,
-        address: tuple[str, int],
-        open_link: OpenLink,
-        *,
-        tls: ssl.SSLContext | None = None,
-        handshake_seconds: float | None = 30.0,
-    ) -> None:
-        self._open_link = open_link
-        self._tls = tls
-        self._handshake_seconds = handshake_seconds
-        self._listener = listen(address)
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._links: set[Link] = set()
-        self._opening: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
-
-    @property
-    def links(self) -> list[Link]:
-        """The connections of this moment."""
-        return list(self._links)
-
-    def start(self) -> None:
-        """Begin to accept."""
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
-
-    async def shutdown(self, drain: float = 0.0) -> None:
-        """Stop accepting, and end the associations.
-
-        Parameters
-        ----------
-        drain
-            How long associations may go on before they are aborted, in seconds.
-        """
-        if self._accepting is not None:
-            self._accepting.cancel()
-        for task in self._opening:
-            task.cancel()
-        self._listener.close()
-        await self._wait_for(lambda: all(link.phase is not Phase.ESTABLISHED for link in self._links), drain)
-        for link in self.links:
-            link.abort()
-        await self._wait_for(lambda: not self._links, _LAST_WORDS)
-        for link in self.links:
-            link.close()
-        await self._wait_for(lambda: not self._links, _LAST_WORDS)
-
-    async def _wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            _log.debug("associations are still open after %g s", seconds)
-
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, peer = await loop.sock_accept(self._listener)
-            except OSError as error:
-                _log.error("a connection could not be accepted: %s", error)
-                # No descriptor is free until a connection ends; trying again at once would only spin.
-                await asyncio.sleep(_ACCEPT_PAUSE)
-                continue
-            # A handshake takes its time, and the next connection need not wait for it.
-            task = loop.create_task(self._open(sock, peer))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
-
-    async def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        link = self._open_link(sock, peer[:2], self._forget)
-        try:
-            tune(sock)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: link,
-                sock,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_seconds if self._tls else None,
-            )
-        except OSError as error:
-            _log.info("a connection ended before it was served: %s", error)
-            sock.close()
-            return
-        except BaseException:
-            sock.close()
-            raise
-        self._links.add(link)
-        link.greet()
-
-    def _forget(self, link: Link) -> None:
-        self._links.discard(link)
-        self._changed.set()
-
-
-class Run(Generic[Value]):
-    """A procedure while a link performs it."""
-
-    value: Value
-
-    def __init__(self, link: Link, procedure: Procedure[Value]) -> None:
-        self._link = link
-        self._procedure = procedure
-        self._outcome: object = None
-        self._error: DicomnetError | None = None
-        self.is_over = False
-
-    async def advance(self, *, once: bool = False) -> Message | None:
-        """Go on to the next response that is delivered, or to the end, which is None.
-
-        Parameters
-        ----------
-        once
-            Take one step only.
-        """
-        while True:
-            try:
-                if self._error is None:
-                    step = self._procedure.send(self._outcome)
-                else:
-                    step = self._procedure.throw(self._error)
-            except StopIteration as stop:
-                self.is_over = True
-                self.value = stop.value
-                return None
-            self._outcome = self._error = None
-            if isinstance(step, Deliver):
-                return step.message
-            try:
-                self._outcome = await self._link.perform(step)
-            except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
-                self._error = error
-            if once:
-                return None
-
-
-class Iteration:
-    """An operation with many responses whose user takes them one at a time."""
-
-    def __init__(self, link: Link, procedure: Procedure[None], cancel: Message | None) -> None:
-        self._link = link
-        self._run = Run(link, procedure)
-        self._cancel = cancel
-        self._ready: deque[Message] = deque()
-        self._failure: DicomnetError | None = None
-        self._is_abandoned = False
-
-    async def begin(self) -> None:
-        """Send the request."""
-        await self._advance(once=True)
-
-    async def messages(self) -> AsyncIterator[Message]:
-        """The responses, as they arrive.
-
-        Raises
-        ------
-        AssociationError, NetworkError
-            If the association ends before the last of them.
-        """
-        try:
-            while True:
-                if not self._ready and not self._run.is_over:
-                    async with self._link.exchange():
-                        if not self._ready:
-                            await self._advance()
-                if self._ready:
-                    yield self._ready.popleft()
-                elif self._failure is not None:
-                    raise self._failure
-                elif self._run.is_over:
-                    return
-        finally:
-            self._is_abandoned = True
-
-    async def drain(self) -> None:
-        """Read to the end, for those who will take the responses later, or for nobody."""
-        if self._is_abandoned and self._cancel is not None and not self._run.is_over:
-            await self._link.perform(Send(self._cancel))
-        while not self._run.is_over:
-            await self._advance()
-            if self._is_abandoned:
-                self._ready.clear()
-
-    async def _advance(self, *, once: bool = False) -> None:
-        try:
-            message = await self._run.advance(once=once)
-        except DicomnetError as error:
-            self._failure = error
-            self._run.is_over = True
-            message = None
-        if message is not None:
-            self._ready.append(message)
-        if self._run.is_over:
-            self._link.forget_iteration(self)

@@ -8,10 +8,10 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from socket import socket
 from time import monotonic
+from types import TracebackType
 from typing import TypeVar
 
 from ..dimse.datasets import discard
@@ -127,6 +127,7 @@ class Link:
         self._watcher = watcher
         self._workers = workers
         self._watch: Watch | None = None
+        self._idle_watch = Watch(sock, self._on_ready, self._on_idle)
         self._depth = 0
         self._buffer: bytearray | None = None
         self._is_receiving = False
@@ -269,9 +270,12 @@ class Link:
         deadline = Deadline("message", self.timeouts.message)
         failure: NetworkError | AssociationAborted
         try:
-            with self._writing():
+            self._begin_message()
+            try:
                 for batch in self.connection.send(message):
                     self._transmit(batch, deadline, may_read=False)
+            finally:
+                self._end_message()
             return
         except NetworkError as error:
             failure = error
@@ -328,10 +332,13 @@ class Link:
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
-            with self._writing():
+            self._begin_message()
+            try:
                 for batch in self.connection.send(message):
                     is_partly_written = True
                     self._write(batch, deadline)
+            finally:
+                self._end_message()
         except AssociationClosed:
             if self.phase is Phase.ESTABLISHED:
                 raise self._lost() from None
@@ -497,20 +504,35 @@ class Link:
 
     # -- idle
 
-    @contextmanager
-    def exchange(self, deadline: Deadline | None = None) -> Iterator[None]:
-        """Hold the socket: out of the watcher's hands, with a buffer."""
-        wait_for = (deadline or Deadline("message", self.timeouts.message)).remaining()
-        if not self.lock.acquire(timeout=-1 if wait_for is None else wait_for):
-            raise DeadlineExceeded("message", self.timeouts.message)
-        self._depth += 1
+    def exchange(self, deadline: Deadline | None = None) -> Turn:
+        """Hold the socket: out of the watcher's hands, with a buffer.
+
+        Parameters
+        ----------
+        deadline
+            By when another thread must have done with it, by default that of a message.
+        """
+        if not self.lock.acquire(blocking=False):
+            wait_for = (deadline or Deadline("message", self.timeouts.message)).remaining()
+            if not self.lock.acquire(timeout=-1 if wait_for is None else wait_for):
+                raise DeadlineExceeded("message", self.timeouts.message)
+        return Turn(self)
+
+    def begin_turn(self) -> None:
+        """The thread that has the lock begins to use the socket; `Turn` calls it."""
         try:
-            if self._depth == 1:
+            if self._depth == 0:
                 self._wake()
-            yield
-        except DeadlineExceeded as error:
-            self.abort(failure=error)
+        except BaseException:
+            self.lock.release()
             raise
+        self._depth += 1
+
+    def end_turn(self, error: BaseException | None) -> None:
+        """It does not use it any more; `Turn` calls it."""
+        try:
+            if isinstance(error, DeadlineExceeded):
+                self.abort(failure=error)
         finally:
             self._depth -= 1
             try:
@@ -535,7 +557,18 @@ class Link:
         elif self._inbox:
             self._workers.submit(self.attend)
         else:
-            self._watch_for(self._on_ready, self._on_idle, self.timeouts.idle)
+            self._leave_to_watcher()
+
+    def _leave_to_watcher(self) -> None:
+        idle = self.timeouts.idle
+        watch = self._idle_watch
+        watch.deadline = None if idle is None else monotonic() + idle
+        self._watch = watch
+        try:
+            self._watcher.linger(watch)
+        except WatcherClosed:
+            self._change_phase(Phase.ABORTED)
+            self._close()
 
     def _conclude(self) -> None:
         """The association is over, in whatever way its thread noticed that."""
@@ -746,18 +779,17 @@ class Link:
         if self.connection.must_close:
             self._close()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _begin_message(self) -> None:
         """Let one message go out at a time."""
         thread = threading.get_ident()
         if self._writer == thread:
             raise RuntimeError("a handler that is told what is sent cannot send in between")
-        with self._write_lock:
-            self._writer = thread
-            try:
-                yield
-            finally:
-                self._writer = 0
+        self._write_lock.acquire()
+        self._writer = thread
+
+    def _end_message(self) -> None:
+        self._writer = 0
+        self._write_lock.release()
 
     def _write(self, buffers: list[Buffer], deadline: Deadline) -> None:
         if self._is_closed:
@@ -859,6 +891,23 @@ class Link:
         if self.connection.agreement is None:
             raise AssociationClosed
         return self.connection.agreement
+
+
+class Turn:
+    """A thread's use of a link, as a context manager. The lock is taken already."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def __enter__(self) -> None:
+        self._link.begin_turn()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._link.end_turn(error)
 
 
 def open_link(

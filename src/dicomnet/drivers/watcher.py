@@ -15,6 +15,9 @@ from time import monotonic
 
 _log = logging.getLogger(__name__)
 
+# How long a socket that lingers is left alone, in seconds.
+_LINGER = 0.05
+
 
 class WatcherClosed(RuntimeError):
     """Nothing is waited for any more."""
@@ -37,8 +40,11 @@ class Watch:
     sock: socket.socket
     ready: Callable[[], None]
     expired: Callable[[], None]
-    deadline: float | None
-    is_active: bool = True
+    deadline: float | None = None
+    is_active: bool = False
+    is_registered: bool = False
+    is_lingering: bool = False
+    since: float = 0.0
 
 
 class Watcher:
@@ -56,6 +62,7 @@ class Watcher:
         self._selector = selectors.DefaultSelector()
         self._deadlines: list[tuple[float, int, Watch]] = []
         self._order = itertools.count()
+        self._lingering: deque[Watch] = deque()
         self._thread: threading.Thread | None = None
         self._wait_until: float | None = None
         self._closed = False
@@ -82,21 +89,37 @@ class Watcher:
         WatcherClosed
             After `close`.
         """
-        watch = Watch(sock, ready, expired, deadline)
+        watch = Watch(sock, ready, expired, deadline, is_active=True)
         with self._lock:
-            if self._closed:
-                raise WatcherClosed
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            if deadline is not None:
-                heapq.heappush(self._deadlines, (deadline, next(self._order), watch))
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writable else 0)
-            self._selector.register(sock, events, watch)
+            self._check_running()
+            self._register(watch, writable)
             wait_until = self._wait_until
         if self._must_wake or (deadline is not None and (wait_until is None or deadline < wait_until)):
             self._wake()
         return watch
+
+    def linger(self, watch: Watch) -> None:
+        """Wait for a socket that is likely to be used again at once.
+
+        It is left alone for a moment first, so that an exchange that follows closely pays nothing for the wait that
+        it ends. May be called again with the same watch, after `forget` or when it was served.
+
+        Raises
+        ------
+        WatcherClosed
+            After `close`.
+        """
+        with self._lock:
+            self._check_running()
+            watch.is_active = True
+            watch.since = monotonic()
+            if watch.is_lingering:
+                return
+            watch.is_lingering = True
+            self._lingering.append(watch)
+            if len(self._lingering) > 1:
+                return
+        self._wake()
 
     def forget(self, watch: Watch) -> bool:
         """Stop waiting for a socket; False where it was already served."""
@@ -119,11 +142,39 @@ class Watcher:
         self._wake_receiver.close()
         self._wake_sender.close()
 
+    def _check_running(self) -> None:
+        if self._closed:
+            raise WatcherClosed
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _register(self, watch: Watch, writable: bool = False) -> None:
+        if watch.deadline is not None:
+            heapq.heappush(self._deadlines, (watch.deadline, next(self._order), watch))
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writable else 0)
+        self._selector.register(watch.sock, events, watch)
+        watch.is_registered = True
+
+    def _settle(self) -> None:
+        """Begin to wait for the sockets that nobody has used for a moment."""
+        now = monotonic()
+        for _ in range(len(self._lingering)):
+            watch = self._lingering.popleft()
+            if watch.is_active and now - watch.since < _LINGER:
+                self._lingering.append(watch)
+                continue
+            watch.is_lingering = False
+            if watch.is_active:
+                self._register(watch)
+
     def _end(self, watch: Watch) -> bool:
         if not watch.is_active or self._closed:
             return False
         watch.is_active = False
-        self._selector.unregister(watch.sock)
+        if watch.is_registered:
+            watch.is_registered = False
+            self._selector.unregister(watch.sock)
         return True
 
     def _wake(self) -> None:
@@ -143,6 +194,7 @@ class Watcher:
             with self._lock:
                 if self._closed:
                     break
+                self._settle()
                 watches = [key.data for key, _ in ready if key.data is not None]
                 calls = [watch.ready for watch in watches if self._end(watch)]
                 calls += [watch.expired for watch in self._due() if self._end(watch)]
@@ -156,16 +208,26 @@ class Watcher:
 
     def _next_timeout(self) -> float | None:
         with self._lock:
-            while self._deadlines and not self._deadlines[0][2].is_active:
+            while self._deadlines and not self._is_current(self._deadlines[0]):
                 heapq.heappop(self._deadlines)
             self._wait_until = self._deadlines[0][0] if self._deadlines else None
-            return None if self._wait_until is None else max(0.0, self._wait_until - monotonic())
+            left = None if self._wait_until is None else max(0.0, self._wait_until - monotonic())
+            if self._lingering:
+                return _LINGER if left is None else min(left, _LINGER)
+            return left
+
+    @staticmethod
+    def _is_current(entry: tuple[float, int, Watch]) -> bool:
+        """Whether a deadline is still that of its watch, which may have been used again since."""
+        return entry[2].is_registered and entry[2].deadline == entry[0]
 
     def _due(self) -> list[Watch]:
         now = monotonic()
         due = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            due.append(heapq.heappop(self._deadlines)[2])
+            entry = heapq.heappop(self._deadlines)
+            if self._is_current(entry):
+                due.append(entry[2])
         return due
 
     def _drain_wake_ups(self) -> None:

@@ -17,7 +17,7 @@ from ..upper_layer.negotiation import NegotiatedContext
 Outcome = TypeVar("Outcome")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Send:
     """Write a message. Outcome: None.
 
@@ -31,21 +31,21 @@ class Send:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Receive:
     """Wait for a response to one of these requests of ours. Outcome: the `Message`."""
 
     message_ids: Collection[int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Deliver:
     """Hand a response to the user, who takes the next one when it suits. Outcome: None."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Handle:
     """Call the user's handler for a request. Outcome: an `Answer`, or what `Next` takes."""
 
@@ -53,21 +53,21 @@ class Handle:
     context: NegotiatedContext
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Next:
     """Get the next answer of a handler that has many. Outcome: an `Answer`, or None after the last."""
 
     answers: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Cancelled:
     """Look, without waiting, whether the peer has sent a C-CANCEL. Outcome: bool."""
 
     message_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Answer:
     """What a handler answers.
 

@@ -121,14 +121,21 @@ class Agreement:
     performed: int = 1
     user_items: tuple[UserItem, ...] = field(default=(), repr=False)
 
-    @property
-    def accepted(self) -> tuple[NegotiatedContext, ...]:
-        """The usable contexts, in the order of their IDs."""
-        return tuple(context for context in self.contexts.values() if context.is_accepted)
+    accepted: tuple[NegotiatedContext, ...] = field(init=False, repr=False)
+    """The usable contexts, in the order of their IDs."""
+    _by_syntax: Mapping[str, tuple[NegotiatedContext, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        accepted = tuple(context for context in self.contexts.values() if context.is_accepted)
+        by_syntax: dict[str, tuple[NegotiatedContext, ...]] = {}
+        for context in accepted:
+            by_syntax[context.abstract_syntax] = (*by_syntax.get(context.abstract_syntax, ()), context)
+        object.__setattr__(self, "accepted", accepted)
+        object.__setattr__(self, "_by_syntax", by_syntax)
 
     def contexts_for(self, abstract_syntax: str) -> tuple[NegotiatedContext, ...]:
         """The usable contexts of one abstract syntax; there may be several (PS3.8 section 7.1.1.13)."""
-        return tuple(c for c in self.accepted if c.abstract_syntax == abstract_syntax)
+        return self._by_syntax.get(abstract_syntax, ())
 
 
 def items_of(items: Iterable[UserItem], kind: type[Item]) -> tuple[Item, ...]:

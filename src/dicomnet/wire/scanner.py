@@ -25,6 +25,7 @@ from .pdu import (
 
 _PDU_HEADER = Struct(">BxL")
 _VALUE_HEADER = Struct(">LBB")
+_BOTH_HEADERS = Struct(">BxLLBB")
 _EMPTY = memoryview(b"")
 
 # What people connect to a DICOM port by mistake, by its first byte.
@@ -108,6 +109,8 @@ class Scanner:
                 if self._control.is_complete:
                     control, self._control = self._control, None
                     yield decode_pdu(control.pdu_type, memoryview(control.body))
+            elif not (self._pdu_left or self._header) and self._begin_whole(data, at, end):
+                at += HEADER_LENGTH + DATA_VALUE_HEADER_LENGTH
             else:
                 # Both headers are six bytes long; inside a P-DATA-TF it is a presentation data value's.
                 if not self._header and end - at >= HEADER_LENGTH:
@@ -127,6 +130,18 @@ class Scanner:
                         yield self._take(_EMPTY)
                 else:
                     self._begin_pdu(header)
+
+    def _begin_whole(self, data: memoryview, at: int, end: int) -> bool:
+        """The usual case in one step: both headers are here, and the P-DATA-TF has one value that is not empty."""
+        if end - at < HEADER_LENGTH + DATA_VALUE_HEADER_LENGTH:
+            return False
+        pdu_type, length, value_length, context_id, control = _BOTH_HEADERS.unpack_from(data, at)
+        is_usual = pdu_type == PDataTF.pdu_type and length == value_length + 4 and value_length > 2
+        if not is_usual or 0 < self.maximum_length < length:
+            return False
+        self._pdu_left = self._value_left = value_length - 2
+        self._fragment = (context_id, control)
+        return True
 
     def _take(self, part: memoryview) -> Fragment:
         self._value_left -= len(part)
