@@ -32,7 +32,7 @@ def main() -> int:
 
 def _measure(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer objects and runs, one or two minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer objects and runs, some minutes")
     parser.add_argument("--only", metavar="KEYS", help="letters or keys of groups, as in a,c.small")
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of each case (3, or 2 if quick)")
     parser.add_argument("--disk", action="store_true", help="store to the disk as well")

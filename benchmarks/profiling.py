@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pstats
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +20,7 @@ from .subjects import CLIENTS, SERVERS, program
 
 SCP, SCU = "scp", "scu"
 _RATE = 1000
+_END_LIMIT = 20
 _ROUNDS = 10_000
 # Loading modules is a matter of start-up, which a benchmark of its own measures.
 _LOADING = "importlib._bootstrap"
@@ -127,13 +130,27 @@ def profile(workspace: Workspace, name: str, side: str, top: int, py_spy: str | 
 @contextmanager
 def _ended_by_its_child(process: subprocess.Popen[str]) -> Iterator[None]:
     """A profiler that runs a server ends, with its result, when the server does."""
-    yield
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    if not children:
-        end(process)
-        return
-    subprocess.run(["kill", "-TERM", *children], check=True)
-    process.wait(20)
+    children = _children(process.pid)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for child in children & _children(process.pid):
+                os.kill(child, number)
+            if not children:
+                end(process)
+            try:
+                process.wait(_END_LIMIT)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _children(pid: int) -> set[int]:
+    try:
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except FileNotFoundError:
+        return set()
 
 
 def _c_profile() -> _Profiler:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENT_ROOT_FIND, VERIFICATION
 
 from dicomnet import AE, build_context
@@ -74,7 +75,7 @@ def ct_image(size: int = 0) -> Dataset:
     if size:
         dataset.add_new(0x7FE00010, "OW", bytes(size))
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = IMPLICIT_VR_LE
+    dataset.file_meta.TransferSyntaxUID = UID(IMPLICIT_VR_LE)
     return dataset
 
 

@@ -776,7 +776,9 @@ def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | 
         return _USER_IDENTITY_REFUSED
     if not is_verified:
         return _USER_IDENTITY_REFUSED
-    return UserIdentityAC(response or b"") if item.positive_response_requested else None
+    if not item.positive_response_requested:
+        return None
+    return UserIdentityAC(response if isinstance(response, bytes) else b"")
 
 
 def _ask_window(assoc: Association, request: AssociateRQ) -> AsynchronousOperationsWindow | None:
@@ -805,7 +807,11 @@ def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExt
     asked = {UID(item.sop_class): item.application_information for item in extended}
     try:
         answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
-        return tuple(SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items())
+        items = [SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in asked]
+        # What cannot be encoded is the handler's mistake too.
+        for item in items:
+            item.encode()
+        return tuple(items)
     except Exception:  # noqa: BLE001
         _log.exception("the handler for EVT_SOP_EXTENDED failed")
         return ()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
-from .dimse.datasets import MemorySink, Sink
+from .dimse.datasets import MemorySink, Sink, discard
 from .dimse.messages import Message
 from .drivers.aio import Link, open_link
+from .drivers.aio_iteration import Responses
 from .drivers.aio_server import Server
 from .drivers.connection import Connection
 from .drivers.deadline import Timeouts
@@ -39,10 +42,10 @@ from .requests import (
     plan_stores,
 )
 from .services import user
-from .services.registry import OPERATIONS, SUCCESS, is_pending
+from .services.registry import OPERATIONS, SUCCESS, Shape, is_pending
 from .services.steps import Answer
 from .services.transfer_syntaxes import TRANSFER_SYNTAXES
-from .storing import Proposal, StoreQueue
+from .storing import Pool, Proposal, StoreQueue
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     Acceptor,
@@ -133,9 +136,7 @@ class Association:
         request = store_request(link.agreement, dataset, link.next_message_id(), priority)
         return status_of(await link.run(user.one_reply(request)))
 
-    async def send_c_find(
-        self, dataset: Dataset, query_model: str, *, priority: int = 2
-    ) -> AsyncIterator[tuple[Dataset, Dataset | None]]:
+    def send_c_find(self, dataset: Dataset, query_model: str, *, priority: int = 2) -> FindResponses:
         """Query (PS3.7 section 9.1.2).
 
         Parameters
@@ -152,7 +153,7 @@ class Association:
         status : pydicom.dataset.Dataset
             With Status.
         identifier : pydicom.dataset.Dataset or None
-            A match, with a status of pending.
+            A match, with a status of pending. Left early, the rest of the query is cancelled.
 
         Raises
         ------
@@ -161,15 +162,14 @@ class Association:
         AssociationError, NetworkError
             If the association is over, or ends.
         """
-        from .compose import cancel_request, find_request, identifier_of, status_of
+        from .compose import cancel_request, find_request
 
         link = self._link
         request, context = find_request(
             link.agreement, dataset, query_model, link.next_message_id(), priority
         )
         cancel = cancel_request(context.context_id, request.message_id)
-        async for response in await link.iterate(user.many_replies(request), cancel):
-            yield status_of(response), identifier_of(response, context)
+        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context)
 
     async def send_c_cancel(self, msg_id: int, query_model: str) -> None:
         """Cancel an operation (PS3.7 section 9.3.2.3). Its final response still has to be read.
@@ -204,6 +204,35 @@ class Association:
             await self.release()
         else:
             self.abort()
+
+
+class FindResponses:
+    """What `Association.send_c_find` gives: an asynchronous iterator. Dropped or closed early, it cancels the query."""
+
+    def __init__(self, begin: Callable[[], Awaitable[Responses]], context: NegotiatedContext) -> None:
+        self._begin = begin
+        self._context = context
+        self._responses: Responses | None = None
+        self._is_closed = False
+
+    def __aiter__(self) -> FindResponses:
+        return self
+
+    async def __anext__(self) -> tuple[Dataset, Dataset | None]:
+        from .compose import identifier_of, status_of
+
+        if self._is_closed:
+            raise StopAsyncIteration
+        if self._responses is None:
+            self._responses = await self._begin()
+        response = await anext(self._responses)
+        return status_of(response), identifier_of(response, self._context)
+
+    async def aclose(self) -> None:
+        """Want no more of them."""
+        self._is_closed = True
+        if self._responses is not None:
+            self._responses.close()
 
 
 async def connect(
@@ -256,12 +285,20 @@ class Request:
         The request with its command set.
     context
         The presentation context it came on.
+    link
+        The association.
     """
 
     calling: str
     called: str
     message: Message
     context: NegotiatedContext
+    link: Link
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the peer has cancelled it (C-CANCEL), or is gone. May be asked for in any thread."""
+        return self.link.is_cancelled(self.message.message_id)
 
     @property
     def data(self) -> Any:
@@ -405,11 +442,14 @@ class AssociationServer:
             open_sink=hooks.open_sink,
             artim=self._timeouts.association,
         )
-        return Link(sock, connection, hooks, self._timeouts, on_closed)
+        hooks.link = Link(sock, connection, hooks, self._timeouts, on_closed)
+        return hooks.link
 
 
 class _AcceptorHooks:
     """One association's way to the handlers."""
+
+    link: Link
 
     def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
         self._server = server
@@ -434,19 +474,20 @@ class _AcceptorHooks:
         service = message.type.service
         handler = self._server.handlers.get(service)
         if handler is None:
+            discard(message.data)
             if service == "C-ECHO":
                 return Answer(SUCCESS)
             raise ServiceRefusal(OPERATIONS[service].handler_failed, "the operation is not offered")
-        request = Request(self._calling, self._called, message, context)
-        answer = await self._guard(service, _call(handler, request))
-        if isinstance(answer, int):
-            return Answer(int(answer))
-        return _Answers(answer, context)
+        request = Request(self._calling, self._called, message, context, self.link)
+        with _answering(service):
+            answer = await _call(handler, request)
+            if OPERATIONS[service].shape is Shape.MANY_REPLIES:
+                return _Answers(service, answer, context)
+            return Answer(_status(answer))
 
     async def next_answer(self, answers: Any) -> Answer | None:
         assert isinstance(answers, _Answers)
-        answer: Answer | None = await self._guard("C-FIND", answers.take())
-        return answer
+        return await answers.take()
 
     def phase_changed(self, phase: Phase) -> None:
         _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
@@ -454,52 +495,80 @@ class _AcceptorHooks:
     def closed(self) -> None:
         return None
 
-    @staticmethod
-    async def _guard(service: str, work: Awaitable[Any]) -> Any:
-        try:
-            return await work
-        except (ServiceRefusal, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            _log.exception("the handler for %s failed", service)
-            raise ServiceRefusal(OPERATIONS[service].handler_failed) from error
+
+@contextmanager
+def _answering(service: str) -> Iterator[None]:
+    """A handler's failure becomes the status of its service, and the association goes on."""
+    try:
+        yield
+    except ServiceRefusal:
+        raise
+    except Exception as error:
+        _log.exception("the handler for %s failed", service)
+        raise ServiceRefusal(OPERATIONS[service].handler_failed) from error
+
+
+def _status(value: Any) -> int:
+    if isinstance(value, int) and 0 <= value <= 0xFFFF:
+        return int(value)
+    raise TypeError(f"a handler must return a status, not {type(value).__name__}")
 
 
 async def _call(handler: Handler, request: Request) -> Any:
-    if asyncio.iscoroutinefunction(handler):
+    if inspect.isasyncgenfunction(handler):
+        return handler(request)
+    if inspect.iscoroutinefunction(handler):
         return await handler(request)
     result = await asyncio.to_thread(handler, request)
-    return await result if asyncio.iscoroutine(result) else result
+    return await result if inspect.isawaitable(result) else result
 
 
 _END = object()
 
 
 class _Answers:
-    """The answers of a C-FIND handler: an async iterable, or an iterable that runs in a thread."""
+    """The answers of a C-FIND handler: an async iterable, an iterable that runs in a thread, or one final status."""
 
-    def __init__(self, results: Any, context: NegotiatedContext) -> None:
+    def __init__(self, service: str, results: Any, context: NegotiatedContext) -> None:
+        self._service = service
         self._context = context
+        if isinstance(results, int):
+            results = [(results, None)]
         self._is_async = hasattr(results, "__aiter__")
         self._results: Any = aiter(results) if self._is_async else iter(results)
 
     async def take(self) -> Answer | None:
+        """The next one, None after the last."""
         from .compose import encode_for
 
         result: Any
-        if self._is_async:
-            result = await anext(self._results, _END)
-        else:
-            result = await asyncio.to_thread(next, self._results, _END)
-        if result is _END:
-            return None
-        status, identifier = result
-        has_match = identifier is not None and is_pending(status)
-        return Answer(int(status), encode_for(self._context, identifier) if has_match else None)
+        with _answering(self._service):
+            if self._is_async:
+                result = await anext(self._results, _END)
+            else:
+                result = await asyncio.to_thread(next, self._results, _END)
+            if result is _END:
+                return None
+            status, identifier = result
+            if not is_pending(_status(status)):
+                return Answer(int(status))
+            if identifier is None:
+                raise ValueError("an answer with a pending status needs an identifier")
+            return Answer(int(status), encode_for(self._context, identifier))
+
+    async def aclose(self) -> None:
+        """Let the handler end, wherever it is."""
+        with _answering(self._service), suppress(ServiceRefusal):
+            if self._is_async and hasattr(self._results, "aclose"):
+                await self._results.aclose()
+            elif not self._is_async and hasattr(self._results, "close"):
+                await asyncio.to_thread(self._results.close)
 
 
 class Peer:
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
+
+    Operations that go on at the same time have associations of their own; one is kept for the next operation.
 
     Parameters
     ----------
@@ -527,6 +596,7 @@ class Peer:
         window: int = 16,
         retries: int = 1,
     ) -> None:
+        self._pool: Pool[Link] = Pool()
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
@@ -534,8 +604,6 @@ class Peer:
         self.window = window
         self.retries = retries
         self._tls = tls
-        self._proposal: Proposal | None = None
-        self._current: Link | None = None
 
     async def echo(self) -> float:
         """Verify that the peer answers (C-ECHO). See `dicomnet.Peer.echo`.
@@ -545,15 +613,22 @@ class Peer:
         float
             How long the answer took, in seconds.
         """
-        link = await self._link(((VERIFICATION, NATIVE),))
-        request = echo_request(link.agreement, link.next_message_id())
-        begin = perf_counter()
-        check_status(await link.run(user.one_reply(request)), "Verification")
-        return perf_counter() - begin
+        while True:
+            async with self._using(((VERIFICATION, NATIVE),)) as (link, is_reused):
+                request = echo_request(link.agreement, link.next_message_id())
+                begin = perf_counter()
+                try:
+                    response = await link.run(user.one_reply(request))
+                except AssociationError:
+                    if is_reused:
+                        continue
+                    raise
+            check_status(response, "Verification")
+            return perf_counter() - begin
 
     async def store(
         self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
-    ) -> AsyncIterator[StoreResult]:
+    ) -> AsyncGenerator[StoreResult, None]:
         """Store files and folders (C-STORE), as they are. See `dicomnet.Peer.store`.
 
         Yields
@@ -571,88 +646,129 @@ class Peer:
             for result in skipped:
                 yield result
             for plan in plans:
-                async for result in self._store(plan, may_raise):
-                    yield result
+                async with aclosing(self._store(plan, may_raise)) as results:
+                    async for result in results:
+                        yield result
                 may_raise = False
 
-    async def find(self, level: str, *, model: str = "study", **keys: Any) -> AsyncIterator[Dataset]:
+    def find(self, level: str, *, model: str = "study", **keys: Any) -> AsyncGenerator[Dataset, None]:
         """Query (C-FIND). See `dicomnet.Peer.find`.
 
         Yields
         ------
         pydicom.dataset.Dataset
-            The matches.
+            The matches. Left early, the rest of the query is cancelled.
         """
-        from .compose import cancel_request, find_request, identifier_of
-
         if model not in FIND_MODELS:
             raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
-        identifier = build_query(level, keys)
-        link = await self._link(((FIND_MODELS[model], NATIVE),))
-        request, context = find_request(
-            link.agreement, identifier, FIND_MODELS[model], link.next_message_id()
-        )
-        cancel = cancel_request(context.context_id, request.message_id)
-        async for response in await link.iterate(user.many_replies(request), cancel):
-            match = identifier_of(response, context)
-            if match is not None:
-                yield match
-            else:
-                check_status(response, "Query/Retrieve")
+        return self.find_identifier(build_query(level, keys), FIND_MODELS[model])
+
+    async def find_identifier(self, identifier: Dataset, model: str) -> AsyncGenerator[Dataset, None]:
+        """Query with an Identifier of one's own. See `dicomnet.Peer.find_identifier`."""
+        from .compose import cancel_request, find_request, identifier_of
+
+        while True:
+            has_answer = False
+            async with self._using(((model, NATIVE),)) as (link, is_reused):
+                request, context = find_request(link.agreement, identifier, model, link.next_message_id())
+                cancel = cancel_request(context.context_id, request.message_id)
+                try:
+                    with closing(await link.iterate(user.many_replies(request), cancel)) as responses:
+                        async for response in responses:
+                            has_answer = True
+                            match = identifier_of(response, context)
+                            if match is not None:
+                                yield match
+                            else:
+                                check_status(response, "Query/Retrieve")
+                    return
+                except AssociationError:
+                    if has_answer or not is_reused:
+                        raise
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
-        link, self._current = self._current, None
-        if link is None or link.phase is not Phase.ESTABLISHED:
-            return
+        await _release(self._pool.clear())
+
+    def abort(self) -> None:
+        """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        for link in self._pool.clear():
+            link.abort()
+
+    def __del__(self) -> None:
+        for link in self._pool.clear():
+            link.abort_later()
+
+    async def __aenter__(self) -> Peer:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            await self.close()
+        else:
+            # Cancelled: that does not wait for answers that are outstanding.
+            self.abort()
+
+    @asynccontextmanager
+    async def _using(self, proposal: Proposal, window: int = 1) -> AsyncIterator[tuple[Link, bool]]:
+        """An open association that proposes just this, and whether it is an earlier one."""
+        link = self._pool.take(proposal)
+        is_reused = link is not None and link.phase is Phase.ESTABLISHED
+        # Others that are idle take room that the peer may need.
+        await _release(self._pool.take_idle())
+        if link is None or not is_reused:
+            request = association_request(self.address, self.calling, proposal, window)
+            link = await _open(self.address, request, self._tls, self.timeouts)
+            self._pool.add(link)
+        try:
+            yield link, is_reused
+        finally:
+            if link.phase is Phase.ESTABLISHED:
+                await _release(self._pool.give_back(proposal, link))
+            else:
+                self._pool.lose(link)
+
+    async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
+        queue = StoreQueue(plan, self.window, self.retries)
+        while not queue.is_empty:
+            try:
+                async with self._using(queue.proposal, self.window) as (link, is_reused):
+                    may_raise = False
+                    async with aclosing(_send(queue, link, is_reused)) as results:
+                        async for result in results:
+                            yield result
+            except (NetworkError, AssociationError) as error:
+                if may_raise:
+                    raise
+                queue.fail(error)
+            for result in queue.results():
+                yield result
+
+
+async def _send(queue: StoreQueue, link: Link, is_reused: bool) -> AsyncGenerator[StoreResult, None]:
+    agreement = link.agreement
+    requests = queue.requests(agreement, link.next_message_id)
+    procedure = user.pipeline(requests, queue.window(agreement), queue.unusable)
+    has_answer = False
+    try:
+        with closing(await link.iterate(procedure)) as responses:
+            async for response in responses:
+                has_answer = True
+                queue.answered(response)
+                for result in queue.results():
+                    yield result
+    except (NetworkError, AssociationError) as error:
+        queue.lost(error, was_stale=is_reused and not has_answer)
+
+
+async def _release(links: Iterable[Link]) -> None:
+    for link in links:
         try:
             await link.release()
         except DicomnetError as error:
             _log.info("the association was over before its release: %s", error)
             link.close()
         await link.closed.wait()
-
-    async def __aenter__(self) -> Peer:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def _link(self, proposal: Proposal, window: int = 1) -> Link:
-        current = self._current
-        if current is not None and proposal == self._proposal and current.phase is Phase.ESTABLISHED:
-            return current
-        await self.close()
-        request = association_request(self.address, self.calling, proposal, window)
-        self._current = await _open(self.address, request, self._tls, self.timeouts)
-        self._proposal = proposal
-        return self._current
-
-    async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncIterator[StoreResult]:
-        queue = StoreQueue(plan, self.window, self.retries)
-        while not queue.is_empty:
-            try:
-                link = await self._link(queue.proposal, self.window)
-            except (NetworkError, AssociationError) as error:
-                if may_raise:
-                    raise
-                queue.fail(error)
-                break
-            may_raise = False
-            agreement = link.agreement
-            requests = queue.requests(agreement, link.next_message_id)
-            procedure = user.pipeline(requests, queue.window(agreement), queue.unusable)
-            try:
-                async for response in await link.iterate(procedure):
-                    queue.answered(response)
-                    for result in queue.results():
-                        yield result
-            except (NetworkError, AssociationError) as error:
-                queue.lost(error)
-            for result in queue.results():
-                yield result
-        for result in queue.results():
-            yield result
 
 
 async def _open(

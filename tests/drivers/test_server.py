@@ -13,7 +13,7 @@ from tests.support import wait_until
 
 from dicomnet import evt
 from dicomnet.ae import AssociationServer
-from dicomnet.drivers.server import listen
+from dicomnet.drivers.transport import listen
 from dicomnet.events import Event
 
 

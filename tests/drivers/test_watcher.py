@@ -147,9 +147,13 @@ def test_a_watcher_may_be_closed_by_what_it_calls() -> None:
 def test_workers_run_side_by_side_and_end_when_idle() -> None:
     pool = WorkerPool("test-worker", linger=0.05)
     barrier = threading.Barrier(4, timeout=10)
+
+    def meet() -> None:
+        barrier.wait()
+
     for _ in range(4):
         # Passes only when all four are running at once.
-        pool.submit(lambda: barrier.wait() and None)
+        pool.submit(meet)
     wait_until(lambda: not any(t.name.startswith("test-worker") for t in threading.enumerate()))
     done = threading.Event()
     pool.submit(done.set)
@@ -189,7 +193,11 @@ def test_a_call_that_fails_costs_no_worker(caplog: pytest.LogCaptureFixture) -> 
 def test_closing_waits_no_longer_than_it_may() -> None:
     pool = WorkerPool("test-slow")
     release = threading.Event()
-    pool.submit(lambda: release.wait(10) and None)
+
+    def wait() -> None:
+        release.wait(10)
+
+    pool.submit(wait)
     begin = monotonic()
     pool.close(0.05)
     assert monotonic() - begin < 5

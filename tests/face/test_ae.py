@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import threading
 import warnings
 from typing import Any
@@ -31,7 +30,6 @@ from dicomnet.pdu_primitives import MaximumLengthNotification
 
 def outcome(package: str, act: Any) -> str:
     """What comes of it in a package, as text: a value, or the kind of exception."""
-    logging.getLogger(package).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -155,7 +153,7 @@ def test_there_is_room_for_128_contexts() -> None:
     with pytest.raises(ValueError):
         ae.add_requested_context(VERIFICATION)
     with pytest.raises(ValueError):
-        ae.requested_contexts = ae.requested_contexts + [build_context(VERIFICATION)]
+        ae.requested_contexts = [*ae.requested_contexts, build_context(VERIFICATION)]
 
 
 def test_transfer_syntaxes_add_up_for_a_supported_context_only() -> None:
@@ -181,36 +179,28 @@ def test_the_text_of_an_ae_has_the_lines_of_pynetdicoms() -> None:
     assert len(ours.split("\\n")) >= len(theirs.split("\\n")) - 4
 
 
-def associate(*arguments: Any, contexts: Any = (), add: bool = True, **given: Any) -> Any:
-    def act(package: Any) -> object:
-        ae = package.AE()
-        if add:
-            ae.add_requested_context(VERIFICATION)
-        if contexts:
-            given["contexts"] = contexts
-        assoc = ae.associate(*arguments, **given)
-        return assoc.is_established, assoc.is_rejected, assoc.is_aborted, assoc.is_released
-
-    return act
-
-
-BAD_ARGUMENTS: dict[str, Any] = {
-    "no contexts": associate("127.0.0.1", 1, add=False),
-    "address": associate(127, 1),
-    "port": associate("127.0.0.1", "1"),
-    "context": associate("127.0.0.1", 1, contexts=["x"]),
-    "long AE title": associate("127.0.0.1", 1, ae_title="A" * 17),
-    "empty AE title": associate("127.0.0.1", 1, ae_title=""),
-    "AE title of another type": associate("127.0.0.1", 1, ae_title=5),
-    "extended negotiation": associate("127.0.0.1", 1, ext_neg=["x"]),
+BAD_ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[Exception]]] = {
+    "no contexts": (("127.0.0.1", 1), {}, RuntimeError),
+    "address": ((127, 1), {}, TypeError),
+    "port": (("127.0.0.1", "1"), {}, TypeError),
+    "context": (("127.0.0.1", 1), {"contexts": ["x"]}, ValueError),
+    "long AE title": (("127.0.0.1", 1), {"ae_title": "A" * 17}, ValueError),
+    "empty AE title": (("127.0.0.1", 1), {"ae_title": ""}, ValueError),
+    "AE title of another type": (("127.0.0.1", 1), {"ae_title": 5}, TypeError),
+    "extended negotiation": (("127.0.0.1", 1), {"ext_neg": ["x"]}, TypeError),
 }
 
 
 @pytest.mark.parametrize("name", BAD_ARGUMENTS)
-def test_a_mistake_in_associate_is_the_same_in_pynetdicom(name: str) -> None:
-    ours = outcome("dicomnet", BAD_ARGUMENTS[name])
-    assert ours == outcome("pynetdicom", BAD_ARGUMENTS[name])
-    assert ours.endswith("Error")
+def test_a_mistake_in_associate_is_the_one_of_pynetdicom(name: str) -> None:
+    """What pynetdicom 3.0.4 raises; it leaves sockets open then, so it is not run beside."""
+    arguments, given, error = BAD_ARGUMENTS[name]
+    ae = AE()
+    if name != "no contexts":
+        ae.add_requested_context(VERIFICATION)
+    with pytest.raises(error):
+        ae.associate(*arguments, **given)
+    assert ae.active_associations == []
 
 
 @pytest.mark.parametrize(
@@ -229,14 +219,17 @@ def test_a_peer_that_cannot_be_reached_is_an_aborted_association_with_a_reason(
 
 
 def test_a_mute_peer_costs_the_acse_time_out() -> None:
-    with raw_server(lambda peer: peer.read_to_end() and None) as port:
+    def serve(peer: RawPeer) -> None:
+        peer.read_to_end()
+
+    with raw_server(serve) as port:
         with associated(port, must_be_established=False, properties={"acse_timeout": 0.1}) as assoc:
             assert assoc.is_aborted
             assert isinstance(assoc.failure, DeadlineExceeded)
             assert assoc.failure.stage == "association"
 
 
-REJECTIONS = {
+REJECTIONS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
     "called AE title": ({"require_called_aet": True}, (1, 1, 7)),
     "calling AE title": ({"require_calling_aet": ["SOMEONE"]}, (1, 1, 3)),
 }

@@ -13,7 +13,15 @@ import pytest
 from pydicom.uid import UID
 from pynetdicom import evt as their_evt
 from tests.associations import associated, ct_image, match, query, serving_ae
-from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENT_ROOT_FIND, RawPeer, echo_pdus, request_pdu
+from tests.sockets import (
+    CT_IMAGE_STORAGE,
+    IMPLICIT_VR_LE,
+    PATIENT_ROOT_FIND,
+    RELEASE_RQ,
+    RawPeer,
+    echo_pdus,
+    request_pdu,
+)
 from tests.support import wait_until
 
 from dicomnet import evt
@@ -465,5 +473,7 @@ def test_a_peer_that_never_associates_is_no_association() -> None:
 def test_what_is_notified_does_not_change_what_is_done() -> None:
     seen: Seen = []
     with serving_ae(watch(seen, *ATTRIBUTES)) as server, RawPeer.connect(server.server_address[1]) as peer:
-        peer.send(request_pdu() + echo_pdus() + bytes.fromhex("050000000004 00000000"))
-        assert [peer.read_pdu()[0] for _ in range(3)] == [2, 4, 6]
+        peer.send(request_pdu())
+        assert peer.read_pdu()[0] == 2
+        peer.send(echo_pdus() + RELEASE_RQ)
+        assert [peer.read_pdu()[0] for _ in range(2)] == [4, 6]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 from tests.associations import associated, match, serving_ae
@@ -33,7 +34,7 @@ from tests.support import wait_until
 
 from dicomnet import evt
 from dicomnet.ae import AssociationServer
-from dicomnet.events import Event
+from dicomnet.events import Event, EventHandlerType
 from dicomnet.wire.pdu import Abort
 
 ALL_CONTEXTS = ((1, VERIFICATION), (3, CT_IMAGE_STORAGE), (5, PATIENT_ROOT_FIND))
@@ -157,7 +158,7 @@ class Trickle:
         self._thread.join(10)
 
 
-SLOW = {"acse_timeout": 0.4, "dimse_timeout": 0.4, "network_timeout": 5}
+SLOW: dict[str, Any] = {"acse_timeout": 0.4, "dimse_timeout": 0.4, "network_timeout": 5}
 
 
 def test_a_request_that_trickles_in_ends_at_the_deadline() -> None:
@@ -251,7 +252,7 @@ def test_interleaved_contexts_end_the_association_and_nothing_is_stored(other: i
 def test_a_connection_that_is_lost_inside_a_message_leaves_nothing(end: str, cut: int) -> None:
     stored = Stored()
     aborted: list[Event] = []
-    handlers = [(evt.EVT_C_STORE, stored), (evt.EVT_ABORTED, aborted.append)]
+    handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, stored), (evt.EVT_ABORTED, aborted.append)]
     with serving_ae(handlers) as server:
         with established(server) as peer:
             peer.send(store_pdus(DATA_SET, context_id=3)[:cut])
@@ -302,7 +303,7 @@ def test_a_peer_that_reads_no_answers_is_waited_for_and_then_aborted() -> None:
             yield 0xFF00, found
 
     closed: list[Event] = []
-    handlers = [(evt.EVT_C_FIND, find), (evt.EVT_ABORTED, closed.append)]
+    handlers: list[EventHandlerType] = [(evt.EVT_C_FIND, find), (evt.EVT_ABORTED, closed.append)]
     with serving_ae(handlers, dimse_timeout=0.3, acse_timeout=0.3) as server, established(server) as peer:
         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.send(find_pdus(context_id=5))
@@ -336,7 +337,7 @@ def test_many_messages_may_come_in_one_segment() -> None:
 def test_an_abort_behind_the_data_ends_the_association() -> None:
     stored = Stored()
     closed: list[Event] = []
-    handlers = [(evt.EVT_C_STORE, stored), (evt.EVT_ABORTED, closed.append)]
+    handlers: list[EventHandlerType] = [(evt.EVT_C_STORE, stored), (evt.EVT_ABORTED, closed.append)]
     with serving_ae(handlers) as server, established(server) as peer:
         peer.send(store_pdus(DATA_SET, context_id=3) + ABORT_BY_USER)
         assert peer.read_to_end() == b""

@@ -8,9 +8,10 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic
+from types import TracebackType
 from typing import Any, TypeVar
 
 from ..dimse.datasets import discard
@@ -260,7 +261,7 @@ class Link(asyncio.BufferedProtocol):
             while self.phase is Phase.ESTABLISHED:
                 happening = await self._next(deadline)
                 if isinstance(happening, ReleaseRQ | ReleaseRP):
-                    self._take_release()
+                    self._take_release(happening)
                 elif isinstance(happening, Message):
                     discard(happening.data)
                 else:
@@ -362,9 +363,16 @@ class Link(asyncio.BufferedProtocol):
 
     def notice(self) -> None:
         """Look, soon, whether there is something to do. May be called from any thread."""
+        self._soon(self._wake)
+
+    def abort_later(self) -> None:
+        """Abort, soon. May be called from any thread."""
+        self._soon(self.abort)
+
+    def _soon(self, call: Callable[[], None]) -> None:
         with suppress(RuntimeError):
             # The loop may be closed, and then there is nothing to do.
-            self._loop.call_soon_threadsafe(self._wake)
+            self._loop.call_soon_threadsafe(call)
 
     async def _finish(self, procedure: Procedure[Value]) -> Value:
         run = Run(self, procedure)
@@ -464,7 +472,7 @@ class Link(asyncio.BufferedProtocol):
             else:
                 await self._take_request(happening)
         elif isinstance(happening, ReleaseRQ | ReleaseRP):
-            self._take_release()
+            self._take_release(happening)
         elif self.phase is Phase.NEW:
             await self._take_acse(happening)
         else:
@@ -479,12 +487,14 @@ class Link(asyncio.BufferedProtocol):
                 if answers is not None:
                     await answers.aclose()
 
-    def _take_release(self) -> None:
+    def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
-        if self.connection.machine.allows(Event.RELEASE_RESPONSE):
+        machine = self.connection.machine
+        answers = machine.allows(Event.RELEASE_RESPONSE)
+        if answers:
             self.connection.answer_release(monotonic())
             self._write_outgoing()
-        if self.connection.machine.state in (State.STA1, State.STA13):
+        if isinstance(happening, ReleaseRP) or (answers and machine.state is State.STA13):
             self._end(Phase.RELEASED)
 
     async def _take_acse(self, happening: Happening) -> None:
@@ -535,26 +545,30 @@ class Link(asyncio.BufferedProtocol):
 
     # -- taking turns
 
-    @asynccontextmanager
-    async def exchange(self) -> AsyncIterator[None]:
+    def exchange(self) -> Turn:
         """Have the association to oneself. A nested use by the same task goes ahead."""
+        return Turn(self)
+
+    async def begin_turn(self) -> bool:
+        """The current task begins to use the association; False where it does already. `Turn` calls it."""
         task = asyncio.current_task()
         if self._owner is task:
-            yield
-            return
-        async with self._turn:
-            self._owner = task
-            self._watch()
-            try:
-                yield
-            except DeadlineExceeded as error:
-                self.abort(failure=error)
-                raise
-            finally:
-                self._owner = None
-                self._watch()
-                self._loop.call_soon(self._wake)
-                self._conclude()
+            return False
+        await self._turn.acquire()
+        self._owner = task
+        self._watch()
+        return True
+
+    def end_turn(self, error: BaseException | None) -> None:
+        """It does not use it any more; `Turn` calls it."""
+        if isinstance(error, DeadlineExceeded):
+            self.abort(failure=error)
+        self._owner = None
+        self._turn.release()
+        self._watch()
+        if self.talk.inbox or self._iterations:
+            self._loop.call_soon(self._wake)
+        self._conclude()
 
     def _wake(self) -> None:
         """Tell whoever waits; if nobody does, serve what arrived."""
@@ -770,6 +784,25 @@ class Link(asyncio.BufferedProtocol):
         if self.connection.agreement is None:
             raise AssociationClosed
         return self.connection.agreement
+
+
+class Turn:
+    """A task's use of a link, as an asynchronous context manager."""
+
+    __slots__ = ("_is_outermost", "_link")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._is_outermost = False
+
+    async def __aenter__(self) -> None:
+        self._is_outermost = await self._link.begin_turn()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_outermost:
+            self._link.end_turn(error)
 
 
 async def _settled(result: Any) -> Any:

@@ -296,11 +296,16 @@ class Link:
 
     def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
-        if isinstance(step, Send):
-            self._send(step.message)
-            return None
-        if isinstance(step, Receive):
-            return self._receive_response(step)
+        if isinstance(step, Send | Receive):
+            try:
+                if isinstance(step, Receive):
+                    return self._receive_response(step)
+                self._send(step.message)
+                return None
+            except DeadlineExceeded as error:
+                # Whoever waits for an answer may catch this, and still the association is of no use any more.
+                self.abort(failure=error)
+                raise
         if isinstance(step, Handle):
             return self.hooks.handle(step.message, step.context)
         if isinstance(step, Next):
