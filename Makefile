@@ -23,6 +23,7 @@ setup: .venv/.setup
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[cli,archive]'
+	$(BIN)/python -m compileall -q src/dicomnet
 	touch $@
 
 .venv/.test: .venv/.setup
