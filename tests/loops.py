@@ -18,7 +18,7 @@ from dicomnet.upper_layer.negotiation import (
 from dicomnet.wire.pdu import AssociateRQ, decode_pdu
 
 # How long a test may take before it fails, in seconds; far more than it needs.
-PATIENCE = 20.0
+PATIENCE = 10.0
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

@@ -180,7 +180,7 @@ class Link(asyncio.BufferedProtocol):
                 quick_ack(self._sock)
         for alarm in (self._waiting, self._silence):
             if alarm.deadline is not None and alarm.deadline.stage == "message":
-                alarm.deadline.moved(count)
+                _earn(alarm.deadline, count)
         self._unserved += count
         try:
             for happening in self.connection.receive(memoryview(self._buffer)[:count], monotonic()):
@@ -708,7 +708,7 @@ class Link(asyncio.BufferedProtocol):
         await asyncio.wait((drained,), timeout=deadline.remaining())
         if self._must_stop_writing():
             raise self._lost()
-        deadline.moved(max(0, before - transport.get_write_buffer_size()))
+        _earn(deadline, max(0, before - transport.get_write_buffer_size()))
 
     def _must_stop_writing(self) -> bool:
         return (
@@ -726,7 +726,7 @@ class Link(asyncio.BufferedProtocol):
             except OSError:
                 # Full, or gone: the transport waits, or finds out.
                 break
-            deadline.moved(sent)
+            _earn(deadline, sent)
             while at < len(buffers) and sent >= len(buffers[at]):
                 sent -= len(buffers[at])
                 at += 1
@@ -803,6 +803,13 @@ class Turn:
     ) -> None:
         if self._is_outermost:
             self._link.end_turn(error)
+
+
+def _earn(deadline: Deadline, count: int) -> None:
+    """Give the time that transferred bytes earn. It is not saved up: full buffers of the network are no progress."""
+    deadline.moved(count)
+    if deadline.at is not None and deadline.seconds is not None:
+        deadline.at = min(deadline.at, monotonic() + deadline.seconds)
 
 
 async def _settled(result: Any) -> Any:
