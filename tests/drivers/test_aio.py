@@ -50,7 +50,10 @@ from dicomnet.wire.pdu import Abort, AssociateRJ
 
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)
 SHORT = Timeouts(connect=5, association=0.3, message=0.3, idle=10)
-QUERY = bytes.fromhex("08005200 08000000") + b"PATIENT "
+# QueryRetrieveLevel and PatientComments in Explicit VR Little Endian.
+QUERY = bytes.fromhex("08005200 4353 0800") + b"PATIENT "
+P_DATA_NOT_LAST = bytes.fromhex("0400 00000008 00000004 0100 0000")
+LARGE_MATCH = QUERY + bytes.fromhex("10000040 4C54 401F") + b"x" * 8000
 
 Handlers = dict[str, Callable[[aio.Request], Any]]
 
@@ -608,7 +611,7 @@ async def test_matches_wait_in_the_network_for_a_slow_user() -> None:
         nonlocal sent
         await peer.accept()
         number = (await read_command(peer))["MessageID"]
-        response = find_response(number, 0xFF00, QUERY + bytes(8000)) * 128
+        response = find_response(number, 0xFF00, LARGE_MATCH) * 128
         for _ in range(2000):
             peer.send(response)
             await peer.writer.drain()
@@ -742,14 +745,14 @@ def test_sinks_that_nobody_will_read_are_aborted(end: bytes) -> None:
                 # One is performed, three wait, and one is not complete.
                 for number in range(1, 5):
                     peer.send(store_pdus(b"data", message_id=number))
-                peer.send(store_pdus(bytes(100), message_id=6)[:-1])
+                peer.send(store_pdus(bytes(100), message_id=6)[: -12 - 100])
+                peer.send(P_DATA_NOT_LAST)
                 await until(lambda: StagedSink.begun == 5)
                 peer.send(end)
                 if not end:
                     peer.writer.write_eof()
                 await until(lambda: StagedSink.aborted >= 1)
                 go.set()
-                await peer.read_to_end()
             await until(lambda: not server._server.links)
             assert StagedSink.aborted == 4
 
@@ -874,6 +877,7 @@ async def test_associations_leave_nothing_behind() -> None:
                 before = descriptors()
         await until(lambda: not server._server.links)
         assert descriptors() <= before
+        del assoc
         gc.collect()
         assert sum(type(each).__name__ == "Link" for each in gc.get_objects()) == 0
 

@@ -377,7 +377,7 @@ def test_a_cancel_flood_needs_no_memory() -> None:
         peer.send(echo_pdus())
         assert status_of(peer.read_pdu()) == 0
         (assoc,) = server.active_associations
-        assert assoc._live()._cancelled == set()
+        assert assoc._live()._conversation._cancelled == set()
 
 
 def test_a_handler_that_blocks_does_not_keep_others_waiting() -> None:

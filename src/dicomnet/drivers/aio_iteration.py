@@ -6,7 +6,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..dimse.messages import Message
-from ..errors import AssociationError, DicomnetError, NetworkError, ServiceRefusal, UnusableObject
+from ..errors import (
+    AssociationClosed,
+    AssociationError,
+    DicomnetError,
+    NetworkError,
+    ServiceRefusal,
+    UnusableObject,
+)
 from ..services.steps import Deliver, Procedure, Receive, Send, Step
 
 if TYPE_CHECKING:
@@ -131,7 +138,10 @@ class Iteration:
         """End it, with a C-CANCEL if the operation has one. What still comes is dropped on arrival."""
         if self._run.is_over:
             return
-        self._ready.clear()
+        if self.is_abandoned:
+            self._ready.clear()
+        else:
+            self._failure = AssociationClosed()
         self._run.abandon()
         self._link.forget_iteration(self)
         if self._cancel is not None:

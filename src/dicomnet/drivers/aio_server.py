@@ -120,12 +120,16 @@ class Server:
                 # No descriptor is free until a connection ends; trying again at once would only spin.
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
-            # A handshake takes its time, and the next connection need not wait for it.
-            link = self._open_link(sock, peer[:2], self._forget)
-            self._links.add(link)
-            task = loop.create_task(self._open(sock, link))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._accepted(sock, peer[:2])
+            del sock
+
+    def _accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        link = self._open_link(sock, peer, self._forget)
+        self._links.add(link)
+        # A handshake takes its time, and the next connection need not wait for it.
+        task = asyncio.get_running_loop().create_task(self._open(sock, link))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     async def _open(self, sock: socket.socket, link: Link) -> None:
         try:

@@ -6,7 +6,6 @@ import logging
 import os
 import ssl
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from socket import socket
@@ -27,7 +26,6 @@ from ..errors import (
     TLSFailed,
 )
 from ..services.provider import provide
-from ..services.registry import is_pending
 from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
 from ..upper_layer.negotiation import Agreement, first_of
 from ..upper_layer.table import Event, State
@@ -36,6 +34,7 @@ from ..wire.items import MaximumLength
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from .channel import Channel
 from .connection import Connection, Happening, Observer, ProviderAbort
+from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
 from .iteration import Iteration, Run
@@ -131,11 +130,8 @@ class Link:
         self._depth = 0
         self._buffer: bytearray | None = None
         self._is_receiving = False
-        self._inbox: deque[Happening] = deque()
-        self._responses: dict[int, deque[Message]] = {}
-        self._awaited: set[int] = set()
-        self._performing: set[int] = set()
-        self._cancelled: set[int] = set()
+        self._conversation = Conversation()
+        self._inbox = self._conversation.inbox
         self._iterations: list[Iteration] = []
         self._on_closed = on_closed
         self._last_message_id = 0
@@ -231,10 +227,7 @@ class Link:
 
     def next_message_id(self) -> int:
         """A message ID that no outstanding request of ours has."""
-        while True:
-            self._last_message_id = self._last_message_id % 65535 + 1
-            if self._last_message_id not in self._awaited:
-                return self._last_message_id
+        return self._conversation.next_message_id()
 
     def run(self, procedure: Procedure[Value]) -> Value:
         """Run a procedure to its end."""
@@ -289,10 +282,12 @@ class Link:
         # Another thread than the one that performs it knows what that one has seen.
         if self._depth and self.lock.acquire(blocking=False):
             try:
-                self._look_for_cancels()
+                if not (self._is_closed or self._is_receiving) and len(self._inbox) < _INBOX_LIMIT:
+                    self._receive(None)
             finally:
                 self.lock.release()
-        return message_id in self._cancelled or self._is_closed or self.phase is not Phase.ESTABLISHED
+        is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
+        return is_over or self._conversation.is_cancelled(message_id)
 
     def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
@@ -333,7 +328,7 @@ class Link:
     def _send(self, message: Message) -> None:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
-            self._awaited.add(message.message_id)
+            self._conversation.expect(message.message_id)
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
@@ -350,7 +345,7 @@ class Link:
             raise
         except BaseException as error:
             if is_request:
-                self._awaited.discard(message.message_id)
+                self._conversation.forget((message.message_id,))
             if is_partly_written:
                 # Part of a message is on the wire: nothing can follow it.
                 lost = AssociationAborted(None, 0, str(error))
@@ -359,42 +354,20 @@ class Link:
 
     def _receive_response(self, step: Receive) -> Message:
         deadline = Deadline("message", self.timeouts.message)
-        while True:
-            for message_id in step.message_ids:
-                if self._responses.get(message_id):
-                    message = self._responses[message_id].popleft()
-                    if not is_pending(message.status):
-                        self._awaited.discard(message_id)
-                        del self._responses[message_id]
-                    return message
+        while (response := self._conversation.take_response(step.message_ids)) is None:
             happening = self._next(deadline)
-            if isinstance(happening, Message) and happening.type.is_response:
-                if happening.message_id in step.message_ids:
-                    self._responses.setdefault(happening.message_id, deque()).append(happening)
-                    continue
-            elif isinstance(happening, Message):
-                deadline = Deadline("message", self.timeouts.message)
             self._take(happening)
+            if isinstance(happening, Message):
+                if happening.type.is_response:
+                    continue
+                # The peer has asked for something meanwhile, and the time that took was ours.
+                deadline = Deadline("message", self.timeouts.message)
             self._check_established()
+        return response
 
     def _check_established(self) -> None:
         if self.phase is not Phase.ESTABLISHED:
             raise self.failure or AssociationClosed()
-
-    def _look_for_cancels(self) -> None:
-        if not (self._is_closed or self._is_receiving) and len(self._inbox) < _INBOX_LIMIT:
-            self._receive(None)
-        waiting = [h for h in self._inbox if isinstance(h, Message) and not h.type.is_response]
-        for message in waiting:
-            if message.type.name == "C-CANCEL-RQ":
-                self._inbox.remove(message)
-                self._take_cancel(message, waiting)
-
-    def _take_cancel(self, cancel: Message, waiting: list[Message]) -> None:
-        # What it cancels may be over, and then there is nothing to do (PS3.7 section 9.3.2.3).
-        requests = {m.message_id for m in waiting if m.type.name != "C-CANCEL-RQ"}
-        if cancel.message_id in requests | self._performing:
-            self._cancelled.add(cancel.message_id)
 
     # -- what arrives
 
@@ -432,11 +405,8 @@ class Link:
         if isinstance(happening, Message):
             if not happening.type.is_response:
                 self._take_request(happening)
-            elif happening.message_id in self._awaited:
-                self._responses.setdefault(happening.message_id, deque()).append(happening)
             else:
-                _log.warning("ignored a %s that answers no request", happening.type.name)
-                discard(happening.data)
+                self._conversation.keep_response(happening)
         elif isinstance(happening, ReleaseRQ):
             self._take_release(happening)
         elif self.phase is Phase.NEW:
@@ -445,16 +415,8 @@ class Link:
             self._take_end(happening)
 
     def _take_request(self, message: Message) -> None:
-        if message.type.name == "C-CANCEL-RQ":
-            self._take_cancel(message, [])
-            return
-        message_id = message.message_id
-        self._performing.add(message_id)
-        try:
+        with self._conversation.performing(message.message_id):
             self._finish(provide(message, self.agreement.contexts[message.context_id]))
-        finally:
-            self._performing.discard(message_id)
-            self._cancelled.discard(message_id)
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
@@ -756,7 +718,8 @@ class Link:
             deadline.moved(count)
         self._is_receiving = True
         try:
-            self._inbox.extend(self.connection.receive(memoryview(self._buffer)[:count], now))
+            for happening in self.connection.receive(memoryview(self._buffer)[:count], now):
+                self._conversation.arrived(happening)
         except BaseException as error:
             # A sink failed, and what it was given is lost: the stream makes no sense any more.
             self.abort(failure=AssociationAborted(None, 0, str(error)))
@@ -828,16 +791,16 @@ class Link:
         wants_reading = may_read and not self._is_receiving and len(self._inbox) < _INBOX_LIMIT
         if self._channel.wait(deadline, read=wants_reading, write=True):
             self._receive(None)
-            if self._is_closed or any(isinstance(h, Abort | ProviderAbort) for h in self._inbox):
+            if self._is_closed or self._conversation.end() is not None:
                 raise self._lost()
 
     def _lost(self) -> DicomnetError:
         """The connection broke while we used it: find out what the peer said before."""
         if not (self._is_closed or self._is_receiving):
             self._receive(None)
-        for happening in self._inbox:
-            if isinstance(happening, Abort | ProviderAbort):
-                self._take_end(happening)
+        end = self._conversation.end()
+        if end is not None:
+            self._take_end(end)
         self._drop_inbox()
         self._change_phase(Phase.ABORTED, AssociationAborted(None))
         if self._watch is None:

@@ -23,6 +23,8 @@ PENDING_LIMIT = 8192
 _ACCEPTS_A_TURN = 64
 # How long peers may take to close after an A-ABORT at shutdown, in seconds.
 _LAST_WORDS = 1.0
+# How long a server without a free file descriptor waits before it accepts again, in seconds.
+_PAUSE = 0.1
 # How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
 _LAST_HANDLERS = 5.0
 
@@ -99,7 +101,7 @@ class Server:
             if self._listening is not None:
                 self._watcher.forget(self._listening)
             self._listener.close()
-            os.close(self._spare)
+            self._give_up_spare()
         end = monotonic() + drain
         with self._changed:
             self._changed.wait_for(lambda: not self._established(), max(0.0, end - monotonic()))
@@ -130,6 +132,8 @@ class Server:
                 if self._is_closing or self._is_full:
                     return
                 try:
+                    if self._spare < 0:
+                        self._take_spare()
                     sock, peer = self._listener.accept()
                 except BlockingIOError:
                     break
@@ -137,7 +141,13 @@ class Server:
                     self._accept_failed(error)
                     break
             self._open(sock, peer)
-        self._watch_listener()
+        if self._spare >= 0:
+            self._watch_listener()
+            return
+        # Nothing can be accepted, and the listener would be ready all the time.
+        pause = threading.Timer(_PAUSE, self._watch_listener)
+        pause.daemon = True
+        pause.start()
 
     def _pending(self) -> int:
         if len(self._links) < PENDING_LIMIT:
@@ -151,12 +161,24 @@ class Server:
         # Without a free descriptor the connection would stay ready and the loop would spin: give up one, and with it
         # take the connection and close it, so that the peer knows.
         _log.error("no file descriptor is free; a connection was refused")
-        os.close(self._spare)
+        self._give_up_spare()
         try:
             self._listener.accept()[0].close()
         except OSError as again:
             _log.debug("the connection could not be taken: %s", again)
-        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._take_spare()
+
+    def _take_spare(self) -> None:
+        try:
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            # Somebody else was quicker to take what was given up; there is none until one is free again.
+            self._spare = -1
+
+    def _give_up_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
 
     def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         try:

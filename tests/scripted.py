@@ -1,0 +1,122 @@
+"""SCPs that do what a test tells them to, faults included, made of the wire's own functions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from dicomnet.dimse.codec import decode_command
+from dicomnet.dimse.messages import C_ECHO_RSP, C_FIND_RSP, C_STORE_RSP, Message
+from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
+from dicomnet.wire.pdu import AssociateRJ, AssociateRQ, decode_pdu
+
+from .sockets import RELEASE_RP, RawPeer, message_pdus
+
+_RESPONSES = {0x0001: C_STORE_RSP, 0x0020: C_FIND_RSP, 0x0030: C_ECHO_RSP}
+
+
+class Arrived:
+    """A request that arrived.
+
+    Parameters
+    ----------
+    connection
+        Which connection it came on, from 0.
+    index
+        Which request of that connection it is, from 0.
+    """
+
+    def __init__(self, connection: int, index: int, context_id: int, pdu: bytes) -> None:
+        message_type, self.command, self.has_data = decode_command(pdu[12:])
+        self.connection = connection
+        self.index = index
+        self.context_id = context_id
+        self._response = _RESPONSES.get(message_type.command_field)
+
+    @property
+    def instance(self) -> str:
+        """The SOP Instance UID of a C-STORE-RQ."""
+        return str(self.command["AffectedSOPInstanceUID"])
+
+    def response(self, status: int = 0, data: bytes | None = None) -> bytes:
+        """An answer to it."""
+        assert self._response is not None
+        command: dict[str, Any] = {
+            "AffectedSOPClassUID": self.command["AffectedSOPClassUID"],
+            "MessageIDBeingRespondedTo": self.command["MessageID"],
+            "Status": status,
+        }
+        if "AffectedSOPInstanceUID" in self.command:
+            command["AffectedSOPInstanceUID"] = self.instance
+        return message_pdus(Message(self._response, command, self.context_id, data))
+
+
+# What is sent for a request, None to end the connection.
+React = Callable[[Arrived], bytes | None]
+
+
+class Scp:
+    """Serves with `serve`, for `tests.sockets.raw_server`.
+
+    Parameters
+    ----------
+    react
+        Told of each complete request.
+    window
+        How many requests may be outstanding.
+    answers
+        For the connections in turn, what to send instead of an acceptance; None accepts.
+    """
+
+    def __init__(
+        self, react: React, window: int = 16, answers: list[AssociateRJ | bytes | None] | None = None
+    ) -> None:
+        self.react = react
+        self.window = window
+        self.answers = answers or []
+        self.proposed: list[AssociateRQ] = []
+        self.arrived: list[Arrived] = []
+        self.released = threading.Event()
+
+    def serve(self, peer: RawPeer) -> None:
+        connection = len(self.proposed)
+        if not self._greet(peer, connection):
+            return
+        index = 0
+        request: Arrived | None = None
+        while True:
+            pdu = peer.read_pdu()
+            if pdu[:1] == b"\x05":
+                peer.send(RELEASE_RP)
+                self.released.set()
+                return
+            if pdu[:1] != b"\x04":
+                return
+            if pdu[11] & 1:
+                request = Arrived(connection, index, pdu[10], pdu)
+            assert request is not None
+            if pdu[11] & 2 and bool(pdu[11] & 1) != request.has_data:
+                self.arrived.append(request)
+                index += 1
+                answer = self.react(request)
+                if answer is None:
+                    return
+                peer.send(answer)
+
+    def _greet(self, peer: RawPeer, connection: int) -> bool:
+        pdu = peer.read_pdu()
+        if not pdu:
+            return False
+        asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
+        assert isinstance(asked, AssociateRQ)
+        self.proposed.append(asked)
+        answer = self.answers[connection] if connection < len(self.answers) else None
+        if answer is not None:
+            peer.send(answer if isinstance(answer, bytes) else answer.encode())
+            return False
+        supported = {c.abstract_syntax: SupportedContext(c.transfer_syntaxes) for c in asked.contexts}
+        items = identification_items(16384, "1.2.3", None)
+        given, _ = accept(asked, Acceptor(supported, items, performed_window=self.window))
+        peer.send(given.encode())
+        return True
