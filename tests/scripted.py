@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from dicomnet.dimse.codec import decode_command
-from dicomnet.dimse.messages import C_ECHO_RSP, C_FIND_RSP, C_STORE_RSP, Message
+from dicomnet.dimse.messages import Message
 from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
 from dicomnet.wire.pdu import AssociateRJ, AssociateRQ, decode_pdu
 
 from .sockets import RELEASE_RP, RawPeer, message_pdus
 
-_RESPONSES = {0x0001: C_STORE_RSP, 0x0020: C_FIND_RSP, 0x0030: C_ECHO_RSP}
+
 
 
 class Arrived:
@@ -32,7 +32,7 @@ class Arrived:
         self.connection = connection
         self.index = index
         self.context_id = context_id
-        self._response = _RESPONSES.get(message_type.command_field)
+        self._type = message_type
 
     @property
     def instance(self) -> str:
@@ -41,7 +41,6 @@ class Arrived:
 
     def response(self, status: int = 0, data: bytes | None = None) -> bytes:
         """An answer to it."""
-        assert self._response is not None
         command: dict[str, Any] = {
             "AffectedSOPClassUID": self.command["AffectedSOPClassUID"],
             "MessageIDBeingRespondedTo": self.command["MessageID"],
@@ -49,7 +48,7 @@ class Arrived:
         }
         if "AffectedSOPInstanceUID" in self.command:
             command["AffectedSOPInstanceUID"] = self.instance
-        return message_pdus(Message(self._response, command, self.context_id, data))
+        return message_pdus(Message(self._type.response, command, self.context_id, data))
 
 
 # What is sent for a request, None to end the connection.

@@ -61,7 +61,6 @@ class Pool(Generic[AnyLink]):
         return links
 
 
-
 class StoreQueue:
     """The objects of one plan: waiting, sent but not answered, and done.
 

@@ -24,8 +24,10 @@ NOT_SENT = {
 # What is no composite instance, so that no storage SCP accepts a context for it.
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 NO_CONTEXT = {"DICOMDIR-empty.dcm": "a Media Storage Directory"}
-# What DCMTK aborts an association for: no data set may have an odd length (PS3.5 section 7.1 and A.5).
-ODD_LENGTH = {"image_dfl.dcm", "rtplan_truncated.dcm"}
+# What DCMTK aborts an association for: no data set may have an odd length (PS3.5 section 7.1).
+ODD_LENGTH = {"rtplan_truncated.dcm"}
+# A deflated data set of odd length has to be sent with a zero byte behind it (PS3.5 section A.5).
+PADDED = {"image_dfl.dcm"}
 
 NO_UIDS = "the data set has no SOP Class UID and SOP Instance UID, only the file meta information has"
 NO_STUDY = "there is no Study Instance UID"
@@ -121,8 +123,9 @@ def sendables() -> tuple[Sendable, ...]:
 
 
 def own_data_set(path: Path) -> bytes:
-    """The data set of a file; where there is no file meta information, that is the whole file."""
-    return path.read_bytes() if path.name in _HEADERLESS else data_set_of(path)
+    """The data set of a file as it is to be sent; where there is no file meta information, that is the whole file."""
+    content = path.read_bytes() if path.name in _HEADERLESS else data_set_of(path)
+    return content + b"\0" if path.name in PADDED else content
 
 
 def pairs() -> list[tuple[str, str]]:

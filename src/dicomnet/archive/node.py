@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,8 @@ class Node:
         self.timeouts = timeouts or Timeouts()
         self.maximum_associations = maximum_associations
         self.on_stored = on_stored
+        self._slots: set[object] = set()
+        self._slots_lock = threading.Lock()
         self.acceptor = Acceptor(
             _supported(has_index),
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
@@ -128,11 +131,6 @@ class Node:
         """The host and port it listens on."""
         return self._server.address
 
-    @property
-    def established(self) -> int:
-        """How many associations are open."""
-        return sum(link.phase is Phase.ESTABLISHED for link in self._server.links)
-
     def start(self) -> None:
         """Begin to accept associations."""
         self._server.start()
@@ -145,6 +143,19 @@ class Node:
         """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
         self._server.shutdown(drain)
         self._close_store()
+
+    def take_slot(self, association: object) -> bool:
+        """Count an association among those that are open, unless there are too many."""
+        with self._slots_lock:
+            if len(self._slots) >= self.maximum_associations:
+                return False
+            self._slots.add(association)
+            return True
+
+    def give_slot_back(self, association: object) -> None:
+        """An association is over."""
+        with self._slots_lock:
+            self._slots.discard(association)
 
     def _open_index(self, folder: Path) -> Index:
         from .index import Index
@@ -196,7 +207,7 @@ class _NodeHooks:
         refused = refuse_names(request)
         if refused is not None:
             return refused
-        if self._node.established >= self._node.maximum_associations:
+        if not self._node.take_slot(self):
             return _LOCAL_LIMIT_EXCEEDED
         self._calling = request.calling_ae_title
         return accept(request, self._node.acceptor)
@@ -228,7 +239,7 @@ class _NodeHooks:
         _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
 
     def closed(self) -> None:
-        return None
+        self._node.give_slot_back(self)
 
     def _store(self, message: Message, session: Session) -> int:
         status = OPERATIONS["C-STORE"].handler_failed

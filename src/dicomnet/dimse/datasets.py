@@ -89,11 +89,14 @@ class FileRange:
         The file.
     offset, length
         Where the data set lies, in bytes.
+    padding
+        Zero bytes that are sent behind it: one behind a deflated data set of odd length (PS3.5 section A.5).
     """
 
     path: str | os.PathLike[str]
     offset: int
     length: int
+    padding: int = 0
 
 
 Source = bytes | bytearray | memoryview | FileRange

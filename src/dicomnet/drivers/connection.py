@@ -245,7 +245,7 @@ class Connection:
             yield batch
             return
         size = fragment_size(maximum)
-        length = data.length if isinstance(data, FileRange) else len(data)
+        length = data.length + data.padding if isinstance(data, FileRange) else len(data)
         step = max(size, BATCH // size * size)
         at = 0
         for piece in _pieces(data, length, step):
@@ -382,8 +382,10 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
             file.seek(data.offset)
             for left in range(length, 0, -step) if length else (0,):
                 piece = view[:left]
-                if file.readinto(piece) != len(piece):
+                wanted = min(len(piece), left - data.padding)
+                if file.readinto(piece[:wanted]) != wanted:
                     raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
+                piece[wanted:] = bytes(len(piece) - wanted)
                 yield piece
     except OSError as error:
         raise UnusableObject(f"{os.fspath(data.path)} cannot be read: {error.strerror}") from error

@@ -41,7 +41,9 @@ class StoredObject:
     @property
     def data(self) -> FileRange:
         """The data set, to be sent."""
-        return FileRange(self.path, self.header.offset, self.length)
+        is_odd = self.length % 2 == 1
+        padding = int(is_odd and transfer_syntax(self.header.transfer_syntax_uid).is_deflated)
+        return FileRange(self.path, self.header.offset, self.length, padding)
 
 
 def open_object(path: str | os.PathLike[str]) -> StoredObject:
