@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import threading
 from collections.abc import Iterable, Sequence
@@ -13,46 +12,26 @@ from typing import TYPE_CHECKING, Any
 from pydicom.uid import UID
 
 from . import _config
-from . import events as evt
 from ._version import IMPLEMENTATION_VERSION_NAME
-from .association import Association, AssociationHooks, OpenUserSink, ServiceUser
-from .drivers.blocking import Link, open_link
-from .drivers.connection import Connection
+from .association import Association, AssociationHooks, OpenUserSink
+from .drivers.blocking import open_link
 from .drivers.deadline import Timeouts
-from .drivers.server import Server
 from .drivers.transport import Address
-from .drivers.watcher import Watcher, WorkerPool
 from .errors import DicomnetError
 from .events import Bindings, EventHandlerType
-from .pdu_primitives import ServiceParameter, view_of
+from .pdu_primitives import ServiceParameter
 from .presentation import PresentationContext, build_context
-from .services.service_names import ServiceName
-from .services.sop_classes import SOP_CLASSES
 from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from .transport import AssociationServer, describe
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
-    Acceptor,
-    Agreement,
-    SupportedContext,
-    accept,
-    first_of,
     identification_items,
-    items_of,
-    refuse_names,
 )
 from .utils import set_ae, set_uid
 from .wire.items import (
-    AsynchronousOperationsWindow,
-    ImplementationClassUID,
-    ImplementationVersionName,
-    MaximumLength,
-    SOPClassCommonExtendedNegotiation,
-    SOPClassExtendedNegotiation,
-    UserIdentityAC,
-    UserIdentityRQ,
     UserItem,
 )
-from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from .wire.pdu import AssociateAC, AssociateRQ
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -67,8 +46,6 @@ _STAGES: dict[str, float | None] = {
     "connection_timeout": None,
 }
 MAXIMUM_CONTEXTS = 128
-_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
-_USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
 
 TransferSyntaxes = str | UID | Sequence[str] | Sequence[UID] | None
 
@@ -395,7 +372,7 @@ class ApplicationEntity:
         assoc = Association(self, "requestor", Bindings(evt_handlers or ()))
         assoc.acceptor.address, assoc.acceptor.port = addr, port
         assoc.acceptor.ae_title = request.called_ae_title
-        _describe(assoc.requestor, self.ae_title, request.user_items)
+        describe(assoc.requestor, self.ae_title, request.user_items)
         assoc.requestor.requested_contexts = list(proposed)
         with self._slots:
             # Those that are over must not pile up in a program that never looks at `active_associations`.
@@ -441,7 +418,7 @@ class ApplicationEntity:
             return
         answer = link.connection.answer
         if isinstance(answer, AssociateAC):
-            _describe(assoc.acceptor, request.called_ae_title, answer.user_items)
+            describe(assoc.acceptor, request.called_ae_title, answer.user_items)
 
     def _timeouts(self) -> Timeouts:
         return Timeouts(self.connection_timeout, self.acse_timeout, self.dimse_timeout, self.network_timeout)
@@ -593,255 +570,12 @@ class ApplicationEntity:
 AE = ApplicationEntity
 
 
-class AssociationServer:
-    """Accepts associations for an application entity on one address.
-
-    Parameters
-    ----------
-    ae
-        The application entity.
-    address
-        Host and port.
-    ae_title
-        Its title here.
-    contexts
-        What it supports.
-    ssl_context
-        A server's TLS context.
-    evt_handlers
-        Handlers for events, given to each association.
-    open_sink
-        Gives the object that takes the data set of a C-STORE request as it arrives.
-    """
-
-    def __init__(
-        self,
-        ae: ApplicationEntity,
-        address: tuple[str, int],
-        ae_title: str,
-        contexts: list[PresentationContext],
-        ssl_context: ssl.SSLContext | None = None,
-        evt_handlers: list[EventHandlerType] | None = None,
-        *,
-        open_sink: OpenUserSink | None = None,
-    ) -> None:
-        self.ae = ae
-        self.ae_title = ae_title
-        self.contexts = contexts
-        self.ssl_context = ssl_context
-        self._open_sink = open_sink
-        self._bindings = Bindings(evt_handlers or ())
-        self._associations: dict[Association, None] = {}
-        self._supported = {
-            str(context.abstract_syntax): SupportedContext(
-                tuple(str(uid) for uid in context.transfer_syntax), context.scu_role, context.scp_role, True
-            )
-            for context in contexts
-        }
-        self._server = Server(address, self._open_link, tls=ssl_context)
-
-    @property
-    def server_address(self) -> tuple[str, int]:
-        """The host and port it listens on."""
-        return self._server.address
-
-    @property
-    def active_associations(self) -> list[Association]:
-        """The associations that are not over."""
-        return [assoc for assoc in list(self._associations) if not assoc._finished.is_set()]
-
-    def start(self) -> None:
-        """Begin to accept, without waiting."""
-        self._server.start()
-
-    def serve_forever(self) -> None:
-        """Serve until `shutdown`."""
-        self._server.serve_forever()
-
-    def shutdown(self) -> None:
-        """Stop accepting, and abort the associations."""
-        self._server.shutdown()
-
-    server_close = shutdown
-
-    def bind(self, event: evt.EventType, handler: evt.Handler, args: list[Any] | None = None) -> None:
-        """Call a handler for an event, on present and future associations."""
-        self._bindings.bind(event, handler, args)
-        for assoc in self.active_associations:
-            assoc.bind(event, handler, args)
-
-    def unbind(self, event: evt.EventType, handler: evt.Handler) -> None:
-        """Call it no longer."""
-        self._bindings.unbind(event, handler)
-        for assoc in self.active_associations:
-            assoc.unbind(event, handler)
-
-    def get_events(self) -> list[evt.EventType]:
-        """The events that have a handler."""
-        return self._bindings.events()
-
-    def get_handlers(self, event: evt.EventType) -> Any:
-        """The handlers of an event with their arguments."""
-        return self._bindings.handlers(event)
-
-    def _open_link(
-        self,
-        sock: socket.socket,
-        peer: tuple[str, int],
-        watcher: Watcher,
-        workers: WorkerPool,
-        on_closed: Any,
-    ) -> Link:
-        assoc = Association(
-            self.ae,
-            "acceptor",
-            self._bindings.copy(),
-            negotiate=self._negotiate,
-            open_sink=self._open_sink,
-        )
-        hooks = AssociationHooks(assoc)
-        connection = Connection(
-            is_requestor=False,
-            maximum_length=self.ae.maximum_pdu_size,
-            open_sink=hooks.open_sink,
-            artim=assoc.acse_timeout,
-            observer=hooks,
-        )
-        assoc.acceptor.address, assoc.acceptor.port = self.server_address
-        assoc.requestor.address, assoc.requestor.port = peer
-        self._associations[assoc] = None
-
-        def closed(link: Link) -> None:
-            self._associations.pop(assoc, None)
-            on_closed(link)
-
-        link = Link(sock, connection, hooks, assoc._timeouts, watcher, workers, closed)
-        assoc._attach(link)
-        return link
-
-    def _negotiate(
-        self, assoc: Association, request: AssociateRQ
-    ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        ae = self.ae
-        _describe(assoc.requestor, request.calling_ae_title, request.user_items)
-        assoc.requestor.requested_contexts = [
-            _view(c.abstract_syntax, c.transfer_syntaxes) for c in request.contexts
-        ]
-        refused = refuse_names(
-            request,
-            called=(self.ae_title,) if ae.require_called_aet else (),
-            calling=ae.require_calling_aet,
-        )
-        if refused is not None:
-            return refused
-        if not ae._reserve(assoc):
-            return _LOCAL_LIMIT_EXCEEDED
-        identity = _ask_identity(assoc, request)
-        if isinstance(identity, AssociateRJ):
-            return identity
-        identification = identification_items(
-            ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
-        )
-        unknown = _may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
-        answer = accept(
-            request,
-            Acceptor(self._supported, identification, unknown),
-            window=_ask_window(assoc, request),
-            extended=_ask_extended(assoc, request),
-            identity=identity,
-        )
-        _describe(assoc.acceptor, self.ae_title, answer[0].user_items)
-        assoc.acceptor.supported_contexts = self.contexts
-        return answer
-
-
-def _may_be_storage(uid: str) -> bool:
-    row = SOP_CLASSES.get(uid)
-    return row is None or row.service is ServiceName.STORAGE
-
-
-def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | AssociateRJ | None:
-    item = first_of(request.user_items, UserIdentityRQ)
-    if item is None or assoc._bindings.intervention(evt.EVT_USER_ID) is None:
-        return None
-    attrs = {
-        "user_id_type": item.identity_type,
-        "primary_field": item.primary_field,
-        "secondary_field": item.secondary_field,
-    }
-    try:
-        is_verified, response = evt.trigger(assoc, evt.EVT_USER_ID, attrs)
-    except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_USER_ID failed, so the association is rejected")
-        return _USER_IDENTITY_REFUSED
-    if not is_verified:
-        return _USER_IDENTITY_REFUSED
-    if not item.positive_response_requested:
-        return None
-    return UserIdentityAC(response if isinstance(response, bytes) else b"")
-
-
-def _ask_window(assoc: Association, request: AssociateRQ) -> AsynchronousOperationsWindow | None:
-    item = first_of(request.user_items, AsynchronousOperationsWindow)
-    if item is None or assoc._bindings.intervention(evt.EVT_ASYNC_OPS) is None:
-        return None
-    try:
-        # Asked for compatibility; requests are performed one at a time, in their order.
-        evt.trigger(assoc, evt.EVT_ASYNC_OPS, {"nr_invoked": item.invoked, "nr_performed": item.performed})
-    except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_ASYNC_OPS failed")
-    return AsynchronousOperationsWindow(1, 1)
-
-
-def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
-    common = items_of(request.user_items, SOPClassCommonExtendedNegotiation)
-    if common and assoc._bindings.intervention(evt.EVT_SOP_COMMON) is not None:
-        views = {UID(item.sop_class): view_of(item) for item in common}
-        try:
-            evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views})
-        except Exception:  # noqa: BLE001
-            _log.exception("the handler for EVT_SOP_COMMON failed")
-    extended = items_of(request.user_items, SOPClassExtendedNegotiation)
-    if not extended or assoc._bindings.intervention(evt.EVT_SOP_EXTENDED) is None:
-        return ()
-    asked = {UID(item.sop_class): item.application_information for item in extended}
-    try:
-        answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
-        items = [SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in asked]
-        # What cannot be encoded is the handler's mistake too.
-        for item in items:
-            item.encode()
-        return tuple(items)
-    except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_SOP_EXTENDED failed")
-        return ()
-
-
-def _describe(side: ServiceUser, ae_title: str, items: tuple[UserItem, ...]) -> None:
-    side.ae_title = ae_title
-    maximum = first_of(items, MaximumLength)
-    uid = first_of(items, ImplementationClassUID)
-    version = first_of(items, ImplementationVersionName)
-    side.maximum_length = maximum.maximum_length if maximum else 0
-    side.implementation_class_uid = UID(uid.uid) if uid else None
-    side.implementation_version_name = version.name if version else None
-    side.user_information = [view_of(item) for item in items if _has_view(item)]
-
-
-def _has_view(item: UserItem) -> bool:
-    return not isinstance(item, UserIdentityAC)
-
-
 def _build(abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes) -> PresentationContext:
     if transfer_syntax is None:
         transfer_syntax = DEFAULT_TRANSFER_SYNTAXES
     if not isinstance(transfer_syntax, str) and not all(isinstance(each, str) for each in transfer_syntax):
         raise TypeError("transfer syntaxes are given as str or UID")
     return build_context(abstract_syntax, transfer_syntax)  # type: ignore[arg-type]
-
-
-def _view(abstract_syntax: str, transfer_syntaxes: tuple[str, ...]) -> PresentationContext:
-    return build_context(abstract_syntax, list(transfer_syntaxes))
 
 
 def _checked(contexts: list[PresentationContext]) -> list[PresentationContext]:

@@ -19,7 +19,7 @@ Given = TypeVar("Given")
 
 
 class Parameter(Generic[Got, Given]):
-    """A row: one parameter of a user information item.
+    """A row: one parameter of a user information item, or of a primitive of `pdu_primitives`.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Parameter(Generic[Got, Given]):
     def __init__(
         self,
         name: str,
-        field: str,
+        field: str = "",
         default: Any = None,
         *,
         is_required: bool = False,
@@ -50,21 +50,21 @@ class Parameter(Generic[Got, Given]):
         self.is_required = is_required
         self.is_secret = is_secret
 
-    def __set_name__(self, owner: type[ServiceParameter], attribute: str) -> None:
+    def __set_name__(self, owner: type[Parameters], attribute: str) -> None:
         self.attribute = attribute
         self.__doc__ = self.name
 
     @overload
     def __get__(self, view: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, view: ServiceParameter, owner: type) -> Got: ...
-    def __get__(self, view: ServiceParameter | None, owner: type) -> Self | Got:
+    def __get__(self, view: Parameters, owner: type) -> Got: ...
+    def __get__(self, view: Parameters | None, owner: type) -> Self | Got:
         if view is None:
             return self
         held: Got = vars(view)[self.attribute]
         return held
 
-    def __set__(self, view: ServiceParameter, value: Given) -> None:
+    def __set__(self, view: Parameters, value: Given) -> None:
         vars(view)[self.attribute] = self.check(value)
 
     def check(self, value: Given) -> Got:
@@ -177,13 +177,9 @@ class Identifiers(Parameter[list[UID], list[UID] | list[str] | list[bytes]]):
         return tuple(str(uid) for uid in value)
 
 
-class ServiceParameter:
-    """What the classes of this module share: their rows, and the way to the wire item and back.
+class Parameters:
+    """What has rows: a value each, which is the row's default at first."""
 
-    Two are equal if they are of one class and hold the same values.
-    """
-
-    item_type: ClassVar[type[Any]]
     parameters: ClassVar[tuple[Parameter[Any, Any], ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -193,16 +189,25 @@ class ServiceParameter:
         for row in self.parameters:
             vars(self)[row.attribute] = copy(row.default)
 
+    def __repr__(self) -> str:
+        shown = (f"{row.attribute}={_shown(row, vars(self)[row.attribute])}" for row in self.parameters)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class ServiceParameter(Parameters):
+    """What the items of user information share: the way to the wire item and back.
+
+    Two are equal if they are of one class and hold the same values.
+    """
+
+    item_type: ClassVar[type[Any]]
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ServiceParameter):
             return NotImplemented
         return type(self) is type(other) and vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        shown = (f"{row.attribute}={_shown(row, vars(self)[row.attribute])}" for row in self.parameters)
-        return f"{type(self).__name__}({', '.join(shown)})"
 
     def to_item(self) -> items.UserItem:
         """The wire item that holds these values.
