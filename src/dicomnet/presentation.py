@@ -8,11 +8,11 @@ from typing import NamedTuple
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
-from .pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from .services.service_names import ServiceName
 from .services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
 from .upper_layer.negotiation import NegotiatedContext
+from .user_information import SCP_SCU_RoleSelectionNegotiation
 from .utils import set_uid, validate_uid
 from .wire.items import ProposedContext
 

@@ -26,7 +26,7 @@ STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 IDENTIFYING = dict.fromkeys((SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID), "UI")
 
 # What is smaller than this is written with one system call, and never written if it is refused.
-SPILL_LENGTH = 256 << 10
+SPILL_LENGTH = 64 << 10
 
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 

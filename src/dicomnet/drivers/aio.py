@@ -35,11 +35,12 @@ from ..wire.fields import Buffer
 from ..wire.items import MaximumLength
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from .aio_iteration import Iteration, Responses, Run
+from .buffers import borrow_buffer, return_buffer
 from .connection import Connection, Happening, Observer, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import IOV_LIMIT, Address, borrow_buffer, quick_ack, return_buffer, tls_error, tune
+from .transport import IOV_LIMIT, Address, quick_ack, tls_error, tune
 
 _log = logging.getLogger(__name__)
 

@@ -32,13 +32,14 @@ from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
 from ..wire.items import MaximumLength
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
+from .buffers import borrow_buffer, return_buffer
 from .channel import Channel
 from .connection import Connection, Happening, Observer, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
 from .iteration import Iteration, Run
-from .transport import Address, borrow_buffer, connect, return_buffer, wrap_tls
+from .transport import Address, connect, wrap_tls
 from .watcher import Watch, Watcher, WatcherClosed, WorkerPool
 
 _log = logging.getLogger(__name__)
@@ -295,7 +296,7 @@ class Link:
             try:
                 if isinstance(step, Receive):
                     return self._receive_response(step)
-                self._send(step.message)
+                self._send(step.message, step.more)
                 return None
             except DeadlineExceeded as error:
                 # Whoever waits for an answer may catch this, and still the association is of no use any more.
@@ -325,7 +326,7 @@ class Link:
         for iteration in list(self._iterations):
             iteration.drain()
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message, more: bool) -> None:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
             self._conversation.expect(message.message_id)
@@ -336,7 +337,7 @@ class Link:
             try:
                 for batch in self.connection.send(message):
                     is_partly_written = True
-                    self._write(batch, deadline)
+                    self._write(batch, deadline, more=more)
             finally:
                 self._end_message()
         except AssociationClosed:
@@ -759,23 +760,25 @@ class Link:
         self._writer = 0
         self._write_lock.release()
 
-    def _write(self, buffers: list[Buffer], deadline: Deadline) -> None:
+    def _write(self, buffers: list[Buffer], deadline: Deadline, *, more: bool = False) -> None:
         if self._is_closed:
             raise self._lost()
         try:
-            self._transmit(buffers, deadline, may_read=True)
+            self._transmit(buffers, deadline, may_read=True, more=more)
         except DicomnetError:
             raise
         except OSError as error:
             raise self._lost() from error
 
-    def _transmit(self, buffers: list[Buffer], deadline: Deadline, *, may_read: bool) -> None:
+    def _transmit(
+        self, buffers: list[Buffer], deadline: Deadline, *, may_read: bool, more: bool = False
+    ) -> None:
         if self.connection.observer is not None:
             self.connection.sent(buffers)
         buffers = self._channel.prepare(buffers)
         at = 0
         while at < len(buffers):
-            sent = self._channel.send(buffers[at:] if at else buffers)
+            sent = self._channel.send(buffers[at:] if at else buffers, more=more)
             if sent is None:
                 self._wait_to_write(deadline, may_read)
                 continue

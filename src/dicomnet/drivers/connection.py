@@ -17,7 +17,7 @@ from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
 from ..upper_layer.table import Effect, Event, State
 from ..wire.fields import Buffer
-from ..wire.fragmenter import fragment, fragment_size
+from ..wire.fragmenter import UNLIMITED, fragment, fragment_size
 from ..wire.pdu import (
     HEADER_LENGTH,
     PDU,
@@ -30,9 +30,7 @@ from ..wire.pdu import (
     decode_pdu,
 )
 from ..wire.scanner import Fragment, Scanner
-
-# How much is handed to the operating system in one call.
-BATCH = 1 << 20
+from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 
 _RECEIVED: dict[type[PDU], Event] = {
     AssociateRQ: Event.ASSOCIATE_RQ,
@@ -232,7 +230,8 @@ class Connection:
         """
         if self.agreement is None or not self.machine.allows(Event.DATA_REQUEST):
             raise AssociationClosed
-        maximum = self.agreement.peer_maximum_length
+        # Larger PDUs gain nothing, and a piece of a file has to fit a buffer.
+        maximum = min(self.agreement.peer_maximum_length or UNLIMITED, BUFFER_LENGTH)
         context_id = message.context_id
         data = message.data
         if data is not None and not isinstance(data, bytes | bytearray | memoryview | FileRange):
@@ -246,7 +245,7 @@ class Connection:
             return
         size = fragment_size(maximum)
         length = data.length + data.padding if isinstance(data, FileRange) else len(data)
-        step = max(size, BATCH // size * size)
+        step = BUFFER_LENGTH // size * size
         at = 0
         for piece in _pieces(data, length, step):
             at += len(piece)
@@ -376,7 +375,8 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
             yield view[at : at + step]
         return
     # Read, not mapped: a file that shrinks under a mapping kills the process, here it is an error of one object.
-    view = memoryview(bytearray(min(step, length)))
+    buffer = borrow_buffer()
+    view = memoryview(buffer)[:step]
     try:
         with open(data.path, "rb", buffering=0) as file:
             file.seek(data.offset)
@@ -389,6 +389,8 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
                 yield piece
     except OSError as error:
         raise UnusableObject(f"{os.fspath(data.path)} cannot be read: {error.strerror}") from error
+    finally:
+        return_buffer(buffer)
 
 
 class _Tap:

@@ -1,4 +1,4 @@
-"""Sockets made ready for DICOM: options, connecting, TLS, and buffers to receive into."""
+"""Sockets made ready for DICOM: options, connecting, TLS."""
 
 from __future__ import annotations
 
@@ -12,28 +12,10 @@ from dataclasses import dataclass
 from ..errors import ConnectionFailed, DeadlineExceeded, TLSFailed
 from .deadline import Deadline
 
-RECEIVE_BUFFER = 1 << 18
-_KEPT_BUFFERS = 16
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 # The most buffers that one sendmsg may take.
 IOV_LIMIT = 1024
 _BACKLOG = 1024
-
-_spare: list[bytearray] = []
-
-
-def borrow_buffer() -> bytearray:
-    """A buffer to receive into, for as long as a connection talks."""
-    try:
-        return _spare.pop()
-    except IndexError:
-        return bytearray(RECEIVE_BUFFER)
-
-
-def return_buffer(buffer: bytearray) -> None:
-    """Give a borrowed buffer back; nothing may refer to it any more."""
-    if len(_spare) < _KEPT_BUFFERS:
-        _spare.append(buffer)
 
 
 def tune(sock: socket.socket) -> None:

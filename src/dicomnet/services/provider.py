@@ -75,6 +75,7 @@ def _one_reply(message: Message, context: NegotiatedContext) -> Procedure[None]:
 
 def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[None]:
     answers = yield Handle(message, context)
+    is_first = True
     while True:
         answer = yield Next(answers)
         if (yield Cancelled(message.message_id)):
@@ -82,6 +83,8 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
         elif answer is None:
             answer = Answer(SUCCESS)
         pending = is_pending(answer.status)
-        yield Send(_response(message, answer), more=pending)
+        # The first match is not held up; those behind it may share segments.
+        yield Send(_response(message, answer), more=pending and not is_first)
+        is_first = False
         if not pending:
             return
