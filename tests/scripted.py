@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +14,6 @@ from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept,
 from dicomnet.wire.pdu import AssociateRJ, AssociateRQ, decode_pdu
 
 from .sockets import RELEASE_RP, RawPeer, message_pdus
-
-
 
 
 class Arrived:
@@ -77,8 +77,16 @@ class Scp:
         self.proposed: list[AssociateRQ] = []
         self.arrived: list[Arrived] = []
         self.released = threading.Event()
+        self._peers: list[RawPeer] = []
+
+    def end(self) -> None:
+        """End what is still open."""
+        for peer in self._peers:
+            with contextlib.suppress(OSError):
+                peer.sock.shutdown(socket.SHUT_RDWR)
 
     def serve(self, peer: RawPeer) -> None:
+        self._peers.append(peer)
         connection = len(self.proposed)
         if not self._greet(peer, connection):
             return

@@ -19,19 +19,20 @@ from .drivers.deadline import Timeouts
 from .drivers.transport import Address
 from .errors import DicomnetError
 from .events import Bindings, EventHandlerType
-from .pdu_primitives import ServiceParameter
+from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext, build_context
 from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
-from .transport import AssociationServer, describe
+from .transport import AssociationServer
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     identification_items,
 )
+from .user_information import ServiceParameter
 from .utils import set_ae, set_uid
 from .wire.items import (
     UserItem,
 )
-from .wire.pdu import AssociateAC, AssociateRQ
+from .wire.pdu import AssociateRQ
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -316,7 +317,7 @@ class ApplicationEntity:
         ext_neg: list[Any] | None = None,
         bind_address: tuple[str, int] | None = None,
         tls_args: tuple[ssl.SSLContext, str] | None = None,
-        evt_handlers: list[EventHandlerType] | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
     ) -> Association:
         """Request an association, and wait for the answer.
 
@@ -370,10 +371,10 @@ class ApplicationEntity:
             user_items=self._with_identification(items, max_pdu),
         )
         assoc = Association(self, "requestor", Bindings(evt_handlers or ()))
-        assoc.acceptor.address, assoc.acceptor.port = addr, port
+        assoc.acceptor.address_info = AddressInformation(addr, port)
         assoc.acceptor.ae_title = request.called_ae_title
-        describe(assoc.requestor, self.ae_title, request.user_items)
         assoc.requestor.requested_contexts = list(proposed)
+        assoc.requestor.negotiated(request)
         with self._slots:
             # Those that are over must not pile up in a program that never looks at `active_associations`.
             self._requested = [*(each for each in self._requested if each.is_alive()), assoc]
@@ -396,6 +397,7 @@ class ApplicationEntity:
         tls_args: tuple[ssl.SSLContext, str] | None,
     ) -> None:
         hooks = AssociationHooks(assoc)
+        hooks.requesting(request)
         try:
             link = open_link(
                 address,
@@ -411,14 +413,9 @@ class ApplicationEntity:
             link.request(request)
         except DicomnetError as error:
             _log.error("%s", error)
-            if assoc._link is None:
-                assoc.is_aborted = True
-                assoc._finished.set()
             assoc.failure = error
-            return
-        answer = link.connection.answer
-        if isinstance(answer, AssociateAC):
-            describe(assoc.acceptor, request.called_ae_title, answer.user_items)
+            if assoc._link is None:
+                hooks.unreachable()
 
     def _timeouts(self) -> Timeouts:
         return Timeouts(self.connection_timeout, self.acse_timeout, self.dimse_timeout, self.network_timeout)
@@ -445,7 +442,7 @@ class ApplicationEntity:
         address: tuple[str, int],
         block: bool = True,
         ssl_context: ssl.SSLContext | None = None,
-        evt_handlers: list[EventHandlerType] | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
         ae_title: str | None = None,
         contexts: list[PresentationContext] | None = None,
         *,
@@ -493,7 +490,7 @@ class ApplicationEntity:
         ae_title: str | None = None,
         contexts: list[PresentationContext] | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        evt_handlers: list[EventHandlerType] | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
         server_class: type[AssociationServer] | None = None,
         **kwargs: Any,
     ) -> AssociationServer:

@@ -8,13 +8,11 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from . import _config
@@ -36,7 +34,9 @@ from .dimse.messages import (
     Message,
     MessageType,
 )
+from .dimse_messages import plain_value, view_of
 from .drivers.blocking import Link
+from .drivers.connection import ProviderAbort
 from .drivers.hooks import Phase
 from .errors import (
     AssociationClosed,
@@ -46,8 +46,10 @@ from .errors import (
     ServiceRefusal,
 )
 from .events import Bindings, Handler, request_event
+from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
 from .requests import context_for, echo_request
+from .service_user import ServiceUser as ServiceUser
 from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
 from .services.steps import Answer
@@ -64,55 +66,6 @@ DATA_SET_LIMIT = 2 << 30
 
 OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
 Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
-
-
-@dataclass(slots=True)
-class ServiceUser:
-    """One of the two sides of an association.
-
-    Parameters
-    ----------
-    mode
-        ``requestor`` or ``acceptor``.
-    address, port
-        Its transport address, where it is known.
-    ae_title
-        Its AE title.
-    maximum_length
-        The largest PDU-length of a P-DATA-TF that it takes, in bytes; 0 is no limit.
-    implementation_class_uid, implementation_version_name
-        What it runs.
-    """
-
-    mode: str
-    address: str = ""
-    port: int = 0
-    ae_title: str = ""
-    maximum_length: int = 0
-    implementation_class_uid: UID | None = None
-    implementation_version_name: str | None = None
-    requested_contexts: list[PresentationContext] = field(default_factory=list)
-    supported_contexts: list[PresentationContext] = field(default_factory=list)
-    user_information: list[Any] = field(default_factory=list)
-
-    @property
-    def is_acceptor(self) -> bool:
-        return self.mode == "acceptor"
-
-    @property
-    def is_requestor(self) -> bool:
-        return self.mode == "requestor"
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """The same as a dictionary."""
-        return {
-            "ae_title": self.ae_title,
-            "address": self.address,
-            "port": self.port,
-            "mode": self.mode,
-            "pdv_size": self.maximum_length,
-        }
 
 
 class FileSink:
@@ -185,8 +138,8 @@ class Association:
         self._open_sink = open_sink
         self._link: Link | None = None
         self._finished = threading.Event()
-        self.requestor = ServiceUser("requestor")
-        self.acceptor = ServiceUser("acceptor")
+        self.requestor = ServiceUser(self, "requestor")
+        self.acceptor = ServiceUser(self, "acceptor")
         self.failure: DicomnetError | None = None
         self.is_established = False
         self.is_rejected = False
@@ -519,17 +472,35 @@ class AssociationHooks:
         self.names = assoc._bindings.names
         self._performing: Message | None = None
 
-    def notify(self, name: str, **fields: object) -> None:
+    def notify(self, name: str, **fields: Any) -> None:
         assoc = self._assoc
-        assoc._bindings.trigger(assoc, evt.EVENTS[name], dict(fields))
+        if "pdu" in fields and name.startswith("EVT_ACSE"):
+            asked = assoc._link.connection.request if assoc._link else None
+            fields = {"primitive": primitive_of(fields["pdu"], asked)}
+        elif "message" in fields:
+            fields = {"message": view_of(fields["message"])}
+        assoc._bindings.trigger(assoc, evt.EVENTS[name], fields)
+
+    def requesting(self, request: AssociateRQ) -> None:
+        """The requestor is about to ask for the association."""
+        if "EVT_ACSE_SENT" in self.names:
+            self.notify("EVT_ACSE_SENT", pdu=request)
+        self.notify("EVT_REQUESTED")
+
+    def unreachable(self) -> None:
+        """The requestor found no transport connection (PS3.8 section 9.2, action AA-4)."""
+        self._assoc.is_aborted = True
+        if "EVT_ACSE_RECV" in self.names:
+            self.notify("EVT_ACSE_RECV", pdu=ProviderAbort(None))
+        self.notify("EVT_ABORTED")
+        self._assoc._finished.set()
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         assoc = self._assoc
         assert assoc._negotiate is not None
+        assoc.requestor.negotiated(request)
         self.notify("EVT_REQUESTED")
-        answer = assoc._negotiate(assoc, request)
-        self.notify("EVT_REJECTED" if isinstance(answer, AssociateRJ) else "EVT_ACCEPTED")
-        return answer
+        return assoc._negotiate(assoc, request)
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if message.type is C_STORE_RQ:
@@ -582,10 +553,12 @@ class AssociationHooks:
         assoc.is_aborted = phase is Phase.ABORTED
         assoc.is_rejected = phase is Phase.REJECTED
         assoc.failure = assoc._link.failure if assoc._link else None
-        if assoc.is_requestor and phase in (Phase.ESTABLISHED, Phase.REJECTED):
-            self.notify("EVT_ACCEPTED" if phase is Phase.ESTABLISHED else "EVT_REJECTED")
-        if phase is not Phase.REJECTED:
-            self.notify(f"EVT_{phase.name}")
+        answer = assoc._link.connection.answer if assoc._link else None
+        if answer is not None and assoc.acceptor.writeable:
+            assoc.acceptor.negotiated(answer, assoc._live().connection.request)
+        if phase is Phase.ESTABLISHED:
+            self.notify("EVT_ACCEPTED")
+        self.notify(f"EVT_{phase.name}")
 
     def closed(self) -> None:
         assoc = self._assoc
@@ -629,7 +602,7 @@ def _answer(
     if isinstance(status, Dataset):
         if "Status" not in status:
             raise _unusable(response, 0xC001, "the handler's answer has no status")
-        elements = {e.keyword: _plain(e) for e in status if e.keyword in response.keywords}
+        elements = {e.keyword: plain_value(e) for e in status if e.keyword in response.keywords}
         status = elements.pop("Status")
     if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
         raise _unusable(response, 0xC002, "the handler's answer is not a status")
@@ -657,11 +630,3 @@ def _check_elements(elements: dict[str, Any], status: int, response: MessageType
     except ValueError as error:
         _log.error("an element of the handler's status cannot be sent: %s", error)
         elements.clear()
-
-
-def _plain(element: DataElement) -> Any:
-    """An element's value as the command set has it: tags of AT as a list of int."""
-    value = element.value
-    if element.VR == "AT":
-        return [int(each) for each in (value if isinstance(value, list | MultiValue) else [value])]
-    return str(value) if isinstance(value, str) else value

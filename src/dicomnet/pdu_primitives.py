@@ -16,16 +16,10 @@ from .presentation import PresentationContext
 from .user_information import (
     AsynchronousOperationsWindowNegotiation as AsynchronousOperationsWindowNegotiation,
 )
-from .user_information import (
-    Identifier,
-    ImplementationClassUIDNotification,
-    MaximumLengthNotification,
-    Parameter,
-    Parameters,
-    ServiceParameter,
-    view_of,
-)
+from .user_information import Identifier, Parameter, Parameters, ServiceParameter, view_of
+from .user_information import ImplementationClassUIDNotification as ImplementationClassUIDNotification
 from .user_information import ImplementationVersionNameNotification as ImplementationVersionNameNotification
+from .user_information import MaximumLengthNotification as MaximumLengthNotification
 from .user_information import SCP_SCU_RoleSelectionNegotiation as SCP_SCU_RoleSelectionNegotiation
 from .user_information import SOPClassCommonExtendedNegotiation as SOPClassCommonExtendedNegotiation
 from .user_information import SOPClassExtendedNegotiation as SOPClassExtendedNegotiation
@@ -386,7 +380,7 @@ def _concluded(item: ProposedContext | ContextResult, abstract_syntax: str | Non
     context._context_id = item.context_id
     context._abstract_syntax = None if abstract_syntax is None else UID(abstract_syntax, IGNORE)
     if isinstance(item, ContextResult):
-        context.result = item.result
+        context.result = int(item.result)
         context._transfer_syntax = [UID(item.transfer_syntax, IGNORE)] if item.transfer_syntax else []
     return context
 
@@ -462,11 +456,8 @@ class A_P_ABORT(Parameters):
     def from_pdu(cls, pdu: Abort | ProviderAbort) -> Self:
         """The view of the peer's PDU, or of what this side found."""
         view = cls()
-        if isinstance(pdu, ProviderAbort):
-            reason = 0 if pdu.error is None else pdu.error.reason
-        else:
-            reason = pdu.reason
-        vars(view)["provider_reason"] = reason
+        fault = pdu.error if isinstance(pdu, ProviderAbort) else pdu
+        vars(view)["provider_reason"] = 0 if fault is None else fault.reason
         return view
 
     def to_pdu(self) -> Abort:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -111,7 +112,8 @@ class PeerAddress:
             host = host[1:-1]
         elif ":" in host:
             raise ValueError(f"{text!r}: an IPv6 address must be in brackets, as in [::1]:11112")
-        if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        is_number = port.isascii() and port.isdecimal()
+        if not colon or not host or not is_number or not 1 <= int(port) <= 65535:
             raise ValueError(
                 f"{text!r} is not a peer; write [AET@]host:port, for instance PACS@127.0.0.1:11112"
             )
@@ -214,19 +216,24 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             os.stat(name)
             yield name
             continue
-        unreadable: list[str] = []
-        for folder, folders, files in os.walk(name, onerror=lambda error: unreadable.append(error.filename)):
+        unreadable: list[OSError] = []
+        for folder, folders, files in os.walk(name, onerror=unreadable.append):
             folders.sort()
             for file in sorted(files):
                 yield os.path.join(folder, file)
         # Whoever opens these learns why they cannot be read.
-        yield from unreadable
+        yield from (error.filename for error in unreadable)
 
 
 def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
     """Each file with its header, or the result of skipping it."""
     for path in files:
         try:
+            mode = os.stat(path).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                # Opening a pipe would wait for its writer.
+                yield StoreResult(path, None, comment="not a file", is_skipped=True)
+                continue
             stored = open_object(path)
         except UnusableObject as error:
             yield StoreResult(path, None, comment=str(error), is_skipped=True)
@@ -380,19 +387,21 @@ def build_query(level: str, keys: dict[str, Any]) -> Dataset:
     query = Dataset()
     query.QueryRetrieveLevel = LEVELS[level.lower()]
     wanted: dict[str, Any] = dict.fromkeys(RETURN_KEYS[query.QueryRetrieveLevel])
-    for keyword, value in (wanted | keys).items():
+    for keyword, given in (wanted | keys).items():
         tag = tag_for_keyword(keyword)
         if tag is None:
             raise ValueError(f"{keyword!r} is not a keyword of the DICOM dictionary")
+        if tag >> 16 < 8 or (keyword == "QueryRetrieveLevel" and keyword in keys):
+            raise ValueError(f"{keyword!r} is no key of a query")
         vr = dictionary_VR(tag)
         if vr == "SQ":
-            query[tag] = DataElement(tag, vr, [] if value is None else value)
+            query[tag] = DataElement(tag, vr, [] if given is None else given)
             continue
-        text = "" if value is None else value
-        if isinstance(text, Sequence) and not isinstance(text, str | bytes):
-            text = "\\".join(str(each) for each in text)
+        is_list = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+        values = list(given) if is_list else [given]
         # Keys may be wildcards or ranges, which are no valid values of their VR.
-        query[tag] = DataElement(tag, vr, text, validation_mode=0)
-        if isinstance(text, str) and not text.isascii():
+        value = values if is_list else given
+        query[tag] = DataElement(tag, vr, "" if value is None else value, validation_mode=0)
+        if any(isinstance(each, str) and not each.isascii() for each in values):
             query.SpecificCharacterSet = "ISO_IR 192"
     return query

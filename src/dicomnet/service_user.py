@@ -124,7 +124,9 @@ class ServiceUser:
         self.maximum_length = DEFAULT_MAXIMUM_LENGTH
         self.implementation_class_uid = IMPLEMENTATION_CLASS_UID
 
-    def negotiated(self, pdu: AssociateRQ | AssociateAC | AssociateRJ, request: AssociateRQ | None = None) -> None:
+    def negotiated(
+        self, pdu: AssociateRQ | AssociateAC | AssociateRJ, request: AssociateRQ | None = None
+    ) -> None:
         """Take what this side says in its A-ASSOCIATE PDU; from now on it cannot be changed.
 
         Parameters
@@ -231,7 +233,7 @@ class ServiceUser:
             If there is no such list, or not yet.
         """
         own, negotiated = _LISTS[self._mode]
-        if cx_type == own:
+        if cx_type == own and (self._contexts or self.writeable):
             return self._contexts
         primitive = self.primitive
         if cx_type != negotiated or primitive is None:
@@ -296,7 +298,9 @@ class ServiceUser:
         primitive = self.primitive
         if primitive is not None:
             return primitive.user_information
-        return [each for kind in _IDENTIFICATION + _EXTENDED for each in self._items if isinstance(each, kind)]
+        return [
+            each for kind in _IDENTIFICATION + _EXTENDED for each in self._items if isinstance(each, kind)
+        ]
 
     def _items_of(self, kind: type[Item]) -> list[Item]:
         return [each for each in self.user_information if isinstance(each, kind)]

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 
 from . import _config
 from . import events as evt
-from .association import Association, AssociationHooks, OpenUserSink, ServiceUser
+from .association import Association, AssociationHooks, OpenUserSink
 from .drivers.blocking import Link
 from .drivers.connection import Connection
 from .drivers.server import Server
 from .drivers.watcher import Watcher, WorkerPool
 from .events import Bindings, EventHandlerType
-from .pdu_primitives import view_of
-from .presentation import PresentationContext, build_context
+from .pdu_primitives import AddressInformation
+from .presentation import PresentationContext
 from .services.service_names import ServiceName
 from .services.sop_classes import SOP_CLASSES
 from .upper_layer.negotiation import (
@@ -31,16 +32,13 @@ from .upper_layer.negotiation import (
     items_of,
     refuse_names,
 )
+from .user_information import view_of
 from .wire.items import (
     AsynchronousOperationsWindow,
-    ImplementationClassUID,
-    ImplementationVersionName,
-    MaximumLength,
     SOPClassCommonExtendedNegotiation,
     SOPClassExtendedNegotiation,
     UserIdentityAC,
     UserIdentityRQ,
-    UserItem,
 )
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
@@ -81,7 +79,7 @@ class AssociationServer:
         ae_title: str,
         contexts: list[PresentationContext],
         ssl_context: ssl.SSLContext | None = None,
-        evt_handlers: list[EventHandlerType] | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
         *,
         open_sink: OpenUserSink | None = None,
     ) -> None:
@@ -167,8 +165,10 @@ class AssociationServer:
             artim=assoc.acse_timeout,
             observer=hooks,
         )
-        assoc.acceptor.address, assoc.acceptor.port = self.server_address
-        assoc.requestor.address, assoc.requestor.port = peer
+        assoc.acceptor.address_info = AddressInformation(*self.server_address)
+        assoc.acceptor.ae_title = self.ae_title
+        assoc.acceptor.supported_contexts = self.contexts
+        assoc.requestor.address_info = AddressInformation(*peer)
         self._associations[assoc] = None
 
         def closed(link: Link) -> None:
@@ -183,10 +183,6 @@ class AssociationServer:
         self, assoc: Association, request: AssociateRQ
     ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         ae = self.ae
-        describe(assoc.requestor, request.calling_ae_title, request.user_items)
-        assoc.requestor.requested_contexts = [
-            _view(c.abstract_syntax, c.transfer_syntaxes) for c in request.contexts
-        ]
         refused = refuse_names(
             request,
             called=(self.ae_title,) if ae.require_called_aet else (),
@@ -203,16 +199,13 @@ class AssociationServer:
             ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
         )
         unknown = _may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
-        answer = accept(
+        return accept(
             request,
             Acceptor(self._supported, identification, unknown),
             window=_ask_window(assoc, request),
             extended=_ask_extended(assoc, request),
             identity=identity,
         )
-        describe(assoc.acceptor, self.ae_title, answer[0].user_items)
-        assoc.acceptor.supported_contexts = self.contexts
-        return answer
 
 
 def _may_be_storage(uid: str) -> bool:
@@ -258,7 +251,7 @@ def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExt
     if common and assoc._bindings.intervention(evt.EVT_SOP_COMMON) is not None:
         views = {UID(item.sop_class): view_of(item) for item in common}
         try:
-            evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views})
+            assoc.acceptor.accept_common(evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views}))
         except Exception:  # noqa: BLE001
             _log.exception("the handler for EVT_SOP_COMMON failed")
     extended = items_of(request.user_items, SOPClassExtendedNegotiation)
@@ -275,23 +268,3 @@ def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExt
     except Exception:  # noqa: BLE001
         _log.exception("the handler for EVT_SOP_EXTENDED failed")
         return ()
-
-
-def describe(side: ServiceUser, ae_title: str, items: tuple[UserItem, ...]) -> None:
-    """Fill in what one side says of itself in its A-ASSOCIATE PDU."""
-    side.ae_title = ae_title
-    maximum = first_of(items, MaximumLength)
-    uid = first_of(items, ImplementationClassUID)
-    version = first_of(items, ImplementationVersionName)
-    side.maximum_length = maximum.maximum_length if maximum else 0
-    side.implementation_class_uid = UID(uid.uid) if uid else None
-    side.implementation_version_name = version.name if version else None
-    side.user_information = [view_of(item) for item in items if _has_view(item)]
-
-
-def _has_view(item: UserItem) -> bool:
-    return not isinstance(item, UserIdentityAC)
-
-
-def _view(abstract_syntax: str, transfer_syntaxes: tuple[str, ...]) -> PresentationContext:
-    return build_context(abstract_syntax, list(transfer_syntaxes))

@@ -12,9 +12,9 @@ from tests.sockets import RawPeer, descriptors, request_pdu
 from tests.support import wait_until
 
 from dicomnet import evt
-from dicomnet.ae import AssociationServer
 from dicomnet.drivers.transport import listen
 from dicomnet.events import Event
+from dicomnet.transport import AssociationServer
 
 
 def port_of(server: AssociationServer) -> int:

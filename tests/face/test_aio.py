@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
 from tests.associations import ct_image, match, query, serving_ae
-from tests.loops import in_loop
+from tests.loops import in_loop, until
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENT_ROOT_FIND, VERIFICATION
 from tests.support import free_port, is_listening, run_tool, running_process, tool, wait_until
 
@@ -232,8 +232,7 @@ async def test_a_handler_whose_peer_is_gone_knows() -> None:
     gone = asyncio.Event()
 
     async def store(request: aio.Request) -> int:
-        while not request.is_cancelled:
-            await asyncio.sleep(0.001)
+        await until(lambda: request.is_cancelled)
         gone.set()
         return 0
 
@@ -345,7 +344,10 @@ async def test_dcmtk_asks_us(tmp_path: Path) -> None:
     image.save_as(path, enforce_file_format=True)
     async with serving_all(received) as port:
         where = ["127.0.0.1", str(port)]
-        run = partial(asyncio.to_thread, run_tool)
+
+        def run(command: list[str]) -> Any:
+            return asyncio.to_thread(run_tool, command)
+
         echoed = await run([tool("echoscu"), *where])
         stored = await run([tool("storescu"), "-v", *where, str(path)])
         found = await run(
@@ -384,7 +386,7 @@ async def test_we_ask_pynetdicom() -> None:
     ae = ForeignAE()
     for uid in CONTEXTS:
         ae.add_supported_context(uid)
-    handlers = [
+    handlers: list[Any] = [
         (foreign_evt.EVT_C_STORE, lambda event: 0xB007),
         (foreign_evt.EVT_C_FIND, lambda event: iter([(0xFF00, match("A"))])),
     ]
@@ -415,7 +417,7 @@ def test_we_ask_dcmtk(tmp_path: Path) -> None:
 
 
 def test_we_ask_our_blocking_server() -> None:
-    handlers = [
+    handlers: list[Any] = [
         (evt.EVT_C_STORE, lambda event: 0x0000),
         (evt.EVT_C_FIND, lambda event: iter([(0xFF00, match("A"))])),
     ]

@@ -33,8 +33,8 @@ from tests.sockets import (
 from tests.support import wait_until
 
 from dicomnet import evt
-from dicomnet.ae import AssociationServer
 from dicomnet.events import Event, EventHandlerType
+from dicomnet.transport import AssociationServer
 from dicomnet.wire.pdu import Abort
 
 ALL_CONTEXTS = ((1, VERIFICATION), (3, CT_IMAGE_STORAGE), (5, PATIENT_ROOT_FIND))
@@ -377,7 +377,7 @@ def test_a_cancel_flood_needs_no_memory() -> None:
         peer.send(echo_pdus())
         assert status_of(peer.read_pdu()) == 0
         (assoc,) = server.active_associations
-        assert assoc._live()._conversation._cancelled == set()
+        assert assoc._live().talk._cancelled == set()
 
 
 def test_a_handler_that_blocks_does_not_keep_others_waiting() -> None:

@@ -49,6 +49,8 @@ Value = TypeVar("Value")
 # How many happenings may wait, and how many bytes may come with them, before the peer has to wait too.
 _INBOX_LIMIT = 64
 _INBOX_BYTES = 4 << 20
+# How often what the peer said before it went is read.
+_LAST_READS = 16
 # How long the last words may take to leave, in seconds.
 LAST_WORDS = 1.0
 # asyncio wants a time-out of its own for TLS handshakes, in seconds; it is longer than any deadline of ours.
@@ -181,7 +183,7 @@ class Link(asyncio.BufferedProtocol):
                 quick_ack(self._sock)
         for alarm in (self._waiting, self._silence):
             if alarm.deadline is not None and alarm.deadline.stage == "message":
-                _earn(alarm.deadline, count)
+                alarm.deadline.moved(count)
         self._unserved += count
         try:
             for happening in self.connection.receive(memoryview(self._buffer)[:count], monotonic()):
@@ -207,6 +209,8 @@ class Link(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        if error is not None and not self._is_tls:
+            self._read_the_rest()
         end = self.connection.transport_closed(monotonic())
         if end is not None:
             self.talk.arrived(end)
@@ -216,6 +220,17 @@ class Link(asyncio.BufferedProtocol):
         self.resume_writing()
         self._wake()
         self._conclude()
+
+    def _read_the_rest(self) -> None:
+        """Writing failed; what the peer said before it went may still wait to be read."""
+        for _ in range(_LAST_READS):
+            try:
+                count = self._sock.recv_into(self.get_buffer(-1))
+            except OSError:
+                return
+            if not count:
+                return
+            self.buffer_updated(count)
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
@@ -709,7 +724,7 @@ class Link(asyncio.BufferedProtocol):
         await asyncio.wait((drained,), timeout=deadline.remaining())
         if self._must_stop_writing():
             raise self._lost()
-        _earn(deadline, max(0, before - transport.get_write_buffer_size()))
+        deadline.moved(max(0, before - transport.get_write_buffer_size()))
 
     def _must_stop_writing(self) -> bool:
         return (
@@ -727,7 +742,7 @@ class Link(asyncio.BufferedProtocol):
             except OSError:
                 # Full, or gone: the transport waits, or finds out.
                 break
-            _earn(deadline, sent)
+            deadline.moved(sent)
             while at < len(buffers) and sent >= len(buffers[at]):
                 sent -= len(buffers[at])
                 at += 1
@@ -804,13 +819,6 @@ class Turn:
     ) -> None:
         if self._is_outermost:
             self._link.end_turn(error)
-
-
-def _earn(deadline: Deadline, count: int) -> None:
-    """Give the time that transferred bytes earn. It is not saved up: full buffers of the network are no progress."""
-    deadline.moved(count)
-    if deadline.at is not None and deadline.seconds is not None:
-        deadline.at = min(deadline.at, monotonic() + deadline.seconds)
 
 
 async def _settled(result: Any) -> Any:

@@ -34,6 +34,7 @@ class Run(Generic[Value]):
         self._error: DicomnetError | None = None
         self._step: Step | None = None
         self._sent: set[int] = set()
+        self.arrived: list[Message] = []
         self.is_over = False
 
     async def advance(self, *, once: bool = False) -> Message | None:
@@ -66,6 +67,11 @@ class Run(Generic[Value]):
             self.value = stop.value
             self._link.talk.forget(self._sent)
             return None
+        except DicomnetError:
+            # The association is over; what was answered before that counts.
+            self.arrived = self._link.talk.take_arrived(self._sent)
+            self.abandon()
+            raise
         except BaseException:
             if self._step is None:
                 self.abandon()
@@ -154,6 +160,7 @@ class Iteration:
             message = await self._run.advance(once=once)
         except DicomnetError as error:
             self._failure = error
+            self._ready.extend(self._run.arrived)
         finally:
             self._is_advancing = False
             if self._run.is_over:

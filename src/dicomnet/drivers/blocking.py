@@ -131,8 +131,8 @@ class Link:
         self._depth = 0
         self._buffer: bytearray | None = None
         self._is_receiving = False
-        self._conversation = Conversation()
-        self._inbox = self._conversation.inbox
+        self.talk = Conversation()
+        self._inbox = self.talk.inbox
         self._iterations: list[Iteration] = []
         self._on_closed = on_closed
         self._last_message_id = 0
@@ -228,7 +228,7 @@ class Link:
 
     def next_message_id(self) -> int:
         """A message ID that no outstanding request of ours has."""
-        return self._conversation.next_message_id()
+        return self.talk.next_message_id()
 
     def run(self, procedure: Procedure[Value]) -> Value:
         """Run a procedure to its end."""
@@ -288,7 +288,7 @@ class Link:
             finally:
                 self.lock.release()
         is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
-        return is_over or self._conversation.is_cancelled(message_id)
+        return is_over or self.talk.is_cancelled(message_id)
 
     def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
@@ -315,6 +315,12 @@ class Link:
         if iteration in self._iterations:
             self._iterations.remove(iteration)
 
+    def read_away(self) -> None:
+        """Wait for the final responses to requests that nobody is interested in any more."""
+        deadline = Deadline("message", self.timeouts.message)
+        while self.talk.has_abandoned and self.phase is Phase.ESTABLISHED:
+            self._take(self._next(deadline))
+
     def _finish(self, procedure: Procedure[Value]) -> Value:
         run = Run(self, procedure)
         if run.advance() is not None:
@@ -329,7 +335,7 @@ class Link:
     def _send(self, message: Message, more: bool) -> None:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
-            self._conversation.expect(message.message_id)
+            self.talk.expect(message.message_id)
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
@@ -346,7 +352,7 @@ class Link:
             raise
         except BaseException as error:
             if is_request:
-                self._conversation.forget((message.message_id,))
+                self.talk.forget((message.message_id,))
             if is_partly_written:
                 # Part of a message is on the wire: nothing can follow it.
                 lost = AssociationAborted(None, 0, str(error))
@@ -355,7 +361,7 @@ class Link:
 
     def _receive_response(self, step: Receive) -> Message:
         deadline = Deadline("message", self.timeouts.message)
-        while (response := self._conversation.take_response(step.message_ids)) is None:
+        while (response := self.talk.take_response(step.message_ids)) is None:
             happening = self._next(deadline)
             self._take(happening)
             if isinstance(happening, Message):
@@ -407,7 +413,7 @@ class Link:
             if not happening.type.is_response:
                 self._take_request(happening)
             else:
-                self._conversation.keep_response(happening)
+                self.talk.keep_response(happening)
         elif isinstance(happening, ReleaseRQ):
             self._take_release(happening)
         elif self.phase is Phase.NEW:
@@ -416,7 +422,7 @@ class Link:
             self._take_end(happening)
 
     def _take_request(self, message: Message) -> None:
-        with self._conversation.performing(message.message_id):
+        with self.talk.performing(message.message_id):
             self._finish(provide(message, self.agreement.contexts[message.context_id]))
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
@@ -557,7 +563,10 @@ class Link:
     def _drop_inbox(self) -> None:
         while self._inbox:
             happening = self._inbox.popleft()
-            if isinstance(happening, Message):
+            if isinstance(happening, Message) and happening.type.is_response:
+                # What was answered before the end counts.
+                self.talk.keep_response(happening)
+            elif isinstance(happening, Message):
                 discard(happening.data)
 
     def _watch_for(
@@ -720,7 +729,7 @@ class Link:
         self._is_receiving = True
         try:
             for happening in self.connection.receive(memoryview(self._buffer)[:count], now):
-                self._conversation.arrived(happening)
+                self.talk.arrived(happening)
         except BaseException as error:
             # A sink failed, and what it was given is lost: the stream makes no sense any more.
             self.abort(failure=AssociationAborted(None, 0, str(error)))
@@ -794,14 +803,14 @@ class Link:
         wants_reading = may_read and not self._is_receiving and len(self._inbox) < _INBOX_LIMIT
         if self._channel.wait(deadline, read=wants_reading, write=True):
             self._receive(None)
-            if self._is_closed or self._conversation.end() is not None:
+            if self._is_closed or self.talk.end() is not None:
                 raise self._lost()
 
     def _lost(self) -> DicomnetError:
         """The connection broke while we used it: find out what the peer said before."""
         if not (self._is_closed or self._is_receiving):
             self._receive(None)
-        end = self._conversation.end()
+        end = self.talk.end()
         if end is not None:
             self._take_end(end)
         self._drop_inbox()
@@ -828,9 +837,10 @@ class Link:
     def _abort_beside(self, pdu: Abort, failure: DicomnetError | None) -> None:
         """Abort while another thread is in the middle of something that may take long, such as a handler."""
         if self.phase in (Phase.NEW, Phase.ESTABLISHED):
+            last_words = self.connection.abort_beside(pdu)
             if self._channel.is_ready and self._write_lock.acquire(blocking=False):
                 try:
-                    self._channel.send([pdu.encode()])
+                    self._channel.send([last_words])
                 except OSError as error:
                     _log.debug("the peer was not told: %s", error)
                 finally:

@@ -149,22 +149,26 @@ class Connection:
         """Answer a received request with acceptance."""
         self.answer = answer
         self._establish(agreement, now)
+        self._tell_sent(answer)
         self._fire(Event.ACCEPT, now, answer)
 
     def reject(self, answer: AssociateRJ, now: float) -> None:
         """Answer a received request with rejection."""
         self.answer = answer
+        self._tell_sent(answer)
         self._fire(Event.REJECT, now, answer)
 
     def release(self, now: float) -> None:
         """Ask for release; raises AssociationClosed where there is no association."""
         if not self.machine.allows(Event.RELEASE_REQUEST):
             raise AssociationClosed
-        self._fire(Event.RELEASE_REQUEST, now, ReleaseRQ())
+        self._tell_sent(request := ReleaseRQ())
+        self._fire(Event.RELEASE_REQUEST, now, request)
 
     def answer_release(self, now: float) -> None:
         """Answer a received A-RELEASE-RQ."""
-        self._fire(Event.RELEASE_RESPONSE, now, ReleaseRP())
+        self._tell_sent(response := ReleaseRP())
+        self._fire(Event.RELEASE_RESPONSE, now, response)
 
     def abort(self, now: float, pdu: Abort | None = None) -> None:
         """End the association at once, from any state.
@@ -177,9 +181,17 @@ class Connection:
         if self._assembler is not None:
             self._assembler.discard()
         if self.machine.allows(Event.ABORT_REQUEST):
+            self._tell_sent(pdu or Abort(0))
             self._fire(Event.ABORT_REQUEST, now, pdu)
         else:
             self.must_close = True
+
+    def abort_beside(self, pdu: Abort) -> bytes:
+        """What to write to end the association while another thread is using it; that one then hears nothing more."""
+        if not self._sent_abort:
+            self._sent_abort = True
+            self._tell_sent(pdu)
+        return pdu.encode()
 
     def expire(self, now: float) -> bool:
         """Whether the ARTIM timer has run out; the connection is then to be closed."""
@@ -259,7 +271,7 @@ class Connection:
         names = self.observer.names
         if "EVT_DATA_SENT" in names:
             self.observer.notify("EVT_DATA_SENT", data=b"".join(buffers))
-        if "EVT_PDU_SENT" in names or "EVT_ACSE_SENT" in names:
+        if "EVT_PDU_SENT" in names:
             for pdu in self._sent_tap.feed(b"".join(buffers)):
                 self.observer.notify("EVT_PDU_SENT", pdu=pdu)
 
@@ -310,6 +322,7 @@ class Connection:
         self, event: Event, now: float, subject: PDU | ProtocolError | None = None, *, acceptable: bool = True
     ) -> Happening | None:
         before = self.machine.state
+        was_aborted = self._sent_abort
         effects = self.machine.fire(event, acceptable=acceptable)
         happening: Happening | None = None
         for effect in effects:
@@ -319,9 +332,11 @@ class Connection:
                 "EVT_FSM_TRANSITION",
                 current_state=before.name.title(),
                 fsm_event=f"Evt{event.value}",
-                action=self.machine.last_action,
+                action=f"{self.machine.last_action[:2]}-{self.machine.last_action[2:]}",
                 next_state=self.machine.state.name.title(),
             )
+        if happening is not None and not isinstance(happening, Message) and not was_aborted:
+            self._tell_acse("EVT_ACSE_RECV", happening)
         return happening
 
     def _perform(
@@ -357,6 +372,14 @@ class Connection:
         if not self._sent_abort:
             self._sent_abort = True
             self.outgoing.append(pdu.encode())
+
+    def _tell_sent(self, pdu: PDU) -> None:
+        """The service user issues a primitive."""
+        self._tell_acse("EVT_ACSE_SENT", pdu)
+
+    def _tell_acse(self, name: str, pdu: PDU | ProviderAbort) -> None:
+        if self.observer is not None and name in self.observer.names:
+            self.observer.notify(name, pdu=pdu)
 
     def _tell_received(self, data: memoryview) -> None:
         assert self.observer is not None

@@ -91,6 +91,14 @@ class Conversation:
         if is_final:
             self._abandoned.discard(message_id)
 
+    def take_arrived(self, message_ids: Collection[int]) -> list[Message]:
+        """The responses to these requests that came before the end of the association."""
+        for happening in [each for each in self.inbox if isinstance(each, Message)]:
+            if happening.type.is_response and happening.message_id in message_ids:
+                self.inbox.remove(happening)
+                self.keep_response(happening)
+        return list(iter(lambda: self.take_response(message_ids), None))
+
     # -- as the one who is asked
 
     @contextmanager

@@ -46,9 +46,12 @@ class Deadline:
         return left
 
     def moved(self, count: int) -> None:
-        """Give the time that ``count`` transferred bytes earn."""
-        if self.at is not None:
-            self.at += count / MINIMUM_RATE
+        """Give the time that ``count`` transferred bytes earn, though never more than the stage had to begin with.
+
+        What the system takes at once into its buffers has not reached the peer, and must not earn hours.
+        """
+        if self.at is not None and self.seconds is not None:
+            self.at = min(self.at + count / MINIMUM_RATE, monotonic() + self.seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class Run(Generic[Value]):
         self._procedure = procedure
         self._outcome: object = None
         self._error: DicomnetError | None = None
+        self._sent: set[int] = set()
+        self.arrived: list[Message] = []
         self.is_over = False
 
     def advance(self, *, once: bool = False) -> Message | None:
@@ -45,6 +47,8 @@ class Run(Generic[Value]):
                 self._outcome = self._error = None
                 if isinstance(step, Deliver):
                     return step.message
+                if isinstance(step, Send) and not step.message.type.is_response:
+                    self._sent.add(step.message.message_id)
                 try:
                     self._outcome = self._link.perform(step)
                 except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
@@ -54,11 +58,23 @@ class Run(Generic[Value]):
         except StopIteration as stop:
             self.is_over = True
             self.value = stop.value
+            self._link.talk.forget(self._sent)
             return None
+        except DicomnetError:
+            # The association is over; what was answered before that counts.
+            self.arrived = self._link.talk.take_arrived(self._sent)
+            self.abandon()
+            raise
         except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Go no further; the responses that still come are for nobody."""
+        if not self.is_over:
             self.is_over = True
             self._procedure.close()
-            raise
+            self._link.talk.abandon(self._sent)
 
 
 class Iteration:
@@ -101,16 +117,19 @@ class Iteration:
             self._is_abandoned = True
 
     def drain(self) -> None:
-        """Read to the end, for those who will take the responses later, or for nobody."""
+        """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
         if self._is_advancing:
             # This is a request from a handler that was called while the iteration waits; both get their own.
             return
-        if self._is_abandoned and self._cancel is not None and not self._run.is_over:
-            self._link.perform(Send(self._cancel))
+        if self._is_abandoned and not self._run.is_over:
+            self._ready.clear()
+            self._run.abandon()
+            self._link.forget_iteration(self)
+            if self._cancel is not None:
+                self._link.perform(Send(self._cancel))
+            self._link.read_away()
         while not self._run.is_over:
             self._advance()
-            if self._is_abandoned:
-                self._ready.clear()
 
     def _advance(self, *, once: bool = False) -> None:
         self._is_advancing = True
@@ -119,6 +138,7 @@ class Iteration:
             message = self._run.advance(once=once)
         except DicomnetError as error:
             self._failure = error
+            self._ready.extend(self._run.arrived)
         finally:
             self._is_advancing = False
             if self._run.is_over:

@@ -161,7 +161,8 @@ class Watcher:
         now = monotonic()
         for _ in range(len(self._lingering)):
             watch = self._lingering.popleft()
-            if watch.is_active and now - watch.since < _LINGER:
+            if now - watch.since < _LINGER:
+                # Also where it is in use just now: the next exchange then need not wake this thread.
                 self._lingering.append(watch)
                 continue
             watch.is_lingering = False

@@ -1,0 +1,117 @@
+"""The bookkeeping of messages that both drivers share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomnet.dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RSP, Message
+from dicomnet.drivers.connection import ProviderAbort
+from dicomnet.drivers.conversation import Conversation
+from dicomnet.wire.pdu import Abort
+
+
+class Staged:
+    """A sink that remembers whether it was given up."""
+
+    is_aborted = False
+
+    def write(self, data: memoryview) -> None: ...
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def response(message_id: int, status: int = 0, data: object = None) -> Message:
+    return Message(C_FIND_RSP, {"MessageIDBeingRespondedTo": message_id, "Status": status}, 1, data)
+
+
+def request(message_id: int, data: object = None) -> Message:
+    return Message(C_ECHO_RQ, {"MessageID": message_id}, 1, data)
+
+
+def cancel(message_id: int) -> Message:
+    return Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": message_id}, 1)
+
+
+def test_message_ids_are_not_used_twice_at_a_time() -> None:
+    talk = Conversation()
+    used = [talk.next_message_id() for _ in range(3)]
+    assert used == [1, 2, 3]
+    talk.expect(2)
+    rest = [talk.next_message_id() for _ in range(65535)]
+    assert 2 not in rest
+    assert set(rest) == set(range(1, 65536)) - {2}
+    talk.keep_response(response(2))
+    assert 2 in [talk.next_message_id() for _ in range(65535)]
+
+
+@given(st.permutations([(n, k) for n in range(1, 4) for k in range(3)]))
+def test_responses_come_to_the_one_who_asked_in_their_order(order: list[tuple[int, int]]) -> None:
+    talk = Conversation()
+    for number in range(1, 4):
+        talk.expect(number)
+    seen: dict[int, int] = dict.fromkeys(range(1, 4), 0)
+    for number, _ in order:
+        seen[number] += 1
+        talk.keep_response(response(number, 0xFF00 if seen[number] < 3 else 0))
+    for number in (3, 1, 2):
+        statuses = [talk.take_response((number,)) for _ in range(4)]
+        assert [each and each.status for each in statuses] == [0xFF00, 0xFF00, 0, None]
+
+
+def test_a_response_that_nobody_asked_for_is_dropped(caplog: Any) -> None:
+    talk, data = Conversation(), Staged()
+    talk.keep_response(response(1, data=data))
+    assert data.is_aborted
+    assert talk.take_response((1,)) is None
+    assert "answers no request" in caplog.text
+
+
+def test_an_abandoned_request_is_outstanding_until_its_final_response() -> None:
+    talk, kept, late = Conversation(), Staged(), Staged()
+    talk.expect(1)
+    talk.keep_response(response(1, 0xFF00, kept))
+    talk.abandon((1, 2))
+    assert kept.is_aborted
+    assert talk.has_abandoned
+    talk.keep_response(response(1, 0xFF00, late))
+    assert late.is_aborted
+    states = [talk.has_abandoned]
+    talk.keep_response(response(1))
+    assert [*states, talk.has_abandoned] == [True, False]
+    assert talk.take_response((1, 2)) is None
+
+
+def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
+    talk = Conversation()
+    talk.arrived(cancel(7))
+    talk.arrived(request(8))
+    talk.arrived(cancel(8))
+    assert [type(each) for each in talk.inbox] == [Message]
+    with talk.performing(7):
+        assert not talk.is_cancelled(7)
+        talk.arrived(cancel(7))
+        assert talk.is_cancelled(7)
+    with talk.performing(7):
+        assert not talk.is_cancelled(7)
+    with talk.performing(8):
+        assert talk.is_cancelled(8)
+
+
+def test_the_end_and_what_came_before_it() -> None:
+    talk, staged = Conversation(), Staged()
+    talk.expect(1)
+    talk.expect(2)
+    talk.arrived(request(5, staged))
+    talk.arrived(response(1))
+    assert talk.end() is None
+    talk.arrived(Abort(0))
+    talk.arrived(ProviderAbort(None))
+    assert talk.end() == Abort(0)
+    assert [each.message_id for each in talk.take_arrived((1, 2))] == [1]
+    talk.drop_requests()
+    assert staged.is_aborted
+    assert list(talk.inbox) == [Abort(0), ProviderAbort(None)]

@@ -1,0 +1,142 @@
+"""What `Peer` asks for: addresses, files and queries."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from tests.associations import ct_image
+
+from dicomnet.drivers.files import StoredObject
+from dicomnet.dsutils import decode, encode
+from dicomnet.requests import PeerAddress, StoreResult, build_query, describe_status, find_files, scan
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "host", "port"),
+    [
+        ("PACS@10.0.0.1:104", "PACS", "10.0.0.1", 104),
+        ("pacs.example:11112", "ANY-SCP", "pacs.example", 11112),
+        ("A B@[::1]:1", "A B", "::1", 1),
+        ("A@B@host:65535", None, "host", 65535),
+    ],
+)
+def test_addresses(text: str, title: str | None, host: str, port: int) -> None:
+    peer = PeerAddress.parse(text)
+    assert (peer.address.host, peer.address.port) == (host, port)
+    assert peer.ae_title == (title or "A@B")
+    assert PeerAddress.parse(str(peer)) == peer
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "host", "host:", ":104", "host:0", "host:65536", "host:٣", "::1:104", "@host:104", "A\\B@h:1"],
+)
+def test_texts_that_are_no_address(text: str) -> None:
+    with pytest.raises(ValueError):
+        PeerAddress.parse(text)
+
+
+def test_files_come_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b/2", "b/1", "a/3", "c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [str(Path(each).relative_to(tmp_path)) for each in find_files([tmp_path])]
+    assert found == ["c", "a/3", "b/1", "b/2"]
+    with pytest.raises(FileNotFoundError):
+        list(find_files([tmp_path / "nothing"]))
+
+
+def test_what_can_be_sent_and_what_not(tmp_path: Path) -> None:
+    image = ct_image(10)
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    image.save_as(tmp_path / "image", enforce_file_format=True)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "folder").mkdir()
+    found = list(scan(str(tmp_path / name) for name in ("image", "pipe", "text", "folder", "nothing")))
+    assert isinstance(found[0], StoredObject)
+    assert [type(each) for each in found[1:]] == [StoreResult] * 4
+    assert [each.is_skipped for each in found[1:] if isinstance(each, StoreResult)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def sent(query: Dataset) -> Dataset:
+    """As the peer reads it, in either native transfer syntax."""
+    both = []
+    for is_implicit in (True, False):
+        encoded = encode(query, is_implicit, True)
+        assert encoded is not None
+        both.append(decode(encoded, is_implicit, True))
+    assert both[0] == both[1]
+    return both[0]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "expected"),
+    [
+        ("PatientName", "Do?*", "Do?*"),
+        ("PatientName", "山田^太郎", "山田^太郎"),
+        ("PatientName", None, ""),
+        ("StudyDate", "-20200101", "-20200101"),
+        ("StudyDate", date(2020, 1, 2), "20200102"),
+        ("StudyDate", [date(2020, 1, 2), "20200103"], ["20200102", "20200103"]),
+        ("StudyTime", "10-12", "10-12"),
+        ("ModalitiesInStudy", ["CT", "MR"], ["CT", "MR"]),
+        ("StudyInstanceUID", ("1.2", "1.3"), ["1.2", "1.3"]),
+        ("InstanceNumber", 7, 7),
+        ("Rows", 512, 512),
+        ("Rows", None, None),
+        ("Rows", [1, 2], [1, 2]),
+        ("PixelSpacing", "", None),
+        ("SmallestImagePixelValue", None, None),
+        ("ReferencedStudySequence", None, []),
+    ],
+)
+def test_keys_of_every_kind(keyword: str, value: Any, expected: Any) -> None:
+    query = sent(build_query("image", {keyword: value}))
+    assert query.QueryRetrieveLevel == "IMAGE"
+    found = query[keyword].value
+    assert (list(found) if isinstance(expected, list) else found) == expected
+    assert ("SpecificCharacterSet" in query) == (isinstance(value, str) and not value.isascii())
+
+
+def test_a_sequence_key() -> None:
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = "1.2"
+    query = sent(build_query("study", {"ReferencedStudySequence": [item]}))
+    assert query.ReferencedStudySequence[0].ReferencedSOPInstanceUID == "1.2"
+
+
+@pytest.mark.parametrize("level", ["patient", "STUDY", "Series", "image", "instance"])
+def test_levels(level: str) -> None:
+    assert build_query(level, {}).QueryRetrieveLevel in ("PATIENT", "STUDY", "SERIES", "IMAGE")
+
+
+@pytest.mark.parametrize(
+    ("level", "keys"),
+    [
+        ("hospital", {}),
+        ("study", {"Patientname": "x"}),
+        ("study", {"TransferSyntaxUID": "1.2"}),
+        ("study", {"MessageID": 1}),
+        ("study", {"QueryRetrieveLevel": "IMAGE"}),
+    ],
+)
+def test_queries_that_make_no_sense(level: str, keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        build_query(level, keys)
+
+
+def test_statuses_in_words() -> None:
+    assert "resources" in describe_status(0xA700, "Storage").lower()
+    assert describe_status(0x7777, "Storage") == "a status that the service does not define"

@@ -1,0 +1,101 @@
+"""The queue of a store and the pool of associations, without a network."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE
+
+from dicomnet.dimse.file_format import FileHeader
+from dicomnet.dimse.messages import C_STORE_RSP, Message
+from dicomnet.drivers.files import StoredObject
+from dicomnet.errors import AssociationAborted, UnusableObject
+from dicomnet.requests import StorePlan, StoreResult
+from dicomnet.storing import Pool, StoreQueue
+from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
+
+CONTEXT = NegotiatedContext(1, CT_IMAGE_STORAGE, Result.ACCEPTANCE, IMPLICIT_VR_LE, True, False)
+AGREEMENT = Agreement({1: CONTEXT}, 16384)
+
+
+def queue_of(number: int, retries: int = 1, sop_class: str = CT_IMAGE_STORAGE) -> StoreQueue:
+    plan = StorePlan()
+    for index in range(number):
+        header = FileHeader(sop_class, f"1.2.{index}", IMPLICIT_VR_LE, 0)
+        assert plan.takes(StoredObject(Path(f"{index}.dcm"), header, 10))
+    return StoreQueue(plan, 4, retries)
+
+
+def answer(request: Message) -> Message:
+    return Message(C_STORE_RSP, {"MessageIDBeingRespondedTo": request.message_id, "Status": 0}, 1)
+
+
+@given(st.data(), st.integers(0, 12), st.integers(0, 2))
+def test_each_object_has_one_result_whatever_happens(data: st.DataObject, number: int, retries: int) -> None:
+    queue = queue_of(number, retries)
+    results: list[StoreResult] = []
+    while not queue.is_empty:
+        outstanding: list[Message] = []
+        for request in queue.requests(AGREEMENT, count(1).__next__):
+            if data.draw(st.booleans()):
+                outstanding.append(request)
+            else:
+                queue.unusable(request, UnusableObject("gone"))
+            while data.draw(st.booleans()) and outstanding:
+                which: int = data.draw(st.integers(0, len(outstanding) - 1))
+                queue.answered(answer(outstanding.pop(which)))
+            if data.draw(st.integers(0, 9)) == 0:
+                break
+        if data.draw(st.booleans()):
+            for request in outstanding:
+                queue.answered(answer(request))
+            outstanding.clear()
+        queue.lost(AssociationAborted(None))
+        results += list(queue.results())
+    assert sorted(result.path for result in results) == sorted(f"{n}.dcm" for n in range(number))
+
+
+def test_after_a_loss_one_at_a_time() -> None:
+    queue = queue_of(3)
+    assert queue.window(AGREEMENT) == AGREEMENT.invoked
+    next(queue.requests(AGREEMENT, count(1).__next__))
+    queue.lost(AssociationAborted(None))
+    assert queue.window(AGREEMENT) == 1
+
+
+def test_the_end_of_an_old_association_is_no_objects_fault() -> None:
+    queue = queue_of(2, retries=0)
+    next(queue.requests(AGREEMENT, count(1).__next__))
+    queue.lost(AssociationAborted(None), was_stale=True)
+    assert list(queue.results()) == []
+    assert [
+        each.command["AffectedSOPInstanceUID"] for each in queue.requests(AGREEMENT, count(1).__next__)
+    ] == [
+        "1.2.0",
+        "1.2.1",
+    ]
+
+
+def test_what_no_context_was_accepted_for() -> None:
+    queue = queue_of(2, sop_class="1.2.3")
+    assert list(queue.requests(AGREEMENT, count(1).__next__)) == []
+    assert ["no presentation context" in result.comment for result in queue.results()] == [True, True]
+
+
+def test_a_pool_keeps_one_idle_association() -> None:
+    pool: Pool[str] = Pool()
+    first, second = (("1", ("2",)),), (("3", ("4",)),)
+    for link in ("a", "b"):
+        pool.add(link)
+    assert pool.take(first) is None
+    assert pool.give_back(first, "a") == []
+    assert pool.give_back(second, "b") == ["a"]
+    assert pool.take(second) == "b"
+    pool.add("c")
+    assert sorted(pool.clear()) == ["b", "c"]
+    # What was in use when all were ended is not kept.
+    assert pool.give_back(second, "b") == ["b"]
+    assert pool.clear() == []
