@@ -377,7 +377,9 @@ def test_a_peer_that_ends_in_the_middle_of_a_window(
     assert len(scp.proposed) == 2
 
 
-def test_what_was_answered_before_the_end_is_not_sent_again(tmp_path: Path) -> None:
+def test_what_was_answered_before_the_end_is_not_sent_again(
+    make: Callable[..., AnyPeer], tmp_path: Path
+) -> None:
     files = write_files(tmp_path, 20)
 
     def react(request: Arrived) -> bytes | None:
@@ -385,12 +387,8 @@ def test_what_was_answered_before_the_end_is_not_sent_again(tmp_path: Path) -> N
             return request.response()
         return b"" if request.index < 4 else b"".join(each.response() for each in scp.arrived) + ABORT_BY_USER
 
-    async def store(port: int) -> list[StoreResult]:
-        async with aio.Peer(f"127.0.0.1:{port}", window=5) as peer:
-            return [result async for result in peer.store(files)]
-
     with scripted(react, window=5) as (port, scp):
-        results = asyncio.run(store(port))
+        results = list(make(port, window=5).store(files))
     assert sorted(result.path for result in results) == names(files)
     assert all(result.is_stored for result in results)
     assert len({each.instance for each in scp.arrived}) == len(scp.arrived) == 20
