@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ from .connection import Connection, Happening, Observer, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import IOV_LIMIT, Address, quick_ack, tls_error, tune
+from .transport import IOV_LIMIT, Address, connect_reason, quick_ack, tls_error, tune
 
 _log = logging.getLogger(__name__)
 
@@ -907,7 +906,6 @@ async def _connect(
         raise DeadlineExceeded(deadline.stage, deadline.seconds) from None
     except (socket.gaierror, UnicodeError):
         raise ConnectionFailed(address.host, address.port, "the host name is not known") from None
-    cause = "it has no address"
-    if failure is not None:
-        cause = os.strerror(failure.errno).lower() if failure.errno else str(failure)
-    raise ConnectionFailed(address.host, address.port, cause) from failure
+    raise ConnectionFailed(
+        address.host, address.port, connect_reason(failure) if failure else "it has no address"
+    ) from failure

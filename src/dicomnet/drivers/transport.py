@@ -92,10 +92,13 @@ def connect(
         raise
     except (OSError, UnicodeError, OverflowError) as error:
         failure = error
-    raise ConnectionFailed(host, port, _reason(failure) if failure else "it has no address") from failure
+    raise ConnectionFailed(
+        host, port, connect_reason(failure) if failure else "it has no address"
+    ) from failure
 
 
-def _reason(error: Exception) -> str:
+def connect_reason(error: Exception) -> str:
+    """Why a connection could not be opened, in words."""
     if isinstance(error, socket.gaierror):
         return "the host name is not known"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
