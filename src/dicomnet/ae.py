@@ -14,8 +14,8 @@ from pydicom.uid import UID
 from . import _config
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .association import Association, AssociationHooks, OpenUserSink
-from .drivers.blocking import open_link
 from .drivers.deadline import Timeouts
+from .drivers.opening import open_link
 from .drivers.transport import Address
 from .errors import DicomnetError
 from .events import Bindings, EventHandlerType

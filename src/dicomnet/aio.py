@@ -8,44 +8,35 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
+from .aio_peer import Peer as Peer
+from .aio_peer import open_association
 from .dimse.datasets import MemorySink, Sink, discard
 from .dimse.messages import Message
-from .drivers.aio import Link, open_link
+from .drivers.aio import Link
 from .drivers.aio_iteration import Responses
 from .drivers.aio_server import Server
 from .drivers.connection import Connection
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
-from .errors import AssociationError, DicomnetError, NetworkError, ServiceRefusal
+from .errors import ServiceRefusal
 from .requests import (
-    FIND_MODELS,
     MAXIMUM_LENGTH,
     NATIVE,
-    VERIFICATION,
     PeerAddress,
-    RequestorHooks,
-    StorePlan,
-    StoreResult,
     association_request,
-    build_query,
-    check_status,
     context_for,
     echo_request,
-    find_files,
-    plan_stores,
 )
 from .services import user
 from .services.registry import OPERATIONS, SUCCESS, Shape, is_pending
 from .services.steps import Answer
 from .services.transfer_syntaxes import TRANSFER_SYNTAXES
-from .storing import Pool, Proposal, StoreQueue
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     Acceptor,
@@ -270,7 +261,7 @@ async def connect(
     peer = PeerAddress.parse(address)
     ae_title_bytes(calling, "the calling AE title")
     request = association_request(peer, calling, _pairs(contexts), 1)
-    return Association(await _open(peer, request, tls, timeouts or Timeouts()))
+    return Association(await open_association(peer, request, tls, timeouts or Timeouts()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,225 +554,6 @@ class _Answers:
                 await self._results.aclose()
             elif not self._is_async and hasattr(self._results, "close"):
                 await asyncio.to_thread(self._results.close)
-
-
-class Peer:
-    """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
-
-    Operations that go on at the same time have associations of their own; one is kept for the next operation.
-
-    Parameters
-    ----------
-    address
-        ``[AET@]host:port``; an IPv6 address in brackets.
-    calling
-        Our AE title.
-    tls
-        A client's TLS context.
-    timeouts
-        One deadline a stage, in seconds.
-    window
-        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
-    retries
-        How often an object is sent again whose association was lost before its response.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        *,
-        calling: str = "DICOMNET",
-        tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        window: int = 16,
-        retries: int = 1,
-    ) -> None:
-        self._pool: Pool[Link] = Pool()
-        self.address = PeerAddress.parse(address)
-        ae_title_bytes(calling, "the calling AE title")
-        self.calling = calling
-        self.timeouts = timeouts or Timeouts()
-        self.window = window
-        self.retries = retries
-        self._tls = tls
-
-    async def echo(self) -> float:
-        """Verify that the peer answers (C-ECHO). See `dicomnet.Peer.echo`.
-
-        Returns
-        -------
-        float
-            How long the answer took, in seconds.
-        """
-        while True:
-            async with self._using(((VERIFICATION, NATIVE),)) as (link, is_reused):
-                request = echo_request(link.agreement, link.next_message_id())
-                begin = perf_counter()
-                try:
-                    response = await link.run(user.one_reply(request))
-                except AssociationError:
-                    if is_reused:
-                        continue
-                    raise
-            check_status(response, "Verification")
-            return perf_counter() - begin
-
-    async def store(
-        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
-    ) -> AsyncGenerator[StoreResult, None]:
-        """Store files and folders (C-STORE), as they are. See `dicomnet.Peer.store`.
-
-        Yields
-        ------
-        StoreResult
-            For each file.
-        """
-        if isinstance(paths, str | os.PathLike):
-            paths = [paths]
-        may_raise = True
-        parts = plan_stores(find_files(paths))
-        # Looking at files waits for the disk.
-        while (part := await asyncio.to_thread(next, parts, None)) is not None:
-            skipped, plans = part
-            for result in skipped:
-                yield result
-            for plan in plans:
-                async with aclosing(self._store(plan, may_raise)) as results:
-                    async for result in results:
-                        yield result
-                may_raise = False
-
-    def find(self, level: str, *, model: str = "study", **keys: Any) -> AsyncGenerator[Dataset, None]:
-        """Query (C-FIND). See `dicomnet.Peer.find`.
-
-        Yields
-        ------
-        pydicom.dataset.Dataset
-            The matches. Left early, the rest of the query is cancelled.
-        """
-        if model not in FIND_MODELS:
-            raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
-        return self.find_identifier(build_query(level, keys), FIND_MODELS[model])
-
-    async def find_identifier(self, identifier: Dataset, model: str) -> AsyncGenerator[Dataset, None]:
-        """Query with an Identifier of one's own. See `dicomnet.Peer.find_identifier`."""
-        from .compose import cancel_request, find_request, identifier_of
-
-        while True:
-            has_answer = False
-            async with self._using(((model, NATIVE),)) as (link, is_reused):
-                request, context = find_request(link.agreement, identifier, model, link.next_message_id())
-                cancel = cancel_request(context.context_id, request.message_id)
-                try:
-                    with closing(await link.iterate(user.many_replies(request), cancel)) as responses:
-                        async for response in responses:
-                            has_answer = True
-                            match = identifier_of(response, context)
-                            if match is not None:
-                                yield match
-                            else:
-                                check_status(response, "Query/Retrieve")
-                    return
-                except AssociationError:
-                    if has_answer or not is_reused:
-                        raise
-
-    async def close(self) -> None:
-        """Release what is open. The peer can be used again afterwards."""
-        await _release(self._pool.clear())
-
-    def abort(self) -> None:
-        """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
-        for link in self._pool.clear():
-            link.abort()
-
-    def __del__(self) -> None:
-        for link in self._pool.clear():
-            link.abort_later()
-
-    async def __aenter__(self) -> Peer:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, Exception):
-            await self.close()
-        else:
-            # Cancelled: that does not wait for answers that are outstanding.
-            self.abort()
-
-    @asynccontextmanager
-    async def _using(self, proposal: Proposal, window: int = 1) -> AsyncIterator[tuple[Link, bool]]:
-        """An open association that proposes just this, and whether it is an earlier one."""
-        link = self._pool.take(proposal)
-        is_reused = link is not None and link.phase is Phase.ESTABLISHED
-        # Others that are idle take room that the peer may need.
-        await _release(self._pool.take_idle())
-        if link is None or not is_reused:
-            request = association_request(self.address, self.calling, proposal, window)
-            link = await _open(self.address, request, self._tls, self.timeouts)
-            self._pool.add(link)
-        try:
-            yield link, is_reused
-        finally:
-            if link.phase is Phase.ESTABLISHED:
-                await _release(self._pool.give_back(proposal, link))
-            else:
-                self._pool.lose(link)
-
-    async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
-        queue = StoreQueue(plan, self.window, self.retries)
-        while not queue.is_empty:
-            try:
-                async with self._using(queue.proposal, self.window) as (link, is_reused):
-                    may_raise = False
-                    async with aclosing(_send(queue, link, is_reused)) as results:
-                        async for result in results:
-                            yield result
-            except (NetworkError, AssociationError) as error:
-                if may_raise:
-                    raise
-                queue.fail(error)
-            for result in queue.results():
-                yield result
-
-
-async def _send(queue: StoreQueue, link: Link, is_reused: bool) -> AsyncGenerator[StoreResult, None]:
-    agreement = link.agreement
-    requests = queue.requests(agreement, link.next_message_id)
-    procedure = user.pipeline(requests, queue.window(agreement), queue.unusable)
-    has_answer = False
-    try:
-        with closing(await link.iterate(procedure)) as responses:
-            async for response in responses:
-                has_answer = True
-                queue.answered(response)
-                for result in queue.results():
-                    yield result
-    except (NetworkError, AssociationError) as error:
-        queue.lost(error, was_stale=is_reused and not has_answer)
-
-
-async def _release(links: Iterable[Link]) -> None:
-    for link in links:
-        try:
-            await link.release()
-        except DicomnetError as error:
-            _log.info("the association was over before its release: %s", error)
-            link.close()
-        await link.closed.wait()
-
-
-async def _open(
-    peer: PeerAddress, request: AssociateRQ, tls: ssl.SSLContext | None, timeouts: Timeouts
-) -> Link:
-    secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, RequestorHooks(), timeouts, tls=secured)
-    try:
-        await link.request(request)
-    except BaseException:
-        link.close()
-        raise
-    return link
 
 
 def _pairs(contexts: Contexts, default: tuple[str, ...] = NATIVE) -> tuple[tuple[str, tuple[str, ...]], ...]:

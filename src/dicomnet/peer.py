@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .drivers.blocking import Link, open_link
+from .drivers.blocking import Link
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
+from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
 from .requests import (
     FIND_MODELS,

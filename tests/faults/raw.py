@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicomnet.dimse.messages import C_STORE_RQ, Message
-from dicomnet.drivers.blocking import Link, open_link
+from dicomnet.drivers.blocking import Link
 from dicomnet.drivers.deadline import Timeouts
+from dicomnet.drivers.opening import open_link
 from dicomnet.requests import PeerAddress, RequestorHooks, association_request
 from dicomnet.services import user
 

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
@@ -19,7 +18,6 @@ from ..errors import (
     AssociationAborted,
     AssociationClosed,
     AssociationRejected,
-    ConnectionFailed,
     DeadlineExceeded,
     DicomnetError,
     NetworkError,
@@ -28,18 +26,18 @@ from ..errors import (
 )
 from ..services.provider import provide
 from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
-from ..upper_layer.negotiation import Agreement, first_of
+from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
-from ..wire.items import MaximumLength
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from .aio_iteration import Iteration, Responses, Run
+from .alarm import Alarm
 from .buffers import borrow_buffer, return_buffer
-from .connection import Connection, Happening, Observer, ProviderAbort
+from .connection import Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import IOV_LIMIT, Address, connect_reason, quick_ack, tls_error, tune
+from .transport import IOV_LIMIT, quick_ack
 
 _log = logging.getLogger(__name__)
 
@@ -54,55 +52,6 @@ _LAST_READS = 16
 LAST_WORDS = 1.0
 # asyncio wants a time-out of its own for TLS handshakes, in seconds; it is longer than any deadline of ours.
 TLS_NEVER = 1e6
-
-
-class Alarm:
-    """Rings when a deadline passes. Setting and lifting it is cheap, because its timer is left running.
-
-    Parameters
-    ----------
-    ring
-        Called with the deadline that has passed.
-    """
-
-    __slots__ = ("_handle", "_ring", "deadline")
-
-    def __init__(self, ring: Callable[[Deadline], None]) -> None:
-        self._ring = ring
-        self._handle: asyncio.TimerHandle | None = None
-        self.deadline: Deadline | None = None
-
-    def set(self, deadline: Deadline | None) -> None:
-        """Ring at this deadline instead of another; None is never."""
-        self.deadline = deadline
-        if deadline is None or deadline.at is None:
-            return
-        loop = asyncio.get_running_loop()
-        at = loop.time() + deadline.at - monotonic()
-        if self._handle is not None and self._handle.when() > at:
-            self._handle.cancel()
-            self._handle = None
-        if self._handle is None:
-            self._handle = loop.call_at(at, self._fire)
-
-    def stop(self) -> None:
-        """Never ring again."""
-        self.deadline = None
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _fire(self) -> None:
-        self._handle = None
-        deadline = self.deadline
-        if deadline is None or deadline.at is None:
-            return
-        if deadline.at > monotonic():
-            # It was set anew, or what was transferred has earned more time.
-            self.set(deadline)
-            return
-        self.deadline = None
-        self._ring(deadline)
 
 
 class Link(asyncio.BufferedProtocol):
@@ -829,83 +778,3 @@ def _is_exhausted(batches: Iterator[list[Buffer]]) -> bool:
         return next(batches, None) is None
     except UnusableObject:
         return False
-
-
-async def open_link(
-    address: Address,
-    request: AssociateRQ,
-    hooks: Hooks,
-    timeouts: Timeouts,
-    *,
-    tls: tuple[ssl.SSLContext, str | None] | None = None,
-    bind_address: tuple[str, int] | None = None,
-    observer: Observer | None = None,
-) -> Link:
-    """Connect to a peer; `Link.request` then asks for the association. Parameters as in the blocking driver.
-
-    Raises
-    ------
-    ConnectionFailed, DeadlineExceeded, TLSFailed
-        If the peer cannot be reached.
-    """
-    maximum = first_of(request.user_items, MaximumLength)
-    connection = Connection(
-        is_requestor=True,
-        maximum_length=maximum.maximum_length if maximum else 0,
-        open_sink=hooks.open_sink,
-        artim=timeouts.association,
-        observer=observer,
-    )
-    sock = await _connect(address, Deadline("connect", timeouts.connect), bind_address)
-    link = Link(sock, connection, hooks, timeouts)
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeouts.association):
-            await loop.create_connection(
-                lambda: link,
-                sock=sock,
-                ssl=tls[0] if tls else None,
-                server_hostname=(tls[1] or "") if tls else None,
-                ssl_handshake_timeout=TLS_NEVER if tls else None,
-                ssl_shutdown_timeout=LAST_WORDS if tls else None,
-            )
-    except BaseException as error:
-        sock.close()
-        if isinstance(error, TimeoutError):
-            raise DeadlineExceeded("association", timeouts.association) from None
-        if isinstance(error, OSError):
-            raise tls_error(error) from error
-        raise
-    return link
-
-
-async def _connect(
-    address: Address, deadline: Deadline, bind_address: tuple[str, int] | None
-) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    failure: OSError | None = None
-    try:
-        async with asyncio.timeout(deadline.remaining()):
-            found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            for family, kind, protocol, _, target in found:
-                sock = socket.socket(family, kind, protocol)
-                try:
-                    tune(sock)
-                    if bind_address is not None:
-                        sock.bind(bind_address)
-                    await loop.sock_connect(sock, target)
-                except OSError as error:
-                    sock.close()
-                    failure = error
-                    continue
-                except BaseException:
-                    sock.close()
-                    raise
-                return sock
-    except TimeoutError:
-        raise DeadlineExceeded(deadline.stage, deadline.seconds) from None
-    except (socket.gaierror, UnicodeError):
-        raise ConnectionFailed(address.host, address.port, "the host name is not known") from None
-    raise ConnectionFailed(
-        address.host, address.port, connect_reason(failure) if failure else "it has no address"
-    ) from failure
