@@ -83,7 +83,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         self._listener.close()
-        await self._wait_for(lambda: all(link.phase is not Phase.ESTABLISHED for link in self._links), drain)
+        await self._wait_for(lambda: not any(link.connection.is_established for link in self._links), drain)
         for link in self.links:
             link.abort()
         # Peers close when they have read the A-ABORT, and handlers end when they notice.

@@ -113,6 +113,7 @@ class Connection:
 
     @property
     def is_established(self) -> bool:
+        """Whether messages can go both ways. The peer may know it, and send, before a driver tells its user."""
         return self.machine.state is State.STA6
 
     @property

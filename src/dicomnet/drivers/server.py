@@ -104,7 +104,10 @@ class Server:
             self._give_up_spare()
         end = monotonic() + drain
         with self._changed:
-            self._changed.wait_for(lambda: not self._established(), max(0.0, end - monotonic()))
+            self._changed.wait_for(
+                lambda: not any(link.connection.is_established for link in self._links),
+                max(0.0, end - monotonic()),
+            )
         for link in self.links:
             link.abort()
         with self._changed:
@@ -115,9 +118,6 @@ class Server:
             link.close()
         self._workers.close(timeout=_LAST_HANDLERS)
         self._is_closed.set()
-
-    def _established(self) -> list[Link]:
-        return [link for link in self._links if link.phase is Phase.ESTABLISHED]
 
     def _watch_listener(self) -> None:
         with self._changed:
