@@ -17,7 +17,6 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .errors import AssociationError, DicomnetError, NetworkError
 from .requests import (
-    FIND_MODELS,
     NATIVE,
     VERIFICATION,
     PeerAddress,
@@ -29,6 +28,7 @@ from .requests import (
     check_status,
     echo_request,
     find_files,
+    find_model,
     plan_stores,
 )
 from .services import user
@@ -129,7 +129,7 @@ class Peer:
                         yield result
                 may_raise = False
 
-    def find(self, level: str, *, model: str = "study", **keys: Any) -> AsyncGenerator[Dataset, None]:
+    def find(self, level: str, *, model: str | None = None, **keys: Any) -> AsyncGenerator[Dataset, None]:
         """Query (C-FIND). See `dicomnet.Peer.find`.
 
         Yields
@@ -137,9 +137,7 @@ class Peer:
         pydicom.dataset.Dataset
             The matches. Left early, the rest of the query is cancelled.
         """
-        if model not in FIND_MODELS:
-            raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
-        return self.find_identifier(build_query(level, keys), FIND_MODELS[model])
+        return self.find_identifier(build_query(level, keys), find_model(level, model))
 
     async def find_identifier(self, identifier: Dataset, model: str) -> AsyncGenerator[Dataset, None]:
         """Query with an Identifier of one's own. See `dicomnet.Peer.find_identifier`."""

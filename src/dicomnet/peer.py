@@ -16,7 +16,6 @@ from .drivers.hooks import Phase
 from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
 from .requests import (
-    FIND_MODELS,
     NATIVE,
     VERIFICATION,
     PeerAddress,
@@ -28,6 +27,7 @@ from .requests import (
     check_status,
     echo_request,
     find_files,
+    find_model,
     plan_stores,
 )
 from .services import user
@@ -144,7 +144,7 @@ class Peer:
                 yield from self._store(plan, may_raise=not has_sent)
                 has_sent = True
 
-    def find(self, level: str, *, model: str = "study", **keys: Any) -> Generator[Dataset, None, None]:
+    def find(self, level: str, *, model: str | None = None, **keys: Any) -> Generator[Dataset, None, None]:
         """Query (C-FIND).
 
         Parameters
@@ -152,7 +152,7 @@ class Peer:
         level
             ``patient``, ``study``, ``series`` or ``image``.
         model
-            ``study`` or ``patient``: the root of the information model.
+            ``study`` or ``patient``: the root of the information model, by default the one that has the level.
         keys
             Keyword to value: a value, a wildcard, a range, a list of UIDs, or None to ask for the attribute only.
 
@@ -170,9 +170,7 @@ class Peer:
         ServiceRefusal
             If the peer does not answer with success in the end.
         """
-        if model not in FIND_MODELS:
-            raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
-        return self.find_identifier(build_query(level, keys), FIND_MODELS[model])
+        return self.find_identifier(build_query(level, keys), find_model(level, model))
 
     def find_identifier(self, identifier: Dataset, model: str) -> Generator[Dataset, None, None]:
         """Query with an Identifier of one's own.

@@ -362,6 +362,28 @@ def describe_status(status: int, service: str) -> str:
     return f"{found[0].lower()}: {found[1]}" if found else "a status that the service does not define"
 
 
+def find_model(level: str, model: str | None) -> str:
+    """SOP class UID of the information model to query.
+
+    Parameters
+    ----------
+    level
+        ``patient``, ``study``, ``series`` or ``image``.
+    model
+        ``study`` or ``patient``; None is the study root, but at the patient level, which only the patient root has.
+
+    Raises
+    ------
+    ValueError
+        If the model does not exist.
+    """
+    if model is None:
+        model = "patient" if level.lower() == "patient" else "study"
+    if model not in FIND_MODELS:
+        raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
+    return FIND_MODELS[model]
+
+
 def build_query(level: str, keys: dict[str, Any]) -> Dataset:
     """The Identifier of a C-FIND.
 

@@ -58,8 +58,7 @@ def configure(parser: Parser) -> None:
         "-M",
         "--model",
         choices=("study", "patient"),
-        default="study",
-        help="root of the information model (study)",
+        help="root of the information model (study, but patient for the patient level)",
     )
     group.add_argument(
         "-P", dest="model", action="store_const", const="patient", help="the same as --model patient"
@@ -73,12 +72,13 @@ def configure(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..requests import FIND_MODELS
+    from ..requests import find_model
 
     identifier = _identifier(options)
+    model = find_model(identifier.QueryRetrieveLevel, options.model)
     with (
         open_peer(options) as peer,
-        closing(peer.find_identifier(identifier, FIND_MODELS[options.model])) as matches,
+        closing(peer.find_identifier(identifier, model)) as matches,
     ):
         found = map(plain, islice(matches, options.limit))
         if options.json or not is_terminal(sys.stdout):
