@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import functools
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 from dicomnet.upper_layer.negotiation import (
     Acceptor,
@@ -16,6 +16,8 @@ from dicomnet.upper_layer.negotiation import (
     identification_items,
 )
 from dicomnet.wire.pdu import AssociateRQ, decode_pdu
+
+Part = TypeVar("Part")
 
 # How long a test may take before it fails, in seconds; far more than it needs.
 PATIENCE = 10.0
@@ -45,6 +47,17 @@ async def until(condition: Callable[[], bool], what: str = "") -> None:
     while not condition():
         assert loop.time() < end, what or condition
         await asyncio.sleep(0.002)
+
+
+async def over_time(parts: Iterable[Part], seconds: float) -> AsyncIterator[Part]:
+    """Hand out parts as a slow line does, one each time that some seconds have passed."""
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    for count, part in enumerate(parts, 1):
+        yield part
+        is_due = asyncio.Event()
+        loop.call_at(begin + count * seconds, is_due.set)
+        await is_due.wait()
 
 
 class StreamPeer:

@@ -1,6 +1,6 @@
 """The flags that pynetdicom documents, with its names and defaults; set one as ``_config.NAME = value``.
 
-Each is looked up where it is used, so that a change takes effect at once.
+Each is looked up where it is used, so that a change takes effect at once; some are accepted without effect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOG_HANDLER_LEVEL: str = "standard"
-"""``"standard"`` logs what happens on an association through notification handlers, ``"none"`` does not."""
+"""Accepted for compatibility: what is logged depends on the levels of the loggers only."""
 
 ENFORCE_UID_CONFORMANCE: bool = False
 """Refuse a UID that breaks PS3.5 chapter 9, not only one longer than 64 characters."""
@@ -20,10 +20,10 @@ USE_SHORT_DIMSE_AET: bool = True
 """Pad AE titles in command sets to an even length only; False pads them with spaces to 16 bytes."""
 
 LOG_RESPONSE_IDENTIFIERS: bool = True
-"""Log the Identifier of C-FIND, C-GET and C-MOVE responses."""
+"""Accepted for compatibility: Identifiers of responses are not logged."""
 
 LOG_REQUEST_IDENTIFIERS: bool = True
-"""Log the Identifier of C-FIND, C-GET and C-MOVE requests."""
+"""Accepted for compatibility: Identifiers of requests are not logged."""
 
 STORE_SEND_CHUNKED_DATASET: bool = False
 """Accepted for compatibility: a file is always sent piecewise."""
@@ -35,7 +35,7 @@ PASS_CONTEXTVARS: bool = False
 """Run what starts in another thread in a copy of the `contextvars` context that started it."""
 
 WINDOWS_TIMER_RESOLUTION: float | None = 1
-"""Resolution in ms to ask of the timers of Microsoft Windows while an association lasts, None for no change."""
+"""Accepted for compatibility: the timers of the operating system are left as they are. In ms, None for no change."""
 
 CODECS: tuple[str, ...] = ("ascii",)
 """Names of the codecs that decode AE titles and UIDs in PDUs, tried in order after ASCII."""

@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager, closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from .drivers.aio import Link
+from .drivers.aio import LAST_WORDS, Link
 from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
@@ -203,6 +203,7 @@ class Peer:
                 await _release(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
+                await _part(link)
 
     async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
         queue = StoreQueue(plan, self.window, self.retries)
@@ -235,6 +236,16 @@ async def _send(queue: StoreQueue, link: Link, is_reused: bool) -> AsyncGenerato
                     yield result
     except (NetworkError, AssociationError) as error:
         queue.lost(error, was_stale=is_reused and not has_answer)
+
+
+async def _part(link: Link) -> None:
+    """Wait for the peer to close after the association has ended, but not for long: the event loop may end next."""
+    try:
+        async with asyncio.timeout(LAST_WORDS):
+            await link.closed.wait()
+    except TimeoutError:
+        link.close()
+        await link.closed.wait()
 
 
 async def _release(links: Iterable[Link]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.associations import ct_image, match, query
-from tests.loops import StreamPeer, in_loop, stream_server, until
+from tests.loops import StreamPeer, in_loop, over_time, stream_server, until
 from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,
@@ -35,6 +35,7 @@ from tests.sockets import (
 from dicomnet import aio
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_ECHO_RSP, C_FIND_RSP, Message
+from dicomnet.drivers.aio import Link
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.errors import (
     AssociationAborted,
@@ -105,6 +106,19 @@ async def read_command(peer: StreamPeer) -> dict[str, Any]:
             return command_of(pdu)
 
 
+async def asks_to_be_refused(peer: StreamPeer) -> None:
+    """Ask a requestor that offers nothing; its refusal is the next that it says, ahead of what it holds back."""
+    peer.send(echo_pdus())
+    assert status_of(await peer.read_pdu()) == 0x0122
+
+
+def has_to_wait(sender: StreamPeer | None, *links: Link) -> bool:
+    """Whether a link reads no more, and what its peer sends has nowhere to go."""
+    transports = [link._transport for link in links if link._transport is not None]
+    is_read = not transports or any(each.is_reading() for each in transports)
+    return not is_read and sender is not None and sender.writer.transport.get_write_buffer_size() > 0
+
+
 # -- what arrives while nobody waits
 
 
@@ -154,17 +168,16 @@ async def test_a_peer_that_closes_while_nobody_waits_is_noticed() -> None:
 
 @in_loop
 async def test_a_request_to_a_requestor_that_offers_nothing_is_refused() -> None:
-    said: list[int] = []
+    refused = asyncio.Event()
 
     async def serve(peer: StreamPeer) -> None:
         await peer.accept()
-        peer.send(echo_pdus())
-        said.append(status_of(await peer.read_pdu()))
+        await asks_to_be_refused(peer)
+        refused.set()
         await peer.read_to_end()
 
     async with stream_server(serve) as port, associated(port):
-        await until(lambda: bool(said))
-    assert said == [0x0122]
+        await refused.wait()
 
 
 @in_loop
@@ -336,10 +349,9 @@ def test_a_trickle_ends_at_the_total_deadline(what: str) -> None:
 
                 async def drip() -> None:
                     with contextlib.suppress(ConnectionError):
-                        for byte in trickle * 10:
+                        async for byte in over_time(trickle * 10, 0.02):
                             peer.send(bytes((byte,)))
                             await peer.writer.drain()
-                            await asyncio.sleep(0.02)
 
                 dripping = asyncio.create_task(drip())
                 said = await peer.read_to_end()
@@ -354,11 +366,14 @@ def test_a_trickle_ends_at_the_total_deadline(what: str) -> None:
 
 @in_loop
 async def test_an_association_in_use_is_not_idle() -> None:
+    """Each request takes as long as another association takes to end for being idle."""
+    timeouts = Timeouts(idle=0.2)
+
     async def echo(request: aio.Request) -> int:
-        await asyncio.sleep(0.4)
+        async with associated(server.address[1], timeouts) as idle:
+            await until(lambda: not idle.is_established)
         return 0
 
-    timeouts = Timeouts(idle=0.2)
     async with await serving({"C-ECHO": echo}, timeouts=timeouts) as server:
         async with associated(server.address[1], timeouts) as assoc:
             assert (await assoc.send_c_echo()).Status == 0
@@ -380,9 +395,8 @@ async def test_a_large_object_over_a_slow_line_is_in_time() -> None:
             peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
             await peer.read_pdu()
             data = store_pdus(bytes(200_000))
-            for at in range(0, len(data), 20_000):
+            async for at in over_time(range(0, len(data), 20_000), 0.06):
                 peer.send(data[at : at + 20_000])
-                await asyncio.sleep(0.06)
             assert status_of(await peer.read_pdu()) == 0
     assert received == [200_000]
 
@@ -399,6 +413,7 @@ async def test_a_late_response_is_not_taken_for_that_of_another_request() -> Non
         await peer.accept()
         first = await read_command(peer)
         await go.wait()
+        await asks_to_be_refused(peer)
         order.append("first response")
         peer.send(echo_response(first["MessageID"], 0x0211))
         second = await read_command(peer)
@@ -413,7 +428,6 @@ async def test_a_late_response_is_not_taken_for_that_of_another_request() -> Non
                 await assoc.send_c_echo()
         assert assoc.is_established
         second = asyncio.create_task(assoc.send_c_echo())
-        await asyncio.sleep(0.02)
         go.set()
         assert (await second).Status == 0
     # No window was negotiated, so one request is outstanding at a time.
@@ -460,15 +474,16 @@ async def test_a_message_that_is_cancelled_in_the_middle_ends_the_association() 
 
 @in_loop
 async def test_a_turn_that_is_cancelled_leaves_the_others_alone() -> None:
-    go = asyncio.Event()
+    asked, go = asyncio.Event(), asyncio.Event()
 
     async def echo(request: aio.Request) -> int:
+        asked.set()
         await go.wait()
         return 0
 
     async with await serving({"C-ECHO": echo}) as server, associated(server.address[1]) as assoc:
         first, second, third = (asyncio.create_task(assoc.send_c_echo()) for _ in range(3))
-        await asyncio.sleep(0.02)
+        await asked.wait()
         second.cancel()
         go.set()
         assert ((await first).Status, (await third).Status) == (0, 0)
@@ -554,7 +569,7 @@ async def test_an_iteration_left_early_cancels_and_reads_the_rest_away() -> None
         cancel = await read_command(peer)
         assert cancel["MessageIDBeingRespondedTo"] == number
         seen.append("cancel")
-        await asyncio.sleep(0.05)
+        await asks_to_be_refused(peer)
         seen.append("final")
         peer.send(find_response(number, 0xFE00))
         echo = await read_command(peer)
@@ -578,7 +593,7 @@ async def test_an_iteration_that_is_dropped_is_cancelled_without_another_use() -
         try:
             while True:
                 yield 0xFF00, match()
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
         finally:
             assert request.is_cancelled
             cancelled.set()
@@ -605,9 +620,11 @@ async def test_the_rest_of_an_iteration_after_the_release_is_an_error() -> None:
 async def test_matches_wait_in_the_network_for_a_slow_user() -> None:
     """Two gigabytes of matches; the peer has to wait."""
     sent = 0
+    sender: StreamPeer | None = None
 
     async def serve(peer: StreamPeer) -> None:
-        nonlocal sent
+        nonlocal sent, sender
+        sender = peer
         await peer.accept()
         number = (await read_command(peer))["MessageID"]
         response = find_response(number, 0xFF00, LARGE_MATCH) * 128
@@ -619,7 +636,7 @@ async def test_matches_wait_in_the_network_for_a_slow_user() -> None:
     async with stream_server(serve) as port, associated(port) as assoc:
         found = assoc.send_c_find(query(), PATIENT_ROOT_FIND)
         await anext(found)
-        await asyncio.sleep(0.3)
+        await until(lambda: has_to_wait(sender, assoc._link))
         assert sent < 64 << 20
         await found.aclose()
 
@@ -636,7 +653,7 @@ async def test_a_cancel_stops_a_find_while_the_handler_works() -> None:
         while not request.is_cancelled:
             answered += 1
             yield 0xFF00, match()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         yield 0xFE00, None
 
     async with await serving({"C-FIND": find}) as server:
@@ -698,7 +715,7 @@ async def test_requests_wait_in_the_network_for_a_slow_handler() -> None:
 
             tracemalloc.start()
             sending = asyncio.create_task(send())
-            await asyncio.sleep(0.3)
+            await until(lambda: has_to_wait(peer, *server._server.links))
             used = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert sent < 400
@@ -821,8 +838,11 @@ async def test_an_abort_right_behind_a_request_ends_the_association() -> None:
 
 @in_loop
 async def test_shutdown_lets_associations_finish() -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
     async def echo(request: aio.Request) -> int:
-        await asyncio.sleep(0.1)
+        asked.set()
+        await go.wait()
         return 0
 
     server = await serving({"C-ECHO": echo})
@@ -834,8 +854,12 @@ async def test_shutdown_lets_associations_finish() -> None:
         return status
 
     using = asyncio.create_task(use())
-    await asyncio.sleep(0.02)
-    await server.shutdown(drain=5)
+    await asked.wait()
+    shutting = asyncio.create_task(server.shutdown(drain=5))
+    await until(lambda: server._server._listener.fileno() < 0)
+    assert not shutting.done()
+    go.set()
+    await shutting
     assert await using == 0
     with pytest.raises(ConnectionFailed):
         await aio.connect(f"127.0.0.1:{server.address[1]}", CONTEXTS)
@@ -843,9 +867,10 @@ async def test_shutdown_lets_associations_finish() -> None:
 
 @in_loop
 async def test_shutdown_ends_what_does_not_finish() -> None:
-    ended = asyncio.Event()
+    asked, ended = asyncio.Event(), asyncio.Event()
 
     async def echo(request: aio.Request) -> int:
+        asked.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -855,7 +880,7 @@ async def test_shutdown_ends_what_does_not_finish() -> None:
     server = await serving({"C-ECHO": echo})
     async with associated(server.address[1]) as assoc:
         asking = asyncio.create_task(assoc.send_c_echo())
-        await asyncio.sleep(0.05)
+        await asked.wait()
         await server.shutdown()
         with pytest.raises(AssociationAborted):
             await asking

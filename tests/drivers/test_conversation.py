@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RSP, Message
+from dicomnet.dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_FIND_RSP, Message
 from dicomnet.drivers.connection import ProviderAbort
 from dicomnet.drivers.conversation import Conversation
 from dicomnet.wire.pdu import Abort
@@ -36,11 +36,15 @@ def cancel(message_id: int) -> Message:
     return Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": message_id}, 1)
 
 
+def question(message_id: int) -> Message:
+    return Message(C_FIND_RQ, {"MessageID": message_id}, 1)
+
+
 def test_message_ids_are_not_used_twice_at_a_time() -> None:
     talk = Conversation()
     used = [talk.next_message_id() for _ in range(3)]
     assert used == [1, 2, 3]
-    talk.expect(2)
+    talk.expect(question(2))
     rest = [talk.next_message_id() for _ in range(65535)]
     assert 2 not in rest
     assert set(rest) == set(range(1, 65536)) - {2}
@@ -52,7 +56,7 @@ def test_message_ids_are_not_used_twice_at_a_time() -> None:
 def test_responses_come_to_the_one_who_asked_in_their_order(order: list[tuple[int, int]]) -> None:
     talk = Conversation()
     for number in range(1, 4):
-        talk.expect(number)
+        talk.expect(question(number))
     seen: dict[int, int] = dict.fromkeys(range(1, 4), 0)
     for number, _ in order:
         seen[number] += 1
@@ -72,7 +76,7 @@ def test_a_response_that_nobody_asked_for_is_dropped(caplog: Any) -> None:
 
 def test_an_abandoned_request_is_outstanding_until_its_final_response() -> None:
     talk, kept, late = Conversation(), Staged(), Staged()
-    talk.expect(1)
+    talk.expect(question(1))
     talk.keep_response(response(1, 0xFF00, kept))
     talk.abandon((1, 2))
     assert kept.is_aborted
@@ -103,8 +107,8 @@ def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
 
 def test_the_end_and_what_came_before_it() -> None:
     talk, staged = Conversation(), Staged()
-    talk.expect(1)
-    talk.expect(2)
+    talk.expect(question(1))
+    talk.expect(question(2))
     talk.arrived(request(5, staged))
     talk.arrived(response(1))
     assert talk.end() is None

@@ -264,8 +264,8 @@ def test_the_limit_holds_when_all_ask_at_once() -> None:
     """Each was counted before any of the others was established."""
     limit = 3
     barrier = threading.Barrier(12, timeout=10)
-    slow = [(evt.EVT_REQUESTED, lambda event: threading.Event().wait(0.02))]
-    with serving_ae(slow, maximum_associations=limit) as server:
+    together = [(evt.EVT_REQUESTED, lambda event: barrier.wait())]
+    with serving_ae(together, maximum_associations=limit) as server:
         answers: list[int] = []
 
         def ask() -> None:

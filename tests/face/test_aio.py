@@ -210,8 +210,7 @@ async def test_a_handler_in_a_thread_knows_of_a_cancel() -> None:
     def endless(request: aio.Request) -> Iterator[tuple[int, Dataset | None]]:
         try:
             yield 0xFF00, match("A")
-            while not request.is_cancelled:
-                over.wait(0.001)
+            wait_until(lambda: request.is_cancelled)
             yield 0xFE00, None
         finally:
             over.set()
@@ -229,9 +228,10 @@ async def test_a_handler_in_a_thread_knows_of_a_cancel() -> None:
 
 @in_loop
 async def test_a_handler_whose_peer_is_gone_knows() -> None:
-    gone = asyncio.Event()
+    asked, gone = asyncio.Event(), asyncio.Event()
 
     async def store(request: aio.Request) -> int:
+        asked.set()
         await until(lambda: request.is_cancelled)
         gone.set()
         return 0
@@ -239,7 +239,7 @@ async def test_a_handler_whose_peer_is_gone_knows() -> None:
     async with await serving(C_STORE=store) as server:
         assoc = await connect(server)
         storing = asyncio.create_task(assoc.send_c_store(ct_image()))
-        await asyncio.sleep(0.02)
+        await asked.wait()
         assoc._link.close()
         await gone.wait()
         await asyncio.gather(storing, return_exceptions=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 from pydicom.dataset import Dataset
 from tests.associations import ct_image, match, serving_ae
+from tests.loops import until
 from tests.scripted import Arrived, Scp
 from tests.sockets import (
     ABORT_BY_USER,
@@ -286,17 +287,16 @@ def test_a_peer_that_is_forgotten_ends_its_association() -> None:
 
 def test_a_loop_peer_that_is_forgotten_ends_its_association() -> None:
     async def use(port: int) -> None:
+        before = descriptors()
         peer = aio.Peer(f"127.0.0.1:{port}")
         await peer.echo()
+        assert descriptors() > before
         del peer
         gc.collect()
-        for _ in range(3):
-            await asyncio.sleep(0.01)
+        await until(lambda: descriptors() <= before)
 
-    before = descriptors()
     with scripted(succeed) as (port, _):
         asyncio.run(use(port))
-    wait_until(lambda: descriptors() <= before)
 
 
 def test_operations_at_the_same_time_have_associations_of_their_own() -> None:

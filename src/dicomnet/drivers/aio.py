@@ -33,7 +33,7 @@ from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, 
 from .aio_iteration import Iteration, Responses, Run
 from .alarm import Alarm
 from .buffers import borrow_buffer, return_buffer
-from .connection import Connection, Happening, ProviderAbort
+from .connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
@@ -97,6 +97,7 @@ class Link(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None
         self._waiting = Alarm(self._waited_too_long)
         self._silence = Alarm(self._was_silent)
+        self._unread = LAST_BYTES
         self._unserved = 0
         self._is_paused = False
         self._turn = asyncio.Lock()
@@ -126,6 +127,12 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, count: int) -> None:
         assert self._buffer is not None
+        if self.phase not in (Phase.NEW, Phase.ESTABLISHED):
+            self._unread -= count
+            if self._unread < 0:
+                # The peer has had its chance to read our last words, and goes on talking.
+                self.close()
+                return
         if not self._is_tls:
             with suppress(OSError):
                 quick_ack(self._sock)
@@ -366,7 +373,7 @@ class Link(asyncio.BufferedProtocol):
     async def _send(self, message: Message) -> None:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
-            self.talk.expect(message.message_id)
+            self.talk.expect(message)
         deadline = Deadline("message", self.timeouts.message)
         batches = self.connection.send(message)
         is_begun = False
@@ -432,7 +439,7 @@ class Link(asyncio.BufferedProtocol):
         """Serve a happening that nobody is waiting for."""
         if isinstance(happening, Message):
             if happening.type.is_response:
-                self.talk.keep_response(happening)
+                self._take_response(happening)
             else:
                 await self._take_request(happening)
         elif isinstance(happening, ReleaseRQ | ReleaseRP):
@@ -441,6 +448,14 @@ class Link(asyncio.BufferedProtocol):
             await self._take_acse(happening)
         else:
             self._take_end(happening)
+
+    def _take_response(self, response: Message) -> None:
+        self.talk.keep_response(response)
+        try:
+            self.talk.check_strays()
+        except ProtocolError as error:
+            self.abort(Abort(2, error.reason), AssociationAborted(None, 0, str(error)))
+            raise self.failure or AssociationClosed() from error
 
     async def _take_request(self, message: Message) -> None:
         with self.talk.performing(message.message_id):

@@ -31,7 +31,7 @@ from ..wire.fields import Buffer
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from .buffers import borrow_buffer, return_buffer
 from .channel import Channel
-from .connection import Connection, Happening, ProviderAbort
+from .connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
@@ -43,13 +43,11 @@ _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 # How long a thread stays with a connection that has fallen silent, in seconds, before it goes back to the watcher.
-_LINGER = 0.05
+_STAY = 0.05
 # How many happenings may wait while a request is performed, before the peer has to wait too.
 _INBOX_LIMIT = 64
 # How long an abort waits for its turn, in seconds, before it ends the connection under the thread that uses it.
 _PATIENCE = 0.2
-# How much of what still arrives after the end is read away, so that our last words are not lost, in bytes.
-_LAST_BYTES = 1 << 20
 
 
 class Link:
@@ -106,8 +104,7 @@ class Link:
         self._inbox = self.talk.inbox
         self._iterations: list[Iteration] = []
         self._on_closed = on_closed
-        self._last_message_id = 0
-        self._unread = _LAST_BYTES
+        self._unread = LAST_BYTES
         self._is_closed = False
         self._is_over = False
 
@@ -306,7 +303,7 @@ class Link:
     def _send(self, message: Message, more: bool) -> None:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
-            self.talk.expect(message.message_id)
+            self.talk.expect(message)
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
@@ -366,7 +363,7 @@ class Link:
 
     def _next_or_idle(self) -> Happening | None:
         # A requestor's own threads must not wait for a worker that lingers.
-        deadline = Deadline("idle", 0 if self.connection.machine.is_requestor else _LINGER)
+        deadline = Deadline("idle", 0 if self.connection.machine.is_requestor else _STAY)
         while not self._inbox:
             if deadline.stage == "idle" and not self.connection.is_between_messages:
                 deadline = Deadline("message", self.timeouts.message)
@@ -384,13 +381,21 @@ class Link:
             if not happening.type.is_response:
                 self._take_request(happening)
             else:
-                self.talk.keep_response(happening)
+                self._take_response(happening)
         elif isinstance(happening, ReleaseRQ):
             self._take_release(happening)
         elif self.phase is Phase.NEW:
             self._take_acse(happening)
         else:
             self._take_end(happening)
+
+    def _take_response(self, response: Message) -> None:
+        self.talk.keep_response(response)
+        try:
+            self.talk.check_strays()
+        except ProtocolError as error:
+            self.abort(Abort(2, error.reason), AssociationAborted(None, 0, str(error)))
+            self._check_established()
 
     def _take_request(self, message: Message) -> None:
         with self.talk.performing(message.message_id):

@@ -32,6 +32,9 @@ from ..wire.pdu import (
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 
+# How much of what a peer still sends after the end is read away, in bytes, before the connection is closed.
+LAST_BYTES = 1 << 20
+
 _RECEIVED: dict[type[PDU], Event] = {
     AssociateRQ: Event.ASSOCIATE_RQ,
     AssociateAC: Event.ASSOCIATE_AC,

@@ -9,14 +9,18 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from ..dimse.datasets import discard
-from ..dimse.messages import Message
+from ..dimse.messages import Message, MessageType
+from ..errors import ProtocolError
 from ..services.registry import is_pending
+from ..wire.fields import UNEXPECTED_PDU
 from ..wire.pdu import Abort
 from .connection import Happening, ProviderAbort
 
 _log = logging.getLogger(__name__)
 
 _CANCEL = "C-CANCEL-RQ"
+# How many responses that answer no request an association survives; some peers answer late, none floods.
+STRAY_LIMIT = 16
 
 
 class Conversation:
@@ -25,7 +29,9 @@ class Conversation:
     def __init__(self) -> None:
         self.inbox: deque[Happening] = deque()
         self._responses: dict[int, deque[Message]] = {}
-        self._awaited: set[int] = set()
+        # By message ID, what kind of message answers the request.
+        self._awaited: dict[int, MessageType] = {}
+        self._strays = 0
         self._abandoned: set[int] = set()
         self._performing: set[int] = set()
         self._cancelled: set[int] = set()
@@ -40,24 +46,24 @@ class Conversation:
             if self._last_message_id not in self._awaited:
                 return self._last_message_id
 
-    def expect(self, message_id: int) -> None:
+    def expect(self, request: Message) -> None:
         """A request goes out, and responses to it are to come."""
-        self._awaited.add(message_id)
+        self._awaited[request.message_id] = request.type.response
 
     def forget(self, message_ids: Iterable[int]) -> None:
         """No response is to come for these requests, or none that matters."""
         for message_id in message_ids:
-            self._awaited.discard(message_id)
+            self._awaited.pop(message_id, None)
             self._abandoned.discard(message_id)
             for response in self._responses.pop(message_id, ()):
                 discard(response.data)
 
     def abandon(self, message_ids: Collection[int]) -> None:
         """Nobody takes the responses any more; those that still come are dropped, up to the final one."""
-        outstanding = self._awaited.intersection(message_ids)
+        outstanding = {each: self._awaited[each] for each in message_ids if each in self._awaited}
         self.forget(message_ids)
         self._awaited |= outstanding
-        self._abandoned |= outstanding
+        self._abandoned |= outstanding.keys()
 
     @property
     def has_abandoned(self) -> bool:
@@ -77,19 +83,25 @@ class Conversation:
     def keep_response(self, response: Message) -> None:
         """A response came: keep it for the one who asked."""
         message_id = response.message_id
-        if message_id not in self._awaited:
-            _log.warning("ignored a %s that answers no request", response.type.name)
+        if self._awaited.get(message_id) is not response.type:
             discard(response.data)
+            self._strays += 1
+            _log.warning("ignored a %s that answers no request", response.type.name)
             return
         is_final = not is_pending(response.status)
         if is_final:
-            self._awaited.discard(message_id)
+            self._awaited.pop(message_id, None)
         if message_id not in self._abandoned:
             self._responses.setdefault(message_id, deque()).append(response)
             return
         discard(response.data)
         if is_final:
             self._abandoned.discard(message_id)
+
+    def check_strays(self) -> None:
+        """Raise ProtocolError if too many responses came that answer no request."""
+        if self._strays > STRAY_LIMIT:
+            raise ProtocolError("the peer goes on answering what was not asked", UNEXPECTED_PDU)
 
     def take_arrived(self, message_ids: Collection[int]) -> list[Message]:
         """The responses to these requests that came before the end of the association."""

@@ -46,11 +46,11 @@ class Deadline:
         return left
 
     def moved(self, count: int) -> None:
-        """Give the time that ``count`` transferred bytes earn, though never more than the stage had to begin with.
+        """Give a message the time that ``count`` transferred bytes earn, though never more than it had to begin with.
 
         What the system takes at once into its buffers has not reached the peer, and must not earn hours.
         """
-        if self.at is not None and self.seconds is not None:
+        if self.stage == "message" and self.at is not None and self.seconds is not None:
             self.at = min(self.at + count / MINIMUM_RATE, monotonic() + self.seconds)
 
 
