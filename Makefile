@@ -67,7 +67,7 @@ golden: .venv/.test
 
 docs: .venv/.setup
 	$(BIN)/python -m pip install --quiet --group docs
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -30,15 +30,68 @@ _HOMES = {
     "ApplicationEntity": "ae",
     "Association": "association",
     "DEFAULT_TRANSFER_SYNTAXES": "services.transfer_syntaxes",
+    "PYNETDICOM_IMPLEMENTATION_UID": "compatibility",
+    "PYNETDICOM_IMPLEMENTATION_VERSION": "compatibility",
+    "PYNETDICOM_UID_PREFIX": "compatibility",
     "Peer": "peer",
     "build_context": "presentation",
     "build_role": "presentation",
     "debug_logger": "logs",
     "register_uid": "sop_class",
 }
-_MODULES = {"evt": "events", "sop_class": "sop_class", "status": "status"}
+# The modules that a program may name after `import dicomnet` alone.
+_MODULES = {"evt": "events"} | {
+    name: name
+    for name in (
+        "_config",
+        "ae",
+        "aio",
+        "association",
+        "dimse_messages",
+        "dimse_primitives",
+        "dsutils",
+        "errors",
+        "events",
+        "pdu_primitives",
+        "presentation",
+        "service_class",
+        "sop_class",
+        "status",
+        "transport",
+        "utils",
+    )
+}
+_CONTEXT_LISTS = tuple(
+    f"{name}PresentationContexts"
+    for name in (
+        "AllStorage",
+        "ApplicationEventLogging",
+        "BasicWorklistManagement",
+        "ColorPalette",
+        "DefinedProcedureProtocol",
+        "DisplaySystem",
+        "HangingProtocol",
+        "ImplantTemplate",
+        "InstanceAvailability",
+        "MediaCreationManagement",
+        "MediaStorage",
+        "ModalityPerformed",
+        "NonPatientObject",
+        "PrintManagement",
+        "ProcedureStep",
+        "ProtocolApproval",
+        "QueryRetrieve",
+        "RelevantPatientInformation",
+        "RTMachineVerification",
+        "Storage",
+        "StorageCommitment",
+        "SubstanceAdministration",
+        "UnifiedProcedure",
+        "Verification",
+    )
+)
 
-__all__ = ["__version__", "evt", "status", *_HOMES]
+__all__ = ["__version__", "evt", "sop_class", "status", *_HOMES, *_CONTEXT_LISTS]
 
 
 def __getattr__(name: str) -> Any:
@@ -46,7 +99,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     elif name in _MODULES:
         value = import_module(f".{_MODULES[name]}", __name__)
-    elif name.endswith("PresentationContexts"):
+    elif name in _CONTEXT_LISTS:
         value = getattr(import_module(".presentation", __name__), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

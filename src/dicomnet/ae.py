@@ -79,7 +79,13 @@ class ApplicationEntity:
 
     @property
     def ae_title(self) -> str:
-        """The AE title, 1 to 16 characters."""
+        """The AE title, 1 to 16 characters (PS3.8 section 9.3.2).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to what cannot be an AE title.
+        """
         return self._ae_title
 
     @ae_title.setter
@@ -88,7 +94,10 @@ class ApplicationEntity:
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end."""
+        """How long negotiation and release may take, in seconds; None is without end. 30 by default.
+
+        Set, each time-out holds for the associations there are too; what is no time-out sets the default again.
+        """
         return self._stages["acse_timeout"]
 
     @acse_timeout.setter
@@ -97,7 +106,7 @@ class ApplicationEntity:
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a DIMSE message, in seconds; None is without end."""
+        """How long to wait for a DIMSE message, in seconds; None is without end. 30 by default."""
         return self._stages["dimse_timeout"]
 
     @dimse_timeout.setter
@@ -106,7 +115,7 @@ class ApplicationEntity:
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen on an association, in seconds; None is without end."""
+        """How long nothing may happen on an association, in seconds; None is without end. 60 by default."""
         return self._stages["network_timeout"]
 
     @network_timeout.setter
@@ -132,7 +141,10 @@ class ApplicationEntity:
 
     @property
     def maximum_associations(self) -> int:
-        """How many associations its servers accept at once, at least 1."""
+        """How many associations its servers accept at once, at least 1. 10 by default.
+
+        A further one is rejected as the local limit being exceeded (PS3.8 section 9.3.4).
+        """
         return self._maximum_associations
 
     @maximum_associations.setter
@@ -144,7 +156,13 @@ class ApplicationEntity:
 
     @property
     def maximum_pdu_size(self) -> int:
-        """The largest PDU-length that it takes as an acceptor, in bytes; 0 is no limit."""
+        """The largest PDU-length that it takes as an acceptor, in bytes; 0 is no limit (PS3.8 Annex D.1).
+
+        Raises
+        ------
+        TypeError
+            When set to something that is not an int.
+        """
         return self._maximum_pdu_size
 
     @maximum_pdu_size.setter
@@ -158,7 +176,13 @@ class ApplicationEntity:
 
     @property
     def implementation_class_uid(self) -> UID:
-        """The Implementation Class UID that it sends."""
+        """The Implementation Class UID that it sends (PS3.7 Annex D.3.3.2).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to what is no valid UID.
+        """
         return self._implementation_class_uid
 
     @implementation_class_uid.setter
@@ -171,7 +195,13 @@ class ApplicationEntity:
 
     @property
     def implementation_version_name(self) -> str | None:
-        """The Implementation Version Name that it sends, 1 to 16 characters or None."""
+        """The Implementation Version Name that it sends, 1 to 16 characters or None (PS3.7 Annex D.3.3.2).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to something else.
+        """
         return self._implementation_version_name
 
     @implementation_version_name.setter
@@ -180,7 +210,7 @@ class ApplicationEntity:
 
     @property
     def require_called_aet(self) -> bool:
-        """Whether an association must be called by this AE's title."""
+        """Whether a request must call this AE by its title, or else is rejected (PS3.8 section 9.3.4)."""
         return self._require_called_aet
 
     @require_called_aet.setter
@@ -189,7 +219,13 @@ class ApplicationEntity:
 
     @property
     def require_calling_aet(self) -> list[str]:
-        """The AE titles that may associate; none is all."""
+        """The AE titles that may request associations, none for all; others are rejected (PS3.8 section 9.3.4).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to a list with what cannot be an AE title.
+        """
         return self._require_calling_aet
 
     @require_calling_aet.setter
@@ -198,7 +234,13 @@ class ApplicationEntity:
 
     @property
     def requested_contexts(self) -> list[PresentationContext]:
-        """What is proposed to peers; up to 128."""
+        """What is proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
+
+        Raises
+        ------
+        ValueError
+            When set to more, or to what `build_context` did not make.
+        """
         return self._requested_contexts
 
     @requested_contexts.setter
@@ -207,7 +249,13 @@ class ApplicationEntity:
 
     @property
     def supported_contexts(self) -> list[PresentationContext]:
-        """What is accepted from peers, in the order of abstract syntaxes."""
+        """What is accepted from peers, in the order of abstract syntaxes.
+
+        Raises
+        ------
+        ValueError
+            When set to a list with what is no presentation context, or has no abstract syntax.
+        """
         return sorted(self._supported_contexts.values(), key=lambda c: str(c.abstract_syntax))
 
     @supported_contexts.setter

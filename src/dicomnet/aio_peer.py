@@ -261,6 +261,20 @@ async def _release(links: Iterable[Link]) -> None:
 async def open_association(
     peer: PeerAddress, request: AssociateRQ, tls: ssl.SSLContext | None, timeouts: Timeouts
 ) -> Link:
+    """Connect to a peer and have an association established.
+
+    Parameters
+    ----------
+    tls
+        A client's TLS context, None for a connection in the clear.
+    timeouts
+        One deadline a stage.
+
+    Raises
+    ------
+    AssociationError, NetworkError
+        If it is not established; the connection is closed then.
+    """
     secured = None if tls is None else (tls, peer.address.host)
     link = await open_link(peer.address, request, RequestorHooks(), timeouts, tls=secured)
     try:

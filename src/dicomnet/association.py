@@ -88,6 +88,7 @@ class FileSink:
             raise
 
     def write(self, data: memoryview) -> None:
+        """Append encoded bytes; ServiceRefusal where there is no room for them."""
         try:
             while data:
                 data = data[self._file.write(data) :]
@@ -95,6 +96,7 @@ class FileSink:
             raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
 
     def abort(self) -> None:
+        """Close and remove the file; may be called again."""
         self._file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -120,6 +122,17 @@ class Association:
         Answers an association request, for an acceptor.
     open_sink
         Gives the sink for a received data set, instead of memory.
+
+    Attributes
+    ----------
+    requestor, acceptor : ServiceUser
+        The two sides.
+    is_established, is_released, is_aborted, is_rejected : bool
+        Where it is in its life; at most one is true.
+    failure : DicomnetError or None
+        Why it ended, where that was not by a release.
+    connection_timeout : float or None
+        How long opening its connection could take, in seconds; None is what the operating system allows.
     """
 
     def __init__(
@@ -164,10 +177,12 @@ class Association:
 
     @property
     def is_requestor(self) -> bool:
+        """Whether this side requested the association (PS3.8 section 7.1)."""
         return self._mode == "requestor"
 
     @property
     def is_acceptor(self) -> bool:
+        """Whether this side was asked for the association (PS3.8 section 7.1)."""
         return self._mode == "acceptor"
 
     @property
@@ -473,6 +488,7 @@ class AssociationHooks:
         self._performing: Message | None = None
 
     def notify(self, name: str, **fields: Any) -> None:
+        """Call the handlers of a notification; PDUs and messages are given as pynetdicom's primitives."""
         assoc = self._assoc
         if "pdu" in fields and name.startswith("EVT_ACSE"):
             asked = assoc._link.connection.request if assoc._link else None
@@ -496,6 +512,7 @@ class AssociationHooks:
         self._assoc._finished.set()
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        """Answer a request, as the association acceptor (PS3.8 section 7.1)."""
         assoc = self._assoc
         assert assoc._negotiate is not None
         assoc.requestor.negotiated(request)
@@ -503,6 +520,7 @@ class AssociationHooks:
         return assoc._negotiate(assoc, request)
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        """Where the data set of a message goes: the user's sink or a file for a C-STORE-RQ, else memory."""
         if message.type is C_STORE_RQ:
             if self._assoc._open_sink is not None:
                 return self._assoc._open_sink(self._assoc, message, context)
@@ -511,6 +529,13 @@ class AssociationHooks:
         return MemorySink(DATA_SET_LIMIT)
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        """Perform a request by the handler of its event.
+
+        Raises
+        ------
+        ServiceRefusal
+            If there is no handler, or it fails; C-ECHO succeeds all the same.
+        """
         assoc = self._assoc
         operation = OPERATIONS[message.type.service]
         event = evt.EVENTS[operation.event]
@@ -543,10 +568,12 @@ class AssociationHooks:
                 message.data.abort()
 
     def next_answer(self, answers: Any) -> Answer | None:
+        """The next of what a handler yields, None after the last."""
         assert isinstance(answers, _Answers)
         return answers.take()
 
     def phase_changed(self, phase: Phase) -> None:
+        """Set the association's flags, and notify of its establishment or its end."""
         assoc = self._assoc
         assoc.is_established = phase is Phase.ESTABLISHED
         assoc.is_released = phase is Phase.RELEASED
@@ -561,6 +588,7 @@ class AssociationHooks:
         self.notify(f"EVT_{phase.name}")
 
     def closed(self) -> None:
+        """The transport connection is closed: notify, and let `Association.join` return."""
         assoc = self._assoc
         self.notify("EVT_CONN_CLOSE", address=(assoc.remote["address"], assoc.remote["port"]))
         assoc._finished.set()

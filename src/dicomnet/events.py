@@ -30,17 +30,27 @@ EventHandlerType = tuple["EventType", Handler] | tuple["EventType", Handler, Seq
 
 
 class NotificationEvent(NamedTuple):
-    """An event that tells; any number of handlers may be bound to it, and what they return is not used."""
+    """An event that tells; any number of handlers may be bound to it, and what they return is not used.
+
+    Parameters
+    ----------
+    name
+        The name that it has in this module.
+    description
+        What happened, in words.
+    """
 
     name: str
     description: str
 
     @property
     def is_notification(self) -> bool:
+        """Whether it only tells, which is True."""
         return True
 
     @property
     def is_intervention(self) -> bool:
+        """Whether it asks for an answer, which is False."""
         return False
 
     def __str__(self) -> str:
@@ -48,17 +58,27 @@ class NotificationEvent(NamedTuple):
 
 
 class InterventionEvent(NamedTuple):
-    """An event that asks; one handler is bound to it, and what it returns is the answer."""
+    """An event that asks; one handler is bound to it, and what it returns is the answer.
+
+    Parameters
+    ----------
+    name
+        The name that it has in this module.
+    description
+        What happened, in words.
+    """
 
     name: str
     description: str
 
     @property
     def is_notification(self) -> bool:
+        """Whether it only tells, which is False."""
         return False
 
     @property
     def is_intervention(self) -> bool:
+        """Whether it asks for an answer, which is True."""
         return True
 
     def __str__(self) -> str:

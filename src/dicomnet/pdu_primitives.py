@@ -68,10 +68,12 @@ class AddressInformation(NamedTuple):
 
     @property
     def is_ipv6(self) -> bool:
+        """Whether the address is one of IPv6."""
         return ":" in self.address
 
     @property
     def is_ipv4(self) -> bool:
+        """Whether the address is one of IPv4, or a host name."""
         return not self.is_ipv6
 
     @property

@@ -163,22 +163,25 @@ class RequestorHooks:
     """The hooks of an association that only asks: nothing is performed for the peer."""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        """Never asked of a requestor."""
         raise TypeError("a requestor does not answer association requests")
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        """Keep the data sets of responses in memory, up to a limit."""
         return MemorySink(RESPONSE_LIMIT)
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        """Refuse what the peer asks for."""
         raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED)
 
     def next_answer(self, answers: Any) -> None:
-        return None
+        """There are no answers."""
 
     def phase_changed(self, phase: Phase) -> None:
-        return None
+        """Nobody is told."""
 
     def closed(self) -> None:
-        return None
+        """Nobody is told."""
 
 
 def association_request(
@@ -203,7 +206,7 @@ def association_request(
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """The files among paths, and inside those that are folders, in the order of names.
+    """The files among paths, and inside those that are folders, in the order of names; links are followed.
 
     Raises
     ------
@@ -217,7 +220,14 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             yield name
             continue
         unreadable: list[OSError] = []
-        for folder, folders, files in os.walk(name, onerror=unreadable.append):
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, files in os.walk(name, onerror=unreadable.append, followlinks=True):
+            identity = os.stat(folder)
+            if (identity.st_dev, identity.st_ino) in seen:
+                # A link led back here.
+                folders.clear()
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
             folders.sort()
             for file in sorted(files):
                 yield os.path.join(folder, file)

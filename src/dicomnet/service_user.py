@@ -87,6 +87,8 @@ class ServiceUser:
 
     Attributes
     ----------
+    assoc : Association or None
+        The association.
     address_info : AddressInformation or None
         Its transport address, where it is known.
     maximum_length : int or None
@@ -165,10 +167,12 @@ class ServiceUser:
 
     @property
     def is_acceptor(self) -> bool:
+        """Whether it is the side that was asked for the association (PS3.8 section 7.1)."""
         return self._mode == "acceptor"
 
     @property
     def is_requestor(self) -> bool:
+        """Whether it is the side that requested the association (PS3.8 section 7.1)."""
         return self._mode == "requestor"
 
     @property
@@ -344,20 +348,23 @@ class ServiceUser:
 
     @property
     def asynchronous_operations(self) -> tuple[int, int]:
-        """How many operations may be invoked and performed at once, (1, 1) where nothing was said."""
+        """How many operations may be invoked and performed at once, 0 being no limit (PS3.7 Annex D.3.3.3).
+
+        (1, 1) where nothing was said.
+        """
         for item in self._items_of(AsynchronousOperationsWindowNegotiation):
             return item.maximum_number_operations_invoked, item.maximum_number_operations_performed
         return 1, 1
 
     @property
     def role_selection(self) -> dict[UID, SCP_SCU_RoleSelectionNegotiation]:
-        """Role selection by SOP Class UID."""
+        """Role selection by SOP Class UID (PS3.7 Annex D.3.3.4)."""
         items = self._items_of(SCP_SCU_RoleSelectionNegotiation)
         return {item.sop_class_uid: item for item in items if item.sop_class_uid is not None}
 
     @property
     def sop_class_extended(self) -> dict[UID, bytes | None]:
-        """Service class application information by SOP Class UID."""
+        """Service class application information by SOP Class UID (PS3.7 Annex D.3.3.5)."""
         items = self._items_of(SOPClassExtendedNegotiation)
         return {
             item.sop_class_uid: item.service_class_application_information
@@ -367,7 +374,7 @@ class ServiceUser:
 
     @property
     def sop_class_common_extended(self) -> dict[UID, SOPClassCommonExtendedNegotiation]:
-        """SOP class common extended negotiation by SOP Class UID."""
+        """SOP class common extended negotiation by SOP Class UID (PS3.7 Annex D.3.3.6)."""
         items = self._items_of(SOPClassCommonExtendedNegotiation)
         return {item.sop_class_uid: item for item in items if item.sop_class_uid is not None}
 
@@ -395,7 +402,7 @@ class ServiceUser:
 
     @property
     def user_identity(self) -> UserIdentityNegotiation | None:
-        """Who the user is, or the answer to that."""
+        """Who the user is, or the acceptor's answer to that, None where nothing was said (PS3.7 Annex D.3.3.7)."""
         return next(iter(self._items_of(UserIdentityNegotiation)), None)
 
 

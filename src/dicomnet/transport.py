@@ -52,7 +52,7 @@ _USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
 
 
 class AssociationServer:
-    """Accepts associations for an application entity on one address.
+    """Accepts associations for an application entity on one address (PS3.8 section 7.1).
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class AssociationServer:
         self._server.serve_forever()
 
     def shutdown(self) -> None:
-        """Stop accepting, and abort the associations."""
+        """Stop accepting, and abort the associations (PS3.8 section 7.3)."""
         self._server.shutdown()
 
     server_close = shutdown

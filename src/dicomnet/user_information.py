@@ -80,6 +80,7 @@ class Parameter(Generic[Got, Given]):
         return value
 
     def wrong_type(self, expected: str, value: object) -> TypeError:
+        """The error to raise for a value that is not what is expected."""
         return TypeError(f"{self.name} takes {expected}, and got a value of type {type(value).__name__}")
 
 

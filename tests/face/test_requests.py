@@ -140,3 +140,12 @@ def test_queries_that_make_no_sense(level: str, keys: dict[str, Any]) -> None:
 def test_statuses_in_words() -> None:
     assert "resources" in describe_status(0xA700, "Storage").lower()
     assert describe_status(0x7777, "Storage") == "a status that the service does not define"
+
+
+def test_linked_folders_were_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_bytes(b"")
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "all" / "self").symlink_to(tmp_path / "all")
+    assert list(find_files([tmp_path / "all"])) == [str(tmp_path / "all" / "link" / "a")]

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from time import monotonic
 
 import pytest
+from tests.drivers.test_blocking import answer
+from tests.sockets import RawPeer, raw_server
 
 from dicomnet import Peer, aio
 from dicomnet.dimse.codec import encode_command
@@ -15,8 +17,6 @@ from dicomnet.dimse.messages import C_ECHO_RSP, C_STORE_RSP, MessageType
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.errors import AssociationAborted, DeadlineExceeded, DicomnetError
 from dicomnet.wire.fragmenter import fragment
-from tests.drivers.test_blocking import answer
-from tests.sockets import RawPeer, raw_server
 
 
 def response(kind: MessageType, message_id: int) -> bytes:

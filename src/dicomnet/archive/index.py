@@ -101,6 +101,8 @@ class Index:
         self._guard = threading.Lock()
         self._turn = threading.Lock()
         self._series: dict[tuple[str, str], int] = {}
+        # Whether the database was made just now, and so knows nothing of what the store may hold.
+        self.is_new = False
         self._writer = _engine(self.path, busy_seconds, "BEGIN IMMEDIATE", ("journal_mode=WAL", *_PRAGMAS))
         self._reader = _engine(self.path, busy_seconds, "BEGIN", ("query_only=ON", *_PRAGMAS))
         try:
@@ -208,6 +210,7 @@ class Index:
             if check != "ok":
                 raise IndexUnusable(str(self.path), "it is damaged")
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            self.is_new = version == 0
             if version not in (0, schema.VERSION):
                 raise IndexUnusable(str(self.path), f"it is of version {version}, not {schema.VERSION}")
             schema.metadata.create_all(connection)

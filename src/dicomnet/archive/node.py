@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..drivers.server import Server
 from ..drivers.watcher import Watcher, WorkerPool
-from ..errors import ServiceRefusal
+from ..errors import IndexUnusable, ServiceRefusal
 from ..requests import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
 from ..services.registry import OPERATIONS, SUCCESS
 from ..services.service_names import ServiceName
@@ -109,6 +110,7 @@ class Node:
         self.maximum_associations = maximum_associations
         self.on_stored = on_stored
         self._slots: set[object] = set()
+        self._storing = 0
         self._slots_lock = threading.Lock()
         self.acceptor = Acceptor(
             _supported(has_index),
@@ -120,6 +122,9 @@ class Node:
         try:
             if has_index:
                 self.index = self._open_index(folder)
+            else:
+                # Whoever indexes this store next has to look at all of it.
+                self.storage.needs_recovery = True
             self.intake = Intake(self.storage, self.index)
             self._server = Server(address, self._open_link, tls=tls)
         except BaseException:
@@ -142,7 +147,22 @@ class Node:
     def shutdown(self, drain: float = 0.0) -> None:
         """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
         self._server.shutdown(drain)
+        with self._slots_lock:
+            if self._storing:
+                # A handler did not end in time: its file may be in the store and not in the index.
+                self.storage.needs_recovery = True
         self._close_store()
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        """An object is on its way from the staging folder into the store and the index."""
+        with self._slots_lock:
+            self._storing += 1
+        try:
+            yield
+        finally:
+            with self._slots_lock:
+                self._storing -= 1
 
     def take_slot(self, association: object) -> bool:
         """Count an association among those that are open, unless there are too many."""
@@ -158,18 +178,24 @@ class Node:
             self._slots.discard(association)
 
     def _open_index(self, folder: Path) -> Index:
-        from .index import Index
+        from .index import Index, Recovery, reindex
 
-        index = Index(folder / "index.sqlite")
-        if self.storage.was_unclean:
+        path = folder / "index.sqlite"
+        try:
+            index = Index(path)
+        except IndexUnusable as error:
+            _log.warning("%s; this is done now", error)
+            reindex(path, self.storage)
+            return Index(path)
+        if self.storage.was_unclean or index.is_new:
             found = index.recover(self.storage)
-            _log.warning(
-                "the last run did not end cleanly: %d objects indexed anew, %d rows without a file removed, "
-                "%d files quarantined",
-                found.added,
-                found.removed,
-                found.quarantined,
-            )
+            if found != Recovery(0, 0, 0):
+                _log.warning(
+                    "the index was not that of the files: %d objects added, %d rows removed, %d files quarantined",
+                    found.added,
+                    found.removed,
+                    found.quarantined,
+                )
         return index
 
     def _close_store(self) -> None:
@@ -244,7 +270,8 @@ class _NodeHooks:
     def _store(self, message: Message, session: Session) -> int:
         status = OPERATIONS["C-STORE"].handler_failed
         try:
-            status = session.commit()
+            with self._node.storing():
+                status = session.commit()
         except ServiceRefusal as refusal:
             status = refusal.status
             raise

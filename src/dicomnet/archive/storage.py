@@ -233,23 +233,31 @@ class Storage:
         """
         try:
             self._flush_data(staged.descriptor)
-            folder = self._series_folder(name)
-            self._make_durable(folder)
-            target = f"{folder}{os.sep}{name.instance}{_SUFFIX}"
             try:
-                _link(staged.path, target)
-                placement = Placement.NEW
-            except FileExistsError:
-                if _have_same_data_set(staged.path, target):
-                    placement = Placement.SAME
-                else:
-                    self._keep_apart(staged.path, name.instance)
-                    return Placement.QUARANTINED
-            # Whoever linked it first may not have come to this line yet.
-            self._flush_folder_or_owe(folder)
-            return placement
+                return self._put(staged, name)
+            except FileNotFoundError:
+                # Somebody has removed folders that were known to be there.
+                with self._folders:
+                    self._durable.clear()
+                return self._put(staged, name)
         finally:
             staged.discard()
+
+    def _put(self, staged: StagedFile, name: ObjectName) -> Placement:
+        folder = self._series_folder(name)
+        self._make_durable(folder)
+        target = f"{folder}{os.sep}{name.instance}{_SUFFIX}"
+        try:
+            _link(staged.path, target)
+            placement = Placement.NEW
+        except FileExistsError:
+            if not _have_same_data_set(staged.path, target):
+                self._keep_apart(staged.path, name.instance)
+                return Placement.QUARANTINED
+            placement = Placement.SAME
+        # Whoever linked it first may not have come to this line yet.
+        self._flush_folder_or_owe(folder)
+        return placement
 
     def quarantine(self, name: ObjectName) -> None:
         """Move a placed object into quarantine, for instance because it was stored under another study before.

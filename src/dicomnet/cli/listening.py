@@ -161,7 +161,11 @@ def _shut_down(node: Node, drain: float, there: socket.socket, failures: list[Ex
 
 def _report(sop_instance_uid: str, status: int) -> None:
     outcome = "stored" if status == 0 else f"refused with status 0x{status:04X}"
-    sys.stdout.write(f"{outcome}: {printable(sop_instance_uid)}\n")
+    try:
+        sys.stdout.write(f"{outcome}: {printable(sop_instance_uid)}\n")
+    except BrokenPipeError:
+        # Whoever read this has gone, and that is no reason to store nothing more.
+        return
 
 
 def _is_loopback(host: str) -> bool:

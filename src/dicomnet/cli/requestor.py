@@ -31,7 +31,9 @@ def add_peer_options(parser: Parser) -> None:
     group = parser.add_argument_group("association")
     group.add_argument(
         "-aet",
+        "--aet",
         "--calling",
+        dest="calling",
         type=ae_title,
         default="DICOMNET",
         metavar="AET",

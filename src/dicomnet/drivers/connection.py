@@ -410,8 +410,12 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
             for left in range(length, 0, -step) if length else (0,):
                 piece = view[:left]
                 wanted = min(len(piece), left - data.padding)
-                if file.readinto(piece[:wanted]) != wanted:
-                    raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
+                filled = 0
+                while filled < wanted:
+                    count = file.readinto(piece[filled:wanted])
+                    if not count:
+                        raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
+                    filled += count
                 piece[wanted:] = bytes(len(piece) - wanted)
                 yield piece
     except OSError as error:

@@ -67,6 +67,7 @@ class NegotiatedContext:
 
     @property
     def is_accepted(self) -> bool:
+        """Whether the context can be used."""
         return self.result == Result.ACCEPTANCE
 
 
@@ -113,6 +114,8 @@ class Agreement:
         How many operations this side may have outstanding; 0 is no limit.
     performed
         How many operations the peer may have outstanding here; 0 is no limit.
+    user_items
+        The user information sub-items that the peer sent.
     """
 
     contexts: Mapping[int, NegotiatedContext]
@@ -214,11 +217,16 @@ def refuse_names(
     calling = {title.strip() for title in calling}
     if request.application_context != DICOM_APPLICATION_CONTEXT:
         return AssociateRJ(1, 1, 2)
-    if calling and request.calling_ae_title not in calling:
+    # Neither may be blank or have control characters (PS3.8 section 9.3.2), and both get into logs.
+    if not _is_title(request.calling_ae_title) or (calling and request.calling_ae_title not in calling):
         return AssociateRJ(1, 1, 3)
-    if called and request.called_ae_title not in called:
+    if not _is_title(request.called_ae_title) or (called and request.called_ae_title not in called):
         return AssociateRJ(1, 1, 7)
     return None
+
+
+def _is_title(title: str) -> bool:
+    return bool(title) and title.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,65 @@
+"""The node's promise to find again what it has stored, whatever became of its index and its folders."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from dicomnet import Peer
+from dicomnet.archive.node import Node
+
+FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm")]
+
+
+@contextmanager
+def running(folder: Path, *, has_index: bool = True) -> Iterator[Peer]:
+    node = Node(folder, address=("127.0.0.1", 0), has_index=has_index)
+    node.start()
+    try:
+        with Peer(f"127.0.0.1:{node.address[1]}") as peer:
+            yield peer
+    finally:
+        node.shutdown()
+
+
+def store(peer: Peer, files: list[str]) -> None:
+    assert [result.status for result in peer.store(files)] == [0] * len(files)
+
+
+def studies(peer: Peer) -> int:
+    return len(list(peer.find("study")))
+
+
+def test_what_was_received_without_an_index_was_not_found(tmp_path: Path) -> None:
+    with running(tmp_path) as peer:
+        store(peer, FILES[:1])
+    with running(tmp_path, has_index=False) as peer:
+        store(peer, FILES[1:])
+    with running(tmp_path) as peer:
+        assert studies(peer) == 2
+
+
+@pytest.mark.parametrize("damage", ["removed", "damaged"])
+def test_an_index_that_was_lost_stayed_empty(tmp_path: Path, damage: str) -> None:
+    with running(tmp_path) as peer:
+        store(peer, FILES)
+    for path in tmp_path.glob("index.sqlite*"):
+        path.unlink()
+    if damage == "damaged":
+        (tmp_path / "index.sqlite").write_bytes(b"not a database" * 1000)
+    with running(tmp_path) as peer:
+        assert studies(peer) == 2
+
+
+def test_a_series_whose_folder_was_removed_could_not_be_stored_again(tmp_path: Path) -> None:
+    with running(tmp_path, has_index=False) as peer:
+        store(peer, FILES)
+        for folder in (tmp_path / "objects").iterdir():
+            shutil.rmtree(folder)
+        store(peer, FILES)
+    assert len(list((tmp_path / "objects").rglob("*.dcm"))) == 2
