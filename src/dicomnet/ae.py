@@ -457,6 +457,7 @@ class ApplicationEntity:
                 observer=hooks,
             )
             assoc._attach(link)
+            assoc.requestor.address_info = AddressInformation(*link.local_address)
             hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
             link.request(request)
         except DicomnetError as error:

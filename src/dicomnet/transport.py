@@ -20,8 +20,7 @@ from .drivers.watcher import Watcher, WorkerPool
 from .events import Bindings, EventHandlerType
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext
-from .services.service_names import ServiceName
-from .services.sop_classes import SOP_CLASSES
+from .services.registry import may_be_storage
 from .upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -198,7 +197,7 @@ class AssociationServer:
         identification = identification_items(
             ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
         )
-        unknown = _may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
+        unknown = may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
         return accept(
             request,
             Acceptor(self._supported, identification, unknown),
@@ -206,11 +205,6 @@ class AssociationServer:
             extended=_ask_extended(assoc, request),
             identity=identity,
         )
-
-
-def _may_be_storage(uid: str) -> bool:
-    row = SOP_CLASSES.get(uid)
-    return row is None or row.service is ServiceName.STORAGE
 
 
 def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | AssociateRJ | None:

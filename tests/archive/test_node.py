@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import UID
 
 from dicomnet import Peer
 from dicomnet.archive.node import Node
@@ -17,8 +19,8 @@ FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm
 
 
 @contextmanager
-def running(folder: Path, *, has_index: bool = True) -> Iterator[Peer]:
-    node = Node(folder, address=("127.0.0.1", 0), has_index=has_index)
+def running(folder: Path, *, has_index: bool = True, accepts_private: bool = False) -> Iterator[Peer]:
+    node = Node(folder, address=("127.0.0.1", 0), has_index=has_index, accepts_private=accepts_private)
     node.start()
     try:
         with Peer(f"127.0.0.1:{node.address[1]}") as peer:
@@ -63,3 +65,15 @@ def test_a_series_whose_folder_was_removed_could_not_be_stored_again(tmp_path: P
             shutil.rmtree(folder)
         store(peer, FILES)
     assert len(list((tmp_path / "objects").rglob("*.dcm"))) == 2
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_private_storage_classes_are_taken_where_that_is_wanted(tmp_path: Path, accepts: bool) -> None:
+    read = dcmread(FILES[0])
+    read.SOPClassUID = read.file_meta.MediaStorageSOPClassUID = UID("1.3.12.2.1107.5.9.1")
+    path = tmp_path / "private.dcm"
+    read.save_as(path)
+    with running(tmp_path / "store", accepts_private=accepts) as peer:
+        (result,) = peer.store(path)
+        assert result.is_stored is accepts
+        assert studies(peer) == int(accepts)

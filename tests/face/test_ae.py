@@ -412,3 +412,10 @@ def test_the_package_names_what_users_import() -> None:
     assert dicomnet.AE is AE
     assert dicomnet.build_context is build_context
     assert {"AE", "evt", "build_context"} <= set(dir(dicomnet))
+
+
+def test_the_local_address_of_a_requestor_is_known() -> None:
+    with serving_ae() as server, associated(server.server_address[1]) as assoc:
+        assert (assoc.requestor.address, assoc.local["address"]) == ("127.0.0.1", "127.0.0.1")
+        (accepted,) = server.active_associations
+        assert accepted.remote["port"] == assoc.requestor.port == assoc.local["port"]

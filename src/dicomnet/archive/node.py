@@ -22,7 +22,7 @@ from ..drivers.server import Server
 from ..drivers.watcher import Watcher, WorkerPool
 from ..errors import IndexUnusable, ServiceRefusal
 from ..requests import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
-from ..services.registry import OPERATIONS, SUCCESS
+from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
 from ..services.steps import Answer
@@ -80,6 +80,8 @@ class Node:
         How many may be open at once.
     window
         How many C-STORE requests a peer may have outstanding.
+    accepts_private
+        Whether it takes SOP classes that are not known, such as private ones, for storage.
     on_stored
         Told of each C-STORE request: SOP Instance UID and status.
 
@@ -103,6 +105,7 @@ class Node:
         timeouts: Timeouts | None = None,
         maximum_associations: int = 256,
         window: int = 16,
+        accepts_private: bool = False,
         on_stored: OnStored | None = None,
     ) -> None:
         self.ae_title = ae_title
@@ -115,6 +118,7 @@ class Node:
         self.acceptor = Acceptor(
             _supported(has_index),
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            may_be_storage if accepts_private else None,
             performed_window=window,
         )
         self.storage = Storage(folder, sync=sync)

@@ -61,6 +61,11 @@ def add_listening_options(parser: Parser) -> None:
         help="listen on an address that other machines can reach, though anybody may then store and query",
     )
     parser.add_argument(
+        "--accept-private",
+        action="store_true",
+        help="store objects of SOP classes that are not known, too, such as private ones",
+    )
+    parser.add_argument(
         "--drain",
         type=seconds,
         default=30.0,
@@ -114,6 +119,7 @@ def _open_node(folder: Path, options: Namespace, has_index: bool) -> Node:
         address=(options.bind, options.port),
         ae_title=options.aet,
         has_index=has_index,
+        accepts_private=options.accept_private,
         on_stored=_report if options.verbose or options.debug else None,
     )
 

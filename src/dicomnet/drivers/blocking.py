@@ -843,6 +843,12 @@ class Link:
             self._on_closed(self)
 
     @property
+    def local_address(self) -> tuple[str, int]:
+        """The IP address and port of our end of the connection."""
+        name: tuple[str, int] = self._channel.sock.getsockname()[:2]
+        return name
+
+    @property
     def agreement(self) -> Agreement:
         """What was negotiated; raises AssociationClosed before that."""
         if self.connection.agreement is None:

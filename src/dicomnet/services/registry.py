@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from .service_names import ServiceName
+from .sop_classes import SOP_CLASSES
+
 
 class Shape(Enum):
     """How an operation is answered."""
@@ -52,6 +55,12 @@ CANCELLED = 0xFE00
 PENDING = 0xFF00
 # Pending, but an optional key was not supported (PS3.4 Table C.4-1).
 PENDING_UNSUPPORTED_KEYS = 0xFF01
+
+
+def may_be_storage(abstract_syntax: str) -> bool:
+    """Whether an abstract syntax is a storage SOP class, or none that is known, such as a private one."""
+    row = SOP_CLASSES.get(abstract_syntax)
+    return row is None or row.service is ServiceName.STORAGE
 
 
 def is_pending(status: int) -> bool:
