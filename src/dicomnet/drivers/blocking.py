@@ -506,8 +506,11 @@ class Link:
             return
         elif self._inbox:
             self._workers.submit(self.attend)
-        else:
+        elif self.connection.machine.is_requestor:
             self._leave_to_watcher()
+        else:
+            # Its worker has lingered already, and the next request must not wait.
+            self._watch_for(self._on_ready, self._on_idle, self.timeouts.idle)
 
     def _leave_to_watcher(self) -> None:
         idle = self.timeouts.idle
