@@ -16,6 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 
 FLOORS = {
     "errors": 0,
+    "values": 0,
     "_version": 0,
     "_config": 0,
     "wire": 1,

@@ -10,7 +10,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
@@ -47,6 +46,7 @@ from .upper_layer.negotiation import (
     identification_items,
     refuse_names,
 )
+from .values import frozen
 from .wire.fields import ae_title_bytes
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
@@ -264,7 +264,7 @@ async def connect(
     return Association(await open_association(peer, request, tls, timeouts or Timeouts()))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """A request that a handler answers.
 

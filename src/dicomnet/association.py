@@ -8,7 +8,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +53,7 @@ from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
 from .services.steps import Answer
 from .upper_layer.negotiation import Agreement, NegotiatedContext
+from .values import replace
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import weakref
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,6 +34,7 @@ from .storing import Pool, Proposal, StoreQueue
 from .wire.fields import ae_title_bytes
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
     from pydicom.dataset import Dataset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from .upper_layer.negotiation import (
     NegotiatedContext,
     identification_items,
 )
+from .values import field, frozen, mutable
 from .wire.fields import ae_title_bytes
 from .wire.items import AsynchronousOperationsWindow, ProposedContext, UserItem
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
@@ -82,7 +82,7 @@ LEVELS = {name.lower(): name for name in RETURN_KEYS} | {"instance": "IMAGE"}
 Pair = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerAddress:
     """A peer's AE title and transport address.
 
@@ -126,7 +126,7 @@ class PeerAddress:
         return f"{self.ae_title}@{host}:{self.address.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoreResult:
     """What became of one file.
 
@@ -256,7 +256,7 @@ def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
                 yield stored
 
 
-@dataclass(slots=True)
+@mutable
 class StorePlan:
     """Objects to be sent, in groups that each need no more contexts than an association has room for."""
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
-import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from . import _config
 from . import events as evt
 from .association import Association, AssociationHooks, OpenUserSink
 from .drivers.blocking import Link
+from .drivers.channel import Channel
 from .drivers.connection import Connection
 from .drivers.server import Server
 from .drivers.watcher import Watcher, WorkerPool
@@ -42,6 +41,8 @@ from .wire.items import (
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
 if TYPE_CHECKING:
+    import ssl
+
     from .ae import ApplicationEntity
 
 _log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ class AssociationServer:
 
     def _open_link(
         self,
-        sock: socket.socket,
+        channel: Channel,
         peer: tuple[str, int],
         watcher: Watcher,
         workers: WorkerPool,
@@ -174,7 +175,7 @@ class AssociationServer:
             self._associations.pop(assoc, None)
             on_closed(link)
 
-        link = Link(sock, connection, hooks, assoc._timeouts, watcher, workers, closed)
+        link = Link(channel, connection, hooks, assoc._timeouts, watcher, workers, closed)
         assoc._attach(link)
         return link
 

@@ -9,11 +9,11 @@ import mmap
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from struct import Struct
 from typing import NoReturn
 
 from ..errors import ServiceRefusal
+from ..values import frozen, mutable
 from ..wire.fields import Buffer
 
 CANNOT_UNDERSTAND = 0xC000
@@ -46,7 +46,7 @@ _VR_NAMES = {vr: vr.decode("ascii") for vr in _SHORT_VRS | _LONG_VRS if vr != b"
 _FRAGMENTED_VRS = frozenset(b"OB OD OF OL OV OW".split())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Encoding:
     explicit: bool
     byte_order: str
@@ -69,7 +69,7 @@ _EXPLICIT_BIG = _encoding(True, ">")
 _ENCODINGS = (_IMPLICIT_LITTLE, _IMPLICIT_BIG, _EXPLICIT_LITTLE, _EXPLICIT_BIG)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Header:
     """What a walk over a data set found.
 
@@ -159,7 +159,7 @@ def _refuse(comment: str) -> NoReturn:
     raise ServiceRefusal(CANNOT_UNDERSTAND, comment)
 
 
-@dataclass(slots=True)
+@mutable
 class _Frame:
     """A data set or a sequence that is being walked.
 

@@ -10,7 +10,6 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -21,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
+from ..values import field, frozen, mutable
 from . import schema
 from .header import Header, scan_file, scan_items
 from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
@@ -44,7 +44,7 @@ _OWED_LIMIT = 4_096
 Attributes = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovery:
     """What a recovery found.
 
@@ -63,7 +63,7 @@ class Recovery:
     quarantined: int
 
 
-@dataclass(slots=True)
+@mutable
 class _Ticket:
     """An object that waits to be committed. The outcome is whether the index took it, or why it could not."""
 
@@ -72,7 +72,7 @@ class _Ticket:
     outcome: bool | ServiceRefusal | None = None
 
 
-@dataclass(slots=True)
+@mutable
 class _Pending:
     tickets: list[_Ticket] = field(default_factory=list)
     owed: list[_Ticket] = field(default_factory=list)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..dimse.file_format import encode_file_header
 from ..errors import ServiceRefusal
+from ..values import frozen
 from .header import Header, scan, scan_file
 from .storage import ObjectName, Placement, StagedFile, Storage, is_uid
 
@@ -31,7 +31,7 @@ SPILL_LENGTH = 64 << 10
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """An object of the store, as the index gets it.
 

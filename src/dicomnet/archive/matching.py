@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..errors import ServiceRefusal
+from ..values import frozen
 from .text import folded_name, values_of
 
 UNABLE_TO_PROCESS = 0xC000
@@ -29,7 +29,7 @@ _DATE_TIME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """A text with wild cards, where every run of them is in the form ``??*``.
 

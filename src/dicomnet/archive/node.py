@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from .._version import IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import MemorySink, Sink
 from ..dimse.messages import C_STORE_RQ, Message
 from ..drivers.blocking import Link
+from ..drivers.channel import Channel
 from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
@@ -209,7 +209,7 @@ class Node:
 
     def _open_link(
         self,
-        sock: socket.socket,
+        channel: Channel,
         peer: tuple[str, int],
         watcher: Watcher,
         workers: WorkerPool,
@@ -222,7 +222,7 @@ class Node:
             open_sink=hooks.open_sink,
             artim=self.timeouts.association,
         )
-        return Link(sock, connection, hooks, self.timeouts, watcher, workers, on_closed)
+        return Link(channel, connection, hooks, self.timeouts, watcher, workers, on_closed)
 
 
 class _NodeHooks:

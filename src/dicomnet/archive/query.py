@@ -9,7 +9,6 @@ import json
 import re
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydicom import config
@@ -22,6 +21,7 @@ from pydicom.sequence import Sequence as Items
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, func, or_, select
 
 from ..errors import ServiceRefusal
+from ..values import field, frozen, mutable
 from . import schema
 from .index import NAME_COLUMNS, PATIENT_ID, PATIENT_NAME, Attributes, Index
 from .matching import (
@@ -66,7 +66,7 @@ _CHUNK = 500
 _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for level in Level)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredInstance:
     """An object to be retrieved.
 
@@ -83,7 +83,7 @@ class StoredInstance:
     transfer_syntax_uid: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Key:
     """A key of the identifier: its text, or for a sequence the keys of its item."""
 
@@ -108,7 +108,7 @@ class _Key:
         return self.test is None and all(key.is_universal for key in self.item or ())
 
 
-@dataclass(slots=True)
+@mutable
 class _Request:
     """A request identifier, understood."""
 

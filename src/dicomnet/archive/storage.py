@@ -14,7 +14,6 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Self
 from ..dimse.file_format import FileHeader
 from ..drivers.files import read_header
 from ..errors import StoreInUse, UnusableObject
+from ..values import frozen
 from ..wire.fields import Buffer
 
 if sys.platform == "win32":
@@ -60,7 +60,7 @@ def _spread(study: str) -> str:
     return os.sep.join((spread[:2], spread[2:], study))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ObjectName:
     """What names an object in the store.
 

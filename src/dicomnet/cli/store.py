@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..values import field, mutable
 from .arguments import FAILED, OK, Parser, count
 from .requestor import add_peer_options, open_peer
 from .terminal import Progress, complain, is_terminal, progress_on_terminal
@@ -50,7 +50,7 @@ def outcome_of(result: StoreResult) -> str:
     return WARNING if result.status else STORED
 
 
-@dataclass(slots=True)
+@mutable
 class Tally:
     """What became of all files."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ..errors import ServiceRefusal
+from ..values import frozen
 
 OUT_OF_RESOURCES = 0xA700
 
@@ -72,14 +72,14 @@ class MemorySink:
         return self._content
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """Stands for a data set that was read off the wire and dropped."""
 
     refusal: ServiceRefusal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileRange:
     """An encoded data set inside a file, to be sent as it is.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 
 from ..errors import UnusableObject
 from ..upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
+from ..values import frozen
 from ..wire.fields import Buffer
 
 PREAMBLE = bytes(128)
@@ -37,7 +37,7 @@ class HeaderIncomplete(Exception):
         self.needed = needed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileHeader:
     """What the file meta information says, and where the data set begins.
 

@@ -5,11 +5,11 @@ How a command set becomes bytes is told in `codec`; this module knows no byte.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from ..values import field, frozen, mutable
 from .parameters import DATA_SET_PARAMETERS, PARAMETERS, DataSetParameter, Parameter
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Presence(Enum):
     ABSENT = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """A line of a service: its usage (PS3.7 9.1 and 10.1), and its presence in the messages (9.3 and 10.3).
 
@@ -60,7 +60,7 @@ class Row:
     in_response: Presence
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageField:
     """An element of a message's command set.
 
@@ -76,7 +76,7 @@ class MessageField:
     is_required: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@frozen
 class MessageType:
     """One of the 23 messages. There is one object of each, so ``is`` compares them.
 
@@ -146,7 +146,7 @@ def _the_message_type(command_field: int) -> MessageType:
     return MESSAGE_TYPES[command_field]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """A DIMSE service: the parameters of its primitives and the messages that convey them.
 
@@ -415,7 +415,7 @@ MESSAGE_TYPES: Mapping[int, MessageType] = MappingProxyType(
 """The messages by Command Field (PS3.7 Annex E.1)."""
 
 
-@dataclass(slots=True)
+@mutable
 class Message:
     """A DIMSE message: a command set, and the data set where one goes with it (PS3.7 section 6.3).
 

@@ -5,15 +5,16 @@ Which message holds which of them, and whether it must, stands in `messages`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from ..values import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """A parameter that is an element of the command set.
 
@@ -38,7 +39,7 @@ class Parameter:
     vm: str = "1"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataSetParameter:
     """A parameter that has no tag: it is the data set that follows the command set.
 

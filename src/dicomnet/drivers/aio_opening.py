@@ -17,7 +17,8 @@ from .aio import LAST_WORDS, TLS_NEVER, Link
 from .connection import Connection, Observer
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks
-from .transport import Address, connect_reason, tls_error, tune
+from .tls import tls_error
+from .transport import Address, connect_reason, tune
 
 
 async def open_link(

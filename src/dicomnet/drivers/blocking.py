@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from socket import socket
 from time import monotonic
 from types import TracebackType
 from typing import TypeVar
@@ -58,8 +57,8 @@ class Link:
 
     Parameters
     ----------
-    sock
-        Connected and not blocking; an SSLSocket before its handshake is fine.
+    channel
+        The transport connection; under TLS its handshake may be to come.
     connection
         The protocol side.
     hooks
@@ -74,7 +73,7 @@ class Link:
 
     def __init__(
         self,
-        sock: socket,
+        channel: Channel,
         connection: Connection,
         hooks: Hooks,
         timeouts: Timeouts,
@@ -89,14 +88,14 @@ class Link:
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
         self.lock = threading.RLock()
-        self._channel = Channel(sock)
+        self._channel = channel
         self._phase_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._writer = 0
         self._watcher = watcher
         self._workers = workers
         self._watch: Watch | None = None
-        self._idle_watch = Watch(sock, self._on_ready, self._on_idle)
+        self._idle_watch = Watch(channel.sock, self._on_ready, self._on_idle)
         self._depth = 0
         self._buffer: bytearray | None = None
         self._is_receiving = False

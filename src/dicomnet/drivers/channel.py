@@ -1,16 +1,14 @@
-"""A connected socket that never blocks, plain or TLS, with one way to read and one to write."""
+"""A connected socket that never blocks, with one way to read and one to write. `tls` has the same over TLS."""
 
 from __future__ import annotations
 
 import logging
 import socket
-import ssl
-import threading
 from collections.abc import Sequence
 
 from ..wire.fields import Buffer
 from .deadline import Deadline
-from .transport import IOV_LIMIT, quick_ack, tls_error, wait
+from .transport import IOV_LIMIT, quick_ack, wait
 
 _log = logging.getLogger(__name__)
 
@@ -23,75 +21,49 @@ class Channel:
     Parameters
     ----------
     sock
-        Connected and not blocking; an SSLSocket before its handshake is fine.
+        Connected and not blocking.
     """
 
-    __slots__ = ("_acknowledges", "_tls", "_tls_lock", "is_ready", "sock", "wants_write")
+    __slots__ = ("_acknowledges", "is_ready", "sock", "wants_write")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._tls = sock if isinstance(sock, ssl.SSLSocket) else None
-        # An OpenSSL connection is not made for two threads, and one may read while another one writes.
-        self._tls_lock = threading.Lock()
         self._acknowledges = sock.family in (socket.AF_INET, socket.AF_INET6)
-        self.is_ready = self._tls is None
+        self.is_ready = True
         self.wants_write = False
 
-    @property
-    def is_secure(self) -> bool:
-        """Whether this is TLS."""
-        return self._tls is not None
-
     def try_handshake(self) -> bool:
-        """Go on with the TLS handshake, without waiting; True once it is done.
+        """Go on with the TLS handshake, without waiting; True once it is done, and where there is none.
 
         Raises
         ------
         TLSFailed
             If it failed.
         """
-        self.wants_write = False
-        if self._tls is None or self.is_ready:
-            return True
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        except ssl.SSLWantWriteError:
-            self.wants_write = True
-            return False
-        except OSError as error:
-            raise tls_error(error) from error
-        self.is_ready = True
         return True
 
     def receive_into(self, buffer: bytearray) -> int | None:
         """Read what is there: how many bytes, None for none yet, 0 where the connection is no more."""
-        self.wants_write = False
         try:
-            if self._tls is None:
-                count = self.sock.recv_into(buffer)
-            else:
-                with self._tls_lock:
-                    count = self._tls.recv_into(buffer)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return None
-        except ssl.SSLWantWriteError:
-            self.wants_write = True
+            count = self.sock.recv_into(buffer)
+        except BlockingIOError:
             return None
         except OSError as error:
             _log.debug("the connection ended: %s", error)
             return 0
+        self._acknowledge(count)
+        return count
+
+    def _acknowledge(self, count: int) -> None:
         if count and self._acknowledges:
             try:
                 quick_ack(self.sock)
             except OSError as error:
                 _log.debug("the connection ended behind the last bytes: %s", error)
-        return count
 
     def prepare(self, buffers: list[Buffer]) -> list[Buffer]:
         """The buffers in the form in which they are best written."""
-        return [b"".join(buffers)] if self._tls is not None else buffers
+        return buffers
 
     def send(self, buffers: Sequence[Buffer], *, more: bool = False) -> int | None:
         """Write the beginning of prepared buffers: how many bytes, None where none can be written now.
@@ -107,11 +79,8 @@ class Channel:
             If the connection is no more.
         """
         try:
-            if self._tls is None:
-                return self.sock.sendmsg(buffers[:IOV_LIMIT], (), _MORE if more else 0)
-            with self._tls_lock:
-                return self._tls.send(buffers[0])
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return self.sock.sendmsg(buffers[:IOV_LIMIT], (), _MORE if more else 0)
+        except BlockingIOError:
             return None
 
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
@@ -121,16 +90,11 @@ class Channel:
     def shutdown(self) -> None:
         """End the connection under another thread that uses it, which then sees it gone."""
         try:
-            # SSLSocket's own would let that thread read ciphertext.
+            # That of SSLSocket would let this thread read ciphertext.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
         except OSError as error:
             _log.debug("the connection was already closed: %s", error)
 
     def close(self) -> None:
-        """Close the socket; under TLS the peer is told that nothing is missing."""
-        if self._tls is not None and self.is_ready:
-            try:
-                self._tls.unwrap()
-            except (OSError, ValueError) as error:
-                _log.debug("TLS was not ended in order: %s", error)
+        """Close the socket."""
         self.sock.close()

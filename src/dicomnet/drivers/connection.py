@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
@@ -16,6 +15,7 @@ from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
 from ..upper_layer.table import Effect, Event, State
+from ..values import frozen
 from ..wire.fields import Buffer
 from ..wire.fragmenter import UNLIMITED, fragment, fragment_size
 from ..wire.pdu import (
@@ -45,7 +45,7 @@ _RECEIVED: dict[type[PDU], Event] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProviderAbort:
     """A-P-ABORT indication (PS3.8 section 7.4): this side found a fault of the peer's, or the connection is gone.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 
 from ..errors import DeadlineExceeded
+from ..values import frozen
 
 # What a transfer must achieve at least, in bytes per second: each byte that moves buys this share of a second, so a
 # large object over a slow line is in time and a trickle is not.
@@ -54,7 +54,7 @@ class Deadline:
             self.at = min(self.at + count / MINIMUM_RATE, monotonic() + self.seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timeouts:
     """How long each stage may take in all, in seconds; None is without end.
 

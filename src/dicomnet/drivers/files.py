@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from io import RawIOBase
 
 from ..dimse.datasets import FileRange
@@ -11,6 +10,7 @@ from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, dec
 from ..dimse.identity import guess_encoding, read_identity
 from ..errors import UnusableObject
 from ..services.transfer_syntaxes import transfer_syntax
+from ..values import frozen
 
 # Transfer syntaxes by whether they are implicit and little endian, for files that name none.
 _GUESSED = {
@@ -20,7 +20,7 @@ _GUESSED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredObject:
     """A DICOM file that can be sent.
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-import ssl
 import threading
+from typing import TYPE_CHECKING
 
 from ..upper_layer.negotiation import first_of
 from ..wire.items import MaximumLength
 from ..wire.pdu import AssociateRQ
 from .blocking import Link
+from .channel import Channel
 from .connection import Connection, Observer
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks
-from .transport import Address, connect, wrap_tls
+from .transport import Address, connect
 from .watcher import Watcher, WorkerPool
+
+if TYPE_CHECKING:
+    import ssl
 
 _idle_watcher: Watcher | None = None
 _workers: WorkerPool | None = None
@@ -71,12 +75,15 @@ def open_link(
         If the peer cannot be reached.
     """
     sock = connect(address, Deadline("connect", timeouts.connect), bind_address=bind_address)
-    try:
-        if tls is not None:
-            sock = wrap_tls(sock, tls[0], server_side=False, server_hostname=tls[1])
-    except BaseException:
-        sock.close()
-        raise
+    channel = Channel(sock)
+    if tls is not None:
+        from .tls import TLSChannel
+
+        try:
+            channel = TLSChannel(sock, tls[0], server_side=False, server_hostname=tls[1])
+        except BaseException:
+            sock.close()
+            raise
     maximum = first_of(request.user_items, MaximumLength)
     connection = Connection(
         is_requestor=True,
@@ -85,4 +92,4 @@ def open_link(
         artim=timeouts.association,
         observer=observer,
     )
-    return Link(sock, connection, hooks, timeouts, *process_watcher())
+    return Link(channel, connection, hooks, timeouts, *process_watcher())

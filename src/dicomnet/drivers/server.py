@@ -6,15 +6,19 @@ import errno
 import logging
 import os
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from .blocking import Link
+from .channel import Channel
 from .hooks import Phase
-from .transport import listen, tune, wrap_tls
+from .transport import listen, tune
 from .watcher import Watch, Watcher, WorkerPool
+
+if TYPE_CHECKING:
+    import ssl
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +32,8 @@ _PAUSE = 0.1
 # How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
 _LAST_HANDLERS = 5.0
 
-# Makes the link of an accepted connection: socket, address of the peer, watcher, workers, what to call at its end.
-OpenLink = Callable[[socket.socket, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
+# Makes the link of an accepted connection: its channel, address of the peer, watcher, workers, what to call at its end.
+OpenLink = Callable[[Channel, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
 
 
 class Server:
@@ -183,12 +187,12 @@ class Server:
     def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         try:
             tune(sock)
-            secured = sock if self.tls is None else wrap_tls(sock, self.tls, server_side=True)
+            channel = Channel(sock) if self.tls is None else _secured(sock, self.tls)
         except OSError as error:
             _log.info("a connection was gone before it was served: %s", error)
             sock.close()
             return
-        link = self._open_link(secured, peer[:2], self._watcher, self._workers, self._forget)
+        link = self._open_link(channel, peer[:2], self._watcher, self._workers, self._forget)
         with self._changed:
             self._links.add(link)
         link.greet(peer[:2])
@@ -200,3 +204,9 @@ class Server:
             must_listen, self._is_full = self._is_full, False
         if must_listen:
             self._watch_listener()
+
+
+def _secured(sock: socket.socket, context: ssl.SSLContext) -> Channel:
+    from .tls import TLSChannel
+
+    return TLSChannel(sock, context, server_side=True)

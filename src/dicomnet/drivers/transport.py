@@ -1,4 +1,4 @@
-"""Sockets made ready for DICOM: options, connecting, TLS."""
+"""Sockets made ready for DICOM: options, connecting, listening, waiting."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 import os
 import select
 import socket
-import ssl
-from dataclasses import dataclass
 
-from ..errors import ConnectionFailed, DeadlineExceeded, TLSFailed
+from ..errors import ConnectionFailed, DeadlineExceeded
+from ..values import frozen
 from .deadline import Deadline
 
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -37,7 +36,7 @@ def quick_ack(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """Where a peer listens.
 
@@ -71,7 +70,9 @@ def connect(
     host, port = address.host, address.port
     failure: Exception | None = None
     try:
-        for family, kind, protocol, _, target in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, target in socket.getaddrinfo(
+            encoded_host(host), port, type=socket.SOCK_STREAM
+        ):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.settimeout(deadline.remaining())
@@ -97,6 +98,11 @@ def connect(
     ) from failure
 
 
+def encoded_host(host: str) -> str | bytes:
+    """A host name as it is looked up: in bytes where it can be, since that saves loading the tables for others."""
+    return host.encode() if host.isascii() else host
+
+
 def connect_reason(error: Exception) -> str:
     """Why a connection could not be opened, in words."""
     if isinstance(error, socket.gaierror):
@@ -104,29 +110,6 @@ def connect_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error)
-
-
-def wrap_tls(
-    sock: socket.socket, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
-) -> ssl.SSLSocket:
-    """Put TLS over a connected socket, without the handshake."""
-    return context.wrap_socket(
-        sock, server_side=server_side, do_handshake_on_connect=False, server_hostname=server_hostname
-    )
-
-
-def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
-    """The handshake's failure in words that help."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TLSFailed(f"the peer's certificate is not trusted ({error.verify_message})")
-    if isinstance(error, ssl.SSLError):
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
-            return TLSFailed("the peer does not speak TLS on this port")
-        if error.reason and not isinstance(error, ssl.SSLEOFError):
-            return TLSFailed(error.reason.replace("_", " ").lower())
-    return TLSFailed(
-        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port"
-    )
 
 
 def wait(sock: socket.socket, *, read: bool, write: bool, deadline: Deadline) -> tuple[bool, bool]:

@@ -10,8 +10,9 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
+
+from ..values import mutable
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class WatcherClosed(RuntimeError):
     """Nothing is waited for any more."""
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Watch:
     """A socket that is waited for, once.
 

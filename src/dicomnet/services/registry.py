@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
+from ..values import frozen
 from .service_names import ServiceName
 from .sop_classes import SOP_CLASSES
 
@@ -16,7 +16,7 @@ class Shape(Enum):
     MANY_REPLIES = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """An operation as its performer sees it.
 

@@ -7,17 +7,17 @@ for the end of the association.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..dimse.datasets import Source
 from ..dimse.messages import Message
 from ..upper_layer.negotiation import NegotiatedContext
+from ..values import field, mutable
 
 Outcome = TypeVar("Outcome")
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Send:
     """Write a message. Outcome: None.
 
@@ -31,21 +31,21 @@ class Send:
     more: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Receive:
     """Wait for a response to one of these requests of ours. Outcome: the `Message`."""
 
     message_ids: Collection[int]
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Deliver:
     """Hand a response to the user, who takes the next one when it suits. Outcome: None."""
 
     message: Message
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Handle:
     """Call the user's handler for a request. Outcome: an `Answer`, or what `Next` takes."""
 
@@ -53,21 +53,21 @@ class Handle:
     context: NegotiatedContext
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Next:
     """Get the next answer of a handler that has many. Outcome: an `Answer`, or None after the last."""
 
     answers: Any
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Cancelled:
     """Look, without waiting, whether the peer has sent a C-CANCEL. Outcome: bool."""
 
     message_id: int
 
 
-@dataclass(slots=True, eq=False)
+@mutable
 class Answer:
     """What a handler answers.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeVar
 
+from ..values import field, frozen
 from ..wire.items import (
     AsynchronousOperationsWindow,
     ContextResult,
@@ -37,7 +37,7 @@ class Result(IntEnum):
     TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NegotiatedContext:
     """A presentation context after negotiation, seen from one side.
 
@@ -71,7 +71,7 @@ class NegotiatedContext:
         return self.result == Result.ACCEPTANCE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SupportedContext:
     """What an acceptor takes for an abstract syntax.
 
@@ -100,7 +100,7 @@ class SupportedContext:
         return next((each for each in first if each in usable), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Agreement:
     """What both sides hold to for the life of an association.
 
@@ -229,7 +229,7 @@ def _is_title(title: str) -> bool:
     return bool(title) and title.isprintable()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Acceptor:
     """What an acceptor offers.
 

@@ -6,10 +6,10 @@ The items that hold nothing but a UID (0x10, 0x30, 0x40) are fields of what cont
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self
 
 from ..errors import ProtocolError
+from ..values import field, frozen
 from .fields import Cursor, block16, check_range, item, uid_bytes, uid_from
 
 APPLICATION_CONTEXT = 0x10
@@ -18,7 +18,7 @@ TRANSFER_SYNTAX = 0x40
 USER_INFORMATION = 0x50
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProposedContext:
     """Presentation Context Item of an A-ASSOCIATE-RQ (PS3.8 section 9.3.2.2).
 
@@ -69,7 +69,7 @@ class ProposedContext:
             return cls(context_id, abstract[0], tuple(uid for uid in transfer if uid))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContextResult:
     """Presentation Context Item of an A-ASSOCIATE-AC (PS3.8 section 9.3.3.2).
 
@@ -125,7 +125,7 @@ class UserItem(Protocol):
     def decode(cls, content: memoryview) -> Self: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MaximumLength:
     """Maximum Length Sub-item (PS3.8 Annex D.1).
 
@@ -149,7 +149,7 @@ class MaximumLength:
         return cls(Cursor(content, "the maximum length sub-item").u32())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImplementationClassUID:
     """Implementation Class UID Sub-item (PS3.7 Annex D.3.3.2.1)."""
 
@@ -164,7 +164,7 @@ class ImplementationClassUID:
         return cls(uid_from(content, "the implementation class UID sub-item"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AsynchronousOperationsWindow:
     """Asynchronous Operations Window Sub-item (PS3.7 Annex D.3.3.3).
 
@@ -193,7 +193,7 @@ class AsynchronousOperationsWindow:
         return cls(cursor.u16(), cursor.u16())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RoleSelection:
     """SCP/SCU Role Selection Sub-item (PS3.7 Annex D.3.3.4).
 
@@ -220,7 +220,7 @@ class RoleSelection:
         return cls(cursor.uid16(), cursor.u8() == 1, cursor.u8() == 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImplementationVersionName:
     """Implementation Version Name Sub-item (PS3.7 Annex D.3.3.2.3), 1 to 16 characters."""
 
@@ -239,7 +239,7 @@ class ImplementationVersionName:
         return cls(bytes(content).rstrip(b"\x00").decode("latin-1").strip())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SOPClassExtendedNegotiation:
     """SOP Class Extended Negotiation Sub-item (PS3.7 Annex D.3.3.5).
 
@@ -265,7 +265,7 @@ class SOPClassExtendedNegotiation:
         return cls(cursor.uid16(), bytes(cursor.rest()))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SOPClassCommonExtendedNegotiation:
     """SOP Class Common Extended Negotiation Sub-item (PS3.7 Annex D.3.3.6), only in requests.
 
@@ -305,7 +305,7 @@ class SOPClassCommonExtendedNegotiation:
         return cls(sop_class, service_class, tuple(_uid_list(Cursor(cursor.block16(), what))))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UserIdentityRQ:
     """User Identity Sub-item of a request (PS3.7 Annex D.3.3.7.1).
 
@@ -347,7 +347,7 @@ class UserIdentityRQ:
         return cls(identity_type, bytes(cursor.block16()), bytes(cursor.block16()), wants_answer)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UserIdentityAC:
     """User Identity Sub-item of an acceptance (PS3.7 Annex D.3.3.7.2)."""
 

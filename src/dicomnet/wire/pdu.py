@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, Self, TypeVar
 
 from ..errors import ProtocolError
+from ..values import field, frozen
 from .fields import UNRECOGNISED_PDU, Cursor, ae_title_bytes, item, text_from, uid_bytes, uid_from
 from .items import (
     APPLICATION_CONTEXT,
@@ -41,7 +41,7 @@ class PDU(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AssociateRQ:
     """A-ASSOCIATE-RQ (PS3.8 section 9.3.2).
 
@@ -102,7 +102,7 @@ class AssociateRQ:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AssociateAC:
     """A-ASSOCIATE-AC (PS3.8 section 9.3.3).
 
@@ -140,7 +140,7 @@ class AssociateAC:
         return cls(contexts, user_items, reserved, application, version)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AssociateRJ:
     """A-ASSOCIATE-RJ (PS3.8 section 9.3.4).
 
@@ -168,7 +168,7 @@ class AssociateRJ:
         return cls(content[1], content[2], content[3])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DataValue:
     """Presentation Data Value Item (PS3.8 section 9.3.5.1 and Annex E).
 
@@ -197,7 +197,7 @@ class DataValue:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PDataTF:
     """P-DATA-TF (PS3.8 section 9.3.5). The scanner and the fragmenter do without it; here it is whole."""
 
@@ -223,7 +223,7 @@ class PDataTF:
         return cls(tuple(values))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReleaseRQ:
     """A-RELEASE-RQ (PS3.8 section 9.3.6)."""
 
@@ -238,7 +238,7 @@ class ReleaseRQ:
         return cls()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReleaseRP:
     """A-RELEASE-RP (PS3.8 section 9.3.7)."""
 
@@ -253,7 +253,7 @@ class ReleaseRP:
         return cls()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Abort:
     """A-ABORT (PS3.8 section 9.3.8).
 
