@@ -60,7 +60,7 @@ def frozen(cls: type[Made]) -> type[Made]:
 
 @dataclass_transform(eq_default=False, field_specifiers=(field,))
 def mutable(cls: type[Made]) -> type[Made]:
-    """Make a class whose instances are places to keep things: each is equal to itself only."""
+    """Make a class whose instances are places to keep things; without `__eq__`, each is equal to itself only."""
     return _with_slots(cls, __repr__=_repr)
 
 

@@ -337,7 +337,7 @@ SMALL = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     data=st.data(),
     which=st.sampled_from(range(len(SMALL))),
@@ -372,7 +372,7 @@ def _outcome(call: Callable[[], T]) -> T | None:
         return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200), st.sampled_from(SYNTAXES))
 def test_garbage_is_a_value_or_a_refusal(garbage: bytes, syntax: str) -> None:
     _outcome(lambda: scan(garbage, syntax, {}))

@@ -474,7 +474,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, make: Make, encode: Encode, pu
         yield index
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(KEYS),
     st.one_of(st.text("AaBb%_*?'^=\u00c4\u00e4 /Doe-20", max_size=6), st.sampled_from(ODD_TEXTS)),

@@ -18,7 +18,7 @@ from pynetdicom import dimse_messages, dimse_primitives
 from pynetdicom.dsutils import decode as pynetdicom_decode
 from pynetdicom.dsutils import encode as pynetdicom_encode
 
-from dicomnet.dimse import messages
+from dicomnet.dimse import codec, messages
 from dicomnet.dimse.codec import UnknownCommand, decode_command, encode_command
 from dicomnet.dimse.messages import MESSAGE_TYPES, MessageType
 from dicomnet.dimse.parameters import COMMAND_ELEMENTS, PARAMETERS
@@ -499,3 +499,38 @@ def test_what_pydicom_warns_of_does_not_warn_here() -> None:
         warnings.simplefilter("error")
         encoded = encode_command(messages.C_ECHO_RQ, ECHO | {"AffectedSOPClassUID": "1.02.x"}, False)
         assert decode_command(encoded)[1]["AffectedSOPClassUID"] == "1.02.x"
+
+
+def outcome(data: bytes) -> object:
+    """What becomes of a command set."""
+    try:
+        return decode_command(data)
+    except ProtocolError as error:
+        return type(error), str(error)
+
+
+def test_what_was_learned_of_one_command_set_does_not_mislead_about_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Command sets of one length that differ in single bytes, beside a decoder that learns nothing."""
+    sample = encode_command(messages.C_STORE_RSP, full(messages.C_STORE_RSP), False)
+    cases = [sample]
+    for at in range(len(sample)):
+        cases += [
+            sample[:at] + bytes((value,)) + sample[at + 1 :] for value in (0, 1, 0xFF, sample[at] ^ 0x80)
+        ]
+    learned = [outcome(case) for case in [*cases, *reversed(cases)]]
+    monkeypatch.setattr(codec, "_LENGTHS_LEARNED", 0)
+    monkeypatch.setattr(codec, "_layouts", {})
+    assert learned == [outcome(case) for case in [*cases, *reversed(cases)]]
+
+
+def test_what_is_learned_of_strangers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts: dict[int, list[codec._Layout]] = {}
+    monkeypatch.setattr(codec, "_layouts", layouts)
+    for length in range(0, 4000, 2):
+        decode_command(echo_request(element(0x0001, bytes(length))))
+    for tag in range(0x4000, 0x4100):
+        decode_command(echo_request(element(tag, b"")))
+    assert len(layouts) == codec._LENGTHS_LEARNED
+    assert max(map(len, layouts.values())) <= codec._LAYOUTS_A_LENGTH

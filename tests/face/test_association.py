@@ -523,7 +523,7 @@ def test_the_end_of_an_idle_association_can_be_chosen(response: str, said: bytes
         assoc.network_timeout = 0.1
         with assoc._live().exchange():
             pass
-        wait_until(lambda: not assoc.is_established)
+        wait_until(lambda: bool(heard) and not assoc.is_established)
         assert heard == [said]
         assert assoc.is_released == (response == "A-RELEASE")
 

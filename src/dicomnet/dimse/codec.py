@@ -6,6 +6,7 @@ Which elements a message has stands in `messages`; the plans below are made from
 from __future__ import annotations
 
 from functools import partial
+from operator import itemgetter
 from struct import Struct, error, unpack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -269,6 +270,14 @@ def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, d
     ProtocolError
         Where the command set is malformed or lacks an element that the message must hold.
     """
+    for layout in _layouts.get(len(data), ()):
+        decoded = layout.decode(data)
+        if decoded is not None:
+            return decoded
+    return _decode_element_by_element(bytes(data))
+
+
+def _decode_element_by_element(data: bytes) -> tuple[MessageType, dict[str, Any], bool]:
     elements = _split(data)
     command_field = _decode_frame(elements, _WIRE_COMMAND_FIELD, "CommandField")
     has_data_set = _decode_frame(elements, _WIRE_DATA_SET_TYPE, "CommandDataSetType") != NO_DATA_SET
@@ -292,12 +301,84 @@ def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, d
         raise ProtocolError(f"{keyword} of {message_type.name} is malformed") from None
     if not command.keys() >= message_type.required:
         raise ProtocolError(f"{message_type.name} lacks {', '.join(message_type.missing(command))}")
+    layouts = _layouts.setdefault(len(data), []) if len(_layouts) < _LENGTHS_LEARNED else None
+    if layouts is not None and len(layouts) < _LAYOUTS_A_LENGTH and len(command) > 1:
+        layouts.append(_Layout(elements, message_type, command, has_data_set))
     return message_type, command, has_data_set
 
 
-def _split(data: bytes | bytearray | memoryview) -> dict[int, bytes]:
+class _Layout:
+    """Where the elements of a command set lie. What a peer sends of one kind differs in its values only.
+
+    Parameters
+    ----------
+    elements
+        Of a command set that was decoded.
+    type, command, has_data_set
+        What it was decoded to.
+    """
+
+    __slots__ = (
+        "_fixed",
+        "_fixed_of",
+        "_has_data_set",
+        "_keywords",
+        "_texts",
+        "_type",
+        "_unpack",
+        "_values_of",
+    )
+
+    def __init__(
+        self, elements: Mapping[int, bytes], type: MessageType, command: Mapping[str, Any], has_data_set: bool
+    ) -> None:
+        code = "<"
+        fixed: list[tuple[int, int | bytes]] = []
+        rows: list[tuple[int, str, Decoder]] = []
+        decoders = _DECODING[type.command_field]
+        for number, (tag, raw) in enumerate(elements.items()):
+            keyword, decode = decoders.get(tag, ("", None))
+            is_number = decode is _decode_us and keyword in command
+            code += "LLH" if is_number else f"LL{len(raw)}s"
+            fixed += ((3 * number, tag), (3 * number + 1, len(raw)))
+            if decode is not None and keyword in command:
+                rows.append((3 * number + 2, keyword, decode))
+            elif tag in (_WIRE_COMMAND_FIELD, _WIRE_DATA_SET_TYPE):
+                fixed.append((3 * number + 2, raw))
+        self._unpack = Struct(code).unpack
+        self._fixed_of = itemgetter(*(at for at, _ in fixed))
+        self._fixed = tuple(content for _, content in fixed)
+        self._values_of = itemgetter(*(at for at, _, _ in rows))
+        self._keywords = tuple(keyword for _, keyword, _ in rows)
+        self._texts = tuple((keyword, decode) for _, keyword, decode in rows if decode is not _decode_us)
+        self._type = type
+        self._has_data_set = has_data_set
+
+    def decode(self, data: bytes | bytearray | memoryview) -> tuple[MessageType, dict[str, Any], bool] | None:
+        """The message, or None where it is another one or wrong."""
+        found = self._unpack(data)
+        if self._fixed_of(found) != self._fixed:
+            return None
+        command = dict(zip(self._keywords, self._values_of(found), strict=True))
+        try:
+            for keyword, decode in self._texts:
+                value = decode(command[keyword])
+                if value is None:
+                    return None
+                command[keyword] = value
+        except ValueError:
+            return None
+        return self._type, command, self._has_data_set
+
+
+# By the length of the command set. What a stranger sends must not fill the memory: no more are learned then.
+_layouts: dict[int, list[_Layout]] = {}
+_LENGTHS_LEARNED = 512
+_LAYOUTS_A_LENGTH = 4
+
+
+def _split(data: bytes) -> dict[int, bytes]:
     """The elements in their order, by `_wire_order` of their tags."""
-    data = bytes(data)
     elements: dict[int, bytes] = {}
     position, end = 0, len(data)
     try:

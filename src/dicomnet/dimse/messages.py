@@ -437,6 +437,16 @@ class Message:
     context_id: int
     data: object = None
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return (self.type, self.command, self.context_id, self.data) == (
+            other.type,
+            other.command,
+            other.context_id,
+            other.data,
+        )
+
     @property
     def message_id(self) -> int:
         """Message ID of a request; of a response or a C-CANCEL-RQ the Message ID Being Responded To.

@@ -327,6 +327,9 @@ class Link:
             raise
 
     def _receive_response(self, step: Receive) -> Message:
+        response = self.talk.take_response(step.message_ids)
+        if response is not None:
+            return response
         deadline = Deadline("message", self.timeouts.message)
         while (response := self.talk.take_response(step.message_ids)) is None:
             happening = self._next(deadline)
@@ -361,11 +364,18 @@ class Link:
             raise
 
     def _next_or_idle(self) -> Happening | None:
-        # A requestor's own threads must not wait for a worker that lingers.
-        deadline = Deadline("idle", 0 if self.connection.machine.is_requestor else _STAY)
+        deadline: Deadline | None = None
         while not self._inbox:
-            if deadline.stage == "idle" and not self.connection.is_between_messages:
-                deadline = Deadline("message", self.timeouts.message)
+            if not self.connection.is_between_messages:
+                if deadline is None or deadline.stage == "idle":
+                    deadline = Deadline("message", self.timeouts.message)
+            elif self.connection.machine.is_requestor:
+                # Its own threads must not wait for a worker that lingers.
+                if not self._receive(None):
+                    return None
+                continue
+            elif deadline is None:
+                deadline = Deadline("idle", _STAY)
             try:
                 self._receive(deadline)
             except DeadlineExceeded:
@@ -685,23 +695,25 @@ class Link:
             self._receive(deadline)
         return self._inbox.popleft()
 
-    def _receive(self, deadline: Deadline | None) -> None:
-        """Read once; without a deadline only what is already there."""
+    def _receive(self, deadline: Deadline | None) -> bool:
+        """Read once; without a deadline only what is already there. False if there was nothing."""
         if self._is_closed:
             raise self.failure or AssociationClosed()
         if self._is_receiving:
             raise RuntimeError("a handler that is told what arrives cannot wait for more to arrive")
         if self._buffer is None:
             self._buffer = borrow_buffer()
-        while (count := self._channel.receive_into(self._buffer)) is None:
-            if deadline is None:
-                return
-            self._channel.wait(deadline, read=True, write=self._channel.wants_write)
+        if deadline is None:
+            count = self._channel.receive_into(self._buffer)
+            if count is None:
+                return False
+        else:
+            count = self._channel.receive_in_time(self._buffer, deadline)
         now = monotonic()
         if not count:
             self._inbox.append(self.connection.transport_closed(now) or ProviderAbort(None))
             self._close()
-            return
+            return True
         if deadline is not None:
             deadline.moved(count)
         self._is_receiving = True
@@ -716,6 +728,7 @@ class Link:
             self._is_receiving = False
         if self.connection.outgoing or self.connection.must_close:
             self._flush_quietly()
+        return True
 
     def _flush(self, deadline: Deadline) -> None:
         buffers = self.connection.take_outgoing()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from ..wire.fields import Buffer
 from .deadline import Deadline
-from .transport import IOV_LIMIT, quick_ack, wait
+from .readiness import Readiness
+from .transport import IOV_LIMIT, quick_ack
 
 _log = logging.getLogger(__name__)
 
@@ -24,11 +25,13 @@ class Channel:
         Connected and not blocking.
     """
 
-    __slots__ = ("_acknowledges", "is_ready", "sock", "wants_write")
+    __slots__ = ("_acknowledges", "_is_drained", "_readiness", "is_ready", "sock", "wants_write")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._acknowledges = sock.family in (socket.AF_INET, socket.AF_INET6)
+        self._readiness = Readiness(sock)
+        self._is_drained = False
         self.is_ready = True
         self.wants_write = False
 
@@ -51,6 +54,8 @@ class Channel:
         except OSError as error:
             _log.debug("the connection ended: %s", error)
             return 0
+        # There was no more, so to read again without waiting would be in vain.
+        self._is_drained = count < len(buffer)
         self._acknowledge(count)
         return count
 
@@ -83,9 +88,27 @@ class Channel:
         except BlockingIOError:
             return None
 
+    def receive_in_time(self, buffer: bytearray, deadline: Deadline) -> int:
+        """Wait until something can be read, and read it: how many bytes, 0 where the connection is no more.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If nothing comes in time.
+        """
+        if self._is_drained:
+            self._readiness.until_readable(deadline)
+            self._is_drained = False
+        while (count := self.receive_into(buffer)) is None:
+            if self.wants_write:
+                self.wait(deadline, read=True, write=True)
+            else:
+                self._readiness.until_readable(deadline)
+        return count
+
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
         """Wait until it can be read or written, as asked for; True where it can be read."""
-        return wait(self.sock, read=read, write=write, deadline=deadline)[0]
+        return self._readiness.until(deadline, read=read, write=write)
 
     def shutdown(self) -> None:
         """End the connection under another thread that uses it, which then sees it gone."""

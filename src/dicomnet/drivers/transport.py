@@ -1,10 +1,8 @@
-"""Sockets made ready for DICOM: options, connecting, listening, waiting."""
+"""Sockets made ready for DICOM: options, connecting, listening."""
 
 from __future__ import annotations
 
-import math
 import os
-import select
 import socket
 
 from ..errors import ConnectionFailed, DeadlineExceeded
@@ -110,39 +108,6 @@ def connect_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error)
-
-
-def wait(sock: socket.socket, *, read: bool, write: bool, deadline: Deadline) -> tuple[bool, bool]:
-    """Wait until a socket can be read or written, as asked for.
-
-    Returns
-    -------
-    tuple of bool
-        Whether it can be read, and whether it can be written.
-
-    Raises
-    ------
-    DeadlineExceeded
-        If neither happens in time.
-    """
-    remaining = deadline.remaining()
-    if not hasattr(select, "poll"):
-        reads, writes, broken = select.select(
-            [sock] if read else [], [sock] if write else [], [sock], remaining
-        )
-        if not (reads or writes or broken):
-            raise DeadlineExceeded(deadline.stage, deadline.seconds)
-        return bool(reads or broken), bool(writes)
-    poll = select.poll()
-    poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-    ready = poll.poll(None if remaining is None else math.ceil(remaining * 1000))
-    if not ready:
-        raise DeadlineExceeded(deadline.stage, deadline.seconds)
-    events = ready[0][1]
-    ended = events & (select.POLLERR | select.POLLHUP | select.POLLNVAL)
-    return bool(read and (events & select.POLLIN or ended)), bool(
-        write and (events & select.POLLOUT or ended)
-    )
 
 
 def listen(address: tuple[str, int]) -> socket.socket:
