@@ -299,8 +299,8 @@ def pair_of(stored: StoredObject) -> Pair:
 def propose(pairs: Iterable[Pair], transcoding: Transcoding) -> Proposal:
     """The contexts for objects: each transfer syntax of theirs in one of its own, so that a file may go as it is.
 
-    What may be converted has contexts with the native transfer syntaxes besides; the ones that nearly every peer takes
-    are apart from the others, so that a peer's preference cannot hide them.
+    What may be converted has the other native transfer syntaxes besides, in one context, or in two where it is for us
+    to choose between the two that nearly every peer takes.
     """
     own: dict[str, list[str]] = {}
     for sop_class, syntax in pairs:
@@ -309,9 +309,12 @@ def propose(pairs: Iterable[Pair], transcoding: Transcoding) -> Proposal:
     for sop_class, syntaxes in own.items():
         contexts += ((sop_class, (syntax,)) for syntax in syntaxes)
         if any(_is_convertible(syntax, transcoding) for syntax in syntaxes):
-            for group in (PREFERRED_NATIVE[:1], PREFERRED_NATIVE[1:]):
-                further = tuple(syntax for syntax in group if syntax not in syntaxes)
-                contexts += [(sop_class, further)] if further else []
+            further = tuple(syntax for syntax in PREFERRED_NATIVE if syntax not in syntaxes)
+            if further[:2] == PREFERRED_NATIVE[:2]:
+                contexts.append((sop_class, further[:1]))
+                further = further[1:]
+            if further:
+                contexts.append((sop_class, further))
     return tuple(contexts)
 
 

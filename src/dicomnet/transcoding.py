@@ -14,9 +14,9 @@ from copy import copy
 from io import BytesIO
 from struct import Struct
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
+from pydicom.datadict import dictionary_VR
 from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
@@ -211,13 +211,6 @@ def _deflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield rest + bytes((length + len(rest)) % 2)
 
 
-class _Level(NamedTuple):
-    """What of a data set, or of an item, decides how later elements are encoded."""
-
-    creators: dict[int, str]
-    pixel_representation: int
-
-
 class _Conversion:
     """A native data set from one encoding into another (PS3.5 chapter 7), an element at a time.
 
@@ -284,7 +277,6 @@ class _Conversion:
         """The elements of a data set or an item, up to its end."""
         if depth > _DEPTH_LIMIT:
             raise UnusableObject("its sequences are nested too deeply")
-        level = _Level({}, pixel_representation)
         while end is None or self._at < end:
             if depth == 0 and not self._has_more():
                 return
@@ -292,11 +284,16 @@ class _Conversion:
             if tag == _ITEM_END and end is None and depth:
                 return
             if depth == 0 and tag > self._last:
-                self._pixel_representation = level.pixel_representation
+                self._pixel_representation = pixel_representation
                 return
             if tag >> 16 == 0xFFFE:
                 raise UnusableObject(f"there is an item outside of a sequence, at byte {self._at}")
-            level = self._element(tag, vr, length, level, is_implicit, depth)
+            if tag == _PIXEL_REPRESENTATION and length <= 2:
+                value = self._read(length)
+                self._write_value(tag, vr or "US", length, iter((value,)))
+                pixel_representation = int(any(value))
+            else:
+                self._element(tag, vr, length, is_implicit, pixel_representation, depth)
         if end is not None and self._at > end:
             raise UnusableObject(f"an item ends inside an element, at byte {end}")
 
@@ -307,56 +304,24 @@ class _Conversion:
         return bool(more)
 
     def _element(
-        self, tag: int, vr: str, length: int, level: _Level, is_implicit: bool, depth: int
-    ) -> _Level:
-        vr = vr or self._representation(tag, length, level)
+        self, tag: int, vr: str, length: int, is_implicit: bool, pixel_representation: int, depth: int
+    ) -> None:
+        vr = vr or _representation(tag, length, pixel_representation)
         if vr == "SQ" or (vr == "UN" and length == _UNDEFINED):
             # The value of UN is in Implicit VR Little Endian, whatever is around it (PS3.5 section 6.2.2).
             if vr == "UN" and not self._before.is_little_endian:
                 raise UnusableObject(f"{_name(tag)} is a sequence in another byte order")
-            self._sequence(tag, length, is_implicit or vr == "UN", level.pixel_representation, depth)
-            return level
-        if length == _UNDEFINED:
+            self._sequence(tag, length, is_implicit or vr == "UN", pixel_representation, depth)
+        elif length == _UNDEFINED:
             raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
-        if tag & 0xFFFF == 0:
+        elif tag & 0xFFFF == 0:
             self._read(length)
-            return level
-        if 0 < length <= 64 and (tag == _PIXEL_REPRESENTATION or tag >> 16 & 1):
-            value = self._read(length)
-            self._write_value(tag, vr, length, iter((value,)))
-            return self._learn(tag, value, level)
-        self._write_value(tag, vr, length, self._chunks(length))
-        return level
+        else:
+            self._write_value(tag, vr, length, self._chunks(length))
 
     def _chunks(self, length: int) -> Iterator[bytes]:
         for left in range(length, 0, -_CHUNK):
             yield self._read(min(left, _CHUNK))
-
-    def _learn(self, tag: int, value: bytes, level: _Level) -> _Level:
-        if tag == _PIXEL_REPRESENTATION:
-            return level._replace(pixel_representation=int(any(value)))
-        if 0x10 <= tag & 0xFFFF <= 0xFF:
-            level.creators[(tag >> 16) << 16 | (tag & 0xFF) << 8] = value.decode("latin-1").strip(" \0")
-        return level
-
-    def _representation(self, tag: int, length: int, level: _Level) -> str:
-        """The value representation of an element that does not tell it."""
-        try:
-            if tag >> 16 & 1:
-                if 0x10 <= tag & 0xFFFF <= 0xFF:
-                    return "LO"
-                vr = private_dictionary_VR(tag, level.creators[tag & 0xFFFFFF00])
-            else:
-                vr = "UL" if tag & 0xFFFF == 0 else dictionary_VR(tag)
-        except KeyError:
-            return "UN"
-        if vr in _KNOWN:
-            # A dictionary may be wrong about private elements.
-            return vr if vr == "SQ" or length % _UNITS.get(vr, 1) == 0 else "UN"
-        if "OW" in vr:
-            # So it is in implicit VR (PS3.5 section A.1).
-            return "OW"
-        return ("US", "SS")[level.pixel_representation] if vr == "US or SS" else "UN"
 
     def _write_header(self, tag: int, vr: str, length: int) -> None:
         group, element = tag >> 16, tag & 0xFFFF
@@ -418,6 +383,25 @@ def _name(tag: int) -> str:
     return f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+def _representation(tag: int, length: int, pixel_representation: int) -> str:
+    """The value representation of an element that does not tell it."""
+    if tag & 0xFFFF == 0:
+        return "UL"
+    if tag >> 16 & 1:
+        # What dictionaries know of private elements is not always so, and UN is never wrong (PS3.5 section 6.2.2).
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+    if "OW" in vr:
+        # So it is in implicit VR (PS3.5 section A.1).
+        return "OW"
+    if vr == "US or SS":
+        vr = ("US", "SS")[pixel_representation]
+    return vr if vr == "SQ" or (vr in _KNOWN and length % _UNITS.get(vr, 1) == 0) else "UN"
+
+
 def _swap(data: bytes, unit: int) -> bytes:
     words = array(_CODES[unit], data)
     words.byteswap()
@@ -435,6 +419,9 @@ def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> 
             image.decompress(as_rgb=False, generate_instance_uid=False)
             # pydicom writes this piece by piece, and bytes in three copies.
             image["PixelData"].value = BytesIO(image.PixelData)
+            if image.PhotometricInterpretation == "YBR_FULL_422":
+                # Decoders give all samples of each pixel.
+                image.PhotometricInterpretation = "YBR_FULL"
             _tell_lossy(image, own)
     except (OSError, MemoryError):
         raise
