@@ -227,13 +227,16 @@ class NoAcceptedContext(AssociationError, ValueError):
 
     def __str__(self) -> str:
         syntax = self._name(self.transfer_syntax or "")
+        advice = f"; {self.advice}" if self.advice else ""
         if not self.accepted:
             text = f"the peer accepted no presentation context for SOP class {self.abstract_syntax}"
-            return f"{text}, which object {self.instance} in {syntax} needs" if self.instance else text
+            return (
+                f"{text}, which object {self.instance} in {syntax} needs{advice}" if self.instance else text
+            )
         return (
             f"the peer accepted SOP class {self.abstract_syntax} with {', '.join(map(self._name, self.accepted))},"
             f" but not with the transfer syntax of the object{self.instance and ' '}{self.instance}, {syntax}"
-            f"{self.advice and '; '}{self.advice}"
+            f"{advice}"
         )
 
     def _name(self, uid: str) -> str:

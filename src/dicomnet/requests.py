@@ -379,7 +379,8 @@ def substitute_context(
         for uid in (own, *accepted)
         if uid != transfer_syntax(uid).name
     }
-    advice = 'to have it decompressed, transcode "if-needed"' if native else ""
+    may_help = transcoding is Transcoding.NEVER and transfer_syntax(own).is_encapsulated
+    advice = 'transcode "if-needed" would have it decompressed' if may_help else ""
     raise NoAcceptedContext(sop_class, own, tuple(accepted), instance, names, advice)
 
 

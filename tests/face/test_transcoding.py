@@ -151,12 +151,14 @@ def test_native_files_arrive_equal_and_others_are_refused_by_name(store: Store, 
         each = next(each for each in files if each.path == path)
         if not is_native(each):
             assert not result.is_stored
-            assert (
-                f"object {result.sop_instance_uid}, {transfer_syntax(each.transfer_syntax).name}"
-                in result.comment
-            )
-            assert f"with {transfer_syntax(syntax).name}" in result.comment
-        elif each.path.name in CUT_OFF and each.transfer_syntax != syntax:
+            assert f"object {result.sop_instance_uid}" in result.comment
+            assert transfer_syntax(each.transfer_syntax).name in result.comment
+            assert "if-needed" in result.comment
+        elif (
+            each.path.name in CUT_OFF
+            and {each.transfer_syntax, syntax} - {EXPLICIT, DEFLATED}
+            and (each.transfer_syntax != syntax)
+        ):
             assert "cut off" in result.comment
         else:
             assert result.is_stored, result.comment
@@ -189,6 +191,9 @@ def test_compressed_files_arrive_decompressed_where_that_is_wanted(store: Store,
         found = decoded(encoded, syntax)
         assert instance == result.sop_instance_uid
         count += 1
+        if "PixelData" not in source:
+            assert values(found) == values(source)
+            continue
         if syntax == BIG and found.BitsAllocated == 32:
             # pydicom reads OW as words of 32 bits then.
             continue
@@ -272,6 +277,7 @@ def test_unknown_private_elements_stay_what_they_are(tmp_path: Path) -> None:
     dataset = image()
     block = dataset.private_block(0x0009, "NOBODY KNOWS", create=True)
     block.add_new(1, "OB", b"\x01\x02\x03\x04")
+    del dataset.file_meta
     path = tmp_path / "private.dcm"
     dataset.save_as(path, implicit_vr=True, little_endian=True)
     # Without file meta information: the encoding is found out.
@@ -386,7 +392,7 @@ def test_the_command(tmp_path: Path) -> None:
         address = f"NODE@127.0.0.1:{port}"
         done = run_tool(dicomnet("store", address, str(path)))
         assert done.returncode == 1
-        assert "RLE Lossless" in done.stdout
+        assert "RLE Lossless" in done.stdout + done.stderr
         done = run_tool(dicomnet("store", "--transcode", "if-needed", address, str(path)))
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(received) == 1
