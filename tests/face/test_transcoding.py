@@ -16,8 +16,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 from pynetdicom import AE as ForeignAE  # noqa: N811
@@ -91,7 +92,12 @@ def values(dataset: Dataset) -> list[Any]:
 def public(dataset: Dataset) -> Dataset:
     """Without private elements, whose value representations implicit VR does not keep, and LUT data, a US or OW."""
     dataset.remove_private_tags()
-    dataset.walk(lambda level, element: level.pop(element.tag) if element.keyword == "LUTData" else None)
+
+    def remove(level: Dataset, element: DataElement) -> None:
+        if element.keyword == "LUTData":
+            del level[element.tag]
+
+    dataset.walk(remove)
     return dataset
 
 
