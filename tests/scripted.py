@@ -122,7 +122,12 @@ class Scp:
         if answer is not None:
             peer.send(answer if isinstance(answer, bytes) else answer.encode())
             return False
-        supported = {c.abstract_syntax: SupportedContext(c.transfer_syntaxes) for c in asked.contexts}
+        syntaxes: dict[str, tuple[str, ...]] = {}
+        for context in asked.contexts:
+            syntaxes[context.abstract_syntax] = (
+                syntaxes.get(context.abstract_syntax, ()) + context.transfer_syntaxes
+            )
+        supported = {uid: SupportedContext(each) for uid, each in syntaxes.items()}
         items = identification_items(16384, "1.2.3", None)
         given, _ = accept(asked, Acceptor(supported, items, performed_window=self.window))
         peer.send(given.encode())

@@ -21,7 +21,7 @@ from .errors import DicomnetError
 from .events import Bindings, EventHandlerType
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext, build_context
-from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES, Transcoding
 from .transport import AssociationServer
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
@@ -72,6 +72,7 @@ class ApplicationEntity:
         self._require_calling_aet: list[str] = []
         self._requested_contexts: list[PresentationContext] = []
         self._supported_contexts: dict[UID, PresentationContext] = {}
+        self._transcoding = Transcoding.NEVER
         self._servers: list[AssociationServer] = []
         self._requested: list[Association] = []
 
@@ -207,6 +208,21 @@ class ApplicationEntity:
     @implementation_version_name.setter
     def implementation_version_name(self, value: str | None) -> None:
         self._implementation_version_name = set_ae(value, "Implementation Version Name", False, True)
+
+    @property
+    def transcode(self) -> str:
+        """Whether `send_c_store` may decompress: ``never`` or, where the peer leaves no other way, ``if-needed``.
+
+        Raises
+        ------
+        ValueError
+            When set to something else.
+        """
+        return self._transcoding.value
+
+    @transcode.setter
+    def transcode(self, value: str) -> None:
+        self._transcoding = Transcoding.parse(value)
 
     @property
     def require_called_aet(self) -> bool:

@@ -99,15 +99,21 @@ class Association:
         request = echo_request(self._link.agreement, self._link.next_message_id())
         return status_of(await self._link.run(user.one_reply(request)))
 
-    async def send_c_store(self, dataset: Dataset | str | os.PathLike[str], *, priority: int = 2) -> Dataset:
+    async def send_c_store(
+        self, dataset: Dataset | str | os.PathLike[str], *, priority: int = 2, transcode: str = "never"
+    ) -> Dataset:
         """Store an object (PS3.7 section 9.1.1).
 
         Parameters
         ----------
         dataset
-            The object, or the path of its file, which is sent as it is.
+            The object, or the path of its file. A file is sent as it is where its transfer syntax was accepted; a
+            native object is otherwise encoded in a native transfer syntax that was, which keeps each value.
         priority
             0 medium, 1 high, 2 low.
+        transcode
+            ``never``, or ``if-needed`` to have a compressed object decompressed where its transfer syntax was not
+            accepted.
 
         Returns
         -------
@@ -117,14 +123,15 @@ class Association:
         Raises
         ------
         ValueError
-            If no accepted presentation context fits, or the object cannot be encoded.
+            If no accepted presentation context fits, or the object cannot be encoded or decompressed.
         AssociationError, NetworkError
             If the association is over, or ends.
         """
         from .compose import status_of, store_request
 
         link = self._link
-        request = store_request(link.agreement, dataset, link.next_message_id(), priority)
+        message_id = link.next_message_id()
+        request = store_request(link.agreement, dataset, message_id, priority, transcode=transcode)
         return status_of(await link.run(user.one_reply(request)))
 
     def send_c_find(self, dataset: Dataset, query_model: str, *, priority: int = 2) -> FindResponses:

@@ -20,6 +20,7 @@ from .requests import (
     NATIVE,
     VERIFICATION,
     PeerAddress,
+    Proposal,
     RequestorHooks,
     StorePlan,
     StoreResult,
@@ -32,7 +33,8 @@ from .requests import (
     plan_stores,
 )
 from .services import user
-from .storing import Pool, Proposal, StoreQueue
+from .services.transfer_syntaxes import Transcoding
+from .storing import Pool, StoreQueue
 from .wire.fields import ae_title_bytes
 from .wire.pdu import AssociateRQ
 
@@ -62,6 +64,9 @@ class Peer:
         How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
     retries
         How often an object is sent again whose association was lost before its response.
+    transcode
+        ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
+        for one, it is decompressed.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Peer:
         timeouts: Timeouts | None = None,
         window: int = 16,
         retries: int = 1,
+        transcode: str = "never",
     ) -> None:
         self._pool: Pool[Link] = Pool()
         self.address = PeerAddress.parse(address)
@@ -81,6 +87,7 @@ class Peer:
         self.timeouts = timeouts or Timeouts()
         self.window = window
         self.retries = retries
+        self.transcoding = Transcoding.parse(transcode)
         self._tls = tls
 
     async def echo(self) -> float:
@@ -107,7 +114,7 @@ class Peer:
     async def store(
         self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     ) -> AsyncGenerator[StoreResult, None]:
-        """Store files and folders (C-STORE), as they are. See `dicomnet.Peer.store`.
+        """Store files and folders (C-STORE). See `dicomnet.Peer.store`.
 
         Yields
         ------
@@ -117,7 +124,7 @@ class Peer:
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         may_raise = True
-        parts = plan_stores(find_files(paths))
+        parts = plan_stores(find_files(paths), self.transcoding)
         # Looking at files waits for the disk.
         while (part := await asyncio.to_thread(next, parts, None)) is not None:
             skipped, plans = part

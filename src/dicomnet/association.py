@@ -350,19 +350,25 @@ class Association:
         priority: int = 2,
         originator_aet: str | None = None,
         originator_id: int | None = None,
+        *,
+        transcode: str | None = None,
     ) -> Dataset:
         """Store an object (PS3.7 section 9.1.1).
 
         Parameters
         ----------
         dataset
-            The object, or the path of its file, which is sent as it is.
+            The object, or the path of its file. A file is sent as it is where its transfer syntax was accepted; a
+            native object is otherwise encoded in a native transfer syntax that was, which keeps each value.
         msg_id
             Message ID, 0 to 65535.
         priority
             0 medium, 1 high, 2 low.
         originator_aet, originator_id
             The AE title of the requestor of the C-MOVE that this belongs to, and the C-MOVE's Message ID.
+        transcode
+            ``never``, or ``if-needed`` to have a compressed object decompressed where its transfer syntax was not
+            accepted; None is what `AE.transcode` says.
 
         Returns
         -------
@@ -374,15 +380,22 @@ class Association:
         RuntimeError
             If the association is not established.
         ValueError
-            If no accepted presentation context fits, or the object cannot be encoded.
+            If no accepted presentation context fits, or the object cannot be encoded or decompressed.
         AttributeError
             If the object has no SOP Class UID, SOP Instance UID or transfer syntax.
         """
         self._check_open()
         agreement = self._live().agreement
-        return self._request(
-            store_request(agreement, dataset, msg_id, priority, originator_aet, originator_id)
+        request = store_request(
+            agreement,
+            dataset,
+            msg_id,
+            priority,
+            originator_aet,
+            originator_id,
+            self._ae.transcode if transcode is None else transcode,
         )
+        return self._request(request)
 
     def send_c_find(
         self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from .dimse.datasets import MemorySink, Source
 from .dimse.messages import C_CANCEL_RQ, C_FIND_RQ, C_STORE_RQ, Message
-from .drivers.files import StoredObject, open_object
+from .drivers.files import open_object
 from .dsutils import decode, encode
 from .errors import NoAcceptedContext
-from .requests import context_for
+from .requests import context_for, file_in, substitute_context
 from .services.registry import is_pending
-from .services.transfer_syntaxes import transfer_syntax
+from .services.steps import Work
+from .services.transfer_syntaxes import Transcoding, transfer_syntax
 from .upper_layer.negotiation import Agreement, NegotiatedContext
 
 _STATUS_ELEMENTS = frozenset(
@@ -40,8 +40,9 @@ def store_request(
     priority: int = 2,
     originator_aet: str | None = None,
     originator_id: int | None = None,
+    transcode: str = "never",
 ) -> Message:
-    """A C-STORE-RQ (PS3.7 section 9.3.1.1) for a data set or a file.
+    """A C-STORE-RQ (PS3.7 section 9.3.1.1) for a data set or a file; its data set may still be `Work`.
 
     Raises
     ------
@@ -50,13 +51,16 @@ def store_request(
     AttributeError
         If the data set has no SOP Class UID, SOP Instance UID or transfer syntax.
     """
+    transcoding = Transcoding.parse(transcode)
     if isinstance(dataset, Dataset):
         sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
-        context, data = _fit_dataset(agreement, dataset)
+        context, data = _fit_dataset(agreement, dataset, transcoding)
     else:
         stored = open_object(dataset)
         sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
-        context, data = _fit_file(agreement, stored)
+        pair = sop_class, stored.header.transfer_syntax_uid
+        context = _store_context(agreement, pair, sop_instance, transcoding)
+        data = file_in(context, stored)
     command: dict[str, Any] = {
         "AffectedSOPClassUID": sop_class,
         "MessageID": message_id,
@@ -127,19 +131,10 @@ def decode_from(context: NegotiatedContext, encoded: bytes | bytearray) -> Datas
     return decode(encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
 
 
-def _fit_file(agreement: Agreement, stored: StoredObject) -> tuple[NegotiatedContext, Source]:
-    """The file as it is where its transfer syntax was accepted, else encoded anew if that loses nothing."""
-    try:
-        context = context_for(agreement, stored.header.sop_class_uid, stored.header.transfer_syntax_uid)
-    except NoAcceptedContext as refusal:
-        if not _native_contexts(agreement, stored.header.sop_class_uid, stored.header.transfer_syntax_uid):
-            raise refusal
-        return _fit_dataset(agreement, dcmread(stored.path))
-    return context, stored.data
-
-
-def _fit_dataset(agreement: Agreement, dataset: Dataset) -> tuple[NegotiatedContext, Source]:
-    """Encoded in the object's own transfer syntax, or in another native one: those differ in headers only."""
+def _fit_dataset(
+    agreement: Agreement, dataset: Dataset, transcoding: Transcoding
+) -> tuple[NegotiatedContext, Source | Work]:
+    """Encoded in the object's own transfer syntax, or in another one that it may be converted to."""
     try:
         own = str(dataset.file_meta.TransferSyntaxUID)
     except AttributeError as error:
@@ -148,23 +143,28 @@ def _fit_dataset(agreement: Agreement, dataset: Dataset) -> tuple[NegotiatedCont
         ) from error
     if any(element.tag.group == 2 for element in dataset):
         raise ValueError("the data set has elements of group 0002, which belong into its file_meta")
-    sop_class = str(dataset.SOPClassUID)
+    pair = str(dataset.SOPClassUID), own
+    context = _store_context(agreement, pair, str(dataset.SOPInstanceUID), transcoding)
+    target = transfer_syntax(context.transfer_syntax)
+    is_little_endian = dataset.original_encoding[1]
+    if is_little_endian is None:
+        is_little_endian = transfer_syntax(own).is_little_endian
+    is_decompressed = transfer_syntax(own).is_encapsulated and not target.is_encapsulated
+    if not is_decompressed and is_little_endian == target.is_little_endian:
+        return context, encode_for(context, dataset)
+
+    def convert() -> Source:
+        from .transcoding import transcode_dataset
+
+        return transcode_dataset(dataset, own, target.uid)
+
+    return context, Work(convert)
+
+
+def _store_context(
+    agreement: Agreement, pair: tuple[str, str], instance: str, transcoding: Transcoding
+) -> NegotiatedContext:
     try:
-        context = context_for(agreement, sop_class, own)
-    except NoAcceptedContext as refusal:
-        native = _native_contexts(agreement, sop_class, own)
-        if not native:
-            raise refusal
-        context = native[0]
-    return context, encode_for(context, dataset)
-
-
-def _native_contexts(agreement: Agreement, sop_class: str, own: str) -> list[NegotiatedContext]:
-    """The accepted contexts that an object in its own native transfer syntax can be encoded anew for."""
-    if transfer_syntax(own).is_encapsulated:
-        return []
-    return [
-        context
-        for context in agreement.contexts_for(sop_class)
-        if context.as_scu and not transfer_syntax(context.transfer_syntax).is_encapsulated
-    ]
+        return context_for(agreement, *pair)
+    except NoAcceptedContext:
+        return substitute_context(agreement, pair, instance, transcoding)

@@ -23,6 +23,8 @@ A mistake of the caller's own program is a plain ValueError or TypeError.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class DicomnetError(Exception):
     """Base of all exceptions of this package."""
@@ -198,23 +200,47 @@ class NoAcceptedContext(AssociationError, ValueError):
         UID of the transfer syntax that is needed, or None where any would do.
     accepted
         UIDs of the transfer syntaxes that the peer accepted for this SOP class.
+    instance
+        UID of the object, empty where there is none.
+    names
+        Names of transfer syntaxes by UID, for the text.
+    advice
+        What to do, in words.
     """
 
     def __init__(
-        self, abstract_syntax: str, transfer_syntax: str | None = None, accepted: tuple[str, ...] = ()
+        self,
+        abstract_syntax: str,
+        transfer_syntax: str | None = None,
+        accepted: tuple[str, ...] = (),
+        instance: str = "",
+        names: Mapping[str, str] | None = None,
+        advice: str = "",
     ) -> None:
-        super().__init__(abstract_syntax, transfer_syntax, accepted)
+        super().__init__(abstract_syntax, transfer_syntax, accepted, instance, names, advice)
         self.abstract_syntax = abstract_syntax
         self.transfer_syntax = transfer_syntax
         self.accepted = accepted
+        self.instance = instance
+        self.advice = advice
+        self._names = names or {}
 
     def __str__(self) -> str:
+        syntax = self._name(self.transfer_syntax or "")
+        advice = f"; {self.advice}" if self.advice else ""
         if not self.accepted:
-            return f"the peer accepted no presentation context for SOP class {self.abstract_syntax}"
+            text = f"the peer accepted no presentation context for SOP class {self.abstract_syntax}"
+            return (
+                f"{text}, which object {self.instance} in {syntax} needs{advice}" if self.instance else text
+            )
         return (
-            f"the peer accepted SOP class {self.abstract_syntax} with {', '.join(self.accepted)},"
-            f" but not with the transfer syntax of the object, {self.transfer_syntax}"
+            f"the peer accepted SOP class {self.abstract_syntax} with {', '.join(map(self._name, self.accepted))},"
+            f" but not with the transfer syntax of the object{self.instance and ' '}{self.instance}, {syntax}"
+            f"{advice}"
         )
+
+    def _name(self, uid: str) -> str:
+        return self._names.get(uid, uid)
 
 
 class ProtocolError(DicomnetError):

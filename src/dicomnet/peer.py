@@ -18,6 +18,7 @@ from .requests import (
     NATIVE,
     VERIFICATION,
     PeerAddress,
+    Proposal,
     RequestorHooks,
     StorePlan,
     StoreResult,
@@ -30,7 +31,8 @@ from .requests import (
     plan_stores,
 )
 from .services import user
-from .storing import Pool, Proposal, StoreQueue
+from .services.transfer_syntaxes import Transcoding
+from .storing import Pool, StoreQueue
 from .wire.fields import ae_title_bytes
 
 if TYPE_CHECKING:
@@ -57,11 +59,14 @@ class Peer:
         How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
     retries
         How often an object is sent again whose association was lost before its response.
+    transcode
+        ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
+        for one, it is decompressed.
 
     Raises
     ------
     ValueError
-        If an address or AE title is not valid.
+        If an address, AE title or ``transcode`` is not valid.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Peer:
         timeouts: Timeouts | None = None,
         window: int = 16,
         retries: int = 1,
+        transcode: str = "never",
     ) -> None:
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
@@ -80,6 +86,7 @@ class Peer:
         self.timeouts = timeouts or Timeouts()
         self.window = window
         self.retries = retries
+        self.transcoding = Transcoding.parse(transcode)
         self._tls = tls
         self._pool: Pool[Link] = Pool()
         self._queues: set[StoreQueue] = set()
@@ -116,7 +123,10 @@ class Peer:
     def store(
         self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
     ) -> Iterator[StoreResult]:
-        """Store files (C-STORE), as they are.
+        """Store files (C-STORE), as they are where the peer takes that.
+
+        Where it does not, native objects are encoded in the transfer syntax that it took, which keeps each value.
+        What happens to compressed ones is said by ``transcode``.
 
         Parameters
         ----------
@@ -138,7 +148,7 @@ class Peer:
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         has_sent = False
-        for skipped, plans in plan_stores(find_files(paths)):
+        for skipped, plans in plan_stores(find_files(paths), self.transcoding):
             yield from skipped
             for plan in plans:
                 yield from self._store(plan, may_raise=not has_sent)

@@ -9,13 +9,21 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
-from .dimse.datasets import MemorySink, Sink
+from .dimse.datasets import MemorySink, Sink, Source
 from .dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from .drivers.files import StoredObject, open_object
 from .drivers.hooks import Phase
 from .drivers.transport import Address
 from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
 from .services.registry import SOP_CLASS_NOT_SUPPORTED, SUCCESS
+from .services.steps import Work
+from .services.transfer_syntaxes import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    PREFERRED_NATIVE,
+    Transcoding,
+    transfer_syntax,
+)
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     Agreement,
@@ -32,8 +40,6 @@ if TYPE_CHECKING:
 
 VERIFICATION = "1.2.840.10008.1.1"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 
@@ -80,6 +86,7 @@ RETURN_KEYS = {
 LEVELS = {name.lower(): name for name in RETURN_KEYS} | {"instance": "IMAGE"}
 
 Pair = tuple[str, str]
+Proposal = tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @frozen
@@ -258,17 +265,28 @@ def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
 
 @mutable
 class StorePlan:
-    """Objects to be sent, in groups that each need no more contexts than an association has room for."""
+    """Objects to be sent, in groups that each need no more contexts than an association has room for.
 
+    Parameters
+    ----------
+    transcoding
+        Whether compressed objects may be decompressed.
+    """
+
+    transcoding: Transcoding = Transcoding.NEVER
     objects: list[StoredObject] = field(default_factory=list)
     pairs: dict[Pair, None] = field(default_factory=dict)
+    proposal: Proposal = ()
 
     def takes(self, stored: StoredObject) -> bool:
         """Add an object, unless its context finds no room."""
         pair = pair_of(stored)
-        if pair not in self.pairs and len(self.pairs) >= MAXIMUM_CONTEXTS:
-            return False
-        self.pairs[pair] = None
+        if pair not in self.pairs:
+            proposal = propose((*self.pairs, pair), self.transcoding)
+            if len(proposal) > MAXIMUM_CONTEXTS:
+                return False
+            self.pairs[pair] = None
+            self.proposal = proposal
         self.objects.append(stored)
         return True
 
@@ -278,14 +296,38 @@ def pair_of(stored: StoredObject) -> Pair:
     return stored.header.sop_class_uid, stored.header.transfer_syntax_uid
 
 
-def plan_stores(files: Iterable[str]) -> Iterator[tuple[list[StoreResult], list[StorePlan]]]:
+def propose(pairs: Iterable[Pair], transcoding: Transcoding) -> Proposal:
+    """The contexts for objects: each transfer syntax of theirs in one of its own, so that a file may go as it is.
+
+    What may be converted has the other native transfer syntaxes besides, in one context, or in two where it is for us
+    to choose between the two that nearly every peer takes.
+    """
+    own: dict[str, list[str]] = {}
+    for sop_class, syntax in pairs:
+        own.setdefault(sop_class, []).append(syntax)
+    contexts: list[tuple[str, tuple[str, ...]]] = []
+    for sop_class, syntaxes in own.items():
+        contexts += ((sop_class, (syntax,)) for syntax in syntaxes)
+        if any(_is_convertible(syntax, transcoding) for syntax in syntaxes):
+            further = tuple(syntax for syntax in PREFERRED_NATIVE if syntax not in syntaxes)
+            if further[:2] == PREFERRED_NATIVE[:2]:
+                contexts.append((sop_class, further[:1]))
+                further = further[1:]
+            if further:
+                contexts.append((sop_class, further))
+    return tuple(contexts)
+
+
+def plan_stores(
+    files: Iterable[str], transcoding: Transcoding = Transcoding.NEVER
+) -> Iterator[tuple[list[StoreResult], list[StorePlan]]]:
     """What is skipped and what is to be sent, a part of the files at a time."""
     units = scan(files)
     while part := list(islice(units, SCAN_AHEAD)):
         plans: list[StorePlan] = []
         for stored in part:
             if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
-                plans.append(StorePlan())
+                plans.append(StorePlan(transcoding))
                 plans[-1].takes(stored)
         yield [unit for unit in part if isinstance(unit, StoreResult)], plans
 
@@ -308,8 +350,59 @@ def context_for(
     raise NoAcceptedContext(abstract_syntax, wanted_transfer_syntax, accepted)
 
 
+def substitute_context(
+    agreement: Agreement, pair: Pair, instance: str, transcoding: Transcoding
+) -> NegotiatedContext:
+    """The context for an object whose own transfer syntax was not accepted: the first of `PREFERRED_NATIVE` that was.
+
+    Parameters
+    ----------
+    pair
+        SOP class and transfer syntax of the object.
+    instance
+        Its SOP Instance UID.
+    transcoding
+        Whether it may be decompressed.
+
+    Raises
+    ------
+    NoAcceptedContext
+        If there is none that it may be converted to.
+    """
+    sop_class, own = pair
+    accepted = {each.transfer_syntax: each for each in agreement.contexts_for(sop_class) if each.as_scu}
+    native = [accepted[syntax] for syntax in PREFERRED_NATIVE if syntax in accepted]
+    if native and _is_convertible(own, transcoding):
+        return native[0]
+    names = {
+        uid: f"{transfer_syntax(uid).name} ({uid})"
+        for uid in (own, *accepted)
+        if uid != transfer_syntax(uid).name
+    }
+    may_help = transcoding is Transcoding.NEVER and transfer_syntax(own).is_encapsulated
+    advice = 'transcode "if-needed" would have it decompressed' if may_help else ""
+    raise NoAcceptedContext(sop_class, own, tuple(accepted), instance, names, advice)
+
+
+def _is_convertible(own: str, transcoding: Transcoding) -> bool:
+    return transcoding is Transcoding.IF_NEEDED or not transfer_syntax(own).is_encapsulated
+
+
+def file_in(context: NegotiatedContext, stored: StoredObject) -> Source | Work:
+    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it."""
+    if context.transfer_syntax == stored.header.transfer_syntax_uid:
+        return stored.data
+
+    def convert() -> Source:
+        from .transcoding import transcode_file
+
+        return transcode_file(stored, context.transfer_syntax)
+
+    return Work(convert)
+
+
 def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:
-    """The C-STORE-RQ for an object."""
+    """The C-STORE-RQ for an object; its data set is `Work` where it has to be converted first."""
     header = stored.header
     return Message(
         C_STORE_RQ,
@@ -320,7 +413,7 @@ def store_request(stored: StoredObject, context: NegotiatedContext, message_id: 
             "AffectedSOPInstanceUID": header.sop_instance_uid,
         },
         context.context_id,
-        stored.data,
+        file_in(context, stored),
     )
 
 

@@ -9,10 +9,18 @@ from typing import Generic, TypeVar
 from .dimse.messages import Message
 from .drivers.files import StoredObject
 from .errors import DicomnetError, NoAcceptedContext, UnusableObject
-from .requests import StorePlan, StoreResult, context_for, failed_result, pair_of, store_request, store_result
+from .requests import (
+    Proposal,
+    StorePlan,
+    StoreResult,
+    context_for,
+    failed_result,
+    pair_of,
+    store_request,
+    store_result,
+    substitute_context,
+)
 from .upper_layer.negotiation import Agreement
-
-Proposal = tuple[tuple[str, tuple[str, ...]], ...]
 
 AnyLink = TypeVar("AnyLink")
 
@@ -77,7 +85,8 @@ class StoreQueue:
     """
 
     def __init__(self, plan: StorePlan, window: int, retries: int) -> None:
-        self.proposal: Proposal = tuple((abstract, (transfer,)) for abstract, transfer in plan.pairs)
+        self.proposal = plan.proposal
+        self._transcoding = plan.transcoding
         self._waiting = deque(plan.objects)
         self._unanswered: dict[int, StoredObject] = {}
         self._done: deque[StoreResult] = deque()
@@ -103,11 +112,16 @@ class StoreQueue:
         """The requests, each made when there is room for it."""
         while self._waiting:
             stored = self._waiting.popleft()
+            pair = pair_of(stored)
             try:
-                context = context_for(agreement, *pair_of(stored))
-            except NoAcceptedContext as error:
-                self._done.append(failed_result(stored, error))
-                continue
+                context = context_for(agreement, *pair)
+            except NoAcceptedContext:
+                try:
+                    instance = stored.header.sop_instance_uid
+                    context = substitute_context(agreement, pair, instance, self._transcoding)
+                except NoAcceptedContext as error:
+                    self._done.append(failed_result(stored, error))
+                    continue
             message_id = next_message_id()
             self._unanswered[message_id] = stored
             yield store_request(stored, context, message_id)

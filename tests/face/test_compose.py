@@ -20,6 +20,7 @@ from dicomnet.compose import (
 from dicomnet.dimse.datasets import FileRange, MemorySink
 from dicomnet.dimse.messages import C_FIND_RSP, Message
 from dicomnet.errors import NoAcceptedContext, UnusableObject
+from dicomnet.services.steps import Work
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
 
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -64,9 +65,11 @@ def test_a_native_object_is_encoded_anew_where_that_loses_nothing(tmp_path: Path
     path = write(tmp_path / "image", EXPLICIT_VR_LE)
     implicit = context(1, CT_IMAGE_STORAGE, IMPLICIT_VR_LE)
     request = store_request(agreement(implicit), path, 1)
-    assert isinstance(request.data, bytes)
-    assert decode_from(implicit, request.data) == ct_image(10)
-    assert store_request(agreement(implicit), ct_image(10), 1).data == request.data
+    assert isinstance(request.data, Work)
+    converted = request.data.function()
+    assert isinstance(converted, bytes)
+    assert decode_from(implicit, converted) == ct_image(10)
+    assert store_request(agreement(implicit), ct_image(10), 1).data == converted
 
 
 @pytest.mark.parametrize(

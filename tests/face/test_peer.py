@@ -331,7 +331,7 @@ def test_more_than_128_pairs_are_split(make: Callable[..., AnyPeer], tmp_path: P
         results = make(port).store(files)
     assert sorted(result.path for result in results) == names(files)
     assert all(result.is_stored for result in results)
-    assert [len(each.contexts) for each in scp.proposed] == [128, 128, 44]
+    assert [len(each.contexts) for each in scp.proposed] == [128, 128, 128, 128, 88]
     assert all(len({c.context_id for c in each.contexts}) == len(each.contexts) for each in scp.proposed)
 
 

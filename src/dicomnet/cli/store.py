@@ -24,8 +24,9 @@ STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
 def configure(parser: Parser) -> None:
     """Tell the parser about this command."""
     parser.explain(
-        "Send DICOM files as they are (C-STORE). Folders are sent with all that is in them; what is not DICOM is"
-        "\nskipped and named. The exit status is 1 if any object failed, or if there was nothing to send.",
+        "Send DICOM files (C-STORE), as they are where the peer takes that. Folders are sent with all that is in\n"
+        "them; what is not DICOM is skipped and named. The exit status is 1 if any object failed, or if there was\n"
+        "nothing to send.",
         "dicomnet store PACS@127.0.0.1:11112 study/ image.dcm\n"
         "dicomnet store --json PACS@127.0.0.1:11112 study/ | jq 'select(.outcome == \"failed\")'",
     )
@@ -38,6 +39,12 @@ def configure(parser: Parser) -> None:
         default=16,
         metavar="N",
         help="how many requests may wait for their response, if the peer grants it (%(default)s)",
+    )
+    parser.add_argument(
+        "--transcode",
+        choices=("never", "if-needed"),
+        default="never",
+        help="whether compressed objects that the peer does not take are decompressed (%(default)s)",
     )
 
 
@@ -108,7 +115,7 @@ def _store(options: Namespace, tally: Tally) -> None:
 
         paths = list(find_files(paths))
         progress = progress_on_terminal(len(paths))
-    with open_peer(options, window=options.window) as peer, progress:
+    with open_peer(options, window=options.window, transcode=options.transcode) as peer, progress:
         for result in peer.store(paths):
             outcome = outcome_of(result)
             tally.add(outcome, result.length)

@@ -25,7 +25,7 @@ from ..errors import (
     UnusableObject,
 )
 from ..services.provider import provide
-from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
+from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step, Work
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
@@ -325,6 +325,8 @@ class Link(asyncio.BufferedProtocol):
             # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
             await asyncio.sleep(0)
             return self.is_cancelled(step.message_id)
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.function)
         raise TypeError(f"{type(step).__name__} is not a step")
 
     def forget_iteration(self, iteration: Iteration) -> None:

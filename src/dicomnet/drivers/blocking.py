@@ -23,7 +23,7 @@ from ..errors import (
     TLSFailed,
 )
 from ..services.provider import provide
-from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
+from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step, Work
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
@@ -275,6 +275,8 @@ class Link:
             return self.hooks.next_answer(step.answers)
         if isinstance(step, Cancelled):
             return self.is_cancelled(step.message_id)
+        if isinstance(step, Work):
+            return step.function()
         raise TypeError(f"{type(step).__name__} is not a step")
 
     def forget_iteration(self, iteration: Iteration) -> None:

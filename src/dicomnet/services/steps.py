@@ -6,7 +6,7 @@ for the end of the association.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any, TypeVar
 
 from ..dimse.datasets import Source
@@ -68,6 +68,13 @@ class Cancelled:
 
 
 @mutable
+class Work:
+    """Call a function that takes long and does no networking. Outcome: what it returns."""
+
+    function: Callable[[], Source]
+
+
+@mutable
 class Answer:
     """What a handler answers.
 
@@ -86,5 +93,5 @@ class Answer:
     elements: Mapping[str, Any] = field(default_factory=dict)
 
 
-Step = Send | Receive | Deliver | Handle | Next | Cancelled
+Step = Send | Receive | Deliver | Handle | Next | Cancelled | Work
 Procedure = Generator[Step, Any, Outcome]

@@ -2,8 +2,40 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from itertools import starmap
 from typing import NamedTuple
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+
+PREFERRED_NATIVE = (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_BIG_ENDIAN,
+)
+"""What an object is converted to where its own transfer syntax was not accepted: the first of these that was."""
+
+
+class Transcoding(StrEnum):
+    """Whether an object may be decompressed where its transfer syntax was not accepted.
+
+    Native objects are encoded anew in another native transfer syntax without being asked: that keeps each value.
+    """
+
+    NEVER = "never"
+    IF_NEEDED = "if-needed"
+
+    @classmethod
+    def parse(cls, value: str) -> Transcoding:
+        """From its value; raises ValueError if it is none."""
+        try:
+            return cls(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no way to transcode; use {' or '.join(cls)}") from None
 
 
 class TransferSyntax(NamedTuple):

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable
 
 from ..dimse.messages import Message
 from ..errors import UnusableObject
+from ..values import replace
 from .registry import is_pending
-from .steps import Deliver, Procedure, Receive, Send
+from .steps import Deliver, Procedure, Receive, Send, Work
 
 
 def one_reply(request: Message) -> Procedure[Message]:
-    """Send a request and wait for its response."""
+    """Send a request, whose data set may still be `Work`, and wait for its response."""
+    if isinstance(request.data, Work):
+        request = replace(request, data=(yield request.data))
     yield Send(request)
     response: Message = yield Receive((request.message_id,))
     return response
@@ -40,7 +43,7 @@ def pipeline(
     Parameters
     ----------
     requests
-        Taken one at a time, when there is room for it.
+        Taken one at a time, when there is room for it. Their data sets may still be `Work`.
     window
         At least 1; the granted number of operations that may be outstanding.
     unusable
@@ -49,7 +52,11 @@ def pipeline(
     outstanding: set[int] = set()
     for request in requests:
         try:
-            yield Send(request)
+            if isinstance(request.data, Work):
+                # What was made is kept no longer than it takes to send it.
+                yield Send(replace(request, data=(yield request.data)))
+            else:
+                yield Send(request)
         except UnusableObject as error:
             unusable(request, error)
             continue
