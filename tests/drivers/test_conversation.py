@@ -95,14 +95,16 @@ def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
     talk.arrived(request(8))
     talk.arrived(cancel(8))
     assert [type(each) for each in talk.inbox] == [Message]
-    with talk.performing(7):
-        assert not talk.is_cancelled(7)
-        talk.arrived(cancel(7))
-        assert talk.is_cancelled(7)
-    with talk.performing(7):
-        assert not talk.is_cancelled(7)
-    with talk.performing(8):
-        assert talk.is_cancelled(8)
+    talk.begin(7)
+    assert not talk.is_cancelled(7)
+    talk.arrived(cancel(7))
+    assert talk.is_cancelled(7)
+    talk.finish(7)
+    talk.begin(7)
+    assert not talk.is_cancelled(7)
+    talk.finish(7)
+    talk.begin(8)
+    assert talk.is_cancelled(8)
 
 
 def test_the_end_and_what_came_before_it() -> None:

@@ -129,8 +129,10 @@ class StagedFile:
             return
         os.close(self._descriptor)
         self._descriptor = -1
-        with contextlib.suppress(FileNotFoundError):
+        try:
             os.unlink(self.path)
+        except FileNotFoundError:
+            return
 
 
 if sys.platform == "win32":

@@ -460,13 +460,15 @@ class Link(asyncio.BufferedProtocol):
             raise self.failure or AssociationClosed() from error
 
     async def _take_request(self, message: Message) -> None:
-        with self.talk.performing(message.message_id):
-            try:
-                await self._finish(provide(message, self.agreement.contexts[message.context_id]))
-            finally:
-                answers = self._answers.pop(message.message_id, None)
-                if answers is not None:
-                    await answers.aclose()
+        message_id = message.message_id
+        self.talk.begin(message_id)
+        try:
+            await self._finish(provide(message, self.agreement.contexts[message.context_id]))
+        finally:
+            self.talk.finish(message_id)
+            answers = self._answers.pop(message_id, None)
+            if answers is not None:
+                await answers.aclose()
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""

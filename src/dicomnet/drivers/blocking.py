@@ -305,6 +305,9 @@ class Link:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
             self.talk.expect(message)
+        elif message.type.is_response and self._inbox:
+            # Another request is here already, whose response can share the segment and the peer's attention.
+            more = True
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
@@ -409,8 +412,12 @@ class Link:
             self._check_established()
 
     def _take_request(self, message: Message) -> None:
-        with self.talk.performing(message.message_id):
+        message_id = message.message_id
+        self.talk.begin(message_id)
+        try:
             self._finish(provide(message, self.agreement.contexts[message.context_id]))
+        finally:
+            self.talk.finish(message_id)
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 
 from ..dimse.datasets import discard
 from ..dimse.messages import Message, MessageType
@@ -113,15 +112,14 @@ class Conversation:
 
     # -- as the one who is asked
 
-    @contextmanager
-    def performing(self, message_id: int) -> Iterator[None]:
-        """A request is being performed, and can be cancelled."""
+    def begin(self, message_id: int) -> None:
+        """A request is being performed from now on, and can be cancelled."""
         self._performing.add(message_id)
-        try:
-            yield
-        finally:
-            self._performing.discard(message_id)
-            self._cancelled.discard(message_id)
+
+    def finish(self, message_id: int) -> None:
+        """It has been performed, or has failed."""
+        self._performing.discard(message_id)
+        self._cancelled.discard(message_id)
 
     def is_cancelled(self, message_id: int) -> bool:
         """Whether the peer has cancelled a request that is being performed."""
