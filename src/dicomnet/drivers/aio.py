@@ -465,10 +465,12 @@ class Link(asyncio.BufferedProtocol):
         try:
             await self._finish(provide(message, self.agreement.contexts[message.context_id]))
         finally:
-            self.talk.finish(message_id)
-            answers = self._answers.pop(message_id, None)
-            if answers is not None:
-                await answers.aclose()
+            try:
+                answers = self._answers.pop(message_id, None)
+                if answers is not None:
+                    await answers.aclose()
+            finally:
+                self.talk.finish(message_id)
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
