@@ -308,6 +308,21 @@ def context_for(
     raise NoAcceptedContext(abstract_syntax, wanted_transfer_syntax, accepted)
 
 
+def context_for_report(agreement: Agreement, abstract_syntax: str) -> NegotiatedContext:
+    """The accepted context on which we may report events of an abstract syntax: as SCP, where there is one.
+
+    Raises
+    ------
+    NoAcceptedContext
+        If there is none.
+    """
+    contexts = agreement.contexts_for(abstract_syntax)
+    if not contexts:
+        raise NoAcceptedContext(abstract_syntax)
+    # Many peers take reports on an association that was opened without asking for the role of SCP.
+    return next((context for context in contexts if context.as_scp), contexts[0])
+
+
 def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:
     """The C-STORE-RQ for an object."""
     header = stored.header
