@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from .upper_layer.negotiation import (
     identification_items,
 )
 from .wire.fields import ae_title_bytes
-from .wire.items import AsynchronousOperationsWindow, ProposedContext, UserItem
+from .wire.items import AsynchronousOperationsWindow, ProposedContext, RoleSelection, UserItem
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
 if TYPE_CHECKING:
@@ -185,7 +185,11 @@ class RequestorHooks:
 
 
 def association_request(
-    peer: PeerAddress, calling: str, pairs: Iterable[tuple[str, tuple[str, ...]]], window: int
+    peer: PeerAddress,
+    calling: str,
+    pairs: Iterable[tuple[str, tuple[str, ...]]],
+    window: int,
+    roles: Mapping[str, tuple[bool, bool]] | None = None,
 ) -> AssociateRQ:
     """An A-ASSOCIATE-RQ that proposes these abstract syntaxes, each with its transfer syntaxes.
 
@@ -193,12 +197,15 @@ def association_request(
     ----------
     window
         How many operations are wanted outstanding; 1 proposes nothing.
+    roles
+        By abstract syntax, whether the role of SCU and that of SCP are wanted; without it, that of SCU is had.
     """
     items: tuple[UserItem, ...] = identification_items(
         MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     )
     if window != 1:
         items += (AsynchronousOperationsWindow(window, 1),)
+    items += tuple(RoleSelection(uid, scu, scp) for uid, (scu, scp) in (roles or {}).items())
     contexts = tuple(
         ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
     )
