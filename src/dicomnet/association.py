@@ -468,8 +468,11 @@ class Association(NormalizedServices):
         return Dataset() if response is None else status_of(response)
 
     def _response(self, message: Message) -> Message | None:
+        link = self._live()
+        # A handler may ask for something while the request during which it was called still waits for its response.
+        message.command["MessageID"] = link.talk.free_message_id(message.message_id)
         try:
-            return self._live().run(user.one_reply(message))
+            return link.run(user.one_reply(message))
         except (AssociationError, NetworkError) as error:
             _log.error("no response to the %s: %s", message.type.name, error)
             return None

@@ -430,6 +430,30 @@ def test_a_report_from_within_the_handler() -> None:
             assert assoc.is_released
 
 
+def test_a_handler_may_ask_while_its_association_waits() -> None:
+    """Both requests are sent with the Message ID that is the default, and their responses cross."""
+    commitment = Commitment()
+    got: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+
+    def on_action(event: Event) -> tuple[int, None]:
+        if event.action_type == 1:
+            commitment.report(event.assoc, "1.2.1")
+        return 0x0000, None
+
+    def on_report(event: Event) -> tuple[int, None]:
+        echo = event.assoc.send_c_echo()
+        again = send(event.assoc, "N-ACTION", StorageCommitmentPushModel)[0]
+        got.put((echo.Status, again.Status))
+        return 0x0000, None
+
+    with serving_ae([(evt.EVT_N_ACTION, on_action)], uids=COMMITMENT) as server:
+        contexts = [build_context(each) for each in COMMITMENT]
+        with associated(server, [(evt.EVT_N_EVENT_REPORT, on_report)], contexts=contexts) as assoc:
+            assert commitment.commit(assoc, "1.2.1").Status == 0
+            assert got.get(timeout=10) == (0, 0)
+            assert commitment.statuses.get(timeout=10).Status == 0
+
+
 def test_a_report_after_the_handler_reaches_an_idle_requestor() -> None:
     commitment = Commitment()
 
