@@ -29,6 +29,7 @@ from .normalized import AwaitedNormalizedServices
 from .requests import (
     MAXIMUM_LENGTH,
     NATIVE,
+    RESPONSE_LIMIT,
     PeerAddress,
     association_request,
     context_for,
@@ -343,7 +344,7 @@ class Request:
 
     @property
     def association(self) -> Association:
-        """The association, to send something of one's own on it, for instance an N-EVENT-REPORT."""
+        """The association, for a coroutine to send something of its own on it, such as an N-EVENT-REPORT."""
         return Association(self.link)
 
 
@@ -501,7 +502,7 @@ class _HandlerHooks:
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if self._open_user_sink is not None and message.type.service == "C-STORE":
             return self._open_user_sink(message, context)
-        return MemorySink(_DATA_SET_LIMIT)
+        return MemorySink(RESPONSE_LIMIT if message.type.is_response else _DATA_SET_LIMIT)
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Any:
         service = message.type.service
