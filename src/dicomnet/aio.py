@@ -24,9 +24,11 @@ from .drivers.connection import Connection
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .errors import ServiceRefusal
+from .normalized import AwaitedNormalizedServices
 from .requests import (
     MAXIMUM_LENGTH,
     NATIVE,
+    RESPONSE_LIMIT,
     PeerAddress,
     association_request,
     context_for,
@@ -53,6 +55,8 @@ from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .normalized import Reply
+
 _log = logging.getLogger(__name__)
 
 _LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
@@ -60,10 +64,12 @@ _DATA_SET_LIMIT = 2 << 30
 
 # What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.
 Contexts = Iterable[str] | Mapping[str, Iterable[str]]
+# By abstract syntax, whether the requestor of an association wants, or may have, the role of SCU and that of SCP.
+Roles = Mapping[str, tuple[bool, bool]]
 
 
-class Association:
-    """An association that `connect` opened.
+class Association(AwaitedNormalizedServices):
+    """An association that `connect` opened, or that a request came on.
 
     Use it as an async context manager, which releases it; or call `release`.
     """
@@ -184,6 +190,30 @@ class Association:
         context = context_for(self._link.agreement, query_model)
         await self._link.interject(cancel_request(context.context_id, msg_id))
 
+    async def _normalized(
+        self,
+        service: str,
+        class_uid: str,
+        instance_uid: str | None,
+        meta_uid: str | None,
+        dataset: Dataset | None = None,
+        **parameters: Any,
+    ) -> Reply:
+        from .compose import normalized_request, reply_of
+
+        link = self._link
+        request, context = normalized_request(
+            link.agreement,
+            service,
+            class_uid,
+            instance_uid,
+            link.next_message_id(),
+            meta_uid,
+            dataset,
+            **parameters,
+        )
+        return reply_of(request, await link.run(user.one_reply(request)), context)
+
     async def release(self) -> None:
         """Release the association (PS3.8 section 7.2). Does nothing if it is over."""
         if self.is_established:
@@ -240,6 +270,8 @@ async def connect(
     calling: str = "DICOMNET",
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    roles: Roles | None = None,
 ) -> Association:
     """Request an association.
 
@@ -255,6 +287,10 @@ async def connect(
         A client's TLS context.
     timeouts
         One deadline a stage, in seconds.
+    handlers
+        By DIMSE service, for what the peer asks for, such as ``N-EVENT-REPORT``; see `serve`.
+    roles
+        The roles to propose, where that is not the one of SCU alone (PS3.7 Annex D.3.3.4).
 
     Raises
     ------
@@ -267,8 +303,10 @@ async def connect(
     """
     peer = PeerAddress.parse(address)
     ae_title_bytes(calling, "the calling AE title")
-    request = association_request(peer, calling, _pairs(contexts), 1)
-    return Association(await open_association(peer, request, tls, timeouts or Timeouts()))
+    request = association_request(peer, calling, _pairs(contexts), 1, roles)
+    hooks = _RequestorHooks(dict(handlers or {}), request)
+    hooks.link = await open_association(peer, request, tls, timeouts or Timeouts(), hooks)
+    return Association(hooks.link)
 
 
 @frozen
@@ -306,14 +344,20 @@ class Request:
 
     @property
     def dataset(self) -> Dataset:
-        """The decoded data set or identifier."""
+        """The decoded data set or identifier; empty where the request has none."""
         from .compose import decode_from
 
-        return decode_from(self.context, self.data)
+        return decode_from(self.context, self.data or b"")
+
+    @property
+    def association(self) -> Association:
+        """The association, for a coroutine to send something of its own on it, such as an N-EVENT-REPORT."""
+        return Association(self.link)
 
 
 # A coroutine function, or a plain function, which runs in a thread. For C-ECHO and C-STORE it returns a status; for
-# C-FIND it is an async generator, or returns an iterable, of (status, identifier).
+# C-FIND it is an async generator, or returns an iterable, of (status, identifier); for the normalized services it
+# returns a status or, but for N-DELETE, a pair of a status and a data set or None.
 Handler = Callable[[Request], Any]
 OpenSink = Callable[[Message, NegotiatedContext], Sink]
 
@@ -330,6 +374,7 @@ async def serve(
     maximum_associations: int = 256,
     window: int = 16,
     open_sink: OpenSink | None = None,
+    roles: Roles | None = None,
 ) -> AssociationServer:
     """Accept associations in the running event loop.
 
@@ -340,7 +385,7 @@ async def serve(
     contexts
         Abstract syntax UIDs to accept with any known transfer syntax, or a mapping of them to transfer syntax UIDs.
     handlers
-        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``. C-ECHO succeeds without one.
+        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``N-ACTION`` and so on. C-ECHO succeeds without one.
     ae_title
         Our AE title.
     require_called
@@ -355,6 +400,8 @@ async def serve(
         How many requests a peer may have outstanding.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
+    roles
+        The roles that a requestor may have if it asks (PS3.7 Annex D.3.3.4); without it, that of SCU alone.
 
     Raises
     ------
@@ -363,7 +410,10 @@ async def serve(
     """
     server = AssociationServer(
         address,
-        {uid: SupportedContext(syntaxes) for uid, syntaxes in _pairs(contexts, tuple(TRANSFER_SYNTAXES))},
+        {
+            uid: SupportedContext(syntaxes, *(roles or {}).get(uid, (None, None)))
+            for uid, syntaxes in _pairs(contexts, tuple(TRANSFER_SYNTAXES))
+        },
         dict(handlers or {}),
         ae_title=ae_title,
         require_called=require_called,
@@ -444,33 +494,26 @@ class AssociationServer:
         return hooks.link
 
 
-class _AcceptorHooks:
+class _HandlerHooks:
     """One association's way to the handlers."""
 
     link: Link
 
-    def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
-        self._server = server
-        self._peer = peer
-        self._calling = self._called = ""
-
-    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        refused = refuse_names(request, called=self._server.called)
-        if refused is not None:
-            return refused
-        if self._server.established >= self._server.maximum_associations:
-            return _LOCAL_LIMIT_EXCEEDED
-        self._calling, self._called = request.calling_ae_title, request.called_ae_title
-        return accept(request, self._server.acceptor)
+    def __init__(
+        self, handlers: Mapping[str, Handler], open_user_sink: OpenSink | None, calling: str, called: str
+    ) -> None:
+        self._handlers = handlers
+        self._open_user_sink = open_user_sink
+        self._calling, self._called = calling, called
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        if self._server.open_sink is not None and message.type.service == "C-STORE":
-            return self._server.open_sink(message, context)
-        return MemorySink(_DATA_SET_LIMIT)
+        if self._open_user_sink is not None and message.type.service == "C-STORE":
+            return self._open_user_sink(message, context)
+        return MemorySink(RESPONSE_LIMIT if message.type.is_response else _DATA_SET_LIMIT)
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Any:
         service = message.type.service
-        handler = self._server.handlers.get(service)
+        handler = self._handlers.get(service)
         if handler is None:
             discard(message.data)
             if service == "C-ECHO":
@@ -481,6 +524,10 @@ class _AcceptorHooks:
             answer = await _call(handler, request)
             if OPERATIONS[service].shape is Shape.MANY_REPLIES:
                 return _Answers(service, answer, context)
+            if service.startswith("N-"):
+                from .answers import normalized_answer
+
+                return normalized_answer(answer, message, context)
             return Answer(_status(answer))
 
     async def next_answer(self, answers: Any) -> Answer | None:
@@ -488,10 +535,41 @@ class _AcceptorHooks:
         return await answers.take()
 
     def phase_changed(self, phase: Phase) -> None:
-        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
+        """Nobody is told."""
 
     def closed(self) -> None:
-        return None
+        """Nobody is told."""
+
+
+class _RequestorHooks(_HandlerHooks):
+    """The requestor's side; what it performs is what the acceptor asks for."""
+
+    def __init__(self, handlers: Mapping[str, Handler], request: AssociateRQ) -> None:
+        super().__init__(handlers, None, request.calling_ae_title, request.called_ae_title)
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        raise TypeError("a requestor does not answer association requests")
+
+
+class _AcceptorHooks(_HandlerHooks):
+    """The acceptor's side."""
+
+    def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
+        super().__init__(server.handlers, server.open_sink, "", "")
+        self._server = server
+        self._peer = peer
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        refused = refuse_names(request, called=self._server.called)
+        if refused is not None:
+            return refused
+        if self._server.established >= self._server.maximum_associations:
+            return _LOCAL_LIMIT_EXCEEDED
+        self._calling, self._called = request.calling_ae_title, request.called_ae_title
+        return accept(request, self._server.acceptor)
+
+    def phase_changed(self, phase: Phase) -> None:
+        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
 
 
 @contextmanager

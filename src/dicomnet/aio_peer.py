@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .drivers.aio import LAST_WORDS, Link
 from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
-from .drivers.hooks import Phase
+from .drivers.hooks import Hooks, Phase
 from .errors import AssociationError, DicomnetError, NetworkError
 from .requests import (
     NATIVE,
@@ -266,7 +266,11 @@ async def _release(links: Iterable[Link]) -> None:
 
 
 async def open_association(
-    peer: PeerAddress, request: AssociateRQ, tls: ssl.SSLContext | None, timeouts: Timeouts
+    peer: PeerAddress,
+    request: AssociateRQ,
+    tls: ssl.SSLContext | None,
+    timeouts: Timeouts,
+    hooks: Hooks | None = None,
 ) -> Link:
     """Connect to a peer and have an association established.
 
@@ -276,6 +280,8 @@ async def open_association(
         A client's TLS context, None for a connection in the clear.
     timeouts
         One deadline a stage.
+    hooks
+        The user's side; without it, nothing is performed for the peer.
 
     Raises
     ------
@@ -283,7 +289,7 @@ async def open_association(
         If it is not established; the connection is closed then.
     """
     secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, RequestorHooks(), timeouts, tls=secured)
+    link = await open_link(peer.address, request, hooks or RequestorHooks(), timeouts, tls=secured)
     try:
         await link.request(request)
     except BaseException:

@@ -16,15 +16,17 @@ from pydicom.uid import UID
 
 from . import _config
 from . import events as evt
+from .answers import normalized_answer, split_status
 from .compose import (
     cancel_request,
     encode_for,
     find_request,
     identifier_of,
+    normalized_request,
+    reply_of,
     status_of,
     store_request,
 )
-from .dimse.codec import encode_command
 from .dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, Source, discard
 from .dimse.file_format import encode_file_header
 from .dimse.messages import (
@@ -33,7 +35,7 @@ from .dimse.messages import (
     Message,
     MessageType,
 )
-from .dimse_messages import plain_value, view_of
+from .dimse_messages import view_of
 from .drivers.blocking import Link
 from .drivers.connection import ProviderAbort
 from .drivers.hooks import Phase
@@ -45,6 +47,7 @@ from .errors import (
     ServiceRefusal,
 )
 from .events import Bindings, Handler, request_event
+from .normalized import NormalizedServices
 from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
 from .requests import context_for, echo_request
@@ -107,7 +110,7 @@ class FileSink:
         return Path(self.path).read_bytes()[len(self._header) :]
 
 
-class Association:
+class Association(NormalizedServices):
     """An association with a peer.
 
     Parameters
@@ -474,12 +477,35 @@ class Association:
             raise AssociationClosed
 
     def _request(self, message: Message) -> Dataset:
+        response = self._response(message)
+        return Dataset() if response is None else status_of(response)
+
+    def _response(self, message: Message) -> Message | None:
+        link = self._live()
+        # A handler may ask for something while the request during which it was called still waits for its response.
+        message.command["MessageID"] = link.talk.free_message_id(message.message_id)
         try:
-            response = self._live().run(user.one_reply(message))
+            return link.run(user.one_reply(message))
         except (AssociationError, NetworkError) as error:
             _log.error("no response to the %s: %s", message.type.name, error)
-            return Dataset()
-        return status_of(response)
+            return None
+
+    def _normalized(
+        self,
+        service: str,
+        class_uid: str | UID,
+        instance_uid: str | UID | None,
+        msg_id: int,
+        meta_uid: str | UID | None,
+        dataset: Dataset | None = None,
+        **parameters: Any,
+    ) -> tuple[Dataset, Dataset | None]:
+        self._check_open()
+        request, context = normalized_request(
+            self._live().agreement, service, class_uid, instance_uid, msg_id, meta_uid, dataset, **parameters
+        )
+        response = self._response(request)
+        return (Dataset(), None) if response is None else reply_of(request, response, context)
 
     def _matches(
         self, responses: Iterator[Message], context: NegotiatedContext
@@ -568,6 +594,8 @@ class AssociationHooks:
                 return _Answers(
                     iter(() if result is None else result), operation, context, message.type.response
                 )
+            if message.type.service.startswith("N-"):
+                return normalized_answer(result, message, context)
             return _answer(result, None, context, message.type.response)
         except ServiceRefusal:
             raise
@@ -639,35 +667,13 @@ def _answer(
     status: Any, dataset: Dataset | None, context: NegotiatedContext, response: MessageType
 ) -> Answer:
     """What a handler returned, as an answer that can be sent."""
-    elements: dict[str, Any] = {}
-    if isinstance(status, Dataset):
-        if "Status" not in status:
-            raise _unusable(response, 0xC001, "the handler's answer has no status")
-        elements = {e.keyword: plain_value(e) for e in status if e.keyword in response.keywords}
-        status = elements.pop("Status")
-    if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
-        raise _unusable(response, 0xC002, "the handler's answer is not a status")
-    if elements:
-        _check_elements(elements, int(status), response)
+    code, elements = split_status(status, response)
     data: Source | None = None
-    if is_pending(status):
+    if is_pending(code):
         try:
             data = encode_for(context, dataset) if dataset is not None else b""
         except ValueError:
             data = b""
         if not data:
             raise ServiceRefusal(0xC312, "a match could not be encoded")
-    return Answer(int(status), data, elements)
-
-
-def _unusable(response: MessageType, status: int, comment: str) -> Exception:
-    """C-ECHO has no status but success, so there what the handler did is not the peer's business."""
-    return TypeError(comment) if response is C_ECHO_RQ.response else ServiceRefusal(status, comment)
-
-
-def _check_elements(elements: dict[str, Any], status: int, response: MessageType) -> None:
-    try:
-        encode_command(response, {"MessageIDBeingRespondedTo": 1, "Status": status} | elements, False)
-    except ValueError as error:
-        _log.error("an element of the handler's status cannot be sent: %s", error)
-        elements.clear()
+    return Answer(code, data, elements)

@@ -8,13 +8,23 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from . import dimse_primitives
+from .dimse.codec import encode_command
 from .dimse.datasets import MemorySink, Source
-from .dimse.messages import C_CANCEL_RQ, C_FIND_RQ, C_STORE_RQ, Message
+from .dimse.messages import (
+    C_CANCEL_RQ,
+    C_FIND_RQ,
+    C_STORE_RQ,
+    N_CREATE_RSP,
+    N_EVENT_REPORT_RSP,
+    Message,
+)
 from .drivers.files import open_object
 from .dsutils import decode, encode
 from .errors import NoAcceptedContext
-from .requests import context_for, file_in, substitute_context
+from .requests import context_for, context_for_report, file_in, substitute_context
 from .services.registry import is_pending
+from .services.statuses import SUCCESS, WARNING, category
 from .services.steps import Work
 from .services.transfer_syntaxes import Transcoding, transfer_syntax
 from .upper_layer.negotiation import Agreement, NegotiatedContext
@@ -92,6 +102,82 @@ def find_request(
     }
     data = encode_for(context, identifier)
     return Message(C_FIND_RQ, command, context.context_id, data), context
+
+
+def normalized_request(
+    agreement: Agreement,
+    service: str,
+    class_uid: str | UID,
+    instance_uid: str | UID | None,
+    message_id: int,
+    meta_uid: str | UID | None = None,
+    dataset: Dataset | None = None,
+    **parameters: Any,
+) -> tuple[Message, NegotiatedContext]:
+    """The request of a normalized service (PS3.7 section 10.3), and the context it goes on.
+
+    Parameters
+    ----------
+    service
+        For instance ``N-ACTION``.
+    class_uid, instance_uid
+        What it is about; with ``N-CREATE`` the instance may be left to the peer.
+    meta_uid
+        The abstract syntax of the context, where that is not `class_uid`.
+    dataset
+        The data set of the request, or None or an empty one for none.
+    parameters
+        Further parameters by keyword.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), or a parameter has an impossible value or none.
+    TypeError
+        If a parameter is of the wrong type.
+    """
+    abstract_syntax = str(class_uid if meta_uid is None else meta_uid)
+    find_context = context_for_report if service == "N-EVENT-REPORT" else context_for
+    context = find_context(agreement, abstract_syntax)
+    primitive: Any = getattr(dimse_primitives, service.replace("-", "_"))()
+    prefix = "Affected" if "AffectedSOPClassUID" in primitive.REQUEST_KEYWORDS else "Requested"
+    setattr(primitive, f"{prefix}SOPClassUID", class_uid)
+    setattr(primitive, f"{prefix}SOPInstanceUID", instance_uid)
+    primitive.MessageID = message_id
+    for keyword, value in parameters.items():
+        setattr(primitive, keyword, value)
+    request: Message = primitive.to_message(context.context_id)
+    request.data = encode_for(context, dataset) if dataset else None
+    missing = request.type.missing(request.command)
+    if request.data is None and request.type.data_set_required:
+        missing.append(str(request.type.data_set))
+    if missing:
+        raise ValueError(f"an {service} request needs {', '.join(missing)}")
+    encode_command(request.type, request.command, request.data is not None)
+    return request, context
+
+
+def reply_of(
+    request: Message, response: Message, context: NegotiatedContext
+) -> tuple[Dataset, Dataset | None]:
+    """Status and what else the response of a normalized service says of it, and its data set.
+
+    The data set is empty where the response has none, and None where the status is neither success nor a warning.
+    The status tells the Affected SOP Instance UID that the peer gave an instance which an N-CREATE left to it.
+    """
+    status = status_of(response)
+    told: tuple[str, ...] = ()
+    if response.type is N_EVENT_REPORT_RSP:
+        told = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID")
+    elif response.type is N_CREATE_RSP and "AffectedSOPInstanceUID" not in request.command:
+        told = ("AffectedSOPInstanceUID",)
+    for keyword in told:
+        if keyword in response.command:
+            setattr(status, keyword, response.command[keyword])
+    if category(response.status) not in (SUCCESS, WARNING):
+        return status, None
+    data = response.data
+    return status, decode_from(context, data.content) if isinstance(data, MemorySink) else Dataset()
 
 
 def cancel_request(context_id: int, message_id: int) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from .upper_layer.negotiation import (
 )
 from .values import field, frozen, mutable
 from .wire.fields import ae_title_bytes
-from .wire.items import AsynchronousOperationsWindow, ProposedContext, UserItem
+from .wire.items import AsynchronousOperationsWindow, ProposedContext, RoleSelection, UserItem
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
 if TYPE_CHECKING:
@@ -192,7 +192,11 @@ class RequestorHooks:
 
 
 def association_request(
-    peer: PeerAddress, calling: str, pairs: Iterable[tuple[str, tuple[str, ...]]], window: int
+    peer: PeerAddress,
+    calling: str,
+    pairs: Iterable[tuple[str, tuple[str, ...]]],
+    window: int,
+    roles: Mapping[str, tuple[bool, bool]] | None = None,
 ) -> AssociateRQ:
     """An A-ASSOCIATE-RQ that proposes these abstract syntaxes, each with its transfer syntaxes.
 
@@ -200,12 +204,15 @@ def association_request(
     ----------
     window
         How many operations are wanted outstanding; 1 proposes nothing.
+    roles
+        By abstract syntax, whether the role of SCU and that of SCP are wanted; without it, that of SCU is had.
     """
     items: tuple[UserItem, ...] = identification_items(
         MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     )
     if window != 1:
         items += (AsynchronousOperationsWindow(window, 1),)
+    items += tuple(RoleSelection(uid, scu, scp) for uid, (scu, scp) in (roles or {}).items())
     contexts = tuple(
         ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
     )
@@ -399,6 +406,21 @@ def file_in(context: NegotiatedContext, stored: StoredObject) -> Source | Work:
         return transcode_file(stored, context.transfer_syntax)
 
     return Work(convert)
+
+
+def context_for_report(agreement: Agreement, abstract_syntax: str) -> NegotiatedContext:
+    """The accepted context on which we may report events of an abstract syntax: as SCP, where there is one.
+
+    Raises
+    ------
+    NoAcceptedContext
+        If there is none.
+    """
+    contexts = agreement.contexts_for(abstract_syntax)
+    if not contexts:
+        raise NoAcceptedContext(abstract_syntax)
+    # Many peers take reports on an association that was opened without asking for the role of SCP.
+    return next((context for context in contexts if context.as_scp), contexts[0])
 
 
 def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:

@@ -10,7 +10,7 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,11 +243,18 @@ def our_aio_scp(folder: Path) -> Iterator[tuple[int, Path]]:
         for sop_class, syntaxes in contexts_of(pairs()).items()
         if sop_class != MEDIA_STORAGE_DIRECTORY
     }
+    with aio_server(supported, {"C-STORE": store}) as port:
+        yield port, received
+
+
+@contextlib.contextmanager
+def aio_server(contexts: aio.Contexts, handlers: Mapping[str, aio.Handler], **options: Any) -> Iterator[int]:
+    """`dicomnet.aio.serve`, with its event loop in a thread; gives its port."""
     ports: queue.SimpleQueue[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = queue.SimpleQueue()
 
     async def serve() -> None:
         over = asyncio.Event()
-        async with await aio.serve(("127.0.0.1", 0), supported, {"C-STORE": store}) as server:
+        async with await aio.serve(("127.0.0.1", 0), contexts, handlers, **options) as server:
             ports.put((server.address[1], asyncio.get_running_loop(), over))
             await over.wait()
 
@@ -255,7 +262,7 @@ def our_aio_scp(folder: Path) -> Iterator[tuple[int, Path]]:
     thread.start()
     port, loop, over = ports.get(timeout=10)
     try:
-        yield port, received
+        yield port
     finally:
         loop.call_soon_threadsafe(over.set)
         thread.join(10)

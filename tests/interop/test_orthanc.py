@@ -1,17 +1,28 @@
-"""C-STORE to Orthanc and C-FIND from it, by both of our drivers. Slow, since Orthanc has to be installed."""
+"""C-STORE to Orthanc and C-FIND from it, by both of our drivers, and storage commitment both ways.
+
+Slow, since Orthanc has to be installed."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import queue
+import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from tests.support import digest, free_port, is_listening, running_process, tool, wait_until
 
+from dicomnet import AE, build_context, build_role, evt
+from dicomnet.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+
 from .corpus import EXPECTED, Sendable, own_data_set, sendables
+from .normalized import OUR_SCPS, Asked, data
+from .normalized import OUR_SCUS as OUR_NORMALIZED_SCUS
 from .peers import OUR_SCUS
 from .test_find import CLIENTS, QUERIES, ask_by_dcmtk, ask_by_pynetdicom
 
@@ -30,8 +41,8 @@ ASKED = (
 
 
 @contextlib.contextmanager
-def orthanc(folder: Path) -> Iterator[int]:
-    """Orthanc with a store of its own, without HTTP, that everybody may store to and query."""
+def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
+    """Orthanc with a store of its own, that everybody may store to and query; without HTTP, unless settings say so."""
     folder.mkdir()
     port = free_port()
     configuration = {
@@ -49,6 +60,7 @@ def orthanc(folder: Path) -> Iterator[int]:
         "DicomAlwaysAllowFind": True,
         "DefaultEncoding": "Utf8",
         "Plugins": [],
+        **settings,
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))
@@ -98,3 +110,103 @@ def test_find(client: str, tmp_path: Path) -> None:
             assert rows, name
             assert rows == ask_by_pynetdicom(port, QUERIES[name], tmp_path), name
             assert rows == ask_by_dcmtk(port, QUERIES[name], tmp_path), name
+
+
+def _reference(stored: Sendable | None = None) -> Dataset:
+    """What refers to an object, or to one that is nowhere."""
+    if stored is None:
+        return data(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.7", ReferencedSOPInstanceUID="1.2.3.4")
+    instance = str(dcmread(stored.path, stop_before_pixels=True).SOPInstanceUID)
+    return data(ReferencedSOPClassUID=stored.sop_class, ReferencedSOPInstanceUID=instance)
+
+
+COMMITMENT = str(StorageCommitmentPushModel)
+
+
+@pytest.mark.parametrize("name", OUR_NORMALIZED_SCUS)
+def test_orthanc_reports_what_it_keeps(name: str, tmp_path: Path) -> None:
+    """On an association that Orthanc opens, as SCP."""
+    reports: queue.SimpleQueue[tuple[int, Dataset]] = queue.SimpleQueue()
+
+    def on_report(event: Any) -> tuple[int, None]:
+        context = event.assoc.accepted_contexts[0]
+        assert (context.as_scu, context.as_scp) == (True, False)
+        reports.put((event.event_type, event.event_information))
+        return 0x0000, None
+
+    waiting = AE("REQUESTOR")
+    waiting.add_supported_context(COMMITMENT, scu_role=False, scp_role=True)
+    server = waiting.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)]
+    )
+    assert server is not None
+    modalities = {"us": ["REQUESTOR", "127.0.0.1", server.server_address[1]]}
+    kept = _kept()[0]
+    try:
+        with orthanc(tmp_path / "orthanc", DicomModalities=modalities) as port:
+            OUR_SCUS["Peer"](port, [kept])
+            for transaction, references in (
+                ("1.2.1", [_reference(kept)]),
+                ("1.2.2", [_reference(kept), _reference()]),
+            ):
+                asked = data(TransactionUID=transaction, ReferencedSOPSequence=references)
+                given = (asked, 1, COMMITMENT, StorageCommitmentPushModelInstance)
+                replies = OUR_NORMALIZED_SCUS[name](port, [COMMITMENT], [("send_n_action", given, {})])
+                assert replies[0][0]["Status"] == 0
+                event_type, information = reports.get(timeout=20)
+                assert information.TransactionUID == transaction
+                assert list(information.ReferencedSOPSequence) == references[:1]
+                assert event_type == len(references)
+            assert information.FailedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3.4"
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", OUR_SCPS)
+def test_orthanc_is_told_what_we_keep(name: str, tmp_path: Path) -> None:
+    asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+
+    def on_action(request: Asked) -> int:
+        asked.put(request)
+        return 0x0000
+
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(OUR_SCPS[name]([COMMITMENT], on_action))
+        web = free_port()
+        settings = {
+            "HttpServerEnabled": True,
+            "HttpPort": web,
+            "AuthenticationEnabled": False,
+            "DicomModalities": {"us": ["ACCEPTOR", "127.0.0.1", ours]},
+        }
+        port = stack.enter_context(orthanc(tmp_path / "orthanc", **settings))
+        wait_until(lambda: is_listening(web), 30, "Orthanc serves HTTP")
+        wanted = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SOPInstanceUID": "1.2.3.4"}
+        begun = _call(
+            f"http://127.0.0.1:{web}/modalities/us/storage-commitment", {"DicomInstances": [wanted]}
+        )
+        information = asked.get(timeout=20).dataset
+        assert information is not None
+        (reference,) = information["ReferencedSOPSequence"]
+        assert reference.ReferencedSOPInstanceUID == "1.2.3.4"
+        state = f"http://127.0.0.1:{web}/storage-commitment/{begun['ID']}"
+        assert _call(state)["Status"] == "Pending"
+        report = data(TransactionUID=information["TransactionUID"], ReferencedSOPSequence=[reference])
+        assoc = AE("ACCEPTOR").associate(
+            "127.0.0.1",
+            port,
+            [build_context(COMMITMENT)],
+            ext_neg=[build_role(COMMITMENT, scp_role=True)],
+        )
+        assert assoc.is_established
+        given = (report, 1, COMMITMENT, StorageCommitmentPushModelInstance)
+        assert assoc.send_n_event_report(*given)[0].Status == 0
+        assoc.release()
+        assert _call(state)["Status"] == "Success"
+
+
+def _call(address: str, content: Any = None) -> Any:
+    """What Orthanc's REST interface answers."""
+    body = None if content is None else json.dumps(content).encode()
+    with urllib.request.urlopen(urllib.request.Request(address, body), timeout=20) as answer:
+        return json.load(answer)

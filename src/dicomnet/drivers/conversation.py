@@ -45,6 +45,10 @@ class Conversation:
             if self._last_message_id not in self._awaited:
                 return self._last_message_id
 
+    def free_message_id(self, wanted: int) -> int:
+        """This message ID, or another one if an outstanding request of ours has it (PS3.7 section 9.1.1.1.1)."""
+        return self.next_message_id() if wanted in self._awaited else wanted
+
     def expect(self, request: Message) -> None:
         """A request goes out, and responses to it are to come."""
         self._awaited[request.message_id] = request.type.response

@@ -9,12 +9,17 @@ from ..upper_layer.negotiation import NegotiatedContext
 from .registry import (
     CANCELLED,
     MISTYPED_ARGUMENT,
+    MORE_THAN_ONE_MATCH,
     OPERATIONS,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNRECOGNISED_OPERATION,
+    Operation,
+    Performer,
     Shape,
+    finds_one_match,
     is_pending,
+    offers,
 )
 from .steps import Answer, Cancelled, Handle, Next, Procedure, Send
 
@@ -31,12 +36,14 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
     """
     operation = OPERATIONS.get(message.type.service)
     try:
-        _check(message, context)
+        _check(message, context, operation)
         if operation is None:
             discard(message.data)
             raise ServiceRefusal(UNRECOGNISED_OPERATION)
         if operation.shape is Shape.ONE_REPLY:
             yield from _one_reply(message, context)
+        elif finds_one_match(context.abstract_syntax):
+            yield from _one_match(message, context)
         else:
             yield from _many_replies(message, context)
     except ServiceRefusal as refusal:
@@ -53,13 +60,21 @@ def answer_of(refusal: ServiceRefusal) -> Answer:
     return Answer(refusal.status, None, elements)
 
 
-def _check(message: Message, context: NegotiatedContext) -> None:
+def _check(message: Message, context: NegotiatedContext, operation: Operation | None) -> None:
     if isinstance(message.data, Refused):
         raise message.data.refusal
-    sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
-    if not context.as_scp or (message.type.service.startswith("C-") and sop_class != context.abstract_syntax):
+    service = message.type.service
+    is_ours = context.as_scp or (operation is not None and operation.performer is Performer.EITHER)
+    if service.startswith("C-"):
+        # Not so the normalized services: the SOP class of a context may stand for several (PS3.4 H.3 and CC.3.1).
+        sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
+        is_ours = is_ours and sop_class == context.abstract_syntax
+    if not is_ours:
         discard(message.data)
         raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+    if not offers(context.abstract_syntax, service):
+        discard(message.data)
+        raise ServiceRefusal(UNRECOGNISED_OPERATION, f"the SOP class has no {service}")
     if message.data is None and message.type.data_set_required:
         raise ServiceRefusal(MISTYPED_ARGUMENT, "the request has no data set")
 
@@ -88,3 +103,20 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
         is_first = False
         if not pending:
             return
+
+
+def _one_match(message: Message, context: NegotiatedContext) -> Procedure[None]:
+    """Nothing is told of a match before it is known to be the only one (PS3.4 Annex Q)."""
+    answers = yield Handle(message, context)
+    match, final = (yield Next(answers)), None
+    if match is None or not is_pending(match.status):
+        match, final = None, match
+    else:
+        final = yield Next(answers)
+    if (yield Cancelled(message.message_id)):
+        match, final = None, Answer(CANCELLED)
+    elif final is not None and is_pending(final.status):
+        match, final = None, Answer(MORE_THAN_ONE_MATCH)
+    if match is not None:
+        yield Send(_response(message, match), more=True)
+    yield Send(_response(message, final or Answer(SUCCESS)))

@@ -1,4 +1,5 @@
-"""The DIMSE operations as rows: their event, their shape, and what is answered when a handler fails."""
+"""The DIMSE operations and the service classes as rows: the event and shape of an operation, what is answered when its
+handler fails, who performs it; and which operations a service class has."""
 
 from __future__ import annotations
 
@@ -16,6 +17,15 @@ class Shape(Enum):
     MANY_REPLIES = auto()
 
 
+class Performer(Enum):
+    """In which role of a presentation context an operation is performed (PS3.7 section 7.1, PS3.4)."""
+
+    SCP = auto()
+    # A notification goes from the SCP to the SCU. Many an SCP opens an association for it without asking for the
+    # role; refusing it there would lose a report that somebody waits for.
+    EITHER = auto()
+
+
 @frozen
 class Operation:
     """An operation as its performer sees it.
@@ -30,13 +40,18 @@ class Operation:
         How it is answered.
     handler_failed
         The status where the user's handler raises; for the composite services the one that pynetdicom's users know.
+    performer
+        In which role it is performed.
     """
 
     service: str
     event: str
     shape: Shape
     handler_failed: int
+    performer: Performer = Performer.SCP
 
+
+PROCESSING_FAILURE = 0x0110
 
 OPERATIONS: dict[str, Operation] = {
     row.service: row
@@ -44,8 +59,80 @@ OPERATIONS: dict[str, Operation] = {
         Operation("C-ECHO", "EVT_C_ECHO", Shape.ONE_REPLY, 0x0000),
         Operation("C-STORE", "EVT_C_STORE", Shape.ONE_REPLY, 0xC211),
         Operation("C-FIND", "EVT_C_FIND", Shape.MANY_REPLIES, 0xC311),
+        Operation(
+            "N-EVENT-REPORT",
+            "EVT_N_EVENT_REPORT",
+            Shape.ONE_REPLY,
+            PROCESSING_FAILURE,
+            Performer.EITHER,
+        ),
+        Operation("N-GET", "EVT_N_GET", Shape.ONE_REPLY, PROCESSING_FAILURE),
+        Operation("N-SET", "EVT_N_SET", Shape.ONE_REPLY, PROCESSING_FAILURE),
+        Operation("N-ACTION", "EVT_N_ACTION", Shape.ONE_REPLY, PROCESSING_FAILURE),
+        Operation("N-CREATE", "EVT_N_CREATE", Shape.ONE_REPLY, PROCESSING_FAILURE),
+        Operation("N-DELETE", "EVT_N_DELETE", Shape.ONE_REPLY, PROCESSING_FAILURE),
     )
 }
+
+
+@frozen
+class ServiceClassRow:
+    """A service class as its provider sees it; its statuses are in `statuses`.
+
+    Parameters
+    ----------
+    service
+        Which one.
+    operations
+        The DIMSE services that it uses.
+    is_single
+        Whether a query may find one match at most.
+    """
+
+    service: ServiceName
+    operations: frozenset[str]
+    is_single: bool = False
+
+
+def _service_class(service: ServiceName, operations: str, *, is_single: bool = False) -> ServiceClassRow:
+    return ServiceClassRow(service, frozenset(operations.split()), is_single)
+
+
+_QUERY_RETRIEVE = "C-FIND C-GET C-MOVE"
+_NORMALIZED = "N-CREATE N-SET N-GET N-ACTION N-DELETE N-EVENT-REPORT"
+
+SERVICE_CLASSES: dict[ServiceName, ServiceClassRow] = {
+    row.service: row
+    for row in (
+        _service_class(ServiceName.VERIFICATION, "C-ECHO"),
+        _service_class(ServiceName.STORAGE, "C-STORE"),
+        _service_class(ServiceName.QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(ServiceName.PROCEDURE_STEP, "N-CREATE N-SET N-GET N-EVENT-REPORT"),
+        _service_class(ServiceName.PRINT_MANAGEMENT, _NORMALIZED),
+        # Files on media, not messages.
+        _service_class(ServiceName.MEDIA_STORAGE, ""),
+        _service_class(ServiceName.STORAGE_COMMITMENT, "N-ACTION N-EVENT-REPORT"),
+        _service_class(ServiceName.BASIC_WORKLIST_MANAGEMENT, "C-FIND"),
+        _service_class(ServiceName.APPLICATION_EVENT_LOGGING, "N-ACTION"),
+        _service_class(ServiceName.RELEVANT_PATIENT_INFORMATION_QUERY, "C-FIND", is_single=True),
+        _service_class(ServiceName.INSTANCE_AVAILABILITY_NOTIFICATION, "N-CREATE"),
+        _service_class(ServiceName.MEDIA_CREATION_MANAGEMENT, "N-CREATE N-ACTION N-GET"),
+        _service_class(ServiceName.HANGING_PROTOCOL_QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(ServiceName.SUBSTANCE_ADMINISTRATION_QUERY, "C-FIND"),
+        _service_class(ServiceName.COLOR_PALETTE_QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(ServiceName.IMPLANT_TEMPLATE_QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(
+            ServiceName.UNIFIED_PROCEDURE_STEP, "C-FIND N-CREATE N-SET N-GET N-ACTION N-EVENT-REPORT"
+        ),
+        _service_class(ServiceName.RT_MACHINE_VERIFICATION, _NORMALIZED),
+        _service_class(ServiceName.DISPLAY_SYSTEM_MANAGEMENT, "N-GET"),
+        _service_class(ServiceName.NON_PATIENT_OBJECT_STORAGE, "C-STORE"),
+        _service_class(ServiceName.DEFINED_PROCEDURE_PROTOCOL_QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(ServiceName.PROTOCOL_APPROVAL_QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(ServiceName.INVENTORY_QUERY_RETRIEVE, _QUERY_RETRIEVE),
+        _service_class(ServiceName.STORAGE_MANAGEMENT, "N-ACTION N-EVENT-REPORT"),
+    )
+}  # PS3.4, a row an Annex
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNISED_OPERATION = 0x0211
@@ -55,12 +142,31 @@ CANCELLED = 0xFE00
 PENDING = 0xFF00
 # Pending, but an optional key was not supported (PS3.4 Table C.4-1).
 PENDING_UNSUPPORTED_KEYS = 0xFF01
+# More than one match where one is all that may be (PS3.4 Annex Q).
+MORE_THAN_ONE_MATCH = 0xC100
 
 
 def may_be_storage(abstract_syntax: str) -> bool:
     """Whether an abstract syntax is a storage SOP class, or none that is known, such as a private one."""
     row = SOP_CLASSES.get(abstract_syntax)
     return row is None or row.service is ServiceName.STORAGE
+
+
+def offers(abstract_syntax: str, operation: str) -> bool:
+    """Whether the service class of an abstract syntax has an operation; one that is not known may have any."""
+    row = SOP_CLASSES.get(abstract_syntax)
+    if row is None:
+        return True
+    if operation not in SERVICE_CLASSES[row.service].operations:
+        return False
+    # Some SOP classes stand for one composite operation each.
+    return not row.operation or row.operation == operation or operation.startswith("N-")
+
+
+def finds_one_match(abstract_syntax: str) -> bool:
+    """Whether a query of an abstract syntax has one match at most."""
+    row = SOP_CLASSES.get(abstract_syntax)
+    return row is not None and SERVICE_CLASSES[row.service].is_single
 
 
 def is_pending(status: int) -> bool:
