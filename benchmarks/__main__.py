@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import messages, resources, storing
+from . import latency, messages, resources, storing
 from .model import Case, Group, Result, Workspace
 from .processes import Failed
 from .profiling import EXCHANGES, SCP, SCU, find_py_spy, profile
@@ -39,7 +39,9 @@ def _measure(arguments: list[str]) -> int:
     parser.add_argument("--memory", action="store_true", help="measure the memory of a large object as well")
     parser.add_argument("--record", action="store_true", help="keep the result in records/")
     options = parser.parse_args(arguments)
-    every = [group for module in (messages, storing, resources) for group in module.groups(options.quick)]
+    every = [
+        group for module in (messages, storing, resources, latency) for group in module.groups(options.quick)
+    ]
     every.sort(key=lambda group: group.key[0])
     wanted = options.only.split(",") if options.only else []
     given = {name for name in ("disk", "memory") if getattr(options, name)}
