@@ -14,6 +14,7 @@ from .dimse.messages import C_CANCEL_RQ, C_FIND_RQ, C_STORE_RQ, Message
 from .drivers.files import StoredObject, open_object
 from .dsutils import decode, encode
 from .errors import NoAcceptedContext
+from .plain_datasets import status_dataset
 from .requests import context_for
 from .services.registry import is_pending
 from .services.transfer_syntaxes import transfer_syntax
@@ -97,8 +98,7 @@ def cancel_request(context_id: int, message_id: int) -> Message:
 
 def status_of(response: Message) -> Dataset:
     """Status and what else a response says of it."""
-    status = Dataset()
-    status.Status = response.status
+    status = status_dataset(response.status)
     for keyword, value in response.command.items():
         if keyword in _STATUS_ELEMENTS:
             setattr(status, keyword, value)
