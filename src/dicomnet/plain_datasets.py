@@ -71,6 +71,12 @@ def _encode_text(value: Any, encodings: list[str]) -> bytes:
 
 def _encode_name(value: Any, encodings: list[str]) -> bytes:
     if isinstance(value, PersonName):
+        if value.original_string is None and value.encodings is None and encodings[0] in _ASCII_BASED:
+            text = "=".join(value.components)
+            if text.isascii():
+                # The name keeps its bytes, as when pydicom encodes it.
+                value.original_string = encoded = text.encode("ascii")
+                return encoded
         return value.encode(encodings)
     if value is None:
         return b""
@@ -80,12 +86,15 @@ def _encode_name(value: Any, encodings: list[str]) -> bytes:
 
 
 def _encode_digits(value: Any, encodings: list[str]) -> bytes:
+    original: Any = getattr(value, "original_string", _MISSING)
+    if original is not _MISSING:
+        text: str = original
+        return text.encode("latin-1")
     if value is None:
         return b""
     if _are_many(value):
         return b"\\".join([_encode_digits(each, encodings) for each in value])
-    original: Any = getattr(value, "original_string", _MISSING)
-    return (str(value) if original is _MISSING else original).encode("latin-1")
+    return str(value).encode("latin-1")
 
 
 def _encode_bytes(value: Any, encodings: list[str]) -> bytes:
@@ -245,20 +254,19 @@ class _Encoding:
             if number == 0 and group > 6:
                 # The retired Group Length.
                 continue
-            if isinstance(element, RawDataElement):
+            if type(element) is not DataElement:
+                if not isinstance(element, RawDataElement):
+                    raise _NotPlain
                 if is_as_read and element.value is not None:
-                    if element.length == _UNDEFINED or (writer := writers.get(element.VR)) is None:
+                    if element.length == _UNDEFINED or element.VR not in writers:
                         raise _NotPlain
-                    append(writer.header(group, number, len(element.value)))
+                    append(writers[element.VR][0](group, number, len(element.value)))
                     append(element.value)
                     continue
                 element = dataset[tag]
-            elif type(element) is not DataElement:
+            if element.VR not in writers:
                 raise _NotPlain
-            writer = writers.get(element.VR)
-            if writer is None:
-                raise _NotPlain
-            header, encode, padding = writer
+            header, encode, padding = writers[element.VR]
             if encode is None:
                 self._write_sequence(header, element, encodings)
                 continue
@@ -324,6 +332,7 @@ class _Template:
         elements: dict[Any, Any] = {}
         self._elements = _attribute_with(Dataset(elements), elements)
         self._state = dict(vars(example))
+        del self._state[self._elements]
         self._containers = [
             (name, value) for name, value in self._state.items() if isinstance(value, dict | list | set)
         ]
@@ -352,6 +361,9 @@ def _template(is_implicit_vr: bool, is_little_endian: bool) -> _Template:
     return _Template(read_dataset(BytesIO(), is_implicit_vr, is_little_endian))
 
 
+# By position, which is quicker; behind the fields that are read, those that always have their defaults.
+_raw_element = RawDataElement._make
+_DEFAULTS = tuple(RawDataElement._field_defaults.values())
 # The tags that arrive are few, and making one costs more than looking it up.
 _base_tag = lru_cache(4096)(BaseTag)
 
@@ -417,7 +429,9 @@ def _read_implicit(data: bytes, order: str) -> dict[Any, Any]:
             raise _NotPlain
         tag = _base_tag(group << 16 | number)
         value = data[start:at] if length else None
-        elements[tag] = RawDataElement(tag, None, length, value, start, True, is_little_endian)
+        elements[tag] = _raw_element(
+            (tag, None, length, value, start, True, is_little_endian, *_DEFAULTS)
+        )
     return elements
 
 
@@ -440,5 +454,7 @@ def _read_explicit(data: bytes, order: str) -> dict[Any, Any]:
             raise _NotPlain
         tag = _base_tag(group << 16 | number)
         value: Any = data[start:at] if length else empty_value_for_VR(vr, raw=True)
-        elements[tag] = RawDataElement(tag, vr, length, value, start, False, is_little_endian)
+        elements[tag] = _raw_element(
+            (tag, vr, length, value, start, False, is_little_endian, *_DEFAULTS)
+        )
     return elements

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..errors import ProtocolError, ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
@@ -10,7 +11,7 @@ from ..wire.fields import INVALID_VALUE
 from ..wire.scanner import Fragment
 from .codec import decode_command
 from .datasets import Refused, Sink
-from .messages import Message
+from .messages import C_FIND_RSP, Message
 
 COMMAND_SET_LIMIT = 1 << 16
 
@@ -31,7 +32,16 @@ class Assembler:
         The longest command set that is taken, in bytes.
     """
 
-    __slots__ = ("_command", "_context", "_message", "_sink", "command_set_limit", "contexts", "open_sink")
+    __slots__ = (
+        "_command",
+        "_context",
+        "_match",
+        "_message",
+        "_sink",
+        "command_set_limit",
+        "contexts",
+        "open_sink",
+    )
 
     def __init__(
         self,
@@ -43,6 +53,8 @@ class Assembler:
         self.open_sink = open_sink
         self.command_set_limit = command_set_limit
         self._command = bytearray()
+        # The command sets of a query's matches are all the same, and decoded once.
+        self._match: tuple[bytes, Any] = (b"", None)
         self._context: NegotiatedContext | None = None
         self._message: Message | None = None
         self._sink: Sink | Refused | None = None
@@ -104,8 +116,14 @@ class Assembler:
         if not is_last:
             self._command += data
             return None
-        command = self._command + data if self._command else data
-        message_type, values, has_data_set = decode_command(command)
+        command = bytes(self._command + data if self._command else data)
+        if command == self._match[0]:
+            message_type, values, has_data_set = self._match[1]
+            values = values.copy()
+        else:
+            message_type, values, has_data_set = decode_command(command)
+            if has_data_set and message_type is C_FIND_RSP and list not in map(type, values.values()):
+                self._match = (command, (message_type, values.copy(), True))
         message = Message(message_type, values, context.context_id)
         if not has_data_set:
             self._reset()

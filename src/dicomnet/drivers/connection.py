@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
 from ..dimse.codec import encode_command
 from ..dimse.datasets import FileRange
-from ..dimse.messages import Message
+from ..dimse.messages import C_FIND_RSP, Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
@@ -109,6 +109,8 @@ class Connection:
         self._artim = artim
         self._open_sink = open_sink
         self._assembler: Assembler | None = None
+        # The command sets of a query's matches are all the same, and encoded once.
+        self._match: tuple[dict[str, Any], bytes] = ({}, b"")
         self._sent_abort = False
         self.observer = observer
         self._received_tap = _Tap()
@@ -252,7 +254,7 @@ class Connection:
         data = message.data
         if data is not None and not isinstance(data, bytes | bytearray | memoryview | FileRange):
             raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
-        command = encode_command(message.type, message.command, data is not None)
+        command = self._encode_command(message, data is not None)
         if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
             self.observer.notify("EVT_DIMSE_SENT", message=message)
         batch = fragment(context_id, command, maximum, is_command=True)
@@ -267,6 +269,16 @@ class Connection:
             at += len(piece)
             yield batch + fragment(context_id, piece, maximum, is_command=False, ends=at == length)
             batch = []
+
+    def _encode_command(self, message: Message, has_data_set: bool) -> bytes:
+        if not (has_data_set and message.type is C_FIND_RSP):
+            return encode_command(message.type, message.command, has_data_set)
+        command, encoded = self._match
+        if command != message.command:
+            encoded = encode_command(C_FIND_RSP, message.command, True)
+            if list not in map(type, message.command.values()):
+                self._match = (message.command.copy(), encoded)
+        return encoded
 
     def sent(self, buffers: list[Buffer]) -> None:
         """Tell the observer what was written."""
