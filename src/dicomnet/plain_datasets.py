@@ -71,12 +71,13 @@ def _encode_text(value: Any, encodings: list[str]) -> bytes:
 
 def _encode_name(value: Any, encodings: list[str]) -> bytes:
     if isinstance(value, PersonName):
-        if value.original_string is None and value.encodings is None and encodings[0] in _ASCII_BASED:
+        known: bytes | None = getattr(value, "original_string", None)
+        if known is None and value.encodings is None and encodings[0] in _ASCII_BASED:
             text = "=".join(value.components)
             if text.isascii():
                 # The name keeps its bytes, as when pydicom encodes it.
-                value.original_string = encoded = text.encode("ascii")
-                return encoded
+                value.original_string = text.encode("ascii")
+                return value.original_string
         return value.encode(encodings)
     if value is None:
         return b""
@@ -429,9 +430,7 @@ def _read_implicit(data: bytes, order: str) -> dict[Any, Any]:
             raise _NotPlain
         tag = _base_tag(group << 16 | number)
         value = data[start:at] if length else None
-        elements[tag] = _raw_element(
-            (tag, None, length, value, start, True, is_little_endian, *_DEFAULTS)
-        )
+        elements[tag] = _raw_element((tag, None, length, value, start, True, is_little_endian, *_DEFAULTS))
     return elements
 
 
@@ -454,7 +453,5 @@ def _read_explicit(data: bytes, order: str) -> dict[Any, Any]:
             raise _NotPlain
         tag = _base_tag(group << 16 | number)
         value: Any = data[start:at] if length else empty_value_for_VR(vr, raw=True)
-        elements[tag] = _raw_element(
-            (tag, vr, length, value, start, False, is_little_endian, *_DEFAULTS)
-        )
+        elements[tag] = _raw_element((tag, vr, length, value, start, False, is_little_endian, *_DEFAULTS))
     return elements

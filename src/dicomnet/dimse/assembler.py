@@ -54,7 +54,7 @@ class Assembler:
         self.command_set_limit = command_set_limit
         self._command = bytearray()
         # The command sets of a query's matches are all the same, and decoded once.
-        self._match: tuple[bytes, Any] = (b"", None)
+        self._match: tuple[bytes | None, Any] = (None, None)
         self._context: NegotiatedContext | None = None
         self._message: Message | None = None
         self._sink: Sink | Refused | None = None

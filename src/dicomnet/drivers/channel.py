@@ -10,11 +10,9 @@ from collections.abc import Sequence
 
 from ..wire.fields import Buffer
 from .deadline import Deadline
-from .transport import IOV_LIMIT, quick_ack, tls_error, wait
+from .transport import IOV_LIMIT, MSG_MORE, quick_ack, tls_error, wait
 
 _log = logging.getLogger(__name__)
-
-_MORE: int = getattr(socket, "MSG_MORE", 0)
 
 
 class Channel:
@@ -108,7 +106,7 @@ class Channel:
         """
         try:
             if self._tls is None:
-                return self.sock.sendmsg(buffers[:IOV_LIMIT], (), _MORE if more else 0)
+                return self.sock.sendmsg(buffers[:IOV_LIMIT], (), MSG_MORE if more else 0)
             with self._tls_lock:
                 return self._tls.send(buffers[0])
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
