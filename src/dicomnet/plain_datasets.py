@@ -6,7 +6,7 @@ it. Responses need many small data sets, so there are also cheap ways to make on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from io import BytesIO
 from struct import Struct, error, pack
@@ -352,9 +352,14 @@ class _Template:
 _EMPTY = _Template(Dataset())
 
 
+def dataset_of(elements: Iterable[DataElement]) -> Dataset:
+    """A new data set of these elements; of two with one tag, the second."""
+    return _EMPTY.make({element.tag: element for element in elements})
+
+
 def status_dataset(status: int) -> Dataset:
     """A new data set that has a Status (0000,0900) and nothing else."""
-    return _EMPTY.make({_STATUS: DataElement(_STATUS, "US", status, already_converted=True)})
+    return dataset_of((DataElement(_STATUS, "US", status, already_converted=True),))
 
 
 @lru_cache(4)
