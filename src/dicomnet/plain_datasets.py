@@ -259,10 +259,7 @@ class _Encoding:
                 if not isinstance(element, RawDataElement):
                     raise _NotPlain
                 if is_as_read and element.value is not None:
-                    if element.length == _UNDEFINED or element.VR not in writers:
-                        raise _NotPlain
-                    append(writers[element.VR][0](group, number, len(element.value)))
-                    append(element.value)
+                    self._write_as_read(element)
                     continue
                 element = dataset[tag]
             if element.VR not in writers:
@@ -285,6 +282,13 @@ class _Encoding:
             dataset.original_encoding == self._encoding
             and dataset.original_character_set == dataset._character_set
         )
+
+    def _write_as_read(self, element: RawDataElement) -> None:
+        value = element.value
+        if element.length == _UNDEFINED or element.VR not in self._writers or value is None:
+            raise _NotPlain
+        header = self._writers[element.VR].header
+        self._parts += (header(element.tag >> 16, element.tag & 0xFFFF, len(value)), value)
 
     def _write_sequence(
         self, header: Callable[[int, int, int], bytes], element: DataElement, encodings: list[str]
