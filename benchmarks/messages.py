@@ -23,8 +23,8 @@ _STARTS_A_RUN = 5
 _Client = Callable[[int, int], Command]
 
 
-def _serve(port: int, library: str, matches: int = 0) -> Command:
-    return program("serve", library, port, matches, 100)
+def _serve(port: int, library: str, matches: int = 0, name: str = "serve") -> Command:
+    return program(name, library, port, matches, 100)
 
 
 def _timed(
@@ -34,14 +34,14 @@ def _timed(
     count: int,
     scale: float,
     *,
-    served_by: str = "",
+    server: str = "serve",
     matches: int = 0,
 ) -> Measure:
     """A program of ours against the server of a library; its seconds times ``scale`` make the metric."""
 
     def measure(workspace: Workspace) -> Mapping[str, float]:
         port = free_port()
-        with serving(_serve(port, served_by or library, matches), port):
+        with serving(_serve(port, library, matches, server), port):
             return {metric.key: float(run(program(name, library, port, count)).output) * scale}
 
     return measure
@@ -154,14 +154,15 @@ def _association_cases(quick: bool) -> tuple[Case, ...]:
 def _find_cases(quick: bool) -> tuple[Case, ...]:
     few = 300 if quick else 1000
 
-    def case(subject: str, library: str, name: str, count: int) -> Case:
-        measure = _timed(_PER_QUERY, library, name, count, _MATCHES / count, matches=count)
+    def case(subject: str, library: str, name: str, count: int, server: str = "serve") -> Case:
+        measure = _timed(_PER_QUERY, library, name, count, _MATCHES / count, server=server, matches=count)
         is_all = count == _MATCHES
         return Case(subject, measure, "" if is_all else f"{count} of {_MATCHES} matches, scaled", not is_all)
 
     return (
         case(f"{OURS} (AE)", OURS, "find", _MATCHES),
         case(f"{OURS} (Peer)", OURS, "peer-find", _MATCHES),
+        *((case(f"{OURS} (aio)", OURS, "aio-find", _MATCHES, "aio-serve"),) if HAS_AIO else ()),
         case(PYNETDICOM, PYNETDICOM, "find", few),
     )
 

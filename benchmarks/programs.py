@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -63,6 +63,14 @@ def _match(number: int) -> Dataset:
     return dataset
 
 
+def _query() -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = "STUDY"
+    for keyword in _MATCHES:
+        setattr(query, keyword, None)
+    return query
+
+
 def serve(library: str, port: int, matches: int, associations: int) -> None:
     """C-ECHO, and C-FIND with so many matches, until SIGTERM."""
     evt = import_module(library).evt
@@ -78,6 +86,22 @@ def serve(library: str, port: int, matches: int, associations: int) -> None:
     server = entity.start_server((HOST, port), block=False, evt_handlers=handlers)
     _wait_for_the_end()
     server.shutdown()
+
+
+async def _aio_serve(library: str, port: int, matches: int) -> None:
+    """The same with coroutines."""
+    found = [_match(number) for number in range(1, matches + 1)]
+
+    async def find(request: Any) -> AsyncIterator[tuple[int, Dataset]]:
+        for dataset in found:
+            yield _PENDING, dataset
+
+    contexts = (_VERIFICATION, _STUDY_ROOT_FIND)
+    server = await import_module(f"{library}.aio").serve((HOST, port), contexts, {"C-FIND": find})
+    ending = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
+    async with server:
+        await ending.wait()
 
 
 def _wait_for_the_end() -> None:
@@ -110,10 +134,7 @@ def associations(library: str, port: int, count: int) -> float:
 def find(library: str, port: int, count: int) -> float:
     """A C-FIND that has ``count`` matches."""
     association = _associate(library, port, _STUDY_ROOT_FIND)
-    query = Dataset()
-    query.QueryRetrieveLevel = "STUDY"
-    for keyword in _MATCHES:
-        setattr(query, keyword, None)
+    query = _query()
     begin = perf_counter()
     found = sum(identifier is not None for _, identifier in association.send_c_find(query, _STUDY_ROOT_FIND))
     seconds = perf_counter() - begin
@@ -183,6 +204,19 @@ async def _aio_echo(library: str, port: int, count: int) -> float:
         return perf_counter() - begin
 
 
+async def _aio_find(library: str, port: int, count: int) -> float:
+    connect = import_module(f"{library}.aio").connect
+    async with await connect(f"{HOST}:{port}", (_STUDY_ROOT_FIND,)) as association:
+        query = _query()
+        begin = perf_counter()
+        found = 0
+        async for _, identifier in association.send_c_find(query, _STUDY_ROOT_FIND):
+            found += identifier is not None
+        seconds = perf_counter() - begin
+    _check(found, count)
+    return seconds
+
+
 async def _aio_store(library: str, port: int, folder: str, first: str) -> float:
     async with import_module(f"{library}.aio").Peer(f"{HOST}:{port}") as peer:
         _check(len([result async for result in peer.store(first)]), 1)
@@ -206,6 +240,7 @@ _COUNTING = {
     "peer-echo": peer_echo,
     "peer-find": peer_find,
     "aio-echo": lambda *given: asyncio.run(_aio_echo(*given)),
+    "aio-find": lambda *given: asyncio.run(_aio_find(*given)),
 }
 _STORING = {
     "store": store,
@@ -220,6 +255,9 @@ def main() -> None:
     if program in ("serve", "hold"):
         # Before there are threads, so that none of them gets it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if program == "aio-serve":
+        asyncio.run(_aio_serve(library, int(port), int(rest[0])))
+        return
     if program == "serve":
         serve(library, int(port), int(rest[0]), int(rest[1]))
         return

@@ -22,6 +22,7 @@ from .dimse.messages import (
 from .drivers.files import open_object
 from .dsutils import decode, encode
 from .errors import NoAcceptedContext
+from .plain_datasets import status_dataset
 from .requests import context_for, context_for_report, file_in, substitute_context
 from .services.registry import is_pending
 from .services.statuses import SUCCESS, WARNING, category
@@ -187,8 +188,7 @@ def cancel_request(context_id: int, message_id: int) -> Message:
 
 def status_of(response: Message) -> Dataset:
     """Status and what else a response says of it."""
-    status = Dataset()
-    status.Status = response.status
+    status = status_dataset(response.status)
     for keyword, value in response.command.items():
         if keyword in _STATUS_ELEMENTS:
             setattr(status, keyword, value)

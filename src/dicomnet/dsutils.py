@@ -14,6 +14,7 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID
 
 from .errors import ServiceRefusal
+from .plain_datasets import decode_plain, encode_plain
 from .upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
 
 if TYPE_CHECKING:
@@ -42,15 +43,14 @@ def decode(
     ServiceRefusal
         If it inflates to more than the limit.
     """
-    stream = bytestring if isinstance(bytestring, BytesIO) else BytesIO(bytestring)
-    stream.seek(0)
+    encoded = bytestring.getvalue() if isinstance(bytestring, BytesIO) else bytes(bytestring)
     if deflated:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflated = inflater.decompress(stream.read(), INFLATE_LIMIT)
+        encoded = inflater.decompress(encoded, INFLATE_LIMIT)
         if inflater.unconsumed_tail:
             raise ServiceRefusal(0xA700, "the data set inflates to more than the limit")
-        stream = BytesIO(inflated)
-    return read_dataset(stream, is_implicit_vr, is_little_endian)
+    plain = decode_plain(encoded, is_implicit_vr, is_little_endian)
+    return plain if plain is not None else read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
 
 
 def encode(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes | None:
@@ -68,16 +68,18 @@ def encode(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: 
     bytes or None
         None if pydicom cannot encode it; the log says why.
     """
-    stream = DicomBytesIO()
-    stream.is_implicit_VR = is_implicit_vr
-    stream.is_little_endian = is_little_endian
-    try:
-        write_dataset(stream, ds)
-    except Exception as error:  # noqa: BLE001
-        # pydicom raises whatever the values lead to; callers get the documented None.
-        _log.error("the data set could not be encoded: %s", error)
-        return None
-    encoded = stream.getvalue()
+    encoded = encode_plain(ds, is_implicit_vr, is_little_endian)
+    if encoded is None:
+        stream = DicomBytesIO()
+        stream.is_implicit_VR = is_implicit_vr
+        stream.is_little_endian = is_little_endian
+        try:
+            write_dataset(stream, ds)
+        except Exception as error:  # noqa: BLE001
+            # pydicom raises whatever the values lead to; callers get the documented None.
+            _log.error("the data set could not be encoded: %s", error)
+            return None
+        encoded = stream.getvalue()
     if deflated:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         encoded = deflater.compress(encoded) + deflater.flush()

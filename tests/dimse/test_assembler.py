@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT, Assembler
 from dicomnet.dimse.codec import encode_command
 from dicomnet.dimse.datasets import MemorySink, Refused
-from dicomnet.dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
+from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RSP, C_STORE_RQ, Message
 from dicomnet.errors import ProtocolError, ServiceRefusal
 from dicomnet.upper_layer.negotiation import NegotiatedContext, Result
 from dicomnet.wire.scanner import Fragment
@@ -194,3 +195,23 @@ def test_an_empty_data_set_is_a_data_set() -> None:
     assert message is not None
     assert isinstance(message.data, MemorySink)
     assert bytes(message.data.content) == b""
+
+
+def test_matches_with_the_same_command_set_are_messages_of_their_own() -> None:
+    known: dict[str, Any] = {"MessageIDBeingRespondedTo": 7, "Status": 0xFF00}
+    other = known | {"OffendingElement": [0x00100010]}
+    assemble, _ = assembler()
+    messages = []
+    for number, sent in enumerate([known, known, other, other, known, known | {"Status": 0xFF01}]):
+        assert assemble.add(command(3, encode_command(C_FIND_RSP, sent, True))) is None
+        message = assemble.add(data_set(3, bytes([number]) * 2))
+        assert message is not None
+        assert message.type is C_FIND_RSP
+        assert message.command == sent
+        assert isinstance(message.data, MemorySink)
+        assert message.data.content == bytes([number]) * 2
+        # What is done to one does not reach the next.
+        message.command.get("OffendingElement", []).append(1)
+        message.command["Status"] = number
+        messages.append(message)
+    assert [message.status for message in messages] == list(range(6))

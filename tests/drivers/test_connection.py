@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,9 @@ from tests.sockets import (
     store_pdus,
 )
 
+from dicomnet.dimse.codec import encode_command
 from dicomnet.dimse.datasets import FileRange, MemorySink
-from dicomnet.dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
+from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RSP, C_STORE_RQ, Message
 from dicomnet.drivers.connection import Connection, Happening, ProviderAbort
 from dicomnet.errors import AssociationClosed, ProtocolError, UnusableObject
 from dicomnet.upper_layer.machine import Machine
@@ -460,3 +462,18 @@ def test_the_observer_is_told_what_it_asked_for() -> None:
         if name == "EVT_FSM_TRANSITION"
     ]
     assert transitions[:3] == [("Sta1", "Evt5", "Sta2"), ("Sta2", "Evt6", "Sta3"), ("Sta3", "Evt7", "Sta6")]
+
+
+def test_matches_are_sent_with_their_own_command_sets() -> None:
+    scp = sta6()
+    first: dict[str, Any] = {"MessageIDBeingRespondedTo": 7, "Status": 0xFF00}
+    other = first | {"OffendingElement": [0x00100010]}
+    for command in (first, first, other, other, first, first | {"Status": 0xFF01}):
+        expected = encode_command(C_FIND_RSP, command, True)
+        buffers = [
+            bytes(each) for batch in scp.send(Message(C_FIND_RSP, command, 1, b"ab")) for each in batch
+        ]
+        assert buffers[1::2] == [expected, b"ab"]
+        # What is done to it afterwards does not reach the next.
+        command.get("OffendingElement", []).append(1)
+        command["Status"] = command["Status"] ^ 1

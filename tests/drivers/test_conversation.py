@@ -121,3 +121,23 @@ def test_the_end_and_what_came_before_it() -> None:
     talk.drop_requests()
     assert staged.is_aborted
     assert list(talk.inbox) == [Abort(0), ProviderAbort(None)]
+
+
+def test_only_a_match_in_front_of_the_rest_is_a_match_that_is_here() -> None:
+    talk = Conversation()
+    talk.expect(question(1))
+    assert not talk.has_pending({1})
+    for happening, expected in (
+        (response(1, 0xFF00), True),
+        (response(1, 0xFF01), True),
+        (response(2, 0xFF00), False),
+        # The final response waits until the user asks for it: then the association is idle.
+        (response(1), False),
+        (request(1), False),
+        (Abort(0), False),
+        (ProviderAbort(None), False),
+    ):
+        talk.inbox.clear()
+        talk.arrived(happening)
+        talk.arrived(response(1, 0xFF00))
+        assert talk.has_pending({1}) is expected

@@ -21,6 +21,7 @@ from pydicom.sequence import Sequence as Items
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, func, or_, select
 
 from ..errors import ServiceRefusal
+from ..plain_datasets import dataset_of
 from ..values import field, frozen, mutable
 from . import schema
 from .index import NAME_COLUMNS, PATIENT_ID, PATIENT_NAME, Attributes, Index
@@ -535,37 +536,34 @@ def _page(index: Index, request: _Request, page: list[int]) -> list[Attributes]:
 
 
 def _response(request: _Request, attributes: Attributes, retrieve_ae_title: str) -> Dataset:
-    response = Dataset()
-    _fill(response, request.keys, attributes)
-    response.add(_element(QUERY_RETRIEVE_LEVEL, "CS", request.level.name))
+    elements = list(_elements(request.keys, attributes))
+    elements.append(_element(QUERY_RETRIEVE_LEVEL, "CS", request.level.name))
     if retrieve_ae_title:
-        response.add(_element(RETRIEVE_AE_TITLE, "AE", retrieve_ae_title))
+        elements.append(_element(RETRIEVE_AE_TITLE, "AE", retrieve_ae_title))
     character_set = _character_set(request, attributes)
     if character_set:
-        response.add(_element(SPECIFIC_CHARACTER_SET, "CS", character_set))
-    return response
+        elements.append(_element(SPECIFIC_CHARACTER_SET, "CS", character_set))
+    return dataset_of(elements)
 
 
-def _fill(response: Dataset, keys: Sequence[_Key], attributes: Attributes) -> None:
+def _elements(keys: Sequence[_Key], attributes: Attributes) -> Iterator[DataElement]:
     for key in keys:
         value = attributes.get(f"{key.tag:08X}", "")
         if key.item is None:
-            response.add(_element(key.tag, key.vr, value if isinstance(value, str) else ""))
-            continue
-        items = [_item(key.item, item) for item in value or ()]
-        response.add(DataElement(key.tag, "SQ", Items(items)))
+            yield _element(key.tag, key.vr, value if isinstance(value, str) else "")
+        else:
+            items = [_item(key.item, item) for item in value or ()]
+            yield DataElement(key.tag, "SQ", Items(items))
 
 
 def _item(keys: Sequence[_Key], attributes: Attributes) -> Dataset:
     """An item with the keys that were asked for, or with everything where none was."""
-    item = Dataset()
     asked = keys or [
         _Key(tag, vr, "", () if vr == "SQ" else None)
         for tag, vr in KEPT_IN_ITEMS.items()
         if f"{tag:08X}" in attributes
     ]
-    _fill(item, asked, attributes)
-    return item
+    return dataset_of(_elements(asked, attributes))
 
 
 def _element(tag: int, vr: str, text: str) -> DataElement:

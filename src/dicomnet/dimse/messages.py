@@ -511,6 +511,9 @@ def respond(request: Message, status: int, data: object = None, **extra: Any) ->
         if theirs in asked:
             command[ours] = asked[theirs]
     if data is not None:
-        command.update((keyword, asked[keyword]) for keyword in _ECHOED_WITH_REPLY if keyword in asked)
-    command.update((keyword, value) for keyword, value in extra.items() if value is not None)
+        for keyword in _ECHOED_WITH_REPLY:
+            if keyword in asked:
+                command[keyword] = asked[keyword]
+    if extra:
+        command.update((keyword, value) for keyword, value in extra.items() if value is not None)
     return Message(request.type.response, command, request.context_id, data)

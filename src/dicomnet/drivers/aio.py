@@ -37,7 +37,7 @@ from .connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import IOV_LIMIT, quick_ack
+from .transport import IOV_LIMIT, MSG_MORE, quick_ack
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ Value = TypeVar("Value")
 # How many happenings may wait, and how many bytes may come with them, before the peer has to wait too.
 _INBOX_LIMIT = 64
 _INBOX_BYTES = 4 << 20
+# How often, in seconds, a query with many matches looks whether the peer has cancelled it, and lets others go ahead.
+_LOOK_EVERY = 0.001
 # How often what the peer said before it went is read.
 _LAST_READS = 16
 # How long the last words may take to leave, in seconds.
@@ -99,6 +101,7 @@ class Link(asyncio.BufferedProtocol):
         self._silence = Alarm(self._was_silent)
         self._unread = LAST_BYTES
         self._unserved = 0
+        self._next_look = 0.0
         self._is_paused = False
         self._turn = asyncio.Lock()
         self._writing = asyncio.Lock()
@@ -310,7 +313,7 @@ class Link(asyncio.BufferedProtocol):
     async def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
         if isinstance(step, Send):
-            await self._send(step.message)
+            await self._send(step.message, step.more)
             return None
         if isinstance(step, Receive):
             return await self._receive_response(step)
@@ -322,8 +325,11 @@ class Link(asyncio.BufferedProtocol):
         if isinstance(step, Next):
             return await _settled(self.hooks.next_answer(step.answers))
         if isinstance(step, Cancelled):
-            # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
-            await asyncio.sleep(0)
+            now = monotonic()
+            if now >= self._next_look:
+                # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
+                await asyncio.sleep(0)
+                self._next_look = now + _LOOK_EVERY
             return self.is_cancelled(step.message_id)
         if isinstance(step, Work):
             return await asyncio.to_thread(step.function)
@@ -372,7 +378,7 @@ class Link(asyncio.BufferedProtocol):
         if self.phase is not Phase.ESTABLISHED:
             raise self.failure or AssociationClosed()
 
-    async def _send(self, message: Message) -> None:
+    async def _send(self, message: Message, more: bool = False) -> None:
         is_request = not message.type.is_response and "MessageID" in message.command
         if is_request:
             self.talk.expect(message)
@@ -383,7 +389,7 @@ class Link(asyncio.BufferedProtocol):
             async with self._writing:
                 for batch in batches:
                     is_begun = True
-                    await self._write(batch, deadline)
+                    await self._write(batch, deadline, more=more)
         except AssociationClosed:
             if self.phase is Phase.ESTABLISHED:
                 raise self._lost() from None
@@ -672,13 +678,13 @@ class Link(asyncio.BufferedProtocol):
             self.connection.sent(buffers)
             self._transport.write(b"".join(buffers))
 
-    async def _write(self, buffers: list[Buffer], deadline: Deadline) -> None:
+    async def _write(self, buffers: list[Buffer], deadline: Deadline, *, more: bool = False) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             raise self._lost()
         self.connection.sent(buffers)
         if not self._is_tls and not transport.get_write_buffer_size():
-            buffers = self._write_some(buffers, deadline)
+            buffers = self._write_some(buffers, deadline, more)
         if buffers:
             transport.write(b"".join(buffers))
         while self._drained is not None:
@@ -702,12 +708,12 @@ class Link(asyncio.BufferedProtocol):
             or self.talk.end() is not None
         )
 
-    def _write_some(self, buffers: list[Buffer], deadline: Deadline) -> list[Buffer]:
+    def _write_some(self, buffers: list[Buffer], deadline: Deadline, more: bool) -> list[Buffer]:
         """Write what the kernel takes at once, without a copy; the rest is for the transport."""
         at = 0
         while at < len(buffers):
             try:
-                sent = self._sock.sendmsg(buffers[at : at + IOV_LIMIT])
+                sent = self._sock.sendmsg(buffers[at : at + IOV_LIMIT], (), MSG_MORE if more else 0)
             except OSError:
                 # Full, or gone: the transport waits, or finds out.
                 break

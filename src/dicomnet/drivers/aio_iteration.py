@@ -37,6 +37,11 @@ class Run(Generic[Value]):
         self.arrived: list[Message] = []
         self.is_over = False
 
+    @property
+    def has_match(self) -> bool:
+        """Whether the next thing to be served is a pending response to this."""
+        return self._link.talk.has_pending(self._sent)
+
     async def advance(self, *, once: bool = False) -> Message | None:
         """Go on to the next response that is delivered, or to the end, which is None.
 
@@ -123,6 +128,9 @@ class Iteration:
         while not self._ready and not self._run.is_over:
             async with self._link.exchange():
                 if not self._ready and not self._run.is_over:
+                    await self._advance()
+                # One turn for all the matches that are here.
+                while not self._run.is_over and self._run.has_match:
                     await self._advance()
         if self._ready:
             return self._ready.popleft()

@@ -45,6 +45,8 @@ Value = TypeVar("Value")
 _STAY = 0.05
 # How many happenings may wait while a request is performed, before the peer has to wait too.
 _INBOX_LIMIT = 64
+# How often, in seconds, a query with many matches looks whether the peer has cancelled it.
+_LOOK_EVERY = 0.001
 # How long an abort waits for its turn, in seconds, before it ends the connection under the thread that uses it.
 _PATIENCE = 0.2
 
@@ -104,6 +106,7 @@ class Link:
         self._iterations: list[Iteration] = []
         self._on_closed = on_closed
         self._unread = LAST_BYTES
+        self._next_look = 0.0
         self._is_closed = False
         self._is_over = False
 
@@ -274,6 +277,10 @@ class Link:
         if isinstance(step, Next):
             return self.hooks.next_answer(step.answers)
         if isinstance(step, Cancelled):
+            now = monotonic()
+            if now < self._next_look:
+                return self.talk.is_cancelled(step.message_id) or self.phase is not Phase.ESTABLISHED
+            self._next_look = now + _LOOK_EVERY
             return self.is_cancelled(step.message_id)
         if isinstance(step, Work):
             return step.function()

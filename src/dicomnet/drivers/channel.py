@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from ..wire.fields import Buffer
 from .deadline import Deadline
 from .readiness import Readiness
-from .transport import IOV_LIMIT, quick_ack
+from .transport import IOV_LIMIT, MSG_MORE, quick_ack
 
 _log = logging.getLogger(__name__)
-
-_MORE: int = getattr(socket, "MSG_MORE", 0)
 
 
 class Channel:
@@ -84,7 +82,7 @@ class Channel:
             If the connection is no more.
         """
         try:
-            return self.sock.sendmsg(buffers[:IOV_LIMIT], (), _MORE if more else 0)
+            return self.sock.sendmsg(buffers[:IOV_LIMIT], (), MSG_MORE if more else 0)
         except BlockingIOError:
             return None
 

@@ -83,6 +83,16 @@ class Conversation:
                 return response
         return None
 
+    def has_pending(self, message_ids: Collection[int]) -> bool:
+        """Whether a pending response to one of these requests is the first in the inbox."""
+        first = self.inbox[0] if self.inbox else None
+        return (
+            isinstance(first, Message)
+            and first.type.is_response
+            and first.message_id in message_ids
+            and is_pending(first.status)
+        )
+
     def keep_response(self, response: Message) -> None:
         """A response came: keep it for the one who asked."""
         message_id = response.message_id

@@ -30,6 +30,11 @@ class Run(Generic[Value]):
         self.arrived: list[Message] = []
         self.is_over = False
 
+    @property
+    def has_match(self) -> bool:
+        """Whether the next thing to be served is a pending response to this."""
+        return self._link.talk.has_pending(self._sent)
+
     def advance(self, *, once: bool = False) -> Message | None:
         """Go on to the next response that is delivered, or to the end, which is None.
 
@@ -106,6 +111,9 @@ class Iteration:
                 if not self._ready and not self._run.is_over:
                     with self._link.exchange():
                         if not self._ready and not self._run.is_over:
+                            self._advance()
+                        # One turn for all the matches that are here.
+                        while not self._run.is_over and self._run.has_match:
                             self._advance()
                 if self._ready:
                     yield self._ready.popleft()

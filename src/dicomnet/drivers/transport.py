@@ -12,6 +12,8 @@ from .deadline import Deadline
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 # The most buffers that one sendmsg may take.
 IOV_LIMIT = 1024
+# More is about to follow: a segment that is not full may wait for it, on Linux for 0.2 s at most.
+MSG_MORE: int = getattr(socket, "MSG_MORE", 0)
 _BACKLOG = 1024
 
 
