@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from . import _config
+from . import _config, pdu
 from . import events as evt
 from .compose import (
     cancel_request,
@@ -493,6 +493,8 @@ class AssociationHooks:
         if "pdu" in fields and name.startswith("EVT_ACSE"):
             asked = assoc._link.connection.request if assoc._link else None
             fields = {"primitive": primitive_of(fields["pdu"], asked)}
+        elif "pdu" in fields:
+            fields = {"pdu": pdu.view_of(fields["pdu"])}
         elif "message" in fields:
             fields = {"message": view_of(fields["message"])}
         assoc._bindings.trigger(assoc, evt.EVENTS[name], fields)
