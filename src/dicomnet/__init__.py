@@ -44,6 +44,7 @@ _MODULES = {"evt": "events"} | {
     name: name
     for name in (
         "_config",
+        "_globals",
         "ae",
         "aio",
         "association",
@@ -52,9 +53,12 @@ _MODULES = {"evt": "events"} | {
         "dsutils",
         "errors",
         "events",
+        "pdu",
+        "pdu_items",
         "pdu_primitives",
         "presentation",
         "service_class",
+        "service_class_n",
         "sop_class",
         "status",
         "transport",

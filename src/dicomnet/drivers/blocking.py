@@ -846,6 +846,11 @@ class Link:
             self._on_closed(self)
 
     @property
+    def socket(self) -> socket:
+        """The socket, for options; reading and writing it is the link's own business."""
+        return self._channel.sock
+
+    @property
     def local_address(self) -> tuple[str, int]:
         """The IP address and port of our end of the connection."""
         name: tuple[str, int] = self._channel.sock.getsockname()[:2]
