@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .ae import AE as AE
     from .ae import ApplicationEntity as ApplicationEntity
     from .association import Association as Association
+    from .connecting import connect as connect
     from .logs import debug_logger as debug_logger
     from .peer import Peer as Peer
     from .presentation import build_context as build_context
@@ -35,6 +36,7 @@ _HOMES = {
     "PYNETDICOM_UID_PREFIX": "compatibility",
     "Peer": "peer",
     "build_context": "presentation",
+    "connect": "connecting",
     "build_role": "presentation",
     "debug_logger": "logs",
     "register_uid": "sop_class",

@@ -353,7 +353,7 @@ class Association:
         try:
             self._live().release()
         except (AssociationError, NetworkError) as error:
-            _log.error("the release failed: %s", error)
+            self._failed("the release failed", error)
 
     def abort(self, block: bool = True) -> None:
         """Abort the association (PS3.8 section 7.3). Does nothing if it is over.
@@ -502,6 +502,10 @@ class Association:
 
     # -- inside
 
+    def _failed(self, what: str, error: DicomnetError) -> None:
+        """What was asked for failed; whoever asked is told by an empty status."""
+        _log.error("%s: %s", what, error)
+
     def _abort(self, pdu: Abort | None) -> None:
         if self._link is not None and not (self.is_released or self.is_aborted or self.is_rejected):
             self._link.abort(pdu)
@@ -524,7 +528,7 @@ class Association:
         try:
             response = self._live().run(user.one_reply(message))
         except (AssociationError, NetworkError) as error:
-            _log.error("no response to the %s: %s", message.type.name, error)
+            self._failed(f"no response to the {message.type.name}", error)
             return Dataset()
         return status_of(response)
 
@@ -535,7 +539,7 @@ class Association:
             for response in responses:
                 yield status_of(response), identifier_of(response, context)
         except (AssociationError, NetworkError) as error:
-            _log.error("the responses ended early: %s", error)
+            self._failed("the responses ended early", error)
             yield Dataset(), None
 
 
