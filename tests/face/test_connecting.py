@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.associations import ct_image, match, query, serving_ae
 from tests.sockets import (
@@ -132,7 +134,7 @@ def test_an_association_that_is_lost_raises_instead_of_an_empty_status(operation
     handlers = [(evt.EVT_C_ECHO, end), (evt.EVT_C_STORE, end), (evt.EVT_C_FIND, find)]
     with serving_ae(handlers) as server:
         assoc = dicomnet.connect(at(server), CONTEXTS)
-        requests = {
+        requests: dict[str, Callable[[], object]] = {
             "echo": assoc.send_c_echo,
             "store": lambda: assoc.send_c_store(ct_image()),
             "find": lambda: list(assoc.send_c_find(query(), PATIENT_ROOT_FIND)),
