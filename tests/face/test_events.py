@@ -262,6 +262,7 @@ def test_handlers_are_bound_and_unbound_while_it_runs() -> None:
 
 
 def test_a_store_event_has_the_object_in_all_its_forms() -> None:
+    """M022 M023."""
     image = ct_image(1000)
     events: Seen = []
     results: list[Any] = []
