@@ -86,15 +86,23 @@ class AssociationServer:
     ) -> None:
         self.ae = ae
         self.ae_title = ae_title
-        self.contexts = contexts
         self.ssl_context = ssl_context
         self._open_sink = open_sink
         self._bindings = Bindings(evt_handlers or ())
         self._associations: dict[Association, None] = {}
-        self._supported = _supported(contexts)
+        self.contexts = contexts
         # Where handlers run with _config.PASS_CONTEXTVARS.
         self._context = copy_context() if _config.PASS_CONTEXTVARS else None
         self._server = Server(address, self._open_link, tls=ssl_context)
+
+    @property
+    def contexts(self) -> list[PresentationContext]:
+        """What it supports; set anew, that holds for associations to come."""
+        return self._contexts
+
+    @contexts.setter
+    def contexts(self, contexts: list[PresentationContext]) -> None:
+        self._contexts, self._supported = contexts, _supported(contexts)
 
     @property
     def server_address(self) -> tuple[str, int]:

@@ -218,6 +218,27 @@ def test_each_rejection_makes_a_context_unusable(code: int) -> None:
     assert [c.context_id for c in agreement.accepted] == [3]
 
 
+@pytest.mark.parametrize(
+    ("proposed", "answered", "expected"),
+    [
+        (None, (True, True), (True, False)),
+        (None, (False, True), (True, False)),
+        ((True, False), (True, True), (True, False)),
+        ((False, True), (True, True), (False, True)),
+        ((True, True), (True, False), (True, False)),
+        ((True, True), None, (True, False)),
+    ],
+)
+def test_an_answer_to_a_role_that_was_not_proposed_is_ignored(
+    proposed: tuple[bool, bool] | None, answered: tuple[bool, bool] | None, expected: tuple[bool, bool]
+) -> None:
+    """Q004: PS3.7 Annex D.3.3.4."""
+    asked = request((CT, (IMPLICIT,)), items=(RoleSelection(CT, *proposed),) if proposed else ())
+    items = (*IDENTIFICATION, *((RoleSelection(CT, *answered),) if answered else ()))
+    context = conclude_as_requestor(asked, AssociateAC((ContextResult(1, 0, IMPLICIT),), items)).contexts[1]
+    assert (context.as_scu, context.as_scp) == expected
+
+
 def test_a_context_without_an_answer_is_unusable() -> None:
     agreement = conclude(ContextResult(3, 0, JPEG))
     assert agreement.contexts[1].result == Result.NO_REASON
