@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING
 
 from .drivers.hooks import Phase
@@ -135,10 +135,10 @@ class AssociationSocket(_Provider):
     """The transport connection of an association."""
 
     @property
-    def socket(self) -> socket.socket | None:
+    def socket(self) -> Socket | None:
         """The socket, to set options of it; None while there is none. Nothing else may read or write it."""
         link = self._assoc._link
-        return None if link is None else link.socket
+        return None if link is None else link.sock
 
     def close(self) -> None:
         """Close it, whatever is going on."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import socket
 import ssl
 from collections.abc import Iterable
 from contextvars import copy_context
+from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
@@ -110,6 +110,16 @@ class AssociationServer:
         return self._server.address
 
     @property
+    def address_info(self) -> AddressInformation:
+        """The address it listens on."""
+        return AddressInformation(*self.server_address)
+
+    @property
+    def socket(self) -> Socket:
+        """The socket that it accepts connections on, to ask for its name or set options."""
+        return self._server.listener
+
+    @property
     def active_associations(self) -> list[Association]:
         """The associations that are not over."""
         return [assoc for assoc in list(self._associations) if not assoc._finished.is_set()]
@@ -156,7 +166,7 @@ class AssociationServer:
 
     def _open_link(
         self,
-        sock: socket.socket,
+        sock: Socket,
         peer: tuple[str, int],
         watcher: Watcher,
         workers: WorkerPool,

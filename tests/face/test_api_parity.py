@@ -235,6 +235,25 @@ def test_the_flags_have_the_defaults_of_pynetdicoms() -> None:
     assert set(dicomnet._config.VALIDATORS) == set(pynetdicom._config.VALIDATORS)
 
 
+def test_a_server_has_the_attributes_of_pynetdicoms() -> None:
+    servers = []
+    for ae in (dicomnet.AE(), pynetdicom.AE()):
+        ae.add_supported_context("1.2.840.10008.1.1")
+        servers.append(ae.make_server(("127.0.0.1", 0)))
+    ours, theirs = servers
+    try:
+        for name in vars(theirs):
+            left_out = (
+                reason_to_leave_out(f"transport.AssociationServer.{name}") or name == "RequestHandlerClass"
+            )
+            assert name.startswith("_") or left_out or hasattr(ours, name), name
+        assert ours.socket is not None
+        assert ours.socket.getsockname() == ours.server_address == ours.address_info.as_tuple
+    finally:
+        for server in servers:
+            server.server_close()
+
+
 def fresh_objects() -> Iterator[tuple[str, Any, Any]]:
     yield "ApplicationEntity", dicomnet.AE(), pynetdicom.AE()
     for name in ("presentation", "pdu_primitives", "dimse_primitives", "dimse_messages"):

@@ -846,7 +846,7 @@ class Link:
             self._on_closed(self)
 
     @property
-    def socket(self) -> socket:
+    def sock(self) -> socket:
         """The socket, for options; reading and writing it is the link's own business."""
         return self._channel.sock
 
