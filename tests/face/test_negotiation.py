@@ -25,7 +25,7 @@ from tests.sockets import (
     PATIENT_ROOT_FIND,
     VERIFICATION,
 )
-from tests.support import wait_until
+from tests.support import run_tool, tool, wait_until
 
 import dicomnet
 import dicomnet.events
@@ -635,3 +635,41 @@ def test_an_association_has_what_a_thread_has() -> None:
         assoc.release()
         assoc.join(10)
         assert not assoc.is_alive()
+
+
+# -- DCMTK
+
+
+DCMTK_IDENTITIES: dict[str, tuple[list[str], tuple[int, bytes, bytes]]] = {
+    "user": (["--user", "joe"], (1, b"joe", b"")),
+    "passcode": (["--user", "joe", "--password", "sesame"], (2, b"joe", b"sesame")),
+    "Kerberos": (["--kerberos", "{ticket}"], (3, b"a ticket", b"")),
+    "SAML": (["--saml", "{ticket}"], (4, b"a ticket", b"")),
+    "JSON web token": (["--jwt", "{ticket}"], (5, b"a ticket", b"")),
+}
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("wants_answer", [True, False])
+@pytest.mark.parametrize("name", DCMTK_IDENTITIES)
+def test_a_user_of_dcmtk_is_known(name: str, wants_answer: bool, known: bool, tmp_path: Path) -> None:
+    """Q007."""
+    options, identity = DCMTK_IDENTITIES[name]
+    ticket, image = tmp_path / "ticket", tmp_path / "image.dcm"
+    ticket.write_bytes(b"a ticket")
+    dataset = ct_image(100)
+    dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_VR_LE)
+    dataset.save_as(image, enforce_file_format=True)
+    seen: list[tuple[int, bytes, bytes]] = []
+
+    def user(event: Event) -> tuple[bool, bytes]:
+        seen.append((event.user_id_type, event.primary_field, event.secondary_field))
+        return known, b"granted"
+
+    arguments = [each.format(ticket=ticket) for each in options] + ["--pos-response"] * wants_answer
+    with serving_ae([(evt.EVT_USER_ID, user), (evt.EVT_C_STORE, lambda event: 0)]) as server:
+        port = str(server.server_address[1])
+        done = run_tool([tool("storescu"), "-v", "-R", *arguments, "127.0.0.1", port, str(image)])
+    assert seen == [identity]
+    assert ("Received Store Response (Success)" in done.stdout + done.stderr) is known
+    assert (done.returncode == 0) is known
