@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +14,7 @@ from .presentation import build_context, build_role
 from .requests import MAXIMUM_LENGTH, NATIVE, PeerAddress
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 Contexts = Iterable[str] | Mapping[str, Iterable[str]]

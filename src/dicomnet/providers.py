@@ -138,7 +138,7 @@ class AssociationSocket(_Provider):
     def socket(self) -> Socket | None:
         """The socket, to set options of it; None while there is none. Nothing else may read or write it."""
         link = self._assoc._link
-        return None if link is None else link.sock
+        return None if link is None else link.channel.sock
 
     def close(self) -> None:
         """Close it, whatever is going on."""

@@ -846,9 +846,9 @@ class Link:
             self._on_closed(self)
 
     @property
-    def sock(self) -> socket:
-        """The socket, for options; reading and writing it is the link's own business."""
-        return self._channel.sock
+    def channel(self) -> Channel:
+        """The transport connection; reading and writing it is the link's own business."""
+        return self._channel
 
     @property
     def local_address(self) -> tuple[str, int]:
