@@ -299,7 +299,9 @@ def test_150_kinds_of_objects_reach_pynetdicom_in_one_store(tmp_path: Path) -> N
     assert len(results) == 150
     assert {(result.status, result.comment) for result in results} == {(0, "")}
     assert sorted(got) == sorted((uid, syntax) for uid in classes for syntax in syntaxes)
-    assert associations == [128, 22]
+    # The second may propose other transfer syntaxes besides, where there is room.
+    assert (len(associations), max(associations)) == (2, 128)
+    assert sum(associations) >= 150
 
 
 # -- roles
