@@ -248,6 +248,7 @@ def test_a_find_handler_that_is_no_generator(answer: object) -> None:
 
 
 def test_without_a_handler_services_fail_and_echo_succeeds() -> None:
+    """S062."""
     with serving_ae() as server, associated(server) as assoc:
         assert assoc.send_c_echo().Status == 0x0000
         assert assoc.send_c_store(ct_image()).Status == 0xC211
