@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .ae import AE as AE
     from .ae import ApplicationEntity as ApplicationEntity
     from .association import Association as Association
+    from .connecting import connect as connect
     from .logs import debug_logger as debug_logger
     from .peer import Peer as Peer
     from .presentation import build_context as build_context
@@ -35,6 +36,7 @@ _HOMES = {
     "PYNETDICOM_UID_PREFIX": "compatibility",
     "Peer": "peer",
     "build_context": "presentation",
+    "connect": "connecting",
     "build_role": "presentation",
     "debug_logger": "logs",
     "register_uid": "sop_class",
@@ -44,6 +46,7 @@ _MODULES = {"evt": "events"} | {
     name: name
     for name in (
         "_config",
+        "_globals",
         "ae",
         "aio",
         "association",
@@ -52,9 +55,12 @@ _MODULES = {"evt": "events"} | {
         "dsutils",
         "errors",
         "events",
+        "pdu",
+        "pdu_items",
         "pdu_primitives",
         "presentation",
         "service_class",
+        "service_class_n",
         "sop_class",
         "status",
         "transport",

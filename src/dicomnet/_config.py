@@ -38,7 +38,10 @@ WINDOWS_TIMER_RESOLUTION: float | None = 1
 """Accepted for compatibility: the timers of the operating system are left as they are. In ms, None for no change."""
 
 CODECS: tuple[str, ...] = ("ascii",)
-"""Names of the codecs that decode AE titles and UIDs in PDUs, tried in order after ASCII."""
+"""Names of the codecs that decode UIDs in PDUs and given as bytes, tried in order after ASCII.
+
+What is not ASCII is then left out of them. AE titles in PDUs need none: they are read as Latin-1.
+"""
 
 
 def validate_ae(value: str) -> tuple[bool, str]:

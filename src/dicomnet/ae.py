@@ -60,6 +60,9 @@ class ApplicationEntity:
         1 to 16 characters.
     """
 
+    association_class: type[Association] = Association
+    """What `associate` makes."""
+
     def __init__(self, ae_title: str = "DICOMNET") -> None:
         self.ae_title = ae_title
         self._slots = threading.Lock()
@@ -434,7 +437,7 @@ class ApplicationEntity:
             contexts=tuple(c.to_item(2 * index + 1) for index, c in enumerate(proposed)),
             user_items=self._with_identification(items, max_pdu),
         )
-        assoc = Association(self, "requestor", Bindings(evt_handlers or ()))
+        assoc = self.association_class(self, "requestor", Bindings(evt_handlers or ()))
         assoc.acceptor.address_info = AddressInformation(addr, port)
         assoc.acceptor.ae_title = request.called_ae_title
         assoc.requestor.requested_contexts = list(proposed)

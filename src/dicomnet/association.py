@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import Context, copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from . import _config
+from . import _config, pdu
 from . import events as evt
 from .answers import normalized_answer, split_status
 from .compose import (
@@ -50,6 +52,7 @@ from .events import Bindings, Handler, request_event
 from .normalized import NormalizedServices
 from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
+from .providers import ACSE, DIMSEServiceProvider, DULServiceProvider
 from .requests import context_for, echo_request
 from .service_user import ServiceUser as ServiceUser
 from .services import user
@@ -57,7 +60,7 @@ from .services.registry import OPERATIONS, Operation, Shape, is_pending
 from .services.steps import Answer
 from .upper_layer.negotiation import Agreement, NegotiatedContext
 from .values import replace
-from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from .wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ
 
 if TYPE_CHECKING:
     from .ae import ApplicationEntity
@@ -67,6 +70,9 @@ _log = logging.getLogger(__name__)
 # The longest data set that is kept in memory, in bytes.
 DATA_SET_LIMIT = 2 << 30
 
+_numbers = itertools.count(1)
+
+Result = TypeVar("Result")
 OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
 Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
 
@@ -134,6 +140,8 @@ class Association(NormalizedServices):
         Where it is in its life; at most one is true.
     failure : DicomnetError or None
         Why it ended, where that was not by a release.
+    acse, dul, dimse
+        What a program may touch of the layers below, see `providers`.
     connection_timeout : float or None
         How long opening its connection could take, in seconds; None is what the operating system allows.
     """
@@ -165,6 +173,10 @@ class Association(NormalizedServices):
         self.connection_timeout = ae.connection_timeout
         self._timeouts = ae._timeouts()
         self._network_timeout_response = "A-ABORT"
+        self._name = ""
+        # The answer to the request, where a handler rejects it.
+        self._rejection: AssociateRJ | None = None
+        self._context: Context | None = None
 
     # -- what it is
 
@@ -269,6 +281,46 @@ class Association(NormalizedServices):
         agreement = self._link.connection.agreement if self._link else None
         return tuple(agreement.contexts.values()) if agreement else ()
 
+    @property
+    def acse(self) -> ACSE:
+        """Establishing and ending the association."""
+        return ACSE(self)
+
+    @property
+    def dul(self) -> DULServiceProvider:
+        """The upper layer, with the transport connection."""
+        return DULServiceProvider(self)
+
+    @property
+    def dimse(self) -> DIMSEServiceProvider:
+        """The messages."""
+        return DIMSEServiceProvider(self)
+
+    # -- as the thread that it is in pynetdicom
+
+    @property
+    def name(self) -> str:
+        """A name for logs; it may be set."""
+        if not self._name:
+            self._name = f"{self._mode.title()}Association-{next(_numbers)}"
+        return self._name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._name = str(value)
+
+    @property
+    def daemon(self) -> bool:
+        """Whether a program may end while it is open, which is True."""
+        return True
+
+    @property
+    def ident(self) -> int | None:
+        """None: it is no thread of its own."""
+        return None
+
+    native_id = ident
+
     def is_alive(self) -> bool:
         """Whether the association, or its transport connection, is still open."""
         return not self._finished.is_set()
@@ -304,7 +356,7 @@ class Association(NormalizedServices):
         try:
             self._live().release()
         except (AssociationError, NetworkError) as error:
-            _log.error("the release failed: %s", error)
+            self._failed("the release failed", error)
 
     def abort(self, block: bool = True) -> None:
         """Abort the association (PS3.8 section 7.3). Does nothing if it is over.
@@ -314,8 +366,7 @@ class Association(NormalizedServices):
         block
             Accepted for compatibility: nothing is waited for.
         """
-        if self._link is not None and not (self.is_released or self.is_aborted or self.is_rejected):
-            self._link.abort()
+        self._abort(None)
 
     def kill(self) -> None:
         """End the association and its connection at once."""
@@ -467,6 +518,19 @@ class Association(NormalizedServices):
 
     # -- inside
 
+    def _failed(self, what: str, error: DicomnetError) -> None:
+        """What was asked for failed; whoever asked is told by an empty status."""
+        _log.error("%s: %s", what, error)
+
+    def _abort(self, pdu: Abort | None) -> None:
+        if self._link is not None and not (self.is_released or self.is_aborted or self.is_rejected):
+            self._link.abort(pdu)
+
+    def _reject(self, answer: AssociateRJ) -> None:
+        if self.is_requestor or self._link is None or self._link.phase is not Phase.NEW:
+            raise RuntimeError("only an association that this side is being asked for can be rejected")
+        self._rejection = answer
+
     def _live(self) -> Link:
         if self._link is None:
             raise AssociationClosed
@@ -487,7 +551,7 @@ class Association(NormalizedServices):
         try:
             return link.run(user.one_reply(message))
         except (AssociationError, NetworkError) as error:
-            _log.error("no response to the %s: %s", message.type.name, error)
+            self._failed(f"no response to the {message.type.name}", error)
             return None
 
     def _normalized(
@@ -514,7 +578,7 @@ class Association(NormalizedServices):
             for response in responses:
                 yield status_of(response), identifier_of(response, context)
         except (AssociationError, NetworkError) as error:
-            _log.error("the responses ended early: %s", error)
+            self._failed("the responses ended early", error)
             yield Dataset(), None
 
 
@@ -524,7 +588,20 @@ class AssociationHooks:
     def __init__(self, assoc: Association) -> None:
         self._assoc = assoc
         self.names = assoc._bindings.names
-        self._performing: Message | None = None
+        # With _config.PASS_CONTEXTVARS, handlers run in the context of who asked for the association or the server.
+        self._context = assoc._context or (copy_context() if _config.PASS_CONTEXTVARS else None)
+        self._is_entered = threading.Lock()
+
+    def _call(self, function: Callable[..., Result], *args: Any) -> Result:
+        if self._context is None:
+            return function(*args)
+        if not self._is_entered.acquire(blocking=False):
+            # A context cannot be entered twice: a handler made this happen, or it happens beside one.
+            return self._context.copy().run(function, *args)
+        try:
+            return self._context.run(function, *args)
+        finally:
+            self._is_entered.release()
 
     def notify(self, name: str, **fields: Any) -> None:
         """Call the handlers of a notification; PDUs and messages are given as pynetdicom's primitives."""
@@ -532,9 +609,11 @@ class AssociationHooks:
         if "pdu" in fields and name.startswith("EVT_ACSE"):
             asked = assoc._link.connection.request if assoc._link else None
             fields = {"primitive": primitive_of(fields["pdu"], asked)}
+        elif "pdu" in fields:
+            fields = {"pdu": pdu.view_of(fields["pdu"])}
         elif "message" in fields:
             fields = {"message": view_of(fields["message"])}
-        assoc._bindings.trigger(assoc, evt.EVENTS[name], fields)
+        self._call(assoc._bindings.trigger, assoc, evt.EVENTS[name], fields)
 
     def requesting(self, request: AssociateRQ) -> None:
         """The requestor is about to ask for the association."""
@@ -556,7 +635,10 @@ class AssociationHooks:
         assert assoc._negotiate is not None
         assoc.requestor.negotiated(request)
         self.notify("EVT_REQUESTED")
-        return assoc._negotiate(assoc, request)
+        if assoc._rejection is not None:
+            return assoc._rejection
+        answer = self._call(assoc._negotiate, assoc, request)
+        return assoc._rejection or answer
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         """Where the data set of a message goes: the user's sink or a file for a C-STORE-RQ, else memory."""
@@ -589,7 +671,7 @@ class AssociationHooks:
         link = assoc._live()
         asked = request_event(assoc, event, message, context, lambda: link.is_cancelled(message.message_id))
         try:
-            result = handler(asked, *(args or ()))
+            result = self._call(handler, asked, *(args or ()))
             if operation.shape is Shape.MANY_REPLIES:
                 return _Answers(
                     iter(() if result is None else result), operation, context, message.type.response
@@ -611,7 +693,7 @@ class AssociationHooks:
     def next_answer(self, answers: Any) -> Answer | None:
         """The next of what a handler yields, None after the last."""
         assert isinstance(answers, _Answers)
-        return answers.take()
+        return self._call(answers.take)
 
     def phase_changed(self, phase: Phase) -> None:
         """Set the association's flags, and notify of its establishment or its end."""

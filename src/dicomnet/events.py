@@ -304,6 +304,35 @@ class Event:
         def __getattr__(self, name: str) -> Any: ...
 
 
+def _succeed(event: Event) -> int:
+    """Answer C-ECHO with success."""
+    return 0x0000
+
+
+def _not_bound(event: Event) -> None:
+    """Nothing answers the event."""
+    raise NotImplementedError(f"no handler is bound to {event.event.name}")
+
+
+_DEFAULT_HANDLERS: dict[EventType, Handler] = {
+    event: _not_bound for event in EVENTS.values() if event.is_intervention
+} | {EVT_C_ECHO: _succeed}
+
+
+def get_default_handler(event: InterventionEvent) -> Handler:
+    """What answers an event that no handler is bound to.
+
+    C-ECHO succeeds; the other services fail with the status that their standard has for it, and what is negotiated
+    is not granted. Notifications have no default handlers.
+
+    Raises
+    ------
+    KeyError
+        If it is a notification event.
+    """
+    return _DEFAULT_HANDLERS[event]
+
+
 class Bindings:
     """The handlers that are bound to an association or a server."""
 
@@ -348,18 +377,18 @@ class Bindings:
             self.names.discard(event.name)
 
     def events(self) -> list[EventType]:
-        """The events that have a handler."""
+        """The events that have a handler: all that ask, as those have a default one, and what notifies somebody."""
         notified = [event for event, bound in self._notifications.items() if bound]
-        return sorted([*self._interventions, *notified], key=lambda event: event.name)
+        return sorted([*_DEFAULT_HANDLERS, *notified], key=lambda event: event.name)
 
     def handlers(self, event: EventType) -> Any:
         """A list of handlers and arguments for a notification event; one pair for an intervention event."""
         if isinstance(event, InterventionEvent):
-            return self._interventions.get(event, (None, None))
+            return self._interventions.get(event, (get_default_handler(event), None))
         return list(self._notifications.get(event, ()))
 
     def intervention(self, event: EventType) -> tuple[Handler, Sequence[Any] | None] | None:
-        """The handler that answers an event, and its further arguments."""
+        """The user's handler that answers an event, and its further arguments."""
         return self._interventions.get(event)
 
     def trigger(self, assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> None:

@@ -5,6 +5,7 @@ The items of user information, which belong to A-ASSOCIATE, are at home in `user
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from pydicom.config import IGNORE
@@ -82,6 +83,24 @@ class AddressInformation(NamedTuple):
         if self.is_ipv6:
             return self.address, self.port, self.flowinfo, self.scope_id
         return self.address, self.port
+
+    @property
+    def address_family(self) -> int:
+        """``socket.AF_INET6`` or ``socket.AF_INET``."""
+        return socket.AF_INET6 if self.is_ipv6 else socket.AF_INET
+
+    @classmethod
+    def from_addr_port(cls, addr: str | tuple[str, int, int], port: int) -> Self:
+        """From a host and a port.
+
+        Parameters
+        ----------
+        addr
+            Host name or IP address; of IPv6 also with flow info and scope ID.
+        port
+            TCP port.
+        """
+        return cls(addr, port) if isinstance(addr, str) else cls(addr[0], port, *addr[1:])
 
     @classmethod
     def from_tuple(cls, address_info: tuple[str, int] | tuple[str, int, int, int]) -> Self:

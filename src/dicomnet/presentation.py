@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import NamedTuple
 
 from pydicom.config import IGNORE
@@ -97,6 +98,12 @@ class PresentationContext:
         context.result = negotiated.result
         context._as_scu = negotiated.as_scu
         context._as_scp = negotiated.as_scp
+        return context
+
+    def copy(self) -> PresentationContext:
+        """The same context, to be changed independently."""
+        context = copy(self)
+        context._transfer_syntax = list(self._transfer_syntax)
         return context
 
     def to_item(self, context_id: int) -> ProposedContext:

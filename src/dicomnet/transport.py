@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextvars import copy_context
+from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+_ANSWERED_IDENTITIES = (3, 4, 5)
 _USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
 
 
@@ -85,23 +88,38 @@ class AssociationServer:
     ) -> None:
         self.ae = ae
         self.ae_title = ae_title
-        self.contexts = contexts
         self.ssl_context = ssl_context
         self._open_sink = open_sink
         self._bindings = Bindings(evt_handlers or ())
         self._associations: dict[Association, None] = {}
-        self._supported = {
-            str(context.abstract_syntax): SupportedContext(
-                tuple(str(uid) for uid in context.transfer_syntax), context.scu_role, context.scp_role, True
-            )
-            for context in contexts
-        }
+        self.contexts = contexts
+        # Where handlers run with _config.PASS_CONTEXTVARS.
+        self._context = copy_context() if _config.PASS_CONTEXTVARS else None
         self._server = Server(address, self._open_link, tls=ssl_context)
+
+    @property
+    def contexts(self) -> list[PresentationContext]:
+        """What it supports; set anew, that holds for associations to come."""
+        return self._contexts
+
+    @contexts.setter
+    def contexts(self, contexts: list[PresentationContext]) -> None:
+        self._contexts, self._supported = contexts, _supported(contexts)
 
     @property
     def server_address(self) -> tuple[str, int]:
         """The host and port it listens on."""
         return self._server.address
+
+    @property
+    def address_info(self) -> AddressInformation:
+        """The address it listens on."""
+        return AddressInformation(*self.server_address)
+
+    @property
+    def socket(self) -> Socket:
+        """The socket that it accepts connections on, to ask for its name or set options."""
+        return self._server.listener
 
     @property
     def active_associations(self) -> list[Association]:
@@ -112,8 +130,14 @@ class AssociationServer:
         """Begin to accept, without waiting."""
         self._server.start()
 
-    def serve_forever(self) -> None:
-        """Serve until `shutdown`."""
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Serve until `shutdown`.
+
+        Parameters
+        ----------
+        poll_interval
+            Accepted for compatibility: nothing is polled.
+        """
         self._server.serve_forever()
 
     def shutdown(self) -> None:
@@ -157,6 +181,8 @@ class AssociationServer:
             negotiate=self._negotiate,
             open_sink=self._open_sink,
         )
+        if self._context is not None:
+            assoc._context = self._context.copy()
         hooks = AssociationHooks(assoc)
         connection = Connection(
             is_requestor=False,
@@ -167,7 +193,9 @@ class AssociationServer:
         )
         assoc.acceptor.address_info = AddressInformation(*self.server_address)
         assoc.acceptor.ae_title = self.ae_title
-        assoc.acceptor.supported_contexts = self.contexts
+        # A handler may change them for this association; without one nobody can.
+        contexts = [context.copy() for context in self.contexts] if self._bindings.names else self.contexts
+        assoc.acceptor.supported_contexts = contexts
         assoc.requestor.address_info = AddressInformation(*peer)
         self._associations[assoc] = None
 
@@ -198,14 +226,28 @@ class AssociationServer:
         identification = identification_items(
             ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
         )
+        contexts = assoc.acceptor.supported_contexts
+        supported = self._supported if contexts == self.contexts else _supported(contexts)
         unknown = may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
         return accept(
             request,
-            Acceptor(self._supported, identification, unknown),
+            Acceptor(supported, identification, unknown),
             window=_ask_window(assoc, request),
             extended=_ask_extended(assoc, request),
             identity=identity,
         )
+
+
+ThreadedAssociationServer = AssociationServer
+
+
+def _supported(contexts: Iterable[PresentationContext]) -> dict[str, SupportedContext]:
+    return {
+        str(context.abstract_syntax): SupportedContext(
+            tuple(map(str, context.transfer_syntax)), context.scu_role, context.scp_role, is_ordered=True
+        )
+        for context in contexts
+    }
 
 
 def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | AssociateRJ | None:
@@ -226,19 +268,27 @@ def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | 
         return _USER_IDENTITY_REFUSED
     if not item.positive_response_requested:
         return None
-    return UserIdentityAC(response if isinstance(response, bytes) else b"")
+    # A user name, with or without a passcode, is answered by nothing (PS3.7 Annex D.3.3.7.2).
+    has_response = item.identity_type in _ANSWERED_IDENTITIES and isinstance(response, bytes)
+    return UserIdentityAC(response if has_response else b"")
 
 
 def _ask_window(assoc: Association, request: AssociateRQ) -> AsynchronousOperationsWindow | None:
     item = first_of(request.user_items, AsynchronousOperationsWindow)
     if item is None or assoc._bindings.intervention(evt.EVT_ASYNC_OPS) is None:
         return None
+    attrs = {"nr_invoked": item.invoked, "nr_performed": item.performed}
     try:
-        # Asked for compatibility; requests are performed one at a time, in their order.
-        evt.trigger(assoc, evt.EVT_ASYNC_OPS, {"nr_invoked": item.invoked, "nr_performed": item.performed})
+        invoked, performed = evt.trigger(assoc, evt.EVT_ASYNC_OPS, attrs)
+        return AsynchronousOperationsWindow(_least(item.invoked, invoked), _least(item.performed, performed))
     except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_ASYNC_OPS failed")
-    return AsynchronousOperationsWindow(1, 1)
+        _log.exception("the handler for EVT_ASYNC_OPS failed, so the window is 1")
+        return AsynchronousOperationsWindow(1, 1)
+
+
+def _least(asked: int, granted: int) -> int:
+    """Never more than was asked for, where 0 is no limit (PS3.7 Annex D.3.3.3)."""
+    return min(asked, granted) or max(asked, granted)
 
 
 def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:

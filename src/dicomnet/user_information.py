@@ -6,13 +6,16 @@ Each class is a view of an item of ``wire.items``; its body lists the parameters
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from .utils import set_ae, set_uid
 from .wire import items
+
+if TYPE_CHECKING:
+    from .pdu_items import PDUItem
 
 Got = TypeVar("Got")
 Given = TypeVar("Given")
@@ -226,6 +229,12 @@ class ServiceParameter(Parameters):
             fields[row.field] = row.sent(value)
         item: items.UserItem = self.item_type(**fields)
         return item
+
+    def from_primitive(self) -> PDUItem:
+        """The sub-item that conveys these values; ValueError if one is missing."""
+        from .pdu_items import sub_item_of
+
+        return sub_item_of(self)
 
     @classmethod
     def from_item(cls, item: items.UserItem) -> Self:

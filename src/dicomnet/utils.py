@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from pydicom.uid import UID
 
 from . import _config
+from .wire.fields import decode_bytes as decode_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,25 +21,6 @@ LOGGER = logging.getLogger("dicomnet.utils")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def decode_bytes(encoded_value: bytes) -> str:
-    """Decode text with ASCII, or else with the first of ``_config.CODECS`` that can.
-
-    Characters outside ASCII, such as the zero-width spaces that some peers have in their UIDs, are left out.
-
-    Raises
-    ------
-    ValueError
-        Where none can.
-    LookupError
-        Where ``_config.CODECS`` names a codec that does not exist.
-    """
-    codecs = dict.fromkeys(("ascii", *_config.CODECS))
-    for codec in codecs:
-        with contextlib.suppress(UnicodeDecodeError):
-            return encoded_value.decode(codec).encode("ascii", "ignore").decode("ascii")
-    raise ValueError(f"none of the codecs {', '.join(codecs)} can decode the bytes {encoded_value.hex(' ')}")
 
 
 def set_ae(value: str | None, name: str, allow_empty: bool = True, allow_none: bool = True) -> str | None:

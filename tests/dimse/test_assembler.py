@@ -136,6 +136,7 @@ def test_what_is_incomplete_is_seen_as_such() -> None:
     ],
 )
 def test_a_fragment_out_of_place_is_the_peers_fault(fragments: list[Fragment]) -> None:
+    """M004 P065 P063."""
     made, _ = assembler()
     for fragment in fragments[:-1]:
         assert (made.add(fragment) is None) == (fragment.data != memoryview(ECHO))
@@ -145,6 +146,7 @@ def test_a_fragment_out_of_place_is_the_peers_fault(fragments: list[Fragment]) -
 
 
 def test_a_command_set_has_a_limit() -> None:
+    """M031."""
     made, _ = assembler()
     for _ in range(COMMAND_SET_LIMIT // 1024):
         made.add(command(1, bytes(1024), False))

@@ -99,6 +99,7 @@ CASES = [(t, has) for t in TYPES for has in with_data_set(t)]
 
 @pytest.mark.parametrize(("message_type", "has_data_set"), CASES, ids=str)
 def test_pydicom_reads_what_is_encoded(message_type: MessageType, has_data_set: bool) -> None:
+    """M001 M002."""
     encoded = encode_command(message_type, full(message_type), has_data_set)
     dataset = read_dataset(BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
     assert as_python(dataset) == full(message_type) | {
@@ -208,6 +209,7 @@ def test_round_trip(case: tuple[MessageType, dict[str, Any], bool]) -> None:
 def test_order_of_elements_does_not_matter(
     case: tuple[MessageType, dict[str, Any], bool], shuffler: random.Random
 ) -> None:
+    """M001."""
     encoded = encode_command(*case)
     parts, position = [], 0
     while position < len(encoded):
@@ -279,6 +281,7 @@ def test_every_truncation_is_refused() -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 0xFFFFFFFF])
 def test_group_length_of_a_peer_is_not_trusted(length: int) -> None:
+    """M002."""
     data = bytearray(echo_request())
     data[8:12] = struct.pack("<L", length)
     assert decode_command(data) == (messages.C_ECHO_RQ, ECHO, False)
@@ -305,6 +308,7 @@ def test_a_malformed_foreign_element_is_skipped() -> None:
 
 @pytest.mark.parametrize("value", [0x0000, 0x0001, 0x0100, 0x0102, 0xFFFF])
 def test_any_data_set_type_but_0101_announces_a_data_set(value: int) -> None:
+    """M003."""
     data = bytearray(echo_request())
     data[-2:] = value.to_bytes(2, "little")
     assert decode_command(data) == (messages.C_ECHO_RQ, ECHO, True)
@@ -312,12 +316,14 @@ def test_any_data_set_type_but_0101_announces_a_data_set(value: int) -> None:
 
 @pytest.mark.parametrize("tag", [0x0110, 0x5170])
 def test_an_element_twice_is_refused(tag: int) -> None:
+    """M001."""
     with pytest.raises(ProtocolError, match=rf"\(0000,{tag:04X}\) twice"):
         decode_command(echo_request(us(tag, 1), us(tag, 1)))
 
 
 @pytest.mark.parametrize("tag", [0x00080018, 0x00020010, 0xFFFE0000])
 def test_an_element_of_another_group_is_refused(tag: int) -> None:
+    """M001."""
     with pytest.raises(ProtocolError, match="outside group 0000"):
         decode_command(echo_request(element(tag, b"1.2\0")))
 
@@ -327,6 +333,7 @@ def test_an_element_of_another_group_is_refused(tag: int) -> None:
     "keyword", [row.keyword for row in COMMAND_ELEMENTS if row.vr == "US" and row.keyword in SAMPLES]
 )
 def test_a_us_of_wrong_length_is_refused(keyword: str, value: bytes) -> None:
+    """M011."""
     message_type = next(t for t in TYPES if keyword in t.keywords)
     data = us(0x100, message_type.command_field) + us(0x800, 0x0101) + element(PARAMETERS[keyword].tag, value)
     with pytest.raises(ProtocolError, match=f"{keyword} of {message_type.name} is malformed") as refusal:
@@ -391,6 +398,7 @@ def test_an_at_of_wrong_length_is_refused(raw: bytes) -> None:
 
 @pytest.mark.parametrize("message_type", TYPES, ids=lambda t: t.name)
 def test_a_required_element_is_required(message_type: MessageType) -> None:
+    """M010."""
     for keyword in message_type.required:
         tag = PARAMETERS[keyword].tag
         others = (p for p in message_type.parameters if p.parameter.keyword != keyword)
@@ -430,6 +438,7 @@ def test_an_optional_element_may_be_absent_or_empty(message_type: MessageType) -
 def test_an_unknown_command_can_be_answered(
     command_field: int, raw_id: bytes | None, message_id: int | None, data_set_type: int, has_data_set: bool
 ) -> None:
+    """M008."""
     data = us(0x100, command_field) + us(0x800, data_set_type)
     data += b"" if raw_id is None else element(0x110, raw_id)
     with pytest.raises(UnknownCommand, match=f"0x{command_field:04X} is unknown") as refusal:

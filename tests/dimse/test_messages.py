@@ -178,6 +178,7 @@ def test_usage_and_presence_agree(service: messages.Service) -> None:
 
 @pytest.mark.parametrize("message_type", [t for t in TYPES if not t.is_response], ids=lambda t: t.name)
 def test_response_of_a_request(message_type: MessageType) -> None:
+    """M005."""
     if message_type is messages.C_CANCEL_RQ:
         with pytest.raises(ValueError, match="C-CANCEL-RQ has no response"):
             _ = message_type.response
@@ -238,6 +239,7 @@ REQUESTS = [t for t in TYPES if not t.is_response and t is not messages.C_CANCEL
 
 @pytest.mark.parametrize("message_type", REQUESTS, ids=lambda t: t.name)
 def test_respond_repeats_class_and_instance_as_affected(message_type: MessageType) -> None:
+    """M007 M028."""
     response = respond(request_of(message_type), 0xA700)
     expected = {"MessageIDBeingRespondedTo": 11, "Status": 0xA700, "AffectedSOPClassUID": "1.2.1"}
     if any(keyword.endswith("SOPInstanceUID") for keyword in message_type.keywords):

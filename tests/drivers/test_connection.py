@@ -219,6 +219,7 @@ def test_every_pdu_in_every_state_does_what_the_table_says(state: State, event: 
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_lost_connection_does_what_the_table_says(state: State) -> None:
+    """P022 P013."""
     made = STATES[state]()
     happening = made.transport_closed(0.0)
     assert made.machine.state is State.STA1
@@ -237,7 +238,7 @@ def test_a_local_abort_does_what_the_table_says(state: State) -> None:
 
 @pytest.mark.parametrize("state", STATES)
 def test_after_an_abort_there_is_silence(state: State) -> None:
-    """One A-ABORT an association, whatever the peer goes on to say."""
+    """P020 M030: One A-ABORT an association, whatever the peer goes on to say."""
     made = STATES[state]()
     feed(made, RECEIVED[Event.INVALID_PDU])
     first = sent(made)
@@ -257,6 +258,7 @@ def test_artim_closes_without_a_pdu() -> None:
 
 
 def test_artim_is_not_restarted_by_the_beginning_of_a_pdu() -> None:
+    """P003."""
     made = sta2()
     for at, byte in enumerate(REQUEST.encode()[:20]):
         assert feed(made, bytes([byte]), float(at)) == []
@@ -313,7 +315,10 @@ VIOLATIONS: dict[str, tuple[bytes, int]] = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 def test_each_violation_has_its_abort(name: str) -> None:
-    """PS3.8 section 9.3.8: source 2, and 1 unrecognised PDU, 2 unexpected PDU, 6 invalid parameter value."""
+    """P043 P054 P065 M002 M004 M008 M031.
+
+    PS3.8 section 9.3.8: source 2, and 1 unrecognised PDU, 2 unexpected PDU, 6 invalid parameter value.
+    """
     data, reason = VIOLATIONS[name]
     made = sta6()
     happenings = feed(made, data)
@@ -376,7 +381,7 @@ def test_random_bytes_have_a_documented_outcome(state: State, data: st.DataObjec
 
 @pytest.mark.parametrize("length", [1, 6, 7])
 def test_a_peer_that_takes_nothing_is_refused(length: int) -> None:
-    """A maximum length that leaves no room for two bytes of a message (PS3.8 Annex E.1)."""
+    """P058: A maximum length that leaves no room for two bytes of a message (PS3.8 Annex E.1)."""
     items = identification_items(length, "1.2.3", None)
     made = sta5()
     (happening,) = feed(made, AssociateAC(ANSWER.contexts, items, bytes(64)).encode())

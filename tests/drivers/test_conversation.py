@@ -41,6 +41,7 @@ def question(message_id: int) -> Message:
 
 
 def test_message_ids_are_not_used_twice_at_a_time() -> None:
+    """M006."""
     talk = Conversation()
     used = [talk.next_message_id() for _ in range(3)]
     assert used == [1, 2, 3]
@@ -67,6 +68,7 @@ def test_responses_come_to_the_one_who_asked_in_their_order(order: list[tuple[in
 
 
 def test_a_response_that_nobody_asked_for_is_dropped(caplog: Any) -> None:
+    """M032."""
     talk, data = Conversation(), Staged()
     talk.keep_response(response(1, data=data))
     assert data.is_aborted
@@ -90,6 +92,7 @@ def test_an_abandoned_request_is_outstanding_until_its_final_response() -> None:
 
 
 def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
+    """M013."""
     talk = Conversation()
     talk.arrived(cancel(7))
     talk.arrived(request(8))

@@ -34,6 +34,7 @@ def test_a_port_that_is_taken_is_the_callers_error() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_both_address_families_are_served(host: str) -> None:
+    """P024."""
     if host == "::1" and not socket.has_ipv6:
         return
     listener = listen((host, 0))

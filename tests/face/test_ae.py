@@ -219,6 +219,8 @@ def test_a_peer_that_cannot_be_reached_is_an_aborted_association_with_a_reason(
 
 
 def test_a_mute_peer_costs_the_acse_time_out() -> None:
+    """P023."""
+
     def serve(peer: RawPeer) -> None:
         peer.read_to_end()
 
@@ -237,6 +239,7 @@ REJECTIONS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
 
 @pytest.mark.parametrize("name", REJECTIONS)
 def test_names_are_rejected_for_their_reasons(name: str) -> None:
+    """P040."""
     properties, expected = REJECTIONS[name]
     with serving_ae(**properties) as server, associated(server, must_be_established=False) as assoc:
         assert (assoc.is_established, assoc.is_rejected, assoc.is_aborted) == (False, True, False)
@@ -249,6 +252,7 @@ def test_names_are_rejected_for_their_reasons(name: str) -> None:
 
 
 def test_one_association_too_many_is_rejected_for_now() -> None:
+    """P041."""
     with serving_ae(maximum_associations=2) as server, associated(server), associated(server) as second:
         with associated(server, must_be_established=False) as third:
             assert third.is_rejected
@@ -390,7 +394,7 @@ def test_a_maximum_length_in_extended_negotiation_goes_before_the_argument() -> 
 def test_unrestricted_storage_takes_unknown_classes_and_no_known_service(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It took every abstract syntax, a query model for instance."""
+    """S007: it took every abstract syntax, a query model for instance."""
     monkeypatch.setattr("dicomnet._config.UNRESTRICTED_STORAGE_SERVICE", True)
     proposed = [build_context(uid) for uid in ("1.2.3.4", CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)]
     got: list[str] = []

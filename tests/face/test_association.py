@@ -184,7 +184,7 @@ def test_an_answer_that_cannot_be_sent_does_not_end_the_association(answer: obje
 
 @pytest.mark.parametrize("answer", [None, "x", 3.5, -1, 70000, Dataset(), ValueError("a bug")])
 def test_an_echo_succeeds_whatever_its_handler_does(answer: object) -> None:
-    """PS3.7 section 9.1.5: there is no other status that a handler's mistake could become."""
+    """M012: PS3.7 section 9.1.5: there is no other status that a handler's mistake could become."""
     with serving_ae([(evt.EVT_C_ECHO, lambda event: give(answer))]) as server, associated(server) as assoc:
         assert assoc.send_c_echo().Status == 0
 
@@ -222,6 +222,7 @@ FINDINGS: dict[str, tuple[Any, list[int]]] = {
 
 @pytest.mark.parametrize("name", FINDINGS)
 def test_what_a_find_handler_yields_becomes_its_responses(name: str) -> None:
+    """M016."""
     results, expected = FINDINGS[name]
 
     def find(event: Event) -> Iterator[Any]:
@@ -247,6 +248,7 @@ def test_a_find_handler_that_is_no_generator(answer: object) -> None:
 
 
 def test_without_a_handler_services_fail_and_echo_succeeds() -> None:
+    """S062."""
     with serving_ae() as server, associated(server) as assoc:
         assert assoc.send_c_echo().Status == 0x0000
         assert assoc.send_c_store(ct_image()).Status == 0xC211
@@ -255,6 +257,7 @@ def test_without_a_handler_services_fail_and_echo_succeeds() -> None:
 
 
 def test_an_error_comment_does_not_tell_what_the_exception_said() -> None:
+    """M019."""
     secret = "Doe^Jane was not found in /srv/archive"
     with serving_ae([(evt.EVT_C_STORE, lambda event: give(ValueError(secret)))]) as server:
         with associated(server) as assoc:
@@ -262,6 +265,7 @@ def test_an_error_comment_does_not_tell_what_the_exception_said() -> None:
 
 
 def test_a_sop_class_that_is_not_the_contexts_is_refused() -> None:
+    """M009."""
     from tests.sockets import status_of, store_pdus
 
     with serving_ae([(evt.EVT_C_STORE, lambda event: 0)]) as server:
@@ -276,7 +280,7 @@ def test_a_sop_class_that_is_not_the_contexts_is_refused() -> None:
 
 
 def test_a_cancel_ends_a_query() -> None:
-    """PS3.7 section 9.1.2: the final status is 0xFE00."""
+    """M014: PS3.7 section 9.1.2: the final status is 0xFE00."""
     asked = threading.Event()
     seen: list[bool] = []
 
@@ -298,6 +302,7 @@ def test_a_cancel_ends_a_query() -> None:
 
 
 def test_a_cancel_ends_a_query_whose_handler_does_not_look() -> None:
+    """M014."""
     go = threading.Event()
 
     def find(event: Event) -> Iterator[Any]:
@@ -318,6 +323,7 @@ def test_a_cancel_ends_a_query_whose_handler_does_not_look() -> None:
 
 
 def test_a_late_cancel_does_no_harm() -> None:
+    """M013 M015."""
     with serving_ae([(evt.EVT_C_FIND, lambda event: iter([(0xFF00, match())]))]) as server:
         with associated(server) as assoc:
             for _ in range(3):
@@ -536,6 +542,8 @@ def test_the_end_of_an_idle_association_is_one_of_two() -> None:
 
 
 def test_a_lost_connection_is_an_empty_status() -> None:
+    """M030."""
+
     def then(peer: RawPeer) -> None:
         peer.read_pdu()
         peer.reset()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,16 @@ from tests.sockets import (
 )
 from tests.support import wait_until
 
-from dicomnet import evt
+from dicomnet import _config, evt
 from dicomnet.association import Association
-from dicomnet.events import Bindings, Event, InterventionEvent, NotificationEvent, trigger
+from dicomnet.events import (
+    Bindings,
+    Event,
+    InterventionEvent,
+    NotificationEvent,
+    get_default_handler,
+    trigger,
+)
 from dicomnet.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -49,6 +57,9 @@ def test_the_events_are_those_of_pynetdicom() -> None:
         InterventionEvent: 15,
         NotificationEvent: 17,
     }
+
+
+INTERVENTIONS = [event for event in evt.EVENTS.values() if isinstance(event, InterventionEvent)]
 
 
 def handler(event: Event) -> int:
@@ -86,7 +97,7 @@ def test_bindings_are_kept_as_in_pynetdicom() -> None:
                 assert ours.handlers(evt.EVENTS[name]) == known
     finally:
         theirs.server_close()
-    assert ours.events() == [evt.EVT_CONN_OPEN, evt.EVT_C_ECHO] or len(ours.events()) == 2
+    assert ours.events() == sorted([*INTERVENTIONS, evt.EVT_CONN_OPEN], key=str)
     ours.unbind(evt.EVT_CONN_OPEN, other)
     assert "EVT_CONN_OPEN" not in ours.names
 
@@ -101,8 +112,10 @@ def test_copies_of_bindings_are_independent() -> None:
     copy = bindings.copy()
     copy.unbind(evt.EVT_CONN_OPEN, handler)
     copy.unbind(evt.EVT_C_ECHO, handler)
-    assert bindings.events() == [evt.EVT_CONN_OPEN, evt.EVT_C_ECHO]
-    assert copy.events() == []
+    assert evt.EVT_CONN_OPEN in bindings.events()
+    assert bindings.handlers(evt.EVT_C_ECHO) == (handler, ["x"])
+    assert copy.events() == sorted(INTERVENTIONS, key=str)
+    assert copy.handlers(evt.EVT_C_ECHO) == (get_default_handler(evt.EVT_C_ECHO), None)
     assert (bindings.names, copy.names) == ({"EVT_CONN_OPEN"}, set())
 
 
@@ -240,7 +253,7 @@ def test_handlers_are_bound_and_unbound_while_it_runs() -> None:
         assert assoc.send_c_echo().Status == 0
         seen: Seen = []
         assoc.bind(evt.EVT_DIMSE_RECV, seen.append)
-        assert assoc.get_events() == [evt.EVT_DIMSE_RECV]
+        assert assoc.get_events() == sorted([*INTERVENTIONS, evt.EVT_DIMSE_RECV], key=str)
         assert assoc.get_handlers(evt.EVT_DIMSE_RECV) == [(seen.append, None)]
         assoc.send_c_echo()
         assoc.unbind(evt.EVT_DIMSE_RECV, seen.append)
@@ -249,6 +262,7 @@ def test_handlers_are_bound_and_unbound_while_it_runs() -> None:
 
 
 def test_a_store_event_has_the_object_in_all_its_forms() -> None:
+    """M022 M023."""
     image = ct_image(1000)
     events: Seen = []
     results: list[Any] = []
@@ -353,19 +367,96 @@ def negotiate(items: list[Any], handlers: list[Any], established: bool = True) -
             return list(assoc.acceptor.user_information), assoc.is_rejected
 
 
-def test_a_window_is_asked_about_and_answered_with_one() -> None:
+@pytest.mark.parametrize(
+    ("asked", "answer", "expected"),
+    [
+        ((5, 4), (3, 3), (3, 3)),
+        ((5, 4), (9, 9), (5, 4)),
+        ((5, 0), (0, 7), (5, 7)),
+        ((0, 0), (0, 0), (0, 0)),
+        ((5, 4), (-1, 1), (1, 1)),
+        ((5, 4), None, (1, 1)),
+        ((5, 4), ("x", 1), (1, 1)),
+    ],
+)
+def test_a_window_is_asked_about_and_never_granted_wider(
+    asked: tuple[int, int], answer: Any, expected: tuple[int, int]
+) -> None:
+    """Q002: the number granted is equal or less than the one proposed (PS3.7 D.3.3.3)."""
     item = AsynchronousOperationsWindowNegotiation()
-    item.maximum_number_operations_invoked, item.maximum_number_operations_performed = 5, 4
+    item.maximum_number_operations_invoked, item.maximum_number_operations_performed = asked
     seen: Seen = []
 
-    def window(event: Event) -> tuple[int, int]:
+    def window(event: Event) -> Any:
         seen.append(event)
-        return 3, 3
+        return answer
 
     answers, _ = negotiate([item], [(evt.EVT_ASYNC_OPS, window)])
-    assert (seen[0].nr_invoked, seen[0].nr_performed) == (5, 4)
+    assert (seen[0].nr_invoked, seen[0].nr_performed) == asked
     (granted,) = [a for a in answers if isinstance(a, AsynchronousOperationsWindowNegotiation)]
-    assert granted.maximum_number_operations_invoked == granted.maximum_number_operations_performed == 1
+    got = granted.maximum_number_operations_invoked, granted.maximum_number_operations_performed
+    assert got == expected
+
+
+def test_the_default_handlers_are_known_as_in_pynetdicom() -> None:
+    for event in evt.EVENTS.values():
+        theirs = getattr(their_evt, event.name)
+        if isinstance(event, NotificationEvent):
+            with pytest.raises(KeyError):
+                get_default_handler(event)  # type: ignore[arg-type]
+            with pytest.raises(KeyError):
+                their_evt.get_default_handler(theirs)
+        else:
+            assert callable(get_default_handler(event))
+    with serving_ae() as server, associated(server) as assoc:
+        for event in INTERVENTIONS:
+            assert (
+                server.get_handlers(event) == assoc.get_handlers(event) == (get_default_handler(event), None)
+            )
+        # Bound by a user they answer what they answer unbound.
+        for event in (evt.EVT_C_ECHO, evt.EVT_C_STORE):
+            server.bind(event, get_default_handler(event))
+        assert assoc.send_c_echo().Status == 0
+        assert assoc.send_c_store(ct_image()).Status == 0xC211
+
+
+marker: ContextVar[str] = ContextVar("marker", default="unset")
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_handlers_run_in_the_context_of_who_started_the_server(
+    monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    monkeypatch.setattr(_config, "PASS_CONTEXTVARS", passes)
+    seen: list[str] = []
+
+    def requested(event: Event) -> None:
+        seen.append(marker.get())
+        if passes:
+            marker.set("set by the first handler")
+
+    def store(event: Event) -> int:
+        seen.append(marker.get())
+        return 0
+
+    def find(event: Event) -> Any:
+        seen.append(marker.get())
+        yield 0xFF00, match()
+
+    token = marker.set("set by the program")
+    handlers: list[Any] = [(evt.EVT_REQUESTED, requested), (evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)]
+    try:
+        with serving_ae(handlers) as server, associated(server) as assoc:
+            assert assoc.send_c_store(ct_image()).Status == 0
+            assert [status.Status for status, _ in assoc.send_c_find(query(), PATIENT_ROOT_FIND)] == [
+                0xFF00,
+                0,
+            ]
+    finally:
+        marker.reset(token)
+    expected = ["set by the program", "set by the first handler", "set by the first handler"]
+    assert seen == (expected if passes else ["unset"] * 3)
+    assert marker.get() == "unset"
 
 
 def test_extended_negotiation_is_asked_about_and_answered() -> None:
@@ -430,6 +521,22 @@ def test_a_user_is_asked_about_and_answered(wants_answer: bool) -> None:
 
     negotiate([item], [(evt.EVT_USER_ID, user)])
     assert (seen[0].user_id_type, seen[0].primary_field, seen[0].secondary_field) == (2, b"user", b"secret")
+
+
+@pytest.mark.parametrize("wants_answer", [True, False])
+@pytest.mark.parametrize("identity_type", [1, 2, 3, 4, 5])
+def test_each_kind_of_user_identity_is_answered_as_the_standard_says(
+    identity_type: int, wants_answer: bool
+) -> None:
+    """Q007: an answer only where one is asked for, and an empty one to a user name (PS3.7 D.3.3.7.2)."""
+    item = UserIdentityNegotiation()
+    item.user_identity_type = identity_type
+    item.primary_field, item.positive_response_requested = b"user", wants_answer
+    if identity_type == 2:
+        item.secondary_field = b"secret"
+    answers, _ = negotiate([item], [(evt.EVT_USER_ID, lambda event: (True, b"welcome"))])
+    given = [a.server_response for a in answers if isinstance(a, UserIdentityNegotiation)]
+    assert given == ([b"welcome" if identity_type > 2 else b""] if wants_answer else [])
 
 
 @pytest.mark.parametrize("answer", [(False, None), None, ValueError("a bug")])

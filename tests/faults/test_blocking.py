@@ -162,6 +162,7 @@ SLOW: dict[str, Any] = {"acse_timeout": 0.4, "dimse_timeout": 0.4, "network_time
 
 
 def test_a_request_that_trickles_in_ends_at_the_deadline() -> None:
+    """P003."""
     with serving_ae(**SLOW) as server, RawPeer.connect(port_of(server)) as peer:
         begin = monotonic()
         with Trickle(peer, request_pdu(*ALL_CONTEXTS)):
@@ -220,6 +221,7 @@ def test_a_pdu_of_four_gigabytes_is_refused_from_its_header() -> None:
 
 
 def test_an_endless_command_set_is_refused() -> None:
+    """M031."""
     fragment = b"\x04\x00" + (1006).to_bytes(4, "big") + (1002).to_bytes(4, "big") + b"\x01\x01" + bytes(1000)
     with serving_ae() as server, established(server) as peer:
         sent = 0
@@ -371,6 +373,7 @@ def test_a_peer_that_goes_on_after_the_abort_does_not_keep_the_server_busy() -> 
 
 
 def test_a_cancel_flood_needs_no_memory() -> None:
+    """M013."""
     with serving_ae() as server, established(server) as peer:
         for first in range(0, 20_000, 1000):
             peer.send(b"".join(cancel_pdus(number, 5) for number in range(first, first + 1000)))

@@ -39,6 +39,8 @@ def aio_echo(port: int) -> None:
 
 @pytest.mark.parametrize("ask", [echo, aio_echo])
 def test_a_flood_of_strange_responses_held_a_call_for_ever(ask: Callable[[int], None]) -> None:
+    """M032."""
+
     def serve(peer: RawPeer) -> None:
         answer(peer)
         # It goes on until the other side has enough.
@@ -54,6 +56,8 @@ def test_a_flood_of_strange_responses_held_a_call_for_ever(ask: Callable[[int], 
 
 @pytest.mark.parametrize("ask", [echo, aio_echo])
 def test_a_response_of_another_service_was_taken_for_the_answer(ask: Callable[[int], None]) -> None:
+    """M032."""
+
     def serve(peer: RawPeer) -> None:
         answer(peer)
         peer.read_pdu()

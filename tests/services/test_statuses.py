@@ -73,6 +73,7 @@ def test_a_table_adds_to_its_base_and_leaves_it_alone() -> None:
     ],
 )
 def test_the_status_classes_of_the_standard(codes: list[int], expected: str) -> None:
+    """M017."""
     assert {category(code) for code in codes} == {expected}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pynetdicom
 import pytest
@@ -26,6 +25,7 @@ from dicomnet.upper_layer.negotiation import (
     refuse_names,
     supports_version,
 )
+from dicomnet.values import replace
 from dicomnet.wire.items import (
     AsynchronousOperationsWindow,
     ContextResult,
@@ -151,7 +151,7 @@ def test_roles_are_granted_as_by_pynetdicom(pynetdicom_port: int, proposed: tupl
 def test_a_role_is_never_granted_that_was_not_proposed(
     uid: str, granted: tuple[bool | None, bool | None], proposed: tuple[bool, bool] | None
 ) -> None:
-    """PS3.7 Annex D.3.3.4."""
+    """Q004: PS3.7 Annex D.3.3.4."""
     items = () if proposed is None else (RoleSelection(uid, *proposed),)
     answer, agreement = accept(request((uid, (IMPLICIT,)), items=items), ACCEPTOR)
     context = agreement.contexts[1]
@@ -186,7 +186,7 @@ SYNTAXES = st.lists(st.sampled_from([IMPLICIT, EXPLICIT, BIG, JPEG]), min_size=1
 
 @given(st.lists(st.tuples(st.sampled_from([*SUPPORTED, UNKNOWN]), SYNTAXES), min_size=1, max_size=20))
 def test_every_proposed_context_is_answered(proposals: list[tuple[str, list[str]]]) -> None:
-    """PS3.8 section 9.3.3.2: one item for each, the same IDs, and an accepted transfer syntax was proposed."""
+    """P048 P051: one item for each (PS3.8 section 9.3.3.2), the same IDs; an accepted transfer syntax was proposed."""
     asked = request(*((uid, tuple(syntaxes)) for uid, syntaxes in proposals))
     answer, agreement = accept(asked, ACCEPTOR)
     assert [c.context_id for c in answer.contexts] == [c.context_id for c in asked.contexts]
@@ -212,10 +212,31 @@ def conclude(*results: ContextResult, items: tuple[UserItem, ...] = IDENTIFICATI
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4])
 def test_each_rejection_makes_a_context_unusable(code: int) -> None:
-    """PS3.8 Table 9-18; the transfer syntax of a context that is not accepted is not significant."""
+    """P049: PS3.8 Table 9-18; the transfer syntax of a context that is not accepted is not significant."""
     agreement = conclude(ContextResult(1, code, BIG), ContextResult(3, 0, JPEG))
     assert agreement.contexts[1] == NegotiatedContext(1, CT, code, "", False, False, (IMPLICIT, EXPLICIT))
     assert [c.context_id for c in agreement.accepted] == [3]
+
+
+@pytest.mark.parametrize(
+    ("proposed", "answered", "expected"),
+    [
+        (None, (True, True), (True, False)),
+        (None, (False, True), (True, False)),
+        ((True, False), (True, True), (True, False)),
+        ((False, True), (True, True), (False, True)),
+        ((True, True), (True, False), (True, False)),
+        ((True, True), None, (True, False)),
+    ],
+)
+def test_an_answer_to_a_role_that_was_not_proposed_is_ignored(
+    proposed: tuple[bool, bool] | None, answered: tuple[bool, bool] | None, expected: tuple[bool, bool]
+) -> None:
+    """Q004: PS3.7 Annex D.3.3.4."""
+    asked = request((CT, (IMPLICIT,)), items=(RoleSelection(CT, *proposed),) if proposed else ())
+    items = (*IDENTIFICATION, *((RoleSelection(CT, *answered),) if answered else ()))
+    context = conclude_as_requestor(asked, AssociateAC((ContextResult(1, 0, IMPLICIT),), items)).contexts[1]
+    assert (context.as_scu, context.as_scp) == expected
 
 
 def test_a_context_without_an_answer_is_unusable() -> None:
@@ -225,6 +246,7 @@ def test_a_context_without_an_answer_is_unusable() -> None:
 
 
 def test_a_transfer_syntax_that_was_not_proposed_is_unusable() -> None:
+    """P051."""
     agreement = conclude(ContextResult(1, 0, BIG), ContextResult(3, 0, JPEG))
     assert not agreement.contexts[1].is_accepted
     assert agreement.contexts_for(CT) == ()
@@ -263,7 +285,7 @@ def test_the_same_abstract_syntax_is_found_in_each_of_its_contexts() -> None:
 def test_the_window_is_what_was_asked_or_less(
     asked: tuple[int, int], limit: int, granted: tuple[int, int]
 ) -> None:
-    """PS3.7 Annex D.3.3.3, where 0 is no limit."""
+    """Q002: PS3.7 Annex D.3.3.3, where 0 is no limit."""
     asking = request((CT, (IMPLICIT,)), items=(AsynchronousOperationsWindow(*asked),))
     answer, agreement = accept(asking, Acceptor(SUPPORTED, IDENTIFICATION, performed_window=limit))
     window = first_of(answer.user_items, AsynchronousOperationsWindow)
@@ -275,6 +297,7 @@ def test_the_window_is_what_was_asked_or_less(
 
 
 def test_a_window_that_was_not_asked_for_is_not_answered() -> None:
+    """Q002."""
     answer, agreement = accept(
         request((CT, (IMPLICIT,))), Acceptor(SUPPORTED, IDENTIFICATION, performed_window=9)
     )
@@ -299,6 +322,7 @@ def test_the_maximum_length_is_the_others(items: tuple[UserItem, ...]) -> None:
 
 
 def test_identification_is_sent_with_and_without_a_version_name() -> None:
+    """Q001."""
     assert identification_items(1, "1.2", "V") == (
         MaximumLength(1),
         ImplementationClassUID("1.2"),
@@ -344,7 +368,7 @@ def test_names_are_refused_for_their_reasons(
     application_context: str,
     rejection: AssociateRJ | None,
 ) -> None:
-    """PS3.8 Table 9-21."""
+    """P037 P040: PS3.8 Table 9-21."""
     asked = AssociateRQ(
         "CALLED", "CALLING", (ProposedContext(1, CT, (IMPLICIT,)),), IDENTIFICATION, application_context
     )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomnet import _config
 from dicomnet.errors import ProtocolError
 from dicomnet.wire.fields import (
     Cursor,
@@ -89,6 +90,14 @@ def test_padding_of_a_received_uid_is_tolerated(padding: str) -> None:
 
 def test_a_received_uid_that_is_not_ascii_is_refused() -> None:
     with pytest.raises(ProtocolError, match="the thing"):
+        uid_from(memoryview(b"1.2.\xe9"), "the thing")
+
+
+def test_a_uid_outside_ascii_is_read_by_the_codecs_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some peers have zero-width spaces in their UIDs; pynetdicom reads them with the same flag."""
+    monkeypatch.setattr(_config, "CODECS", ("ascii", "utf-8"))
+    assert uid_from(memoryview("1.2.\u200b3".encode()), "the thing") == "1.2.3"
+    with pytest.raises(ProtocolError):
         uid_from(memoryview(b"1.2.\xe9"), "the thing")
 
 

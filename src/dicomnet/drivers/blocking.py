@@ -874,6 +874,11 @@ class Link:
             self._on_closed(self)
 
     @property
+    def channel(self) -> Channel:
+        """The transport connection; reading and writing it is the link's own business."""
+        return self._channel
+
+    @property
     def local_address(self) -> tuple[str, int]:
         """The IP address and port of our end of the connection."""
         name: tuple[str, int] = self._channel.sock.getsockname()[:2]

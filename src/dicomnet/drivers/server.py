@@ -72,6 +72,11 @@ class Server:
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     @property
+    def listener(self) -> socket.socket:
+        """The socket that connections are accepted on."""
+        return self._listener
+
+    @property
     def links(self) -> list[Link]:
         """The connections of this moment."""
         with self._changed:

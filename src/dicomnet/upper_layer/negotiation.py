@@ -167,7 +167,7 @@ def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreemen
     A context that the answer leaves out, or accepts with a transfer syntax that was not proposed, is unusable.
     """
     results = {result.context_id: result for result in answer.contexts}
-    roles = {item.sop_class: item for item in items_of(answer.user_items, RoleSelection)}
+    roles = _proposed_roles(request, answer)
     contexts = {}
     for proposed in request.contexts:
         result = results.get(proposed.context_id)
@@ -175,8 +175,7 @@ def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreemen
         transfer_syntax = result.transfer_syntax if result and code == Result.ACCEPTANCE else ""
         if code == Result.ACCEPTANCE and transfer_syntax not in proposed.transfer_syntaxes:
             code, transfer_syntax = Result.NO_REASON, ""
-        role = roles.get(proposed.abstract_syntax)
-        as_scu, as_scp = (role.scu_role, role.scp_role) if role else (True, False)
+        as_scu, as_scp = roles.get(proposed.abstract_syntax, (True, False))
         accepted = code == Result.ACCEPTANCE
         contexts[proposed.context_id] = NegotiatedContext(
             proposed.context_id,
@@ -191,6 +190,19 @@ def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreemen
     asked = first_of(request.user_items, AsynchronousOperationsWindow)
     invoked, performed = (window.invoked, window.performed) if window and asked else (1, 1)
     return Agreement(contexts, _peer_maximum(answer.user_items), invoked, performed, answer.user_items)
+
+
+def _proposed_roles(request: AssociateRQ, answer: AssociateAC) -> dict[str, tuple[bool, bool]]:
+    """What was answered to role selection; of roles that were not proposed it is ignored (PS3.7 Annex D.3.3.4)."""
+    asked = {item.sop_class: item for item in items_of(request.user_items, RoleSelection)}
+    return {
+        item.sop_class: (
+            item.scu_role and asked[item.sop_class].scu_role,
+            item.scp_role and asked[item.sop_class].scp_role,
+        )
+        for item in items_of(answer.user_items, RoleSelection)
+        if item.sop_class in asked
+    }
 
 
 def _peer_maximum(items: tuple[UserItem, ...]) -> int:

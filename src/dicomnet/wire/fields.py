@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
+from .. import _config
 from ..errors import ProtocolError
 
 INVALID_VALUE = 6
@@ -77,10 +79,34 @@ class Cursor:
 
 def uid_from(content: memoryview, what: str) -> str:
     """A UID without the padding that some peers add (PS3.8 Annex F forbids it)."""
+    encoded = bytes(content).rstrip(b"\x00 ")
+    if encoded.isascii():
+        return encoded.decode("ascii").strip()
     try:
-        return bytes(content).rstrip(b"\x00 ").decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise ProtocolError(f"{what} has a UID that is not ASCII") from None
+        return decode_bytes(encoded).strip()
+    except ValueError:
+        raise ProtocolError(
+            f"{what} has a UID that is not ASCII; _config.CODECS may name a codec for it"
+        ) from None
+
+
+def decode_bytes(encoded_value: bytes) -> str:
+    """Decode text with ASCII, or else with the first of ``_config.CODECS`` that can.
+
+    Characters outside ASCII, such as the zero-width spaces that some peers have in their UIDs, are left out.
+
+    Raises
+    ------
+    ValueError
+        Where none can.
+    LookupError
+        Where ``_config.CODECS`` names a codec that does not exist.
+    """
+    codecs = dict.fromkeys(("ascii", *_config.CODECS))
+    for codec in codecs:
+        with suppress(UnicodeDecodeError):
+            return encoded_value.decode(codec).encode("ascii", "ignore").decode("ascii")
+    raise ValueError(f"none of the codecs {', '.join(codecs)} can decode the bytes {encoded_value.hex(' ')}")
 
 
 def text_from(content: memoryview) -> str:
