@@ -16,7 +16,9 @@ from .association import Association, AssociationHooks, OpenUserSink
 from .drivers.blocking import Link
 from .drivers.connection import Connection
 from .drivers.server import Server
+from .drivers.transport import listen
 from .drivers.watcher import Watcher, WorkerPool
+from .drivers.workers import Worker, WorkerProcesses
 from .events import Bindings, EventHandlerType
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext
@@ -69,7 +71,21 @@ class AssociationServer:
         Handlers for events, given to each association.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives.
+    workers
+        How many processes accept. With more than one, associations and handlers are in those processes, and what is
+        changed here after `start` does not reach them.
+
+    Raises
+    ------
+    ValueError
+        If ``workers`` is less than 1.
+    OSError
+        If the address cannot be bound.
+    RuntimeError
+        If there are to be several workers, and this platform cannot fork.
     """
+
+    _server: Server | WorkerProcesses
 
     def __init__(
         self,
@@ -81,6 +97,7 @@ class AssociationServer:
         evt_handlers: Iterable[EventHandlerType] | None = None,
         *,
         open_sink: OpenUserSink | None = None,
+        workers: int = 1,
     ) -> None:
         self.ae = ae
         self.ae_title = ae_title
@@ -95,7 +112,11 @@ class AssociationServer:
             )
             for context in contexts
         }
-        self._server = Server(address, self._open_link, tls=ssl_context)
+        self._server = (
+            Server(listen(address), self._open_link, tls=ssl_context)
+            if workers == 1
+            else WorkerProcesses(address, workers, self._work)
+        )
 
     @property
     def server_address(self) -> tuple[str, int]:
@@ -104,7 +125,7 @@ class AssociationServer:
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations that are not over."""
+        """The associations of this process that are not over."""
         return [assoc for assoc in list(self._associations) if not assoc._finished.is_set()]
 
     def start(self) -> None:
@@ -140,6 +161,11 @@ class AssociationServer:
     def get_handlers(self, event: evt.EventType) -> Any:
         """The handlers of an event with their arguments."""
         return self._bindings.handlers(event)
+
+    def _work(self, worker: Worker) -> bool:
+        self._server = Server(worker.listener, self._open_link, tls=self.ssl_context, turn=worker)
+        worker.serve(self._server)
+        return True
 
     def _open_link(
         self,

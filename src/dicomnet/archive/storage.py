@@ -144,7 +144,7 @@ else:
 
 
 class Storage:
-    """The folder of a store, locked for this process.
+    """The folder of a store, locked for this process and those that it forks.
 
     Below it are ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` come from a hash of the
     Study Instance UID; ``quarantine/<instance>/<hash>.dcm`` with the objects that came under the name of another;
@@ -220,6 +220,13 @@ class Storage:
             If it cannot be made.
         """
         return StagedFile(f"{self._staging}{os.sep}{os.getpid()}-{next(self._numbers)}")
+
+    def forget_staged(self, process: int) -> None:
+        """Remove what a process that is gone has left in the staging folder; a later one may have its number."""
+        with os.scandir(self._staging) as left:
+            for entry in left:
+                if entry.name.startswith(f"{process}-"):
+                    os.unlink(entry.path)
 
     def place(self, staged: StagedFile, name: ObjectName) -> Placement:
         """Make a staged file durable and give it its name, unless that is taken. The staged file is discarded.
