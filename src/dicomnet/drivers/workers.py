@@ -43,8 +43,6 @@ class _Turns:
 
     def __init__(self, count: int) -> None:
         self._connections = memoryview(mmap.mmap(-1, 4 * count)).cast("i")
-        for slot in range(count):
-            self.set(slot, _ABSENT)
 
     def set(self, slot: int, connections: int) -> None:
         self._connections[slot] = connections
@@ -82,7 +80,6 @@ class Worker:
     def serve(self, server: Server) -> None:
         """Run a server until the supervisor ends it; where that is gone, the process ends at once."""
         threading.Thread(target=self._obey, args=(server,), name="dicomnet-control", daemon=True).start()
-        self.now_has(0)
         server.start()
         server.serve_forever()
         self.now_has(_ABSENT)
@@ -328,6 +325,8 @@ class _Supervisor:
         here, there = socket.socketpair()
         slot.since = monotonic()
         slot.control = here
+        # Counted from now on, so that those which start first do not take everything.
+        self._turns.set(slot.number, 0)
 
         def work() -> int:
             for other in self._slots:
