@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from dicomnet import AE, evt
-from dicomnet.events import Event
+from dicomnet.events import Event, EventHandlerType
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -36,7 +36,7 @@ def main() -> None:
     before = descriptors()
     ae = AE("SERVER")
     ae.add_supported_context(VERIFICATION)
-    handlers = [(evt.EVT_ESTABLISHED, note, [path]), (evt.EVT_C_ECHO, echo)]
+    handlers: list[EventHandlerType] = [(evt.EVT_ESTABLISHED, note, [path]), (evt.EVT_C_ECHO, echo)]
     if then == "block":
         port = int(sys.stdin.readline())
         ae.start_server(("127.0.0.1", port), evt_handlers=handlers, workers=count)
