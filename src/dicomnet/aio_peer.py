@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from .aio_lanes import Lanes
 from .drivers.aio import LAST_WORDS, Link
 from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
@@ -26,6 +27,7 @@ from .requests import (
     association_request,
     build_query,
     check_status,
+    checked_jobs,
     echo_request,
     find_files,
     find_model,
@@ -62,6 +64,8 @@ class Peer:
         How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
     retries
         How often an object is sent again whose association was lost before its response.
+    jobs
+        How many associations `store` may have side by side, each with its window.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Peer:
         timeouts: Timeouts | None = None,
         window: int = 16,
         retries: int = 1,
+        jobs: int = 1,
     ) -> None:
         self._pool: Pool[Link] = Pool()
         self.address = PeerAddress.parse(address)
@@ -81,6 +86,7 @@ class Peer:
         self.timeouts = timeouts or Timeouts()
         self.window = window
         self.retries = retries
+        self.jobs = checked_jobs(jobs)
         self._tls = tls
 
     async def echo(self) -> float:
@@ -105,7 +111,10 @@ class Peer:
             return perf_counter() - begin
 
     async def store(
-        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        jobs: int | None = None,
     ) -> AsyncGenerator[StoreResult, None]:
         """Store files and folders (C-STORE), as they are. See `dicomnet.Peer.store`.
 
@@ -116,6 +125,7 @@ class Peer:
         """
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
+        most = self.jobs if jobs is None else checked_jobs(jobs)
         may_raise = True
         parts = plan_stores(find_files(paths))
         # Looking at files waits for the disk.
@@ -124,7 +134,9 @@ class Peer:
             for result in skipped:
                 yield result
             for plan in plans:
-                async with aclosing(self._store(plan, may_raise)) as results:
+                count = min(most, len(plan.objects))
+                store = self._store_side_by_side(plan, may_raise, count) if count > 1 else None
+                async with aclosing(store or self._store(plan, may_raise)) as results:
                     async for result in results:
                         yield result
                 may_raise = False
@@ -204,6 +216,25 @@ class Peer:
             else:
                 self._pool.lose(link)
                 await _part(link)
+
+    def _store_side_by_side(
+        self, plan: StorePlan, may_raise: bool, jobs: int
+    ) -> AsyncGenerator[StoreResult, None]:
+        return Lanes(StoreQueue(plan, self.window, self.retries), jobs, self._use_lane).results(may_raise)
+
+    async def _use_lane(
+        self,
+        queue: StoreQueue,
+        opened: Callable[[Link], None],
+        report: Callable[[StoreResult], Awaitable[None]],
+    ) -> None:
+        async with self._using(queue.proposal, self.window) as (link, is_reused):
+            opened(link)
+            async with aclosing(_send(queue, link, is_reused)) as results:
+                async for result in results:
+                    await report(result)
+        for result in queue.results():
+            await report(result)
 
     async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
         queue = StoreQueue(plan, self.window, self.retries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from .lanes import Lanes
 from .requests import (
     NATIVE,
     VERIFICATION,
@@ -25,6 +26,7 @@ from .requests import (
     association_request,
     build_query,
     check_status,
+    checked_jobs,
     echo_request,
     find_files,
     find_model,
@@ -57,11 +59,13 @@ class Peer:
         How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
     retries
         How often an object is sent again whose association was lost before its response.
+    jobs
+        How many associations `store` may have side by side, each with its window.
 
     Raises
     ------
     ValueError
-        If an address or AE title is not valid.
+        If an address or AE title is not valid, or ``jobs`` is less than 1.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Peer:
         timeouts: Timeouts | None = None,
         window: int = 16,
         retries: int = 1,
+        jobs: int = 1,
     ) -> None:
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
@@ -80,9 +85,11 @@ class Peer:
         self.timeouts = timeouts or Timeouts()
         self.window = window
         self.retries = retries
+        self.jobs = checked_jobs(jobs)
         self._tls = tls
         self._pool: Pool[Link] = Pool()
         self._queues: set[StoreQueue] = set()
+        self._lanes: set[Lanes] = set()
         self._finalizer = weakref.finalize(self, _release_all, self._pool)
 
     def echo(self) -> float:
@@ -114,7 +121,10 @@ class Peer:
             return perf_counter() - begin
 
     def store(
-        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        jobs: int | None = None,
     ) -> Iterator[StoreResult]:
         """Store files (C-STORE), as they are.
 
@@ -122,6 +132,9 @@ class Peer:
         ----------
         paths
             Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+        jobs
+            How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
+            fewer, the others carry on. What is left early waits for the answers that are outstanding.
 
         Yields
         ------
@@ -137,11 +150,16 @@ class Peer:
         """
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
+        most = self.jobs if jobs is None else checked_jobs(jobs)
         has_sent = False
         for skipped, plans in plan_stores(find_files(paths)):
             yield from skipped
             for plan in plans:
-                yield from self._store(plan, may_raise=not has_sent)
+                jobs = min(most, len(plan.objects))
+                if jobs > 1:
+                    yield from self._store_side_by_side(plan, not has_sent, jobs)
+                else:
+                    yield from self._store(plan, may_raise=not has_sent)
                 has_sent = True
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Generator[Dataset, None, None]:
@@ -206,10 +224,14 @@ class Peer:
         """Release what is open. The peer can be used again afterwards."""
         for queue in list(self._queues):
             queue.fail(AssociationClosed())
+        for lanes in list(self._lanes):
+            lanes.stop()
         _release(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        for lanes in list(self._lanes):
+            lanes.abort()
         for link in self._pool.clear():
             link.abort()
 
@@ -250,6 +272,25 @@ class Peer:
                 _release(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
+
+    def _store_side_by_side(self, plan: StorePlan, may_raise: bool, jobs: int) -> Iterator[StoreResult]:
+        queue = StoreQueue(plan, self.window, self.retries)
+        lanes = Lanes(queue, jobs, self._use_lane)
+        self._lanes.add(lanes)
+        try:
+            yield from lanes.results(may_raise)
+        finally:
+            self._lanes.discard(lanes)
+
+    def _use_lane(
+        self, queue: StoreQueue, opened: Callable[[Link], None], report: Callable[[StoreResult], None]
+    ) -> None:
+        with self._using(queue.proposal, self.window) as (link, is_reused):
+            opened(link)
+            for result in self._send(queue, link, is_reused):
+                report(result)
+        for result in queue.results():
+            report(result)
 
     def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
         queue = StoreQueue(plan, self.window, self.retries)

@@ -73,7 +73,7 @@ def add_peer_options(parser: Parser) -> None:
 
 
 @contextmanager
-def open_peer(options: argparse.Namespace, *, window: int = 1) -> Iterator[Peer]:
+def open_peer(options: argparse.Namespace, *, window: int = 1, jobs: int = 1) -> Iterator[Peer]:
     """The peer that the options tell of; its associations are released at the end.
 
     Raises
@@ -97,7 +97,14 @@ def open_peer(options: argparse.Namespace, *, window: int = 1) -> Iterator[Peer]
             limits[stage] = limit or None
     uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
     tls = _tls_context(options) if uses_tls else None
-    peer = Peer(address, calling=options.calling, tls=tls, timeouts=Timeouts(**limits), window=window)
+    peer = Peer(
+        address,
+        calling=options.calling,
+        tls=tls,
+        timeouts=Timeouts(**limits),
+        window=window,
+        jobs=jobs,
+    )
     with peer:
         try:
             yield peer

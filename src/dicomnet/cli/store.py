@@ -39,6 +39,13 @@ def configure(parser: Parser) -> None:
         metavar="N",
         help="how many requests may wait for their response, if the peer grants it (%(default)s)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="how many associations to send on side by side, each with its window (%(default)s)",
+    )
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -108,7 +115,7 @@ def _store(options: Namespace, tally: Tally) -> None:
 
         paths = list(find_files(paths))
         progress = progress_on_terminal(len(paths))
-    with open_peer(options, window=options.window) as peer, progress:
+    with open_peer(options, window=options.window, jobs=options.jobs) as peer, progress:
         for result in peer.store(paths):
             outcome = outcome_of(result)
             tally.add(outcome, result.length)
