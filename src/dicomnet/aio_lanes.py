@@ -59,10 +59,14 @@ class Lanes:
             for result in self._queue.results():
                 yield result
         finally:
-            self._queue.fail(AssociationClosed())
+            self.end()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self._queue.fail(AssociationClosed())
 
     def _start(self) -> None:
         self._going += 1

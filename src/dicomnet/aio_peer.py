@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import ssl
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, closing
 from time import perf_counter
@@ -80,6 +81,7 @@ class Peer:
         jobs: int = 1,
     ) -> None:
         self._pool: Pool[Link] = Pool()
+        self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
@@ -176,12 +178,18 @@ class Peer:
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
+        self._end_lanes()
         await _release(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        self._end_lanes()
         for link in self._pool.clear():
             link.abort()
+
+    def _end_lanes(self) -> None:
+        for lanes in list(self._lanes):
+            lanes.end()
 
     def __del__(self) -> None:
         for link in self._pool.clear():
@@ -220,7 +228,9 @@ class Peer:
     def _store_side_by_side(
         self, plan: StorePlan, may_raise: bool, jobs: int
     ) -> AsyncGenerator[StoreResult, None]:
-        return Lanes(StoreQueue(plan, self.window, self.retries), jobs, self._use_lane).results(may_raise)
+        lanes = Lanes(StoreQueue(plan, self.window, self.retries), jobs, self._use_lane)
+        self._lanes.add(lanes)
+        return lanes.results(may_raise)
 
     async def _use_lane(
         self,

@@ -72,7 +72,11 @@ class Lanes:
                     raise self._refusal
                 self._queue.fail(self._refusal or AssociationClosed())
             yield from self._queue.results()
-        except (Exception, GeneratorExit):
+        except GeneratorExit:
+            # Whether the loop was left or an interrupt ends it cannot be told here, so nothing is waited for.
+            self._end()
+            raise
+        except Exception:
             self.stop()
             raise
         except BaseException:
@@ -91,8 +95,12 @@ class Lanes:
         """Send nothing more, and end the associations at once."""
         self._is_aborted = True
         self._end()
-        for link in list(self._links):
-            link.abort()
+        # Each may have to wait a moment for its lane.
+        aborting = [threading.Thread(target=link.abort) for link in list(self._links)]
+        for thread in aborting:
+            thread.start()
+        for thread in aborting:
+            thread.join()
 
     def _end(self) -> None:
         with self._changed:

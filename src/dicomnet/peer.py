@@ -89,7 +89,7 @@ class Peer:
         self._tls = tls
         self._pool: Pool[Link] = Pool()
         self._queues: set[StoreQueue] = set()
-        self._lanes: set[Lanes] = set()
+        self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, _release_all, self._pool)
 
     def echo(self) -> float:
@@ -134,7 +134,7 @@ class Peer:
             Files, and folders with all that is in them. What is not DICOM is skipped and reported.
         jobs
             How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
-            fewer, the others carry on. What is left early waits for the answers that are outstanding.
+            fewer, the others carry on.
 
         Yields
         ------
@@ -277,10 +277,7 @@ class Peer:
         queue = StoreQueue(plan, self.window, self.retries)
         lanes = Lanes(queue, jobs, self._use_lane)
         self._lanes.add(lanes)
-        try:
-            yield from lanes.results(may_raise)
-        finally:
-            self._lanes.discard(lanes)
+        return lanes.results(may_raise)
 
     def _use_lane(
         self, queue: StoreQueue, opened: Callable[[Link], None], report: Callable[[StoreResult], None]
