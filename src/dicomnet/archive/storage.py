@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Self
 
 from ..dimse.file_format import FileHeader
@@ -44,6 +45,8 @@ _BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
 _FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
 _STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they have noticed.
+_PATIENCE = 0.5
 _IN_USE, _AT_REST = b"in use\n", b"at rest\n"
 
 
@@ -310,15 +313,21 @@ class Storage:
 
     def _take(self) -> int:
         lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
-        try:
-            # The system frees the lock of a process that is gone, so no lock is ever stale.
-            _lock(lock)
-        except OSError as error:
-            os.close(lock)
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                raise StoreInUse(str(self.root)) from None
-            raise
-        return lock
+        end = monotonic() + _PATIENCE
+        while True:
+            try:
+                # The system frees the lock of a process that is gone, so no lock is ever stale.
+                _lock(lock)
+                return lock
+            except OSError as error:
+                is_taken = error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+                if is_taken and monotonic() < end:
+                    sleep(_PATIENCE / 50)
+                    continue
+                os.close(lock)
+                if is_taken:
+                    raise StoreInUse(str(self.root)) from None
+                raise
 
     def _mark(self, state: bytes) -> None:
         os.pwrite(self._lock, state, 0)
