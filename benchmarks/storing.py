@@ -146,8 +146,16 @@ _DISK: tuple[_Pair, ...] = (
     ("DCMTK NODELAY +B, nothing waited for", "DCMTK NODELAY", "DCMTK NODELAY +B", False),
     (f"{FLOOR}, nothing waited for", FLOOR, FLOOR, False),
 )
-_PARALLEL: tuple[_Pair, ...] = (
+_ALONE: tuple[_Pair, ...] = (
     (OURS, OURS, OURS, False),
+    ("DCMTK NODELAY, +B --fork", "DCMTK NODELAY", "DCMTK NODELAY +B --fork", False),
+    (PYNETDICOM, PYNETDICOM, PYNETDICOM, True),
+    (FLOOR, FLOOR, FLOOR, False),
+)
+_PARALLEL: tuple[_Pair, ...] = (
+    (f"{OURS} --workers 2", OURS, f"{OURS} --workers 2", False),
+    (OURS, OURS, OURS, False),
+    (f"DCMTK NODELAY -> {OURS} --workers 2", "DCMTK NODELAY", f"{OURS} --workers 2", False),
     ("DCMTK NODELAY, +B --fork", "DCMTK NODELAY", "DCMTK NODELAY +B --fork", False),
     (PYNETDICOM, PYNETDICOM, PYNETDICOM, True),
     (FLOOR, FLOOR, FLOOR, False),
@@ -201,6 +209,12 @@ def groups(quick: bool) -> tuple[Group, ...]:
                 _cases(_CROSSED, load, quick),
             )
             for load in LOADS[:2]
+        ),
+        Group(
+            "e.one",
+            f"one sender, {parallel.title}, to the servers of group e",
+            _METRICS,
+            _cases(_ALONE, parallel, quick),
         ),
         Group(
             "e",

@@ -67,8 +67,15 @@ def _floor(what: str) -> Callable[[int, Path], Command]:
     return lambda port, folder: python("-m", "benchmarks.floor", what, port, folder)
 
 
+def _our_server(*options: object) -> Server:
+    return lambda port, folder: python(
+        "-m", "dicomnet", "receive", folder, "--port", port, "--quiet", *options
+    )
+
+
 SERVERS: dict[str, Server] = {
-    OURS: lambda port, folder: python("-m", "dicomnet", "receive", folder, "--port", port, "--quiet"),
+    OURS: _our_server(),
+    f"{OURS} --workers 2": _our_server("--workers", 2),
     PYNETDICOM: lambda port, folder: python(
         "-m", "pynetdicom", "storescp", "-q", "-ba", HOST, "-od", folder, port
     ),

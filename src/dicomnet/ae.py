@@ -515,6 +515,7 @@ class ApplicationEntity:
         contexts: list[PresentationContext] | None = None,
         *,
         open_sink: OpenUserSink | None = None,
+        workers: int = 1,
     ) -> AssociationServer | None:
         """Accept associations.
 
@@ -534,16 +535,29 @@ class ApplicationEntity:
             Instead of `supported_contexts`.
         open_sink
             Gives the object that takes the data set of a C-STORE request as it arrives.
+        workers
+            How many processes accept on the address, so that parallel senders get more than one core. They are forked
+            here, so the program must have no second thread yet; handlers run in them, each with its own copy of the
+            program's memory, and `maximum_associations` and `active_associations` count in each of them. A worker
+            that dies is replaced.
 
         Raises
         ------
         ValueError
-            If nothing is supported.
+            If nothing is supported, or ``workers`` is less than 1.
         OSError
             If the address cannot be bound.
+        RuntimeError
+            If there are to be several workers, and this platform cannot fork or the process has threads.
         """
-        server = self.make_server(address, ae_title, contexts, ssl_context, evt_handlers, open_sink=open_sink)
-        server.start()
+        server = self.make_server(
+            address, ae_title, contexts, ssl_context, evt_handlers, open_sink=open_sink, workers=workers
+        )
+        try:
+            server.start()
+        except BaseException:
+            server.shutdown()
+            raise
         if not block:
             return server
         try:

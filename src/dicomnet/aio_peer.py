@@ -6,11 +6,13 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager, closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from .aio_lanes import Lanes
 from .drivers.aio import LAST_WORDS, Link
 from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
@@ -27,6 +29,7 @@ from .requests import (
     association_request,
     build_query,
     check_status,
+    checked_jobs,
     echo_request,
     find_files,
     find_model,
@@ -67,6 +70,8 @@ class Peer:
     transcode
         ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
         for one, it is decompressed.
+    jobs
+        How many associations `store` may have side by side, each with its window.
     """
 
     def __init__(
@@ -79,8 +84,10 @@ class Peer:
         window: int = 16,
         retries: int = 1,
         transcode: str = "never",
+        jobs: int = 1,
     ) -> None:
         self._pool: Pool[Link] = Pool()
+        self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
@@ -88,6 +95,7 @@ class Peer:
         self.window = window
         self.retries = retries
         self.transcoding = Transcoding.parse(transcode)
+        self.jobs = checked_jobs(jobs)
         self._tls = tls
 
     async def echo(self) -> float:
@@ -112,7 +120,10 @@ class Peer:
             return perf_counter() - begin
 
     async def store(
-        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        jobs: int | None = None,
     ) -> AsyncGenerator[StoreResult, None]:
         """Store files and folders (C-STORE). See `dicomnet.Peer.store`.
 
@@ -123,6 +134,7 @@ class Peer:
         """
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
+        most = self.jobs if jobs is None else checked_jobs(jobs)
         may_raise = True
         parts = plan_stores(find_files(paths), self.transcoding)
         # Looking at files waits for the disk.
@@ -131,7 +143,9 @@ class Peer:
             for result in skipped:
                 yield result
             for plan in plans:
-                async with aclosing(self._store(plan, may_raise)) as results:
+                count = min(most, len(plan.objects))
+                store = self._store_side_by_side(plan, may_raise, count) if count > 1 else None
+                async with aclosing(store or self._store(plan, may_raise)) as results:
                     async for result in results:
                         yield result
                 may_raise = False
@@ -171,12 +185,18 @@ class Peer:
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
+        self._end_lanes()
         await _release(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        self._end_lanes()
         for link in self._pool.clear():
             link.abort()
+
+    def _end_lanes(self) -> None:
+        for lanes in list(self._lanes):
+            lanes.end()
 
     def __del__(self) -> None:
         for link in self._pool.clear():
@@ -211,6 +231,27 @@ class Peer:
             else:
                 self._pool.lose(link)
                 await _part(link)
+
+    def _store_side_by_side(
+        self, plan: StorePlan, may_raise: bool, jobs: int
+    ) -> AsyncGenerator[StoreResult, None]:
+        lanes = Lanes(StoreQueue(plan, self.window, self.retries), jobs, self._use_lane)
+        self._lanes.add(lanes)
+        return lanes.results(may_raise)
+
+    async def _use_lane(
+        self,
+        queue: StoreQueue,
+        opened: Callable[[Link], None],
+        report: Callable[[StoreResult], Awaitable[None]],
+    ) -> None:
+        async with self._using(queue.proposal, self.window) as (link, is_reused):
+            opened(link)
+            async with aclosing(_send(queue, link, is_reused)) as results:
+                async for result in results:
+                    await report(result)
+        for result in queue.results():
+            await report(result)
 
     async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
         queue = StoreQueue(plan, self.window, self.retries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from .lanes import Lanes
 from .requests import (
     NATIVE,
     VERIFICATION,
@@ -25,6 +26,7 @@ from .requests import (
     association_request,
     build_query,
     check_status,
+    checked_jobs,
     echo_request,
     find_files,
     find_model,
@@ -62,11 +64,13 @@ class Peer:
     transcode
         ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
         for one, it is decompressed.
+    jobs
+        How many associations `store` may have side by side, each with its window.
 
     Raises
     ------
     ValueError
-        If an address, AE title or ``transcode`` is not valid.
+        If an address, AE title or ``transcode`` is not valid, or ``jobs`` is less than 1.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Peer:
         window: int = 16,
         retries: int = 1,
         transcode: str = "never",
+        jobs: int = 1,
     ) -> None:
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
@@ -87,9 +92,11 @@ class Peer:
         self.window = window
         self.retries = retries
         self.transcoding = Transcoding.parse(transcode)
+        self.jobs = checked_jobs(jobs)
         self._tls = tls
         self._pool: Pool[Link] = Pool()
         self._queues: set[StoreQueue] = set()
+        self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, _release_all, self._pool)
 
     def echo(self) -> float:
@@ -121,7 +128,10 @@ class Peer:
             return perf_counter() - begin
 
     def store(
-        self, paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        jobs: int | None = None,
     ) -> Iterator[StoreResult]:
         """Store files (C-STORE), as they are where the peer takes that.
 
@@ -132,6 +142,9 @@ class Peer:
         ----------
         paths
             Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+        jobs
+            How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
+            fewer, the others carry on.
 
         Yields
         ------
@@ -147,11 +160,16 @@ class Peer:
         """
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
+        most = self.jobs if jobs is None else checked_jobs(jobs)
         has_sent = False
         for skipped, plans in plan_stores(find_files(paths), self.transcoding):
             yield from skipped
             for plan in plans:
-                yield from self._store(plan, may_raise=not has_sent)
+                jobs = min(most, len(plan.objects))
+                if jobs > 1:
+                    yield from self._store_side_by_side(plan, not has_sent, jobs)
+                else:
+                    yield from self._store(plan, may_raise=not has_sent)
                 has_sent = True
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Generator[Dataset, None, None]:
@@ -216,10 +234,14 @@ class Peer:
         """Release what is open. The peer can be used again afterwards."""
         for queue in list(self._queues):
             queue.fail(AssociationClosed())
+        for lanes in list(self._lanes):
+            lanes.stop()
         _release(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        for lanes in list(self._lanes):
+            lanes.abort()
         for link in self._pool.clear():
             link.abort()
 
@@ -260,6 +282,22 @@ class Peer:
                 _release(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
+
+    def _store_side_by_side(self, plan: StorePlan, may_raise: bool, jobs: int) -> Iterator[StoreResult]:
+        queue = StoreQueue(plan, self.window, self.retries)
+        lanes = Lanes(queue, jobs, self._use_lane)
+        self._lanes.add(lanes)
+        return lanes.results(may_raise)
+
+    def _use_lane(
+        self, queue: StoreQueue, opened: Callable[[Link], None], report: Callable[[StoreResult], None]
+    ) -> None:
+        with self._using(queue.proposal, self.window) as (link, is_reused):
+            opened(link)
+            for result in self._send(queue, link, is_reused):
+                report(result)
+        for result in queue.results():
+            report(result)
 
     def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
         queue = StoreQueue(plan, self.window, self.retries)

@@ -298,6 +298,19 @@ class StorePlan:
         return True
 
 
+def checked_jobs(jobs: int) -> int:
+    """A number of associations side by side.
+
+    Raises
+    ------
+    ValueError
+        If it is less than 1.
+    """
+    if jobs < 1:
+        raise ValueError("there is at least 1 association to store with")
+    return jobs
+
+
 def pair_of(stored: StoredObject) -> Pair:
     """The SOP class and transfer syntax that an object needs."""
     return stored.header.sop_class_uid, stored.header.transfer_syntax_uid

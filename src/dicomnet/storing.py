@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import Generic, TypeVar
 
 from .dimse.messages import Message
@@ -26,18 +28,23 @@ AnyLink = TypeVar("AnyLink")
 
 
 class Pool(Generic[AnyLink]):
-    """The open associations of a peer: those in use, and idle ones by what they proposed."""
+    """The open associations of a peer: those in use, and idle ones by what they proposed.
+
+    May be shared between threads.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._busy: set[AnyLink] = set()
         self._idle: dict[Proposal, AnyLink] = {}
 
     def take(self, proposal: Proposal) -> AnyLink | None:
         """An idle one that proposed just this, which is in use from now on."""
-        link = self._idle.pop(proposal, None)
-        if link is not None:
-            self._busy.add(link)
-        return link
+        with self._lock:
+            link = self._idle.pop(proposal, None)
+            if link is not None:
+                self._busy.add(link)
+            return link
 
     def add(self, link: AnyLink) -> None:
         """A new one, in use."""
@@ -45,12 +52,13 @@ class Pool(Generic[AnyLink]):
 
     def give_back(self, proposal: Proposal, link: AnyLink) -> list[AnyLink]:
         """It is idle now, and the only one: the others are to be released."""
-        if link not in self._busy:
-            return [link]
-        self._busy.discard(link)
-        others = self.take_idle()
-        self._idle[proposal] = link
-        return others
+        with self._lock:
+            if link not in self._busy:
+                return [link]
+            self._busy.discard(link)
+            others = list(self._idle.values())
+            self._idle = {proposal: link}
+            return others
 
     def lose(self, link: AnyLink) -> None:
         """It is over."""
@@ -58,21 +66,23 @@ class Pool(Generic[AnyLink]):
 
     def take_idle(self) -> list[AnyLink]:
         """All that are idle, to be released."""
-        idle = list(self._idle.values())
-        self._idle.clear()
-        return idle
+        with self._lock:
+            idle, self._idle = self._idle, {}
+            return list(idle.values())
 
     def clear(self) -> list[AnyLink]:
         """All of them, to be ended."""
-        links = [*self.take_idle(), *self._busy]
-        self._busy.clear()
-        return links
+        idle = self.take_idle()
+        with self._lock:
+            busy, self._busy = self._busy, set()
+            return [*idle, *busy]
 
 
 class StoreQueue:
     """The objects of one plan: waiting, sent but not answered, and done.
 
-    None is lost when an association is, and none holds up the others.
+    None is lost when an association is, and none holds up the others. Several associations that send the same plan
+    side by side have a queue each, see `beside`; these may be used from different threads.
 
     Parameters
     ----------
@@ -88,30 +98,40 @@ class StoreQueue:
         self.proposal = plan.proposal
         self._transcoding = plan.transcoding
         self._waiting = deque(plan.objects)
+        # Those that were outstanding when an association was lost; one of them may have been the cause.
+        self._doubtful: deque[StoredObject] = deque()
+        self._is_careful = True
+        self._end: list[DicomnetError] = []
         self._unanswered: dict[int, StoredObject] = {}
         self._done: deque[StoreResult] = deque()
         self._losses: Counter[int] = Counter()
         self._window = window
         self._retries = retries
 
+    def beside(self) -> StoreQueue:
+        """One for another association. What waits and what is done, the two have in common."""
+        other = copy(self)
+        other._unanswered = {}
+        return other
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to send."""
-        return not self._waiting
+        return not (self._waiting or self._doubtful)
 
     def window(self, agreement: Agreement) -> int:
         """How many requests may be outstanding now.
 
         After a loss it is one, so that an object which makes the peer fail is known, and the others get through.
         """
-        if self._losses:
+        self._is_careful = bool(self._losses)
+        if self._is_careful:
             return 1
         return agreement.invoked or self._window
 
     def requests(self, agreement: Agreement, next_message_id: Callable[[], int]) -> Iterator[Message]:
         """The requests, each made when there is room for it."""
-        while self._waiting:
-            stored = self._waiting.popleft()
+        while (stored := self._take()) is not None:
             pair = pair_of(stored)
             try:
                 context = context_for(agreement, *pair)
@@ -144,25 +164,43 @@ class StoreQueue:
         """
         outstanding = list(self._unanswered.values())
         self._unanswered.clear()
+        if self._end:
+            self._done.extend(failed_result(stored, error) for stored in outstanding)
+            return
         if was_stale:
             self._waiting.extendleft(reversed(outstanding))
             return
-        if not outstanding and self._waiting:
+        if not outstanding and (first := self._take()) is not None:
             # A peer that ends each association before the first request must not be tried for ever.
-            outstanding = [self._waiting.popleft()]
+            outstanding = [first]
         for stored in reversed(outstanding):
             self._losses[id(stored)] += 1
             if self._losses[id(stored)] > self._retries:
                 self._done.append(failed_result(stored, error))
             else:
-                self._waiting.appendleft(stored)
+                self._doubtful.appendleft(stored)
 
     def fail(self, error: DicomnetError) -> None:
-        """No association is to be had: everything that waits has failed."""
-        self._done.extend(failed_result(stored, error) for stored in self._waiting)
-        self._waiting.clear()
+        """No association is to be had: everything that waits has failed, and nothing is sent again."""
+        self._end.append(error)
+        self._is_careful = True
+        while (stored := self._take()) is not None:
+            self._done.append(failed_result(stored, error))
 
     def results(self) -> Iterator[StoreResult]:
         """What is done and was not handed out yet."""
         while self._done:
-            yield self._done.popleft()
+            try:
+                result = self._done.popleft()
+            except IndexError:
+                return
+            yield result
+
+    def _take(self) -> StoredObject | None:
+        """The next object to send; another association may have taken the last one at this moment."""
+        for source in (self._doubtful, self._waiting) if self._is_careful else (self._waiting,):
+            try:
+                return source.popleft()
+            except IndexError:
+                continue
+        return None

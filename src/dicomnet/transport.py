@@ -17,7 +17,9 @@ from .drivers.blocking import Link
 from .drivers.channel import Channel
 from .drivers.connection import Connection
 from .drivers.server import Server
+from .drivers.transport import listen
 from .drivers.watcher import Watcher, WorkerPool
+from .drivers.workers import Worker, WorkerProcesses
 from .events import Bindings, EventHandlerType
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext
@@ -73,7 +75,21 @@ class AssociationServer:
         Handlers for events, given to each association.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives.
+    workers
+        How many processes accept. With more than one, associations and handlers are in those processes, and what is
+        changed here after `start` does not reach them.
+
+    Raises
+    ------
+    ValueError
+        If ``workers`` is less than 1.
+    OSError
+        If the address cannot be bound.
+    RuntimeError
+        If there are to be several workers, and this platform cannot fork.
     """
+
+    _server: Server | WorkerProcesses
 
     def __init__(
         self,
@@ -85,6 +101,7 @@ class AssociationServer:
         evt_handlers: Iterable[EventHandlerType] | None = None,
         *,
         open_sink: OpenUserSink | None = None,
+        workers: int = 1,
     ) -> None:
         self.ae = ae
         self.ae_title = ae_title
@@ -95,7 +112,11 @@ class AssociationServer:
         self.contexts = contexts
         # Where handlers run with _config.PASS_CONTEXTVARS.
         self._context = copy_context() if _config.PASS_CONTEXTVARS else None
-        self._server = Server(address, self._open_link, tls=ssl_context)
+        self._server = (
+            Server(listen(address), self._open_link, tls=ssl_context)
+            if workers == 1
+            else WorkerProcesses(address, workers, self._work)
+        )
 
     @property
     def contexts(self) -> list[PresentationContext]:
@@ -123,7 +144,7 @@ class AssociationServer:
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations that are not over."""
+        """The associations of this process that are not over."""
         return [assoc for assoc in list(self._associations) if not assoc._finished.is_set()]
 
     def start(self) -> None:
@@ -165,6 +186,11 @@ class AssociationServer:
     def get_handlers(self, event: evt.EventType) -> Any:
         """The handlers of an event with their arguments."""
         return self._bindings.handlers(event)
+
+    def _work(self, worker: Worker) -> bool:
+        self._server = Server(worker.listener, self._open_link, tls=self.ssl_context, turn=worker)
+        worker.serve(self._server)
+        return True
 
     def _open_link(
         self,

@@ -111,6 +111,15 @@ def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Pat
         assert storage.was_unclean
 
 
+def test_what_a_process_has_left_is_forgotten(tmp_path: Path) -> None:
+    with Storage(tmp_path) as storage:
+        staging = tmp_path / "staging"
+        for name in ("12-0", "12-7", "123-0"):
+            (staging / name).write_bytes(b"half")
+        storage.forget_staged(12)
+        assert [path.name for path in staging.iterdir()] == ["123-0"]
+
+
 @pytest.mark.parametrize("contents", [[b"same"] * 16, [bytes([number]) for number in range(16)]])
 def test_sixteen_at_once(tmp_path: Path, contents: list[bytes]) -> None:
     with Storage(tmp_path) as storage:

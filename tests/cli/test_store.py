@@ -194,3 +194,41 @@ def test_ctrl_c_tells_what_was_sent(start_peer: StartPeer) -> None:
     gone.set()
     assert written.startswith("sent 1 (0 with warnings), skipped 0, failed 0: ")
     assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)
+
+
+def test_several_associations_side_by_side(start_peer: StartPeer) -> None:
+    """Neither object is answered before both have come."""
+    together = threading.Barrier(2, timeout=20)
+
+    def store(event: Any) -> int:
+        together.wait()
+        return 0
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    done = run("store", f"127.0.0.1:{port}", CT, MR, "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sent 2 (0 with warnings), skipped 0, failed 0: ")
+
+
+def test_ctrl_c_ends_all_associations(start_peer: StartPeer) -> None:
+    import signal
+    import subprocess
+
+    from tests.support import dicomnet
+
+    both, gone = threading.Barrier(3, timeout=20), threading.Event()
+
+    def store(event: Any) -> int:
+        both.wait()
+        gone.wait(20)
+        return 0
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    command = dicomnet("store", f"127.0.0.1:{port}", CT, MR, "--jobs", "2")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        both.wait()
+        process.send_signal(signal.SIGINT)
+        written, complained = process.communicate(timeout=10)
+    gone.set()
+    assert written.startswith("sent 0 ")
+    assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)

@@ -33,6 +33,8 @@ from tests.sockets import (
 from tests.support import wait_until
 
 from dicomnet import evt
+from dicomnet.drivers.blocking import Link
+from dicomnet.drivers.server import Server
 from dicomnet.events import Event, EventHandlerType
 from dicomnet.transport import AssociationServer
 from dicomnet.wire.pdu import Abort
@@ -73,8 +75,13 @@ def echo_is_quick(server: AssociationServer, **arguments: object) -> None:
     assert monotonic() - begin < 1
 
 
+def links(server: AssociationServer) -> list[Link]:
+    assert isinstance(server._server, Server)
+    return server._server.links
+
+
 def all_is_over(server: AssociationServer) -> bool:
-    return server.active_associations == [] and server._server.links == []
+    return server.active_associations == [] and links(server) == []
 
 
 def test_mute_tls_clients_do_not_keep_others_waiting(tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_idle_connections_do_not_keep_others_waiting() -> None:
         before = threading.active_count()
         for _ in range(count):
             stack.enter_context(RawPeer.connect(port_of(server)))
-        wait_until(lambda: len(server._server.links) >= count)
+        wait_until(lambda: len(links(server)) >= count)
         echo_is_quick(server)
         # One that talks has a thread, and nobody else.
         assert threading.active_count() <= before + 3
@@ -420,7 +427,7 @@ def test_without_free_descriptors_the_server_goes_on() -> None:
     with serving_ae() as server:
         echo_is_quick(server)
         peers = [socket.create_connection(("127.0.0.1", port_of(server))) for _ in range(2)]
-        wait_until(lambda: len(server._server.links) == 2)
+        wait_until(lambda: len(links(server)) == 2)
         used = max(peer.fileno() for peer in peers) + 8
         resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
         try:

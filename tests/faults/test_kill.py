@@ -51,10 +51,11 @@ class KilledNode:
     def store(self) -> Path:
         return self.folder / "store"
 
-    def start(self) -> None:
+    def start(self, workers: int = 1) -> None:
         output = self.folder / "output.txt"
         output.unlink(missing_ok=True)
-        self.process = self.fork(["serve", "--data", str(self.store), "--port", "0"], output)
+        arguments = ["serve", "--data", str(self.store), "--port", "0", "--workers", str(workers)]
+        self.process = self.fork(arguments, output)
         ready: list[int] = []
 
         def is_ready() -> bool:
@@ -162,7 +163,7 @@ def test_kill_at_50_moments(node: KilledNode) -> None:
         paths[20:20] = write_objects(folder, study, 3, 3 << 20, first=1001)
         digests = {uid(study, int(path.stem)): digest(data_set_of(path)) for path in paths}
         node.sent |= digests
-        node.start()
+        node.start(workers=1 + study % 2)
         answered: dict[str, int] = {}
         sender = threading.Thread(
             target=SENDERS[study % len(SENDERS)], args=(node, paths, answered), daemon=True

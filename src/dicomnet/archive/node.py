@@ -19,7 +19,9 @@ from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..drivers.server import Server
+from ..drivers.transport import listen
 from ..drivers.watcher import Watcher, WorkerPool
+from ..drivers.workers import Worker, WorkerProcesses
 from ..errors import IndexUnusable, ServiceRefusal
 from ..requests import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
 from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
@@ -77,18 +79,24 @@ class Node:
     timeouts
         One deadline a stage, in seconds.
     maximum_associations
-        How many may be open at once.
+        How many may be open at once, in each worker process.
     window
         How many C-STORE requests a peer may have outstanding.
     accepts_private
         Whether it takes SOP classes that are not known, such as private ones, for storage.
     on_stored
         Told of each C-STORE request: SOP Instance UID and status.
+    workers
+        How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
     Raises
     ------
     OSError
         If the folder cannot be used, or the address not be bound.
+    ValueError
+        If ``workers`` is less than 1.
+    RuntimeError
+        If there are to be several workers, and this platform cannot fork.
     DicomnetError
         If another process has the store, or the index is damaged.
     """
@@ -107,6 +115,7 @@ class Node:
         window: int = 16,
         accepts_private: bool = False,
         on_stored: OnStored | None = None,
+        workers: int = 1,
     ) -> None:
         self.ae_title = ae_title
         self.timeouts = timeouts or Timeouts()
@@ -115,6 +124,7 @@ class Node:
         self._slots: set[object] = set()
         self._storing = 0
         self._slots_lock = threading.Lock()
+        self._tls = tls
         self.acceptor = Acceptor(
             _supported(has_index),
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
@@ -130,7 +140,11 @@ class Node:
                 # Whoever indexes this store next has to look at all of it.
                 self.storage.needs_recovery = True
             self.intake = Intake(self.storage, self.index)
-            self._server = Server(address, self._open_link, tls=tls)
+            self._server: Server | WorkerProcesses = (
+                Server(listen(address), self._open_link, tls=tls)
+                if workers == 1
+                else WorkerProcesses(address, workers, self._work, self.storage.forget_staged)
+            )
         except BaseException:
             self._close_store()
             raise
@@ -141,7 +155,16 @@ class Node:
         return self._server.address
 
     def start(self) -> None:
-        """Begin to accept associations."""
+        """Begin to accept associations.
+
+        Raises
+        ------
+        RuntimeError
+            If there are to be several workers, and the process has threads.
+        """
+        if self.index is not None and isinstance(self._server, WorkerProcesses):
+            # A connection to the database must not be carried through a fork; each worker opens its own when needed.
+            self.index.close()
         self._server.start()
 
     def wait(self) -> None:
@@ -150,11 +173,8 @@ class Node:
 
     def shutdown(self, drain: float = 0.0) -> None:
         """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
-        self._server.shutdown(drain)
-        with self._slots_lock:
-            if self._storing:
-                # A handler did not end in time: its file may be in the store and not in the index.
-                self.storage.needs_recovery = True
+        if self._server.shutdown(drain) is False or self._is_storing():
+            self.storage.needs_recovery = True
         self._close_store()
 
     @contextmanager
@@ -180,6 +200,19 @@ class Node:
         """An association is over."""
         with self._slots_lock:
             self._slots.discard(association)
+
+    def _is_storing(self) -> bool:
+        """Whether a handler did not end in time: its file may be in the store and not in the index."""
+        with self._slots_lock:
+            return self._storing > 0
+
+    def _work(self, worker: Worker) -> bool:
+        """Be a worker process: the store is this one's too, the index is opened anew."""
+        self.storage.needs_recovery = False
+        worker.serve(Server(worker.listener, self._open_link, tls=self._tls, turn=worker))
+        if self.index is not None:
+            self.index.close()
+        return not self.storage.needs_recovery and not self._is_storing()
 
     def _open_index(self, folder: Path) -> Index:
         from .index import Index, Recovery, reindex

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Self
 
 from ..dimse.file_format import FileHeader
@@ -44,6 +45,8 @@ _BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
 _FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
 _STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+# How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they have noticed.
+_PATIENCE = 0.5
 _IN_USE, _AT_REST = b"in use\n", b"at rest\n"
 
 
@@ -146,7 +149,7 @@ else:
 
 
 class Storage:
-    """The folder of a store, locked for this process.
+    """The folder of a store, locked for this process and those that it forks.
 
     Below it are ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` come from a hash of the
     Study Instance UID; ``quarantine/<instance>/<hash>.dcm`` with the objects that came under the name of another;
@@ -222,6 +225,13 @@ class Storage:
             If it cannot be made.
         """
         return StagedFile(f"{self._staging}{os.sep}{os.getpid()}-{next(self._numbers)}")
+
+    def forget_staged(self, process: int) -> None:
+        """Remove what a process that is gone has left in the staging folder; a later one may have its number."""
+        with os.scandir(self._staging) as left:
+            for entry in left:
+                if entry.name.startswith(f"{process}-"):
+                    os.unlink(entry.path)
 
     def place(self, staged: StagedFile, name: ObjectName) -> Placement:
         """Make a staged file durable and give it its name, unless that is taken. The staged file is discarded.
@@ -305,15 +315,21 @@ class Storage:
 
     def _take(self) -> int:
         lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
-        try:
-            # The system frees the lock of a process that is gone, so no lock is ever stale.
-            _lock(lock)
-        except OSError as error:
-            os.close(lock)
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
-                raise StoreInUse(str(self.root)) from None
-            raise
-        return lock
+        end = monotonic() + _PATIENCE
+        while True:
+            try:
+                # The system frees the lock of a process that is gone, so no lock is ever stale.
+                _lock(lock)
+                return lock
+            except OSError as error:
+                is_taken = error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+                if is_taken and monotonic() < end:
+                    sleep(_PATIENCE / 50)
+                    continue
+                os.close(lock)
+                if is_taken:
+                    raise StoreInUse(str(self.root)) from None
+                raise
 
     def _mark(self, state: bytes) -> None:
         os.pwrite(self._lock, state, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import DicomnetError
-from .arguments import FAILED, OK, Parser, UsageError, ae_title, port, seconds
+from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds
 from .terminal import complain, printable, reason
 
 if TYPE_CHECKING:
@@ -30,14 +31,18 @@ class Node(Protocol):
         """Begin to accept associations."""
         ...
 
+    def wait(self) -> None:
+        """Wait until it does not serve any more."""
+        ...
+
     def shutdown(self, drain: float) -> None:
         """Stop, after up to ``drain`` seconds for open associations."""
         ...
 
 
 DEFAULT_PORT = 11112
-# What is written when all is shut down, where the interpreter writes the numbers of signals.
-_SHUT_DOWN = 0
+# What is written when all is shut down, and when the node has ended, where the interpreter writes numbers of signals.
+_SHUT_DOWN, _HAS_ENDED = 0, 255
 
 
 def add_listening_options(parser: Parser) -> None:
@@ -64,6 +69,13 @@ def add_listening_options(parser: Parser) -> None:
         "--accept-private",
         action="store_true",
         help="store objects of SOP classes that are not known, too, such as private ones",
+    )
+    parser.add_argument(
+        "--workers",
+        type=count,
+        default=1,
+        metavar="N",
+        help="how many processes accept, so that parallel senders get more than one core (%(default)s)",
     )
     parser.add_argument(
         "--drain",
@@ -94,6 +106,8 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
         complain(
             f"dicomnet {command}: warning: there is no access control; whoever reaches us may store and query"
         )
+    if options.workers > 1:
+        _prepare_for_workers(options)
     try:
         node = _open_node(folder, options, has_index)
     except ModuleNotFoundError as error:
@@ -107,8 +121,27 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
             raise
         complain(f"dicomnet {command}: {_bind_failure(error, options)}")
         return FAILED
-    _serve(node, folder, options)
-    return OK
+    if _serve(node, folder, options):
+        return OK
+    complain(f"dicomnet {command}: the processes of the server were ended from outside")
+    return FAILED
+
+
+def _prepare_for_workers(options: Namespace) -> None:
+    import logging
+
+    from ..drivers.workers import check_platform
+
+    try:
+        check_platform()
+    except RuntimeError as error:
+        raise UsageError(str(error)) from None
+    if not options.verbose and not options.debug:
+        # That a process died is to be known though it is replaced, and the command itself cannot tell it.
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.ERROR)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.getLogger("dicomnet.drivers.workers").addHandler(handler)
 
 
 def _open_node(folder: Path, options: Namespace, has_index: bool) -> Node:
@@ -121,11 +154,18 @@ def _open_node(folder: Path, options: Namespace, has_index: bool) -> Node:
         has_index=has_index,
         accepts_private=options.accept_private,
         on_stored=_report if options.verbose or options.debug else None,
+        workers=options.workers,
     )
 
 
-def _serve(node: Node, folder: Path, options: Namespace) -> None:
-    """Serve until the first signal, then drain; a second one is left to the system, which ends the process."""
+def _serve(node: Node, folder: Path, options: Namespace) -> bool:
+    """Serve until the first signal, then drain; a second one is left to the system, which ends the process.
+
+    Returns
+    -------
+    bool
+        False if it was no signal that ended it.
+    """
     here, there = socket.socketpair()
     with here, there:
         there.setblocking(False)
@@ -139,14 +179,16 @@ def _serve(node: Node, folder: Path, options: Namespace) -> None:
         host, number = node.address
         place = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
         print(f"listening on {options.aet}@{place}, storing in {printable(str(folder))}", flush=True)
-        here.recv(1)
-        if not options.quiet:
+        threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()
+        is_asked = here.recv(1)[0] != _HAS_ENDED
+        if is_asked and not options.quiet:
             complain(f"draining for up to {options.drain:g} s; a second signal ends at once")
         failures: list[Exception] = []
         threading.Thread(
             target=_shut_down, args=(node, options.drain, there, failures), name="shutdown", daemon=True
         ).start()
-        number = here.recv(1)[0]
+        while (number := here.recv(1)[0]) == _HAS_ENDED:
+            continue
         signal.set_wakeup_fd(-1)
         for each, handler in handlers.items():
             signal.signal(each, handler if number == _SHUT_DOWN else signal.SIG_DFL)
@@ -154,6 +196,14 @@ def _serve(node: Node, folder: Path, options: Namespace) -> None:
             signal.raise_signal(number)
         if failures:
             raise failures[0]
+        return is_asked
+
+
+def _wait(node: Node, there: socket.socket) -> None:
+    node.wait()
+    with contextlib.suppress(OSError):
+        # The shutdown may be complete, and nobody listen any more.
+        there.send(bytes((_HAS_ENDED,)))
 
 
 def _shut_down(node: Node, drain: float, there: socket.socket, failures: list[Exception]) -> None:

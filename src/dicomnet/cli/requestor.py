@@ -73,7 +73,9 @@ def add_peer_options(parser: Parser) -> None:
 
 
 @contextmanager
-def open_peer(options: argparse.Namespace, *, window: int = 1, transcode: str = "never") -> Iterator[Peer]:
+def open_peer(
+    options: argparse.Namespace, *, window: int = 1, transcode: str = "never", jobs: int = 1
+) -> Iterator[Peer]:
     """The peer that the options tell of; its associations are released at the end.
 
     Raises
@@ -104,6 +106,7 @@ def open_peer(options: argparse.Namespace, *, window: int = 1, transcode: str = 
         timeouts=Timeouts(**limits),
         window=window,
         transcode=transcode,
+        jobs=jobs,
     )
     with peer:
         try:

@@ -46,6 +46,13 @@ def configure(parser: Parser) -> None:
         default="never",
         help="whether compressed objects that the peer does not take are decompressed (%(default)s)",
     )
+    parser.add_argument(
+        "--jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="how many associations to send on side by side, each with its window (%(default)s)",
+    )
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -115,7 +122,8 @@ def _store(options: Namespace, tally: Tally) -> None:
 
         paths = list(find_files(paths))
         progress = progress_on_terminal(len(paths))
-    with open_peer(options, window=options.window, transcode=options.transcode) as peer, progress:
+    opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
+    with opened as peer, progress:
         for result in peer.store(paths):
             outcome = outcome_of(result)
             tally.add(outcome, result.length)

@@ -9,12 +9,12 @@ import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .blocking import Link
 from .channel import Channel
 from .hooks import Phase
-from .transport import listen, tune
+from .transport import tune
 from .watcher import Watch, Watcher, WorkerPool
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _ACCEPTS_A_TURN = 64
 _LAST_WORDS = 1.0
 # How long a server without a free file descriptor waits before it accepts again, in seconds.
 _PAUSE = 0.1
+# How long a connection is left to a worker process that has fewer, in seconds, and how often one after the other.
+_COURTESY = 0.002
+_COURTESIES = 25
 # How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
 _LAST_HANDLERS = 5.0
 
@@ -36,30 +39,48 @@ _LAST_HANDLERS = 5.0
 OpenLink = Callable[[Channel, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
 
 
+class Turn(Protocol):
+    """How a server shares its listener with those of other processes."""
+
+    def is_due(self) -> bool:
+        """Whether this one is to accept the next connection."""
+        ...
+
+    def now_has(self, connections: int) -> None:
+        """Told of the number of its connections whenever that changes."""
+        ...
+
+
 class Server:
-    """Listens on one address.
+    """Accepts connections from one listener, and serves them.
 
     Parameters
     ----------
-    address
-        Host and port; an empty host is every IPv4 address, port 0 any free port.
+    listener
+        Bound and listening, not blocking; closed by `shutdown`.
     open_link
         Makes the link of an accepted connection.
     tls
         The TLS context of a server, or None for plain TCP.
-
-    Raises
-    ------
-    OSError
-        If the address cannot be bound.
+    turn
+        How it shares the listener with other processes, None where it has it alone.
     """
 
     def __init__(
-        self, address: tuple[str, int], open_link: OpenLink, *, tls: ssl.SSLContext | None = None
+        self,
+        listener: socket.socket,
+        open_link: OpenLink,
+        *,
+        tls: ssl.SSLContext | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._open_link = open_link
         self.tls = tls
-        self._listener = listen(address)
+        self._turn = turn
+        self._courtesies = 0
+        # Nothing ever comes here; it is what a pause waits for.
+        self._silence = socket.socketpair() if turn is not None else None
+        self._listener = listener
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._watcher = Watcher("dicomnet-server")
         self._workers = WorkerPool("dicomnet-association")
@@ -123,6 +144,8 @@ class Server:
             # Peers close when they have read the A-ABORT; closing first could take it away from them.
             self._changed.wait_for(lambda: not self._links, _LAST_WORDS)
         self._watcher.close()
+        for sock in self._silence or ():
+            sock.close()
         for link in self.links:
             link.close()
         self._workers.close(timeout=_LAST_HANDLERS)
@@ -138,13 +161,14 @@ class Server:
             with self._changed:
                 # `_forget` listens again.
                 self._is_full = self._pending() >= PENDING_LIMIT
-                if self._is_closing or self._is_full:
+                if self._is_closing or self._is_full or self._leaves_it():
                     return
                 try:
                     if self._spare < 0:
                         self._take_spare()
                     sock, peer = self._listener.accept()
                 except BlockingIOError:
+                    self._courtesies = 0
                     break
                 except OSError as error:
                     self._accept_failed(error)
@@ -157,6 +181,23 @@ class Server:
         pause = threading.Timer(_PAUSE, self._watch_listener)
         pause.daemon = True
         pause.start()
+
+    def _leaves_it(self) -> bool:
+        """Leave the next connection to another process, if that has fewer; it is looked for again in a moment."""
+        if self._turn is None or self._silence is None or self._turn.is_due():
+            return False
+        if self._courtesies == _COURTESIES:
+            # Whoever was to take it does not.
+            self._courtesies = 0
+            return False
+        self._courtesies += 1
+        again = self._watch_listener
+        self._watcher.watch(self._silence[0], again, again, monotonic() + _COURTESY)
+        return True
+
+    def _counted(self) -> None:
+        if self._turn is not None:
+            self._turn.now_has(len(self._links))
 
     def _pending(self) -> int:
         if len(self._links) < PENDING_LIMIT:
@@ -200,11 +241,13 @@ class Server:
         link = self._open_link(channel, peer[:2], self._watcher, self._workers, self._forget)
         with self._changed:
             self._links.add(link)
+            self._counted()
         link.greet(peer[:2])
 
     def _forget(self, link: Link) -> None:
         with self._changed:
             self._links.discard(link)
+            self._counted()
             self._changed.notify_all()
             must_listen, self._is_full = self._is_full, False
         if must_listen:
