@@ -18,23 +18,27 @@ from pydicom.uid import UID
 from . import _config
 from . import events as evt
 from .compose import (
+    answer_status,
     cancel_request,
     encode_for,
+    failed_of,
     find_request,
     identifier_of,
+    retrieve_request,
     status_of,
     store_request,
 )
-from .dimse.codec import encode_command
 from .dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, Source, discard
 from .dimse.file_format import encode_file_header
 from .dimse.messages import (
     C_ECHO_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
     C_STORE_RQ,
     Message,
     MessageType,
 )
-from .dimse_messages import plain_value, view_of
+from .dimse_messages import view_of
 from .drivers.blocking import Link
 from .drivers.connection import ProviderAbort
 from .drivers.hooks import Phase
@@ -49,10 +53,11 @@ from .events import Bindings, Handler, request_event
 from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
 from .requests import context_for, echo_request
+from .retrieval import Retrieval
 from .service_user import ServiceUser as ServiceUser
 from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
-from .services.steps import Answer
+from .services.steps import Answer, SubOperation
 from .upper_layer.negotiation import Agreement, NegotiatedContext
 from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
@@ -416,8 +421,82 @@ class Association:
         """
         self._check_open()
         request, context = find_request(self._live().agreement, dataset, query_model, msg_id, priority)
-        cancel = cancel_request(context.context_id, msg_id)
-        return self._matches(self._live().iterate(user.many_replies(request), cancel), context)
+        return self._iterate(request, context, identifier_of)
+
+    def send_c_get(
+        self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Retrieve over this association (PS3.7 section 9.1.3). The request is sent at once.
+
+        The objects come as C-STORE requests to the handler of ``EVT_C_STORE`` while the responses are iterated over.
+        The SCP role for their SOP classes must have been negotiated: see `dicomnet.build_role`.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, or the identifier cannot be encoded.
+        """
+        return self._retrieve(C_GET_RQ, dataset, query_model, msg_id, priority)
+
+    def send_c_move(
+        self,
+        dataset: Dataset,
+        move_aet: str,
+        query_model: str | UID,
+        msg_id: int = 1,
+        priority: int = 2,
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Have the peer send objects to an application entity (PS3.7 section 9.1.4). The request is sent at once.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        move_aet
+            AE title of the destination, which the peer must know.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, the AE title is not valid, or the identifier
+            cannot be encoded.
+        """
+        return self._retrieve(C_MOVE_RQ, dataset, query_model, msg_id, priority, move_aet)
 
     def send_c_cancel(
         self, msg_id: int, context_id: int | None = None, query_model: str | UID | None = None
@@ -468,12 +547,39 @@ class Association:
             return Dataset()
         return status_of(response)
 
-    def _matches(
-        self, responses: Iterator[Message], context: NegotiatedContext
+    def _retrieve(
+        self,
+        kind: MessageType,
+        dataset: Dataset,
+        model: str,
+        msg_id: int,
+        priority: int,
+        move_aet: str | None = None,
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        self._check_open()
+        agreement = self._live().agreement
+        request, context = retrieve_request(kind, agreement, dataset, model, msg_id, priority, move_aet)
+        return self._iterate(request, context, failed_of)
+
+    def _iterate(
+        self,
+        request: Message,
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        cancel = cancel_request(context.context_id, request.message_id)
+        responses = self._live().iterate(user.many_replies(request), cancel)
+        return self._answers(responses, context, identify)
+
+    def _answers(
+        self,
+        responses: Iterator[Message],
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         try:
             for response in responses:
-                yield status_of(response), identifier_of(response, context)
+                yield status_of(response), identify(response, context)
         except (AssociationError, NetworkError) as error:
             _log.error("the responses ended early: %s", error)
             yield Dataset(), None
@@ -551,6 +657,8 @@ class AssociationHooks:
         asked = request_event(assoc, event, message, context, lambda: link.is_cancelled(message.message_id))
         try:
             result = handler(asked, *(args or ()))
+            if operation.shape is Shape.SUB_OPERATIONS:
+                return Retrieval(assoc, iter(() if result is None else result), operation, message)
             if operation.shape is Shape.MANY_REPLIES:
                 return _Answers(
                     iter(() if result is None else result), operation, context, message.type.response
@@ -567,10 +675,20 @@ class AssociationHooks:
             if isinstance(message.data, FileSink):
                 message.data.abort()
 
-    def next_answer(self, answers: Any) -> Answer | None:
+    def next_answer(self, answers: Any) -> Answer | SubOperation | None:
         """The next of what a handler yields, None after the last."""
-        assert isinstance(answers, _Answers)
+        assert isinstance(answers, _Answers | Retrieval)
         return answers.take()
+
+    def store(self, retrieval: Any, sub_operation: SubOperation) -> Message:
+        """Send an object for a C-GET or C-MOVE."""
+        assert isinstance(retrieval, Retrieval)
+        return retrieval.store(sub_operation)
+
+    def finish(self, retrieval: Any) -> None:
+        """Nothing more is sent for a C-GET or C-MOVE."""
+        assert isinstance(retrieval, Retrieval)
+        retrieval.finish()
 
     def phase_changed(self, phase: Phase) -> None:
         """Set the association's flags, and notify of its establishment or its end."""
@@ -626,16 +744,7 @@ def _answer(
     status: Any, dataset: Dataset | None, context: NegotiatedContext, response: MessageType
 ) -> Answer:
     """What a handler returned, as an answer that can be sent."""
-    elements: dict[str, Any] = {}
-    if isinstance(status, Dataset):
-        if "Status" not in status:
-            raise _unusable(response, 0xC001, "the handler's answer has no status")
-        elements = {e.keyword: plain_value(e) for e in status if e.keyword in response.keywords}
-        status = elements.pop("Status")
-    if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
-        raise _unusable(response, 0xC002, "the handler's answer is not a status")
-    if elements:
-        _check_elements(elements, int(status), response)
+    status, elements = answer_status(status, response)
     data: Source | None = None
     if is_pending(status):
         try:
@@ -644,17 +753,4 @@ def _answer(
             data = b""
         if not data:
             raise ServiceRefusal(0xC312, "a match could not be encoded")
-    return Answer(int(status), data, elements)
-
-
-def _unusable(response: MessageType, status: int, comment: str) -> Exception:
-    """C-ECHO has no status but success, so there what the handler did is not the peer's business."""
-    return TypeError(comment) if response is C_ECHO_RQ.response else ServiceRefusal(status, comment)
-
-
-def _check_elements(elements: dict[str, Any], status: int, response: MessageType) -> None:
-    try:
-        encode_command(response, {"MessageIDBeingRespondedTo": 1, "Status": status} | elements, False)
-    except ValueError as error:
-        _log.error("an element of the handler's status cannot be sent: %s", error)
-        elements.clear()
+    return Answer(status, data, elements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -9,15 +10,28 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from .dimse.codec import encode_command
 from .dimse.datasets import MemorySink, Source
-from .dimse.messages import C_CANCEL_RQ, C_FIND_RQ, C_STORE_RQ, Message
+from .dimse.messages import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    Message,
+    MessageType,
+)
 from .drivers.files import StoredObject, open_object
 from .dsutils import decode, encode
-from .errors import NoAcceptedContext
+from .errors import NoAcceptedContext, ServiceRefusal
 from .requests import context_for
 from .services.registry import is_pending
+from .services.statuses import CANCEL, FAILURE, WARNING, category
 from .services.transfer_syntaxes import transfer_syntax
 from .upper_layer.negotiation import Agreement, NegotiatedContext
+from .utils import set_ae
+
+_log = logging.getLogger(__name__)
 
 _STATUS_ELEMENTS = frozenset(
     (
@@ -35,7 +49,7 @@ _STATUS_ELEMENTS = frozenset(
 
 def store_request(
     agreement: Agreement,
-    dataset: Dataset | str | os.PathLike[str],
+    dataset: Dataset | StoredObject | str | os.PathLike[str],
     message_id: int,
     priority: int = 2,
     originator_aet: str | None = None,
@@ -54,7 +68,7 @@ def store_request(
         sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
         context, data = _fit_dataset(agreement, dataset)
     else:
-        stored = open_object(dataset)
+        stored = dataset if isinstance(dataset, StoredObject) else open_object(dataset)
         sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
         context, data = _fit_file(agreement, stored)
     command: dict[str, Any] = {
@@ -80,14 +94,50 @@ def find_request(
     ValueError
         If no accepted context fits (`NoAcceptedContext`), or the identifier cannot be encoded.
     """
-    context = context_for(agreement, str(model))
-    command = {
-        "AffectedSOPClassUID": context.abstract_syntax,
-        "MessageID": message_id,
-        "Priority": priority,
-    }
-    data = encode_for(context, identifier)
-    return Message(C_FIND_RQ, command, context.context_id, data), context
+    return _query_request(C_FIND_RQ, agreement, identifier, str(model), message_id, {"Priority": priority})
+
+
+def retrieve_request(
+    kind: MessageType,
+    agreement: Agreement,
+    identifier: Dataset,
+    model: str | UID,
+    message_id: int,
+    priority: int = 2,
+    destination: str | None = None,
+) -> tuple[Message, NegotiatedContext]:
+    """A C-GET-RQ (PS3.7 section 9.3.3.1) or C-MOVE-RQ (section 9.3.4.1), and the context it goes on.
+
+    Parameters
+    ----------
+    kind
+        Which of the two.
+    destination
+        AE title of the move destination; None for a C-GET.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), the identifier cannot be encoded, or the destination is
+        no AE title.
+    """
+    elements: dict[str, Any] = {"Priority": priority}
+    if kind is C_MOVE_RQ:
+        elements["MoveDestination"] = set_ae(destination, "the move destination", False, False)
+    return _query_request(kind, agreement, identifier, str(model), message_id, elements)
+
+
+def _query_request(
+    kind: MessageType,
+    agreement: Agreement,
+    identifier: Dataset,
+    model: str,
+    message_id: int,
+    elements: dict[str, Any],
+) -> tuple[Message, NegotiatedContext]:
+    context = context_for(agreement, model)
+    command = {"AffectedSOPClassUID": context.abstract_syntax, "MessageID": message_id, **elements}
+    return Message(kind, command, context.context_id, encode_for(context, identifier)), context
 
 
 def cancel_request(context_id: int, message_id: int) -> Message:
@@ -110,6 +160,62 @@ def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | No
     if is_pending(response.status) and isinstance(response.data, MemorySink):
         return decode_from(context, response.data.content)
     return None
+
+
+def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
+    """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
+
+    None where the status is success or pending, and an empty one where the peer sent none.
+    """
+    if category(response.status) not in (WARNING, FAILURE, CANCEL):
+        return None
+    if isinstance(response.data, MemorySink):
+        return decode_from(context, response.data.content)
+    return Dataset()
+
+
+def answer_status(status: Any, response: MessageType) -> tuple[int, dict[str, Any]]:
+    """The status that a handler answers, and further elements of the response.
+
+    Parameters
+    ----------
+    status
+        An int, or a data set with Status.
+    response
+        What kind of response it is for.
+
+    Raises
+    ------
+    ServiceRefusal
+        With what pynetdicom's users know: 0xC001 where there is no status, 0xC002 where it cannot be one.
+    TypeError
+        Instead of that for a C-ECHO, which has no status but success, so that it is not the peer's business.
+    """
+    elements: dict[str, Any] = {}
+    if isinstance(status, Dataset):
+        from .dimse_messages import plain_value
+
+        if "Status" not in status:
+            raise _unusable(response, 0xC001, "the handler's answer has no status")
+        elements = {e.keyword: plain_value(e) for e in status if e.keyword in response.keywords}
+        status = elements.pop("Status")
+    if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
+        raise _unusable(response, 0xC002, "the handler's answer is not a status")
+    if elements:
+        _check_elements(elements, int(status), response)
+    return int(status), elements
+
+
+def _unusable(response: MessageType, status: int, comment: str) -> Exception:
+    return TypeError(comment) if response is C_ECHO_RQ.response else ServiceRefusal(status, comment)
+
+
+def _check_elements(elements: dict[str, Any], status: int, response: MessageType) -> None:
+    try:
+        encode_command(response, {"MessageIDBeingRespondedTo": 1, "Status": status} | elements, False)
+    except ValueError as error:
+        _log.error("an element of the handler's status cannot be sent: %s", error)
+        elements.clear()
 
 
 def encode_for(context: NegotiatedContext, dataset: Dataset) -> bytes:

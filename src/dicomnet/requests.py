@@ -13,7 +13,7 @@ from ._version import IMPLEMENTATION_VERSION_NAME
 from .dimse.datasets import MemorySink, Sink
 from .dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from .drivers.files import StoredObject, open_object
-from .drivers.hooks import Phase
+from .drivers.hooks import Phase, WithoutRetrieval
 from .drivers.transport import Address
 from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
 from .services.registry import SOP_CLASS_NOT_SUPPORTED, SUCCESS
@@ -159,7 +159,7 @@ class StoreResult:
         return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
 
 
-class RequestorHooks:
+class RequestorHooks(WithoutRetrieval):
     """The hooks of an association that only asks: nothing is performed for the peer."""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:

@@ -17,7 +17,7 @@ from ..dimse.messages import C_STORE_RQ, Message
 from ..drivers.blocking import Link
 from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
-from ..drivers.hooks import Phase
+from ..drivers.hooks import Phase, WithoutRetrieval
 from ..drivers.server import Server
 from ..drivers.watcher import Watcher, WorkerPool
 from ..errors import IndexUnusable, ServiceRefusal
@@ -225,7 +225,7 @@ class Node:
         return Link(sock, connection, hooks, self.timeouts, watcher, workers, on_closed)
 
 
-class _NodeHooks:
+class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
     def __init__(self, node: Node, peer: tuple[str, int]) -> None:

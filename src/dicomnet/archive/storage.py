@@ -10,7 +10,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Self
 
 from ..dimse.file_format import FileHeader
+from ..dimse.identity import is_uid
 from ..drivers.files import read_header
 from ..errors import StoreInUse, UnusableObject
 from ..wire.fields import Buffer
@@ -37,20 +37,12 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-# Leading zeros in a component break PS3.5 section 9.1, but real devices write them, and they harm no file name.
-_UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _BLOCK = 1 << 20
 _BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
 _FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
 _STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _IN_USE, _AT_REST = b"in use\n", b"at rest\n"
-
-
-@lru_cache(maxsize=4096)
-def is_uid(text: str) -> bool:
-    """Whether a text has the form of a UID: digits and dots, 64 characters at most (PS3.5 section 9.1)."""
-    return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1024)

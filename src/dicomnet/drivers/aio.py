@@ -25,7 +25,7 @@ from ..errors import (
     UnusableObject,
 )
 from ..services.provider import provide
-from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
+from ..services.steps import Cancelled, Finish, Handle, Next, Procedure, Receive, Send, Step, Store
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
@@ -325,6 +325,10 @@ class Link(asyncio.BufferedProtocol):
             # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
             await asyncio.sleep(0)
             return self.is_cancelled(step.message_id)
+        if isinstance(step, Store):
+            return await _settled(self.hooks.store(step.retrieval, step.sub_operation))
+        if isinstance(step, Finish):
+            return await _settled(self.hooks.finish(step.retrieval))
         raise TypeError(f"{type(step).__name__} is not a step")
 
     def forget_iteration(self, iteration: Iteration) -> None:

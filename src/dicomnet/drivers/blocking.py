@@ -24,7 +24,7 @@ from ..errors import (
     TLSFailed,
 )
 from ..services.provider import provide
-from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step
+from ..services.steps import Cancelled, Finish, Handle, Next, Procedure, Receive, Send, Step, Store
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
@@ -276,6 +276,10 @@ class Link:
             return self.hooks.next_answer(step.answers)
         if isinstance(step, Cancelled):
             return self.is_cancelled(step.message_id)
+        if isinstance(step, Store):
+            return self.hooks.store(step.retrieval, step.sub_operation)
+        if isinstance(step, Finish):
+            return self.hooks.finish(step.retrieval)
         raise TypeError(f"{type(step).__name__} is not a step")
 
     def forget_iteration(self, iteration: Iteration) -> None:

@@ -1,0 +1,379 @@
+"""C-GET and C-MOVE as a handler describes them: where the objects go, how many there are, and the objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydicom.dataset import Dataset
+
+from .compose import answer_status, store_request
+from .dimse.messages import Message
+from .drivers.files import StoredObject, open_object
+from .errors import (
+    AssociationClosed,
+    AssociationError,
+    NetworkError,
+    NoAcceptedContext,
+    ServiceRefusal,
+    UnusableObject,
+)
+from .presentation import build_context
+from .requests import MAXIMUM_CONTEXTS, NATIVE, Pair, pair_of
+from .services import user
+from .services.registry import (
+    MOVE_DESTINATION_UNKNOWN,
+    NO_SUB_OPERATION_PERFORMED,
+    Operation,
+    is_pending,
+)
+from .services.sop_classes import COMMON_STORAGE
+from .services.steps import Answer, SubOperation
+from .services.transfer_syntaxes import transfer_syntax
+from .upper_layer.negotiation import Agreement
+
+if TYPE_CHECKING:
+    from .association import Association
+
+_log = logging.getLogger(__name__)
+
+# What pynetdicom's users know for a handler that fails before its first object.
+_NO_COUNT = {"C-GET": 0xC413, "C-MOVE": 0xC513}
+_NO_DESTINATION = 0xC514
+_BAD_DESTINATION = 0xC515
+# After how many objects in a row that cost their association a destination counts as lost.
+_PATIENCE = 3
+
+Proposed = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where the objects of a C-MOVE go.
+
+    Parameters
+    ----------
+    host, port
+        Where it listens.
+    options
+        How the association with it is requested.
+    """
+
+    host: str
+    port: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_handler(cls, value: Any) -> Destination:
+        """From what a handler yields first: (host, port), (host, port, options), or (None, None).
+
+        Raises
+        ------
+        ServiceRefusal
+            0xA801 where the destination is not known, 0xC515 where it is none of these.
+        """
+        try:
+            host, port, *rest = value
+            options = dict(*rest) if rest != [None] else {}
+        except (TypeError, ValueError) as error:
+            raise ServiceRefusal(_BAD_DESTINATION) from error
+        if host is None or port is None:
+            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "the move destination is not known")
+        if not isinstance(host, str) or not isinstance(port, int):
+            raise ServiceRefusal(_BAD_DESTINATION)
+        return cls(host, port, options)
+
+
+def preparation_failed(operation: Operation, *, of_destination: bool) -> ServiceRefusal:
+    """The refusal for a handler that fails before its first object."""
+    return ServiceRefusal(_NO_DESTINATION if of_destination else _NO_COUNT[operation.service])
+
+
+def count_of(value: Any, operation: Operation) -> int:
+    """The number of sub-operations that a handler yields.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is none.
+    """
+    if not isinstance(value, int):
+        _log.error("the handler for %s must yield the number of sub-operations", operation.event)
+        raise ServiceRefusal(_NO_COUNT[operation.service])
+    return max(value, 0)
+
+
+def read_answer(result: Any, operation: Operation, request: Message) -> SubOperation | Answer:
+    """What a handler yields for each object, or for its end: a status, and a data set or the path of a file.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is not that.
+    """
+    try:
+        status, content = result
+    except (TypeError, ValueError) as error:
+        _log.error("the handler for %s must yield a status and a data set", operation.event)
+        raise ServiceRefusal(operation.handler_failed) from error
+    code, elements = answer_status(status, request.type.response)
+    if is_pending(code):
+        return _sub_operation(content)
+    failed: Any = content.get("FailedSOPInstanceUIDList") if isinstance(content, Dataset) else None
+    uids = () if not failed else (failed,) if isinstance(failed, str) else failed
+    return Answer(code, None, elements, tuple(map(str, uids)))
+
+
+def _sub_operation(content: Any) -> SubOperation:
+    if isinstance(content, Dataset):
+        return SubOperation(content, str(content.get("SOPInstanceUID") or ""))
+    if not isinstance(content, str | Path) and not hasattr(content, "__fspath__"):
+        return SubOperation(UnusableObject(f"a {type(content).__name__} is no object that can be sent"))
+    try:
+        stored = open_object(content)
+    except UnusableObject as error:
+        return SubOperation(error)
+    except OSError as error:
+        return SubOperation(UnusableObject(f"the file cannot be read: {error.strerror}"))
+    return SubOperation(stored, stored.header.sop_instance_uid)
+
+
+def storing(
+    request: Message, originator: str, agreement: Agreement, sub_operation: SubOperation, message_id: int
+) -> Message:
+    """The C-STORE-RQ of a sub-operation, with the priority of the request that it belongs to.
+
+    Parameters
+    ----------
+    originator
+        AE title of who requested the C-MOVE; nothing is said of it for a C-GET.
+
+    Raises
+    ------
+    NoAcceptedContext, UnusableObject
+        If the object cannot be sent.
+    """
+    source = sub_operation.source
+    if isinstance(source, UnusableObject):
+        raise source
+    is_move = request.type.service == "C-MOVE"
+    try:
+        return store_request(
+            agreement,
+            source,
+            message_id,
+            request.command.get("Priority", 0),
+            originator if is_move else None,
+            request.message_id if is_move else None,
+        )
+    except NoAcceptedContext:
+        raise
+    except Exception as error:
+        # The object is the handler's, and pydicom raises whatever its content leads to.
+        raise UnusableObject(str(error)) from error
+
+
+def need_of(sub_operation: SubOperation) -> Pair | None:
+    """The SOP class and transfer syntax that an object needs, None where it has none and cannot be sent."""
+    source = sub_operation.source
+    if isinstance(source, StoredObject):
+        return pair_of(source)
+    try:
+        return str(source.SOPClassUID), str(source.file_meta.TransferSyntaxUID)
+    except AttributeError:
+        return None
+
+
+class DestinationPlan:
+    """Which presentation contexts a move destination is asked for, and whether it is asked again.
+
+    Parameters
+    ----------
+    given
+        Abstract syntaxes with their transfer syntaxes, by default those of the common storage SOP classes.
+    is_fixed
+        Whether nothing but those is proposed.
+    """
+
+    def __init__(self, given: Sequence[Proposed] = (), *, is_fixed: bool = False) -> None:
+        self._given = given or [(uid, NATIVE) for uid in COMMON_STORAGE]
+        self._is_fixed = is_fixed
+        self._learned: dict[Proposed, None] = {}
+        self._losses = 0
+
+    @property
+    def proposals(self) -> list[Proposed]:
+        """What is proposed, as many as an association has room for: what objects needed comes first."""
+        learned = list(self._learned)
+        given = [each for each in self._given if each not in self._learned]
+        return [*reversed(learned), *given][:MAXIMUM_CONTEXTS]
+
+    def learn(self, need: Pair | None) -> bool:
+        """An object is to be sent; True if what it needs has not been proposed yet."""
+        if need is None or self._is_fixed:
+            return False
+        sop_class, own = need
+        if any(abstract == sop_class and own in syntaxes for abstract, syntaxes in self.proposals):
+            return False
+        wanted: list[Proposed] = [(sop_class, (own,))]
+        if not transfer_syntax(own).is_encapsulated:
+            # The peer may know another native one, which differs in headers only.
+            wanted.insert(0, (sop_class, NATIVE))
+        for each in wanted:
+            self._learned.pop(each, None)
+            self._learned[each] = None
+        return True
+
+    def answered(self) -> None:
+        """An object got its response."""
+        self._losses = 0
+
+    def lost(self) -> None:
+        """An object cost the association, or got no response in time.
+
+        Raises
+        ------
+        ServiceRefusal
+            If that has happened to several in a row.
+        """
+        self._losses += 1
+        if self._losses >= _PATIENCE:
+            raise ServiceRefusal(NO_SUB_OPERATION_PERFORMED, "the move destination ends each association")
+
+
+class Retrieval:
+    """The performing of a C-GET or C-MOVE by a handler.
+
+    Parameters
+    ----------
+    assoc
+        The association of the request.
+    results
+        What the handler yields. What comes before the objects is taken at once.
+    operation
+        Which of the two.
+    request
+        The request.
+
+    Raises
+    ------
+    ServiceRefusal
+        If the handler fails before the objects, or does not know the destination.
+    """
+
+    def __init__(
+        self, assoc: Association, results: Iterator[Any], operation: Operation, request: Message
+    ) -> None:
+        self._assoc = assoc
+        self._results = results
+        self._operation = operation
+        self._request = request
+        self._destination: Destination | None = None
+        self._plan = DestinationPlan()
+        self._open: Association | None = None
+        if operation.service == "C-MOVE":
+            self._destination = Destination.from_handler(self._prepare(of_destination=True))
+            self._plan = self._plan_contexts(self._destination)
+        self.count = count_of(self._prepare(), operation)
+
+    def take(self) -> SubOperation | Answer | None:
+        """The next object, or the answer that ends it, or None after the last."""
+        try:
+            result = next(self._results)
+        except StopIteration:
+            return None
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise ServiceRefusal(self._operation.handler_failed) from error
+        return read_answer(result, self._operation, self._request)
+
+    def store(self, sub_operation: SubOperation) -> Message:
+        """Send an object and wait for the response.
+
+        Raises
+        ------
+        ServiceRefusal
+            If there is no association with the destination to be had.
+        AssociationError, NetworkError, UnusableObject
+            If this object was not sent, or not answered.
+        """
+        if self._destination is None:
+            return self._send(self._assoc, sub_operation)
+        assoc = self._reach(self._destination, need_of(sub_operation))
+        try:
+            response = self._send(assoc, sub_operation)
+        except NoAcceptedContext:
+            raise
+        except (AssociationError, NetworkError):
+            self._plan.lost()
+            raise
+        self._plan.answered()
+        return response
+
+    def finish(self) -> None:
+        """Release the association with the destination, and let the handler end."""
+        if self._open is not None:
+            self._open.release()
+            self._open = None
+        close = getattr(self._results, "close", None)
+        if close is not None:
+            try:
+                close()
+            except Exception:  # noqa: BLE001
+                _log.exception("the handler for %s failed at its end", self._operation.event)
+
+    def abort(self) -> None:
+        """Abort the association with the destination if it is still open."""
+        if self._open is not None:
+            self._open.abort()
+            self._open = None
+
+    def _prepare(self, *, of_destination: bool = False) -> Any:
+        try:
+            return next(self._results)
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            # StopIteration too: the handler has ended too early.
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise preparation_failed(self._operation, of_destination=of_destination) from error
+
+    def _plan_contexts(self, destination: Destination) -> DestinationPlan:
+        given = destination.options.get("contexts")
+        contexts = self._assoc.ae.requested_contexts if given is None else given
+        proposed = [
+            (str(each.abstract_syntax), tuple(str(uid) for uid in each.transfer_syntax)) for each in contexts
+        ]
+        return DestinationPlan(proposed, is_fixed=given is not None)
+
+    def _send(self, assoc: Association, sub_operation: SubOperation) -> Message:
+        link = assoc._live()
+        message_id = link.next_message_id()
+        originator = self._assoc.requestor.ae_title
+        request = storing(self._request, originator, link.agreement, sub_operation, message_id)
+        return link.run(user.one_reply(request))
+
+    def _reach(self, destination: Destination, need: Pair | None) -> Association:
+        """An association with the destination on which this object's need was proposed."""
+        is_new = self._plan.learn(need)
+        if self._open is not None and self._open.is_established:
+            if not is_new:
+                return self._open
+            self._open.release()
+        options = {"ae_title": self._request.command["MoveDestination"], **destination.options}
+        options["contexts"] = [build_context(uid, list(each)) for uid, each in self._plan.proposals]
+        try:
+            self._open = self._assoc.ae.associate(destination.host, destination.port, **options)
+        except (TypeError, ValueError, RuntimeError) as error:
+            _log.exception("the handler for %s gives a destination that is of no use", self._operation.event)
+            raise ServiceRefusal(_BAD_DESTINATION) from error
+        if not self._open.is_established:
+            failure = self._open.failure or AssociationClosed()
+            _log.error("no association with the move destination: %s", failure)
+            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "no association with the move destination")
+        return self._open
