@@ -8,16 +8,17 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .aio_peer import Peer as Peer
 from .aio_peer import open_association
+from .aio_results import END, Results
 from .dimse.datasets import MemorySink, Sink, discard
-from .dimse.messages import Message
+from .dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from .drivers.aio import Link
 from .drivers.aio_iteration import Responses
 from .drivers.aio_server import Server
@@ -25,6 +26,7 @@ from .drivers.connection import Connection
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .errors import ServiceRefusal
+from .receiving import answering
 from .requests import (
     MAXIMUM_LENGTH,
     NATIVE,
@@ -35,7 +37,7 @@ from .requests import (
 )
 from .services import user
 from .services.registry import OPERATIONS, SUCCESS, Shape, is_pending
-from .services.steps import Answer
+from .services.steps import Answer, SubOperation
 from .services.transfer_syntaxes import TRANSFER_SYNTAXES
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
@@ -52,6 +54,8 @@ from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from .aio_retrieval import Retrieval
 
 _log = logging.getLogger(__name__)
 
@@ -153,14 +157,87 @@ class Association:
         AssociationError, NetworkError
             If the association is over, or ends.
         """
-        from .compose import cancel_request, find_request
+        from .compose import cancel_request, find_request, identifier_of
 
         link = self._link
         request, context = find_request(
             link.agreement, dataset, query_model, link.next_message_id(), priority
         )
         cancel = cancel_request(context.context_id, request.message_id)
-        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context)
+        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context, identifier_of)
+
+    def send_c_get(self, dataset: Dataset, query_model: str, *, priority: int = 2) -> FindResponses:
+        """Retrieve over this association (PS3.7 section 9.1.3); `connect` was given a handler for C-STORE.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel. Left early,
+            the rest is cancelled.
+
+        Raises
+        ------
+        ValueError
+            If the model was not accepted, or the identifier cannot be encoded.
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        return self._retrieve(C_GET_RQ, dataset, query_model, priority)
+
+    def send_c_move(
+        self, dataset: Dataset, move_aet: str, query_model: str, *, priority: int = 2
+    ) -> FindResponses:
+        """Have the peer send objects to an application entity (PS3.7 section 9.1.4).
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        move_aet
+            AE title of the destination, which the peer must know.
+        query_model
+            SOP class UID of the information model.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations.
+        identifier : pydicom.dataset.Dataset or None
+            As of `send_c_get`.
+
+        Raises
+        ------
+        ValueError
+            If the model was not accepted, the AE title is not valid, or the identifier cannot be encoded.
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        return self._retrieve(C_MOVE_RQ, dataset, query_model, priority, move_aet)
+
+    def _retrieve(
+        self, kind: MessageType, dataset: Dataset, model: str, priority: int, move_aet: str | None = None
+    ) -> FindResponses:
+        from .compose import cancel_request, failed_of, retrieve_request
+
+        link = self._link
+        request, context = retrieve_request(
+            kind, link.agreement, dataset, model, link.next_message_id(), priority, move_aet
+        )
+        cancel = cancel_request(context.context_id, request.message_id)
+        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context, failed_of)
 
     async def send_c_cancel(self, msg_id: int, query_model: str) -> None:
         """Cancel an operation (PS3.7 section 9.3.2.3). Its final response still has to be read.
@@ -198,11 +275,20 @@ class Association:
 
 
 class FindResponses:
-    """What `Association.send_c_find` gives: an asynchronous iterator. Dropped or closed early, it cancels the query."""
+    """What `Association.send_c_find`, `send_c_get` and `send_c_move` give: an asynchronous iterator.
 
-    def __init__(self, begin: Callable[[], Awaitable[Responses]], context: NegotiatedContext) -> None:
+    Dropped or closed early, it cancels the operation.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Awaitable[Responses]],
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
+    ) -> None:
         self._begin = begin
         self._context = context
+        self._identify = identify
         self._responses: Responses | None = None
         self._is_closed = False
 
@@ -210,14 +296,14 @@ class FindResponses:
         return self
 
     async def __anext__(self) -> tuple[Dataset, Dataset | None]:
-        from .compose import identifier_of, status_of
+        from .compose import status_of
 
         if self._is_closed:
             raise StopAsyncIteration
         if self._responses is None:
             self._responses = await self._begin()
         response = await anext(self._responses)
-        return status_of(response), identifier_of(response, self._context)
+        return status_of(response), self._identify(response, self._context)
 
     async def aclose(self) -> None:
         """Want no more of them."""
@@ -233,6 +319,9 @@ async def connect(
     calling: str = "DICOMNET",
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts | None = None,
+    handlers: Mapping[str, Handler] | None = None,
+    as_scp: Iterable[str] = (),
+    open_sink: OpenSink | None = None,
 ) -> Association:
     """Request an association.
 
@@ -248,6 +337,12 @@ async def connect(
         A client's TLS context.
     timeouts
         One deadline a stage, in seconds.
+    handlers
+        By DIMSE service, for what the peer asks for: the C-STOREs of a C-GET, or N-EVENT-REPORT. See `serve`.
+    as_scp
+        Abstract syntax UIDs for which we take the role of SCP, such as the storage SOP classes of a C-GET.
+    open_sink
+        Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
 
     Raises
     ------
@@ -260,8 +355,10 @@ async def connect(
     """
     peer = PeerAddress.parse(address)
     ae_title_bytes(calling, "the calling AE title")
-    request = association_request(peer, calling, _pairs(contexts), 1)
-    return Association(await open_association(peer, request, tls, timeouts or Timeouts()))
+    request = association_request(peer, calling, _pairs(contexts), 1, as_scp)
+    hooks = _RequestorHooks(dict(handlers or {}), open_sink, calling, calling, peer.ae_title)
+    hooks.link = await open_association(peer, request, tls, timeouts or Timeouts(), hooks)
+    return Association(hooks.link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +403,9 @@ class Request:
 
 
 # A coroutine function, or a plain function, which runs in a thread. For C-ECHO and C-STORE it returns a status; for
-# C-FIND it is an async generator, or returns an iterable, of (status, identifier).
+# C-FIND it is an async generator, or returns an iterable, of (status, identifier). For C-GET and C-MOVE it is one too:
+# C-MOVE yields (host, port) or (host, port, options) first, then both the number of objects, then (status, object),
+# where the object is a data set or the path of a file.
 Handler = Callable[[Request], Any]
 OpenSink = Callable[[Message, NegotiatedContext], Sink]
 
@@ -323,6 +422,7 @@ async def serve(
     maximum_associations: int = 256,
     window: int = 16,
     open_sink: OpenSink | None = None,
+    as_scu: Iterable[str] = (),
 ) -> AssociationServer:
     """Accept associations in the running event loop.
 
@@ -333,7 +433,7 @@ async def serve(
     contexts
         Abstract syntax UIDs to accept with any known transfer syntax, or a mapping of them to transfer syntax UIDs.
     handlers
-        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``. C-ECHO succeeds without one.
+        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``C-GET``, ``C-MOVE``. C-ECHO succeeds without one.
     ae_title
         Our AE title.
     require_called
@@ -348,15 +448,22 @@ async def serve(
         How many requests a peer may have outstanding.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
+    as_scu
+        Those of the abstract syntaxes for which a requestor may take the role of SCP, such as the storage SOP classes
+        of a C-GET.
 
     Raises
     ------
     OSError
         If the address cannot be bound.
     """
+    either = frozenset(map(str, as_scu))
     server = AssociationServer(
         address,
-        {uid: SupportedContext(syntaxes) for uid, syntaxes in _pairs(contexts, tuple(TRANSFER_SYNTAXES))},
+        {
+            uid: SupportedContext(syntaxes, *((True, True) if uid in either else (None, None)))
+            for uid, syntaxes in _pairs(contexts, tuple(TRANSFER_SYNTAXES))
+        },
         dict(handlers or {}),
         ae_title=ae_title,
         require_called=require_called,
@@ -388,6 +495,7 @@ class AssociationServer:
         open_sink: OpenSink | None,
     ) -> None:
         self.handlers = handlers
+        self.ae_title = ae_title
         self.called = (ae_title,) if require_called else ()
         self.maximum_associations = maximum_associations
         self.open_sink = open_sink
@@ -437,15 +545,81 @@ class AssociationServer:
         return hooks.link
 
 
-class _AcceptorHooks:
+class _HandlerHooks:
     """One association's way to the handlers."""
 
     link: Link
 
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        open_sink: OpenSink | None,
+        own_title: str,
+        calling: str = "",
+        called: str = "",
+    ) -> None:
+        self._handlers = handlers
+        self._open_sink = open_sink
+        self._own_title = own_title
+        self._calling = calling
+        self._called = called
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        if self._open_sink is not None and message.type.service == "C-STORE":
+            return self._open_sink(message, context)
+        return MemorySink(_DATA_SET_LIMIT)
+
+    async def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        service = message.type.service
+        handler = self._handlers.get(service)
+        if handler is None:
+            discard(message.data)
+            if service == "C-ECHO":
+                return Answer(SUCCESS)
+            raise ServiceRefusal(OPERATIONS[service].handler_failed, "the operation is not offered")
+        operation = OPERATIONS[service]
+        request = Request(self._calling, self._called, message, context, self.link)
+        with answering(service):
+            answer = await _call(handler, request)
+            if operation.shape is Shape.SUB_OPERATIONS:
+                from .aio_retrieval import Retrieval
+
+                titles = self._own_title, self._calling
+                return await Retrieval.begin(self.link, titles, Results(answer), operation, message)
+            if operation.shape is Shape.MANY_REPLIES:
+                return _Answers(service, answer, context)
+            return Answer(_status(answer))
+
+    async def next_answer(self, answers: _Answers | Retrieval) -> Answer | SubOperation | None:
+        return await answers.take()
+
+    async def store(self, retrieval: Retrieval, sub_operation: SubOperation) -> Message:
+        return await retrieval.store(sub_operation)
+
+    async def finish(self, retrieval: Retrieval) -> None:
+        await retrieval.finish()
+
+    def closed(self) -> None:
+        return None
+
+
+class _RequestorHooks(_HandlerHooks):
+    """The handlers of an association that `connect` opens."""
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        raise TypeError("a requestor does not answer association requests")
+
+    def phase_changed(self, phase: Phase) -> None:
+        return None
+
+
+class _AcceptorHooks(_HandlerHooks):
+    """The handlers of an association that a server accepts."""
+
     def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
+        super().__init__(server.handlers, server.open_sink, server.ae_title)
         self._server = server
         self._peer = peer
-        self._calling = self._called = ""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         refused = refuse_names(request, called=self._server.called)
@@ -456,47 +630,8 @@ class _AcceptorHooks:
         self._calling, self._called = request.calling_ae_title, request.called_ae_title
         return accept(request, self._server.acceptor)
 
-    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        if self._server.open_sink is not None and message.type.service == "C-STORE":
-            return self._server.open_sink(message, context)
-        return MemorySink(_DATA_SET_LIMIT)
-
-    async def handle(self, message: Message, context: NegotiatedContext) -> Any:
-        service = message.type.service
-        handler = self._server.handlers.get(service)
-        if handler is None:
-            discard(message.data)
-            if service == "C-ECHO":
-                return Answer(SUCCESS)
-            raise ServiceRefusal(OPERATIONS[service].handler_failed, "the operation is not offered")
-        request = Request(self._calling, self._called, message, context, self.link)
-        with _answering(service):
-            answer = await _call(handler, request)
-            if OPERATIONS[service].shape is Shape.MANY_REPLIES:
-                return _Answers(service, answer, context)
-            return Answer(_status(answer))
-
-    async def next_answer(self, answers: Any) -> Answer | None:
-        assert isinstance(answers, _Answers)
-        return await answers.take()
-
     def phase_changed(self, phase: Phase) -> None:
         _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
-
-    def closed(self) -> None:
-        return None
-
-
-@contextmanager
-def _answering(service: str) -> Iterator[None]:
-    """A handler's failure becomes the status of its service, and the association goes on."""
-    try:
-        yield
-    except ServiceRefusal:
-        raise
-    except Exception as error:
-        _log.exception("the handler for %s failed", service)
-        raise ServiceRefusal(OPERATIONS[service].handler_failed) from error
 
 
 def _status(value: Any) -> int:
@@ -514,9 +649,6 @@ async def _call(handler: Handler, request: Request) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-_END = object()
-
-
 class _Answers:
     """The answers of a C-FIND handler: an async iterable, an iterable that runs in a thread, or one final status."""
 
@@ -525,20 +657,15 @@ class _Answers:
         self._context = context
         if isinstance(results, int):
             results = [(results, None)]
-        self._is_async = hasattr(results, "__aiter__")
-        self._results: Any = aiter(results) if self._is_async else iter(results)
+        self._results = Results(results)
 
     async def take(self) -> Answer | None:
         """The next one, None after the last."""
         from .compose import encode_for
 
-        result: Any
-        with _answering(self._service):
-            if self._is_async:
-                result = await anext(self._results, _END)
-            else:
-                result = await asyncio.to_thread(next, self._results, _END)
-            if result is _END:
+        with answering(self._service):
+            result = await self._results.take()
+            if result is END:
                 return None
             status, identifier = result
             if not is_pending(_status(status)):
@@ -549,11 +676,8 @@ class _Answers:
 
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""
-        with _answering(self._service), suppress(ServiceRefusal):
-            if self._is_async and hasattr(self._results, "aclose"):
-                await self._results.aclose()
-            elif not self._is_async and hasattr(self._results, "close"):
-                await asyncio.to_thread(self._results.close)
+        with answering(self._service), suppress(ServiceRefusal):
+            await self._results.aclose()
 
 
 def _pairs(contexts: Contexts, default: tuple[str, ...] = NATIVE) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,8 +25,7 @@ from .compose import (
     status_of,
     store_request,
 )
-from .dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, Source, discard
-from .dimse.file_format import encode_file_header
+from .dimse.datasets import MemorySink, Sink, Source, discard
 from .dimse.messages import (
     C_ECHO_RQ,
     C_GET_RQ,
@@ -52,6 +48,7 @@ from .errors import (
 from .events import Bindings, Handler, request_event
 from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
+from .receiving import FileSink
 from .requests import context_for, echo_request
 from .retrieval import Retrieval
 from .service_user import ServiceUser as ServiceUser
@@ -71,45 +68,6 @@ DATA_SET_LIMIT = 2 << 30
 
 OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
 Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
-
-
-class FileSink:
-    """A received data set in a temporary file with a DICOM file's header; removed after the handler."""
-
-    def __init__(self, message: Message, context: NegotiatedContext) -> None:
-        command = message.command
-        self._header = encode_file_header(
-            command["AffectedSOPClassUID"], command["AffectedSOPInstanceUID"], context.transfer_syntax
-        )
-        try:
-            descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
-        except OSError as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
-        self._file = os.fdopen(descriptor, "w+b", buffering=0)
-        try:
-            self.write(memoryview(self._header))
-        except ServiceRefusal:
-            self.abort()
-            raise
-
-    def write(self, data: memoryview) -> None:
-        """Append encoded bytes; ServiceRefusal where there is no room for them."""
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
-
-    def abort(self) -> None:
-        """Close and remove the file; may be called again."""
-        self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-    @property
-    def content(self) -> bytes:
-        """The encoded data set."""
-        return Path(self.path).read_bytes()[len(self._header) :]
 
 
 class Association:

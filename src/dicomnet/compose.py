@@ -174,6 +174,19 @@ def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
     return Dataset()
 
 
+def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, ...]:
+    """The Failed SOP Instance UID List of a C-GET's or C-MOVE's response."""
+    return uids_of(failed_of(response, context))
+
+
+def uids_of(identifier: Dataset | None) -> tuple[str, ...]:
+    """The Failed SOP Instance UID List of an Identifier."""
+    uids: Any = None if identifier is None else identifier.get("FailedSOPInstanceUIDList")
+    if not uids:
+        return ()
+    return (str(uids),) if isinstance(uids, str) else tuple(map(str, uids))
+
+
 def answer_status(status: Any, response: MessageType) -> tuple[int, dict[str, Any]]:
     """The status that a handler answers, and further elements of the response.
 

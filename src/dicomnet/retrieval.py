@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
 
-from .compose import answer_status, store_request
+from .compose import answer_status, store_request, uids_of
 from .dimse.messages import Message
 from .drivers.files import StoredObject, open_object
 from .errors import (
-    AssociationClosed,
     AssociationError,
     NetworkError,
     NoAcceptedContext,
@@ -22,7 +21,7 @@ from .errors import (
     UnusableObject,
 )
 from .presentation import build_context
-from .requests import MAXIMUM_CONTEXTS, NATIVE, Pair, pair_of
+from .requests import MAXIMUM_CONTEXTS, NATIVE, Context, Pair, pair_of
 from .services import user
 from .services.registry import (
     MOVE_DESTINATION_UNKNOWN,
@@ -46,8 +45,6 @@ _NO_DESTINATION = 0xC514
 _BAD_DESTINATION = 0xC515
 # After how many objects in a row that cost their association a destination counts as lost.
 _PATIENCE = 3
-
-Proposed = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +89,18 @@ def preparation_failed(operation: Operation, *, of_destination: bool) -> Service
     return ServiceRefusal(_NO_DESTINATION if of_destination else _NO_COUNT[operation.service])
 
 
+def unreachable(error: Exception | None) -> ServiceRefusal:
+    """The refusal where no association with the destination is to be had."""
+    _log.error("no association with the move destination: %s", error)
+    return ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "no association with the move destination")
+
+
+def bad_destination(operation: Operation) -> ServiceRefusal:
+    """The refusal where the destination of a handler cannot be one."""
+    _log.exception("the handler for %s gives a destination that is of no use", operation.event)
+    return ServiceRefusal(_BAD_DESTINATION)
+
+
 def count_of(value: Any, operation: Operation) -> int:
     """The number of sub-operations that a handler yields.
 
@@ -122,9 +131,8 @@ def read_answer(result: Any, operation: Operation, request: Message) -> SubOpera
     code, elements = answer_status(status, request.type.response)
     if is_pending(code):
         return _sub_operation(content)
-    failed: Any = content.get("FailedSOPInstanceUIDList") if isinstance(content, Dataset) else None
-    uids = () if not failed else (failed,) if isinstance(failed, str) else failed
-    return Answer(code, None, elements, tuple(map(str, uids)))
+    failed = uids_of(content) if isinstance(content, Dataset) else ()
+    return Answer(code, None, elements, failed)
 
 
 def _sub_operation(content: Any) -> SubOperation:
@@ -198,14 +206,14 @@ class DestinationPlan:
         Whether nothing but those is proposed.
     """
 
-    def __init__(self, given: Sequence[Proposed] = (), *, is_fixed: bool = False) -> None:
+    def __init__(self, given: Sequence[Context] = (), *, is_fixed: bool = False) -> None:
         self._given = given or [(uid, NATIVE) for uid in COMMON_STORAGE]
         self._is_fixed = is_fixed
-        self._learned: dict[Proposed, None] = {}
+        self._learned: dict[Context, None] = {}
         self._losses = 0
 
     @property
-    def proposals(self) -> list[Proposed]:
+    def proposals(self) -> list[Context]:
         """What is proposed, as many as an association has room for: what objects needed comes first."""
         learned = list(self._learned)
         given = [each for each in self._given if each not in self._learned]
@@ -218,7 +226,7 @@ class DestinationPlan:
         sop_class, own = need
         if any(abstract == sop_class and own in syntaxes for abstract, syntaxes in self.proposals):
             return False
-        wanted: list[Proposed] = [(sop_class, (own,))]
+        wanted: list[Context] = [(sop_class, (own,))]
         if not transfer_syntax(own).is_encapsulated:
             # The peer may know another native one, which differs in headers only.
             wanted.insert(0, (sop_class, NATIVE))
@@ -370,10 +378,7 @@ class Retrieval:
         try:
             self._open = self._assoc.ae.associate(destination.host, destination.port, **options)
         except (TypeError, ValueError, RuntimeError) as error:
-            _log.exception("the handler for %s gives a destination that is of no use", self._operation.event)
-            raise ServiceRefusal(_BAD_DESTINATION) from error
+            raise bad_destination(self._operation) from error
         if not self._open.is_established:
-            failure = self._open.failure or AssociationClosed()
-            _log.error("no association with the move destination: %s", failure)
-            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "no association with the move destination")
+            raise unreachable(self._open.failure)
         return self._open
