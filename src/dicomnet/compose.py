@@ -181,10 +181,14 @@ def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, 
 
 def uids_of(identifier: Dataset | None) -> tuple[str, ...]:
     """The Failed SOP Instance UID List of an Identifier."""
-    uids: Any = None if identifier is None else identifier.get("FailedSOPInstanceUIDList")
-    if not uids:
+    element = None if identifier is None else identifier.get_item("FailedSOPInstanceUIDList")
+    if element is None or not element.value:
         return ()
-    return (str(uids),) if isinstance(uids, str) else tuple(map(str, uids))
+    uids = element.value
+    if isinstance(uids, bytes):
+        # As it was received: whatever it is, it is shown, and where it was too long for UI it is UN.
+        uids = uids.decode("ascii", "replace").rstrip("\0 ")
+    return tuple(uids.split("\\")) if isinstance(uids, str) else tuple(map(str, uids))
 
 
 def answer_status(status: Any, response: MessageType) -> tuple[int, dict[str, Any]]:

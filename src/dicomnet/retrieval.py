@@ -167,6 +167,8 @@ def storing(
     source = sub_operation.source
     if isinstance(source, UnusableObject):
         raise source
+    if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
+        raise UnusableObject("its SOP Instance UID has no place in a command")
     is_move = request.type.service == "C-MOVE"
     try:
         return store_request(
