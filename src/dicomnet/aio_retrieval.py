@@ -14,13 +14,12 @@ from .drivers.aio import Link
 from .drivers.hooks import Phase
 from .drivers.transport import Address
 from .errors import AssociationError, NetworkError, NoAcceptedContext, ServiceRefusal
-from .requests import Context, Pair, PeerAddress, RequestorHooks, association_request
+from .requests import Context, PeerAddress, RequestorHooks, association_request
 from .retrieval import (
     Destination,
     DestinationPlan,
     bad_destination,
     count_of,
-    need_of,
     preparation_failed,
     read_answer,
     storing,
@@ -105,7 +104,7 @@ class Retrieval:
         """Send an object and wait for the response. Raises as the blocking one does."""
         if self._destination is None:
             return await self._send(self._link, sub_operation)
-        link = await self._reach(self._destination, need_of(sub_operation))
+        link = await self._reach(self._destination, sub_operation)
         try:
             response = await self._send(link, sub_operation)
         except NoAcceptedContext:
@@ -155,13 +154,14 @@ class Retrieval:
         )
         return await link.run(user.one_reply(request))
 
-    async def _reach(self, destination: Destination, need: Pair | None) -> Link:
-        """An association with the destination on which this object's need was proposed."""
-        is_new = self._plan.learn(need)
-        if self._open is not None and self._open.phase is Phase.ESTABLISHED:
+    async def _reach(self, destination: Destination, sub_operation: SubOperation) -> Link:
+        """An association with the destination on which what this object needs was proposed."""
+        present = self._open if self._open is not None and self._open.phase is Phase.ESTABLISHED else None
+        is_new = self._plan.learn(sub_operation, present.agreement if present else None)
+        if present is not None:
             if not is_new:
-                return self._open
-            await release_links((self._open,))
+                return present
+            await release_links((present,))
         options = destination.options
         tls, _ = options.get("tls_args") or (None, None)
         try:

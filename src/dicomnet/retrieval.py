@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom.dataset import Dataset
 
 from .compose import answer_status, store_request, uids_of
+from .dimse.identity import is_uid
 from .dimse.messages import Message
 from .drivers.files import StoredObject, open_object
 from .errors import (
@@ -186,15 +187,17 @@ def storing(
         raise UnusableObject(str(error)) from error
 
 
-def need_of(sub_operation: SubOperation) -> Pair | None:
+def _need_of(sub_operation: SubOperation) -> Pair | None:
     """The SOP class and transfer syntax that an object needs, None where it has none and cannot be sent."""
     source = sub_operation.source
-    if isinstance(source, StoredObject):
-        return pair_of(source)
     try:
-        return str(source.SOPClassUID), str(source.file_meta.TransferSyntaxUID)
+        if isinstance(source, StoredObject):
+            need = pair_of(source)
+        else:
+            need = str(source.SOPClassUID), str(source.file_meta.TransferSyntaxUID)
     except AttributeError:
         return None
+    return need if all(map(is_uid, need)) else None
 
 
 class DestinationPlan:
@@ -221,18 +224,31 @@ class DestinationPlan:
         given = [each for each in self._given if each not in self._learned]
         return [*reversed(learned), *given][:MAXIMUM_CONTEXTS]
 
-    def learn(self, need: Pair | None) -> bool:
-        """An object is to be sent; True if what it needs has not been proposed yet."""
-        if need is None or self._is_fixed:
+    def learn(self, sub_operation: SubOperation, agreement: Agreement | None) -> bool:
+        """An object is to be sent; True if a new association has to be asked for what it needs.
+
+        A file needs its own transfer syntax, so that it is sent as it is; a data set has to be encoded in any case.
+
+        Parameters
+        ----------
+        agreement
+            What was negotiated on the present association, None where there is none.
+        """
+        need = None if self._is_fixed else _need_of(sub_operation)
+        if need is None:
             return False
         sop_class, own = need
-        if any(abstract == sop_class and own in syntaxes for abstract, syntaxes in self.proposals):
+        is_native = not transfer_syntax(own).is_encapsulated
+        own_alone: Context = (sop_class, (own,))
+        if own_alone in self.proposals:
             return False
-        wanted: list[Context] = [(sop_class, (own,))]
-        if not transfer_syntax(own).is_encapsulated:
-            # The peer may know another native one, which differs in headers only.
-            wanted.insert(0, (sop_class, NATIVE))
-        for each in wanted:
+        any_native = is_native and isinstance(sub_operation.source, Dataset)
+        for context in agreement.contexts_for(sop_class) if agreement else ():
+            accepted = context.transfer_syntax
+            if accepted == own or (any_native and not transfer_syntax(accepted).is_encapsulated):
+                return False
+        # The peer may know another native one, which differs in headers only.
+        for each in ([(sop_class, NATIVE)] if is_native else []) + [own_alone]:
             self._learned.pop(each, None)
             self._learned[each] = None
         return True
@@ -314,7 +330,7 @@ class Retrieval:
         """
         if self._destination is None:
             return self._send(self._assoc, sub_operation)
-        assoc = self._reach(self._destination, need_of(sub_operation))
+        assoc = self._reach(self._destination, sub_operation)
         try:
             response = self._send(assoc, sub_operation)
         except NoAcceptedContext:
@@ -368,13 +384,14 @@ class Retrieval:
         request = storing(self._request, originator, link.agreement, sub_operation, message_id)
         return link.run(user.one_reply(request))
 
-    def _reach(self, destination: Destination, need: Pair | None) -> Association:
-        """An association with the destination on which this object's need was proposed."""
-        is_new = self._plan.learn(need)
-        if self._open is not None and self._open.is_established:
+    def _reach(self, destination: Destination, sub_operation: SubOperation) -> Association:
+        """An association with the destination on which what this object needs was proposed."""
+        present = self._open if self._open is not None and self._open.is_established else None
+        is_new = self._plan.learn(sub_operation, present._live().agreement if present else None)
+        if present is not None:
             if not is_new:
-                return self._open
-            self._open.release()
+                return present
+            present.release()
         options = {"ae_title": self._request.command["MoveDestination"], **destination.options}
         options["contexts"] = [build_context(uid, list(each)) for uid, each in self._plan.proposals]
         try:

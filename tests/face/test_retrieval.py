@@ -39,11 +39,16 @@ from tests.sockets import (
 from tests.support import free_port, wait_until
 
 from dicomnet import AE, aio, build_context, build_role, evt
-from dicomnet.errors import ServiceRefusal
+from dicomnet.dimse.file_format import FileHeader
+from dicomnet.drivers.files import StoredObject
+from dicomnet.errors import ServiceRefusal, UnusableObject
 from dicomnet.requests import NATIVE
 from dicomnet.retrieval import DestinationPlan
 from dicomnet.services.sop_classes import COMMON_STORAGE
+from dicomnet.services.steps import SubOperation
+from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext
 
+JPEG = "1.2.840.10008.1.2.4.50"
 SERVICES = ("C-GET", "C-MOVE")
 scps = pytest.mark.parametrize("scp", SCPS.values(), ids=SCPS.keys())
 scus = pytest.mark.parametrize("scu", SCUS.values(), ids=SCUS.keys())
@@ -794,35 +799,67 @@ def test_a_new_need_is_negotiated_on_a_new_association(scp: Any) -> None:
         wait_until(lambda: all(each.is_released for each in associations))
 
 
+def agreed(*contexts: tuple[str, str]) -> Agreement:
+    """An agreement with these abstract and transfer syntaxes."""
+    return Agreement(
+        {
+            number: NegotiatedContext(number, uid, 0, syntax, True, False)
+            for number, (uid, syntax) in enumerate(contexts)
+        }
+    )
+
+
+def object_of(sop_class: str, syntax: str = JPEG) -> SubOperation:
+    return SubOperation(image(1, sop_class, syntax), "1.2.3.1")
+
+
+def file_of(sop_class: str, syntax: str) -> SubOperation:
+    return SubOperation(StoredObject("path", FileHeader(sop_class, "1.2.3.1", syntax, 0), 2), "1.2.3.1")
+
+
 class TestDestinationPlan:
-    def test_the_common_storage_classes_are_proposed(self) -> None:
+    def test_the_common_storage_classes_are_proposed_first(self) -> None:
         plan = DestinationPlan()
-        assert [uid for uid, _ in plan.proposals] == list(COMMON_STORAGE)
-        assert not plan.learn((CT_IMAGE_STORAGE, EXPLICIT_VR_LE))
+        assert plan.learn(object_of(CT_IMAGE_STORAGE, EXPLICIT_VR_LE), None)
+        assert plan.proposals[:2] == [
+            (CT_IMAGE_STORAGE, (EXPLICIT_VR_LE,)),
+            (CT_IMAGE_STORAGE, NATIVE),
+        ]
+        assert {uid for uid, _ in plan.proposals} == set(COMMON_STORAGE)
+        assert len(plan.proposals) == len(COMMON_STORAGE) + 1
 
-    def test_what_is_needed_comes_first(self) -> None:
+    def test_a_data_set_may_be_encoded_in_any_native_transfer_syntax(self) -> None:
         plan = DestinationPlan()
-        assert plan.learn((CT_IMAGE_STORAGE, "1.2.840.10008.1.2.4.50"))
-        assert plan.proposals[0] == (CT_IMAGE_STORAGE, ("1.2.840.10008.1.2.4.50",))
-        assert not plan.learn((CT_IMAGE_STORAGE, "1.2.840.10008.1.2.4.50"))
+        agreement = agreed((MR_IMAGE_STORAGE, IMPLICIT_VR_LE))
+        assert not plan.learn(object_of(MR_IMAGE_STORAGE, EXPLICIT_VR_LE), agreement)
+        assert plan.learn(object_of(MR_IMAGE_STORAGE), agreement)
 
-    def test_a_native_need_may_be_met_by_another_native_encoding(self) -> None:
+    def test_a_file_wants_to_be_sent_as_it_is(self) -> None:
         plan = DestinationPlan()
-        assert plan.learn(("1.2.3", "1.2.840.10008.1.2.2"))
-        assert plan.proposals[:2] == [("1.2.3", ("1.2.840.10008.1.2.2",)), ("1.2.3", NATIVE)]
+        agreement = agreed((MR_IMAGE_STORAGE, IMPLICIT_VR_LE))
+        assert not plan.learn(file_of(MR_IMAGE_STORAGE, IMPLICIT_VR_LE), agreement)
+        assert plan.learn(file_of(MR_IMAGE_STORAGE, EXPLICIT_VR_LE), agreement)
+        # It was asked for once, and refused.
+        assert not plan.learn(file_of(MR_IMAGE_STORAGE, EXPLICIT_VR_LE), agreement)
+
+    def test_what_cannot_be_sent_needs_nothing(self) -> None:
+        plan = DestinationPlan()
+        assert not plan.learn(SubOperation(UnusableObject("no")), None)
+        assert not plan.learn(SubOperation(Dataset()), None)
+        assert not plan.learn(file_of("no uid", IMPLICIT_VR_LE), None)
 
     def test_there_are_never_more_than_an_association_has_room_for(self) -> None:
         plan = DestinationPlan()
         for number in range(200):
-            assert plan.learn((f"1.2.{number}", "1.2.840.10008.1.2.4.50"))
+            assert plan.learn(object_of(f"1.2.{number + 1}"), None)
             assert len(plan.proposals) <= 128
-        assert plan.proposals[0][0] == "1.2.199"
+        assert plan.proposals[0][0] == "1.2.200"
         # What found no room any more is proposed again when it is needed again.
-        assert plan.learn(("1.2.1", "1.2.840.10008.1.2.4.50"))
+        assert plan.learn(object_of("1.2.1"), None)
 
     def test_given_contexts_are_all(self) -> None:
         plan = DestinationPlan([("1.2.3", NATIVE)], is_fixed=True)
-        assert not plan.learn(("1.2.4", IMPLICIT_VR_LE))
+        assert not plan.learn(object_of("1.2.4"), None)
         assert plan.proposals == [("1.2.3", NATIVE)]
 
     def test_losses_in_a_row_end_it(self) -> None:
