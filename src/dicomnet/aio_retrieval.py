@@ -90,15 +90,15 @@ class Retrieval:
         """The next object, or the answer that ends it, or None after the last."""
         try:
             result = await self._results.take()
+            if result is END:
+                return None
+            # A file is opened and looked at, which waits for the disk.
+            return await asyncio.to_thread(read_answer, result, self._operation, self._request)
         except ServiceRefusal:
             raise
         except Exception as error:
             _log.exception("the handler for %s failed", self._operation.service)
             raise ServiceRefusal(self._operation.handler_failed) from error
-        if result is END:
-            return None
-        # A file is opened and looked at, which waits for the disk.
-        return await asyncio.to_thread(read_answer, result, self._operation, self._request)
 
     async def store(self, sub_operation: SubOperation) -> Message:
         """Send an object and wait for the response. Raises as the blocking one does."""

@@ -212,7 +212,7 @@ class DestinationPlan:
     """
 
     def __init__(self, given: Sequence[Context] = (), *, is_fixed: bool = False) -> None:
-        self._given = given or [(uid, NATIVE) for uid in COMMON_STORAGE]
+        self._given = given if given or is_fixed else [(uid, NATIVE) for uid in COMMON_STORAGE]
         self._is_fixed = is_fixed
         self._learned: dict[Context, None] = {}
         self._losses = 0
@@ -239,14 +239,14 @@ class DestinationPlan:
             return False
         sop_class, own = need
         is_native = not transfer_syntax(own).is_encapsulated
-        own_alone: Context = (sop_class, (own,))
-        if own_alone in self.proposals:
-            return False
         any_native = is_native and isinstance(sub_operation.source, Dataset)
         for context in agreement.contexts_for(sop_class) if agreement else ():
             accepted = context.transfer_syntax
             if accepted == own or (any_native and not transfer_syntax(accepted).is_encapsulated):
                 return False
+        own_alone: Context = (sop_class, (own,))
+        if own_alone in self.proposals:
+            return False
         # The peer may know another native one, which differs in headers only.
         for each in ([(sop_class, NATIVE)] if is_native else []) + [own_alone]:
             self._learned.pop(each, None)
@@ -308,7 +308,7 @@ class Retrieval:
     def take(self) -> SubOperation | Answer | None:
         """The next object, or the answer that ends it, or None after the last."""
         try:
-            result = next(self._results)
+            return read_answer(next(self._results), self._operation, self._request)
         except StopIteration:
             return None
         except ServiceRefusal:
@@ -316,7 +316,6 @@ class Retrieval:
         except Exception as error:
             _log.exception("the handler for %s failed", self._operation.event)
             raise ServiceRefusal(self._operation.handler_failed) from error
-        return read_answer(result, self._operation, self._request)
 
     def store(self, sub_operation: SubOperation) -> Message:
         """Send an object and wait for the response.

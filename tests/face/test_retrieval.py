@@ -29,12 +29,15 @@ from tests.retrieving import (
     stored,
 )
 from tests.sockets import (
+    ABORT_BY_USER,
     CT_IMAGE_STORAGE,
     EXPLICIT_VR_LE,
     IMPLICIT_VR_LE,
     MR_IMAGE_STORAGE,
     VERIFICATION,
+    RawPeer,
     make_certificates,
+    raw_server,
 )
 from tests.support import free_port, wait_until
 
@@ -46,7 +49,15 @@ from dicomnet.requests import NATIVE
 from dicomnet.retrieval import DestinationPlan
 from dicomnet.services.sop_classes import COMMON_STORAGE
 from dicomnet.services.steps import SubOperation
-from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext
+from dicomnet.upper_layer.negotiation import (
+    Acceptor,
+    Agreement,
+    NegotiatedContext,
+    SupportedContext,
+    accept,
+    identification_items,
+)
+from dicomnet.wire.pdu import AssociateRQ, decode_pdu
 
 JPEG = "1.2.840.10008.1.2.4.50"
 SERVICES = ("C-GET", "C-MOVE")
@@ -894,3 +905,75 @@ def test_a_destination_that_is_no_ae_title_is_the_callers_mistake(title: Any) ->
         with pytest.raises((ValueError, TypeError)):
             assoc.send_c_move(identifier(), title, MOVE)
         assert assoc.is_established
+
+
+def accepting(then: Callable[[RawPeer], Any]) -> Any:
+    """A server that accepts what is proposed, and then does what a test tells it to."""
+
+    def serve(peer: RawPeer) -> None:
+        pdu = peer.read_pdu()
+        asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
+        assert isinstance(asked, AssociateRQ)
+        supported = {
+            each.abstract_syntax: SupportedContext(each.transfer_syntaxes) for each in asked.contexts
+        }
+        answer, _ = accept(asked, Acceptor(supported, identification_items(16384, "1.2.3", None)))
+        peer.send(answer.encode())
+        peer.read_pdu()
+        then(peer)
+
+    return raw_server(serve)
+
+
+@services
+def test_a_silent_peer_costs_the_dimse_time_out(service: str) -> None:
+    """pynetdicom's process may freeze then (its issue 1004)."""
+    with (
+        accepting(RawPeer.read_to_end) as port,
+        associated(
+            port,
+            contexts=[build_context(uid) for uid in MODELS.values()],
+            properties={"dimse_timeout": 0.2},
+        ) as assoc,
+    ):
+        found = (
+            assoc.send_c_get(identifier(), GET)
+            if service == "C-GET"
+            else assoc.send_c_move(identifier(), "X", MOVE)
+        )
+        assert list(found) == [(Dataset(), None)]
+        assert assoc.is_aborted
+
+
+@services
+def test_a_peer_that_aborts(service: str) -> None:
+    with (
+        accepting(lambda peer: peer.send(ABORT_BY_USER)) as port,
+        associated(port, contexts=[build_context(uid) for uid in MODELS.values()]) as assoc,
+    ):
+        found = (
+            assoc.send_c_get(identifier(), GET)
+            if service == "C-GET"
+            else assoc.send_c_move(identifier(), "X", MOVE)
+        )
+        assert list(found) == [(Dataset(), None)]
+        assert assoc.is_aborted
+
+
+def test_objects_that_come_one_at_a_time_have_a_time_out_each() -> None:
+    """All of them together take longer than the time-out of a message."""
+
+    def parts(request: Any) -> Iterator[Any]:
+        yield 10
+        for number in range(1, 11):
+            threading.Event().wait(0.1)
+            yield PENDING, image(number)
+
+    contexts = [build_context(GET), build_context(CT_IMAGE_STORAGE, IMPLICIT_VR_LE)]
+    handlers: Any = [(evt.EVT_C_STORE, lambda event: 0)]
+    roles = [build_role(CT_IMAGE_STORAGE, scp_role=True)]
+    patient = {"dimse_timeout": 0.8}
+    with ae_scp({"C-GET": parts}) as port:
+        with associated(port, handlers, contexts=contexts, ext_neg=roles, properties=patient) as assoc:
+            final = [read(*each) for each in assoc.send_c_get(identifier(), GET)][-1]
+    assert (final.status, counts(final)) == (0x0000, (10, 0, 0))
