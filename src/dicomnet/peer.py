@@ -16,7 +16,6 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Hooks, Phase
 from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
-from .receiving import ReceivedObject, ReceiverHooks
 from .requests import (
     GET_MODELS,
     MOVE_MODELS,
@@ -47,6 +46,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pydicom.dataset import Dataset
+
+    from .receiving import ReceivedObject
 
 
 class Peer:
@@ -283,6 +284,8 @@ class Peer:
         to, on_object, contexts
             As of `get`.
         """
+        from .receiving import ReceiverHooks
+
         proposal = get_contexts(model, contexts)
         storage = dict.fromkeys(uid for uid, _ in proposal[1:])
         request = association_request(self.address, self.calling, proposal, 1, storage)
@@ -290,7 +293,7 @@ class Peer:
         return self._get(request, hooks, identifier, model)
 
     def _get(
-        self, request: AssociateRQ, hooks: ReceiverHooks, identifier: Dataset, model: str
+        self, request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str
     ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
         link = self._open(request, hooks)
         try:

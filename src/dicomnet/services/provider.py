@@ -17,7 +17,6 @@ from .registry import (
     is_pending,
 )
 from .steps import Answer, Cancelled, Handle, Next, Procedure, Send, answer_of
-from .suboperations import sub_operations
 
 
 def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
@@ -39,6 +38,9 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
         if operation.shape is Shape.ONE_REPLY:
             yield from _one_reply(message, context)
         elif operation.shape is Shape.SUB_OPERATIONS:
+            # A requestor starts without it.
+            from .suboperations import sub_operations
+
             yield from sub_operations(message, context)
         else:
             yield from _many_replies(message, context)
