@@ -50,7 +50,7 @@ from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
 from .receiving import FileSink
 from .requests import context_for, echo_request
-from .retrieval import Retrieval
+from .retrieval import AEDestinations, Retrieval
 from .service_user import ServiceUser as ServiceUser
 from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
@@ -616,7 +616,9 @@ class AssociationHooks:
         try:
             result = handler(asked, *(args or ()))
             if operation.shape is Shape.SUB_OPERATIONS:
-                return Retrieval(assoc, iter(() if result is None else result), operation, message)
+                results = iter(() if result is None else result)
+                destinations = AEDestinations(assoc.ae)
+                return Retrieval(link, assoc.requestor.ae_title, results, operation, message, destinations)
             if operation.shape is Shape.MANY_REPLIES:
                 return _Answers(
                     iter(() if result is None else result), operation, context, message.type.response

@@ -300,7 +300,7 @@ class Peer:
             return (yield from _retrieve(link, C_GET_RQ, identifier, model))
         finally:
             self._pool.lose(link)
-            _release((link,))
+            release_links((link,))
 
     def move(
         self, destination: str, level: str, *, model: str | None = None, **keys: Any
@@ -371,7 +371,7 @@ class Peer:
         """Release what is open. The peer can be used again afterwards."""
         for queue in list(self._queues):
             queue.fail(AssociationClosed())
-        _release(self._pool.clear())
+        release_links(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
@@ -396,7 +396,7 @@ class Peer:
         link = self._pool.take(proposal)
         is_reused = link is not None and link.phase is Phase.ESTABLISHED
         # Others that are idle take room that the peer may need.
-        _release(self._pool.take_idle())
+        release_links(self._pool.take_idle())
         if link is None or not is_reused:
             request = association_request(self.address, self.calling, proposal, window)
             link = self._open(request, RequestorHooks())
@@ -404,7 +404,7 @@ class Peer:
             yield link, is_reused
         finally:
             if link.phase is Phase.ESTABLISHED:
-                _release(self._pool.give_back(proposal, link))
+                release_links(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
 
@@ -470,7 +470,8 @@ def _retrieve(
     return progress
 
 
-def _release(links: Iterable[Link]) -> None:
+def release_links(links: Iterable[Link]) -> None:
+    """Release associations; one that is over already is closed."""
     for link in links:
         try:
             link.release()
@@ -480,4 +481,4 @@ def _release(links: Iterable[Link]) -> None:
 
 
 def _release_all(pool: Pool[Link]) -> None:
-    _release(pool.clear())
+    release_links(pool.clear())

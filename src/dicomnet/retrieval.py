@@ -6,21 +6,25 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydicom.dataset import Dataset
 
 from .compose import answer_status, store_request, uids_of
 from .dimse.identity import is_uid
 from .dimse.messages import Message
+from .drivers.blocking import Link
 from .drivers.files import StoredObject, open_object
+from .drivers.hooks import Phase
 from .errors import (
+    AssociationClosed,
     AssociationError,
     NetworkError,
     NoAcceptedContext,
     ServiceRefusal,
     UnusableObject,
 )
+from .peer import release_links
 from .presentation import build_context
 from .requests import MAXIMUM_CONTEXTS, NATIVE, Context, Pair, pair_of
 from .services import user
@@ -36,7 +40,7 @@ from .services.transfer_syntaxes import transfer_syntax
 from .upper_layer.negotiation import Agreement
 
 if TYPE_CHECKING:
-    from .association import Association
+    from .ae import ApplicationEntity
 
 _log = logging.getLogger(__name__)
 
@@ -270,19 +274,50 @@ class DestinationPlan:
             raise ServiceRefusal(NO_SUB_OPERATION_PERFORMED, "the move destination ends each association")
 
 
+class Destinations(Protocol):
+    """How associations with move destinations are requested."""
+
+    def plan(self, destination: Destination) -> DestinationPlan:
+        """What to propose."""
+        ...
+
+    def connect(self, destination: Destination, called: str, contexts: Sequence[Context]) -> Link:
+        """An established association.
+
+        Parameters
+        ----------
+        called
+            The AE title that the C-MOVE names.
+        contexts
+            What to propose.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If there is none to be had.
+        TypeError, ValueError, RuntimeError
+            If the options of the destination are of no use.
+        """
+        ...
+
+
 class Retrieval:
     """The performing of a C-GET or C-MOVE by a handler.
 
     Parameters
     ----------
-    assoc
+    link
         The association of the request.
+    originator
+        AE title of who requests it.
     results
         What the handler yields. What comes before the objects is taken at once.
     operation
         Which of the two.
     request
         The request.
+    destinations
+        Where objects can be moved to.
 
     Raises
     ------
@@ -291,18 +326,26 @@ class Retrieval:
     """
 
     def __init__(
-        self, assoc: Association, results: Iterator[Any], operation: Operation, request: Message
+        self,
+        link: Link,
+        originator: str,
+        results: Iterator[Any],
+        operation: Operation,
+        request: Message,
+        destinations: Destinations,
     ) -> None:
-        self._assoc = assoc
+        self._link = link
+        self._originator = originator
         self._results = results
         self._operation = operation
         self._request = request
+        self._destinations = destinations
         self._destination: Destination | None = None
         self._plan = DestinationPlan()
-        self._open: Association | None = None
+        self._open: Link | None = None
         if operation.service == "C-MOVE":
             self._destination = Destination.from_handler(self._prepare(of_destination=True))
-            self._plan = self._plan_contexts(self._destination)
+            self._plan = destinations.plan(self._destination)
         self.count = count_of(self._prepare(), operation)
 
     def take(self) -> SubOperation | Answer | None:
@@ -328,10 +371,10 @@ class Retrieval:
             If this object was not sent, or not answered.
         """
         if self._destination is None:
-            return self._send(self._assoc, sub_operation)
-        assoc = self._reach(self._destination, sub_operation)
+            return self._send(self._link, sub_operation)
+        link = self._reach(self._destination, sub_operation)
         try:
-            response = self._send(assoc, sub_operation)
+            response = self._send(link, sub_operation)
         except NoAcceptedContext:
             raise
         except (AssociationError, NetworkError):
@@ -343,7 +386,7 @@ class Retrieval:
     def finish(self) -> None:
         """Release the association with the destination, and let the handler end."""
         if self._open is not None:
-            self._open.release()
+            release_links((self._open,))
             self._open = None
         close = getattr(self._results, "close", None)
         if close is not None:
@@ -368,35 +411,55 @@ class Retrieval:
             _log.exception("the handler for %s failed", self._operation.event)
             raise preparation_failed(self._operation, of_destination=of_destination) from error
 
-    def _plan_contexts(self, destination: Destination) -> DestinationPlan:
+    def _send(self, link: Link, sub_operation: SubOperation) -> Message:
+        message_id = link.next_message_id()
+        request = storing(self._request, self._originator, link.agreement, sub_operation, message_id)
+        return link.run(user.one_reply(request))
+
+    def _reach(self, destination: Destination, sub_operation: SubOperation) -> Link:
+        """An association with the destination on which what this object needs was proposed."""
+        present = self._open if self._open is not None and self._open.phase is Phase.ESTABLISHED else None
+        is_new = self._plan.learn(sub_operation, present.agreement if present else None)
+        if present is not None:
+            if not is_new:
+                return present
+            release_links((present,))
+        called = self._request.command["MoveDestination"]
+        try:
+            self._open = self._destinations.connect(destination, called, self._plan.proposals)
+        except (AssociationError, NetworkError) as error:
+            raise unreachable(error) from error
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise bad_destination(self._operation) from error
+        return self._open
+
+
+class AEDestinations:
+    """Associations that an application entity requests; the options are those of `AE.associate`.
+
+    Parameters
+    ----------
+    ae
+        Its `requested_contexts` are proposed besides what objects need.
+    """
+
+    def __init__(self, ae: ApplicationEntity) -> None:
+        self._ae = ae
+
+    def plan(self, destination: Destination) -> DestinationPlan:
+        """The contexts among the options and no others, or else those of the application entity."""
         given = destination.options.get("contexts")
-        contexts = self._assoc.ae.requested_contexts if given is None else given
+        contexts = self._ae.requested_contexts if given is None else given
         proposed = [
             (str(each.abstract_syntax), tuple(str(uid) for uid in each.transfer_syntax)) for each in contexts
         ]
         return DestinationPlan(proposed, is_fixed=given is not None)
 
-    def _send(self, assoc: Association, sub_operation: SubOperation) -> Message:
-        link = assoc._live()
-        message_id = link.next_message_id()
-        originator = self._assoc.requestor.ae_title
-        request = storing(self._request, originator, link.agreement, sub_operation, message_id)
-        return link.run(user.one_reply(request))
-
-    def _reach(self, destination: Destination, sub_operation: SubOperation) -> Association:
-        """An association with the destination on which what this object needs was proposed."""
-        present = self._open if self._open is not None and self._open.is_established else None
-        is_new = self._plan.learn(sub_operation, present._live().agreement if present else None)
-        if present is not None:
-            if not is_new:
-                return present
-            present.release()
-        options = {"ae_title": self._request.command["MoveDestination"], **destination.options}
-        options["contexts"] = [build_context(uid, list(each)) for uid, each in self._plan.proposals]
-        try:
-            self._open = self._assoc.ae.associate(destination.host, destination.port, **options)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise bad_destination(self._operation) from error
-        if not self._open.is_established:
-            raise unreachable(self._open.failure)
-        return self._open
+    def connect(self, destination: Destination, called: str, contexts: Sequence[Context]) -> Link:
+        """An established association."""
+        options = {"ae_title": called, **destination.options}
+        options["contexts"] = [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts]
+        assoc = self._ae.associate(destination.host, destination.port, **options)
+        if not assoc.is_established:
+            raise assoc.failure or AssociationClosed()
+        return assoc._live()

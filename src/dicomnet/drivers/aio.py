@@ -64,8 +64,8 @@ class Link(asyncio.BufferedProtocol):
     connection
         The protocol side.
     hooks
-        The user's side; what `handle`, `negotiate` and `next_answer` return may be awaitable. What takes many
-        answers may have an `aclose`, which is awaited in the end.
+        The user's side; what `handle`, `negotiate`, `next_answer`, `store` and `finish` return may be awaitable. What
+        takes many answers may have an `aclose`, which is awaited in the end.
     timeouts
         One deadline a stage.
     on_closed
