@@ -8,15 +8,16 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .aio_peer import Peer as Peer
 from .aio_peer import open_association
+from .aio_results import END, Results
 from .dimse.datasets import MemorySink, Sink, discard
-from .dimse.messages import Message
+from .dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from .drivers.aio import Link
 from .drivers.aio_iteration import Responses
 from .drivers.aio_server import Server
@@ -25,6 +26,7 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .errors import ServiceRefusal
 from .normalized import AwaitedNormalizedServices
+from .receiving import answering
 from .requests import (
     MAXIMUM_LENGTH,
     NATIVE,
@@ -36,7 +38,7 @@ from .requests import (
 )
 from .services import user
 from .services.registry import OPERATIONS, SUCCESS, Shape, is_pending
-from .services.steps import Answer
+from .services.steps import Answer, SubOperation
 from .services.transfer_syntaxes import TRANSFER_SYNTAXES
 from .upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
@@ -55,6 +57,7 @@ from .wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .aio_retrieval import Retrieval
     from .normalized import Reply
 
 _log = logging.getLogger(__name__)
@@ -166,14 +169,87 @@ class Association(AwaitedNormalizedServices):
         AssociationError, NetworkError
             If the association is over, or ends.
         """
-        from .compose import cancel_request, find_request
+        from .compose import cancel_request, find_request, identifier_of
 
         link = self._link
         request, context = find_request(
             link.agreement, dataset, query_model, link.next_message_id(), priority
         )
         cancel = cancel_request(context.context_id, request.message_id)
-        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context)
+        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context, identifier_of)
+
+    def send_c_get(self, dataset: Dataset, query_model: str, *, priority: int = 2) -> FindResponses:
+        """Retrieve over this association (PS3.7 section 9.1.3); `connect` was given a handler for C-STORE.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel. Left early,
+            the rest is cancelled.
+
+        Raises
+        ------
+        ValueError
+            If the model was not accepted, or the identifier cannot be encoded.
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        return self._retrieve(C_GET_RQ, dataset, query_model, priority)
+
+    def send_c_move(
+        self, dataset: Dataset, move_aet: str, query_model: str, *, priority: int = 2
+    ) -> FindResponses:
+        """Have the peer send objects to an application entity (PS3.7 section 9.1.4).
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        move_aet
+            AE title of the destination, which the peer must know.
+        query_model
+            SOP class UID of the information model.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations.
+        identifier : pydicom.dataset.Dataset or None
+            As of `send_c_get`.
+
+        Raises
+        ------
+        ValueError
+            If the model was not accepted, the AE title is not valid, or the identifier cannot be encoded.
+        AssociationError, NetworkError
+            If the association is over, or ends.
+        """
+        return self._retrieve(C_MOVE_RQ, dataset, query_model, priority, move_aet)
+
+    def _retrieve(
+        self, kind: MessageType, dataset: Dataset, model: str, priority: int, move_aet: str | None = None
+    ) -> FindResponses:
+        from .compose import cancel_request, failed_of, retrieve_request
+
+        link = self._link
+        request, context = retrieve_request(
+            kind, link.agreement, dataset, model, link.next_message_id(), priority, move_aet
+        )
+        cancel = cancel_request(context.context_id, request.message_id)
+        return FindResponses(lambda: link.iterate(user.many_replies(request), cancel), context, failed_of)
 
     async def send_c_cancel(self, msg_id: int, query_model: str) -> None:
         """Cancel an operation (PS3.7 section 9.3.2.3). Its final response still has to be read.
@@ -235,11 +311,20 @@ class Association(AwaitedNormalizedServices):
 
 
 class FindResponses:
-    """What `Association.send_c_find` gives: an asynchronous iterator. Dropped or closed early, it cancels the query."""
+    """What `Association.send_c_find`, `send_c_get` and `send_c_move` give: an asynchronous iterator.
 
-    def __init__(self, begin: Callable[[], Awaitable[Responses]], context: NegotiatedContext) -> None:
+    Dropped or closed early, it cancels the operation.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Awaitable[Responses]],
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
+    ) -> None:
         self._begin = begin
         self._context = context
+        self._identify = identify
         self._responses: Responses | None = None
         self._is_closed = False
 
@@ -247,14 +332,14 @@ class FindResponses:
         return self
 
     async def __anext__(self) -> tuple[Dataset, Dataset | None]:
-        from .compose import identifier_of, status_of
+        from .compose import status_of
 
         if self._is_closed:
             raise StopAsyncIteration
         if self._responses is None:
             self._responses = await self._begin()
         response = await anext(self._responses)
-        return status_of(response), identifier_of(response, self._context)
+        return status_of(response), self._identify(response, self._context)
 
     async def aclose(self) -> None:
         """Want no more of them."""
@@ -272,6 +357,7 @@ async def connect(
     timeouts: Timeouts | None = None,
     handlers: Mapping[str, Handler] | None = None,
     roles: Roles | None = None,
+    open_sink: OpenSink | None = None,
 ) -> Association:
     """Request an association.
 
@@ -288,9 +374,12 @@ async def connect(
     timeouts
         One deadline a stage, in seconds.
     handlers
-        By DIMSE service, for what the peer asks for, such as ``N-EVENT-REPORT``; see `serve`.
+        By DIMSE service, for what the peer asks for: the C-STOREs of a C-GET, or N-EVENT-REPORT. See `serve`.
     roles
-        The roles to propose, where that is not the one of SCU alone (PS3.7 Annex D.3.3.4).
+        The roles to propose, where that is not the one of SCU alone (PS3.7 Annex D.3.3.4): for a C-GET, that of SCP
+        of the storage SOP classes.
+    open_sink
+        Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
 
     Raises
     ------
@@ -304,7 +393,7 @@ async def connect(
     peer = PeerAddress.parse(address)
     ae_title_bytes(calling, "the calling AE title")
     request = association_request(peer, calling, _pairs(contexts), 1, roles)
-    hooks = _RequestorHooks(dict(handlers or {}), request)
+    hooks = _RequestorHooks(dict(handlers or {}), open_sink, calling, calling, peer.ae_title)
     hooks.link = await open_association(peer, request, tls, timeouts or Timeouts(), hooks)
     return Association(hooks.link)
 
@@ -356,8 +445,10 @@ class Request:
 
 
 # A coroutine function, or a plain function, which runs in a thread. For C-ECHO and C-STORE it returns a status; for
-# C-FIND it is an async generator, or returns an iterable, of (status, identifier); for the normalized services it
-# returns a status or, but for N-DELETE, a pair of a status and a data set or None.
+# C-FIND it is an async generator, or returns an iterable, of (status, identifier). For C-GET and C-MOVE it is one too:
+# C-MOVE yields (host, port) or (host, port, options) first, then both the number of objects, then (status, object),
+# where the object is a data set or the path of a file. For the normalized services it returns a status or, but for
+# N-DELETE, a pair of a status and a data set or None.
 Handler = Callable[[Request], Any]
 OpenSink = Callable[[Message, NegotiatedContext], Sink]
 
@@ -385,7 +476,8 @@ async def serve(
     contexts
         Abstract syntax UIDs to accept with any known transfer syntax, or a mapping of them to transfer syntax UIDs.
     handlers
-        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``N-ACTION`` and so on. C-ECHO succeeds without one.
+        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``C-GET``, ``N-ACTION`` and so on. C-ECHO needs
+        none.
     ae_title
         Our AE title.
     require_called
@@ -401,7 +493,8 @@ async def serve(
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
     roles
-        The roles that a requestor may have if it asks (PS3.7 Annex D.3.3.4); without it, that of SCU alone.
+        The roles that a requestor may have if it asks (PS3.7 Annex D.3.3.4); without it, that of SCU alone. A C-GET
+        needs both of the storage SOP classes.
 
     Raises
     ------
@@ -445,6 +538,7 @@ class AssociationServer:
         open_sink: OpenSink | None,
     ) -> None:
         self.handlers = handlers
+        self.ae_title = ae_title
         self.called = (ae_title,) if require_called else ()
         self.maximum_associations = maximum_associations
         self.open_sink = open_sink
@@ -500,15 +594,22 @@ class _HandlerHooks:
     link: Link
 
     def __init__(
-        self, handlers: Mapping[str, Handler], open_user_sink: OpenSink | None, calling: str, called: str
+        self,
+        handlers: Mapping[str, Handler],
+        open_sink: OpenSink | None,
+        own_title: str,
+        calling: str = "",
+        called: str = "",
     ) -> None:
         self._handlers = handlers
-        self._open_user_sink = open_user_sink
-        self._calling, self._called = calling, called
+        self._open_sink = open_sink
+        self._own_title = own_title
+        self._calling = calling
+        self._called = called
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        if self._open_user_sink is not None and message.type.service == "C-STORE":
-            return self._open_user_sink(message, context)
+        if self._open_sink is not None and message.type.service == "C-STORE":
+            return self._open_sink(message, context)
         return MemorySink(RESPONSE_LIMIT if message.type.is_response else _DATA_SET_LIMIT)
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Any:
@@ -519,10 +620,16 @@ class _HandlerHooks:
             if service == "C-ECHO":
                 return Answer(SUCCESS)
             raise ServiceRefusal(OPERATIONS[service].handler_failed, "the operation is not offered")
+        operation = OPERATIONS[service]
         request = Request(self._calling, self._called, message, context, self.link)
-        with _answering(service):
+        with answering(service):
             answer = await _call(handler, request)
-            if OPERATIONS[service].shape is Shape.MANY_REPLIES:
+            if operation.shape is Shape.SUB_OPERATIONS:
+                from .aio_retrieval import Retrieval
+
+                titles = self._own_title, self._calling
+                return await Retrieval.begin(self.link, titles, Results(answer), operation, message)
+            if operation.shape is Shape.MANY_REPLIES:
                 return _Answers(service, answer, context)
             if service.startswith("N-"):
                 from .answers import normalized_answer
@@ -530,32 +637,34 @@ class _HandlerHooks:
                 return normalized_answer(answer, message, context)
             return Answer(_status(answer))
 
-    async def next_answer(self, answers: Any) -> Answer | None:
-        assert isinstance(answers, _Answers)
+    async def next_answer(self, answers: _Answers | Retrieval) -> Answer | SubOperation | None:
         return await answers.take()
 
-    def phase_changed(self, phase: Phase) -> None:
-        """Nobody is told."""
+    async def store(self, retrieval: Retrieval, sub_operation: SubOperation) -> Message:
+        return await retrieval.store(sub_operation)
+
+    async def finish(self, retrieval: Retrieval) -> None:
+        await retrieval.finish()
 
     def closed(self) -> None:
-        """Nobody is told."""
+        return None
 
 
 class _RequestorHooks(_HandlerHooks):
-    """The requestor's side; what it performs is what the acceptor asks for."""
-
-    def __init__(self, handlers: Mapping[str, Handler], request: AssociateRQ) -> None:
-        super().__init__(handlers, None, request.calling_ae_title, request.called_ae_title)
+    """The handlers of an association that `connect` opens."""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         raise TypeError("a requestor does not answer association requests")
 
+    def phase_changed(self, phase: Phase) -> None:
+        return None
+
 
 class _AcceptorHooks(_HandlerHooks):
-    """The acceptor's side."""
+    """The handlers of an association that a server accepts."""
 
     def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
-        super().__init__(server.handlers, server.open_sink, "", "")
+        super().__init__(server.handlers, server.open_sink, server.ae_title)
         self._server = server
         self._peer = peer
 
@@ -569,19 +678,7 @@ class _AcceptorHooks(_HandlerHooks):
         return accept(request, self._server.acceptor)
 
     def phase_changed(self, phase: Phase) -> None:
-        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
-
-
-@contextmanager
-def _answering(service: str) -> Iterator[None]:
-    """A handler's failure becomes the status of its service, and the association goes on."""
-    try:
-        yield
-    except ServiceRefusal:
-        raise
-    except Exception as error:
-        _log.exception("the handler for %s failed", service)
-        raise ServiceRefusal(OPERATIONS[service].handler_failed) from error
+        """Nobody is told."""
 
 
 def _status(value: Any) -> int:
@@ -599,9 +696,6 @@ async def _call(handler: Handler, request: Request) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-_END = object()
-
-
 class _Answers:
     """The answers of a C-FIND handler: an async iterable, an iterable that runs in a thread, or one final status."""
 
@@ -610,20 +704,15 @@ class _Answers:
         self._context = context
         if isinstance(results, int):
             results = [(results, None)]
-        self._is_async = hasattr(results, "__aiter__")
-        self._results: Any = aiter(results) if self._is_async else iter(results)
+        self._results = Results(results)
 
     async def take(self) -> Answer | None:
         """The next one, None after the last."""
         from .compose import encode_for
 
-        result: Any
-        with _answering(self._service):
-            if self._is_async:
-                result = await anext(self._results, _END)
-            else:
-                result = await asyncio.to_thread(next, self._results, _END)
-            if result is _END:
+        with answering(self._service):
+            result = await self._results.take()
+            if result is END:
                 return None
             status, identifier = result
             if not is_pending(_status(status)):
@@ -634,11 +723,8 @@ class _Answers:
 
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""
-        with _answering(self._service), suppress(ServiceRefusal):
-            if self._is_async and hasattr(self._results, "aclose"):
-                await self._results.aclose()
-            elif not self._is_async and hasattr(self._results, "close"):
-                await asyncio.to_thread(self._results.close)
+        with answering(self._service), suppress(ServiceRefusal):
+            await self._results.aclose()
 
 
 def _pairs(contexts: Contexts, default: tuple[str, ...] = NATIVE) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import ssl
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from .aio_lanes import Lanes
+from .dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from .drivers.aio import LAST_WORDS, Link
 from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Hooks, Phase
 from .errors import AssociationError, DicomnetError, NetworkError
+from .receiving import ReceivedObject, ReceiverHooks, answering
 from .requests import (
+    GET_MODELS,
+    MOVE_MODELS,
     NATIVE,
     VERIFICATION,
     PeerAddress,
     Proposal,
     RequestorHooks,
+    RetrieveProgress,
     StorePlan,
     StoreResult,
     association_request,
+    build_identifier,
     build_query,
     check_status,
     checked_jobs,
     echo_request,
     find_files,
     find_model,
+    get_contexts,
     plan_stores,
 )
 from .services import user
+from .services.registry import PENDING, SUCCESS
+from .services.steps import Answer
 from .services.transfer_syntaxes import Transcoding
 from .storing import Pool, StoreQueue
+from .upper_layer.negotiation import NegotiatedContext
 from .wire.fields import ae_title_bytes
 from .wire.pdu import AssociateRQ
 
@@ -183,10 +194,96 @@ class Peer:
                     if has_answer or not is_reused:
                         raise
 
+    def get(
+        self,
+        level: str,
+        *,
+        model: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        on_object: Callable[[ReceivedObject], Any] | None = None,
+        contexts: Mapping[str, Iterable[str]] | None = None,
+        **keys: Any,
+    ) -> AsyncGenerator[RetrieveProgress, None]:
+        """Retrieve objects over one association (C-GET). See `dicomnet.Peer.get`.
+
+        Parameters
+        ----------
+        on_object
+            May be a coroutine function; a plain one runs in a thread.
+
+        Yields
+        ------
+        RetrieveProgress
+            With each response of the peer. The last one tells what failed.
+        """
+        identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
+        return self.get_identifier(identifier, uid, to=to, on_object=on_object, contexts=contexts)
+
+    def get_identifier(
+        self,
+        identifier: Dataset,
+        model: str,
+        *,
+        to: str | os.PathLike[str] | None = None,
+        on_object: Callable[[ReceivedObject], Any] | None = None,
+        contexts: Mapping[str, Iterable[str]] | None = None,
+    ) -> AsyncGenerator[RetrieveProgress, None]:
+        """Retrieve with an Identifier of one's own. See `dicomnet.Peer.get_identifier`."""
+        proposal = get_contexts(model, contexts)
+        roles = {uid: (False, True) for uid, _ in proposal[1:]}
+        request = association_request(self.address, self.calling, proposal, 1, roles)
+        hooks = _ReceiverHooks(self.address.ae_title, to, on_object)
+        return self._get(request, hooks, identifier, model)
+
+    async def _get(
+        self, request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str
+    ) -> AsyncGenerator[RetrieveProgress, None]:
+        link = await open_association(self.address, request, self._tls, self.timeouts, hooks)
+        self._pool.add(link)
+        try:
+            async with aclosing(_retrieve(link, C_GET_RQ, identifier, model)) as responses:
+                async for progress in responses:
+                    yield progress
+        finally:
+            self._pool.lose(link)
+            await release_links((link,))
+
+    def move(
+        self, destination: str, level: str, *, model: str | None = None, **keys: Any
+    ) -> AsyncGenerator[RetrieveProgress, None]:
+        """Have the peer send objects to an application entity (C-MOVE). See `dicomnet.Peer.move`.
+
+        Yields
+        ------
+        RetrieveProgress
+            With each response of the peer. The last one tells what failed.
+        """
+        uid = find_model(level, model, MOVE_MODELS)
+        return self.move_identifier(destination, build_identifier(level, keys), uid)
+
+    async def move_identifier(
+        self, destination: str, identifier: Dataset, model: str
+    ) -> AsyncGenerator[RetrieveProgress, None]:
+        """Have objects sent with an Identifier of one's own. See `dicomnet.Peer.move_identifier`."""
+        ae_title_bytes(destination, "the move destination")
+        while True:
+            has_answer = False
+            async with self._using(((model, NATIVE),)) as (link, is_reused):
+                try:
+                    retrieved = _retrieve(link, C_MOVE_RQ, identifier, model, destination)
+                    async with aclosing(retrieved) as responses:
+                        async for progress in responses:
+                            has_answer = True
+                            yield progress
+                    return
+                except AssociationError:
+                    if has_answer or not is_reused:
+                        raise
+
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
         self._end_lanes()
-        await _release(self._pool.clear())
+        await release_links(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
@@ -218,16 +315,16 @@ class Peer:
         link = self._pool.take(proposal)
         is_reused = link is not None and link.phase is Phase.ESTABLISHED
         # Others that are idle take room that the peer may need.
-        await _release(self._pool.take_idle())
+        await release_links(self._pool.take_idle())
         if link is None or not is_reused:
             request = association_request(self.address, self.calling, proposal, window)
-            link = await open_association(self.address, request, self._tls, self.timeouts)
+            link = await open_association(self.address, request, self._tls, self.timeouts, RequestorHooks())
             self._pool.add(link)
         try:
             yield link, is_reused
         finally:
             if link.phase is Phase.ESTABLISHED:
-                await _release(self._pool.give_back(proposal, link))
+                await release_links(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
                 await _part(link)
@@ -286,6 +383,37 @@ async def _send(queue: StoreQueue, link: Link, is_reused: bool) -> AsyncGenerato
         queue.lost(error, was_stale=is_reused and not has_answer)
 
 
+async def _retrieve(
+    link: Link, kind: MessageType, identifier: Dataset, model: str, destination: str | None = None
+) -> AsyncGenerator[RetrieveProgress, None]:
+    from .compose import cancel_request, failed_uids_of, retrieve_request
+
+    request, context = retrieve_request(
+        kind, link.agreement, identifier, model, link.next_message_id(), destination=destination
+    )
+    cancel = cancel_request(context.context_id, request.message_id)
+    progress = RetrieveProgress(PENDING)
+    with closing(await link.iterate(user.many_replies(request), cancel)) as responses:
+        async for response in responses:
+            progress = progress.next(response, failed_uids_of(response, context))
+            yield progress
+    progress.check()
+
+
+class _ReceiverHooks(ReceiverHooks):
+    """The hooks of an association for a C-GET, whose function may be a coroutine function."""
+
+    async def handle(self, message: Message, context: NegotiatedContext) -> Answer:
+        received = self.take(message, context)
+        if received is not None and self.on_object is not None:
+            with answering("C-STORE"):
+                if inspect.iscoroutinefunction(self.on_object):
+                    await self.on_object(received)
+                else:
+                    await asyncio.to_thread(self.on_object, received)
+        return Answer(SUCCESS)
+
+
 async def _part(link: Link) -> None:
     """Wait for the peer to close after the association has ended, but not for long: the event loop may end next."""
     try:
@@ -296,7 +424,8 @@ async def _part(link: Link) -> None:
         await link.closed.wait()
 
 
-async def _release(links: Iterable[Link]) -> None:
+async def release_links(links: Iterable[Link]) -> None:
+    """Release associations and wait until their connections are closed; one that is over already is closed."""
     for link in links:
         try:
             await link.release()
@@ -311,7 +440,7 @@ async def open_association(
     request: AssociateRQ,
     tls: ssl.SSLContext | None,
     timeouts: Timeouts,
-    hooks: Hooks | None = None,
+    hooks: Hooks,
 ) -> Link:
     """Connect to a peer and have an association established.
 
@@ -322,7 +451,7 @@ async def open_association(
     timeouts
         One deadline a stage.
     hooks
-        The user's side; without it, nothing is performed for the peer.
+        What performs the peer's requests.
 
     Raises
     ------
@@ -330,7 +459,7 @@ async def open_association(
         If it is not established; the connection is closed then.
     """
     secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, hooks or RequestorHooks(), timeouts, tls=secured)
+    link = await open_link(peer.address, request, hooks, timeouts, tls=secured)
     try:
         await link.request(request)
     except BaseException:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
@@ -22,17 +19,20 @@ from .answers import normalized_answer, split_status
 from .compose import (
     cancel_request,
     encode_for,
+    failed_of,
     find_request,
     identifier_of,
     normalized_request,
     reply_of,
+    retrieve_request,
     status_of,
     store_request,
 )
-from .dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, Source, discard
-from .dimse.file_format import encode_file_header
+from .dimse.datasets import MemorySink, Sink, Source, discard
 from .dimse.messages import (
     C_ECHO_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
     C_STORE_RQ,
     Message,
     MessageType,
@@ -53,11 +53,13 @@ from .normalized import NormalizedServices
 from .pdu_primitives import primitive_of
 from .presentation import PresentationContext
 from .providers import ACSE, DIMSEServiceProvider, DULServiceProvider
+from .receiving import FileSink
 from .requests import context_for, echo_request
+from .retrieval import AEDestinations, Retrieval
 from .service_user import ServiceUser as ServiceUser
 from .services import user
 from .services.registry import OPERATIONS, Operation, Shape, is_pending
-from .services.steps import Answer
+from .services.steps import Answer, SubOperation
 from .upper_layer.negotiation import Agreement, NegotiatedContext
 from .values import replace
 from .wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ
@@ -75,45 +77,6 @@ _numbers = itertools.count(1)
 Result = TypeVar("Result")
 OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
 Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
-
-
-class FileSink:
-    """A received data set in a temporary file with a DICOM file's header; removed after the handler."""
-
-    def __init__(self, message: Message, context: NegotiatedContext) -> None:
-        command = message.command
-        self._header = encode_file_header(
-            command["AffectedSOPClassUID"], command["AffectedSOPInstanceUID"], context.transfer_syntax
-        )
-        try:
-            descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
-        except OSError as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
-        self._file = os.fdopen(descriptor, "w+b", buffering=0)
-        try:
-            self.write(memoryview(self._header))
-        except ServiceRefusal:
-            self.abort()
-            raise
-
-    def write(self, data: memoryview) -> None:
-        """Append encoded bytes; ServiceRefusal where there is no room for them."""
-        try:
-            while data:
-                data = data[self._file.write(data) :]
-        except OSError as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
-
-    def abort(self) -> None:
-        """Close and remove the file; may be called again."""
-        self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-    @property
-    def content(self) -> bytes:
-        """The encoded data set."""
-        return Path(self.path).read_bytes()[len(self._header) :]
 
 
 class Association(NormalizedServices):
@@ -483,8 +446,82 @@ class Association(NormalizedServices):
         """
         self._check_open()
         request, context = find_request(self._live().agreement, dataset, query_model, msg_id, priority)
-        cancel = cancel_request(context.context_id, msg_id)
-        return self._matches(self._live().iterate(user.many_replies(request), cancel), context)
+        return self._iterate(request, context, identifier_of)
+
+    def send_c_get(
+        self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Retrieve over this association (PS3.7 section 9.1.3). The request is sent at once.
+
+        The objects come as C-STORE requests to the handler of ``EVT_C_STORE`` while the responses are iterated over.
+        The SCP role for their SOP classes must have been negotiated: see `dicomnet.build_role`.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, or the identifier cannot be encoded.
+        """
+        return self._retrieve(C_GET_RQ, dataset, query_model, msg_id, priority)
+
+    def send_c_move(
+        self,
+        dataset: Dataset,
+        move_aet: str,
+        query_model: str | UID,
+        msg_id: int = 1,
+        priority: int = 2,
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Have the peer send objects to an application entity (PS3.7 section 9.1.4). The request is sent at once.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        move_aet
+            AE title of the destination, which the peer must know.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, the AE title is not valid, or the identifier
+            cannot be encoded.
+        """
+        return self._retrieve(C_MOVE_RQ, dataset, query_model, msg_id, priority, move_aet)
 
     def send_c_cancel(
         self, msg_id: int, context_id: int | None = None, query_model: str | UID | None = None
@@ -571,12 +608,39 @@ class Association(NormalizedServices):
         response = self._response(request)
         return (Dataset(), None) if response is None else reply_of(request, response, context)
 
-    def _matches(
-        self, responses: Iterator[Message], context: NegotiatedContext
+    def _retrieve(
+        self,
+        kind: MessageType,
+        dataset: Dataset,
+        model: str,
+        msg_id: int,
+        priority: int,
+        move_aet: str | None = None,
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        self._check_open()
+        agreement = self._live().agreement
+        request, context = retrieve_request(kind, agreement, dataset, model, msg_id, priority, move_aet)
+        return self._iterate(request, context, failed_of)
+
+    def _iterate(
+        self,
+        request: Message,
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        cancel = cancel_request(context.context_id, request.message_id)
+        responses = self._live().iterate(user.many_replies(request), cancel)
+        return self._answers(responses, context, identify)
+
+    def _answers(
+        self,
+        responses: Iterator[Message],
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         try:
             for response in responses:
-                yield status_of(response), identifier_of(response, context)
+                yield status_of(response), identify(response, context)
         except (AssociationError, NetworkError) as error:
             self._failed("the responses ended early", error)
             yield Dataset(), None
@@ -672,6 +736,10 @@ class AssociationHooks:
         asked = request_event(assoc, event, message, context, lambda: link.is_cancelled(message.message_id))
         try:
             result = self._call(handler, asked, *(args or ()))
+            if operation.shape is Shape.SUB_OPERATIONS:
+                results = iter(() if result is None else result)
+                destinations = AEDestinations(assoc.ae)
+                return Retrieval(link, assoc.requestor.ae_title, results, operation, message, destinations)
             if operation.shape is Shape.MANY_REPLIES:
                 return _Answers(
                     iter(() if result is None else result), operation, context, message.type.response
@@ -690,10 +758,20 @@ class AssociationHooks:
             if isinstance(message.data, FileSink):
                 message.data.abort()
 
-    def next_answer(self, answers: Any) -> Answer | None:
+    def next_answer(self, answers: Any) -> Answer | SubOperation | None:
         """The next of what a handler yields, None after the last."""
-        assert isinstance(answers, _Answers)
+        assert isinstance(answers, _Answers | Retrieval)
         return self._call(answers.take)
+
+    def store(self, retrieval: Any, sub_operation: SubOperation) -> Message:
+        """Send an object for a C-GET or C-MOVE."""
+        assert isinstance(retrieval, Retrieval)
+        return self._call(retrieval.store, sub_operation)
+
+    def finish(self, retrieval: Any) -> None:
+        """Nothing more is sent for a C-GET or C-MOVE."""
+        assert isinstance(retrieval, Retrieval)
+        self._call(retrieval.finish)
 
     def phase_changed(self, phase: Phase) -> None:
         """Set the association's flags, and notify of its establishment or its end."""

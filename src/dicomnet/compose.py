@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -14,21 +15,26 @@ from .dimse.datasets import MemorySink, Source
 from .dimse.messages import (
     C_CANCEL_RQ,
     C_FIND_RQ,
+    C_MOVE_RQ,
     C_STORE_RQ,
     N_CREATE_RSP,
     N_EVENT_REPORT_RSP,
     Message,
+    MessageType,
 )
-from .drivers.files import open_object
+from .drivers.files import StoredObject, open_object
 from .dsutils import decode, encode
 from .errors import NoAcceptedContext
 from .plain_datasets import status_dataset
 from .requests import context_for, context_for_report, file_in, substitute_context
 from .services.registry import is_pending
-from .services.statuses import SUCCESS, WARNING, category
+from .services.statuses import CANCEL, FAILURE, SUCCESS, WARNING, category
 from .services.steps import Work
 from .services.transfer_syntaxes import Transcoding, transfer_syntax
 from .upper_layer.negotiation import Agreement, NegotiatedContext
+from .utils import set_ae
+
+_log = logging.getLogger(__name__)
 
 _STATUS_ELEMENTS = frozenset(
     (
@@ -46,7 +52,7 @@ _STATUS_ELEMENTS = frozenset(
 
 def store_request(
     agreement: Agreement,
-    dataset: Dataset | str | os.PathLike[str],
+    dataset: Dataset | StoredObject | str | os.PathLike[str],
     message_id: int,
     priority: int = 2,
     originator_aet: str | None = None,
@@ -67,7 +73,7 @@ def store_request(
         sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
         context, data = _fit_dataset(agreement, dataset, transcoding)
     else:
-        stored = open_object(dataset)
+        stored = dataset if isinstance(dataset, StoredObject) else open_object(dataset)
         sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
         pair = sop_class, stored.header.transfer_syntax_uid
         context = _store_context(agreement, pair, sop_instance, transcoding)
@@ -95,14 +101,50 @@ def find_request(
     ValueError
         If no accepted context fits (`NoAcceptedContext`), or the identifier cannot be encoded.
     """
-    context = context_for(agreement, str(model))
-    command = {
-        "AffectedSOPClassUID": context.abstract_syntax,
-        "MessageID": message_id,
-        "Priority": priority,
-    }
-    data = encode_for(context, identifier)
-    return Message(C_FIND_RQ, command, context.context_id, data), context
+    return _query_request(C_FIND_RQ, agreement, identifier, str(model), message_id, {"Priority": priority})
+
+
+def retrieve_request(
+    kind: MessageType,
+    agreement: Agreement,
+    identifier: Dataset,
+    model: str | UID,
+    message_id: int,
+    priority: int = 2,
+    destination: str | None = None,
+) -> tuple[Message, NegotiatedContext]:
+    """A C-GET-RQ (PS3.7 section 9.3.3.1) or C-MOVE-RQ (section 9.3.4.1), and the context it goes on.
+
+    Parameters
+    ----------
+    kind
+        Which of the two.
+    destination
+        AE title of the move destination; None for a C-GET.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), the identifier cannot be encoded, or the destination is
+        no AE title.
+    """
+    elements: dict[str, Any] = {"Priority": priority}
+    if kind is C_MOVE_RQ:
+        elements["MoveDestination"] = set_ae(destination, "the move destination", False, False)
+    return _query_request(kind, agreement, identifier, str(model), message_id, elements)
+
+
+def _query_request(
+    kind: MessageType,
+    agreement: Agreement,
+    identifier: Dataset,
+    model: str,
+    message_id: int,
+    elements: dict[str, Any],
+) -> tuple[Message, NegotiatedContext]:
+    context = context_for(agreement, model)
+    command = {"AffectedSOPClassUID": context.abstract_syntax, "MessageID": message_id, **elements}
+    return Message(kind, command, context.context_id, encode_for(context, identifier)), context
 
 
 def normalized_request(
@@ -200,6 +242,35 @@ def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | No
     if is_pending(response.status) and isinstance(response.data, MemorySink):
         return decode_from(context, response.data.content)
     return None
+
+
+def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
+    """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
+
+    None where the status is success or pending, and an empty one where the peer sent none.
+    """
+    if category(response.status) not in (WARNING, FAILURE, CANCEL):
+        return None
+    if isinstance(response.data, MemorySink):
+        return decode_from(context, response.data.content)
+    return Dataset()
+
+
+def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, ...]:
+    """The Failed SOP Instance UID List of a C-GET's or C-MOVE's response."""
+    return uids_of(failed_of(response, context))
+
+
+def uids_of(identifier: Dataset | None) -> tuple[str, ...]:
+    """The Failed SOP Instance UID List of an Identifier."""
+    element = None if identifier is None else identifier.get_item("FailedSOPInstanceUIDList")
+    if element is None or not element.value:
+        return ()
+    uids = element.value
+    if isinstance(uids, bytes):
+        # As it was received: whatever it is, it is shown, and where it was too long for UI it is UN.
+        uids = uids.decode("ascii", "replace").rstrip("\0 ")
+    return tuple(uids.split("\\")) if isinstance(uids, str) else tuple(map(str, uids))
 
 
 def encode_for(context: NegotiatedContext, dataset: Dataset) -> bytes:

@@ -1,47 +1,57 @@
-"""A peer to work with: verify it, store to it, query it. Negotiation, retries and reuse are taken care of."""
+"""A peer to work with: verify it, store to it, query it, retrieve from it. It negotiates, retries and reuses."""
 
 from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from .dimse.messages import C_GET_RQ, C_MOVE_RQ, MessageType
 from .drivers.blocking import Link
 from .drivers.deadline import Timeouts
-from .drivers.hooks import Phase
+from .drivers.hooks import Hooks, Phase
 from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
 from .lanes import Lanes
 from .requests import (
+    GET_MODELS,
+    MOVE_MODELS,
     NATIVE,
     VERIFICATION,
     PeerAddress,
     Proposal,
     RequestorHooks,
+    RetrieveProgress,
     StorePlan,
     StoreResult,
     association_request,
+    build_identifier,
     build_query,
     check_status,
     checked_jobs,
     echo_request,
     find_files,
     find_model,
+    get_contexts,
     plan_stores,
 )
 from .services import user
+from .services.registry import PENDING
 from .services.transfer_syntaxes import Transcoding
 from .storing import Pool, StoreQueue
 from .wire.fields import ae_title_bytes
+from .wire.pdu import AssociateRQ
 
 if TYPE_CHECKING:
     import ssl
     from types import TracebackType
 
     from pydicom.dataset import Dataset
+
+    from .receiving import ReceivedObject
 
 
 class Peer:
@@ -230,13 +240,168 @@ class Peer:
                     if has_answer or not is_reused:
                         raise
 
+    def get(
+        self,
+        level: str,
+        *,
+        model: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        on_object: Callable[[ReceivedObject], Any] | None = None,
+        contexts: Mapping[str, Iterable[str]] | None = None,
+        **keys: Any,
+    ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
+        """Retrieve objects over one association (C-GET).
+
+        Parameters
+        ----------
+        level
+            ``patient``, ``study``, ``series`` or ``image``.
+        model
+            ``study`` or ``patient``: the root of the information model, by default the one that has the level.
+        to
+            The folder for the files, which are named after the SOP Instance UIDs; one of that name is replaced.
+        on_object
+            Called with each `ReceivedObject` instead of that. What it raises fails the object.
+        contexts
+            SOP class UIDs with the transfer syntax UIDs to take their objects in; by default the common storage SOP
+            classes in the native ones.
+        keys
+            Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
+
+        Yields
+        ------
+        RetrieveProgress
+            With each response of the peer, the final one included. Closed early, the rest is cancelled.
+
+        Returns
+        -------
+        RetrieveProgress
+            The last one, which tells what failed.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist, or not one of ``to`` and ``on_object`` is given.
+        OSError
+            If the folder cannot be made.
+        NetworkError, AssociationError
+            If there is no association to be had, or it ends early.
+        ServiceRefusal
+            If the peer ends with a status that is neither success nor warning.
+        """
+        identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
+        return self.get_identifier(identifier, uid, to=to, on_object=on_object, contexts=contexts)
+
+    def get_identifier(
+        self,
+        identifier: Dataset,
+        model: str,
+        *,
+        to: str | os.PathLike[str] | None = None,
+        on_object: Callable[[ReceivedObject], Any] | None = None,
+        contexts: Mapping[str, Iterable[str]] | None = None,
+    ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
+        """Retrieve with an Identifier of one's own, see `get`.
+
+        Parameters
+        ----------
+        identifier
+            The Identifier, with its QueryRetrieveLevel.
+        model
+            SOP class UID of the information model.
+        to, on_object, contexts
+            As of `get`.
+        """
+        from .receiving import ReceiverHooks
+
+        proposal = get_contexts(model, contexts)
+        roles = {uid: (False, True) for uid, _ in proposal[1:]}
+        request = association_request(self.address, self.calling, proposal, 1, roles)
+        hooks = ReceiverHooks(self.address.ae_title, to, on_object)
+        return self._get(request, hooks, identifier, model)
+
+    def _get(
+        self, request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str
+    ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
+        link = self._open(request, hooks)
+        try:
+            return (yield from _retrieve(link, C_GET_RQ, identifier, model))
+        finally:
+            self._pool.lose(link)
+            release_links((link,))
+
+    def move(
+        self, destination: str, level: str, *, model: str | None = None, **keys: Any
+    ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
+        """Have the peer send objects to an application entity (C-MOVE).
+
+        Parameters
+        ----------
+        destination
+            AE title of the destination, which the peer must know.
+        level
+            ``patient``, ``study``, ``series`` or ``image``.
+        model
+            ``study`` or ``patient``: the root of the information model, by default the one that has the level.
+        keys
+            Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
+
+        Yields
+        ------
+        RetrieveProgress
+            With each response of the peer, the final one included. Closed early, the rest is cancelled.
+
+        Returns
+        -------
+        RetrieveProgress
+            The last one, which tells what failed.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist, or the AE title is not valid.
+        NetworkError, AssociationError
+            If there is no association to be had, or it ends early.
+        ServiceRefusal
+            If the peer ends with a status that is neither success nor warning.
+        """
+        uid = find_model(level, model, MOVE_MODELS)
+        return self.move_identifier(destination, build_identifier(level, keys), uid)
+
+    def move_identifier(
+        self, destination: str, identifier: Dataset, model: str
+    ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
+        """Have objects sent with an Identifier of one's own, see `move`.
+
+        Parameters
+        ----------
+        identifier
+            The Identifier, with its QueryRetrieveLevel.
+        model
+            SOP class UID of the information model.
+        """
+        ae_title_bytes(destination, "the move destination")
+        while True:
+            has_answer = False
+            with self._using(((model, NATIVE),)) as (link, is_reused):
+                try:
+                    responses = _retrieve(link, C_MOVE_RQ, identifier, model, destination)
+                    progress = RetrieveProgress(PENDING)
+                    for progress in responses:
+                        has_answer = True
+                        yield progress
+                    return progress
+                except AssociationError:
+                    if has_answer or not is_reused:
+                        raise
+
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
         for queue in list(self._queues):
             queue.fail(AssociationClosed())
         for lanes in list(self._lanes):
             lanes.stop()
-        _release(self._pool.clear())
+        release_links(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
@@ -263,23 +428,15 @@ class Peer:
         link = self._pool.take(proposal)
         is_reused = link is not None and link.phase is Phase.ESTABLISHED
         # Others that are idle take room that the peer may need.
-        _release(self._pool.take_idle())
+        release_links(self._pool.take_idle())
         if link is None or not is_reused:
             request = association_request(self.address, self.calling, proposal, window)
-            tls = None if self._tls is None else (self._tls, self.address.address.host)
-            link = open_link(self.address.address, request, RequestorHooks(), self.timeouts, tls=tls)
-            self._pool.add(link)
-            try:
-                link.request(request)
-            except BaseException:
-                self._pool.lose(link)
-                link.close()
-                raise
+            link = self._open(request, RequestorHooks())
         try:
             yield link, is_reused
         finally:
             if link.phase is Phase.ESTABLISHED:
-                _release(self._pool.give_back(proposal, link))
+                release_links(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
 
@@ -298,6 +455,18 @@ class Peer:
                 report(result)
         for result in queue.results():
             report(result)
+
+    def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+        tls = None if self._tls is None else (self._tls, self.address.address.host)
+        link = open_link(self.address.address, request, hooks, self.timeouts, tls=tls)
+        self._pool.add(link)
+        try:
+            link.request(request)
+        except BaseException:
+            self._pool.lose(link)
+            link.close()
+            raise
+        return link
 
     def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
         queue = StoreQueue(plan, self.window, self.retries)
@@ -332,7 +501,25 @@ class Peer:
             queue.lost(error, was_stale=is_reused and not has_answer)
 
 
-def _release(links: Iterable[Link]) -> None:
+def _retrieve(
+    link: Link, kind: MessageType, identifier: Dataset, model: str, destination: str | None = None
+) -> Generator[RetrieveProgress, None, RetrieveProgress]:
+    from .compose import cancel_request, failed_uids_of, retrieve_request
+
+    request, context = retrieve_request(
+        kind, link.agreement, identifier, model, link.next_message_id(), destination=destination
+    )
+    cancel = cancel_request(context.context_id, request.message_id)
+    progress = RetrieveProgress(PENDING)
+    for response in link.iterate(user.many_replies(request), cancel):
+        progress = progress.next(response, failed_uids_of(response, context))
+        yield progress
+    progress.check()
+    return progress
+
+
+def release_links(links: Iterable[Link]) -> None:
+    """Release associations; one that is over already is closed."""
     for link in links:
         try:
             link.release()
@@ -342,4 +529,4 @@ def _release(links: Iterable[Link]) -> None:
 
 
 def _release_all(pool: Pool[Link]) -> None:
-    _release(pool.clear())
+    release_links(pool.clear())

@@ -12,10 +12,16 @@ from ._version import IMPLEMENTATION_VERSION_NAME
 from .dimse.datasets import MemorySink, Sink, Source
 from .dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from .drivers.files import StoredObject, open_object
-from .drivers.hooks import Phase
+from .drivers.hooks import Phase, WithoutRetrieval
 from .drivers.transport import Address
 from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
-from .services.registry import SOP_CLASS_NOT_SUPPORTED, SUCCESS
+from .services.registry import (
+    SOME_SUB_OPERATIONS_FAILED,
+    SOP_CLASS_NOT_SUPPORTED,
+    SUCCESS,
+    is_pending,
+)
+from .services.sop_classes import COMMON_STORAGE
 from .services.steps import Work
 from .services.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -42,6 +48,8 @@ VERIFICATION = "1.2.840.10008.1.1"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
+MOVE_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008.5.1.4.1.2.2.2"}
+GET_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.3", "study": "1.2.840.10008.5.1.4.1.2.2.3"}
 
 MAXIMUM_CONTEXTS = 128
 # The PDU-length that we announce: large enough that headers cost nothing, and no memory is held for it.
@@ -86,7 +94,9 @@ RETURN_KEYS = {
 LEVELS = {name.lower(): name for name in RETURN_KEYS} | {"instance": "IMAGE"}
 
 Pair = tuple[str, str]
-Proposal = tuple[tuple[str, tuple[str, ...]], ...]
+# An abstract syntax with its transfer syntaxes.
+Context = tuple[str, tuple[str, ...]]
+Proposal = tuple[Context, ...]
 
 
 @frozen
@@ -166,7 +176,67 @@ class StoreResult:
         return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
 
 
-class RequestorHooks:
+@frozen
+class RetrieveProgress:
+    """How far a C-GET or C-MOVE is.
+
+    Parameters
+    ----------
+    status
+        Of the response.
+    remaining, completed, failed, warnings
+        How many sub-operations are in which state.
+    failed_uids
+        SOP Instance UIDs that the last response says have failed.
+    comment
+        What went wrong, in words; empty where nothing did.
+    """
+
+    status: int
+    remaining: int = 0
+    completed: int = 0
+    failed: int = 0
+    warnings: int = 0
+    failed_uids: tuple[str, ...] = ()
+    comment: str = ""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether this is the last response."""
+        return not is_pending(self.status)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all objects have arrived: the last response said success or a warning, and none has failed."""
+        return self.status in (SUCCESS, SOME_SUB_OPERATIONS_FAILED) and not (self.failed or self.failed_uids)
+
+    def check(self) -> None:
+        """Raise ServiceRefusal if the operation ended with neither success nor a warning."""
+        if self.status not in (SUCCESS, SOME_SUB_OPERATIONS_FAILED):
+            raise ServiceRefusal(self.status, self.comment)
+
+    def next(self, response: Message, failed_uids: Iterable[str]) -> RetrieveProgress:
+        """What a response tells; what it leaves out has not changed.
+
+        Parameters
+        ----------
+        failed_uids
+            Its Failed SOP Instance UID List.
+        """
+        command, status = response.command, response.status
+        return RetrieveProgress(
+            status,
+            # A final response does not have it (PS3.4 section C.4.2.1.6), but a cancelled operation leaves some.
+            command.get("NumberOfRemainingSuboperations", 0),
+            command.get("NumberOfCompletedSuboperations", self.completed),
+            command.get("NumberOfFailedSuboperations", self.failed),
+            command.get("NumberOfWarningSuboperations", self.warnings),
+            tuple(failed_uids),
+            "" if status == SUCCESS or is_pending(status) else _comment(response, "Query/Retrieve"),
+        )
+
+
+class RequestorHooks(WithoutRetrieval):
     """The hooks of an association that only asks: nothing is performed for the peer."""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
@@ -194,7 +264,7 @@ class RequestorHooks:
 def association_request(
     peer: PeerAddress,
     calling: str,
-    pairs: Iterable[tuple[str, tuple[str, ...]]],
+    pairs: Iterable[Context],
     window: int,
     roles: Mapping[str, tuple[bool, bool]] | None = None,
 ) -> AssociateRQ:
@@ -212,6 +282,7 @@ def association_request(
     )
     if window != 1:
         items += (AsynchronousOperationsWindow(window, 1),)
+    # Sub-items go in increasing order of their types.
     items += tuple(RoleSelection(uid, scu, scp) for uid, (scu, scp) in (roles or {}).items())
     contexts = tuple(
         ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
@@ -486,22 +557,25 @@ def echo_request(agreement: Agreement, message_id: int) -> Message:
 def check_status(response: Message, service: str) -> None:
     """Raise ServiceRefusal unless the status is success."""
     if response.status != SUCCESS:
-        comment = str(response.command.get("ErrorComment", "")) or describe_status(response.status, service)
-        raise ServiceRefusal(response.status, comment)
+        raise ServiceRefusal(response.status, _comment(response, service))
 
 
-def describe_status(status: int, service: str) -> str:
+def _comment(response: Message, service: str) -> str:
+    comment = str(response.command.get("ErrorComment", ""))
+    return comment or describe_status(response.status, service, response.type.service)
+
+
+def describe_status(status: int, service: str, operation: str = "C-FIND") -> str:
     """A status in words (PS3.7 Annex C and the service's table in PS3.4)."""
     from .services.service_names import ServiceName
     from .services.statuses import statuses_of
 
-    operation = "C-FIND" if service == "Query/Retrieve" else ""
     found = statuses_of(ServiceName(service), operation).get(status)
     return f"{found[0].lower()}: {found[1]}" if found else "a status that the service does not define"
 
 
-def find_model(level: str, model: str | None) -> str:
-    """SOP class UID of the information model to query.
+def find_model(level: str, model: str | None, models: Mapping[str, str] = FIND_MODELS) -> str:
+    """SOP class UID of the information model to query, or to retrieve from.
 
     Parameters
     ----------
@@ -509,6 +583,8 @@ def find_model(level: str, model: str | None) -> str:
         ``patient``, ``study``, ``series`` or ``image``.
     model
         ``study`` or ``patient``; None is the study root, but at the patient level, which only the patient root has.
+    models
+        Their UIDs for the operation.
 
     Raises
     ------
@@ -517,9 +593,36 @@ def find_model(level: str, model: str | None) -> str:
     """
     if model is None:
         model = "patient" if level.lower() == "patient" else "study"
-    if model not in FIND_MODELS:
-        raise ValueError(f"{model!r} is not an information model; use {' or '.join(FIND_MODELS)}")
-    return FIND_MODELS[model]
+    if model not in models:
+        raise ValueError(f"{model!r} is not an information model; use {' or '.join(models)}")
+    return models[model]
+
+
+def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> list[Context]:
+    """What is proposed for a C-GET: its model, and the storage SOP classes whose objects may come.
+
+    Parameters
+    ----------
+    model
+        SOP class UID of the information model.
+    contexts
+        SOP class UIDs with transfer syntax UIDs, each of which gets a context of its own; by default the common
+        storage SOP classes in the native transfer syntaxes.
+
+    Raises
+    ------
+    ValueError
+        If there are more than an association has room for.
+    """
+    if contexts is None:
+        storage: list[Context] = [(uid, NATIVE) for uid in COMMON_STORAGE]
+    else:
+        storage = [(str(uid), (str(each),)) for uid, syntaxes in contexts.items() for each in syntaxes]
+    if len(storage) >= MAXIMUM_CONTEXTS:
+        raise ValueError(
+            f"an association has room for {MAXIMUM_CONTEXTS - 1} contexts besides the C-GET's own"
+        )
+    return [(model, NATIVE), *storage]
 
 
 def build_query(level: str, keys: dict[str, Any]) -> Dataset:
@@ -538,6 +641,24 @@ def build_query(level: str, keys: dict[str, Any]) -> Dataset:
     ValueError
         For a level or keyword that does not exist, or a value that its attribute cannot have.
     """
+    return build_identifier(level, dict.fromkeys(RETURN_KEYS.get(LEVELS.get(level.lower(), ""), ())) | keys)
+
+
+def build_identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
+    """The Identifier of a C-FIND, C-GET or C-MOVE with just these keys.
+
+    Parameters
+    ----------
+    level
+        ``patient``, ``study``, ``series`` or ``image``.
+    keys
+        As of `build_query`.
+
+    Raises
+    ------
+    ValueError
+        As of `build_query`.
+    """
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
@@ -546,12 +667,11 @@ def build_query(level: str, keys: dict[str, Any]) -> Dataset:
         raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
     query = Dataset()
     query.QueryRetrieveLevel = LEVELS[level.lower()]
-    wanted: dict[str, Any] = dict.fromkeys(RETURN_KEYS[query.QueryRetrieveLevel])
-    for keyword, given in (wanted | keys).items():
+    for keyword, given in keys.items():
         tag = tag_for_keyword(keyword)
         if tag is None:
             raise ValueError(f"{keyword!r} is not a keyword of the DICOM dictionary")
-        if tag >> 16 < 8 or (keyword == "QueryRetrieveLevel" and keyword in keys):
+        if tag >> 16 < 8 or keyword == "QueryRetrieveLevel":
             raise ValueError(f"{keyword!r} is no key of a query")
         vr = dictionary_VR(tag)
         if vr == "SQ":

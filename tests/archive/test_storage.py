@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.archive.storage import ObjectName, Placement, Storage, is_uid, read_file_header
+from dicomnet.archive.storage import ObjectName, Placement, Storage, read_file_header
 from dicomnet.dimse.file_format import encode_file_header
+from dicomnet.dimse.identity import is_uid
 from dicomnet.errors import StoreInUse, UnusableObject
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
@@ -178,6 +179,7 @@ SCRIPT = """
 import sys
 from dicomnet.archive.storage import ObjectName, Storage
 from dicomnet.dimse.file_format import encode_file_header
+from dicomnet.dimse.identity import is_uid
 storage = Storage(sys.argv[1])
 for number in (5, 6):
     staged = storage.stage()

@@ -22,9 +22,10 @@ from tests.support import free_port, is_listening, run_tool, running_process, to
 
 from dicomnet import AE, aio, evt
 from dicomnet.dimse.datasets import MemorySink
-from dicomnet.errors import AssociationRejected, NoAcceptedContext, ServiceRefusal
+from dicomnet.errors import AssociationAborted, AssociationRejected, NoAcceptedContext, ServiceRefusal
 
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)
+PATIENT_ROOT_GET, PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.3", "1.2.840.10008.5.1.4.1.2.1.2"
 
 
 async def serving(**handlers: Callable[[aio.Request], Any]) -> aio.AssociationServer:
@@ -446,3 +447,78 @@ async def test_our_blocking_client_asks_us() -> None:
 
     async with serving_all([]) as port:
         assert await asyncio.to_thread(ask, port) == [0, 0, 0xFF00, 0xFF00, 0]
+
+
+# -- retrieving; what holds in both faces is in test_retrieval.py
+
+RETRIEVING = (*CONTEXTS, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE)
+
+
+@in_loop
+async def test_a_request_from_inside_a_retrieve() -> None:
+    """It gets its own response, and no object is lost."""
+    got: list[str] = []
+
+    async def get(request: aio.Request) -> AsyncIterator[Any]:
+        yield 3
+        for number in range(3):
+            yield 0xFF00, numbered(number)
+
+    async def store(request: aio.Request) -> int:
+        got.append(request.dataset.SOPInstanceUID)
+        return 0
+
+    serve = aio.serve(("127.0.0.1", 0), RETRIEVING, {"C-GET": get}, roles={CT_IMAGE_STORAGE: (True, True)})
+    async with await serve as server:
+        address = f"LOOP@127.0.0.1:{server.address[1]}"
+        handlers = {"C-STORE": store}
+        connection = aio.connect(
+            address, RETRIEVING, handlers=handlers, roles={CT_IMAGE_STORAGE: (False, True)}
+        )
+        async with await connection as assoc:
+            statuses = []
+            async for status, _ in assoc.send_c_get(query(), PATIENT_ROOT_GET):
+                statuses.append(status.Status)
+                assert (await assoc.send_c_echo()).Status == 0
+    assert statuses == [0xFF00, 0xFF00, 0xFF00, 0x0000]
+    assert got == ["1.2.3.0", "1.2.3.1", "1.2.3.2"]
+
+
+@in_loop
+async def test_a_server_that_shuts_down_in_the_middle_of_a_move() -> None:
+    """The handler ends, the association with the destination is aborted, and nothing is left in the loop."""
+    closed, arrived = asyncio.Event(), asyncio.Event()
+    ended: list[str] = []
+
+    async def store(request: aio.Request) -> int:
+        arrived.set()
+        await until(lambda: request.is_cancelled, "the association with the destination is aborted")
+        return 0
+
+    async def move(request: aio.Request) -> AsyncIterator[Any]:
+        try:
+            yield "127.0.0.1", there.address[1]
+            yield 2
+            yield 0xFF00, numbered(1)
+            ended.append("there is no second one")
+        finally:
+            closed.set()
+
+    async with await aio.serve(("127.0.0.1", 0), CONTEXTS, {"C-STORE": store}) as there:
+        async with await aio.serve(("127.0.0.1", 0), RETRIEVING, {"C-MOVE": move}) as server:
+            assoc = await aio.connect(f"LOOP@127.0.0.1:{server.address[1]}", RETRIEVING)
+            responses = assoc.send_c_move(query(), "DESTINATION", PATIENT_ROOT_MOVE)
+            first = asyncio.ensure_future(anext(responses))
+            await arrived.wait()
+            await server.shutdown()
+            with pytest.raises(AssociationAborted):
+                await first
+        await closed.wait()
+        await until(lambda: not there.established)
+    assert not ended
+
+
+def numbered(number: int) -> Dataset:
+    image = ct_image()
+    image.SOPInstanceUID = f"1.2.3.{number}"
+    return image

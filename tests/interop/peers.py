@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pynetdicom import AE as ForeignAE  # noqa: N811
@@ -270,3 +271,26 @@ def aio_server(contexts: aio.Contexts, handlers: Mapping[str, aio.Handler], **op
 
 
 OUR_SCPS = {"AE": our_ae_scp, "aio": our_aio_scp}
+
+
+# -- an archive
+
+
+@contextlib.contextmanager
+def dcmqrscp(folder: Path, hosts: Mapping[str, int] = MappingProxyType({})) -> Iterator[int]:
+    """DCMTK's archive; ``hosts`` are the ports of the AE titles that it can move to."""
+    folder.mkdir(parents=True)
+    store = folder / "store"
+    store.mkdir()
+    port = free_port()
+    configuration = folder / "dcmqrscp.cfg"
+    table = "".join(f"{title.lower()} = ({title}, 127.0.0.1, {at})\n" for title, at in hosts.items())
+    configuration.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+        f"HostTable BEGIN\n{table}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nNODE {store} RW (200, 1024mb) ANY\nAETable END\n"
+    )
+    arguments = [tool("dcmqrscp"), "--config", str(configuration)]
+    with running_process(arguments, folder):
+        wait_until(lambda: is_listening(port), what="dcmqrscp listens")
+        yield port

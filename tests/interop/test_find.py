@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import warnings
@@ -20,19 +19,15 @@ from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.support import (
     ServedNode,
     dicomnet,
-    free_port,
-    is_listening,
     run_tool,
-    running_process,
     serving,
     tool,
-    wait_until,
 )
 
 from dicomnet import AE, Peer, aio
 
 from .corpus import EXPECTED, sendables
-from .peers import OUR_SCUS
+from .peers import OUR_SCUS, dcmqrscp
 
 MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 UNIQUE = {
@@ -327,25 +322,6 @@ def test_character_set_of_the_query(name: str, node: ServedNode) -> None:
     found = {match.StudyInstanceUID: str(match.PatientName) for match in rows}
     assert found[data_set.StudyInstanceUID] == str(data_set.PatientName)
     assert all(str(data_set.PatientName) in each for each in found.values())
-
-
-@contextlib.contextmanager
-def dcmqrscp(folder: Path) -> Iterator[int]:
-    """DCMTK's archive."""
-    folder.mkdir(parents=True)
-    store = folder / "store"
-    store.mkdir()
-    port = free_port()
-    configuration = folder / "dcmqrscp.cfg"
-    configuration.write_text(
-        f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
-        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
-        f"AETable BEGIN\nNODE {store} RW (200, 1024mb) ANY\nAETable END\n"
-    )
-    arguments = [tool("dcmqrscp"), "--config", str(configuration)]
-    with running_process(arguments, folder):
-        wait_until(lambda: is_listening(port), what="dcmqrscp listens")
-        yield port
 
 
 # dcmqrscp matches names with their case, and as bytes.

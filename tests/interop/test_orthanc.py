@@ -1,9 +1,10 @@
-"""C-STORE to Orthanc and C-FIND from it, by both of our drivers, and storage commitment both ways.
+"""C-STORE to Orthanc, C-FIND, C-GET and C-MOVE from it by both drivers, and storage commitment both ways.
 
 Slow, since Orthanc has to be installed."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import queue
@@ -17,7 +18,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from tests.support import digest, free_port, is_listening, running_process, tool, wait_until
 
-from dicomnet import AE, build_context, build_role, evt
+from dicomnet import AE, Peer, aio, build_context, build_role, evt
+from dicomnet.requests import RetrieveProgress
 from dicomnet.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from .corpus import EXPECTED, Sendable, own_data_set, sendables
@@ -25,6 +27,7 @@ from .normalized import OUR_SCPS, Asked, data
 from .normalized import OUR_SCUS as OUR_NORMALIZED_SCUS
 from .peers import OUR_SCUS
 from .test_find import CLIENTS, QUERIES, ask_by_dcmtk, ask_by_pynetdicom
+from .test_retrieve import destination, files
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +61,8 @@ def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowStore": True,
         "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
         "DefaultEncoding": "Utf8",
         "Plugins": [],
         **settings,
@@ -210,3 +215,42 @@ def _call(address: str, content: Any = None) -> Any:
     body = None if content is None else json.dumps(content).encode()
     with urllib.request.urlopen(urllib.request.Request(address, body), timeout=20) as answer:
         return json.load(answer)
+
+
+def _by_study() -> dict[str, dict[str, str]]:
+    """The digests of pixel data by SOP Instance UID, of each study."""
+    studies: dict[str, list[Path]] = {}
+    for each in files():
+        study = str(dcmread(each.path, stop_before_pixels=True).StudyInstanceUID)
+        studies.setdefault(study, []).append(each.path)
+    return {study: _images(paths) for study, paths in studies.items()}
+
+
+@pytest.mark.parametrize("kind", [Peer, aio.Peer])
+def test_get_and_move(kind: Any, tmp_path: Path) -> None:
+    """Both bring each study whole; it encodes data sets anew."""
+
+    def last_of(port: int, name: str, *arguments: Any, **keys: Any) -> RetrieveProgress:
+        async def run() -> list[RetrieveProgress]:
+            async with aio.Peer(f"NODE@127.0.0.1:{port}") as peer:
+                return [each async for each in getattr(peer, name)(*arguments, **keys)]
+
+        if kind is aio.Peer:
+            return asyncio.run(run())[-1]
+        with Peer(f"NODE@127.0.0.1:{port}") as peer:
+            found: list[RetrieveProgress] = list(getattr(peer, name)(*arguments, **keys))
+            return found[-1]
+
+    with destination(tmp_path / "there") as there:
+        with orthanc(
+            tmp_path / "orthanc", DicomModalities={"DESTINATION": ["DESTINATION", "127.0.0.1", there]}
+        ) as port:
+            assert set(OUR_SCUS["Peer"](port, files()).values()) == {0}
+            for study, wanted in _by_study().items():
+                here = tmp_path / f"here{study}"
+                got = last_of(port, "get", "study", to=here, StudyInstanceUID=study)
+                assert (got.status, got.failed) == (0, 0)
+                assert _images(here.iterdir()) == wanted
+                moved = last_of(port, "move", "DESTINATION", "study", StudyInstanceUID=study)
+                assert (moved.status, moved.failed) == (0, 0)
+        assert len(list((tmp_path / "there").iterdir())) == len(files())

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ..dimse.file_format import encode_file_header
+from ..dimse.identity import is_uid
 from ..errors import ServiceRefusal
 from ..values import frozen
 from .header import Header, scan, scan_file
-from .storage import ObjectName, Placement, StagedFile, Storage, is_uid
+from .storage import ObjectName, Placement, StagedFile, Storage
 
 SUCCESS = 0x0000
 DUPLICATE_SOP_INSTANCE = 0x0111

@@ -17,7 +17,7 @@ from ..drivers.blocking import Link
 from ..drivers.channel import Channel
 from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
-from ..drivers.hooks import Phase
+from ..drivers.hooks import Phase, WithoutRetrieval
 from ..drivers.server import Server
 from ..drivers.transport import listen
 from ..drivers.watcher import Watcher, WorkerPool
@@ -258,7 +258,7 @@ class Node:
         return Link(channel, connection, hooks, self.timeouts, watcher, workers, on_closed)
 
 
-class _NodeHooks:
+class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
     def __init__(self, node: Node, peer: tuple[str, int]) -> None:

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import itertools
 import os
-import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from time import monotonic, sleep
 from typing import Self
 
 from ..dimse.file_format import FileHeader
+from ..dimse.identity import is_uid
 from ..drivers.files import read_header
 from ..errors import StoreInUse, UnusableObject
 from ..values import frozen
@@ -38,8 +38,6 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-# Leading zeros in a component break PS3.5 section 9.1, but real devices write them, and they harm no file name.
-_UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 _BLOCK = 1 << 20
 _BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
@@ -48,12 +46,6 @@ _STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 # How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they have noticed.
 _PATIENCE = 0.5
 _IN_USE, _AT_REST = b"in use\n", b"at rest\n"
-
-
-@lru_cache(maxsize=4096)
-def is_uid(text: str) -> bool:
-    """Whether a text has the form of a UID: digits and dots, 64 characters at most (PS3.5 section 9.1)."""
-    return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1024)

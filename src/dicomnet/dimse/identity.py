@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from struct import Struct, error
 
 from ..wire.fields import Buffer
@@ -11,6 +13,14 @@ _LONG_VRS = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 )
 _UNDEFINED = 0xFFFFFFFF
+# Leading zeros in a component break PS3.5 section 9.1, but real devices write them, and they harm no file name.
+_UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
+
+
+@lru_cache(maxsize=4096)
+def is_uid(text: str) -> bool:
+    """Whether a text has the form of a UID: digits and dots, 64 characters at most (PS3.5 section 9.1)."""
+    return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
 
 
 def read_identity(data: Buffer, *, is_implicit: bool, is_little_endian: bool) -> tuple[str, str]:

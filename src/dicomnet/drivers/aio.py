@@ -25,7 +25,18 @@ from ..errors import (
     UnusableObject,
 )
 from ..services.provider import provide
-from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step, Work
+from ..services.steps import (
+    Cancelled,
+    Finish,
+    Handle,
+    Next,
+    Procedure,
+    Receive,
+    Send,
+    Step,
+    Store,
+    Work,
+)
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
@@ -66,8 +77,8 @@ class Link(asyncio.BufferedProtocol):
     connection
         The protocol side.
     hooks
-        The user's side; what `handle`, `negotiate` and `next_answer` return may be awaitable. What takes many
-        answers may have an `aclose`, which is awaited in the end.
+        The user's side; what `handle`, `negotiate`, `next_answer`, `store` and `finish` return may be awaitable. What
+        takes many answers may have an `aclose`, which is awaited in the end.
     timeouts
         One deadline a stage.
     on_closed
@@ -333,6 +344,10 @@ class Link(asyncio.BufferedProtocol):
             return self.is_cancelled(step.message_id)
         if isinstance(step, Work):
             return await asyncio.to_thread(step.function)
+        if isinstance(step, Store):
+            return await _settled(self.hooks.store(step.retrieval, step.sub_operation))
+        if isinstance(step, Finish):
+            return await _settled(self.hooks.finish(step.retrieval))
         raise TypeError(f"{type(step).__name__} is not a step")
 
     def forget_iteration(self, iteration: Iteration) -> None:

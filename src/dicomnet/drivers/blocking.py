@@ -23,7 +23,18 @@ from ..errors import (
     TLSFailed,
 )
 from ..services.provider import provide
-from ..services.steps import Cancelled, Handle, Next, Procedure, Receive, Send, Step, Work
+from ..services.steps import (
+    Cancelled,
+    Finish,
+    Handle,
+    Next,
+    Procedure,
+    Receive,
+    Send,
+    Step,
+    Store,
+    Work,
+)
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
@@ -284,6 +295,10 @@ class Link:
             return self.is_cancelled(step.message_id)
         if isinstance(step, Work):
             return step.function()
+        if isinstance(step, Store):
+            return self.hooks.store(step.retrieval, step.sub_operation)
+        if isinstance(step, Finish):
+            return self.hooks.finish(step.retrieval)
         raise TypeError(f"{type(step).__name__} is not a step")
 
     def forget_iteration(self, iteration: Iteration) -> None:

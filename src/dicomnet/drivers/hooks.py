@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ..dimse.datasets import Sink
 from ..dimse.messages import Message
+from ..services.steps import SubOperation
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
@@ -25,7 +26,7 @@ class Hooks(Protocol):
     """The user's side of an association.
 
     In the blocking driver its calls may block, but for `phase_changed` and `closed`; in the asyncio driver what
-    `handle` and `next_answer` return may be awaitable.
+    `handle`, `next_answer`, `store` and `finish` return may be awaitable.
     """
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
@@ -37,11 +38,22 @@ class Hooks(Protocol):
         ...
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
-        """Perform a request: an `Answer`, or for an operation with many replies what `next_answer` takes."""
+        """Perform a request: an `Answer`, or for an operation with many replies what `next_answer` takes.
+
+        For a C-GET or C-MOVE that is a `Retrieval`.
+        """
         ...
 
     def next_answer(self, answers: Any) -> Any:
-        """The next of many replies, an `Answer`, or None after the last."""
+        """The next of many replies, an `Answer`, or None after the last; of a `Retrieval` also a `SubOperation`."""
+        ...
+
+    def store(self, retrieval: Any, sub_operation: SubOperation) -> Any:
+        """Send an object for a C-GET or C-MOVE: the `Message` that answers, see `Store`."""
+        ...
+
+    def finish(self, retrieval: Any) -> Any:
+        """Let go of the handler and the destination of a C-GET or C-MOVE, see `Finish`."""
         ...
 
     def phase_changed(self, phase: Phase) -> None:
@@ -51,3 +63,15 @@ class Hooks(Protocol):
     def closed(self) -> None:
         """The transport connection is closed; nothing more will be asked."""
         ...
+
+
+class WithoutRetrieval:
+    """The part of `Hooks` that is for C-GET and C-MOVE, where neither is performed."""
+
+    def store(self, retrieval: Any, sub_operation: SubOperation) -> Any:
+        """Never asked."""
+        raise TypeError("neither C-GET nor C-MOVE is performed here")
+
+    def finish(self, retrieval: Any) -> Any:
+        """Never asked."""
+        raise TypeError("neither C-GET nor C-MOVE is performed here")

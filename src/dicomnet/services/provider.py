@@ -21,7 +21,7 @@ from .registry import (
     is_pending,
     offers,
 )
-from .steps import Answer, Cancelled, Handle, Next, Procedure, Send
+from .steps import Answer, Cancelled, Handle, Next, Procedure, Send, answer_of
 
 
 def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
@@ -42,22 +42,17 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
             raise ServiceRefusal(UNRECOGNISED_OPERATION)
         if operation.shape is Shape.ONE_REPLY:
             yield from _one_reply(message, context)
+        elif operation.shape is Shape.SUB_OPERATIONS:
+            # A requestor starts without it.
+            from .suboperations import sub_operations
+
+            yield from sub_operations(message, context)
         elif finds_one_match(context.abstract_syntax):
             yield from _one_match(message, context)
         else:
             yield from _many_replies(message, context)
     except ServiceRefusal as refusal:
         yield Send(_response(message, answer_of(refusal)))
-
-
-def answer_of(refusal: ServiceRefusal) -> Answer:
-    """The response that a refusal becomes."""
-    elements: dict[str, object] = {}
-    if refusal.comment:
-        elements["ErrorComment"] = refusal.comment
-    if refusal.offending:
-        elements["OffendingElement"] = list(refusal.offending)
-    return Answer(refusal.status, None, elements)
 
 
 def _check(message: Message, context: NegotiatedContext, operation: Operation | None) -> None:

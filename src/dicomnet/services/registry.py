@@ -15,6 +15,7 @@ class Shape(Enum):
 
     ONE_REPLY = auto()
     MANY_REPLIES = auto()
+    SUB_OPERATIONS = auto()
 
 
 class Performer(Enum):
@@ -59,6 +60,8 @@ OPERATIONS: dict[str, Operation] = {
         Operation("C-ECHO", "EVT_C_ECHO", Shape.ONE_REPLY, 0x0000),
         Operation("C-STORE", "EVT_C_STORE", Shape.ONE_REPLY, 0xC211),
         Operation("C-FIND", "EVT_C_FIND", Shape.MANY_REPLIES, 0xC311),
+        Operation("C-GET", "EVT_C_GET", Shape.SUB_OPERATIONS, 0xC411),
+        Operation("C-MOVE", "EVT_C_MOVE", Shape.SUB_OPERATIONS, 0xC511),
         Operation(
             "N-EVENT-REPORT",
             "EVT_N_EVENT_REPORT",
@@ -138,6 +141,10 @@ SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNISED_OPERATION = 0x0211
 MISTYPED_ARGUMENT = 0x0212
 SUCCESS = 0x0000
+# Of a C-GET or C-MOVE (PS3.4 Tables C.4-2 and C.4-3).
+NO_SUB_OPERATION_PERFORMED = 0xA702
+MOVE_DESTINATION_UNKNOWN = 0xA801
+SOME_SUB_OPERATIONS_FAILED = 0xB000
 CANCELLED = 0xFE00
 PENDING = 0xFF00
 # Pending, but an optional key was not supported (PS3.4 Table C.4-1).

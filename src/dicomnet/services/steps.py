@@ -7,12 +7,13 @@ for the end of the association.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..dimse.datasets import Source
 from ..dimse.messages import Message
+from ..errors import ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
-from ..values import field, mutable
+from ..values import field, frozen, mutable
 
 Outcome = TypeVar("Outcome")
 
@@ -47,7 +48,7 @@ class Deliver:
 
 @mutable
 class Handle:
-    """Call the user's handler for a request. Outcome: an `Answer`, or what `Next` takes."""
+    """Call the user's handler for a request. Outcome: an `Answer`, or what `Next` takes, or a `Retrieval`."""
 
     message: Message
     context: NegotiatedContext
@@ -55,7 +56,10 @@ class Handle:
 
 @mutable
 class Next:
-    """Get the next answer of a handler that has many. Outcome: an `Answer`, or None after the last."""
+    """Get the next answer of a handler that has many. Outcome: an `Answer`, or None after the last.
+
+    Of a `Retrieval` it is a `SubOperation`, an `Answer` that ends it, or None after the last.
+    """
 
     answers: Any
 
@@ -74,6 +78,53 @@ class Work:
     function: Callable[[], Source]
 
 
+class Retrieval(Protocol):
+    """What performs a C-GET or C-MOVE on the floor above: the objects that are to be sent, and a way to send them."""
+
+    @property
+    def count(self) -> int:
+        """How many sub-operations there will be."""
+        ...
+
+    def abort(self) -> None:
+        """End at once what is open for it; may be called at any time and more than once."""
+        ...
+
+
+@frozen
+class SubOperation:
+    """An object that is to be sent for a C-GET or C-MOVE.
+
+    Parameters
+    ----------
+    source
+        The object, as the floor above knows it.
+    sop_instance_uid
+        UID; empty where it is not known.
+    """
+
+    source: Any
+    sop_instance_uid: str = ""
+
+
+@mutable
+class Store:
+    """Send an object by C-STORE: on the same association for a C-GET, for a C-MOVE on one to the destination.
+
+    Outcome: the `Message` that answers. Raises ServiceRefusal where nothing more can be sent.
+    """
+
+    retrieval: Retrieval
+    sub_operation: SubOperation
+
+
+@mutable
+class Finish:
+    """Nothing more is sent for a retrieval: let go of its handler and its destination. Outcome: None."""
+
+    retrieval: Retrieval
+
+
 @mutable
 class Answer:
     """What a handler answers.
@@ -86,12 +137,25 @@ class Answer:
         The encoded data set of the response.
     elements
         Further elements of the command set by keyword, for instance ErrorComment.
+    failed
+        UIDs for the Failed SOP Instance UID List of a C-GET or C-MOVE, besides those that are known to have failed.
     """
 
     status: int
     data: Source | None = None
     elements: Mapping[str, Any] = field(default_factory=dict)
+    failed: tuple[str, ...] = ()
 
 
-Step = Send | Receive | Deliver | Handle | Next | Cancelled | Work
+def answer_of(refusal: ServiceRefusal) -> Answer:
+    """The response that a refusal becomes."""
+    elements: dict[str, object] = {}
+    if refusal.comment:
+        elements["ErrorComment"] = refusal.comment
+    if refusal.offending:
+        elements["OffendingElement"] = list(refusal.offending)
+    return Answer(refusal.status, None, elements)
+
+
+Step = Send | Receive | Deliver | Handle | Next | Cancelled | Store | Finish | Work
 Procedure = Generator[Step, Any, Outcome]
