@@ -120,8 +120,14 @@ def aio_scp(
 
     async def serve() -> aio.AssociationServer:
         timeouts = Timeouts(message=properties.get("dimse_timeout", 30))
+        roles = dict.fromkeys(uids, (True, True))
         return await aio.serve(
-            ("127.0.0.1", 0), contexts, handlers, ae_title="SCP", as_scu=list(uids), timeouts=timeouts
+            ("127.0.0.1", 0),
+            contexts,
+            handlers,
+            ae_title="SCP",
+            roles=dict.fromkeys(uids, (True, True)),
+            timeouts=timeouts,
         )
 
     with in_thread(serve) as port:
@@ -212,7 +218,7 @@ def retrieve_by_aio(
             contexts,
             calling="SCU",
             handlers={"C-STORE": on_store},
-            as_scp=[CT_IMAGE_STORAGE],
+            roles={CT_IMAGE_STORAGE: (False, True)},
         )
         responses = []
         async with assoc:

@@ -64,6 +64,8 @@ _DATA_SET_LIMIT = 2 << 30
 
 # What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.
 Contexts = Iterable[str] | Mapping[str, Iterable[str]]
+# Abstract syntaxes, each with whether the requestor may be SCU and whether it may be SCP.
+Roles = Mapping[str, tuple[bool, bool]]
 
 
 class Association:
@@ -320,7 +322,7 @@ async def connect(
     tls: ssl.SSLContext | None = None,
     timeouts: Timeouts | None = None,
     handlers: Mapping[str, Handler] | None = None,
-    as_scp: Iterable[str] = (),
+    roles: Roles | None = None,
     open_sink: OpenSink | None = None,
 ) -> Association:
     """Request an association.
@@ -338,9 +340,10 @@ async def connect(
     timeouts
         One deadline a stage, in seconds.
     handlers
-        By DIMSE service, for what the peer asks for: the C-STOREs of a C-GET, or N-EVENT-REPORT. See `serve`.
-    as_scp
-        Abstract syntax UIDs for which we take the role of SCP, such as the storage SOP classes of a C-GET.
+        By DIMSE service, for what the peer asks for, such as the C-STOREs of a C-GET; see `serve`.
+    roles
+        The roles to propose, where that is not the one of SCU alone (PS3.7 Annex D.3.3.4): for the objects of a C-GET
+        ``(False, True)``.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
 
@@ -355,8 +358,8 @@ async def connect(
     """
     peer = PeerAddress.parse(address)
     ae_title_bytes(calling, "the calling AE title")
-    request = association_request(peer, calling, _pairs(contexts), 1, as_scp)
-    hooks = _RequestorHooks(dict(handlers or {}), open_sink, calling, calling, peer.ae_title)
+    request = association_request(peer, calling, _pairs(contexts), 1, roles)
+    hooks = _RequestorHooks(dict(handlers or {}), open_sink, request)
     hooks.link = await open_association(peer, request, tls, timeouts or Timeouts(), hooks)
     return Association(hooks.link)
 
@@ -422,7 +425,7 @@ async def serve(
     maximum_associations: int = 256,
     window: int = 16,
     open_sink: OpenSink | None = None,
-    as_scu: Iterable[str] = (),
+    roles: Roles | None = None,
 ) -> AssociationServer:
     """Accept associations in the running event loop.
 
@@ -448,20 +451,19 @@ async def serve(
         How many requests a peer may have outstanding.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
-    as_scu
-        Those of the abstract syntaxes for which a requestor may take the role of SCP, such as the storage SOP classes
-        of a C-GET.
+    roles
+        The roles that a requestor may have if it asks (PS3.7 Annex D.3.3.4); without it, that of SCU alone. To be
+        asked for by C-GET, ``(True, True)`` for the storage SOP classes.
 
     Raises
     ------
     OSError
         If the address cannot be bound.
     """
-    either = frozenset(map(str, as_scu))
     server = AssociationServer(
         address,
         {
-            uid: SupportedContext(syntaxes, *((True, True) if uid in either else (None, None)))
+            uid: SupportedContext(syntaxes, *(roles or {}).get(uid, (None, None)))
             for uid, syntaxes in _pairs(contexts, tuple(TRANSFER_SYNTAXES))
         },
         dict(handlers or {}),
@@ -553,20 +555,19 @@ class _HandlerHooks:
     def __init__(
         self,
         handlers: Mapping[str, Handler],
-        open_sink: OpenSink | None,
+        open_user_sink: OpenSink | None,
         own_title: str,
-        calling: str = "",
-        called: str = "",
+        calling: str,
+        called: str,
     ) -> None:
         self._handlers = handlers
-        self._open_sink = open_sink
+        self._open_user_sink = open_user_sink
         self._own_title = own_title
-        self._calling = calling
-        self._called = called
+        self._calling, self._called = calling, called
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        if self._open_sink is not None and message.type.service == "C-STORE":
-            return self._open_sink(message, context)
+        if self._open_user_sink is not None and message.type.service == "C-STORE":
+            return self._open_user_sink(message, context)
         return MemorySink(_DATA_SET_LIMIT)
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Any:
@@ -606,6 +607,12 @@ class _HandlerHooks:
 class _RequestorHooks(_HandlerHooks):
     """The handlers of an association that `connect` opens."""
 
+    def __init__(
+        self, handlers: Mapping[str, Handler], open_user_sink: OpenSink | None, request: AssociateRQ
+    ) -> None:
+        calling, called = request.calling_ae_title, request.called_ae_title
+        super().__init__(handlers, open_user_sink, calling, calling, called)
+
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         raise TypeError("a requestor does not answer association requests")
 
@@ -617,7 +624,7 @@ class _AcceptorHooks(_HandlerHooks):
     """The handlers of an association that a server accepts."""
 
     def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
-        super().__init__(server.handlers, server.open_sink, server.ae_title)
+        super().__init__(server.handlers, server.open_sink, server.ae_title, "", "")
         self._server = server
         self._peer = peer
 

@@ -209,8 +209,8 @@ class Peer:
     ) -> AsyncGenerator[RetrieveProgress, None]:
         """Retrieve with an Identifier of one's own. See `dicomnet.Peer.get_identifier`."""
         proposal = get_contexts(model, contexts)
-        storage = dict.fromkeys(uid for uid, _ in proposal[1:])
-        request = association_request(self.address, self.calling, proposal, 1, storage)
+        roles = {uid: (False, True) for uid, _ in proposal[1:]}
+        request = association_request(self.address, self.calling, proposal, 1, roles)
         hooks = _ReceiverHooks(self.address.ae_title, to, on_object)
         return self._get(request, hooks, identifier, model)
 
@@ -291,7 +291,7 @@ class Peer:
         await release_links(self._pool.take_idle())
         if link is None or not is_reused:
             request = association_request(self.address, self.calling, proposal, window)
-            link = await open_association(self.address, request, self._tls, self.timeouts, RequestorHooks())
+            link = await open_association(self.address, request, self._tls, self.timeouts)
             self._pool.add(link)
         try:
             yield link, is_reused
@@ -392,7 +392,7 @@ async def open_association(
     request: AssociateRQ,
     tls: ssl.SSLContext | None,
     timeouts: Timeouts,
-    hooks: Hooks,
+    hooks: Hooks | None = None,
 ) -> Link:
     """Connect to a peer and have an association established.
 
@@ -403,7 +403,7 @@ async def open_association(
     timeouts
         One deadline a stage.
     hooks
-        What performs the peer's requests.
+        The user's side; without it, nothing is performed for the peer.
 
     Raises
     ------
@@ -411,7 +411,7 @@ async def open_association(
         If it is not established; the connection is closed then.
     """
     secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, hooks, timeouts, tls=secured)
+    link = await open_link(peer.address, request, hooks or RequestorHooks(), timeouts, tls=secured)
     try:
         await link.request(request)
     except BaseException:

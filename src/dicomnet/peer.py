@@ -287,8 +287,8 @@ class Peer:
         from .receiving import ReceiverHooks
 
         proposal = get_contexts(model, contexts)
-        storage = dict.fromkeys(uid for uid, _ in proposal[1:])
-        request = association_request(self.address, self.calling, proposal, 1, storage)
+        roles = {uid: (False, True) for uid, _ in proposal[1:]}
+        request = association_request(self.address, self.calling, proposal, 1, roles)
         hooks = ReceiverHooks(self.address.ae_title, to, on_object)
         return self._get(request, hooks, identifier, model)
 

@@ -259,7 +259,7 @@ def association_request(
     calling: str,
     pairs: Iterable[Context],
     window: int,
-    as_scp: Iterable[str] = (),
+    roles: Mapping[str, tuple[bool, bool]] | None = None,
 ) -> AssociateRQ:
     """An A-ASSOCIATE-RQ that proposes these abstract syntaxes, each with its transfer syntaxes.
 
@@ -267,16 +267,15 @@ def association_request(
     ----------
     window
         How many operations are wanted outstanding; 1 proposes nothing.
-    as_scp
-        Abstract syntaxes for which the requestor would be SCP instead of SCU.
+    roles
+        By abstract syntax, whether the role of SCU and that of SCP are wanted; without it, that of SCU is had.
     """
     items: tuple[UserItem, ...] = identification_items(
         MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     )
     if window != 1:
         items += (AsynchronousOperationsWindow(window, 1),)
-    # Sub-items go in increasing order of their types.
-    items += tuple(RoleSelection(uid, False, True) for uid in as_scp)
+    items += tuple(RoleSelection(uid, scu, scp) for uid, (scu, scp) in (roles or {}).items())
     contexts = tuple(
         ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
     )

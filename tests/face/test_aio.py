@@ -468,11 +468,13 @@ async def test_a_request_from_inside_a_retrieve() -> None:
         got.append(request.dataset.SOPInstanceUID)
         return 0
 
-    serve = aio.serve(("127.0.0.1", 0), RETRIEVING, {"C-GET": get}, as_scu=[CT_IMAGE_STORAGE])
+    serve = aio.serve(("127.0.0.1", 0), RETRIEVING, {"C-GET": get}, roles={CT_IMAGE_STORAGE: (True, True)})
     async with await serve as server:
         address = f"LOOP@127.0.0.1:{server.address[1]}"
         handlers = {"C-STORE": store}
-        connection = aio.connect(address, RETRIEVING, handlers=handlers, as_scp=[CT_IMAGE_STORAGE])
+        connection = aio.connect(
+            address, RETRIEVING, handlers=handlers, roles={CT_IMAGE_STORAGE: (False, True)}
+        )
         async with await connection as assoc:
             statuses = []
             async for status, _ in assoc.send_c_get(query(), PATIENT_ROOT_GET):

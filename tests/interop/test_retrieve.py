@@ -97,7 +97,9 @@ def aio_scp(port: int | None) -> Iterator[int]:
     contexts = {uid: [EXPLICIT, IMPLICIT] for uid in [*MODELS.values(), *classes()]}
 
     async def serve() -> aio.AssociationServer:
-        return await aio.serve(("127.0.0.1", 0), contexts, handlers(port), as_scu=classes())
+        return await aio.serve(
+            ("127.0.0.1", 0), contexts, handlers(port), roles=dict.fromkeys(classes(), (True, True))
+        )
 
     with in_thread(serve) as scp_port:
         yield scp_port
