@@ -120,7 +120,7 @@ def aio_scp(
 
     async def serve() -> aio.AssociationServer:
         timeouts = Timeouts(message=properties.get("dimse_timeout", 30))
-        roles = dict.fromkeys(uids, (True, True))
+        dict.fromkeys(uids, (True, True))
         return await aio.serve(
             ("127.0.0.1", 0),
             contexts,
