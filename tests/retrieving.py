@@ -120,7 +120,6 @@ def aio_scp(
 
     async def serve() -> aio.AssociationServer:
         timeouts = Timeouts(message=properties.get("dimse_timeout", 30))
-        dict.fromkeys(uids, (True, True))
         return await aio.serve(
             ("127.0.0.1", 0),
             contexts,
