@@ -393,7 +393,7 @@ async def connect(
     peer = PeerAddress.parse(address)
     ae_title_bytes(calling, "the calling AE title")
     request = association_request(peer, calling, _pairs(contexts), 1, roles)
-    hooks = _RequestorHooks(dict(handlers or {}), open_sink, calling, calling, peer.ae_title)
+    hooks = _RequestorHooks(dict(handlers or {}), open_sink, request)
     hooks.link = await open_association(peer, request, tls, timeouts or Timeouts(), hooks)
     return Association(hooks.link)
 
@@ -596,20 +596,19 @@ class _HandlerHooks:
     def __init__(
         self,
         handlers: Mapping[str, Handler],
-        open_sink: OpenSink | None,
+        open_user_sink: OpenSink | None,
         own_title: str,
-        calling: str = "",
-        called: str = "",
+        calling: str,
+        called: str,
     ) -> None:
         self._handlers = handlers
-        self._open_sink = open_sink
+        self._open_user_sink = open_user_sink
         self._own_title = own_title
-        self._calling = calling
-        self._called = called
+        self._calling, self._called = calling, called
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        if self._open_sink is not None and message.type.service == "C-STORE":
-            return self._open_sink(message, context)
+        if self._open_user_sink is not None and message.type.service == "C-STORE":
+            return self._open_user_sink(message, context)
         return MemorySink(RESPONSE_LIMIT if message.type.is_response else _DATA_SET_LIMIT)
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Any:
@@ -653,6 +652,12 @@ class _HandlerHooks:
 class _RequestorHooks(_HandlerHooks):
     """The handlers of an association that `connect` opens."""
 
+    def __init__(
+        self, handlers: Mapping[str, Handler], open_user_sink: OpenSink | None, request: AssociateRQ
+    ) -> None:
+        calling, called = request.calling_ae_title, request.called_ae_title
+        super().__init__(handlers, open_user_sink, calling, calling, called)
+
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         raise TypeError("a requestor does not answer association requests")
 
@@ -664,7 +669,7 @@ class _AcceptorHooks(_HandlerHooks):
     """The handlers of an association that a server accepts."""
 
     def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
-        super().__init__(server.handlers, server.open_sink, server.ae_title)
+        super().__init__(server.handlers, server.open_sink, server.ae_title, "", "")
         self._server = server
         self._peer = peer
 

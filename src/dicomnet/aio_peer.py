@@ -318,7 +318,7 @@ class Peer:
         await release_links(self._pool.take_idle())
         if link is None or not is_reused:
             request = association_request(self.address, self.calling, proposal, window)
-            link = await open_association(self.address, request, self._tls, self.timeouts, RequestorHooks())
+            link = await open_association(self.address, request, self._tls, self.timeouts)
             self._pool.add(link)
         try:
             yield link, is_reused
@@ -440,7 +440,7 @@ async def open_association(
     request: AssociateRQ,
     tls: ssl.SSLContext | None,
     timeouts: Timeouts,
-    hooks: Hooks,
+    hooks: Hooks | None = None,
 ) -> Link:
     """Connect to a peer and have an association established.
 
@@ -451,7 +451,7 @@ async def open_association(
     timeouts
         One deadline a stage.
     hooks
-        What performs the peer's requests.
+        The user's side; without it, nothing is performed for the peer.
 
     Raises
     ------
@@ -459,7 +459,7 @@ async def open_association(
         If it is not established; the connection is closed then.
     """
     secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, hooks, timeouts, tls=secured)
+    link = await open_link(peer.address, request, hooks or RequestorHooks(), timeouts, tls=secured)
     try:
         await link.request(request)
     except BaseException:

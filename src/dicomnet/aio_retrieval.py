@@ -14,7 +14,7 @@ from .drivers.aio import Link
 from .drivers.hooks import Phase
 from .drivers.transport import Address
 from .errors import AssociationError, NetworkError, NoAcceptedContext, ServiceRefusal
-from .requests import Context, PeerAddress, RequestorHooks, association_request
+from .requests import Context, PeerAddress, association_request
 from .retrieval import (
     Destination,
     DestinationPlan,
@@ -171,7 +171,7 @@ class Retrieval:
             )
             request = association_request(peer, self._own_title, self._plan.proposals, 1)
             timeouts = options.get("timeouts") or self._link.timeouts
-            self._open = await open_association(peer, request, tls, timeouts, RequestorHooks())
+            self._open = await open_association(peer, request, tls, timeouts)
         except (AssociationError, NetworkError) as error:
             raise unreachable(error) from error
         except (TypeError, ValueError) as error:

@@ -46,7 +46,6 @@ MODULES = {
 """Modules of pynetdicom, and ours that have their names."""
 
 _INTERNAL = "how it works inside, which is different here"
-_SERVICE = "the other services have tests of their own"
 _ANNOTATION = "for annotations only"
 _SERVER = "of socketserver, which serves no connection here"
 _VIEW = "a view says what went over the wire; what is to be sent is built of pdu_primitives"
@@ -68,7 +67,6 @@ LEFT_OUT = {
         r"utils\.HAVE_CTYPES": _INTERNAL,
         r"association\.Association\.(request|run|run_reactor|set_socket|start)": _INTERNAL,
         r"association\.Association\.(getName|setName|isDaemon|setDaemon)": "deprecated by Python itself",
-        r"association\.Association\.send_(c_get|c_move|n_\w+)": _SERVICE,
         r"association\.Association\.(daemon|mode)": "is what it is, and is not set",
         r"transport\.\w*AssociationServer\.ssl_context": "an attribute of each object here",
         r"presentation\.([A-Z]+_)+[A-Z]+": _INTERNAL,

@@ -29,7 +29,7 @@ from dicomnet.upper_layer.negotiation import NegotiatedContext
 
 GET = "1.2.840.10008.5.1.4.1.2.1.3"
 IMPLICIT = "1.2.840.10008.1.2"
-CONTEXT = NegotiatedContext(1, GET, 0, IMPLICIT, False, True)
+MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
 
 
 class Script:
@@ -83,8 +83,10 @@ class Script:
 
     def run(self, kind: Any = C_GET_RQ) -> list[dict[str, Any]]:
         """Run the procedure; the command sets of the responses."""
-        command = {"AffectedSOPClassUID": GET, "MessageID": 7, "Priority": 1}
-        procedure = provide(Message(kind, command, 1, b"data"), CONTEXT)
+        model = GET if kind is C_GET_RQ else MOVE
+        command = {"AffectedSOPClassUID": model, "MessageID": 7, "Priority": 1}
+        context = NegotiatedContext(1, model, 0, IMPLICIT, False, True)
+        procedure = provide(Message(kind, command, 1, b"data"), context)
         outcome, error = None, None
         while True:
             try:

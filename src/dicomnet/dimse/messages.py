@@ -111,6 +111,9 @@ class MessageType:
     keywords: frozenset[str] = field(init=False)
     """Keywords of all its elements."""
 
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __post_init__(self) -> None:
         needed = frozenset(row.parameter.keyword for row in self.parameters if row.is_required)
         object.__setattr__(self, "required", needed)
