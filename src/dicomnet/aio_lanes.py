@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -11,6 +12,8 @@ from .errors import AssociationClosed, AssociationError, NetworkError
 from .lanes import RESULTS_LIMIT
 from .requests import StoreResult
 from .storing import StoreQueue
+
+_log = logging.getLogger(__name__)
 
 # Sends what it can on one association: tells of the association when it has it, then of each result. Raises if there
 # is none to be had.
@@ -84,6 +87,7 @@ class Lanes:
                 try:
                     await self._use(queue, self._opened, self._report)
                 except (NetworkError, AssociationError) as error:
+                    _log.info("an association beside the others was not to be had: %s", error)
                     self._refusal = error
                     break
                 finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from .drivers.blocking import Link
 from .errors import AssociationClosed, AssociationError, NetworkError
 from .requests import StoreResult
 from .storing import StoreQueue
+
+_log = logging.getLogger(__name__)
 
 # How many results may wait for whoever takes them before nothing more is sent.
 RESULTS_LIMIT = 256
@@ -129,6 +132,7 @@ class Lanes:
                 try:
                     self._use(queue, self._opened, self._report)
                 except (NetworkError, AssociationError) as error:
+                    _log.info("an association beside the others was not to be had: %s", error)
                     self._refusal = error
                     break
                 finally:
@@ -157,7 +161,7 @@ class Lanes:
         self._links.add(link)
         if self._is_aborted:
             link.abort()
-        elif is_first:
+        elif is_first and not self._is_over:
             for _ in range(self._count - 1):
                 self._start()
 

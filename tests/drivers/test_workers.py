@@ -35,9 +35,16 @@ class Program:
     ports: list[int]
     log: Path
 
-    def served_by(self) -> list[int]:
-        """The worker of each association so far."""
-        return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
+    def served_by(self, count: int) -> list[int]:
+        """The worker of each association, as soon as there were so many."""
+        found: list[str] = []
+
+        def are_known() -> bool:
+            found[:] = self.log.read_text().splitlines() if self.log.exists() else []
+            return len(found) == count
+
+        wait_until(are_known)
+        return [int(line) for line in found]
 
     def finish(self) -> str:
         """Let it do what it does at the end, and return what it says."""
@@ -84,7 +91,7 @@ def test_connections_go_to_the_worker_that_has_the_fewest(tmp_path: Path) -> Non
         for _ in range(8):
             assoc = stack.enter_context(associated(served.ports[0], contexts=CONTEXTS))
             assert assoc.send_c_echo().Status == 0
-        shares = sorted(Counter(served.served_by()).values())
+        shares = sorted(Counter(served.served_by(8)).values())
         # Four each, unless a worker got no processor for 50 ms.
         assert len(shares) == 2
         assert shares[0] >= 2
@@ -113,8 +120,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         first, second = (
             stack.enter_context(associated(served.ports[0], contexts=CONTEXTS)) for _ in range(2)
         )
-        wait_until(lambda: len(served.served_by()) == 2)
-        killed, other = served.served_by()
+        killed, other = served.served_by(2)
         assert {killed, other} == set(before)
         os.kill(killed, signal.SIGKILL)
         wait_until(lambda: first.is_aborted)
@@ -122,8 +128,7 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         wait_until(lambda: killed not in served.workers()[1])
         third = stack.enter_context(associated(served.ports[0], contexts=CONTEXTS))
         assert third.send_c_echo().Status == 0
-        wait_until(lambda: len(served.served_by()) == 3)
-        assert served.served_by()[-1] not in before
+        assert served.served_by(3)[-1] not in before
 
 
 def test_shutdown_leaves_nothing(tmp_path: Path) -> None:
