@@ -41,13 +41,12 @@ from .requests import (
     find_files,
     find_model,
     get_contexts,
-    plan_stores,
 )
 from .services import user
 from .services.registry import PENDING, SUCCESS
 from .services.steps import Answer
 from .services.transfer_syntaxes import Transcoding
-from .storing import Pool, StoreQueue
+from .storing import SCAN_AHEAD, Pool, StoreQueue, Supply
 from .upper_layer.negotiation import NegotiatedContext
 from .wire.fields import ae_title_bytes
 from .wire.pdu import AssociateRQ
@@ -147,9 +146,9 @@ class Peer:
             paths = [paths]
         most = self.jobs if jobs is None else checked_jobs(jobs)
         may_raise = True
-        parts = plan_stores(find_files(paths), self.transcoding)
+        supply = Supply(find_files(paths), self.transcoding)
         # Looking at files waits for the disk.
-        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+        while (part := await asyncio.to_thread(supply.part, SCAN_AHEAD)) is not None:
             skipped, plans = part
             for result in skipped:
                 yield result

@@ -25,7 +25,6 @@ from .requests import (
     Proposal,
     RequestorHooks,
     RetrieveProgress,
-    StorePlan,
     StoreResult,
     association_request,
     build_identifier,
@@ -36,12 +35,11 @@ from .requests import (
     find_files,
     find_model,
     get_contexts,
-    plan_stores,
 )
 from .services import user
 from .services.registry import PENDING
 from .services.transfer_syntaxes import Transcoding
-from .storing import Pool, StoreQueue
+from .storing import FIRST_LOOK, SCAN_AHEAD, Pool, StoreQueue, Supply
 from .wire.fields import ae_title_bytes
 from .wire.pdu import AssociateRQ
 
@@ -172,15 +170,20 @@ class Peer:
             paths = [paths]
         most = self.jobs if jobs is None else checked_jobs(jobs)
         has_sent = False
-        for skipped, plans in plan_stores(find_files(paths), self.transcoding):
+        supply = Supply(find_files(paths), self.transcoding)
+        part = supply.part(FIRST_LOOK)
+        while part is not None:
+            skipped, plans = part
             yield from skipped
             for plan in plans:
+                queue = StoreQueue(plan, self.window, self.retries, supply if plan is plans[-1] else None)
                 jobs = min(most, len(plan.objects))
                 if jobs > 1:
-                    yield from self._store_side_by_side(plan, not has_sent, jobs)
+                    yield from self._store_side_by_side(queue, not has_sent, jobs)
                 else:
-                    yield from self._store(plan, may_raise=not has_sent)
+                    yield from self._store(queue, may_raise=not has_sent)
                 has_sent = True
+            part = supply.part(SCAN_AHEAD)
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Generator[Dataset, None, None]:
         """Query (C-FIND).
@@ -440,8 +443,7 @@ class Peer:
             else:
                 self._pool.lose(link)
 
-    def _store_side_by_side(self, plan: StorePlan, may_raise: bool, jobs: int) -> Iterator[StoreResult]:
-        queue = StoreQueue(plan, self.window, self.retries)
+    def _store_side_by_side(self, queue: StoreQueue, may_raise: bool, jobs: int) -> Iterator[StoreResult]:
         lanes = Lanes(queue, jobs, self._use_lane)
         self._lanes.add(lanes)
         return lanes.results(may_raise)
@@ -468,8 +470,7 @@ class Peer:
             raise
         return link
 
-    def _store(self, plan: StorePlan, may_raise: bool) -> Iterator[StoreResult]:
-        queue = StoreQueue(plan, self.window, self.retries)
+    def _store(self, queue: StoreQueue, may_raise: bool) -> Iterator[StoreResult]:
         self._queues.add(queue)
         try:
             while not queue.is_empty:

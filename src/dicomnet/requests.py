@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
@@ -55,9 +54,6 @@ MAXIMUM_CONTEXTS = 128
 # The PDU-length that we announce: large enough that headers cost nothing, and no memory is held for it.
 MAXIMUM_LENGTH = 1 << 18
 RESPONSE_LIMIT = 64 << 20
-# How many files are looked at before an association is asked for.
-SCAN_AHEAD = 4096
-
 # What is asked for at each level where the caller does not say, from PS3.4 section C.6.1.1.
 RETURN_KEYS = {
     "PATIENT": (
@@ -407,20 +403,6 @@ def propose(pairs: Iterable[Pair], transcoding: Transcoding) -> Proposal:
             if further:
                 contexts.append((sop_class, further))
     return tuple(contexts)
-
-
-def plan_stores(
-    files: Iterable[str], transcoding: Transcoding = Transcoding.NEVER
-) -> Iterator[tuple[list[StoreResult], list[StorePlan]]]:
-    """What is skipped and what is to be sent, a part of the files at a time."""
-    units = scan(files)
-    while part := list(islice(units, SCAN_AHEAD)):
-        plans: list[StorePlan] = []
-        for stored in part:
-            if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
-                plans.append(StorePlan(transcoding))
-                plans[-1].takes(stored)
-        yield [unit for unit in part if isinstance(unit, StoreResult)], plans
 
 
 def context_for(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
+from itertools import islice
 from typing import Generic, TypeVar
 
 from .dimse.messages import Message
@@ -18,13 +19,21 @@ from .requests import (
     context_for,
     failed_result,
     pair_of,
+    scan,
     store_request,
     store_result,
     substitute_context,
 )
+from .services.transfer_syntaxes import Transcoding
 from .upper_layer.negotiation import Agreement
 
 AnyLink = TypeVar("AnyLink")
+
+# How many files are looked at before the first association is asked for. The others are looked at while objects are on
+# their way, so that the peer does not wait meanwhile.
+FIRST_LOOK = 256
+# How many are looked at together where that cannot be, and how many may be put aside.
+SCAN_AHEAD = 4096
 
 
 class Pool(Generic[AnyLink]):
@@ -78,6 +87,51 @@ class Pool(Generic[AnyLink]):
             return [*idle, *busy]
 
 
+class Supply:
+    """The files of a store, looked at a part at a time. May be shared between threads.
+
+    Parameters
+    ----------
+    files
+        Their paths.
+    transcoding
+        Whether compressed objects may be decompressed.
+    """
+
+    def __init__(self, files: Iterable[str], transcoding: Transcoding) -> None:
+        self._units = scan(files)
+        self._transcoding = transcoding
+        # What was looked at and has no place in the plan that is being sent.
+        self._aside: deque[StoredObject] = deque()
+        self._lock = threading.Lock()
+
+    def part(self, count: int) -> tuple[list[StoreResult], list[StorePlan]] | None:
+        """Look at the next files: what is skipped of them, and plans for what is to be sent; None after the last."""
+        part = [*self._aside, *islice(self._units, max(0, count - len(self._aside)))]
+        self._aside.clear()
+        if not part:
+            return None
+        plans: list[StorePlan] = []
+        for stored in part:
+            if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
+                plans.append(StorePlan(self._transcoding))
+                plans[-1].takes(stored)
+        return [unit for unit in part if isinstance(unit, StoreResult)], plans
+
+    def more(self, plan: StorePlan) -> StoredObject | StoreResult | None:
+        """Look on for an object that a plan proposes the contexts of; or what is skipped before it.
+
+        What needs other contexts is put aside for later parts. None where that is much, and after the last file.
+        """
+        with self._lock:
+            while len(self._aside) < SCAN_AHEAD:
+                unit = next(self._units, None)
+                if not isinstance(unit, StoredObject) or pair_of(unit) in plan.pairs:
+                    return unit
+                self._aside.append(unit)
+        return None
+
+
 class StoreQueue:
     """The objects of one plan: waiting, sent but not answered, and done.
 
@@ -92,10 +146,14 @@ class StoreQueue:
         How many requests we would have outstanding.
     retries
         How often an object is sent again that was outstanding when its association was lost.
+    supply
+        Gives further objects of the plan, each looked at when there is room for it.
     """
 
-    def __init__(self, plan: StorePlan, window: int, retries: int) -> None:
+    def __init__(self, plan: StorePlan, window: int, retries: int, supply: Supply | None = None) -> None:
         self.proposal = plan.proposal
+        self._plan = plan
+        self._supply = supply
         self._transcoding = plan.transcoding
         self._waiting = deque(plan.objects)
         # Those that were outstanding when an association was lost; one of them may have been the cause.
@@ -117,6 +175,8 @@ class StoreQueue:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to send."""
+        if not (self._waiting or self._doubtful) and (stored := self._take_new()) is not None:
+            self._waiting.append(stored)
         return not (self._waiting or self._doubtful)
 
     def window(self, agreement: Agreement) -> int:
@@ -203,4 +263,12 @@ class StoreQueue:
                 return source.popleft()
             except IndexError:
                 continue
+        return self._take_new()
+
+    def _take_new(self) -> StoredObject | None:
+        while self._supply is not None and not self._end:
+            unit = self._supply.more(self._plan)
+            if not isinstance(unit, StoreResult):
+                return unit
+            self._done.append(unit)
         return None

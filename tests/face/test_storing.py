@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE
 
-from dicomnet.dimse.file_format import FileHeader
+from dicomnet import storing
+from dicomnet.dimse.file_format import FileHeader, encode_file_header
 from dicomnet.dimse.messages import C_STORE_RSP, Message
 from dicomnet.drivers.files import StoredObject
-from dicomnet.errors import AssociationAborted, UnusableObject
+from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.requests import StorePlan, StoreResult
-from dicomnet.storing import Pool, StoreQueue
+from dicomnet.services.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding
+from dicomnet.storing import Pool, StoreQueue, Supply
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
 
 CONTEXT = NegotiatedContext(1, CT_IMAGE_STORAGE, Result.ACCEPTANCE, IMPLICIT_VR_LE, True, False)
@@ -99,3 +103,75 @@ def test_a_pool_keeps_one_idle_association() -> None:
     # What was in use when all were ended is not kept.
     assert pool.give_back(second, "b") == ["b"]
     assert pool.clear() == []
+
+
+def supplied(folder: Path, kinds: str) -> Supply:
+    """A file for each letter, which stands for its SOP class."""
+    paths = []
+    for number, kind in enumerate(kinds):
+        path = folder / f"{number:04}.dcm"
+        header = encode_file_header(f"1.2.{ord(kind)}", f"1.3.{number}", EXPLICIT_VR_LITTLE_ENDIAN)
+        path.write_bytes(header + b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" if kind != "-" else b"no DICOM")
+        paths.append(str(path))
+    return Supply(paths, Transcoding.NEVER)
+
+
+def accepting(*sop_classes: str) -> Agreement:
+    contexts = {
+        2 * number + 1: NegotiatedContext(
+            2 * number + 1, uid, Result.ACCEPTANCE, EXPLICIT_VR_LITTLE_ENDIAN, True, False
+        )
+        for number, uid in enumerate(sop_classes)
+    }
+    return Agreement(contexts, 16384)
+
+
+def names(units: Iterable[StoredObject | StoreResult]) -> list[str]:
+    return [Path(unit.path).stem.lstrip("0") or "0" for unit in units]
+
+
+def test_a_queue_goes_on_with_what_its_plan_proposes_and_the_rest_is_for_the_next_part(
+    tmp_path: Path,
+) -> None:
+    supply = supplied(tmp_path, "ab-aacb-ac")
+    part = supply.part(2)
+    assert part is not None
+    skipped, (plan,) = part
+    assert (skipped, names(plan.objects)) == ([], ["0", "1"])
+    queue = StoreQueue(plan, 16, 1, supply)
+    sent = list(queue.requests(accepting("1.2.97", "1.2.98"), iter(range(1, 100)).__next__))
+    assert [message.command["AffectedSOPInstanceUID"] for message in sent] == [
+        f"1.3.{number}" for number in (0, 1, 3, 4, 6, 8)
+    ]
+    assert names(queue.results()) == ["2", "7"]
+    assert queue.is_empty
+    rest = supply.part(100)
+    assert rest is not None
+    assert names(rest[1][0].objects) == ["5", "9"]
+    assert supply.part(100) is None
+
+
+def test_what_is_put_aside_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "SCAN_AHEAD", 3)
+    supply = supplied(tmp_path, "a" + "b" * 5 + "a")
+    part = supply.part(1)
+    assert part is not None
+    queue = StoreQueue(part[1][0], 16, 1, supply)
+    assert len(list(queue.requests(accepting("1.2.97"), iter(range(1, 100)).__next__))) == 1
+    assert queue.is_empty
+    rest = supply.part(100)
+    assert rest is not None
+    assert names(rest[1][0].objects) == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_queue_that_has_failed_looks_at_no_further_files(tmp_path: Path) -> None:
+    supply = supplied(tmp_path, "aaaa")
+    part = supply.part(1)
+    assert part is not None
+    queue = StoreQueue(part[1][0], 16, 1, supply)
+    queue.fail(AssociationClosed())
+    assert names(queue.results()) == ["0"]
+    assert queue.is_empty
+    rest = supply.part(100)
+    assert rest is not None
+    assert names(rest[1][0].objects) == ["1", "2", "3"]
