@@ -1,0 +1,1 @@
+"""The eight tools under the names and with the options that users of pynetdicom type."""
