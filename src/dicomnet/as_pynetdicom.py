@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from types import CodeType, ModuleType
 
 _NAME, _OURS = "pynetdicom", "dicomnet"
-# Their state machine and queues; `dicomnet.dimse` is something else.
-_WITHOUT_COUNTERPART = frozenset(("acse", "dimse", "dul", "fsm", "pdu", "pdu_items", "timer"))
+# pynetdicom's is an inner part; ours of this name is something else.
+_NOT_THE_SAME = f"{_NAME}.dimse"
 
 _USAGE = "usage: python -m dicomnet.as_pynetdicom (SCRIPT | -m MODULE) [ARG]..."
 
@@ -55,10 +55,8 @@ class _Finder(MetaPathFinder):
         top, _, rest = fullname.partition(".")
         if top != _NAME:
             return None
-        if rest in _WITHOUT_COUNTERPART:
-            raise ModuleNotFoundError(f"dicomnet has nothing like {fullname}, an inner part", name=fullname)
         ours = f"{_OURS}.{rest}"
-        spec = find_spec(ours)
+        spec = None if fullname == _NOT_THE_SAME else find_spec(ours)
         if spec is None:
             raise ModuleNotFoundError(f"dicomnet has no module like {fullname}", name=fullname)
         is_package = spec.submodule_search_locations is not None
