@@ -146,7 +146,7 @@ PEER = Group(
 )
 LISTENING_PORT = Group("arguments", (row("port", help="the TCP port to listen on", type=port),))
 
-_TIMEOUTS = (
+LIMITS = (
     row(
         "-ta",
         "--acse-timeout",
@@ -188,14 +188,14 @@ CALLING = Group(
             type=ae_title,
             metavar="AET",
         ),
-        *_TIMEOUTS,
+        *LIMITS,
     ),
 )
 LISTENING = Group(
     "network",
     (
         row("-aet", "--ae-title", help="our AE title", type=ae_title, metavar="AET"),
-        *_TIMEOUTS,
+        *LIMITS,
         row(
             "-ba",
             "--bind-address",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..ae import AE
 from ..archive.storage import is_uid
+from ..association import OpenUserSink
 from ..cli.arguments import OK
 from ..events import EVT_C_STORE, Event, EventHandlerType
 from ..services.sop_classes import SOP_CLASSES
@@ -87,7 +88,13 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         raise
 
 
-def serve(ae: AE, address: tuple[str, int], handlers: Iterable[EventHandlerType] = ()) -> int:
+def serve(
+    ae: AE,
+    address: tuple[str, int],
+    handlers: Iterable[EventHandlerType] = (),
+    *,
+    open_sink: OpenUserSink | None = None,
+) -> int:
     """Serve until SIGTERM or Ctrl-C; gives the exit status.
 
     Raises
@@ -98,7 +105,7 @@ def serve(ae: AE, address: tuple[str, int], handlers: Iterable[EventHandlerType]
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            ae.start_server(address, evt_handlers=list(handlers))
+            ae.start_server(address, evt_handlers=list(handlers), open_sink=open_sink)
         except KeyboardInterrupt:
             _log.info("ended by a signal")
         finally:
