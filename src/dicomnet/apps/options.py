@@ -164,7 +164,7 @@ LIMITS = (
     ),
     row("-pdu", "--max-pdu", help="largest PDU to take, 0 for no limit", type=number, metavar="BYTES"),
 )
-_NETWORK = {"acse_timeout": 30.0, "dimse_timeout": 30.0, "network_timeout": 30.0, "max_pdu": 16382}
+_NETWORK = {"acse_timeout": 30, "dimse_timeout": 30, "network_timeout": 30, "max_pdu": 16382}
 
 
 def scu_defaults(calling_aet: str) -> dict[str, Any]:
