@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from pynetdicom import AE, build_context, evt
-from pynetdicom.sop_class import Verification
 from tests.apps.tools import PACKAGES, foreign_scp, run, running_scp
+from tests.sockets import VERIFICATION
 from tests.support import free_port
 
 EXPLICIT, BIG, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
@@ -100,7 +100,7 @@ def test_a_status_of_failure_is_a_failure() -> None:
 def accepted(port: int, title: str = "ANY-SCP") -> tuple[str, int]:
     """The transfer syntax that an SCP accepts of four, and the status of an echo."""
     syntaxes = [IMPLICIT, "1.2.840.10008.1.2.1.99", BIG, EXPLICIT]
-    assoc = AE().associate("127.0.0.1", port, [build_context(Verification, syntaxes)], ae_title=title)
+    assoc = AE().associate("127.0.0.1", port, [build_context(VERIFICATION, syntaxes)], ae_title=title)
     assert assoc.is_established
     syntax = str(assoc.accepted_contexts[0].transfer_syntax[0])
     status = assoc.send_c_echo().Status

@@ -1,4 +1,4 @@
-"""Keys on the command line become an Identifier: the same as pynetdicom's findscu makes of them, or a clear complaint."""
+"""Keys on the command line become an Identifier, the same as pynetdicom's findscu makes, or a clear complaint."""
 
 from __future__ import annotations
 

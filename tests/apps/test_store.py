@@ -11,8 +11,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification
 from tests.apps.tools import CT, JPEG_2000, MR, OURS, PACKAGES, RT_PLAN, THEIRS, foreign_scp, run, running_scp
+from tests.sockets import VERIFICATION
 from tests.support import data_set_of, free_port, run_tool, tool
 
 from dicomnet.apps.receiving import file_name
@@ -81,7 +81,9 @@ def test_each_sop_class_has_the_prefix_that_pynetdicom_gives(tmp_path: Path) -> 
                 assert assoc.send_c_store(dataset).Status == 0
             assoc.release()
     written = {path.name for path in tmp_path.iterdir()} - {"output.txt"}
-    assert written == {file_name(str(c.abstract_syntax), f"{c.abstract_syntax}.99") for c in AllStoragePresentationContexts}
+    assert written == {
+        file_name(str(c.abstract_syntax), f"{c.abstract_syntax}.99") for c in AllStoragePresentationContexts
+    }
     assert len(written) == len(AllStoragePresentationContexts)
     assert file_name("1.2.3", "1.2") == "UN.1.2"
     assert "1.2.3" not in SOP_CLASSES
@@ -200,8 +202,8 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_verification(option: tuple[str, ...], is_there: bool, tmp_path: Path) -> None:
     with running_scp(tmp_path, "storescp", *option) as port:
         ae = AE()
-        ae.add_requested_context(Verification)
+        ae.add_requested_context(VERIFICATION)
         ae.add_requested_context("1.2.840.10008.5.1.4.1.1.2")
         assoc = ae.associate("127.0.0.1", port)
-        assert any(each.abstract_syntax == Verification for each in assoc.accepted_contexts) is is_there
+        assert any(each.abstract_syntax == VERIFICATION for each in assoc.accepted_contexts) is is_there
         assoc.release()

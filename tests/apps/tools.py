@@ -13,8 +13,13 @@ from typing import Any
 
 import pydicom
 from pynetdicom import AE as ForeignAE  # noqa: N811
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, QueryRetrievePresentationContexts
-from pynetdicom import sop_class as foreign
+from pynetdicom import (
+    ALL_TRANSFER_SYNTAXES,
+    AllStoragePresentationContexts,
+    QueryRetrievePresentationContexts,
+    StoragePresentationContexts,
+)
+from tests.sockets import VERIFICATION
 from tests.support import free_port, is_listening, run_tool, running_process, wait_until
 
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -22,6 +27,8 @@ CT = TEST_FILES / "CT_small.dcm"
 MR = TEST_FILES / "MR_small.dcm"
 JPEG_2000 = TEST_FILES / "JPEG2000.dcm"
 RT_PLAN = TEST_FILES / "rtplan.dcm"
+
+MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 
 OURS, THEIRS = "dicomnet", "pynetdicom"
 PACKAGES = (OURS, THEIRS)
@@ -64,9 +71,10 @@ def foreign_scp(handlers: Sequence[Any] = (), *, title: str = "") -> Iterator[in
     ae.require_called_aet = bool(title)
     for context in [*AllStoragePresentationContexts, *QueryRetrievePresentationContexts]:
         ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-    ae.add_supported_context(foreign.Verification)
-    ae.add_supported_context(foreign.ModalityWorklistInformationFind)
-    ae.add_supported_context(foreign.UnifiedProcedureStepPull)
+    for uid in (VERIFICATION, MODALITY_WORKLIST):
+        ae.add_supported_context(uid)
+    # For sub-operations of C-MOVE.
+    ae.requested_contexts = StoragePresentationContexts
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers))
     assert server is not None
     try:

@@ -40,7 +40,7 @@ def run(options: Namespace) -> int:
                 _write(Path(f"rsp{number:06d}.dcm"), match, model, _transfer_syntax(assoc, model))
         return outcome(status, "C-FIND")
 
-    negotiation = models.negotiation(options, model, models.FIND_NEGOTIATION)
+    negotiation = models.negotiation(options, model)
     return converse(options, [build_context(model)], talk, negotiation=negotiation)
 
 

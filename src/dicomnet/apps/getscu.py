@@ -30,7 +30,7 @@ def run(options: Namespace) -> int:
         options,
         [build_context(model), *StoragePresentationContexts],
         talk,
-        negotiation=[*roles, *models.negotiation(options, model, models.RETRIEVE_NEGOTIATION)],
+        negotiation=[*roles, *models.negotiation(options, model)],
         handlers=[store_handler(options)],
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from pydicom.uid import UID
+
 from ..pdu_primitives import SOPClassExtendedNegotiation
 from ..sop_class import (
     ModalityWorklistInformationFind,
@@ -40,15 +42,15 @@ MOVE_MODELS = {
     _STUDY: StudyRootQueryRetrieveInformationModelMove,
     _PATIENT_STUDY_ONLY: PatientStudyOnlyQueryRetrieveInformationModelMove,
 }
-# The bytes of the Service-class-application-information (PS3.4 sections C.5.1.1 and C.5.2.1).
-FIND_NEGOTIATION = (
-    "relational_query",
-    "dt_matching",
-    "fuzzy_names",
-    "timezone_adj",
-    "enhanced_conversion",
-)
-RETRIEVE_NEGOTIATION = ("relational_retrieval", "enhanced_conversion")
+# The options that the bytes of the Service-class-application-information tell of, by information model; an empty
+# name stands for a byte that is always 1 (PS3.4 sections C.5.1.1, C.5.2.1 and K.5.1).
+_FIND = ("relational_query", "dt_matching", "fuzzy_names", "timezone_adj", "enhanced_conversion")
+_RETRIEVE = ("relational_retrieval", "enhanced_conversion")
+_NEGOTIATED: dict[UID, tuple[str, ...]] = {
+    **dict.fromkeys(FIND_MODELS.values(), _FIND),
+    ModalityWorklistInformationFind: ("", "", "fuzzy_names", "timezone_adj"),
+    **dict.fromkeys((*GET_MODELS.values(), *MOVE_MODELS.values()), _RETRIEVE),
+}
 
 _ROOTS = (
     choice("model", _PATIENT, "-P", "--patient", help="Patient Root (used if left out)"),
@@ -68,12 +70,12 @@ FIND = Group(
 DEFAULT = {"model": _PATIENT}
 
 
-def negotiation(options: Namespace, model: str, names: tuple[str, ...]) -> list[Any]:
+def negotiation(options: Namespace, model: UID) -> list[Any]:
     """The extended negotiation that the options ask for, none where they ask for nothing."""
-    asked = bytes(getattr(options, name) for name in names)
-    if not any(asked):
+    names = _NEGOTIATED[model]
+    if not any(name and getattr(options, name) for name in names):
         return []
     item = SOPClassExtendedNegotiation()
     item.sop_class_uid = model
-    item.service_class_application_information = asked
+    item.service_class_application_information = bytes(not name or getattr(options, name) for name in names)
     return [item]

@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
         log_identifier("the request", identifier)
         return follow(assoc.send_c_move(identifier, options.move_aet, model), "C-MOVE")
 
-    negotiation = models.negotiation(options, model, models.RETRIEVE_NEGOTIATION)
+    negotiation = models.negotiation(options, model)
     destination = application_entity(options.store_aet, options)
     if options.store:
         destination.start_server(
