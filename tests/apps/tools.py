@@ -70,7 +70,7 @@ def foreign_scp(handlers: Sequence[Any] = (), *, title: str = "") -> Iterator[in
     ae = ForeignAE(title or "FOREIGN")
     ae.require_called_aet = bool(title)
     for context in [*AllStoragePresentationContexts, *QueryRetrievePresentationContexts]:
-        ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        ae.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
     for uid in (VERIFICATION, MODALITY_WORKLIST):
         ae.add_supported_context(uid)
     # For sub-operations of C-MOVE.

@@ -72,7 +72,8 @@ def _clean(folder: Path, database: Path) -> int:
     storage = Storage(folder)
     try:
         for name in ("objects", "quarantine"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+            shutil.rmtree(folder / name)
+            (folder / name).mkdir()
         reindex(database, storage)
     finally:
         storage.close()
