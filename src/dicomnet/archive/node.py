@@ -56,6 +56,36 @@ _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["stu
 OnStored = Callable[[str, int], None]
 
 
+def open_index(path: Path, storage: Storage) -> Index:
+    """The index of a store, brought in line with its files where that may be needed.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; made if it is not there, and anew if it is damaged.
+    storage
+        The store, which nobody else writes to.
+    """
+    from .index import Index, Recovery, reindex
+
+    try:
+        index = Index(path)
+    except IndexUnusable as error:
+        _log.warning("%s; this is done now", error)
+        reindex(path, storage)
+        return Index(path)
+    if storage.was_unclean or index.is_new:
+        found = index.recover(storage)
+        if found != Recovery(0, 0, 0):
+            _log.warning(
+                "the index was not that of the files: %d objects added, %d rows removed, %d files quarantined",
+                found.added,
+                found.removed,
+                found.quarantined,
+            )
+    return index
+
+
 class Node:
     """Receives objects, keeps them, and answers queries about them.
 
@@ -202,36 +232,6 @@ class Node:
             artim=self.timeouts.association,
         )
         return Link(sock, connection, hooks, self.timeouts, watcher, workers, on_closed)
-
-
-def open_index(path: Path, storage: Storage) -> Index:
-    """The index of a store, brought in line with its files where that may be needed.
-
-    Parameters
-    ----------
-    path
-        The SQLite file; made if it is not there, and anew if it is damaged.
-    storage
-        The store, which nobody else writes to.
-    """
-    from .index import Index, Recovery, reindex
-
-    try:
-        index = Index(path)
-    except IndexUnusable as error:
-        _log.warning("%s; this is done now", error)
-        reindex(path, storage)
-        return Index(path)
-    if storage.was_unclean or index.is_new:
-        found = index.recover(storage)
-        if found != Recovery(0, 0, 0):
-            _log.warning(
-                "the index was not that of the files: %d objects added, %d rows removed, %d files quarantined",
-                found.added,
-                found.removed,
-                found.quarantined,
-            )
-    return index
 
 
 class _NodeHooks:
