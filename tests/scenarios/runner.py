@@ -105,4 +105,5 @@ def compare(programs: Sequence[str], folder: Path, environment: Mapping[str, str
     expected = outcome((THEIRS,) * len(programs))
     assert all(expected.values())
     for packages in casts(len(programs)):
-        assert outcome(packages) == expected, packages
+        found = outcome(packages)
+        assert found == expected, f"with {packages}:\n{found}\ninstead of\n{expected}"

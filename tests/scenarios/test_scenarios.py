@@ -17,6 +17,7 @@ SCENARIOS = {
     "events": ("events_scp", "events_scu"),
     "negotiation": ("negotiation_scp", "negotiation_scu"),
     "rejection": ("rejection_scp", "rejection_scu"),
+    "limit": ("limit_scp", "limit_scu"),
     "identity": ("identity_scp", "identity_scu"),
 }
 

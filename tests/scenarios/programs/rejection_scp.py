@@ -5,7 +5,6 @@ from pynetdicom.sop_class import Verification
 ae = AE(ae_title="STRICT")
 ae.require_called_aet = True
 ae.require_calling_aet = ["FRIEND", "OTHER"]
-ae.maximum_associations = 2
 ae.add_supported_context(Verification)
 
 

@@ -21,10 +21,6 @@ def ask(title, called, uid=Verification):
 ask("FRIEND", "WRONG")
 ask("ENEMY", "STRICT")
 ask("FRIEND", "STRICT", CTImageStorage)
-open_ones = [ask("FRIEND", "STRICT"), ask("OTHER", "STRICT")]
-ask("FRIEND", "STRICT")
-first, second = open_ones
-say(f"0x{first.send_c_echo(msg_id=98).Status:04X}")
-say("Status" in first.send_c_echo(msg_id=99), first.is_aborted, first.is_established)
-second.release()
-say(second.is_released)
+assoc = ask("OTHER", "STRICT")
+say(f"0x{assoc.send_c_echo(msg_id=98).Status:04X}")
+say("Status" in assoc.send_c_echo(msg_id=99), assoc.is_established)
