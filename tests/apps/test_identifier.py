@@ -59,6 +59,10 @@ def test_keys_go_before_the_file() -> None:
     assert identifier.Modality == "CT"
 
 
+def test_without_a_number_it_is_the_first_item() -> None:
+    assert build("ContentSequence.TextValue=Y").ContentSequence[0].TextValue == "Y"
+
+
 def test_letters_outside_ascii_are_unicode() -> None:
     assert build("PatientName=Müller").SpecificCharacterSet == "ISO_IR 192"
     assert build("PatientName=Müller", "SpecificCharacterSet=ISO_IR 100").SpecificCharacterSet == "ISO_IR 100"
