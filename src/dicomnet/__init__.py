@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import status
     from .ae import AE as AE
     from .ae import ApplicationEntity as ApplicationEntity
+    from .as_pynetdicom import install_as_pynetdicom as install_as_pynetdicom
     from .association import Association as Association
     from .connecting import connect as connect
     from .logs import debug_logger as debug_logger
@@ -39,6 +40,7 @@ _HOMES = {
     "connect": "connecting",
     "build_role": "presentation",
     "debug_logger": "logs",
+    "install_as_pynetdicom": "as_pynetdicom",
     "register_uid": "sop_class",
 }
 # The modules that a program may name after `import dicomnet` alone.

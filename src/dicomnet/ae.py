@@ -17,7 +17,7 @@ from .association import Association, AssociationHooks, OpenUserSink
 from .drivers.deadline import Timeouts
 from .drivers.opening import open_link
 from .drivers.transport import Address
-from .errors import DicomnetError
+from .errors import DicomnetError, NoAcceptedContext
 from .events import Bindings, EventHandlerType
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext, build_context
@@ -410,7 +410,8 @@ class ApplicationEntity:
         Returns
         -------
         Association
-            Its flags tell whether it is established, rejected or aborted; ``failure`` tells why.
+            Its flags tell whether it is established, rejected or aborted; ``failure`` tells why. Where the peer accepts
+            no presentation context, it is aborted.
 
         Raises
         ------
@@ -479,6 +480,12 @@ class ApplicationEntity:
             assoc.requestor.address_info = AddressInformation(*link.local_address)
             hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
             link.request(request)
+            if not assoc.accepted_contexts:
+                raise NoAcceptedContext(request.contexts[0].abstract_syntax)
+        except NoAcceptedContext as error:
+            # Nothing can be said on it, so programs expect that it is not established.
+            _log.error("the peer accepted none of the %d presentation contexts", len(request.contexts))
+            link.abort(failure=error)
         except DicomnetError as error:
             _log.error("%s", error)
             assoc.failure = error

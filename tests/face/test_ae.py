@@ -23,7 +23,7 @@ from tests.support import free_port, wait_until
 
 import dicomnet
 from dicomnet import AE, build_context, evt
-from dicomnet.errors import AssociationRejected, ConnectionFailed, DeadlineExceeded
+from dicomnet.errors import AssociationRejected, ConnectionFailed, DeadlineExceeded, NoAcceptedContext
 from dicomnet.events import Event
 from dicomnet.pdu_primitives import MaximumLengthNotification
 
@@ -423,3 +423,13 @@ def test_the_local_address_of_a_requestor_is_known() -> None:
         assert (assoc.requestor.address, assoc.local["address"]) == ("127.0.0.1", "127.0.0.1")
         (accepted,) = server.active_associations
         assert accepted.remote["port"] == assoc.requestor.port == assoc.local["port"]
+
+
+def test_an_association_without_any_accepted_context_is_aborted() -> None:
+    """As pynetdicom's users expect: nothing can be said on it."""
+    with serving_ae(uids=(VERIFICATION,)) as server:
+        contexts = [build_context(CT_IMAGE_STORAGE)]
+        with associated(server, contexts=contexts, must_be_established=False) as assoc:
+            assert (assoc.is_established, assoc.is_aborted) == (False, True)
+            assert [each.result for each in assoc.rejected_contexts] == [3]
+            assert isinstance(assoc.failure, NoAcceptedContext)

@@ -58,6 +58,36 @@ _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["stu
 OnStored = Callable[[str, int], None]
 
 
+def open_index(path: Path, storage: Storage) -> Index:
+    """The index of a store, brought in line with its files where that may be needed.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; made if it is not there, and anew if it is damaged.
+    storage
+        The store, which nobody else writes to.
+    """
+    from .index import Index, Recovery, reindex
+
+    try:
+        index = Index(path)
+    except IndexUnusable as error:
+        _log.warning("%s; this is done now", error)
+        reindex(path, storage)
+        return Index(path)
+    if storage.was_unclean or index.is_new:
+        found = index.recover(storage)
+        if found != Recovery(0, 0, 0):
+            _log.warning(
+                "the index was not that of the files: %d objects added, %d rows removed, %d files quarantined",
+                found.added,
+                found.removed,
+                found.quarantined,
+            )
+    return index
+
+
 class Node:
     """Receives objects, keeps them, and answers queries about them.
 
@@ -135,7 +165,7 @@ class Node:
         self.index: Index | None = None
         try:
             if has_index:
-                self.index = self._open_index(folder)
+                self.index = open_index(folder / "index.sqlite", self.storage)
             else:
                 # Whoever indexes this store next has to look at all of it.
                 self.storage.needs_recovery = True
@@ -213,27 +243,6 @@ class Node:
         if self.index is not None:
             self.index.close()
         return not self.storage.needs_recovery and not self._is_storing()
-
-    def _open_index(self, folder: Path) -> Index:
-        from .index import Index, Recovery, reindex
-
-        path = folder / "index.sqlite"
-        try:
-            index = Index(path)
-        except IndexUnusable as error:
-            _log.warning("%s; this is done now", error)
-            reindex(path, self.storage)
-            return Index(path)
-        if self.storage.was_unclean or index.is_new:
-            found = index.recover(self.storage)
-            if found != Recovery(0, 0, 0):
-                _log.warning(
-                    "the index was not that of the files: %d objects added, %d rows removed, %d files quarantined",
-                    found.added,
-                    found.removed,
-                    found.quarantined,
-                )
-        return index
 
     def _close_store(self) -> None:
         if self.index is not None:

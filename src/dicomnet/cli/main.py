@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -49,15 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status: 0 all went well, 1 something failed, 2 the command line is wrong.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words[0] if words and words[0] in COMMANDS else ""
+    return guarded(f"dicomnet {command}".rstrip(), lambda: _run(command, words))
+
+
+def guarded(name: str, command: Callable[[], int]) -> int:
+    """Run a command; what fails becomes a line on standard error, and the exit status.
+
+    Parameters
+    ----------
+    name
+        As it is typed.
+    command
+        Gives its exit status.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A file name or a peer's text that the terminal has no characters for is no reason to fail.
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    command = words[0] if words and words[0] in COMMANDS else ""
-    name = f"dicomnet {command}".rstrip()
     try:
-        return _run(command, words)
+        return command()
     except UsageError as error:
         complain(f"{name}: {error} (see {name} --help)")
         return USAGE

@@ -1,0 +1,90 @@
+"""`findscu`: query (C-FIND)."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, generate_uid
+
+from ..association import Association
+from ..dimse.file_format import encode_file_header
+from ..dsutils import encode, pretty_dataset
+from ..errors import UnusableObject
+from ..presentation import build_context
+from . import models
+from .identifier import build_identifier
+from .options import CALLING, KEYS, PEER, Group, Tool, flag, scu_defaults
+from .requestor import converse, outcome
+
+_log = logging.getLogger(__name__)
+
+
+def run(options: Namespace) -> int:
+    """Perform the tool; gives the exit status."""
+    identifier = build_identifier(options)
+    model = models.FIND_MODELS[options.model]
+
+    def talk(assoc: Association) -> int:
+        log_identifier("the request", identifier)
+        status, number = Dataset(), 0
+        for status, match in assoc.send_c_find(identifier, model):
+            if match is None:
+                continue
+            number += 1
+            _log.info("C-FIND: 0x%04X (Pending)", status.Status)
+            log_identifier(f"response {number}", match)
+            if options.write:
+                _write(Path(f"rsp{number:06d}.dcm"), match, model, _transfer_syntax(assoc, model))
+        return outcome(status, "C-FIND")
+
+    negotiation = models.negotiation(options, model)
+    return converse(options, [build_context(model)], talk, negotiation=negotiation)
+
+
+def log_identifier(what: str, identifier: Dataset) -> None:
+    """Tell an Identifier, a line an element."""
+    _log.info("")
+    _log.info("# identifier of %s", what)
+    for line in pretty_dataset(identifier):
+        _log.info("%s", line)
+    _log.info("")
+
+
+def _transfer_syntax(assoc: Association, model: UID) -> UID:
+    return next(each.transfer_syntax[0] for each in assoc.accepted_contexts if each.abstract_syntax == model)
+
+
+def _write(path: Path, match: Dataset, model: str, syntax: UID) -> None:
+    encoded = encode(match, syntax.is_implicit_VR, syntax.is_little_endian, syntax.is_deflated)
+    if encoded is None:
+        raise UnusableObject(f"the match for {path} cannot be written")
+    path.write_bytes(encode_file_header(str(model), generate_uid(None), str(syntax)) + encoded)
+
+
+TOOL = Tool(
+    "Query a peer (C-FIND) and tell what it found.",
+    "findscu -S -k QueryRetrieveLevel=STUDY -k 'PatientName=DOE*' -k StudyInstanceUID= 127.0.0.1 11112",
+    (
+        PEER,
+        CALLING,
+        models.FIND,
+        KEYS,
+        Group("output", (flag("-w", "--write", help="write matches to rsp000001.dcm, rsp000002.dcm, ..."),)),
+        Group(
+            "extended negotiation",
+            (
+                flag("--relational-query", help="ask for relational queries"),
+                flag("--dt-matching", help="ask for combined matching of dates and times"),
+                flag("--fuzzy-names", help="ask for fuzzy matching of names"),
+                flag("--timezone-adj", help="ask for adjustment to time zones"),
+                flag("--enhanced-conversion", help="ask for conversion of enhanced multi-frame images"),
+            ),
+        ),
+    ),
+    run,
+    scu_defaults("FINDSCU") | models.DEFAULT,
+    logging.INFO,
+)

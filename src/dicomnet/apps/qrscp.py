@@ -1,0 +1,230 @@
+"""`qrscp`: keeps what it receives in an archive of this package, and answers queries and retrievals from it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import events as evt
+from ..archive.intake import Intake, Session
+from ..archive.node import open_index
+from ..archive.storage import Storage
+from ..association import Association
+from ..cli.arguments import FAILED, OK, ae_title, port
+from ..dimse.messages import Message
+from ..errors import ServiceRefusal
+from ..events import Event, EventHandlerType
+from ..requests import VERIFICATION
+from ..services.transfer_syntaxes import ALL_TRANSFER_SYNTAXES
+from ..upper_layer.negotiation import NegotiatedContext
+from . import models
+from .configuration import Destinations, configure
+from .findscu import log_identifier
+from .options import LIMITS, Group, Tool, flag, row
+from .receiving import CANNOT_UNDERSTAND, serve
+from .requestor import application_entity
+from .storescp import storage_contexts
+
+if TYPE_CHECKING:
+    from ..archive.query import Model, StoredInstance
+
+_log = logging.getLogger(__name__)
+
+_PENDING, _CANCEL, _IDENTIFIER_DOES_NOT_MATCH = 0xFF00, 0xFE00, 0xA900
+_ROOTS: dict[str, Model] = {"patient": "PATIENT", "study": "STUDY", "psonly": "PATIENT"}
+_TABLES = (models.FIND_MODELS, models.GET_MODELS, models.MOVE_MODELS)
+# The root of each information model, and those that have no levels below that of studies (PS3.4 section C.6.3).
+_MODELS = {table[name]: root for name, root in _ROOTS.items() for table in _TABLES}
+_STUDY_LEVEL_ONLY = frozenset(table["psonly"] for table in _TABLES)
+
+
+def run(options: Namespace) -> int:
+    """Perform the tool; gives the exit status."""
+    destinations = configure(options)
+    folder, database = Path(options.instance_location), Path(options.database_location)
+    if options.clean:
+        return _clean(folder, database)
+    ae = application_entity(options.ae_title, options)
+    for context in storage_contexts():
+        uid = context.abstract_syntax or ""
+        ae.add_supported_context(uid, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
+    for uid in (VERIFICATION, *_MODELS):
+        ae.add_supported_context(uid)
+    with _open(folder, database, options, destinations) as archive:
+        address = (options.bind_address, options.port)
+        return serve(ae, address, archive.handlers(), open_sink=archive.open_sink)
+
+
+def _clean(folder: Path, database: Path) -> int:
+    """Remove all objects, and what the index knows of them, if the user says so."""
+    from ..archive.index import reindex
+
+    print(f"All objects in {folder} will be deleted. Go on? [yes/no] ", end="", flush=True)
+    if _answer() != "yes":
+        print("nothing was deleted")
+        return FAILED
+    storage = Storage(folder)
+    try:
+        for name in ("objects", "quarantine"):
+            shutil.rmtree(folder / name)
+            (folder / name).mkdir()
+        reindex(database, storage)
+    finally:
+        storage.close()
+    return OK
+
+
+def _answer() -> str:
+    try:
+        return input().strip()
+    except EOFError:
+        return ""
+
+
+class _Archive:
+    """The handlers over a store and its index."""
+
+    def __init__(
+        self, storage: Storage, database: Path, options: Namespace, destinations: Destinations
+    ) -> None:
+        self._storage = storage
+        self._index = open_index(database, storage)
+        self._intake = Intake(storage, self._index)
+        self._ae_title: str = options.ae_title
+        self._logs: bool = options.log_identifier
+        self._destinations = destinations
+        self._storing = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the index. An object that is on its way still is indexed at the next start."""
+        with self._lock:
+            self._storage.needs_recovery = self._storage.needs_recovery or self._storing > 0
+        self._index.close()
+
+    def handlers(self) -> list[EventHandlerType]:
+        """What to bind to the events of a server."""
+        return [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_FIND, self._find),
+            (evt.EVT_C_GET, self._get),
+            (evt.EVT_C_MOVE, self._move),
+        ]
+
+    def open_sink(self, assoc: Association, message: Message, context: NegotiatedContext) -> Session:
+        """Where an object goes as it arrives."""
+        return self._intake.open(
+            context.abstract_syntax,
+            message.command["AffectedSOPInstanceUID"],
+            context.transfer_syntax,
+            calling_ae=assoc.requestor.ae_title,
+        )
+
+    def _store(self, event: Event) -> int:
+        session = event._message.data
+        if not isinstance(session, Session):
+            return CANNOT_UNDERSTAND
+        with self._lock:
+            self._storing += 1
+        try:
+            status = session.commit()
+        finally:
+            with self._lock:
+                self._storing -= 1
+        _log.info("stored %s", session.sop_instance)
+        return status
+
+    def _find(self, event: Event) -> Iterator[tuple[int, Any]]:
+        from ..archive.query import find
+
+        model = self._model(event)
+        for status, match in find(self._index, model, event.identifier, retrieve_ae_title=self._ae_title):
+            if event.is_cancelled:
+                yield _CANCEL, None
+                return
+            yield status, match
+
+    def _get(self, event: Event) -> Iterator[Any]:
+        return self._objects(event, self._locate(event))
+
+    def _move(self, event: Event) -> Iterator[Any]:
+        found = self._locate(event)
+        destination = self._destinations.get(event.move_destination)
+        if destination is None:
+            _log.error("%s is no destination that is configured", event.move_destination)
+        yield destination or (None, None)
+        yield from self._objects(event, found)
+
+    def _objects(self, event: Event, found: list[StoredInstance]) -> Iterator[Any]:
+        yield len(found)
+        for each in found:
+            if event.is_cancelled:
+                yield _CANCEL, None
+                return
+            yield _PENDING, self._storage.path(each.name)
+
+    def _locate(self, event: Event) -> list[StoredInstance]:
+        from ..archive.query import locate
+
+        model = self._model(event)
+        return list(locate(self._index, model, event.identifier))
+
+    def _model(self, event: Event) -> Model:
+        uid = event.context.abstract_syntax
+        if self._logs:
+            log_identifier(
+                f"a {event.event.name[4:]} request of {event.assoc.requestor.ae_title}", event.identifier
+            )
+        if uid in _STUDY_LEVEL_ONLY and event.identifier.get("QueryRetrieveLevel") not in (
+            "PATIENT",
+            "STUDY",
+        ):
+            raise ServiceRefusal(_IDENTIFIER_DOES_NOT_MATCH, "the model has no such level", (0x00080052,))
+        return _MODELS[uid]
+
+
+@contextmanager
+def _open(folder: Path, database: Path, options: Namespace, destinations: Destinations) -> Iterator[_Archive]:
+    with Storage(folder) as storage:
+        archive = _Archive(storage, database, options, destinations)
+        try:
+            yield archive
+        finally:
+            archive.close()
+
+
+TOOL = Tool(
+    "Store what peers send (C-STORE), and answer queries (C-FIND) and retrievals (C-GET, C-MOVE).",
+    "qrscp -v -c node.ini --instance-location /srv/dicom",
+    (
+        Group(
+            "configuration",
+            (row("-c", "--config", help="a file in INI format; the options go before it", metavar="FILE"),),
+        ),
+        Group(
+            "network",
+            (
+                row("--port", help="the TCP port to listen on", type=port, metavar="PORT"),
+                row("-aet", "--ae-title", help="our AE title", type=ae_title, metavar="AET"),
+                *LIMITS,
+                row("-ba", "--bind-address", help="the address to listen on", metavar="ADDRESS"),
+            ),
+        ),
+        Group(
+            "store",
+            (
+                row("--database-location", help="the file of the index", metavar="FILE"),
+                row("--instance-location", help="the folder of the objects", metavar="DIR"),
+                flag("--clean", help="delete all objects, and end"),
+            ),
+        ),
+    ),
+    run,
+    {},
+)

@@ -1,0 +1,117 @@
+"""What the tools that receive objects have in common: their files, and a server that runs until a signal ends it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import threading
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..ae import AE
+from ..association import OpenUserSink
+from ..cli.arguments import OK
+from ..dimse.identity import is_uid
+from ..events import EVT_C_STORE, Event, EventHandlerType
+from ..services.sop_classes import SOP_CLASSES
+
+_log = logging.getLogger(__name__)
+
+SUCCESS, INVALID_SOP_INSTANCE, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0x0117, 0xA700, 0xC000
+
+# What the name of a file begins with, by the keyword of the SOP class; others begin with UN.
+PREFIXES = {
+    "ComputedRadiographyImageStorage": "CR",
+    "CTImageStorage": "CT",
+    "EnhancedCTImageStorage": "CTE",
+    "EnhancedMRImageStorage": "MRE",
+    "EnhancedPETImageStorage": "PTE",
+    "EnhancedUSVolumeStorage": "USE",
+    "EnhancedXAImageStorage": "XAE",
+    "MRImageStorage": "MR",
+    "NuclearMedicineImageStorage": "NM",
+    "PositronEmissionTomographyImageStorage": "PT",
+    "RTDoseStorage": "RD",
+    "RTImageStorage": "RI",
+    "RTPlanStorage": "RP",
+    "RTStructureSetStorage": "RS",
+    "SecondaryCaptureImageStorage": "SC",
+    "UltrasoundImageStorage": "US",
+    "XRayAngiographicImageStorage": "XA",
+}
+
+
+def store_handler(options: Namespace) -> EventHandlerType:
+    """The handler that writes received objects where the options of `OUTPUT` say."""
+    return (EVT_C_STORE, _store, [options.ignore, Path(options.output_directory)])
+
+
+def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
+    """The name of an object's file."""
+    known = SOP_CLASSES.get(sop_class_uid)
+    return f"{PREFIXES.get(known.keyword if known else '', 'UN')}.{sop_instance_uid}"
+
+
+def _store(event: Event, ignores: bool, folder: Path) -> int:
+    uid = str(event.request.AffectedSOPInstanceUID)
+    if not is_uid(uid):
+        _log.error("refused an object: %r is no SOP Instance UID", uid)
+        return INVALID_SOP_INSTANCE
+    name = file_name(str(event.request.AffectedSOPClassUID), uid)
+    if ignores:
+        _log.info("received %s", name)
+        return SUCCESS
+    try:
+        _write(folder, name, event.encoded_dataset())
+    except OSError as error:
+        _log.error("%s could not be written: %s", name, error)
+        return OUT_OF_RESOURCES
+    _log.info("stored %s", name)
+    return SUCCESS
+
+
+def _write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / name
+    if target.exists():
+        _log.warning("%s is there already and is replaced", name)
+    part = folder / f"{name}.{os.getpid()}-{threading.get_ident()}.part"
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def serve(
+    ae: AE,
+    address: tuple[str, int],
+    handlers: Iterable[EventHandlerType] = (),
+    *,
+    open_sink: OpenUserSink | None = None,
+) -> int:
+    """Serve until SIGTERM or Ctrl-C; gives the exit status.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be used.
+    """
+    try:
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            ae.start_server(address, evt_handlers=list(handlers), open_sink=open_sink)
+        except KeyboardInterrupt:
+            _log.info("ended by a signal")
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(f"port {address[1]} is in use already") from error
+        raise
+    return OK

@@ -1,0 +1,121 @@
+"""What the SCUs have in common: the association, and what statuses say."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from ..ae import AE
+from ..association import Association
+from ..cli.arguments import FAILED, OK
+from ..events import EventHandlerType
+from ..presentation import PresentationContext
+from ..status import code_to_category
+
+_log = logging.getLogger(__name__)
+
+# What the responses of C-GET and C-MOVE count (PS3.7 section 9.1.3).
+_COUNTS = ("Remaining", "Completed", "Failed", "Warning")
+
+
+def application_entity(aet: str, options: Namespace) -> AE:
+    """An AE with the time-outs that the options tell of."""
+    ae = AE(aet)
+    ae.acse_timeout = options.acse_timeout or None
+    ae.dimse_timeout = options.dimse_timeout or None
+    ae.network_timeout = options.network_timeout or None
+    ae.maximum_pdu_size = options.max_pdu
+    return ae
+
+
+def converse(
+    options: Namespace,
+    contexts: Sequence[PresentationContext],
+    talk: Callable[[Association], int],
+    *,
+    negotiation: Sequence[Any] = (),
+    handlers: Iterable[EventHandlerType] = (),
+) -> int:
+    """Talk with the peer over an association, which is released at the end.
+
+    Parameters
+    ----------
+    options
+        Those of `PEER` and `CALLING`.
+    contexts
+        What to propose.
+    talk
+        What to do; gives the exit status.
+    negotiation
+        User information items.
+    handlers
+        Handlers for events.
+
+    Returns
+    -------
+    int
+        The exit status; why there is no association has been logged.
+    """
+    ae = application_entity(options.calling_aet, options)
+    assoc = ae.associate(
+        options.addr,
+        options.port,
+        contexts=list(contexts),
+        ae_title=options.called_aet,
+        max_pdu=options.max_pdu,
+        ext_neg=list(negotiation),
+        evt_handlers=list(handlers),
+    )
+    if not assoc.is_established:
+        return FAILED
+    _log.info("association with %s at %s:%d", options.called_aet, options.addr, options.port)
+    try:
+        status = talk(assoc)
+    except BaseException:
+        assoc.abort()
+        raise
+    assoc.release()
+    return status
+
+
+def outcome(status: Dataset, what: str) -> int:
+    """Log a final status; gives the exit status.
+
+    Parameters
+    ----------
+    status
+        As `Association.send_c_echo` gives it, empty where no response came.
+    what
+        The operation.
+    """
+    if "Status" not in status:
+        _log.error("%s: no valid response came", what)
+        return FAILED
+    category = code_to_category(status.Status)
+    comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
+    is_good = category in ("Success", "Warning", "Cancel")
+    _log.log(
+        logging.INFO if is_good else logging.ERROR,
+        "%s: 0x%04X (%s)%s",
+        what,
+        status.Status,
+        category,
+        comment,
+    )
+    return OK if is_good else FAILED
+
+
+def follow(responses: Iterator[tuple[Dataset, Dataset | None]], what: str) -> int:
+    """Log the responses of a C-GET or C-MOVE to the end; gives the exit status."""
+    final = Dataset()
+    for final, _ in responses:
+        if "Status" in final and code_to_category(final.Status) == "Pending":
+            _log.info("%s: 0x%04X (Pending)", what, final.Status)
+        counts = [f"{name.lower()} {final.get(f'NumberOf{name}Suboperations') or 0}" for name in _COUNTS]
+        _log.info("sub-operations: %s", ", ".join(counts))
+    status = outcome(final, what)
+    return FAILED if final.get("NumberOfFailedSuboperations") else status

@@ -1,0 +1,111 @@
+"""`storescu`: sends files (C-STORE)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..association import Association
+from ..cli.arguments import FAILED, OK
+from ..cli.terminal import reason
+from ..drivers.files import StoredObject, open_object
+from ..errors import DicomnetError, UnusableObject
+from ..presentation import PresentationContext, StoragePresentationContexts, build_context
+from .options import CALLING, PEER, PROPOSED_SYNTAX, Group, Tool, flag, proposed, row, scu_defaults
+from .requestor import converse, outcome
+
+_log = logging.getLogger(__name__)
+
+
+def run(options: Namespace) -> int:
+    """Perform the tool; gives the exit status."""
+    objects, failed = _open_all(options.paths, recurses=options.recurse)
+    if not objects:
+        _log.warning("there is no DICOM file to send")
+        return FAILED
+
+    def talk(assoc: Association) -> int:
+        status = OK
+        for number, each in enumerate(objects):
+            if not assoc.is_established:
+                return FAILED
+            _log.info("sending %s", each.path)
+            status |= _send(assoc, each, number % 0xFFFF + 1)
+        return status
+
+    return converse(options, _contexts(options, objects), talk) or failed
+
+
+def _contexts(options: Namespace, objects: Sequence[StoredObject]) -> list[PresentationContext]:
+    if options.required_contexts:
+        pairs = {(each.header.sop_class_uid, each.header.transfer_syntax_uid) for each in objects}
+        return [build_context(sop_class, syntax) for sop_class, syntax in sorted(pairs)]
+    syntaxes = proposed(options)
+    return [build_context(each.abstract_syntax or "", syntaxes) for each in StoragePresentationContexts]
+
+
+def _send(assoc: Association, each: StoredObject, message_id: int) -> int:
+    try:
+        return outcome(assoc.send_c_store(os.fspath(each.path), message_id), "C-STORE")
+    except (DicomnetError, OSError, ValueError) as error:
+        _log.error("%s was not sent: %s", each.path, _words(error))
+        return FAILED
+
+
+def _words(error: Exception) -> str:
+    return reason(error) if isinstance(error, DicomnetError | OSError) else str(error)
+
+
+def _open_all(paths: Sequence[str], *, recurses: bool) -> tuple[list[StoredObject], int]:
+    """What can be sent, and an exit status: that a file is not DICOM is a failure unless it was in a folder."""
+    objects, status = [], OK
+    for path in paths:
+        is_folder = os.path.isdir(path)
+        for each in _files(Path(path), recurses) if is_folder else (Path(path),):
+            try:
+                objects.append(open_object(each))
+            except (UnusableObject, OSError) as error:
+                _log.error("%s is not sent: %s", each, reason(error))
+                status = status if is_folder else FAILED
+    return objects, status
+
+
+def _files(folder: Path, recurses: bool) -> Iterator[Path]:
+    for each in sorted(folder.iterdir()):
+        if each.is_file():
+            yield each
+        elif recurses and each.is_dir() and not each.is_symlink():
+            yield from _files(each, recurses)
+
+
+TOOL = Tool(
+    "Send DICOM files (C-STORE).",
+    "storescu -cx -r 127.0.0.1 11112 study/ image.dcm",
+    (
+        PEER,
+        Group(
+            "input",
+            (
+                row("paths", help="a DICOM file, or a folder", nargs="+", metavar="path"),
+                flag("-r", "--recurse", help="send what is in folders inside of folders, too"),
+            ),
+        ),
+        CALLING,
+        PROPOSED_SYNTAX,
+        Group(
+            "more",
+            (
+                flag(
+                    "-cx",
+                    "--required-contexts",
+                    help="propose only the presentation contexts that the files need",
+                ),
+            ),
+        ),
+    ),
+    run,
+    scu_defaults("STORESCU"),
+)
