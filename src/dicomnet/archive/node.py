@@ -6,7 +6,6 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,13 +206,12 @@ class Node:
             self.storage.needs_recovery = True
         self._close_store()
 
-    @contextmanager
-    def storing(self) -> Iterator[None]:
-        """An object is on its way from the staging folder into the store and the index."""
+    def commit(self, session: Session) -> int:
+        """Have an object go from the staging folder into the store and the index; the status of the response."""
         with self._slots_lock:
             self._storing += 1
         try:
-            yield
+            return session.commit()
         finally:
             with self._slots_lock:
                 self._storing -= 1
@@ -316,8 +314,7 @@ class _NodeHooks(WithoutRetrieval):
     def _store(self, message: Message, session: Session) -> int:
         status = OPERATIONS["C-STORE"].handler_failed
         try:
-            with self._node.storing():
-                status = session.commit()
+            status = self._node.commit(session)
         except ServiceRefusal as refusal:
             status = refusal.status
             raise

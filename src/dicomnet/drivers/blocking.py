@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..dimse.datasets import discard
 from ..dimse.messages import Message
@@ -273,33 +273,29 @@ class Link:
 
     def perform(self, step: Step) -> object:
         """Do what a procedure asks for; `Run` calls it."""
-        if isinstance(step, Send | Receive):
-            try:
-                if isinstance(step, Receive):
-                    return self._receive_response(step)
-                self._send(step.message, step.more)
-                return None
-            except DeadlineExceeded as error:
-                # Whoever waits for an answer may catch this, and still the association is of no use any more.
-                self.abort(failure=error)
-                raise
-        if isinstance(step, Handle):
-            return self.hooks.handle(step.message, step.context)
-        if isinstance(step, Next):
-            return self.hooks.next_answer(step.answers)
-        if isinstance(step, Cancelled):
-            now = monotonic()
-            if now < self._next_look:
-                return self.talk.is_cancelled(step.message_id) or self.phase is not Phase.ESTABLISHED
-            self._next_look = now + _LOOK_EVERY
-            return self.is_cancelled(step.message_id)
-        if isinstance(step, Work):
-            return step.function()
-        if isinstance(step, Store):
-            return self.hooks.store(step.retrieval, step.sub_operation)
-        if isinstance(step, Finish):
-            return self.hooks.finish(step.retrieval)
-        raise TypeError(f"{type(step).__name__} is not a step")
+        return _PERFORMERS[type(step)](self, step)
+
+    def _perform_send(self, step: Send) -> None:
+        try:
+            self._send(step.message, step.more)
+        except DeadlineExceeded as error:
+            self.abort(failure=error)
+            raise
+
+    def _perform_receive(self, step: Receive) -> Message:
+        try:
+            return self._receive_response(step)
+        except DeadlineExceeded as error:
+            # Whoever waits for an answer may catch this, and still the association is of no use any more.
+            self.abort(failure=error)
+            raise
+
+    def _perform_cancelled(self, step: Cancelled) -> bool:
+        now = monotonic()
+        if now < self._next_look:
+            return self.talk.is_cancelled(step.message_id) or self.phase is not Phase.ESTABLISHED
+        self._next_look = now + _LOOK_EVERY
+        return self.is_cancelled(step.message_id)
 
     def forget_iteration(self, iteration: Iteration) -> None:
         """The iteration has read its last response."""
@@ -414,10 +410,10 @@ class Link:
     def _take(self, happening: Happening) -> None:
         """Serve a happening that nobody is waiting for."""
         if isinstance(happening, Message):
-            if not happening.type.is_response:
-                self._take_request(happening)
-            else:
+            if happening.type.is_response:
                 self._take_response(happening)
+            else:
+                self._take_request(happening)
         elif isinstance(happening, ReleaseRQ):
             self._take_release(happening)
         elif self.phase is Phase.NEW:
@@ -905,6 +901,18 @@ class Link:
         if self.connection.agreement is None:
             raise AssociationClosed
         return self.connection.agreement
+
+
+_PERFORMERS: dict[type[Step], Callable[[Link, Any], object]] = {
+    Send: Link._perform_send,
+    Receive: Link._perform_receive,
+    Handle: lambda link, step: link.hooks.handle(step.message, step.context),
+    Next: lambda link, step: link.hooks.next_answer(step.answers),
+    Cancelled: Link._perform_cancelled,
+    Work: lambda link, step: step.function(),
+    Store: lambda link, step: link.hooks.store(step.retrieval, step.sub_operation),
+    Finish: lambda link, step: link.hooks.finish(step.retrieval),
+}
 
 
 class Turn:
