@@ -5,7 +5,6 @@ Each class is a view of an item of ``wire.items``; its body lists the parameters
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from pydicom.config import IGNORE
@@ -190,8 +189,9 @@ class Parameters:
         cls.parameters = tuple(row for row in vars(cls).values() if isinstance(row, Parameter))
 
     def __init__(self) -> None:
+        own = vars(self)
         for row in self.parameters:
-            vars(self)[row.attribute] = copy(row.default)
+            own[row.attribute] = row.default.copy() if isinstance(row.default, list) else row.default
 
     def __repr__(self) -> str:
         shown = (f"{row.attribute}={_shown(row, vars(self)[row.attribute])}" for row in self.parameters)
