@@ -5,7 +5,7 @@ Which elements a message has stands in `messages`; the plans below are made from
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from struct import Struct, error, unpack
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +27,7 @@ MAX_COMMENT: Final = 64
 """Characters that an LO value, such as Error Comment (0000,0902), may have."""
 
 _MAX_UID: Final = 64
+_SOP_CLASSES: Final = (PARAMETERS["AffectedSOPClassUID"].tag, PARAMETERS["RequestedSOPClassUID"].tag)
 _MAX_AE_TITLE: Final = 16
 _HEADER = Struct("<HHL").pack
 _US_ELEMENT = Struct("<HHLH").pack
@@ -73,7 +74,8 @@ def _encode_ui(element: int) -> Encoder:
             return _HEADER(0, element, length + 1) + raw + b"\0"
         return _HEADER(0, element, length) + raw if length else b""
 
-    return encode
+    # There are few SOP classes, and as many instances as there are messages.
+    return lru_cache(maxsize=256)(encode) if element in _SOP_CLASSES else encode
 
 
 def _encode_ae(element: int) -> Encoder:

@@ -810,6 +810,8 @@ class Link:
                 self._wait_to_write(deadline, may_read)
                 continue
             deadline.moved(sent)
+            if not at and sent == sum(map(len, buffers)):
+                return
             while at < len(buffers) and sent >= len(buffers[at]):
                 sent -= len(buffers[at])
                 at += 1

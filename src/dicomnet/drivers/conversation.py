@@ -58,8 +58,9 @@ class Conversation:
         for message_id in message_ids:
             self._awaited.pop(message_id, None)
             self._abandoned.discard(message_id)
-            for response in self._responses.pop(message_id, ()):
-                discard(response.data)
+            if self._responses:
+                for response in self._responses.pop(message_id, ()):
+                    discard(response.data)
 
     def abandon(self, message_ids: Collection[int]) -> None:
         """Nobody takes the responses any more; those that still come are dropped, up to the final one."""
@@ -75,6 +76,8 @@ class Conversation:
 
     def take_response(self, message_ids: Collection[int]) -> Message | None:
         """A response to one of these requests, if there is one."""
+        if not self._responses:
+            return None
         for message_id in message_ids:
             if waiting := self._responses.get(message_id):
                 response = waiting.popleft()

@@ -111,6 +111,12 @@ class Scanner:
                     yield decode_pdu(control.pdu_type, memoryview(control.body))
             elif not (self._pdu_left or self._header) and self._begin_whole(data, at, end):
                 at += HEADER_LENGTH + DATA_VALUE_HEADER_LENGTH
+                behind = at + self._value_left
+                if behind <= end:
+                    self._pdu_left = self._value_left = 0
+                    context_id, flags = self._fragment
+                    yield Fragment(context_id, flags & 1 == 1, flags & 2 == 2, data[at:behind])
+                    at = behind
             else:
                 # Both headers are six bytes long; inside a P-DATA-TF it is a presentation data value's.
                 if not self._header and end - at >= HEADER_LENGTH:
