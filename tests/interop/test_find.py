@@ -306,7 +306,7 @@ def test_patients_by_dcmtk(node: ServedNode, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [each.path.name for each in sendables() if each.path.name.startswith("chr")])
 def test_character_set_of_the_query(name: str, node: ServedNode) -> None:
-    """A name asked for in the file's own character set finds that study, with that name."""
+    """S023: A name asked for in the file's own character set finds that study, with that name."""
     if EXPECTED[name] != 0:
         return
     data_set = next(each for each in objects() if Path(str(each.filename)).name == name)

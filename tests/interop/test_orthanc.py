@@ -130,7 +130,7 @@ COMMITMENT = str(StorageCommitmentPushModel)
 
 @pytest.mark.parametrize("name", OUR_NORMALIZED_SCUS)
 def test_orthanc_reports_what_it_keeps(name: str, tmp_path: Path) -> None:
-    """On an association that Orthanc opens, as SCP."""
+    """S041 S043: On an association that Orthanc opens, as SCP."""
     reports: queue.SimpleQueue[tuple[int, Dataset]] = queue.SimpleQueue()
 
     def on_report(event: Any) -> tuple[int, None]:
@@ -169,6 +169,7 @@ def test_orthanc_reports_what_it_keeps(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OUR_SCPS)
 def test_orthanc_is_told_what_we_keep(name: str, tmp_path: Path) -> None:
+    """S041."""
     asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
 
     def on_action(request: Asked) -> int:
