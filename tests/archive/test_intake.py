@@ -42,6 +42,7 @@ def _status(call: Callable[[], int]) -> int:
 def test_the_data_set_is_kept_as_received(
     tmp_path: Path, make: Make, encode: Encode, put: Put, syntax: str, pixels: int, fragment: int
 ) -> None:
+    """S003."""
     data = encode(make(PixelData=bytes(range(250)) * (pixels // 250)), syntax)
     with Storage(tmp_path, sync=False) as storage:
         assert put(Intake(storage), data, syntax=syntax, fragment=fragment) == 0
@@ -61,6 +62,7 @@ def test_the_data_set_is_kept_as_received(
 
 
 def test_files_of_pydicom_survive(tmp_path: Path, put: Put) -> None:
+    """S003."""
     with Storage(tmp_path, sync=False) as storage:
         intake = Intake(storage)
         for file in ("CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "reportsi.dcm", "image_dfl.dcm"):
@@ -105,6 +107,7 @@ def test_an_object_must_match_its_command(
     attributes: dict[str, str | None],
     status: int,
 ) -> None:
+    """S002 S006."""
     with Storage(tmp_path) as storage:
         assert _status(lambda: put(Intake(storage), encode(make(**attributes)))) == status
         assert files(tmp_path) == ["lock"]
@@ -151,6 +154,7 @@ def test_no_uid_of_a_peer_leaves_the_store(
 def test_a_damaged_object_leaves_nothing(
     tmp_path: Path, make: Make, encode: Encode, put: Put, files: Files, pixels: int
 ) -> None:
+    """S002."""
     data = encode(make(PixelData=bytes(pixels)))
     with Storage(tmp_path) as storage:
         assert _status(lambda: put(Intake(storage), data[:-1])) == 0xC000
@@ -163,6 +167,7 @@ def test_a_damaged_object_leaves_nothing(
 
 
 def test_the_same_again_and_another_one(tmp_path: Path, make: Make, encode: Encode, put: Put) -> None:
+    """S004."""
     with Storage(tmp_path) as storage:
         intake = Intake(storage)
         first = encode(make())
@@ -174,6 +179,7 @@ def test_the_same_again_and_another_one(tmp_path: Path, make: Make, encode: Enco
 
 
 def test_sixteen_senders_of_one_object(tmp_path: Path, make: Make, encode: Encode, put: Put) -> None:
+    """S004."""
     data = encode(make())
     with Storage(tmp_path) as storage:
         intake = Intake(storage)
@@ -218,6 +224,7 @@ print(len(os.listdir(sys.argv[1] + "/staging")), len(os.listdir("/proc/self/fd")
 @pytest.mark.parametrize("kind", ["space", "descriptors"])
 @pytest.mark.parametrize("pixels", [20_000, SPILL_LENGTH * 2])
 def test_out_of_resources(tmp_path: Path, make: Make, encode: Encode, kind: str, pixels: int) -> None:
+    """S002."""
     (tmp_path / "object").write_bytes(encode(make(PixelData=bytes(pixels))))
     done = subprocess.run(
         [sys.executable, "-c", FULL, tmp_path / "store", tmp_path / "object", kind],
@@ -240,6 +247,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, make: Make, encode: Enc
 
 
 def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode: Encode, put: Put) -> None:
+    """S001."""
     script = (
         "import sys, hashlib\n"
         "from dicomnet.archive.intake import Intake\n"

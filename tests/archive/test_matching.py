@@ -81,6 +81,7 @@ def test_wild_cards_mean_what_they_mean_elsewhere(key: str, text: str) -> None:
     ],
 )
 def test_attribute_matching(vr: str, key: str, value: str, matches: bool) -> None:
+    """S013 S014 S016 S018."""
     assert value_test(vr, key)(value) is matches
 
 
@@ -97,6 +98,7 @@ def test_attribute_matching(vr: str, key: str, value: str, matches: bool) -> Non
     ],
 )
 def test_universal_matching(vr: str, key: str, universal: bool) -> None:
+    """S015 S017."""
     assert is_universal(vr, key) is universal
 
 

@@ -69,6 +69,7 @@ def test_a_series_whose_folder_was_removed_could_not_be_stored_again(tmp_path: P
 
 @pytest.mark.parametrize("accepts", [True, False])
 def test_private_storage_classes_are_taken_where_that_is_wanted(tmp_path: Path, accepts: bool) -> None:
+    """S007."""
     read = dcmread(FILES[0])
     read.SOPClassUID = read.file_meta.MediaStorageSOPClassUID = UID("1.3.12.2.1107.5.9.1")
     path = tmp_path / "private.dcm"

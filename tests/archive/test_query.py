@@ -183,7 +183,7 @@ def test_each_study_is_found_by_what_it_says_of_itself(real: tuple[Index, list[D
 def test_names_of_any_character_set(
     real: tuple[Index, list[Dataset]], character_set: str, name: str, found: set[str]
 ) -> None:
-    """The key travels encoded, as from a peer, and so does the answer."""
+    """S023: The key travels encoded, as from a peer, and so does the answer."""
     index, _ = real
     identifier = _identifier(
         SpecificCharacterSet=character_set, QueryRetrieveLevel="PATIENT", PatientName=name
@@ -204,6 +204,7 @@ def _through_the_wire(data_set: Dataset) -> Dataset:
 
 
 def test_the_character_set_of_the_request_is_used_where_it_will_do(real: tuple[Index, list[Dataset]]) -> None:
+    """S022 S023."""
     index, _ = real
     keys = {"QueryRetrieveLevel": "PATIENT", "PatientName": "buc*"}
     assert (
@@ -248,6 +249,7 @@ def test_what_means_something_to_sql_means_nothing(
 
 
 def test_matching_at_study_level(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    """S013 S014 S015 S016 S018 S019 S022."""
     index, store = archive
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "P5-09051", "SRT", "Head"
@@ -394,12 +396,14 @@ def test_patients(archive: tuple[Index, Callable[[Dataset], None]], make: Make) 
 def test_an_identifier_must_fit_the_model(
     archive: tuple[Index, Callable[[Dataset], None]], model: Any, keys: dict[str, str]
 ) -> None:
+    """S010 S011."""
     with pytest.raises(ServiceRefusal) as refusal:
         find(archive[0], model, _identifier(**keys))
     assert refusal.value.status == 0xA900
 
 
 def test_unsupported_keys_are_told(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    """S021."""
     index, store = archive
     store(make())
     keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}
@@ -412,6 +416,7 @@ def test_unsupported_keys_are_told(archive: tuple[Index, Callable[[Dataset], Non
 
 
 def test_long_lists_and_many_wild_cards(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    """S014."""
     index, store = archive
     for number in range(3):
         store(make(StudyInstanceUID=f"1.5.{number * 20_000}", SOPInstanceUID=f"1.{number}"))
@@ -495,6 +500,7 @@ def test_sql_never_leaves_out_what_matches(odd: Index, keyword: str, text: str) 
 def test_what_arrives_meanwhile_is_not_answered(
     archive: tuple[Index, Callable[[Dataset], None]], make: Make
 ) -> None:
+    """S026."""
     index, store = archive
     for number in range(5):
         store(make(StudyInstanceUID=f"1.{number}", SOPInstanceUID=f"1.{number}.1"))
@@ -543,6 +549,7 @@ def test_a_large_answer_takes_little_memory(
 
 
 def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:
+    """S031."""
     index, store = archive
     for study in range(2):
         for series in range(2):

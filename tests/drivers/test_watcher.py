@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from time import monotonic
 
@@ -203,3 +204,22 @@ def test_closing_waits_no_longer_than_it_may() -> None:
     assert monotonic() - begin < 5
     release.set()
     wait_until(lambda: not any(t.name.startswith("test-slow") for t in threading.enumerate()))
+
+
+def test_what_is_over_was_kept_until_its_deadline(watcher: Watcher) -> None:
+    """Behind one that waits with an earlier deadline; of a busy server, that was all connections of half a minute."""
+    gone: list[weakref.ref[Calls]] = []
+    now = monotonic()
+    with pair() as (left, _), pair() as (other, _):
+        first = Calls()
+        watcher.watch(left, first.on_ready, first.on_expired, now + 60)
+        for _ in range(500):
+            calls = Calls()
+            gone.append(weakref.ref(calls))
+            assert watcher.forget(watcher.watch(other, calls.on_ready, calls.on_expired, now + 90))
+        del calls
+        assert sum(each() is not None for each in gone) < 20
+        last = Calls()
+        watcher.watch(other, last.on_ready, last.on_expired, now)
+        wait_until(lambda: bool(last.expired))
+    assert (first.expired, last.ready) == ([], [])

@@ -228,7 +228,7 @@ def test_without_a_handler_a_service_fails(service: str) -> None:
 def test_the_instance_uid_that_a_peer_chooses(
     answer: Any, asked: str | None, status: int, uid: str | None
 ) -> None:
-    """PS3.7 section 10.1.5.1.4; it goes in the command set, and the Attribute List does not have it."""
+    """M024: PS3.7 section 10.1.5.1.4; it goes in the command set, and the Attribute List does not have it."""
     with serving_ae([(evt.EVT_N_CREATE, lambda event: answer)], uids=[BasicFilmSession]) as server:
         with associated(server, contexts=[build_context(BasicFilmSession)]) as assoc:
             got, attributes = assoc.send_n_create(None, BasicFilmSession, asked)
@@ -412,7 +412,7 @@ COMMITMENT = [StorageCommitmentPushModel, VERIFICATION]
 
 
 def test_a_report_from_within_the_handler() -> None:
-    """It comes while the requestor waits for the response to its N-ACTION."""
+    """M029 S040: It comes while the requestor waits for the response to its N-ACTION."""
     commitment = Commitment()
 
     def on_action(event: Event) -> tuple[int, None]:
@@ -574,7 +574,7 @@ def test_a_request_to_an_scu_is_refused() -> None:
 
 @pytest.mark.parametrize("has_role", [True, False])
 def test_a_report_on_an_association_that_the_scp_opens(has_role: bool) -> None:
-    """With the role of SCP (PS3.4 section J.3.3), and as peers do that do not ask for it."""
+    """M029 S043: With the role of SCP (PS3.4 section J.3.3), and as peers do that do not ask for it."""
     commitment = Commitment()
     uid = StorageCommitmentPushModel
     scu: list[int] = []

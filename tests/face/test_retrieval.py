@@ -95,6 +95,7 @@ def two_images(request: Any) -> Iterator[Any]:
 @scus
 @services
 def test_the_objects_arrive(scp: Any, scu: Any, service: str) -> None:
+    """S038."""
     got: list[str] = []
 
     def keep(uid: str) -> int:
@@ -344,6 +345,8 @@ def test_without_a_handler(scp: Any, service: str) -> None:
 @scps
 @services
 def test_a_handler_may_refuse_with_a_status(scp: Any, service: str) -> None:
+    """S033."""
+
     def refuse(request: Any) -> Iterator[Any]:
         if not request.is_cancelled:
             raise ServiceRefusal(0xA701, "cannot count")
@@ -395,6 +398,7 @@ def test_statuses_of_the_objects_are_counted(
     ended: tuple[int, ...],
     failed: tuple[str, ...],
 ) -> None:
+    """M020 S032."""
     left = list(answers)
 
     def store(uid: str) -> int:
@@ -421,6 +425,8 @@ def test_a_handler_of_the_scu_that_raises_fails_its_object_only(scp: Any, scu: A
 @scps
 @scus
 def test_an_object_without_a_context_is_a_failed_sub_operation(scp: Any, scu: Any) -> None:
+    """S037."""
+
     def parts(request: Any) -> Iterator[Any]:
         yield 3
         yield PENDING, image(1, MR_IMAGE_STORAGE)
@@ -434,6 +440,7 @@ def test_an_object_without_a_context_is_a_failed_sub_operation(scp: Any, scu: An
 
 @scps
 def test_without_role_selection_no_object_can_be_sent(scp: Any) -> None:
+    """S037."""
     contexts = [build_context(GET), build_context(CT_IMAGE_STORAGE, IMPLICIT_VR_LE)]
     with scp({"C-GET": two_images}) as port, associated(port, contexts=contexts) as assoc:
         responses = [read(*each) for each in assoc.send_c_get(identifier(), GET)]
@@ -522,6 +529,7 @@ def endless(request: Any) -> Iterator[Any]:
 @scus
 @services
 def test_a_cancel_in_the_middle(scp: Any, scu: Any, service: str) -> None:
+    """S033 S038."""
     with destination() as port, scp(answering(service, endless, port)) as scp_port:
         final = scu(scp_port, service, stored, lambda count: count == 2)[-1]
     assert final.status == 0xFE00
@@ -590,7 +598,7 @@ def test_a_loop_that_is_left_cancels(scp: Any, service: str) -> None:
     ],
 )
 def test_a_destination_that_is_none(scp: Any, value: Any, expected: int) -> None:
-    """The statuses are those of pynetdicom."""
+    """S030: The statuses are those of pynetdicom."""
 
     def handler(request: Any) -> Iterator[Any]:
         yield value() if callable(value) else value
@@ -615,6 +623,7 @@ def test_a_handler_that_ends_before_the_destination(scp: Any) -> None:
 
 @scps
 def test_a_destination_that_cannot_be_reached(scp: Any) -> None:
+    """S030."""
     with scp(answering("C-MOVE", two_images, free_port())) as port:
         responses = retrieve_by_ae(port, "C-MOVE")
     assert [each.status for each in responses] == [0xA801]
@@ -669,7 +678,7 @@ def aborting(at: Callable[[int], bool]) -> Any:
 
 @scps
 def test_a_destination_that_aborts_midway(scp: Any) -> None:
-    """The object that it was for has failed; the others go over a new association."""
+    """S036: The object that it was for has failed; the others go over a new association."""
     with (
         aborting(lambda number: number == 3) as server,
         scp(answering("C-MOVE", five_images, server.server_address[1])) as port,
@@ -693,6 +702,7 @@ def test_a_destination_that_aborts_for_each_object(scp: Any) -> None:
 
 @scps
 def test_a_destination_that_goes_away(scp: Any) -> None:
+    """S036."""
     ae = AE()
     ae.add_supported_context(CT_IMAGE_STORAGE)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0)])

@@ -93,7 +93,7 @@ def resident(process: int, field: str = "VmHWM") -> int:
 
 @pytest.mark.parametrize("length", [1_000, 3_000_000])
 def test_same_instance_16_times_at_once(shared: ServedNode, tmp_path: Path, length: int) -> None:
-    """All are answered Success, and there is one copy (X16)."""
+    """S004: All are answered Success, and there is one copy (X16)."""
     study = 100 + length % 7
     paths = write_objects(tmp_path, study, 1, length)
     with ThreadPoolExecutor(16) as threads:
@@ -106,7 +106,7 @@ def test_same_instance_16_times_at_once(shared: ServedNode, tmp_path: Path, leng
 
 @pytest.mark.parametrize("studies", [1, 16])
 def test_other_bytes_under_one_uid_16_times_at_once(shared: ServedNode, tmp_path: Path, studies: int) -> None:
-    """One is kept, and the others are refused and in quarantine, also where they say another study (X17)."""
+    """S004: One is kept, and the others are refused and in quarantine, also where they say another study (X17)."""
     instance = uid(120 + studies, 1)
     paths = []
     for number in range(16):
@@ -204,6 +204,7 @@ def test_uids_that_are_paths(shared: ServedNode, tmp_path: Path, instance: str) 
 
 
 def test_objects_that_do_not_match_their_command(shared: ServedNode, tmp_path: Path) -> None:
+    """S002 S006."""
     mr_image_storage = "1.2.840.10008.5.1.4.1.1.4"
     data = data_set_bytes(220, 1, tmp_path)
     with raw_scu(shared.port) as scu:
@@ -282,7 +283,7 @@ def test_pdu_of_4_gib_in_an_association(shared: ServedNode) -> None:
 
 
 def test_disk_full(tmp_path: Path) -> None:
-    """A700 while there is no space, for queries nothing changes, and when there is space all is well (X03)."""
+    """S002: A700 while there is no space, for queries nothing changes, and when there is space all is well (X03)."""
     small = write_objects(tmp_path / "small", 300, 20)
     large = write_objects(tmp_path / "large", 301, 2, 3 << 20)
     with serving(tmp_path) as node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import warnings
@@ -24,10 +25,10 @@ from tests.support import (
     tool,
 )
 
-from dicomnet import AE, Peer, aio
+from dicomnet import AE, Peer, aio, evt
 
 from .corpus import EXPECTED, sendables
-from .peers import OUR_SCUS, dcmqrscp
+from .peers import OUR_SCUS, aio_server, dcmqrscp
 
 MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 UNIQUE = {
@@ -306,7 +307,7 @@ def test_patients_by_dcmtk(node: ServedNode, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [each.path.name for each in sendables() if each.path.name.startswith("chr")])
 def test_character_set_of_the_query(name: str, node: ServedNode) -> None:
-    """A name asked for in the file's own character set finds that study, with that name."""
+    """S023: A name asked for in the file's own character set finds that study, with that name."""
     if EXPECTED[name] != 0:
         return
     data_set = next(each for each in objects() if Path(str(each.filename)).name == name)
@@ -350,3 +351,38 @@ def test_our_client_to_dcmqrscp(client: str, dcmtk_archive: int, tmp_path: Path)
         assert rows or name == "nothing", name
         assert rows == ask_by_dcmtk(dcmtk_archive, query, tmp_path), name
         assert rows == ask_by_pynetdicom(dcmtk_archive, query, tmp_path), name
+
+
+# -- foreign clients to a handler of ours
+
+
+def _two_studies(request: Any) -> Iterator[tuple[int, Dataset]]:
+    asked = request.dataset if isinstance(request, aio.Request) else request.identifier
+    assert asked.QueryRetrieveLevel == "STUDY"
+    for uid in TWO_STUDIES:
+        match = Dataset()
+        match.SpecificCharacterSet = "ISO_IR 192"
+        match.QueryRetrieveLevel = "STUDY"
+        match.StudyInstanceUID, match.PatientName, match.StudyDate = uid, "山田^太郎", "20200101"
+        yield 0xFF00, match
+
+
+@contextlib.contextmanager
+def _find_scp() -> Iterator[int]:
+    ae = AE("NODE")
+    ae.add_supported_context(MODELS["study"])
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, _two_studies)])
+    assert server is not None
+    try:
+        yield server.server_address[1]
+    finally:
+        ae.shutdown()
+
+
+@pytest.mark.parametrize("scp", ["AE", "aio"])
+@pytest.mark.parametrize("client", ["DCMTK", "pynetdicom"])
+def test_foreign_client_to_our_scp(client: str, scp: str, tmp_path: Path) -> None:
+    server = _find_scp() if scp == "AE" else aio_server([MODELS["study"]], {"C-FIND": _two_studies})
+    with server as port:
+        rows = CLIENTS[client](port, QUERIES["all studies"], tmp_path)
+    assert rows == {(uid, "山田^太郎", "20200101", "", "", "") for uid in TWO_STUDIES}

@@ -223,6 +223,7 @@ def test_a_report_on_the_same_association(scu: str, scp: str) -> None:
 @pytest.mark.parametrize("has_role", [True, False])
 @pytest.mark.parametrize(("scu", "scp"), [("dicomnet", "pynetdicom"), ("pynetdicom", "dicomnet")])
 def test_a_report_on_an_association_that_the_scp_opens(scu: str, scp: str, has_role: bool) -> None:
+    """M029 S043."""
     (scu_ae, scu_evt), (scp_ae, _) = SIDES[scu], SIDES[scp]
     build = (build_context, build_role) if scp == "dicomnet" else _foreign_builders()
     reports = Reports()

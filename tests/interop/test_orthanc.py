@@ -1,4 +1,4 @@
-"""C-STORE to Orthanc, C-FIND, C-GET and C-MOVE from it by both drivers, and storage commitment both ways.
+"""Orthanc in both roles: C-ECHO, C-STORE, C-FIND, C-MOVE and storage commitment; C-GET, which it does not ask for.
 
 Slow, since Orthanc has to be installed."""
 
@@ -19,13 +19,17 @@ from pydicom.dataset import Dataset
 from tests.support import digest, free_port, is_listening, running_process, tool, wait_until
 
 from dicomnet import AE, Peer, aio, build_context, build_role, evt
+from dicomnet.archive.node import Node
 from dicomnet.requests import RetrieveProgress
 from dicomnet.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from .corpus import EXPECTED, Sendable, own_data_set, sendables
 from .normalized import OUR_SCPS, Asked, data
 from .normalized import OUR_SCUS as OUR_NORMALIZED_SCUS
-from .peers import OUR_SCUS
+from .peers import OUR_SCPS as OUR_STORAGE_SCPS
+from .peers import OUR_SCUS, aio_server
+from .test_echo import OUR_SCPS as ECHO_SCPS
+from .test_echo import OUR_SCUS as ECHO_SCUS
 from .test_find import CLIENTS, QUERIES, ask_by_dcmtk, ask_by_pynetdicom
 from .test_retrieve import destination, files
 
@@ -47,7 +51,7 @@ ASKED = (
 def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
     """Orthanc with a store of its own, that everybody may store to and query; without HTTP, unless settings say so."""
     folder.mkdir()
-    port = free_port()
+    port: int = settings.get("DicomPort") or free_port()
     configuration = {
         "Name": "test",
         "StorageDirectory": str(folder / "store"),
@@ -91,6 +95,12 @@ def _images(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("scu", ECHO_SCUS)
+def test_echo(scu: str, tmp_path: Path) -> None:
+    with orthanc(tmp_path / "orthanc") as port:
+        ECHO_SCUS[scu](port)
+
+
 @pytest.mark.parametrize("scu", OUR_SCUS)
 def test_store(scu: str, tmp_path: Path) -> None:
     files = _kept()
@@ -130,7 +140,7 @@ COMMITMENT = str(StorageCommitmentPushModel)
 
 @pytest.mark.parametrize("name", OUR_NORMALIZED_SCUS)
 def test_orthanc_reports_what_it_keeps(name: str, tmp_path: Path) -> None:
-    """On an association that Orthanc opens, as SCP."""
+    """S041 S043: On an association that Orthanc opens, as SCP."""
     reports: queue.SimpleQueue[tuple[int, Dataset]] = queue.SimpleQueue()
 
     def on_report(event: Any) -> tuple[int, None]:
@@ -169,6 +179,7 @@ def test_orthanc_reports_what_it_keeps(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OUR_SCPS)
 def test_orthanc_is_told_what_we_keep(name: str, tmp_path: Path) -> None:
+    """S041."""
     asked: queue.SimpleQueue[Asked] = queue.SimpleQueue()
 
     def on_action(request: Asked) -> int:
@@ -254,3 +265,123 @@ def test_get_and_move(kind: Any, tmp_path: Path) -> None:
                 moved = last_of(port, "move", "DESTINATION", "study", StudyInstanceUID=study)
                 assert (moved.status, moved.failed) == (0, 0)
         assert len(list((tmp_path / "there").iterdir())) == len(files())
+
+
+# -- Orthanc as the one who asks
+
+
+@contextlib.contextmanager
+def asking(folder: Path, ours: int, **settings: Any) -> Iterator[str]:
+    """Orthanc that knows our SCP; gives the address of its REST interface."""
+    web = free_port()
+    settings = {
+        "HttpServerEnabled": True,
+        "HttpPort": web,
+        "AuthenticationEnabled": False,
+        "DicomModalities": {"us": ["ACCEPTOR", "127.0.0.1", ours]},
+        **settings,
+    }
+    with orthanc(folder, **settings):
+        wait_until(lambda: is_listening(web), 30, "Orthanc serves HTTP")
+        yield f"http://127.0.0.1:{web}"
+
+
+def _upload(address: str, path: Path) -> str:
+    request = urllib.request.Request(f"{address}/instances", path.read_bytes())
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return str(json.load(answer)["ID"])
+
+
+@pytest.mark.parametrize("scp", ECHO_SCPS)
+def test_orthanc_echoes(scp: str, tmp_path: Path) -> None:
+    with ECHO_SCPS[scp](tmp_path) as ours, asking(tmp_path / "orthanc", ours) as address:
+        assert _call(f"{address}/modalities/us/echo", {}) == {}
+
+
+@contextlib.contextmanager
+def _node_scp(folder: Path) -> Iterator[tuple[int, Path]]:
+    node = Node(folder / "node", address=("127.0.0.1", 0), sync=False)
+    node.start()
+    try:
+        yield node.address[1], folder / "node" / "objects"
+    finally:
+        node.shutdown()
+
+
+STORAGE_SCPS = {"node": _node_scp, **OUR_STORAGE_SCPS}
+
+
+@pytest.mark.parametrize("scp", STORAGE_SCPS)
+def test_orthanc_stores(scp: str, tmp_path: Path) -> None:
+    with (
+        STORAGE_SCPS[scp](tmp_path / "scp") as (ours, received),
+        asking(tmp_path / "orthanc", ours) as address,
+    ):
+        sent = _call(f"{address}/modalities/us/store", [_upload(address, each.path) for each in files()])
+        assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (len(files()), 0)
+        kept = [path for path in received.rglob("*") if path.is_file()]
+        assert _images(kept) == _images(each.path for each in files())
+
+
+def _find_ae(port: int | None) -> contextlib.AbstractContextManager[int]:
+    return _with_find(find_and_move(port), AE("ACCEPTOR"))
+
+
+@contextlib.contextmanager
+def _with_find(handlers: dict[str, Any], ae: AE) -> Iterator[int]:
+    for uid in QUERY_MODELS:
+        ae.add_supported_context(uid)
+    bound: list[evt.EventHandlerType] = [
+        (evt.EVENTS[f"EVT_{name.replace('-', '_')}"], each) for name, each in handlers.items()
+    ]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=bound)
+    assert server is not None
+    try:
+        yield server.server_address[1]
+    finally:
+        ae.shutdown()
+
+
+def _find_aio(port: int | None) -> contextlib.AbstractContextManager[int]:
+    return aio_server(QUERY_MODELS, find_and_move(port))
+
+
+QUERY_MODELS = ("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.2")
+STUDY = "1.2.826.0.1.3680043.10.1234.20"
+
+
+def find_and_move(port: int | None) -> dict[str, Any]:
+    """Handlers that know one study, and send all the files to the one destination."""
+
+    def find(request: Any) -> Iterator[Any]:
+        asked = request.dataset if isinstance(request, aio.Request) else request.identifier
+        match = data(QueryRetrieveLevel="STUDY", StudyInstanceUID=STUDY, PatientName="Doe^Jane")
+        if asked.PatientName == "Doe*":
+            yield 0xFF00, match
+
+    def move(request: Any) -> Iterator[Any]:
+        asked = request.dataset if isinstance(request, aio.Request) else request.identifier
+        yield "127.0.0.1", port, {"ae_title": "NODE"}
+        wanted = files() if asked.StudyInstanceUID == STUDY else ()
+        yield len(wanted)
+        for each in wanted:
+            yield 0xFF00, each.path
+
+    return {"C-FIND": find, "C-MOVE": move}
+
+
+@pytest.mark.parametrize("scp", [_find_ae, _find_aio])
+def test_orthanc_finds_and_has_objects_moved(scp: Any, tmp_path: Path) -> None:
+    """A query of Orthanc's, and the C-MOVE that its user asks for with an answer of it."""
+    incoming = free_port()
+    with scp(incoming) as ours, asking(tmp_path / "orthanc", ours, DicomPort=incoming) as address:
+        asked = {"Level": "Study", "Query": {"PatientName": "Doe*"}}
+        found = _call(f"{address}/modalities/us/query", asked)["ID"]
+        assert _call(f"{address}/queries/{found}/answers") == ["0"]
+        answer = _call(f"{address}/queries/{found}/answers/0/content?simplify")
+        assert (answer["StudyInstanceUID"], answer["PatientName"]) == (STUDY, "Doe^Jane")
+        nobody = {"Level": "Study", "Query": {"PatientName": "Roe*"}}
+        none = _call(f"{address}/modalities/us/query", nobody)["ID"]
+        assert _call(f"{address}/queries/{none}/answers") == []
+        _call(f"{address}/queries/{found}/answers/0/retrieve", {"TargetAet": "NODE", "Synchronous": True})
+        assert len(_call(f"{address}/instances")) == len(files())

@@ -266,26 +266,40 @@ def test_getscu_of_pynetdicom(scp: str, tmp_path: Path) -> None:
     assert f"Completed: {len(files())}" in done.stdout + done.stderr or "Success" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("scp", OUR_SCPS)
+def test_movescu_of_pynetdicom(scp: str, tmp_path: Path) -> None:
+    with destination(tmp_path / "there") as there, OUR_SCPS[scp](there) as port:
+        ae = pynetdicom.AE()
+        ae.add_requested_context(MOVE)
+        assoc = ae.associate("127.0.0.1", port, ae_title="NODE")
+        assert assoc.is_established
+        replies = [status for status, _ in assoc.send_c_move(everything(), "DESTINATION", MOVE)]
+        assoc.release()
+    assert [status.Status for status in replies] == [PENDING] * len(files()) + [0x0000]
+    assert replies[-1].NumberOfCompletedSuboperations == len(files())
+    assert Counter(digests_below(tmp_path / "there").values()) == digests()
+
+
 # -- our SCUs to foreign SCPs
 
 
-def get_by_peer(port: int, folder: Path) -> RetrieveProgress:
+def get_by_peer(port: int, folder: Path, patient: str = "*") -> RetrieveProgress:
     """`dicomnet.Peer`."""
     with Peer(f"NODE@127.0.0.1:{port}") as peer:
-        return list(peer.get("patient", to=folder, PatientID="*"))[-1]
+        return list(peer.get("patient", to=folder, PatientID=patient))[-1]
 
 
-def get_by_aio_peer(port: int, folder: Path) -> RetrieveProgress:
+def get_by_aio_peer(port: int, folder: Path, patient: str = "*") -> RetrieveProgress:
     """`dicomnet.aio.Peer`."""
 
     async def get() -> RetrieveProgress:
         async with aio.Peer(f"NODE@127.0.0.1:{port}") as peer:
-            return [each async for each in peer.get("patient", to=folder, PatientID="*")][-1]
+            return [each async for each in peer.get("patient", to=folder, PatientID=patient)][-1]
 
     return asyncio.run(get())
 
 
-def get_by_ae(port: int, folder: Path) -> RetrieveProgress:
+def get_by_ae(port: int, folder: Path, patient: str = "*") -> RetrieveProgress:
     """`dicomnet.AE`, as a program of pynetdicom does it."""
     folder.mkdir(exist_ok=True)
 
@@ -304,7 +318,7 @@ def get_by_ae(port: int, folder: Path) -> RetrieveProgress:
         evt_handlers=[(evt.EVT_C_STORE, store)],
     )
     assert assoc.is_established
-    last = [status for status, _ in assoc.send_c_get(everything(), GET)][-1]
+    last = [status for status, _ in assoc.send_c_get(everything(patient), GET)][-1]
     assoc.release()
     return progress_of(last)
 
@@ -316,14 +330,14 @@ def progress_of(status: Dataset) -> RetrieveProgress:
     return RetrieveProgress(int(status.Status), 0, completed, failed, warnings)
 
 
-def everything() -> Dataset:
+def everything(patient: str = "*") -> Dataset:
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "PATIENT"
-    identifier.PatientID = "*"
+    identifier.PatientID = patient
     return identifier
 
 
-OUR_GETS: Mapping[str, Callable[[int, Path], RetrieveProgress]] = {
+OUR_GETS: Mapping[str, Callable[..., RetrieveProgress]] = {
     "Peer": get_by_peer,
     "aio.Peer": get_by_aio_peer,
     "AE": get_by_ae,
@@ -348,32 +362,32 @@ def test_our_c_get_to_our_scp(scu: str, scp: str, tmp_path: Path) -> None:
     assert Counter(digests_below(tmp_path).values()) == digests()
 
 
-def move_by_peer(port: int) -> RetrieveProgress:
+def move_by_peer(port: int, patient: str = "*") -> RetrieveProgress:
     """`dicomnet.Peer`."""
     with Peer(f"NODE@127.0.0.1:{port}") as peer:
-        return list(peer.move("DESTINATION", "patient", PatientID="*"))[-1]
+        return list(peer.move("DESTINATION", "patient", PatientID=patient))[-1]
 
 
-def move_by_aio_peer(port: int) -> RetrieveProgress:
+def move_by_aio_peer(port: int, patient: str = "*") -> RetrieveProgress:
     """`dicomnet.aio.Peer`."""
 
     async def move() -> RetrieveProgress:
         async with aio.Peer(f"NODE@127.0.0.1:{port}") as peer:
-            return [each async for each in peer.move("DESTINATION", "patient", PatientID="*")][-1]
+            return [each async for each in peer.move("DESTINATION", "patient", PatientID=patient)][-1]
 
     return asyncio.run(move())
 
 
-def move_by_ae(port: int) -> RetrieveProgress:
+def move_by_ae(port: int, patient: str = "*") -> RetrieveProgress:
     """`dicomnet.AE`, as a program of pynetdicom does it."""
     assoc = AE().associate("127.0.0.1", port, [build_context(MOVE)], ae_title="NODE")
     assert assoc.is_established
-    last = [status for status, _ in assoc.send_c_move(everything(), "DESTINATION", MOVE)][-1]
+    last = [status for status, _ in assoc.send_c_move(everything(patient), "DESTINATION", MOVE)][-1]
     assoc.release()
     return progress_of(last)
 
 
-OUR_MOVES: Mapping[str, Callable[[int], RetrieveProgress]] = {
+OUR_MOVES: Mapping[str, Callable[..., RetrieveProgress]] = {
     "Peer": move_by_peer,
     "aio.Peer": move_by_aio_peer,
     "AE": move_by_ae,
@@ -415,14 +429,14 @@ def patients() -> dict[str, list[Sendable]]:
     return found
 
 
-def test_our_c_get_to_dcmqrscp(dcmtk_archive: tuple[int, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("scu", OUR_GETS)
+def test_our_c_get_to_dcmqrscp(scu: str, dcmtk_archive: tuple[int, Path], tmp_path: Path) -> None:
     """What it sends is what it sends to DCMTK's own getscu."""
     port, _ = dcmtk_archive
     for index, (patient, wanted) in enumerate(patients().items()):
         ours, theirs = tmp_path / f"ours{index}", tmp_path / f"theirs{index}"
         theirs.mkdir()
-        with Peer(f"NODE@127.0.0.1:{port}") as peer:
-            last = list(peer.get("patient", to=ours, PatientID=patient))[-1]
+        last = OUR_GETS[scu](port, ours, patient)
         assert (last.status, last.completed) == (0x0000, len(wanted)), last
         done = run_tool(
             [
@@ -445,22 +459,13 @@ def test_our_c_get_to_dcmqrscp(dcmtk_archive: tuple[int, Path], tmp_path: Path) 
         assert sorted(digests_below(ours).values()) == sorted(digests_below(theirs).values())
 
 
-@pytest.mark.parametrize("kind", ["Peer", "aio.Peer"])
-def test_our_c_move_to_dcmqrscp(kind: str, dcmtk_archive: tuple[int, Path]) -> None:
+@pytest.mark.parametrize("scu", OUR_MOVES)
+def test_our_c_move_to_dcmqrscp(scu: str, dcmtk_archive: tuple[int, Path]) -> None:
     port, there = dcmtk_archive
     patient, wanted = next(iter(patients().items()))
     for path in there.iterdir():
         path.unlink()
-
-    async def move() -> RetrieveProgress:
-        async with aio.Peer(f"NODE@127.0.0.1:{port}") as peer:
-            return [each async for each in peer.move("DESTINATION", "patient", PatientID=patient)][-1]
-
-    if kind == "Peer":
-        with Peer(f"NODE@127.0.0.1:{port}") as peer:
-            last = list(peer.move("DESTINATION", "patient", PatientID=patient))[-1]
-    else:
-        last = asyncio.run(move())
+    last = OUR_MOVES[scu](port, patient)
     assert (last.status, last.completed) == (0x0000, len(wanted)), last
     wait_until(lambda: len(list(there.iterdir())) == len(wanted))
 

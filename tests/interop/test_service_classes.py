@@ -380,6 +380,7 @@ def names_by_aio(port: int) -> tuple[list[str], int]:
 
 
 def test_our_scus_with_dcmtks_worklist(tmp_path: Path) -> None:
+    """S060."""
     folder = tmp_path / "data" / "WORKLIST"
     folder.mkdir(parents=True)
     (folder / "lockfile").touch()
@@ -401,6 +402,7 @@ def test_our_scus_with_dcmtks_worklist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["AE", "aio"])
 def test_dcmtks_findscu_with_our_worklist(name: str) -> None:
+    """S060."""
     asked: list[Dataset] = []
 
     def handle(event: Any) -> Iterator[tuple[int, Dataset]]:

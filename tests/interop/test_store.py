@@ -128,7 +128,7 @@ def test_reasons() -> None:
 
 
 def test_node_writes_files_that_others_read(tmp_path: Path) -> None:
-    """Preamble and file meta information say what was negotiated, and pydicom reads each file."""
+    """S005: Preamble and file meta information say what was negotiated, and pydicom reads each file."""
     by_digest = {each.digest: each for each in sendables()}
     with serving(tmp_path) as node:
         OUR_SCUS["Peer"](node.port, sendables())

@@ -122,6 +122,7 @@ def failed(message: Message) -> list[str]:
 
 
 def test_each_object_has_a_pending_response_and_the_final_one_has_no_remaining() -> None:
+    """M020 S034."""
     script = Script(objects(3), [0, 0xB000, 0xA700])
     responses = script.run()
     assert [each["Status"] for each in responses] == [0xFF00, 0xFF00, 0xFF00, 0xB000]
@@ -155,7 +156,7 @@ def test_each_object_has_a_pending_response_and_the_final_one_has_no_remaining()
     ],
 )
 def test_the_final_status_says_what_became_of_the_objects(stores: list[int], status: int) -> None:
-    """PS3.4 sections C.4.2.3.1 and C.4.3.3.1: success, failure of all, and a warning for what is between."""
+    """S032: PS3.4 sections C.4.2.3.1 and C.4.3.3.1: success, failure of all, and a warning for what is between."""
     script = Script(objects(len(stores)), stores)
     final = script.run()[-1]
     assert final["Status"] == status
@@ -184,6 +185,7 @@ def test_a_destination_that_cannot_be_reached_ends_it() -> None:
 
 
 def test_a_destination_that_is_lost_later_leaves_what_was_sent() -> None:
+    """S036."""
     script = Script(objects(3), [0, ServiceRefusal(0xA801)])
     final = script.run(C_MOVE_RQ)[-1]
     assert final["Status"] == 0xB000
@@ -192,6 +194,7 @@ def test_a_destination_that_is_lost_later_leaves_what_was_sent() -> None:
 
 @pytest.mark.parametrize(("after", "remaining"), [(0, 3), (1, 2), (2, 1)])
 def test_a_cancel_takes_effect_before_the_next_object(after: int, remaining: int) -> None:
+    """M020 S033."""
     script = Script(objects(3), [0, 0xA700, 0], cancelled_after=after)
     final = script.run()[-1]
     assert final["Status"] == 0xFE00
@@ -228,7 +231,7 @@ def test_a_handler_that_gives_more_than_it_counted_is_stopped() -> None:
 
 
 def test_more_objects_than_a_count_can_say() -> None:
-    """The counts are of two bytes."""
+    """M021: The counts are of two bytes."""
     responses = Script(objects(1), [0], count=70_000).run()
     assert counts(responses[0]) == (65535, 1, 0, 0)
 

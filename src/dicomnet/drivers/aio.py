@@ -24,7 +24,7 @@ from ..errors import (
     ProtocolError,
     UnusableObject,
 )
-from ..services.provider import provide
+from ..services.provider import provide, refuse_duplicate
 from ..services.steps import (
     Cancelled,
     Finish,
@@ -482,7 +482,9 @@ class Link(asyncio.BufferedProtocol):
 
     async def _take_request(self, message: Message) -> None:
         message_id = message.message_id
-        self.talk.begin(message_id)
+        if not self.talk.begin(message_id):
+            await self._finish(refuse_duplicate(message))
+            return
         try:
             await self._finish(provide(message, self.agreement.contexts[message.context_id]))
         finally:

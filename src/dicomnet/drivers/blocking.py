@@ -22,7 +22,7 @@ from ..errors import (
     ProtocolError,
     TLSFailed,
 )
-from ..services.provider import provide
+from ..services.provider import provide, refuse_duplicate
 from ..services.steps import (
     Cancelled,
     Finish,
@@ -431,7 +431,9 @@ class Link:
 
     def _take_request(self, message: Message) -> None:
         message_id = message.message_id
-        self.talk.begin(message_id)
+        if not self.talk.begin(message_id):
+            self._finish(refuse_duplicate(message))
+            return
         try:
             self._finish(provide(message, self.agreement.contexts[message.context_id]))
         finally:

@@ -129,9 +129,12 @@ class Conversation:
 
     # -- as the one who is asked
 
-    def begin(self, message_id: int) -> None:
-        """A request is being performed from now on, and can be cancelled."""
+    def begin(self, message_id: int) -> bool:
+        """A request is being performed from now on, and can be cancelled; False if one of its message ID is already."""
+        if message_id in self._performing:
+            return False
         self._performing.add(message_id)
+        return True
 
     def finish(self, message_id: int) -> None:
         """It has been performed, or has failed."""

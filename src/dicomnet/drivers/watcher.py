@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 # How long a socket that lingers is left alone, in seconds.
 _LINGER = 0.05
+# How many deadlines of what is over may be kept.
+_OUTDATED = 8
 
 
 class WatcherClosed(RuntimeError):
@@ -62,6 +64,8 @@ class Watcher:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._deadlines: list[tuple[float, int, Watch]] = []
+        # How many of them are not waited for any more.
+        self._outdated = 0
         self._order = itertools.count()
         self._lingering: deque[Watch] = deque()
         self._thread: threading.Thread | None = None
@@ -177,7 +181,17 @@ class Watcher:
         if watch.is_registered:
             watch.is_registered = False
             self._selector.unregister(watch.sock)
+            if watch.deadline is not None:
+                self._outdated += 1
+                if self._outdated > _OUTDATED and 2 * self._outdated > len(self._deadlines):
+                    self._forget_outdated()
         return True
+
+    def _forget_outdated(self) -> None:
+        # In place of others that come first, they would keep what they were for until their time has come.
+        self._deadlines = [entry for entry in self._deadlines if self._is_current(entry)]
+        heapq.heapify(self._deadlines)
+        self._outdated = 0
 
     def _wake(self) -> None:
         try:
@@ -187,31 +201,35 @@ class Watcher:
             return
 
     def _run(self) -> None:
-        while True:
-            timeout = self._next_timeout()
-            ready = self._selector.select(timeout)
-            if any(key.data is None for key, _ in ready):
-                # Before what it announced is looked at, or the announcement of the next would be lost.
-                self._drain_wake_ups()
-            with self._lock:
-                if self._closed:
-                    break
-                self._settle()
-                watches = [key.data for key, _ in ready if key.data is not None]
-                calls = [watch.ready for watch in watches if self._end(watch)]
-                calls += [watch.expired for watch in self._due() if self._end(watch)]
-            for call in calls:
-                try:
-                    call()
-                except Exception:  # noqa: BLE001
-                    # One connection's failure must not end the service of all the others.
-                    _log.exception("a connection could not be served")
+        while self._serve(self._selector.select(self._next_timeout())):
+            pass
         self._give_up()
+
+    def _serve(self, ready: list[tuple[selectors.SelectorKey, int]]) -> bool:
+        """Make the calls for what is ready or due; False after `close`. Holds nothing while the next is waited for."""
+        if any(key.data is None for key, _ in ready):
+            # Before what it announced is looked at, or the announcement of the next would be lost.
+            self._drain_wake_ups()
+        with self._lock:
+            if self._closed:
+                return False
+            self._settle()
+            watches = [key.data for key, _ in ready if key.data is not None]
+            calls = [watch.ready for watch in watches if self._end(watch)]
+            calls += [watch.expired for watch in self._due() if self._end(watch)]
+        for call in calls:
+            try:
+                call()
+            except Exception:  # noqa: BLE001
+                # One connection's failure must not end the service of all the others.
+                _log.exception("a connection could not be served")
+        return True
 
     def _next_timeout(self) -> float | None:
         with self._lock:
             while self._deadlines and not self._is_current(self._deadlines[0]):
                 heapq.heappop(self._deadlines)
+                self._outdated -= 1
             self._wait_until = self._deadlines[0][0] if self._deadlines else None
             left = None if self._wait_until is None else max(0.0, self._wait_until - monotonic())
             if self._lingering:
@@ -228,6 +246,8 @@ class Watcher:
         due = []
         while self._deadlines and self._deadlines[0][0] <= now:
             entry = heapq.heappop(self._deadlines)
+            # Those that are current are counted when they end, which is next.
+            self._outdated -= 1
             if self._is_current(entry):
                 due.append(entry[2])
         return due

@@ -8,6 +8,7 @@ from ..errors import ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
 from .registry import (
     CANCELLED,
+    DUPLICATE_INVOCATION,
     MISTYPED_ARGUMENT,
     MORE_THAN_ONE_MATCH,
     OPERATIONS,
@@ -53,6 +54,12 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
             yield from _many_replies(message, context)
     except ServiceRefusal as refusal:
         yield Send(_response(message, answer_of(refusal)))
+
+
+def refuse_duplicate(message: Message) -> Procedure[None]:
+    """Refuse a request whose Message ID is that of one being performed (PS3.7 Annex C, status 0210H)."""
+    discard(message.data)
+    yield Send(respond(message, DUPLICATE_INVOCATION))
 
 
 def _check(message: Message, context: NegotiatedContext, operation: Operation | None) -> None:

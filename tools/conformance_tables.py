@@ -1,0 +1,156 @@
+"""Writes the tables of docs/conformance.md that say what the source's own tables say.
+
+Run it after a change of those; with ``--check`` it only says whether the page is up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pydicom.datadict import keyword_for_tag
+
+from dicomnet._version import IMPLEMENTATION_VERSION_NAME
+from dicomnet.ae import AE, DEFAULT_MAX_LENGTH
+from dicomnet.archive import header, node, query
+from dicomnet.archive.schema import KEPT
+from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
+from dicomnet.drivers.deadline import Timeouts
+from dicomnet.requests import MAXIMUM_CONTEXTS, MAXIMUM_LENGTH, RESPONSE_LIMIT
+from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
+from dicomnet.services.service_names import ServiceName
+from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
+from dicomnet.services.transfer_syntaxes import TRANSFER_SYNTAXES
+from dicomnet.upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
+
+PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
+
+Rows = Iterable[tuple[object, ...]]
+
+
+def _table(*heads: str) -> Callable[[Callable[[], Rows]], Callable[[], str]]:
+    def decorate(rows: Callable[[], Rows]) -> Callable[[], str]:
+        def write() -> str:
+            lines = [heads, ("---",) * len(heads), *rows()]
+            return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+        return write
+
+    return decorate
+
+
+@_table("", "")
+def identification() -> Rows:
+    yield "Implementation Class UID", f"`{IMPLEMENTATION_CLASS_UID}`"
+    yield "Implementation Version Name", f"`{IMPLEMENTATION_VERSION_NAME}`"
+    yield "Application Context Name", "`1.2.840.10008.3.1.1.1`"
+
+
+@_table("", "`AE`", "`Peer`, `dicomnet.aio`, the commands", "the node")
+def limits() -> Rows:
+    timeouts, ae = Timeouts(), AE()
+    yield "PDU-length announced, bytes", DEFAULT_MAX_LENGTH, MAXIMUM_LENGTH, MAXIMUM_LENGTH
+    yield "presentation contexts proposed at once", MAXIMUM_CONTEXTS, MAXIMUM_CONTEXTS, "–"
+    yield "associations accepted at once", ae.maximum_associations, 256, 256
+    yield "operations that a peer may have outstanding", 1, 16, 16
+    connect = ae.connection_timeout or "that of the system"
+    yield "seconds to connect", connect, timeouts.connect, "–"
+    yield (
+        "seconds for negotiation, for release, and ARTIM",
+        ae.acse_timeout,
+        timeouts.association,
+        timeouts.association,
+    )
+    yield "seconds for a message", ae.dimse_timeout, timeouts.message, timeouts.message
+    yield "seconds that an association may be idle", ae.network_timeout, timeouts.idle, timeouts.idle
+    yield "command set, bytes", *(COMMAND_SET_LIMIT,) * 3
+    yield (
+        "data set of a response, or of a query to the node",
+        "2 GiB",
+        f"{RESPONSE_LIMIT >> 20} MiB",
+        f"{node.QUERY_LIMIT >> 20} MiB",
+    )
+
+
+@_table("service class (PS3.4)", "operations", "SOP classes")
+def service_classes() -> Rows:
+    for service, row in SERVICE_CLASSES.items():
+        count = sum(each.service is service for each in SOP_CLASSES.values())
+        if row.operations and count:
+            yield service.value, " ".join(sorted(row.operations)), count
+
+
+@_table("SOP class", "UID", "service class", "operation")
+def sop_classes() -> Rows:
+    for row in SOP_CLASSES.values():
+        if row.service not in (ServiceName.STORAGE, ServiceName.MEDIA_STORAGE):
+            yield row.keyword, f"`{row.uid}`", row.service.value, row.operation or "all of the class"
+
+
+@_table("SOP class", "UID", "proposed by `Peer.get`")
+def storage() -> Rows:
+    for row in SOP_CLASSES.values():
+        if row.service is ServiceName.STORAGE:
+            yield row.keyword, f"`{row.uid}`", "yes" if row.uid in COMMON_STORAGE else "if asked for"
+
+
+@_table("transfer syntax", "UID", "pixel data")
+def transfer_syntaxes() -> Rows:
+    for row in TRANSFER_SYNTAXES.values():
+        yield row.name, f"`{row.uid}`", "encapsulated" if row.is_encapsulated else "native"
+
+
+@_table("service", "a handler that raises is answered with")
+def handler_failures() -> Rows:
+    for row in OPERATIONS.values():
+        yield row.service, f"0x{row.handler_failed:04X}"
+
+
+@_table("level", "keys that are matched and returned")
+def query_keys() -> Rows:
+    for level, kept in KEPT.items():
+        yield level.name, " ".join(keyword_for_tag(tag) for tag in kept)
+    for level, computed in query._COMPUTED.items():
+        yield f"{level.name}, computed", " ".join(keyword_for_tag(tag) for tag in computed)
+
+
+@_table("", "")
+def node_limits() -> Rows:
+    yield "UIDs of a list", query._UID_LIMIT
+    yield "nesting of sequences in an object", header.DEPTH_LIMIT
+    yield "data elements of an object", header.ELEMENT_LIMIT
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "identification": identification,
+    "limits": limits,
+    "service classes": service_classes,
+    "SOP classes": sop_classes,
+    "storage": storage,
+    "transfer syntaxes": transfer_syntaxes,
+    "handler failures": handler_failures,
+    "query keys": query_keys,
+    "node limits": node_limits,
+}
+
+_PLACE = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def written(page: str) -> str:
+    """The page with its tables written anew."""
+    return _PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", page)
+
+
+def main() -> int:
+    """Write the page, or check it."""
+    page = PAGE.read_text(encoding="utf-8")
+    if "--check" in sys.argv:
+        return int(written(page) != page)
+    PAGE.write_text(written(page), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
