@@ -126,9 +126,13 @@ def test_a_worker_that_dies_is_replaced_and_the_others_go_on(tmp_path: Path) -> 
         wait_until(lambda: first.is_aborted)
         assert second.send_c_echo().Status == 0
         wait_until(lambda: killed not in served.workers()[1])
-        third = stack.enter_context(associated(served.ports[0], contexts=CONTEXTS))
-        assert third.send_c_echo().Status == 0
-        assert served.served_by(3)[-1] not in before
+        # On a busy machine the other worker may take one more, but not all of them.
+        for count in range(3, 9):
+            another = stack.enter_context(associated(served.ports[0], contexts=CONTEXTS))
+            assert another.send_c_echo().Status == 0
+            if served.served_by(count)[-1] not in before:
+                break
+        assert served.served_by(count)[-1] not in before
 
 
 def test_shutdown_leaves_nothing(tmp_path: Path) -> None:
