@@ -611,8 +611,11 @@ class Association(NormalizedServices):
         context: NegotiatedContext,
         identify: Callable[[Message, NegotiatedContext], Dataset | None],
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        link = self._live()
+        # As in `_response`; but what was left early is over before, and its Message ID is free again.
+        request.command["MessageID"] = link.free_message_id(request.message_id)
         cancel = cancel_request(context.context_id, request.message_id)
-        responses = self._live().iterate(user.many_replies(request), cancel)
+        responses = link.iterate(user.many_replies(request), cancel)
         return self._answers(responses, context, identify)
 
     def _answers(

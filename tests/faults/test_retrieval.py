@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.associations import associated
 from tests.retrieving import GET, MOVE, PENDING, SCPS, destination, identifier, image, retrieve_by_ae
-from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENCE, RawPeer, message_pdus
+from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENCE, PATIENT_ROOT_FIND, RawPeer, message_pdus
 
-from dicomnet import build_context, build_role, evt
+from dicomnet import AE, build_context, build_role, evt
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_MOVE_RQ, Message
 from dicomnet.dsutils import encode
@@ -96,3 +96,37 @@ def test_tls_arguments_that_are_none(scp: Any) -> None:
 
     with destination() as there, scp({"C-MOVE": handler}) as port:
         assert retrieve_by_ae(port, "C-MOVE")[-1].status == 0xC515
+
+
+def test_a_handler_may_query_with_the_message_id_of_the_retrieval_it_belongs_to() -> None:
+    """Both had Message ID 1, as by default, and the final response of the C-GET answered nobody."""
+
+    def find(event: evt.Event) -> Iterator[Any]:
+        for _ in range(3):
+            yield PENDING, identifier()
+
+    found: list[list[int]] = []
+
+    def store(event: evt.Event) -> int:
+        query = event.assoc.send_c_find(identifier(), PATIENT_ROOT_FIND)
+        found.append([status.Status for status, _ in query])
+        return 0
+
+    ae = AE("SCP")
+    for uid in (GET, PATIENT_ROOT_FIND):
+        ae.add_supported_context(uid)
+    ae.add_supported_context(CT_IMAGE_STORAGE, scu_role=True, scp_role=True)
+    handlers: Any = [(evt.EVT_C_GET, two_images), (evt.EVT_C_FIND, find)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    contexts = [build_context(uid) for uid in (GET, PATIENT_ROOT_FIND, CT_IMAGE_STORAGE)]
+    roles = [build_role(CT_IMAGE_STORAGE, scp_role=True)]
+    bound: Any = [(evt.EVT_C_STORE, store)]
+    patient = {"dimse_timeout": 3}
+    try:
+        with associated(server, bound, contexts=contexts, ext_neg=roles, properties=patient) as assoc:
+            statuses = [status.get("Status") for status, _ in assoc.send_c_get(identifier(), GET)]
+    finally:
+        ae.shutdown()
+    assert statuses == [PENDING, PENDING, 0x0000]
+    assert found == [[PENDING] * 3 + [0x0000]] * 2
