@@ -13,7 +13,8 @@ from pydicom.uid import UID
 
 from . import _config
 from ._version import IMPLEMENTATION_VERSION_NAME
-from .association import Association, AssociationHooks, OpenUserSink
+from .association import Association, OpenUserSink
+from .association_hooks import AssociationHooks
 from .drivers.deadline import Timeouts
 from .drivers.opening import open_link
 from .drivers.transport import Address

@@ -26,7 +26,7 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Phase
 from .errors import ServiceRefusal
 from .normalized import AwaitedNormalizedServices
-from .receiving import answering
+from .receiving import OBJECT_LIMIT, answering
 from .requests import (
     MAXIMUM_LENGTH,
     NATIVE,
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
-_DATA_SET_LIMIT = 2 << 30
 
 # What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.
 Contexts = Iterable[str] | Mapping[str, Iterable[str]]
@@ -609,7 +608,7 @@ class _HandlerHooks:
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if self._open_user_sink is not None and message.type.service == "C-STORE":
             return self._open_user_sink(message, context)
-        return MemorySink(RESPONSE_LIMIT if message.type.is_response else _DATA_SET_LIMIT)
+        return MemorySink(RESPONSE_LIMIT if message.type.is_response else OBJECT_LIMIT)
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Any:
         service = message.type.service

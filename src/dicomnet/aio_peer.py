@@ -19,7 +19,7 @@ from .drivers.aio import LAST_WORDS, Link
 from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Hooks, Phase
-from .errors import AssociationError, DicomnetError, NetworkError
+from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
 from .receiving import ReceivedObject, ReceiverHooks, answering
 from .requests import (
     GET_MODELS,
@@ -97,6 +97,7 @@ class Peer:
         jobs: int = 1,
     ) -> None:
         self._pool: Pool[Link] = Pool()
+        self._queues: set[StoreQueue] = set()
         self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self.address = PeerAddress.parse(address)
         ae_title_bytes(calling, "the calling AE title")
@@ -281,16 +282,18 @@ class Peer:
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
-        self._end_lanes()
+        self._end_stores()
         await release_links(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
-        self._end_lanes()
+        self._end_stores()
         for link in self._pool.clear():
             link.abort()
 
-    def _end_lanes(self) -> None:
+    def _end_stores(self) -> None:
+        for queue in list(self._queues):
+            queue.fail(AssociationClosed())
         for lanes in list(self._lanes):
             lanes.end()
 
@@ -351,19 +354,23 @@ class Peer:
 
     async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
         queue = StoreQueue(plan, self.window, self.retries)
-        while not queue.is_empty:
-            try:
-                async with self._using(queue.proposal, self.window) as (link, is_reused):
-                    may_raise = False
-                    async with aclosing(_send(queue, link, is_reused)) as results:
-                        async for result in results:
-                            yield result
-            except (NetworkError, AssociationError) as error:
-                if may_raise:
-                    raise
-                queue.fail(error)
-            for result in queue.results():
-                yield result
+        self._queues.add(queue)
+        try:
+            while not queue.is_empty:
+                try:
+                    async with self._using(queue.proposal, self.window) as (link, is_reused):
+                        may_raise = False
+                        async with aclosing(_send(queue, link, is_reused)) as results:
+                            async for result in results:
+                                yield result
+                except (NetworkError, AssociationError) as error:
+                    if may_raise:
+                        raise
+                    queue.fail(error)
+                for result in queue.results():
+                    yield result
+        finally:
+            self._queues.discard(queue)
 
 
 async def _send(queue: StoreQueue, link: Link, is_reused: bool) -> AsyncGenerator[StoreResult, None]:

@@ -163,8 +163,8 @@ class Retrieval:
                 return present
             await release_links((present,))
         options = destination.options
-        tls, _ = options.get("tls_args") or (None, None)
         try:
+            tls, _ = options.get("tls_args") or (None, None)
             peer = PeerAddress(
                 options.get("ae_title", self._request.command["MoveDestination"]),
                 Address(destination.host, destination.port),
@@ -174,7 +174,8 @@ class Retrieval:
             self._open = await open_association(peer, request, tls, timeouts)
         except (AssociationError, NetworkError) as error:
             raise unreachable(error) from error
-        except (TypeError, ValueError) as error:
+        except Exception as error:
+            # The options are the handler's, and lead to whatever they lead to.
             raise bad_destination(self._operation) from error
         return self._open
 

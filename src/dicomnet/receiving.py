@@ -25,7 +25,7 @@ from .values import frozen
 _log = logging.getLogger(__name__)
 
 INVALID_SOP_INSTANCE = 0x0117
-# The largest object that is kept in memory, in bytes.
+# The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -163,7 +163,8 @@ def storing(
     Parameters
     ----------
     originator
-        AE title of who requested the C-MOVE; nothing is said of it for a C-GET.
+        AE title of who requested the C-MOVE; nothing is said of it for a C-GET, nor where it came in other characters
+        than an AE title may have.
 
     Raises
     ------
@@ -176,6 +177,8 @@ def storing(
     if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
         raise UnusableObject("its SOP Instance UID has no place in a command")
     is_move = request.type.service == "C-MOVE"
+    if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
+        originator = ""
     try:
         return store_request(
             agreement,
@@ -296,8 +299,8 @@ class Destinations(Protocol):
         ------
         AssociationError, NetworkError
             If there is none to be had.
-        TypeError, ValueError, RuntimeError
-            If the options of the destination are of no use.
+        Exception
+            Any other, if the options of the destination are of no use.
         """
         ...
 
@@ -430,7 +433,8 @@ class Retrieval:
             self._open = self._destinations.connect(destination, called, self._plan.proposals)
         except (AssociationError, NetworkError) as error:
             raise unreachable(error) from error
-        except (TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            # The options are the handler's, and lead to whatever they lead to.
             raise bad_destination(self._operation) from error
         return self._open
 

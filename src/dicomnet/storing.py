@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from itertools import islice
@@ -103,10 +103,20 @@ class Supply:
         self._transcoding = transcoding
         # What was looked at and has no place in the plan that is being sent.
         self._aside: deque[StoredObject] = deque()
+        # What went wrong while objects were on their way.
+        self._failure: Exception | None = None
         self._lock = threading.Lock()
 
     def part(self, count: int) -> tuple[list[StoreResult], list[StorePlan]] | None:
-        """Look at the next files: what is skipped of them, and plans for what is to be sent; None after the last."""
+        """Look at the next files: what is skipped of them, and plans for what is to be sent; None after the last.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a path does not exist; and whatever else the paths raise that the caller gave.
+        """
+        if self._failure is not None and not self._aside:
+            raise self._failure
         part = [*self._aside, *islice(self._units, max(0, count - len(self._aside)))]
         self._aside.clear()
         if not part:
@@ -122,10 +132,16 @@ class Supply:
         """Look on for an object that a plan proposes the contexts of; or what is skipped before it.
 
         What needs other contexts is put aside for later parts. None where that is much, and after the last file.
+        A path that fails is for `part` to raise, when what is on its way has been answered.
         """
         with self._lock:
             while len(self._aside) < SCAN_AHEAD:
-                unit = next(self._units, None)
+                try:
+                    unit = next(self._units, None)
+                except Exception as error:  # noqa: BLE001
+                    # The paths may come from the caller's own generator, which raises what it likes.
+                    self._failure = error
+                    return None
                 if not isinstance(unit, StoredObject) or pair_of(unit) in plan.pairs:
                     return unit
                 self._aside.append(unit)
@@ -162,7 +178,8 @@ class StoreQueue:
         self._end: list[DicomnetError] = []
         self._unanswered: dict[int, StoredObject] = {}
         self._done: deque[StoreResult] = deque()
-        self._losses: Counter[int] = Counter()
+        # By identity, with as many entries as associations it cost; these also keep the identity from a new object.
+        self._losses: dict[int, list[StoredObject]] = {}
         self._window = window
         self._retries = retries
 
@@ -234,8 +251,9 @@ class StoreQueue:
             # A peer that ends each association before the first request must not be tried for ever.
             outstanding = [first]
         for stored in reversed(outstanding):
-            self._losses[id(stored)] += 1
-            if self._losses[id(stored)] > self._retries:
+            losses = self._losses.setdefault(id(stored), [])
+            losses.append(stored)
+            if len(losses) > self._retries:
                 self._done.append(failed_result(stored, error))
             else:
                 self._doubtful.appendleft(stored)

@@ -12,7 +12,8 @@ from pydicom.uid import UID
 
 from . import _config
 from . import events as evt
-from .association import Association, AssociationHooks, OpenUserSink
+from .association import Association, OpenUserSink
+from .association_hooks import AssociationHooks
 from .drivers.blocking import Link
 from .drivers.channel import Channel
 from .drivers.connection import Connection

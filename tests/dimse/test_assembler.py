@@ -99,11 +99,11 @@ def test_a_message_is_the_same_however_it_is_cut(content: bytes, cuts: list[int]
 
 def test_what_is_incomplete_is_seen_as_such() -> None:
     made, _ = assembler()
-    assert made.is_idle
-    made.add(command(3, STORE[:10], False))
-    assert (made.is_idle, made.is_in_data_set) == (False, False)
-    made.add(command(3, STORE[10:]))
-    assert (made.is_idle, made.is_in_data_set) == (False, True)
+    seen = [made.is_idle]
+    for fragment in (command(3, STORE[:10], False), command(3, STORE[10:])):
+        made.add(fragment)
+        seen.append(made.is_idle)
+    assert seen == [True, False, False]
 
 
 @pytest.mark.parametrize(

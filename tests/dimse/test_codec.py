@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import struct
+import tracemalloc
 import warnings
 from io import BytesIO
 from typing import Any
@@ -529,7 +530,7 @@ def test_what_was_learned_of_one_command_set_does_not_mislead_about_another(
             sample[:at] + bytes((value,)) + sample[at + 1 :] for value in (0, 1, 0xFF, sample[at] ^ 0x80)
         ]
     learned = [outcome(case) for case in [*cases, *reversed(cases)]]
-    monkeypatch.setattr(codec, "_LENGTHS_LEARNED", 0)
+    monkeypatch.setattr(codec, "_LONGEST_LEARNED", 0)
     monkeypatch.setattr(codec, "_layouts", {})
     assert learned == [outcome(case) for case in [*cases, *reversed(cases)]]
 
@@ -541,5 +542,21 @@ def test_what_is_learned_of_strangers_is_bounded(monkeypatch: pytest.MonkeyPatch
         decode_command(echo_request(element(0x0001, bytes(length))))
     for tag in range(0x4000, 0x4100):
         decode_command(echo_request(element(tag, b"")))
-    assert len(layouts) == codec._LENGTHS_LEARNED
+    assert layouts
+    assert max(layouts) <= codec._LONGEST_LEARNED
     assert max(map(len, layouts.values())) <= codec._LAYOUTS_A_LENGTH
+
+
+def test_command_sets_with_thousands_of_elements_are_not_kept_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was learned of one of 64 KiB took 1.8 MB."""
+    monkeypatch.setattr(codec, "_layouts", {})
+    unknown = b"".join(element(tag, b"") for tag in range(0x4000, 0x5F00))
+    tracemalloc.start()
+    try:
+        for length in range(0, 40, 2):
+            decode_command(echo_request(unknown + element(0x3FFE, bytes(length))))
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -191,6 +191,27 @@ def test_a_call_that_fails_costs_no_worker(caplog: pytest.LogCaptureFixture) -> 
     pool.close(10)
 
 
+def test_a_call_for_which_no_thread_can_be_started_waits_for_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error ended the watcher's call: a server whose system had no thread to give accepted nothing ever after."""
+    pool = WorkerPool("test-scarce")
+    done = [threading.Event(), threading.Event()]
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    pool.submit(done[0].set)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert "no thread can be started" in caplog.text
+    pool.submit(done[1].set)
+    assert done[0].wait(10)
+    assert done[1].wait(10)
+    pool.close(10)
+
+
 def test_closing_waits_no_longer_than_it_may() -> None:
     pool = WorkerPool("test-slow")
     release = threading.Event()

@@ -183,6 +183,15 @@ def test_ctrl_c_ends_the_server(tmp_path: Path) -> None:
         assert not any(map(is_alive, [supervisor, *workers]))
 
 
+def test_a_signals_handler_may_shut_down(tmp_path: Path) -> None:
+    """It runs in the thread that serves, and waited for that thread for ever."""
+    with program(tmp_path, "block") as served:
+        supervisor, workers = served.workers()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(20) == 1  # with "the server has ended"
+        assert not any(map(is_alive, [supervisor, *workers]))
+
+
 def test_workers_do_not_end_by_signals_meant_for_the_program(tmp_path: Path) -> None:
     """A terminal sends Ctrl-C to all of them; the program decides."""
     with program(tmp_path) as served:

@@ -1,12 +1,14 @@
 """A program that serves with worker processes, as a user writes it; started by the tests.
 
 Arguments: how many workers, a file that gets the process ID of a worker for each association, and what to do when a
-line comes in: ``shutdown`` and check that nothing is left, ``leave`` without it, or ``block`` from the start.
+line comes in: ``shutdown`` and check that nothing is left, ``leave`` without it, or ``block`` from the start, where
+SIGTERM shuts down.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -39,6 +41,7 @@ def main() -> None:
     handlers: list[EventHandlerType] = [(evt.EVT_ESTABLISHED, note, [path]), (evt.EVT_C_ECHO, echo)]
     if then == "block":
         port = int(sys.stdin.readline())
+        signal.signal(signal.SIGTERM, lambda *_: ae.shutdown())
         ae.start_server(("127.0.0.1", port), evt_handlers=handlers, workers=count)
         raise SystemExit("the server has ended")
     servers = [

@@ -280,6 +280,17 @@ def test_closing_the_peer_in_the_middle(tmp_path: Path) -> None:
     assert sorted(result.path for result in everything) == names(files)
 
 
+def test_a_path_that_does_not_exist_costs_no_result_of_what_was_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    files = write_files(folder, 300)
+    with scripted(succeed, window=16) as peers, Peer(f"127.0.0.1:{peers.port}", jobs=2) as peer:
+        results: list[StoreResult] = []
+        with pytest.raises(FileNotFoundError):
+            results.extend(peer.store([folder, tmp_path / "nothing"]))
+    check(results, files)
+
+
 def test_the_number_of_jobs_is_a_number(tmp_path: Path) -> None:
     for kind in (Peer, aio.Peer):
         with pytest.raises(ValueError, match="at least 1"):

@@ -278,6 +278,42 @@ def test_closing_releases_and_the_peer_can_be_used_again(make: Callable[..., Any
         assert len(scp.proposed) == 2
 
 
+def test_closing_in_the_middle_of_a_store_opens_no_other_association(tmp_path: Path) -> None:
+    """In asyncio, what was not answered yet was sent again on a new one."""
+    files = write_files(tmp_path, 30)
+
+    def store_blocking(port: int) -> list[StoreResult]:
+        peer = Peer(f"127.0.0.1:{port}")
+        results = peer.store(files)
+        first = next(results)
+        peer.close()
+        return [first, *results]
+
+    async def store_in_loop(port: int) -> list[StoreResult]:
+        peer = aio.Peer(f"127.0.0.1:{port}")
+        results = peer.store(files)
+        first = await anext(results)
+        await peer.close()
+        return [first, *[result async for result in results]]
+
+    for store in (store_blocking, lambda port: asyncio.run(store_in_loop(port))):
+        with scripted(succeed, window=4) as (port, scp):
+            assert sorted(result.path for result in store(port)) == names(files)
+            assert len(scp.proposed) == 1
+
+
+def test_a_path_that_does_not_exist_costs_no_result_of_what_was_stored(tmp_path: Path) -> None:
+    """It is found while objects are on their way, as more files come before it than are looked at first."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    files = write_files(folder, 300)
+    with scripted(succeed, window=16) as (port, _), Peer(f"127.0.0.1:{port}") as peer:
+        results: list[StoreResult] = []
+        with pytest.raises(FileNotFoundError):
+            results.extend(peer.store([folder, tmp_path / "nothing"]))
+        assert sorted(result.path for result in results if result.is_stored) == names(files)
+
+
 def test_a_peer_that_is_forgotten_ends_its_association() -> None:
     with scripted(succeed) as (port, scp):
         Peer(f"127.0.0.1:{port}").echo()

@@ -70,6 +70,39 @@ def test_after_a_loss_one_at_a_time() -> None:
     assert queue.window(AGREEMENT) == 1
 
 
+def test_the_losses_of_an_object_that_is_done_are_not_those_of_a_new_one() -> None:
+    """They are counted by identity, and a new object may come to lie where an old one was."""
+    new: list[StoredObject] = []
+
+    class Later(Supply):
+        def more(self, plan: StorePlan) -> StoredObject | None:
+            return new.pop() if new else None
+
+    plan = queue_of(1)._plan
+    queue = StoreQueue(plan, 4, 1, Later((), Transcoding.NEVER))
+    identity = id(plan.objects.pop())
+    numbers = count(1).__next__
+
+    def send(*, is_lost: bool) -> None:
+        queue.window(AGREEMENT)
+        (request,) = queue.requests(AGREEMENT, numbers)
+        if is_lost:
+            queue.lost(AssociationAborted(None))
+        else:
+            queue.answered(answer(request))
+
+    header, path = FileHeader(CT_IMAGE_STORAGE, "1.3.1", IMPLICIT_VR_LE, 0), Path("new.dcm")
+    others: list[StoredObject] = []
+    send(is_lost=True)
+    send(is_lost=False)
+    while len(others) < 1000 and identity not in map(id, others):
+        others.append(StoredObject(path, header, 10))
+    new.append(others[-1])
+    send(is_lost=True)
+    send(is_lost=False)
+    assert [result.status for result in queue.results()] == [0, 0]
+
+
 def test_the_end_of_an_old_association_is_no_objects_fault() -> None:
     queue = queue_of(2, retries=0)
     next(queue.requests(AGREEMENT, count(1).__next__))

@@ -52,11 +52,6 @@ class Assembler:
         """Whether no message has been begun."""
         return self._context is None
 
-    @property
-    def is_in_data_set(self) -> bool:
-        """Whether a command set is complete and its data set is not."""
-        return self._message is not None
-
     def add(self, fragment: Fragment) -> Message | None:
         """Take a fragment.
 

@@ -303,9 +303,10 @@ def _decode_element_by_element(data: bytes) -> tuple[MessageType, dict[str, Any]
         raise ProtocolError(f"{keyword} of {message_type.name} is malformed") from None
     if not command.keys() >= message_type.required:
         raise ProtocolError(f"{message_type.name} lacks {', '.join(message_type.missing(command))}")
-    layouts = _layouts.setdefault(len(data), []) if len(_layouts) < _LENGTHS_LEARNED else None
-    if layouts is not None and len(layouts) < _LAYOUTS_A_LENGTH and len(command) > 1:
-        layouts.append(_Layout(elements, message_type, command, has_data_set))
+    if len(data) <= _LONGEST_LEARNED and len(command) > 1:
+        layouts = _layouts.setdefault(len(data), [])
+        if len(layouts) < _LAYOUTS_A_LENGTH:
+            layouts.append(_Layout(elements, message_type, command, has_data_set))
     return message_type, command, has_data_set
 
 
@@ -373,9 +374,10 @@ class _Layout:
         return self._type, command, self._has_data_set
 
 
-# By the length of the command set. What a stranger sends must not fill the memory: no more are learned then.
+# By the length of the command set, in bytes. What strangers send must not fill the memory: neither long ones are
+# learned, which may have thousands of elements, nor many of one length.
 _layouts: dict[int, list[_Layout]] = {}
-_LENGTHS_LEARNED = 512
+_LONGEST_LEARNED = 512
 _LAYOUTS_A_LENGTH = 4
 
 

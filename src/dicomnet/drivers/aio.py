@@ -327,7 +327,12 @@ class Link(asyncio.BufferedProtocol):
             await self._send(step.message, step.more)
             return None
         if isinstance(step, Receive):
-            return await self._receive_response(step)
+            try:
+                return await self._receive_response(step)
+            except DeadlineExceeded as error:
+                # Whoever waits for an answer may catch this, and still the association is of no use any more.
+                self.abort(failure=error)
+                raise
         if isinstance(step, Handle):
             answers = await _settled(self.hooks.handle(step.message, step.context))
             if hasattr(answers, "aclose"):

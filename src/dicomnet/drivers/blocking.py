@@ -211,6 +211,20 @@ class Link:
         """A message ID that no outstanding request of ours has."""
         return self.talk.next_message_id()
 
+    def free_message_id(self, wanted: int) -> int:
+        """This message ID, or another one if a request of ours has it that goes on beside the next one.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association ends while earlier responses are read away.
+        """
+        if self.talk.free_message_id(wanted) == wanted:
+            return wanted
+        with self.exchange():
+            self._drain_iterations()
+            return self.talk.free_message_id(wanted)
+
     def run(self, procedure: Procedure[Value]) -> Value:
         """Run a procedure to its end."""
         with self.exchange():

@@ -96,7 +96,8 @@ class TLSChannel(Channel):
         """Tell the peer that nothing is missing, and close the socket."""
         if self.is_ready:
             try:
-                self._tls.unwrap()
+                with self._lock:
+                    self._tls.unwrap()
             except (OSError, ValueError) as error:
                 _log.debug("TLS was not ended in order: %s", error)
         super().close()

@@ -292,7 +292,13 @@ class WorkerPool:
                 target=self._run, name=f"{self._name}-{len(self._threads) + 1}", daemon=True
             )
             self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # The system has no thread to give; the call waits for one of the others, or for the next that starts.
+            with self._condition:
+                self._threads.discard(thread)
+            _log.error("no thread can be started for a connection: %s", error)
 
     def close(self, timeout: float | None = None) -> None:
         """Let the threads end when their calls do, and wait for that up to ``timeout`` seconds in all."""

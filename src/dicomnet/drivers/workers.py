@@ -141,7 +141,8 @@ class WorkerProcesses:
         self._control: socket.socket | None = None
         self._process = 0
         self._is_in_order = True
-        self._lock = threading.Lock()
+        # A signal's handler may shut down in the middle of `serve_forever`.
+        self._lock = threading.RLock()
 
     @property
     def listener(self) -> socket.socket:
@@ -205,6 +206,9 @@ class WorkerProcesses:
             try:
                 status = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
             except ChildProcessError:
+                if not self._process:
+                    # A signal's handler has waited for it meanwhile.
+                    return
                 # Somebody else in this process has waited for it.
                 status = OUT_OF_ORDER
             if status < 0:

@@ -30,11 +30,6 @@ def many_replies(request: Message) -> Procedure[None]:
             return
 
 
-def no_reply(request: Message) -> Procedure[None]:
-    """Send a request that has no response, C-CANCEL."""
-    yield Send(request)
-
-
 def pipeline(
     requests: Iterable[Message], window: int, unusable: Callable[[Message, UnusableObject], None]
 ) -> Procedure[None]:
