@@ -17,6 +17,9 @@ COMMANDS = {
     "echo": "verify that a peer answers (C-ECHO)",
     "store": "send files and folders to a peer (C-STORE)",
     "find": "query a peer (C-FIND)",
+    "get": "retrieve objects over one association (C-GET)",
+    "move": "have a peer send objects, to us or to another (C-MOVE)",
+    "worklist": "query a modality worklist (C-FIND)",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
 }
