@@ -20,6 +20,7 @@ COMMANDS = {
     "get": "retrieve objects over one association (C-GET)",
     "move": "have a peer send objects, to us or to another (C-MOVE)",
     "worklist": "query a modality worklist (C-FIND)",
+    "commit": "ask a peer whether it keeps objects (storage commitment)",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
 }
