@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .arguments import FAILED, OK, Parser, UsageError
 from .requestor import add_peer_options, open_peer
 from .retrieving import UNIQUE_KEYS, Retrieval, add_retrieve_options, retrieve_identifier
+from .syntaxes import SYNTAXES
 from .terminal import complain
 
 if TYPE_CHECKING:
@@ -18,34 +19,6 @@ if TYPE_CHECKING:
 
     from ..peer import Peer
 
-# In which form objects are asked for, the usual ones first, as there may not be room for all.
-SYNTAXES = (
-    "1.2.840.10008.1.2.1",
-    "1.2.840.10008.1.2",
-    "1.2.840.10008.1.2.4.70",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.5",
-    "1.2.840.10008.1.2.4.80",
-    "1.2.840.10008.1.2.4.91",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.57",
-    "1.2.840.10008.1.2.4.81",
-    "1.2.840.10008.1.2.4.201",
-    "1.2.840.10008.1.2.4.202",
-    "1.2.840.10008.1.2.4.203",
-    "1.2.840.10008.1.2.4.102",
-    "1.2.840.10008.1.2.4.103",
-    "1.2.840.10008.1.2.4.100",
-    "1.2.840.10008.1.2.4.101",
-    "1.2.840.10008.1.2.4.107",
-    "1.2.840.10008.1.2.4.108",
-    "1.2.840.10008.1.2.4.110",
-    "1.2.840.10008.1.2.4.111",
-    "1.2.840.10008.1.2.4.112",
-    "1.2.840.10008.1.2.1.99",
-    "1.2.840.10008.1.2.2",
-)
 # Of what is commonly compressed, where the peer does not tell the SOP classes: as many as leave room for 8 forms each.
 COMMON_IMAGES = (
     "1.2.840.10008.5.1.4.1.1.1",
@@ -146,7 +119,7 @@ def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
     """The forms of each class that there is room for."""
     from ..requests import MAXIMUM_CONTEXTS, NATIVE
 
-    wanted = SYNTAXES if options.any_syntax else NATIVE
+    wanted = tuple(SYNTAXES) if options.any_syntax else NATIVE
     # One context is that of the C-GET itself.
     room = (MAXIMUM_CONTEXTS - 1) // len(classes)
     if room < len(NATIVE):

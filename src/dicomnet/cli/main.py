@@ -21,6 +21,7 @@ COMMANDS = {
     "move": "have a peer send objects, to us or to another (C-MOVE)",
     "worklist": "query a modality worklist (C-FIND)",
     "commit": "ask a peer whether it keeps objects (storage commitment)",
+    "diagnose": "tell which layer fails between us and a peer",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
 }

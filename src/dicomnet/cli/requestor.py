@@ -5,18 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import AssociationAborted, TLSFailed
+from ..errors import AssociationAborted, DicomnetError, TLSFailed
 from ..values import frozen
 from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from ..drivers.blocking import Link
     from ..drivers.deadline import Timeouts
     from ..peer import Peer
-    from ..requests import PeerAddress
+    from ..requests import Context, PeerAddress
 
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
@@ -154,6 +155,37 @@ def open_peer(
     )
     with peer, noticing_tls(target):
         yield peer
+
+
+def open_association(target: Target, contexts: Iterable[Context]) -> Link:
+    """An association with the peer that proposes these contexts, each in one transfer syntax or several.
+
+    Raises
+    ------
+    NetworkError, AssociationError
+        If there is none to be had.
+    """
+    from ..drivers.opening import open_link
+    from ..requests import RequestorHooks, association_request
+
+    request = association_request(target.address, target.calling, contexts, 1)
+    place = target.address.address
+    tls = None if target.tls is None else (target.tls, place.host)
+    link = open_link(place, request, RequestorHooks(), target.timeouts, tls=tls)
+    try:
+        link.request(request)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def release(link: Link) -> None:
+    """Release an association of which everything is known that is to be known."""
+    try:
+        link.release()
+    except DicomnetError:
+        link.close()
 
 
 def speaks_tls(target: Target) -> bool:
