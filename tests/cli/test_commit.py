@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt as foreign_evt
 from tests.cli.command import complaint, run
 from tests.cli.conftest import CT, MR, StartPeer
-from tests.support import dicomnet, free_port
+from tests.support import dicomnet, free_port, wait_until
 
 from dicomnet.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
@@ -202,6 +203,16 @@ def test_no_report_comes() -> None:
         said = complaint(run("commit", address, CT, "--wait", "0.2"), 1)
     assert "no report came within 0.2 s" in said
     assert "--listen" in said
+
+
+def test_ctrl_c_ends_the_wait() -> None:
+    scp = SCP(None)
+    with scp.running() as address:
+        with subprocess.Popen(dicomnet("commit", address, CT), stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: bool(scp.asked), what="the request has arrived")
+            process.send_signal(signal.SIGINT)
+            _, complained = process.communicate(timeout=20)
+    assert (complained, process.returncode) == ("dicomnet commit: interrupted\n", 130)
 
 
 def test_a_report_of_another_transaction_is_refused() -> None:

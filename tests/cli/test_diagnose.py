@@ -274,10 +274,14 @@ def test_a_peer_without_verification() -> None:
     server = ae.start_server(("127.0.0.1", 0), block=False)
     assert server is not None
     try:
-        said = failure("presentation context", f"127.0.0.1:{server.server_address[1]}")
+        address = f"127.0.0.1:{server.server_address[1]}"
+        said = failure("presentation context", address)
+        told = run("diagnose", address, "--contexts")
     finally:
         ae.shutdown()
     assert "does not support the SOP class" in said
+    assert told.stdout.splitlines()[-1].startswith("1 of ")
+    assert told.returncode == 1
 
 
 def test_a_status_that_is_no_success(start_peer: StartPeer) -> None:

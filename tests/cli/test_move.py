@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,7 @@ from pydicom import dcmread
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import CT, MR, StoreSCP
 from tests.interop.peers import dcmqrscp
-from tests.support import free_port, stored
+from tests.support import dicomnet, free_port, stored
 
 from dicomnet import AE, evt
 from dicomnet.sop_class import StudyRootQueryRetrieveInformationModelMove
@@ -116,6 +118,22 @@ def test_what_fails_is_named(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stdout == "moved 0 (0 with warnings), failed 2\n"
     assert f"failed: {OBJECT}\n" in result.stderr
+
+
+def test_ctrl_c_ends_the_receiver(archive: Archive, tmp_path: Path) -> None:
+    """The peer is mute, so the command waits for it when the signal comes; the store can be opened again."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        peer = f"127.0.0.1:{mute.getsockname()[1]}"
+        receiver = ("--receive", tmp_path / "in", "--receive-port", str(archive.here))
+        command = dicomnet("move", peer, "HERE", *receiver, "-k", STUDY)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            connection, _ = mute.accept()
+            with connection:
+                assert connection.recv(10), "the association request has been sent"
+                process.send_signal(signal.SIGINT)
+                _, complained = process.communicate(timeout=20)
+    assert (complained, process.returncode) == ("dicomnet move: interrupted\n", 130)
+    assert run("move", archive.address, "HERE", *receiver, "-k", STUDY).returncode == 0
 
 
 def test_the_address_is_in_use_or_public(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def run(options: Namespace) -> int:
     finally:
         if probe.link is not None:
             release(probe.link)
-    if options.contexts and status == OK:
+    if options.contexts and probe.link is not None:
         write_acceptance(probe.target, options)
     return status
 
@@ -317,8 +317,8 @@ def _find_context(probe: Probe) -> Finding:
         return Finding(f"Verification is taken in {syntax.name}", {"transfer_syntax_uid": syntax.uid})
     (context,) = agreement.contexts.values()
     raise LayerFailed(
-        f"Verification is not taken: {REFUSALS.get(context.result, f'result {context.result}')}; it may take other"
-        " SOP classes all the same"
+        f"Verification is not taken: {REFUSALS.get(context.result, f'result {context.result}')}; --contexts"
+        " tells what else it takes"
     )
 
 

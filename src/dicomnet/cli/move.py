@@ -30,8 +30,7 @@ def configure(parser: Parser) -> None:
         "dicomnet receive does. The exit status is 1 if any object failed or did not arrive.",
         "dicomnet move PACS@127.0.0.1:11112 WORKSTATION -k StudyInstanceUID=1.2.3\n"
         "dicomnet move PACS@127.0.0.1:104 DICOMNET --receive incoming/ -k StudyInstanceUID=1.2.3\n"
-        "dicomnet move PACS@10.0.0.5:104 DICOMNET --receive incoming/ --receive-port 4000 --bind 10.0.0.7"
-        " --allow-public -k PatientID=42",
+        "dicomnet move PACS@10.0.0.5:104 DICOMNET --receive in/ --bind 10.0.0.7 --allow-public -k PatientID=42",
     )
     add_peer_options(parser)
     parser.add_argument(
