@@ -250,6 +250,8 @@ def test_uids_from_a_file(tmp_path: Path) -> None:
     with scp.running() as address:
         result = run("commit", address, "--uid-file", path)
         assert (result.stderr, result.returncode) == ("", 0)
+        assert run("commit", "-q", address, "--uid-file", path, CT, "--wait", "20", MR).returncode == 0
+        assert len(scp.asked[-1].ReferencedSOPSequence) == 4
         assert result.stdout == "committed: 1.2.3.4\ncommitted: 1.2.3.5\ncommitted 2, failed 0\n"
         piped = subprocess.run(
             dicomnet("commit", address, "--uid-file", "-"),

@@ -85,7 +85,7 @@ def _run(command: str, words: list[str]) -> int:
     parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
     module.configure(parser)
     add_output_options(parser)
-    options = parser.parse_args(words[1:])
+    options = parser.parse(words[1:])
     set_up_logging(options)
     status: int = module.run(options)
     return status
