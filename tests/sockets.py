@@ -153,8 +153,8 @@ class Certificates(NamedTuple):
         return context
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """An authority and a certificate for this machine, valid for an hour."""
+def make_certificates(folder: Path, lasts: timedelta = timedelta(hours=1)) -> Certificates:
+    """An authority and a certificate for this machine, valid since some minutes and for an hour unless said else."""
     now = datetime.now(UTC)
 
     def issue(
@@ -167,7 +167,7 @@ def make_certificates(folder: Path) -> Certificates:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
-            .not_valid_after(now + timedelta(hours=1))
+            .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         )

@@ -641,23 +641,49 @@ def build_identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
     ValueError
         As of `build_query`.
     """
+    if level.lower() not in LEVELS:
+        raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
+    if "QueryRetrieveLevel" in keys:
+        raise ValueError("'QueryRetrieveLevel' is no key of a query")
+    query = build_keys(keys)
+    query.QueryRetrieveLevel = LEVELS[level.lower()]
+    return query
+
+
+def build_keys(keys: Mapping[str, Any]) -> Dataset:
+    """The keys of a query as a data set, without a level.
+
+    Parameters
+    ----------
+    keys
+        As of `build_query`; the value of a sequence may also be the keys of its one item.
+
+    Raises
+    ------
+    ValueError
+        For a keyword that does not exist, or a value that its attribute cannot have.
+    """
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
-    if level.lower() not in LEVELS:
-        raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
     query = Dataset()
-    query.QueryRetrieveLevel = LEVELS[level.lower()]
     for keyword, given in keys.items():
         tag = tag_for_keyword(keyword)
         if tag is None:
             raise ValueError(f"{keyword!r} is not a keyword of the DICOM dictionary")
-        if tag >> 16 < 8 or keyword == "QueryRetrieveLevel":
+        if tag >> 16 < 8:
             raise ValueError(f"{keyword!r} is no key of a query")
         vr = dictionary_VR(tag)
         if vr == "SQ":
-            query[tag] = DataElement(tag, vr, [] if given is None else given)
+            items = [] if given is None else given
+            if isinstance(given, Mapping):
+                items = [build_keys(given)]
+                # The character set of a data set is that of its items, too.
+                character_set = items[0].pop("SpecificCharacterSet", None)
+                if character_set is not None:
+                    query["SpecificCharacterSet"] = character_set
+            query[tag] = DataElement(tag, vr, items)
             continue
         is_list = isinstance(given, Sequence) and not isinstance(given, str | bytes)
         values = list(given) if is_list else [given]

@@ -16,7 +16,7 @@ from tests.cli.conftest import CT, MR, StartPeer
 from tests.support import free_port, is_listening, running_process, tool, wait_until
 
 from dicomnet import evt
-from dicomnet.cli.find import plain
+from dicomnet.cli.matches import plain
 
 CONFIGURATION = """\
 NetworkTCPPort = {port}

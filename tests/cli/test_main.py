@@ -44,7 +44,7 @@ def test_each_command_explains_itself_with_an_example(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "echo, store, find, serve, receive"),
+        ([], ", ".join(COMMANDS)),
         (["bogus"], "'bogus'"),
         (["--bogus"], "--bogus"),
         (["echo"], "PEER"),
@@ -67,6 +67,7 @@ def test_each_command_explains_itself_with_an_example(command: str) -> None:
         (["echo", NOBODY, "--tls-ca", "/nowhere/ca.pem"], "--tls-ca"),
         (["echo", NOBODY, "--tls-cert", __file__], "--tls-cert"),
         (["store", NOBODY], "PATH"),
+        (["get", NOBODY, "--to"], "--to"),
         (["find", NOBODY, "--level", "frame"], "'frame'"),
         (["find", NOBODY, "--limit", "x"], "'x'"),
         (["serve", "--port", "65536"], "'65536'"),

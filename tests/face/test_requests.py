@@ -13,7 +13,15 @@ from tests.associations import ct_image
 
 from dicomnet.drivers.files import StoredObject
 from dicomnet.dsutils import decode, encode
-from dicomnet.requests import PeerAddress, StoreResult, build_query, describe_status, find_files, scan
+from dicomnet.requests import (
+    PeerAddress,
+    StoreResult,
+    build_keys,
+    build_query,
+    describe_status,
+    find_files,
+    scan,
+)
 
 
 @pytest.mark.parametrize(
@@ -149,3 +157,26 @@ def test_linked_folders_were_passed_over(tmp_path: Path) -> None:
     (tmp_path / "all" / "link").symlink_to(tmp_path / "real")
     (tmp_path / "all" / "self").symlink_to(tmp_path / "all")
     assert list(find_files([tmp_path / "all"])) == [str(tmp_path / "all" / "link" / "a")]
+
+
+def test_keys_inside_a_sequence() -> None:
+    keys = build_keys({"PatientID": None, "ScheduledProcedureStepSequence": {"Modality": "CT", "Rows": None}})
+    assert "QueryRetrieveLevel" not in keys
+    assert "SpecificCharacterSet" not in keys
+    (step,) = keys.ScheduledProcedureStepSequence
+    assert step.Modality == "CT"
+    assert not step.Rows
+
+
+def test_the_character_set_of_an_item_is_that_of_the_data_set() -> None:
+    keys = build_keys({"ScheduledProcedureStepSequence": {"ScheduledPerformingPhysicianName": "M\u00fcller"}})
+    assert keys.SpecificCharacterSet == "ISO_IR 192"
+    assert "SpecificCharacterSet" not in keys.ScheduledProcedureStepSequence[0]
+    read = decode(encode(keys, True, True) or b"", True, True)
+    assert read.ScheduledProcedureStepSequence[0].ScheduledPerformingPhysicianName == "M\u00fcller"
+
+
+@pytest.mark.parametrize("keys", [{"Bogus": 1}, {"ReferencedStudySequence": {"Bogus": 1}}])
+def test_keys_that_do_not_exist(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="'Bogus'"):
+        build_keys(keys)

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from ..cli.arguments import UsageError
-from ..cli.find import BINARY_NUMBERS
+from ..cli.keys import BINARY_NUMBERS
 from ..errors import UnusableObject
 
 # SEQUENCE[0].KEYWORD=VALUE, where each name may be a tag instead; an attribute ends where its value begins.

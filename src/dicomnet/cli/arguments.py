@@ -45,6 +45,13 @@ class Parser(argparse.ArgumentParser):
         lines = "".join(f"  {line}\n" for line in examples.strip().splitlines())
         self.epilog = f"examples:\n{lines}\n{self._ending}"
 
+    def parse(self, words: list[str]) -> argparse.Namespace:
+        """Parse a command line; raises UsageError for a mistake."""
+        if any(action.nargs == "*" and not action.option_strings for action in self._actions):
+            # Else the arguments that may be left out would have to come before the first option.
+            return self.parse_intermixed_args(words)
+        return self.parse_args(words)
+
     def format_help(self) -> str:
         """The help, as wide as the terminal."""
         self.formatter_class = argparse.RawDescriptionHelpFormatter

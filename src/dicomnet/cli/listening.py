@@ -9,13 +9,14 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import DicomnetError
 from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds
 from .terminal import complain, printable, reason
 
 if TYPE_CHECKING:
+    import argparse
     from argparse import Namespace
 
 
@@ -57,14 +58,7 @@ def add_listening_options(parser: Parser) -> None:
     parser.add_argument(
         "-aet", "--aet", type=ae_title, default="DICOMNET", metavar="AET", help="our AE title (%(default)s)"
     )
-    parser.add_argument(
-        "--bind", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s)"
-    )
-    parser.add_argument(
-        "--allow-public",
-        action="store_true",
-        help="listen on an address that other machines can reach, though anybody may then store and query",
-    )
+    add_bind_options(parser, "store and query")
     parser.add_argument(
         "--accept-private",
         action="store_true",
@@ -86,6 +80,24 @@ def add_listening_options(parser: Parser) -> None:
     )
 
 
+def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
+    """The address to listen on.
+
+    Parameters
+    ----------
+    what
+        What anybody may do who reaches it.
+    """
+    group.add_argument(
+        "--bind", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s)"
+    )
+    group.add_argument(
+        "--allow-public",
+        action="store_true",
+        help=f"listen on an address that other machines can reach, though anybody may then {what}",
+    )
+
+
 def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
     """Run a node until a signal ends it; returns the exit status.
 
@@ -97,19 +109,20 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
         Whether it answers queries.
     """
     command = "serve" if has_index else "receive"
-    if not _is_loopback(options.bind):
-        if not options.allow_public:
-            raise UsageError(
-                f"there is no access control yet, and {options.bind or 'every address'} can be reached from other"
-                " machines: whoever does may store and query; --allow-public allows that"
-            )
-        complain(
-            f"dicomnet {command}: warning: there is no access control; whoever reaches us may store and query"
-        )
+    check_bind(command, options, "store and query")
     if options.workers > 1:
         _prepare_for_workers(options)
+    on_stored = _report if options.verbose or options.debug else None
     try:
-        node = _open_node(folder, options, has_index)
+        node = open_node(
+            folder,
+            (options.bind, options.port),
+            options.aet,
+            has_index=has_index,
+            accepts_private=options.accept_private,
+            on_stored=on_stored,
+            workers=options.workers,
+        )
     except ModuleNotFoundError as error:
         complain(
             f"dicomnet {command}: {error.name} is not installed; pip install 'dicomnet[archive]' brings it"
@@ -119,7 +132,7 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
         # An error with a file is the store's; without, the socket's.
         if isinstance(error, DicomnetError) or error.filename is not None:
             raise
-        complain(f"dicomnet {command}: {_bind_failure(error, options)}")
+        complain(f"dicomnet {command}: {bind_failure(error, options.bind, options.port)}")
         return FAILED
     if _serve(node, folder, options):
         return OK
@@ -144,18 +157,29 @@ def _prepare_for_workers(options: Namespace) -> None:
         logging.getLogger("dicomnet.drivers.workers").addHandler(handler)
 
 
-def _open_node(folder: Path, options: Namespace, has_index: bool) -> Node:
+def open_node(folder: Path, address: tuple[str, int], ae_title: str, **options: Any) -> Node:
+    """A node that does not serve yet; its options are those of `archive.node.Node`."""
     from ..archive import node
 
-    return node.Node(
-        folder,
-        address=(options.bind, options.port),
-        ae_title=options.aet,
-        has_index=has_index,
-        accepts_private=options.accept_private,
-        on_stored=_report if options.verbose or options.debug else None,
-        workers=options.workers,
-    )
+    return node.Node(folder, address=address, ae_title=ae_title, **options)
+
+
+def check_bind(command: str, options: Namespace, what: str) -> None:
+    """Refuse an address that other machines can reach, unless that is allowed; raises UsageError.
+
+    Parameters
+    ----------
+    what
+        What whoever reaches us may do.
+    """
+    if _is_loopback(options.bind):
+        return
+    if not options.allow_public:
+        raise UsageError(
+            f"there is no access control yet, and {options.bind or 'every address'} can be reached from other"
+            f" machines: whoever does may {what}; --allow-public allows that"
+        )
+    complain(f"dicomnet {command}: warning: there is no access control; whoever reaches us may {what}")
 
 
 def _serve(node: Node, folder: Path, options: Namespace) -> bool:
@@ -236,7 +260,8 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(str(row[4][0]).partition("%")[0]).is_loopback for row in found)
 
 
-def _bind_failure(error: OSError, options: Namespace) -> str:
+def bind_failure(error: OSError, host: str, port: int) -> str:
+    """Why it is not possible to listen there, in words."""
     if error.errno == errno.EADDRINUSE:
-        return f"port {options.port} of {options.bind} is in use already"
-    return f"cannot listen on port {options.port} of {options.bind}: {reason(error)}"
+        return f"port {port} of {host} is in use already"
+    return f"cannot listen on port {port} of {host}: {reason(error)}"

@@ -17,6 +17,11 @@ COMMANDS = {
     "echo": "verify that a peer answers (C-ECHO)",
     "store": "send files and folders to a peer (C-STORE)",
     "find": "query a peer (C-FIND)",
+    "get": "retrieve objects over one association (C-GET)",
+    "move": "have a peer send objects, to us or to another (C-MOVE)",
+    "worklist": "query a modality worklist (C-FIND)",
+    "commit": "ask a peer whether it keeps objects (storage commitment)",
+    "diagnose": "tell which layer fails between us and a peer",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
 }
@@ -92,7 +97,7 @@ def _run(command: str, words: list[str]) -> int:
     parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
     module.configure(parser)
     add_output_options(parser)
-    options = parser.parse_args(words[1:])
+    options = parser.parse(words[1:])
     set_up_logging(options)
     status: int = module.run(options)
     return status

@@ -5,16 +5,19 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import AssociationAborted, TLSFailed
+from ..errors import AssociationAborted, DicomnetError, TLSFailed
+from ..values import frozen
 from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ..drivers.transport import Address
+    from ..drivers.blocking import Link
+    from ..drivers.deadline import Timeouts
     from ..peer import Peer
+    from ..requests import Context, PeerAddress
 
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
@@ -72,6 +75,59 @@ def add_peer_options(parser: Parser) -> None:
     )
 
 
+@frozen
+class Target:
+    """The peer that the options tell of, and how it is reached.
+
+    Parameters
+    ----------
+    address
+        ``AET@host:port``.
+    calling
+        Our AE title.
+    tls
+        A client's TLS context, None for plain TCP.
+    timeouts
+        One deadline a stage, in seconds.
+    """
+
+    address: PeerAddress
+    calling: str
+    tls: ssl.SSLContext | None
+    timeouts: Timeouts
+
+
+def target_of(options: argparse.Namespace) -> Target:
+    """The peer that the options tell of; raises UsageError if a file for TLS cannot be used."""
+    from ..drivers.deadline import Timeouts
+    from ..requests import PeerAddress
+
+    address = options.peer
+    if options.called is not None:
+        address = f"{options.called}@{address.rpartition('@')[2]}"
+    limits: dict[str, float | None] = {}
+    for stage in ("connect", "association", "message"):
+        limit = getattr(options, f"{stage}_timeout")
+        limit = options.timeout if limit is None else limit
+        if limit is not None:
+            limits[stage] = limit or None
+    uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
+    tls = _tls_context(options) if uses_tls else None
+    return Target(PeerAddress.parse(address), options.calling, tls, Timeouts(**limits))
+
+
+@contextmanager
+def noticing_tls(target: Target) -> Iterator[None]:
+    """Raise TLSFailed if an association was lost because the peer speaks TLS and we did not."""
+    try:
+        yield
+    except AssociationAborted as error:
+        # A server of TLS mostly closes without a word when it hears something else.
+        if target.tls is None and (error.source is None or error.cause) and speaks_tls(target):
+            raise TLSFailed("the peer speaks TLS on this port; use --tls") from error
+        raise
+
+
 @contextmanager
 def open_peer(
     options: argparse.Namespace, *, window: int = 1, transcode: str = "never", jobs: int = 1
@@ -85,40 +141,55 @@ def open_peer(
     TLSFailed
         If an association was lost because the peer speaks TLS and we did not.
     """
-    from ..drivers.deadline import Timeouts
     from ..peer import Peer
 
-    address = options.peer
-    if options.called is not None:
-        address = f"{options.called}@{address.rpartition('@')[2]}"
-    limits: dict[str, float | None] = {}
-    for stage in ("connect", "association", "message"):
-        limit = getattr(options, f"{stage}_timeout")
-        limit = options.timeout if limit is None else limit
-        if limit is not None:
-            limits[stage] = limit or None
-    uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
-    tls = _tls_context(options) if uses_tls else None
+    target = target_of(options)
     peer = Peer(
-        address,
-        calling=options.calling,
-        tls=tls,
-        timeouts=Timeouts(**limits),
+        str(target.address),
+        calling=target.calling,
+        tls=target.tls,
+        timeouts=target.timeouts,
         window=window,
         transcode=transcode,
         jobs=jobs,
     )
-    with peer:
-        try:
-            yield peer
-        except AssociationAborted as error:
-            # A server of TLS mostly closes without a word when it hears something else.
-            if tls is None and (error.source is None or error.cause) and _speaks_tls(peer.address.address):
-                raise TLSFailed("the peer speaks TLS on this port; use --tls") from error
-            raise
+    with peer, noticing_tls(target):
+        yield peer
 
 
-def _speaks_tls(address: Address) -> bool:
+def open_association(target: Target, contexts: Iterable[Context]) -> Link:
+    """An association with the peer that proposes these contexts, each in one transfer syntax or several.
+
+    Raises
+    ------
+    NetworkError, AssociationError
+        If there is none to be had.
+    """
+    from ..drivers.opening import open_link
+    from ..requests import RequestorHooks, association_request
+
+    request = association_request(target.address, target.calling, contexts, 1)
+    place = target.address.address
+    tls = None if target.tls is None else (target.tls, place.host)
+    link = open_link(place, request, RequestorHooks(), target.timeouts, tls=tls)
+    try:
+        link.request(request)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def release(link: Link) -> None:
+    """Release an association of which everything is known that is to be known."""
+    try:
+        link.release()
+    except DicomnetError:
+        link.close()
+
+
+def speaks_tls(target: Target) -> bool:
+    """Whether the peer speaks TLS, as a handshake tells."""
     import socket
     import ssl
 
@@ -126,7 +197,9 @@ def _speaks_tls(address: Address) -> bool:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((address.host, address.port), _PROBE_SECONDS) as sock:
+        with socket.create_connection(
+            (target.address.address.host, target.address.address.port), _PROBE_SECONDS
+        ) as sock:
             with context.wrap_socket(sock):
                 return True
     except ssl.SSLError as error:

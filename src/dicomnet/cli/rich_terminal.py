@@ -42,13 +42,15 @@ class RichProgress(Progress):
 
     Parameters
     ----------
+    doing
+        What is done, in a word.
     total
-        How many files there are.
+        How many things there are, None where that is to be told.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, doing: str, total: int | None) -> None:
         self._bar = Bar(
-            TextColumn("storing"),
+            TextColumn(doing),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[size]}"),
@@ -71,6 +73,9 @@ class RichProgress(Progress):
     def advance(self, size: int) -> None:
         self._size += size
         self._bar.update(self._task, advance=1, size=f"{self._size / 1e6:.1f} MB")
+
+    def reach(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
 
     def say(self, text: str) -> None:
         self._bar.console.print(Text(printable(text)), soft_wrap=True)

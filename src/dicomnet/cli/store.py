@@ -121,7 +121,7 @@ def _store(options: Namespace, tally: Tally) -> None:
         from ..requests import find_files
 
         paths = list(find_files(paths))
-        progress = progress_on_terminal(len(paths))
+        progress = progress_on_terminal("storing", len(paths))
     opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
     with opened as peer, progress:
         for result in peer.store(paths):

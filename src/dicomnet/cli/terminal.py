@@ -95,6 +95,15 @@ class Progress:
             Its bytes.
         """
 
+    def reach(self, done: int, total: int) -> None:
+        """So many are done.
+
+        Parameters
+        ----------
+        total
+            How many there are, as far as is known.
+        """
+
     def say(self, text: str) -> None:
         """Write a line to standard error."""
         complain(text)
@@ -106,11 +115,14 @@ class PlainProgress(Progress):
     Parameters
     ----------
     total
-        How many files there are.
+        How many things there are, None where that is to be told.
+    what
+        What they are.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None, what: str = "files") -> None:
         self._total = total
+        self._what = what
         self._done = 0
         self._shown_at = 0.0
 
@@ -121,25 +133,40 @@ class PlainProgress(Progress):
 
     def advance(self, size: int) -> None:
         self._done += 1
-        now = monotonic()
-        if now - self._shown_at >= _REFRESH:
-            self._shown_at = now
-            sys.stderr.write(f"\r{self._done} of {self._total} files")
-            sys.stderr.flush()
+        self._show()
+
+    def reach(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        self._show()
 
     def say(self, text: str) -> None:
         self._clear()
         complain(text)
+
+    def _show(self) -> None:
+        now = monotonic()
+        if now - self._shown_at >= _REFRESH:
+            self._shown_at = now
+            sys.stderr.write(f"\r{self._done} of {self._total} {self._what}")
+            sys.stderr.flush()
 
     def _clear(self) -> None:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
 
 
-def progress_on_terminal(total: int) -> Progress:
-    """Progress on standard error, which is a terminal."""
+def progress_on_terminal(doing: str, total: int | None, what: str = "files") -> Progress:
+    """Progress on standard error, which is a terminal.
+
+    Parameters
+    ----------
+    doing
+        What is done, in a word.
+    total, what
+        As of `PlainProgress`.
+    """
     try:
         from .rich_terminal import RichProgress
     except ImportError:
-        return PlainProgress(total)
-    return RichProgress(total)
+        return PlainProgress(total, what)
+    return RichProgress(doing, total)

@@ -1,0 +1,355 @@
+"""`dicomnet diagnose`: which layer fails between us and a peer, from the name lookup to C-ECHO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ..errors import (
+    AssociationAborted,
+    AssociationRejected,
+    DeadlineExceeded,
+    DicomnetError,
+    ServiceRefusal,
+)
+from ..values import frozen, mutable
+from .acceptance import write_acceptance
+from .arguments import FAILED, OK, Parser
+from .requestor import Target, add_peer_options, open_association, release, speaks_tls, target_of
+from .terminal import printable, reason
+
+if TYPE_CHECKING:
+    import ssl
+    from argparse import Namespace
+
+    from ..drivers.blocking import Link
+
+# What to do about a rejection, by source and reason (PS3.8 Table 9-21).
+ADVICE = {
+    (1, 2): "the peer is no DICOM node",
+    (
+        1,
+        3,
+    ): "the peer does not know our AE title {calling}; register it there, or choose one that it knows by --calling",
+    (1, 7): "the peer does not have the AE title {called}; ask for its own, and give it as AET@host:port",
+    (2, 2): "the peer speaks another version of the protocol",
+    (3, 1): "the peer is busy; try again later",
+    (3, 2): "the peer has as many associations as it takes; try again later",
+}
+REJECTED_BY_USER = (
+    "many peers say this of an AE title or host that they do not know; register {calling} there"
+)
+# What to do about a certificate, by the number of OpenSSL's verification error.
+CERTIFICATE_ADVICE = {
+    9: "it is not valid yet; compare the clocks",
+    10: "it has expired, and the peer needs a new one",
+    18: "it vouches for itself; give it by --tls-ca if it is the right one",
+    19: "nobody that we trust vouches for it; give the certificate of its authority by --tls-ca",
+    20: "nobody that we trust vouches for it; give the certificate of its authority by --tls-ca",
+    21: "nobody that we trust vouches for it; give the certificate of its authority by --tls-ca",
+    62: "it is for another name; call the peer by a name that is in its certificate",
+    64: "it is for another address; call the peer by a name that is in its certificate",
+}
+
+
+@frozen
+class Finding:
+    """What was found out about a layer.
+
+    Parameters
+    ----------
+    detail
+        In words.
+    values
+        By name, for JSON.
+    """
+
+    detail: str
+    values: dict[str, Any]
+
+
+class LayerFailed(Exception):
+    """A layer does not work; the text says why, and what to do."""
+
+
+@mutable
+class Probe:
+    """What the layers found so far, and the later ones need."""
+
+    target: Target
+    addresses: list[tuple[Any, ...]]
+    link: Link | None = None
+
+
+def configure(parser: Parser) -> None:
+    """Tell the parser about this command."""
+    parser.explain(
+        "Tell which layer fails between us and a peer: name lookup, TCP, TLS, association, presentation context or\n"
+        "C-ECHO. Each has a line with what was found and how long it took; what comes after the first that fails is\n"
+        "not tried, and the exit status is 1.",
+        "dicomnet diagnose PACS@127.0.0.1:11112\n"
+        "dicomnet diagnose --tls --tls-ca hospital.pem PACS@pacs.example:2762\n"
+        "dicomnet diagnose --contexts PACS@127.0.0.1:11112",
+    )
+    add_peer_options(parser)
+    parser.add_argument(
+        "--contexts",
+        action="store_true",
+        help="tell, too, which of the common SOP classes the peer takes, and in which transfer syntaxes",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="write a line of JSON for each layer, and for each SOP class"
+    )
+
+
+def run(options: Namespace) -> int:
+    """Perform the command; returns the exit status."""
+    probe = Probe(target_of(options), [])
+    for module in ("drivers.opening", "services.user"):
+        # Loaded now, so that the times are those of the peer.
+        import_module(f"dicomnet.{module}")
+    status = OK
+    try:
+        for layer, check in LAYERS.items():
+            if status == FAILED:
+                _write(options, layer, "not tried")
+                continue
+            begin = perf_counter()
+            try:
+                finding = check(probe)
+            except LayerFailed as error:
+                status = FAILED
+                _write(options, layer, "failed", perf_counter() - begin, Finding(str(error), {}))
+            else:
+                used = "ok" if finding else "not used"
+                _write(options, layer, used, perf_counter() - begin if finding else None, finding)
+    finally:
+        if probe.link is not None:
+            release(probe.link)
+    if options.contexts and probe.link is not None:
+        write_acceptance(probe.target, options)
+    return status
+
+
+def _write(
+    options: Namespace,
+    layer: str,
+    outcome: str,
+    duration: float | None = None,
+    finding: Finding | None = None,
+) -> None:
+    detail = finding.detail if finding else ""
+    milliseconds = None if duration is None else round(duration * 1000, 2)
+    if options.json:
+        import json
+
+        line = {"layer": layer, "outcome": outcome, "milliseconds": milliseconds, "detail": detail or None}
+        print(json.dumps(line | (finding.values if finding else {})))
+    elif outcome == "failed" or not options.quiet:
+        time = "" if milliseconds is None else f"{milliseconds:.2f} ms"
+        print(f"{outcome:9}  {layer:20}  {time:>11}  {printable(detail)}".rstrip())
+
+
+# -- the layers, each of which gives what it found, or None where it is not used
+
+
+def _look_up(probe: Probe) -> Finding:
+    import socket
+
+    from ..drivers.transport import connect_reason, encoded_host
+
+    place = probe.target.address.address
+    try:
+        rows = socket.getaddrinfo(encoded_host(place.host), place.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise LayerFailed(
+            f"{place.host}: {connect_reason(error)}; check the name and the name servers, or give the IP address"
+        ) from error
+    probe.addresses = list(rows)
+    addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
+    detail = (
+        f"{place.host} is {', '.join(addresses)}" if addresses != [place.host] else "an IP address is given"
+    )
+    return Finding(detail, {"addresses": addresses})
+
+
+def _connect(probe: Probe) -> Finding:
+    """Each address is tried, as the others of a name are only used where the first do not answer."""
+    outcomes: dict[str, str] = {}
+    for row in probe.addresses:
+        outcomes.setdefault(str(row[4][0]), _connect_to(row, probe.target.timeouts.connect))
+    port = probe.target.address.address.port
+    tried = "; ".join(f"{address} port {port}: {outcome}" for address, outcome in outcomes.items())
+    if "connected" not in outcomes.values():
+        raise LayerFailed(tried)
+    return Finding(tried, {"tried": outcomes})
+
+
+def _connect_to(row: tuple[Any, ...], limit: float | None) -> str:
+    import socket
+
+    from ..drivers.transport import connect_reason
+
+    family, kind, protocol, _, address = row
+    with socket.socket(family, kind, protocol) as sock:
+        sock.settimeout(limit)
+        try:
+            sock.connect(address)
+        except ConnectionRefusedError:
+            return "connection refused: nothing listens there, or a firewall refuses us"
+        except TimeoutError:
+            return "no answer: the host is down, or a firewall drops what we send"
+        except OSError as error:
+            return connect_reason(error)
+    return "connected"
+
+
+def _secure(probe: Probe) -> Finding | None:
+    import socket
+
+    target = probe.target
+    if target.tls is None:
+        return None
+    import ssl
+
+    place = target.address.address
+    try:
+        with socket.create_connection((place.host, place.port), target.timeouts.connect) as sock:
+            sock.settimeout(target.timeouts.association)
+            with target.tls.wrap_socket(sock, server_hostname=place.host) as secured:
+                return _secured(secured)
+    except ssl.SSLCertVerificationError as error:
+        advice = CERTIFICATE_ADVICE.get(error.verify_code)
+        words = f"the peer's certificate is not accepted ({error.verify_message})"
+        raise LayerFailed(f"{words}; {advice}" if advice else words) from error
+    except TimeoutError as error:
+        raise LayerFailed(
+            "the peer did not answer in time; perhaps it does not speak TLS on this port"
+        ) from error
+    except OSError as error:
+        from ..drivers.tls import tls_error
+
+        raise LayerFailed(_tls_advice(tls_error(error).cause)) from error
+
+
+def _secured(secured: ssl.SSLSocket) -> Finding:
+    certificate: dict[str, Any] = secured.getpeercert() or {}
+    cipher = secured.cipher()
+    expiry = certificate.get("notAfter")
+    words = [secured.version() or "", cipher[0] if cipher else ""]
+    words.append(f"certificate valid until {expiry}" if expiry else "certificate not checked")
+    values = {
+        "protocol": secured.version(),
+        "cipher": cipher[0] if cipher else None,
+        "certificate_expires": expiry,
+    }
+    return Finding(", ".join(words), values)
+
+
+def _tls_advice(cause: str) -> str:
+    if "does not speak TLS" in cause:
+        return f"{cause}; leave out --tls, or ask for the port of TLS"
+    if "protocol version" in cause or "unsupported protocol" in cause:
+        return f"{cause}; the peer has no TLS 1.2 or later"
+    if "handshake failure" in cause:
+        return (
+            f"{cause}; there is no cipher in common, or the peer wants a certificate of ours, see --tls-cert"
+        )
+    if "certificate" in cause or "unknown ca" in cause:
+        return f"{cause}; the peer does not accept our certificate, or wants one, see --tls-cert"
+    return cause
+
+
+def _associate(probe: Probe) -> Finding:
+    from ..requests import NATIVE, VERIFICATION
+    from ..upper_layer.negotiation import first_of
+    from ..wire.items import ImplementationClassUID, ImplementationVersionName
+
+    try:
+        probe.link = open_association(probe.target, [(VERIFICATION, NATIVE)])
+    except DicomnetError as error:
+        raise LayerFailed(_association_advice(probe.target, error)) from error
+    agreement = probe.link.agreement
+    item = first_of(agreement.user_items, ImplementationClassUID)
+    version = first_of(agreement.user_items, ImplementationVersionName)
+    maximum = agreement.peer_maximum_length
+    values = {
+        "implementation_class_uid": item.uid if item else None,
+        "implementation_version_name": version.name if version else None,
+        "maximum_length": maximum,
+    }
+    detail = (
+        f"accepted by {values['implementation_version_name'] or 'an implementation without a version name'}"
+        f" ({values['implementation_class_uid'] or 'no class UID'}), "
+        + (f"PDUs of up to {maximum} bytes" if maximum else "PDUs of any length")
+    )
+    return Finding(detail, values)
+
+
+def _association_advice(target: Target, error: DicomnetError) -> str:
+    if isinstance(error, AssociationRejected):
+        names = {"calling": target.calling, "called": target.address.ae_title}
+        advice = ADVICE.get((error.source, error.reason), REJECTED_BY_USER if error.source == 1 else "")
+        return f"{error}; {advice.format(**names)}" if advice else str(error)
+    if target.tls is None and speaks_tls(target):
+        return "the peer speaks TLS on this port; use --tls"
+    if isinstance(error, DeadlineExceeded):
+        return f"{error}; something listens there, and perhaps it is no DICOM node"
+    if isinstance(error, AssociationAborted) and error.source is None:
+        if target.tls is not None:
+            return f"{error}; perhaps the peer wants a certificate of ours, see --tls-cert"
+        return (
+            f"{error}; perhaps it is no DICOM node, or does not accept our host or AE title {target.calling}"
+        )
+    return reason(error)
+
+
+def _find_context(probe: Probe) -> Finding:
+    from ..requests import VERIFICATION
+    from ..services.transfer_syntaxes import transfer_syntax
+
+    assert probe.link is not None
+    agreement = probe.link.agreement
+    for context in agreement.contexts_for(VERIFICATION):
+        syntax = transfer_syntax(context.transfer_syntax)
+        return Finding(f"Verification is taken in {syntax.name}", {"transfer_syntax_uid": syntax.uid})
+    (context,) = agreement.contexts.values()
+    raise LayerFailed(
+        f"Verification is not taken: {REFUSALS.get(context.result, f'result {context.result}')}; --contexts"
+        " tells what else it takes"
+    )
+
+
+def _echo(probe: Probe) -> Finding:
+    from ..requests import check_status, echo_request
+    from ..services import user
+
+    assert probe.link is not None
+    link = probe.link
+    try:
+        response = link.run(user.one_reply(echo_request(link.agreement, link.next_message_id())))
+        check_status(response, "Verification")
+    except ServiceRefusal as error:
+        raise LayerFailed(reason(error)) from error
+    except DicomnetError as error:
+        raise LayerFailed(f"{error}; the association was accepted, but not used") from error
+    return Finding("the peer answered with success", {"status": response.status})
+
+
+# Results of PS3.8 Table 9-18.
+REFUSALS = {
+    1: "the peer's user refuses it",
+    2: "the peer's provider gives no reason",
+    3: "the peer does not support the SOP class",
+    4: "the peer supports none of the transfer syntaxes",
+}
+LAYERS: dict[str, Callable[[Probe], Finding | None]] = {
+    "name": _look_up,
+    "TCP": _connect,
+    "TLS": _secure,
+    "association": _associate,
+    "presentation context": _find_context,
+    "C-ECHO": _echo,
+}

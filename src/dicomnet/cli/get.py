@@ -1,0 +1,148 @@
+"""`dicomnet get`: retrieve over one association (C-GET)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import FAILED, OK, Parser, UsageError
+from .requestor import add_peer_options, open_peer
+from .retrieving import UNIQUE_KEYS, Retrieval, add_retrieve_options, retrieve_identifier
+from .syntaxes import SYNTAXES
+from .terminal import complain
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+
+    from pydicom.dataset import Dataset
+
+    from ..peer import Peer
+
+# Of what is commonly compressed, where the peer does not tell the SOP classes: as many as leave room for 8 forms each.
+COMMON_IMAGES = (
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.3.1",
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.6.1",
+    "1.2.840.10008.5.1.4.1.1.7",
+    "1.2.840.10008.5.1.4.1.1.7.4",
+    "1.2.840.10008.5.1.4.1.1.12.1",
+    "1.2.840.10008.5.1.4.1.1.12.2",
+    "1.2.840.10008.5.1.4.1.1.77.1.4",
+    "1.2.840.10008.5.1.4.1.1.128",
+)
+LEVELS = ("patient", "study", "series", "image")
+
+
+def configure(parser: Parser) -> None:
+    """Tell the parser about this command."""
+    parser.explain(
+        "Retrieve objects over one association (C-GET) into a folder, as SOP-INSTANCE-UID.dcm each. They come\n"
+        "uncompressed, which not every peer can do with compressed ones: --any-syntax has them come as the peer has\n"
+        "them. The exit status is 1 if any object failed.",
+        "dicomnet get PACS@127.0.0.1:11112 -k StudyInstanceUID=1.2.3 --to study/\n"
+        "dicomnet get PACS@127.0.0.1:11112 -k StudyInstanceUID=1.2.3 --any-syntax --to study/\n"
+        "dicomnet get PACS@127.0.0.1:11112 -k PatientID=42 --sop-class CTImageStorage --any-syntax",
+    )
+    add_peer_options(parser)
+    add_retrieve_options(parser)
+    parser.add_argument(
+        "-od",
+        "--to",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="the folder for the files, which replace those of the same name; made if it is not there (.)",
+    )
+    parser.add_argument(
+        "--any-syntax",
+        action="store_true",
+        help="take compressed objects as they are, too; asks the peer first of which SOP classes they are (C-FIND),"
+        " as an association has no room for each class in each form",
+    )
+    parser.add_argument(
+        "--sop-class",
+        dest="sop_classes",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="take only objects of this storage SOP class, a UID or a keyword as CTImageStorage; may be given"
+        " several times",
+    )
+
+
+def run(options: Namespace) -> int:
+    """Perform the command; returns the exit status."""
+    from ..requests import GET_MODELS, find_model
+
+    level, identifier = retrieve_identifier(options)
+    model = find_model(level, options.model, GET_MODELS)
+    classes = [_sop_class(text) for text in options.sop_classes]
+    retrieval = Retrieval()
+    with open_peer(options) as peer:
+        if options.any_syntax and not classes:
+            classes = list(dict.fromkeys(_classes(peer, level, identifier, options)))
+            if not classes:
+                complain("dicomnet get: the peer has nothing that matches")
+                return FAILED
+            if not all(classes):
+                classes = list(COMMON_IMAGES)
+                if not options.quiet:
+                    complain(
+                        "the peer does not tell the SOP classes of its objects, so only the usual ones of images are"
+                        " taken; --sop-class takes others"
+                    )
+        contexts = _contexts(classes, options) if classes else None
+        with retrieval.told("retrieved", options):
+            responses = peer.get_identifier(identifier, model, to=options.to, contexts=contexts)
+            retrieval.follow(responses, options)
+    return FAILED if retrieval.failed else OK
+
+
+def _sop_class(text: str) -> str:
+    from ..services.sop_classes import SOP_CLASSES
+
+    uids = {row.keyword: uid for uid, row in SOP_CLASSES.items()}
+    uid = uids.get(text, text)
+    if not uid.replace(".", "").isdecimal():
+        raise UsageError(f"--sop-class: {text!r} is neither a UID nor the keyword of a SOP class")
+    return uid
+
+
+def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
+    """The forms of each class that there is room for."""
+    from ..requests import MAXIMUM_CONTEXTS, NATIVE
+
+    wanted = tuple(SYNTAXES) if options.any_syntax else NATIVE
+    # One context is that of the C-GET itself.
+    room = (MAXIMUM_CONTEXTS - 1) // len(classes)
+    if room < len(NATIVE):
+        raise UsageError(f"{len(classes)} SOP classes are too many for one association")
+    return {uid: list(wanted[:room]) for uid in classes}
+
+
+def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) -> Iterator[str]:
+    """The SOP class of each object, empty where it is not told; asked for from the top down, level by level."""
+    from ..requests import build_identifier, find_model
+
+    # One information model for all levels; in that of the study root, the patient is no key of what is below it.
+    model = find_model(level, options.model)
+    unique = [key for key in UNIQUE_KEYS if key != "PatientID" or "patient" in (level, options.model)]
+    given = [{e.keyword: e.value for e in identifier if e.keyword != "QueryRetrieveLevel"}]
+    for here in LEVELS[LEVELS.index(level) : -1]:
+        key = next(key for key, its in UNIQUE_KEYS.items() if its == here)
+        found = []
+        for keys in given:
+            for match in peer.find_identifier(build_identifier(here, {key: None} | keys), model):
+                told = keys | {name: str(match[name].value) for name in unique if match.get(name)}
+                found.append({name: value for name, value in told.items() if name in unique})
+        given = found
+    for keys in given:
+        for match in peer.find_identifier(build_identifier("image", {"SOPClassUID": None} | keys), model):
+            yield str(match.get("SOPClassUID") or "")

@@ -1,0 +1,121 @@
+"""The matches of a query as lines of JSON, or as a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .terminal import complain, is_terminal, printable, write_table
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Callable
+
+    from pydicom.dataset import Dataset
+
+Match = dict[str, object]
+
+HEADINGS = {
+    "ModalitiesInStudy": "Modalities",
+    "NumberOfPatientRelatedStudies": "Studies",
+    "NumberOfStudyRelatedSeries": "Series",
+    "NumberOfStudyRelatedInstances": "Instances",
+    "NumberOfSeriesRelatedInstances": "Instances",
+}
+# What a table does not show: it is the same in each row, or says nothing.
+HIDDEN = ("QueryRetrieveLevel", "RetrieveAETitle", "InstanceAvailability")
+
+
+def write_matches(
+    matches: Iterable[Dataset],
+    options: Namespace,
+    asked: Sequence[str],
+    rows_of: Callable[[Match], list[Match]] = lambda match: [match],
+) -> None:
+    """Write matches as they arrive, a line of JSON each; on a terminal a table when all are there.
+
+    Parameters
+    ----------
+    asked
+        Keywords for the first columns of the table.
+    rows_of
+        The rows of a match in the table.
+    """
+    found = map(plain, matches)
+    if options.json or not is_terminal(sys.stdout):
+        _write_lines(found)
+        return
+    listed = list(found)
+    rows = [row for match in listed for row in rows_of(match)]
+    filled = {name for row in rows for name, value in row.items() if value not in (None, [])}
+    names = dict.fromkeys([*asked, *(name for row in rows for name in row)])
+    columns = [name for name in names if name in filled and name not in HIDDEN]
+    # UIDs are long, and seldom what one looks for.
+    columns.sort(key=lambda name: name.endswith("UID"))
+    if columns:
+        headings = [HEADINGS.get(name, name) for name in columns]
+        write_table(headings, [[_cell(row.get(name)) for name in columns] for row in rows])
+    if not options.quiet:
+        complain(f"{len(listed)} match{'' if len(listed) == 1 else 'es'}")
+
+
+def plain(match: Dataset) -> Match:
+    """A match by keywords, with values that JSON knows; text is decoded, so there is no character set."""
+    from pydicom.datadict import keyword_for_tag
+
+    return {
+        keyword_for_tag(tag) or f"{tag >> 16:04X},{tag & 0xFFFF:04X}": _value_of(match, tag)
+        for tag in sorted(match.keys())
+        # Not the character set, nor group lengths.
+        if tag != 0x00080005 and tag & 0xFFFF
+    }
+
+
+def _value_of(match: Dataset, tag: int) -> object:
+    try:
+        return _plain_value(match[tag].value)
+    except Exception:  # noqa: BLE001
+        # pydicom raises whatever the peer's bytes lead to; they are shown as they came.
+        raw = match.get_item(tag).value
+        return bytes(raw or b"").decode("ascii", "backslashreplace")
+
+
+def _plain_value(value: Any) -> object:
+    from pydicom.dataset import Dataset
+    from pydicom.multival import MultiValue
+    from pydicom.sequence import Sequence
+    from pydicom.tag import BaseTag
+
+    if isinstance(value, MultiValue | Sequence | list):
+        return [_plain_value(each) for each in value]
+    if isinstance(value, Dataset):
+        return plain(value)
+    if isinstance(value, BaseTag):
+        return f"{value >> 16:04X},{value & 0xFFFF:04X}"
+    if isinstance(value, bytes):
+        from base64 import b64encode
+
+        return b64encode(value).decode("ascii")
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else str(value)
+    return None if value is None else str(value) or None
+
+
+def _write_lines(found: Iterable[Match]) -> None:
+    import json
+
+    for match in found:
+        print(json.dumps(match))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        if any(isinstance(each, dict) for each in value):
+            return f"{len(value)} items" if len(value) > 1 else "1 item"
+        return ", ".join(map(_cell, value))
+    return printable(str(value))

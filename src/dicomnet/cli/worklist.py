@@ -1,0 +1,163 @@
+"""`dicomnet worklist`: query a modality worklist (C-FIND, PS3.4 Annex K)."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from contextlib import closing
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .arguments import OK, Parser, UsageError, ae_title, count
+from .keys import Keys, add_key_option, read_keys
+from .matches import Match, write_matches
+from .requestor import add_peer_options, open_peer
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
+STEP = "ScheduledProcedureStepSequence"
+# What is asked for in any case: of PS3.4 Table K.6-1, what each worklist must answer, and what people look for.
+STEP_KEYS = (
+    "ScheduledProcedureStepStartDate",
+    "ScheduledProcedureStepStartTime",
+    "Modality",
+    "ScheduledStationAETitle",
+    "ScheduledStationName",
+    "ScheduledPerformingPhysicianName",
+    "ScheduledProcedureStepDescription",
+    "ScheduledProcedureStepID",
+    "ScheduledProcedureStepLocation",
+    "ScheduledProtocolCodeSequence",
+    "PreMedication",
+)
+RETURN_KEYS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientWeight",
+    "PregnancyStatus",
+    "MedicalAlerts",
+    "Allergies",
+    "AccessionNumber",
+    "RequestedProcedureID",
+    "RequestedProcedureDescription",
+    "RequestedProcedureCodeSequence",
+    "RequestedProcedurePriority",
+    "RequestingPhysician",
+    "ReferringPhysicianName",
+    "AdmissionID",
+    "CurrentPatientLocation",
+    "PatientTransportArrangements",
+    "ReferencedStudySequence",
+    "ReferencedPatientSequence",
+    "StudyInstanceUID",
+)
+# The names of the first columns of the table, as the sequence is not shown as one.
+COLUMNS = {
+    "ScheduledProcedureStepStartDate": "Date",
+    "ScheduledProcedureStepStartTime": "Time",
+    "Modality": "Modality",
+    "ScheduledStationAETitle": "Station",
+    "PatientName": "PatientName",
+    "PatientID": "PatientID",
+    "PatientBirthDate": "PatientBirthDate",
+    "PatientSex": "PatientSex",
+    "AccessionNumber": "AccessionNumber",
+    "ScheduledProcedureStepDescription": "Step",
+    "RequestedProcedureDescription": "Procedure",
+    "ScheduledPerformingPhysicianName": "Physician",
+}
+
+
+def configure(parser: Parser) -> None:
+    """Tell the parser about this command."""
+    parser.explain(
+        "Query a modality worklist (C-FIND). The scheduled steps are a table on a terminal, and otherwise a line of\n"
+        "JSON each, with the keywords of the attributes as names. The usual attributes are asked for besides the\n"
+        "keys; the table leaves out some of them.",
+        "dicomnet worklist RIS@127.0.0.1:11112 --date today --modality CT\n"
+        "dicomnet worklist RIS@127.0.0.1:11112 --station CT1 -k 'PatientName=DOE*'\n"
+        "dicomnet worklist RIS@127.0.0.1:11112 -k 'ScheduledProcedureStepSequence[0].ScheduledStationName=CT*'",
+    )
+    add_peer_options(parser)
+    group = parser.add_argument_group("query")
+    group.add_argument(
+        "--date",
+        type=_dates,
+        metavar="DATE",
+        help="when the steps start: today, YYYYMMDD, YYYY-MM-DD, or a range of the form YYYYMMDD-YYYYMMDD whose"
+        " beginning or end may be left out",
+    )
+    group.add_argument("--modality", metavar="MODALITY", help="the modality, as CT")
+    group.add_argument(
+        "--station",
+        type=ae_title,
+        metavar="AET",
+        help="AE title of the station that the steps are scheduled for",
+    )
+    add_key_option(
+        group,
+        "match an attribute by a value, a wildcard or a range, or ask for it; one inside a sequence is written as"
+        " Sequence[0].Keyword; gggg,eeee is understood, too",
+    )
+    group.add_argument("--limit", type=count, metavar="N", help="cancel the query after N matches")
+    group.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
+
+
+def run(options: Namespace) -> int:
+    """Perform the command; returns the exit status."""
+    from ..requests import build_keys
+
+    given = read_keys(options)
+    keys: Keys = dict.fromkeys(RETURN_KEYS) | given
+    keys[STEP] = dict.fromkeys(STEP_KEYS) | _step_keys(options) | (given.get(STEP) or {})
+    try:
+        identifier = build_keys(keys)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    asked = [name for name in given if name != STEP] + list(given.get(STEP) or {})
+    with open_peer(options) as peer, closing(peer.find_identifier(identifier, MODALITY_WORKLIST)) as matches:
+        columns = [*COLUMNS.values(), *(name for name in asked if name not in COLUMNS)]
+        write_matches(
+            islice(matches, options.limit), options, columns, lambda match: _rows(match, {*COLUMNS, *asked})
+        )
+    return OK
+
+
+def _step_keys(options: Namespace) -> dict[str, str]:
+    given = {
+        "ScheduledProcedureStepStartDate": options.date,
+        "Modality": options.modality,
+        "ScheduledStationAETitle": options.station,
+    }
+    return {keyword: value for keyword, value in given.items() if value is not None}
+
+
+def _rows(match: Match, shown: set[str]) -> list[Match]:
+    """A row for each scheduled step, under the names of the columns."""
+    steps: Any = match.get(STEP)
+    return [
+        {COLUMNS.get(name, name): value for name, value in (match | step).items() if name in shown - {STEP}}
+        for step in steps or [{}]
+    ]
+
+
+def _dates(text: str) -> str:
+    """A date or a range of dates (PS3.4 section C.2.2.2.5.1)."""
+    from datetime import date
+
+    if text == "today":
+        return f"{date.today():%Y%m%d}"
+    try:
+        return f"{date.fromisoformat(text):%Y%m%d}"
+    except ValueError:
+        first, hyphen, last = text.partition("-")
+    try:
+        limits = [f"{date.fromisoformat(each):%Y%m%d}" if each else "" for each in (first, last)]
+    except ValueError:
+        limits = []
+    if not hyphen or not any(limits):
+        raise ArgumentTypeError(f"{text!r} is no date; write today, YYYYMMDD or YYYYMMDD-YYYYMMDD")
+    return hyphen.join(limits)
