@@ -49,13 +49,17 @@ def decode(
     ------
     ServiceRefusal
         If it inflates to more than the limit.
+    zlib.error
+        If it is deflated, and damaged or cut off.
     """
     encoded = bytestring.getvalue() if isinstance(bytestring, BytesIO) else bytes(bytestring)
-    if deflated:
+    if deflated and encoded:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         encoded = inflater.decompress(encoded, INFLATE_LIMIT)
         if inflater.unconsumed_tail:
             raise ServiceRefusal(0xA700, "the data set inflates to more than the limit")
+        if not inflater.eof:
+            raise zlib.error("the deflated data set is cut off")
     plain = decode_plain(encoded, is_implicit_vr, is_little_endian)
     return plain if plain is not None else read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
 

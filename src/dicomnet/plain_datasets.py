@@ -59,7 +59,7 @@ def _encode_string(value: Any, encodings: list[str]) -> bytes:
 
 def _encode_text(value: Any, encodings: list[str]) -> bytes:
     if isinstance(value, str):
-        if value.isascii() and encodings[0] in _ASCII_BASED:
+        if value.isascii() and (not value or encodings[0] in _ASCII_BASED):
             return value.encode("ascii")
         return encode_string(value, encodings)
     if value is None:
@@ -216,7 +216,9 @@ def encode_plain(dataset: Dataset, is_implicit_vr: bool, is_little_endian: bool)
     parts: list[bytes] = []
     try:
         _Encoding(is_implicit_vr, is_little_endian, parts).write(dataset, _DEFAULT_ENCODINGS)
-    except (_NotPlain, UnicodeError, OverflowError, error):
+    except Exception:  # noqa: BLE001
+        # Elements are converted on the way, and pydicom raises whatever their values lead to; if it has to be told,
+        # pydicom's writer raises it again.
         return None
     return b"".join(parts)
 

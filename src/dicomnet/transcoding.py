@@ -279,13 +279,12 @@ class _Conversion:
             raise UnusableObject("its sequences are nested too deeply")
         while end is None or self._at < end:
             if depth == 0 and not self._has_more():
-                return
+                break
             tag, vr, length = self._header(is_implicit)
             if tag == _ITEM_END and end is None and depth:
                 return
             if depth == 0 and tag > self._last:
-                self._pixel_representation = pixel_representation
-                return
+                break
             if tag >> 16 == 0xFFFE:
                 raise UnusableObject(f"there is an item outside of a sequence, at byte {self._at}")
             if tag == _PIXEL_REPRESENTATION and length <= 2:
@@ -294,6 +293,8 @@ class _Conversion:
                 pixel_representation = int(any(value))
             else:
                 self._element(tag, vr, length, is_implicit, pixel_representation, depth)
+        if depth == 0:
+            self._pixel_representation = pixel_representation
         if end is not None and self._at > end:
             raise UnusableObject(f"an item ends inside an element, at byte {end}")
 
@@ -313,11 +314,14 @@ class _Conversion:
                 raise UnusableObject(f"{_name(tag)} is a sequence in another byte order")
             self._sequence(tag, length, is_implicit or vr == "UN", pixel_representation, depth)
         elif length == _UNDEFINED:
-            raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
+            self._encapsulated(tag)
         elif tag & 0xFFFF == 0:
             self._read(length)
         else:
             self._write_value(tag, vr, length, self._chunks(length))
+
+    def _encapsulated(self, tag: int) -> None:
+        raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
 
     def _chunks(self, length: int) -> Iterator[bytes]:
         for left in range(length, 0, -_CHUNK):
@@ -372,6 +376,28 @@ class _Conversion:
         self._write_header(_SEQUENCE_END, "", 0)
 
 
+class _Check(_Conversion):
+    """Whether an encapsulated data set is whole: pydicom reads one that is cut off as far as it can, and says nothing.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    own
+        UID of its transfer syntax.
+    """
+
+    def __init__(self, source: BinaryIO, own: str) -> None:
+        super().__init__(source, _Nowhere(), transfer_syntax(own), transfer_syntax(own))
+
+    def _encapsulated(self, tag: int) -> None:
+        while (found := self._header(is_implicit=False))[0] == _ITEM and found[2] != _UNDEFINED:
+            for _ in self._chunks(found[2]):
+                continue
+        if found[0] != _SEQUENCE_END:
+            raise UnusableObject(f"{_name(tag)} has something else than fragments, at byte {self._at}")
+
+
 class _Nowhere(BytesIO):
     """A sink for what is only read."""
 
@@ -411,24 +437,43 @@ def _swap(data: bytes, unit: int) -> bytes:
 def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> Dataset:
     """A data set whose pixel data is decompressed by pydicom."""
     meta = create_file_meta(sop_class_uid=sop_class, sop_instance_uid=instance, transfer_syntax=own)
+    begin = stream.tell()
+    _Check(stream, own).run()
+    stream.seek(begin)
     try:
         dataset = read_dataset(stream, False, True)
         for image in _images(dataset, is_top=True):
             image.file_meta = copy(meta)
-            # The samples stay what was compressed: a conversion to RGB would round them.
-            image.decompress(as_rgb=False, generate_instance_uid=False)
-            # pydicom writes this piece by piece, and bytes in three copies.
-            image["PixelData"].value = BytesIO(image.PixelData)
-            if image.PhotometricInterpretation == "YBR_FULL_422":
-                # Decoders give all samples of each pixel.
-                image.PhotometricInterpretation = "YBR_FULL"
-            _tell_lossy(image, own)
-    except (OSError, MemoryError):
+            _decompress(image, own)
+    except (OSError, MemoryError, UnusableObject):
         raise
     except Exception as error:
         # Decoders raise whatever a damaged frame leads to.
         raise UnusableObject(_reason(own, error)) from error
     return dataset
+
+
+def _decompress(image: Dataset, own: str) -> None:
+    # pydicom counts them anew, whatever was said before.
+    frames = int(image.get("NumberOfFrames") or 1)
+    # The samples stay what was compressed: a conversion to RGB would round them.
+    image.decompress(as_rgb=False, generate_instance_uid=False)
+    bits = image.Rows * image.Columns * image.SamplesPerPixel * image.BitsAllocated * frames
+    pixels = image.PixelData
+    if (len(pixels) + 1) // 2 != (bits + 15) // 16:
+        raise UnusableObject(
+            f"its pixel data, decompressed, has {len(pixels)} bytes, its attributes ask for {(bits + 7) // 8}"
+        )
+    # pydicom writes this piece by piece, and bytes in three copies.
+    image["PixelData"].value = BytesIO(pixels)
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        # They are of fragments, which there are no more (PS3.3 section C.7.6.3.1.8).
+        if keyword in image:
+            del image[keyword]
+    if image.PhotometricInterpretation == "YBR_FULL_422":
+        # Decoders give all samples of each pixel.
+        image.PhotometricInterpretation = "YBR_FULL"
+    _tell_lossy(image, own)
 
 
 def _write(dataset: Dataset, sink: BinaryIO) -> None:

@@ -47,6 +47,25 @@ def test_matches_are_told_and_written(package: str, tmp_path: Path) -> None:
     assert len({each.file_meta.MediaStorageSOPInstanceUID for each in written}) == 2
 
 
+def test_what_a_peer_says_steers_no_terminal(tmp_path: Path) -> None:
+    """Nor does it look like other lines of the log."""
+
+    def find(event: Any) -> Any:
+        found = match("A")
+        found.add_new("PatientComments", "LT", "\x1b[2J\r\nI: forged")
+        yield 0xFF00, found
+        status = Dataset()
+        status.Status, status.ErrorComment = 0xA700, "\x1b[31m red"
+        yield status, None
+
+    with foreign_scp([(evt.EVT_C_FIND, find)]) as port:
+        done = run("findscu", "127.0.0.1", str(port), "-k", "PatientName=", cwd=tmp_path)
+    assert "\x1b" not in done.stderr
+    assert "I: forged" not in done.stderr.splitlines()
+    assert "[\\x1b[2J\\r\\nI: forged]" in done.stderr
+    assert "\\x1b[31m red" in done.stderr
+
+
 def test_quiet_says_nothing(tmp_path: Path) -> None:
     with foreign_scp([(evt.EVT_C_FIND, find)]) as port:
         done = run("findscu", "127.0.0.1", str(port), "-k", "PatientName=", "-q", cwd=tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from time import monotonic
 
@@ -136,3 +138,31 @@ def test_serve_forever_ends_with_shutdown() -> None:
         server.shutdown()
         thread.join(10)
         assert not thread.is_alive()
+
+
+SIGNALLED_BESIDE = """
+import signal, socket, sys, threading, time
+from dicomnet import AE, evt
+
+def opened(event):
+    while sys._current_frames()[threading.main_thread().ident].f_code.co_name != "wait":
+        time.sleep(0.01)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+ae = AE()
+ae.add_supported_context("1.2.840.10008.1.1")
+server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_CONN_OPEN, opened)])
+with socket.create_connection(server.server_address):
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_a_signal_that_another_thread_is_given_ends_it_too() -> None:
+    """The system may give it to any thread, and only the main thread runs its handler."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_BESIDE], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "interrupted\n", done.stderr

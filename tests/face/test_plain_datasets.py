@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,42 @@ def test_what_is_not_plain_is_left_to_pydicom() -> None:
     long.PatientComments = "x" * 70_000
     assert encode_plain(long, False, True) is None
     assert encode_plain(long, True, True) is not None
+
+
+@pytest.mark.parametrize("character_set", ["ISO 2022 IR 87", "ISO_IR 13", ["", "ISO 2022 IR 87"]])
+def test_empty_text_is_encoded_in_any_character_set(character_set: str | list[str]) -> None:
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = character_set
+    dataset.PatientComments = dataset.StudyDescription = ""
+    assert _check_encoding(dataset, (False, True)) is not None
+
+
+def test_what_pydicom_cannot_encode_gives_none(caplog: pytest.LogCaptureFixture) -> None:
+    """Broken values show when they are converted; that is told as for any other data set."""
+    name = Dataset()
+    name.SpecificCharacterSet, name.PatientName = "ISO 2022 IR 87", "Yamada^"
+    # A LUT Descriptor in an item without Pixel Representation, and an unknown VR in an item.
+    ambiguous = (
+        b"\x08\0\x40\x11\x16\0\0\0" + b"\xfe\xff\0\xe0\x0e\0\0\0" + b"\x28\0\2\x30\6\0\0\0\xff\xff\0\0\x08\0"
+    )
+    unknown = b"\x08\0\x40\x11SQ\0\0\x10\0\0\0" + b"\xfe\xff\0\xe0\x08\0\0\0" + b"\x10\0\x20\0UA\0\0"
+    cases = [(name, False), (decode(ambiguous, True, True), False), (decode(unknown, False, True), True)]
+    for dataset, is_implicit in cases:
+        expected = _pydicom_encode(copy.deepcopy(dataset), (is_implicit, True))
+        caplog.clear()
+        assert encode(dataset, is_implicit, True) == expected
+        assert (expected is None) == ("could not be encoded" in caplog.text)
+
+
+def test_a_deflated_data_set_that_is_cut_off_is_not_taken_for_a_whole_one() -> None:
+    dataset = Dataset()
+    dataset.PatientID, dataset.PatientComments = "12345", "qwertz" * 30
+    encoded = encode(dataset, False, True, deflated=True)
+    assert encoded is not None
+    assert decode(encoded, False, True, deflated=True) == dataset
+    for length in (1, len(encoded) // 2, len(encoded) - 2):
+        with pytest.raises(zlib.error):
+            decode(encoded[:length], False, True, deflated=True)
 
 
 def test_decoded_data_sets_have_nothing_in_common() -> None:

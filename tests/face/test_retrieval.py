@@ -943,7 +943,8 @@ def test_a_silent_peer_costs_the_dimse_time_out(service: str) -> None:
         associated(
             port,
             contexts=[build_context(uid) for uid in MODELS.values()],
-            properties={"dimse_timeout": 0.2},
+            # The second is how long the peer may take to close after the A-ABORT.
+            properties={"dimse_timeout": 0.2, "acse_timeout": 2},
         ) as assoc,
     ):
         found = (

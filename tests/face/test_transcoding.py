@@ -18,6 +18,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -303,6 +304,63 @@ def test_damaged_objects_are_refused(tmp_path: Path) -> None:
             transcode_file(stored, target)
         assert name in str(caught.value)
         assert transfer_syntax(target).name in str(caught.value)
+
+
+def file_named(name: str) -> Path:
+    [path] = [each for each in FILES if each.name == name]
+    return path
+
+
+@pytest.mark.parametrize("name", ["JPEG2000.dcm", "MR_small_RLE.dcm", "SC_rgb_jpeg_dcmtk.dcm"])
+@pytest.mark.parametrize("missing", [1, 8, 20, 1000])
+def test_a_compressed_file_that_is_cut_off_is_refused(name: str, missing: int, tmp_path: Path) -> None:
+    """pydicom reads it, without its pixels or without anything at all, and raises nothing."""
+    path = tmp_path / name
+    path.write_bytes(file_named(name).read_bytes()[:-missing])
+    with pytest.raises(UnusableObject, match="cut off or damaged"):
+        transcode_file(open_object(path), EXPLICIT)
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "value"),
+    [
+        ("MR_small_RLE.dcm", "NumberOfFrames", 2),
+        ("SC_rgb_rle_2frame.dcm", "NumberOfFrames", 1),
+        ("SC_rgb_rle_2frame.dcm", "NumberOfFrames", 3),
+        ("JPEGLSNearLossless_08.dcm", "BitsAllocated", 16),
+    ],
+)
+def test_pixels_that_do_not_fit_their_description_are_refused(
+    name: str, keyword: str, value: int, tmp_path: Path
+) -> None:
+    """pydicom would count the frames anew, or leave 8 bits of each sample where 16 are announced."""
+    dataset = dcmread(file_named(name))
+    dataset[keyword] = DataElement(keyword, "IS" if keyword == "NumberOfFrames" else "US", value)
+    dataset.save_as(tmp_path / name)
+    with pytest.raises(UnusableObject, match="its attributes ask for"):
+        transcode_file(open_object(tmp_path / name), EXPLICIT)
+
+
+def test_offsets_of_fragments_go_with_the_fragments(tmp_path: Path) -> None:
+    """PS3.3 section C.7.6.3.1.8: the Extended Offset Table is of encapsulated pixel data."""
+    dataset = dcmread(file_named("SC_rgb_rle_2frame.dcm"))
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=2))
+    encapsulated = encapsulate_extended(frames)
+    dataset.PixelData, dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = encapsulated
+    dataset.save_as(tmp_path / "table.dcm")
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "table.dcm"), EXPLICIT)), EXPLICIT)
+    assert len(found.PixelData) == 2 * found.Rows * found.Columns * 3
+    assert not [element for element in found if element.keyword.startswith("ExtendedOffset")]
+
+
+def test_a_pixel_representation_at_the_end_counts(tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.66", "1.2.3"
+    dataset.add_new("ZeroVelocityPixelValue", "SS", -5)
+    dataset.add_new("PixelRepresentation", "US", 1)
+    dataset.save_as(tmp_path / "signed.dcm", implicit_vr=True, little_endian=True)
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "signed.dcm"), EXPLICIT)), EXPLICIT)
+    assert (found["ZeroVelocityPixelValue"].VR, found.ZeroVelocityPixelValue) == ("SS", -5)
 
 
 def test_a_large_object_goes_through_a_temporary_file(

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 
 from ..association import Association
+from ..cli.terminal import printable
 from ..dimse.file_format import encode_file_header
 from ..dsutils import encode, pretty_dataset
 from ..errors import UnusableObject
@@ -49,7 +50,7 @@ def log_identifier(what: str, identifier: Dataset) -> None:
     _log.info("")
     _log.info("# identifier of %s", what)
     for line in pretty_dataset(identifier):
-        _log.info("%s", line)
+        _log.info("%s", printable(line))
     _log.info("")
 
 

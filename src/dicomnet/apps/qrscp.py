@@ -17,6 +17,7 @@ from ..archive.node import open_index
 from ..archive.storage import Storage
 from ..association import Association
 from ..cli.arguments import FAILED, OK, ae_title, port
+from ..cli.terminal import printable
 from ..dimse.messages import Message
 from ..errors import ServiceRefusal
 from ..events import Event, EventHandlerType
@@ -157,7 +158,7 @@ class _Archive:
         found = self._locate(event)
         destination = self._destinations.get(event.move_destination)
         if destination is None:
-            _log.error("%s is no destination that is configured", event.move_destination)
+            _log.error("%s is no destination that is configured", printable(str(event.move_destination)))
         yield destination or (None, None)
         yield from self._objects(event, found)
 

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from ..ae import AE
 from ..association import Association
 from ..cli.arguments import FAILED, OK
+from ..cli.terminal import printable
 from ..events import EventHandlerType
 from ..presentation import PresentationContext
 from ..status import code_to_category
@@ -96,7 +97,7 @@ def outcome(status: Dataset, what: str) -> int:
         _log.error("%s: no valid response came", what)
         return FAILED
     category = code_to_category(status.Status)
-    comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
+    comment = f": {printable(str(status.ErrorComment))}" if status.get("ErrorComment") else ""
     is_good = category in ("Success", "Warning", "Cancel")
     _log.log(
         logging.INFO if is_good else logging.ERROR,

@@ -32,6 +32,9 @@ _PAUSE = 0.1
 # How long a connection is left to a worker process that has fewer, in seconds, and how often one after the other.
 _COURTESY = 0.002
 _COURTESIES = 25
+# How soon the main thread notices a signal that the system gave to another thread, in seconds: only it runs the
+# handlers of signals, and a wait without an end is not woken for those.
+_NOTICE = 0.5
 # How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
 _LAST_HANDLERS = 5.0
 
@@ -114,7 +117,8 @@ class Server:
 
     def serve_forever(self) -> None:
         """Wait until another thread, or a signal's handler, shuts the server down."""
-        self._is_closed.wait()
+        while not self._is_closed.wait(_NOTICE):
+            continue
 
     def shutdown(self, drain: float = 0.0) -> None:
         """Stop accepting, and end the associations.
