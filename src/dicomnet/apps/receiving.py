@@ -14,7 +14,6 @@ from pathlib import Path
 from ..ae import AE
 from ..association import OpenUserSink
 from ..cli.arguments import OK
-from ..cli.terminal import reason
 from ..dimse.identity import is_uid
 from ..events import EVT_C_STORE, Event, EventHandlerType
 from ..services.sop_classes import SOP_CLASSES
