@@ -116,8 +116,6 @@ def serve(
             raise OSError(f"port {address[1]} is in use already") from error
         if error.filename is None:
             host = address[0] or "any address"
-            raise OSError(
-                f"cannot listen on port {address[1]} of {host}: {error.strerror or error}"
-            ) from error
+            raise OSError(f"cannot listen on port {address[1]} of {host}: {reason(error)}") from error
         raise
     return OK
