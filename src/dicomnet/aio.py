@@ -296,8 +296,12 @@ class Association(AwaitedNormalizedServices):
             await self._link.closed.wait()
 
     def abort(self) -> None:
-        """Abort the association (PS3.8 section 7.3). Does nothing if it is over."""
+        """Abort the association (PS3.8 section 7.3), without waiting for the end. Does nothing if it is over."""
         self._link.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection of an association that is over is closed, for instance before the loop ends."""
+        await self._link.closed.wait()
 
     async def __aenter__(self) -> Association:
         return self

@@ -250,8 +250,8 @@ def test_contexts_are_rejected_for_their_reasons(scu: Library, scp: Library) -> 
         proposed = [(VERIFICATION, [JPEG]), (CT_IMAGE_STORAGE, [IMPLICIT_VR_LE])]
         with scu.associated(server, proposed, handlers=()) as assoc:
             # Either requestor aborts an association of no use.
-            assert not (assoc.is_established)
-            assert not (assoc.is_rejected)
+            assert not assoc.is_established
+            assert not assoc.is_rejected
             assert [(cx.context_id, cx.result) for cx in assoc.rejected_contexts] == [(1, 4), (3, 3)]
 
 

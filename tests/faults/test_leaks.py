@@ -172,6 +172,7 @@ def test_associations_of_asyncio(acceptor: Acceptor, ending: str, count: int) ->
                 await assoc.release()
         finally:
             assoc.abort()
+            await assoc.wait_closed()
 
     async def several(number: int) -> None:
         for _ in range(number // 10):

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..ae import AE
 from ..association import OpenUserSink
 from ..cli.arguments import OK
+from ..cli.terminal import reason
 from ..dimse.identity import is_uid
 from ..events import EVT_C_STORE, Event, EventHandlerType
 from ..services.sop_classes import SOP_CLASSES
@@ -115,8 +116,6 @@ def serve(
             raise OSError(f"port {address[1]} is in use already") from error
         if error.filename is None:
             host = address[0] or "any address"
-            raise OSError(
-                f"cannot listen on port {address[1]} of {host}: {error.strerror or error}"
-            ) from error
+            raise OSError(f"cannot listen on port {address[1]} of {host}: {reason(error)}") from error
         raise
     return OK
