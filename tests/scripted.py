@@ -77,6 +77,7 @@ class Scp:
         self.proposed: list[AssociateRQ] = []
         self.arrived: list[Arrived] = []
         self.released = threading.Event()
+        self.aborted = threading.Event()
         self._peers: list[RawPeer] = []
 
     def end(self) -> None:
@@ -98,6 +99,8 @@ class Scp:
                 peer.send(RELEASE_RP)
                 self.released.set()
                 return
+            if pdu[:1] == b"\x07":
+                self.aborted.set()
             if pdu[:1] != b"\x04":
                 return
             if pdu[11] & 1:

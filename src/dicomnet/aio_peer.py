@@ -287,9 +287,14 @@ class Peer:
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        self._abort()
+
+    def _abort(self) -> list[Link]:
         self._end_stores()
-        for link in self._pool.clear():
+        links = self._pool.clear()
+        for link in links:
             link.abort()
+        return links
 
     def _end_stores(self) -> None:
         for queue in list(self._queues):
@@ -309,7 +314,8 @@ class Peer:
             await self.close()
         else:
             # Cancelled: that does not wait for answers that are outstanding.
-            self.abort()
+            for link in self._abort():
+                await _part(link)
 
     @asynccontextmanager
     async def _using(self, proposal: Proposal, window: int = 1) -> AsyncIterator[tuple[Link, bool]]:
