@@ -38,6 +38,7 @@ from .requests import (
     check_status,
     checked_jobs,
     echo_request,
+    failed_result,
     find_files,
     find_model,
     get_contexts,
@@ -97,6 +98,7 @@ class Peer:
         jobs: int = 1,
     ) -> None:
         self._pool: Pool[Link] = Pool()
+        self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._queues: set[StoreQueue] = set()
         self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self.address = PeerAddress.parse(address)
@@ -148,12 +150,17 @@ class Peer:
         most = self.jobs if jobs is None else checked_jobs(jobs)
         may_raise = True
         supply = Supply(find_files(paths), self.transcoding)
+        self._supplies.add(supply)
         # Looking at files waits for the disk.
         while (part := await asyncio.to_thread(supply.part, SCAN_AHEAD)) is not None:
             skipped, plans = part
             for result in skipped:
                 yield result
             for plan in plans:
+                if supply.ended is not None:
+                    for stored in plan.objects:
+                        yield failed_result(stored, supply.ended)
+                    continue
                 count = min(most, len(plan.objects))
                 store = self._store_side_by_side(plan, may_raise, count) if count > 1 else None
                 async with aclosing(store or self._store(plan, may_raise)) as results:
@@ -297,6 +304,8 @@ class Peer:
         return links
 
     def _end_stores(self) -> None:
+        for supply in list(self._supplies):
+            supply.end(AssociationClosed())
         for queue in list(self._queues):
             queue.fail(AssociationClosed())
         for lanes in list(self._lanes):

@@ -32,6 +32,7 @@ from .requests import (
     check_status,
     checked_jobs,
     echo_request,
+    failed_result,
     find_files,
     find_model,
     get_contexts,
@@ -103,6 +104,7 @@ class Peer:
         self.jobs = checked_jobs(jobs)
         self._tls = tls
         self._pool: Pool[Link] = Pool()
+        self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._queues: set[StoreQueue] = set()
         self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, _release_all, self._pool)
@@ -171,11 +173,15 @@ class Peer:
         most = self.jobs if jobs is None else checked_jobs(jobs)
         has_sent = False
         supply = Supply(find_files(paths), self.transcoding)
+        self._supplies.add(supply)
         part = supply.part(FIRST_LOOK)
         while part is not None:
             skipped, plans = part
             yield from skipped
             for plan in plans:
+                if supply.ended is not None:
+                    yield from (failed_result(stored, supply.ended) for stored in plan.objects)
+                    continue
                 queue = StoreQueue(plan, self.window, self.retries, supply if plan is plans[-1] else None)
                 jobs = min(most, len(plan.objects))
                 if jobs > 1:
@@ -400,18 +406,24 @@ class Peer:
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
-        for queue in list(self._queues):
-            queue.fail(AssociationClosed())
+        self._end_stores()
         for lanes in list(self._lanes):
             lanes.stop()
         release_links(self._pool.clear())
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
+        self._end_stores()
         for lanes in list(self._lanes):
             lanes.abort()
         for link in self._pool.clear():
             link.abort()
+
+    def _end_stores(self) -> None:
+        for supply in list(self._supplies):
+            supply.end(AssociationClosed())
+        for queue in list(self._queues):
+            queue.fail(AssociationClosed())
 
     def __enter__(self) -> Peer:
         return self

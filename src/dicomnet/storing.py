@@ -96,6 +96,11 @@ class Supply:
         Their paths.
     transcoding
         Whether compressed objects may be decompressed.
+
+    Attributes
+    ----------
+    ended
+        Why nothing more is to be sent, None as long as more may be.
     """
 
     def __init__(self, files: Iterable[str], transcoding: Transcoding) -> None:
@@ -105,7 +110,12 @@ class Supply:
         self._aside: deque[StoredObject] = deque()
         # What went wrong while objects were on their way.
         self._failure: Exception | None = None
+        self.ended: DicomnetError | None = None
         self._lock = threading.Lock()
+
+    def end(self, error: DicomnetError) -> None:
+        """Nothing more is to be sent: what was not looked at yet has failed."""
+        self.ended = error
 
     def part(self, count: int) -> tuple[list[StoreResult], list[StorePlan]] | None:
         """Look at the next files: what is skipped of them, and plans for what is to be sent; None after the last.
@@ -121,6 +131,8 @@ class Supply:
         self._aside.clear()
         if not part:
             return None
+        if self.ended is not None:
+            return [failed_result(u, self.ended) if isinstance(u, StoredObject) else u for u in part], []
         plans: list[StorePlan] = []
         for stored in part:
             if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
@@ -135,7 +147,7 @@ class Supply:
         A path that fails is for `part` to raise, when what is on its way has been answered.
         """
         with self._lock:
-            while len(self._aside) < SCAN_AHEAD:
+            while len(self._aside) < SCAN_AHEAD and self.ended is None:
                 try:
                     unit = next(self._units, None)
                 except Exception as error:  # noqa: BLE001

@@ -278,9 +278,10 @@ def test_closing_releases_and_the_peer_can_be_used_again(make: Callable[..., Any
         assert len(scp.proposed) == 2
 
 
-def test_closing_in_the_middle_of_a_store_opens_no_other_association(tmp_path: Path) -> None:
-    """In asyncio, what was not answered yet was sent again on a new one."""
-    files = write_files(tmp_path, 30)
+@pytest.mark.parametrize("number", [30, 600])
+def test_closing_in_the_middle_of_a_store_opens_no_other_association(tmp_path: Path, number: int) -> None:
+    """What was not answered yet, or not looked at, was sent on a new one."""
+    files = write_files(tmp_path, number)
 
     def store_blocking(port: int) -> list[StoreResult]:
         peer = Peer(f"127.0.0.1:{port}")
