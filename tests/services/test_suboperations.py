@@ -207,6 +207,21 @@ def test_a_cancel_after_the_last_object_changes_nothing() -> None:
     assert Script(objects(2), [0, 0], cancelled_after=2).run()[-1]["Status"] == 0x0000
 
 
+@pytest.mark.parametrize("own", [Answer(0xFE00, failed=("1.9",)), Answer(0xC001), ServiceRefusal(0xC411)])
+def test_a_handler_that_looks_for_the_cancel_ends_in_its_own_way(own: Answer | ServiceRefusal) -> None:
+    """It was closed without a look where the library noticed the cancel first."""
+    script = Script([*objects(2), own], [0], count=5, cancelled_after=1)
+    assert script.run()[-1]["Status"] == own.status
+    assert not script.answers
+
+
+@pytest.mark.parametrize("more", [objects(3), [], [Answer(0)]])
+def test_any_other_handler_is_ended(more: list[Any]) -> None:
+    script = Script([*objects(2), *more], [0], count=5, cancelled_after=1)
+    assert script.run()[-1]["Status"] == 0xFE00
+    assert len(script.answers) == max(0, len(more) - 1)
+
+
 @pytest.mark.parametrize("is_refusal", [True, False])
 @pytest.mark.parametrize("status", [0xA701, 0xA900, 0xC411])
 def test_a_failure_of_the_handler_fails_what_remains(status: int, is_refusal: bool) -> None:

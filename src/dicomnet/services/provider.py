@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..dimse.datasets import Refused, discard
 from ..dimse.messages import Message, respond
 from ..errors import ServiceRefusal
@@ -96,7 +98,7 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
     while True:
         answer = yield Next(answers)
         if (yield Cancelled(message.message_id)):
-            answer = Answer(CANCELLED)
+            answer = yield from _cancelled(answer, answers)
         elif answer is None:
             answer = Answer(SUCCESS)
         pending = is_pending(answer.status)
@@ -105,6 +107,14 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
         is_first = False
         if not pending:
             return
+
+
+def _cancelled(answer: Answer | None, answers: Any) -> Procedure[Answer]:
+    """What ends a query that was cancelled: the handler, if it looks for that itself, or else we."""
+    if answer is not None and is_pending(answer.status):
+        # It was made before the handler could know.
+        answer = yield Next(answers)
+    return Answer(CANCELLED) if answer is None or is_pending(answer.status) else answer
 
 
 def _one_match(message: Message, context: NegotiatedContext) -> Procedure[None]:

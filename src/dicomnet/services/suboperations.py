@@ -128,12 +128,14 @@ def sub_operations(message: Message, context: NegotiatedContext) -> Procedure[No
 def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Procedure[Answer | None]:
     """Send what there is, with a pending response for each; the outcome is what ended it, None for its regular end."""
     while True:
-        try:
-            answer: SubOperation | Answer | None = yield Next(retrieval)
-        except ServiceRefusal as refusal:
-            return answer_of(refusal)
+        answer = yield from _next(retrieval)
         # A cancel that comes after the last object finds nothing to cancel.
         if (answer is not None or tally.remaining) and (yield Cancelled(message.message_id)):
+            if isinstance(answer, SubOperation):
+                # It was given before the handler could know; one that looks ends in its own way.
+                answer = yield from _next(retrieval)
+            if isinstance(answer, Answer) and answer.status != SUCCESS:
+                return answer
             return Answer(CANCELLED)
         if not isinstance(answer, SubOperation):
             return answer
@@ -154,6 +156,14 @@ def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Proce
             # What was sent before that counts.
             return None if tally.completed or tally.warnings else refused
         yield Send(respond(message, PENDING, **tally.elements(with_remaining=True)))
+
+
+def _next(retrieval: Retrieval) -> Procedure[SubOperation | Answer | None]:
+    try:
+        given: SubOperation | Answer | None = yield Next(retrieval)
+    except ServiceRefusal as refusal:
+        return answer_of(refusal)
+    return given
 
 
 def _final_response(

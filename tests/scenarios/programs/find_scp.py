@@ -17,18 +17,15 @@ def handle_find(event):
     if identifier.PatientName == "RAISE":
         raise ValueError("a mistake")
     if identifier.PatientName == "ENDLESS":
-        try:
-            for number in range(100000):
-                if event.is_cancelled:
-                    yield 0xFE00, None
-                    return
-                match = Dataset()
-                match.PatientID = str(number)
-                yield 0xFF00, match
-                time.sleep(0.001)
-        finally:
-            # Between two matches the library may end the query by itself.
-            say("ended")
+        for number in range(100000):
+            if event.is_cancelled:
+                say("cancelled")
+                yield 0xFE00, None
+                return
+            match = Dataset()
+            match.PatientID = str(number)
+            yield 0xFF00, match
+            time.sleep(0.001)
     for name in NAMES:
         if str(identifier.PatientName).rstrip("*") in name:
             match = Dataset()
