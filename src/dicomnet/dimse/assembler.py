@@ -31,7 +31,7 @@ class Assembler:
         The longest command set that is taken, in bytes.
     """
 
-    __slots__ = ("_command", "_context", "_message", "_sink", "command_set_limit", "contexts", "open_sink")
+    __slots__ = ("_accepted", "_command", "_context", "_message", "_sink", "command_set_limit", "open_sink")
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Assembler:
         open_sink: OpenSink,
         command_set_limit: int = COMMAND_SET_LIMIT,
     ) -> None:
-        self.contexts = contexts
+        self._accepted = {each.context_id: each for each in contexts.values() if each.is_accepted}
         self.open_sink = open_sink
         self.command_set_limit = command_set_limit
         self._command = bytearray()
@@ -69,13 +69,18 @@ class Assembler:
         context_id, is_command, is_last, data = fragment
         context = self._context
         if context is None:
-            context = self._begin(context_id)
+            context = self._accepted.get(context_id)
+            if context is None:
+                raise ProtocolError(
+                    "a message uses a presentation context that was not accepted", INVALID_VALUE
+                )
         elif context.context_id != context_id:
             raise ProtocolError("fragments of two messages are interleaved", INVALID_VALUE)
-        if self._message is not None:
+        message = self._message
+        if message is not None:
             if is_command:
                 raise ProtocolError("a command fragment stands where a data set is expected", INVALID_VALUE)
-            return self._add_data(self._message, data, is_last)
+            return self._add_data(message, data, is_last)
         if not is_command:
             raise ProtocolError("a data set fragment stands where a command set is expected", INVALID_VALUE)
         return self._add_command(context, data, is_last)
@@ -86,25 +91,21 @@ class Assembler:
             self._sink.abort()
         self._reset()
 
-    def _begin(self, context_id: int) -> NegotiatedContext:
-        context = self.contexts.get(context_id)
-        if context is None or not context.is_accepted:
-            raise ProtocolError("a message uses a presentation context that was not accepted", INVALID_VALUE)
-        self._context = context
-        return context
-
     def _add_command(self, context: NegotiatedContext, data: memoryview, is_last: bool) -> Message | None:
         if len(self._command) + len(data) > self.command_set_limit:
             raise ProtocolError(f"a command set is longer than {self.command_set_limit} bytes", INVALID_VALUE)
         if not is_last:
+            self._context = context
             self._command += data
             return None
         command = self._command + data if self._command else data
         message_type, values, has_data_set = decode_command(command)
         message = Message(message_type, values, context.context_id)
         if not has_data_set:
-            self._reset()
+            if self._context is not None:
+                self._reset()
             return message
+        self._context = context
         self._message = message
         try:
             self._sink = self.open_sink(message, context)

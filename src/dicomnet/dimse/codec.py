@@ -6,7 +6,7 @@ Which elements a message has stands in `messages`; the plans below are made from
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from operator import itemgetter
+from operator import call, itemgetter
 from struct import Struct, error, unpack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -186,8 +186,13 @@ def _wire_order(tag: int) -> int:
 
 
 def _decoding_plans() -> dict[int, dict[int, tuple[str, Decoder]]]:
+    decode_sop_class = lru_cache(maxsize=64)(_decode_ui)
+
     def plan(parameters: Iterable[Parameter]) -> dict[int, tuple[str, Decoder]]:
-        return {_wire_order(p.tag): (p.keyword, _DECODERS[p.vr]) for p in parameters}
+        return {
+            _wire_order(p.tag): (p.keyword, decode_sop_class if p.tag in _SOP_CLASSES else _DECODERS[p.vr])
+            for p in parameters
+        }
 
     return {t.command_field: plan(row.parameter for row in t.parameters) for t in MESSAGE_TYPES.values()}
 
@@ -218,6 +223,12 @@ def encode_command(type: MessageType, command: Mapping[str, Any], has_data_set: 
         Where an element is missing, is not one of this message, or has a value that it cannot have, or
         where this message must not or must be followed by a data set.
     """
+    kind = (type, has_data_set, tuple(command))
+    form = _forms.get(kind)
+    if form is not None:
+        encoded = form.encode(command)
+        if encoded is not None:
+            return encoded
     segments = _ENCODING.get((type.command_field, has_data_set))
     if segments is None:
         raise ValueError(f"{type.name} {'has no' if has_data_set else 'must have a'} data set")
@@ -239,6 +250,8 @@ def encode_command(type: MessageType, command: Mapping[str, Any], has_data_set: 
         raise ValueError(f"{keyword} of {type.name} cannot be encoded: {cause}") from cause
     if count != len(command):
         _refuse_foreign(type, command)
+    elif count > 1 and form is None and len(_forms) < _MOST_FORMS:
+        _forms[kind] = _Form(segments, command)
     body = b"".join(parts)
     return _UL_ELEMENT(0, 0, 4, len(body)) + body
 
@@ -247,6 +260,49 @@ def _refuse_foreign(type: MessageType, command: Mapping[str, Any]) -> None:
     for keyword, value in command.items():
         if value is not None and keyword not in type.keywords:
             raise ValueError(f"{keyword} is not an element of {type.name}")
+
+
+class _Form:
+    """A command set whose elements are known, and whose values are to be filled in.
+
+    Parameters
+    ----------
+    segments
+        Of its message.
+    command
+        One that could be encoded, with no value left out.
+    """
+
+    __slots__ = ("_encoders", "_template", "_values_of")
+
+    def __init__(self, segments: Iterable[_Segment], command: Mapping[str, Any]) -> None:
+        template = b""
+        encoders: list[Encoder] = []
+        keywords: list[str] = []
+        for rows, constant in segments:
+            present = [(keyword, encode) for keyword, encode, _ in rows if keyword in command]
+            keywords += (keyword for keyword, _ in present)
+            encoders += (encode for _, encode in present)
+            template += b"%b" * len(present) + constant.replace(b"%", b"%%")
+        self._template = template
+        self._encoders = tuple(encoders)
+        self._values_of = itemgetter(*keywords)
+
+    def encode(self, command: Mapping[str, Any]) -> bytes | None:
+        """The command set, or None where a value is missing or wrong."""
+        try:
+            parts = tuple(map(call, self._encoders, self._values_of(command)))
+        except (ValueError, TypeError, AttributeError, error):
+            return None
+        if b"" in parts:
+            return None
+        body = self._template % parts
+        return _UL_ELEMENT(0, 0, 4, len(body)) + body
+
+
+# By the message, whether a data set follows, and the keywords in the order in which they are given.
+_forms: dict[tuple[MessageType, bool, tuple[str, ...]], _Form] = {}
+_MOST_FORMS = 256
 
 
 def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, dict[str, Any], bool]:
@@ -322,11 +378,11 @@ class _Layout:
     """
 
     __slots__ = (
+        "_decoders",
         "_fixed",
         "_fixed_of",
         "_has_data_set",
         "_keywords",
-        "_texts",
         "_type",
         "_unpack",
         "_values_of",
@@ -353,7 +409,8 @@ class _Layout:
         self._fixed = tuple(content for _, content in fixed)
         self._values_of = itemgetter(*(at for at, _, _ in rows))
         self._keywords = tuple(keyword for _, keyword, _ in rows)
-        self._texts = tuple((keyword, decode) for _, keyword, decode in rows if decode is not _decode_us)
+        # Struct has decoded the numbers.
+        self._decoders = tuple(int if decode is _decode_us else decode for _, _, decode in rows)
         self._type = type
         self._has_data_set = has_data_set
 
@@ -362,16 +419,13 @@ class _Layout:
         found = self._unpack(data)
         if self._fixed_of(found) != self._fixed:
             return None
-        command = dict(zip(self._keywords, self._values_of(found), strict=True))
         try:
-            for keyword, decode in self._texts:
-                value = decode(command[keyword])
-                if value is None:
-                    return None
-                command[keyword] = value
+            values = tuple(map(call, self._decoders, self._values_of(found)))
         except ValueError:
             return None
-        return self._type, command, self._has_data_set
+        if None in values:
+            return None
+        return self._type, dict(zip(self._keywords, values, strict=True)), self._has_data_set
 
 
 # By the length of the command set, in bytes. What strangers send must not fill the memory: neither long ones are

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from ..errors import ServiceRefusal
 from ..values import frozen
@@ -11,7 +11,6 @@ from ..values import frozen
 OUT_OF_RESOURCES = 0xA700
 
 
-@runtime_checkable
 class Sink(Protocol):
     """Takes a data set while it arrives. Its owner reads it, or keeps it, once the message is complete."""
 
@@ -31,9 +30,11 @@ class Sink(Protocol):
 
 
 def discard(data: object) -> None:
-    """Forget the data set of a message that nobody will perform."""
-    if isinstance(data, Sink):
-        data.abort()
+    """Forget the data set of a message that nobody will perform: what a sink has of it; there may be none."""
+    # To ask a protocol whether it is one costs more than the rest of a small message.
+    abort = getattr(data, "abort", None)
+    if abort is not None:
+        abort()
 
 
 class MemorySink:

@@ -76,6 +76,15 @@ class MessageField:
     is_required: bool
 
 
+_ECHOED = (
+    ("AffectedSOPClassUID", "AffectedSOPClassUID"),
+    ("AffectedSOPInstanceUID", "AffectedSOPInstanceUID"),
+    ("RequestedSOPClassUID", "AffectedSOPClassUID"),
+    ("RequestedSOPInstanceUID", "AffectedSOPInstanceUID"),
+)
+_ECHOED_WITH_REPLY = ("EventTypeID", "ActionTypeID")
+
+
 @frozen
 class MessageType:
     """One of the 23 messages. There is one object of each, so ``is`` compares them.
@@ -110,14 +119,25 @@ class MessageType:
     """Keywords of the elements that the command set must hold."""
     keywords: frozenset[str] = field(init=False)
     """Keywords of all its elements."""
+    identified_by: str = field(init=False)
+    """Keyword of the element that tells which request this is, or belongs to."""
+    echoed: tuple[tuple[str, str], ...] = field(init=False)
+    """What the response to this request repeats of it: each keyword here, with that in the response."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __post_init__(self) -> None:
-        needed = frozenset(row.parameter.keyword for row in self.parameters if row.is_required)
-        object.__setattr__(self, "required", needed)
-        object.__setattr__(self, "keywords", frozenset(row.parameter.keyword for row in self.parameters))
+        keywords = frozenset(row.parameter.keyword for row in self.parameters)
+        own_id = "MessageID"
+        derived = {
+            "required": frozenset(row.parameter.keyword for row in self.parameters if row.is_required),
+            "keywords": keywords,
+            "identified_by": own_id if own_id in keywords else "MessageIDBeingRespondedTo",
+            "echoed": tuple((theirs, ours) for theirs, ours in _ECHOED if theirs in keywords),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @property
     def response(self) -> MessageType:
@@ -459,8 +479,7 @@ class Message:
         KeyError
             Where the command set does not hold it.
         """
-        command = self.command
-        value: int = command["MessageID" if "MessageID" in command else "MessageIDBeingRespondedTo"]
+        value: int = self.command[self.type.identified_by]
         return value
 
     @property
@@ -474,15 +493,6 @@ class Message:
         """
         value: int = self.command["Status"]
         return value
-
-
-_ECHOED = (
-    ("AffectedSOPClassUID", "AffectedSOPClassUID"),
-    ("AffectedSOPInstanceUID", "AffectedSOPInstanceUID"),
-    ("RequestedSOPClassUID", "AffectedSOPClassUID"),
-    ("RequestedSOPInstanceUID", "AffectedSOPInstanceUID"),
-)
-_ECHOED_WITH_REPLY = ("EventTypeID", "ActionTypeID")
 
 
 def respond(request: Message, status: int, data: object = None, **extra: Any) -> Message:
@@ -510,7 +520,7 @@ def respond(request: Message, status: int, data: object = None, **extra: Any) ->
     """
     asked = request.command
     command = {"MessageIDBeingRespondedTo": asked["MessageID"], "Status": status}
-    for theirs, ours in _ECHOED:
+    for theirs, ours in request.type.echoed:
         if theirs in asked:
             command[ours] = asked[theirs]
     if data is not None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
 from ..dimse.codec import encode_command
-from ..dimse.datasets import FileRange
+from ..dimse.datasets import FileRange, Source
 from ..dimse.messages import Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
@@ -43,6 +43,9 @@ _RECEIVED: dict[type[PDU], Event] = {
     ReleaseRP: Event.RELEASE_RP,
     Abort: Event.ABORT,
 }
+
+
+_TAKES_DATA = (State.STA6, State.STA7)
 
 
 @frozen
@@ -215,7 +218,7 @@ class Connection:
         """
         if self._is_deaf():
             return
-        if self.observer is not None:
+        if self.observer is not None and self.observer.names:
             self._tell_received(data)
         try:
             for unit in self.scanner.feed(data):
@@ -225,7 +228,7 @@ class Connection:
                     happening = self._receive_pdu(unit, now)
                 if happening is not None:
                     yield happening
-                if self._is_deaf():
+                if self._sent_abort or self.must_close:
                     return
         except ProtocolError as error:
             if self._assembler is not None:
@@ -248,14 +251,13 @@ class Connection:
             raise AssociationClosed
         # Larger PDUs gain nothing, and a piece of a file has to fit a buffer.
         maximum = min(self.agreement.peer_maximum_length or UNLIMITED, BUFFER_LENGTH)
-        context_id = message.context_id
         data = message.data
-        if data is not None and not isinstance(data, bytes | bytearray | memoryview | FileRange):
+        if data is not None and not isinstance(data, Source):
             raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
         command = encode_command(message.type, message.command, data is not None)
         if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
             self.observer.notify("EVT_DIMSE_SENT", message=message)
-        batch = fragment(context_id, command, maximum, is_command=True)
+        batch = fragment(message.context_id, command, maximum, is_command=True)
         if data is None:
             yield batch
             return
@@ -265,7 +267,8 @@ class Connection:
         at = 0
         for piece in _pieces(data, length, step):
             at += len(piece)
-            yield batch + fragment(context_id, piece, maximum, is_command=False, ends=at == length)
+            batch += fragment(message.context_id, piece, maximum, is_command=False, ends=at == length)
+            yield batch
             batch = []
 
     def sent(self, buffers: list[Buffer]) -> None:
@@ -289,7 +292,7 @@ class Connection:
 
     def _receive_fragment(self, unit: Fragment, now: float) -> Happening | None:
         # In Sta6 and Sta7 the table only says to hand the data on and stay (DT-2, AR-6).
-        if self.machine.state not in (State.STA6, State.STA7) or self._assembler is None:
+        if self._assembler is None or self.machine.state not in _TAKES_DATA:
             return self._fire(Event.DATA, now)
         message = self._assembler.add(unit)
         if message is not None and self.observer is not None and "EVT_DIMSE_RECV" in self.observer.names:

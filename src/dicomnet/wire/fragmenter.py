@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 
 from .fields import Buffer
 from .pdu import DATA_VALUE_HEADER_LENGTH, PDataTF
 
 _HEADERS = Struct(">BxLLBB")
+_P_DATA = PDataTF.pdu_type
 
 # The PDU-length that is used towards a peer without a limit of its own.
 UNLIMITED = 1 << 17
 
 
+@lru_cache(maxsize=256)
 def fragment_size(maximum_length: int) -> int:
     """How many bytes of a message fit a P-DATA-TF, always even (PS3.8 Annex E.1).
 
@@ -57,17 +60,16 @@ def fragment(
     """
     size = fragment_size(maximum_length)
     length = len(data)
-    command = int(is_command)
-    last_length = length % size or min(length, size)
-    last = _HEADERS.pack(
-        PDataTF.pdu_type, last_length + 6, last_length + 2, context_id, command | (2 if ends else 0)
-    )
+    command = 1 if is_command else 0
+    last_control = command | 2 if ends else command
     if length <= size:
-        return [last, data]
+        return [_HEADERS.pack(_P_DATA, length + 6, length + 2, context_id, last_control), data]
     view = memoryview(data)
-    full = _HEADERS.pack(PDataTF.pdu_type, size + 6, size + 2, context_id, command)
+    full = _HEADERS.pack(_P_DATA, size + 6, size + 2, context_id, command)
+    last_length = length % size or size
     buffers: list[Buffer] = []
     for start in range(0, length - last_length, size):
         buffers += (full, view[start : start + size])
+    last = _HEADERS.pack(_P_DATA, last_length + 6, last_length + 2, context_id, last_control)
     buffers += (last, view[length - last_length :])
     return buffers

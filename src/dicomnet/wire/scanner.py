@@ -27,6 +27,8 @@ _PDU_HEADER = Struct(">BxL")
 _VALUE_HEADER = Struct(">LBB")
 _BOTH_HEADERS = Struct(">BxLLBB")
 _EMPTY = memoryview(b"")
+_P_DATA = PDataTF.pdu_type
+_NO_LIMIT = 0xFFFFFFFF
 
 # What people connect to a DICOM port by mistake, by its first byte.
 FOREIGN_PROTOCOLS = {
@@ -82,7 +84,7 @@ class Scanner:
     @property
     def is_between_pdus(self) -> bool:
         """Whether everything fed so far was whole PDUs."""
-        return not (self._header or self._control or self._pdu_left)
+        return not (self._pdu_left or self._header or self._control)
 
     def feed(self, data: memoryview) -> Iterator[PDU | Fragment]:
         """Cut what arrived.
@@ -99,7 +101,27 @@ class Scanner:
         """
         at = 0
         end = len(data)
+        limit = self.maximum_length or _NO_LIMIT
         while at < end:
+            if end - at >= _BOTH_HEADERS.size and self.is_between_pdus:
+                # The usual case in one step: a P-DATA-TF with one value that is not empty.
+                pdu_type, length, value_length, context_id, control = _BOTH_HEADERS.unpack_from(data, at)
+                if (
+                    pdu_type == _P_DATA
+                    and length == value_length + 4
+                    and value_length > 2
+                    and length <= limit
+                ):
+                    begin = at + _BOTH_HEADERS.size
+                    at = begin + value_length - 2
+                    if at <= end:
+                        yield Fragment(context_id, control & 1 == 1, control & 2 == 2, data[begin:at])
+                    else:
+                        self._pdu_left = self._value_left = value_length - 2
+                        self._fragment = (context_id, control)
+                        if begin < end:
+                            yield self._take(data[begin:end])
+                    continue
             if self._value_left:
                 part = data[at : at + self._value_left]
                 at += len(part)
@@ -107,16 +129,8 @@ class Scanner:
             elif self._control is not None:
                 at += self._control.add(data[at:])
                 if self._control.is_complete:
-                    control, self._control = self._control, None
-                    yield decode_pdu(control.pdu_type, memoryview(control.body))
-            elif not (self._pdu_left or self._header) and self._begin_whole(data, at, end):
-                at += HEADER_LENGTH + DATA_VALUE_HEADER_LENGTH
-                behind = at + self._value_left
-                if behind <= end:
-                    self._pdu_left = self._value_left = 0
-                    context_id, flags = self._fragment
-                    yield Fragment(context_id, flags & 1 == 1, flags & 2 == 2, data[at:behind])
-                    at = behind
+                    complete, self._control = self._control, None
+                    yield decode_pdu(complete.pdu_type, memoryview(complete.body))
             else:
                 # Both headers are six bytes long; inside a P-DATA-TF it is a presentation data value's.
                 if not self._header and end - at >= HEADER_LENGTH:
@@ -136,18 +150,6 @@ class Scanner:
                         yield self._take(_EMPTY)
                 else:
                     self._begin_pdu(header)
-
-    def _begin_whole(self, data: memoryview, at: int, end: int) -> bool:
-        """The usual case in one step: both headers are here, and the P-DATA-TF has one value that is not empty."""
-        if end - at < HEADER_LENGTH + DATA_VALUE_HEADER_LENGTH:
-            return False
-        pdu_type, length, value_length, context_id, control = _BOTH_HEADERS.unpack_from(data, at)
-        is_usual = pdu_type == PDataTF.pdu_type and length == value_length + 4 and value_length > 2
-        if not is_usual or 0 < self.maximum_length < length:
-            return False
-        self._pdu_left = self._value_left = value_length - 2
-        self._fragment = (context_id, control)
-        return True
 
     def _take(self, part: memoryview) -> Fragment:
         self._value_left -= len(part)
