@@ -109,6 +109,7 @@ class Link:
         self._workers = workers
         self._watch: Watch | None = None
         self._idle_watch = Watch(channel.sock, self._on_ready, self._on_idle)
+        self._turn = Turn(self)
         self._depth = 0
         self._buffer: bytearray | None = None
         self._is_receiving = False
@@ -364,18 +365,21 @@ class Link:
             raise
 
     def _receive_response(self, step: Receive) -> Message:
-        response = self.talk.take_response(step.message_ids)
-        if response is not None:
-            return response
-        deadline = Deadline("message", self.timeouts.message)
+        deadline: Deadline | None = None
         while (response := self.talk.take_response(step.message_ids)) is None:
+            if deadline is None:
+                deadline = Deadline("message", self.timeouts.message)
             happening = self._next(deadline)
+            if isinstance(happening, Message) and happening.type.is_response:
+                if self._is_answer(happening):
+                    if happening.message_id in step.message_ids:
+                        return happening
+                    self.talk.keep_answer(happening)
+                continue
             self._take(happening)
             if isinstance(happening, Message):
-                if happening.type.is_response:
-                    continue
                 # The peer has asked for something meanwhile, and the time that took was ours.
-                deadline = Deadline("message", self.timeouts.message)
+                deadline = None
             self._check_established()
         return response
 
@@ -424,10 +428,10 @@ class Link:
     def _take(self, happening: Happening) -> None:
         """Serve a happening that nobody is waiting for."""
         if isinstance(happening, Message):
-            if happening.type.is_response:
-                self._take_response(happening)
-            else:
+            if not happening.type.is_response:
                 self._take_request(happening)
+            elif self._is_answer(happening):
+                self.talk.keep_answer(happening)
         elif isinstance(happening, ReleaseRQ):
             self._take_release(happening)
         elif self.phase is Phase.NEW:
@@ -435,13 +439,16 @@ class Link:
         else:
             self._take_end(happening)
 
-    def _take_response(self, response: Message) -> None:
-        self.talk.keep_response(response)
+    def _is_answer(self, response: Message) -> bool:
+        """Whether somebody waits for a response; where too many come that nobody waits for, this is the end."""
+        if self.talk.is_answer(response):
+            return True
         try:
             self.talk.check_strays()
         except ProtocolError as error:
             self.abort(Abort(2, error.reason), AssociationAborted(None, 0, str(error)))
             self._check_established()
+        return False
 
     def _take_request(self, message: Message) -> None:
         message_id = message.message_id
@@ -507,7 +514,7 @@ class Link:
     # -- idle
 
     def exchange(self, deadline: Deadline | None = None) -> Turn:
-        """Hold the socket: out of the watcher's hands, with a buffer.
+        """Hold the socket until the end of the block: out of the watcher's hands, with a buffer.
 
         Parameters
         ----------
@@ -518,10 +525,6 @@ class Link:
             wait_for = (deadline or Deadline("message", self.timeouts.message)).remaining()
             if not self.lock.acquire(timeout=-1 if wait_for is None else wait_for):
                 raise DeadlineExceeded("message", self.timeouts.message)
-        return Turn(self)
-
-    def begin_turn(self) -> None:
-        """The thread that has the lock begins to use the socket; `Turn` calls it."""
         try:
             if self._depth == 0:
                 self._wake()
@@ -529,9 +532,10 @@ class Link:
             self.lock.release()
             raise
         self._depth += 1
+        return self._turn
 
     def end_turn(self, error: BaseException | None) -> None:
-        """It does not use it any more; `Turn` calls it."""
+        """The thread that has the lock does not use the socket any more; `Turn` calls it."""
         try:
             if isinstance(error, DeadlineExceeded):
                 self.abort(failure=error)
@@ -757,8 +761,6 @@ class Link:
             self._inbox.append(self.connection.transport_closed(now) or ProviderAbort(None))
             self._close()
             return True
-        if deadline is not None:
-            deadline.moved(count)
         self._is_receiving = True
         try:
             for happening in self.connection.receive(memoryview(self._buffer)[:count], now):
@@ -769,6 +771,9 @@ class Link:
             raise
         finally:
             self._is_receiving = False
+        if deadline is not None and not self._inbox:
+            # It goes on waiting.
+            deadline.moved(count)
         if self.connection.outgoing or self.connection.must_close:
             self._flush_quietly()
         return True
@@ -820,17 +825,19 @@ class Link:
             self.connection.sent(buffers)
         buffers = self._channel.prepare(buffers)
         at = 0
-        while at < len(buffers):
+        while True:
             sent = self._channel.send(buffers[at:] if at else buffers, more=more)
             if sent is None:
                 self._wait_to_write(deadline, may_read)
                 continue
-            deadline.moved(sent)
             if not at and sent == sum(map(len, buffers)):
                 return
+            deadline.moved(sent)
             while at < len(buffers) and sent >= len(buffers[at]):
                 sent -= len(buffers[at])
                 at += 1
+            if at == len(buffers):
+                return
             if sent:
                 buffers[at] = memoryview(buffers[at])[sent:]
 
@@ -934,7 +941,7 @@ _PERFORMERS: dict[type[Step], Callable[[Link, Any], object]] = {
 
 
 class Turn:
-    """A thread's use of a link, as a context manager. The lock is taken already."""
+    """A thread's use of a link, as a context manager. It has begun already."""
 
     __slots__ = ("_link",)
 
@@ -942,7 +949,7 @@ class Turn:
         self._link = link
 
     def __enter__(self) -> None:
-        self._link.begin_turn()
+        pass
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

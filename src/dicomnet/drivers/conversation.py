@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 
 from ..dimse.datasets import discard
-from ..dimse.messages import Message, MessageType
+from ..dimse.messages import C_CANCEL_RQ, Message, MessageType
 from ..errors import ProtocolError
 from ..services.registry import is_pending
 from ..wire.fields import UNEXPECTED_PDU
@@ -17,7 +17,6 @@ from .connection import Happening, ProviderAbort
 
 _log = logging.getLogger(__name__)
 
-_CANCEL = "C-CANCEL-RQ"
 # How many responses that answer no request an association survives; some peers answer late, none floods.
 STRAY_LIMIT = 16
 
@@ -96,23 +95,32 @@ class Conversation:
             and is_pending(first.status)
         )
 
-    def keep_response(self, response: Message) -> None:
-        """A response came: keep it for the one who asked."""
+    def is_answer(self, response: Message) -> bool:
+        """A response came: whether somebody waits for it. After the final one nobody does any more."""
         message_id = response.message_id
         if self._awaited.get(message_id) is not response.type:
             discard(response.data)
             self._strays += 1
             _log.warning("ignored a %s that answers no request", response.type.name)
-            return
+            return False
         is_final = not is_pending(response.status)
         if is_final:
-            self._awaited.pop(message_id, None)
+            del self._awaited[message_id]
         if message_id not in self._abandoned:
-            self._responses.setdefault(message_id, deque()).append(response)
-            return
+            return True
         discard(response.data)
         if is_final:
             self._abandoned.discard(message_id)
+        return False
+
+    def keep_answer(self, response: Message) -> None:
+        """Keep what `is_answer` for the one who asked."""
+        self._responses.setdefault(response.message_id, deque()).append(response)
+
+    def keep_response(self, response: Message) -> None:
+        """A response came: keep it for the one who asked, if somebody did."""
+        if self.is_answer(response):
+            self.keep_answer(response)
 
     def check_strays(self) -> None:
         """Raise ProtocolError if too many responses came that answer no request."""
@@ -149,7 +157,7 @@ class Conversation:
 
     def arrived(self, happening: Happening) -> None:
         """Put what arrived in the inbox, but for a C-CANCEL, which takes effect at once."""
-        if isinstance(happening, Message) and happening.type.name == _CANCEL:
+        if isinstance(happening, Message) and happening.type is C_CANCEL_RQ:
             self._cancel(happening.message_id)
         else:
             self.inbox.append(happening)

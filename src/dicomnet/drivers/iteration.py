@@ -43,22 +43,22 @@ class Run(Generic[Value]):
         once
             Take one step only.
         """
+        procedure, outcome, error = self._procedure, self._outcome, self._error
         try:
             while True:
-                if self._error is None:
-                    step = self._procedure.send(self._outcome)
-                else:
-                    step = self._procedure.throw(self._error)
-                self._outcome = self._error = None
+                step = procedure.send(outcome) if error is None else procedure.throw(error)
+                outcome = error = None
                 if isinstance(step, Deliver):
+                    self._outcome = self._error = None
                     return step.message
                 if isinstance(step, Send) and not step.message.type.is_response:
                     self._sent.add(step.message.message_id)
                 try:
-                    self._outcome = self._link.perform(step)
-                except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
-                    self._error = error
+                    outcome = self._link.perform(step)
+                except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as failure:
+                    error = failure
                 if once:
+                    self._outcome, self._error = outcome, error
                     return None
         except StopIteration as stop:
             self.is_over = True
