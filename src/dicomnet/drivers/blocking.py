@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..dimse.datasets import discard
-from ..dimse.messages import Message
+from ..dimse.messages import C_CANCEL_RQ, Message
 from ..errors import (
     AssociationAborted,
     AssociationClosed,
@@ -83,6 +83,9 @@ class Link:
     on_closed
         Called once, when the association is over and the socket is closed.
     """
+
+    performers: ClassVar[dict[type[Step], Callable[[Link, Any], object]]]
+    """How a procedure's steps are done, for `Run`."""
 
     def __init__(
         self,
@@ -286,13 +289,16 @@ class Link:
         is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
         return is_over or self.talk.is_cancelled(message_id)
 
-    def perform(self, step: Step) -> object:
-        """Do what a procedure asks for; `Run` calls it."""
-        return _PERFORMERS[type(step)](self, step)
+    def send(self, message: Message, more: bool = False) -> None:
+        """Write a message, between those of a procedure that goes on.
 
-    def _perform_send(self, step: Send) -> None:
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association is over, or ends meanwhile.
+        """
         try:
-            self._send(step.message, step.more)
+            self._send(message, more)
         except DeadlineExceeded as error:
             self.abort(failure=error)
             raise
@@ -335,12 +341,13 @@ class Link:
             iteration.drain()
 
     def _send(self, message: Message, more: bool) -> None:
-        is_request = not message.type.is_response and "MessageID" in message.command
-        if is_request:
+        is_request = False
+        if message.type.is_response:
+            # Another request may be here already, whose response can share the segment and the peer's attention.
+            more = more or bool(self._inbox)
+        elif message.type is not C_CANCEL_RQ:
+            is_request = True
             self.talk.expect(message)
-        elif message.type.is_response and self._inbox:
-            # Another request is here already, whose response can share the segment and the peer's attention.
-            more = True
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
@@ -928,8 +935,8 @@ class Link:
         return self.connection.agreement
 
 
-_PERFORMERS: dict[type[Step], Callable[[Link, Any], object]] = {
-    Send: Link._perform_send,
+Link.performers = {
+    Send: lambda link, step: link.send(step.message, step.more),
     Receive: Link._perform_receive,
     Handle: lambda link, step: link.hooks.handle(step.message, step.context),
     Next: lambda link, step: link.hooks.next_answer(step.answers),

@@ -14,7 +14,7 @@ from ..dimse.messages import Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
-from ..upper_layer.table import Effect, Event, State
+from ..upper_layer.table import TABLE, Effect, Event, State
 from ..values import frozen
 from ..wire.fields import Buffer
 from ..wire.fragmenter import UNLIMITED, fragment, fragment_size
@@ -46,6 +46,7 @@ _RECEIVED: dict[type[PDU], Event] = {
 
 
 _TAKES_DATA = (State.STA6, State.STA7)
+_SENDS_DATA = tuple(state for state in State if (Event.DATA_REQUEST, state) in TABLE)
 
 
 @frozen
@@ -112,6 +113,7 @@ class Connection:
         self._artim = artim
         self._open_sink = open_sink
         self._assembler: Assembler | None = None
+        self._maximum_length = UNLIMITED
         self._sent_abort = False
         self.observer = observer
         self._received_tap = _Tap()
@@ -247,10 +249,9 @@ class Connection:
             If a file of the message cannot be read to its end. The association is then of no use if anything
             was written.
         """
-        if self.agreement is None or not self.machine.allows(Event.DATA_REQUEST):
+        if self.agreement is None or self.machine.state not in _SENDS_DATA:
             raise AssociationClosed
-        # Larger PDUs gain nothing, and a piece of a file has to fit a buffer.
-        maximum = min(self.agreement.peer_maximum_length or UNLIMITED, BUFFER_LENGTH)
+        maximum = self._maximum_length
         data = message.data
         if data is not None and not isinstance(data, Source):
             raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
@@ -323,6 +324,8 @@ class Connection:
         except ValueError as error:
             raise ProtocolError(str(error)) from None
         self.agreement = agreement
+        # Larger PDUs gain nothing, and a piece of a file has to fit a buffer.
+        self._maximum_length = min(agreement.peer_maximum_length or UNLIMITED, BUFFER_LENGTH)
         self._assembler = Assembler(agreement.contexts, self._open_sink)
 
     def _fire(

@@ -56,7 +56,8 @@ class Conversation:
         """No response is to come for these requests, or none that matters."""
         for message_id in message_ids:
             self._awaited.pop(message_id, None)
-            self._abandoned.discard(message_id)
+            if self._abandoned:
+                self._abandoned.discard(message_id)
             if self._responses:
                 for response in self._responses.pop(message_id, ()):
                     discard(response.data)

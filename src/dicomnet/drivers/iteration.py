@@ -44,6 +44,7 @@ class Run(Generic[Value]):
             Take one step only.
         """
         procedure, outcome, error = self._procedure, self._outcome, self._error
+        link, performers = self._link, self._link.performers
         try:
             while True:
                 step = procedure.send(outcome) if error is None else procedure.throw(error)
@@ -54,7 +55,7 @@ class Run(Generic[Value]):
                 if isinstance(step, Send) and not step.message.type.is_response:
                     self._sent.add(step.message.message_id)
                 try:
-                    outcome = self._link.perform(step)
+                    outcome = performers[type(step)](link, step)
                 except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as failure:
                     error = failure
                 if once:
@@ -134,7 +135,7 @@ class Iteration:
             self._run.abandon()
             self._link.forget_iteration(self)
             if self._cancel is not None:
-                self._link.perform(Send(self._cancel))
+                self._link.send(self._cancel)
             self._link.read_away()
         while not self._run.is_over:
             self._advance()

@@ -102,26 +102,22 @@ class Scanner:
         at = 0
         end = len(data)
         limit = self.maximum_length or _NO_LIMIT
+        is_between = self.is_between_pdus
         while at < end:
-            if end - at >= _BOTH_HEADERS.size and self.is_between_pdus:
+            if is_between and end - at >= _BOTH_HEADERS.size:
                 # The usual case in one step: a P-DATA-TF with one value that is not empty.
                 pdu_type, length, value_length, context_id, control = _BOTH_HEADERS.unpack_from(data, at)
-                if (
-                    pdu_type == _P_DATA
-                    and length == value_length + 4
-                    and value_length > 2
-                    and length <= limit
-                ):
+                if pdu_type == _P_DATA and length == value_length + 4 and 2 < value_length and length <= limit:
                     begin = at + _BOTH_HEADERS.size
                     at = begin + value_length - 2
                     if at <= end:
                         yield Fragment(context_id, control & 1 == 1, control & 2 == 2, data[begin:at])
-                    else:
-                        self._pdu_left = self._value_left = value_length - 2
-                        self._fragment = (context_id, control)
-                        if begin < end:
-                            yield self._take(data[begin:end])
-                    continue
+                        continue
+                    self._pdu_left = self._value_left = value_length - 2
+                    self._fragment = (context_id, control)
+                    if begin < end:
+                        yield self._take(data[begin:end])
+                    return
             if self._value_left:
                 part = data[at : at + self._value_left]
                 at += len(part)
@@ -150,6 +146,7 @@ class Scanner:
                         yield self._take(_EMPTY)
                 else:
                     self._begin_pdu(header)
+            is_between = self.is_between_pdus
 
     def _take(self, part: memoryview) -> Fragment:
         self._value_left -= len(part)
