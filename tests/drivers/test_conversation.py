@@ -126,10 +126,10 @@ def test_the_end_and_what_came_before_it() -> None:
     assert list(talk.inbox) == [Abort(0), ProviderAbort(None)]
 
 
-def test_only_a_match_in_front_of_the_rest_is_a_match_that_is_here() -> None:
+def test_only_a_response_in_front_of_the_rest_with_more_to_come_is_early() -> None:
     talk = Conversation()
     talk.expect(question(1))
-    assert not talk.has_pending({1})
+    assert not talk.has_early_response({1})
     for happening, expected in (
         (response(1, 0xFF00), True),
         (response(1, 0xFF01), True),
@@ -143,4 +143,9 @@ def test_only_a_match_in_front_of_the_rest_is_a_match_that_is_here() -> None:
         talk.inbox.clear()
         talk.arrived(happening)
         talk.arrived(response(1, 0xFF00))
-        assert talk.has_pending({1}) is expected
+        assert talk.has_early_response({1}) is expected
+    talk.expect(question(2))
+    talk.inbox.clear()
+    talk.arrived(response(1))
+    # That of the other request is to come.
+    assert talk.has_early_response({1, 2})

@@ -15,6 +15,7 @@ from ..errors import (
     UnusableObject,
 )
 from ..services.steps import Deliver, Procedure, Receive, Send, Step
+from .conversation import TOGETHER
 
 if TYPE_CHECKING:
     from .aio import Link
@@ -38,9 +39,9 @@ class Run(Generic[Value]):
         self.is_over = False
 
     @property
-    def has_match(self) -> bool:
-        """Whether the next thing to be served is a pending response to this."""
-        return self._link.talk.has_pending(self._sent)
+    def has_early_response(self) -> bool:
+        """Whether the next thing to be served is a response to this, and not the last one."""
+        return not self.is_over and self._link.talk.has_early_response(self._sent)
 
     async def advance(self, *, once: bool = False) -> Message | None:
         """Go on to the next response that is delivered, or to the end, which is None.
@@ -129,8 +130,8 @@ class Iteration:
             async with self._link.exchange():
                 if not self._ready and not self._run.is_over:
                     await self._advance()
-                # One turn for all the matches that are here.
-                while not self._run.is_over and self._run.has_match:
+                # One turn for all the responses that are here.
+                while len(self._ready) < TOGETHER and self._run.has_early_response:
                     await self._advance()
         if self._ready:
             return self._ready.popleft()

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 
 # How many responses that answer no request an association survives; some peers answer late, none floods.
 STRAY_LIMIT = 16
+# How many responses one turn takes at most: requests may go out between them, and the user waits to hear of the first.
+TOGETHER = 16
 
 
 class Conversation:
@@ -86,14 +88,14 @@ class Conversation:
                 return response
         return None
 
-    def has_pending(self, message_ids: Collection[int]) -> bool:
-        """Whether a pending response to one of these requests is the first in the inbox."""
+    def has_early_response(self, message_ids: Collection[int]) -> bool:
+        """Whether the first in the inbox is a response to one of these requests, and more are to come behind it."""
         first = self.inbox[0] if self.inbox else None
         return (
             isinstance(first, Message)
             and first.type.is_response
             and first.message_id in message_ids
-            and is_pending(first.status)
+            and (len(self._awaited) > 1 or is_pending(first.status))
         )
 
     def is_answer(self, response: Message) -> bool:

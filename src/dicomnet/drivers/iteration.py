@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ..dimse.messages import Message
 from ..errors import AssociationError, DicomnetError, NetworkError, ServiceRefusal, UnusableObject
 from ..services.steps import Deliver, Procedure, Send
+from .conversation import TOGETHER
 
 if TYPE_CHECKING:
     from .blocking import Link
@@ -31,9 +32,9 @@ class Run(Generic[Value]):
         self.is_over = False
 
     @property
-    def has_match(self) -> bool:
-        """Whether the next thing to be served is a pending response to this."""
-        return self._link.talk.has_pending(self._sent)
+    def has_early_response(self) -> bool:
+        """Whether the next thing to be served is a response to this, and not the last one."""
+        return not self.is_over and self._link.talk.has_early_response(self._sent)
 
     def advance(self, *, once: bool = False) -> Message | None:
         """Go on to the next response that is delivered, or to the end, which is None.
@@ -113,8 +114,8 @@ class Iteration:
                     with self._link.exchange():
                         if not self._ready and not self._run.is_over:
                             self._advance()
-                        # One turn for all the matches that are here.
-                        while not self._run.is_over and self._run.has_match:
+                        # One turn for all the responses that are here.
+                        while len(self._ready) < TOGETHER and self._run.has_early_response:
                             self._advance()
                 if self._ready:
                     yield self._ready.popleft()

@@ -107,7 +107,12 @@ class Scanner:
             if is_between and end - at >= _BOTH_HEADERS.size:
                 # The usual case in one step: a P-DATA-TF with one value that is not empty.
                 pdu_type, length, value_length, context_id, control = _BOTH_HEADERS.unpack_from(data, at)
-                if pdu_type == _P_DATA and length == value_length + 4 and 2 < value_length and length <= limit:
+                if (
+                    pdu_type == _P_DATA
+                    and length == value_length + 4
+                    and value_length > 2
+                    and length <= limit
+                ):
                     begin = at + _BOTH_HEADERS.size
                     at = begin + value_length - 2
                     if at <= end:
