@@ -93,7 +93,8 @@ def _identify(header: FileHeader, data: memoryview) -> FileHeader:
     transfer_syntax_uid = header.transfer_syntax_uid
     if not transfer_syntax_uid:
         guessed = guess_encoding(data)
-        if guessed is None:
+        # There is no transfer syntax that is implicit and big endian.
+        if guessed not in _GUESSED:
             raise UnusableObject("not a DICOM file")
         transfer_syntax_uid = _GUESSED[guessed]
     syntax = transfer_syntax(transfer_syntax_uid)
