@@ -85,8 +85,7 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
     descriptor = open_file(path)
     try:
         status = os.fstat(descriptor)
-        if not _may_be_read(status.st_mode):
-            raise UnusableObject("not a file")
+        _check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
         header = recognize(start) or _decode_and_learn(descriptor, start)
@@ -113,15 +112,15 @@ def open_file(path: str | os.PathLike[str]) -> int:
     try:
         return os.open(path, _READ_AT_ONCE)
     except OSError:
-        if not _may_be_read(os.stat(path).st_mode):
-            raise UnusableObject("not a file") from None
+        _check_kind(os.stat(path))
         # It fails again, or waits for a program that is to give up its lease on the file.
         return os.open(path, _READ)
 
 
-def _may_be_read(mode: int) -> bool:
-    # Reading a folder fails with the reason.
-    return S_ISREG(mode) or S_ISDIR(mode)
+def _check_kind(status: os.stat_result) -> None:
+    # A folder is let through: reading it fails with the reason.
+    if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
+        raise UnusableObject("not a file")
 
 
 def fill(view: memoryview, descriptor: int, offset: int) -> bool:
