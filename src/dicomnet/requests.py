@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .dimse.datasets import MemorySink, Sink, Source
 from .dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
-from .drivers.files import StoredObject, open_object
+from .drivers.files import StoredObject, read_object
 from .drivers.hooks import Phase, WithoutRetrieval
 from .drivers.transport import Address
 from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
@@ -172,6 +172,10 @@ class StoreResult:
         return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
 
 
+# What was found at a path, and the data set where that was read at once.
+Look = tuple[StoredObject | StoreResult, memoryview | None]
+
+
 @frozen
 class RetrieveProgress:
     """How far a C-GET or C-MOVE is.
@@ -296,8 +300,7 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
     """
     for path in paths:
         name = os.fspath(path)
-        if not os.path.isdir(name):
-            os.stat(name)
+        if not stat.S_ISDIR(os.stat(name).st_mode):
             yield name
             continue
         unreadable: list[OSError] = []
@@ -310,8 +313,9 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
                 continue
             seen.add((identity.st_dev, identity.st_ino))
             folders.sort()
+            inside = os.path.join(folder, "")
             for file in sorted(files):
-                yield os.path.join(folder, file)
+                yield inside + file
         # Whoever opens these learns why they cannot be read.
         yield from (error.filename for error in unreadable)
 
@@ -319,22 +323,27 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
 def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
     """Each file with its header, or the result of skipping it."""
     for path in files:
-        try:
-            mode = os.stat(path).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                # Opening a pipe would wait for its writer.
-                yield StoreResult(path, None, comment="not a file", is_skipped=True)
-                continue
-            stored = open_object(path)
-        except UnusableObject as error:
-            yield StoreResult(path, None, comment=str(error), is_skipped=True)
-        except OSError as error:
-            yield StoreResult(path, None, comment=f"cannot be read: {error.strerror}")
-        else:
-            if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
-                yield StoreResult(path, None, comment="a DICOMDIR, which is not for sending", is_skipped=True)
-            else:
-                yield stored
+        yield look_at(path)[0]
+
+
+def look_at(path: str, limit: int = 0) -> Look:
+    """A file with its header, or the result of skipping it.
+
+    Parameters
+    ----------
+    limit
+        The most bytes of a file whose data set is read at once.
+    """
+    try:
+        stored, content = read_object(path, limit)
+    except UnusableObject as error:
+        return StoreResult(path, None, comment=str(error), is_skipped=True), None
+    except OSError as error:
+        return StoreResult(path, None, comment=f"cannot be read: {error.strerror}"), None
+    if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        comment = "a DICOMDIR, which is not for sending"
+        return StoreResult(path, None, comment=comment, is_skipped=True), None
+    return stored, content
 
 
 @mutable
@@ -461,10 +470,18 @@ def _is_convertible(own: str, transcoding: Transcoding) -> bool:
     return transcoding is Transcoding.IF_NEEDED or not transfer_syntax(own).is_encapsulated
 
 
-def file_in(context: NegotiatedContext, stored: StoredObject) -> Source | Work:
-    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it."""
+def file_in(
+    context: NegotiatedContext, stored: StoredObject, content: memoryview | None = None
+) -> Source | Work:
+    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it.
+
+    Parameters
+    ----------
+    content
+        The data set as it is, where it was read already.
+    """
     if context.transfer_syntax == stored.header.transfer_syntax_uid:
-        return stored.data
+        return stored.data if content is None else content
 
     def convert() -> Source:
         from .transcoding import transcode_file
@@ -489,8 +506,16 @@ def context_for_report(agreement: Agreement, abstract_syntax: str) -> Negotiated
     return next((context for context in contexts if context.as_scp), contexts[0])
 
 
-def store_request(stored: StoredObject, context: NegotiatedContext, message_id: int) -> Message:
-    """The C-STORE-RQ for an object; its data set is `Work` where it has to be converted first."""
+def store_request(
+    stored: StoredObject, context: NegotiatedContext, message_id: int, content: memoryview | None = None
+) -> Message:
+    """The C-STORE-RQ for an object; its data set is `Work` where it has to be converted first.
+
+    Parameters
+    ----------
+    content
+        As of `file_in`.
+    """
     header = stored.header
     return Message(
         C_STORE_RQ,
@@ -501,7 +526,7 @@ def store_request(stored: StoredObject, context: NegotiatedContext, message_id: 
             "AffectedSOPInstanceUID": header.sop_instance_uid,
         },
         context.context_id,
-        file_in(context, stored),
+        file_in(context, stored, content),
     )
 
 

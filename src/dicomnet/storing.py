@@ -13,11 +13,14 @@ from .dimse.messages import Message
 from .drivers.files import StoredObject
 from .errors import DicomnetError, NoAcceptedContext, UnusableObject
 from .requests import (
+    Look,
+    Pair,
     Proposal,
     StorePlan,
     StoreResult,
     context_for,
     failed_result,
+    look_at,
     pair_of,
     scan,
     store_request,
@@ -25,7 +28,7 @@ from .requests import (
     substitute_context,
 )
 from .services.transfer_syntaxes import Transcoding
-from .upper_layer.negotiation import Agreement
+from .upper_layer.negotiation import Agreement, NegotiatedContext
 
 AnyLink = TypeVar("AnyLink")
 
@@ -34,6 +37,8 @@ AnyLink = TypeVar("AnyLink")
 FIRST_LOOK = 256
 # How many are looked at together where that cannot be, and how many may be put aside.
 SCAN_AHEAD = 4096
+# The largest file, in bytes, that is read at once where it is looked at to be sent next.
+SMALL_FILE = 1 << 16
 
 
 class Pool(Generic[AnyLink]):
@@ -104,7 +109,7 @@ class Supply:
     """
 
     def __init__(self, files: Iterable[str], transcoding: Transcoding) -> None:
-        self._units = scan(files)
+        self._files = iter(files)
         self._transcoding = transcoding
         # What was looked at and has no place in the plan that is being sent.
         self._aside: deque[StoredObject] = deque()
@@ -127,7 +132,7 @@ class Supply:
         """
         if self._failure is not None and not self._aside:
             raise self._failure
-        part = [*self._aside, *islice(self._units, max(0, count - len(self._aside)))]
+        part = [*self._aside, *scan(islice(self._files, max(0, count - len(self._aside))))]
         self._aside.clear()
         if not part:
             return None
@@ -140,23 +145,27 @@ class Supply:
                 plans[-1].takes(stored)
         return [unit for unit in part if isinstance(unit, StoreResult)], plans
 
-    def more(self, plan: StorePlan) -> StoredObject | StoreResult | None:
+    def more(self, plan: StorePlan) -> Look | None:
         """Look on for an object that a plan proposes the contexts of; or what is skipped before it.
 
         What needs other contexts is put aside for later parts. None where that is much, and after the last file.
         A path that fails is for `part` to raise, when what is on its way has been answered.
         """
-        with self._lock:
-            while len(self._aside) < SCAN_AHEAD and self.ended is None:
-                try:
-                    unit = next(self._units, None)
-                except Exception as error:  # noqa: BLE001
-                    # The paths may come from the caller's own generator, which raises what it likes.
-                    self._failure = error
+        while len(self._aside) < SCAN_AHEAD and self.ended is None:
+            try:
+                with self._lock:
+                    path = next(self._files, None)
+                if path is None:
                     return None
-                if not isinstance(unit, StoredObject) or pair_of(unit) in plan.pairs:
-                    return unit
-                self._aside.append(unit)
+                look = look_at(path, SMALL_FILE)
+            except Exception as error:  # noqa: BLE001
+                # The paths may come from the caller's own generator, which raises what it likes.
+                self._failure = error
+                return None
+            unit = look[0]
+            if isinstance(unit, StoreResult) or pair_of(unit) in plan.pairs:
+                return look
+            self._aside.append(unit)
         return None
 
 
@@ -204,7 +213,8 @@ class StoreQueue:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is left to send."""
-        if not (self._waiting or self._doubtful) and (stored := self._take_new()) is not None:
+        if not (self._waiting or self._doubtful) and (stored := self._take_new()[0]) is not None:
+            # What waits may have to wait long, and is read when its turn comes.
             self._waiting.append(stored)
         return not (self._waiting or self._doubtful)
 
@@ -220,20 +230,29 @@ class StoreQueue:
 
     def requests(self, agreement: Agreement, next_message_id: Callable[[], int]) -> Iterator[Message]:
         """The requests, each made when there is room for it."""
-        while (stored := self._take()) is not None:
+        contexts: dict[Pair, NegotiatedContext] = {}
+        while True:
+            stored, content = self._take()
+            if stored is None:
+                return
             pair = pair_of(stored)
-            try:
-                context = context_for(agreement, *pair)
-            except NoAcceptedContext:
+            context = contexts.get(pair)
+            if context is None:
                 try:
-                    instance = stored.header.sop_instance_uid
-                    context = substitute_context(agreement, pair, instance, self._transcoding)
+                    context = contexts[pair] = self._context_for(agreement, stored)
                 except NoAcceptedContext as error:
                     self._done.append(failed_result(stored, error))
                     continue
             message_id = next_message_id()
             self._unanswered[message_id] = stored
-            yield store_request(stored, context, message_id)
+            yield store_request(stored, context, message_id, content)
+
+    def _context_for(self, agreement: Agreement, stored: StoredObject) -> NegotiatedContext:
+        pair = pair_of(stored)
+        try:
+            return context_for(agreement, *pair)
+        except NoAcceptedContext:
+            return substitute_context(agreement, pair, stored.header.sop_instance_uid, self._transcoding)
 
     def answered(self, response: Message) -> None:
         """A response came."""
@@ -259,7 +278,7 @@ class StoreQueue:
         if was_stale:
             self._waiting.extendleft(reversed(outstanding))
             return
-        if not outstanding and (first := self._take()) is not None:
+        if not outstanding and (first := self._take()[0]) is not None:
             # A peer that ends each association before the first request must not be tried for ever.
             outstanding = [first]
         for stored in reversed(outstanding):
@@ -274,7 +293,7 @@ class StoreQueue:
         """No association is to be had: everything that waits has failed, and nothing is sent again."""
         self._end.append(error)
         self._is_careful = True
-        while (stored := self._take()) is not None:
+        while (stored := self._take()[0]) is not None:
             self._done.append(failed_result(stored, error))
 
     def results(self) -> Iterator[StoreResult]:
@@ -286,19 +305,25 @@ class StoreQueue:
                 return
             yield result
 
-    def _take(self) -> StoredObject | None:
-        """The next object to send; another association may have taken the last one at this moment."""
-        for source in (self._doubtful, self._waiting) if self._is_careful else (self._waiting,):
-            try:
-                return source.popleft()
-            except IndexError:
-                continue
+    def _take(self) -> tuple[StoredObject | None, memoryview | None]:
+        """The next object to send, and its data set where that was read at once."""
+        try:
+            if self._doubtful and self._is_careful:
+                return self._doubtful.popleft(), None
+            if self._waiting:
+                return self._waiting.popleft(), None
+        except IndexError:
+            # Another association has taken the last one at this moment.
+            return self._take()
         return self._take_new()
 
-    def _take_new(self) -> StoredObject | None:
+    def _take_new(self) -> tuple[StoredObject | None, memoryview | None]:
         while self._supply is not None and not self._end:
-            unit = self._supply.more(self._plan)
-            if not isinstance(unit, StoreResult):
-                return unit
+            look = self._supply.more(self._plan)
+            if look is None:
+                break
+            unit, content = look
+            if isinstance(unit, StoredObject):
+                return unit, content
             self._done.append(unit)
-        return None
+        return None, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE
 
 from dicomnet import storing
+from dicomnet.dimse.datasets import FileRange
 from dicomnet.dimse.file_format import FileHeader, encode_file_header
 from dicomnet.dimse.messages import C_STORE_RSP, Message
 from dicomnet.drivers.files import StoredObject
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
-from dicomnet.requests import StorePlan, StoreResult
+from dicomnet.requests import Look, StorePlan, StoreResult
 from dicomnet.services.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding
 from dicomnet.storing import Pool, StoreQueue, Supply
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
@@ -75,8 +77,8 @@ def test_the_losses_of_an_object_that_is_done_are_not_those_of_a_new_one() -> No
     new: list[StoredObject] = []
 
     class Later(Supply):
-        def more(self, plan: StorePlan) -> StoredObject | None:
-            return new.pop() if new else None
+        def more(self, plan: StorePlan) -> Look | None:
+            return (new.pop(), None) if new else None
 
     plan = queue_of(1)._plan
     queue = StoreQueue(plan, 4, 1, Later((), Transcoding.NEVER))
@@ -208,3 +210,43 @@ def test_a_queue_that_has_failed_looks_at_no_further_files(tmp_path: Path) -> No
     rest = supply.part(100)
     assert rest is not None
     assert names(rest[1][0].objects) == ["1", "2", "3"]
+
+
+def test_a_small_object_that_is_looked_at_when_its_turn_comes_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "SMALL_FILE", 4096)
+    supply = supplied(tmp_path, "aaaa")
+    (tmp_path / "0002.dcm").write_bytes((tmp_path / "0002.dcm").read_bytes().ljust(4098, b"\0"))
+    part = supply.part(1)
+    assert part is not None
+    queue = StoreQueue(part[1][0], 16, 1, supply)
+    requests = queue.requests(accepting("1.2.97"), count(1).__next__)
+    assert isinstance(next(requests).data, FileRange)
+    second = next(requests)
+    (tmp_path / "0001.dcm").unlink()
+    assert isinstance(second.data, memoryview)
+    assert bytes(second.data) == b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+    content = ref(second.data)
+    del second
+    assert isinstance(next(requests).data, FileRange)
+    # It waits for its answer, and what was read is not kept for that.
+    assert content() is None
+    next(requests)
+    queue.lost(AssociationAborted(None))
+    queue.window(AGREEMENT)
+    again = list(queue.requests(accepting("1.2.97"), count(1).__next__))
+    assert [type(request.data) for request in again] == [FileRange] * 4
+
+
+def test_what_is_put_aside_is_not_kept_in_memory(tmp_path: Path) -> None:
+    supply = supplied(tmp_path, "abba")
+    part = supply.part(1)
+    assert part is not None
+    queue = StoreQueue(part[1][0], 16, 1, supply)
+    assert len(list(queue.requests(accepting("1.2.97"), count(1).__next__))) == 2
+    rest = supply.part(100)
+    assert rest is not None
+    later = StoreQueue(rest[1][0], 16, 1, supply)
+    sent = list(later.requests(accepting("1.2.98"), count(1).__next__))
+    assert [type(request.data) for request in sent] == [FileRange] * 2

@@ -57,11 +57,9 @@ def configure(parser: Parser) -> None:
 
 def outcome_of(result: StoreResult) -> str:
     """What became of a file, in a word."""
-    if result.is_skipped:
-        return SKIPPED
-    if not result.is_stored:
-        return FAILURE
-    return WARNING if result.status else STORED
+    if result.is_stored:
+        return WARNING if result.status else STORED
+    return SKIPPED if result.is_skipped else FAILURE
 
 
 @mutable

@@ -22,6 +22,9 @@ _LONG_VRS = frozenset((b"OB", b"OW", b"UN", b"OF", b"OD", b"OL", b"OV", b"SQ", b
 
 _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
 
+# An element: its tag, where its header and its value begin, and where it ends.
+Place = tuple[int, int, int, int]
+
 
 class HeaderIncomplete(Exception):
     """More bytes are needed to read the header.
@@ -55,13 +58,15 @@ class FileHeader:
     offset: int
 
 
-def decode_file_header(prefix: Buffer) -> FileHeader:
+def decode_file_header(prefix: Buffer, places: list[Place] | None = None) -> FileHeader:
     """Read the preamble and the file meta information.
 
     Parameters
     ----------
     prefix
         The first bytes of the file, `PREFIX_LENGTH` of them or the whole file.
+    places
+        Takes where each element lies.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def decode_file_header(prefix: Buffer) -> FileHeader:
         group, element, vr, length = _SHORT.unpack_from(view, at)
         if group != 2:
             break
-        begin = at + 8
+        header, begin = at, at + 8
         if vr in _LONG_VRS:
             length = _LONG.unpack_from(view, at)[3]
             begin = at + 12
@@ -95,6 +100,8 @@ def decode_file_header(prefix: Buffer) -> FileHeader:
             raise UnusableObject("not a usable DICOM file (its file meta information is damaged)")
         if at > len(view):
             raise HeaderIncomplete(at + 12)
+        if places is not None:
+            places.append((group << 16 | element, header, begin, at))
         if element in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX):
             values[element] = bytes(view[begin:at]).rstrip(b"\x00 ").decode("latin-1")
     return FileHeader(

@@ -7,6 +7,7 @@ from functools import lru_cache
 from struct import Struct, error
 
 from ..wire.fields import Buffer
+from .file_format import Place
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _LONG_VRS = frozenset(
@@ -23,7 +24,14 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
 
 
-def read_identity(data: Buffer, *, is_implicit: bool, is_little_endian: bool) -> tuple[str, str]:
+def uid_text(raw: bytes) -> str:
+    """The UID that a value holds, without its padding."""
+    return raw.rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def read_identity(
+    data: Buffer, *, is_implicit: bool, is_little_endian: bool, places: list[Place] | None = None
+) -> tuple[str, str]:
     """SOP Class UID and SOP Instance UID, which stand near the beginning (PS3.5 section 7.1: ascending tags).
 
     Parameters
@@ -32,6 +40,8 @@ def read_identity(data: Buffer, *, is_implicit: bool, is_little_endian: bool) ->
         The first bytes of the data set.
     is_implicit, is_little_endian
         What its transfer syntax says.
+    places
+        Takes where each element lies that was looked at. The last one need not lie among these bytes.
 
     Returns
     -------
@@ -46,7 +56,7 @@ def read_identity(data: Buffer, *, is_implicit: bool, is_little_endian: bool) ->
     try:
         while True:
             group, element, length = tag_and_long.unpack_from(view, at)
-            begin = at + 8
+            header, begin = at, at + 8
             if not is_implicit:
                 if bytes(view[at + 4 : at + 6]) in _LONG_VRS:
                     (length,) = long.unpack_from(view, at + 8)
@@ -55,10 +65,12 @@ def read_identity(data: Buffer, *, is_implicit: bool, is_little_endian: bool) ->
                     (length,) = short.unpack_from(view, at + 6)
             tag = group << 16 | element
             at = begin + length
+            if places is not None:
+                places.append((tag, header, begin, at))
             if tag > _SOP_INSTANCE or length == _UNDEFINED or at > len(view):
                 break
             if tag in found:
-                found[tag] = bytes(view[begin:at]).rstrip(b"\0 ").decode("ascii", "replace")
+                found[tag] = uid_text(bytes(view[begin:at]))
     except error:
         # The prefix ends here.
         pass

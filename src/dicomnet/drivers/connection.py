@@ -31,6 +31,7 @@ from ..wire.pdu import (
 )
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
+from .files import fill, open_file
 
 # How much of what a peer still sends after the end is read away, in bytes, before the connection is closed.
 LAST_BYTES = 1 << 20
@@ -411,19 +412,17 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
     buffer = borrow_buffer()
     view = memoryview(buffer)[:step]
     try:
-        with open(data.path, "rb", buffering=0) as file:
-            file.seek(data.offset)
-            for left in range(length, 0, -step) if length else (0,):
-                piece = view[:left]
-                wanted = min(len(piece), left - data.padding)
-                filled = 0
-                while filled < wanted:
-                    count = file.readinto(piece[filled:wanted])
-                    if not count:
-                        raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
-                    filled += count
+        descriptor = open_file(data.path)
+        try:
+            for at in range(0, length, step) if length else (0,):
+                piece = view[: length - at]
+                wanted = min(len(piece), data.length - at)
+                if not fill(piece[:wanted], descriptor, data.offset + at):
+                    raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
                 piece[wanted:] = bytes(len(piece) - wanted)
                 yield piece
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UnusableObject(f"{os.fspath(data.path)} cannot be read: {error.strerror}") from error
     finally:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from io import RawIOBase
+from io import FileIO, RawIOBase
+from stat import S_ISDIR, S_ISREG
 
 from ..dimse.datasets import FileRange
 from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
+from ..dimse.header_layout import learn, recognize
 from ..dimse.identity import guess_encoding, read_identity
 from ..errors import UnusableObject
 from ..services.transfer_syntaxes import transfer_syntax
@@ -18,6 +20,9 @@ _GUESSED = {
     (False, True): "1.2.840.10008.1.2.1",
     (False, False): "1.2.840.10008.1.2.2",
 }
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+# Opening a pipe does not wait for its writer.
+_READ_AT_ONCE = _READ | getattr(os, "O_NONBLOCK", 0)
 
 
 @frozen
@@ -41,8 +46,9 @@ class StoredObject:
     @property
     def data(self) -> FileRange:
         """The data set, to be sent."""
-        is_odd = self.length % 2 == 1
-        padding = int(is_odd and transfer_syntax(self.header.transfer_syntax_uid).is_deflated)
+        padding = 0
+        if self.length % 2:
+            padding = int(transfer_syntax(self.header.transfer_syntax_uid).is_deflated)
         return FileRange(self.path, self.header.offset, self.length, padding)
 
 
@@ -58,18 +64,126 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
     OSError
         If it cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        header, prefix = read_header(file)
-    header = _identify(header, memoryview(prefix)[header.offset :])
+    return read_object(path)[0]
+
+
+def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObject, memoryview | None]:
+    """As `open_object`, and the data set besides where the file is small.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limit
+        The most bytes of a file that is read as a whole.
+
+    Returns
+    -------
+    StoredObject, memoryview or None
+        The data set, None where it is left to be read when it is sent.
+    """
+    descriptor = open_file(path)
+    try:
+        status = os.fstat(descriptor)
+        _check_kind(status)
+        size = status.st_size
+        start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
+        header = recognize(start) or _decode_and_learn(descriptor, start)
+    finally:
+        os.close(descriptor)
     length = size - header.offset
     if length <= 0:
         raise UnusableObject("the file has no data set")
-    return StoredObject(path, header, length)
+    # One of odd length might need padding.
+    is_complete = len(start) == size <= limit and length % 2 == 0
+    return StoredObject(path, header, length), memoryview(start)[header.offset :] if is_complete else None
 
 
-def read_header(file: RawIOBase) -> tuple[FileHeader, bytes]:
+def open_file(path: str | os.PathLike[str]) -> int:
+    """A descriptor to read a file with; it is the caller's to close.
+
+    Raises
+    ------
+    UnusableObject
+        If it is something that cannot be opened since it is no file, for instance a socket.
+    OSError
+        If it cannot be opened.
+    """
+    try:
+        return os.open(path, _READ_AT_ONCE)
+    except OSError:
+        _check_kind(os.stat(path))
+        # It fails again, or waits for a program that is to give up its lease on the file.
+        return os.open(path, _READ)
+
+
+def _check_kind(status: os.stat_result) -> None:
+    # A folder is let through: reading it fails with the reason.
+    if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
+        raise UnusableObject("not a file")
+
+
+def fill(view: memoryview, descriptor: int, offset: int) -> bool:
+    """Read as much of a file as a view has room for.
+
+    Parameters
+    ----------
+    view
+        What to read into.
+    descriptor
+        The file.
+    offset
+        Where to begin in it, in bytes.
+
+    Returns
+    -------
+    bool
+        False where the file ends before.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    filled = 0
+    while filled < len(view):
+        count = _read_at(descriptor, (view[filled:],), offset + filled)
+        if not count:
+            return False
+        filled += count
+    return True
+
+
+def _move_and_read(descriptor: int, views: tuple[memoryview], offset: int) -> int:
+    """`os.preadv` for systems without it."""
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    content = os.read(descriptor, len(views[0]))
+    views[0][: len(content)] = content
+    return len(content)
+
+
+_read_at = getattr(os, "preadv", _move_and_read)
+
+
+def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:
+    """The header of a file whose layout is not known."""
+    header, prefix = read_header(FileIO(descriptor, closefd=False), start)
+    header = _identify(header, memoryview(prefix)[header.offset :])
+    syntax = transfer_syntax(header.transfer_syntax_uid)
+    if not syntax.is_deflated:
+        learn(start, header, is_implicit=syntax.is_implicit, is_little_endian=syntax.is_little_endian)
+    return header
+
+
+def read_header(file: RawIOBase, start: bytes = b"") -> tuple[FileHeader, bytes]:
     """Read the file meta information of an open file, and as much as was read with it.
+
+    Parameters
+    ----------
+    file
+        Where to read on.
+    start
+        What was read of it already.
 
     Raises
     ------
@@ -78,7 +192,7 @@ def read_header(file: RawIOBase) -> tuple[FileHeader, bytes]:
     OSError
         If it cannot be read.
     """
-    prefix = file.read(PREFIX_LENGTH) or b""
+    prefix = start or file.read(PREFIX_LENGTH) or b""
     while True:
         try:
             return decode_file_header(prefix), prefix
@@ -93,7 +207,8 @@ def _identify(header: FileHeader, data: memoryview) -> FileHeader:
     transfer_syntax_uid = header.transfer_syntax_uid
     if not transfer_syntax_uid:
         guessed = guess_encoding(data)
-        if guessed is None:
+        # There is no transfer syntax that is implicit and big endian.
+        if guessed not in _GUESSED:
             raise UnusableObject("not a DICOM file")
         transfer_syntax_uid = _GUESSED[guessed]
     syntax = transfer_syntax(transfer_syntax_uid)
