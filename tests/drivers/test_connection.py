@@ -444,6 +444,15 @@ def test_a_file_that_becomes_shorter_is_noticed(tmp_path: Path) -> None:
         list(sta6_requestor().send(store(FileRange(path, 5, 6))))
 
 
+def test_a_file_that_is_replaced_by_a_longer_one_before_it_is_sent_is_not_sent_in_part(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"another object" * 3)
+    with pytest.raises(UnusableObject, match="was changed"):
+        next(sta6_requestor().send(store(FileRange(path, 4, 10, file_length=14))))
+
+
 def test_the_observer_is_told_what_it_asked_for() -> None:
     told = Told("EVT_DATA_RECV", "EVT_PDU_RECV", "EVT_DIMSE_RECV", "EVT_FSM_TRANSITION")
     made = connection(observer=told)

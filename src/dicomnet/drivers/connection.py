@@ -414,6 +414,8 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
     try:
         descriptor = open_file(data.path)
         try:
+            if data.file_length not in (None, os.fstat(descriptor).st_size):
+                raise UnusableObject(f"{os.fspath(data.path)} was changed since it was looked at")
             for at in range(0, length, step) if length else (0,):
                 piece = view[: length - at]
                 wanted = min(len(piece), data.length - at)

@@ -49,7 +49,8 @@ class StoredObject:
         padding = 0
         if self.length % 2:
             padding = int(transfer_syntax(self.header.transfer_syntax_uid).is_deflated)
-        return FileRange(self.path, self.header.offset, self.length, padding)
+        offset = self.header.offset
+        return FileRange(self.path, offset, self.length, padding, offset + self.length)
 
 
 def open_object(path: str | os.PathLike[str]) -> StoredObject:
