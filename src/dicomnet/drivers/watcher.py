@@ -230,7 +230,7 @@ class Watcher:
 
     def _next_timeout(self) -> float | None:
         with self._lock:
-            # That it may be outdated costs a turn at its time; a later one that comes meanwhile need not wake this thread.
+            # It may be outdated, which costs a turn when its time comes; but later ones need not wake this thread.
             self._wait_until = self._deadlines[0][0] if self._deadlines else None
             left = None if self._wait_until is None else max(0.0, self._wait_until - monotonic())
             if self._lingering:
