@@ -352,7 +352,15 @@ class Link(asyncio.BufferedProtocol):
             self._pop()
             self._take_response(first)
             response = self.talk.take_response(step.message_ids)
-        return self._receive_response(step) if response is None else response
+        return self._await_response(step) if response is None else response
+
+    async def _await_response(self, step: Receive) -> Message:
+        try:
+            return await self._receive_response(step)
+        except DeadlineExceeded as error:
+            # Whoever waits for an answer may catch this, and still the association is of no use any more.
+            self.abort(failure=error)
+            raise
 
     async def _perform_handle(self, step: Handle) -> object:
         answers = await _settled(self.hooks.handle(step.message, step.context))
