@@ -481,7 +481,7 @@ class ApplicationEntity:
             assoc.requestor.address_info = AddressInformation(*link.local_address)
             hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
             link.request(request)
-            if not assoc.accepted_contexts:
+            if not link.agreement.accepted:
                 raise NoAcceptedContext(request.contexts[0].abstract_syntax)
         except NoAcceptedContext as error:
             # Nothing can be said on it, so programs expect that it is not established.

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
@@ -325,9 +326,12 @@ class FindResponses:
         context: NegotiatedContext,
         identify: Callable[[Message, NegotiatedContext], Dataset | None],
     ) -> None:
+        from .compose import status_of
+
         self._begin = begin
         self._context = context
         self._identify = identify
+        self._status_of = status_of
         self._responses: Responses | None = None
         self._is_closed = False
 
@@ -335,14 +339,12 @@ class FindResponses:
         return self
 
     async def __anext__(self) -> tuple[Dataset, Dataset | None]:
-        from .compose import status_of
-
         if self._is_closed:
             raise StopAsyncIteration
         if self._responses is None:
             self._responses = await self._begin()
         response = await anext(self._responses)
-        return status_of(response), self._identify(response, self._context)
+        return self._status_of(response), self._identify(response, self._context)
 
     async def aclose(self) -> None:
         """Want no more of them."""
@@ -639,8 +641,8 @@ class _HandlerHooks:
                 return normalized_answer(answer, message, context)
             return Answer(_status(answer))
 
-    async def next_answer(self, answers: _Answers | Retrieval) -> Answer | SubOperation | None:
-        return await answers.take()
+    def next_answer(self, answers: _Answers | Retrieval) -> Awaitable[Answer | SubOperation | None]:
+        return answers.take()
 
     async def store(self, retrieval: Retrieval, sub_operation: SubOperation) -> Message:
         return await retrieval.store(sub_operation)
@@ -708,16 +710,16 @@ class _Answers:
     """The answers of a C-FIND handler: an async iterable, an iterable that runs in a thread, or one final status."""
 
     def __init__(self, service: str, results: Any, context: NegotiatedContext) -> None:
+        from .compose import encode_for
+
         self._service = service
-        self._context = context
+        self._encode = partial(encode_for, context)
         if isinstance(results, int):
             results = [(results, None)]
         self._results = Results(results)
 
     async def take(self) -> Answer | None:
         """The next one, None after the last."""
-        from .compose import encode_for
-
         with answering(self._service):
             result = await self._results.take()
             if result is END:
@@ -727,7 +729,7 @@ class _Answers:
                 return Answer(int(status))
             if identifier is None:
                 raise ValueError("an answer with a pending status needs an identifier")
-            return Answer(int(status), encode_for(self._context, identifier))
+            return Answer(int(status), self._encode(identifier))
 
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""

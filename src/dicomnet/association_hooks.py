@@ -60,6 +60,8 @@ class AssociationHooks:
 
     def notify(self, name: str, **fields: Any) -> None:
         """Call the handlers of a notification; PDUs and messages are given as pynetdicom's primitives."""
+        if name not in self.names:
+            return
         assoc = self._assoc
         if "pdu" in fields and name.startswith("EVT_ACSE"):
             asked = assoc._link.connection.request if assoc._link else None
@@ -72,15 +74,13 @@ class AssociationHooks:
 
     def requesting(self, request: AssociateRQ) -> None:
         """The requestor is about to ask for the association."""
-        if "EVT_ACSE_SENT" in self.names:
-            self.notify("EVT_ACSE_SENT", pdu=request)
+        self.notify("EVT_ACSE_SENT", pdu=request)
         self.notify("EVT_REQUESTED")
 
     def unreachable(self) -> None:
         """The requestor found no transport connection (PS3.8 section 9.2, action AA-4)."""
         self._assoc.is_aborted = True
-        if "EVT_ACSE_RECV" in self.names:
-            self.notify("EVT_ACSE_RECV", pdu=ProviderAbort(None))
+        self.notify("EVT_ACSE_RECV", pdu=ProviderAbort(None))
         self.notify("EVT_ABORTED")
         self._assoc._finished.set()
 
@@ -182,7 +182,8 @@ class AssociationHooks:
     def closed(self) -> None:
         """The transport connection is closed: notify, and let `Association.join` return."""
         assoc = self._assoc
-        self.notify("EVT_CONN_CLOSE", address=(assoc.remote["address"], assoc.remote["port"]))
+        if "EVT_CONN_CLOSE" in self.names:
+            self.notify("EVT_CONN_CLOSE", address=(assoc.remote["address"], assoc.remote["port"]))
         assoc._finished.set()
 
 

@@ -9,6 +9,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydicom.config import IGNORE
+from pydicom.uid import UID
+
 from . import dimse_primitives
 from .dimse.datasets import MemorySink
 from .dimse.file_format import encode_file_header
@@ -421,18 +424,12 @@ def request_event(
         {
             "request": primitive.from_message(view),
             "context": PresentationContextTuple(
-                context.context_id, _uid(context.abstract_syntax), _uid(context.transfer_syntax)
+                context.context_id, UID(context.abstract_syntax, IGNORE), UID(context.transfer_syntax, IGNORE)
             ),
             "_message": message,
             "_is_cancelled": is_cancelled,
         },
     )
-
-
-def _uid(value: str) -> Any:
-    from pydicom.uid import UID
-
-    return UID(value)
 
 
 def trigger(assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> Any:

@@ -7,9 +7,9 @@ it. Responses need many small data sets, so there are also cheap ways to make on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
-from struct import Struct, error, pack
+from struct import Struct, error, pack, unpack
 from typing import Any, Final, NamedTuple
 
 from pydicom.charset import convert_encodings, default_encoding, encode_string, python_encoding
@@ -147,14 +147,17 @@ class _Writer(NamedTuple):
     Parameters
     ----------
     header
-        From group, element, VR and length to bytes.
+        From group, element, `name` and length to bytes.
+    name
+        The VR as it is written, nothing where it is not.
     encode
         None for SQ.
     padding
         What makes an encoded value even.
     """
 
-    header: Callable[[int, int, int], bytes]
+    header: Callable[[int, int, bytes, int], bytes]
+    name: bytes
     encode: _Encode | None
     padding: bytes
 
@@ -179,27 +182,26 @@ def _encoders(order: str) -> dict[str, tuple[_Encode | None, bytes]]:
     }
 
 
-def _header(order: str, vr: str, is_implicit_vr: bool) -> Callable[[int, int, int], bytes]:
+def _header(
+    order: str, vr: str, is_implicit_vr: bool
+) -> tuple[Callable[[int, int, bytes, int], bytes], bytes]:
+    """How the header of an element is written, and the name of its VR for that."""
     if is_implicit_vr:
-        return Struct(order + "HHL").pack
-    name = vr.encode()
-    if vr in EXPLICIT_VR_LENGTH_16:
-        # A length that does not fit raises, and pydicom makes the element UN.
-        short = Struct(order + "HH2sH").pack
-        return lambda group, element, length: short(group, element, name, length)
-    long = Struct(order + "HH2sHL").pack
-    return lambda group, element, length: long(group, element, name, 0, length)
+        return Struct(order + "HH0sL").pack, b""
+    # A length that does not fit raises, and pydicom makes the element UN.
+    code = "HH2sH" if vr in EXPLICIT_VR_LENGTH_16 else "HH2s2xL"
+    return Struct(order + code).pack, vr.encode()
 
 
 @lru_cache(4)
 def _writers(is_implicit_vr: bool, is_little_endian: bool) -> Mapping[str | None, _Writer]:
     order = "<" if is_little_endian else ">"
     writers: dict[str | None, _Writer] = {
-        vr: _Writer(_header(order, vr, is_implicit_vr), *row) for vr, row in _encoders(order).items()
+        vr: _Writer(*_header(order, vr, is_implicit_vr), *row) for vr, row in _encoders(order).items()
     }
     if is_implicit_vr:
         # An element that was read and not looked at, which is written as it is.
-        writers[None] = _Writer(writers["UN"].header, _encode_bytes, b"")
+        writers[None] = _Writer(*_header(order, "UN", True), _encode_bytes, b"")
     return writers
 
 
@@ -264,18 +266,19 @@ class _Encoding:
                     self._write_as_read(element)
                     continue
                 element = dataset[tag]
-            if element.VR not in writers:
+            writer = writers.get(element.VR)
+            if writer is None:
                 raise _NotPlain
-            header, encode, padding = writers[element.VR]
+            header, name, encode, padding = writer
             if encode is None:
-                self._write_sequence(header, element, encodings)
+                self._write_sequence(writer, element, encodings)
                 continue
             if element.is_undefined_length:
                 raise _NotPlain
-            value = encode(element.value, encodings)
+            value = encode(element._value, encodings)
             if len(value) & 1:
                 value += padding
-            append(header(group, number, len(value)))
+            append(header(group, number, name, len(value)))
             append(value)
 
     def _is_as_read(self, dataset: Dataset) -> bool:
@@ -289,12 +292,10 @@ class _Encoding:
         value = element.value
         if element.length == _UNDEFINED or element.VR not in self._writers or value is None:
             raise _NotPlain
-        header = self._writers[element.VR].header
-        self._parts += (header(element.tag >> 16, element.tag & 0xFFFF, len(value)), value)
+        header, name, _, _ = self._writers[element.VR]
+        self._parts += (header(element.tag >> 16, element.tag & 0xFFFF, name, len(value)), value)
 
-    def _write_sequence(
-        self, header: Callable[[int, int, int], bytes], element: DataElement, encodings: list[str]
-    ) -> None:
+    def _write_sequence(self, writer: _Writer, element: DataElement, encodings: list[str]) -> None:
         parts = self._parts
         at = len(parts)
         # Here the header is put when the length is known.
@@ -313,7 +314,7 @@ class _Encoding:
             parts.append(self._mark(_SEQUENCE_END, 0))
         else:
             length = sum(map(len, parts[at:]))
-        parts[at] = header(element.tag >> 16, element.tag & 0xFFFF, length)
+        parts[at] = writer.header(element.tag >> 16, element.tag & 0xFFFF, writer.name, length)
 
     def _mark(self, tag: int, length: int) -> bytes:
         return self._delimiter(tag >> 16, tag & 0xFFFF, length)
@@ -374,10 +375,8 @@ def _template(is_implicit_vr: bool, is_little_endian: bool) -> _Template:
 
 
 # By position, which is quicker; behind the fields that are read, those that always have their defaults.
-_raw_element = RawDataElement._make
+_raw_element = partial(tuple.__new__, RawDataElement)
 _DEFAULTS = tuple(RawDataElement._field_defaults.values())
-# The tags that arrive are few, and making one costs more than looking it up.
-_base_tag = lru_cache(4096)(BaseTag)
 
 
 def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> Dataset | None:
@@ -413,10 +412,11 @@ def _character_set(value: bytes | None) -> str | None:
         return None
 
 
+# Of the two encodings, what begins an element (its tag, and its VR where that is named) with a length; a long length.
 _STRUCTS = {
     order: (
-        Struct(order + "HHL").unpack_from,
-        Struct(order + "HH2sH").unpack_from,
+        Struct(order + "4sL").unpack_from,
+        Struct(order + "6sH").unpack_from,
         Struct(order + "L").unpack_from,
     )
     for order in "<>"
@@ -425,8 +425,26 @@ _STRUCTS = {
 _VRS = {vr.encode(): (str(vr), vr in EXPLICIT_VR_LENGTH_16) for vr in STANDARD_VR}
 
 
+# The beginnings that arrive are few, and looking into one costs more than looking it up.
+@lru_cache(4096)
+def _tag_of(begin: bytes, order: str) -> BaseTag:
+    group, number = unpack(order + "HH", begin[:4])
+    if group == _GROUP_OF_DELIMITERS:
+        raise _NotPlain
+    return BaseTag(group << 16 | number)
+
+
+@lru_cache(4096)
+def _begin_of(begin: bytes, order: str) -> tuple[BaseTag, str, bool]:
+    """The tag and the VR, and whether the length of the value has two bytes."""
+    tag = _tag_of(begin[:4], order)
+    if begin[4:] not in _VRS:
+        raise _NotPlain
+    return tag, *_VRS[begin[4:]]
+
+
 def _read_implicit(data: bytes, order: str) -> dict[Any, Any]:
-    unpack = _STRUCTS[order][0]
+    unpack_begin = _STRUCTS[order][0]
     is_little_endian = order == "<"
     if data[4:5].isupper() and data[5:6].isupper():
         # It looks explicit.
@@ -434,35 +452,32 @@ def _read_implicit(data: bytes, order: str) -> dict[Any, Any]:
     elements = {}
     at, end = 0, len(data)
     while at < end:
-        group, number, length = unpack(data, at)
+        begin, length = unpack_begin(data, at)
         start = at + 8
         at = start + length
-        if at > end or group == _GROUP_OF_DELIMITERS:
+        if at > end:
             raise _NotPlain
-        tag = _base_tag(group << 16 | number)
+        tag = _tag_of(begin, order)
         value = data[start:at] if length else None
         elements[tag] = _raw_element((tag, None, length, value, start, True, is_little_endian, *_DEFAULTS))
     return elements
 
 
 def _read_explicit(data: bytes, order: str) -> dict[Any, Any]:
-    _, unpack, unpack_length = _STRUCTS[order]
+    _, unpack_begin, unpack_length = _STRUCTS[order]
     is_little_endian = order == "<"
     elements = {}
     at, end = 0, len(data)
     while at < end:
-        group, number, name, length = unpack(data, at)
+        begin, length = unpack_begin(data, at)
+        tag, vr, is_short = _begin_of(begin, order)
         start = at + 8
-        if name not in _VRS or group == _GROUP_OF_DELIMITERS:
-            raise _NotPlain
-        vr, is_short = _VRS[name]
         if not is_short:
             (length,) = unpack_length(data, start)
             start += 4
         at = start + length
         if at > end:
             raise _NotPlain
-        tag = _base_tag(group << 16 | number)
         value: Any = data[start:at] if length else empty_value_for_VR(vr, raw=True)
         elements[tag] = _raw_element((tag, vr, length, value, start, False, is_little_endian, *_DEFAULTS))
     return elements

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +31,21 @@ OBJECT_LIMIT = 2 << 30
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-@contextlib.contextmanager
-def answering(service: str) -> Iterator[None]:
+class answering:
     """A handler's failure becomes the status of its service, and the association goes on."""
-    try:
-        yield
-    except ServiceRefusal:
-        raise
-    except Exception as error:
-        _log.exception("the handler for %s failed", service)
-        raise ServiceRefusal(OPERATIONS[service].handler_failed) from error
+
+    __slots__ = ("_service",)
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ServiceRefusal):
+            _log.error("the handler for %s failed", self._service, exc_info=error)
+            raise ServiceRefusal(OPERATIONS[self._service].handler_failed) from error
 
 
 class FileSink:

@@ -71,7 +71,7 @@ class _Identification:
         user._check_writeable()
         item = self.kind()
         setattr(item, self.attribute, value)
-        others = [each for each in user._items if not isinstance(each, self.kind)]
+        others = [each for each in user._given_items() if not isinstance(each, self.kind)]
         user._items = others if value is None else [*others, item]
 
 
@@ -122,9 +122,8 @@ class ServiceUser:
         self._pdu: AssociateRQ | AssociateAC | AssociateRJ | None = None
         self._request: AssociateRQ | None = None
         self._primitive: A_ASSOCIATE | None = None
-        self._items: list[ServiceParameter] = []
-        self.maximum_length = DEFAULT_MAXIMUM_LENGTH
-        self.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        # Made when somebody looks, which for most associations nobody does.
+        self._items: list[ServiceParameter] | None = None
 
     def negotiated(
         self, pdu: AssociateRQ | AssociateAC | AssociateRJ, request: AssociateRQ | None = None
@@ -302,9 +301,17 @@ class ServiceUser:
         primitive = self.primitive
         if primitive is not None:
             return primitive.user_information
-        return [
-            each for kind in _IDENTIFICATION + _EXTENDED for each in self._items if isinstance(each, kind)
-        ]
+        items = self._given_items()
+        return [each for kind in _IDENTIFICATION + _EXTENDED for each in items if isinstance(each, kind)]
+
+    def _given_items(self) -> list[ServiceParameter]:
+        """The items that it has before negotiation."""
+        if self._items is None:
+            length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+            length.maximum_length_received = DEFAULT_MAXIMUM_LENGTH
+            implementation.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+            self._items = [length, implementation]
+        return self._items
 
     def _items_of(self, kind: type[Item]) -> list[Item]:
         return [each for each in self.user_information if isinstance(each, kind)]
@@ -325,7 +332,7 @@ class ServiceUser:
             If it is not such an item.
         """
         self._check_writeable()
-        self._items.append(_extended(item))
+        self._given_items().append(_extended(item))
 
     def remove_negotiation_item(self, item: ServiceParameter) -> None:
         """Take an item of extended negotiation away; one that is not there is ignored.
@@ -338,13 +345,13 @@ class ServiceUser:
             If it is not such an item.
         """
         self._check_writeable()
-        if _extended(item) in self._items:
-            self._items.remove(item)
+        if _extended(item) in self._given_items():
+            self._given_items().remove(item)
 
     def reset_negotiation_items(self) -> None:
         """Take all items of extended negotiation away; RuntimeError if negotiation has begun."""
         self._check_writeable()
-        self._items = [each for each in self._items if not isinstance(each, _EXTENDED)]
+        self._items = [each for each in self._given_items() if not isinstance(each, _EXTENDED)]
 
     @property
     def asynchronous_operations(self) -> tuple[int, int]:

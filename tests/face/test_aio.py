@@ -205,6 +205,24 @@ async def test_what_a_handler_is_told() -> None:
 
 
 @in_loop
+async def test_matches_do_not_wait_for_a_handler_that_looks_for_more() -> None:
+    go_on = asyncio.Event()
+
+    async def handler(request: aio.Request) -> AsyncIterator[tuple[int, Dataset]]:
+        for number in range(5):
+            yield 0xFF00, match(f"Doe^{number}")
+        await go_on.wait()
+        yield 0xFF00, match("Doe^Last")
+
+    async with await serving(C_FIND=handler) as server, await connect(server) as assoc:
+        responses = assoc.send_c_find(query(), PATIENT_ROOT_FIND)
+        found = [str((await anext(responses))[1].PatientName) for _ in range(5)]
+        assert found == [f"Doe^{number}" for number in range(5)]
+        go_on.set()
+        assert [status.Status async for status, _ in responses] == [0xFF00, 0x0000]
+
+
+@in_loop
 async def test_a_handler_in_a_thread_knows_of_a_cancel() -> None:
     over = threading.Event()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomnet import _config
 from dicomnet.errors import ProtocolError
+from dicomnet.wire import pdu as pdu_module
 from dicomnet.wire.items import (
     AsynchronousOperationsWindow,
     ContextResult,
@@ -509,3 +512,65 @@ def test_mutated_golden_pdu_is_a_value_or_a_protocol_error(
         decode_pdu(content[0], memoryview(content)[6:])
     except ProtocolError:
         pass
+
+
+def outcome_of(decode_body: Callable[[], PDU]) -> object:
+    """The PDU with what is not compared of it, or the error."""
+    try:
+        unit = decode_body()
+    except ProtocolError as error:
+        return str(error), error.reason
+    return unit, getattr(unit, "as_received", b""), getattr(unit, "reserved", b"")
+
+
+@given(
+    st.one_of(
+        pdus.map(lambda unit: unit.encode()),
+        st.sampled_from(INDEX).map(lambda e: (GOLDEN / e["file"]).read_bytes()),
+    ),
+    st.lists(st.tuples(st.integers(0, 20_000), bytes_), max_size=3),
+    st.integers(0, 20_000),
+)
+def test_what_comes_again_is_decoded_as_the_first_time(
+    content: bytes, changes: list[tuple[int, int]], length: int
+) -> None:
+    body = bytearray(content[6 : 6 + length])
+    for at, byte in changes:
+        if body:
+            body[at % len(body)] = byte
+    cls = PDU_TYPES[content[0]]
+    expected = outcome_of(lambda: cls.decode(memoryview(bytes(body))))
+    for _ in range(2):
+        assert outcome_of(lambda: decode_pdu(content[0], memoryview(body))) == expected
+    assert len(pdu_module._kept) <= pdu_module._MOST_KEPT
+
+
+def request_of(*items: UserItem, title: str = "A") -> bytes:
+    contexts = (ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
+    return AssociateRQ(title, "B", contexts, items).encode()[6:]
+
+
+def test_strangers_cannot_fill_the_memory_with_requests() -> None:
+    for number in range(100):
+        decode_pdu(1, memoryview(request_of(title=f"T{number}")))
+    assert len(pdu_module._kept) <= pdu_module._MOST_KEPT
+    long = request_of(*(SOPClassExtendedNegotiation(f"1.{n}", bytes(60_000)) for n in range(1)))
+    decode_pdu(1, memoryview(long))
+    assert all(len(body) <= pdu_module._LONGEST_KEPT for _, body, _ in pdu_module._kept)
+
+
+@pytest.mark.parametrize("item", [UserIdentityRQ(2, b"name", b"secret"), UserIdentityAC(b"secret")])
+def test_secrets_are_not_kept(item: UserItem) -> None:
+    decode_pdu(1, memoryview(request_of(MaximumLength(7), item)))
+    assert not any(b"secret" in body for _, body, _ in pdu_module._kept)
+
+
+def test_a_codec_that_is_named_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = request_of(ImplementationClassUID("1.2.3")).replace(b"1.2.3", b"1.2\xe93")
+    monkeypatch.setattr(_config, "CODECS", ("latin-1",))
+    known = decode_pdu(1, memoryview(body))
+    assert isinstance(known, AssociateRQ)
+    assert known.user_items == (ImplementationClassUID("1.23"),)
+    monkeypatch.setattr(_config, "CODECS", ("ascii",))
+    with pytest.raises(ProtocolError, match="CODECS"):
+        decode_pdu(1, memoryview(body))

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import Any, TypeVar
 
 from ..dimse.datasets import discard
@@ -42,13 +42,14 @@ from ..upper_layer.table import Event, State
 from ..wire.fields import Buffer
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from .aio_iteration import Iteration, Responses, Run
+from .aio_outlet import Outlet
 from .alarm import Alarm
 from .buffers import borrow_buffer, return_buffer
 from .connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
-from .transport import IOV_LIMIT, MSG_MORE, quick_ack
+from .transport import quick_ack
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ Value = TypeVar("Value")
 # How many happenings may wait, and how many bytes may come with them, before the peer has to wait too.
 _INBOX_LIMIT = 64
 _INBOX_BYTES = 4 << 20
+# The longest data set that is sent in one piece, in bytes.
+_SMALL = 1 << 16
 # How often, in seconds, a query with many matches looks whether the peer has cancelled it, and lets others go ahead.
 _LOOK_EVERY = 0.001
 # How often what the peer said before it went is read.
@@ -107,7 +110,6 @@ class Link(asyncio.BufferedProtocol):
         self._on_closed = on_closed
         self._buffer: bytearray | None = None
         self._arrived: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
         self._waiting = Alarm(self._waited_too_long)
         self._silence = Alarm(self._was_silent)
         self._unread = LAST_BYTES
@@ -115,7 +117,7 @@ class Link(asyncio.BufferedProtocol):
         self._next_look = 0.0
         self._is_paused = False
         self._turn = asyncio.Lock()
-        self._writing = asyncio.Lock()
+        self._outlet = Outlet(sock, connection.sent, self._must_stop_writing)
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
         self._iterations: list[Iteration] = []
@@ -128,8 +130,7 @@ class Link(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._is_tls = transport.get_extra_info("ssl_object") is not None
-        # Each batch is written out before the next is made, so nothing piles up.
-        transport.set_write_buffer_limits(1 if self._is_tls else 0)
+        self._outlet.open(transport, self._is_tls)
         if not self.connection.machine.is_requestor:
             self.connection.transport_opened(monotonic())
             self._silence.set(self._artim("association"))
@@ -186,7 +187,7 @@ class Link(asyncio.BufferedProtocol):
         self._give_back()
         self._silence.stop()
         self.closed.set()
-        self.resume_writing()
+        self._outlet.resume()
         self._wake()
         self._conclude()
 
@@ -202,12 +203,10 @@ class Link(asyncio.BufferedProtocol):
             self.buffer_updated(count)
 
     def pause_writing(self) -> None:
-        self._drained = self._loop.create_future()
+        self._outlet.pause()
 
     def resume_writing(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-        self._drained = None
+        self._outlet.resume()
 
     # -- the life of an association
 
@@ -311,7 +310,7 @@ class Link(asyncio.BufferedProtocol):
         AssociationError, NetworkError
             If the association is over.
         """
-        await self._send(message)
+        await self._send(message, self.connection.send(message))
 
     def is_cancelled(self, message_id: int) -> bool:
         """Whether the peer has cancelled a request that is being performed, or the association is over."""
@@ -321,39 +320,64 @@ class Link(asyncio.BufferedProtocol):
             or self.phase is not Phase.ESTABLISHED
         )
 
-    async def perform(self, step: Step) -> object:
-        """Do what a procedure asks for; `Run` calls it."""
-        if isinstance(step, Send):
-            await self._send(step.message, step.more)
-            return None
-        if isinstance(step, Receive):
-            try:
-                return await self._receive_response(step)
-            except DeadlineExceeded as error:
-                # Whoever waits for an answer may catch this, and still the association is of no use any more.
-                self.abort(failure=error)
-                raise
-        if isinstance(step, Handle):
-            answers = await _settled(self.hooks.handle(step.message, step.context))
-            if hasattr(answers, "aclose"):
-                self._answers[step.message.message_id] = answers
-            return answers
-        if isinstance(step, Next):
-            return await _settled(self.hooks.next_answer(step.answers))
-        if isinstance(step, Cancelled):
-            now = monotonic()
-            if now >= self._next_look:
-                # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
-                await asyncio.sleep(0)
-                self._next_look = now + _LOOK_EVERY
+    def perform(self, step: Step) -> object:
+        """Do what a procedure asks for, or give the coroutine that does where it has to wait; `Run` calls it."""
+        return _PERFORMERS[type(step)](self, step)
+
+    def _perform_send(self, step: Send) -> object:
+        message, data = step.message, step.message.data
+        batches = self.connection.send(message)
+        is_small = data is None or (type(data) is bytes and len(data) <= _SMALL)
+        can_be_sent = self.connection.is_established and not self._must_stop_writing()
+        if not (is_small and can_be_sent and self._outlet.is_free):
+            return self._send(message, batches)
+        buffers = [buffer for batch in batches for buffer in batch]
+        if _is_request(message):
+            self.talk.expect(message)
+        elif step.more or self.talk.inbox:
+            # Where another request is here already, its response can share the segment and the peer's attention.
+            if self._outlet.put(buffers):
+                return None
+            buffers = []
+        self._outlet.hand_over(buffers)
+        # What the kernel did not take has to be waited for, and nothing else is left to write.
+        return self._send(message, iter(([],))) if self._outlet.is_full else None
+
+    def _perform_receive(self, step: Receive) -> object:
+        response = self.talk.take_response(step.message_ids)
+        while response is None and self.talk.inbox:
+            first = self.talk.inbox[0]
+            if not (isinstance(first, Message) and first.type.is_response):
+                break
+            self._pop()
+            self._take_response(first)
+            response = self.talk.take_response(step.message_ids)
+        return self._await_response(step) if response is None else response
+
+    async def _await_response(self, step: Receive) -> Message:
+        try:
+            return await self._receive_response(step)
+        except DeadlineExceeded as error:
+            # Whoever waits for an answer may catch this, and still the association is of no use any more.
+            self.abort(failure=error)
+            raise
+
+    async def _perform_handle(self, step: Handle) -> object:
+        answers = await _settled(self.hooks.handle(step.message, step.context))
+        if hasattr(answers, "aclose"):
+            self._answers[step.message.message_id] = answers
+        return answers
+
+    def _perform_cancelled(self, step: Cancelled) -> object:
+        if monotonic() < self._next_look:
             return self.is_cancelled(step.message_id)
-        if isinstance(step, Work):
-            return await asyncio.to_thread(step.function)
-        if isinstance(step, Store):
-            return await _settled(self.hooks.store(step.retrieval, step.sub_operation))
-        if isinstance(step, Finish):
-            return await _settled(self.hooks.finish(step.retrieval))
-        raise TypeError(f"{type(step).__name__} is not a step")
+        return self._look(step.message_id)
+
+    async def _look(self, message_id: int) -> bool:
+        # Lets in a C-CANCEL that is waiting in the network, and other associations have their turn.
+        await asyncio.sleep(0)
+        self._next_look = monotonic() + _LOOK_EVERY
+        return self.is_cancelled(message_id)
 
     def forget_iteration(self, iteration: Iteration) -> None:
         """The iteration has read its last response."""
@@ -398,18 +422,17 @@ class Link(asyncio.BufferedProtocol):
         if self.phase is not Phase.ESTABLISHED:
             raise self.failure or AssociationClosed()
 
-    async def _send(self, message: Message, more: bool = False) -> None:
-        is_request = not message.type.is_response and "MessageID" in message.command
+    async def _send(self, message: Message, batches: Iterator[list[Buffer]]) -> None:
+        is_request = _is_request(message)
         if is_request:
             self.talk.expect(message)
         deadline = Deadline("message", self.timeouts.message)
-        batches = self.connection.send(message)
         is_begun = False
         try:
-            async with self._writing:
+            async with self._outlet.turn:
                 for batch in batches:
                     is_begun = True
-                    await self._write(batch, deadline, more=more)
+                    await self._write(batch, deadline)
         except AssociationClosed:
             if self.phase is Phase.ESTABLISHED:
                 raise self._lost() from None
@@ -591,8 +614,7 @@ class Link(asyncio.BufferedProtocol):
         elif self._owner is None and self._task is None and self._has_work():
             self._task = self._loop.create_task(self._attend())
             self._task.add_done_callback(self._attended)
-        if self._drained is not None and not self._drained.done() and self._must_stop_writing():
-            self._drained.set_result(None)
+        self._outlet.look()
 
     def _has_work(self) -> bool:
         if self._turn.locked() or self.phase not in (Phase.NEW, Phase.ESTABLISHED):
@@ -685,7 +707,7 @@ class Link(asyncio.BufferedProtocol):
     async def _flush(self, deadline: Deadline) -> None:
         buffers = self.connection.take_outgoing()
         if buffers:
-            async with self._writing:
+            async with self._outlet.turn:
                 await self._write(buffers, deadline)
 
     def _flush_quietly(self) -> None:
@@ -695,33 +717,12 @@ class Link(asyncio.BufferedProtocol):
 
     def _write_outgoing(self) -> None:
         """Hand the machine's few bytes to the transport, without waiting."""
-        buffers = self.connection.take_outgoing()
-        if buffers and self._transport is not None and not self._transport.is_closing():
-            self.connection.sent(buffers)
-            self._transport.write(b"".join(buffers))
+        if self.connection.outgoing:
+            self._outlet.hand_over(self.connection.take_outgoing())
 
-    async def _write(self, buffers: list[Buffer], deadline: Deadline, *, more: bool = False) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
+    async def _write(self, buffers: list[Buffer], deadline: Deadline) -> None:
+        if not await self._outlet.write(buffers, deadline):
             raise self._lost()
-        self.connection.sent(buffers)
-        if not self._is_tls and not transport.get_write_buffer_size():
-            buffers = self._write_some(buffers, deadline, more)
-        if buffers:
-            transport.write(b"".join(buffers))
-        while self._drained is not None:
-            await self._wait_to_write(transport, self._drained, deadline)
-        if self._must_stop_writing():
-            raise self._lost()
-
-    async def _wait_to_write(
-        self, transport: asyncio.Transport, drained: asyncio.Future[None], deadline: Deadline
-    ) -> None:
-        before = transport.get_write_buffer_size()
-        await asyncio.wait((drained,), timeout=deadline.remaining())
-        if self._must_stop_writing():
-            raise self._lost()
-        deadline.moved(max(0, before - transport.get_write_buffer_size()))
 
     def _must_stop_writing(self) -> bool:
         return (
@@ -729,23 +730,6 @@ class Link(asyncio.BufferedProtocol):
             or self.phase not in (Phase.NEW, Phase.ESTABLISHED)
             or self.talk.end() is not None
         )
-
-    def _write_some(self, buffers: list[Buffer], deadline: Deadline, more: bool) -> list[Buffer]:
-        """Write what the kernel takes at once, without a copy; the rest is for the transport."""
-        at = 0
-        while at < len(buffers):
-            try:
-                sent = self._sock.sendmsg(buffers[at : at + IOV_LIMIT], (), MSG_MORE if more else 0)
-            except OSError:
-                # Full, or gone: the transport waits, or finds out.
-                break
-            deadline.moved(sent)
-            while at < len(buffers) and sent >= len(buffers[at]):
-                sent -= len(buffers[at])
-                at += 1
-            if sent:
-                buffers[at] = memoryview(buffers[at])[sent:]
-        return buffers[at:]
 
     def _lost(self) -> DicomnetError:
         """The connection broke while we used it: find out what the peer said before."""
@@ -799,6 +783,18 @@ class Link(asyncio.BufferedProtocol):
         return self.connection.agreement
 
 
+_PERFORMERS: dict[type[Step], Callable[[Link, Any], object]] = {
+    Send: Link._perform_send,
+    Receive: Link._perform_receive,
+    Handle: Link._perform_handle,
+    Next: lambda link, step: _coroutine(link.hooks.next_answer(step.answers)),
+    Cancelled: Link._perform_cancelled,
+    Work: lambda link, step: asyncio.to_thread(step.function),
+    Store: lambda link, step: _coroutine(link.hooks.store(step.retrieval, step.sub_operation)),
+    Finish: lambda link, step: _coroutine(link.hooks.finish(step.retrieval)),
+}
+
+
 class Turn:
     """A task's use of a link, as an asynchronous context manager."""
 
@@ -818,8 +814,19 @@ class Turn:
             self._link.end_turn(error)
 
 
+def _coroutine(result: Any) -> Any:
+    """What a user's hook gave, as a coroutine where it is to be awaited."""
+    return (
+        result if isinstance(result, CoroutineType) or not inspect.isawaitable(result) else _settled(result)
+    )
+
+
 async def _settled(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
+
+
+def _is_request(message: Message) -> bool:
+    return not message.type.is_response and "MessageID" in message.command
 
 
 def _is_exhausted(batches: Iterator[list[Buffer]]) -> bool:

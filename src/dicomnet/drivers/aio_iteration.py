@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from types import CoroutineType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..dimse.messages import Message
@@ -62,7 +63,9 @@ class Run(Generic[Value]):
                 if isinstance(step, Send) and not step.message.type.is_response:
                     self._sent.add(step.message.message_id)
                 try:
-                    self._outcome = await self._link.perform(step)
+                    outcome = self._link.perform(step)
+                    # A step that need not wait is done by now.
+                    self._outcome = await outcome if isinstance(outcome, CoroutineType) else outcome
                 except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
                     self._error = error
                 self._step = None
@@ -103,7 +106,7 @@ class Iteration:
         self._link = link
         self._run = Run(link, procedure)
         self._cancel = cancel
-        self._ready: deque[Message] = deque()
+        self.ready: deque[Message] = deque()
         self._failure: DicomnetError | None = None
         self._is_advancing = False
         self.is_abandoned = False
@@ -126,15 +129,15 @@ class Iteration:
         AssociationError, NetworkError
             If the association ends before.
         """
-        while not self._ready and not self._run.is_over:
+        while not self.ready and not self._run.is_over:
             async with self._link.exchange():
-                if not self._ready and not self._run.is_over:
+                if not self.ready and not self._run.is_over:
                     await self._advance()
                 # One turn for all the responses that are here.
                 while len(self._ready) < TOGETHER and self._run.has_early_response:
                     await self._advance()
-        if self._ready:
-            return self._ready.popleft()
+        if self.ready:
+            return self.ready.popleft()
         if self._failure is not None:
             raise self._failure
         return None
@@ -154,7 +157,7 @@ class Iteration:
         if self._run.is_over:
             return
         if self.is_abandoned:
-            self._ready.clear()
+            self.ready.clear()
         else:
             self._failure = AssociationClosed()
         self._run.abandon()
@@ -169,13 +172,13 @@ class Iteration:
             message = await self._run.advance(once=once)
         except DicomnetError as error:
             self._failure = error
-            self._ready.extend(self._run.arrived)
+            self.ready.extend(self._run.arrived)
         finally:
             self._is_advancing = False
             if self._run.is_over:
                 self._link.forget_iteration(self)
         if message is not None:
-            self._ready.append(message)
+            self.ready.append(message)
 
 
 class Responses:
@@ -191,9 +194,10 @@ class Responses:
         return self
 
     async def __anext__(self) -> Message:
-        if self._iteration.is_abandoned:
+        iteration = self._iteration
+        if iteration.is_abandoned:
             raise StopAsyncIteration
-        message = await self._iteration.take()
+        message = iteration.ready.popleft() if iteration.ready else await iteration.take()
         if message is None:
             raise StopAsyncIteration
         return message

@@ -99,6 +99,9 @@ class Watcher:
             self._check_running()
             self._register(watch, writable)
             wait_until = self._wait_until
+            is_awake = self._thread is threading.current_thread()
+        if is_awake:
+            return watch
         if self._must_wake or (deadline is not None and (wait_until is None or deadline < wait_until)):
             self._wake()
         return watch
@@ -227,9 +230,7 @@ class Watcher:
 
     def _next_timeout(self) -> float | None:
         with self._lock:
-            while self._deadlines and not self._is_current(self._deadlines[0]):
-                heapq.heappop(self._deadlines)
-                self._outdated -= 1
+            # It may be outdated, which costs a turn when its time comes; but later ones need not wake this thread.
             self._wait_until = self._deadlines[0][0] if self._deadlines else None
             left = None if self._wait_until is None else max(0.0, self._wait_until - monotonic())
             if self._lingering:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
+from functools import lru_cache
 from typing import TypeVar
 
 from ..values import field, frozen
@@ -143,14 +144,18 @@ class Agreement:
 
 def items_of(items: Iterable[UserItem], kind: type[Item]) -> tuple[Item, ...]:
     """The user information sub-items of one kind."""
-    return tuple(item for item in items if isinstance(item, kind))
+    return tuple([item for item in items if isinstance(item, kind)])
 
 
 def first_of(items: Iterable[UserItem], kind: type[Item]) -> Item | None:
     """The first user information sub-item of one kind."""
-    return next(iter(items_of(items, kind)), None)
+    for item in items:
+        if isinstance(item, kind):
+            return item
+    return None
 
 
+@lru_cache(16)
 def identification_items(
     maximum_length: int, implementation_class_uid: str, implementation_version_name: str | None
 ) -> tuple[UserItem, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
+from struct import Struct
 
 from .. import _config
 from ..errors import ProtocolError
@@ -13,6 +15,8 @@ UNRECOGNISED_PDU = 1
 UNEXPECTED_PDU = 2
 
 Buffer = bytes | bytearray | memoryview
+
+_ITEM_HEADER = Struct(">BxH").pack
 
 
 class Cursor:
@@ -159,7 +163,13 @@ def item(item_type: int, *content: Buffer) -> bytes:
     body = b"".join(content)
     if len(body) > 0xFFFF:
         raise ValueError(f"item 0x{item_type:02X} is longer than 65,535 bytes")
-    return bytes((item_type, 0)) + len(body).to_bytes(2, "big") + body
+    return _ITEM_HEADER(item_type, len(body)) + body
+
+
+@lru_cache(1024)
+def uid_item(item_type: int, uid: str, what: str) -> bytes:
+    """An item that holds nothing but a UID of ours; raises ValueError as `uid_bytes` does."""
+    return item(item_type, uid_bytes(uid, what))
 
 
 def block16(content: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, Self
 
 from ..errors import ProtocolError
 from ..values import field, frozen
-from .fields import Cursor, block16, check_range, item, uid_bytes, uid_from
+from .fields import Cursor, block16, check_range, item, uid_bytes, uid_from, uid_item
 
 APPLICATION_CONTEXT = 0x10
 ABSTRACT_SYNTAX = 0x30
@@ -47,8 +47,8 @@ class ProposedContext:
         return item(
             self.item_type,
             bytes((self.context_id, 0, 0, 0)),
-            item(ABSTRACT_SYNTAX, uid_bytes(self.abstract_syntax, "an abstract syntax")),
-            *(item(TRANSFER_SYNTAX, uid_bytes(uid, "a transfer syntax")) for uid in self.transfer_syntaxes),
+            uid_item(ABSTRACT_SYNTAX, self.abstract_syntax, "an abstract syntax"),
+            *(uid_item(TRANSFER_SYNTAX, uid, "a transfer syntax") for uid in self.transfer_syntaxes),
         )
 
     @classmethod
@@ -93,8 +93,9 @@ class ContextResult:
 
     def encode(self) -> bytes:
         # A rejected context still carries one transfer syntax sub-item (section 9.3.3.2), whatever its value.
-        name = uid_bytes(self.transfer_syntax, "a transfer syntax") if self.transfer_syntax else b""
-        return item(self.item_type, bytes((self.context_id, 0, self.result, 0)), item(TRANSFER_SYNTAX, name))
+        syntax = self.transfer_syntax
+        name = uid_item(TRANSFER_SYNTAX, syntax, "a transfer syntax") if syntax else item(TRANSFER_SYNTAX)
+        return item(self.item_type, bytes((self.context_id, 0, self.result, 0)), name)
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
@@ -157,7 +158,7 @@ class ImplementationClassUID:
     uid: str
 
     def encode(self) -> bytes:
-        return item(self.item_type, uid_bytes(self.uid, "the implementation class UID"))
+        return uid_item(self.item_type, self.uid, "the implementation class UID")
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:

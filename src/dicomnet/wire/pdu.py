@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar, Protocol, Self, TypeVar
 
+from .. import _config
 from ..errors import ProtocolError
 from ..values import field, frozen
-from .fields import UNRECOGNISED_PDU, Cursor, ae_title_bytes, item, text_from, uid_bytes, uid_from
+from .fields import UNRECOGNISED_PDU, Cursor, ae_title_bytes, text_from, uid_from, uid_item
 from .items import (
     APPLICATION_CONTEXT,
     USER_INFORMATION,
     ContextResult,
     ProposedContext,
+    UserIdentityAC,
+    UserIdentityRQ,
     UserItem,
     blame_peer,
     decode_user_information,
@@ -295,7 +298,29 @@ def decode_pdu(pdu_type: int, body: memoryview) -> PDU:
     cls = PDU_TYPES.get(pdu_type)
     if cls is None:
         raise ProtocolError(f"PDU type 0x{pdu_type:02X} is not known", UNRECOGNISED_PDU)
+    if (cls is AssociateRQ or cls is AssociateAC) and len(body) <= _LONGEST_KEPT:
+        return _decode_associate(cls, bytes(body))
     return cls.decode(body)
+
+
+# The A-ASSOCIATE PDUs that came lately, by their class, content, and what their UIDs were decoded with: a peer begins
+# each of its associations with the same bytes. What strangers send must not fill the memory.
+_kept: dict[tuple[type[PDU], bytes, tuple[str, ...]], AssociateRQ | AssociateAC] = {}
+_LONGEST_KEPT = 1 << 15
+_MOST_KEPT = 16
+
+
+def _decode_associate(cls: type[AssociateRQ | AssociateAC], body: bytes) -> PDU:
+    key = cls, body, tuple(_config.CODECS)
+    pdu = _kept.get(key)
+    if pdu is None:
+        pdu = cls.decode(memoryview(body))
+        # Passcodes, tickets and tokens are not kept.
+        if not any(isinstance(each, UserIdentityRQ | UserIdentityAC) for each in pdu.user_items):
+            if len(_kept) >= _MOST_KEPT:
+                _kept.clear()
+            _kept[key] = pdu
+    return pdu
 
 
 def check_data_value_length(length: int) -> None:
@@ -323,7 +348,7 @@ def _encode_associate(
 ) -> bytes:
     body = (
         pdu.protocol_version.to_bytes(2, "big") + bytes(2) + fixed,
-        item(APPLICATION_CONTEXT, uid_bytes(pdu.application_context, "the application context")),
+        uid_item(APPLICATION_CONTEXT, pdu.application_context, "the application context"),
         *(context.encode() for context in contexts),
         encode_user_information(pdu.user_items),
     )
