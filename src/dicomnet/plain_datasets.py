@@ -275,7 +275,7 @@ class _Encoding:
                 continue
             if element.is_undefined_length:
                 raise _NotPlain
-            value = encode(element._value, encodings)
+            value = encode(element.value, encodings)
             if len(value) & 1:
                 value += padding
             append(header(group, number, name, len(value)))

@@ -134,7 +134,7 @@ class Iteration:
                 if not self.ready and not self._run.is_over:
                     await self._advance()
                 # One turn for all the responses that are here.
-                while len(self._ready) < TOGETHER and self._run.has_early_response:
+                while len(self.ready) < TOGETHER and self._run.has_early_response:
                     await self._advance()
         if self.ready:
             return self.ready.popleft()
