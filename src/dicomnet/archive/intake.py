@@ -14,6 +14,7 @@ from ..dimse.identity import is_uid
 from ..errors import ServiceRefusal
 from ..values import frozen
 from .header import Header, scan, scan_file
+from .layouts import Wanted
 from .storage import ObjectName, Placement, StagedFile, Storage
 
 SUCCESS = 0x0000
@@ -209,7 +210,7 @@ class Intake:
     def __init__(self, storage: Storage, catalogue: Catalogue | None = None) -> None:
         self.storage = storage
         self.catalogue = catalogue
-        self.wanted: Mapping[int, str] = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
+        self.wanted = Wanted({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
