@@ -316,7 +316,6 @@ class _Walk:
                 start, length = self._long_form(frame, vr, length, at)
                 if is_top and tag in _PIXEL_ELEMENTS:
                     self.pixel_data = at
-                    is_known = self._learn_elements(frame)
                 inner = self._inner(frame, vr, tag, start, length)
                 if inner is not None:
                     if not is_known:
@@ -327,6 +326,8 @@ class _Walk:
                 self._keep_wanted(group << 16 | element, vr, start, end)
             if not is_known:
                 trail.append((head, at, start, end))
+                if at == self.pixel_data and end <= limit:
+                    self._learn_elements(frame)
             at = end
         _refuse("the data set has too many elements")
 
@@ -354,7 +355,6 @@ class _Walk:
             inner = None
             if is_top and tag in _PIXEL_ELEMENTS:
                 self.pixel_data = at
-                is_known = self._learn_elements(frame)
                 if length == _UNDEFINED:
                     inner = _Frame(self._fragments, frame.encoding, limit)
             elif length == _UNDEFINED:
@@ -369,6 +369,8 @@ class _Walk:
                 self._keep_wanted(tag, b"", start, end)
             if not is_known:
                 trail.append((head, at, start, end))
+                if at == self.pixel_data and end <= limit:
+                    self._learn_elements(frame)
             at = end
         _refuse("the data set has too many elements")
 
@@ -392,9 +394,12 @@ class _Walk:
                     break
             if stretch.suspicious is not None and ITEM_MARK in stretch.suspicious(data, at):
                 break
-            if is_top and stretch.pick is not None:
-                for (tag, name), value in zip(stretch.wanted, stretch.pick(data, at), strict=True):
-                    self._keep(tag, name, value)
+            if is_top:
+                if stretch.pick is not None:
+                    for (tag, name), value in zip(stretch.wanted, stretch.pick(data, at), strict=True):
+                        self._keep(tag, name, value)
+                if stretch.pixel_data is not None:
+                    self.pixel_data = at + stretch.pixel_data
             steps += stretch.steps
             at += stretch.length
         if steps:
@@ -415,7 +420,7 @@ class _Walk:
         """Begin to learn a sequence. In one that is known to differ, each item is learned for itself."""
         if frame.known is not None:
             self._learn_elements(frame)
-            if inner.tag:
+            if inner.tag and at != self.pixel_data:
                 self.unlearned = _Unlearned(head, at, inner.tag, inner.start, length_hint(self.steps))
 
     def _learn_sequence(self, known: Table, sequence: _Unlearned, end: int) -> None:
@@ -431,8 +436,8 @@ class _Walk:
             stretch = Stretch(self.data, begin, end - begin, spans, picks, steps, True)
         known.learn(sequence.head, stretch)
 
-    def _learn_elements(self, frame: _Frame) -> bool:
-        """Learn the plain elements that the trail has, and begin another. True, as what comes now is not for it."""
+    def _learn_elements(self, frame: _Frame) -> None:
+        """Learn the plain elements that the trail has, and begin another. Pixel data may only be the last of them."""
         trail = self.trail
         if trail and frame.known is not None:
             first, begin, _, _ = trail[0]
@@ -445,9 +450,11 @@ class _Walk:
             stretch = Stretch(
                 self.data, begin, trail[-1][3] - begin, self._spans(begin), picks, len(trail), False
             )
+            last = trail[-1][1]
+            if last == self.pixel_data:
+                stretch.pixel_data = last - begin
             frame.known.learn(first, stretch)
             trail.clear()
-        return True
 
     def _spans(self, begin: int) -> list[Span]:
         """The values of the trail. Those without a known VR were looked at for being a sequence."""

@@ -58,6 +58,8 @@ class Stretch:
         How to get the bytes between the values, and what they are.
     suspicious
         How to get the first bytes of the values that were looked at for being a sequence; None where none was.
+    pixel_data
+        Where the element with pixel data begins, which is the last one then; None where there is none.
     pick, wanted
         How to get the values of the wanted attributes, and their tags and VRs; None where there is none.
     """
@@ -68,6 +70,7 @@ class Stretch:
         "length",
         "pick",
         "picks",
+        "pixel_data",
         "read",
         "spans",
         "steps",
@@ -87,6 +90,7 @@ class Stretch:
     ) -> None:
         self.spans = spans
         self.picks = picks
+        self.pixel_data: int | None = None
         self.steps = steps
         self.is_sequence = is_sequence
         self.length = end
