@@ -153,7 +153,10 @@ class Session:
         try:
             header = self._scan()
             name = self._name(header)
-            placement = self._intake.storage.place(self._whole(), name)
+            staged = self._whole()
+            # It is the store's from here on, which discards it whatever happens.
+            self._staged = None
+            placement = self._intake.storage.place(staged, name)
         except OSError as error:
             raise _refusal(error) from error
         finally:
@@ -270,13 +273,15 @@ def object_name(header: Header) -> ObjectName:
     ServiceRefusal
         With status 0xA900, if a UID is missing or does not have the form of one.
     """
-    uids = [header.uid(tag) for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)]
-    for uid, tag in zip(uids, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID), strict=True):
-        if not is_uid(uid):
-            raise ServiceRefusal(
-                DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (tag,)
-            )
-    return ObjectName(*uids)
+    uid = header.uid
+    try:
+        return ObjectName(uid(STUDY_INSTANCE_UID), uid(SERIES_INSTANCE_UID), uid(SOP_INSTANCE_UID))
+    except ValueError:
+        tags = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
+        bad = next(tag for tag in tags if not is_uid(uid(tag)))
+        raise ServiceRefusal(
+            DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (bad,)
+        ) from None
 
 
 def _refusal(error: OSError) -> ServiceRefusal:
