@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import struct
+import tracemalloc
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -294,7 +295,7 @@ def _size(learned: Wanted) -> int:
     tables = [
         learned.table(explicit, "little", is_top) for explicit in (True, False) for is_top in (True, False)
     ]
-    return sum(1 + len(one.spans) if one is not None else 1 for table in tables for one in table.values())
+    return sum(1 if one is None else 1 + len(one.spans) for table in tables for one in table.values())
 
 
 @pytest.mark.parametrize("form", ["explicit", "implicit"])
@@ -309,6 +310,19 @@ def test_what_strangers_can_have_learned_is_bounded(form: str, monkeypatch: pyte
         scan(data, FORMS[form], learned)
         biggest = max(biggest, _size(learned))
     assert 100 < biggest <= 2 * 500
+
+
+def test_a_sequence_of_many_empty_items_counts_for_what_it_takes() -> None:
+    learned = Wanted(TAGS)
+    items = (ITEM_MARK + bytes(4)) * 400
+    tracemalloc.start()
+    try:
+        for number in range(1_000):
+            sequence = _head("explicit", 0x00090000 + number, b"SQ", len(items)) + items
+            scan(sequence, ExplicitVRLittleEndian, learned)
+        assert tracemalloc.get_traced_memory()[0] < 2 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_value_and_no_data_set_is_kept() -> None:

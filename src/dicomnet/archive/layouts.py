@@ -19,8 +19,8 @@ ITEM_LENGTH = 8
 
 # So many values a stretch, and so many bytes between them.
 STRETCH_LIMIT, STRUCTURE_LIMIT = 256, 4096
-# So many values of all stretches together, in each of the eight tables that a `Wanted` may come to have.
-TABLE_LIMIT = 1 << 14
+# The size of all stretches together, in each of the eight tables that a `Wanted` may come to have: 5 MB or so.
+TABLE_LIMIT = 1 << 15
 # After so many data sets learning begins anew: of very different ones, only short stretches are common to all.
 REFRESH = 4096
 
@@ -130,6 +130,11 @@ def _reader(places: Sequence[tuple[int, int]]) -> Callable[[Buffer, int], tuple[
     return Struct("".join(layout)).unpack_from
 
 
+def _size_of(stretch: Stretch | None) -> int:
+    """What an entry counts for in a table: one, one a value, and one for each 16 bytes between them."""
+    return 1 if stretch is None else 1 + len(stretch.spans) + sum(map(len, stretch.between)) // 16
+
+
 class Table(dict[Head, Stretch | None]):
     """The stretches that may begin with an element, by its head. May be shared between threads.
 
@@ -146,8 +151,8 @@ class Table(dict[Head, Stretch | None]):
     def learn(self, head: Head, stretch: Stretch | None) -> None:
         """Remember a stretch, and forget all the others where there are too many."""
         with self._guard:
-            size = 1 if stretch is None else 1 + len(stretch.spans)
-            self._size += size
+            size = _size_of(stretch)
+            self._size += size - (_size_of(self[head]) if head in self else 0)
             if self._size > TABLE_LIMIT:
                 self.clear()
                 self._size = size
