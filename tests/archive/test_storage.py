@@ -146,6 +146,18 @@ def test_sixteen_at_once(tmp_path: Path, contents: list[bytes]) -> None:
         assert list((tmp_path / "staging").iterdir()) == []
 
 
+def test_more_buffers_than_one_system_call_takes(tmp_path: Path) -> None:
+    """And empty ones among them, so that a call ends at each kind of boundary."""
+    buffers = [bytes([number % 251]) * (number % 3) for number in range(3_000)]
+    with Storage(tmp_path / "store") as storage:
+        staged = storage.stage()
+        staged.write(buffers)
+        staged.write([b"", b"the end"])
+        staged.write([])
+        assert Path(staged.path).read_bytes() == b"".join(buffers) + b"the end"
+        staged.discard()
+
+
 def test_moving_into_quarantine(tmp_path: Path) -> None:
     with Storage(tmp_path) as storage:
         _place(storage, b"one")

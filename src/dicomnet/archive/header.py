@@ -8,13 +8,27 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
+from collections import deque
 from collections.abc import Callable, Mapping
+from operator import length_hint
 from struct import Struct
 from typing import NoReturn
 
 from ..errors import ServiceRefusal
 from ..values import frozen, mutable
 from ..wire.fields import Buffer
+from .layouts import (
+    ITEM_LENGTH,
+    ITEM_MARK,
+    STRETCH_LIMIT,
+    STRUCTURE_LIMIT,
+    Head,
+    Pick,
+    Span,
+    Stretch,
+    Table,
+    Wanted,
+)
 
 CANNOT_UNDERSTAND = 0xC000
 
@@ -37,7 +51,6 @@ PIXEL_DATA = 0x7FE00010
 _PIXEL_ELEMENTS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
-_ITEM_MARK = b"\xfe\xff\x00\xe0"
 
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
@@ -108,7 +121,8 @@ def scan(data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str]) -> H
     transfer_syntax_uid
         UID of its transfer syntax.
     wanted
-        The tags to pick, each with the VR to report where the encoding does not tell it.
+        The tags to pick, each with the VR to report where the encoding does not tell it. A `Wanted` makes the scan
+        of similar data sets much faster.
 
     Raises
     ------
@@ -173,12 +187,36 @@ class _Frame:
     is_guess: bool = False
     tag: int = 0
     start: int = 0
+    known: Table | None = None
+
+
+@frozen
+class _Unlearned:
+    """A sequence that is being walked for the first time; what is in it is learned as one stretch."""
+
+    head: Head
+    at: int
+    tag: int
+    start: int
+    steps_left: int
 
 
 class _Walk:
     """One walk over one data set. A step walks the innermost frame until it ends or meets an inner one."""
 
-    __slots__ = ("at", "data", "encoding", "pixel_data", "stack", "steps", "values", "wanted")
+    __slots__ = (
+        "at",
+        "data",
+        "encoding",
+        "pixel_data",
+        "skipped",
+        "stack",
+        "steps",
+        "trail",
+        "unlearned",
+        "values",
+        "wanted",
+    )
 
     def __init__(
         self, data: Buffer, encoding: _Encoding, wanted: Mapping[int, str], *, is_item: bool = False
@@ -190,8 +228,13 @@ class _Walk:
         self.pixel_data: int | None = None
         # Shared by all frames, so that it runs out for the data set as a whole.
         self.steps = iter(range(ELEMENT_LIMIT))
+        self.skipped = 0
+        # The values of the stretch that is being walked. One of more values is not learned, or not all of it.
+        self.trail: deque[tuple[Head, int, int, int]] = deque(maxlen=STRETCH_LIMIT)
+        self.unlearned: _Unlearned | None = None
         self.at = 0
-        self.stack = [self._data_set(encoding, len(data), is_item)]
+        self.stack: list[_Frame] = []
+        self.stack.append(self._data_set(encoding, len(data), is_item))
 
     def run(self) -> Header:
         stack = self.stack
@@ -207,44 +250,63 @@ class _Walk:
                 if len(stack) > 2 * DEPTH_LIMIT:
                     _refuse(f"sequences are nested deeper than {DEPTH_LIMIT} levels")
                 stack.append(inner)
+                if len(stack) > DEPTH_LIMIT:
+                    self.unlearned = None
             else:
                 stack.pop()
                 if frame.tag and len(stack) == 1:
-                    self._keep(frame.tag, b"SQ", frame.start, at)
+                    self._keep_wanted(frame.tag, b"SQ", frame.start, at)
+        if self.skipped > length_hint(self.steps):
+            _refuse("the data set has too many elements")
         self.at = at
         return Header(self.values, self.pixel_data, not self.encoding.explicit, self.encoding.byte_order)
 
     def _after_guess(self, error: Exception) -> int:
         """Leave the innermost guess, if the damage lies in one, and go on behind it."""
+        self.unlearned = None
         while self.stack:
             frame = self.stack.pop()
             if frame.is_guess:
                 if len(self.stack) == 1:
-                    self._keep(frame.tag, b"UN", frame.start, frame.limit)
+                    self._keep_wanted(frame.tag, b"UN", frame.start, frame.limit)
                 return frame.limit
         _refuse(str(error) if isinstance(error, _Damage) else "the data set ends inside an element")
 
     def _data_set(self, encoding: _Encoding, limit: int, is_undefined: bool = False) -> _Frame:
         walk = self._explicit_elements if encoding.explicit else self._implicit_elements
-        return _Frame(walk, encoding, limit, is_undefined)
+        frame = _Frame(walk, encoding, limit, is_undefined)
+        depth = len(self.stack)
+        # A stretch may be as deep as half of what is allowed, and so it fits wherever one may begin.
+        if isinstance(self.wanted, Wanted) and self.unlearned is None and depth < DEPTH_LIMIT:
+            frame.known = self.wanted.table(encoding.explicit, encoding.byte_order, depth == 0)
+        return frame
 
-    def _keep(self, tag: int, vr: bytes, start: int, end: int) -> None:
-        name = self.wanted.get(tag)
-        if name is None or end - start > VALUE_LIMIT:
-            return
-        value = bytes(self.data[start:end])
-        if self.values.get(tag, (name, value))[1] != value:
+    def _keep_wanted(self, tag: int, vr: bytes, start: int, end: int) -> None:
+        for _, name, _, _ in self._pick(tag, vr, start, end):
+            self._keep(tag, name, bytes(self.data[start:end]))
+
+    def _keep(self, tag: int, name: str, value: bytes) -> None:
+        values = self.values
+        if tag in values and values[tag][1] != value:
             _refuse("an element is there twice, with different values")
-        self.values[tag] = (_VR_NAMES.get(vr, name), value)
+        values[tag] = (name, value)
 
     def _explicit_elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
         data, limit, unpack, wanted = self.data, frame.limit, frame.encoding.element.unpack_from, self.wanted
+        known, trail = frame.known, self._trail_of(frame, at)
         is_top = len(self.stack) == 1
         stop = limit - 7
         for _ in self.steps:
             if at >= stop:
                 return self._data_set_end(frame, at)
-            group, element, vr, length = unpack(data, at)
+            head = unpack(data, at)
+            is_known = known is not None and head in known
+            if is_known:
+                after = self._skip_known(frame, at)
+                if after > at:
+                    at = after
+                    continue
+            group, element, vr, length = head
             if vr in _SHORT_VRS and 2 < group < 0xFFFE:
                 start = at + 8
             else:
@@ -256,44 +318,168 @@ class _Walk:
                     self.pixel_data = at
                 inner = self._inner(frame, vr, tag, start, length)
                 if inner is not None:
+                    if not is_known:
+                        self._begin_sequence(frame, head, at, inner)
                     return start, inner
             end = start + length
             if is_top and end <= limit and (group << 16 | element) in wanted:
-                self._keep(group << 16 | element, vr, start, end)
+                self._keep_wanted(group << 16 | element, vr, start, end)
+            if not is_known:
+                trail.append((head, at, start, end))
+                if at == self.pixel_data and end <= limit:
+                    self._learn_elements(frame)
             at = end
         _refuse("the data set has too many elements")
 
     def _implicit_elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
         data, limit, unpack, wanted = self.data, frame.limit, frame.encoding.element.unpack_from, self.wanted
+        known, trail = frame.known, self._trail_of(frame, at)
         is_top = len(self.stack) == 1
         stop = limit - 7
         for _ in self.steps:
             if at >= stop:
                 return self._data_set_end(frame, at)
-            group, element, length = unpack(data, at)
+            head = unpack(data, at)
+            is_known = known is not None and head in known
+            if is_known:
+                after = self._skip_known(frame, at)
+                if after > at:
+                    at = after
+                    continue
+            group, element, length = head
             tag = group << 16 | element
             if (group > 0xFFFD or group < 3) and self._is_end(frame, tag, at):
                 return at + 8, None
             start = at + 8
             end = start + length
+            inner = None
             if is_top and tag in _PIXEL_ELEMENTS:
                 self.pixel_data = at
                 if length == _UNDEFINED:
-                    return start, _Frame(self._fragments, frame.encoding, limit)
+                    inner = _Frame(self._fragments, frame.encoding, limit)
             elif length == _UNDEFINED:
-                return start, _Frame(self._items, frame.encoding, limit, True, False, tag, start)
-            elif length > 7 and end <= limit and data[start : start + 4] == _ITEM_MARK:
-                return start, _Frame(self._items, frame.encoding, end, False, True, tag, start)
+                inner = _Frame(self._items, frame.encoding, limit, True, False, tag, start)
+            elif length >= ITEM_LENGTH and end <= limit and data[start : start + 4] == ITEM_MARK:
+                inner = _Frame(self._items, frame.encoding, end, False, True, tag, start)
+            if inner is not None:
+                if not is_known:
+                    self._begin_sequence(frame, head, at, inner)
+                return start, inner
             if is_top and end <= limit and tag in wanted:
-                self._keep(tag, b"", start, end)
+                self._keep_wanted(tag, b"", start, end)
+            if not is_known:
+                trail.append((head, at, start, end))
+                if at == self.pixel_data and end <= limit:
+                    self._learn_elements(frame)
             at = end
         _refuse("the data set has too many elements")
+
+    def _skip_known(self, frame: _Frame, at: int) -> int:
+        """Step over all that lies here as it lay in earlier data sets, and pick what is wanted of it."""
+        self._learn_elements(frame)
+        data, limit, unpack, known = self.data, frame.limit, frame.encoding.element.unpack_from, frame.known
+        is_top = len(self.stack) == 1
+        stop = limit - 7
+        steps = 0
+        assert known is not None
+        while at < stop:
+            head = unpack(data, at)
+            stretch = known.get(head)
+            if stretch is None or at + stretch.length > limit:
+                break
+            if stretch.read(data, at) != stretch.between:
+                stretch = stretch.shared_with(data, at)
+                known.learn(head, stretch)
+                if stretch is None:
+                    break
+            if stretch.suspicious is not None and ITEM_MARK in stretch.suspicious(data, at):
+                break
+            if is_top:
+                if stretch.pick is not None:
+                    for (tag, name), value in zip(stretch.wanted, stretch.pick(data, at), strict=True):
+                        self._keep(tag, name, value)
+                if stretch.pixel_data is not None:
+                    self.pixel_data = at + stretch.pixel_data
+            steps += stretch.steps
+            at += stretch.length
+        if steps:
+            # The caller has taken one.
+            self.skipped += steps - 1
+        return at
+
+    def _trail_of(self, frame: _Frame, at: int) -> deque[tuple[Head, int, int, int]]:
+        """The trail, where a frame's walk begins or goes on; here ends the sequence that was being learned, if any."""
+        if frame.known is not None:
+            sequence, self.unlearned = self.unlearned, None
+            if sequence is not None and at <= frame.limit:
+                self._learn_sequence(frame.known, sequence, at)
+            self.trail.clear()
+        return self.trail
+
+    def _begin_sequence(self, frame: _Frame, head: Head, at: int, inner: _Frame) -> None:
+        """Begin to learn a sequence. In one that is known to differ, each item is learned for itself."""
+        if frame.known is not None:
+            self._learn_elements(frame)
+            if inner.tag and at != self.pixel_data:
+                self.unlearned = _Unlearned(head, at, inner.tag, inner.start, length_hint(self.steps))
+
+    def _learn_sequence(self, known: Table, sequence: _Unlearned, end: int) -> None:
+        begin = sequence.at
+        spans = self._spans(begin)
+        stretch = None
+        if (
+            len(spans) < STRETCH_LIMIT
+            and end - begin - sum(stop - start for start, stop, _ in spans) <= STRUCTURE_LIMIT
+        ):
+            picks = self._pick(sequence.tag, b"SQ", sequence.start - begin, end - begin)
+            steps = 1 + sequence.steps_left - length_hint(self.steps)
+            stretch = Stretch(self.data, begin, end - begin, spans, picks, steps, True)
+        known.learn(sequence.head, stretch)
+
+    def _learn_elements(self, frame: _Frame) -> None:
+        """Learn the plain elements that the trail has, and begin another. Pixel data may only be the last of them."""
+        trail = self.trail
+        if trail and frame.known is not None:
+            first, begin, _, _ = trail[0]
+            picks: list[Pick] = []
+            for head, _, start, stop in trail:
+                tag = head[0] << 16 | head[1]
+                if tag in self.wanted:
+                    vr = head[2] if len(head) == 4 else b""
+                    picks += self._pick(tag, vr, start - begin, stop - begin)
+            stretch = Stretch(
+                self.data, begin, trail[-1][3] - begin, self._spans(begin), picks, len(trail), False
+            )
+            last = trail[-1][1]
+            if last == self.pixel_data:
+                stretch.pixel_data = last - begin
+            frame.known.learn(first, stretch)
+            trail.clear()
+
+    def _spans(self, begin: int) -> list[Span]:
+        """The values of the trail. Those without a known VR were looked at for being a sequence."""
+        return [
+            (
+                start - begin,
+                stop - begin,
+                stop - start >= ITEM_LENGTH and (len(head) == 3 or head[2] == b"UN"),
+            )
+            for head, _, start, stop in self.trail
+        ]
+
+    def _pick(self, tag: int, vr: bytes, start: int, end: int) -> list[Pick]:
+        """An element's value, if it is wanted and not too long."""
+        name = self.wanted.get(tag)
+        if name is None or end - start > VALUE_LIMIT:
+            return []
+        return [(tag, _VR_NAMES.get(vr, name), start, end)]
 
     def _is_end(self, frame: _Frame, tag: int, at: int) -> bool:
         """Whether a tag of a group that is not for elements ends the data set. Else it may not be here."""
         if tag == _ITEM_END and (frame.is_undefined or (len(self.stack) > 1 and at + 8 == frame.limit)):
             if frame.encoding.length.unpack_from(self.data, at + 4)[0]:
                 raise _Damage("an item delimiter has a length")
+            self._learn_elements(frame)
             return True
         if tag >> 16 in (1, 0xFFFF):
             return False
@@ -324,7 +510,7 @@ class _Walk:
         if end <= frame.limit:
             if vr == b"SQ":
                 return _Frame(self._items, frame.encoding, end, False, False, tag, start)
-            if vr == b"UN" and length > 7 and self.data[start : start + 4] == _ITEM_MARK:
+            if vr == b"UN" and length >= ITEM_LENGTH and self.data[start : start + 4] == ITEM_MARK:
                 return _Frame(self._items, _IMPLICIT_LITTLE, end, False, True, tag, start)
         return None
 
@@ -333,6 +519,7 @@ class _Walk:
             raise _Damage("an item has no end")
         if at != frame.limit:
             raise _Damage("an element is longer than what contains it")
+        self._learn_elements(frame)
         return frame.limit, None
 
     def _items(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
@@ -360,6 +547,7 @@ class _Walk:
 
     def _fragments(self, frame: _Frame, at: int) -> tuple[int, None]:
         """Step over encapsulated pixel data (PS3.5 section A.4)."""
+        self.unlearned = None
         unpack, limit = frame.encoding.tag_and_length.unpack_from, frame.limit
         for _ in self.steps:
             if at + 8 > limit:

@@ -14,6 +14,7 @@ from ..dimse.identity import is_uid
 from ..errors import ServiceRefusal
 from ..values import frozen
 from .header import Header, scan, scan_file
+from .layouts import Wanted
 from .storage import ObjectName, Placement, StagedFile, Storage
 
 SUCCESS = 0x0000
@@ -152,7 +153,10 @@ class Session:
         try:
             header = self._scan()
             name = self._name(header)
-            placement = self._intake.storage.place(self._whole(), name)
+            staged = self._whole()
+            # It is the store's from here on, which discards it whatever happens.
+            self._staged = None
+            placement = self._intake.storage.place(staged, name)
         except OSError as error:
             raise _refusal(error) from error
         finally:
@@ -209,7 +213,7 @@ class Intake:
     def __init__(self, storage: Storage, catalogue: Catalogue | None = None) -> None:
         self.storage = storage
         self.catalogue = catalogue
-        self.wanted: Mapping[int, str] = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
+        self.wanted = Wanted({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
@@ -269,13 +273,15 @@ def object_name(header: Header) -> ObjectName:
     ServiceRefusal
         With status 0xA900, if a UID is missing or does not have the form of one.
     """
-    uids = [header.uid(tag) for tag in (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)]
-    for uid, tag in zip(uids, (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID), strict=True):
-        if not is_uid(uid):
-            raise ServiceRefusal(
-                DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (tag,)
-            )
-    return ObjectName(*uids)
+    uid = header.uid
+    try:
+        return ObjectName(uid(STUDY_INSTANCE_UID), uid(SERIES_INSTANCE_UID), uid(SOP_INSTANCE_UID))
+    except ValueError:
+        tags = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
+        bad = next(tag for tag in tags if not is_uid(uid(tag)))
+        raise ServiceRefusal(
+            DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (bad,)
+        ) from None
 
 
 def _refusal(error: OSError) -> ServiceRefusal:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from enum import IntEnum
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+
+from .layouts import Wanted
 
 # Stored in the database; another number means that the index has to be rebuilt from the files.
 VERSION = 1
@@ -71,10 +74,8 @@ def _vrs(keywords: str) -> dict[int, str]:
 SPECIFIC_CHARACTER_SET = 0x00080005
 # The attributes kept at each level: tag and VR.
 KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in _KEYWORDS.items()}
-KEPT_IN_ITEMS: dict[int, str] = _vrs(_NESTED_KEYWORDS)
-WANTED: dict[int, str] = {SPECIFIC_CHARACTER_SET: "CS"}
-for _kept in KEPT.values():
-    WANTED.update(_kept)
+KEPT_IN_ITEMS = Wanted(_vrs(_NESTED_KEYWORDS))
+WANTED = Wanted(dict(ChainMap({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values())))
 
 metadata = MetaData()
 

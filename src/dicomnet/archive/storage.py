@@ -75,9 +75,8 @@ class ObjectName:
     instance: str
 
     def __post_init__(self) -> None:
-        for uid in (self.study, self.series, self.instance):
-            if not is_uid(uid):
-                raise ValueError("an object can only be named by UIDs")
+        if not (is_uid(self.study) and is_uid(self.series) and is_uid(self.instance)):
+            raise ValueError("an object can only be named by UIDs")
 
 
 class Placement(Enum):
@@ -110,13 +109,12 @@ class StagedFile:
         OSError
             If they cannot be written.
         """
-        pending = list(buffers)
-        while pending:
-            written = _write_some(self._descriptor, pending)
-            while pending and written >= len(pending[0]):
-                written -= len(pending.pop(0))
-            if written:
-                pending[0] = memoryview(pending[0])[written:]
+        left = sum(map(len, buffers))
+        while left:
+            written = _write_some(self._descriptor, buffers)
+            left -= written
+            if left:
+                buffers = _behind(buffers, written)
 
     def discard(self) -> None:
         """Close the file and remove its name in the staging folder. Does nothing the second time."""
@@ -401,6 +399,15 @@ def _link(source: str, target: str) -> None:
         os.rename(source, target)
     else:
         os.link(source, target)
+
+
+def _behind(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
+    """Buffers without their first bytes."""
+    left = list(buffers)
+    while count >= len(left[0]):
+        count -= len(left.pop(0))
+    left[0] = memoryview(left[0])[count:]
+    return left
 
 
 def _have_same_data_set(one: str, other: str) -> bool:
