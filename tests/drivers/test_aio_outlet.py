@@ -95,6 +95,18 @@ async def test_what_waits_for_more_goes_in_the_next_turn_of_the_loop() -> None:
 
 
 @in_loop
+async def test_what_may_wait_goes_all_the_same() -> None:
+    way = Way()
+    await way.open()
+    assert way.outlet.put([b"one"], 0.01)
+    await asyncio.sleep(0)
+    assert way.told == []
+    assert await asyncio.get_running_loop().sock_recv(way.peer, 100) == b"one"
+    way.transport.close()
+    assert await way.read() == b""
+
+
+@in_loop
 async def test_a_long_line_has_to_go() -> None:
     way = Way()
     await way.open()

@@ -60,6 +60,8 @@ _INBOX_LIMIT = 64
 _INBOX_BYTES = 4 << 20
 # The longest data set that is sent in one piece, in bytes.
 _SMALL = 1 << 16
+# How long a match may wait for others to share the segment and the peer's attention, in seconds.
+_LINGER = 0.01
 # How often, in seconds, a query with many matches looks whether the peer has cancelled it, and lets others go ahead.
 _LOOK_EVERY = 0.001
 # How often what the peer said before it went is read.
@@ -336,7 +338,7 @@ class Link(asyncio.BufferedProtocol):
             self.talk.expect(message)
         elif step.more or self.talk.inbox:
             # Where another request is here already, its response can share the segment and the peer's attention.
-            if self._outlet.put(buffers):
+            if self._outlet.put(buffers, _LINGER if step.more else 0.0):
                 return None
             buffers = []
         self._outlet.hand_over(buffers)

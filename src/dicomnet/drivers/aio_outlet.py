@@ -10,7 +10,7 @@ from ..wire.fields import Buffer
 from .deadline import Deadline
 from .transport import IOV_LIMIT
 
-# How many bytes wait for more to come in the same turn of the loop.
+# How many bytes wait for more to come.
 _LINE_LENGTH = 1 << 16
 
 
@@ -83,16 +83,20 @@ class Outlet:
 
     # -- writing
 
-    def put(self, buffers: Iterable[Buffer]) -> bool:
-        """Let a message wait for others, up to the next turn of the loop; False where it is long enough to go.
+    def put(self, buffers: Iterable[Buffer], seconds: float = 0.0) -> bool:
+        """Let a message wait for others; False where there are enough of them to go.
 
         Parameters
         ----------
         buffers
             Their content must not change any more.
+        seconds
+            How long it may wait, where no other does yet; 0 is up to the next turn of the loop.
         """
-        if not self._line:
-            # Also where whoever makes the next message has to wait for something, this one does not.
+        # Also where whoever makes the next message has to wait for something, this one does not.
+        if not self._line and seconds:
+            self._loop.call_later(seconds, self.flush)
+        elif not self._line:
             self._loop.call_soon(self.flush)
         before = len(self._line)
         self._line += buffers
