@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BUFFER_LENGTH = 1 << 18
+BUFFER_LENGTH = 1 << 19
 _KEPT = 16
 
 _spare: list[bytearray] = []
