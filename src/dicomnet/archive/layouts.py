@@ -60,8 +60,10 @@ class Stretch:
         How to get the first bytes of the values that were looked at for being a sequence; None where none was.
     pixel_data
         Where the element with pixel data begins, which is the last one then; None where there is none.
-    pick, wanted
-        How to get the values of the wanted attributes, and their tags and VRs; None where there is none.
+    pick
+        How to get the values of the wanted attributes; None where there is none.
+    tags, vrs
+        What these are: their tags, and the names of their VRs.
     """
 
     __slots__ = (
@@ -75,7 +77,8 @@ class Stretch:
         "spans",
         "steps",
         "suspicious",
-        "wanted",
+        "tags",
+        "vrs",
     )
 
     def __init__(
@@ -105,7 +108,8 @@ class Stretch:
         self.between = self.read(data, begin)
         self.suspicious = _reader([(start, start + 4) for start, _, is_suspect in spans if is_suspect])
         self.pick = _reader([(start, stop) for _, _, start, stop in picks])
-        self.wanted = [(tag, vr) for tag, vr, _, _ in picks]
+        self.tags = tuple(tag for tag, _, _, _ in picks)
+        self.vrs = tuple(vr for _, vr, _, _ in picks)
 
     def shared_with(self, data: Buffer, begin: int) -> Stretch | None:
         """What comes before the first difference to what is there in another data set; None where that is nothing."""
