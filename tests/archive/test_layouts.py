@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from dicomnet.archive import header as header_module
 from dicomnet.archive import layouts
-from dicomnet.archive.header import Header, scan
+from dicomnet.archive.header import Header, scan, scan_file
 from dicomnet.archive.layouts import ITEM_MARK, Wanted
 from dicomnet.dimse.file_format import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
@@ -64,6 +64,28 @@ def test_every_file_scans_alike_once_it_is_known() -> None:
     for _ in range(3):
         for name, data, syntax in files:
             assert _outcome(data, syntax, learned) == _outcome(data, syntax, TAGS), name
+
+
+def _outcome_of_file(path: Path, syntax: str, wanted: Mapping[int, str]) -> Header | tuple[int, str]:
+    try:
+        with path.open("rb") as file:
+            return scan_file(file.fileno(), 0, syntax, wanted)
+    except ServiceRefusal as refusal:
+        return refusal.status, str(refusal)
+
+
+def test_a_known_file_scans_alike_from_its_beginning_whole_cut_off_or_with_more_behind_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data"
+    learned = Wanted(TAGS)
+    long = [(name, data, syntax) for name, data, syntax in _files() if len(data) > 1 << 15]
+    assert len(long) > 20
+    for name, data, syntax in long:
+        for content in (data, data, data[:-1], data[:-2], data + b"\0\0", data[: len(data) // 2], data):
+            path.write_bytes(content)
+            expected = _outcome(content, syntax, TAGS)
+            assert _outcome_of_file(path, syntax, learned) == expected, (name, len(content))
 
 
 def _small(name: str) -> tuple[bytes, str]:

@@ -6,6 +6,7 @@ It knows no data dictionary and touches no pixel data. It does not recurse, and 
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import zlib
 from collections import deque
@@ -36,6 +37,8 @@ DEPTH_LIMIT = 64
 # A data set of more elements than this would hold the interpreter for seconds.
 ELEMENT_LIMIT = 5_000_000
 INFLATED_LIMIT = 32 << 20
+# How much of a file is read before it is mapped, in bytes.
+_HEAD_LENGTH = 1 << 14
 # A longer value is not picked, so that a hostile one cannot fill the memory.
 VALUE_LIMIT = 1 << 20
 # Below the floor any ratio is harmless; above it, more than this is no medical image.
@@ -132,29 +135,49 @@ def scan(data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str]) -> H
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
         inflated = _scan(_inflate(data), _EXPLICIT_LITTLE, wanted)
         return Header(inflated.values, None, inflated.implicit, inflated.byte_order)
+    return _scan(data, _encoding_of(transfer_syntax_uid), wanted)
+
+
+def _encoding_of(transfer_syntax_uid: str) -> _Encoding:
+    """How a data set that is not deflated is encoded."""
     if transfer_syntax_uid in IMPLICIT_VR_SYNTAXES:
-        return _scan(data, _IMPLICIT_LITTLE, wanted)
-    if transfer_syntax_uid == BIG_ENDIAN_SYNTAX:
-        return _scan(data, _EXPLICIT_BIG, wanted)
-    return _scan(data, _EXPLICIT_LITTLE, wanted)
+        return _IMPLICIT_LITTLE
+    return _EXPLICIT_BIG if transfer_syntax_uid == BIG_ENDIAN_SYNTAX else _EXPLICIT_LITTLE
 
 
 def _scan(data: Buffer, encoding: _Encoding, wanted: Mapping[int, str]) -> Header:
-    known = _known_as_a_whole(data, encoding, wanted) if isinstance(wanted, Wanted) else None
-    return known or _Walk(data, encoding, wanted).run()
+    return _known_as_a_whole(data, len(data), encoding, wanted) or _Walk(data, encoding, wanted).run()
 
 
-def _known_as_a_whole(data: Buffer, encoding: _Encoding, wanted: Wanted) -> Header | None:
-    """The header of a data set that lies from its first byte to its last as others did; None of any other."""
+def _known_as_a_whole(
+    data: Buffer, length: int, encoding: _Encoding, wanted: Mapping[int, str]
+) -> Header | None:
+    """The header of a data set that lies from its first byte to its last as others did; None of any other.
+
+    Parameters
+    ----------
+    data
+        Its beginning. None is the answer, too, where more would have to be looked at.
+    length
+        Of the data set, in bytes.
+    """
+    if not isinstance(wanted, Wanted):
+        return None
+    try:
+        return _known(data, length, encoding, wanted)
+    except struct.error:
+        return None
+
+
+def _known(data: Buffer, length: int, encoding: _Encoding, wanted: Wanted) -> Header | None:
     known = wanted.table(encoding.explicit, encoding.byte_order, True)
     unpack = encoding.element.unpack_from
     values: dict[int, tuple[str, bytes]] = {}
     pixel_data = None
     at = steps = count = 0
-    end = len(data)
-    while at + 8 <= end:
+    while at + 8 <= length:
         stretch = known.get(unpack(data, at))
-        if stretch is None or at + stretch.length > end or stretch.read(data, at) != stretch.between:
+        if stretch is None or at + stretch.length > length or stretch.read(data, at) != stretch.between:
             return None
         if stretch.suspicious is not None and ITEM_MARK in stretch.suspicious(data, at):
             return None
@@ -168,7 +191,7 @@ def _known_as_a_whole(data: Buffer, encoding: _Encoding, wanted: Wanted) -> Head
         steps += stretch.steps
         at += stretch.length
     # What is there twice has to be looked at.
-    if at != end or len(values) != count or steps >= ELEMENT_LIMIT:
+    if at != length or len(values) != count or steps >= ELEMENT_LIMIT:
         return None
     return Header(values, pixel_data, not encoding.explicit, encoding.byte_order)
 
@@ -662,6 +685,13 @@ def scan_file(descriptor: int, offset: int, transfer_syntax_uid: str, wanted: Ma
     OSError
         If the file cannot be read.
     """
+    if transfer_syntax_uid not in DEFLATED_SYNTAXES and hasattr(os, "pread"):
+        # To map a file costs more than to read its beginning, and pixel data that are known need not be looked at.
+        head = os.pread(descriptor, _HEAD_LENGTH, offset)
+        length = os.fstat(descriptor).st_size - offset
+        known = _known_as_a_whole(head, length, _encoding_of(transfer_syntax_uid), wanted)
+        if known is not None:
+            return known
     try:
         mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     except ValueError:

@@ -97,17 +97,19 @@ class Stretch:
         self.steps = steps
         self.is_sequence = is_sequence
         self.length = end
-        layout: list[str] = []
+        gaps: list[tuple[int, int]] = []
         at = 0
         for start, stop, _ in spans:
-            layout.append(f"{start - at}s{stop - start}x")
+            gaps.append((at, start))
             at = stop
         if at < end:
-            layout.append(f"{end - at}s")
-        self.read = Struct("".join(layout)).unpack_from
+            gaps.append((at, end))
+        # What is behind the last of them, such as pixel data, need not be at hand.
+        self.read = _reader(gaps)
         self.between = self.read(data, begin)
-        self.suspicious = _reader([(start, start + 4) for start, _, is_suspect in spans if is_suspect])
-        self.pick = _reader([(start, stop) for _, _, start, stop in picks])
+        suspects = [(start, start + len(ITEM_MARK)) for start, _, is_suspect in spans if is_suspect]
+        self.suspicious = _reader(suspects) if suspects else None
+        self.pick = _reader([(start, stop) for _, _, start, stop in picks]) if picks else None
         self.tags = tuple(tag for tag, _, _, _ in picks)
         self.vrs = tuple(vr for _, vr, _, _ in picks)
 
@@ -122,10 +124,8 @@ class Stretch:
         return Stretch(data, begin, end, spans, [one for one in self.picks if one[3] <= end], same, False)
 
 
-def _reader(places: Sequence[tuple[int, int]]) -> Callable[[Buffer, int], tuple[bytes, ...]] | None:
+def _reader(places: Sequence[tuple[int, int]]) -> Callable[[Buffer, int], tuple[bytes, ...]]:
     """Get what lies at some places, which are in their order."""
-    if not places:
-        return None
     layout: list[str] = []
     at = 0
     for start, stop in places:
