@@ -425,6 +425,10 @@ class Link:
             elif deadline is None:
                 deadline = Deadline("idle", _STAY)
             try:
+                if deadline.stage == "idle":
+                    # Many connections may wait in this way at once, each in its own thread.
+                    self._give_back()
+                    self._channel.wait_for_more(deadline)
                 self._receive(deadline)
             except DeadlineExceeded:
                 if deadline.stage == "idle":

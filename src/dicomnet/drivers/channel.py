@@ -86,8 +86,8 @@ class Channel:
         except BlockingIOError:
             return None
 
-    def receive_in_time(self, buffer: bytearray, deadline: Deadline) -> int:
-        """Wait until something can be read, and read it: how many bytes, 0 where the connection is no more.
+    def wait_for_more(self, deadline: Deadline) -> None:
+        """Wait until there may be something to read: at once, or where nothing was left, when it comes.
 
         Raises
         ------
@@ -97,6 +97,16 @@ class Channel:
         if self._is_drained:
             self._readiness.until_readable(deadline)
             self._is_drained = False
+
+    def receive_in_time(self, buffer: bytearray, deadline: Deadline) -> int:
+        """Wait until something can be read, and read it: how many bytes, 0 where the connection is no more.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If nothing comes in time.
+        """
+        self.wait_for_more(deadline)
         while (count := self.receive_into(buffer)) is None:
             if self.wants_write:
                 self.wait(deadline, read=True, write=True)
