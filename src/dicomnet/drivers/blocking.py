@@ -425,10 +425,6 @@ class Link:
             elif deadline is None:
                 deadline = Deadline("idle", _STAY)
             try:
-                if deadline.stage == "idle":
-                    # Many connections may wait in this way at once, each in its own thread.
-                    self._give_back()
-                    self._channel.wait_for_more(deadline)
                 self._receive(deadline)
             except DeadlineExceeded:
                 if deadline.stage == "idle":
@@ -759,22 +755,17 @@ class Link:
             raise self.failure or AssociationClosed()
         if self._is_receiving:
             raise RuntimeError("a handler that is told what arrives cannot wait for more to arrive")
-        if self._buffer is None:
-            self._buffer = borrow_buffer()
-        if deadline is None:
-            count = self._channel.receive_into(self._buffer)
-            if count is None:
-                return False
-        else:
-            count = self._channel.receive_in_time(self._buffer, deadline)
+        data = self._read(deadline)
+        if data is None:
+            return False
         now = monotonic()
-        if not count:
+        if not data:
             self._inbox.append(self.connection.transport_closed(now) or ProviderAbort(None))
             self._close()
             return True
         self._is_receiving = True
         try:
-            for happening in self.connection.receive(memoryview(self._buffer)[:count], now):
+            for happening in self.connection.receive(data, now):
                 self.talk.arrived(happening)
         except BaseException as error:
             # A sink failed, and what it was given is lost: the stream makes no sense any more.
@@ -784,10 +775,25 @@ class Link:
             self._is_receiving = False
         if deadline is not None and not self._inbox:
             # It goes on waiting.
-            deadline.moved(count)
+            deadline.moved(len(data))
         if self.connection.outgoing or self.connection.must_close:
             self._flush_quietly()
         return True
+
+    def _read(self, deadline: Deadline | None) -> memoryview | None:
+        """What is there, nothing at the end of the connection; None where nothing is and no deadline to wait for."""
+        buffer = self._buffer = self._buffer or borrow_buffer()
+        if deadline is None:
+            count = self._channel.receive_into(buffer)
+            return None if count is None else memoryview(buffer)[:count]
+        count = self._channel.receive_soon(buffer, deadline)
+        while count is None:
+            # Many connections may wait like this at once, each in its own thread.
+            self._give_back()
+            self._channel.wait_for_more(deadline)
+            buffer = self._buffer = borrow_buffer()
+            count = self._channel.receive_into(buffer)
+        return memoryview(buffer)[:count]
 
     def _flush(self, deadline: Deadline) -> None:
         buffers = self.connection.take_outgoing()

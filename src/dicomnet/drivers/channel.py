@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Sequence
+from struct import pack
 
 from ..wire.fields import Buffer
 from .deadline import Deadline
@@ -13,6 +15,14 @@ from .transport import IOV_LIMIT, MSG_MORE, quick_ack
 
 _log = logging.getLogger(__name__)
 
+# Where one call may block and the next one not, an answer that comes soon is waited for by reading it.
+_MAY_BLOCK = sys.platform == "linux"
+_NO_WAIT: int = socket.MSG_DONTWAIT if _MAY_BLOCK else 0
+# How long such a read waits, in seconds. A clock tick of the system comes on top.
+_MOMENT = 0.004
+# Nearer deadlines are not left to it.
+_SOON = 0.03
+
 
 class Channel:
     """One transport connection.
@@ -20,18 +30,23 @@ class Channel:
     Parameters
     ----------
     sock
-        Connected and not blocking.
+        Connected and not blocking. It is the channel's from now on.
     """
 
-    __slots__ = ("_acknowledges", "_is_drained", "_readiness", "is_ready", "sock", "wants_write")
+    __slots__ = ("_acknowledges", "_readiness", "is_ready", "sock", "wants_write")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._acknowledges = sock.family in (socket.AF_INET, socket.AF_INET6)
         self._readiness = Readiness(sock)
-        self._is_drained = False
         self.is_ready = True
         self.wants_write = False
+        self._let_reads_wait()
+
+    def _let_reads_wait(self) -> None:
+        if _MAY_BLOCK:
+            self.sock.setblocking(True)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", 0, int(_MOMENT * 1e6)))
 
     def try_handshake(self) -> bool:
         """Go on with the TLS handshake, without waiting; True once it is done, and where there is none.
@@ -45,15 +60,27 @@ class Channel:
 
     def receive_into(self, buffer: bytearray) -> int | None:
         """Read what is there: how many bytes, None for none yet, 0 where the connection is no more."""
+        return self._receive(buffer, _NO_WAIT)
+
+    def receive_soon(self, buffer: bytearray, deadline: Deadline) -> int | None:
+        """As `receive_into`, but what comes within a moment is waited for where that is the shorter way.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If the deadline has passed.
+        """
+        remaining = deadline.remaining()
+        return self._receive(buffer, 0 if remaining is None or remaining > _SOON else _NO_WAIT)
+
+    def _receive(self, buffer: bytearray, flags: int) -> int | None:
         try:
-            count = self.sock.recv_into(buffer)
+            count = self.sock.recv_into(buffer, 0, flags)
         except BlockingIOError:
             return None
         except OSError as error:
             _log.debug("the connection ended: %s", error)
             return 0
-        # There was no more, so to read again without waiting would be in vain.
-        self._is_drained = count < len(buffer)
         self._acknowledge(count)
         return count
 
@@ -82,37 +109,22 @@ class Channel:
             If the connection is no more.
         """
         try:
-            return self.sock.sendmsg(buffers[:IOV_LIMIT], (), MSG_MORE if more else 0)
+            return self.sock.sendmsg(buffers[:IOV_LIMIT], (), MSG_MORE | _NO_WAIT if more else _NO_WAIT)
         except BlockingIOError:
             return None
 
     def wait_for_more(self, deadline: Deadline) -> None:
-        """Wait until there may be something to read: at once, or where nothing was left, when it comes.
+        """Wait until there may be something to read.
 
         Raises
         ------
         DeadlineExceeded
             If nothing comes in time.
         """
-        if self._is_drained:
+        if self.wants_write:
+            self.wait(deadline, read=True, write=True)
+        else:
             self._readiness.until_readable(deadline)
-            self._is_drained = False
-
-    def receive_in_time(self, buffer: bytearray, deadline: Deadline) -> int:
-        """Wait until something can be read, and read it: how many bytes, 0 where the connection is no more.
-
-        Raises
-        ------
-        DeadlineExceeded
-            If nothing comes in time.
-        """
-        self.wait_for_more(deadline)
-        while (count := self.receive_into(buffer)) is None:
-            if self.wants_write:
-                self.wait(deadline, read=True, write=True)
-            else:
-                self._readiness.until_readable(deadline)
-        return count
 
     def wait(self, deadline: Deadline, *, read: bool = False, write: bool = False) -> bool:
         """Wait until it can be read or written, as asked for; True where it can be read."""

@@ -18,6 +18,7 @@ from .transport import Address, connect
 from .watcher import Watcher, WorkerPool
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
 _idle_watcher: Watcher | None = None
@@ -75,15 +76,11 @@ def open_link(
         If the peer cannot be reached.
     """
     sock = connect(address, Deadline("connect", timeouts.connect), bind_address=bind_address)
-    channel = Channel(sock)
-    if tls is not None:
-        from .tls import TLSChannel
-
-        try:
-            channel = TLSChannel(sock, tls[0], server_side=False, server_hostname=tls[1])
-        except BaseException:
-            sock.close()
-            raise
+    try:
+        channel = Channel(sock) if tls is None else _secured(sock, *tls)
+    except BaseException:
+        sock.close()
+        raise
     maximum = first_of(request.user_items, MaximumLength)
     connection = Connection(
         is_requestor=True,
@@ -93,3 +90,9 @@ def open_link(
         observer=observer,
     )
     return Link(channel, connection, hooks, timeouts, *process_watcher())
+
+
+def _secured(sock: socket.socket, context: ssl.SSLContext, server_hostname: str | None) -> Channel:
+    from .tls import TLSChannel
+
+    return TLSChannel(sock, context, server_side=False, server_hostname=server_hostname)

@@ -63,8 +63,10 @@ class TLSChannel(Channel):
         self.is_ready = True
         return True
 
-    def receive_into(self, buffer: bytearray) -> int | None:
-        """Read what is there: how many bytes, None for none yet, 0 where the connection is no more."""
+    def _let_reads_wait(self) -> None:
+        """No read waits: OpenSSL may have to write for it, and other threads may have to write beside it."""
+
+    def _receive(self, buffer: bytearray, flags: int) -> int | None:
         self.wants_write = False
         try:
             with self._lock:

@@ -4,7 +4,6 @@ handler fails, who performs it; and which operations a service class has."""
 from __future__ import annotations
 
 from enum import Enum, auto
-from functools import lru_cache
 
 from ..values import frozen
 from .service_names import ServiceName
@@ -161,7 +160,6 @@ def may_be_storage(abstract_syntax: str) -> bool:
     return row is None or row.service is ServiceName.STORAGE
 
 
-@lru_cache(maxsize=1024)
 def offers(abstract_syntax: str, operation: str) -> bool:
     """Whether the service class of an abstract syntax has an operation; one that is not known may have any."""
     row = SOP_CLASSES.get(abstract_syntax)
