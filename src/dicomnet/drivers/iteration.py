@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..dimse.messages import Message
 from ..errors import AssociationError, DicomnetError, NetworkError, ServiceRefusal, UnusableObject
-from ..services.steps import Deliver, Procedure, Send
+from ..services.steps import Deliver, Procedure, Send, Step
 from .conversation import TOGETHER
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class Run(Generic[Value]):
     def __init__(self, link: Link, procedure: Procedure[Value]) -> None:
         self._link = link
         self._procedure = procedure
-        self._outcome: object = None
-        self._error: DicomnetError | None = None
+        # How the procedure goes on: by its `send` or its `throw`, and with what.
+        self._resume: tuple[Callable[[Any], Step], Any] = procedure.send, None
         self._sent: set[int] = set()
         self.arrived: list[Message] = []
         self.is_over = False
@@ -44,23 +44,22 @@ class Run(Generic[Value]):
         once
             Take one step only.
         """
-        procedure, outcome, error = self._procedure, self._outcome, self._error
-        link, performers = self._link, self._link.performers
+        procedure, link, performers = self._procedure, self._link, self._link.performers
+        resume, outcome = self._resume
         try:
             while True:
-                step = procedure.send(outcome) if error is None else procedure.throw(error)
-                outcome = error = None
+                step = resume(outcome)
                 if isinstance(step, Deliver):
-                    self._outcome = self._error = None
+                    self._resume = procedure.send, None
                     return step.message
                 if isinstance(step, Send) and not step.message.type.is_response:
                     self._sent.add(step.message.message_id)
                 try:
-                    outcome = performers[type(step)](link, step)
-                except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as failure:
-                    error = failure
+                    resume, outcome = procedure.send, performers[type(step)](link, step)
+                except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
+                    resume, outcome = procedure.throw, error
                 if once:
-                    self._outcome, self._error = outcome, error
+                    self._resume = resume, outcome
                     return None
         except StopIteration as stop:
             self.is_over = True
