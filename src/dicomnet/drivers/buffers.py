@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-BUFFER_LENGTH = 1 << 19
-_KEPT = 16
+# A slice of 512 x 512 pixels of two bytes has room in it, with all that is around them.
+BUFFER_LENGTH = 3 << 18
+_KEPT = 8
 
 _spare: list[bytearray] = []
 
