@@ -132,7 +132,8 @@ class Supply:
         """
         if self._failure is not None and not self._aside:
             raise self._failure
-        part = [*self._aside, *scan(islice(self._files, max(0, count - len(self._aside))))]
+        further = 0 if self._failure is not None else max(0, count - len(self._aside))
+        part = [*self._aside, *scan(islice(self._files, further))]
         self._aside.clear()
         if not part:
             return None
@@ -151,7 +152,7 @@ class Supply:
         What needs other contexts is put aside for later parts. None where that is much, and after the last file.
         A path that fails is for `part` to raise, when what is on its way has been answered.
         """
-        while len(self._aside) < SCAN_AHEAD and self.ended is None:
+        while len(self._aside) < SCAN_AHEAD and self.ended is None and self._failure is None:
             try:
                 with self._lock:
                     path = next(self._files, None)

@@ -26,6 +26,7 @@ from pydicom.uid import (
 
 from dicomnet.archive import header as header_module
 from dicomnet.archive.header import CANNOT_UNDERSTAND, DEFLATED_SYNTAXES, scan, scan_file, scan_items
+from dicomnet.archive.layouts import Wanted
 from dicomnet.dimse.file_format import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
 
@@ -105,6 +106,14 @@ def test_a_file_reads_as_its_bytes_do(name: str) -> None:
     wanted = {0x00080016: "UI", 0x00080018: "UI", 0x00100010: "PN"}
     with open(found, "rb") as file:
         assert scan_file(file.fileno(), offset, syntax, wanted) == scan(data, syntax, wanted)
+
+
+def test_an_empty_file_is_refused_whatever_is_learned(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.touch()
+    for wanted in ({0x00080018: "UI"}, Wanted({0x00080018: "UI"})):
+        with path.open("rb") as file, pytest.raises(ServiceRefusal, match="empty"):
+            scan_file(file.fileno(), 0, "1.2.840.10008.1.2.1", wanted)
 
 
 SYNTAXES = [

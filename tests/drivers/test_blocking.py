@@ -20,14 +20,17 @@ from tests.sockets import (
     RawPeer,
     descriptors,
     echo_pdus,
+    message_pdus,
     raw_server,
     request_pdu,
     status_of,
 )
 from tests.support import wait_until
 
-from dicomnet import evt
+from dicomnet import build_context, evt
 from dicomnet.association import Association
+from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RSP, Message, respond
+from dicomnet.drivers import channel
 from dicomnet.drivers.watcher import WorkerPool
 from dicomnet.errors import AssociationAborted, AssociationClosed, DeadlineExceeded
 from dicomnet.events import Event
@@ -422,10 +425,6 @@ def test_a_request_behind_a_response_is_served_by_the_watcher() -> None:
 
 
 def _echo_response(message_id: int = 1, status: int = 0) -> bytes:
-    from tests.sockets import message_pdus
-
-    from dicomnet.dimse.messages import C_ECHO_RQ, Message, respond
-
     asked = Message(C_ECHO_RQ, {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}, 1)
     return message_pdus(respond(asked, status))
 
@@ -483,3 +482,35 @@ def test_the_release_of_an_acceptor_ends_the_association() -> None:
 def test_status_of_reads_what_was_answered() -> None:
     assert status_of(_echo_response(1, 0x0210)) == 0x0210
     assert decode_pdu(5, memoryview(RELEASE_RQ)[6:]) == ReleaseRQ()
+
+
+def test_what_is_left_of_a_query_may_take_longer_than_one_message_as_long_as_it_flows() -> None:
+    """The peer ignores the cancel. The deadline of one message was that of all that were read away."""
+    pace = threading.Event()
+
+    def serve(peer: RawPeer) -> None:
+        answer(peer)
+        command = {"AffectedSOPClassUID": PATIENT_ROOT_FIND, "MessageIDBeingRespondedTo": 1}
+        found = message_pdus(Message(C_FIND_RSP, {**command, "Status": 0xFF00}, 1, bytes(500)))
+        end = monotonic() + 1.2
+        while monotonic() < end:
+            peer.send(found)
+            pace.wait(0.005)
+        peer.send(message_pdus(Message(C_FIND_RSP, {**command, "Status": 0}, 1)))
+        peer.send(_echo_response(2))
+        peer.read_to_end()
+
+    contexts = [build_context(PATIENT_ROOT_FIND), build_context(VERIFICATION)]
+    slow = {"dimse_timeout": 0.4}
+    with raw_server(serve) as port, associated(port, contexts=contexts, properties=slow) as assoc:
+        next(assoc.send_c_find(query(), PATIENT_ROOT_FIND))
+        assert assoc.send_c_echo(msg_id=2).Status == 0
+        assert assoc.is_established
+
+
+def test_a_connection_whose_reads_cannot_wait_works_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where C has times of 64 bits and a long of 32, the system refuses the time-out."""
+    monkeypatch.setattr(channel, "pack", lambda *_: b"\0" * 4)
+    with serving_ae() as server, associated(server) as assoc:
+        assert assoc._live().channel.sock.gettimeout() == 0
+        assert assoc.send_c_echo().Status == 0

@@ -24,6 +24,7 @@ from dicomnet.dimse.codec import encode_command
 from dicomnet.dimse.datasets import FileRange, MemorySink
 from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RSP, C_STORE_RQ, Message
 from dicomnet.drivers.connection import Connection, Happening, ProviderAbort
+from dicomnet.drivers.files import stamp_of
 from dicomnet.errors import AssociationClosed, ProtocolError, UnusableObject
 from dicomnet.upper_layer.machine import Machine
 from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
@@ -444,13 +445,19 @@ def test_a_file_that_becomes_shorter_is_noticed(tmp_path: Path) -> None:
         list(sta6_requestor().send(store(FileRange(path, 5, 6))))
 
 
-def test_a_file_that_is_replaced_by_a_longer_one_before_it_is_sent_is_not_sent_in_part(
-    tmp_path: Path,
+@pytest.mark.parametrize("other", [b"a longer object", b"an0ther object"])
+def test_a_file_that_is_replaced_after_it_was_looked_at_is_not_sent_in_its_name(
+    other: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
-    path.write_bytes(b"another object" * 3)
+    path.write_bytes(b"another object")
+    looked_at = FileRange(path, 4, 10, stamp=stamp_of(path.stat()))
+    assert list(sta6_requestor().send(store(looked_at)))
+    replacement = tmp_path / "other"
+    replacement.write_bytes(other)
+    replacement.replace(path)
     with pytest.raises(UnusableObject, match="was changed"):
-        next(sta6_requestor().send(store(FileRange(path, 4, 10, file_length=14))))
+        next(sta6_requestor().send(store(looked_at)))
 
 
 def test_the_observer_is_told_what_it_asked_for() -> None:

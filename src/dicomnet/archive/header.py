@@ -191,7 +191,7 @@ def _known(data: Buffer, length: int, encoding: _Encoding, wanted: Wanted) -> He
         steps += stretch.steps
         at += stretch.length
     # What is there twice has to be looked at.
-    if at != length or len(values) != count or steps >= ELEMENT_LIMIT:
+    if not at or at != length or len(values) != count or steps >= ELEMENT_LIMIT:
         return None
     return Header(values, pixel_data, not encoding.explicit, encoding.byte_order)
 

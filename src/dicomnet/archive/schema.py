@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from enum import IntEnum
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -75,7 +74,9 @@ SPECIFIC_CHARACTER_SET = 0x00080005
 # The attributes kept at each level: tag and VR.
 KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in _KEYWORDS.items()}
 KEPT_IN_ITEMS = Wanted(_vrs(_NESTED_KEYWORDS))
-WANTED = Wanted(dict(ChainMap({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values())))
+WANTED = Wanted(
+    {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values()) for tag, vr in kept.items()}
+)
 
 metadata = MetaData()
 

@@ -92,16 +92,16 @@ class FileRange:
         Where the data set lies, in bytes.
     padding
         Zero bytes that are sent behind it: one behind a deflated data set of odd length (PS3.5 section A.5).
-    file_length
-        How long the file was when it was looked at, in bytes; None where that does not matter. One of another length
-        is another object's by now, and is not sent.
+    stamp
+        What tells that the file is still the one that was looked at, see `dicomnet.drivers.files.stamp_of`; None where
+        that does not matter. One that was changed may hold another object by now, and is not sent.
     """
 
     path: str | os.PathLike[str]
     offset: int
     length: int
     padding: int = 0
-    file_length: int | None = None
+    stamp: tuple[int, ...] | None = None
 
 
 Source = bytes | bytearray | memoryview | FileRange

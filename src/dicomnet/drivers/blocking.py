@@ -378,7 +378,7 @@ class Link:
                 deadline = Deadline("message", self.timeouts.message)
             happening = self._next(deadline)
             if isinstance(happening, Message) and happening.type.is_response:
-                if self._is_answer(happening):
+                if self._settle(happening):
                     if happening.message_id in step.message_ids:
                         return happening
                     self.talk.keep_answer(happening)
@@ -437,7 +437,7 @@ class Link:
         if isinstance(happening, Message):
             if not happening.type.is_response:
                 self._take_request(happening)
-            elif self._is_answer(happening):
+            elif self._settle(happening):
                 self.talk.keep_answer(happening)
         elif isinstance(happening, ReleaseRQ):
             self._take_release(happening)
@@ -446,9 +446,9 @@ class Link:
         else:
             self._take_end(happening)
 
-    def _is_answer(self, response: Message) -> bool:
-        """Whether somebody waits for a response; where too many come that nobody waits for, this is the end."""
-        if self.talk.is_answer(response):
+    def _settle(self, response: Message) -> bool:
+        """A response came: whether somebody waits for it. Too many that nobody waits for are the end."""
+        if self.talk.settle(response):
             return True
         try:
             self.talk.check_strays()
@@ -773,8 +773,7 @@ class Link:
             raise
         finally:
             self._is_receiving = False
-        if deadline is not None and not self._inbox:
-            # It goes on waiting.
+        if deadline is not None:
             deadline.moved(len(data))
         if self.connection.outgoing or self.connection.must_close:
             self._flush_quietly()

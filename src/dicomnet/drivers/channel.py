@@ -1,4 +1,4 @@
-"""A connected socket that never blocks, with one way to read and one to write. `tls` has the same over TLS."""
+"""A connected socket: ways to read and to write that do not wait, and ways to wait. `tls` has the same over TLS."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _log = logging.getLogger(__name__)
 # Where one call may block and the next one not, an answer that comes soon is waited for by reading it.
 _MAY_BLOCK = sys.platform == "linux"
 _NO_WAIT: int = socket.MSG_DONTWAIT if _MAY_BLOCK else 0
-# How long such a read waits, in seconds. A clock tick of the system comes on top.
-_MOMENT = 0.004
+# How long such a read waits, in seconds; the system rounds it up to a tick or two of its clock. A signal makes the wait
+# begin anew, so it is to be shorter than the time between signals.
+_MOMENT = 0.001
 # Nearer deadlines are not left to it.
 _SOON = 0.03
 
@@ -44,9 +45,15 @@ class Channel:
         self._let_reads_wait()
 
     def _let_reads_wait(self) -> None:
-        if _MAY_BLOCK:
-            self.sock.setblocking(True)
+        if not _MAY_BLOCK:
+            return
+        try:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, pack("ll", 0, int(_MOMENT * 1e6)))
+        except OSError as error:
+            # Where C has times of 64 bits and a long of 32. Reads do not wait then, which is right, too.
+            _log.debug("reads cannot wait: %s", error)
+            return
+        self.sock.setblocking(True)
 
     def try_handshake(self) -> bool:
         """Go on with the TLS handshake, without waiting; True once it is done, and where there is none.

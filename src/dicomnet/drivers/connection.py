@@ -31,7 +31,7 @@ from ..wire.pdu import (
 )
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
-from .files import fill, open_file
+from .files import fill, open_file, stamp_of
 
 # How much of what a peer still sends after the end is read away, in bytes, before the connection is closed.
 LAST_BYTES = 1 << 20
@@ -414,7 +414,7 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
     try:
         descriptor = open_file(data.path)
         try:
-            if data.file_length not in (None, os.fstat(descriptor).st_size):
+            if data.stamp is not None and data.stamp != stamp_of(os.fstat(descriptor)):
                 raise UnusableObject(f"{os.fspath(data.path)} was changed since it was looked at")
             for at in range(0, length, step) if length else (0,):
                 piece = view[: length - at]

@@ -89,7 +89,7 @@ class Conversation:
         return None
 
     def has_early_response(self, message_ids: Collection[int]) -> bool:
-        """Whether the first in the inbox is a response to one of these requests, and more are to come behind it."""
+        """Whether the first in the inbox is a response to one of these requests, and not the last that is awaited."""
         first = self.inbox[0] if self.inbox else None
         return (
             isinstance(first, Message)
@@ -98,7 +98,7 @@ class Conversation:
             and (len(self._awaited) > 1 or is_pending(first.status))
         )
 
-    def is_answer(self, response: Message) -> bool:
+    def settle(self, response: Message) -> bool:
         """A response came: whether somebody waits for it. After the final one nobody does any more."""
         message_id = response.message_id
         if self._awaited.get(message_id) is not response.type:
@@ -117,12 +117,12 @@ class Conversation:
         return False
 
     def keep_answer(self, response: Message) -> None:
-        """Keep what `is_answer` for the one who asked."""
+        """Keep, for the one who asked, a response that somebody waits for."""
         self._responses.setdefault(response.message_id, deque()).append(response)
 
     def keep_response(self, response: Message) -> None:
         """A response came: keep it for the one who asked, if somebody did."""
-        if self.is_answer(response):
+        if self.settle(response):
             self.keep_answer(response)
 
     def check_strays(self) -> None:

@@ -37,11 +37,14 @@ class StoredObject:
         What its file meta information says.
     length
         Of the data set, in bytes.
+    stamp
+        See `stamp_of`.
     """
 
     path: str | os.PathLike[str]
     header: FileHeader
     length: int
+    stamp: tuple[int, ...] | None = None
 
     @property
     def data(self) -> FileRange:
@@ -49,8 +52,7 @@ class StoredObject:
         padding = 0
         if self.length % 2:
             padding = int(transfer_syntax(self.header.transfer_syntax_uid).is_deflated)
-        offset = self.header.offset
-        return FileRange(self.path, offset, self.length, padding, offset + self.length)
+        return FileRange(self.path, self.header.offset, self.length, padding, self.stamp)
 
 
 def open_object(path: str | os.PathLike[str]) -> StoredObject:
@@ -97,7 +99,9 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
         raise UnusableObject("the file has no data set")
     # One of odd length might need padding.
     is_complete = len(start) == size <= limit and length % 2 == 0
-    return StoredObject(path, header, length), memoryview(start)[header.offset :] if is_complete else None
+    return StoredObject(path, header, length, stamp_of(status)), memoryview(start)[
+        header.offset :
+    ] if is_complete else None
 
 
 def open_file(path: str | os.PathLike[str]) -> int:
@@ -116,6 +120,11 @@ def open_file(path: str | os.PathLike[str]) -> int:
         _check_kind(os.stat(path))
         # It fails again, or waits for a program that is to give up its lease on the file.
         return os.open(path, _READ)
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """What differs as soon as a file is changed or another one has taken its place."""
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _check_kind(status: os.stat_result) -> None:
