@@ -14,7 +14,7 @@ _MORE_OBJECTS = 20_000
 def main() -> int:
     """Run the command or the tool that the process was started for; gives the exit status."""
     # Nearly all that is made while a command starts stays: to look through it again and again, and once more at the
-    # exit, takes a quarter of the time of a short one.
+    # exit, takes a sixth of the time of a short one.
     gc.set_threshold(_MORE_OBJECTS, 10, 10)
     try:
         return _run()

@@ -87,7 +87,9 @@ def test_the_next_file_of_a_series_is_recognized(syntax: str) -> None:
     assert recognize(first) is None
     learn_from(first)
     for content in (first, second):
-        assert recognize(content) == completely(content) != None  # noqa: E711
+        header = recognize(content)
+        assert header is not None
+        assert header == completely(content)
     assert recognize(other) is None
     # With as many bytes as the complete way needs, and not with fewer.
     end = first.index(b"20200101") - 8
@@ -266,10 +268,7 @@ def test_a_file_with_a_lease_on_it_is_waited_for(tmp_path: Path) -> None:
     holder = os.open(path, os.O_RDWR)
     before = signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_UNLCK))
     try:
-        try:
-            fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        except OSError:
-            pytest.skip("no leases here")
+        fcntl.fcntl(holder, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         assert open_object(path).header.sop_instance_uid == "1.2.3.10"
     finally:
         os.close(holder)

@@ -119,6 +119,8 @@ class MessageType:
     """Keywords of the elements that the command set must hold."""
     keywords: frozenset[str] = field(init=False)
     """Keywords of all its elements."""
+    has_response: bool = field(init=False)
+    """Whether it is a request that is answered, as all are but C-CANCEL-RQ."""
     identified_by: str = field(init=False)
     """Keyword of the element that tells which request this is, or belongs to."""
     echoed: tuple[tuple[str, str], ...] = field(init=False)
@@ -133,6 +135,7 @@ class MessageType:
         derived = {
             "required": frozenset(row.parameter.keyword for row in self.parameters if row.is_required),
             "keywords": keywords,
+            "has_response": not self.is_response and own_id in keywords,
             "identified_by": own_id if own_id in keywords else "MessageIDBeingRespondedTo",
             "echoed": tuple((theirs, ours) for theirs, ours in _ECHOED if theirs in keywords),
         }

@@ -334,7 +334,7 @@ class Link(asyncio.BufferedProtocol):
         if not (is_small and can_be_sent and self._outlet.is_free):
             return self._send(message, batches)
         buffers = [buffer for batch in batches for buffer in batch]
-        if _is_request(message):
+        if message.type.has_response:
             self.talk.expect(message)
         elif step.more or self.talk.inbox:
             # Where another request is here already, its response can share the segment and the peer's attention.
@@ -425,7 +425,7 @@ class Link(asyncio.BufferedProtocol):
             raise self.failure or AssociationClosed()
 
     async def _send(self, message: Message, batches: Iterator[list[Buffer]]) -> None:
-        is_request = _is_request(message)
+        is_request = message.type.has_response
         if is_request:
             self.talk.expect(message)
         deadline = Deadline("message", self.timeouts.message)
@@ -825,10 +825,6 @@ def _coroutine(result: Any) -> Any:
 
 async def _settled(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
-
-
-def _is_request(message: Message) -> bool:
-    return not message.type.is_response and "MessageID" in message.command
 
 
 def _is_exhausted(batches: Iterator[list[Buffer]]) -> bool:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from ..dimse.datasets import discard
-from ..dimse.messages import C_CANCEL_RQ, Message
+from ..dimse.messages import Message
 from ..errors import (
     AssociationAborted,
     AssociationClosed,
@@ -341,13 +341,12 @@ class Link:
             iteration.drain()
 
     def _send(self, message: Message, more: bool) -> None:
-        is_request = False
-        if message.type.is_response:
+        is_request = message.type.has_response
+        if is_request:
+            self.talk.expect(message)
+        elif message.type.is_response:
             # Another request may be here already, whose response can share the segment and the peer's attention.
             more = more or bool(self._inbox)
-        elif message.type is not C_CANCEL_RQ:
-            is_request = True
-            self.talk.expect(message)
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:

@@ -231,7 +231,7 @@ class Connection:
                     happening = self._receive_pdu(unit, now)
                 if happening is not None:
                     yield happening
-                if self._sent_abort or self.must_close:
+                if self._is_deaf():
                     return
         except ProtocolError as error:
             if self._assembler is not None:

@@ -99,9 +99,8 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
         raise UnusableObject("the file has no data set")
     # One of odd length might need padding.
     is_complete = len(start) == size <= limit and length % 2 == 0
-    return StoredObject(path, header, length, stamp_of(status)), memoryview(start)[
-        header.offset :
-    ] if is_complete else None
+    content = memoryview(start)[header.offset :] if is_complete else None
+    return StoredObject(path, header, length, stamp_of(status)), content
 
 
 def open_file(path: str | os.PathLike[str]) -> int:
