@@ -20,6 +20,7 @@ from .drivers.aio_opening import open_link
 from .drivers.deadline import Timeouts
 from .drivers.hooks import Hooks, Phase
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from .finding import find_files
 from .receiving import ReceivedObject, ReceiverHooks, answering
 from .requests import (
     GET_MODELS,
@@ -39,7 +40,6 @@ from .requests import (
     checked_jobs,
     echo_request,
     failed_result,
-    find_files,
     find_model,
     get_contexts,
 )

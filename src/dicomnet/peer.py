@@ -15,6 +15,7 @@ from .drivers.deadline import Timeouts
 from .drivers.hooks import Hooks, Phase
 from .drivers.opening import open_link
 from .errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from .finding import find_files
 from .lanes import Lanes
 from .requests import (
     GET_MODELS,
@@ -33,7 +34,6 @@ from .requests import (
     checked_jobs,
     echo_request,
     failed_result,
-    find_files,
     find_model,
     get_contexts,
 )

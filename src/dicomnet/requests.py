@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._version import IMPLEMENTATION_VERSION_NAME
 from .dimse.datasets import MemorySink, Sink, Source
 from .dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
-from .drivers.files import StoredObject, read_object
+from .drivers.files import StoredObject
 from .drivers.hooks import Phase, WithoutRetrieval
 from .drivers.transport import Address
-from .errors import NoAcceptedContext, ServiceRefusal, UnusableObject
+from .errors import NoAcceptedContext, ServiceRefusal
 from .services.registry import (
     SOME_SUB_OPERATIONS_FAILED,
     SOP_CLASS_NOT_SUPPORTED,
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 VERIFICATION = "1.2.840.10008.1.1"
-MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 MOVE_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008.5.1.4.1.2.2.2"}
@@ -172,10 +169,6 @@ class StoreResult:
         return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
 
 
-# What was found at a path, and the data set where that was read at once.
-Look = tuple[StoredObject | StoreResult, memoryview | None]
-
-
 @frozen
 class RetrieveProgress:
     """How far a C-GET or C-MOVE is.
@@ -288,62 +281,6 @@ def association_request(
         ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
     )
     return AssociateRQ(peer.ae_title, calling, contexts, items)
-
-
-def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
-    """The files among paths, and inside those that are folders, in the order of names; links are followed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a path does not exist.
-    """
-    for path in paths:
-        name = os.fspath(path)
-        if not stat.S_ISDIR(os.stat(name).st_mode):
-            yield name
-            continue
-        unreadable: list[OSError] = []
-        seen: set[tuple[int, int]] = set()
-        for folder, folders, files in os.walk(name, onerror=unreadable.append, followlinks=True):
-            identity = os.stat(folder)
-            if (identity.st_dev, identity.st_ino) in seen:
-                # A link led back here.
-                folders.clear()
-                continue
-            seen.add((identity.st_dev, identity.st_ino))
-            folders.sort()
-            inside = os.path.join(folder, "")
-            for file in sorted(files):
-                yield inside + file
-        # Whoever opens these learns why they cannot be read.
-        yield from (error.filename for error in unreadable)
-
-
-def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
-    """Each file with its header, or the result of skipping it."""
-    for path in files:
-        yield look_at(path)[0]
-
-
-def look_at(path: str, limit: int = 0) -> Look:
-    """A file with its header, or the result of skipping it.
-
-    Parameters
-    ----------
-    limit
-        The most bytes of a file whose data set is read at once.
-    """
-    try:
-        stored, content = read_object(path, limit)
-    except UnusableObject as error:
-        return StoreResult(path, None, comment=str(error), is_skipped=True), None
-    except OSError as error:
-        return StoreResult(path, None, comment=f"cannot be read: {error.strerror}"), None
-    if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
-        comment = "a DICOMDIR, which is not for sending"
-        return StoreResult(path, None, comment=comment, is_skipped=True), None
-    return stored, content
 
 
 @mutable

@@ -12,17 +12,15 @@ from typing import Generic, TypeVar
 from .dimse.messages import Message
 from .drivers.files import StoredObject
 from .errors import DicomnetError, NoAcceptedContext, UnusableObject
+from .finding import Look, look_at, scan
 from .requests import (
-    Look,
     Pair,
     Proposal,
     StorePlan,
     StoreResult,
     context_for,
     failed_result,
-    look_at,
     pair_of,
-    scan,
     store_request,
     store_result,
     substitute_context,

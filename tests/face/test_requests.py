@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from tests.associations import ct_image
 
-from dicomnet.drivers.files import StoredObject
 from dicomnet.dsutils import decode, encode
 from dicomnet.requests import (
     PeerAddress,
-    StoreResult,
     build_keys,
     build_query,
     describe_status,
-    find_files,
-    scan,
 )
 
 
@@ -47,35 +40,6 @@ def test_addresses(text: str, title: str | None, host: str, port: int) -> None:
 def test_texts_that_are_no_address(text: str) -> None:
     with pytest.raises(ValueError):
         PeerAddress.parse(text)
-
-
-def test_files_come_in_the_order_of_names(tmp_path: Path) -> None:
-    for name in ("b/2", "b/1", "a/3", "c"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = [str(Path(each).relative_to(tmp_path)) for each in find_files([tmp_path])]
-    assert found == ["c", "a/3", "b/1", "b/2"]
-    with pytest.raises(FileNotFoundError):
-        list(find_files([tmp_path / "nothing"]))
-
-
-def test_what_can_be_sent_and_what_not(tmp_path: Path) -> None:
-    image = ct_image(10)
-    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    image.save_as(tmp_path / "image", enforce_file_format=True)
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "text").write_text("text")
-    (tmp_path / "folder").mkdir()
-    found = list(scan(str(tmp_path / name) for name in ("image", "pipe", "text", "folder", "nothing")))
-    assert isinstance(found[0], StoredObject)
-    assert [type(each) for each in found[1:]] == [StoreResult] * 4
-    assert [each.is_skipped for each in found[1:] if isinstance(each, StoreResult)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
 
 
 def sent(query: Dataset) -> Dataset:
@@ -148,15 +112,6 @@ def test_queries_that_make_no_sense(level: str, keys: dict[str, Any]) -> None:
 def test_statuses_in_words() -> None:
     assert "resources" in describe_status(0xA700, "Storage").lower()
     assert describe_status(0x7777, "Storage") == "a status that the service does not define"
-
-
-def test_linked_folders_were_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "real" / "a").write_bytes(b"")
-    (tmp_path / "all").mkdir()
-    (tmp_path / "all" / "link").symlink_to(tmp_path / "real")
-    (tmp_path / "all" / "self").symlink_to(tmp_path / "all")
-    assert list(find_files([tmp_path / "all"])) == [str(tmp_path / "all" / "link" / "a")]
 
 
 def test_keys_inside_a_sequence() -> None:

@@ -18,7 +18,8 @@ from dicomnet.dimse.file_format import FileHeader, encode_file_header
 from dicomnet.dimse.messages import C_STORE_RSP, Message
 from dicomnet.drivers.files import StoredObject
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
-from dicomnet.requests import Look, StorePlan, StoreResult
+from dicomnet.finding import Look
+from dicomnet.requests import StorePlan, StoreResult
 from dicomnet.services.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding
 from dicomnet.storing import Pool, StoreQueue, Supply
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result

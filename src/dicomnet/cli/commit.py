@@ -152,7 +152,7 @@ def run(options: Namespace) -> int:
 
 def _wanted(options: Namespace, unreadable: list[str]) -> Iterator[Wanted]:
     from ..drivers.files import StoredObject
-    from ..requests import find_files, scan
+    from ..finding import find_files, scan
 
     if not options.paths and not options.uid_file:
         raise UsageError("which objects? Give files or folders, or --uid-file")

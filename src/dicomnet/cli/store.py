@@ -116,7 +116,7 @@ def _store(options: Namespace, tally: Tally) -> None:
     paths: Iterable[str] = options.paths
     progress = Progress()
     if is_terminal(sys.stderr) and not options.quiet and not (options.json and is_terminal(sys.stdout)):
-        from ..requests import find_files
+        from ..finding import find_files
 
         paths = list(find_files(paths))
         progress = progress_on_terminal("storing", len(paths))
