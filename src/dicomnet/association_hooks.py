@@ -40,6 +40,8 @@ Result = TypeVar("Result")
 class AssociationHooks:
     """Connects a link to an association: negotiation, handlers, flags and notifications."""
 
+    handle_stores = None
+
     def __init__(self, assoc: Association) -> None:
         self._assoc = assoc
         self.names = assoc._bindings.names

@@ -48,8 +48,8 @@ MOVE_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008
 GET_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.3", "study": "1.2.840.10008.5.1.4.1.2.2.3"}
 
 MAXIMUM_CONTEXTS = 128
-# The PDU-length that we announce: large enough that headers cost nothing, and no memory is held for it.
-MAXIMUM_LENGTH = 1 << 18
+# The PDU-length that we announce: large enough for a CT slice in one piece, and no memory is held for it.
+MAXIMUM_LENGTH = 3 << 18
 RESPONSE_LIMIT = 64 << 20
 # What is asked for at each level where the caller does not say, from PS3.4 section C.6.1.1.
 RETURN_KEYS = {
@@ -231,6 +231,8 @@ class RetrieveProgress:
 
 class RequestorHooks(WithoutRetrieval):
     """The hooks of an association that only asks: nothing is performed for the peer."""
+
+    handle_stores = None
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         """Never asked of a requestor."""

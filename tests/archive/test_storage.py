@@ -23,7 +23,9 @@ CLASS, SYNTAX = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 def _place(storage: Storage, content: bytes, name: ObjectName = NAME, sender: str = "A") -> Placement:
     staged = storage.stage()
     staged.write([encode_file_header(CLASS, name.instance, SYNTAX, sender), b"a data set of ", content])
-    return storage.place(staged, name)
+    placement = storage.place(staged, name)
+    storage.settle([name])
+    return placement
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,9 @@ storage = Storage(sys.argv[1])
 for number in (5, 6):
     staged = storage.stage()
     staged.write([encode_file_header("1.2.3", f"1.2.{number}", "1.2"), b"data"])
-    storage.place(staged, ObjectName("1.2.3", "1.2.4", f"1.2.{number}"))
+    name = ObjectName("1.2.3", "1.2.4", f"1.2.{number}")
+    storage.place(staged, name)
+    storage.settle([name])
     sys.stderr.write(f"acknowledged {number}")
     sys.stderr.flush()
 """

@@ -130,35 +130,29 @@ class Index:
         """The tags that the index keeps, each with its VR."""
         return schema.WANTED
 
-    def add(self, entry: Entry) -> bool:
-        """Index an object, and return when that is committed. Does nothing where it is indexed already.
+    def add(self, entries: Sequence[Entry]) -> list[bool | ServiceRefusal]:
+        """Index objects, and return when that is committed. Does nothing for those that are indexed already.
 
         Returns
         -------
-        bool
-            False if its SOP Instance UID is indexed under another study or series.
-
-        Raises
-        ------
-        ServiceRefusal
-            With status 0xA700, if the database is locked for too long, full or damaged.
+        list
+            For each True, False if its SOP Instance UID is indexed under another study or series, or the refusal with
+            status 0xA700 if the database is locked for too long, full or damaged.
         """
-        ticket = _ticket(entry)
+        tickets = [_ticket(entry) for entry in entries]
         with self._guard:
-            self._pending.tickets.append(ticket)
+            self._pending.tickets += tickets
         # Whoever gets the turn commits for all who wait; the others find their outcome when theirs comes.
         if not self._turn.acquire(timeout=2 * self.busy_seconds + 1):
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index is busy")
+            return [ServiceRefusal(OUT_OF_RESOURCES, "the index is busy")] * len(tickets)
         try:
-            if ticket.outcome is None:
+            if any(ticket.outcome is None for ticket in tickets):
                 with self._guard:
                     batch, self._pending.tickets = self._pending.tickets, []
                 self._commit(batch)
         finally:
             self._turn.release()
-        if isinstance(ticket.outcome, ServiceRefusal):
-            raise ticket.outcome
-        return ticket.outcome is True
+        return [ticket.outcome or False for ticket in tickets]
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

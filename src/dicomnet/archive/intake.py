@@ -6,8 +6,8 @@ It checks an object against its command and to its end, and says Success only fo
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from ..dimse.file_format import encode_file_header
 from ..dimse.identity import is_uid
@@ -16,6 +16,8 @@ from ..values import frozen
 from .header import Header, scan, scan_file
 from .layouts import Wanted
 from .storage import ObjectName, Placement, StagedFile, Storage
+
+Value = TypeVar("Value")
 
 SUCCESS = 0x0000
 DUPLICATE_SOP_INSTANCE = 0x0111
@@ -61,18 +63,14 @@ class Catalogue(Protocol):
         """The tags that the index keeps, each with its VR."""
         ...
 
-    def add(self, entry: Entry) -> bool:
-        """Index an object, and return when that is committed. Does nothing where it is indexed already.
+    def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
+        """Index objects, and return when that is committed. Does nothing for those that are indexed already.
 
         Returns
         -------
-        bool
-            False if its SOP Instance UID is indexed under another study or series.
-
-        Raises
-        ------
-        ServiceRefusal
-            With status 0xA700, if it cannot be indexed now.
+        sequence
+            For each True, False if its SOP Instance UID is indexed under another study or series, or the refusal with
+            status 0xA700 if it cannot be indexed now.
         """
         ...
 
@@ -132,7 +130,7 @@ class Session:
             raise _refusal(error) from error
 
     def commit(self) -> int:
-        """Check the object, store it and index it.
+        """Check the object, store it and index it, as `Intake.commit` does it for several.
 
         Returns
         -------
@@ -142,9 +140,23 @@ class Session:
         Raises
         ------
         ServiceRefusal
+            Where `Intake.commit` refuses it.
+        ValueError
+            If the session is over.
+        """
+        outcome = self._intake.commit((self,))[0]
+        if isinstance(outcome, ServiceRefusal):
+            raise outcome
+        return outcome
+
+    def complete(self) -> Entry:
+        """Check the object, and write what of it is not written yet.
+
+        Raises
+        ------
+        ServiceRefusal
             0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or lacks
-            its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
-            0xA700 where it cannot be written or indexed.
+            its identifiers; 0xA700 where it cannot be written.
         ValueError
             If the session is over.
         """
@@ -153,18 +165,32 @@ class Session:
         try:
             header = self._scan()
             name = self._name(header)
-            staged = self._whole()
-            # It is the store's from here on, which discards it whatever happens.
-            self._staged = None
-            placement = self._intake.storage.place(staged, name)
+            if self._staged is None:
+                self._staged = self._intake.storage.stage()
+                self._staged.write((self._file_header, self._head))
         except OSError as error:
             raise _refusal(error) from error
-        finally:
-            self.abort()
+        return Entry(name, header, self.sop_class, self.transfer_syntax)
+
+    def place(self, entry: Entry) -> Entry:
+        """Give the complete object its name.
+
+        Raises
+        ------
+        ServiceRefusal
+            0x0111 where another object has its SOP Instance UID (it is then kept in quarantine); 0xA700 where it
+            cannot be written.
+        """
+        # It is the store's from here on, which discards it whatever happens.
+        staged, self._staged = self._staged, None
+        assert staged is not None
+        try:
+            placement = self._intake.storage.place(staged, entry.name)
+        except OSError as error:
+            raise _refusal(error) from error
         if placement is Placement.QUARANTINED:
             raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        self._intake.register(Entry(name, header, self.sop_class, self.transfer_syntax))
-        return SUCCESS
+        return entry
 
     def abort(self) -> None:
         """Forget the object. May be called at any time and more than once."""
@@ -179,12 +205,6 @@ class Session:
             return scan(self._head, self.transfer_syntax, self._intake.wanted)
         descriptor, offset = self._staged.descriptor, len(self._file_header)
         return scan_file(descriptor, offset, self.transfer_syntax, self._intake.wanted)
-
-    def _whole(self) -> StagedFile:
-        if self._staged is None:
-            self._staged = self._intake.storage.stage()
-            self._staged.write((self._file_header, self._head))
-        return self._staged
 
     def _name(self, header: Header) -> ObjectName:
         if header.uid(SOP_CLASS_UID) != self.sop_class:
@@ -240,29 +260,62 @@ class Intake:
             raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, "the SOP Class UID is no UID")
         return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae)
 
-    def register(self, entry: Entry) -> None:
-        """Index a placed object.
+    def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
+        """Check objects, store them and index them. They are flushed and indexed together, which costs less.
+
+        Returns
+        -------
+        list
+            For each the status of the response, 0x0000 also where the store has the same object already, or why it is
+            refused: as `Session.complete` and `Session.place` do; 0x0111 where its SOP Instance UID belongs to another
+            study or series; 0xA700 where it cannot be flushed or indexed.
 
         Raises
         ------
-        ServiceRefusal
-            0x0111 where its SOP Instance UID belongs to another study or series; 0xA700 where it cannot be indexed.
+        ValueError
+            If one of the sessions is over.
         """
-        if self.catalogue is None:
-            return
         try:
-            is_ours = self.catalogue.add(entry)
-        except ServiceRefusal:
+            found = [_outcome(session.complete) for session in sessions]
+            placed = [
+                each if isinstance(each, ServiceRefusal) else _outcome(session.place, each)
+                for session, each in zip(sessions, found, strict=True)
+            ]
+            registered = iter(self._register([each for each in placed if isinstance(each, Entry)]))
+            return [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
+        finally:
+            for session in sessions:
+                session.abort()
+
+    def _register(self, entries: Sequence[Entry]) -> list[int | ServiceRefusal]:
+        try:
+            self.storage.settle([entry.name for entry in entries])
+        except OSError as error:
+            return [_refusal(error)] * len(entries)
+        if self.catalogue is None:
+            return [SUCCESS] * len(entries)
+        outcomes = self.catalogue.add(entries)
+        return [self._registered(*each) for each in zip(entries, outcomes, strict=True)]
+
+    def _registered(self, entry: Entry, outcome: bool | ServiceRefusal) -> int | ServiceRefusal:
+        if isinstance(outcome, ServiceRefusal):
             self.storage.needs_recovery = True
-            raise
-        if is_ours:
-            return
+            return outcome
+        if outcome:
+            return SUCCESS
         try:
             self.storage.quarantine(entry.name)
         except OSError as error:
             self.storage.needs_recovery = True
-            raise _refusal(error) from error
-        raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study has an object of this SOP Instance UID")
+            return _refusal(error)
+        return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study has an object of this SOP Instance UID")
+
+
+def _outcome(step: Callable[..., Value], *arguments: object) -> Value | ServiceRefusal:
+    try:
+        return step(*arguments)
+    except ServiceRefusal as refusal:
+        return refusal
 
 
 def object_name(header: Header) -> ObjectName:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,12 +206,12 @@ class Node:
             self.storage.needs_recovery = True
         self._close_store()
 
-    def commit(self, session: Session) -> int:
-        """Have an object go from the staging folder into the store and the index; the status of the response."""
+    def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
+        """Have objects go from the staging folder into the store and the index: the status of each, or its refusal."""
         with self._slots_lock:
             self._storing += 1
         try:
-            return session.commit()
+            return self.intake.commit(sessions)
         finally:
             with self._slots_lock:
                 self._storing -= 1
@@ -297,7 +297,10 @@ class _NodeHooks(WithoutRetrieval):
         if service == "C-ECHO":
             return Answer(SUCCESS)
         if service == "C-STORE" and isinstance(message.data, Session):
-            return Answer(self._store(message, message.data))
+            answer = self.handle_stores((message,))[0]
+            if isinstance(answer, ServiceRefusal):
+                raise answer
+            return answer
         if service == "C-FIND" and isinstance(message.data, MemorySink):
             return self._find(message.data.content, context)
         raise ServiceRefusal(OPERATIONS[service].handler_failed)
@@ -311,17 +314,17 @@ class _NodeHooks(WithoutRetrieval):
     def closed(self) -> None:
         self._node.give_slot_back(self)
 
-    def _store(self, message: Message, session: Session) -> int:
-        status = OPERATIONS["C-STORE"].handler_failed
+    def handle_stores(self, requests: Sequence[Message]) -> list[Answer | ServiceRefusal]:
+        sessions = [request.data for request in requests if isinstance(request.data, Session)]
+        outcomes: list[int | ServiceRefusal] = [OPERATIONS["C-STORE"].handler_failed] * len(sessions)
         try:
-            status = self._node.commit(session)
-        except ServiceRefusal as refusal:
-            status = refusal.status
-            raise
+            outcomes = self._node.commit(sessions)
         finally:
             if self._node.on_stored is not None:
-                self._node.on_stored(message.command["AffectedSOPInstanceUID"], status)
-        return status
+                for session, outcome in zip(sessions, outcomes, strict=True):
+                    status = outcome.status if isinstance(outcome, ServiceRefusal) else outcome
+                    self._node.on_stored(session.sop_instance, status)
+        return [each if isinstance(each, ServiceRefusal) else Answer(each) for each in outcomes]
 
     def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
         from ..dsutils import decode, encode

@@ -12,7 +12,7 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -224,14 +224,14 @@ class Storage:
                     os.unlink(entry.path)
 
     def place(self, staged: StagedFile, name: ObjectName) -> Placement:
-        """Make a staged file durable and give it its name, unless that is taken. The staged file is discarded.
+        """Give a staged file its name, unless that is taken. The staged file is discarded.
 
-        When this returns, the object is on the medium, whichever the answer is.
+        When this returns the content is on the medium, whichever the answer is; the name is there after `settle`.
 
         Raises
         ------
         OSError
-            If something cannot be written. A file of that name may then be there, whole; see `needs_recovery`.
+            If something cannot be written.
         """
         try:
             self._flush_data(staged.descriptor)
@@ -245,21 +245,29 @@ class Storage:
         finally:
             staged.discard()
 
+    def settle(self, names: Iterable[ObjectName]) -> None:
+        """Wait until the medium has the names of placed objects, whoever has placed them.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written. The files may be there all the same, whole; see `needs_recovery`.
+        """
+        for folder in {self._series_folder(name) for name in names}:
+            self._flush_folder_or_owe(folder)
+
     def _put(self, staged: StagedFile, name: ObjectName) -> Placement:
         folder = self._series_folder(name)
         self._make_durable(folder)
         target = f"{folder}{os.sep}{name.instance}{_SUFFIX}"
         try:
             _link(staged.path, target)
-            placement = Placement.NEW
         except FileExistsError:
             if not _have_same_data_set(staged.path, target):
                 self._keep_apart(staged.path, name.instance)
                 return Placement.QUARANTINED
-            placement = Placement.SAME
-        # Whoever linked it first may not have come to this line yet.
-        self._flush_folder_or_owe(folder)
-        return placement
+            return Placement.SAME
+        return Placement.NEW
 
     def quarantine(self, name: ObjectName) -> None:
         """Move a placed object into quarantine, for instance because it was stored under another study before.

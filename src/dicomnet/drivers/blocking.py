@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from ..dimse.datasets import discard
-from ..dimse.messages import Message
+from ..dimse.messages import C_STORE_RQ, Message
 from ..errors import (
     AssociationAborted,
     AssociationClosed,
@@ -20,16 +20,20 @@ from ..errors import (
     DicomnetError,
     NetworkError,
     ProtocolError,
+    ServiceRefusal,
     TLSFailed,
 )
-from ..services.provider import provide, refuse_duplicate
+from ..services.provider import provide, provide_stores, refuse_duplicate
 from ..services.steps import (
+    Answer,
     Cancelled,
     Finish,
     Handle,
+    HandleStores,
     Next,
     Procedure,
     Receive,
+    Respond,
     Send,
     Step,
     Store,
@@ -297,11 +301,24 @@ class Link:
         AssociationError, NetworkError
             If the association is over, or ends meanwhile.
         """
+        if not message.type.has_response:
+            # Another request may be here already, whose response can share the segment and the peer's attention.
+            self._put(self.connection.send(message), more or (message.type.is_response and bool(self._inbox)))
+            return
+        self.talk.expect(message)
         try:
-            self._send(message, more)
-        except DeadlineExceeded as error:
-            self.abort(failure=error)
+            self._put(self.connection.send(message), more)
+        except BaseException:
+            self.talk.forget((message.message_id,))
             raise
+
+    def _perform_respond(self, step: Respond) -> None:
+        self._put((self.connection.encode(step.responses),), bool(self._inbox))
+
+    def _perform_handle_stores(self, step: HandleStores) -> Sequence[Answer | ServiceRefusal]:
+        handle_stores = self.hooks.handle_stores
+        assert handle_stores is not None
+        return handle_stores(step.requests)
 
     def _perform_receive(self, step: Receive) -> Message:
         try:
@@ -340,19 +357,13 @@ class Link:
         for iteration in list(self._iterations):
             iteration.drain()
 
-    def _send(self, message: Message, more: bool) -> None:
-        is_request = message.type.has_response
-        if is_request:
-            self.talk.expect(message)
-        elif message.type.is_response:
-            # Another request may be here already, whose response can share the segment and the peer's attention.
-            more = more or bool(self._inbox)
+    def _put(self, batches: Iterable[list[Buffer]], more: bool) -> None:
         deadline = Deadline("message", self.timeouts.message)
         is_partly_written = False
         try:
             self._begin_message()
             try:
-                for batch in self.connection.send(message):
+                for batch in batches:
                     is_partly_written = True
                     self._write(batch, deadline, more=more)
             finally:
@@ -362,8 +373,6 @@ class Link:
                 raise self._lost() from None
             raise
         except BaseException as error:
-            if is_request:
-                self.talk.forget((message.message_id,))
             if is_partly_written:
                 # Part of a message is on the wire: nothing can follow it.
                 lost = AssociationAborted(None, 0, str(error))
@@ -461,10 +470,18 @@ class Link:
         if not self.talk.begin(message_id):
             self._finish(refuse_duplicate(message))
             return
+        requests = [message]
+        contexts = self.agreement.contexts
         try:
-            self._finish(provide(message, self.agreement.contexts[message.context_id]))
+            if message.type is C_STORE_RQ and self.hooks.handle_stores is not None:
+                requests = self.talk.begin_alike(message)
+            if len(requests) > 1:
+                self._finish(provide_stores([(each, contexts[each.context_id]) for each in requests]))
+            else:
+                self._finish(provide(message, contexts[message.context_id]))
         finally:
-            self.talk.finish(message_id)
+            for each in requests:
+                self.talk.finish(each.message_id)
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
@@ -946,7 +963,9 @@ class Link:
 Link.performers = {
     Send: lambda link, step: link.send(step.message, step.more),
     Receive: Link._perform_receive,
+    Respond: Link._perform_respond,
     Handle: lambda link, step: link.hooks.handle(step.message, step.context),
+    HandleStores: Link._perform_handle_stores,
     Next: lambda link, step: link.hooks.next_answer(step.answers),
     Cancelled: Link._perform_cancelled,
     Work: lambda link, step: step.function(),

@@ -4,7 +4,7 @@ one deadline out. Owns no socket."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
@@ -250,19 +250,14 @@ class Connection:
             If a file of the message cannot be read to its end. The association is then of no use if anything
             was written.
         """
-        if self.agreement is None or self.machine.state not in _SENDS_DATA:
-            raise AssociationClosed
-        maximum = self._maximum_length
         data = message.data
-        if data is not None and not isinstance(data, Source):
-            raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
-        command = encode_command(message.type, message.command, data is not None)
-        if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
-            self.observer.notify("EVT_DIMSE_SENT", message=message)
-        batch = fragment(message.context_id, command, maximum, is_command=True)
         if data is None:
-            yield batch
+            yield self.encode((message,))
             return
+        if not isinstance(data, Source):
+            raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
+        batch = self._encode_command(message)
+        maximum = self._maximum_length
         size = fragment_size(maximum)
         length = data.length + data.padding if isinstance(data, FileRange) else len(data)
         step = BUFFER_LENGTH // size * size
@@ -272,6 +267,27 @@ class Connection:
             batch += fragment(message.context_id, piece, maximum, is_command=False, ends=at == length)
             yield batch
             batch = []
+
+    def encode(self, messages: Iterable[Message]) -> list[Buffer]:
+        """The buffers of messages without data sets, to be written in one go.
+
+        Raises
+        ------
+        AssociationClosed
+            Where messages cannot be sent.
+        """
+        buffers: list[Buffer] = []
+        for message in messages:
+            buffers += self._encode_command(message)
+        return buffers
+
+    def _encode_command(self, message: Message) -> list[Buffer]:
+        if self.agreement is None or self.machine.state not in _SENDS_DATA:
+            raise AssociationClosed
+        command = encode_command(message.type, message.command, message.data is not None)
+        if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
+            self.observer.notify("EVT_DIMSE_SENT", message=message)
+        return fragment(message.context_id, command, self._maximum_length, is_command=True)
 
     def sent(self, buffers: list[Buffer]) -> None:
         """Tell the observer what was written."""

@@ -19,7 +19,8 @@ _log = logging.getLogger(__name__)
 
 # How many responses that answer no request an association survives; some peers answer late, none floods.
 STRAY_LIMIT = 16
-# How many responses one turn takes at most: requests may go out between them, and the user waits to hear of the first.
+# How many messages one turn takes at most: of responses, since requests may go out between them and the user waits to
+# hear of the first; of requests, since their sender waits for an answer.
 TOGETHER = 16
 
 
@@ -146,6 +147,19 @@ class Conversation:
             return False
         self._performing.add(message_id)
         return True
+
+    def begin_alike(self, request: Message) -> list[Message]:
+        """A request that was begun, and those of its kind right behind it in the inbox, which are begun as well."""
+        alike = [request]
+        while self.inbox and len(alike) < TOGETHER:
+            behind = self.inbox[0]
+            if not isinstance(behind, Message) or behind.type is not request.type:
+                break
+            if not self.begin(behind.message_id):
+                break
+            alike.append(behind)
+            self.inbox.popleft()
+        return alike
 
     def finish(self, message_id: int) -> None:
         """It has been performed, or has failed."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
 from ..dimse.datasets import Sink
 from ..dimse.messages import Message
-from ..services.steps import SubOperation
+from ..errors import ServiceRefusal
+from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+
+HandleStores = Callable[[Sequence[Message]], Sequence[Answer | ServiceRefusal]]
 
 
 class Phase(Enum):
@@ -41,6 +45,14 @@ class Hooks(Protocol):
         """Perform a request: an `Answer`, or for an operation with many replies what `next_answer` takes.
 
         For a C-GET or C-MOVE that is a `Retrieval`.
+        """
+        ...
+
+    @property
+    def handle_stores(self) -> HandleStores | None:
+        """Performs C-STORE requests that arrived together, where that costs less; None where each is handled alone.
+
+        It gives for each request what `handle` would, or the refusal that `handle` would raise.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..dimse.datasets import Refused, discard
@@ -24,7 +25,7 @@ from .registry import (
     is_pending,
     offers,
 )
-from .steps import Answer, Cancelled, Handle, Next, Procedure, Send, answer_of
+from .steps import Answer, Cancelled, Handle, HandleStores, Next, Procedure, Respond, Send, answer_of
 
 
 def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
@@ -56,6 +57,32 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
             yield from _many_replies(message, context)
     except ServiceRefusal as refusal:
         yield Send(_response(message, answer_of(refusal)))
+
+
+def provide_stores(requests: Sequence[tuple[Message, NegotiatedContext]]) -> Procedure[None]:
+    """Perform C-STORE requests that arrived together, and answer each, in their order.
+
+    Parameters
+    ----------
+    requests
+        Each with its data set and its presentation context.
+    """
+    operation = OPERATIONS["C-STORE"]
+    refused: dict[int, ServiceRefusal] = {}
+    sound = []
+    for message, context in requests:
+        try:
+            _check(message, context, operation)
+            sound.append(message)
+        except ServiceRefusal as refusal:
+            refused[message.message_id] = refusal
+    outcomes = iter((yield HandleStores(sound)))
+    responses = []
+    for message, _ in requests:
+        outcome = refused.get(message.message_id) or next(outcomes)
+        answer = answer_of(outcome) if isinstance(outcome, ServiceRefusal) else outcome
+        responses.append(_response(message, answer))
+    yield Respond(responses)
 
 
 def refuse_duplicate(message: Message) -> Procedure[None]:

@@ -6,7 +6,7 @@ for the end of the association.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..dimse.datasets import Source
@@ -33,6 +33,13 @@ class Send:
 
 
 @mutable
+class Respond:
+    """Write responses without data sets, in one go. Outcome: None."""
+
+    responses: Sequence[Message]
+
+
+@mutable
 class Receive:
     """Wait for a response to one of these requests of ours. Outcome: the `Message`."""
 
@@ -52,6 +59,13 @@ class Handle:
 
     message: Message
     context: NegotiatedContext
+
+
+@mutable
+class HandleStores:
+    """Perform C-STORE requests that arrived together. Outcome: for each its `Answer`, or why it is refused."""
+
+    requests: Sequence[Message]
 
 
 @mutable
@@ -157,5 +171,5 @@ def answer_of(refusal: ServiceRefusal) -> Answer:
     return Answer(refusal.status, None, elements)
 
 
-Step = Send | Receive | Deliver | Handle | Next | Cancelled | Store | Finish | Work
+Step = Send | Respond | Receive | Deliver | Handle | HandleStores | Next | Cancelled | Store | Finish | Work
 Procedure = Generator[Step, Any, Outcome]
