@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from operator import length_hint
 from struct import Struct
 from typing import NoReturn
@@ -111,7 +112,13 @@ class Header:
     def uid(self, tag: int) -> str:
         """A UID without its padding, empty where the attribute is absent."""
         found = self.values.get(tag)
-        return found[1].rstrip(b"\0 ").lstrip(b" ").decode("ascii", "replace") if found else ""
+        return _uid(found[1]) if found else ""
+
+
+@lru_cache(maxsize=64)
+def _uid(value: bytes) -> str:
+    """The text of a UID. Most of an object are those of the one before it."""
+    return value.rstrip(b"\0 ").lstrip(b" ").decode("ascii", "replace")
 
 
 def scan(data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str]) -> Header:

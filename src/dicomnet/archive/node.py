@@ -296,11 +296,6 @@ class _NodeHooks(WithoutRetrieval):
         service = message.type.service
         if service == "C-ECHO":
             return Answer(SUCCESS)
-        if service == "C-STORE" and isinstance(message.data, Session):
-            answer = self.handle_stores((message,))[0]
-            if isinstance(answer, ServiceRefusal):
-                raise answer
-            return answer
         if service == "C-FIND" and isinstance(message.data, MemorySink):
             return self._find(message.data.content, context)
         raise ServiceRefusal(OPERATIONS[service].handler_failed)

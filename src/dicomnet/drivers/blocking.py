@@ -313,7 +313,7 @@ class Link:
             raise
 
     def _perform_respond(self, step: Respond) -> None:
-        self._put((self.connection.encode(step.responses),), bool(self._inbox))
+        self._put(self.connection.send(*step.responses), bool(self._inbox))
 
     def _perform_handle_stores(self, step: HandleStores) -> Sequence[Answer | ServiceRefusal]:
         handle_stores = self.hooks.handle_stores
@@ -470,15 +470,19 @@ class Link:
         if not self.talk.begin(message_id):
             self._finish(refuse_duplicate(message))
             return
-        requests = [message]
+        if message.type is C_STORE_RQ and self.hooks.handle_stores is not None:
+            self._take_stores(message)
+            return
+        try:
+            self._finish(provide(message, self.agreement.contexts[message.context_id]))
+        finally:
+            self.talk.finish(message_id)
+
+    def _take_stores(self, first: Message) -> None:
+        requests = self.talk.begin_alike(first)
         contexts = self.agreement.contexts
         try:
-            if message.type is C_STORE_RQ and self.hooks.handle_stores is not None:
-                requests = self.talk.begin_alike(message)
-            if len(requests) > 1:
-                self._finish(provide_stores([(each, contexts[each.context_id]) for each in requests]))
-            else:
-                self._finish(provide(message, contexts[message.context_id]))
+            self._finish(provide_stores([(each, contexts[each.context_id]) for each in requests]))
         finally:
             for each in requests:
                 self.talk.finish(each.message_id)

@@ -4,7 +4,7 @@ one deadline out. Owns no socket."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
@@ -239,55 +239,42 @@ class Connection:
             happening = self._fire(Event.INVALID_PDU, now, error)
             yield happening or ProviderAbort(error)
 
-    def send(self, message: Message) -> Iterator[list[Buffer]]:
-        """The buffers of a message, batch by batch. Each batch must be written before the next is asked for.
+    def send(self, *messages: Message) -> Iterator[list[Buffer]]:
+        """The buffers of messages, batch by batch. Each batch must be written before the next is asked for.
 
         Raises
         ------
         AssociationClosed
             Before the first batch, where messages cannot be sent.
         UnusableObject
-            If a file of the message cannot be read to its end. The association is then of no use if anything
+            If a file of a message cannot be read to its end. The association is then of no use if anything
             was written.
         """
-        data = message.data
-        if data is None:
-            yield self.encode((message,))
-            return
-        if not isinstance(data, Source):
-            raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
-        batch = self._encode_command(message)
-        maximum = self._maximum_length
-        size = fragment_size(maximum)
-        length = data.length + data.padding if isinstance(data, FileRange) else len(data)
-        step = BUFFER_LENGTH // size * size
-        at = 0
-        for piece in _pieces(data, length, step):
-            at += len(piece)
-            batch += fragment(message.context_id, piece, maximum, is_command=False, ends=at == length)
-            yield batch
-            batch = []
-
-    def encode(self, messages: Iterable[Message]) -> list[Buffer]:
-        """The buffers of messages without data sets, to be written in one go.
-
-        Raises
-        ------
-        AssociationClosed
-            Where messages cannot be sent.
-        """
-        buffers: list[Buffer] = []
-        for message in messages:
-            buffers += self._encode_command(message)
-        return buffers
-
-    def _encode_command(self, message: Message) -> list[Buffer]:
         if self.agreement is None or self.machine.state not in _SENDS_DATA:
             raise AssociationClosed
-        command = encode_command(message.type, message.command, message.data is not None)
-        if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
-            self.observer.notify("EVT_DIMSE_SENT", message=message)
-        return fragment(message.context_id, command, self._maximum_length, is_command=True)
+        maximum = self._maximum_length
+        batch: list[Buffer] = []
+        for message in messages:
+            data = message.data
+            if data is not None and not isinstance(data, Source):
+                raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
+            command = encode_command(message.type, message.command, data is not None)
+            if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
+                self.observer.notify("EVT_DIMSE_SENT", message=message)
+            batch += fragment(message.context_id, command, maximum, is_command=True)
+            if data is None:
+                continue
+            size = fragment_size(maximum)
+            length = data.length + data.padding if isinstance(data, FileRange) else len(data)
+            step = BUFFER_LENGTH // size * size
+            at = 0
+            for piece in _pieces(data, length, step):
+                at += len(piece)
+                batch += fragment(message.context_id, piece, maximum, is_command=False, ends=at == length)
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def sent(self, buffers: list[Buffer]) -> None:
         """Tell the observer what was written."""

@@ -50,9 +50,9 @@ class Hooks(Protocol):
 
     @property
     def handle_stores(self) -> HandleStores | None:
-        """Performs C-STORE requests that arrived together, where that costs less; None where each is handled alone.
+        """Performs C-STORE requests in place of `handle`, those that arrived together with one call.
 
-        It gives for each request what `handle` would, or the refusal that `handle` would raise.
+        For each it gives the `Answer`, or why it is refused. None where `handle` is to be called for each.
         """
         ...
 

@@ -45,7 +45,8 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
             discard(message.data)
             raise ServiceRefusal(UNRECOGNISED_OPERATION)
         if operation.shape is Shape.ONE_REPLY:
-            yield from _one_reply(message, context)
+            answer = yield Handle(message, context)
+            yield Send(_response(message, answer))
         elif operation.shape is Shape.SUB_OPERATIONS:
             # A requestor starts without it.
             from .suboperations import sub_operations
@@ -112,11 +113,6 @@ def _check(message: Message, context: NegotiatedContext, operation: Operation | 
 
 def _response(message: Message, answer: Answer) -> Message:
     return respond(message, answer.status, answer.data, **answer.elements)
-
-
-def _one_reply(message: Message, context: NegotiatedContext) -> Procedure[None]:
-    answer = yield Handle(message, context)
-    yield Send(_response(message, answer))
 
 
 def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[None]:
