@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -78,6 +78,50 @@ def test_what_a_dataclass_refuses_is_refused(args: tuple[object, ...], kwargs: d
     for made in (Oracle, Point):
         with pytest.raises(TypeError):
             made(*args, **kwargs)  # type: ignore[arg-type]
+
+
+def test_the_first_instances_are_like_those_behind_them() -> None:
+    """`__init__` is compiled for classes of which there are many."""
+
+    @mutable
+    class Few:
+        x: int
+        y: int = 2
+        marks: list[int] = field(default_factory=list)
+        later: int = field(init=False)
+
+    @frozen
+    class FewFrozen:
+        x: int
+        y: int = 2
+        marks: list[int] = field(default_factory=list)
+        total: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "total", self.x + self.y)
+
+    wrong: list[tuple[tuple[object, ...], dict[str, object]]] = [
+        ((), {}),
+        ((1, 2, [], 4, 5), {}),
+        ((1,), {"x": 1}),
+        ((1,), {"later": 1}),
+        ((1,), {"total": 1}),
+    ]
+    for made in (Few, FewFrozen):
+        inits = set()
+        for number in range(40):
+            first, second = made(number), made(x=number, y=3, marks=[number])
+            assert (first.x, first.y, first.marks) == (number, 2, [])
+            assert (second.x, second.y, second.marks) == (number, 3, [number])
+            assert made(1).marks is not made(1).marks
+            inits.add(made.__init__)
+        assert len(inits) == 2
+    assert FewFrozen(1).total == 3
+    for args, kwargs in wrong:
+        # Each class is new: what is refused is refused from the first instance on.
+        again: Any = mutable(type("Again", (), {"__annotations__": {"x": "int", "y": "int"}, "y": 2}))
+        with pytest.raises(TypeError):
+            again(*args, **kwargs)
 
 
 def test_equality_is_that_of_the_compared_fields_and_the_class() -> None:

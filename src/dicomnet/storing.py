@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -205,6 +204,9 @@ class StoreQueue:
 
     def beside(self) -> StoreQueue:
         """One for another association. What waits and what is done, the two have in common."""
+        # A store over one association starts without it.
+        from copy import copy
+
         other = copy(self)
         other._unanswered = {}
         return other

@@ -1,6 +1,6 @@
 """Classes that hold values: what `dataclasses` gives with slots, for a fifth of its import time.
 
-Nothing is compiled before the first instance is made, which most of the classes here never see in a short command.
+Of most classes a short command makes no instance, or a few; `__init__` is compiled for those of which there are more.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any, TypeVar, dataclass_transform
 Made = TypeVar("Made")
 
 _ABSENT: Any = object()
+# To compile takes as long as to make so many instances without.
+_FEW = 8
 
 
 class Field:
     """A field that is more than a name and a type; made by `field`."""
 
-    __slots__ = ("compare", "default", "default_factory", "init", "name", "repr")
+    __slots__ = ("compare", "default", "default_factory", "has_default", "init", "name", "repr")
 
     def __init__(self, default: Any, default_factory: Any, init: bool, repr: bool, compare: bool) -> None:
         self.name = ""
@@ -26,6 +28,7 @@ class Field:
         self.init = init
         self.repr = repr
         self.compare = compare
+        self.has_default = default is not _ABSENT or default_factory is not _ABSENT
 
 
 def field(
@@ -90,6 +93,7 @@ def _with_slots(cls: type[Made], **methods: Any) -> type[Made]:
     inherited = {each.name: each for base in cls.__bases__ for each in getattr(base, "_value_fields", ())}
     content["__slots__"] = tuple(each.name for each in own if each.name not in inherited)
     content["__match_args__"] = tuple(inherited | {each.name: each for each in own if each.init})
+    content["_value_count"] = 0
     content["_value_fields"] = tuple((inherited | {each.name: each for each in own}).values())
     for name, method in methods.items():
         content.setdefault(name, method)
@@ -101,10 +105,34 @@ def _with_slots(cls: type[Made], **methods: Any) -> type[Made]:
 
 
 def _first_init(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Stand in for `__init__` until the first instance is made."""
+    """Be `__init__` of the first instances."""
     cls: Any = next(each for each in type(self).__mro__ if "_value_fields" in each.__dict__)
-    cls.__init__ = _compile_init(cls)
-    cls.__init__(self, *args, **kwargs)
+    cls._value_count += 1
+    given = _match(cls, args, kwargs) if cls._value_count <= _FEW else None
+    if given is None:
+        cls.__init__ = _compile_init(cls)
+        cls.__init__(self, *args, **kwargs)
+        return
+    for name, value in given.items():
+        object.__setattr__(self, name, value)
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()
+
+
+def _match(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The value of each field, None where the arguments do not fit."""
+    parameters = [each for each in _fields(cls) if each.init or each.has_default]
+    given = dict(kwargs)
+    for each, value in zip(parameters, args, strict=False):
+        if each.name in given:
+            return None
+        given[each.name] = value
+    for each in parameters[len(args) :]:
+        if each.name not in given and each.has_default:
+            is_fixed = each.default_factory is _ABSENT
+            given[each.name] = each.default if is_fixed else each.default_factory()
+    fits = len(args) <= len(parameters) and given.keys() == {each.name for each in parameters}
+    return given if fits else None
 
 
 def _compile_init(cls: Any) -> Any:

@@ -283,6 +283,10 @@ class Intake:
             ]
             registered = iter(self._register([each for each in placed if isinstance(each, Entry)]))
             return [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
+        except BaseException:
+            # Some may have their names and not be indexed.
+            self.storage.needs_recovery = True
+            raise
         finally:
             for session in sessions:
                 session.abort()
@@ -292,7 +296,7 @@ class Intake:
             self.storage.settle([entry.name for entry in entries])
         except OSError as error:
             return [_refusal(error)] * len(entries)
-        if self.catalogue is None:
+        if self.catalogue is None or not entries:
             return [SUCCESS] * len(entries)
         outcomes = self.catalogue.add(entries)
         return [self._registered(*each) for each in zip(entries, outcomes, strict=True)]
