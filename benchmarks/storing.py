@@ -125,6 +125,7 @@ _SAME: tuple[_Pair, ...] = (
     (OURS, OURS, OURS, False),
     *(((f"{OURS} (aio)", f"{OURS} aio", OURS, False),) if HAS_AIO else ()),
     (f"{OURS} (AE)", f"{OURS} AE", OURS, False),
+    (f"{OURS} to the node with an index", OURS, f"{OURS} serve", False),
     (PYNETDICOM, PYNETDICOM, PYNETDICOM, True),
     ("DCMTK", "DCMTK", "DCMTK", True),
     ("DCMTK NODELAY", "DCMTK NODELAY", "DCMTK NODELAY", False),

@@ -76,6 +76,9 @@ def _our_server(*options: object) -> Server:
 SERVERS: dict[str, Server] = {
     OURS: _our_server(),
     f"{OURS} --workers 2": _our_server("--workers", 2),
+    f"{OURS} serve": lambda port, folder: python(
+        "-m", "dicomnet", "serve", "--data", folder, "--port", port, "--quiet"
+    ),
     PYNETDICOM: lambda port, folder: python(
         "-m", "pynetdicom", "storescp", "-q", "-ba", HOST, "-od", folder, port
     ),
