@@ -443,6 +443,38 @@ def test_nothing_is_committed() -> None:
         assert Intake(archive.storage).commit([]) == []
 
 
+def test_objects_together_need_no_more_descriptors_than_one(
+    tmp_path: Path, make: Make, encode: Encode
+) -> None:
+    """Those that wait in memory for their turn have no file yet."""
+    (tmp_path / "object").write_bytes(encode(make(SOPInstanceUID="1.2.3.4.55")))
+    script = """
+import os, resource, sys
+from dicomnet.archive.intake import Intake
+from dicomnet.archive.storage import Storage
+data = open(sys.argv[2], "rb").read()
+intake = Intake(Storage(sys.argv[1]))
+def group(first):
+    for number in range(first, first + 16):
+        uid = f"1.2.3.4.{number}"
+        session = intake.open("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2.1")
+        session.write(memoryview(data.replace(b"1.2.3.4.55", uid.encode())))
+        yield session
+sessions = list(group(10))
+used = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+print(intake.commit(sessions), intake.commit(list(group(30))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "store", tmp_path / "object"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == f"{[0] * 16} {[0] * 16}"
+
+
 @pytest.mark.parametrize("bad", ["1.4.1", "1.4.2"])
 def test_a_folder_that_cannot_be_flushed(
     make: Make, encode: Encode, send: Send, monkeypatch: pytest.MonkeyPatch, bad: str
