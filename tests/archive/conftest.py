@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicomnet.archive.intake import Intake, Session
+from dicomnet.archive.intake import Catalogue, Entry, Intake, Session
+from dicomnet.errors import ServiceRefusal
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -93,6 +94,19 @@ def put(send: Callable[..., Session]) -> Callable[..., int]:
         return send(intake, data, **how).commit()
 
     return store
+
+
+class _BrokenIndex:
+    wanted: Mapping[int, str] = {}
+
+    def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
+        raise LookupError(f"a defect, met with {len(entries)} objects")
+
+
+@pytest.fixture(scope="session")
+def broken_index() -> Catalogue:
+    """An index with a defect, which raises what it should not."""
+    return _BrokenIndex()
 
 
 @pytest.fixture

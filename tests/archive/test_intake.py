@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from tests.sockets import descriptors
 
 from dicomnet.archive import schema
 from dicomnet.archive.index import Index, Recovery
-from dicomnet.archive.intake import SPILL_LENGTH, Entry, Intake, Session
+from dicomnet.archive.intake import SPILL_LENGTH, Catalogue, Intake, Session
 from dicomnet.archive.storage import ObjectName, Storage
 from dicomnet.dimse.file_format import decode_file_header
 from dicomnet.errors import ServiceRefusal
@@ -523,27 +523,20 @@ def test_an_index_that_is_locked_refuses_all_of_a_group(make: Make, encode: Enco
         assert len(contents["rows"]) == 6
 
 
-class BrokenIndex:
-    """An index with a defect."""
-
-    wanted: Mapping[int, str] = {}
-
-    def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
-        raise LookupError(f"a defect, met with {len(entries)} objects")
-
-
 def test_an_index_with_a_defect_leaves_nothing_open(
-    tmp_path: Path, make: Make, encode: Encode, send: Send
+    tmp_path: Path, make: Make, encode: Encode, send: Send, broken_index: Catalogue
 ) -> None:
     group = [Sent(1), Sent(2, is_large=True), Sent(3, is_large=True, fault="cut"), Sent(4, fault="cut")]
     with Storage(tmp_path) as storage:
-        intake = Intake(storage, BrokenIndex())
+        intake = Intake(storage, broken_index)
         before = descriptors()
         sessions = [sent.session(intake, make, encode, send) for sent in group]
         with pytest.raises(LookupError, match="2 objects"):
             intake.commit(sessions)
         assert not list((tmp_path / "staging").iterdir())
         assert descriptors() == before
+        # Two have their names, and nobody has indexed them.
+        assert storage.needs_recovery
         for session in sessions:
             with pytest.raises(ValueError):
                 session.commit()

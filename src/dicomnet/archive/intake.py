@@ -270,6 +270,10 @@ class Intake:
             placed = [_outcome(session.place) for session in sessions]
             registered = iter(self._register([each for each in placed if isinstance(each, Entry)]))
             return [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
+        except BaseException:
+            # Some may have their names, and nobody will index them.
+            self.storage.needs_recovery = True
+            raise
         finally:
             for session in sessions:
                 session.abort()
