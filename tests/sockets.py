@@ -220,14 +220,20 @@ def echo_pdus(message_id: int = 1, context_id: int = 1) -> bytes:
 
 
 def store_pdus(
-    data: bytes, *, message_id: int = 1, context_id: int = 1, maximum_length: int = 16384, sop_class: str = ""
+    data: bytes,
+    *,
+    message_id: int = 1,
+    context_id: int = 1,
+    maximum_length: int = 16384,
+    sop_class: str = "",
+    instance: str = "1.2.3.4.5",
 ) -> bytes:
     """A C-STORE-RQ of a CT image."""
     command = {
         "AffectedSOPClassUID": sop_class or CT_IMAGE_STORAGE,
         "MessageID": message_id,
         "Priority": 2,
-        "AffectedSOPInstanceUID": "1.2.3.4.5",
+        "AffectedSOPInstanceUID": instance,
     }
     return message_pdus(Message(C_STORE_RQ, command, context_id, data), maximum_length)
 

@@ -116,13 +116,19 @@ _READY = re.compile(rb"listening on .*:(\d+)")
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str, command: str = "serve") -> Iterator[ServedNode]:
-    """A ``dicomnet serve`` on any free port, whose store is ``store`` in a folder; ready when the block begins."""
+def serving(
+    folder: Path, *options: str, command: str = "serve", under: Sequence[str] = ()
+) -> Iterator[ServedNode]:
+    """A ``dicomnet serve`` on any free port, whose store is ``store`` in a folder; ready when the block begins.
+
+    It is run by the command line ``under``, where that is given.
+    """
     folder.mkdir(exist_ok=True, parents=True)
     output = folder / "output.txt"
     output.unlink(missing_ok=True)
     where = ["--data", "store"] if command == "serve" else ["store"]
-    with running_process(dicomnet(command, *where, "--port", "0", *options), folder) as process:
+    arguments = [*under, *dicomnet(command, *where, "--port", "0", *options)]
+    with running_process(arguments, folder) as process:
         ready: list[int] = []
 
         def is_ready() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicomnet.archive.intake import Intake
+from dicomnet.archive.intake import Catalogue, Entry, Intake, Session
+from dicomnet.errors import ServiceRefusal
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -65,10 +66,10 @@ def encode() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def put() -> Callable[..., int]:
-    """Store an encoded data set by an intake, in fragments, and give the status."""
+def send() -> Callable[..., Session]:
+    """Give an encoded data set to a new session of an intake, in fragments."""
 
-    def store(
+    def to_session(
         intake: Intake,
         data: bytes,
         *,
@@ -76,13 +77,36 @@ def put() -> Callable[..., int]:
         instance: str = "1.2.3.4.5",
         syntax: str = ExplicitVRLittleEndian,
         fragment: int = 16_384,
-    ) -> int:
+    ) -> Session:
         session = intake.open(sop_class, instance, syntax, calling_ae="SENDER")
         for at in range(0, len(data), fragment):
             session.write(memoryview(data)[at : at + fragment])
-        return session.commit()
+        return session
+
+    return to_session
+
+
+@pytest.fixture(scope="session")
+def put(send: Callable[..., Session]) -> Callable[..., int]:
+    """Store an encoded data set by an intake, in fragments, and give the status."""
+
+    def store(intake: Intake, data: bytes, **how: Any) -> int:
+        return send(intake, data, **how).commit()
 
     return store
+
+
+class _BrokenIndex:
+    wanted: Mapping[int, str] = {}
+
+    def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
+        raise LookupError(f"a defect, met with {len(entries)} objects")
+
+
+@pytest.fixture(scope="session")
+def broken_index() -> Catalogue:
+    """An index with a defect, which raises what it should not."""
+    return _BrokenIndex()
 
 
 @pytest.fixture

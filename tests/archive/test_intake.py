@@ -1,21 +1,33 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from sqlalchemy import select
+from tests.sockets import descriptors
 
-from dicomnet.archive.intake import SPILL_LENGTH, Intake
+from dicomnet.archive import schema
+from dicomnet.archive.index import Index, Recovery
+from dicomnet.archive.intake import SPILL_LENGTH, Catalogue, Intake, Session
 from dicomnet.archive.storage import ObjectName, Storage
 from dicomnet.dimse.file_format import decode_file_header
 from dicomnet.errors import ServiceRefusal
@@ -26,6 +38,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 Make = Callable[..., Dataset]
 Encode = Callable[..., bytes]
 Put = Callable[..., int]
+Send = Callable[..., Session]
 Files = Callable[[Path], list[str]]
 
 
@@ -34,6 +47,10 @@ def _status(call: Callable[[], int]) -> int:
         return call()
     except ServiceRefusal as refusal:
         return refusal.status
+
+
+def _statuses(outcomes: Sequence[int | ServiceRefusal]) -> list[int]:
+    return [each.status if isinstance(each, ServiceRefusal) else each for each in outcomes]
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
@@ -292,3 +309,248 @@ def test_a_session_is_used_once(tmp_path: Path, make: Make, encode: Encode) -> N
                 session.write(data)
             with pytest.raises(ValueError):
                 session.commit()
+
+
+# -- several at once
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An object that is sent: what it says it is, and what is wrong with it."""
+
+    instance: int = 1
+    study: int = 1
+    series: int = 1
+    patient: str = "A"
+    is_large: bool = False
+    fault: str = ""
+
+    @property
+    def uid(self) -> str:
+        return f"1.2.3.{self.instance}"
+
+    def session(self, intake: Intake, make: Make, encode: Encode, send: Send) -> Session:
+        """It on its way into a store, complete."""
+        data = encode(
+            make(
+                SOPInstanceUID=f"{self.uid}.1" if self.fault == "instance" else self.uid,
+                SOPClassUID="1.2.840.10008.5.1.4.1.1.4" if self.fault == "class" else CT,
+                StudyInstanceUID=None if self.fault == "study" else f"1.3.{self.study}",
+                SeriesInstanceUID=f"1.4.{self.series}",
+                PatientID=self.patient,
+                PixelData=bytes(2 * SPILL_LENGTH if self.is_large else 16),
+            )
+        )
+        return send(intake, data[:-1] if self.fault == "cut" else data, instance=self.uid)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A store with an index, in a folder of its own."""
+
+    root: Path
+    storage: Storage
+    index: Index
+
+    def contents(self) -> dict[str, Any]:
+        """All of it that is not an accident of its making."""
+        with self.index.reading() as connection:
+            of = schema
+            rows = connection.execute(
+                select(of.patient, of.study, of.series, of.instance)
+                .join(of.study, of.study.c.parent == of.patient.c.id)
+                .join(of.series, of.series.c.parent == of.study.c.id)
+                .join(of.instance, of.instance.c.parent == of.series.c.id)
+            ).all()
+        numbers = ("id", "id_1", "id_2", "id_3", "parent", "parent_1", "parent_2")
+        return {
+            "rows": sorted(
+                str([each for key, each in row._mapping.items() if key not in numbers]) for row in rows
+            ),
+            "files": {
+                str(path.relative_to(self.root)): path.read_bytes()
+                for folder in ("objects", "quarantine")
+                for path in (self.root / folder).rglob("*.dcm")
+            },
+            "staged": list((self.root / "staging").iterdir()),
+            "needs recovery": self.storage.needs_recovery,
+        }
+
+
+@contextmanager
+def _archive() -> Iterator[Archive]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Storage(folder, sync=False) as storage,
+        Index(Path(folder) / "index.sqlite", busy_seconds=0.2) as index,
+    ):
+        yield Archive(Path(folder), storage, index)
+
+
+SENT = st.builds(
+    Sent,
+    instance=st.integers(1, 4),
+    study=st.integers(1, 2),
+    series=st.integers(1, 2),
+    patient=st.sampled_from("AB"),
+    is_large=st.booleans(),
+    fault=st.sampled_from(["", "", "", "cut", "instance", "class", "study"]),
+)
+OBJECT = Sent()
+OTHER, ELSEWHERE = Sent(patient="B"), Sent(study=2)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.lists(SENT, min_size=1, max_size=8), min_size=1, max_size=3))
+@example([[OBJECT, OBJECT, Sent(2), OBJECT]])
+@example([[OBJECT, OTHER, OTHER, Sent(2), OBJECT]])
+@example([[OBJECT, ELSEWHERE, Sent(2), ELSEWHERE, OBJECT], [ELSEWHERE, OBJECT]])
+@example([[OBJECT], [ELSEWHERE, Sent(2, study=2), Sent(3, fault="cut"), Sent(4, is_large=True)]])
+@example(
+    [[Sent(number % 3 + 1, fault=fault) for number, fault in enumerate(["", "cut", "", "class", "study"])]]
+)
+@example(
+    [[Sent(number, is_large=number % 2 == 0, fault="cut" if number % 3 else "") for number in range(1, 9)]]
+)
+def test_objects_that_are_committed_together_are_each_for_itself(
+    make: Make, encode: Encode, send: Send, groups: list[list[Sent]]
+) -> None:
+    """The answers and the archive are those of one after another."""
+    before = descriptors()
+    with _archive() as together, _archive() as alone:
+        for group in groups:
+            intake = Intake(together.storage, together.index)
+            sessions = [sent.session(intake, make, encode, send) for sent in group]
+            outcomes = _statuses(intake.commit(sessions))
+            intake = Intake(alone.storage, alone.index)
+            expected = [_status(sent.session(intake, make, encode, send).commit) for sent in group]
+            assert outcomes == expected
+            assert together.contents() == alone.contents()
+            for sent, outcome in zip(group, outcomes, strict=True):
+                assert outcome in {"": (0, 0x0111), "cut": (0xC000,)}.get(sent.fault, (0xA900,))
+        contents = together.contents()
+        # What is in the index is in the store, once, and nothing else is.
+        objects = [uid for _, instances in together.storage.objects() for uid in instances]
+        assert len(objects) == len(set(objects)) == len(contents["rows"])
+        assert contents["staged"] == []
+        assert contents["needs recovery"] is False
+    assert descriptors() == before
+
+
+def test_nothing_is_committed() -> None:
+    with _archive() as archive:
+        assert Intake(archive.storage, archive.index).commit([]) == []
+        assert Intake(archive.storage).commit([]) == []
+
+
+def test_objects_together_need_no_more_descriptors_than_one(
+    tmp_path: Path, make: Make, encode: Encode
+) -> None:
+    """Those that wait in memory for their turn have no file yet."""
+    (tmp_path / "object").write_bytes(encode(make(SOPInstanceUID="1.2.3.4.55")))
+    script = """
+import os, resource, sys
+from dicomnet.archive.intake import Intake
+from dicomnet.archive.storage import Storage
+data = open(sys.argv[2], "rb").read()
+intake = Intake(Storage(sys.argv[1]))
+def group(first):
+    for number in range(first, first + 16):
+        uid = f"1.2.3.4.{number}"
+        session = intake.open("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2.1")
+        session.write(memoryview(data.replace(b"1.2.3.4.55", uid.encode())))
+        yield session
+sessions = list(group(10))
+used = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used + 3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+print(intake.commit(sessions), intake.commit(list(group(30))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "store", tmp_path / "object"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == f"{[0] * 16} {[0] * 16}"
+
+
+@pytest.mark.parametrize("bad", ["1.4.1", "1.4.2"])
+def test_a_folder_that_cannot_be_flushed(
+    make: Make, encode: Encode, send: Send, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    """Nothing of the group is acknowledged, and the index catches up at the next start."""
+    flush = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")) == bad:
+            raise OSError(errno.EIO, "the medium is broken")
+        flush(descriptor)
+
+    group = [Sent(number, series=1 + number % 2, is_large=number % 3 == 0) for number in range(1, 7)]
+    with _archive() as archive:
+        archive.storage.sync = True
+        intake = Intake(archive.storage, archive.index)
+        sessions = [sent.session(intake, make, encode, send) for sent in group]
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            assert _statuses(intake.commit(sessions)) == [0xA700] * 6
+        contents = archive.contents()
+        assert (contents["rows"], contents["staged"], contents["needs recovery"]) == ([], [], True)
+        # Whoever sends them again gets them in.
+        assert (
+            _statuses(intake.commit([sent.session(intake, make, encode, send) for sent in group])) == [0] * 6
+        )
+        assert archive.index.recover(archive.storage) == Recovery(0, 0, 0)
+        assert len(list((archive.root / "objects").rglob("*.dcm"))) == 6
+
+
+def test_an_index_that_is_locked_refuses_all_of_a_group(make: Make, encode: Encode, send: Send) -> None:
+    group = [Sent(number, study=1 + number % 2, is_large=number % 3 == 0) for number in range(1, 7)]
+    with _archive() as archive:
+        intake = Intake(archive.storage, archive.index)
+        sessions = [sent.session(intake, make, encode, send) for sent in [*group, Sent(7, fault="cut")]]
+        other = sqlite3.connect(archive.index.path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        assert _statuses(intake.commit(sessions)) == [*[0xA700] * 6, 0xC000]
+        other.execute("ROLLBACK")
+        other.close()
+        contents = archive.contents()
+        assert (contents["rows"], contents["staged"], contents["needs recovery"]) == ([], [], True)
+        archive.index.recover(archive.storage)
+        contents = archive.contents()
+        assert contents["needs recovery"] is False
+        assert len(contents["rows"]) == 6
+
+
+def test_an_index_with_a_defect_leaves_nothing_open(
+    tmp_path: Path, make: Make, encode: Encode, send: Send, broken_index: Catalogue
+) -> None:
+    group = [Sent(1), Sent(2, is_large=True), Sent(3, is_large=True, fault="cut"), Sent(4, fault="cut")]
+    with Storage(tmp_path) as storage:
+        intake = Intake(storage, broken_index)
+        before = descriptors()
+        sessions = [sent.session(intake, make, encode, send) for sent in group]
+        with pytest.raises(LookupError, match="2 objects"):
+            intake.commit(sessions)
+        assert not list((tmp_path / "staging").iterdir())
+        assert descriptors() == before
+        # Two have their names, and nobody has indexed them.
+        assert storage.needs_recovery
+        for session in sessions:
+            with pytest.raises(ValueError):
+                session.commit()
+
+
+def test_a_session_that_is_over_among_others(tmp_path: Path, make: Make, encode: Encode, send: Send) -> None:
+    with Storage(tmp_path) as storage:
+        intake = Intake(storage)
+        before = descriptors()
+        sessions = [
+            sent.session(intake, make, encode, send) for sent in (Sent(1), Sent(2), Sent(3, is_large=True))
+        ]
+        sessions[1].abort()
+        with pytest.raises(ValueError, match="over"):
+            intake.commit(sessions)
+        assert not list((tmp_path / "staging").iterdir())
+        assert descriptors() == before

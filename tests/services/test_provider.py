@@ -1,18 +1,23 @@
-"""The procedure of a query, step by step."""
+"""The procedures of a query and of stores that arrived together, step by step."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dicomnet.dimse.messages import C_FIND_RQ, Message
-from dicomnet.services.provider import provide
-from dicomnet.services.steps import Answer, Cancelled, Handle, Next, Send
+from dicomnet.dimse.datasets import MemorySink, Refused
+from dicomnet.dimse.messages import C_FIND_RQ, C_STORE_RQ, C_STORE_RSP, Message
+from dicomnet.errors import ServiceRefusal
+from dicomnet.services.provider import provide, provide_stores
+from dicomnet.services.steps import Answer, Cancelled, Handle, HandleStores, Next, Respond, Send
 from dicomnet.upper_layer.negotiation import NegotiatedContext
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 CONTEXT = NegotiatedContext(1, FIND, 0, "1.2.840.10008.1.2", False, True)
+CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 MATCH = Answer(0xFF00, b"")
 
 
@@ -54,3 +59,92 @@ def test_any_other_handler_is_ended_with_the_match_that_it_was_at(more: list[Ans
 
 def test_without_a_cancel_all_is_sent() -> None:
     assert statuses([MATCH, MATCH], 99) == [0xFF00, 0xFF00, 0x0000]
+
+
+# What a C-STORE-RQ is, and with which status it is refused before anything is stored; None if it is not.
+STORES = {
+    "stored": None,
+    "warned of": None,
+    "refused by the store": None,
+    "of another class": 0x0122,
+    "on a context of queries": 0x0211,
+    "on a context of the other role": 0x0122,
+    "refused while it arrived": 0xA701,
+    "without a data set": 0x0212,
+}
+OUTCOMES: dict[str, Answer | ServiceRefusal] = {
+    "stored": Answer(0x0000),
+    "warned of": Answer(0xB000, elements={"ErrorComment": "coerced"}),
+    "refused by the store": ServiceRefusal(0xA702, "no space", (0x00080018,)),
+}
+
+
+def store_request(kind: str, number: int) -> tuple[Message, NegotiatedContext]:
+    """A C-STORE-RQ on a context of its own."""
+    sop_class = FIND if kind == "on a context of queries" else CT
+    sink = MemorySink(100)
+    sink.write(memoryview(b"data"))
+    data: object = sink
+    if kind == "refused while it arrived":
+        data = Refused(ServiceRefusal(0xA701, "too large"))
+    elif kind == "without a data set":
+        data = None
+    command = {
+        "AffectedSOPClassUID": MR if kind == "of another class" else sop_class,
+        "MessageID": number,
+        "AffectedSOPInstanceUID": f"1.2.{number}",
+    }
+    as_scp = kind != "on a context of the other role"
+    context = NegotiatedContext(2 * number + 1, sop_class, 0, "1.2.840.10008.1.2", not as_scp, as_scp)
+    return Message(C_STORE_RQ, command, context.context_id, data), context
+
+
+@given(st.lists(st.sampled_from(list(STORES)), min_size=1, max_size=16), st.randoms())
+def test_stores_that_arrived_together_are_answered_each_for_itself(kinds: list[str], random: Any) -> None:
+    """In the order of the requests, and what is refused is not stored."""
+    numbers = random.sample(range(1, 127), len(kinds))
+    requests = [store_request(kind, number) for kind, number in zip(kinds, numbers, strict=True)]
+    sound = [kind for kind in kinds if STORES[kind] is None]
+    procedure = provide_stores(requests)
+    step: Any = next(procedure)
+    assert isinstance(step, HandleStores)
+    passed = [message for (message, _), kind in zip(requests, kinds, strict=True) if STORES[kind] is None]
+    assert [id(message) for message in step.requests] == [id(message) for message in passed]
+    # What the floor above does not get is let go of here.
+    for message, _ in requests:
+        if isinstance(message.data, MemorySink):
+            is_passed = any(message is each for each in passed)
+            assert message.data.content == (b"data" if is_passed else b"")
+    step = procedure.send([OUTCOMES[kind] for kind in sound])
+    assert isinstance(step, Respond)
+    with pytest.raises(StopIteration):
+        procedure.send(None)
+    assert len(step.responses) == len(requests)
+    for (message, context), kind, response in zip(requests, kinds, step.responses, strict=True):
+        alone = alone_answered(message, context, kind)
+        assert response.type is C_STORE_RSP
+        assert response == alone
+        assert response.command["AffectedSOPInstanceUID"] == message.command["AffectedSOPInstanceUID"]
+        if STORES[kind] is not None:
+            assert response.status == STORES[kind]
+
+
+def alone_answered(message: Message, context: NegotiatedContext, kind: str) -> Message:
+    """The response where it is the only request."""
+    procedure = provide(message, context)
+    step: Any = next(procedure)
+    if isinstance(step, Handle):
+        outcome = OUTCOMES[kind]
+        step = procedure.throw(outcome) if isinstance(outcome, ServiceRefusal) else procedure.send(outcome)
+    assert isinstance(step, Send)
+    return step.message
+
+
+def test_where_all_are_refused_nothing_is_stored_and_all_are_answered() -> None:
+    procedure = provide_stores([store_request("of another class", number) for number in (1, 2)])
+    step: Any = next(procedure)
+    while not isinstance(step, Respond):
+        assert isinstance(step, HandleStores)
+        assert not step.requests
+        step = procedure.send([])
+    assert [(each.message_id, each.status) for each in step.responses] == [(1, 0x0122), (2, 0x0122)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from ..dimse.file_format import encode_file_header
 from ..dimse.identity import is_uid
@@ -16,8 +16,6 @@ from ..values import frozen
 from .header import Header, scan, scan_file
 from .layouts import Wanted
 from .storage import ObjectName, Placement, StagedFile, Storage
-
-Value = TypeVar("Value")
 
 SUCCESS = 0x0000
 DUPLICATE_SOP_INSTANCE = 0x0111
@@ -149,14 +147,15 @@ class Session:
             raise outcome
         return outcome
 
-    def complete(self) -> Entry:
-        """Check the object, and write what of it is not written yet.
+    def place(self) -> Entry:
+        """Check the object, write what of it is not written yet, and give it its name.
 
         Raises
         ------
         ServiceRefusal
             0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or lacks
-            its identifiers; 0xA700 where it cannot be written.
+            its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
+            0xA700 where it cannot be written.
         ValueError
             If the session is over.
         """
@@ -165,32 +164,17 @@ class Session:
         try:
             header = self._scan()
             name = self._name(header)
-            if self._staged is None:
-                self._staged = self._intake.storage.stage()
-                self._staged.write((self._file_header, self._head))
+            staged = self._whole()
+            # It is the store's from here on, which discards it whatever happens.
+            self._staged = None
+            placement = self._intake.storage.place(staged, name)
         except OSError as error:
             raise _refusal(error) from error
-        return Entry(name, header, self.sop_class, self.transfer_syntax)
-
-    def place(self, entry: Entry) -> Entry:
-        """Give the complete object its name.
-
-        Raises
-        ------
-        ServiceRefusal
-            0x0111 where another object has its SOP Instance UID (it is then kept in quarantine); 0xA700 where it
-            cannot be written.
-        """
-        # It is the store's from here on, which discards it whatever happens.
-        staged, self._staged = self._staged, None
-        assert staged is not None
-        try:
-            placement = self._intake.storage.place(staged, entry.name)
-        except OSError as error:
-            raise _refusal(error) from error
+        finally:
+            self.abort()
         if placement is Placement.QUARANTINED:
             raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        return entry
+        return Entry(name, header, self.sop_class, self.transfer_syntax)
 
     def abort(self) -> None:
         """Forget the object. May be called at any time and more than once."""
@@ -205,6 +189,12 @@ class Session:
             return scan(self._head, self.transfer_syntax, self._intake.wanted)
         descriptor, offset = self._staged.descriptor, len(self._file_header)
         return scan_file(descriptor, offset, self.transfer_syntax, self._intake.wanted)
+
+    def _whole(self) -> StagedFile:
+        if self._staged is None:
+            self._staged = self._intake.storage.stage()
+            self._staged.write((self._file_header, self._head))
+        return self._staged
 
     def _name(self, header: Header) -> ObjectName:
         if header.uid(SOP_CLASS_UID) != self.sop_class:
@@ -267,8 +257,8 @@ class Intake:
         -------
         list
             For each the status of the response, 0x0000 also where the store has the same object already, or why it is
-            refused: as `Session.complete` and `Session.place` do; 0x0111 where its SOP Instance UID belongs to another
-            study or series; 0xA700 where it cannot be flushed or indexed.
+            refused: as `Session.place` does; 0x0111 where its SOP Instance UID belongs to another study or series;
+            0xA700 where it cannot be flushed or indexed.
 
         Raises
         ------
@@ -276,11 +266,8 @@ class Intake:
             If one of the sessions is over.
         """
         try:
-            found = [_outcome(session.complete) for session in sessions]
-            placed = [
-                each if isinstance(each, ServiceRefusal) else _outcome(session.place, each)
-                for session, each in zip(sessions, found, strict=True)
-            ]
+            # One after another, so that those that wait in memory hold no file open.
+            placed = [_outcome(session.place) for session in sessions]
             registered = iter(self._register([each for each in placed if isinstance(each, Entry)]))
             return [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
         except BaseException:
@@ -315,9 +302,9 @@ class Intake:
         return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study has an object of this SOP Instance UID")
 
 
-def _outcome(step: Callable[..., Value], *arguments: object) -> Value | ServiceRefusal:
+def _outcome(place: Callable[[], Entry]) -> Entry | ServiceRefusal:
     try:
-        return step(*arguments)
+        return place()
     except ServiceRefusal as refusal:
         return refusal
 

@@ -1,0 +1,319 @@
+"""C-STORE requests that a node gets together: durable, each answered for itself, and nothing left of what is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+from tests.faults.objects import uid, write_objects
+from tests.sockets import (
+    ABORT_BY_USER,
+    CT_IMAGE_STORAGE,
+    IMPLICIT_VR_LE,
+    MR_IMAGE_STORAGE,
+    PATIENCE,
+    RELEASE_RP,
+    RELEASE_RQ,
+    VERIFICATION,
+    RawPeer,
+    echo_pdus,
+    request_pdu,
+    store_pdus,
+)
+from tests.support import serving, stored, wait_until
+from tests.tracing import calls_of, is_complete, tracer
+
+from dicomnet import Peer
+from dicomnet.archive import schema
+from dicomnet.archive.intake import SPILL_LENGTH, Catalogue
+from dicomnet.archive.node import Node
+from dicomnet.dimse.codec import decode_command
+from dicomnet.drivers.conversation import TOGETHER
+from dicomnet.services.registry import OPERATIONS
+
+Make = Callable[..., Dataset]
+Encode = Callable[..., bytes]
+# Message ID, SOP Instance UID (empty of a C-ECHO) and status of a response.
+Response = tuple[int, str, int]
+
+
+@pytest.mark.parametrize("command", ["receive", "serve"])
+def test_each_object_is_on_the_medium_before_its_response_is_sent(tmp_path: Path, command: str) -> None:
+    """S001. By the system calls: its data, its name, and its folder after that; only then what acknowledges it."""
+    series = [write_objects(tmp_path / str(study), study, 30) for study in (1, 2)]
+    trace = tmp_path / "trace"
+    under = tracer(trace, ["fdatasync", "fsync", "link", "linkat", "sendmsg"])
+    with serving(tmp_path / "node", "--aet", "NODE", command=command, under=under) as node:
+        with Peer(node.address, retries=0) as peer:
+            # So that those that arrive together belong into two folders.
+            results = list(peer.store(list(chain.from_iterable(zip(*series, strict=True)))))
+        assert [result.status for result in results] == [0] * 60
+        node.process.terminate()
+        assert node.process.wait(20) == 0
+    wait_until(lambda: is_complete(trace, node.process.pid), 20, "the trace is complete")
+    calls = [call for call in calls_of(trace) if call.has_succeeded]
+    written = [call for call in calls if call.name == "sendmsg"]
+    links = {Path(call.text.split('"')[3]).stem: call for call in calls if call.name.startswith("link")}
+    folders = set()
+    acknowledged = []
+    for name in (uid(study, number) for study in (1, 2) for number in range(1, 31)):
+        link = links.pop(name)
+        staged, target = (node.store.parent / path for path in link.text.split('"')[1::2])
+        (response,) = [call for call in written if name in call.text]
+        (flushed,) = [call for call in calls if call.name == "fdatasync" and call.path == staged]
+        settled = [call for call in calls if call.name == "fsync" and call.path == target.parent]
+        assert flushed.end <= link.begin
+        assert any(link.end < call.begin and call.end < response.begin for call in settled)
+        folders.add(target.parent)
+        acknowledged.append(response.begin)
+    assert not links
+    assert len(folders) == 2
+    assert max(map(acknowledged.count, acknowledged)) > 1
+    assert sum(call.name == "fsync" and call.path in folders for call in calls) < 60
+
+
+class Told:
+    """What ``on_stored`` is told, and a way to hold it up in the one that it is told of."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, int]] = []
+        self._gates: dict[int, threading.Event] = {}
+
+    def __call__(self, instance: str, status: int) -> None:
+        number = len(self.all)
+        self.all.append((instance, status))
+        if number in self._gates:
+            assert self._gates[number].wait(PATIENCE)
+
+    @contextmanager
+    def held(self, number: int) -> Iterator[None]:
+        """Hold up whoever tells of this one until the end of the block."""
+        gate = self._gates[number] = threading.Event()
+        try:
+            yield
+        finally:
+            gate.set()
+
+    def wait_for(self, number: int) -> None:
+        """Wait until it was told of this one."""
+        wait_until(lambda: len(self.all) > number, what=f"number {number} is stored")
+
+
+@contextmanager
+def _node(folder: Path, told: Told) -> Iterator[Node]:
+    """A node that takes one association at a time, so that one that is not given back is noticed."""
+    node = Node(folder, address=("127.0.0.1", 0), on_stored=told, maximum_associations=1)
+    node.start()
+    try:
+        yield node
+    finally:
+        node.shutdown()
+
+
+@contextmanager
+def _associated(node: Node) -> Iterator[RawPeer]:
+    """A peer that has an association, as soon as it gets one."""
+    request = request_pdu((1, CT_IMAGE_STORAGE), (3, VERIFICATION))
+    peers: list[RawPeer] = []
+
+    def is_accepted() -> bool:
+        peer = RawPeer.connect(node.address[1])
+        peer.send(request)
+        if peer.read_pdu()[:1] == b"\x02":
+            peers.append(peer)
+            return True
+        peer.close()
+        return False
+
+    wait_until(is_accepted, what="the node takes an association")
+    with peers[0]:
+        yield peers[0]
+
+
+def _responses(peer: RawPeer, count: int) -> list[Response]:
+    found = []
+    for _ in range(count):
+        pdu = peer.read_pdu()
+        assert pdu[:1] == b"\x04", pdu
+        command = decode_command(pdu[12:])[1]
+        instance = command.get("AffectedSOPInstanceUID", "")
+        found.append((command["MessageIDBeingRespondedTo"], instance, command["Status"]))
+    return found
+
+
+def _check_archive(node: Node, told: Told) -> None:
+    """What was told to be stored is in the store and in the index, and nothing else is."""
+    wait_until(lambda: not list((node.storage.root / "staging").iterdir()), what="nothing is staged")
+    assert node.index is not None
+    with node.index.reading() as connection:
+        indexed = list(connection.scalars(select(schema.instance.c.uid)))
+    acknowledged = {instance for instance, status in told.all if status == 0}
+    assert sorted(indexed) == sorted(acknowledged) == sorted(stored(node.storage.root))
+
+
+class Requests:
+    """C-STORE requests with the responses that they ask for.
+
+    Parameters
+    ----------
+    make, encode
+        The fixtures.
+    """
+
+    def __init__(self, make: Make, encode: Encode) -> None:
+        self._make = make
+        self._encode = encode
+
+    def data(self, instance: str, **attributes: Any) -> bytes:
+        return self._encode(self._make(SOPInstanceUID=instance, **attributes), IMPLICIT_VR_LE)
+
+    def one(self, number: int, **attributes: Any) -> bytes:
+        """A sound one."""
+        instance = f"1.2.3.{number}"
+        return store_pdus(self.data(instance, **attributes), message_id=number, instance=instance)
+
+    def mixed(self, count: int) -> tuple[list[bytes], list[Response], list[tuple[str, int]]]:
+        """Sound ones and others: the requests, their responses, and what ``on_stored`` is to be told."""
+        requests, responses, told = [], [], []
+        for number in range(1, count + 1):
+            instance, message_id, status = f"1.2.3.{number}", number, 0
+            data = self.data(instance)
+            sop_class, is_told = CT_IMAGE_STORAGE, True
+            match number % 10:
+                case 2:
+                    # With the Message ID of the one before; that of the next one is this one's.
+                    sop_class, message_id, status, is_told = MR_IMAGE_STORAGE, number - 1, 0x0122, False
+                case 3:
+                    message_id = number - 2
+                case 4:
+                    data, status = data[:-1], 0xC000
+                case 5:
+                    # The same object again.
+                    instance = f"1.2.3.{number - 4}"
+                    data = self.data(instance)
+                case 6:
+                    # Another one of its SOP Instance UID.
+                    instance, status = f"1.2.3.{number - 5}", 0x0111
+                    data = self.data(instance, PatientID="other")
+                case 7:
+                    instance, status, is_told = "1..2", 0x0117, False
+                case 8:
+                    status, is_told = 0x0212, False
+                case 9:
+                    # One of another study, under a SOP Instance UID that is taken.
+                    instance, status = f"1.2.3.{number - 8}", 0x0111
+                    data = self.data(instance, StudyInstanceUID="1.9")
+            request = store_pdus(data, message_id=message_id, sop_class=sop_class, instance=instance)
+            requests.append(_without_data_set(request) if status == 0x0212 else request)
+            responses.append((message_id, instance, status))
+            if is_told:
+                told.append((instance, status))
+        return requests, responses, told
+
+
+def _without_data_set(request: bytes) -> bytes:
+    """A request that says in Command Data Set Type (0000,0800) that it has none."""
+    command = request[: 6 + int.from_bytes(request[2:6], "big")]
+    at = command.index(bytes.fromhex("00000008 02000000")) + 8
+    return command[:at] + b"\x01\x01" + command[at + 2 :]
+
+
+def test_requests_in_one_go_are_answered_each_in_its_turn(tmp_path: Path, make: Make, encode: Encode) -> None:
+    """More than any window allows, with Message IDs that are in use, a C-ECHO between them and the release behind."""
+    told = Told()
+    kinds = Requests(make, encode)
+    requests, responses, expected = kinds.mixed(40)
+    requests.insert(20, echo_pdus(999, 3))
+    responses.insert(20, (999, "", 0))
+    with _node(tmp_path, told) as node, _associated(node) as peer:
+        with told.held(0):
+            peer.send(kinds.one(100))
+            told.wait_for(0)
+            # It reads the rest when it has done with the first one, and so all of it at once.
+            peer.send(b"".join([*requests, RELEASE_RQ]))
+        assert _responses(peer, 42) == [(100, "1.2.3.100", 0), *responses]
+        assert peer.read_pdu() == RELEASE_RP
+        assert told.all == [("1.2.3.100", 0), *expected]
+        _check_archive(node, told)
+
+
+@pytest.mark.parametrize("end", ["abort", "reset", "close"])
+@pytest.mark.parametrize("moment", ["in one go", "while others are stored"])
+def test_a_peer_that_ends_behind_its_requests(
+    tmp_path: Path, make: Make, encode: Encode, end: str, moment: str
+) -> None:
+    """What it does not hear of is whole or not there, and the node goes on."""
+    told = Told()
+    kinds = Requests(make, encode)
+    numbers = range(2, 2 * TOGETHER)
+    # The large ones are in files already: one that has come as a whole and has to wait, and half of another.
+    whole, other = (
+        kinds.one(number, PixelData=bytes(SPILL_LENGTH * 3 // 2)) for number in (2 * TOGETHER, 99)
+    )
+    requests = b"".join([*map(kinds.one, numbers), whole, other[: len(other) * 3 // 4]])
+    with _node(tmp_path, told) as node:
+        with _associated(node) as peer, told.held(1):
+            with told.held(0):
+                peer.send(kinds.one(1))
+                told.wait_for(0)
+                peer.send(requests)
+                if moment == "in one go":
+                    _end(peer, end)
+            if moment != "in one go":
+                told.wait_for(1)
+                _end(peer, end)
+        with _associated(node) as peer:
+            peer.send(kinds.one(98) + RELEASE_RQ)
+            assert _responses(peer, 1) == [(98, "1.2.3.98", 0)]
+            assert peer.read_pdu() == RELEASE_RP
+        assert told.all[0] == ("1.2.3.1", 0)
+        assert told.all[-1] == ("1.2.3.98", 0)
+        begun = [(f"1.2.3.{number}", 0) for number in (*numbers, 2 * TOGETHER)]
+        assert told.all[1:-1] == begun[: len(told.all) - 2]
+        _check_archive(node, told)
+
+
+def _end(peer: RawPeer, end: str) -> None:
+    if end == "abort":
+        peer.send(ABORT_BY_USER)
+    elif end == "reset":
+        peer.reset()
+    else:
+        peer.close()
+
+
+def test_a_defect_fails_each_of_those_that_were_stored_together(
+    tmp_path: Path, make: Make, encode: Encode, broken_index: Catalogue
+) -> None:
+    """It is told once of each, the association is over, and the next one and the next start find what is there."""
+    told = Told()
+    kinds = Requests(make, encode)
+    failed = OPERATIONS["C-STORE"].handler_failed
+    numbers = range(2, TOGETHER + 2)
+    with _node(tmp_path, told) as node:
+        index = node.intake.catalogue
+        with _associated(node) as peer:
+            with told.held(0):
+                peer.send(kinds.one(1))
+                told.wait_for(0)
+                node.intake.catalogue = broken_index
+                peer.send(b"".join(map(kinds.one, numbers)))
+            assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+            assert peer.read_pdu()[:1] == b"\x07"
+        assert told.all == [("1.2.3.1", 0), *((f"1.2.3.{number}", failed) for number in numbers)]
+        assert not list((tmp_path / "staging").iterdir())
+        node.intake.catalogue = index
+        with _associated(node) as peer:
+            peer.send(kinds.one(2) + kinds.one(99) + RELEASE_RQ)
+            assert _responses(peer, 2) == [(2, "1.2.3.2", 0), (99, "1.2.3.99", 0)]
+    with _node(tmp_path, told) as node:
+        assert node.index is not None
+        with node.index.reading() as connection:
+            assert set(connection.scalars(select(schema.instance.c.uid))) == stored(tmp_path).keys()
