@@ -597,7 +597,7 @@ class _HandlerHooks:
     """One association's way to the handlers."""
 
     link: Link
-    handle_stores = None
+    stores = None
 
     def __init__(
         self,

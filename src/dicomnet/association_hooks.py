@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 class AssociationHooks:
     """Connects a link to an association: negotiation, handlers, flags and notifications."""
 
-    handle_stores = None
+    stores = None
 
     def __init__(self, assoc: Association) -> None:
         self._assoc = assoc

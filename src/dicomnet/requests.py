@@ -232,7 +232,7 @@ class RetrieveProgress:
 class RequestorHooks(WithoutRetrieval):
     """The hooks of an association that only asks: nothing is performed for the peer."""
 
-    handle_stores = None
+    stores = None
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         """Never asked of a requestor."""

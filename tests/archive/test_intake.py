@@ -401,27 +401,32 @@ OTHER, ELSEWHERE = Sent(patient="B"), Sent(study=2)
 
 
 @settings(max_examples=25)
-@given(st.lists(st.lists(SENT, min_size=1, max_size=8), min_size=1, max_size=3))
-@example([[OBJECT, OBJECT, Sent(2), OBJECT]])
-@example([[OBJECT, OTHER, OTHER, Sent(2), OBJECT]])
-@example([[OBJECT, ELSEWHERE, Sent(2), ELSEWHERE, OBJECT], [ELSEWHERE, OBJECT]])
-@example([[OBJECT], [ELSEWHERE, Sent(2, study=2), Sent(3, fault="cut"), Sent(4, is_large=True)]])
+@given(st.lists(st.lists(SENT, min_size=1, max_size=8), min_size=1, max_size=3), st.integers(0, 8))
+@example([[OBJECT, OBJECT, Sent(2), OBJECT]], 2)
+@example([[OBJECT, OTHER, OTHER, Sent(2), OBJECT]], 2)
+@example([[OBJECT, ELSEWHERE, Sent(2), ELSEWHERE, OBJECT], [ELSEWHERE, OBJECT]], 2)
+@example([[OBJECT], [ELSEWHERE, Sent(2, study=2), Sent(3, fault="cut"), Sent(4, is_large=True)]], 3)
 @example(
-    [[Sent(number % 3 + 1, fault=fault) for number, fault in enumerate(["", "cut", "", "class", "study"])]]
+    [[Sent(number % 3 + 1, fault=fault) for number, fault in enumerate(["", "cut", "", "class", "study"])]],
+    0,
 )
 @example(
-    [[Sent(number, is_large=number % 2 == 0, fault="cut" if number % 3 else "") for number in range(1, 9)]]
+    [[Sent(number, is_large=number % 2 == 0, fault="cut" if number % 3 else "") for number in range(1, 9)]],
+    8,
 )
 def test_objects_that_are_committed_together_are_each_for_itself(
-    make: Make, encode: Encode, send: Send, groups: list[list[Sent]]
+    make: Make, encode: Encode, send: Send, groups: list[list[Sent]], places: int
 ) -> None:
-    """The answers and the archive are those of one after another."""
+    """The answers and the archive are those of one after another, also where some are placed before the others came."""
     before = descriptors()
     with _archive() as together, _archive() as alone:
         for group in groups:
             intake = Intake(together.storage, together.index)
             sessions = [sent.session(intake, make, encode, send) for sent in group]
+            for session in sessions[: places % (len(sessions) + 1)]:
+                session.place()
             outcomes = _statuses(intake.commit(sessions))
+            assert not intake.under_way
             intake = Intake(alone.storage, alone.index)
             expected = [_status(sent.session(intake, make, encode, send).commit) for sent in group]
             assert outcomes == expected
@@ -540,6 +545,32 @@ def test_an_index_with_a_defect_leaves_nothing_open(
         for session in sessions:
             with pytest.raises(ValueError):
                 session.commit()
+
+
+def test_what_was_placed_and_never_committed_is_found_at_the_next_start(
+    make: Make, encode: Encode, send: Send
+) -> None:
+    """Its association ended in between."""
+    with _archive() as archive:
+        intake = Intake(archive.storage, archive.index)
+        placed, refused = (
+            sent.session(intake, make, encode, send) for sent in (Sent(1), Sent(2, fault="cut"))
+        )
+        refused.place()
+        assert intake.under_way
+        refused.abort()
+        assert not intake.under_way
+        assert not archive.storage.needs_recovery
+        placed.place()
+        placed.place()
+        assert intake.under_way
+        placed.abort()
+        assert not intake.under_way
+        contents = archive.contents()
+        assert (contents["rows"], contents["staged"], contents["needs recovery"]) == ([], [], True)
+        assert archive.index.recover(archive.storage) == Recovery(1, 0, 0)
+        with pytest.raises(ValueError):
+            placed.place()
 
 
 def test_a_session_that_is_over_among_others(tmp_path: Path, make: Make, encode: Encode, send: Send) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from select import select
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from sqlalchemy import select
+from sqlalchemy import select as select_rows
 from tests.faults.objects import uid, write_objects
 from tests.sockets import (
     ABORT_BY_USER,
@@ -45,9 +46,12 @@ Response = tuple[int, str, int]
 
 
 @pytest.mark.parametrize("command", ["receive", "serve"])
-def test_each_object_is_on_the_medium_before_its_response_is_sent(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize("length", [1024, 500_000])
+def test_each_object_is_on_the_medium_before_its_response_is_sent(
+    tmp_path: Path, command: str, length: int
+) -> None:
     """S001. By the system calls: its data, its name, and its folder after that; only then what acknowledges it."""
-    series = [write_objects(tmp_path / str(study), study, 30) for study in (1, 2)]
+    series = [write_objects(tmp_path / str(study), study, 30, length) for study in (1, 2)]
     trace = tmp_path / "trace"
     under = tracer(trace, ["fdatasync", "fsync", "link", "linkat", "sendmsg"])
     with serving(tmp_path / "node", "--aet", "NODE", command=command, under=under) as node:
@@ -153,7 +157,7 @@ def _check_archive(node: Node, told: Told) -> None:
     wait_until(lambda: not list((node.storage.root / "staging").iterdir()), what="nothing is staged")
     assert node.index is not None
     with node.index.reading() as connection:
-        indexed = list(connection.scalars(select(schema.instance.c.uid)))
+        indexed = list(connection.scalars(select_rows(schema.instance.c.uid)))
     acknowledged = {instance for instance, status in told.all if status == 0}
     assert sorted(indexed) == sorted(acknowledged) == sorted(stored(node.storage.root))
 
@@ -280,6 +284,40 @@ def test_a_peer_that_ends_behind_its_requests(
         _check_archive(node, told)
 
 
+@pytest.mark.parametrize("there", [1, 40_000])
+def test_a_response_does_not_wait_for_a_request_that_is_not_complete(
+    tmp_path: Path, make: Make, encode: Encode, there: int
+) -> None:
+    kinds = Requests(make, encode)
+    other = kinds.one(2, PixelData=bytes(SPILL_LENGTH))
+    with _node(tmp_path, Told()) as node, _associated(node) as peer:
+        peer.send(kinds.one(1) + other[:there])
+        assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+        peer.send(other[there:])
+        assert _responses(peer, 1) == [(2, "1.2.3.2", 0)]
+
+
+def test_a_response_does_not_wait_for_all_of_a_long_request(
+    tmp_path: Path, make: Make, encode: Encode
+) -> None:
+    """Though its bytes come without a pause."""
+    kinds = Requests(make, encode)
+    longest = 1 << 30
+    piece = bytes(700_000)
+    part = len(piece) + 2
+    more = b"\x04\0" + (part + 4).to_bytes(4, "big") + part.to_bytes(4, "big") + b"\x01\x00" + piece
+    command = kinds.one(2)
+    command = command[: 6 + int.from_bytes(command[2:6], "big")]
+    with _node(tmp_path, Told()) as node, _associated(node) as peer:
+        peer.send(kinds.one(1) + command)
+        sent = 0
+        while not select([peer.sock], [], [], 0)[0] and sent < longest:
+            peer.send(more)
+            sent += len(piece)
+        assert sent < longest
+        assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+
+
 def _end(peer: RawPeer, end: str) -> None:
     if end == "abort":
         peer.send(ABORT_BY_USER)
@@ -316,4 +354,4 @@ def test_a_defect_fails_each_of_those_that_were_stored_together(
     with _node(tmp_path, told) as node:
         assert node.index is not None
         with node.index.reading() as connection:
-            assert set(connection.scalars(select(schema.instance.c.uid))) == stored(tmp_path).keys()
+            assert set(connection.scalars(select_rows(schema.instance.c.uid))) == stored(tmp_path).keys()

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_FIND_RSP, C_STORE_RQ, Message
+from dicomnet.dimse.messages import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_FIND_RSP,
+    C_STORE_RQ,
+    Message,
+    MessageType,
+)
 from dicomnet.drivers.connection import Happening, ProviderAbort
 from dicomnet.drivers.conversation import TOGETHER, Conversation
 from dicomnet.wire.pdu import Abort, ReleaseRQ
@@ -45,14 +53,11 @@ def store(message_id: int) -> Message:
     return Message(C_STORE_RQ, {"MessageID": message_id}, 1)
 
 
-def begun_alike(talk: Conversation, *happenings: Happening) -> list[int]:
-    """The message IDs of those that are performed with the first one."""
-    first, *behind = happenings
-    assert isinstance(first, Message)
-    for happening in behind:
+def begun(talk: Conversation, kind: MessageType, *happenings: Happening, limit: int = TOGETHER) -> list[int]:
+    """The message IDs of the requests that are begun together where all this has arrived."""
+    for happening in happenings:
         talk.arrived(happening)
-    assert talk.begin(first.message_id)
-    return [each.message_id for each in talk.begin_alike(first)]
+    return [each.message_id for each in talk.begin_next(kind, limit)]
 
 
 def test_message_ids_are_not_used_twice_at_a_time() -> None:
@@ -173,7 +178,7 @@ def test_only_a_response_in_front_of_the_rest_with_more_to_come_is_early() -> No
 )
 def test_requests_are_begun_together_up_to_another_happening(other: Happening) -> None:
     talk = Conversation()
-    assert begun_alike(talk, store(1), store(2), store(3), other, store(4)) == [1, 2, 3]
+    assert begun(talk, C_STORE_RQ, store(1), store(2), store(3), other, store(4)) == [1, 2, 3]
     # Nothing is taken out of its order.
     assert list(talk.inbox) == [other, store(4)]
     assert [talk.begin(number) for number in (1, 2, 3, 4)] == [False, False, False, True]
@@ -185,30 +190,29 @@ def test_of_one_message_id_one_request_is_begun_at_a_time(used: int) -> None:
     talk = Conversation()
     assert talk.begin(9)
     again = store(used)
-    assert begun_alike(talk, store(1), store(2), store(3), again, store(4)) == [1, 2, 3]
+    assert begun(talk, C_STORE_RQ, store(1), store(2), store(3), again, store(4)) == [1, 2, 3]
     assert list(talk.inbox) == [again, store(4)]
     for number in (1, 2, 3, 9):
         talk.finish(number)
-    assert talk.inbox.popleft() is again
-    assert begun_alike(talk, again) == [used, 4]
+    assert begun(talk, C_STORE_RQ) == [used, 4]
     assert not talk.inbox
 
 
 @pytest.mark.parametrize("count", [1, 2, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER])
 def test_a_turn_takes_so_many_requests_at_most(count: int) -> None:
     talk = Conversation()
-    begun = min(count, TOGETHER)
-    assert begun_alike(talk, *map(store, range(1, count + 1))) == list(range(1, begun + 1))
+    first = min(count, TOGETHER)
+    assert begun(talk, C_STORE_RQ, *map(store, range(1, count + 1))) == list(range(1, first + 1))
     # What was not begun can be.
     assert [each.message_id for each in talk.inbox if isinstance(each, Message)] == list(
-        range(begun + 1, count + 1)
+        range(first + 1, count + 1)
     )
-    assert all(talk.begin(number) for number in range(begun + 1, count + 1))
+    assert all(talk.begin(number) for number in range(first + 1, count + 1))
 
 
 def test_what_is_begun_with_others_can_be_cancelled_and_finished() -> None:
     talk = Conversation()
-    assert begun_alike(talk, question(1), question(2)) == [1, 2]
+    assert begun(talk, C_FIND_RQ, question(1), question(2)) == [1, 2]
     talk.arrived(cancel(2))
     assert [talk.is_cancelled(number) for number in (1, 2)] == [False, True]
     talk.finish(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,17 @@ from dicomnet.dimse.datasets import MemorySink, Refused
 from dicomnet.dimse.messages import C_FIND_RQ, C_STORE_RQ, C_STORE_RSP, Message
 from dicomnet.errors import ServiceRefusal
 from dicomnet.services.provider import provide, provide_stores
-from dicomnet.services.steps import Answer, Cancelled, Handle, HandleStores, Next, Respond, Send
+from dicomnet.services.steps import (
+    Answer,
+    Cancelled,
+    Handle,
+    MoreStores,
+    Next,
+    PlaceStores,
+    Respond,
+    Send,
+    SettleStores,
+)
 from dicomnet.upper_layer.negotiation import NegotiatedContext
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -99,34 +110,80 @@ def store_request(kind: str, number: int) -> tuple[Message, NegotiatedContext]:
     return Message(C_STORE_RQ, command, context.context_id, data), context
 
 
+class Store:
+    """What a driver does for stores: gives the requests in parts, and notes which are to be stored."""
+
+    def __init__(self, *parts: list[tuple[Message, NegotiatedContext]]) -> None:
+        self._procedure = provide_stores(parts[0])
+        self._parts = iter(parts[1:])
+        self.placed: list[Message] = []
+        self.settled: list[Message] = []
+
+    def run(self, outcomes: dict[int, Answer | ServiceRefusal]) -> list[Message]:
+        """The responses, where stores end like this, by message ID."""
+        responses: list[Message] = []
+        outcome: Any = None
+        while True:
+            try:
+                step: Any = self._procedure.send(outcome)
+            except StopIteration:
+                return responses
+            outcome = None
+            match step:
+                case PlaceStores():
+                    assert not self.settled
+                    self.placed += step.requests
+                case MoreStores():
+                    outcome = next(self._parts, ())
+                case SettleStores():
+                    self.settled += step.requests
+                    outcome = [outcomes[each.message_id] for each in step.requests]
+                case Respond():
+                    responses += step.responses
+                case _:
+                    raise AssertionError(step)
+
+
 @given(st.lists(st.sampled_from(list(STORES)), min_size=1, max_size=16), st.randoms())
-def test_stores_that_arrived_together_are_answered_each_for_itself(kinds: list[str], random: Any) -> None:
+def test_stores_that_arrive_together_are_answered_each_for_itself(kinds: list[str], random: Any) -> None:
     """In the order of the requests, and what is refused is not stored."""
     numbers = random.sample(range(1, 127), len(kinds))
     requests = [store_request(kind, number) for kind, number in zip(kinds, numbers, strict=True)]
-    sound = [kind for kind in kinds if STORES[kind] is None]
-    procedure = provide_stores(requests)
-    step: Any = next(procedure)
-    assert isinstance(step, HandleStores)
-    passed = [message for (message, _), kind in zip(requests, kinds, strict=True) if STORES[kind] is None]
-    assert [id(message) for message in step.requests] == [id(message) for message in passed]
+    cuts = sorted({0, len(kinds), *(random.randrange(1, len(kinds) + 1) for _ in range(random.randrange(3)))})
+    driver = Store(*(requests[begin:end] for begin, end in pairwise(cuts)))
+    outcomes = {
+        number: OUTCOMES[kind] for kind, number in zip(kinds, numbers, strict=True) if kind in OUTCOMES
+    }
+    responses = driver.run(outcomes)
+    sound = [message for (message, _), kind in zip(requests, kinds, strict=True) if STORES[kind] is None]
+    assert [id(message) for message in driver.placed] == [id(message) for message in sound]
+    assert [id(message) for message in driver.settled] == [id(message) for message in sound]
     # What the floor above does not get is let go of here.
     for message, _ in requests:
         if isinstance(message.data, MemorySink):
-            is_passed = any(message is each for each in passed)
-            assert message.data.content == (b"data" if is_passed else b"")
-    step = procedure.send([OUTCOMES[kind] for kind in sound])
-    assert isinstance(step, Respond)
-    with pytest.raises(StopIteration):
-        procedure.send(None)
-    assert len(step.responses) == len(requests)
-    for (message, context), kind, response in zip(requests, kinds, step.responses, strict=True):
-        alone = alone_answered(message, context, kind)
+            assert message.data.content == (b"data" if message in sound else b"")
+    assert len(responses) == len(requests)
+    for (message, context), kind, response in zip(requests, kinds, responses, strict=True):
         assert response.type is C_STORE_RSP
-        assert response == alone
+        assert response == alone_answered(message, context, kind)
         assert response.command["AffectedSOPInstanceUID"] == message.command["AffectedSOPInstanceUID"]
         if STORES[kind] is not None:
             assert response.status == STORES[kind]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
+    """Wherever the procedure is then."""
+    requests = [store_request("stored", number) for number in (1, 2)]
+    procedure = provide_stores(requests[:1])
+    outcomes = iter([None, None, requests[1:], None])
+    for _ in range(steps):
+        procedure.send(next(outcomes))
+    procedure.close()
+    taken = requests if steps > 2 else requests[:1]
+    assert [message.data.content for message, _ in taken if isinstance(message.data, MemorySink)] == [
+        b""
+    ] * len(taken)
 
 
 def alone_answered(message: Message, context: NegotiatedContext, kind: str) -> Message:
@@ -141,10 +198,6 @@ def alone_answered(message: Message, context: NegotiatedContext, kind: str) -> M
 
 
 def test_where_all_are_refused_nothing_is_stored_and_all_are_answered() -> None:
-    procedure = provide_stores([store_request("of another class", number) for number in (1, 2)])
-    step: Any = next(procedure)
-    while not isinstance(step, Respond):
-        assert isinstance(step, HandleStores)
-        assert not step.requests
-        step = procedure.send([])
-    assert [(each.message_id, each.status) for each in step.responses] == [(1, 0x0122), (2, 0x0122)]
+    driver = Store([store_request("of another class", number) for number in (1, 2)])
+    assert [(each.message_id, each.status) for each in driver.run({})] == [(1, 0x0122), (2, 0x0122)]
+    assert not driver.placed

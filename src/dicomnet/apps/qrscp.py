@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,13 +99,11 @@ class _Archive:
         self._ae_title: str = options.ae_title
         self._logs: bool = options.log_identifier
         self._destinations = destinations
-        self._storing = 0
-        self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the index. An object that is on its way still is indexed at the next start."""
-        with self._lock:
-            self._storage.needs_recovery = self._storage.needs_recovery or self._storing > 0
+        if self._intake.under_way:
+            self._storage.needs_recovery = True
         self._index.close()
 
     def handlers(self) -> list[EventHandlerType]:
@@ -131,13 +128,7 @@ class _Archive:
         session = event._message.data
         if not isinstance(session, Session):
             return CANNOT_UNDERSTAND
-        with self._lock:
-            self._storing += 1
-        try:
-            status = session.commit()
-        finally:
-            with self._lock:
-                self._storing -= 1
+        status = session.commit()
         _log.info("stored %s", session.sop_instance)
         return status
 

@@ -6,7 +6,7 @@ It checks an object against its command and to its end, and says Success only fo
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..dimse.file_format import encode_file_header
@@ -77,6 +77,11 @@ class Session:
     """One object on its way into the store. Not to be shared between threads.
 
     Made by `Intake.open`. After `commit` or `abort` it is over, and nothing is left behind but what was stored.
+
+    Attributes
+    ----------
+    placed
+        What came of `place`: the object as the index gets it, or why it is refused; None before that and at the end.
     """
 
     __slots__ = (
@@ -85,6 +90,7 @@ class Session:
         "_intake",
         "_is_over",
         "_staged",
+        "placed",
         "sop_class",
         "sop_instance",
         "transfer_syntax",
@@ -101,6 +107,7 @@ class Session:
         self._head = bytearray()
         self._staged: StagedFile | None = None
         self._is_over = False
+        self.placed: Entry | ServiceRefusal | None = None
 
     def write(self, data: memoryview) -> None:
         """Take the next bytes of the encoded data set; they are needed only during the call.
@@ -147,42 +154,60 @@ class Session:
             raise outcome
         return outcome
 
-    def place(self) -> Entry:
-        """Check the object, write what of it is not written yet, and give it its name.
+    def place(self) -> None:
+        """Do of a commit what it shares with no other: check the object, write it and give it its name.
+
+        What goes wrong is told by the commit. Does nothing the second time.
 
         Raises
         ------
-        ServiceRefusal
-            0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or lacks
-            its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
-            0xA700 where it cannot be written.
         ValueError
             If the session is over.
         """
         if self._is_over:
             raise ValueError("the session is over")
+        if self.placed is not None:
+            return
+        self._intake.under_way.add(self)
         try:
-            header = self._scan()
-            name = self._name(header)
-            staged = self._whole()
-            # It is the store's from here on, which discards it whatever happens.
-            self._staged = None
-            placement = self._intake.storage.place(staged, name)
+            self.placed = self._place()
+        except ServiceRefusal as refusal:
+            self.placed = refusal
         except OSError as error:
-            raise _refusal(error) from error
+            self.placed = _refusal(error)
         finally:
-            self.abort()
-        if placement is Placement.QUARANTINED:
-            raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        return Entry(name, header, self.sop_class, self.transfer_syntax)
+            self._let_go()
 
     def abort(self) -> None:
         """Forget the object. May be called at any time and more than once."""
         self._is_over = True
+        self._let_go()
+        if isinstance(self.placed, Entry):
+            # It has its name, and nobody will index it.
+            self._intake.storage.needs_recovery = True
+        self.settled()
+
+    def settled(self) -> None:
+        """The session is over, and nothing of it is left to be done."""
+        self._is_over = True
+        self.placed = None
+        self._intake.under_way.discard(self)
+
+    def _let_go(self) -> None:
         self._head = bytearray()
         if self._staged is not None:
             self._staged.discard()
             self._staged = None
+
+    def _place(self) -> Entry:
+        header = self._scan()
+        name = self._name(header)
+        staged = self._whole()
+        # It is the store's from here on, which discards it whatever happens.
+        self._staged = None
+        if self._intake.storage.place(staged, name) is Placement.QUARANTINED:
+            raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
+        return Entry(name, header, self.sop_class, self.transfer_syntax)
 
     def _scan(self) -> Header:
         if self._staged is None:
@@ -223,6 +248,8 @@ class Intake:
     def __init__(self, storage: Storage, catalogue: Catalogue | None = None) -> None:
         self.storage = storage
         self.catalogue = catalogue
+        # The sessions whose object may have its name already and is not indexed yet.
+        self.under_way: set[Session] = set()
         self.wanted = Wanted({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
 
     def open(
@@ -253,12 +280,18 @@ class Intake:
     def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
         """Check objects, store them and index them. They are flushed and indexed together, which costs less.
 
+        Parameters
+        ----------
+        sessions
+            Some of them may be placed already.
+
         Returns
         -------
         list
             For each the status of the response, 0x0000 also where the store has the same object already, or why it is
-            refused: as `Session.place` does; 0x0111 where its SOP Instance UID belongs to another study or series;
-            0xA700 where it cannot be flushed or indexed.
+            refused: 0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or
+            lacks its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
+            0xA700 where it cannot be written or indexed.
 
         Raises
         ------
@@ -267,16 +300,18 @@ class Intake:
         """
         try:
             # One after another, so that those that wait in memory hold no file open.
-            placed = [_outcome(session.place) for session in sessions]
+            for session in sessions:
+                session.place()
+            placed = [session.placed for session in sessions]
             registered = iter(self._register([each for each in placed if isinstance(each, Entry)]))
-            return [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
+            outcomes = [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
         except BaseException:
-            # Some may have their names and not be indexed.
-            self.storage.needs_recovery = True
-            raise
-        finally:
             for session in sessions:
                 session.abort()
+            raise
+        for session in sessions:
+            session.settled()
+        return outcomes
 
     def _register(self, entries: Sequence[Entry]) -> list[int | ServiceRefusal]:
         try:
@@ -300,13 +335,6 @@ class Intake:
             self.storage.needs_recovery = True
             return _refusal(error)
         return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study has an object of this SOP Instance UID")
-
-
-def _outcome(place: Callable[[], Entry]) -> Entry | ServiceRefusal:
-    try:
-        return place()
-    except ServiceRefusal as refusal:
-        return refusal
 
 
 def object_name(header: Header) -> ObjectName:

@@ -151,7 +151,6 @@ class Node:
         self.maximum_associations = maximum_associations
         self.on_stored = on_stored
         self._slots: set[object] = set()
-        self._storing = 0
         self._slots_lock = threading.Lock()
         self._tls = tls
         self.acceptor = Acceptor(
@@ -161,6 +160,7 @@ class Node:
             performed_window=window,
         )
         self.storage = Storage(folder, sync=sync)
+        self.stores = _Stores(self)
         self.index: Index | None = None
         try:
             if has_index:
@@ -202,19 +202,9 @@ class Node:
 
     def shutdown(self, drain: float = 0.0) -> None:
         """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
-        if self._server.shutdown(drain) is False or self._is_storing():
+        if self._server.shutdown(drain) is False or self.intake.under_way:
             self.storage.needs_recovery = True
         self._close_store()
-
-    def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
-        """Have objects go from the staging folder into the store and the index: the status of each, or its refusal."""
-        with self._slots_lock:
-            self._storing += 1
-        try:
-            return self.intake.commit(sessions)
-        finally:
-            with self._slots_lock:
-                self._storing -= 1
 
     def take_slot(self, association: object) -> bool:
         """Count an association among those that are open, unless there are too many."""
@@ -229,18 +219,13 @@ class Node:
         with self._slots_lock:
             self._slots.discard(association)
 
-    def _is_storing(self) -> bool:
-        """Whether a handler did not end in time: its file may be in the store and not in the index."""
-        with self._slots_lock:
-            return self._storing > 0
-
     def _work(self, worker: Worker) -> bool:
         """Be a worker process: the store is this one's too, the index is opened anew."""
         self.storage.needs_recovery = False
         worker.serve(Server(worker.listener, self._open_link, tls=self._tls, turn=worker))
         if self.index is not None:
             self.index.close()
-        return not self.storage.needs_recovery and not self._is_storing()
+        return not (self.storage.needs_recovery or self.intake.under_way)
 
     def _close_store(self) -> None:
         if self.index is not None:
@@ -265,10 +250,38 @@ class Node:
         return Link(channel, connection, hooks, self.timeouts, watcher, workers, on_closed)
 
 
+class _Stores:
+    """How a node performs C-STORE requests."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def place(self, requests: Sequence[Message]) -> None:
+        for session in _sessions(requests):
+            session.place()
+
+    def settle(self, requests: Sequence[Message]) -> list[Answer | ServiceRefusal]:
+        sessions = _sessions(requests)
+        outcomes: list[int | ServiceRefusal] = [OPERATIONS["C-STORE"].handler_failed] * len(sessions)
+        try:
+            outcomes = self._node.intake.commit(sessions)
+        finally:
+            if self._node.on_stored is not None:
+                for session, outcome in zip(sessions, outcomes, strict=True):
+                    status = outcome.status if isinstance(outcome, ServiceRefusal) else outcome
+                    self._node.on_stored(session.sop_instance, status)
+        return [each if isinstance(each, ServiceRefusal) else Answer(each) for each in outcomes]
+
+
+def _sessions(requests: Sequence[Message]) -> list[Session]:
+    return [request.data for request in requests if isinstance(request.data, Session)]
+
+
 class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
     def __init__(self, node: Node, peer: tuple[str, int]) -> None:
+        self.stores = node.stores
         self._node = node
         self._peer = peer
         self._calling = ""
@@ -308,18 +321,6 @@ class _NodeHooks(WithoutRetrieval):
 
     def closed(self) -> None:
         self._node.give_slot_back(self)
-
-    def handle_stores(self, requests: Sequence[Message]) -> list[Answer | ServiceRefusal]:
-        sessions = [request.data for request in requests if isinstance(request.data, Session)]
-        outcomes: list[int | ServiceRefusal] = [OPERATIONS["C-STORE"].handler_failed] * len(sessions)
-        try:
-            outcomes = self._node.commit(sessions)
-        finally:
-            if self._node.on_stored is not None:
-                for session, outcome in zip(sessions, outcomes, strict=True):
-                    status = outcome.status if isinstance(outcome, ServiceRefusal) else outcome
-                    self._node.on_stored(session.sop_instance, status)
-        return [each if isinstance(each, ServiceRefusal) else Answer(each) for each in outcomes]
 
     def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
         from ..dsutils import decode, encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from time import monotonic
 from types import TracebackType
@@ -20,21 +20,21 @@ from ..errors import (
     DicomnetError,
     NetworkError,
     ProtocolError,
-    ServiceRefusal,
     TLSFailed,
 )
 from ..services.provider import provide, provide_stores, refuse_duplicate
 from ..services.steps import (
-    Answer,
     Cancelled,
     Finish,
     Handle,
-    HandleStores,
+    MoreStores,
     Next,
+    PlaceStores,
     Procedure,
     Receive,
     Respond,
     Send,
+    SettleStores,
     Step,
     Store,
     Work,
@@ -48,6 +48,7 @@ from .channel import Channel
 from .connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .deadline import Deadline, Timeouts
+from .gathering import Gathering
 from .hooks import Hooks, Phase
 from .iteration import Iteration, Run
 from .watcher import Watch, Watcher, WatcherClosed, WorkerPool
@@ -90,6 +91,7 @@ class Link:
 
     performers: ClassVar[dict[type[Step], Callable[[Link, Any], object]]]
     """How a procedure's steps are done, for `Run`."""
+    _gathering: Gathering
 
     def __init__(
         self,
@@ -286,12 +288,17 @@ class Link:
         # Another thread than the one that performs it knows what that one has seen.
         if self._depth and self.lock.acquire(blocking=False):
             try:
-                if not (self._is_closed or self._is_receiving) and len(self._inbox) < _INBOX_LIMIT:
-                    self._receive(None)
+                self.read_ahead()
             finally:
                 self.lock.release()
         is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
         return is_over or self.talk.is_cancelled(message_id)
+
+    def read_ahead(self) -> bool:
+        """Read, without waiting, what is there while a request is being performed; False if there was nothing."""
+        if self._is_closed or self._is_receiving or len(self._inbox) >= _INBOX_LIMIT:
+            return False
+        return self._receive(None)
 
     def send(self, message: Message, more: bool = False) -> None:
         """Write a message, between those of a procedure that goes on.
@@ -314,11 +321,6 @@ class Link:
 
     def _perform_respond(self, step: Respond) -> None:
         self._put(self.connection.send(*step.responses), bool(self._inbox))
-
-    def _perform_handle_stores(self, step: HandleStores) -> Sequence[Answer | ServiceRefusal]:
-        handle_stores = self.hooks.handle_stores
-        assert handle_stores is not None
-        return handle_stores(step.requests)
 
     def _perform_receive(self, step: Receive) -> Message:
         try:
@@ -470,22 +472,18 @@ class Link:
         if not self.talk.begin(message_id):
             self._finish(refuse_duplicate(message))
             return
-        if message.type is C_STORE_RQ and self.hooks.handle_stores is not None:
-            self._take_stores(message)
+        if message.type is C_STORE_RQ and self.hooks.stores is not None:
+            gathering = self._gathering = Gathering(self, self.hooks.stores, message)
+            try:
+                self._finish(provide_stores(gathering.first))
+            finally:
+                gathering.finish()
+                del self._gathering
             return
         try:
             self._finish(provide(message, self.agreement.contexts[message.context_id]))
         finally:
             self.talk.finish(message_id)
-
-    def _take_stores(self, first: Message) -> None:
-        requests = self.talk.begin_alike(first)
-        contexts = self.agreement.contexts
-        try:
-            self._finish(provide_stores([(each, contexts[each.context_id]) for each in requests]))
-        finally:
-            for each in requests:
-                self.talk.finish(each.message_id)
 
     def _take_release(self, happening: ReleaseRQ | ReleaseRP) -> None:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
@@ -969,7 +967,9 @@ Link.performers = {
     Receive: Link._perform_receive,
     Respond: Link._perform_respond,
     Handle: lambda link, step: link.hooks.handle(step.message, step.context),
-    HandleStores: Link._perform_handle_stores,
+    PlaceStores: lambda link, step: link._gathering.stores.place(step.requests),
+    MoreStores: lambda link, step: link._gathering.more(),
+    SettleStores: lambda link, step: link._gathering.stores.settle(step.requests),
     Next: lambda link, step: link.hooks.next_answer(step.answers),
     Cancelled: Link._perform_cancelled,
     Work: lambda link, step: step.function(),

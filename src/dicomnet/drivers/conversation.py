@@ -148,18 +148,16 @@ class Conversation:
         self._performing.add(message_id)
         return True
 
-    def begin_alike(self, request: Message) -> list[Message]:
-        """A request that was begun, and those of its kind right behind it in the inbox, which are begun as well."""
-        alike = [request]
-        while self.inbox and len(alike) < TOGETHER:
-            behind = self.inbox[0]
-            if not isinstance(behind, Message) or behind.type is not request.type:
+    def begin_next(self, kind: MessageType, limit: int) -> list[Message]:
+        """Begin the requests of a kind that are first in the inbox, up to a limit, and take them out."""
+        begun: list[Message] = []
+        while self.inbox and len(begun) < limit:
+            first = self.inbox[0]
+            if not isinstance(first, Message) or first.type is not kind or not self.begin(first.message_id):
                 break
-            if not self.begin(behind.message_id):
-                break
-            alike.append(behind)
+            begun.append(first)
             self.inbox.popleft()
-        return alike
+        return begun
 
     def finish(self, message_id: int) -> None:
         """It has been performed, or has failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -13,7 +13,17 @@ from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 
-HandleStores = Callable[[Sequence[Message]], Sequence[Answer | ServiceRefusal]]
+
+class Stores(Protocol):
+    """Performs C-STORE requests in two parts, the second for several at once."""
+
+    def place(self, requests: Sequence[Message]) -> None:
+        """Do what requests share with no others. What goes wrong is told by `settle`."""
+        ...
+
+    def settle(self, requests: Sequence[Message]) -> Sequence[Answer | ServiceRefusal]:
+        """Do the rest for requests that were placed: for each the answer, or why it is refused."""
+        ...
 
 
 class Phase(Enum):
@@ -49,11 +59,8 @@ class Hooks(Protocol):
         ...
 
     @property
-    def handle_stores(self) -> HandleStores | None:
-        """Performs C-STORE requests in place of `handle`, those that arrived together with one call.
-
-        For each it gives the `Answer`, or why it is refused. None where `handle` is to be called for each.
-        """
+    def stores(self) -> Stores | None:
+        """Performs C-STORE requests in place of `handle`; None where `handle` is to be called for each."""
         ...
 
     def next_answer(self, answers: Any) -> Any:

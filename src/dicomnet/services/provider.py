@@ -25,7 +25,19 @@ from .registry import (
     is_pending,
     offers,
 )
-from .steps import Answer, Cancelled, Handle, HandleStores, Next, Procedure, Respond, Send, answer_of
+from .steps import (
+    Answer,
+    Cancelled,
+    Handle,
+    MoreStores,
+    Next,
+    PlaceStores,
+    Procedure,
+    Respond,
+    Send,
+    SettleStores,
+    answer_of,
+)
 
 
 def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
@@ -61,7 +73,7 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
 
 
 def provide_stores(requests: Sequence[tuple[Message, NegotiatedContext]]) -> Procedure[None]:
-    """Perform C-STORE requests that arrived together, and answer each, in their order.
+    """Perform C-STORE requests and those that come behind them meanwhile, and answer each, in their order.
 
     Parameters
     ----------
@@ -69,21 +81,31 @@ def provide_stores(requests: Sequence[tuple[Message, NegotiatedContext]]) -> Pro
         Each with its data set and its presentation context.
     """
     operation = OPERATIONS["C-STORE"]
+    taken: list[Message] = []
     refused: dict[int, ServiceRefusal] = {}
-    sound = []
-    for message, context in requests:
-        try:
-            _check(message, context, operation)
-            sound.append(message)
-        except ServiceRefusal as refusal:
-            refused[message.message_id] = refusal
-    outcomes = iter((yield HandleStores(sound)))
-    responses = []
-    for message, _ in requests:
-        outcome = refused.get(message.message_id) or next(outcomes)
-        answer = answer_of(outcome) if isinstance(outcome, ServiceRefusal) else outcome
-        responses.append(_response(message, answer))
-    yield Respond(responses)
+    try:
+        while requests:
+            sound = []
+            for message, context in requests:
+                taken.append(message)
+                try:
+                    _check(message, context, operation)
+                    sound.append(message)
+                except ServiceRefusal as refusal:
+                    refused[message.message_id] = refusal
+            yield PlaceStores(sound)
+            requests = yield MoreStores()
+        outcomes = iter((yield SettleStores([each for each in taken if each.message_id not in refused])))
+        responses = []
+        for message in taken:
+            outcome = refused.get(message.message_id) or next(outcomes)
+            answer = answer_of(outcome) if isinstance(outcome, ServiceRefusal) else outcome
+            responses.append(_response(message, answer))
+        yield Respond(responses)
+    except BaseException:
+        for message in taken:
+            discard(message.data)
+        raise
 
 
 def refuse_duplicate(message: Message) -> Procedure[None]:

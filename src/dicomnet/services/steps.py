@@ -62,8 +62,23 @@ class Handle:
 
 
 @mutable
-class HandleStores:
-    """Perform C-STORE requests that arrived together. Outcome: for each its `Answer`, or why it is refused."""
+class PlaceStores:
+    """Do of C-STORE requests what they share with no others. Outcome: None; what goes wrong is told by the settling."""
+
+    requests: Sequence[Message]
+
+
+@mutable
+class MoreStores:
+    """Take, without waiting, the C-STORE requests that are there and may share the rest with those before them.
+
+    Outcome: each with its presentation context; none where it is time to settle.
+    """
+
+
+@mutable
+class SettleStores:
+    """Do the rest of C-STORE requests. Outcome: for each its `Answer`, or why it is refused."""
 
     requests: Sequence[Message]
 
@@ -171,5 +186,19 @@ def answer_of(refusal: ServiceRefusal) -> Answer:
     return Answer(refusal.status, None, elements)
 
 
-Step = Send | Respond | Receive | Deliver | Handle | HandleStores | Next | Cancelled | Store | Finish | Work
+Step = (
+    Send
+    | Respond
+    | Receive
+    | Deliver
+    | Handle
+    | PlaceStores
+    | MoreStores
+    | SettleStores
+    | Next
+    | Cancelled
+    | Store
+    | Finish
+    | Work
+)
 Procedure = Generator[Step, Any, Outcome]
