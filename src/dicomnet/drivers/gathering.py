@@ -45,7 +45,9 @@ class Gathering:
         self.stores = stores
         self._link = link
         self._requests = [first, *link.talk.begin_next(C_STORE_RQ, TOGETHER - 1)]
-        self._until = monotonic() + _TIME if len(self._requests) <= _FEW else 0.0
+        # A peer without a window sends the next one when it has heard of this one.
+        may_come = link.agreement.performed != 1 and len(self._requests) <= _FEW
+        self._until = monotonic() + _TIME if may_come else 0.0
         self.first = self._with_contexts(self._requests)
 
     def more(self) -> Sequence[tuple[Message, NegotiatedContext]]:
