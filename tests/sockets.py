@@ -22,7 +22,12 @@ from cryptography.x509.oid import NameOID
 from dicomnet.dimse.codec import decode_command, encode_command
 from dicomnet.dimse.messages import C_CANCEL_RQ, C_ECHO_RQ, C_FIND_RQ, C_STORE_RQ, Message
 from dicomnet.wire.fragmenter import fragment
-from dicomnet.wire.items import ImplementationClassUID, MaximumLength, ProposedContext
+from dicomnet.wire.items import (
+    AsynchronousOperationsWindow,
+    ImplementationClassUID,
+    MaximumLength,
+    ProposedContext,
+)
 from dicomnet.wire.pdu import AssociateRQ
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -188,9 +193,14 @@ def make_certificates(folder: Path, lasts: timedelta = timedelta(hours=1)) -> Ce
 
 
 def request_pdu(
-    *contexts: tuple[int, str], maximum_length: int = 16384, calling: str = "RAW", called: str = "ANY-SCP"
+    *contexts: tuple[int, str],
+    maximum_length: int = 16384,
+    calling: str = "RAW",
+    called: str = "ANY-SCP",
+    window: int = 1,
 ) -> bytes:
     """An A-ASSOCIATE-RQ for contexts of (ID, abstract syntax), all with Implicit VR Little Endian."""
+    items = (MaximumLength(maximum_length), ImplementationClassUID("1.2.3.4"))
     return AssociateRQ(
         called,
         calling,
@@ -198,7 +208,7 @@ def request_pdu(
             ProposedContext(number, uid, (IMPLICIT_VR_LE,))
             for number, uid in contexts or ((1, VERIFICATION),)
         ),
-        (MaximumLength(maximum_length), ImplementationClassUID("1.2.3.4")),
+        items if window == 1 else (*items, AsynchronousOperationsWindow(window, 1)),
     ).encode()
 
 

@@ -124,7 +124,7 @@ def _node(folder: Path, told: Told) -> Iterator[Node]:
 @contextmanager
 def _associated(node: Node) -> Iterator[RawPeer]:
     """A peer that has an association, as soon as it gets one."""
-    request = request_pdu((1, CT_IMAGE_STORAGE), (3, VERIFICATION))
+    request = request_pdu((1, CT_IMAGE_STORAGE), (3, VERIFICATION), window=16)
     peers: list[RawPeer] = []
 
     def is_accepted() -> bool:
