@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from select import select
+from socket import SHUT_WR
 from typing import Any
 
 import pytest
@@ -316,6 +317,16 @@ def test_a_response_does_not_wait_for_all_of_a_long_request(
             sent += len(piece)
         assert sent < longest
         assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+
+
+def test_a_peer_that_sends_no_more_hears_the_responses(tmp_path: Path, make: Make, encode: Encode) -> None:
+    """It has closed its side of the connection only."""
+    kinds = Requests(make, encode)
+    with _node(tmp_path, Told()) as node, _associated(node) as peer:
+        peer.send(kinds.one(1) + kinds.one(2))
+        peer.sock.shutdown(SHUT_WR)
+        assert _responses(peer, 2) == [(1, "1.2.3.1", 0), (2, "1.2.3.2", 0)]
+        assert peer.read_pdu() == b""
 
 
 def _end(peer: RawPeer, end: str) -> None:

@@ -294,11 +294,17 @@ class Link:
         is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
         return is_over or self.talk.is_cancelled(message_id)
 
-    def read_ahead(self) -> bool:
-        """Read, without waiting, what is there while a request is being performed; False if there was nothing."""
+    def read_ahead(self, *, leaves_end: bool = False) -> bool:
+        """Read, without waiting, what is there while a request is being performed; False if there was nothing.
+
+        Parameters
+        ----------
+        leaves_end
+            The end of the connection is nothing: it is found again behind what is to be written yet.
+        """
         if self._is_closed or self._is_receiving or len(self._inbox) >= _INBOX_LIMIT:
             return False
-        return self._receive(None)
+        return self._receive(None, leaves_end=leaves_end)
 
     def send(self, message: Message, more: bool = False) -> None:
         """Write a message, between those of a procedure that goes on.
@@ -767,14 +773,14 @@ class Link:
             self._receive(deadline)
         return self._inbox.popleft()
 
-    def _receive(self, deadline: Deadline | None) -> bool:
+    def _receive(self, deadline: Deadline | None, *, leaves_end: bool = False) -> bool:
         """Read once; without a deadline only what is already there. False if there was nothing."""
         if self._is_closed:
             raise self.failure or AssociationClosed()
         if self._is_receiving:
             raise RuntimeError("a handler that is told what arrives cannot wait for more to arrive")
         data = self._read(deadline)
-        if data is None:
+        if data is None or (leaves_end and not data):
             return False
         now = monotonic()
         if not data:

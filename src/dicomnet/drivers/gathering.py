@@ -54,7 +54,8 @@ class Gathering:
             return ()
         link = self._link
         while not link.talk.inbox and monotonic() < self._until:
-            if not link.read_ahead():
+            # A peer that only sends no more hears the responses still.
+            if not link.read_ahead(leaves_end=True):
                 break
         more = link.talk.begin_next(C_STORE_RQ, TOGETHER)
         self._requests += more
