@@ -271,16 +271,19 @@ def test_a_file_that_has_its_name_and_is_refused_is_looked_for_at_the_next_start
         staged = storage.stage()
         descriptor = staged.descriptor
         calls: list[object] = []
+        real = getattr(os, call)
 
-        def fail(what: object, real: Callable[..., None] = getattr(os, call)) -> None:
+        def fail(what: object) -> None:
             if what not in (descriptor, staged.path):
-                return real(what)
+                real(what)
+                return
             calls.append(what)
             raise OSError(errno.EIO, "it fails")
 
-        with monkeypatch.context() as patch, pytest.raises(OSError):
+        with monkeypatch.context() as patch:
             patch.setattr(os, call, fail)
-            storage.place(staged, NAME)
+            with pytest.raises(OSError, match="it fails"):
+                storage.place(staged, NAME)
         staged.discard()
         assert len(calls) == 1
         assert storage.needs_recovery
