@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from select import select
 from socket import SHUT_WR
+from time import sleep
 from typing import Any
 
 import pytest
@@ -317,6 +318,19 @@ def test_a_response_does_not_wait_for_all_of_a_long_request(
             sent += len(piece)
         assert sent < longest
         assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+
+
+def test_a_slow_medium_does_not_delay_the_first_response_by_all_requests(
+    tmp_path: Path, make: Make, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    kinds = Requests(make, encode)
+    with _node(tmp_path, told) as node, _associated(node) as peer:
+        monkeypatch.setattr(node.storage, "_flush_data", lambda descriptor: sleep(0.15))
+        peer.send(b"".join(map(kinds.one, range(1, TOGETHER + 1))))
+        assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+        assert len(told.all) < TOGETHER // 2
+        assert len(_responses(peer, TOGETHER - 1)) == TOGETHER - 1
 
 
 def test_a_peer_that_sends_no_more_hears_the_responses(tmp_path: Path, make: Make, encode: Encode) -> None:

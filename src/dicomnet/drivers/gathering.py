@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _FEW = 2
 _LIMIT = 8
 _TIME = 0.01
+# What is here already is taken a part at a time, for so many seconds at most: where the medium is slow, a sender must
+# not wait for all of it before it hears of the first.
+_PART = 4
+_PATIENCE = 0.1
 
 
 class Gathering:
@@ -38,26 +42,29 @@ class Gathering:
     stores
         As given.
     first
-        Those that were here at the beginning, each with its presentation context.
+        The first part of them, each with its presentation context.
     """
 
     def __init__(self, link: Link, stores: Stores, first: Message) -> None:
         self.stores = stores
         self._link = link
-        self._requests = [first, *link.talk.begin_next(C_STORE_RQ, TOGETHER - 1)]
-        self._until = monotonic() + _TIME if len(self._requests) <= _FEW else 0.0
+        now = monotonic()
+        self._until = now + _TIME if len(link.talk.inbox) < _FEW else 0.0
+        self._requests = [first, *link.talk.begin_next(C_STORE_RQ, _PART - 1)]
+        self._end = now + _PATIENCE
         self.first = self._with_contexts(self._requests)
 
     def more(self) -> Sequence[tuple[Message, NegotiatedContext]]:
         """Those that are here by now, without waiting; none where it is time to settle."""
-        if len(self._requests) >= _LIMIT:
+        count, now = len(self._requests), monotonic()
+        if count >= TOGETHER or now >= self._end:
             return ()
         link = self._link
-        while not link.talk.inbox and monotonic() < self._until:
+        while count < _LIMIT and not link.talk.inbox and monotonic() < self._until:
             # A peer that only sends no more hears the responses still.
             if not link.read_ahead(leaves_end=True):
                 break
-        more = link.talk.begin_next(C_STORE_RQ, TOGETHER)
+        more = link.talk.begin_next(C_STORE_RQ, _PART)
         self._requests += more
         return self._with_contexts(more)
 
