@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from select import select
+from socket import SHUT_WR
+from time import sleep
 from typing import Any
 
 import pytest
@@ -318,6 +320,29 @@ def test_a_response_does_not_wait_for_all_of_a_long_request(
         assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
 
 
+def test_a_slow_medium_does_not_delay_the_first_response_by_all_requests(
+    tmp_path: Path, make: Make, encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told()
+    kinds = Requests(make, encode)
+    with _node(tmp_path, told) as node, _associated(node) as peer:
+        monkeypatch.setattr(node.storage, "_flush_data", lambda descriptor: sleep(0.15))
+        peer.send(b"".join(map(kinds.one, range(1, TOGETHER + 1))))
+        assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
+        assert len(told.all) < TOGETHER // 2
+        assert len(_responses(peer, TOGETHER - 1)) == TOGETHER - 1
+
+
+def test_a_peer_that_sends_no_more_hears_the_responses(tmp_path: Path, make: Make, encode: Encode) -> None:
+    """It has closed its side of the connection only."""
+    kinds = Requests(make, encode)
+    with _node(tmp_path, Told()) as node, _associated(node) as peer:
+        peer.send(kinds.one(1) + kinds.one(2))
+        peer.sock.shutdown(SHUT_WR)
+        assert _responses(peer, 2) == [(1, "1.2.3.1", 0), (2, "1.2.3.2", 0)]
+        assert peer.read_pdu() == b""
+
+
 def _end(peer: RawPeer, end: str) -> None:
     if end == "abort":
         peer.send(ABORT_BY_USER)
@@ -325,6 +350,30 @@ def _end(peer: RawPeer, end: str) -> None:
         peer.reset()
     else:
         peer.close()
+
+
+def test_one_who_cannot_be_told_of_an_object_cost_the_others_their_answers(
+    tmp_path: Path, make: Make, encode: Encode, caplog: pytest.LogCaptureFixture
+) -> None:
+    kinds = Requests(make, encode)
+    told = Told()
+
+    def on_stored(instance: str, status: int) -> None:
+        told(instance, status)
+        if instance == "1.2.3.3":
+            raise OSError("nobody reads this")
+
+    node = Node(tmp_path, address=("127.0.0.1", 0), on_stored=on_stored)
+    node.start()
+    try:
+        with _associated(node) as peer:
+            peer.send(b"".join(map(kinds.one, range(1, 9))))
+            assert _responses(peer, 8) == [(number, f"1.2.3.{number}", 0) for number in range(1, 9)]
+        assert told.all == [(f"1.2.3.{number}", 0) for number in range(1, 9)]
+        _check_archive(node, told)
+    finally:
+        node.shutdown()
+    assert "1.2.3.3" in caplog.text
 
 
 def test_a_defect_fails_each_of_those_that_were_stored_together(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -259,3 +260,36 @@ def test_without_sync_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "fsync", refuse)
     with Storage(tmp_path, sync=False) as storage:
         assert _place(storage, b"one") is Placement.NEW
+
+
+@pytest.mark.parametrize("call", ["close", "unlink"])
+def test_a_file_that_has_its_name_and_is_refused_is_looked_for_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Its staged file could not be let go of; nothing of that is done twice."""
+    with Storage(tmp_path) as storage:
+        staged = storage.stage()
+        descriptor = staged.descriptor
+        calls: list[object] = []
+        real = getattr(os, call)
+
+        def fail(what: object) -> None:
+            if what not in (descriptor, staged.path):
+                real(what)
+                return
+            calls.append(what)
+            raise OSError(errno.EIO, "it fails")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(OSError, match="it fails"):
+                storage.place(staged, NAME)
+        staged.discard()
+        assert len(calls) == 1
+        assert storage.needs_recovery
+        if call == "close":
+            os.close(descriptor)
+    with Storage(tmp_path) as storage:
+        assert storage.was_unclean
+        assert list(storage.objects()) == [((NAME.study, NAME.series), [NAME.instance])]
+        assert not list((tmp_path / "staging").iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -45,7 +44,8 @@ class Line:
         self._number += 1
         return Message(C_STORE_RQ, {"MessageID": self._number}, 1)
 
-    def read_ahead(self) -> bool:
+    def read_ahead(self, *, leaves_end: bool) -> bool:
+        assert leaves_end
         assert monotonic() < self._end
         self.reads += 1
         if self._coming:
@@ -60,11 +60,9 @@ class Line:
         link: Any = self
         gathering = Gathering(link, link, first)
         parts: list[list[int]] = []
-        part: Sequence[tuple[Message, NegotiatedContext]] = gathering.first
-        while part:
+        while part := gathering.more():
             assert all(context is CONTEXT for _, context in part)
             parts.append([message.message_id for message, _ in part])
-            part = gathering.more()
         begun = [number for numbers in parts for number in numbers]
         assert not any(self.talk.begin(number) for number in begun)
         gathering.finish()

@@ -114,10 +114,12 @@ class Store:
     """What a driver does for stores: gives the requests in parts, and notes which are to be stored."""
 
     def __init__(self, *parts: list[tuple[Message, NegotiatedContext]]) -> None:
-        self._procedure = provide_stores(parts[0])
-        self._parts = iter(parts[1:])
+        self._procedure = provide_stores()
+        self._parts = iter(parts)
         self.placed: list[Message] = []
         self.settled: list[Message] = []
+        # What the settling of all of them raises.
+        self.failure: ServiceRefusal | None = None
 
     def run(self, outcomes: dict[int, Answer | ServiceRefusal]) -> list[Message]:
         """The responses, where stores end like this, by message ID."""
@@ -137,6 +139,11 @@ class Store:
                     outcome = next(self._parts, ())
                 case SettleStores():
                     self.settled += step.requests
+                    if self.failure is not None:
+                        step = self._procedure.throw(self.failure)
+                        assert isinstance(step, Respond)
+                        responses += step.responses
+                        continue
                     outcome = [outcomes[each.message_id] for each in step.requests]
                 case Respond():
                     responses += step.responses
@@ -171,19 +178,33 @@ def test_stores_that_arrive_together_are_answered_each_for_itself(kinds: list[st
             assert response.status == STORES[kind]
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_what_fails_for_all_is_answered_to_all() -> None:
+    kinds = ["stored", "of another class", "stored"]
+    requests = [store_request(kind, number) for number, kind in enumerate(kinds, 1)]
+    driver = Store(requests)
+    driver.failure = ServiceRefusal(0xA700, "no index")
+    assert [(each.message_id, each.status) for each in driver.run({})] == [
+        (1, 0xA700),
+        (2, 0x0122),
+        (3, 0xA700),
+    ]
+    assert [message.data.content for message, _ in requests if isinstance(message.data, MemorySink)] == [
+        b""
+    ] * 3
+
+
+@pytest.mark.parametrize("steps", [2, 3, 4, 5])
 def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
     """Wherever the procedure is then."""
     requests = [store_request("stored", number) for number in (1, 2)]
-    procedure = provide_stores(requests[:1])
-    outcomes = iter([None, None, requests[1:], None])
+    procedure = provide_stores()
+    outcomes = iter([None, requests[:1], None, requests[1:], None])
     for _ in range(steps):
         procedure.send(next(outcomes))
     procedure.close()
-    taken = requests if steps > 2 else requests[:1]
-    assert [message.data.content for message, _ in taken if isinstance(message.data, MemorySink)] == [
-        b""
-    ] * len(taken)
+    taken = requests if steps > 3 else requests[:1]
+    contents = [message.data.content for message, _ in taken if isinstance(message.data, MemorySink)]
+    assert contents == [b""] * len(taken)
 
 
 def alone_answered(message: Message, context: NegotiatedContext, kind: str) -> Message:

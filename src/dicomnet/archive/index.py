@@ -144,7 +144,7 @@ class Index:
             self._pending.tickets += tickets
         # Whoever gets the turn commits for all who wait; the others find their outcome when theirs comes.
         if not self._turn.acquire(timeout=2 * self.busy_seconds + 1):
-            return [ServiceRefusal(OUT_OF_RESOURCES, "the index is busy")] * len(tickets)
+            return [ServiceRefusal(OUT_OF_RESOURCES, "the index is busy") for _ in tickets]
         try:
             if any(ticket.outcome is None for ticket in tickets):
                 with self._guard:

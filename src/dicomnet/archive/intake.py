@@ -175,6 +175,10 @@ class Session:
             self.placed = refusal
         except OSError as error:
             self.placed = _refusal(error)
+        except BaseException:
+            # It may have its name, and nobody will index it.
+            self._intake.storage.needs_recovery = True
+            raise
         finally:
             self._let_go()
 
@@ -317,7 +321,7 @@ class Intake:
         try:
             self.storage.settle([entry.name for entry in entries])
         except OSError as error:
-            return [_refusal(error)] * len(entries)
+            return [_refusal(error) for _ in entries]
         if self.catalogue is None or not entries:
             return [SUCCESS] * len(entries)
         outcomes = self.catalogue.add(entries)

@@ -7,7 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._version import IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import MemorySink, Sink
@@ -262,19 +262,31 @@ class _Stores:
 
     def settle(self, requests: Sequence[Message]) -> list[Answer | ServiceRefusal]:
         sessions = _sessions(requests)
-        outcomes: list[int | ServiceRefusal] = [OPERATIONS["C-STORE"].handler_failed] * len(sessions)
         try:
             outcomes = self._node.intake.commit(sessions)
-        finally:
-            if self._node.on_stored is not None:
-                for session, outcome in zip(sessions, outcomes, strict=True):
-                    status = outcome.status if isinstance(outcome, ServiceRefusal) else outcome
-                    self._node.on_stored(session.sop_instance, status)
+        except BaseException:
+            self._tell(sessions, [OPERATIONS["C-STORE"].handler_failed] * len(sessions))
+            raise
+        self._tell(sessions, outcomes)
         return [each if isinstance(each, ServiceRefusal) else Answer(each) for each in outcomes]
+
+    def _tell(self, sessions: Sequence[Session], outcomes: Sequence[int | ServiceRefusal]) -> None:
+        if self._node.on_stored is None:
+            return
+        for session, outcome in zip(sessions, outcomes, strict=True):
+            status = outcome.status if isinstance(outcome, ServiceRefusal) else outcome
+            try:
+                self._node.on_stored(session.sop_instance, status)
+            except Exception:  # noqa: BLE001
+                # What is stored is answered, whatever becomes of the news.
+                _log.exception("nobody could be told that %s was stored", session.sop_instance)
 
 
 def _sessions(requests: Sequence[Message]) -> list[Session]:
-    return [request.data for request in requests if isinstance(request.data, Session)]
+    sessions = [request.data for request in requests]
+    if not all(isinstance(each, Session) for each in sessions):
+        raise TypeError("a C-STORE request is stored by a session of the intake")
+    return cast(list[Session], sessions)
 
 
 class _NodeHooks(WithoutRetrieval):

@@ -120,12 +120,13 @@ class StagedFile:
         """Close the file and remove its name in the staging folder. Does nothing the second time."""
         if self._descriptor < 0:
             return
-        os.close(self._descriptor)
-        self._descriptor = -1
+        # It is closed whatever `close` says, and its number soon that of another file.
+        descriptor, self._descriptor = self._descriptor, -1
         try:
-            os.unlink(self.path)
-        except FileNotFoundError:
-            return
+            os.close(descriptor)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
 
 
 if sys.platform == "win32":
@@ -231,7 +232,7 @@ class Storage:
         Raises
         ------
         OSError
-            If something cannot be written.
+            If something cannot be written. A file of that name may then be there, whole; see `needs_recovery`.
         """
         try:
             self._flush_data(staged.descriptor)
@@ -243,7 +244,12 @@ class Storage:
                     self._durable.clear()
                 return self._put(staged, name)
         finally:
-            staged.discard()
+            try:
+                staged.discard()
+            except OSError:
+                # It may have its name, and is refused.
+                self.needs_recovery = True
+                raise
 
     def settle(self, names: Iterable[ObjectName]) -> None:
         """Wait until the medium has the names of placed objects, whoever has placed them.

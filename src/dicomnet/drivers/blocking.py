@@ -91,7 +91,6 @@ class Link:
 
     performers: ClassVar[dict[type[Step], Callable[[Link, Any], object]]]
     """How a procedure's steps are done, for `Run`."""
-    _gathering: Gathering
 
     def __init__(
         self,
@@ -125,6 +124,8 @@ class Link:
         self.talk = Conversation()
         self._inbox = self.talk.inbox
         self._iterations: list[Iteration] = []
+        # The innermost one is last: a handler may wait for messages, and they are served meanwhile.
+        self._gatherings: list[Gathering] = []
         self._on_closed = on_closed
         self._unread = LAST_BYTES
         self._next_look = 0.0
@@ -294,11 +295,17 @@ class Link:
         is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
         return is_over or self.talk.is_cancelled(message_id)
 
-    def read_ahead(self) -> bool:
-        """Read, without waiting, what is there while a request is being performed; False if there was nothing."""
+    def read_ahead(self, *, leaves_end: bool = False) -> bool:
+        """Read, without waiting, what is there while a request is being performed; False if there was nothing.
+
+        Parameters
+        ----------
+        leaves_end
+            The end of the connection is nothing: it is found again behind what is to be written yet.
+        """
         if self._is_closed or self._is_receiving or len(self._inbox) >= _INBOX_LIMIT:
             return False
-        return self._receive(None)
+        return self._receive(None, leaves_end=leaves_end)
 
     def send(self, message: Message, more: bool = False) -> None:
         """Write a message, between those of a procedure that goes on.
@@ -320,7 +327,7 @@ class Link:
             raise
 
     def _perform_respond(self, step: Respond) -> None:
-        self._put(self.connection.send(*step.responses), bool(self._inbox))
+        self._put(self.connection.send(*step.responses), False)
 
     def _perform_receive(self, step: Receive) -> Message:
         try:
@@ -473,12 +480,11 @@ class Link:
             self._finish(refuse_duplicate(message))
             return
         if message.type is C_STORE_RQ and self.hooks.stores is not None:
-            gathering = self._gathering = Gathering(self, self.hooks.stores, message)
+            self._gatherings.append(Gathering(self, self.hooks.stores, message))
             try:
-                self._finish(provide_stores(gathering.first))
+                self._finish(provide_stores())
             finally:
-                gathering.finish()
-                del self._gathering
+                self._gatherings.pop().finish()
             return
         try:
             self._finish(provide(message, self.agreement.contexts[message.context_id]))
@@ -767,14 +773,14 @@ class Link:
             self._receive(deadline)
         return self._inbox.popleft()
 
-    def _receive(self, deadline: Deadline | None) -> bool:
+    def _receive(self, deadline: Deadline | None, *, leaves_end: bool = False) -> bool:
         """Read once; without a deadline only what is already there. False if there was nothing."""
         if self._is_closed:
             raise self.failure or AssociationClosed()
         if self._is_receiving:
             raise RuntimeError("a handler that is told what arrives cannot wait for more to arrive")
         data = self._read(deadline)
-        if data is None:
+        if data is None or (leaves_end and not data):
             return False
         now = monotonic()
         if not data:
@@ -967,9 +973,9 @@ Link.performers = {
     Receive: Link._perform_receive,
     Respond: Link._perform_respond,
     Handle: lambda link, step: link.hooks.handle(step.message, step.context),
-    PlaceStores: lambda link, step: link._gathering.stores.place(step.requests),
-    MoreStores: lambda link, step: link._gathering.more(),
-    SettleStores: lambda link, step: link._gathering.stores.settle(step.requests),
+    PlaceStores: lambda link, step: link._gatherings[-1].stores.place(step.requests),
+    MoreStores: lambda link, step: link._gatherings[-1].more(),
+    SettleStores: lambda link, step: link._gatherings[-1].stores.settle(step.requests),
     Next: lambda link, step: link.hooks.next_answer(step.answers),
     Cancelled: Link._perform_cancelled,
     Work: lambda link, step: step.function(),

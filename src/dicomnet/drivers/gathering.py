@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 _FEW = 2
 _LIMIT = 8
 _TIME = 0.01
+# What is here already is taken a part at a time, for so many seconds at most: where the medium is slow, a sender must
+# not wait for all of it before it hears of the first.
+_PART = 4
+_PATIENCE = 0.1
 
 
 class Gathering:
-    """A C-STORE request and those that are performed with it.
+    """A C-STORE request and those that are settled with it.
 
     Parameters
     ----------
@@ -31,42 +35,35 @@ class Gathering:
     stores
         Performs them.
     first
-        Was begun; those right behind it in the inbox are begun here.
-
-    Attributes
-    ----------
-    stores
-        As given.
-    first
-        Those that were here at the beginning, each with its presentation context.
+        Was begun; those behind it are begun here.
     """
 
     def __init__(self, link: Link, stores: Stores, first: Message) -> None:
         self.stores = stores
         self._link = link
-        self._requests = [first, *link.talk.begin_next(C_STORE_RQ, TOGETHER - 1)]
+        self._requests = [first]
+        self._given = 0
+        now = monotonic()
+        self._end = now + _PATIENCE
         # A peer without a window sends the next one when it has heard of this one.
-        may_come = link.agreement.performed != 1 and len(self._requests) <= _FEW
-        self._until = monotonic() + _TIME if may_come else 0.0
-        self.first = self._with_contexts(self._requests)
+        may_come = link.agreement.performed != 1 and len(link.talk.inbox) < _FEW
+        self._read_until = now + _TIME if may_come else 0.0
 
     def more(self) -> Sequence[tuple[Message, NegotiatedContext]]:
-        """Those that are here by now, without waiting; none where it is time to settle."""
-        if len(self._requests) >= _LIMIT:
+        """Those that are here by now, without waiting, each with its context; none where it is time to settle."""
+        link, requests, given = self._link, self._requests, self._given
+        if given >= TOGETHER or (given and monotonic() >= self._end):
             return ()
-        link = self._link
-        while not link.talk.inbox and monotonic() < self._until:
-            if not link.read_ahead():
+        while 0 < given < _LIMIT and not link.talk.inbox and monotonic() < self._read_until:
+            # A peer that only sends no more hears the responses still.
+            if not link.read_ahead(leaves_end=True):
                 break
-        more = link.talk.begin_next(C_STORE_RQ, TOGETHER)
-        self._requests += more
-        return self._with_contexts(more)
+        requests += link.talk.begin_next(C_STORE_RQ, given + _PART - len(requests))
+        self._given = len(requests)
+        contexts = link.agreement.contexts
+        return [(each, contexts[each.context_id]) for each in requests[given:]]
 
     def finish(self) -> None:
         """They have been performed, or have failed."""
         for each in self._requests:
             self._link.talk.finish(each.message_id)
-
-    def _with_contexts(self, requests: Sequence[Message]) -> list[tuple[Message, NegotiatedContext]]:
-        contexts = self._link.agreement.contexts
-        return [(each, contexts[each.context_id]) for each in requests]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..dimse.datasets import Refused, discard
@@ -72,19 +71,13 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
         yield Send(_response(message, answer_of(refusal)))
 
 
-def provide_stores(requests: Sequence[tuple[Message, NegotiatedContext]]) -> Procedure[None]:
-    """Perform C-STORE requests and those that come behind them meanwhile, and answer each, in their order.
-
-    Parameters
-    ----------
-    requests
-        Each with its data set and its presentation context.
-    """
+def provide_stores() -> Procedure[None]:
+    """Perform the C-STORE requests that `MoreStores` gives, and answer each, in their order."""
     operation = OPERATIONS["C-STORE"]
     taken: list[Message] = []
     refused: dict[int, ServiceRefusal] = {}
     try:
-        while requests:
+        while requests := (yield MoreStores()):
             sound = []
             for message, context in requests:
                 taken.append(message)
@@ -94,7 +87,6 @@ def provide_stores(requests: Sequence[tuple[Message, NegotiatedContext]]) -> Pro
                 except ServiceRefusal as refusal:
                     refused[message.message_id] = refusal
             yield PlaceStores(sound)
-            requests = yield MoreStores()
         outcomes = iter((yield SettleStores([each for each in taken if each.message_id not in refused])))
         responses = []
         for message in taken:
@@ -102,6 +94,10 @@ def provide_stores(requests: Sequence[tuple[Message, NegotiatedContext]]) -> Pro
             answer = answer_of(outcome) if isinstance(outcome, ServiceRefusal) else outcome
             responses.append(_response(message, answer))
         yield Respond(responses)
+    except ServiceRefusal as refusal:
+        for message in taken:
+            discard(message.data)
+        yield Respond([_response(each, answer_of(refused.get(each.message_id, refusal))) for each in taken])
     except BaseException:
         for message in taken:
             discard(message.data)
