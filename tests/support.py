@@ -112,7 +112,7 @@ class ServedNode:
         return f"NODE@127.0.0.1:{self.port}"
 
 
-_READY = re.compile(rb"listening on .*:(\d+)")
+_READY = re.compile(rb"listening on .*:(\d+).*\n")
 
 
 @contextlib.contextmanager
