@@ -12,10 +12,10 @@ from pydicom.uid import UID
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENT_ROOT_FIND, VERIFICATION
 
 from dicomnet import AE, build_context
-from dicomnet.association import Association
-from dicomnet.events import EventHandlerType
-from dicomnet.presentation import PresentationContext
-from dicomnet.transport import AssociationServer
+from dicomnet.pynetdicom.association import Association
+from dicomnet.pynetdicom.events import EventHandlerType
+from dicomnet.pynetdicom.presentation import PresentationContext
+from dicomnet.pynetdicom.transport import AssociationServer
 
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)
 

@@ -10,7 +10,12 @@ from typing import Any
 
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import Message
-from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
+from dicomnet.upper_layer.negotiation import (
+    Acceptor,
+    SupportedContext,
+    accept,
+    identification_items,
+)
 from dicomnet.wire.pdu import AssociateRJ, AssociateRQ, decode_pdu
 
 from .sockets import RELEASE_RP, RawPeer, message_pdus

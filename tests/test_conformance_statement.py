@@ -7,8 +7,9 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import pynetdicom
 import pytest
+
+import pynetdicom
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")

@@ -13,16 +13,17 @@ from pathlib import Path
 from pydicom.datadict import keyword_for_tag
 
 from dicomnet._version import IMPLEMENTATION_VERSION_NAME
-from dicomnet.ae import AE, DEFAULT_MAX_LENGTH
-from dicomnet.archive import header, node, query
+from dicomnet.archive import node, query
 from dicomnet.archive.schema import KEPT
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.requests import MAXIMUM_CONTEXTS, MAXIMUM_LENGTH, RESPONSE_LIMIT
+from dicomnet.encoding import scan as header
+from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
+from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS, MAXIMUM_LENGTH, RESPONSE_LIMIT
+from dicomnet.pynetdicom.ae import AE, DEFAULT_MAX_LENGTH
 from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
-from dicomnet.services.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicomnet.upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"

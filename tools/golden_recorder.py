@@ -19,7 +19,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import dsutils, pdu
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     ImplementationClassUIDNotification,
@@ -30,6 +29,8 @@ from pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
+
+from pynetdicom import dsutils, pdu
 
 HOST = "127.0.0.1"
 DEADLINE = 20.0  # seconds for any one peer to answer

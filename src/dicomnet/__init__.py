@@ -8,112 +8,61 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from . import events as evt
-    from . import status
-    from .ae import AE as AE
-    from .ae import ApplicationEntity as ApplicationEntity
     from .as_pynetdicom import install_as_pynetdicom as install_as_pynetdicom
-    from .association import Association as Association
-    from .connecting import connect as connect
-    from .logs import debug_logger as debug_logger
-    from .peer import Peer as Peer
-    from .presentation import build_context as build_context
-    from .presentation import build_role as build_role
-    from .services.transfer_syntaxes import ALL_TRANSFER_SYNTAXES as ALL_TRANSFER_SYNTAXES
-    from .services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
-    from .sop_class import register_uid as register_uid
+    from .blocking.peer import Peer as Peer
+    from .drivers.deadline import Timeouts as Timeouts
+    from .encoding.transfer_syntaxes import ALL_TRANSFER_SYNTAXES as ALL_TRANSFER_SYNTAXES
+    from .encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
+    from .exchange.contexts import RetrieveProgress as RetrieveProgress
+    from .exchange.contexts import StoreResult as StoreResult
+    from .exchange.logs import debug_logger as debug_logger
+    from .exchange.receiving import ReceivedObject as ReceivedObject
+    from .pynetdicom import evt as evt
+    from .pynetdicom import sop_class as sop_class
+    from .pynetdicom import status as status
+    from .pynetdicom.ae import AE as AE
+    from .pynetdicom.ae import ApplicationEntity as ApplicationEntity
+    from .pynetdicom.association import Association as Association
+    from .pynetdicom.connect import connect as connect
+    from .pynetdicom.presentation import build_context as build_context
+    from .pynetdicom.presentation import build_role as build_role
+    from .pynetdicom.sop_class import register_uid as register_uid
 
+# Where our own names lie; every other name is one of `dicomnet.pynetdicom`.
 _HOMES = {
-    "AE": "ae",
-    "ALL_TRANSFER_SYNTAXES": "services.transfer_syntaxes",
-    "ApplicationEntity": "ae",
-    "Association": "association",
-    "DEFAULT_TRANSFER_SYNTAXES": "services.transfer_syntaxes",
-    "PYNETDICOM_IMPLEMENTATION_UID": "compatibility",
-    "PYNETDICOM_IMPLEMENTATION_VERSION": "compatibility",
-    "PYNETDICOM_UID_PREFIX": "compatibility",
-    "Peer": "peer",
-    "build_context": "presentation",
-    "connect": "connecting",
-    "build_role": "presentation",
-    "debug_logger": "logs",
+    "Peer": "blocking.peer",
+    "ReceivedObject": "exchange.receiving",
+    "RetrieveProgress": "exchange.contexts",
+    "StoreResult": "exchange.contexts",
+    "Timeouts": "drivers.deadline",
+    "connect": "pynetdicom.connect",
     "install_as_pynetdicom": "as_pynetdicom",
-    "register_uid": "sop_class",
 }
-# The modules that a program may name after `import dicomnet` alone.
-_MODULES = {"evt": "events"} | {
-    name: name
-    for name in (
-        "_config",
-        "_globals",
-        "ae",
-        "aio",
-        "association",
-        "dimse_messages",
-        "dimse_primitives",
-        "dsutils",
-        "errors",
-        "events",
-        "pdu",
-        "pdu_items",
-        "pdu_primitives",
-        "presentation",
-        "service_class",
-        "service_class_n",
-        "sop_class",
-        "status",
-        "transport",
-        "utils",
-    )
-}
-_CONTEXT_LISTS = tuple(
-    f"{name}PresentationContexts"
-    for name in (
-        "AllStorage",
-        "ApplicationEventLogging",
-        "BasicWorklistManagement",
-        "ColorPalette",
-        "DefinedProcedureProtocol",
-        "DisplaySystem",
-        "HangingProtocol",
-        "ImplantTemplate",
-        "InstanceAvailability",
-        "MediaCreationManagement",
-        "MediaStorage",
-        "ModalityPerformed",
-        "NonPatientObject",
-        "PrintManagement",
-        "ProcedureStep",
-        "ProtocolApproval",
-        "QueryRetrieve",
-        "RelevantPatientInformation",
-        "RTMachineVerification",
-        "Storage",
-        "StorageCommitment",
-        "SubstanceAdministration",
-        "UnifiedProcedure",
-        "Verification",
-    )
-)
-
-__all__ = ["__version__", "evt", "sop_class", "status", *_HOMES, *_CONTEXT_LISTS]
+_MODULES = ("_config", "aio", "errors", "pynetdicom")
 
 
 def __getattr__(name: str) -> Any:
+    value: Any
     if name in _HOMES:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     elif name in _MODULES:
-        value = import_module(f".{_MODULES[name]}", __name__)
-    elif name in _CONTEXT_LISTS:
-        value = getattr(import_module(".presentation", __name__), name)
+        value = import_module(f".{name}", __name__)
+    elif name == "__all__":
+        value = ["__version__", "evt", "sop_class", "status", *_HOMES, *_pynetdicom().NAMES]
+    elif name in _pynetdicom().NAMES or name in _pynetdicom().MODULES:
+        value = getattr(_pynetdicom(), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
+def _pynetdicom() -> Any:
+    return import_module(".pynetdicom", __name__)
+
+
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(__getattr__("__all__"))

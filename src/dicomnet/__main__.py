@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 
-from .apps import TOOLS
+from dicomnet.apps import TOOLS
 
 # How many objects more than before there must be for a look for cycles of garbage among them.
 _MORE_OBJECTS = 20_000
@@ -24,10 +24,10 @@ def main() -> int:
 
 def _run() -> int:
     if sys.argv[1:2] and sys.argv[1] in TOOLS:
-        from .apps.main import main as run_tool
+        from dicomnet.apps.main import main as run_tool
 
         return run_tool(sys.argv[1:])
-    from .cli.main import main as run_command
+    from dicomnet.cli.main import main as run_command
 
     return run_command()
 

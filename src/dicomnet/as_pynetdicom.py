@@ -16,15 +16,15 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import CodeType, ModuleType
 
-_NAME, _OURS = "pynetdicom", "dicomnet"
-# pynetdicom's is an inner part; ours of this name is something else.
-_NOT_THE_SAME = f"{_NAME}.dimse"
+_NAME, _OURS = "pynetdicom", "dicomnet.pynetdicom"
+# What programs run rather than import lies elsewhere: the tools, and what `python -m pynetdicom` starts.
+_ELSEWHERE = {"apps": "dicomnet.apps", "__main__": "dicomnet.__main__"}
 
 _USAGE = "usage: python -m dicomnet.as_pynetdicom (SCRIPT | -m MODULE) [ARG]..."
 
 
 def install_as_pynetdicom() -> None:
-    """Make ``import pynetdicom`` find this package, and ``import pynetdicom.X`` its module X: the same objects.
+    """Make ``import pynetdicom`` find `dicomnet.pynetdicom`, and ``import pynetdicom.X`` its module X.
 
     The logger ``pynetdicom`` governs from now on what this package logs. Called again, it does nothing.
 
@@ -33,14 +33,14 @@ def install_as_pynetdicom() -> None:
     RuntimeError
         If pynetdicom itself has been imported already.
     """
-    package = sys.modules[_OURS]
+    package = import_module(_OURS)
     if sys.modules.setdefault(_NAME, package) is not package:
         raise RuntimeError(
             "pynetdicom itself has been imported already; call install_as_pynetdicom() before anything imports it"
         )
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
-    logger = logging.getLogger(_OURS)
+    logger = logging.getLogger("dicomnet")
     logger.parent = logging.getLogger(_NAME)
     # What loggers remember of the levels above them is forgotten when a level is set.
     logger.setLevel(logger.level)
@@ -55,8 +55,9 @@ class _Finder(MetaPathFinder):
         top, _, rest = fullname.partition(".")
         if top != _NAME:
             return None
-        ours = f"{_OURS}.{rest}"
-        spec = None if fullname == _NOT_THE_SAME else find_spec(ours)
+        first, dot, further = rest.partition(".")
+        ours = _ELSEWHERE.get(first, f"{_OURS}.{first}") + dot + further
+        spec = find_spec(ours)
         if spec is None:
             raise ModuleNotFoundError(f"dicomnet has no module like {fullname}", name=fullname)
         is_package = spec.submodule_search_locations is not None

@@ -29,7 +29,7 @@ from dicomnet.archive import schema
 from dicomnet.archive.index import Index, Recovery
 from dicomnet.archive.intake import SPILL_LENGTH, Catalogue, Intake, Session
 from dicomnet.archive.storage import ObjectName, Storage
-from dicomnet.dimse.file_format import decode_file_header
+from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")

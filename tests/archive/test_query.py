@@ -27,8 +27,8 @@ from dicomnet.archive.intake import Intake
 from dicomnet.archive.matching import is_universal, value_test
 from dicomnet.archive.query import find, locate
 from dicomnet.archive.storage import Storage
-from dicomnet.archive.text import trimmed
-from dicomnet.dimse.file_format import decode_file_header
+from dicomnet.datasets.text import trimmed
+from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
 
 Make = Callable[..., Dataset]

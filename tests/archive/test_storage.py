@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnet.archive.storage import ObjectName, Placement, Storage, read_file_header
-from dicomnet.dimse.file_format import encode_file_header
-from dicomnet.dimse.identity import is_uid
+from dicomnet.encoding.file_header import encode_file_header
+from dicomnet.encoding.identity import is_uid
 from dicomnet.errors import StoreInUse, UnusableObject
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")

@@ -14,8 +14,8 @@ import pytest
 from tests.support import free_port, is_listening, running_process, tool, wait_until
 
 from dicomnet import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
-from dicomnet.events import EventHandlerType
-from dicomnet.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from dicomnet.pynetdicom.events import EventHandlerType
+from dicomnet.pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 CT = TEST_FILES / "CT_small.dcm"

@@ -12,21 +12,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pynetdicom
 import pytest
-from pynetdicom import evt as foreign_evt
 from tests.cli.command import complaint, run
 from tests.cli.conftest import StartPeer, StoreSCP
 from tests.cli.test_main import loaded_by
 from tests.sockets import Certificates, RawPeer, make_certificates, raw_server
 from tests.support import free_port
 
+import pynetdicom
 from dicomnet import AE, evt
 from dicomnet.cli import diagnose
 from dicomnet.cli.requestor import Target
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.requests import PeerAddress
+from dicomnet.exchange.contexts import PeerAddress
 from dicomnet.wire.pdu import AssociateRJ
+from pynetdicom import evt as foreign_evt
 
 LAYERS = ["name", "TCP", "TLS", "association", "presentation context", "C-ECHO"]
 
@@ -342,7 +342,7 @@ def test_contexts_of_a_peer_that_rejects_the_second_association(start_peer: Star
 def test_it_starts_without_what_is_slow(start_peer: StartPeer) -> None:
     loaded = loaded_by("diagnose", f"127.0.0.1:{start_peer()}")
     assert loaded.isdisjoint(
-        {"pydicom", "numpy", "rich", "asyncio", "sqlalchemy", "json", "ssl", "dicomnet.ae"}
+        {"pydicom", "numpy", "rich", "asyncio", "sqlalchemy", "json", "ssl", "dicomnet.pynetdicom.ae"}
     )
 
 

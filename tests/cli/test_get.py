@@ -16,7 +16,7 @@ from tests.interop.peers import dcmqrscp
 from tests.support import data_set_of
 
 from dicomnet import AE, ALL_TRANSFER_SYNTAXES, evt
-from dicomnet.sop_class import (
+from dicomnet.pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelFind,

@@ -100,14 +100,16 @@ def test_a_requestor_starts_without_what_is_slow(command: str, start_peer: Start
     port = start_peer([(evt.EVT_C_STORE, lambda event: 0x0000)])
     arguments = [str(CT)] if command == "store" else []
     loaded = loaded_by(command, f"127.0.0.1:{port}", *arguments)
-    assert "dicomnet.peer" in loaded
+    assert "dicomnet.blocking.peer" in loaded
     slow = {"pydicom", "numpy", "rich", "asyncio", "sqlalchemy", "email", "http", "json", "shutil"}
     assert loaded.isdisjoint(slow)
     assert not [name for name in loaded if name.startswith("dicomnet.archive")]
 
 
 def test_help_starts_without_the_network() -> None:
-    assert loaded_by("echo", "--help").isdisjoint({"dicomnet.peer", "dicomnet.requests", "ssl", "socket"})
+    assert loaded_by("echo", "--help").isdisjoint(
+        {"dicomnet.blocking.peer", "dicomnet.exchange.contexts", "ssl", "socket"}
+    )
 
 
 def test_an_interrupted_command_says_so() -> None:

@@ -18,7 +18,7 @@ from tests.interop.peers import dcmqrscp
 from tests.support import dicomnet, free_port, stored
 
 from dicomnet import AE, evt
-from dicomnet.sop_class import StudyRootQueryRetrieveInformationModelMove
+from dicomnet.pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 
 STUDY = f"StudyInstanceUID={dcmread(CT).StudyInstanceUID}"
 OBJECT = str(dcmread(CT).SOPInstanceUID)

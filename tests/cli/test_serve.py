@@ -27,8 +27,8 @@ from tests.support import (
 )
 
 from dicomnet import AE
-from dicomnet.association import Association
-from dicomnet.sop_class import CTImageStorage, Verification
+from dicomnet.pynetdicom.association import Association
+from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
 
 BOTH = pytest.mark.parametrize("command", ["serve", "receive"])
 

@@ -15,7 +15,7 @@ from tests.cli.command import complaint, run, run_on_terminal
 from tests.support import free_port, is_listening, running_process, tool, wait_until
 
 from dicomnet import AE, evt
-from dicomnet.sop_class import ModalityWorklistInformationModelFind
+from dicomnet.pynetdicom.sop_class import ModalityWorklistInformationModelFind
 
 STEPS = (("Doe^Jane", "CT", "CT1", "20260105"), ("Roe^Richard", "MR", "MR1", "20260105"))
 

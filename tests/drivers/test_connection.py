@@ -27,7 +27,12 @@ from dicomnet.drivers.connection import Connection, Happening, ProviderAbort
 from dicomnet.drivers.files import stamp_of
 from dicomnet.errors import AssociationClosed, ProtocolError, UnusableObject
 from dicomnet.upper_layer.machine import Machine
-from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
+from dicomnet.upper_layer.negotiation import (
+    Acceptor,
+    SupportedContext,
+    accept,
+    identification_items,
+)
 from dicomnet.upper_layer.table import TABLE, Event, State
 from dicomnet.wire.items import ProposedContext
 from dicomnet.wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ

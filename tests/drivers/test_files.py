@@ -16,13 +16,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dicomnet.dimse import header_layout
-from dicomnet.dimse.file_format import PREFIX_LENGTH, FileHeader, encode_file_header
-from dicomnet.dimse.header_layout import learn, recognize
 from dicomnet.drivers import files
 from dicomnet.drivers.files import fill, open_file, open_object, read_header, read_object
+from dicomnet.encoding import known_files as header_layout
+from dicomnet.encoding.file_header import PREFIX_LENGTH, FileHeader, encode_file_header
+from dicomnet.encoding.known_files import learn, recognize
+from dicomnet.encoding.transfer_syntaxes import transfer_syntax
 from dicomnet.errors import UnusableObject
-from dicomnet.services.transfer_syntaxes import transfer_syntax
 
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dicomnet.dimse.messages import C_STORE_RQ, Message
-from dicomnet.drivers.blocking import Link
+from dicomnet.drivers.blocking.link import Link
+from dicomnet.drivers.blocking.opening import open_link
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.drivers.opening import open_link
-from dicomnet.requests import PeerAddress, RequestorHooks, association_request
+from dicomnet.exchange.contexts import PeerAddress, RequestorHooks, association_request
 from dicomnet.services import user
 
 from .objects import CT_IMAGE_STORAGE, EXPLICIT

@@ -33,10 +33,10 @@ from tests.sockets import (
 from tests.support import wait_until
 
 from dicomnet import evt
-from dicomnet.drivers.blocking import Link
-from dicomnet.drivers.server import Server
-from dicomnet.events import Event, EventHandlerType
-from dicomnet.transport import AssociationServer
+from dicomnet.drivers.blocking.link import Link
+from dicomnet.drivers.blocking.server import Server
+from dicomnet.pynetdicom.events import Event, EventHandlerType
+from dicomnet.pynetdicom.transport import AssociationServer
 from dicomnet.wire.pdu import Abort
 
 ALL_CONTEXTS = ((1, VERIFICATION), (3, CT_IMAGE_STORAGE), (5, PATIENT_ROOT_FIND))

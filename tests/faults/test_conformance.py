@@ -27,8 +27,8 @@ from tests.support import wait_until
 from dicomnet import evt
 from dicomnet.dimse.codec import decode_command, encode_command
 from dicomnet.dimse.messages import C_ECHO_RQ, C_STORE_RQ
-from dicomnet.events import Event
-from dicomnet.transport import AssociationServer
+from dicomnet.pynetdicom.events import Event
+from dicomnet.pynetdicom.transport import AssociationServer
 from dicomnet.wire.fragmenter import fragment
 from dicomnet.wire.pdu import Abort
 

@@ -34,14 +34,14 @@ from dicomnet import AE, Peer, aio, build_context, evt
 from dicomnet.archive.node import Node
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import N_ACTION_RQ, N_EVENT_REPORT_RSP, Message
-from dicomnet.pdu_primitives import SOPClassExtendedNegotiation
-from dicomnet.services.sop_classes import SOP_CLASSES
-from dicomnet.sop_class import (
+from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from dicomnet.pynetdicom.sop_class import (
     ModalityPerformedProcedureStep,
     ModalityWorklistInformationModelFind,
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
+from dicomnet.services.sop_classes import SOP_CLASSES
 from dicomnet.wire.items import ImplementationClassUID, MaximumLength, ProposedContext
 from dicomnet.wire.pdu import AssociateRQ
 

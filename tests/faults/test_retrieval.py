@@ -10,13 +10,29 @@ from typing import Any
 
 import pytest
 from tests.associations import associated
-from tests.retrieving import GET, MOVE, PENDING, SCPS, destination, identifier, image, retrieve_by_ae
-from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENCE, PATIENT_ROOT_FIND, RawPeer, message_pdus
+from tests.retrieving import (
+    GET,
+    MOVE,
+    PENDING,
+    SCPS,
+    destination,
+    identifier,
+    image,
+    retrieve_by_ae,
+)
+from tests.sockets import (
+    CT_IMAGE_STORAGE,
+    IMPLICIT_VR_LE,
+    PATIENCE,
+    PATIENT_ROOT_FIND,
+    RawPeer,
+    message_pdus,
+)
 
 from dicomnet import AE, build_context, build_role, evt
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_MOVE_RQ, Message
-from dicomnet.dsutils import encode
+from dicomnet.pynetdicom.dsutils import encode
 from dicomnet.wire.items import ProposedContext
 from dicomnet.wire.pdu import AssociateRQ
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
-from tests.drivers.test_blocking import answer
+from tests.drivers.blocking.test_link import answer
 from tests.sockets import RawPeer, raw_server
 
 from dicomnet import Peer, aio

@@ -26,9 +26,9 @@ from tests.support import (
 )
 
 from dicomnet import AE, Peer
-from dicomnet.association import Association
 from dicomnet.errors import DicomnetError
-from dicomnet.requests import StoreResult
+from dicomnet.exchange.contexts import StoreResult
+from dicomnet.pynetdicom.association import Association
 
 from .objects import CT_IMAGE_STORAGE, EXPLICIT, file_of, study_uid, uid, write_objects
 

@@ -15,12 +15,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pynetdicom import AE as ForeignAE  # noqa: N811
-from pynetdicom import evt as foreign_evt
-from tests.support import dicomnet, free_port, is_listening, run_tool, running_process, tool, wait_until
+from tests.support import (
+    dicomnet,
+    free_port,
+    is_listening,
+    run_tool,
+    running_process,
+    tool,
+    wait_until,
+)
 
 from dicomnet import AE, Peer, aio, build_context, evt
-from dicomnet.dimse.file_format import encode_file_header
+from dicomnet.encoding.file_header import encode_file_header
+from pynetdicom import AE as ForeignAE  # noqa: N811
+from pynetdicom import evt as foreign_evt
 
 from .corpus import MEDIA_STORAGE_DIRECTORY, Sendable, pairs
 

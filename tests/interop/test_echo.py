@@ -9,11 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pynetdicom import AE as ForeignAE  # noqa: N811
-from tests.support import dicomnet, free_port, is_listening, run_tool, running_process, tool, wait_until
+from tests.support import (
+    dicomnet,
+    free_port,
+    is_listening,
+    run_tool,
+    running_process,
+    tool,
+    wait_until,
+)
 
 from dicomnet import AE, Peer, aio
 from dicomnet.archive.node import Node
+from pynetdicom import AE as ForeignAE  # noqa: N811
 
 from .peers import aio_server
 

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pynetdicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-from pynetdicom import evt as foreign_evt
 from tests.support import free_port, is_listening, run_tool, running_process, tool, wait_until
 
+import pynetdicom
 from dicomnet import AE, build_context, build_role, evt
-from dicomnet.sop_class import (
+from dicomnet.pynetdicom.sop_class import (
     BasicFilmBox,
     BasicFilmSession,
     BasicGrayscaleImageBox,
@@ -30,6 +29,7 @@ from dicomnet.sop_class import (
     UnifiedProcedureStepPull,
     UnifiedProcedureStepPush,
 )
+from pynetdicom import evt as foreign_evt
 
 from .normalized import (
     OUR_SCPS,

@@ -20,8 +20,11 @@ from tests.support import digest, free_port, is_listening, running_process, tool
 
 from dicomnet import AE, Peer, aio, build_context, build_role, evt
 from dicomnet.archive.node import Node
-from dicomnet.requests import RetrieveProgress
-from dicomnet.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+from dicomnet.exchange.contexts import RetrieveProgress
+from dicomnet.pynetdicom.sop_class import (
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+)
 
 from .corpus import EXPECTED, Sendable, own_data_set, sendables
 from .normalized import OUR_SCPS, Asked, data

@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pynetdicom
 import pytest
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import evt as foreign_evt
 from pynetdicom.sop_class import uid_to_service_class as foreign_service_class
 from tests.support import free_port, is_listening, run_tool, running_process, tool, wait_until
 
-from dicomnet import AE, aio, evt, service_class, sop_class
+import pynetdicom
+from dicomnet import AE, aio, evt
+from dicomnet.pynetdicom import service_class, sop_class
 from dicomnet.services.registry import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import SOP_CLASSES
+from pynetdicom import evt as foreign_evt
 
 from .normalized import SERVICES, data, plain
 from .peers import aio_server

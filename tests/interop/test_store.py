@@ -11,7 +11,17 @@ from pydicom import dcmread
 from pydicom.dataset import FileMetaDataset
 from tests.support import data_set_of, digest, digests_below, quarantined, serving, stored
 
-from .corpus import EXPECTED, FILES, NO_CONTEXT, NO_STUDY, NO_UIDS, ODD_LENGTH, REFUSED, TAKEN, sendables
+from .corpus import (
+    EXPECTED,
+    FILES,
+    NO_CONTEXT,
+    NO_STUDY,
+    NO_UIDS,
+    ODD_LENGTH,
+    REFUSED,
+    TAKEN,
+    sendables,
+)
 from .peers import FOREIGN_SCPS, FOREIGN_SCUS, OUR_SCPS, OUR_SCUS, dcmtk_storescp
 
 

@@ -9,8 +9,9 @@ import pytest
 from pydicom import uid
 
 from dicomnet.dimse.messages import C_GET_RQ, C_MOVE_RQ, C_STORE_RSP, Message
-from dicomnet.dsutils import decode
+from dicomnet.encoding.transfer_syntaxes import transfer_syntax
 from dicomnet.errors import AssociationAborted, NoAcceptedContext, ServiceRefusal, UnusableObject
+from dicomnet.pynetdicom.dsutils import decode
 from dicomnet.services.provider import provide
 from dicomnet.services.steps import (
     Answer,
@@ -24,7 +25,6 @@ from dicomnet.services.steps import (
     SubOperation,
 )
 from dicomnet.services.suboperations import encode_failed
-from dicomnet.services.transfer_syntaxes import transfer_syntax
 from dicomnet.upper_layer.negotiation import NegotiatedContext
 
 GET = "1.2.840.10008.5.1.4.1.2.1.3"

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnet.upper_layer.machine import IllegalEvent, Machine
-from dicomnet.upper_layer.table import ACTIONS, AE6_NOT_ACCEPTABLE, AR8_ACCEPTOR, TABLE, Effect, Event, State
+from dicomnet.upper_layer.table import (
+    ACTIONS,
+    AE6_NOT_ACCEPTABLE,
+    AR8_ACCEPTOR,
+    TABLE,
+    Effect,
+    Event,
+    State,
+)
 
 CELLS = list(product(Event, State))
 

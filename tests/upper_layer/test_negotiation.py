@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import pynetdicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.sockets import RawPeer
 
+import pynetdicom
 from dicomnet.upper_layer.negotiation import (
     Acceptor,
     Agreement,

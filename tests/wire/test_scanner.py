@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from dicomnet.errors import ProtocolError
 from dicomnet.wire.items import ImplementationClassUID, MaximumLength, ProposedContext
-from dicomnet.wire.pdu import PDU, Abort, AssociateRQ, DataValue, PDataTF, ReleaseRP, ReleaseRQ, decode_pdu
+from dicomnet.wire.pdu import (
+    PDU,
+    Abort,
+    AssociateRQ,
+    DataValue,
+    PDataTF,
+    ReleaseRP,
+    ReleaseRQ,
+    decode_pdu,
+)
 from dicomnet.wire.scanner import Fragment, Scanner
 
 GOLDEN = Path(__file__).parents[1] / "golden"

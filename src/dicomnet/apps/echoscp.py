@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from ..requests import VERIFICATION
-from ..services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from ..exchange.contexts import VERIFICATION
 from .options import LISTENING, LISTENING_PORT, PREFERRED_SYNTAX, Tool, scp_defaults, supported
 from .receiving import serve
 from .requestor import application_entity

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from ..association import Association
 from ..cli.arguments import count
-from ..presentation import build_context
-from ..requests import VERIFICATION
+from ..exchange.contexts import VERIFICATION
+from ..pynetdicom.association import Association
+from ..pynetdicom.presentation import build_context
 from .options import CALLING, PEER, PROPOSED_SYNTAX, Group, Tool, flag, proposed, row, scu_defaults
 from .requestor import converse, outcome
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 
-from ..association import Association
 from ..cli.terminal import printable
-from ..dimse.file_format import encode_file_header
-from ..dsutils import encode, pretty_dataset
+from ..encoding.file_header import encode_file_header
 from ..errors import UnusableObject
-from ..presentation import build_context
+from ..pynetdicom.association import Association
+from ..pynetdicom.dsutils import encode, pretty_dataset
+from ..pynetdicom.presentation import build_context
 from . import models
 from .identifier import build_identifier
 from .options import CALLING, KEYS, PEER, Group, Tool, flag, scu_defaults

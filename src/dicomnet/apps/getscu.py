@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 
-from ..association import Association
-from ..presentation import StoragePresentationContexts, build_context, build_role
+from ..pynetdicom.association import Association
+from ..pynetdicom.presentation import StoragePresentationContexts, build_context, build_role
 from . import models
 from .findscu import log_identifier
 from .identifier import build_identifier

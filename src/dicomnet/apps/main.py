@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..cli.main import guarded
-from ..logs import debug_logger, outermost_logger
+from ..exchange.logs import debug_logger, outermost_logger
 from .options import QUIET, Tool, build_parser, level_of
 
 

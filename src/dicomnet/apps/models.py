@@ -7,8 +7,8 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from ..pdu_primitives import SOPClassExtendedNegotiation
-from ..sop_class import (
+from ..pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from ..pynetdicom.sop_class import (
     ModalityWorklistInformationFind,
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,

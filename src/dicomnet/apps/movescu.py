@@ -5,13 +5,24 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 
-from ..association import Association
 from ..cli.arguments import ae_title, port
-from ..presentation import build_context
+from ..pynetdicom.association import Association
+from ..pynetdicom.presentation import build_context
 from . import models
 from .findscu import log_identifier
 from .identifier import build_identifier
-from .options import CALLING, KEYS, OUTPUT, PEER, RETRIEVE_NEGOTIATION, Group, Tool, flag, row, scu_defaults
+from .options import (
+    CALLING,
+    KEYS,
+    OUTPUT,
+    PEER,
+    RETRIEVE_NEGOTIATION,
+    Group,
+    Tool,
+    flag,
+    row,
+    scu_defaults,
+)
 from .receiving import store_handler
 from .requestor import application_entity, converse, follow
 from .storescp import storage_contexts

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._version import __version__
 from ..cli.arguments import Parser, ae_title, port, seconds
-from ..services.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
 from ..values import frozen
 
 IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG = (

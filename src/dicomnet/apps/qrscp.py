@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import events as evt
 from ..archive.intake import Intake, Session
 from ..archive.node import open_index
 from ..archive.storage import Storage
-from ..association import Association
 from ..cli.arguments import FAILED, OK, ae_title, port
 from ..cli.terminal import printable
 from ..dimse.messages import Message
+from ..encoding.transfer_syntaxes import ALL_TRANSFER_SYNTAXES
 from ..errors import ServiceRefusal
-from ..events import Event, EventHandlerType
-from ..requests import VERIFICATION
-from ..services.transfer_syntaxes import ALL_TRANSFER_SYNTAXES
+from ..exchange.contexts import VERIFICATION
+from ..pynetdicom import events as evt
+from ..pynetdicom.association import Association
+from ..pynetdicom.events import Event, EventHandlerType
 from ..upper_layer.negotiation import NegotiatedContext
 from . import models
 from .configuration import Destinations, configure

@@ -11,12 +11,12 @@ from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..ae import AE
-from ..association import OpenUserSink
 from ..cli.arguments import OK
 from ..cli.terminal import reason
-from ..dimse.identity import is_uid
-from ..events import EVT_C_STORE, Event, EventHandlerType
+from ..encoding.identity import is_uid
+from ..pynetdicom.ae import AE
+from ..pynetdicom.association import OpenUserSink
+from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
 from ..services.sop_classes import SOP_CLASSES
 
 _log = logging.getLogger(__name__)

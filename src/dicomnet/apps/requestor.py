@@ -9,13 +9,13 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from ..ae import AE
-from ..association import Association
 from ..cli.arguments import FAILED, OK
 from ..cli.terminal import printable
-from ..events import EventHandlerType
-from ..presentation import PresentationContext
-from ..status import code_to_category
+from ..pynetdicom.ae import AE
+from ..pynetdicom.association import Association
+from ..pynetdicom.events import EventHandlerType
+from ..pynetdicom.presentation import PresentationContext
+from ..pynetdicom.status import code_to_category
 
 _log = logging.getLogger(__name__)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from ..presentation import AllStoragePresentationContexts, PresentationContext, build_context
-from ..requests import VERIFICATION
-from ..services.transfer_syntaxes import ALL_TRANSFER_SYNTAXES, DEFAULT_TRANSFER_SYNTAXES
+from ..encoding.transfer_syntaxes import ALL_TRANSFER_SYNTAXES, DEFAULT_TRANSFER_SYNTAXES
+from ..exchange.contexts import VERIFICATION
+from ..pynetdicom.presentation import (
+    AllStoragePresentationContexts,
+    PresentationContext,
+    build_context,
+)
 from .options import (
     LISTENING,
     LISTENING_PORT,

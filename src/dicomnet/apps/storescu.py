@@ -8,12 +8,16 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..association import Association
 from ..cli.arguments import FAILED, OK
 from ..cli.terminal import reason
 from ..drivers.files import StoredObject, open_object
 from ..errors import DicomnetError, UnusableObject
-from ..presentation import PresentationContext, StoragePresentationContexts, build_context
+from ..pynetdicom.association import Association
+from ..pynetdicom.presentation import (
+    PresentationContext,
+    StoragePresentationContexts,
+    build_context,
+)
 from .options import CALLING, PEER, PROPOSED_SYNTAX, Group, Tool, flag, proposed, row, scu_defaults
 from .requestor import converse, outcome
 

@@ -19,14 +19,14 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from ..datasets.text import codecs_of, folded_name, value_text
+from ..encoding.scan import Header, scan_file, scan_items
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
-from .header import Header, scan_file, scan_items
 from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName, Storage, read_file_header
-from .text import codecs_of, folded_name, value_text
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
 PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060

@@ -9,12 +9,12 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from ..dimse.file_format import encode_file_header
-from ..dimse.identity import is_uid
+from ..encoding.file_header import encode_file_header
+from ..encoding.identity import is_uid
+from ..encoding.known_headers import Wanted
+from ..encoding.scan import Header, scan, scan_file
 from ..errors import ServiceRefusal
 from ..values import frozen
-from .header import Header, scan, scan_file
-from .layouts import Wanted
 from .storage import ObjectName, Placement, StagedFile, Storage
 
 SUCCESS = 0x0000

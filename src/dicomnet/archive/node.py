@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, cast
 from .._version import IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import MemorySink, Sink
 from ..dimse.messages import C_STORE_RQ, Message
-from ..drivers.blocking import Link
-from ..drivers.channel import Channel
+from ..drivers.blocking.channel import Channel
+from ..drivers.blocking.link import Link
+from ..drivers.blocking.server import Server
+from ..drivers.blocking.watcher import Watcher, WorkerPool
+from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase, WithoutRetrieval
-from ..drivers.server import Server
 from ..drivers.transport import listen
-from ..drivers.watcher import Watcher, WorkerPool
-from ..drivers.workers import Worker, WorkerProcesses
+from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
 from ..errors import IndexUnusable, ServiceRefusal
-from ..requests import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
+from ..exchange.contexts import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
 from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
 from ..services.steps import Answer
-from ..services.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
 from ..upper_layer.negotiation import (
     IMPLEMENTATION_CLASS_UID,
     Acceptor,
@@ -335,7 +335,7 @@ class _NodeHooks(WithoutRetrieval):
         self._node.give_slot_back(self)
 
     def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
-        from ..dsutils import decode, encode
+        from ..pynetdicom.dsutils import decode, encode
         from .query import find
 
         assert self._node.index is not None

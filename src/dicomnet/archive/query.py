@@ -20,8 +20,9 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, func, or_, select
 
+from ..datasets.plain import dataset_of
+from ..datasets.text import codecs_of, trimmed, value_text, values_of
 from ..errors import ServiceRefusal
-from ..plain_datasets import dataset_of
 from ..values import field, frozen, mutable
 from . import schema
 from .index import NAME_COLUMNS, PATIENT_ID, PATIENT_NAME, Attributes, Index
@@ -40,7 +41,6 @@ from .matching import (
 )
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName
-from .text import codecs_of, trimmed, value_text, values_of
 
 PENDING, PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF00, 0xFF01
 IDENTIFIER_DOES_NOT_MATCH = 0xA900

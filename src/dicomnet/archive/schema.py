@@ -7,7 +7,7 @@ from enum import IntEnum
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-from .layouts import Wanted
+from ..encoding.known_headers import Wanted
 
 # Stored in the database; another number means that the index has to be rebuilt from the files.
 VERSION = 1

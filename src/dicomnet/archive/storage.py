@@ -19,9 +19,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
 
-from ..dimse.file_format import FileHeader
-from ..dimse.identity import is_uid
 from ..drivers.files import read_header
+from ..encoding.file_header import FileHeader
+from ..encoding.identity import is_uid
 from ..errors import StoreInUse, UnusableObject
 from ..values import frozen
 from ..wire.fields import Buffer

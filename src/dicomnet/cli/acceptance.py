@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from ..requests import Context, Pair
+    from ..exchange.contexts import Context, Pair
 
 
 def write_acceptance(target: Target, options: Namespace) -> None:
@@ -52,7 +52,7 @@ def write_acceptance(target: Target, options: Namespace) -> None:
 
 def _accepted(target: Target, contexts: Sequence[Context]) -> list[Pair]:
     """The SOP classes and transfer syntaxes of those contexts that the peer takes."""
-    from ..requests import MAXIMUM_CONTEXTS
+    from ..exchange.contexts import MAXIMUM_CONTEXTS
 
     found: list[Pair] = []
     for begin in range(0, len(contexts), MAXIMUM_CONTEXTS):

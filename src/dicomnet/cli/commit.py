@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..events import Event
+    from ..pynetdicom.events import Event
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
@@ -152,7 +152,7 @@ def run(options: Namespace) -> int:
 
 def _wanted(options: Namespace, unreadable: list[str]) -> Iterator[Wanted]:
     from ..drivers.files import StoredObject
-    from ..finding import find_files, scan
+    from ..exchange.files import find_files, scan
 
     if not options.paths and not options.uid_file:
         raise UsageError("which objects? Give files or folders, or --uid-file")
@@ -172,7 +172,7 @@ def _wanted(options: Namespace, unreadable: list[str]) -> Iterator[Wanted]:
 
 
 def _listed(lines: Iterable[str], name: str) -> Iterator[Wanted]:
-    from ..dimse.identity import is_uid
+    from ..encoding.identity import is_uid
 
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].replace(",", " ").split()
@@ -188,9 +188,9 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
     from pydicom.uid import generate_uid
 
     from .. import evt
-    from ..connecting import connect
     from ..errors import ServiceRefusal
-    from ..requests import describe_status
+    from ..exchange.contexts import describe_status
+    from ..pynetdicom.connect import connect
     from ..values import replace
 
     information = Dataset()
@@ -246,7 +246,7 @@ def _listening(options: Namespace, handlers: list[Any]) -> Iterator[None]:
     if options.listen is None:
         yield
         return
-    from ..ae import AE
+    from ..pynetdicom.ae import AE
 
     ae = AE(options.calling)
     ae.add_supported_context(VERIFICATION)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ssl
     from argparse import Namespace
 
-    from ..drivers.blocking import Link
+    from ..drivers.blocking.link import Link
 
 # What to do about a rejection, by source and reason (PS3.8 Table 9-21).
 ADVICE = {
@@ -229,7 +229,7 @@ def _secure(probe: Probe) -> Finding | None:
             "the peer did not answer in time; perhaps it does not speak TLS on this port"
         ) from error
     except OSError as error:
-        from ..drivers.tls import tls_error
+        from ..drivers.blocking.tls import tls_error
 
         raise LayerFailed(_tls_advice(tls_error(error).cause)) from error
 
@@ -263,7 +263,7 @@ def _tls_advice(cause: str) -> str:
 
 
 def _associate(probe: Probe) -> Finding:
-    from ..requests import NATIVE, VERIFICATION
+    from ..exchange.contexts import NATIVE, VERIFICATION
     from ..upper_layer.negotiation import first_of
     from ..wire.items import ImplementationClassUID, ImplementationVersionName
 
@@ -307,8 +307,8 @@ def _association_advice(target: Target, error: DicomnetError) -> str:
 
 
 def _find_context(probe: Probe) -> Finding:
-    from ..requests import VERIFICATION
-    from ..services.transfer_syntaxes import transfer_syntax
+    from ..encoding.transfer_syntaxes import transfer_syntax
+    from ..exchange.contexts import VERIFICATION
 
     assert probe.link is not None
     agreement = probe.link.agreement
@@ -323,7 +323,7 @@ def _find_context(probe: Probe) -> Finding:
 
 
 def _echo(probe: Probe) -> Finding:
-    from ..requests import check_status, echo_request
+    from ..exchange.contexts import check_status, echo_request
     from ..services import user
 
     assert probe.link is not None

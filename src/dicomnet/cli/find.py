@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..requests import build_query, find_model
+    from ..exchange.contexts import build_query, find_model
 
     keys = read_keys(options)
     asked = list(keys)

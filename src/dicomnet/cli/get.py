@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..peer import Peer
+    from ..blocking.peer import Peer
 
 # Of what is commonly compressed, where the peer does not tell the SOP classes: as many as leave room for 8 forms each.
 COMMON_IMAGES = (
@@ -79,7 +79,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..requests import GET_MODELS, find_model
+    from ..exchange.contexts import GET_MODELS, find_model
 
     level, identifier = retrieve_identifier(options)
     model = find_model(level, options.model, GET_MODELS)
@@ -117,7 +117,7 @@ def _sop_class(text: str) -> str:
 
 def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
     """The forms of each class that there is room for."""
-    from ..requests import MAXIMUM_CONTEXTS, NATIVE
+    from ..exchange.contexts import MAXIMUM_CONTEXTS, NATIVE
 
     wanted = tuple(SYNTAXES) if options.any_syntax else NATIVE
     # One context is that of the C-GET itself.
@@ -129,7 +129,7 @@ def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
 
 def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) -> Iterator[str]:
     """The SOP class of each object, empty where it is not told; asked for from the top down, level by level."""
-    from ..requests import build_identifier, find_model
+    from ..exchange.contexts import build_identifier, find_model
 
     # One information model for all levels; in that of the study root, the patient is no key of what is below it.
     model = find_model(level, options.model)

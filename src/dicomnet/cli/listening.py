@@ -143,7 +143,7 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
 def _prepare_for_workers(options: Namespace) -> None:
     import logging
 
-    from ..drivers.workers import check_platform
+    from ..drivers.blocking.workers import check_platform
 
     try:
         check_platform()
@@ -154,7 +154,7 @@ def _prepare_for_workers(options: Namespace) -> None:
         handler = logging.StreamHandler()
         handler.setLevel(logging.ERROR)
         handler.setFormatter(logging.Formatter("%(message)s"))
-        logging.getLogger("dicomnet.drivers.workers").addHandler(handler)
+        logging.getLogger("dicomnet.drivers.blocking.workers").addHandler(handler)
 
 
 def open_node(folder: Path, address: tuple[str, int], ae_title: str, **options: Any) -> Node:

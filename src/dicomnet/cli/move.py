@@ -83,7 +83,7 @@ class Arrivals:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..requests import MOVE_MODELS, find_model
+    from ..exchange.contexts import MOVE_MODELS, find_model
 
     level, identifier = retrieve_identifier(options)
     model = find_model(level, options.model, MOVE_MODELS)

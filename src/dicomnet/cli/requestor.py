@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..drivers.blocking import Link
+    from ..blocking.peer import Peer
+    from ..drivers.blocking.link import Link
     from ..drivers.deadline import Timeouts
-    from ..peer import Peer
-    from ..requests import Context, PeerAddress
+    from ..exchange.contexts import Context, PeerAddress
 
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
@@ -100,7 +100,7 @@ class Target:
 def target_of(options: argparse.Namespace) -> Target:
     """The peer that the options tell of; raises UsageError if a file for TLS cannot be used."""
     from ..drivers.deadline import Timeouts
-    from ..requests import PeerAddress
+    from ..exchange.contexts import PeerAddress
 
     address = options.peer
     if options.called is not None:
@@ -141,7 +141,7 @@ def open_peer(
     TLSFailed
         If an association was lost because the peer speaks TLS and we did not.
     """
-    from ..peer import Peer
+    from ..blocking.peer import Peer
 
     target = target_of(options)
     peer = Peer(
@@ -165,8 +165,8 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
     NetworkError, AssociationError
         If there is none to be had.
     """
-    from ..drivers.opening import open_link
-    from ..requests import RequestorHooks, association_request
+    from ..drivers.blocking.opening import open_link
+    from ..exchange.contexts import RequestorHooks, association_request
 
     request = association_request(target.address, target.calling, contexts, 1)
     place = target.address.address

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..requests import RetrieveProgress
+    from ..exchange.contexts import RetrieveProgress
 
 
 def add_retrieve_options(parser: Parser) -> None:
@@ -43,7 +43,7 @@ UNIQUE_KEYS = {
 
 def retrieve_identifier(options: Namespace) -> tuple[str, Dataset]:
     """The level, and the Identifier with the keys of the command line; raises UsageError for what they cannot be."""
-    from ..requests import build_identifier
+    from ..exchange.contexts import build_identifier
 
     keys = read_keys(options)
     level = options.level or keys.pop("QueryRetrieveLevel", None)

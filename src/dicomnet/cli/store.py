@@ -16,7 +16,7 @@ from .terminal import Progress, complain, is_terminal, progress_on_terminal
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..requests import StoreResult
+    from ..exchange.contexts import StoreResult
 
 STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
 
@@ -116,7 +116,7 @@ def _store(options: Namespace, tally: Tally) -> None:
     paths: Iterable[str] = options.paths
     progress = Progress()
     if is_terminal(sys.stderr) and not options.quiet and not (options.json and is_terminal(sys.stdout)):
-        from ..finding import find_files
+        from ..exchange.files import find_files
 
         paths = list(find_files(paths))
         progress = progress_on_terminal("storing", len(paths))

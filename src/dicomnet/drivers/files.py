@@ -7,11 +7,11 @@ from io import FileIO, RawIOBase
 from stat import S_ISDIR, S_ISREG
 
 from ..dimse.datasets import FileRange
-from ..dimse.file_format import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
-from ..dimse.header_layout import learn, recognize
-from ..dimse.identity import guess_encoding, read_identity
+from ..encoding.file_header import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
+from ..encoding.identity import guess_encoding, read_identity
+from ..encoding.known_files import learn, recognize
+from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import UnusableObject
-from ..services.transfer_syntaxes import transfer_syntax
 from ..values import frozen
 
 # Transfer syntaxes by whether they are implicit and little endian, for files that name none.

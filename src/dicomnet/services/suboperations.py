@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from ..dimse.messages import Message, respond
+from ..encoding.transfer_syntaxes import TransferSyntax, transfer_syntax
 from ..errors import AssociationError, NetworkError, ServiceRefusal, UnusableObject
 from ..upper_layer.negotiation import NegotiatedContext
 from . import statuses
@@ -34,7 +35,6 @@ from .steps import (
     SubOperation,
     answer_of,
 )
-from .transfer_syntaxes import TransferSyntax, transfer_syntax
 
 _log = logging.getLogger(__name__)
 

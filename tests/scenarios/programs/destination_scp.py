@@ -1,4 +1,5 @@
 from common import CT, say, serve
+
 from pynetdicom import AE, evt
 
 

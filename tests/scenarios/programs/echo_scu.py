@@ -1,6 +1,7 @@
 from common import HOST, PORTS, say
-from pynetdicom import AE, VerificationPresentationContexts
 from pynetdicom.sop_class import Verification
+
+from pynetdicom import AE, VerificationPresentationContexts
 
 ae = AE(ae_title="ECHOSCU")
 ae.requested_contexts = VerificationPresentationContexts

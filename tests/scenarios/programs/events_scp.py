@@ -1,8 +1,9 @@
 import threading
 
 from common import say, serve
-from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
+
+from pynetdicom import AE, build_context, evt
 
 lock, counts = threading.Lock(), {}
 

@@ -1,6 +1,7 @@
 from common import HOST, PORTS, say
-from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
+
+from pynetdicom import AE, evt
 
 states, sizes, order = [], {"sent": 0, "received": 0}, []
 

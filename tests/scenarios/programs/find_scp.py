@@ -2,8 +2,9 @@ import time
 
 from common import say, serve
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
 from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind
+
+from pynetdicom import AE, evt
 
 NAMES = ["CITIZEN^JAN", "DOE^JANE", "DOE^JOHN"]
 

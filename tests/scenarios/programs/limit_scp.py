@@ -1,6 +1,7 @@
 from common import say, serve
-from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
+
+from pynetdicom import AE, evt
 
 ae = AE()
 ae.maximum_associations = 2

@@ -1,7 +1,8 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom import AE, ModalityPerformedPresentationContexts
 from pynetdicom.sop_class import ModalityPerformedProcedureStep
+
+from pynetdicom import AE, ModalityPerformedPresentationContexts
 
 ae = AE()
 ae.requested_contexts = ModalityPerformedPresentationContexts

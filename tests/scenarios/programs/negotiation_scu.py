@@ -1,5 +1,4 @@
 from common import HOST, PORTS, say
-from pynetdicom import AE, build_context, build_role
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -12,6 +11,8 @@ from pynetdicom.sop_class import (
     RTPlanStorage,
     Verification,
 )
+
+from pynetdicom import AE, build_context, build_role
 
 ae = AE(ae_title="ASKER")
 ae.implementation_class_uid = "1.2.3.4.5"

@@ -1,6 +1,5 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom import AE
 from pynetdicom.sop_class import (
     BasicFilmBox,
     BasicFilmSession,
@@ -9,6 +8,8 @@ from pynetdicom.sop_class import (
     Printer,
     PrinterInstance,
 )
+
+from pynetdicom import AE
 
 META = BasicGrayscalePrintManagementMeta
 ae = AE()

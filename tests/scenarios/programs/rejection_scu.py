@@ -1,6 +1,7 @@
 from common import HOST, PORTS, say
-from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
+
+from pynetdicom import AE, evt
 
 
 def handle_primitive(event):

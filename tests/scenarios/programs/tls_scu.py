@@ -2,8 +2,9 @@ import os
 import ssl
 
 from common import HOST, PORTS, say
-from pynetdicom import AE
 from pynetdicom.sop_class import Verification
+
+from pynetdicom import AE
 
 folder = os.environ["CERTIFICATES"]
 ae = AE()

@@ -1,5 +1,6 @@
 from common import say, serve
 from pydicom.dataset import Dataset
+
 from pynetdicom import AE, UnifiedProcedurePresentationContexts, evt
 
 steps = {}

@@ -1,7 +1,8 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom import AE, UnifiedProcedurePresentationContexts
 from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush
+
+from pynetdicom import AE, UnifiedProcedurePresentationContexts
 
 ae = AE()
 ae.requested_contexts = UnifiedProcedurePresentationContexts

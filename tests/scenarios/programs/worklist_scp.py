@@ -1,7 +1,8 @@
 from common import say, serve
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
 from pynetdicom.sop_class import ModalityWorklistInformationFind
+
+from pynetdicom import AE, evt
 
 
 def scheduled(number, modality):

@@ -1,7 +1,8 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom import AE, BasicWorklistManagementPresentationContexts
 from pynetdicom.sop_class import ModalityWorklistInformationFind
+
+from pynetdicom import AE, BasicWorklistManagementPresentationContexts
 
 query = Dataset()
 query.PatientName = "*"

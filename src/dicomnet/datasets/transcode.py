@@ -1,0 +1,517 @@
+"""Objects from one transfer syntax to another: native ones element by element, compressed ones with pydicom's codecs.
+
+Imported only where an object has to be converted. Nothing is held in memory that is long, but decoded pixels.
+"""
+
+from __future__ import annotations
+
+import mmap
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from copy import copy
+from io import BytesIO
+from struct import Struct
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from pydicom.datadict import dictionary_VR
+from pydicom.filebase import DicomFileLike
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+
+from ..drivers.files import StoredObject
+from ..encoding.transfer_syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    TransferSyntax,
+    transfer_syntax,
+)
+from ..errors import UnusableObject
+from ..pynetdicom.dsutils import INFLATE_LIMIT, create_file_meta, encode
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# What is longer than this, in bytes, is kept in a temporary file.
+IN_MEMORY = 8 << 20
+_CHUNK = 1 << 20
+_DEPTH_LIMIT = 100
+_UNDEFINED = 0xFFFFFFFF
+
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_PIXEL_REPRESENTATION = 0x00280103
+_PIXEL_DATA = 0x7FE00010
+
+# The value representations of PS3.5 section 6.2: how long what is swapped is, in bytes; and whether the length of the
+# value has 32 bits in explicit encodings (section 7.1.2).
+_UNITS = dict.fromkeys(("US", "SS", "OW", "AT"), 2)
+_UNITS |= dict.fromkeys(("UL", "SL", "FL", "OL", "OF"), 4)
+_UNITS |= dict.fromkeys(("UV", "SV", "FD", "OV", "OD"), 8)
+_LONG = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UC", "UR", "UT", "UN", "SQ", "SV", "UV"))
+_TEXT = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT")
+)
+_KNOWN = _LONG | _TEXT | _UNITS.keys() | {"UI"}
+_CODES = {array(code).itemsize: code for code in "HILQ"}
+
+# Where Lossy Image Compression (0028,2110) is missing, only these tell that nothing was lost.
+_LOSSLESS = frozenset(
+    f"1.2.840.10008.1.2.{ending}"
+    for ending in ("4.57", "4.70", "4.80", "4.90", "4.92", "4.110", "4.201", "4.202", "5", "8.1")
+)
+_ALWAYS_LOSSY = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
+
+
+def transcode_file(stored: StoredObject, target: str) -> bytes | memoryview:
+    """The data set of a file in another transfer syntax.
+
+    A native one keeps each value; one that is encapsulated is decompressed, so that its samples are what the decoder
+    gives, without a change of colour space.
+
+    Parameters
+    ----------
+    stored
+        The file.
+    target
+        UID of a native transfer syntax.
+
+    Returns
+    -------
+    bytes or memoryview
+        Up to `IN_MEMORY` bytes, or a view of a temporary file, which goes with it.
+
+    Raises
+    ------
+    UnusableObject
+        If the file cannot be read, is damaged, or cannot be decompressed here.
+    """
+    own = stored.header.transfer_syntax_uid
+    with _named(str(stored.path), own, target), open(stored.path, "rb") as file:
+        file.seek(stored.header.offset)
+        return _transcode(file, own, target, stored.header.sop_class_uid, stored.header.sop_instance_uid)
+
+
+def transcode_dataset(dataset: Dataset, own: str, target: str) -> bytes | memoryview:
+    """A data set of pydicom's in another transfer syntax than its own; see `transcode_file`.
+
+    Parameters
+    ----------
+    dataset
+        With its SOP Class UID and SOP Instance UID; it stays as it is.
+    own
+        UID of its transfer syntax.
+    target
+        UID of a native transfer syntax.
+    """
+    instance = str(dataset.SOPInstanceUID)
+    with _named(f"object {instance}", own, target):
+        # pydicom does not swap words, so it encodes in the byte order that they have.
+        little = transfer_syntax(own).is_little_endian
+        if dataset.original_encoding[1] is not None:
+            little = dataset.original_encoding[1]
+        encoded = encode(dataset, False, little)
+        if encoded is None:
+            raise UnusableObject("pydicom cannot encode it; the log says why")
+        if not transfer_syntax(own).is_encapsulated:
+            own = EXPLICIT_VR_LITTLE_ENDIAN if little else EXPLICIT_VR_BIG_ENDIAN
+        return _transcode(BytesIO(encoded), own, target, str(dataset.SOPClassUID), instance)
+
+
+class _named:
+    """Whatever goes wrong is told with the object and the transfer syntaxes."""
+
+    def __init__(self, subject: str, own: str, target: str) -> None:
+        self._subject = subject
+        self._names = transfer_syntax(own).name, transfer_syntax(target).name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            cause = error.strerror or str(error)
+        elif isinstance(error, UnusableObject):
+            cause = error.cause
+        else:
+            return
+        own, target = self._names
+        raise UnusableObject(
+            f"{self._subject} cannot be converted from {own} to {target}: {cause}"
+        ) from error
+
+
+def _transcode(stream: BinaryIO, own: str, target: str, sop_class: str, instance: str) -> bytes | memoryview:
+    before, after = transfer_syntax(own), transfer_syntax(target)
+    with ExitStack() as files:
+
+        def spool(write: Callable[[BinaryIO], object]) -> BinaryIO:
+            sink = cast(BinaryIO, files.enter_context(SpooledTemporaryFile(max_size=IN_MEMORY)))
+            write(sink)
+            sink.seek(0)
+            return sink
+
+        if before.is_encapsulated:
+            dataset = _decompressed(stream, own, sop_class, instance)
+            stream = spool(lambda sink: _write(dataset, sink))
+            before = transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN)
+        elif before.is_deflated:
+            deflated = stream
+            stream = spool(lambda sink: sink.writelines(_inflate(_chunks(deflated))))
+        if (before.is_implicit, before.is_little_endian) != (after.is_implicit, after.is_little_endian):
+            source = stream
+            stream = spool(lambda sink: _Conversion(source, sink, before, after).run())
+        if after.is_deflated:
+            inflated = stream
+            stream = spool(lambda sink: sink.writelines(_deflate(_chunks(inflated))))
+        return _content(stream)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    return iter(lambda: stream.read(_CHUNK), b"")
+
+
+def _content(file: BinaryIO) -> bytes | memoryview:
+    """What was written. A temporary file has no name any more, so it goes with the view."""
+    size = file.seek(0, 2)
+    if size > IN_MEMORY:
+        file.flush()
+        return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+    file.seek(0)
+    return file.read()
+
+
+def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    length = 0
+    for chunk in chunks:
+        while chunk and not inflater.eof:
+            try:
+                inflated = inflater.decompress(chunk, _CHUNK)
+            except zlib.error as error:
+                raise UnusableObject("its deflated data set is damaged") from error
+            length += len(inflated)
+            if length > INFLATE_LIMIT:
+                raise UnusableObject("it inflates to more than the limit")
+            yield inflated
+            chunk = inflater.unconsumed_tail
+    if not inflater.eof:
+        raise UnusableObject("its deflated data set is cut off")
+
+
+def _deflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    length = 0
+    for chunk in chunks:
+        deflated = deflater.compress(chunk)
+        length += len(deflated)
+        yield deflated
+    rest = deflater.flush()
+    yield rest + bytes((length + len(rest)) % 2)
+
+
+class _Conversion:
+    """A native data set from one encoding into another (PS3.5 chapter 7), an element at a time.
+
+    Values keep their bytes, but for the order of those of binary numbers and words. Group lengths, which would be
+    wrong, are left out; sequences and items get an undefined length. Where a value representation is not known it is
+    UN.
+    """
+
+    def __init__(
+        self, source: BinaryIO, sink: BinaryIO, before: TransferSyntax, after: TransferSyntax
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._before = before
+        self._after = after
+        self._at = 0
+        source_order, order = (">", "<")[before.is_little_endian], (">", "<")[after.is_little_endian]
+        self._number = Struct(source_order + "L").unpack
+        self._tag = Struct(source_order + "HH").unpack
+        self._tag_and_length = Struct(order + "HHL").pack
+        self._tag_vr_short = Struct(order + "HH2sH").pack
+        self._tag_vr_long = Struct(order + "HH2s2xL").pack
+        self._is_swapped = source_order != order
+        self._short = Struct(source_order + "2xH").unpack
+        self._pixel_representation = 0
+        # The last element that is wanted.
+        self._last = _ITEM
+
+    def run(self) -> None:
+        """Convert all of it."""
+        begin = self._source.tell()
+        if self._before.is_implicit and not self._after.is_implicit:
+            # Elements in front of Pixel Representation may depend on it.
+            first = _Conversion(self._source, _Nowhere(), self._before, self._after)
+            first._last = _PIXEL_REPRESENTATION
+            first._items(None, True, 0, 0)
+            self._pixel_representation = first._pixel_representation
+            self._source.seek(begin)
+        self._items(None, self._before.is_implicit, self._pixel_representation, 0)
+
+    def _read(self, count: int) -> bytes:
+        data = self._source.read(count)
+        if len(data) != count:
+            raise UnusableObject("its data set is cut off or damaged")
+        self._at += count
+        return data
+
+    def _header(self, is_implicit: bool) -> tuple[int, str, int]:
+        """Tag, value representation (empty where there is none) and length of the next element or item."""
+        group, element = self._tag(self._read(4))
+        tag = group << 16 | element
+        data = self._read(4)
+        if group == 0xFFFE or is_implicit or not (data[:2].isalpha() and data[:2].isupper()):
+            # Some encoders leave out the value representations in some of their items.
+            return tag, "", self._number(data)[0]
+        vr = data[:2].decode("latin-1")
+        if vr not in _KNOWN:
+            raise UnusableObject(f"{_name(tag)} has the unknown value representation {vr}")
+        if vr in _LONG:
+            return tag, vr, self._number(self._read(4))[0]
+        return tag, vr, self._short(data)[0]
+
+    def _items(self, end: int | None, is_implicit: bool, pixel_representation: int, depth: int) -> None:
+        """The elements of a data set or an item, up to its end."""
+        if depth > _DEPTH_LIMIT:
+            raise UnusableObject("its sequences are nested too deeply")
+        while end is None or self._at < end:
+            if depth == 0 and not self._has_more():
+                break
+            tag, vr, length = self._header(is_implicit)
+            if tag == _ITEM_END and end is None and depth:
+                return
+            if depth == 0 and tag > self._last:
+                break
+            if tag >> 16 == 0xFFFE:
+                raise UnusableObject(f"there is an item outside of a sequence, at byte {self._at}")
+            if tag == _PIXEL_REPRESENTATION and length <= 2:
+                value = self._read(length)
+                self._write_value(tag, vr or "US", length, iter((value,)))
+                pixel_representation = int(any(value))
+            else:
+                self._element(tag, vr, length, is_implicit, pixel_representation, depth)
+        if depth == 0:
+            self._pixel_representation = pixel_representation
+        if end is not None and self._at > end:
+            raise UnusableObject(f"an item ends inside an element, at byte {end}")
+
+    def _has_more(self) -> bool:
+        more = self._source.read(1)
+        if more:
+            self._source.seek(-1, 1)
+        return bool(more)
+
+    def _element(
+        self, tag: int, vr: str, length: int, is_implicit: bool, pixel_representation: int, depth: int
+    ) -> None:
+        vr = vr or _representation(tag, length, pixel_representation)
+        if vr == "SQ" or (vr == "UN" and length == _UNDEFINED):
+            # The value of UN is in Implicit VR Little Endian, whatever is around it (PS3.5 section 6.2.2).
+            if vr == "UN" and not self._before.is_little_endian:
+                raise UnusableObject(f"{_name(tag)} is a sequence in another byte order")
+            self._sequence(tag, length, is_implicit or vr == "UN", pixel_representation, depth)
+        elif length == _UNDEFINED:
+            self._encapsulated(tag)
+        elif tag & 0xFFFF == 0:
+            self._read(length)
+        else:
+            self._write_value(tag, vr, length, self._chunks(length))
+
+    def _encapsulated(self, tag: int) -> None:
+        raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
+
+    def _chunks(self, length: int) -> Iterator[bytes]:
+        for left in range(length, 0, -_CHUNK):
+            yield self._read(min(left, _CHUNK))
+
+    def _write_header(self, tag: int, vr: str, length: int) -> None:
+        group, element = tag >> 16, tag & 0xFFFF
+        if self._after.is_implicit or group == 0xFFFE:
+            self._sink.write(self._tag_and_length(group, element, length))
+        elif vr in _LONG:
+            self._sink.write(self._tag_vr_long(group, element, vr.encode(), length))
+        else:
+            self._sink.write(self._tag_vr_short(group, element, vr.encode(), length))
+
+    def _write_value(self, tag: int, vr: str, length: int, chunks: Iterator[bytes]) -> None:
+        unit = _UNITS.get(vr, 1)
+        is_swapped = self._is_swapped and unit > 1
+        if length > 0xFFFE and vr not in _LONG and not self._after.is_implicit:
+            # It has no other form in explicit VR (PS3.5 section 6.2.2), and is little endian in this one.
+            vr, is_swapped = "UN", unit > 1 and not self._before.is_little_endian
+        if is_swapped and length % unit:
+            raise UnusableObject(f"the value of {_name(tag)} is no multiple of {unit} bytes")
+        padding = (b" " if vr in _TEXT else b"\0") * (length % 2)
+        self._write_header(tag, vr, length + len(padding))
+        for chunk in chunks:
+            self._sink.write(_swap(chunk, unit) if is_swapped else chunk)
+        self._sink.write(padding)
+
+    def _sequence(
+        self, tag: int, length: int, is_implicit: bool, pixel_representation: int, depth: int
+    ) -> None:
+        if length == 0:
+            self._write_header(tag, "SQ", 0)
+            return
+        end = None if length == _UNDEFINED else self._at + length
+        self._write_header(tag, "SQ", _UNDEFINED)
+        while end is None or self._at < end:
+            item, _, item_length = self._header(is_implicit)
+            if item == _SEQUENCE_END and end is None:
+                break
+            if item != _ITEM:
+                raise UnusableObject(f"a sequence has something else than items, at byte {self._at}")
+            if item_length == 0:
+                self._write_header(_ITEM, "", 0)
+                continue
+            self._write_header(_ITEM, "", _UNDEFINED)
+            item_end = None if item_length == _UNDEFINED else self._at + item_length
+            self._items(item_end, is_implicit, pixel_representation, depth + 1)
+            self._write_header(_ITEM_END, "", 0)
+        if end is not None and self._at > end:
+            raise UnusableObject(f"a sequence ends inside an item, at byte {end}")
+        self._write_header(_SEQUENCE_END, "", 0)
+
+
+class _Check(_Conversion):
+    """Whether an encapsulated data set is whole: pydicom reads one that is cut off as far as it can, and says nothing.
+
+    Parameters
+    ----------
+    source
+        The data set.
+    own
+        UID of its transfer syntax.
+    """
+
+    def __init__(self, source: BinaryIO, own: str) -> None:
+        super().__init__(source, _Nowhere(), transfer_syntax(own), transfer_syntax(own))
+
+    def _encapsulated(self, tag: int) -> None:
+        while (found := self._header(is_implicit=False))[0] == _ITEM and found[2] != _UNDEFINED:
+            for _ in self._chunks(found[2]):
+                continue
+        if found[0] != _SEQUENCE_END:
+            raise UnusableObject(f"{_name(tag)} has something else than fragments, at byte {self._at}")
+
+
+class _Nowhere(BytesIO):
+    """A sink for what is only read."""
+
+    def write(self, data: object) -> int:
+        return 0
+
+
+def _name(tag: int) -> str:
+    return f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def _representation(tag: int, length: int, pixel_representation: int) -> str:
+    """The value representation of an element that does not tell it."""
+    if tag & 0xFFFF == 0:
+        return "UL"
+    if tag >> 16 & 1:
+        # What dictionaries know of private elements is not always so, and UN is never wrong (PS3.5 section 6.2.2).
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+    if "OW" in vr:
+        # So it is in implicit VR (PS3.5 section A.1).
+        return "OW"
+    if vr == "US or SS":
+        vr = ("US", "SS")[pixel_representation]
+    return vr if vr == "SQ" or (vr in _KNOWN and length % _UNITS.get(vr, 1) == 0) else "UN"
+
+
+def _swap(data: bytes, unit: int) -> bytes:
+    words = array(_CODES[unit], data)
+    words.byteswap()
+    return words.tobytes()
+
+
+def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> Dataset:
+    """A data set whose pixel data is decompressed by pydicom."""
+    meta = create_file_meta(sop_class_uid=sop_class, sop_instance_uid=instance, transfer_syntax=own)
+    begin = stream.tell()
+    _Check(stream, own).run()
+    stream.seek(begin)
+    try:
+        dataset = read_dataset(stream, False, True)
+        for image in _images(dataset, is_top=True):
+            image.file_meta = copy(meta)
+            _decompress(image, own)
+    except (OSError, MemoryError, UnusableObject):
+        raise
+    except Exception as error:
+        # Decoders raise whatever a damaged frame leads to.
+        raise UnusableObject(_reason(own, error)) from error
+    return dataset
+
+
+def _decompress(image: Dataset, own: str) -> None:
+    # pydicom counts them anew, whatever was said before.
+    frames = int(image.get("NumberOfFrames") or 1)
+    # The samples stay what was compressed: a conversion to RGB would round them.
+    image.decompress(as_rgb=False, generate_instance_uid=False)
+    bits = image.Rows * image.Columns * image.SamplesPerPixel * image.BitsAllocated * frames
+    pixels = image.PixelData
+    if (len(pixels) + 1) // 2 != (bits + 15) // 16:
+        raise UnusableObject(
+            f"its pixel data, decompressed, has {len(pixels)} bytes, its attributes ask for {(bits + 7) // 8}"
+        )
+    # pydicom writes this piece by piece, and bytes in three copies.
+    image["PixelData"].value = BytesIO(pixels)
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        # They are of fragments, which there are no more (PS3.3 section C.7.6.3.1.8).
+        if keyword in image:
+            del image[keyword]
+    if image.PhotometricInterpretation == "YBR_FULL_422":
+        # Decoders give all samples of each pixel.
+        image.PhotometricInterpretation = "YBR_FULL"
+    _tell_lossy(image, own)
+
+
+def _write(dataset: Dataset, sink: BinaryIO) -> None:
+    file = DicomFileLike(sink)
+    file.is_implicit_VR, file.is_little_endian = False, True
+    try:
+        write_dataset(file, dataset)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # pydicom raises whatever the values lead to.
+        raise UnusableObject(f"pydicom cannot encode it: {error}") from error
+
+
+def _images(dataset: Dataset, *, is_top: bool = False) -> Iterator[Dataset]:
+    """The data set and those of its items, such as icons, that have compressed pixel data (PS3.5 section A.4)."""
+    for tag in list(dataset.keys()):
+        if dataset.get_item(tag).VR == "SQ":
+            for item in dataset[tag].value:
+                yield from _images(item)
+        elif tag == _PIXEL_DATA and (is_top or dataset[tag].is_undefined_length):
+            yield dataset
+
+
+def _tell_lossy(dataset: Dataset, own: str) -> None:
+    """What the transfer syntax told so far has to be told by an attribute (PS3.3 section C.7.6.1.1.5)."""
+    if own in _ALWAYS_LOSSY or (own not in _LOSSLESS and "LossyImageCompression" not in dataset):
+        dataset.LossyImageCompression = "01"
+
+
+def _reason(own: str, error: Exception) -> str:
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    try:
+        decoder = get_decoder(UID(own))
+    except NotImplementedError:
+        return "pydicom has no decoder for it"
+    if not decoder.is_available:
+        return f"no decoder is installed, try dicomnet[transcode] ({'; '.join(decoder.missing_dependencies)})"
+    return f"pydicom cannot decode it: {error}".splitlines()[0]

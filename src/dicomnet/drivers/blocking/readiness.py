@@ -1,0 +1,74 @@
+"""Waiting until one socket can be read or written."""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+
+from ...errors import DeadlineExceeded
+from ..deadline import Deadline
+
+
+class Readiness:
+    """Waits for a socket.
+
+    Parameters
+    ----------
+    sock
+        Open as long as this is used.
+    """
+
+    __slots__ = ("_poll", "_sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        # The usual wait is one for reading, and only one thread reads.
+        self._poll = _poll_for(sock, select.POLLIN) if hasattr(select, "poll") else None
+
+    def until_readable(self, deadline: Deadline) -> None:
+        """Wait until it can be read; by one thread at a time.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If it cannot be in time.
+        """
+        if self._poll is None:
+            self.until(deadline, read=True, write=False)
+        elif not self._poll.poll(_milliseconds(deadline)):
+            raise DeadlineExceeded(deadline.stage, deadline.seconds)
+
+    def until(self, deadline: Deadline, *, read: bool, write: bool) -> bool:
+        """Wait until it can be read or written, as asked for; True where it can be read.
+
+        Raises
+        ------
+        DeadlineExceeded
+            If neither happens in time.
+        """
+        if not hasattr(select, "poll"):
+            wanted = [self._sock]
+            reads, writes, broken = select.select(
+                wanted if read else [], wanted if write else [], wanted, deadline.remaining()
+            )
+            if not (reads or writes or broken):
+                raise DeadlineExceeded(deadline.stage, deadline.seconds)
+            return bool(reads or broken)
+        poll = _poll_for(self._sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        ready = poll.poll(_milliseconds(deadline))
+        if not ready:
+            raise DeadlineExceeded(deadline.stage, deadline.seconds)
+        ended = select.POLLERR | select.POLLHUP | select.POLLNVAL
+        return bool(read and ready[0][1] & (select.POLLIN | ended))
+
+
+def _poll_for(sock: socket.socket, events: int) -> select.poll:
+    poll = select.poll()
+    poll.register(sock, events)
+    return poll
+
+
+def _milliseconds(deadline: Deadline) -> int | None:
+    remaining = deadline.remaining()
+    return None if remaining is None else math.ceil(remaining * 1000)

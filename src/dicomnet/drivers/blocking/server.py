@@ -1,0 +1,264 @@
+"""The blocking driver's server: accepts connections, and hands those that talk to threads."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from ..hooks import Phase
+from ..transport import tune
+from .channel import Channel
+from .link import Link
+from .watcher import Watch, Watcher, WorkerPool
+
+if TYPE_CHECKING:
+    import ssl
+
+_log = logging.getLogger(__name__)
+
+# How many connections may wait for their association request at once; the next ones wait in the kernel's queue.
+PENDING_LIMIT = 8192
+_ACCEPTS_A_TURN = 64
+# How long peers may take to close after an A-ABORT at shutdown, in seconds.
+_LAST_WORDS = 1.0
+# How long a server without a free file descriptor waits before it accepts again, in seconds.
+_PAUSE = 0.1
+# How long a connection is left to a worker process that has fewer, in seconds, and how often one after the other.
+_COURTESY = 0.002
+_COURTESIES = 25
+# How soon the main thread notices a signal that the system gave to another thread, in seconds: only it runs the
+# handlers of signals, and a wait without an end is not woken for those.
+_NOTICE = 0.5
+# How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
+_LAST_HANDLERS = 5.0
+
+# Makes the link of an accepted connection: its channel, address of the peer, watcher, workers, what to call at its end.
+OpenLink = Callable[[Channel, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
+
+
+class Turn(Protocol):
+    """How a server shares its listener with those of other processes."""
+
+    def is_due(self) -> bool:
+        """Whether this one is to accept the next connection."""
+        ...
+
+    def now_has(self, connections: int) -> None:
+        """Told of the number of its connections whenever that changes."""
+        ...
+
+
+class Server:
+    """Accepts connections from one listener, and serves them.
+
+    Parameters
+    ----------
+    listener
+        Bound and listening, not blocking; closed by `shutdown`.
+    open_link
+        Makes the link of an accepted connection.
+    tls
+        The TLS context of a server, or None for plain TCP.
+    turn
+        How it shares the listener with other processes, None where it has it alone.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        open_link: OpenLink,
+        *,
+        tls: ssl.SSLContext | None = None,
+        turn: Turn | None = None,
+    ) -> None:
+        self._open_link = open_link
+        self.tls = tls
+        self._turn = turn
+        self._courtesies = 0
+        # Nothing ever comes here; it is what a pause waits for.
+        self._silence = socket.socketpair() if turn is not None else None
+        self._listener = listener
+        self.address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._watcher = Watcher("dicomnet-server")
+        self._workers = WorkerPool("dicomnet-association")
+        self._links: set[Link] = set()
+        self._changed = threading.Condition()
+        self._listening: Watch | None = None
+        self._is_full = False
+        self._is_closing = False
+        self._is_closed = threading.Event()
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    @property
+    def listener(self) -> socket.socket:
+        """The socket that connections are accepted on."""
+        return self._listener
+
+    @property
+    def links(self) -> list[Link]:
+        """The connections of this moment."""
+        with self._changed:
+            return list(self._links)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `shutdown` has begun."""
+        return self._is_closing
+
+    def start(self) -> None:
+        """Begin to accept, in a thread of its own."""
+        self._watch_listener()
+
+    def serve_forever(self) -> None:
+        """Wait until another thread, or a signal's handler, shuts the server down."""
+        while not self._is_closed.wait(_NOTICE):
+            continue
+
+    def shutdown(self, drain: float = 0.0) -> None:
+        """Stop accepting, and end the associations.
+
+        Parameters
+        ----------
+        drain
+            How long associations may go on before they are aborted, in seconds.
+        """
+        with self._changed:
+            if self._is_closing:
+                return
+            self._is_closing = True
+            if self._listening is not None:
+                self._watcher.forget(self._listening)
+            self._listener.close()
+            self._give_up_spare()
+        end = monotonic() + drain
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not any(link.connection.is_established for link in self._links),
+                max(0.0, end - monotonic()),
+            )
+        for link in self.links:
+            link.abort()
+        with self._changed:
+            # Peers close when they have read the A-ABORT; closing first could take it away from them.
+            self._changed.wait_for(lambda: not self._links, _LAST_WORDS)
+        self._watcher.close()
+        for sock in self._silence or ():
+            sock.close()
+        for link in self.links:
+            link.close()
+        self._workers.close(timeout=_LAST_HANDLERS)
+        self._is_closed.set()
+
+    def _watch_listener(self) -> None:
+        with self._changed:
+            if not self._is_closing:
+                self._listening = self._watcher.watch(self._listener, self._accept, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            with self._changed:
+                # `_forget` listens again.
+                self._is_full = self._pending() >= PENDING_LIMIT
+                if self._is_closing or self._is_full or self._leaves_it():
+                    return
+                try:
+                    if self._spare < 0:
+                        self._take_spare()
+                    sock, peer = self._listener.accept()
+                except BlockingIOError:
+                    self._courtesies = 0
+                    break
+                except OSError as error:
+                    self._accept_failed(error)
+                    break
+            self._open(sock, peer)
+        if self._spare >= 0:
+            self._watch_listener()
+            return
+        # Nothing can be accepted, and the listener would be ready all the time.
+        pause = threading.Timer(_PAUSE, self._watch_listener)
+        pause.daemon = True
+        pause.start()
+
+    def _leaves_it(self) -> bool:
+        """Leave the next connection to another process, if that has fewer; it is looked for again in a moment."""
+        if self._turn is None or self._silence is None or self._turn.is_due():
+            return False
+        if self._courtesies == _COURTESIES:
+            # Whoever was to take it does not.
+            self._courtesies = 0
+            return False
+        self._courtesies += 1
+        again = self._watch_listener
+        self._watcher.watch(self._silence[0], again, again, monotonic() + _COURTESY)
+        return True
+
+    def _counted(self) -> None:
+        if self._turn is not None:
+            self._turn.now_has(len(self._links))
+
+    def _pending(self) -> int:
+        if len(self._links) < PENDING_LIMIT:
+            return 0
+        return sum(link.phase is Phase.NEW for link in self._links)
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            _log.info("a connection was gone before it was accepted: %s", error)
+            return
+        # Without a free descriptor the connection would stay ready and the loop would spin: give up one, and with it
+        # take the connection and close it, so that the peer knows.
+        _log.error("no file descriptor is free; a connection was refused")
+        self._give_up_spare()
+        try:
+            self._listener.accept()[0].close()
+        except OSError as again:
+            _log.debug("the connection could not be taken: %s", again)
+        self._take_spare()
+
+    def _take_spare(self) -> None:
+        try:
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+        except OSError:
+            # Somebody else was quicker to take what was given up; there is none until one is free again.
+            self._spare = -1
+
+    def _give_up_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+    def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        try:
+            tune(sock)
+            channel = Channel(sock) if self.tls is None else _secured(sock, self.tls)
+        except OSError as error:
+            _log.info("a connection was gone before it was served: %s", error)
+            sock.close()
+            return
+        link = self._open_link(channel, peer[:2], self._watcher, self._workers, self._forget)
+        with self._changed:
+            self._links.add(link)
+            self._counted()
+        link.greet(peer[:2])
+
+    def _forget(self, link: Link) -> None:
+        with self._changed:
+            self._links.discard(link)
+            self._counted()
+            self._changed.notify_all()
+            must_listen, self._is_full = self._is_full, False
+        if must_listen:
+            self._watch_listener()
+
+
+def _secured(sock: socket.socket, context: ssl.SSLContext) -> Channel:
+    from .tls import TLSChannel
+
+    return TLSChannel(sock, context, server_side=True)

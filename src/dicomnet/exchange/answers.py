@@ -1,0 +1,110 @@
+"""From what a handler returns to the answer that is sent: what both faces of an association share."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from ..dimse.codec import encode_command
+from ..dimse.messages import C_ECHO_RSP, N_CREATE_RQ, N_CREATE_RSP, Message, MessageType
+from ..errors import ServiceRefusal
+from ..pynetdicom.dimse_messages import plain_value
+from ..services.registry import PROCESSING_FAILURE
+from ..services.statuses import SUCCESS, WARNING, category
+from ..services.steps import Answer
+from ..upper_layer.negotiation import NegotiatedContext
+from .messages import encode_for
+
+_log = logging.getLogger(__name__)
+
+_INSTANCE = "AffectedSOPInstanceUID"
+
+
+def split_status(status: Any, response: MessageType) -> tuple[int, dict[str, Any]]:
+    """The code of a handler's status, and the elements of its data set that the response has room for.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is not a status; for C-ECHO, TypeError.
+    """
+    elements: dict[str, Any] = {}
+    if isinstance(status, Dataset):
+        if "Status" not in status:
+            raise _unusable(response, 0xC001, "the handler's answer has no status")
+        elements = {e.keyword: plain_value(e) for e in status if e.keyword in response.keywords}
+        status = elements.pop("Status")
+    if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
+        raise _unusable(response, 0xC002, "the handler's answer is not a status")
+    if elements:
+        _check_elements(elements, int(status), response)
+    return int(status), elements
+
+
+def normalized_answer(result: Any, message: Message, context: NegotiatedContext) -> Answer:
+    """The answer that the handler of a normalized service gives (PS3.7 section 10.1).
+
+    Parameters
+    ----------
+    result
+        A status, or where the response may have a data set, a pair of a status and a data set or None. The data set
+        is sent where the status is success or a warning. That of an N-CREATE may hold Affected SOP Instance UID
+        (0000,1000), which goes into the command set.
+    message
+        The request.
+    context
+        The presentation context it came on.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is neither, if the data set cannot be encoded, or if an N-CREATE succeeded without an instance UID.
+    """
+    response = message.type.response
+    status, dataset = result, None
+    if isinstance(result, tuple | list) and len(result) == 2 and response.data_set is not None:
+        status, dataset = result
+    code, elements = split_status(status, response)
+    is_done = category(code) in (SUCCESS, WARNING)
+    if dataset is not None and is_done and not isinstance(dataset, Dataset):
+        _log.error("the handler's reply is no data set")
+        raise ServiceRefusal(PROCESSING_FAILURE)
+    if response is N_CREATE_RSP and is_done:
+        dataset = _name_instance(dataset, message, elements)
+    if message.type is N_CREATE_RQ and code == 0x0000 and _INSTANCE not in elements | message.command:
+        _log.error("the handler created an instance without a SOP Instance UID")
+        raise ServiceRefusal(PROCESSING_FAILURE)
+    return Answer(code, _encoded(dataset, context) if dataset and is_done else None, elements)
+
+
+def _name_instance(dataset: Dataset | None, message: Message, elements: dict[str, Any]) -> Dataset | None:
+    """Move the UID that the handler gave the new instance from its data set to the command set."""
+    if dataset is None or _INSTANCE not in dataset:
+        return dataset
+    if _INSTANCE not in message.command:
+        elements.setdefault(_INSTANCE, str(dataset[_INSTANCE].value))
+    # The handler's own data set stays as it is.
+    return Dataset({tag: element for tag, element in dataset.items() if tag.group != 0})
+
+
+def _encoded(dataset: Dataset, context: NegotiatedContext) -> bytes:
+    try:
+        return encode_for(context, dataset)
+    except ValueError as error:
+        _log.error("the handler's reply cannot be sent: %s", error)
+        raise ServiceRefusal(PROCESSING_FAILURE) from error
+
+
+def _unusable(response: MessageType, status: int, comment: str) -> Exception:
+    """C-ECHO has no status but success, so there what the handler did is not the peer's business."""
+    return TypeError(comment) if response is C_ECHO_RSP else ServiceRefusal(status, comment)
+
+
+def _check_elements(elements: dict[str, Any], status: int, response: MessageType) -> None:
+    try:
+        encode_command(response, {"MessageIDBeingRespondedTo": 1, "Status": status} | elements, False)
+    except ValueError as error:
+        _log.error("an element of the handler's status cannot be sent: %s", error)
+        elements.clear()

@@ -1,0 +1,71 @@
+"""The files among the paths of a store, and what lies in them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+
+from ..drivers.files import StoredObject, read_object
+from ..errors import UnusableObject
+from .contexts import StoreResult
+
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+# What was found at a path, and the data set where that was read at once.
+Look = tuple[StoredObject | StoreResult, memoryview | None]
+
+
+def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+    """The files among paths, and inside those that are folders, in the order of names; links are followed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path does not exist.
+    """
+    for path in paths:
+        name = os.fspath(path)
+        if not stat.S_ISDIR(os.stat(name).st_mode):
+            yield name
+            continue
+        unreadable: list[OSError] = []
+        seen: set[tuple[int, int]] = set()
+        for folder, folders, files in os.walk(name, onerror=unreadable.append, followlinks=True):
+            identity = os.stat(folder)
+            if (identity.st_dev, identity.st_ino) in seen:
+                # A link led back here.
+                folders.clear()
+                continue
+            seen.add((identity.st_dev, identity.st_ino))
+            folders.sort()
+            inside = os.path.join(folder, "")
+            for file in sorted(files):
+                yield inside + file
+        # Whoever opens these learns why they cannot be read.
+        yield from (error.filename for error in unreadable)
+
+
+def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
+    """Each file with its header, or the result of skipping it."""
+    for path in files:
+        yield look_at(path)[0]
+
+
+def look_at(path: str, limit: int = 0) -> Look:
+    """A file with its header, or the result of skipping it.
+
+    Parameters
+    ----------
+    limit
+        The most bytes of a file whose data set is read at once.
+    """
+    try:
+        stored, content = read_object(path, limit)
+    except UnusableObject as error:
+        return StoreResult(path, None, comment=str(error), is_skipped=True), None
+    except OSError as error:
+        return StoreResult(path, None, comment=f"cannot be read: {error.strerror}"), None
+    if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        comment = "a DICOMDIR, which is not for sending"
+        return StoreResult(path, None, comment=comment, is_skipped=True), None
+    return stored, content

@@ -1,0 +1,327 @@
+"""From data sets and files to requests, and from responses to data sets: what both faces of an association share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from ..datasets.plain import status_dataset
+from ..dimse.codec import encode_command
+from ..dimse.datasets import MemorySink, Source
+from ..dimse.messages import (
+    C_CANCEL_RQ,
+    C_FIND_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    N_CREATE_RSP,
+    N_EVENT_REPORT_RSP,
+    Message,
+    MessageType,
+)
+from ..drivers.files import StoredObject, open_object
+from ..encoding.transfer_syntaxes import Transcoding, transfer_syntax
+from ..errors import NoAcceptedContext
+from ..pynetdicom import dimse_primitives
+from ..pynetdicom.dsutils import decode, encode
+from ..pynetdicom.utils import set_ae
+from ..services.registry import is_pending
+from ..services.statuses import CANCEL, FAILURE, SUCCESS, WARNING, category
+from ..services.steps import Work
+from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from .contexts import context_for, context_for_report, file_in, substitute_context
+
+_log = logging.getLogger(__name__)
+
+_STATUS_ELEMENTS = frozenset(
+    (
+        "OffendingElement",
+        "ErrorComment",
+        "ErrorID",
+        "AttributeIdentifierList",
+        "NumberOfRemainingSuboperations",
+        "NumberOfCompletedSuboperations",
+        "NumberOfFailedSuboperations",
+        "NumberOfWarningSuboperations",
+    )
+)
+
+
+def store_request(
+    agreement: Agreement,
+    dataset: Dataset | StoredObject | str | os.PathLike[str],
+    message_id: int,
+    priority: int = 2,
+    originator_aet: str | None = None,
+    originator_id: int | None = None,
+    transcode: str = "never",
+) -> Message:
+    """A C-STORE-RQ (PS3.7 section 9.3.1.1) for a data set or a file; its data set may still be `Work`.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), or the object cannot be encoded or sent.
+    AttributeError
+        If the data set has no SOP Class UID, SOP Instance UID or transfer syntax.
+    """
+    transcoding = Transcoding.parse(transcode)
+    if isinstance(dataset, Dataset):
+        sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+        context, data = _fit_dataset(agreement, dataset, transcoding)
+    else:
+        stored = dataset if isinstance(dataset, StoredObject) else open_object(dataset)
+        sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
+        pair = sop_class, stored.header.transfer_syntax_uid
+        context = _store_context(agreement, pair, sop_instance, transcoding)
+        data = file_in(context, stored)
+    command: dict[str, Any] = {
+        "AffectedSOPClassUID": sop_class,
+        "MessageID": message_id,
+        "Priority": priority,
+        "AffectedSOPInstanceUID": sop_instance,
+    }
+    if originator_aet is not None:
+        command["MoveOriginatorApplicationEntityTitle"] = originator_aet
+    if originator_id is not None:
+        command["MoveOriginatorMessageID"] = originator_id
+    return Message(C_STORE_RQ, command, context.context_id, data)
+
+
+def find_request(
+    agreement: Agreement, identifier: Dataset, model: str | UID, message_id: int, priority: int = 2
+) -> tuple[Message, NegotiatedContext]:
+    """A C-FIND-RQ (PS3.7 section 9.3.2.1), and the context it goes on.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), or the identifier cannot be encoded.
+    """
+    return _query_request(C_FIND_RQ, agreement, identifier, str(model), message_id, {"Priority": priority})
+
+
+def retrieve_request(
+    kind: MessageType,
+    agreement: Agreement,
+    identifier: Dataset,
+    model: str | UID,
+    message_id: int,
+    priority: int = 2,
+    destination: str | None = None,
+) -> tuple[Message, NegotiatedContext]:
+    """A C-GET-RQ (PS3.7 section 9.3.3.1) or C-MOVE-RQ (section 9.3.4.1), and the context it goes on.
+
+    Parameters
+    ----------
+    kind
+        Which of the two.
+    destination
+        AE title of the move destination; None for a C-GET.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), the identifier cannot be encoded, or the destination is
+        no AE title.
+    """
+    elements: dict[str, Any] = {"Priority": priority}
+    if kind is C_MOVE_RQ:
+        elements["MoveDestination"] = set_ae(destination, "the move destination", False, False)
+    return _query_request(kind, agreement, identifier, str(model), message_id, elements)
+
+
+def _query_request(
+    kind: MessageType,
+    agreement: Agreement,
+    identifier: Dataset,
+    model: str,
+    message_id: int,
+    elements: dict[str, Any],
+) -> tuple[Message, NegotiatedContext]:
+    context = context_for(agreement, model)
+    command = {"AffectedSOPClassUID": context.abstract_syntax, "MessageID": message_id, **elements}
+    return Message(kind, command, context.context_id, encode_for(context, identifier)), context
+
+
+def normalized_request(
+    agreement: Agreement,
+    service: str,
+    class_uid: str | UID,
+    instance_uid: str | UID | None,
+    message_id: int,
+    meta_uid: str | UID | None = None,
+    dataset: Dataset | None = None,
+    **parameters: Any,
+) -> tuple[Message, NegotiatedContext]:
+    """The request of a normalized service (PS3.7 section 10.3), and the context it goes on.
+
+    Parameters
+    ----------
+    service
+        For instance ``N-ACTION``.
+    class_uid, instance_uid
+        What it is about; with ``N-CREATE`` the instance may be left to the peer.
+    meta_uid
+        The abstract syntax of the context, where that is not `class_uid`.
+    dataset
+        The data set of the request, or None or an empty one for none.
+    parameters
+        Further parameters by keyword.
+
+    Raises
+    ------
+    ValueError
+        If no accepted context fits (`NoAcceptedContext`), or a parameter has an impossible value or none.
+    TypeError
+        If a parameter is of the wrong type.
+    """
+    abstract_syntax = str(class_uid if meta_uid is None else meta_uid)
+    find_context = context_for_report if service == "N-EVENT-REPORT" else context_for
+    context = find_context(agreement, abstract_syntax)
+    primitive: Any = getattr(dimse_primitives, service.replace("-", "_"))()
+    prefix = "Affected" if "AffectedSOPClassUID" in primitive.REQUEST_KEYWORDS else "Requested"
+    setattr(primitive, f"{prefix}SOPClassUID", class_uid)
+    setattr(primitive, f"{prefix}SOPInstanceUID", instance_uid)
+    primitive.MessageID = message_id
+    for keyword, value in parameters.items():
+        setattr(primitive, keyword, value)
+    request: Message = primitive.to_message(context.context_id)
+    request.data = encode_for(context, dataset) if dataset else None
+    missing = request.type.missing(request.command)
+    if request.data is None and request.type.data_set_required:
+        missing.append(str(request.type.data_set))
+    if missing:
+        raise ValueError(f"an {service} request needs {', '.join(missing)}")
+    encode_command(request.type, request.command, request.data is not None)
+    return request, context
+
+
+def reply_of(
+    request: Message, response: Message, context: NegotiatedContext
+) -> tuple[Dataset, Dataset | None]:
+    """Status and what else the response of a normalized service says of it, and its data set.
+
+    The data set is empty where the response has none, and None where the status is neither success nor a warning.
+    The status tells the Affected SOP Instance UID that the peer gave an instance which an N-CREATE left to it.
+    """
+    status = status_of(response)
+    told: tuple[str, ...] = ()
+    if response.type is N_EVENT_REPORT_RSP:
+        told = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID")
+    elif response.type is N_CREATE_RSP and "AffectedSOPInstanceUID" not in request.command:
+        told = ("AffectedSOPInstanceUID",)
+    for keyword in told:
+        if keyword in response.command:
+            setattr(status, keyword, response.command[keyword])
+    if category(response.status) not in (SUCCESS, WARNING):
+        return status, None
+    data = response.data
+    return status, decode_from(context, data.content) if isinstance(data, MemorySink) else Dataset()
+
+
+def cancel_request(context_id: int, message_id: int) -> Message:
+    """A C-CANCEL-RQ (PS3.7 section 9.3.2.3) for an earlier request on the same context."""
+    return Message(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": message_id}, context_id)
+
+
+def status_of(response: Message) -> Dataset:
+    """Status and what else a response says of it."""
+    status = status_dataset(response.status)
+    for keyword, value in response.command.items():
+        if keyword in _STATUS_ELEMENTS:
+            setattr(status, keyword, value)
+    return status
+
+
+def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | None:
+    """The Identifier of a pending response, decoded; None of the final one."""
+    if is_pending(response.status) and isinstance(response.data, MemorySink):
+        return decode_from(context, response.data.content)
+    return None
+
+
+def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
+    """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
+
+    None where the status is success or pending, and an empty one where the peer sent none.
+    """
+    if category(response.status) not in (WARNING, FAILURE, CANCEL):
+        return None
+    if isinstance(response.data, MemorySink):
+        return decode_from(context, response.data.content)
+    return Dataset()
+
+
+def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, ...]:
+    """The Failed SOP Instance UID List of a C-GET's or C-MOVE's response."""
+    return uids_of(failed_of(response, context))
+
+
+def uids_of(identifier: Dataset | None) -> tuple[str, ...]:
+    """The Failed SOP Instance UID List of an Identifier."""
+    element = None if identifier is None else identifier.get_item("FailedSOPInstanceUIDList")
+    if element is None or not element.value:
+        return ()
+    uids = element.value
+    if isinstance(uids, bytes):
+        # As it was received: whatever it is, it is shown, and where it was too long for UI it is UN.
+        uids = uids.decode("ascii", "replace").rstrip("\0 ")
+    return tuple(uids.split("\\")) if isinstance(uids, str) else tuple(map(str, uids))
+
+
+def encode_for(context: NegotiatedContext, dataset: Dataset) -> bytes:
+    """A data set in the transfer syntax of a context; raises ValueError if pydicom cannot encode it."""
+    syntax = transfer_syntax(context.transfer_syntax)
+    encoded = encode(dataset, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+    if encoded is None:
+        raise ValueError(f"the data set cannot be encoded in {syntax.name}; the log says why")
+    return encoded
+
+
+def decode_from(context: NegotiatedContext, encoded: bytes | bytearray) -> Dataset:
+    """A data set from the transfer syntax of a context."""
+    syntax = transfer_syntax(context.transfer_syntax)
+    return decode(encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+
+
+def _fit_dataset(
+    agreement: Agreement, dataset: Dataset, transcoding: Transcoding
+) -> tuple[NegotiatedContext, Source | Work]:
+    """Encoded in the object's own transfer syntax, or in another one that it may be converted to."""
+    try:
+        own = str(dataset.file_meta.TransferSyntaxUID)
+    except AttributeError as error:
+        raise AttributeError(
+            "the data set's file_meta has no TransferSyntaxUID, so its encoding is not known"
+        ) from error
+    if any(element.tag.group == 2 for element in dataset):
+        raise ValueError("the data set has elements of group 0002, which belong into its file_meta")
+    pair = str(dataset.SOPClassUID), own
+    context = _store_context(agreement, pair, str(dataset.SOPInstanceUID), transcoding)
+    target = transfer_syntax(context.transfer_syntax)
+    is_little_endian = dataset.original_encoding[1]
+    if is_little_endian is None:
+        is_little_endian = transfer_syntax(own).is_little_endian
+    is_decompressed = transfer_syntax(own).is_encapsulated and not target.is_encapsulated
+    if not is_decompressed and is_little_endian == target.is_little_endian:
+        return context, encode_for(context, dataset)
+
+    def convert() -> Source:
+        from ..datasets.transcode import transcode_dataset
+
+        return transcode_dataset(dataset, own, target.uid)
+
+    return context, Work(convert)
+
+
+def _store_context(
+    agreement: Agreement, pair: tuple[str, str], instance: str, transcoding: Transcoding
+) -> NegotiatedContext:
+    try:
+        return context_for(agreement, *pair)
+    except NoAcceptedContext:
+        return substitute_context(agreement, pair, instance, transcoding)

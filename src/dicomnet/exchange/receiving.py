@@ -1,0 +1,229 @@
+"""Objects that arrive: in files of their own, byte for byte, or handed to a function."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, discard
+from ..dimse.messages import C_STORE_RQ, Message
+from ..encoding.file_header import encode_file_header
+from ..encoding.identity import is_uid
+from ..errors import ServiceRefusal
+from ..services.registry import OPERATIONS, SUCCESS
+from ..services.steps import Answer
+from ..upper_layer.negotiation import NegotiatedContext
+from ..values import frozen
+from .contexts import RequestorHooks
+
+_log = logging.getLogger(__name__)
+
+INVALID_SOP_INSTANCE = 0x0117
+# The longest received data set that is kept in memory, in bytes.
+OBJECT_LIMIT = 2 << 30
+
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class answering:
+    """A handler's failure becomes the status of its service, and the association goes on."""
+
+    __slots__ = ("_service",)
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ServiceRefusal):
+            _log.error("the handler for %s failed", self._service, exc_info=error)
+            raise ServiceRefusal(OPERATIONS[self._service].handler_failed) from error
+
+
+class FileSink:
+    """A received data set in a file with a DICOM file's header; removed unless it is kept.
+
+    Parameters
+    ----------
+    message
+        The C-STORE-RQ.
+    context
+        The presentation context it came on.
+    folder
+        Where it may be kept, on one file system; by default the folder for temporary files.
+    source
+        AE title of the sender, for the file meta information.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xA700, if it cannot be written.
+    """
+
+    def __init__(
+        self, message: Message, context: NegotiatedContext, folder: Path | None = None, source: str = ""
+    ) -> None:
+        command = message.command
+        self._header = encode_file_header(
+            command["AffectedSOPClassUID"],
+            command["AffectedSOPInstanceUID"],
+            context.transfer_syntax,
+            source,
+        )
+        try:
+            if folder is None:
+                descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
+            else:
+                self.path = str(folder / f".{secrets.token_hex(8)}.part")
+                descriptor = os.open(self.path, _NEW_FILE, 0o666)
+        except OSError as error:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+        self._file = os.fdopen(descriptor, "w+b", buffering=0)
+        try:
+            self.write(memoryview(self._header))
+        except ServiceRefusal:
+            self.abort()
+            raise
+
+    def write(self, data: memoryview) -> None:
+        """Append encoded bytes; ServiceRefusal where there is no room for them."""
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+
+    def keep(self, path: Path) -> None:
+        """Close the file and give it a name on the same file system, in the place of what has that name.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if it cannot be renamed; it is removed then.
+        """
+        try:
+            self._file.close()
+            os.replace(self.path, path)
+        except OSError as error:
+            self.abort()
+            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+
+    def abort(self) -> None:
+        """Close and remove the file; may be called again."""
+        self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    @property
+    def content(self) -> bytes:
+        """The encoded data set."""
+        return Path(self.path).read_bytes()[len(self._header) :]
+
+
+@frozen
+class ReceivedObject:
+    """An object as it was received.
+
+    Parameters
+    ----------
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid
+        UIDs.
+    data
+        The encoded data set.
+    source
+        AE title of the sender.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes | bytearray
+    source: str = ""
+
+    @property
+    def file_content(self) -> bytes:
+        """The object as the content of a DICOM file (PS3.10 section 7)."""
+        uids = self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid
+        return encode_file_header(*uids, self.source) + self.data
+
+
+class ReceiverHooks(RequestorHooks):
+    """The hooks of an association for a C-GET: they take the objects.
+
+    Parameters
+    ----------
+    source
+        AE title of the peer.
+    to
+        The folder for files that are named after their SOP Instance UIDs; it is made if it is not there.
+    on_object
+        Called with each object instead. What it raises fails that object.
+
+    Raises
+    ------
+    ValueError
+        Unless one of the two is given.
+    OSError
+        If the folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        to: str | os.PathLike[str] | None,
+        on_object: Callable[[ReceivedObject], Any] | None,
+    ) -> None:
+        if (to is None) is (on_object is None):
+            raise ValueError("say where the objects go: either a folder or a function")
+        self._source = source
+        self._folder = None if to is None else Path(to)
+        self.on_object = on_object
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        """A file in the folder for an object, memory for anything else."""
+        if message.type is not C_STORE_RQ:
+            return super().open_sink(message, context)
+        if not is_uid(message.command["AffectedSOPInstanceUID"]):
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+        if self._folder is None:
+            return MemorySink(OBJECT_LIMIT)
+        return FileSink(message, context, self._folder, self._source)
+
+    def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        """Keep an object, or hand it over; refuse anything else."""
+        received = self.take(message, context)
+        if received is not None and self.on_object is not None:
+            with answering("C-STORE"):
+                self.on_object(received)
+        return Answer(SUCCESS)
+
+    def take(self, message: Message, context: NegotiatedContext) -> ReceivedObject | None:
+        """Keep an object in its file; or give it, to be handed over.
+
+        Raises
+        ------
+        ServiceRefusal
+            If it is no object.
+        """
+        if message.type is not C_STORE_RQ:
+            discard(message.data)
+            raise ServiceRefusal(OPERATIONS[message.type.service].handler_failed)
+        instance = message.command["AffectedSOPInstanceUID"]
+        if isinstance(message.data, FileSink) and self._folder is not None:
+            message.data.keep(self._folder / f"{instance}.dcm")
+            return None
+        assert isinstance(message.data, MemorySink)
+        content = message.data.content
+        return ReceivedObject(
+            context.abstract_syntax, instance, context.transfer_syntax, content, self._source
+        )

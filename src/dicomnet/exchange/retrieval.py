@@ -1,0 +1,470 @@
+"""C-GET and C-MOVE as a handler describes them: where the objects go, how many there are, and the objects."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydicom.dataset import Dataset
+
+from ..blocking.peer import release_links
+from ..dimse.messages import Message
+from ..drivers.blocking.link import Link
+from ..drivers.files import StoredObject, open_object
+from ..drivers.hooks import Phase
+from ..encoding.identity import is_uid
+from ..encoding.transfer_syntaxes import transfer_syntax
+from ..errors import (
+    AssociationClosed,
+    AssociationError,
+    NetworkError,
+    NoAcceptedContext,
+    ServiceRefusal,
+    UnusableObject,
+)
+from ..pynetdicom.presentation import build_context
+from ..services import user
+from ..services.registry import (
+    MOVE_DESTINATION_UNKNOWN,
+    NO_SUB_OPERATION_PERFORMED,
+    Operation,
+    is_pending,
+)
+from ..services.sop_classes import COMMON_STORAGE
+from ..services.steps import Answer, SubOperation
+from ..upper_layer.negotiation import Agreement
+from ..values import field, frozen
+from .answers import split_status
+from .contexts import MAXIMUM_CONTEXTS, NATIVE, Context, Pair, pair_of
+from .messages import store_request, uids_of
+
+if TYPE_CHECKING:
+    from ..pynetdicom.ae import ApplicationEntity
+
+_log = logging.getLogger(__name__)
+
+# What pynetdicom's users know for a handler that fails before its first object.
+_NO_COUNT = {"C-GET": 0xC413, "C-MOVE": 0xC513}
+_NO_DESTINATION = 0xC514
+_BAD_DESTINATION = 0xC515
+# After how many objects in a row that cost their association a destination counts as lost.
+_PATIENCE = 3
+
+
+@frozen
+class Destination:
+    """Where the objects of a C-MOVE go.
+
+    Parameters
+    ----------
+    host, port
+        Where it listens.
+    options
+        How the association with it is requested.
+    """
+
+    host: str
+    port: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_handler(cls, value: Any) -> Destination:
+        """From what a handler yields first: (host, port), (host, port, options), or (None, None).
+
+        Raises
+        ------
+        ServiceRefusal
+            0xA801 where the destination is not known, 0xC515 where it is none of these.
+        """
+        try:
+            host, port, *rest = value
+            options = dict(*rest) if rest != [None] else {}
+        except (TypeError, ValueError) as error:
+            raise ServiceRefusal(_BAD_DESTINATION) from error
+        if host is None or port is None:
+            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "the move destination is not known")
+        if not isinstance(host, str) or not isinstance(port, int):
+            raise ServiceRefusal(_BAD_DESTINATION)
+        return cls(host, port, options)
+
+
+def preparation_failed(operation: Operation, *, of_destination: bool) -> ServiceRefusal:
+    """The refusal for a handler that fails before its first object."""
+    return ServiceRefusal(_NO_DESTINATION if of_destination else _NO_COUNT[operation.service])
+
+
+def unreachable(error: Exception | None) -> ServiceRefusal:
+    """The refusal where no association with the destination is to be had."""
+    _log.error("no association with the move destination: %s", error)
+    return ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "no association with the move destination")
+
+
+def bad_destination(operation: Operation) -> ServiceRefusal:
+    """The refusal where the destination of a handler cannot be one."""
+    _log.exception("the handler for %s gives a destination that is of no use", operation.event)
+    return ServiceRefusal(_BAD_DESTINATION)
+
+
+def count_of(value: Any, operation: Operation) -> int:
+    """The number of sub-operations that a handler yields.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is none.
+    """
+    if not isinstance(value, int):
+        _log.error("the handler for %s must yield the number of sub-operations", operation.event)
+        raise ServiceRefusal(_NO_COUNT[operation.service])
+    return max(value, 0)
+
+
+def read_answer(result: Any, operation: Operation, request: Message) -> SubOperation | Answer:
+    """What a handler yields for each object, or for its end: a status, and a data set or the path of a file.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is not that.
+    """
+    try:
+        status, content = result
+    except (TypeError, ValueError) as error:
+        _log.error("the handler for %s must yield a status and a data set", operation.event)
+        raise ServiceRefusal(operation.handler_failed) from error
+    code, elements = split_status(status, request.type.response)
+    if is_pending(code):
+        return _sub_operation(content)
+    failed = uids_of(content) if isinstance(content, Dataset) else ()
+    return Answer(code, None, elements, failed)
+
+
+def _sub_operation(content: Any) -> SubOperation:
+    if isinstance(content, Dataset):
+        return SubOperation(content, str(content.get("SOPInstanceUID") or ""))
+    if not isinstance(content, str | Path) and not hasattr(content, "__fspath__"):
+        return SubOperation(UnusableObject(f"a {type(content).__name__} is no object that can be sent"))
+    try:
+        stored = open_object(content)
+    except UnusableObject as error:
+        return SubOperation(error)
+    except OSError as error:
+        return SubOperation(UnusableObject(f"the file cannot be read: {error.strerror}"))
+    return SubOperation(stored, stored.header.sop_instance_uid)
+
+
+def storing(
+    request: Message, originator: str, agreement: Agreement, sub_operation: SubOperation, message_id: int
+) -> Message:
+    """The C-STORE-RQ of a sub-operation, with the priority of the request that it belongs to.
+
+    Parameters
+    ----------
+    originator
+        AE title of who requested the C-MOVE; nothing is said of it for a C-GET, nor where it came in other characters
+        than an AE title may have.
+
+    Raises
+    ------
+    NoAcceptedContext, UnusableObject
+        If the object cannot be sent.
+    """
+    source = sub_operation.source
+    if isinstance(source, UnusableObject):
+        raise source
+    if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
+        raise UnusableObject("its SOP Instance UID has no place in a command")
+    is_move = request.type.service == "C-MOVE"
+    if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
+        originator = ""
+    try:
+        return store_request(
+            agreement,
+            source,
+            message_id,
+            request.command.get("Priority", 0),
+            originator if is_move else None,
+            request.message_id if is_move else None,
+        )
+    except NoAcceptedContext:
+        raise
+    except Exception as error:
+        # The object is the handler's, and pydicom raises whatever its content leads to.
+        raise UnusableObject(str(error)) from error
+
+
+def _need_of(sub_operation: SubOperation) -> Pair | None:
+    """The SOP class and transfer syntax that an object needs, None where it has none and cannot be sent."""
+    source = sub_operation.source
+    try:
+        if isinstance(source, StoredObject):
+            need = pair_of(source)
+        else:
+            need = str(source.SOPClassUID), str(source.file_meta.TransferSyntaxUID)
+    except AttributeError:
+        return None
+    return need if all(map(is_uid, need)) else None
+
+
+class DestinationPlan:
+    """Which presentation contexts a move destination is asked for, and whether it is asked again.
+
+    Parameters
+    ----------
+    given
+        Abstract syntaxes with their transfer syntaxes, by default those of the common storage SOP classes.
+    is_fixed
+        Whether nothing but those is proposed.
+    """
+
+    def __init__(self, given: Sequence[Context] = (), *, is_fixed: bool = False) -> None:
+        self._given = given if given or is_fixed else [(uid, NATIVE) for uid in COMMON_STORAGE]
+        self._is_fixed = is_fixed
+        self._learned: dict[Context, None] = {}
+        self._losses = 0
+
+    @property
+    def proposals(self) -> list[Context]:
+        """What is proposed, as many as an association has room for: what objects needed comes first."""
+        learned = list(self._learned)
+        given = [each for each in self._given if each not in self._learned]
+        return [*reversed(learned), *given][:MAXIMUM_CONTEXTS]
+
+    def learn(self, sub_operation: SubOperation, agreement: Agreement | None) -> bool:
+        """An object is to be sent; True if a new association has to be asked for what it needs.
+
+        A file needs its own transfer syntax, so that it is sent as it is; a data set has to be encoded in any case.
+
+        Parameters
+        ----------
+        agreement
+            What was negotiated on the present association, None where there is none.
+        """
+        need = None if self._is_fixed else _need_of(sub_operation)
+        if need is None:
+            return False
+        sop_class, own = need
+        is_native = not transfer_syntax(own).is_encapsulated
+        any_native = is_native and isinstance(sub_operation.source, Dataset)
+        for context in agreement.contexts_for(sop_class) if agreement else ():
+            accepted = context.transfer_syntax
+            if accepted == own or (any_native and not transfer_syntax(accepted).is_encapsulated):
+                return False
+        own_alone: Context = (sop_class, (own,))
+        if own_alone in self.proposals:
+            return False
+        # The peer may know another native one, which differs in headers only.
+        for each in ([(sop_class, NATIVE)] if is_native else []) + [own_alone]:
+            self._learned.pop(each, None)
+            self._learned[each] = None
+        return True
+
+    def answered(self) -> None:
+        """An object got its response."""
+        self._losses = 0
+
+    def lost(self) -> None:
+        """An object cost the association, or got no response in time.
+
+        Raises
+        ------
+        ServiceRefusal
+            If that has happened to several in a row.
+        """
+        self._losses += 1
+        if self._losses >= _PATIENCE:
+            raise ServiceRefusal(NO_SUB_OPERATION_PERFORMED, "the move destination ends each association")
+
+
+class Destinations(Protocol):
+    """How associations with move destinations are requested."""
+
+    def plan(self, destination: Destination) -> DestinationPlan:
+        """What to propose."""
+        ...
+
+    def connect(self, destination: Destination, called: str, contexts: Sequence[Context]) -> Link:
+        """An established association.
+
+        Parameters
+        ----------
+        called
+            The AE title that the C-MOVE names.
+        contexts
+            What to propose.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If there is none to be had.
+        Exception
+            Any other, if the options of the destination are of no use.
+        """
+        ...
+
+
+class Retrieval:
+    """The performing of a C-GET or C-MOVE by a handler.
+
+    Parameters
+    ----------
+    link
+        The association of the request.
+    originator
+        AE title of who requests it.
+    results
+        What the handler yields. What comes before the objects is taken at once.
+    operation
+        Which of the two.
+    request
+        The request.
+    destinations
+        Where objects can be moved to.
+
+    Raises
+    ------
+    ServiceRefusal
+        If the handler fails before the objects, or does not know the destination.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        originator: str,
+        results: Iterator[Any],
+        operation: Operation,
+        request: Message,
+        destinations: Destinations,
+    ) -> None:
+        self._link = link
+        self._originator = originator
+        self._results = results
+        self._operation = operation
+        self._request = request
+        self._destinations = destinations
+        self._destination: Destination | None = None
+        self._plan = DestinationPlan()
+        self._open: Link | None = None
+        if operation.service == "C-MOVE":
+            self._destination = Destination.from_handler(self._prepare(of_destination=True))
+            self._plan = destinations.plan(self._destination)
+        self.count = count_of(self._prepare(), operation)
+
+    def take(self) -> SubOperation | Answer | None:
+        """The next object, or the answer that ends it, or None after the last."""
+        try:
+            return read_answer(next(self._results), self._operation, self._request)
+        except StopIteration:
+            return None
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise ServiceRefusal(self._operation.handler_failed) from error
+
+    def store(self, sub_operation: SubOperation) -> Message:
+        """Send an object and wait for the response.
+
+        Raises
+        ------
+        ServiceRefusal
+            If there is no association with the destination to be had.
+        AssociationError, NetworkError, UnusableObject
+            If this object was not sent, or not answered.
+        """
+        if self._destination is None:
+            return self._send(self._link, sub_operation)
+        link = self._reach(self._destination, sub_operation)
+        try:
+            response = self._send(link, sub_operation)
+        except NoAcceptedContext:
+            raise
+        except (AssociationError, NetworkError):
+            self._plan.lost()
+            raise
+        self._plan.answered()
+        return response
+
+    def finish(self) -> None:
+        """Release the association with the destination, and let the handler end."""
+        if self._open is not None:
+            release_links((self._open,))
+            self._open = None
+        close = getattr(self._results, "close", None)
+        if close is not None:
+            try:
+                close()
+            except Exception:  # noqa: BLE001
+                _log.exception("the handler for %s failed at its end", self._operation.event)
+
+    def abort(self) -> None:
+        """Abort the association with the destination if it is still open."""
+        if self._open is not None:
+            self._open.abort()
+            self._open = None
+
+    def _prepare(self, *, of_destination: bool = False) -> Any:
+        try:
+            return next(self._results)
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            # StopIteration too: the handler has ended too early.
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise preparation_failed(self._operation, of_destination=of_destination) from error
+
+    def _send(self, link: Link, sub_operation: SubOperation) -> Message:
+        message_id = link.next_message_id()
+        request = storing(self._request, self._originator, link.agreement, sub_operation, message_id)
+        return link.run(user.one_reply(request))
+
+    def _reach(self, destination: Destination, sub_operation: SubOperation) -> Link:
+        """An association with the destination on which what this object needs was proposed."""
+        present = self._open if self._open is not None and self._open.phase is Phase.ESTABLISHED else None
+        is_new = self._plan.learn(sub_operation, present.agreement if present else None)
+        if present is not None:
+            if not is_new:
+                return present
+            release_links((present,))
+        called = self._request.command["MoveDestination"]
+        try:
+            self._open = self._destinations.connect(destination, called, self._plan.proposals)
+        except (AssociationError, NetworkError) as error:
+            raise unreachable(error) from error
+        except Exception as error:
+            # The options are the handler's, and lead to whatever they lead to.
+            raise bad_destination(self._operation) from error
+        return self._open
+
+
+class AEDestinations:
+    """Associations that an application entity requests; the options are those of `AE.associate`.
+
+    Parameters
+    ----------
+    ae
+        Its `requested_contexts` are proposed besides what objects need.
+    """
+
+    def __init__(self, ae: ApplicationEntity) -> None:
+        self._ae = ae
+
+    def plan(self, destination: Destination) -> DestinationPlan:
+        """The contexts among the options and no others, or else those of the application entity."""
+        given = destination.options.get("contexts")
+        contexts = self._ae.requested_contexts if given is None else given
+        proposed = [
+            (str(each.abstract_syntax), tuple(str(uid) for uid in each.transfer_syntax)) for each in contexts
+        ]
+        return DestinationPlan(proposed, is_fixed=given is not None)
+
+    def connect(self, destination: Destination, called: str, contexts: Sequence[Context]) -> Link:
+        """An established association."""
+        options = {"ae_title": called, **destination.options}
+        options["contexts"] = [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts]
+        assoc = self._ae.associate(destination.host, destination.port, **options)
+        if not assoc.is_established:
+            raise assoc.failure or AssociationClosed()
+        return assoc._live()

@@ -1,0 +1,685 @@
+"""The application entity as pynetdicom's users know it: contexts, time-outs, `associate` and `start_server`."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from pydicom.uid import UID
+
+from .. import _config
+from .._version import IMPLEMENTATION_VERSION_NAME
+from ..drivers.blocking.opening import open_link
+from ..drivers.deadline import Timeouts
+from ..drivers.transport import Address
+from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES, Transcoding
+from ..errors import DicomnetError, NoAcceptedContext
+from ..upper_layer.negotiation import IMPLEMENTATION_CLASS_UID, identification_items
+from ..wire.items import UserItem
+from ..wire.pdu import AssociateRQ
+from .association import Association, OpenUserSink
+from .events import Bindings, EventHandlerType
+from .hooks import AssociationHooks
+from .pdu_primitives import AddressInformation
+from .presentation import PresentationContext, build_context
+from .transport import AssociationServer
+from .user_information import ServiceParameter
+from .utils import set_ae, set_uid
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_MAX_LENGTH = 16382
+_STAGES: dict[str, float | None] = {
+    "acse_timeout": 30,
+    "dimse_timeout": 30,
+    "network_timeout": 60,
+    "connection_timeout": None,
+}
+MAXIMUM_CONTEXTS = 128
+
+TransferSyntaxes = str | UID | Sequence[str] | Sequence[UID] | None
+
+
+class ApplicationEntity:
+    """A DICOM application entity, known as ``AE``: requests associations, and accepts them.
+
+    Parameters
+    ----------
+    ae_title
+        1 to 16 characters.
+    """
+
+    association_class: type[Association] = Association
+    """What `associate` makes."""
+
+    def __init__(self, ae_title: str = "DICOMNET") -> None:
+        self.ae_title = ae_title
+        self._slots = threading.Lock()
+        self._stages: dict[str, float | None] = dict(_STAGES)
+        self._maximum_associations = 10
+        self._maximum_pdu_size = DEFAULT_MAX_LENGTH
+        self._implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+        self._implementation_version_name: str | None = IMPLEMENTATION_VERSION_NAME
+        self._require_called_aet = False
+        self._require_calling_aet: list[str] = []
+        self._requested_contexts: list[PresentationContext] = []
+        self._supported_contexts: dict[UID, PresentationContext] = {}
+        self._transcoding = Transcoding.NEVER
+        self._servers: list[AssociationServer] = []
+        self._requested: list[Association] = []
+
+    # -- properties
+
+    @property
+    def ae_title(self) -> str:
+        """The AE title, 1 to 16 characters (PS3.8 section 9.3.2).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to what cannot be an AE title.
+        """
+        return self._ae_title
+
+    @ae_title.setter
+    def ae_title(self, value: str) -> None:
+        self._ae_title = set_ae(value, "AE title", False, False) or ""
+
+    @property
+    def acse_timeout(self) -> float | None:
+        """How long negotiation and release may take, in seconds; None is without end. 30 by default.
+
+        Set, each time-out holds for the associations there are too; what is no time-out sets the default again.
+        """
+        return self._stages["acse_timeout"]
+
+    @acse_timeout.setter
+    def acse_timeout(self, value: float | None) -> None:
+        self._set_timeout("acse_timeout", value)
+
+    @property
+    def dimse_timeout(self) -> float | None:
+        """How long to wait for a DIMSE message, in seconds; None is without end. 30 by default."""
+        return self._stages["dimse_timeout"]
+
+    @dimse_timeout.setter
+    def dimse_timeout(self, value: float | None) -> None:
+        self._set_timeout("dimse_timeout", value)
+
+    @property
+    def network_timeout(self) -> float | None:
+        """How long nothing may happen on an association, in seconds; None is without end. 60 by default."""
+        return self._stages["network_timeout"]
+
+    @network_timeout.setter
+    def network_timeout(self, value: float | None) -> None:
+        self._set_timeout("network_timeout", value)
+
+    @property
+    def connection_timeout(self) -> float | None:
+        """How long opening a connection may take, in seconds; None is what the operating system allows."""
+        return self._stages["connection_timeout"]
+
+    @connection_timeout.setter
+    def connection_timeout(self, value: float | None) -> None:
+        self._set_timeout("connection_timeout", value or None)
+
+    def _set_timeout(self, name: str, value: float | None) -> None:
+        if value is not None and (not isinstance(value, int | float) or value < 0):
+            _log.warning("%r is no time-out in seconds, so the default is used", value)
+            value = _STAGES[name]
+        self._stages[name] = value
+        for assoc in self.active_associations:
+            setattr(assoc, name, value)
+
+    @property
+    def maximum_associations(self) -> int:
+        """How many associations its servers accept at once, at least 1. 10 by default.
+
+        A further one is rejected as the local limit being exceeded (PS3.8 section 9.3.4).
+        """
+        return self._maximum_associations
+
+    @maximum_associations.setter
+    def maximum_associations(self, value: int) -> None:
+        if not isinstance(value, int) or value < 1:
+            _log.warning("the maximum number of associations is at least 1, so it is now 1")
+            value = 1
+        self._maximum_associations = value
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        """The largest PDU-length that it takes as an acceptor, in bytes; 0 is no limit (PS3.8 Annex D.1).
+
+        Raises
+        ------
+        TypeError
+            When set to something that is not an int.
+        """
+        return self._maximum_pdu_size
+
+    @maximum_pdu_size.setter
+    def maximum_pdu_size(self, value: int) -> None:
+        if not isinstance(value, int):
+            raise TypeError(f"the maximum PDU size must be an int, not {value!r}")
+        if value < 0:
+            _log.warning("the maximum PDU size is 0 or more, so the default is used")
+            value = DEFAULT_MAX_LENGTH
+        self._maximum_pdu_size = value
+
+    @property
+    def implementation_class_uid(self) -> UID:
+        """The Implementation Class UID that it sends (PS3.7 Annex D.3.3.2).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to what is no valid UID.
+        """
+        return self._implementation_class_uid
+
+    @implementation_class_uid.setter
+    def implementation_class_uid(self, value: str | UID) -> None:
+        uid = set_uid(value, "Implementation Class UID", False, False, True)
+        assert uid is not None
+        if not uid.is_valid:
+            raise ValueError(f"the Implementation Class UID {uid} is not a valid UID")
+        self._implementation_class_uid = uid
+
+    @property
+    def implementation_version_name(self) -> str | None:
+        """The Implementation Version Name that it sends, 1 to 16 characters or None (PS3.7 Annex D.3.3.2).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to something else.
+        """
+        return self._implementation_version_name
+
+    @implementation_version_name.setter
+    def implementation_version_name(self, value: str | None) -> None:
+        self._implementation_version_name = set_ae(value, "Implementation Version Name", False, True)
+
+    @property
+    def transcode(self) -> str:
+        """Whether `send_c_store` may decompress: ``never`` or, where the peer leaves no other way, ``if-needed``.
+
+        Raises
+        ------
+        ValueError
+            When set to something else.
+        """
+        return self._transcoding.value
+
+    @transcode.setter
+    def transcode(self, value: str) -> None:
+        self._transcoding = Transcoding.parse(value)
+
+    @property
+    def require_called_aet(self) -> bool:
+        """Whether a request must call this AE by its title, or else is rejected (PS3.8 section 9.3.4)."""
+        return self._require_called_aet
+
+    @require_called_aet.setter
+    def require_called_aet(self, value: bool) -> None:
+        self._require_called_aet = bool(value)
+
+    @property
+    def require_calling_aet(self) -> list[str]:
+        """The AE titles that may request associations, none for all; others are rejected (PS3.8 section 9.3.4).
+
+        Raises
+        ------
+        TypeError, ValueError
+            When set to a list with what cannot be an AE title.
+        """
+        return self._require_calling_aet
+
+    @require_calling_aet.setter
+    def require_calling_aet(self, values: list[str]) -> None:
+        self._require_calling_aet = [set_ae(v, "calling AE title", False, False) or "" for v in values]
+
+    @property
+    def requested_contexts(self) -> list[PresentationContext]:
+        """What is proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
+
+        Raises
+        ------
+        ValueError
+            When set to more, or to what `build_context` did not make.
+        """
+        return self._requested_contexts
+
+    @requested_contexts.setter
+    def requested_contexts(self, contexts: list[PresentationContext] | None) -> None:
+        self._requested_contexts = _checked(contexts or [])
+
+    @property
+    def supported_contexts(self) -> list[PresentationContext]:
+        """What is accepted from peers, in the order of abstract syntaxes.
+
+        Raises
+        ------
+        ValueError
+            When set to a list with what is no presentation context, or has no abstract syntax.
+        """
+        return sorted(self._supported_contexts.values(), key=lambda c: str(c.abstract_syntax))
+
+    @supported_contexts.setter
+    def supported_contexts(self, contexts: list[PresentationContext]) -> None:
+        self._supported_contexts = {}
+        for context in contexts:
+            if not isinstance(context, PresentationContext) or context.abstract_syntax is None:
+                raise ValueError("supported contexts are presentation contexts with an abstract syntax")
+            self.add_supported_context(context.abstract_syntax, context.transfer_syntax)
+            kept = self._supported_contexts[context.abstract_syntax]
+            kept.scu_role, kept.scp_role = context.scu_role, context.scp_role
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """The associations that are not over."""
+        served = [assoc for server in self._servers for assoc in server.active_associations]
+        return served + self._requested_alive()
+
+    def _requested_alive(self) -> list[Association]:
+        with self._slots:
+            self._requested = [assoc for assoc in self._requested if assoc.is_alive()]
+            return list(self._requested)
+
+    # -- contexts
+
+    def add_requested_context(
+        self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
+    ) -> None:
+        """Propose an abstract syntax to peers.
+
+        Parameters
+        ----------
+        abstract_syntax
+            UID.
+        transfer_syntax
+            UIDs, by default Implicit, Explicit and Deflated Explicit VR Little Endian and Explicit VR Big Endian.
+
+        Raises
+        ------
+        ValueError
+            If there would be more than 128 contexts (PS3.8 section 9.3.2.2).
+        """
+        if len(self._requested_contexts) >= MAXIMUM_CONTEXTS:
+            raise ValueError(
+                f"an association has room for {MAXIMUM_CONTEXTS} presentation contexts; use a second one, or Peer"
+            )
+        self._requested_contexts.append(_build(abstract_syntax, transfer_syntax))
+
+    def add_supported_context(
+        self,
+        abstract_syntax: str | UID,
+        transfer_syntax: TransferSyntaxes = None,
+        scu_role: bool | None = None,
+        scp_role: bool | None = None,
+    ) -> None:
+        """Accept an abstract syntax from peers; called again, with further transfer syntaxes.
+
+        Parameters
+        ----------
+        abstract_syntax
+            UID.
+        transfer_syntax
+            UIDs.
+        scu_role, scp_role
+            Whether a requestor that proposes role selection gets that role; None leaves its proposal unanswered.
+        """
+        for role in (scu_role, scp_role):
+            if role is not None and not isinstance(role, bool):
+                raise TypeError("a role is True, False or None")
+        added = _build(abstract_syntax, transfer_syntax)
+        assert added.abstract_syntax is not None
+        context = self._supported_contexts.setdefault(added.abstract_syntax, added)
+        for syntax in added.transfer_syntax:
+            if syntax not in context.transfer_syntax:
+                context.add_transfer_syntax(syntax)
+        context.scu_role = scu_role
+        context.scp_role = scp_role
+
+    def remove_requested_context(
+        self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
+    ) -> None:
+        """Propose an abstract syntax no longer, or no longer with some transfer syntaxes."""
+        self._requested_contexts = [
+            context
+            for context in self._requested_contexts
+            if not _remove(context, UID(abstract_syntax), transfer_syntax)
+        ]
+
+    def remove_supported_context(
+        self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
+    ) -> None:
+        """Accept an abstract syntax no longer, or no longer with some transfer syntaxes."""
+        uid = UID(abstract_syntax)
+        context = self._supported_contexts.get(uid)
+        if context is not None and _remove(context, uid, transfer_syntax):
+            del self._supported_contexts[uid]
+
+    # -- associations
+
+    def associate(
+        self,
+        addr: str,
+        port: int,
+        contexts: list[PresentationContext] | None = None,
+        ae_title: str = "ANY-SCP",
+        max_pdu: int = DEFAULT_MAX_LENGTH,
+        ext_neg: list[Any] | None = None,
+        bind_address: tuple[str, int] | None = None,
+        tls_args: tuple[ssl.SSLContext, str] | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
+    ) -> Association:
+        """Request an association, and wait for the answer.
+
+        Parameters
+        ----------
+        addr, port
+            Where the peer listens.
+        contexts
+            What to propose instead of `requested_contexts`.
+        ae_title
+            The called AE title.
+        max_pdu
+            The largest PDU-length that we take, in bytes; 0 is no limit.
+        ext_neg
+            User information items of `dicomnet.pynetdicom.pdu_primitives`.
+        bind_address
+            The local host and port to connect from.
+        tls_args
+            A client's TLS context, and the host name that the certificate must have.
+        evt_handlers
+            Handlers for events: (event, handler) or (event, handler, [arguments]).
+
+        Returns
+        -------
+        Association
+            Its flags tell whether it is established, rejected or aborted; ``failure`` tells why. Where the peer accepts
+            no presentation context, it is aborted.
+
+        Raises
+        ------
+        TypeError
+            If ``addr`` is no str or ``port`` no int.
+        RuntimeError
+            If there is no context to propose.
+        ValueError
+            If a context or AE title is not valid.
+        """
+        if not isinstance(addr, str):
+            raise TypeError("the peer's address must be a str")
+        if not isinstance(port, int):
+            raise TypeError("the peer's port must be an int")
+        proposed = _checked(self._requested_contexts if contexts is None else contexts)
+        if not proposed:
+            raise RuntimeError("there is no presentation context to propose; add one or more first")
+        if not all(isinstance(item, ServiceParameter) for item in ext_neg or ()):
+            raise TypeError("extended negotiation takes items of dicomnet.pynetdicom.pdu_primitives")
+        items = tuple(item.to_item() for item in ext_neg or ())
+        request = AssociateRQ(
+            called_ae_title=set_ae(ae_title, "called AE title", False, False) or "",
+            calling_ae_title=self.ae_title,
+            contexts=tuple(c.to_item(2 * index + 1) for index, c in enumerate(proposed)),
+            user_items=self._with_identification(items, max_pdu),
+        )
+        assoc = self.association_class(self, "requestor", Bindings(evt_handlers or ()))
+        assoc.acceptor.address_info = AddressInformation(addr, port)
+        assoc.acceptor.ae_title = request.called_ae_title
+        assoc.requestor.requested_contexts = list(proposed)
+        assoc.requestor.negotiated(request)
+        with self._slots:
+            # Those that are over must not pile up in a program that never looks at `active_associations`.
+            self._requested = [*(each for each in self._requested if each.is_alive()), assoc]
+        try:
+            self._request(assoc, Address(addr, port), request, bind_address, tls_args)
+        except BaseException:
+            if assoc._link is None:
+                assoc._finished.set()
+            else:
+                assoc._link.close()
+            raise
+        return assoc
+
+    def _request(
+        self,
+        assoc: Association,
+        address: Address,
+        request: AssociateRQ,
+        bind_address: tuple[str, int] | None,
+        tls_args: tuple[ssl.SSLContext, str] | None,
+    ) -> None:
+        hooks = AssociationHooks(assoc)
+        hooks.requesting(request)
+        try:
+            link = open_link(
+                address,
+                request,
+                hooks,
+                self._timeouts(),
+                tls=tls_args,
+                bind_address=bind_address,
+                observer=hooks,
+            )
+            assoc._attach(link)
+            assoc.requestor.address_info = AddressInformation(*link.local_address)
+            hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
+            link.request(request)
+            if not link.agreement.accepted:
+                raise NoAcceptedContext(request.contexts[0].abstract_syntax)
+        except NoAcceptedContext as error:
+            # Nothing can be said on it, so programs expect that it is not established.
+            _log.error("the peer accepted none of the %d presentation contexts", len(request.contexts))
+            link.abort(failure=error)
+        except DicomnetError as error:
+            _log.error("%s", error)
+            assoc.failure = error
+            if assoc._link is None:
+                hooks.unreachable()
+
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(self.connection_timeout, self.acse_timeout, self.dimse_timeout, self.network_timeout)
+
+    def _reserve(self, assoc: Association) -> bool:
+        """Take one of `maximum_associations`, which count from a valid request to the end."""
+        with self._slots:
+            servers = list(self._servers)
+            taken = sum(each._has_slot for server in servers for each in server.active_associations)
+            assoc._has_slot = taken < self.maximum_associations
+            return assoc._has_slot
+
+    def _with_identification(self, items: tuple[UserItem, ...], maximum_length: int) -> tuple[UserItem, ...]:
+        given = {type(item) for item in items}
+        identification = identification_items(
+            maximum_length, str(self.implementation_class_uid), self.implementation_version_name
+        )
+        return items + tuple(item for item in identification if type(item) not in given)
+
+    # -- servers
+
+    def start_server(
+        self,
+        address: tuple[str, int],
+        block: bool = True,
+        ssl_context: ssl.SSLContext | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
+        ae_title: str | None = None,
+        contexts: list[PresentationContext] | None = None,
+        *,
+        open_sink: OpenUserSink | None = None,
+        workers: int = 1,
+    ) -> AssociationServer | None:
+        """Accept associations.
+
+        Parameters
+        ----------
+        address
+            Host and port to listen on.
+        block
+            Serve until `shutdown`, which another thread calls; else return the server at once.
+        ssl_context
+            A server's TLS context.
+        evt_handlers
+            Handlers for events: (event, handler) or (event, handler, [arguments]).
+        ae_title
+            Instead of this AE's.
+        contexts
+            Instead of `supported_contexts`.
+        open_sink
+            Gives the object that takes the data set of a C-STORE request as it arrives.
+        workers
+            How many processes accept on the address, so that parallel senders get more than one core. They are forked
+            here, so the program must have no second thread yet; handlers run in them, each with its own copy of the
+            program's memory, and `maximum_associations` and `active_associations` count in each of them. A worker
+            that dies is replaced.
+
+        Raises
+        ------
+        ValueError
+            If nothing is supported, or ``workers`` is less than 1.
+        OSError
+            If the address cannot be bound.
+        RuntimeError
+            If there are to be several workers, and this platform cannot fork or the process has threads.
+        """
+        server = self.make_server(
+            address, ae_title, contexts, ssl_context, evt_handlers, open_sink=open_sink, workers=workers
+        )
+        try:
+            server.start()
+        except BaseException:
+            server.shutdown()
+            raise
+        if not block:
+            return server
+        try:
+            server.serve_forever()
+        finally:
+            server.shutdown()
+        return None
+
+    def make_server(
+        self,
+        address: tuple[str, int],
+        ae_title: str | None = None,
+        contexts: list[PresentationContext] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        evt_handlers: Iterable[EventHandlerType] | None = None,
+        server_class: type[AssociationServer] | None = None,
+        **kwargs: Any,
+    ) -> AssociationServer:
+        """A server that is bound and does not serve yet; see `start_server`.
+
+        Parameters
+        ----------
+        server_class
+            Made instead of `AssociationServer`, with ``kwargs``.
+        """
+        supported = self.supported_contexts if contexts is None else contexts
+        if not supported and not _config.UNRESTRICTED_STORAGE_SERVICE:
+            raise ValueError("there is no supported presentation context; add one or more first")
+        for context in supported:
+            if (context.scu_role is None) is not (context.scp_role is None):
+                raise ValueError(f"{context.abstract_syntax} supports one role and leaves the other one open")
+        server = (server_class or AssociationServer)(
+            self,
+            address,
+            set_ae(ae_title or self.ae_title, "AE title", False, False) or "",
+            [deepcopy(context) for context in supported],
+            ssl_context,
+            evt_handlers,
+            **kwargs,
+        )
+        self._servers.append(server)
+        return server
+
+    def shutdown(self) -> None:
+        """Abort all associations and stop all servers."""
+        for assoc in self.active_associations:
+            assoc.abort()
+        for server in list(self._servers):
+            server.shutdown()
+        self._servers.clear()
+
+    def __enter__(self) -> ApplicationEntity:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def __str__(self) -> str:
+        def contexts(title: str, each: Iterable[PresentationContext]) -> list[str]:
+            lines = [f"  {title}:"]
+            for context in each:
+                name = context.abstract_syntax.name if context.abstract_syntax else ""
+                lines.append(f"\t{name}")
+                lines += [f"\t\t{syntax.name}" for syntax in context.transfer_syntax]
+            return [*(lines if len(lines) > 1 else [*lines, "\tNone"]), ""]
+
+        def seconds(value: float | None) -> str:
+            return f"{value} s"
+
+        lines = ["", f"Application Entity {self.ae_title}", ""]
+        lines += contexts("Requested Presentation Contexts", self.requested_contexts)
+        lines += contexts("Supported Presentation Contexts", self.supported_contexts)
+        lines += [
+            f"  ACSE timeout: {seconds(self.acse_timeout)}",
+            f"  DIMSE timeout: {seconds(self.dimse_timeout)}",
+            f"  Network timeout: {seconds(self.network_timeout)}",
+            f"  Connection timeout: {seconds(self.connection_timeout)}",
+            "",
+        ]
+        if self.require_calling_aet:
+            lines.append(f"  Require calling AE title(s): {', '.join(self.require_calling_aet)}")
+        lines.append(f"  Require called AE title: {self.require_called_aet}")
+        lines += ["", f"  Association(s): {len(self.active_associations)}/{self.maximum_associations}"]
+        return "\n".join(lines)
+
+
+AE = ApplicationEntity
+
+
+def _build(abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes) -> PresentationContext:
+    if transfer_syntax is None:
+        transfer_syntax = DEFAULT_TRANSFER_SYNTAXES
+    if not isinstance(transfer_syntax, str) and not all(isinstance(each, str) for each in transfer_syntax):
+        raise TypeError("transfer syntaxes are given as str or UID")
+    return build_context(abstract_syntax, transfer_syntax)  # type: ignore[arg-type]
+
+
+def _checked(contexts: list[PresentationContext]) -> list[PresentationContext]:
+    if len(contexts) > MAXIMUM_CONTEXTS:
+        raise ValueError(
+            f"an association has room for {MAXIMUM_CONTEXTS} presentation contexts, not for {len(contexts)};"
+            " use several, or Peer"
+        )
+    for context in contexts:
+        if not isinstance(context, PresentationContext):
+            raise ValueError("presentation contexts must be made by build_context()")
+    return list(contexts)
+
+
+def _remove(context: PresentationContext, uid: UID, transfer_syntax: TransferSyntaxes) -> bool:
+    """Take transfer syntaxes out of a context; True if nothing is left of it."""
+    if context.abstract_syntax != uid:
+        return False
+    if transfer_syntax is None:
+        return True
+    syntaxes = [transfer_syntax] if isinstance(transfer_syntax, str) else list(transfer_syntax)
+    left = [syntax for syntax in context.transfer_syntax if syntax not in syntaxes]
+    if left:
+        context.transfer_syntax = left
+    return not left

@@ -1,0 +1,622 @@
+"""An association as pynetdicom's users know it: flags, `send_c_*` methods and events over a blocking link."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from ..dimse.datasets import Sink
+from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
+from ..drivers.blocking.link import Link
+from ..drivers.hooks import Phase
+from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from ..exchange.contexts import context_for, echo_request
+from ..exchange.messages import (
+    cancel_request,
+    failed_of,
+    find_request,
+    identifier_of,
+    normalized_request,
+    reply_of,
+    retrieve_request,
+    status_of,
+    store_request,
+)
+from ..exchange.n_services import NormalizedServices
+from ..services import user
+from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..values import replace
+from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ
+from . import events as evt
+from .events import Bindings, Handler
+from .presentation import PresentationContext
+from .providers import ACSE, DIMSEServiceProvider, DULServiceProvider
+from .service_user import ServiceUser as ServiceUser
+
+if TYPE_CHECKING:
+    from .ae import ApplicationEntity
+
+_log = logging.getLogger(__name__)
+
+_numbers = itertools.count(1)
+
+OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
+Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
+
+
+class Association(NormalizedServices):
+    """An association with a peer.
+
+    Parameters
+    ----------
+    ae
+        The application entity it belongs to.
+    mode
+        ``requestor`` or ``acceptor``.
+    bindings
+        Handlers of events.
+    negotiate
+        Answers an association request, for an acceptor.
+    open_sink
+        Gives the sink for a received data set, instead of memory.
+
+    Attributes
+    ----------
+    requestor, acceptor : ServiceUser
+        The two sides.
+    is_established, is_released, is_aborted, is_rejected : bool
+        Where it is in its life; at most one is true.
+    failure : DicomnetError or None
+        Why it ended, where that was not by a release.
+    acse, dul, dimse
+        What a program may touch of the layers below, see `providers`.
+    connection_timeout : float or None
+        How long opening its connection could take, in seconds; None is what the operating system allows.
+    """
+
+    def __init__(
+        self,
+        ae: ApplicationEntity,
+        mode: str,
+        bindings: Bindings,
+        *,
+        negotiate: Negotiate | None = None,
+        open_sink: OpenUserSink | None = None,
+    ) -> None:
+        self._ae = ae
+        self._mode = mode
+        self._bindings = bindings
+        self._negotiate = negotiate
+        self._open_sink = open_sink
+        self._link: Link | None = None
+        self._finished = threading.Event()
+        self.requestor = ServiceUser(self, "requestor")
+        self.acceptor = ServiceUser(self, "acceptor")
+        self.failure: DicomnetError | None = None
+        self.is_established = False
+        self.is_rejected = False
+        self.is_aborted = False
+        self.is_released = False
+        self._has_slot = False
+        self.connection_timeout = ae.connection_timeout
+        self._timeouts = ae._timeouts()
+        self._network_timeout_response = "A-ABORT"
+        self._name = ""
+        # The answer to the request, where a handler rejects it.
+        self._rejection: AssociateRJ | None = None
+        self._context: Context | None = None
+
+    # -- what it is
+
+    @property
+    def ae(self) -> ApplicationEntity:
+        """The application entity it belongs to."""
+        return self._ae
+
+    @property
+    def mode(self) -> str:
+        """``requestor`` or ``acceptor``."""
+        return self._mode
+
+    @property
+    def is_requestor(self) -> bool:
+        """Whether this side requested the association (PS3.8 section 7.1)."""
+        return self._mode == "requestor"
+
+    @property
+    def is_acceptor(self) -> bool:
+        """Whether this side was asked for the association (PS3.8 section 7.1)."""
+        return self._mode == "acceptor"
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """This side's AE title, address, port and mode."""
+        return (self.requestor if self.is_requestor else self.acceptor).info
+
+    @property
+    def remote(self) -> dict[str, Any]:
+        """The peer's AE title, address, port and mode."""
+        return (self.acceptor if self.is_requestor else self.requestor).info
+
+    @property
+    def acse_timeout(self) -> float | None:
+        """How long negotiation and release may take, in seconds; None is without end."""
+        return self._timeouts.association
+
+    @acse_timeout.setter
+    def acse_timeout(self, value: float | None) -> None:
+        self._set_timeouts(association=value)
+
+    @property
+    def dimse_timeout(self) -> float | None:
+        """How long to wait for a DIMSE message, in seconds; None is without end."""
+        return self._timeouts.message
+
+    @dimse_timeout.setter
+    def dimse_timeout(self, value: float | None) -> None:
+        self._set_timeouts(message=value)
+
+    @property
+    def network_timeout(self) -> float | None:
+        """How long nothing may happen, in seconds, from the next message on; None is without end."""
+        return self._timeouts.idle
+
+    @network_timeout.setter
+    def network_timeout(self, value: float | None) -> None:
+        self._set_timeouts(idle=value)
+
+    @property
+    def network_timeout_response(self) -> str:
+        """What ends the association after `network_timeout`: ``A-ABORT`` or ``A-RELEASE``."""
+        return self._network_timeout_response
+
+    @network_timeout_response.setter
+    def network_timeout_response(self, value: str) -> None:
+        if value not in ("A-ABORT", "A-RELEASE"):
+            raise ValueError("the response to the network time-out is 'A-ABORT' or 'A-RELEASE'")
+        self._network_timeout_response = value
+        self._configure()
+
+    def _set_timeouts(self, **stages: float | None) -> None:
+        self._timeouts = replace(self._timeouts, **stages)
+        self._configure()
+
+    def _configure(self) -> None:
+        if self._link is not None:
+            self._link.timeouts = self._timeouts
+            self._link.releases_when_idle = self._network_timeout_response == "A-RELEASE"
+
+    def _attach(self, link: Link) -> None:
+        self._link = link
+        self._configure()
+
+    @property
+    def accepted_contexts(self) -> list[PresentationContext]:
+        """The presentation contexts that were accepted."""
+        return [PresentationContext.from_negotiated(c) for c in self._contexts() if c.is_accepted]
+
+    @property
+    def rejected_contexts(self) -> list[PresentationContext]:
+        """The presentation contexts that were not."""
+        return [PresentationContext.from_negotiated(c) for c in self._contexts() if not c.is_accepted]
+
+    @property
+    def lock(self) -> Any:
+        """Held by the thread that uses the association."""
+        return self._live().lock
+
+    def _contexts(self) -> tuple[NegotiatedContext, ...]:
+        agreement = self._link.connection.agreement if self._link else None
+        return tuple(agreement.contexts.values()) if agreement else ()
+
+    @property
+    def acse(self) -> ACSE:
+        """Establishing and ending the association."""
+        return ACSE(self)
+
+    @property
+    def dul(self) -> DULServiceProvider:
+        """The upper layer, with the transport connection."""
+        return DULServiceProvider(self)
+
+    @property
+    def dimse(self) -> DIMSEServiceProvider:
+        """The messages."""
+        return DIMSEServiceProvider(self)
+
+    # -- as the thread that it is in pynetdicom
+
+    @property
+    def name(self) -> str:
+        """A name for logs; it may be set."""
+        if not self._name:
+            self._name = f"{self._mode.title()}Association-{next(_numbers)}"
+        return self._name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._name = str(value)
+
+    @property
+    def daemon(self) -> bool:
+        """Whether a program may end while it is open, which is True."""
+        return True
+
+    @property
+    def ident(self) -> int | None:
+        """None: it is no thread of its own."""
+        return None
+
+    native_id = ident
+
+    def is_alive(self) -> bool:
+        """Whether the association, or its transport connection, is still open."""
+        return not self._finished.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the transport connection is closed, up to ``timeout`` seconds."""
+        self._finished.wait(timeout)
+
+    # -- events
+
+    def bind(self, event: evt.EventType, handler: Handler, args: list[Any] | None = None) -> None:
+        """Call a handler for an event from now on."""
+        self._bindings.bind(event, handler, args)
+
+    def unbind(self, event: evt.EventType, handler: Handler) -> None:
+        """Call it no longer."""
+        self._bindings.unbind(event, handler)
+
+    def get_events(self) -> list[evt.EventType]:
+        """The events that have a handler."""
+        return self._bindings.events()
+
+    def get_handlers(self, event: evt.EventType) -> Any:
+        """The handlers of an event with their arguments."""
+        return self._bindings.handlers(event)
+
+    # -- ending
+
+    def release(self) -> None:
+        """Release the association (PS3.8 section 7.2). Does nothing if it is over."""
+        if not self.is_established:
+            return
+        try:
+            self._live().release()
+        except (AssociationError, NetworkError) as error:
+            self._failed("the release failed", error)
+
+    def abort(self, block: bool = True) -> None:
+        """Abort the association (PS3.8 section 7.3). Does nothing if it is over.
+
+        Parameters
+        ----------
+        block
+            Accepted for compatibility: nothing is waited for.
+        """
+        self._abort(None)
+
+    def kill(self) -> None:
+        """End the association and its connection at once."""
+        self.abort()
+
+    # -- requests
+
+    def send_c_echo(self, msg_id: int = 1) -> Dataset:
+        """Verify the connection (PS3.7 section 9.1.5).
+
+        Parameters
+        ----------
+        msg_id
+            Message ID, 0 to 65535.
+
+        Returns
+        -------
+        pydicom.dataset.Dataset
+            With Status, or empty if no valid response came.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for verification was accepted.
+        """
+        self._check_open()
+        return self._request(echo_request(self._live().agreement, msg_id))
+
+    def send_c_store(
+        self,
+        dataset: Dataset | str | Path,
+        msg_id: int = 1,
+        priority: int = 2,
+        originator_aet: str | None = None,
+        originator_id: int | None = None,
+        *,
+        transcode: str | None = None,
+    ) -> Dataset:
+        """Store an object (PS3.7 section 9.1.1).
+
+        Parameters
+        ----------
+        dataset
+            The object, or the path of its file. A file is sent as it is where its transfer syntax was accepted; a
+            native object is otherwise encoded in a native transfer syntax that was, which keeps each value.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+        originator_aet, originator_id
+            The AE title of the requestor of the C-MOVE that this belongs to, and the C-MOVE's Message ID.
+        transcode
+            ``never``, or ``if-needed`` to have a compressed object decompressed where its transfer syntax was not
+            accepted; None is what `AE.transcode` says.
+
+        Returns
+        -------
+        pydicom.dataset.Dataset
+            With Status and what else the response says, or empty if no valid response came.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no accepted presentation context fits, or the object cannot be encoded or decompressed.
+        AttributeError
+            If the object has no SOP Class UID, SOP Instance UID or transfer syntax.
+        """
+        self._check_open()
+        agreement = self._live().agreement
+        request = store_request(
+            agreement,
+            dataset,
+            msg_id,
+            priority,
+            originator_aet,
+            originator_id,
+            self._ae.transcode if transcode is None else transcode,
+        )
+        return self._request(request)
+
+    def send_c_find(
+        self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Query (PS3.7 section 9.1.2). The request is sent at once, the matches are read as they are asked for.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            A match, with a status of pending.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, or the identifier cannot be encoded.
+        """
+        self._check_open()
+        request, context = find_request(self._live().agreement, dataset, query_model, msg_id, priority)
+        return self._iterate(request, context, identifier_of)
+
+    def send_c_get(
+        self, dataset: Dataset, query_model: str | UID, msg_id: int = 1, priority: int = 2
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Retrieve over this association (PS3.7 section 9.1.3). The request is sent at once.
+
+        The objects come as C-STORE requests to the handler of ``EVT_C_STORE`` while the responses are iterated over.
+        The SCP role for their SOP classes must have been negotiated: see `dicomnet.build_role`.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, or the identifier cannot be encoded.
+        """
+        return self._retrieve(C_GET_RQ, dataset, query_model, msg_id, priority)
+
+    def send_c_move(
+        self,
+        dataset: Dataset,
+        move_aet: str,
+        query_model: str | UID,
+        msg_id: int = 1,
+        priority: int = 2,
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        """Have the peer send objects to an application entity (PS3.7 section 9.1.4). The request is sent at once.
+
+        Parameters
+        ----------
+        dataset
+            The Identifier.
+        move_aet
+            AE title of the destination, which the peer must know.
+        query_model
+            SOP class UID of the information model.
+        msg_id
+            Message ID, 0 to 65535.
+        priority
+            0 medium, 1 high, 2 low.
+
+        Yields
+        ------
+        status : pydicom.dataset.Dataset
+            With Status and the numbers of sub-operations, or empty if no valid response came.
+        identifier : pydicom.dataset.Dataset or None
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If no presentation context for the model was accepted, the AE title is not valid, or the identifier
+            cannot be encoded.
+        """
+        return self._retrieve(C_MOVE_RQ, dataset, query_model, msg_id, priority, move_aet)
+
+    def send_c_cancel(
+        self, msg_id: int, context_id: int | None = None, query_model: str | UID | None = None
+    ) -> None:
+        """Cancel an operation (PS3.7 section 9.3.2.3). Its final response still has to be read.
+
+        Parameters
+        ----------
+        msg_id
+            Message ID of the C-FIND, C-GET or C-MOVE request.
+        context_id
+            The presentation context of that request, or else
+        query_model
+            its SOP class UID.
+
+        Raises
+        ------
+        RuntimeError
+            If the association is not established.
+        ValueError
+            If there is no such presentation context.
+        """
+        self._check_open()
+        if context_id is None:
+            if query_model is None:
+                raise ValueError("either the context ID or the query model of the request is needed")
+            context_id = context_for(self._live().agreement, str(query_model)).context_id
+        elif context_id not in {c.context_id for c in self._contexts() if c.is_accepted}:
+            raise ValueError(f"no accepted presentation context has the ID {context_id}")
+        self._live().interject(cancel_request(context_id, msg_id))
+
+    # -- inside
+
+    def _failed(self, what: str, error: DicomnetError) -> None:
+        """What was asked for failed; whoever asked is told by an empty status."""
+        _log.error("%s: %s", what, error)
+
+    def _abort(self, pdu: Abort | None) -> None:
+        if self._link is not None and not (self.is_released or self.is_aborted or self.is_rejected):
+            self._link.abort(pdu)
+
+    def _reject(self, answer: AssociateRJ) -> None:
+        if self.is_requestor or self._link is None or self._link.phase is not Phase.NEW:
+            raise RuntimeError("only an association that this side is being asked for can be rejected")
+        self._rejection = answer
+
+    def _live(self) -> Link:
+        if self._link is None:
+            raise AssociationClosed
+        return self._link
+
+    def _check_open(self) -> None:
+        if not self.is_established:
+            raise AssociationClosed
+
+    def _request(self, message: Message) -> Dataset:
+        response = self._response(message)
+        return Dataset() if response is None else status_of(response)
+
+    def _response(self, message: Message) -> Message | None:
+        link = self._live()
+        # A handler may ask for something while the request during which it was called still waits for its response.
+        message.command["MessageID"] = link.talk.free_message_id(message.message_id)
+        try:
+            return link.run(user.one_reply(message))
+        except (AssociationError, NetworkError) as error:
+            self._failed(f"no response to the {message.type.name}", error)
+            return None
+
+    def _normalized(
+        self,
+        service: str,
+        class_uid: str | UID,
+        instance_uid: str | UID | None,
+        msg_id: int,
+        meta_uid: str | UID | None,
+        dataset: Dataset | None = None,
+        **parameters: Any,
+    ) -> tuple[Dataset, Dataset | None]:
+        self._check_open()
+        request, context = normalized_request(
+            self._live().agreement, service, class_uid, instance_uid, msg_id, meta_uid, dataset, **parameters
+        )
+        response = self._response(request)
+        return (Dataset(), None) if response is None else reply_of(request, response, context)
+
+    def _retrieve(
+        self,
+        kind: MessageType,
+        dataset: Dataset,
+        model: str,
+        msg_id: int,
+        priority: int,
+        move_aet: str | None = None,
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        self._check_open()
+        agreement = self._live().agreement
+        request, context = retrieve_request(kind, agreement, dataset, model, msg_id, priority, move_aet)
+        return self._iterate(request, context, failed_of)
+
+    def _iterate(
+        self,
+        request: Message,
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        link = self._live()
+        # As in `_response`; but what was left early is over before, and its Message ID is free again.
+        request.command["MessageID"] = link.free_message_id(request.message_id)
+        cancel = cancel_request(context.context_id, request.message_id)
+        responses = link.iterate(user.many_replies(request), cancel)
+        return self._answers(responses, context, identify)
+
+    def _answers(
+        self,
+        responses: Iterator[Message],
+        context: NegotiatedContext,
+        identify: Callable[[Message, NegotiatedContext], Dataset | None],
+    ) -> Iterator[tuple[Dataset, Dataset | None]]:
+        try:
+            for response in responses:
+                yield status_of(response), identify(response, context)
+        except (AssociationError, NetworkError) as error:
+            self._failed("the responses ended early", error)
+            yield Dataset(), None

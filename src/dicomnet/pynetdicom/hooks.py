@@ -1,0 +1,234 @@
+"""What a link asks of an `Association`: negotiation, the user's handlers, flags and notifications."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .. import _config
+from ..dimse.datasets import MemorySink, Sink, Source, discard
+from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message, MessageType
+from ..drivers.connection import ProviderAbort
+from ..drivers.hooks import Phase
+from ..errors import ServiceRefusal
+from ..exchange.answers import normalized_answer, split_status
+from ..exchange.messages import encode_for
+from ..exchange.receiving import OBJECT_LIMIT, FileSink
+from ..exchange.retrieval import AEDestinations, Retrieval
+from ..services.registry import OPERATIONS, Operation, Shape, is_pending
+from ..services.steps import Answer, SubOperation
+from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from . import events as evt
+from . import pdu
+from .dimse_messages import view_of
+from .events import request_event
+from .pdu_primitives import primitive_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from .association import Association
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class AssociationHooks:
+    """Connects a link to an association: negotiation, handlers, flags and notifications."""
+
+    stores = None
+
+    def __init__(self, assoc: Association) -> None:
+        self._assoc = assoc
+        self.names = assoc._bindings.names
+        # With _config.PASS_CONTEXTVARS, handlers run in the context of who asked for the association or the server.
+        self._context = assoc._context or (copy_context() if _config.PASS_CONTEXTVARS else None)
+        self._is_entered = threading.Lock()
+
+    def _call(self, function: Callable[..., Result], *args: Any) -> Result:
+        if self._context is None:
+            return function(*args)
+        if not self._is_entered.acquire(blocking=False):
+            # A context cannot be entered twice: a handler made this happen, or it happens beside one.
+            return self._context.copy().run(function, *args)
+        try:
+            return self._context.run(function, *args)
+        finally:
+            self._is_entered.release()
+
+    def notify(self, name: str, **fields: Any) -> None:
+        """Call the handlers of a notification; PDUs and messages are given as pynetdicom's primitives."""
+        if name not in self.names:
+            return
+        assoc = self._assoc
+        if "pdu" in fields and name.startswith("EVT_ACSE"):
+            asked = assoc._link.connection.request if assoc._link else None
+            fields = {"primitive": primitive_of(fields["pdu"], asked)}
+        elif "pdu" in fields:
+            fields = {"pdu": pdu.view_of(fields["pdu"])}
+        elif "message" in fields:
+            fields = {"message": view_of(fields["message"])}
+        self._call(assoc._bindings.trigger, assoc, evt.EVENTS[name], fields)
+
+    def requesting(self, request: AssociateRQ) -> None:
+        """The requestor is about to ask for the association."""
+        self.notify("EVT_ACSE_SENT", pdu=request)
+        self.notify("EVT_REQUESTED")
+
+    def unreachable(self) -> None:
+        """The requestor found no transport connection (PS3.8 section 9.2, action AA-4)."""
+        self._assoc.is_aborted = True
+        self.notify("EVT_ACSE_RECV", pdu=ProviderAbort(None))
+        self.notify("EVT_ABORTED")
+        self._assoc._finished.set()
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        """Answer a request, as the association acceptor (PS3.8 section 7.1)."""
+        assoc = self._assoc
+        assert assoc._negotiate is not None
+        assoc.requestor.negotiated(request)
+        self.notify("EVT_REQUESTED")
+        if assoc._rejection is not None:
+            return assoc._rejection
+        answer = self._call(assoc._negotiate, assoc, request)
+        return assoc._rejection or answer
+
+    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
+        """Where the data set of a message goes: the user's sink or a file for a C-STORE-RQ, else memory."""
+        if message.type is C_STORE_RQ:
+            if self._assoc._open_sink is not None:
+                return self._assoc._open_sink(self._assoc, message, context)
+            if _config.STORE_RECV_CHUNKED_DATASET:
+                return FileSink(message, context)
+        return MemorySink(OBJECT_LIMIT)
+
+    def handle(self, message: Message, context: NegotiatedContext) -> Any:
+        """Perform a request by the handler of its event.
+
+        Raises
+        ------
+        ServiceRefusal
+            If there is no handler, or it fails; C-ECHO succeeds all the same.
+        """
+        assoc = self._assoc
+        operation = OPERATIONS[message.type.service]
+        event = evt.EVENTS[operation.event]
+        bound = assoc._bindings.intervention(event)
+        if bound is None:
+            discard(message.data)
+            if message.type is C_ECHO_RQ:
+                return Answer(0x0000)
+            _log.error("no handler is bound to %s", event.name)
+            raise ServiceRefusal(operation.handler_failed)
+        handler, args = bound
+        link = assoc._live()
+        asked = request_event(assoc, event, message, context, lambda: link.is_cancelled(message.message_id))
+        try:
+            result = self._call(handler, asked, *(args or ()))
+            if operation.shape is Shape.SUB_OPERATIONS:
+                results = iter(() if result is None else result)
+                destinations = AEDestinations(assoc.ae)
+                return Retrieval(link, assoc.requestor.ae_title, results, operation, message, destinations)
+            if operation.shape is Shape.MANY_REPLIES:
+                return _Answers(
+                    iter(() if result is None else result), operation, context, message.type.response
+                )
+            if message.type.service.startswith("N-"):
+                return normalized_answer(result, message, context)
+            return _answer(result, None, context, message.type.response)
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", event.name)
+            if message.type is C_ECHO_RQ:
+                return Answer(0x0000)
+            raise ServiceRefusal(operation.handler_failed) from error
+        finally:
+            if isinstance(message.data, FileSink):
+                message.data.abort()
+
+    def next_answer(self, answers: Any) -> Answer | SubOperation | None:
+        """The next of what a handler yields, None after the last."""
+        assert isinstance(answers, _Answers | Retrieval)
+        return self._call(answers.take)
+
+    def store(self, retrieval: Any, sub_operation: SubOperation) -> Message:
+        """Send an object for a C-GET or C-MOVE."""
+        assert isinstance(retrieval, Retrieval)
+        return self._call(retrieval.store, sub_operation)
+
+    def finish(self, retrieval: Any) -> None:
+        """Nothing more is sent for a C-GET or C-MOVE."""
+        assert isinstance(retrieval, Retrieval)
+        self._call(retrieval.finish)
+
+    def phase_changed(self, phase: Phase) -> None:
+        """Set the association's flags, and notify of its establishment or its end."""
+        assoc = self._assoc
+        assoc.is_established = phase is Phase.ESTABLISHED
+        assoc.is_released = phase is Phase.RELEASED
+        assoc.is_aborted = phase is Phase.ABORTED
+        assoc.is_rejected = phase is Phase.REJECTED
+        assoc.failure = assoc._link.failure if assoc._link else None
+        answer = assoc._link.connection.answer if assoc._link else None
+        if answer is not None and assoc.acceptor.writeable:
+            assoc.acceptor.negotiated(answer, assoc._live().connection.request)
+        if phase is Phase.ESTABLISHED:
+            self.notify("EVT_ACCEPTED")
+        self.notify(f"EVT_{phase.name}")
+
+    def closed(self) -> None:
+        """The transport connection is closed: notify, and let `Association.join` return."""
+        assoc = self._assoc
+        if "EVT_CONN_CLOSE" in self.names:
+            self.notify("EVT_CONN_CLOSE", address=(assoc.remote["address"], assoc.remote["port"]))
+        assoc._finished.set()
+
+
+class _Answers:
+    """The answers of a handler that yields (status, data set)."""
+
+    def __init__(
+        self,
+        results: Iterator[Any],
+        operation: Operation,
+        context: NegotiatedContext,
+        response: MessageType,
+    ) -> None:
+        self._results = results
+        self._operation = operation
+        self._context = context
+        self._response = response
+
+    def take(self) -> Answer | None:
+        try:
+            status, dataset = next(self._results)
+        except StopIteration:
+            return None
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise ServiceRefusal(self._operation.handler_failed) from error
+        return _answer(status, dataset, self._context, self._response)
+
+
+def _answer(
+    status: Any, dataset: Dataset | None, context: NegotiatedContext, response: MessageType
+) -> Answer:
+    """What a handler returned, as an answer that can be sent."""
+    code, elements = split_status(status, response)
+    data: Source | None = None
+    if is_pending(code):
+        try:
+            data = encode_for(context, dataset) if dataset is not None else b""
+        except ValueError:
+            data = b""
+        if not data:
+            raise ServiceRefusal(0xC312, "a match could not be encoded")
+    return Answer(code, data, elements)

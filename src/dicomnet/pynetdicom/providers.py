@@ -1,0 +1,225 @@
+"""``Association.acse``, ``.dul`` and ``.dimse``, as far as programs touch them: thin, over the association."""
+
+from __future__ import annotations
+
+from socket import socket as Socket  # noqa: N812
+from typing import TYPE_CHECKING
+
+from ..drivers.hooks import Phase
+from ..errors import REJECT_REASONS, REJECT_RESULTS, AssociationAborted
+from ..wire.pdu import Abort, AssociateRJ
+
+if TYPE_CHECKING:
+    from .association import Association
+    from .dimse_primitives import C_CANCEL, DIMSEPrimitive
+    from .service_user import ServiceUser
+
+_USER, _PROVIDER = 0, 2
+
+
+class _Provider:
+    def __init__(self, assoc: Association) -> None:
+        self._assoc = assoc
+
+    @property
+    def assoc(self) -> Association:
+        """The association."""
+        return self._assoc
+
+
+class ACSE(_Provider):
+    """Establishing and ending an association (PS3.7 Annex D.3, PS3.8 chapter 7)."""
+
+    @property
+    def requestor(self) -> ServiceUser:
+        """The side that requested the association."""
+        return self._assoc.requestor
+
+    @property
+    def acceptor(self) -> ServiceUser:
+        """The side that was asked for it."""
+        return self._assoc.acceptor
+
+    @property
+    def acse_timeout(self) -> float | None:
+        """How long negotiation and release may take, in seconds; None is without end."""
+        return self._assoc.acse_timeout
+
+    def send_reject(self, result: int, source: int, diagnostic: int) -> None:
+        """Reject the association that is being requested, from a handler of ``EVT_REQUESTED``, for instance.
+
+        The A-ASSOCIATE-RJ is sent when the handler returns.
+
+        Parameters
+        ----------
+        result
+            1 permanent, 2 transient.
+        source
+            1 service user, 2 service provider (ACSE), 3 service provider (presentation).
+        diagnostic
+            The reason, of PS3.8 Table 9-21.
+
+        Raises
+        ------
+        ValueError
+            If the standard has no such result, or no such reason for the source.
+        RuntimeError
+            If this side was not asked for an association, or has answered already.
+        """
+        if result not in REJECT_RESULTS:
+            raise ValueError(f"the result of a rejection is 1 or 2, not {result!r}")
+        if (source, diagnostic) not in REJECT_REASONS:
+            raise ValueError(f"a rejection cannot have the source {source!r} with the reason {diagnostic!r}")
+        self._assoc._reject(AssociateRJ(result, source, diagnostic))
+
+    def send_abort(self, source: int) -> None:
+        """Abort the association (PS3.8 section 7.3).
+
+        Parameters
+        ----------
+        source
+            0 service user, 2 service provider.
+
+        Raises
+        ------
+        ValueError
+            For another source.
+        """
+        if source not in (_USER, _PROVIDER):
+            raise ValueError(f"the source of an abort is 0 or 2, not {source!r}")
+        self._assoc._abort(Abort(source))
+
+    def send_ap_abort(self, reason: int) -> None:
+        """Abort the association as the service provider (PS3.8 section 7.4).
+
+        Parameters
+        ----------
+        reason
+            0, 1, 2, 4, 5 or 6, see PS3.8 section 9.3.8.
+
+        Raises
+        ------
+        ValueError
+            For another reason.
+        """
+        if reason not in (0, 1, 2, 4, 5, 6):
+            raise ValueError(f"the reason of an abort is 0, 1, 2, 4, 5 or 6, not {reason!r}")
+        self._assoc._abort(Abort(_PROVIDER, reason))
+
+    def send_release(self, is_response: bool = False) -> None:
+        """Release the association (PS3.8 section 7.2). The peer's request is answered without being asked to."""
+        if not is_response:
+            self._assoc.release()
+
+    def is_aborted(self, abort_type: str = "both") -> bool:
+        """Whether the association was aborted.
+
+        Parameters
+        ----------
+        abort_type
+            ``a-abort`` by the peer's user, ``a-p-abort`` by a provider or because the connection was lost, or
+            ``both``: in whatever way.
+        """
+        if abort_type == "both" or not self._assoc.is_aborted:
+            return self._assoc.is_aborted
+        failure = self._assoc.failure
+        by_user = isinstance(failure, AssociationAborted) and failure.source == _USER
+        return by_user if abort_type == "a-abort" else not by_user
+
+    def is_release_requested(self) -> bool:
+        """Whether the association was released; the peer's request for that is answered at once."""
+        return self._assoc.is_released
+
+
+class AssociationSocket(_Provider):
+    """The transport connection of an association."""
+
+    @property
+    def socket(self) -> Socket | None:
+        """The socket, to set options of it; None while there is none. Nothing else may read or write it."""
+        link = self._assoc._link
+        return None if link is None else link.channel.sock
+
+    def close(self) -> None:
+        """Close it, whatever is going on."""
+        link = self._assoc._link
+        if link is not None:
+            link.close()
+
+
+class StateMachine(_Provider):
+    """The state machine of PS3.8 section 9.2."""
+
+    @property
+    def current_state(self) -> str:
+        """``Sta1`` to ``Sta13``."""
+        link = self._assoc._link
+        return "Sta1" if link is None else link.connection.machine.state.name.title()
+
+
+class DULServiceProvider(_Provider):
+    """The upper layer of an association (PS3.8)."""
+
+    def __init__(self, assoc: Association) -> None:
+        super().__init__(assoc)
+        self.state_machine = StateMachine(assoc)
+
+    @property
+    def socket(self) -> AssociationSocket | None:
+        """The transport connection, None where there is none."""
+        return None if self._assoc._link is None else AssociationSocket(self._assoc)
+
+    @property
+    def network_timeout(self) -> float | None:
+        """How long nothing may happen, in seconds; None is without end."""
+        return self._assoc.network_timeout
+
+    def is_alive(self) -> bool:
+        """Whether the transport connection is open."""
+        return self._assoc.is_alive()
+
+    def stop_dul(self) -> bool:
+        """Whether the association was over; it is not ended."""
+        link = self._assoc._link
+        return link is None or link.phase not in (Phase.NEW, Phase.ESTABLISHED)
+
+    def kill_dul(self) -> None:
+        """End the association and close its connection."""
+        self._assoc.kill()
+
+
+class DIMSEServiceProvider(_Provider):
+    """The messages of an association (PS3.7)."""
+
+    @property
+    def dimse_timeout(self) -> float | None:
+        """How long to wait for a message, in seconds; None is without end."""
+        return self._assoc.dimse_timeout
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        """The largest PDU-length that the peer takes, in bytes; 0 is no limit."""
+        peer = self._assoc.acceptor if self._assoc.is_requestor else self._assoc.requestor
+        return peer.maximum_length or 0
+
+    def send_msg(self, primitive: DIMSEPrimitive | C_CANCEL, context_id: int) -> None:
+        """Send a message that no response is waited for: a response, or a C-CANCEL.
+
+        Parameters
+        ----------
+        primitive
+            Of `dimse_primitives`.
+        context_id
+            The presentation context to send it on.
+
+        Raises
+        ------
+        ValueError
+            If it is another request; those are sent by the ``send_`` methods of the association.
+        AssociationError, NetworkError
+            If the association is over.
+        """
+        message = primitive.to_message(context_id)
+        if not message.type.is_response and "MessageID" in message.command:
+            raise ValueError(f"a {message.type.name} is sent by the association's own method")
+        self._assoc._live().interject(message)

@@ -1,0 +1,478 @@
+"""Sending what the peer can take: the files of pydicom, to peers that take one native transfer syntax only."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import dcmread
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate_extended, generate_frames
+from pydicom.pixels.utils import pixel_array
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+from tests.interop.corpus import FILES, NO_CONTEXT, Sendable, pairs, sendables
+from tests.interop.peers import contexts_of
+from tests.support import (
+    dicomnet,
+    digest,
+    free_port,
+    is_listening,
+    run_tool,
+    running_process,
+    tool,
+    wait_until,
+)
+
+from dicomnet import AE, Peer, aio, build_context
+from dicomnet.datasets.transcode import IN_MEMORY, transcode_dataset, transcode_file
+from dicomnet.drivers.files import open_object
+from dicomnet.encoding.transfer_syntaxes import PREFERRED_NATIVE, Transcoding, transfer_syntax
+from dicomnet.errors import NoAcceptedContext, UnusableObject
+from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS, StoreResult, propose
+from dicomnet.pynetdicom.dsutils import create_file_meta, decode
+from pynetdicom import AE as ForeignAE  # noqa: N811
+from pynetdicom import evt as foreign_evt
+
+EXPLICIT, IMPLICIT, DEFLATED, BIG = PREFERRED_NATIVE
+# What ends before its last element does.
+CUT_OFF = {"MR_truncated.dcm", "rtplan_truncated.dcm"}
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def _values_as_they_lie_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pydicom takes UN for big endian in a big endian data set, which PS3.5 section 6.2.2 says it is not."""
+    # Read once for all tests, the others of which want pydicom as it is.
+    sendables()
+    monkeypatch.setattr(pydicom.config, "replace_un_with_known_vr", False)
+
+
+def decoded(data: bytes, syntax: str) -> Dataset:
+    row = transfer_syntax(syntax)
+    dataset = decode(data, row.is_implicit, row.is_little_endian, row.is_deflated)
+    dataset.file_meta = create_file_meta(sop_class_uid="1.2", sop_instance_uid="1.2", transfer_syntax=syntax)
+    return dataset
+
+
+def source_of(path: Path) -> Dataset:
+    stored = open_object(path)
+    return decoded(path.read_bytes()[stored.header.offset :], stored.header.transfer_syntax_uid)
+
+
+WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+
+
+def values(dataset: Dataset) -> list[Any]:
+    """What a data set says, whatever its encoding: values without value representations, words as numbers."""
+    found: list[Any] = []
+    order = ">" if dataset.original_encoding[1] is False else "<"
+    for element in dataset:
+        if element.tag.element == 0:
+            continue
+        if element.VR == "SQ":
+            found.append((element.tag, [values(item) for item in element.value]))
+        elif element.VR in WORDS and isinstance(element.value, bytes):
+            numbers = np.frombuffer(element.value, f"{order}u{WORDS[element.VR]}")
+            found.append((element.tag, numbers.astype(f"<u{WORDS[element.VR]}").tobytes()))
+        else:
+            found.append((element.tag, element.value))
+    return found
+
+
+def public(dataset: Dataset) -> Dataset:
+    """Without private elements, whose value representations implicit VR does not keep, and LUT data, a US or OW."""
+    dataset.remove_private_tags()
+
+    def remove(level: Dataset, element: DataElement) -> None:
+        if element.keyword == "LUTData":
+            del level[element.tag]
+
+    dataset.walk(remove)
+    return dataset
+
+
+Store = Callable[[int, list[Path], str], list[StoreResult]]
+
+
+def store_blocking(port: int, files: list[Path], transcode: str) -> list[StoreResult]:
+    with Peer(f"NODE@127.0.0.1:{port}", transcode=transcode) as peer:
+        return list(peer.store(files))
+
+
+def store_in_loop(port: int, files: list[Path], transcode: str) -> list[StoreResult]:
+    async def store() -> list[StoreResult]:
+        async with aio.Peer(f"NODE@127.0.0.1:{port}", transcode=transcode) as peer:
+            return [result async for result in peer.store(files)]
+
+    return asyncio.run(store())
+
+
+STORES: list[Store] = [store_blocking, store_in_loop]
+
+
+@contextmanager
+def receiver(syntax: str) -> Iterator[tuple[int, list[tuple[str, str, bytes]]]]:
+    """pynetdicom's SCP that takes one transfer syntax; the UID, transfer syntax and data set of each object."""
+    received: list[tuple[str, str, bytes]] = []
+
+    def store(event: Any) -> int:
+        encoded = event.encoded_dataset(False)
+        received.append((event.request.AffectedSOPInstanceUID, event.context.transfer_syntax, encoded))
+        return 0x0000
+
+    ae = ForeignAE()
+    ae.maximum_pdu_size = 0
+    for sop_class in contexts_of(pairs()):
+        ae.add_supported_context(sop_class, [syntax])
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(foreign_evt.EVT_C_STORE, store)])
+    assert server is not None
+    try:
+        yield server.server_address[1], received
+    finally:
+        server.shutdown()
+
+
+def is_native(each: Sendable) -> bool:
+    return not transfer_syntax(each.transfer_syntax).is_encapsulated
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("syntax", PREFERRED_NATIVE)
+def test_native_files_arrive_equal_and_others_are_refused_by_name(store: Store, syntax: str) -> None:
+    files = [each for each in sendables() if each.path.name not in NO_CONTEXT]
+    with receiver(syntax) as (port, received):
+        results = {Path(each.path): each for each in store(port, [each.path for each in files], "never")}
+    arrived = iter(received)
+    for path, result in results.items():
+        each = next(each for each in files if each.path == path)
+        if not is_native(each):
+            assert not result.is_stored
+            assert f"object {result.sop_instance_uid}" in result.comment
+            assert transfer_syntax(each.transfer_syntax).name in result.comment
+            assert "if-needed" in result.comment
+        elif (
+            each.path.name in CUT_OFF
+            and {each.transfer_syntax, syntax} - {EXPLICIT, DEFLATED}
+            and (each.transfer_syntax != syntax)
+        ):
+            assert "cut off" in result.comment
+        else:
+            assert result.is_stored, result.comment
+            instance, used, encoded = next(arrived)
+            assert (instance, used) == (result.sop_instance_uid, syntax)
+            if each.transfer_syntax == syntax:
+                assert digest(encoded) == each.digest
+            else:
+                assert values(public(decoded(encoded, syntax))) == values(public(source_of(path))), path
+    assert next(arrived, None) is None
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
+def test_compressed_files_arrive_decompressed_where_that_is_wanted(store: Store, syntax: str) -> None:
+    """The pixels are those that pydicom decodes, and the attributes say so."""
+    files = [each.path for each in sendables() if not is_native(each)]
+    with receiver(syntax) as (port, received):
+        results = {Path(each.path): each for each in store(port, files, "if-needed")}
+    arrived = iter(received)
+    count = 0
+    for path, result in results.items():
+        source = source_of(path)
+        if not result.is_stored:
+            assert "cannot be converted from" in result.comment
+            with pytest.raises(Exception):  # noqa: B017
+                source.decompress(as_rgb=False)
+            continue
+        instance, _, encoded = next(arrived)
+        found = decoded(encoded, syntax)
+        assert instance == result.sop_instance_uid
+        count += 1
+        if "PixelData" not in source:
+            assert values(found) == values(source)
+            continue
+        if syntax == BIG and found.BitsAllocated == 32:
+            # pydicom reads OW as words of 32 bits then.
+            continue
+        assert found.PhotometricInterpretation != "YBR_FULL_422"
+        assert np.array_equal(pixel_array(found, raw=True), pixel_array(source, raw=True)), path
+        if source.file_meta.TransferSyntaxUID in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"):
+            assert found.LossyImageCompression == "01"
+    assert count > 30
+
+
+@pytest.mark.parametrize(("option", "syntax"), [("+xi", IMPLICIT), ("+xe", EXPLICIT), ("+xb", BIG)])
+def test_dcmtk_reads_what_was_converted_as_it_converts_itself(
+    option: str, syntax: str, tmp_path: Path
+) -> None:
+    """dcmconv is the oracle, also of words of pixels of 32 bits in big endian."""
+    files = [
+        p
+        for p in FILES
+        if p.name in ("rtdose.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "rtdose_expb.dcm")
+    ]
+    received = tmp_path / "received"
+    received.mkdir()
+    port = free_port()
+    command = [
+        tool("storescp"),
+        option,
+        "--bit-preserving",
+        "--unique-filenames",
+        "-od",
+        str(received),
+        str(port),
+    ]
+    for path in files:
+        with running_process(command, tmp_path):
+            wait_until(lambda: is_listening(port), what="storescp listens")
+            [result] = store_blocking(port, [path], "never")
+            assert result.is_stored, result.comment
+        [arrived] = received.iterdir()
+        stored = open_object(path)
+        found = dcmread(arrived)
+        # storescp -xb and the like prefer, but take all.
+        target = {IMPLICIT: "+ti", EXPLICIT: "+te", BIG: "+tb"}[str(found.file_meta.TransferSyntaxUID)]
+        done = run_tool([tool("dcmconv"), target, str(path), str(tmp_path / "oracle.dcm")])
+        assert done.returncode == 0, done.stderr
+        assert found.PixelData == dcmread(tmp_path / "oracle.dcm").PixelData, stored
+        arrived.unlink()
+
+
+def image(**attributes: Any) -> Dataset:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3"
+    dataset.Rows = dataset.Columns = 2
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.PixelData = bytes(range(8))
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    dataset["PixelData"].VR = "OW"
+    dataset.file_meta = create_file_meta(
+        sop_class_uid=dataset.SOPClassUID, sop_instance_uid="1.2.3", transfer_syntax=EXPLICIT
+    )
+    return dataset
+
+
+def test_data_sets_in_memory() -> None:
+    """Words are swapped, also in sequences, and the caller's data set stays as it was."""
+    item = image()
+    dataset = image(IconImageSequence=Sequence([item]), SmallestImagePixelValue=-2)
+    dataset["SmallestImagePixelValue"].VR = "SS"
+    found = decoded(bytes(transcode_dataset(dataset, EXPLICIT, BIG)), BIG)
+    swapped = bytes((1, 0, 3, 2, 5, 4, 7, 6))
+    assert (found.PixelData, found.IconImageSequence[0].PixelData) == (swapped, swapped)
+    assert (found.SmallestImagePixelValue, found["SmallestImagePixelValue"].VR) == (-2, "SS")
+    assert dataset.PixelData == bytes(range(8))
+    back = decoded(bytes(transcode_dataset(found, BIG, IMPLICIT)), IMPLICIT)
+    assert back.IconImageSequence[0].PixelData == bytes(range(8))
+
+
+def test_unknown_private_elements_stay_what_they_are(tmp_path: Path) -> None:
+    dataset = image()
+    block = dataset.private_block(0x0009, "NOBODY KNOWS", create=True)
+    block.add_new(1, "OB", b"\x01\x02\x03\x04")
+    del dataset.file_meta
+    path = tmp_path / "private.dcm"
+    dataset.save_as(path, implicit_vr=True, little_endian=True)
+    # Without file meta information: the encoding is found out.
+    found = decoded(bytes(transcode_file(open_object(path), BIG)), BIG)
+    assert found[0x0009, 0x1001].VR == "UN"
+    assert found[0x0009, 0x1001].value == b"\x01\x02\x03\x04"
+
+
+def test_damaged_objects_are_refused(tmp_path: Path) -> None:
+    for name, cause in (("MR_truncated.dcm", "cut off"), ("rtplan_truncated.dcm", "cut off")):
+        [path] = [each for each in FILES if each.name == name]
+        stored = open_object(path)
+        target = BIG
+        with pytest.raises(UnusableObject, match=cause) as caught:
+            transcode_file(stored, target)
+        assert name in str(caught.value)
+        assert transfer_syntax(target).name in str(caught.value)
+
+
+def file_named(name: str) -> Path:
+    [path] = [each for each in FILES if each.name == name]
+    return path
+
+
+@pytest.mark.parametrize("name", ["JPEG2000.dcm", "MR_small_RLE.dcm", "SC_rgb_jpeg_dcmtk.dcm"])
+@pytest.mark.parametrize("missing", [1, 8, 20, 1000])
+def test_a_compressed_file_that_is_cut_off_is_refused(name: str, missing: int, tmp_path: Path) -> None:
+    """pydicom reads it, without its pixels or without anything at all, and raises nothing."""
+    path = tmp_path / name
+    path.write_bytes(file_named(name).read_bytes()[:-missing])
+    with pytest.raises(UnusableObject, match="cut off or damaged"):
+        transcode_file(open_object(path), EXPLICIT)
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword", "value"),
+    [
+        ("MR_small_RLE.dcm", "NumberOfFrames", 2),
+        ("SC_rgb_rle_2frame.dcm", "NumberOfFrames", 1),
+        ("SC_rgb_rle_2frame.dcm", "NumberOfFrames", 3),
+        ("JPEGLSNearLossless_08.dcm", "BitsAllocated", 16),
+    ],
+)
+def test_pixels_that_do_not_fit_their_description_are_refused(
+    name: str, keyword: str, value: int, tmp_path: Path
+) -> None:
+    """pydicom would count the frames anew, or leave 8 bits of each sample where 16 are announced."""
+    dataset = dcmread(file_named(name))
+    dataset[keyword] = DataElement(keyword, "IS" if keyword == "NumberOfFrames" else "US", value)
+    dataset.save_as(tmp_path / name)
+    with pytest.raises(UnusableObject, match="its attributes ask for"):
+        transcode_file(open_object(tmp_path / name), EXPLICIT)
+
+
+def test_offsets_of_fragments_go_with_the_fragments(tmp_path: Path) -> None:
+    """PS3.3 section C.7.6.3.1.8: the Extended Offset Table is of encapsulated pixel data."""
+    dataset = dcmread(file_named("SC_rgb_rle_2frame.dcm"))
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=2))
+    encapsulated = encapsulate_extended(frames)
+    dataset.PixelData, dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = encapsulated
+    dataset.save_as(tmp_path / "table.dcm")
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "table.dcm"), EXPLICIT)), EXPLICIT)
+    assert len(found.PixelData) == 2 * found.Rows * found.Columns * 3
+    assert not [element for element in found if element.keyword.startswith("ExtendedOffset")]
+
+
+def test_a_pixel_representation_at_the_end_counts(tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.66", "1.2.3"
+    dataset.add_new("ZeroVelocityPixelValue", "SS", -5)
+    dataset.add_new("PixelRepresentation", "US", 1)
+    dataset.save_as(tmp_path / "signed.dcm", implicit_vr=True, little_endian=True)
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "signed.dcm"), EXPLICIT)), EXPLICIT)
+    assert (found["ZeroVelocityPixelValue"].VR, found.ZeroVelocityPixelValue) == ("SS", -5)
+
+
+def test_a_large_object_goes_through_a_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    content = os.urandom(IN_MEMORY + 2)
+    path = tmp_path / "large.dcm"
+    image(PixelData=content).save_as(path, enforce_file_format=True)
+    converted = transcode_file(open_object(path), BIG)
+    assert isinstance(converted, memoryview)
+    assert np.array_equal(
+        np.frombuffer(converted[-len(content) :], ">u2"), np.frombuffer(content, "<u2").astype(">u2")
+    )
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_no_codec(tmp_path: Path) -> None:
+    """Without a plugin the object is refused, and what to install is told."""
+    [path] = [each for each in FILES if each.name == "JPEG2000.dcm"]
+    missing = ("gdcm", "PIL", "openjpeg", "pylibjpeg")
+    code = (
+        f"import sys\nfor each in {missing}: sys.modules[each] = None\n"
+        "from dicomnet.drivers.files import open_object\nfrom dicomnet.datasets.transcode import transcode_file\n"
+        f"transcode_file(open_object({str(path)!r}), {EXPLICIT!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "no decoder is installed, try dicomnet[transcode]" in done.stderr.splitlines()[-1]
+
+
+def test_associations_convert_and_refuse() -> None:
+    [native] = [each for each in FILES if each.name == "MR_small_bigendian.dcm"]
+    [compressed] = [each for each in FILES if each.name == "MR_small_RLE.dcm"]
+    sop_class = "1.2.840.10008.5.1.4.1.1.4"
+    contexts = [build_context(sop_class, [syntax]) for syntax in ("1.2.840.10008.1.2.5", EXPLICIT, BIG)]
+    with receiver(EXPLICIT) as (port, received):
+        ae = AE()
+        assoc = ae.associate("127.0.0.1", port, contexts)
+        for what in (native, dcmread(native)):
+            assert assoc.send_c_store(what).Status == 0
+            assert values(decoded(received.pop()[2], EXPLICIT)) == values(source_of(native))
+        for what in (compressed, dcmread(compressed)):
+            with pytest.raises(NoAcceptedContext, match=r"RLE Lossless.*if-needed") as caught:
+                assoc.send_c_store(what)
+            assert caught.value.accepted == (EXPLICIT,)
+            assert assoc.send_c_store(what, transcode="if-needed").Status == 0
+        ae.transcode = "if-needed"
+        assert assoc.send_c_store(compressed).Status == 0
+        for _, _, encoded in received:
+            assert np.array_equal(pixel_array(decoded(encoded, EXPLICIT)), pixel_array(dcmread(compressed)))
+        assoc.release()
+    for make in (lambda: Peer("A@127.0.0.1:1", transcode="always"), lambda: setattr(ae, "transcode", "yes")):
+        with pytest.raises(ValueError, match="never or if-needed"):
+            make()
+
+
+def test_an_association_of_asyncio_converts() -> None:
+    [path] = [each for each in FILES if each.name == "MR_small_RLE.dcm"]
+
+    async def send(port: int) -> int:
+        contexts = {"1.2.840.10008.5.1.4.1.1.4": [IMPLICIT]}
+        async with await aio.connect(f"NODE@127.0.0.1:{port}", contexts) as assoc:
+            with pytest.raises(NoAcceptedContext):
+                await assoc.send_c_store(path)
+            return int((await assoc.send_c_store(path, transcode="if-needed")).Status)
+
+    with receiver(IMPLICIT) as (port, received):
+        assert asyncio.run(send(port)) == 0
+    assert len(received) == 1
+
+
+def test_what_is_proposed() -> None:
+    rle, jpeg = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50"
+    assert propose([("1", rle)], Transcoding.NEVER) == (("1", (rle,)),)
+    assert propose([("1", rle), ("1", jpeg)], Transcoding.IF_NEEDED) == (
+        ("1", (rle,)),
+        ("1", (jpeg,)),
+        ("1", (EXPLICIT,)),
+        ("1", (IMPLICIT, DEFLATED, BIG)),
+    )
+    assert propose([("1", EXPLICIT)], Transcoding.NEVER) == (
+        ("1", (EXPLICIT,)),
+        ("1", (IMPLICIT, DEFLATED, BIG)),
+    )
+    many = [(str(n), UID(EXPLICIT)) for n in range(MAXIMUM_CONTEXTS // 2)]
+    assert len(propose(many, Transcoding.NEVER)) == MAXIMUM_CONTEXTS
+
+
+def test_the_command(tmp_path: Path) -> None:
+    [path] = [each for each in FILES if each.name == "MR_small_RLE.dcm"]
+    with receiver(IMPLICIT) as (port, received):
+        address = f"NODE@127.0.0.1:{port}"
+        done = run_tool(dicomnet("store", address, str(path)))
+        assert done.returncode == 1
+        assert "RLE Lossless" in done.stdout + done.stderr
+        done = run_tool(dicomnet("store", "--transcode", "if-needed", address, str(path)))
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(received) == 1
+
+
+def test_nothing_is_imported_for_files_that_go_as_they_are() -> None:
+    [path] = [each for each in FILES if each.name == "MR_small.dcm"]
+    with receiver(EXPLICIT) as (port, _):
+        code = (
+            "import sys\nfrom dicomnet import Peer\n"
+            f"with Peer('NODE@127.0.0.1:{port}') as peer: [result] = peer.store({str(path)!r})\n"
+            "assert result.is_stored and 'pydicom' not in sys.modules"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.returncode == 0, done.stderr

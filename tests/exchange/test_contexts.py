@@ -1,0 +1,132 @@
+"""What `Peer` asks for: addresses, files and queries."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicomnet.exchange.contexts import PeerAddress, build_keys, build_query, describe_status
+from dicomnet.pynetdicom.dsutils import decode, encode
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "host", "port"),
+    [
+        ("PACS@10.0.0.1:104", "PACS", "10.0.0.1", 104),
+        ("pacs.example:11112", "ANY-SCP", "pacs.example", 11112),
+        ("A B@[::1]:1", "A B", "::1", 1),
+        ("A@B@host:65535", None, "host", 65535),
+    ],
+)
+def test_addresses(text: str, title: str | None, host: str, port: int) -> None:
+    peer = PeerAddress.parse(text)
+    assert (peer.address.host, peer.address.port) == (host, port)
+    assert peer.ae_title == (title or "A@B")
+    assert PeerAddress.parse(str(peer)) == peer
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "host", "host:", ":104", "host:0", "host:65536", "host:٣", "::1:104", "@host:104", "A\\B@h:1"],
+)
+def test_texts_that_are_no_address(text: str) -> None:
+    with pytest.raises(ValueError):
+        PeerAddress.parse(text)
+
+
+def sent(query: Dataset) -> Dataset:
+    """As the peer reads it, in either native transfer syntax."""
+    both = []
+    for is_implicit in (True, False):
+        encoded = encode(query, is_implicit, True)
+        assert encoded is not None
+        both.append(decode(encoded, is_implicit, True))
+    assert both[0] == both[1]
+    return both[0]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "expected"),
+    [
+        ("PatientName", "Do?*", "Do?*"),
+        ("PatientName", "山田^太郎", "山田^太郎"),
+        ("PatientName", None, ""),
+        ("StudyDate", "-20200101", "-20200101"),
+        ("StudyDate", date(2020, 1, 2), "20200102"),
+        ("StudyDate", [date(2020, 1, 2), "20200103"], ["20200102", "20200103"]),
+        ("StudyTime", "10-12", "10-12"),
+        ("ModalitiesInStudy", ["CT", "MR"], ["CT", "MR"]),
+        ("StudyInstanceUID", ("1.2", "1.3"), ["1.2", "1.3"]),
+        ("InstanceNumber", 7, 7),
+        ("Rows", 512, 512),
+        ("Rows", None, None),
+        ("Rows", [1, 2], [1, 2]),
+        ("PixelSpacing", "", None),
+        ("SmallestImagePixelValue", None, None),
+        ("ReferencedStudySequence", None, []),
+    ],
+)
+def test_keys_of_every_kind(keyword: str, value: Any, expected: Any) -> None:
+    query = sent(build_query("image", {keyword: value}))
+    assert query.QueryRetrieveLevel == "IMAGE"
+    found = query[keyword].value
+    assert (list(found) if isinstance(expected, list) else found) == expected
+    assert ("SpecificCharacterSet" in query) == (isinstance(value, str) and not value.isascii())
+
+
+def test_a_sequence_key() -> None:
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = "1.2"
+    query = sent(build_query("study", {"ReferencedStudySequence": [item]}))
+    assert query.ReferencedStudySequence[0].ReferencedSOPInstanceUID == "1.2"
+
+
+@pytest.mark.parametrize("level", ["patient", "STUDY", "Series", "image", "instance"])
+def test_levels(level: str) -> None:
+    assert build_query(level, {}).QueryRetrieveLevel in ("PATIENT", "STUDY", "SERIES", "IMAGE")
+
+
+@pytest.mark.parametrize(
+    ("level", "keys"),
+    [
+        ("hospital", {}),
+        ("study", {"Patientname": "x"}),
+        ("study", {"TransferSyntaxUID": "1.2"}),
+        ("study", {"MessageID": 1}),
+        ("study", {"QueryRetrieveLevel": "IMAGE"}),
+    ],
+)
+def test_queries_that_make_no_sense(level: str, keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        build_query(level, keys)
+
+
+def test_statuses_in_words() -> None:
+    assert "resources" in describe_status(0xA700, "Storage").lower()
+    assert describe_status(0x7777, "Storage") == "a status that the service does not define"
+
+
+def test_keys_inside_a_sequence() -> None:
+    keys = build_keys({"PatientID": None, "ScheduledProcedureStepSequence": {"Modality": "CT", "Rows": None}})
+    assert "QueryRetrieveLevel" not in keys
+    assert "SpecificCharacterSet" not in keys
+    (step,) = keys.ScheduledProcedureStepSequence
+    assert step.Modality == "CT"
+    assert not step.Rows
+
+
+def test_the_character_set_of_an_item_is_that_of_the_data_set() -> None:
+    keys = build_keys({"ScheduledProcedureStepSequence": {"ScheduledPerformingPhysicianName": "M\u00fcller"}})
+    assert keys.SpecificCharacterSet == "ISO_IR 192"
+    assert "SpecificCharacterSet" not in keys.ScheduledProcedureStepSequence[0]
+    read = decode(encode(keys, True, True) or b"", True, True)
+    assert read.ScheduledProcedureStepSequence[0].ScheduledPerformingPhysicianName == "M\u00fcller"
+
+
+@pytest.mark.parametrize("keys", [{"Bogus": 1}, {"ReferencedStudySequence": {"Bogus": 1}}])
+def test_keys_that_do_not_exist(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="'Bogus'"):
+        build_keys(keys)
