@@ -41,24 +41,7 @@ FLOORS: dict[str, float] = {
 }
 ROOT = 14  # names only: what `import dicomnet` offers
 # Arrows that may go up, each with its reason.
-EXCEPTIONS = {
-    ("aio.lanes", "blocking.lanes"): "to be cut",
-    ("cli.commit", ""): "to be cut",
-    ("datasets.transcode", "pynetdicom.dsutils"): "to be cut",
-    ("drivers.aio.opening", "drivers.blocking.tls"): "to be cut",
-    ("encoding.file_header", "upper_layer.negotiation"): "to be cut",
-    ("encoding.file_header", "wire.fields"): "to be cut",
-    ("encoding.identity", "wire.fields"): "to be cut",
-    ("encoding.known_headers", "wire.fields"): "to be cut",
-    ("encoding.scan", "wire.fields"): "to be cut",
-    ("exchange.answers", "pynetdicom.dimse_messages"): "to be cut",
-    ("exchange.messages", "pynetdicom.dimse_primitives"): "to be cut",
-    ("exchange.messages", "pynetdicom.dsutils"): "to be cut",
-    ("exchange.messages", "pynetdicom.utils"): "to be cut",
-    ("exchange.retrieval", "blocking.peer"): "to be cut",
-    ("exchange.retrieval", "pynetdicom.ae"): "to be cut",
-    ("exchange.retrieval", "pynetdicom.presentation"): "to be cut",
-}
+EXCEPTIONS: dict[tuple[str, str], str] = {}
 # Keeps what it has learned for all threads.
 WITH_A_LOCK = {f"{PACKAGE}.encoding.known_headers"}
 # Modules that may import each other in a circle.
@@ -68,10 +51,9 @@ CIRCLES: tuple[frozenset[str], ...] = tuple(
         "drivers.blocking.gathering drivers.blocking.link drivers.blocking.run",
         "pynetdicom.pdu_items pynetdicom.presentation pynetdicom.user_information",
         (
-            "exchange.answers exchange.retrieval pynetdicom.ae pynetdicom.association pynetdicom.dimse_messages "
+            "pynetdicom.ae pynetdicom.association pynetdicom.destinations pynetdicom.dimse_messages "
             "pynetdicom.events pynetdicom.hooks pynetdicom.providers pynetdicom.service_user pynetdicom.transport"
         ),
-        "cli.rich_terminal cli.terminal",
         "drivers.aio.link drivers.aio.run",
     )
 )

@@ -12,19 +12,20 @@ from pathlib import Path
 
 from pydicom.datadict import keyword_for_tag
 
-from dicomnet._version import IMPLEMENTATION_VERSION_NAME
+from dicomnet._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnet.archive import node, query
 from dicomnet.archive.schema import KEPT
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding import scan as header
 from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
-from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS, MAXIMUM_LENGTH, RESPONSE_LIMIT
+from dicomnet.exchange.addresses import MAXIMUM_LENGTH
+from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS
+from dicomnet.exchange.receiving import RESPONSE_LIMIT
 from dicomnet.pynetdicom.ae import AE, DEFAULT_MAX_LENGTH
 from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
-from dicomnet.upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .drivers.deadline import Timeouts as Timeouts
     from .encoding.transfer_syntaxes import ALL_TRANSFER_SYNTAXES as ALL_TRANSFER_SYNTAXES
     from .encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
-    from .exchange.contexts import RetrieveProgress as RetrieveProgress
-    from .exchange.contexts import StoreResult as StoreResult
     from .exchange.logs import debug_logger as debug_logger
     from .exchange.receiving import ReceivedObject as ReceivedObject
+    from .exchange.results import RetrieveProgress as RetrieveProgress
+    from .exchange.results import StoreResult as StoreResult
     from .pynetdicom import evt as evt
     from .pynetdicom import sop_class as sop_class
     from .pynetdicom import status as status
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Peer": "blocking.peer",
     "ReceivedObject": "exchange.receiving",
-    "RetrieveProgress": "exchange.contexts",
-    "StoreResult": "exchange.contexts",
+    "RetrieveProgress": "exchange.results",
+    "StoreResult": "exchange.results",
     "Timeouts": "drivers.deadline",
     "connect": "pynetdicom.connect",
     "install_as_pynetdicom": "as_pynetdicom",

@@ -202,3 +202,6 @@ def _state(self: Any) -> list[Any]:
 def _set_state(self: Any, state: list[Any]) -> None:
     for each, content in zip(_fields(type(self)), state, strict=True):
         object.__setattr__(self, each.name, content)
+
+
+Buffer = bytes | bytearray | memoryview

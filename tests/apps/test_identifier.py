@@ -13,8 +13,8 @@ from tests.apps.tools import CT, PACKAGES, foreign_scp, run
 
 from dicomnet.apps.identifier import build_identifier
 from dicomnet.cli.arguments import UsageError
+from dicomnet.datasets.codec import encode
 from dicomnet.errors import UnusableObject
-from dicomnet.pynetdicom.dsutils import encode
 from pynetdicom import evt
 
 KEYS = (

@@ -24,7 +24,7 @@ from tests.support import wait_until
 from dicomnet import Peer, aio, evt
 from dicomnet.dimse.messages import Message
 from dicomnet.errors import AssociationAborted, AssociationRejected, ConnectionFailed
-from dicomnet.exchange.contexts import StoreResult
+from dicomnet.exchange.results import StoreResult
 from dicomnet.pynetdicom.events import Event
 from dicomnet.wire.pdu import AssociateRJ
 

@@ -38,7 +38,7 @@ from dicomnet.errors import (
     DeadlineExceeded,
     ServiceRefusal,
 )
-from dicomnet.exchange.contexts import StoreResult
+from dicomnet.exchange.results import StoreResult
 from dicomnet.pynetdicom.events import Event
 from dicomnet.wire.pdu import AssociateRJ
 

@@ -16,9 +16,10 @@ from tests.sockets import CT_IMAGE_STORAGE, EXPLICIT_VR_LE, MR_IMAGE_STORAGE
 from tests.support import data_set_of, free_port, wait_until
 
 from dicomnet import Peer, aio
+from dicomnet.datasets.queries import build_identifier
 from dicomnet.errors import AssociationAborted, ConnectionFailed, NoAcceptedContext, ServiceRefusal
-from dicomnet.exchange.contexts import RetrieveProgress, build_identifier
 from dicomnet.exchange.receiving import ReceivedObject
+from dicomnet.exchange.results import RetrieveProgress
 
 JPEG = "1.2.840.10008.1.2.4.50"
 

@@ -24,7 +24,7 @@ from dicomnet import AE, evt
 from dicomnet.cli import diagnose
 from dicomnet.cli.requestor import Target
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.exchange.contexts import PeerAddress
+from dicomnet.exchange.addresses import PeerAddress
 from dicomnet.wire.pdu import AssociateRJ
 from pynetdicom import evt as foreign_evt
 

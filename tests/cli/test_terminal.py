@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.cli.terminal import printable, reason
+from dicomnet.cli.words import printable, reason
 from dicomnet.errors import ConnectionFailed, DicomnetError, NoAcceptedContext, ServiceRefusal
 
 

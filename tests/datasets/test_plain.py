@@ -24,8 +24,8 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.valuerep import DA
 
+from dicomnet.datasets.codec import decode, encode
 from dicomnet.datasets.plain import decode_plain, encode_plain, status_dataset
-from dicomnet.pynetdicom.dsutils import decode, encode
 
 SYNTAXES = {"implicit": (True, True), "explicit": (False, True), "big endian": (False, False)}
 every_syntax = pytest.mark.parametrize("syntax", SYNTAXES.values(), ids=SYNTAXES)

@@ -36,12 +36,13 @@ from tests.support import (
 )
 
 from dicomnet import AE, Peer, aio, build_context
+from dicomnet.datasets.codec import create_file_meta, decode
 from dicomnet.datasets.transcode import IN_MEMORY, transcode_dataset, transcode_file
 from dicomnet.drivers.files import open_object
 from dicomnet.encoding.transfer_syntaxes import PREFERRED_NATIVE, Transcoding, transfer_syntax
 from dicomnet.errors import NoAcceptedContext, UnusableObject
-from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS, StoreResult, propose
-from dicomnet.pynetdicom.dsutils import create_file_meta, decode
+from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS, propose
+from dicomnet.exchange.results import StoreResult
 from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
 

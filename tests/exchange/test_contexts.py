@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomnet.exchange.contexts import PeerAddress, build_keys, build_query, describe_status
-from dicomnet.pynetdicom.dsutils import decode, encode
+from dicomnet.datasets.codec import decode, encode
+from dicomnet.datasets.queries import build_keys, build_query
+from dicomnet.exchange.addresses import PeerAddress
+from dicomnet.exchange.results import describe_status
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from dicomnet.encoding.file_header import FileHeader, encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.exchange import storing
-from dicomnet.exchange.contexts import StorePlan, StoreResult
 from dicomnet.exchange.files import Look
-from dicomnet.exchange.storing import Pool, StoreQueue, Supply
+from dicomnet.exchange.results import StoreResult
+from dicomnet.exchange.storing import Pool, StorePlan, StoreQueue, Supply
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
 
 CONTEXT = NegotiatedContext(1, CT_IMAGE_STORAGE, Result.ACCEPTANCE, IMPLICIT_VR_LE, True, False)

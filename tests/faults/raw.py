@@ -11,7 +11,8 @@ from dicomnet.dimse.messages import C_STORE_RQ, Message
 from dicomnet.drivers.blocking.link import Link
 from dicomnet.drivers.blocking.opening import open_link
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.exchange.contexts import PeerAddress, RequestorHooks, association_request
+from dicomnet.exchange.addresses import PeerAddress, association_request
+from dicomnet.exchange.receiving import RequestorHooks
 from dicomnet.services import user
 
 from .objects import CT_IMAGE_STORAGE, EXPLICIT

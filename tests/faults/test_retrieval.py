@@ -30,9 +30,9 @@ from tests.sockets import (
 )
 
 from dicomnet import AE, build_context, build_role, evt
+from dicomnet.datasets.codec import encode
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_MOVE_RQ, Message
-from dicomnet.pynetdicom.dsutils import encode
 from dicomnet.wire.items import ProposedContext
 from dicomnet.wire.pdu import AssociateRQ
 

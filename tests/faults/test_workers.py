@@ -27,7 +27,7 @@ from tests.support import (
 
 from dicomnet import AE, Peer
 from dicomnet.errors import DicomnetError
-from dicomnet.exchange.contexts import StoreResult
+from dicomnet.exchange.results import StoreResult
 from dicomnet.pynetdicom.association import Association
 
 from .objects import CT_IMAGE_STORAGE, EXPLICIT, file_of, study_uid, uid, write_objects

@@ -20,7 +20,7 @@ from tests.support import digest, free_port, is_listening, running_process, tool
 
 from dicomnet import AE, Peer, aio, build_context, build_role, evt
 from dicomnet.archive.node import Node
-from dicomnet.exchange.contexts import RetrieveProgress
+from dicomnet.exchange.results import RetrieveProgress
 from dicomnet.pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,

@@ -21,7 +21,7 @@ import pynetdicom
 from dicomnet import AE, Peer, aio, build_context, build_role, evt
 from dicomnet.drivers.files import open_object
 from dicomnet.errors import ServiceRefusal
-from dicomnet.exchange.contexts import RetrieveProgress
+from dicomnet.exchange.results import RetrieveProgress
 
 from .corpus import EXPECTED, Sendable, pairs, sendables
 from .peers import OUR_SCUS, contexts_of, dcmqrscp

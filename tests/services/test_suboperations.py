@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydicom import uid
 
+from dicomnet.datasets.codec import decode
 from dicomnet.dimse.messages import C_GET_RQ, C_MOVE_RQ, C_STORE_RSP, Message
 from dicomnet.encoding.transfer_syntaxes import transfer_syntax
 from dicomnet.errors import AssociationAborted, NoAcceptedContext, ServiceRefusal, UnusableObject
-from dicomnet.pynetdicom.dsutils import decode
 from dicomnet.services.provider import provide
 from dicomnet.services.steps import (
     Answer,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .._version import IMPLEMENTATION_VERSION_NAME
+from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import MemorySink, Sink, discard
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.aio.link import Link
@@ -24,22 +24,15 @@ from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..errors import ServiceRefusal
-from ..exchange.contexts import (
-    MAXIMUM_LENGTH,
-    NATIVE,
-    RESPONSE_LIMIT,
-    PeerAddress,
-    association_request,
-    context_for,
-    echo_request,
-)
+from ..exchange.addresses import MAXIMUM_LENGTH, PeerAddress, association_request
+from ..exchange.contexts import NATIVE, context_for
+from ..exchange.messages import echo_request
 from ..exchange.n_services import AwaitedNormalizedServices
-from ..exchange.receiving import OBJECT_LIMIT, answering
+from ..exchange.receiving import OBJECT_LIMIT, RESPONSE_LIMIT, answering
 from ..services import user
 from ..services.registry import OPERATIONS, SUCCESS, Shape, is_pending
 from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import (
-    IMPLEMENTATION_CLASS_UID,
     Acceptor,
     Agreement,
     NegotiatedContext,

@@ -7,11 +7,10 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from ..blocking.lanes import RESULTS_LIMIT
 from ..drivers.aio.link import Link
 from ..errors import AssociationClosed, AssociationError, NetworkError
-from ..exchange.contexts import StoreResult
-from ..exchange.storing import StoreQueue
+from ..exchange.results import StoreResult
+from ..exchange.storing import RESULTS_LIMIT, StoreQueue
 
 _log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from contextlib import aclosing, asynccontextmanager, closing
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..datasets.queries import build_identifier, build_query
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.aio.link import LAST_WORDS, Link
 from ..drivers.aio.opening import open_link
@@ -20,30 +21,21 @@ from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from ..exchange.addresses import PeerAddress, association_request
 from ..exchange.contexts import (
     GET_MODELS,
     MOVE_MODELS,
     NATIVE,
     VERIFICATION,
-    PeerAddress,
     Proposal,
-    RequestorHooks,
-    RetrieveProgress,
-    StorePlan,
-    StoreResult,
-    association_request,
-    build_identifier,
-    build_query,
-    check_status,
-    checked_jobs,
-    echo_request,
-    failed_result,
     find_model,
     get_contexts,
 )
 from ..exchange.files import find_files
-from ..exchange.receiving import ReceivedObject, ReceiverHooks, answering
-from ..exchange.storing import SCAN_AHEAD, Pool, StoreQueue, Supply
+from ..exchange.messages import echo_request
+from ..exchange.receiving import ReceivedObject, ReceiverHooks, RequestorHooks, answering
+from ..exchange.results import RetrieveProgress, StoreResult, check_status, failed_result
+from ..exchange.storing import SCAN_AHEAD, Pool, StorePlan, StoreQueue, Supply, checked_jobs
 from ..services import user
 from ..services.registry import PENDING, SUCCESS
 from ..services.steps import Answer

@@ -12,7 +12,8 @@ from ..drivers.aio.link import Link
 from ..drivers.hooks import Phase
 from ..drivers.transport import Address
 from ..errors import AssociationError, NetworkError, NoAcceptedContext, ServiceRefusal
-from ..exchange.contexts import Context, PeerAddress, association_request
+from ..exchange.addresses import PeerAddress, association_request
+from ..exchange.contexts import Context
 from ..exchange.retrieval import (
     Destination,
     DestinationPlan,

@@ -9,11 +9,12 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 
-from ..cli.terminal import printable
+from ..cli.words import printable
+from ..datasets.codec import encode
 from ..encoding.file_header import encode_file_header
 from ..errors import UnusableObject
 from ..pynetdicom.association import Association
-from ..pynetdicom.dsutils import encode, pretty_dataset
+from ..pynetdicom.dsutils import pretty_dataset
 from ..pynetdicom.presentation import build_context
 from . import models
 from .identifier import build_identifier

@@ -14,7 +14,7 @@ from ..archive.intake import Intake, Session
 from ..archive.node import open_index
 from ..archive.storage import Storage
 from ..cli.arguments import FAILED, OK, ae_title, port
-from ..cli.terminal import printable
+from ..cli.words import printable
 from ..dimse.messages import Message
 from ..encoding.transfer_syntaxes import ALL_TRANSFER_SYNTAXES
 from ..errors import ServiceRefusal

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..cli.arguments import OK
-from ..cli.terminal import reason
+from ..cli.words import reason
 from ..encoding.identity import is_uid
 from ..pynetdicom.ae import AE
 from ..pynetdicom.association import OpenUserSink

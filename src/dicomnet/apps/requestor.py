@@ -10,7 +10,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from ..cli.arguments import FAILED, OK
-from ..cli.terminal import printable
+from ..cli.words import printable
 from ..pynetdicom.ae import AE
 from ..pynetdicom.association import Association
 from ..pynetdicom.events import EventHandlerType

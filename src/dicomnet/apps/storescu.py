@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cli.arguments import FAILED, OK
-from ..cli.terminal import reason
+from ..cli.words import reason
 from ..drivers.files import StoredObject, open_object
 from ..errors import DicomnetError, UnusableObject
 from ..pynetdicom.association import Association

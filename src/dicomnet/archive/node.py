@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from .._version import IMPLEMENTATION_VERSION_NAME
+from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import MemorySink, Sink
 from ..dimse.messages import C_STORE_RQ, Message
 from ..drivers.blocking.channel import Channel
@@ -23,13 +23,13 @@ from ..drivers.hooks import Phase, WithoutRetrieval
 from ..drivers.transport import listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
 from ..errors import IndexUnusable, ServiceRefusal
-from ..exchange.contexts import FIND_MODELS, MAXIMUM_LENGTH, VERIFICATION
+from ..exchange.addresses import MAXIMUM_LENGTH
+from ..exchange.contexts import FIND_MODELS, VERIFICATION
 from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
 from ..services.steps import Answer
 from ..upper_layer.negotiation import (
-    IMPLEMENTATION_CLASS_UID,
     Acceptor,
     Agreement,
     NegotiatedContext,
@@ -335,7 +335,7 @@ class _NodeHooks(WithoutRetrieval):
         self._node.give_slot_back(self)
 
     def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
-        from ..pynetdicom.dsutils import decode, encode
+        from ..datasets.codec import decode, encode
         from .query import find
 
         assert self._node.index is not None

@@ -23,8 +23,7 @@ from ..drivers.files import read_header
 from ..encoding.file_header import FileHeader
 from ..encoding.identity import is_uid
 from ..errors import StoreInUse, UnusableObject
-from ..values import frozen
-from ..wire.fields import Buffer
+from ..values import Buffer, frozen
 
 if sys.platform == "win32":
     import msvcrt

@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator
 
 from ..drivers.blocking.link import Link
 from ..errors import AssociationClosed, AssociationError, NetworkError
-from ..exchange.contexts import StoreResult
-from ..exchange.storing import StoreQueue
+from ..exchange.results import StoreResult
+from ..exchange.storing import RESULTS_LIMIT, StoreQueue
 
 _log = logging.getLogger(__name__)
 
-# How many results may wait for whoever takes them before nothing more is sent.
-RESULTS_LIMIT = 256
 
 # Sends what it can on one association: tells of the association when it has it, then of each result. Raises if there
 # is none to be had.

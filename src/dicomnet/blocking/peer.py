@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from ..datasets.queries import build_identifier, build_query
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, MessageType
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
@@ -16,28 +17,21 @@ from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from ..exchange.addresses import PeerAddress, association_request
 from ..exchange.contexts import (
     GET_MODELS,
     MOVE_MODELS,
     NATIVE,
     VERIFICATION,
-    PeerAddress,
     Proposal,
-    RequestorHooks,
-    RetrieveProgress,
-    StoreResult,
-    association_request,
-    build_identifier,
-    build_query,
-    check_status,
-    checked_jobs,
-    echo_request,
-    failed_result,
     find_model,
     get_contexts,
 )
 from ..exchange.files import find_files
-from ..exchange.storing import FIRST_LOOK, SCAN_AHEAD, Pool, StoreQueue, Supply
+from ..exchange.messages import echo_request
+from ..exchange.receiving import RequestorHooks
+from ..exchange.results import RetrieveProgress, StoreResult, check_status, failed_result
+from ..exchange.storing import FIRST_LOOK, SCAN_AHEAD, Pool, StoreQueue, Supply, checked_jobs
 from ..services import user
 from ..services.registry import PENDING
 from ..wire.fields import ae_title_bytes

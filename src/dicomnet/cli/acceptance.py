@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .requestor import Target, open_association, release
 from .syntaxes import SYNTAXES
-from .terminal import printable
+from .words import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -100,7 +100,7 @@ def ae_title(text: str) -> str:
 
 def peer_address(text: str) -> str:
     """A peer, as `Peer` takes it."""
-    from ..exchange.contexts import PeerAddress
+    from ..exchange.addresses import PeerAddress
 
     try:
         PeerAddress.parse(text)

@@ -12,7 +12,7 @@ from ..values import frozen
 from .arguments import FAILED, OK, Parser, UsageError, port, seconds
 from .listening import add_bind_options, bind_failure, check_bind
 from .requestor import Target, add_peer_options, noticing_tls, target_of
-from .terminal import complain, printable
+from .words import complain, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -187,9 +187,9 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
-    from .. import evt
     from ..errors import ServiceRefusal
-    from ..exchange.contexts import describe_status
+    from ..exchange.results import describe_status
+    from ..pynetdicom import events as evt
     from ..pynetdicom.connect import connect
     from ..values import replace
 

@@ -18,7 +18,7 @@ from ..values import frozen, mutable
 from .acceptance import write_acceptance
 from .arguments import FAILED, OK, Parser
 from .requestor import Target, add_peer_options, open_association, release, speaks_tls, target_of
-from .terminal import printable, reason
+from .words import printable, reason
 
 if TYPE_CHECKING:
     import ssl
@@ -229,7 +229,7 @@ def _secure(probe: Probe) -> Finding | None:
             "the peer did not answer in time; perhaps it does not speak TLS on this port"
         ) from error
     except OSError as error:
-        from ..drivers.blocking.tls import tls_error
+        from ..drivers.tls import tls_error
 
         raise LayerFailed(_tls_advice(tls_error(error).cause)) from error
 
@@ -323,7 +323,8 @@ def _find_context(probe: Probe) -> Finding:
 
 
 def _echo(probe: Probe) -> Finding:
-    from ..exchange.contexts import check_status, echo_request
+    from ..exchange.messages import echo_request
+    from ..exchange.results import check_status
     from ..services import user
 
     assert probe.link is not None

@@ -38,7 +38,8 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..exchange.contexts import build_query, find_model
+    from ..datasets.queries import build_query
+    from ..exchange.contexts import find_model
 
     keys = read_keys(options)
     asked = list(keys)

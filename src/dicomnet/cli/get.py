@@ -9,7 +9,7 @@ from .arguments import FAILED, OK, Parser, UsageError
 from .requestor import add_peer_options, open_peer
 from .retrieving import UNIQUE_KEYS, Retrieval, add_retrieve_options, retrieve_identifier
 from .syntaxes import SYNTAXES
-from .terminal import complain
+from .words import complain
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -129,7 +129,8 @@ def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
 
 def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) -> Iterator[str]:
     """The SOP class of each object, empty where it is not told; asked for from the top down, level by level."""
-    from ..exchange.contexts import build_identifier, find_model
+    from ..datasets.queries import build_identifier
+    from ..exchange.contexts import find_model
 
     # One information model for all levels; in that of the study root, the patient is no key of what is below it.
     model = find_model(level, options.model)

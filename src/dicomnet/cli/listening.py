@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import DicomnetError
 from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds
-from .terminal import complain, printable, reason
+from .words import complain, printable, reason
 
 if TYPE_CHECKING:
     import argparse

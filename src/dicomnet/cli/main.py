@@ -11,7 +11,7 @@ from io import TextIOWrapper
 from .._version import __version__
 from ..errors import DicomnetError
 from .arguments import FAILED, USAGE, Parser, UsageError, add_output_options, set_up_logging
-from .terminal import complain, reason
+from .words import complain, reason
 
 COMMANDS = {
     "echo": "verify that a peer answers (C-ECHO)",

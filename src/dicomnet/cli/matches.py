@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .terminal import complain, is_terminal, printable, write_table
+from .terminal import write_table
+from .words import complain, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace

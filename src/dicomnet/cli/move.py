@@ -12,7 +12,7 @@ from .arguments import FAILED, OK, Parser, ae_title, port, seconds
 from .listening import DEFAULT_PORT, add_bind_options, bind_failure, check_bind, open_node
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
-from .terminal import complain, printable
+from .words import complain, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace

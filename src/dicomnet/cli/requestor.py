@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..blocking.peer import Peer
     from ..drivers.blocking.link import Link
     from ..drivers.deadline import Timeouts
-    from ..exchange.contexts import Context, PeerAddress
+    from ..exchange.addresses import PeerAddress
+    from ..exchange.contexts import Context
 
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
@@ -100,7 +101,7 @@ class Target:
 def target_of(options: argparse.Namespace) -> Target:
     """The peer that the options tell of; raises UsageError if a file for TLS cannot be used."""
     from ..drivers.deadline import Timeouts
-    from ..exchange.contexts import PeerAddress
+    from ..exchange.addresses import PeerAddress
 
     address = options.peer
     if options.called is not None:
@@ -166,7 +167,8 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
         If there is none to be had.
     """
     from ..drivers.blocking.opening import open_link
-    from ..exchange.contexts import RequestorHooks, association_request
+    from ..exchange.addresses import association_request
+    from ..exchange.receiving import RequestorHooks
 
     request = association_request(target.address, target.calling, contexts, 1)
     place = target.address.address

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from ..values import mutable
 from .arguments import Parser, UsageError
 from .keys import add_key_option, add_model_options, read_keys
-from .terminal import Progress, complain, is_terminal, progress_on_terminal
+from .progress import Progress
+from .terminal import progress_on_terminal
+from .words import complain, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..exchange.contexts import RetrieveProgress
+    from ..exchange.results import RetrieveProgress
 
 
 def add_retrieve_options(parser: Parser) -> None:
@@ -43,7 +45,7 @@ UNIQUE_KEYS = {
 
 def retrieve_identifier(options: Namespace) -> tuple[str, Dataset]:
     """The level, and the Identifier with the keys of the command line; raises UsageError for what they cannot be."""
-    from ..exchange.contexts import build_identifier
+    from ..datasets.queries import build_identifier
 
     keys = read_keys(options)
     level = options.level or keys.pop("QueryRetrieveLevel", None)

@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from .terminal import Progress, printable
+from .progress import Progress
+from .words import printable
 
 if TYPE_CHECKING:
     from types import TracebackType

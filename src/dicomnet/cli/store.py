@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from ..values import field, mutable
 from .arguments import FAILED, OK, Parser, count
+from .progress import Progress
 from .requestor import add_peer_options, open_peer
-from .terminal import Progress, complain, is_terminal, progress_on_terminal
+from .terminal import progress_on_terminal
+from .words import complain, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..exchange.contexts import StoreResult
+    from ..exchange.results import StoreResult
 
 STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
 

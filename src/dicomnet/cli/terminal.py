@@ -1,4 +1,4 @@
-"""Words for people: lines, tables and progress on a terminal. With rich if it is installed, plainly without."""
+"""Tables and progress on a terminal: with rich if it is installed, plainly without."""
 
 from __future__ import annotations
 
@@ -6,48 +6,16 @@ import os
 import sys
 from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from ..errors import DicomnetError, NoAcceptedContext, ServiceRefusal
+from .progress import Progress
+from .words import complain
 
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
 
 # How often plain progress is written, in seconds.
 _REFRESH = 0.1
-
-
-def printable(text: str) -> str:
-    """A text from outside, with what could steer a terminal made visible."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def complain(text: str) -> None:
-    """Write a line to standard error."""
-    print(printable(text), file=sys.stderr)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody is looking; a process may have no such stream at all."""
-    return stream is not None and not stream.closed and stream.isatty()
-
-
-def reason(error: DicomnetError | OSError) -> str:
-    """Why something failed, in words."""
-    if isinstance(error, ServiceRefusal):
-        return f"the peer answered with {error}"
-    if isinstance(error, NoAcceptedContext):
-        from ..services.sop_classes import SOP_CLASSES
-
-        row = SOP_CLASSES.get(error.abstract_syntax)
-        return str(error) if row is None else f"{error} ({row.keyword})"
-    if isinstance(error, DicomnetError) or error.strerror is None:
-        return str(error)
-    words = error.strerror[:1].lower() + error.strerror[1:]
-    return words if error.filename is None else f"{os.fsdecode(error.filename)}: {words}"
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -70,43 +38,6 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             print("  ".join(map(str.ljust, row, widths)).rstrip())
     else:
         write_rich_table(headings, rows)
-
-
-class Progress:
-    """How far a command is, shown to nobody; the base of those that show it.
-
-    Lines must be written by `say`, so that they do not mix with what is shown.
-    """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def advance(self, size: int) -> None:
-        """One more file is done.
-
-        Parameters
-        ----------
-        size
-            Its bytes.
-        """
-
-    def reach(self, done: int, total: int) -> None:
-        """So many are done.
-
-        Parameters
-        ----------
-        total
-            How many there are, as far as is known.
-        """
-
-    def say(self, text: str) -> None:
-        """Write a line to standard error."""
-        complain(text)
 
 
 class PlainProgress(Progress):

@@ -108,7 +108,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..exchange.contexts import build_keys
+    from ..datasets.queries import build_keys
 
     given = read_keys(options)
     keys: Keys = dict.fromkeys(RETURN_KEYS) | given

@@ -29,7 +29,7 @@ from ..encoding.transfer_syntaxes import (
     transfer_syntax,
 )
 from ..errors import UnusableObject
-from ..pynetdicom.dsutils import INFLATE_LIMIT, create_file_meta, encode
+from .codec import INFLATE_LIMIT, create_file_meta, encode
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

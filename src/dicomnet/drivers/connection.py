@@ -15,8 +15,7 @@ from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
 from ..upper_layer.table import TABLE, Effect, Event, State
-from ..values import frozen
-from ..wire.fields import Buffer
+from ..values import Buffer, frozen
 from ..wire.fragmenter import UNLIMITED, fragment, fragment_size
 from ..wire.pdu import (
     HEADER_LENGTH,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import Struct
 
+from .._version import IMPLEMENTATION_CLASS_UID
 from ..errors import UnusableObject
-from ..upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
-from ..values import frozen
-from ..wire.fields import Buffer
+from ..values import Buffer, frozen
 
 PREAMBLE = bytes(128)
 MAGIC = b"DICM"

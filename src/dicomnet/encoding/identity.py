@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from struct import Struct, error
 
-from ..wire.fields import Buffer
+from ..values import Buffer
 from .file_header import Place
 
 _SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any
 
-from ..wire.fields import Buffer
+from ..values import Buffer
 
 ITEM_MARK = b"\xfe\xff\x00\xe0"
 # What begins with the mark of an item and is at least as long as one may be a sequence whose VR was not known.

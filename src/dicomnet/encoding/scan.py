@@ -17,8 +17,7 @@ from struct import Struct
 from typing import NoReturn
 
 from ..errors import ServiceRefusal
-from ..values import frozen, mutable
-from ..wire.fields import Buffer
+from ..values import Buffer, frozen, mutable
 from .known_headers import (
     ITEM_LENGTH,
     ITEM_MARK,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from ..dimse.codec import encode_command
 from ..dimse.messages import C_ECHO_RSP, N_CREATE_RQ, N_CREATE_RSP, Message, MessageType
 from ..errors import ServiceRefusal
-from ..pynetdicom.dimse_messages import plain_value
 from ..services.registry import PROCESSING_FAILURE
 from ..services.statuses import SUCCESS, WARNING, category
 from ..services.steps import Answer
@@ -108,3 +109,11 @@ def _check_elements(elements: dict[str, Any], status: int, response: MessageType
     except ValueError as error:
         _log.error("an element of the handler's status cannot be sent: %s", error)
         elements.clear()
+
+
+def plain_value(element: DataElement) -> Any:
+    """An element's value as a `Message` has it: tags as a list of int, text as plain str."""
+    value = element.value
+    if element.VR == "AT":
+        return [int(each) for each in (value if isinstance(value, list | MultiValue) else [value])]
+    return str(value) if isinstance(value, str) else value

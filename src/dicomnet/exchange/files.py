@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from ..drivers.files import StoredObject, read_object
 from ..errors import UnusableObject
-from .contexts import StoreResult
+from .results import StoreResult
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 # What was found at a path, and the data set where that was read at once.

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from ..datasets.codec import decode, encode
 from ..datasets.plain import status_dataset
 from ..dimse.codec import encode_command
 from ..dimse.datasets import MemorySink, Source
 from ..dimse.messages import (
     C_CANCEL_RQ,
+    C_ECHO_RQ,
     C_FIND_RQ,
     C_MOVE_RQ,
     C_STORE_RQ,
+    MESSAGE_TYPES,
     N_CREATE_RSP,
     N_EVENT_REPORT_RSP,
+    SERVICES,
     Message,
     MessageType,
 )
+from ..dimse.parameters import PARAMETERS
 from ..drivers.files import StoredObject, open_object
 from ..encoding.transfer_syntaxes import Transcoding, transfer_syntax
 from ..errors import NoAcceptedContext
-from ..pynetdicom import dimse_primitives
-from ..pynetdicom.dsutils import decode, encode
-from ..pynetdicom.utils import set_ae
 from ..services.registry import is_pending
 from ..services.statuses import CANCEL, FAILURE, SUCCESS, WARNING, category
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
-from .contexts import context_for, context_for_report, file_in, substitute_context
+from ..wire.fields import ae_title_bytes, check_range
+from .contexts import VERIFICATION, context_for, context_for_report, substitute_context
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +96,26 @@ def store_request(
     return Message(C_STORE_RQ, command, context.context_id, data)
 
 
+def file_request(
+    stored: StoredObject, context: NegotiatedContext, message_id: int, content: memoryview | None = None
+) -> Message:
+    """A C-STORE-RQ for a file on a context that was chosen for it; its data set may still be `Work`.
+
+    Parameters
+    ----------
+    content
+        As of `file_in`.
+    """
+    header = stored.header
+    command = {
+        "AffectedSOPClassUID": header.sop_class_uid,
+        "MessageID": message_id,
+        "Priority": 0,
+        "AffectedSOPInstanceUID": header.sop_instance_uid,
+    }
+    return Message(C_STORE_RQ, command, context.context_id, file_in(context, stored, content))
+
+
 def find_request(
     agreement: Agreement, identifier: Dataset, model: str | UID, message_id: int, priority: int = 2
 ) -> tuple[Message, NegotiatedContext]:
@@ -130,7 +155,12 @@ def retrieve_request(
     """
     elements: dict[str, Any] = {"Priority": priority}
     if kind is C_MOVE_RQ:
-        elements["MoveDestination"] = set_ae(destination, "the move destination", False, False)
+        if not isinstance(destination, str):
+            raise TypeError(
+                f"the move destination is a str, not a value of type {type(destination).__name__}"
+            )
+        ae_title_bytes(destination, "the move destination")
+        elements["MoveDestination"] = destination
     return _query_request(kind, agreement, identifier, str(model), message_id, elements)
 
 
@@ -150,7 +180,7 @@ def _query_request(
 def normalized_request(
     agreement: Agreement,
     service: str,
-    class_uid: str | UID,
+    class_uid: str | UID | None,
     instance_uid: str | UID | None,
     message_id: int,
     meta_uid: str | UID | None = None,
@@ -182,22 +212,44 @@ def normalized_request(
     abstract_syntax = str(class_uid if meta_uid is None else meta_uid)
     find_context = context_for_report if service == "N-EVENT-REPORT" else context_for
     context = find_context(agreement, abstract_syntax)
-    primitive: Any = getattr(dimse_primitives, service.replace("-", "_"))()
-    prefix = "Affected" if "AffectedSOPClassUID" in primitive.REQUEST_KEYWORDS else "Requested"
-    setattr(primitive, f"{prefix}SOPClassUID", class_uid)
-    setattr(primitive, f"{prefix}SOPInstanceUID", instance_uid)
-    primitive.MessageID = message_id
-    for keyword, value in parameters.items():
-        setattr(primitive, keyword, value)
-    request: Message = primitive.to_message(context.context_id)
-    request.data = encode_for(context, dataset) if dataset else None
-    missing = request.type.missing(request.command)
-    if request.data is None and request.type.data_set_required:
-        missing.append(str(request.type.data_set))
+    kind = MESSAGE_TYPES[SERVICES[service].command_field]
+    prefix = "Affected" if "AffectedSOPClassUID" in kind.keywords else "Requested"
+    given = {
+        f"{prefix}SOPClassUID": class_uid,
+        "MessageID": message_id,
+        f"{prefix}SOPInstanceUID": instance_uid,
+        **parameters,
+    }
+    command = {
+        keyword: _parameter(keyword, value)
+        for keyword, value in given.items()
+        if value is not None and not (isinstance(value, str) and not value)
+    }
+    data = encode_for(context, dataset) if dataset else None
+    missing = kind.missing(command)
+    if data is None and kind.data_set_required:
+        missing.append(str(kind.data_set))
     if missing:
         raise ValueError(f"an {service} request needs {', '.join(missing)}")
-    encode_command(request.type, request.command, request.data is not None)
-    return request, context
+    encode_command(kind, command, data is not None)
+    return Message(kind, command, context.context_id, data), context
+
+
+def _parameter(keyword: str, value: Any) -> Any:
+    """A caller's value of a parameter as a `Message` has it."""
+    row = PARAMETERS[keyword]
+    if row.vr == "AT":
+        is_list = isinstance(value, Sequence) and not isinstance(value, str | tuple)
+        try:
+            return [int(Tag(each)) for each in (value if is_list else [value])]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{row.name} takes tags, one or a list of them, not {value!r}") from error
+    kind = int if row.vr == "US" else str
+    if not isinstance(value, kind):
+        raise TypeError(f"{row.name} is of type {kind.__name__}, not {type(value).__name__}")
+    if isinstance(value, int):
+        check_range(value, 0, 0xFFFF, row.name)
+    return kind(value)
 
 
 def reply_of(
@@ -325,3 +377,37 @@ def _store_context(
         return context_for(agreement, *pair)
     except NoAcceptedContext:
         return substitute_context(agreement, pair, instance, transcoding)
+
+
+def file_in(
+    context: NegotiatedContext, stored: StoredObject, content: memoryview | None = None
+) -> Source | Work:
+    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it.
+
+    Parameters
+    ----------
+    content
+        The data set as it is, where it was read already.
+    """
+    if context.transfer_syntax == stored.header.transfer_syntax_uid:
+        return stored.data if content is None else content
+
+    def convert() -> Source:
+        from ..datasets.transcode import transcode_file
+
+        return transcode_file(stored, context.transfer_syntax)
+
+    return Work(convert)
+
+
+def echo_request(agreement: Agreement, message_id: int) -> Message:
+    """A C-ECHO-RQ (PS3.7 section 9.3.5.1).
+
+    Raises
+    ------
+    NoAcceptedContext
+        If verification was not accepted.
+    """
+    context = context_for(agreement, VERIFICATION)
+    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
+    return Message(C_ECHO_RQ, command, context.context_id)

@@ -28,7 +28,7 @@ class NormalizedServices:
         dataset: Dataset | None = None,
         **parameters: Any,
     ) -> Reply:
-        """Send a request, see `compose.normalized_request`, and give what `compose.reply_of` makes of its response."""
+        """Send a request, see `normalized_request`, and give what `reply_of` makes of its response."""
 
     def send_n_action(
         self,
@@ -258,7 +258,7 @@ class AwaitedNormalizedServices:
         dataset: Dataset | None = None,
         **parameters: Any,
     ) -> Reply:
-        """Send a request, see `compose.normalized_request`, and give what `compose.reply_of` makes of its response."""
+        """Send a request, see `normalized_request`, and give what `reply_of` makes of its response."""
 
     async def send_n_action(
         self,

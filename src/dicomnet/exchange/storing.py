@@ -13,22 +13,24 @@ from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import DicomnetError, NoAcceptedContext, UnusableObject
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..values import field, mutable
 from .contexts import (
+    MAXIMUM_CONTEXTS,
     Pair,
     Proposal,
-    StorePlan,
-    StoreResult,
     context_for,
-    failed_result,
     pair_of,
-    store_request,
-    store_result,
+    propose,
     substitute_context,
 )
 from .files import Look, look_at, scan
+from .messages import file_request
+from .results import StoreResult, failed_result, store_result
 
 AnyLink = TypeVar("AnyLink")
 
+# How many results may wait for whoever takes them before nothing more is sent.
+RESULTS_LIMIT = 256
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
 FIRST_LOOK = 256
@@ -246,7 +248,7 @@ class StoreQueue:
                     continue
             message_id = next_message_id()
             self._unanswered[message_id] = stored
-            yield store_request(stored, context, message_id, content)
+            yield file_request(stored, context, message_id, content)
 
     def _context_for(self, agreement: Agreement, stored: StoredObject) -> NegotiatedContext:
         pair = pair_of(stored)
@@ -328,3 +330,44 @@ class StoreQueue:
                 return unit, content
             self._done.append(unit)
         return None, None
+
+
+@mutable
+class StorePlan:
+    """Objects to be sent, in groups that each need no more contexts than an association has room for.
+
+    Parameters
+    ----------
+    transcoding
+        Whether compressed objects may be decompressed.
+    """
+
+    transcoding: Transcoding = Transcoding.NEVER
+    objects: list[StoredObject] = field(default_factory=list)
+    pairs: dict[Pair, None] = field(default_factory=dict)
+    proposal: Proposal = ()
+
+    def takes(self, stored: StoredObject) -> bool:
+        """Add an object, unless its context finds no room."""
+        pair = pair_of(stored)
+        if pair not in self.pairs:
+            proposal = propose((*self.pairs, pair), self.transcoding)
+            if len(proposal) > MAXIMUM_CONTEXTS:
+                return False
+            self.pairs[pair] = None
+            self.proposal = proposal
+        self.objects.append(stored)
+        return True
+
+
+def checked_jobs(jobs: int) -> int:
+    """A number of associations side by side.
+
+    Raises
+    ------
+    ValueError
+        If it is less than 1.
+    """
+    if jobs < 1:
+        raise ValueError("there is at least 1 association to store with")
+    return jobs

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydicom.uid import UID
 
 from .. import _config
-from .._version import IMPLEMENTATION_VERSION_NAME
+from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..drivers.blocking.opening import open_link
 from ..drivers.deadline import Timeouts
 from ..drivers.transport import Address
 from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES, Transcoding
 from ..errors import DicomnetError, NoAcceptedContext
-from ..upper_layer.negotiation import IMPLEMENTATION_CLASS_UID, identification_items
+from ..upper_layer.negotiation import identification_items
 from ..wire.items import UserItem
 from ..wire.pdu import AssociateRQ
 from .association import Association, OpenUserSink

@@ -18,9 +18,10 @@ from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.blocking.link import Link
 from ..drivers.hooks import Phase
 from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
-from ..exchange.contexts import context_for, echo_request
+from ..exchange.contexts import context_for
 from ..exchange.messages import (
     cancel_request,
+    echo_request,
     failed_of,
     find_request,
     identifier_of,
@@ -40,6 +41,7 @@ from .events import Bindings, Handler
 from .presentation import PresentationContext
 from .providers import ACSE, DIMSEServiceProvider, DULServiceProvider
 from .service_user import ServiceUser as ServiceUser
+from .utils import set_uid
 
 if TYPE_CHECKING:
     from .ae import ApplicationEntity
@@ -575,8 +577,9 @@ class Association(NormalizedServices):
         **parameters: Any,
     ) -> tuple[Dataset, Dataset | None]:
         self._check_open()
+        uids = set_uid(class_uid, "the SOP Class UID"), set_uid(instance_uid, "the SOP Instance UID")
         request, context = normalized_request(
-            self._live().agreement, service, class_uid, instance_uid, msg_id, meta_uid, dataset, **parameters
+            self._live().agreement, service, *uids, msg_id, meta_uid, dataset, **parameters
         )
         response = self._response(request)
         return (Dataset(), None) if response is None else reply_of(request, response, context)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from ..drivers.deadline import Timeouts
 from ..errors import AssociationClosed, DicomnetError
-from ..exchange.contexts import MAXIMUM_LENGTH, NATIVE, PeerAddress
+from ..exchange.addresses import MAXIMUM_LENGTH, PeerAddress
+from ..exchange.contexts import NATIVE
 from .ae import AE
 from .association import Association
 from .events import EventHandlerType

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
+from ..datasets.codec import encode
 from ..dimse import messages
 from ..dimse.assembler import Assembler
 from ..dimse.codec import encode_command
 from ..dimse.datasets import FileRange, MemorySink
 from ..dimse.messages import Message, MessageType
 from ..dimse.parameters import DATA_SET_PRESENT, NO_DATA_SET, PARAMETERS
+from ..exchange.answers import plain_value
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.fragmenter import fragment
 from ..wire.scanner import Fragment
 from . import dimse_primitives
-from .dsutils import encode
 from .pdu_primitives import P_DATA
 
 if TYPE_CHECKING:
@@ -202,14 +202,6 @@ def _command_set(values: dict[str, Any]) -> Dataset:
         row = PARAMETERS[keyword]
         command_set.add(DataElement(row.tag, row.vr, value, validation_mode=IGNORE))
     return command_set
-
-
-def plain_value(element: DataElement) -> Any:
-    """An element's value as a `Message` has it: tags as a list of int, text as plain str."""
-    value = element.value
-    if element.VR == "AT":
-        return [int(each) for each in (value if isinstance(value, list | MultiValue) else [value])]
-    return str(value) if isinstance(value, str) else value
 
 
 def _message_class(kind: MessageType) -> type[DIMSEMessage]:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import logging
-import zlib
-from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
-from pydicom.filewriter import write_dataset, write_file_meta_info
-from pydicom.uid import UID
+from pydicom.dataset import Dataset
 
-from ..datasets.plain import decode_plain, encode_plain
+from ..datasets.codec import decode
 from ..drivers.files import read_header
-from ..errors import ServiceRefusal
-from ..upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,118 +16,10 @@ if TYPE_CHECKING:
 
     from pydicom.dataelem import DataElement
 
-    from ..wire.fields import Buffer
 
 _log = logging.getLogger(__name__)
 
-# What a deflated data set may become at the most, in bytes; it stays deflated wherever it need not be decoded.
-INFLATE_LIMIT = 1 << 30
 _PREAMBLE_LENGTH = 132
-
-
-def decode(
-    bytestring: BytesIO | Buffer, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False
-) -> Dataset:
-    """Decode a data set.
-
-    Parameters
-    ----------
-    bytestring
-        The encoded data set.
-    is_implicit_vr, is_little_endian, deflated
-        What its transfer syntax says.
-
-    Raises
-    ------
-    ServiceRefusal
-        If it inflates to more than the limit.
-    zlib.error
-        If it is deflated, and damaged or cut off.
-    """
-    encoded = bytestring.getvalue() if isinstance(bytestring, BytesIO) else bytes(bytestring)
-    if deflated and encoded:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        encoded = inflater.decompress(encoded, INFLATE_LIMIT)
-        if inflater.unconsumed_tail:
-            raise ServiceRefusal(0xA700, "the data set inflates to more than the limit")
-        if not inflater.eof:
-            raise zlib.error("the deflated data set is cut off")
-    plain = decode_plain(encoded, is_implicit_vr, is_little_endian)
-    return plain if plain is not None else read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
-
-
-def encode(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes | None:
-    """Encode a data set.
-
-    Parameters
-    ----------
-    ds
-        Without group 0002 elements.
-    is_implicit_vr, is_little_endian, deflated
-        What the transfer syntax says.
-
-    Returns
-    -------
-    bytes or None
-        None if pydicom cannot encode it; the log says why.
-    """
-    encoded = encode_plain(ds, is_implicit_vr, is_little_endian)
-    if encoded is None:
-        stream = DicomBytesIO()
-        stream.is_implicit_VR = is_implicit_vr
-        stream.is_little_endian = is_little_endian
-        try:
-            write_dataset(stream, ds)
-        except Exception as error:  # noqa: BLE001
-            # pydicom raises whatever the values lead to; callers get the documented None.
-            _log.error("the data set could not be encoded: %s", error)
-            return None
-        encoded = stream.getvalue()
-    if deflated:
-        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        encoded = deflater.compress(encoded) + deflater.flush()
-        encoded += b"\x00" * (len(encoded) % 2)
-    return encoded
-
-
-def create_file_meta(
-    *,
-    sop_class_uid: UID | str,
-    sop_instance_uid: UID | str,
-    transfer_syntax: UID | str,
-    implementation_uid: UID | str = IMPLEMENTATION_CLASS_UID,
-    implementation_version: str | None = None,
-) -> FileMetaDataset:
-    """File meta information (PS3.10 section 7.1).
-
-    Parameters
-    ----------
-    sop_class_uid, sop_instance_uid
-        Of the data set.
-    transfer_syntax
-        In which the data set is encoded.
-    implementation_uid, implementation_version
-        Who writes the file.
-    """
-    from .._version import IMPLEMENTATION_VERSION_NAME
-
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    meta.TransferSyntaxUID = UID(transfer_syntax)
-    meta.ImplementationClassUID = UID(implementation_uid)
-    meta.ImplementationVersionName = implementation_version or IMPLEMENTATION_VERSION_NAME
-    return meta
-
-
-def encode_file_meta(file_meta: FileMetaDataset) -> bytes:
-    """Encode file meta information, with its group length and without preamble."""
-    stream = DicomBytesIO()
-    stream.is_implicit_VR = False
-    stream.is_little_endian = True
-    write_file_meta_info(stream, file_meta)
-    return stream.getvalue()
 
 
 def split_dataset(path: Path) -> tuple[Dataset, int]:

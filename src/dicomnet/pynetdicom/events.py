@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
+from ..datasets.codec import create_file_meta, decode
 from ..dimse.datasets import MemorySink
 from ..dimse.messages import Message
 from ..encoding.file_header import encode_file_header
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..upper_layer.negotiation import NegotiatedContext
 from . import dimse_primitives
-from .dsutils import create_file_meta, decode
 from .presentation import PresentationContextTuple
 
 if TYPE_CHECKING:

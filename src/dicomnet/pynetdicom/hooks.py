@@ -9,6 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _config
+from ..blocking.retrieval import Retrieval
 from ..dimse.datasets import MemorySink, Sink, Source, discard
 from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message, MessageType
 from ..drivers.connection import ProviderAbort
@@ -17,13 +18,13 @@ from ..errors import ServiceRefusal
 from ..exchange.answers import normalized_answer, split_status
 from ..exchange.messages import encode_for
 from ..exchange.receiving import OBJECT_LIMIT, FileSink
-from ..exchange.retrieval import AEDestinations, Retrieval
 from ..services.registry import OPERATIONS, Operation, Shape, is_pending
 from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from . import events as evt
 from . import pdu
+from .destinations import AEDestinations
 from .dimse_messages import view_of
 from .events import request_event
 from .pdu_primitives import primitive_of

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from pydicom.uid import UID
 
 from ..errors import ABORT_REASONS, REJECT_REASONS, REJECT_RESULTS, REJECT_SOURCES
+from ..values import Buffer
 from ..wire import pdu as wire
-from ..wire.fields import Buffer, text_from
+from ..wire.fields import text_from
 from .pdu_items import PDU_ITEM_TYPES as PDU_ITEM_TYPES
 from .pdu_items import (
     ApplicationContextItem,

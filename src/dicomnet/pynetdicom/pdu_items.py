@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Self
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
+from ..values import Buffer
 from ..wire import items
-from ..wire.fields import Buffer, item, uid_bytes, uid_from
+from ..wire.fields import item, uid_bytes, uid_from
 from ..wire.pdu import DICOM_APPLICATION_CONTEXT, PDataTF
 from .presentation import PresentationContext
 from .user_information import ServiceParameter

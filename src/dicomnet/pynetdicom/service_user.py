@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydicom.uid import UID
 
-from ..upper_layer.negotiation import IMPLEMENTATION_CLASS_UID
+from .._version import IMPLEMENTATION_CLASS_UID
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from .pdu_primitives import A_ASSOCIATE, AddressInformation
 from .presentation import PresentationContext

@@ -22,9 +22,6 @@ from ..wire.items import (
 )
 from ..wire.pdu import DICOM_APPLICATION_CONTEXT, AssociateAC, AssociateRJ, AssociateRQ
 
-# Derived from a UUID (PS3.5 section B.2), so it needs no registered root.
-IMPLEMENTATION_CLASS_UID = "2.25.51302997171187661841107037265785925148"
-
 Item = TypeVar("Item", bound=UserItem)
 
 

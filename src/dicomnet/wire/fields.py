@@ -9,12 +9,12 @@ from struct import Struct
 
 from .. import _config
 from ..errors import ProtocolError
+from ..values import Buffer
 
 INVALID_VALUE = 6
 UNRECOGNISED_PDU = 1
 UNEXPECTED_PDU = 2
 
-Buffer = bytes | bytearray | memoryview
 
 _ITEM_HEADER = Struct(">BxH").pack
 

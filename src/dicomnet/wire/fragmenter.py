@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import Struct
 
-from .fields import Buffer
+from ..values import Buffer
 from .pdu import DATA_VALUE_HEADER_LENGTH, PDataTF
 
 _HEADERS = Struct(">BxLLBB")

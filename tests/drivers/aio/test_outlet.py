@@ -11,7 +11,7 @@ from tests.loops import in_loop
 
 from dicomnet.drivers.aio.outlet import Outlet
 from dicomnet.drivers.deadline import Deadline
-from dicomnet.wire.fields import Buffer
+from dicomnet.values import Buffer
 
 
 class Way(asyncio.Protocol):

@@ -10,10 +10,10 @@ from ...errors import ConnectionFailed, DeadlineExceeded
 from ...upper_layer.negotiation import first_of
 from ...wire.items import MaximumLength
 from ...wire.pdu import AssociateRQ
-from ..blocking.tls import tls_error
 from ..connection import Connection, Observer
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks
+from ..tls import tls_error
 from ..transport import Address, connect_reason, tune
 from .link import LAST_WORDS, TLS_NEVER, Link
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterable
 
-from ...wire.fields import Buffer
+from ...values import Buffer
 from ..deadline import Deadline
 from ..transport import IOV_LIMIT
 

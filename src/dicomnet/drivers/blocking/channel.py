@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from struct import pack
 
-from ...wire.fields import Buffer
+from ...values import Buffer
 from ..deadline import Deadline
 from ..transport import IOV_LIMIT, MSG_MORE, quick_ack
 from .readiness import Readiness

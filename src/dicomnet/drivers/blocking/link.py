@@ -41,7 +41,7 @@ from ...services.steps import (
 )
 from ...upper_layer.negotiation import Agreement
 from ...upper_layer.table import Event, State
-from ...wire.fields import Buffer
+from ...values import Buffer
 from ...wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from ..buffers import borrow_buffer, return_buffer
 from ..connection import LAST_BYTES, Connection, Happening, ProviderAbort

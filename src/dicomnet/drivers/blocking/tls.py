@@ -8,8 +8,8 @@ import ssl
 import threading
 from collections.abc import Sequence
 
-from ...errors import TLSFailed
-from ...wire.fields import Buffer
+from ...values import Buffer
+from ..tls import tls_error
 from .channel import Channel
 
 _log = logging.getLogger(__name__)
@@ -103,17 +103,3 @@ class TLSChannel(Channel):
             except (OSError, ValueError) as error:
                 _log.debug("TLS was not ended in order: %s", error)
         super().close()
-
-
-def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
-    """The handshake's failure in words that help."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TLSFailed(f"the peer's certificate is not trusted ({error.verify_message})")
-    if isinstance(error, ssl.SSLError):
-        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
-            return TLSFailed("the peer does not speak TLS on this port")
-        if error.reason and not isinstance(error, ssl.SSLEOFError):
-            return TLSFailed(error.reason.replace("_", " ").lower())
-    return TLSFailed(
-        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port"
-    )

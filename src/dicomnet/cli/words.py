@@ -1,0 +1,41 @@
+"""Words for people: text that cannot steer a terminal, and errors in sentences."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+from ..errors import DicomnetError, NoAcceptedContext, ServiceRefusal
+
+
+def printable(text: str) -> str:
+    """A text from outside, with what could steer a terminal made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def complain(text: str) -> None:
+    """Write a line to standard error."""
+    print(printable(text), file=sys.stderr)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody is looking; a process may have no such stream at all."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def reason(error: DicomnetError | OSError) -> str:
+    """Why something failed, in words."""
+    if isinstance(error, ServiceRefusal):
+        return f"the peer answered with {error}"
+    if isinstance(error, NoAcceptedContext):
+        from ..services.sop_classes import SOP_CLASSES
+
+        row = SOP_CLASSES.get(error.abstract_syntax)
+        return str(error) if row is None else f"{error} ({row.keyword})"
+    if isinstance(error, DicomnetError) or error.strerror is None:
+        return str(error)
+    words = error.strerror[:1].lower() + error.strerror[1:]
+    return words if error.filename is None else f"{os.fsdecode(error.filename)}: {words}"
