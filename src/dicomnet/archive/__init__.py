@@ -1,0 +1,1 @@
+"""The archive node: intake, storage, index and query."""

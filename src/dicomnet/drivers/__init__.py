@@ -1,1 +1,1 @@
-"""The only floor with sockets, TLS, threads and clocks: two drivers, blocking and asyncio, for one core."""
+"""The only floor with sockets, TLS, threads and clocks: what both drivers share, and a folder for each."""

@@ -1,0 +1,1 @@
+"""The asyncio driver; `drivers.blocking` has the same modules with plain calls."""
