@@ -1,1 +1,1 @@
-"""Measurements of dicomnet beside its peers; see README.md."""
+"""Benchmarks of dicomnet and its peers; see README.md."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` measures ours and the peers side by side; `... profile` tells where our time goes."""
+"""`python -m benchmarks` measures dicomnet and its peers side by side; `... profile` shows where our time is spent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RAM_DISK = Path("/dev/shm")
 
 def main() -> int:
     """Run the command; returns the exit status."""
-    # A terminated process would leave its children and folders behind.
+    # Exit in the regular way on SIGTERM, so that no child processes and folders are left behind.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     arguments = sys.argv[1:]
     if arguments[:1] == ["profile"]:
@@ -75,7 +75,7 @@ def _is_chosen(group: Group, wanted: list[str], given: set[str]) -> bool:
 
 
 def _run(workspace: Workspace, group: Group, repeat: int) -> list[Result]:
-    """Measure all cases of a group, in turns, so that a busy moment of the machine does not hit one only."""
+    """Measure all cases of a group alternately, so that a busy moment of the machine does not affect just one case."""
     results = [Result(case) for case in group.cases]
     for turn in range(repeat):
         for result in results:

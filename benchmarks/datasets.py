@@ -10,18 +10,18 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-# 40 characters each, so that one takes the place of another in the encoded file.
+# UIDs of 40 characters each, so that one can replace another in the encoded file.
 _PLACEHOLDER = "2.25.9" + "0" * 34
 _numbers = itertools.count(10**34)
 
 
 class ObjectMaker:
-    """Makes folders of files, each once.
+    """Creates folders of objects, each of them once.
 
     Parameters
     ----------
     folder
-        Where the folders are made.
+        The folder in which they are created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,8 +34,7 @@ class ObjectMaker:
         Parameters
         ----------
         name
-            Folders of different names have different objects; a smaller folder of a name has some of a larger's size
-            but never its objects.
+            Folders of different names, counts or lengths have different objects.
         """
         key = (name, count, length)
         if key not in self._made:
@@ -58,7 +57,7 @@ def write_objects(folder: Path, count: int, length: int) -> None:
 
 
 def _encoded_head(length: int) -> bytes:
-    """The file up to the pixel data's value."""
+    """The encoded file, up to the value of the pixel data."""
     dataset = Dataset()
     dataset.SOPClassUID = CTImageStorage
     dataset.SOPInstanceUID = UID(_PLACEHOLDER)

@@ -1,6 +1,6 @@
-"""A proxy that holds each byte for a while in each direction: a line with a long round trip and much bandwidth.
+"""A proxy that delays each byte in both directions: a line with a long round trip and a high bandwidth.
 
-``PORT TARGET_PORT SECONDS``, where a round trip takes twice the seconds.
+Arguments: ``PORT TARGET_PORT SECONDS``. A round trip takes twice the seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from .processes import HOST
 
 _BLOCK = 1 << 18
-# How much is on the way at most, in blocks; then the sender has to wait.
+# The most blocks that are under way; then the sender has to wait.
 _ON_THE_WAY = 1024
 
 
@@ -46,7 +46,7 @@ async def _proxy(port: int, target: int, seconds: float) -> None:
                 tasks.create_task(_carry(reader, back, seconds))
                 tasks.create_task(_carry(there, writer, seconds))
         except* ConnectionError:
-            # One side has hung up, which is told to the other by closing.
+            # One side has closed its connection; the other is closed below.
             pass
         finally:
             writer.close()

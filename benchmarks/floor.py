@@ -1,7 +1,8 @@
-"""The floor: the bytes of an exchange over bare sockets, with no protocol and no checks.
+"""The lower bound: the bytes of an exchange over bare sockets, without a protocol and without checks.
 
-A message is 80 bytes, as long as a C-ECHO-RQ is, that begin with the length of what follows. It is written to a file,
-and answered with 80 bytes. ``serve PORT FOLDER``, ``echo PORT COUNT`` and ``store PORT FOLDER`` are the programs.
+A message is a header of 80 bytes, as long as a C-ECHO-RQ, that begins with the length of the content after it. The
+content is written to a file, and answered with 80 bytes. The programs are ``serve PORT FOLDER``, ``echo PORT COUNT``
+and ``store PORT FOLDER``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _serve_connection(sock: socket.socket, folder: str) -> None:
 
 
 def serve(port: int, folder: str) -> None:
-    """Write what is sent to files in ``folder``, until the process is ended."""
+    """Write received content to files in ``folder``, until the process is ended."""
     with socket.create_server((HOST, port)) as listener:
         while True:
             sock, _ = listener.accept()
@@ -62,7 +63,7 @@ def _connect(port: int) -> socket.socket:
 
 
 def echo(port: int, count: int) -> float:
-    """Seconds of ``count`` round trips."""
+    """Time of ``count`` round trips, in seconds."""
     view = memoryview(bytearray(_HEADER.size))
     with _connect(port) as sock:
         begin = perf_counter()
@@ -73,7 +74,7 @@ def echo(port: int, count: int) -> float:
 
 
 def store(port: int, folder: str) -> float:
-    """Seconds to send all files of a folder, with up to 16 of them unanswered."""
+    """Time to send all files of a folder, with up to 16 of them unanswered, in seconds."""
     answer = memoryview(bytearray(_HEADER.size))
     piece = memoryview(bytearray(_BATCH))
     names = sorted(os.listdir(folder))

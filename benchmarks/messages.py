@@ -1,4 +1,4 @@
-"""C-ECHO, associations, C-FIND, and how long a command takes until it has something to send."""
+"""C-ECHO, associations, C-FIND, and the time that a command takes until it is ready to send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNTIL_REQUEST = Metric("start", "process start to the first byte at the peer", 
 _MATCHES = 10_000
 _STARTS_A_RUN = 5
 
-# From the port and a number, the client's command.
+# Commands of clients, from the port and a number.
 _Client = Callable[[int, int], Command]
 
 
@@ -37,7 +37,7 @@ def _timed(
     server: str = "serve",
     matches: int = 0,
 ) -> Measure:
-    """A program of ours against the server of a library; its seconds times ``scale`` make the metric."""
+    """A case in which one of our programs runs against a library's server; the metric is its time times ``scale``."""
 
     def measure(workspace: Workspace) -> Mapping[str, float]:
         port = free_port()

@@ -1,4 +1,4 @@
-"""What a benchmark is made of: groups of cases, each of which measures one or more metrics of one subject."""
+"""The parts of a benchmark: groups of cases, each of which measures one or more metrics of one subject."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ OURS = "dicomnet"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number that is measured; the lower, the better.
+    """A measured number; lower is better.
 
     Parameters
     ----------
     key
         Its name in the record.
     title
-        What it is.
+        Its name for people.
     unit
         Its unit.
     """
@@ -38,9 +38,9 @@ class Workspace:
     Parameters
     ----------
     ram
-        On a RAM disk.
+        A folder on a RAM disk.
     disk
-        On a disk.
+        A folder on a disk.
     """
 
     def __init__(self, ram: Path, disk: Path) -> None:
@@ -64,18 +64,18 @@ Measure = Callable[[Workspace], Mapping[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One subject's way of doing what a group measures.
+    """One subject performing the task of a group.
 
     Parameters
     ----------
     subject
-        Who, in a few words.
+        Name of the subject, in a few words.
     measure
-        Does it once; gives the metrics by key. A metric that this subject does not have is left out.
+        Performs the task once; returns the values by key of the metric, without those that this subject lacks.
     note
-        What must be known to read the numbers.
+        What a reader must know to interpret the numbers.
     is_slow
-        Whether once is enough.
+        Whether it is so slow that it is measured only once.
     """
 
     subject: str
@@ -86,20 +86,20 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cases that do the same.
+    """Cases that perform the same task.
 
     Parameters
     ----------
     key
-        A letter, and what tells groups of one letter apart.
+        A letter, with a suffix that distinguishes groups of the same letter.
     title
-        What is done.
+        The task.
     metrics
-        What is measured of each case.
+        The metrics of each case.
     cases
-        The first one is what the others are compared with.
+        The cases; the others are compared with the first one.
     option
-        The option without which it is left out; empty for those that are always there.
+        The option that includes the group; empty if it is always measured.
     """
 
     key: str
@@ -111,7 +111,7 @@ class Group:
 
 @dataclass(slots=True)
 class Result:
-    """What was measured of one case: the values of each metric, one a run."""
+    """The measurements of one case: the values of each metric, one for each run."""
 
     case: Case
     values: dict[str, list[float]] = field(default_factory=dict)

@@ -37,7 +37,7 @@ class Command:
     arguments
         The program and its arguments.
     environment
-        What is set besides our own environment.
+        Variables that are set in addition to our own environment.
     """
 
     arguments: tuple[str, ...]
@@ -56,11 +56,11 @@ class Finished:
     Parameters
     ----------
     seconds
-        From its start to its end.
+        Time from its start to its end, in seconds.
     output
         What it wrote to standard output.
     peak
-        The most resident memory that was seen, in bytes; 0 where nobody looked.
+        The most resident memory that was seen, in bytes; 0 if it was not watched.
     """
 
     seconds: float
@@ -69,7 +69,7 @@ class Finished:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
+    """A TCP port that is not in use now."""
     with socket.socket() as sock:
         sock.bind((HOST, 0))
         port: int = sock.getsockname()[1]
@@ -115,7 +115,7 @@ def run(command: Command) -> Finished:
 
 
 def run_together(commands: Sequence[Command], *, looks_at_memory: bool = False) -> Finished:
-    """Run processes side by side; the time is from the first start to the last end, the output that of the first.
+    """Run processes side by side. The time is from the first start to the last end, the output that of the first one.
 
     Raises
     ------
@@ -145,12 +145,12 @@ def run_together(commands: Sequence[Command], *, looks_at_memory: bool = False) 
 
 @contextmanager
 def serving(command: Command, port: int) -> Iterator[subprocess.Popen[str]]:
-    """A server process, from when it listens on its port.
+    """Run a server process; yields it once it listens on its port.
 
     Raises
     ------
     Failed
-        If it never does.
+        If it does not listen in time.
     """
     with TemporaryFile("w+") as log:
         process = start(command, stderr=log.fileno())
@@ -167,7 +167,7 @@ def serving(command: Command, port: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def is_listening(port: int) -> bool:
-    """Whether somebody listens on a port; asked of the system, as a connection would be served."""
+    """Whether a process listens on a port, according to the system: a test connection would disturb the server."""
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
             fields = line.split()
@@ -204,7 +204,7 @@ def _await(process: subprocess.Popen[str]) -> None:
 
 
 def _watch_memory(process: subprocess.Popen[str]) -> int:
-    # The peak that wait4 tells includes that of the parent before exec, so it is read while the process lives.
+    # The peak that wait4 returns includes that of the parent before exec, so it is read while the process lives.
     peak = 0
     while process.poll() is None:
         peak = max(peak, memory_of(process.pid, "VmHWM"))

@@ -1,6 +1,6 @@
 """Runs a module as `python -m` does, with cProfile in all of its threads: ``OUT MODULE [ARGUMENT]...``.
 
-cProfile looks at one thread only, so each thread that begins is given a profile of its own; OUT gets their sum.
+cProfile observes a single thread, so each thread that begins gets a profile of its own; OUT receives their sum.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import FrameType
 
 
 def main() -> None:
-    """Run, and write the profile at the end, however it comes."""
+    """Run the module, and write the profile when it ends, however it does."""
     path, module, *arguments = sys.argv[1:]
     profiles = [cProfile.Profile()]
 

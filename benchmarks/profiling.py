@@ -1,4 +1,4 @@
-"""Where our time goes: one exchange of ours, with one of its sides under py-spy if there is one, or under cProfile."""
+"""The profiler: runs an exchange of dicomnet with itself, one side under py-spy if installed, otherwise cProfile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCP, SCU = "scp", "scu"
 _RATE = 1000
 _END_LIMIT = 20
 _ROUNDS = 10_000
-# Loading modules is a matter of start-up, which a benchmark of its own measures.
+# Loading modules is part of the start-up, which has a benchmark of its own.
 _LOADING = "importlib._bootstrap"
 # Where threads wait; py-spy takes some of them for busy.
 _WAITING = (
@@ -38,14 +38,14 @@ _Commands = Callable[[Workspace, int, Path], tuple[Command, Command]]
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What can be profiled.
+    """An exchange that can be profiled.
 
     Parameters
     ----------
     commands
-        Gives the two processes.
+        Returns the commands of the two processes.
     rounds
-        How many messages, associations or matches it has.
+        The number of messages, associations or matches in it.
     """
 
     commands: _Commands
@@ -99,18 +99,18 @@ class _Profiler:
 
 
 def profile(workspace: Workspace, name: str, side: str, top: int, py_spy: str | None) -> None:
-    """Run an exchange and print where the time of a side went.
+    """Run an exchange, and print where one side spent its time.
 
     Parameters
     ----------
     name
-        Of `EXCHANGES`.
+        A key of `EXCHANGES`.
     side
         ``scp`` or ``scu``.
     top
-        How many entries are printed.
+        The number of entries to print.
     py_spy
-        The program; None to use cProfile, which makes small functions look larger than they are.
+        Path of py-spy; None to use cProfile, which makes small functions look slower than they are.
     """
     profiler = _c_profile() if py_spy is None else _sampler(py_spy)
     port = free_port()
@@ -192,6 +192,6 @@ def _sampler(py_spy: str) -> _Profiler:
 
 
 def find_py_spy() -> str | None:
-    """The sampling profiler, if it is installed beside this interpreter or on the path."""
+    """Path of py-spy, the sampling profiler, if it is installed beside this interpreter or on the path."""
     beside = Path(sys.executable).with_name("py-spy")
     return str(beside) if beside.exists() else shutil.which("py-spy")

@@ -1,6 +1,6 @@
-"""The child processes that measure from inside: each prints its seconds, and is run as `-m benchmarks.programs`.
+"""The child processes that measure their own time and print it in seconds; run as `-m benchmarks.programs`.
 
-dicomnet and pynetdicom have one API, so what uses an AE is written once and takes the library's name.
+dicomnet and pynetdicom have the same API, so a program that uses an AE is written once; the library is an argument.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _query() -> Dataset:
 
 
 def serve(library: str, port: int, matches: int, associations: int) -> None:
-    """C-ECHO, and C-FIND with so many matches, until SIGTERM."""
+    """Serve C-ECHO, and C-FIND with a fixed number of matches, until SIGTERM."""
     evt = import_module(library).evt
     found = [_match(number) for number in range(1, matches + 1)]
 
@@ -144,7 +144,7 @@ def find(library: str, port: int, count: int) -> float:
 
 
 def store(library: str, port: int, folder: str, first: str) -> float:
-    """The files of a folder with `Association.send_c_store`, each given by its path. ``first`` is not used."""
+    """Send the files of a folder with `Association.send_c_store`, each by its path. ``first`` is not used."""
     association = _associate(library, port, _CT)
     begin = perf_counter()
     stored = 0
@@ -158,7 +158,7 @@ def store(library: str, port: int, folder: str, first: str) -> float:
 
 
 def hold(library: str, port: int, count: int) -> None:
-    """Keep associations open until SIGTERM; says ``ready`` when they are."""
+    """Keep associations open until SIGTERM; prints ``ready`` when all of them are."""
     kept = [_associate(library, port, _VERIFICATION) for _ in range(count)]
     print("ready", flush=True)
     _wait_for_the_end()
@@ -167,7 +167,7 @@ def hold(library: str, port: int, count: int) -> None:
 
 
 def peer_echo(library: str, port: int, count: int) -> float:
-    """C-ECHOs with a blocking `Peer`, on the association of a first one."""
+    """Send C-ECHOs with a blocking `Peer`, on the association that a first C-ECHO opened."""
     with import_module(library).Peer(f"{HOST}:{port}") as peer:
         peer.echo()
         begin = perf_counter()
@@ -185,7 +185,7 @@ def peer_find(library: str, port: int, count: int) -> float:
 
 
 def peer_store(library: str, port: int, folder: str, first: str) -> float:
-    """The files of a folder with a blocking `Peer`, on the association that those of ``first`` opened."""
+    """Send the files of a folder with a blocking `Peer`, on the association that sending ``first`` opened."""
     with import_module(library).Peer(f"{HOST}:{port}") as peer:
         _check(sum(result.is_stored for result in peer.store(first)), 1)
         begin = perf_counter()
@@ -250,7 +250,7 @@ _STORING = {
 
 
 def main() -> None:
-    """``PROGRAM LIBRARY PORT`` and what the program takes."""
+    """Run a program. Arguments: ``PROGRAM LIBRARY PORT``, and those of the program."""
     program, library, port, *rest = sys.argv[1:]
     if program in ("serve", "hold"):
         # Before there are threads, so that none of them gets it.

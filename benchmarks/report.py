@@ -1,4 +1,4 @@
-"""What was measured, as tables for people and as JSON for the record."""
+"""Reports of the results: tables for people, and JSON for the record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Results = list[tuple[Group, list[Result]]]
 
 
 def machine() -> dict[str, object]:
-    """What must be known of the machine and of what runs on it; neither its name nor a path."""
+    """Facts on the machine and its software that a reader of the results needs; neither its name nor a path."""
     storescu = subprocess.run(["storescu", "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cpu": _field("/proc/cpuinfo", "model name"),
@@ -45,7 +45,7 @@ def _field(path: str, name: str) -> str:
 
 
 def tables(group: Group, results: Sequence[Result]) -> str:
-    """The tables of a group, one a metric."""
+    """The tables of a group, one for each metric."""
     return "\n".join(
         _table(f"{group.key}. {group.title}: {metric.title} [{metric.unit}]", list(_rows(metric, results)))
         for metric in group.metrics
@@ -89,7 +89,7 @@ def _table(title: str, rows: list[tuple[str, ...]]) -> str:
 
 
 def record(results: Results, *, quick: bool, facts: dict[str, object], is_for_keeps: bool) -> list[Path]:
-    """Write the JSON; gives the files.
+    """Write the JSON; returns the files.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Memory of a large object on both sides, and what idle associations cost a server."""
+"""Memory that a large object takes on both sides, and the cost of idle associations to a server."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def _idle(library: str, count: int, seconds: float) -> Measure:
         port = free_port()
         with ExitStack() as stack:
             server = stack.enter_context(serving(program("serve", library, port, 0, count + 10), port))
-            # The first association loads what is loaded late.
+            # The first association loads the modules that are imported late.
             run(program("echo", OURS, port, 1))
             empty = memory_of(server.pid)
             holder = start(program("hold", OURS, port, count), stdout=-1)
             stack.callback(end, holder)
             assert holder.stdout is not None
             if holder.stdout.readline().strip() != "ready":
-                raise Failed(f"{count} associations were not to be had")
+                raise Failed(f"could not open {count} associations")
             full = memory_of(server.pid)
             begin, used = perf_counter(), cpu_of(server.pid)
             sleep(seconds)

@@ -19,18 +19,18 @@ _TINY = 64
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is sent.
+    """The objects to send.
 
     Parameters
     ----------
     name
-        In a group's key.
+        Its name in the key of a group.
     count
-        How many objects.
+        The number of objects.
     length
-        Bytes of pixel data of each.
+        Length of the pixel data of each object, in bytes.
     sample, quick_sample
-        How many of them those send who are slow.
+        How many of them a slow client sends.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Load:
 
     @property
     def title(self) -> str:
-        """As people say it."""
+        """Its name for people."""
         size = f"{self.length / 1e6:g} MB" if self.length >= 100_000 else f"{self.length / 1000:g} KB"
         return f"{self.count} x {size}"
 
@@ -60,13 +60,13 @@ class Transfer:
     Parameters
     ----------
     client, server
-        Of `CLIENTS` and `SERVERS`.
+        Keys of `CLIENTS` and `SERVERS`.
     load
-        What each sender sends.
+        The objects that each sender sends.
     sample
-        How many objects are really sent; times are scaled to all.
+        How many objects are really sent; the times are scaled up to all.
     senders
-        How many send at once.
+        How many clients send at the same time.
     on_disk
         Whether the server writes to the disk.
     """
@@ -79,7 +79,7 @@ class Transfer:
     on_disk: bool = False
 
     def measure(self, workspace: Workspace) -> Mapping[str, float]:
-        """Both times, as far as the client has them, scaled to all objects."""
+        """Both times, as far as the client measures them, scaled up to all objects."""
         client = CLIENTS[self.client]
         folders = [
             workspace.objects.folder(self.sample, self.load.length, f"sender{number}")

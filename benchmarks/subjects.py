@@ -1,4 +1,4 @@
-"""Who is measured: the servers and clients of each subject, as commands."""
+"""The subjects that are measured: their servers and clients, as commands."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ FLOOR = "bare sockets"
 TUNED = {"TCP_NODELAY": "1"}
 HAS_AIO = find_spec("dicomnet.aio") is not None
 
-# From the port, and the folder to receive into.
+# Commands of servers, from the port and the folder to receive into.
 Server = Callable[[int, Path], Command]
-# From the port, and the folder with the objects.
+# Commands of clients, from the port and the folder with the objects.
 Sender = Callable[[int, Path], Command]
-# From the port, the folder with the objects, and one with a single object that opens the association.
+# Programs of clients, from the port, the folder with the objects, and one with a single object that is sent first.
 InnerSender = Callable[[int, Path, Path], Command]
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A way to send.
+    """A client that sends objects.
 
     Parameters
     ----------
     command
-        The whole command.
+        The command that sends a folder.
     inner
-        A program that prints the seconds inside its association; None where that is derived from two commands.
+        A program that prints the time inside its association, in seconds; None if that is derived from two commands.
     """
 
     command: Sender | None
@@ -55,7 +55,7 @@ def _dcmtk_client(environment: dict[str, str]) -> Client:
 
 
 def program(name: str, library: str, port: int, *rest: object) -> Command:
-    """One of `benchmarks.programs`."""
+    """The command of one of `benchmarks.programs`."""
     return python("-m", "benchmarks.programs", name, library, port, *rest)
 
 

@@ -1,7 +1,7 @@
-"""Records what real peers send into ``tests/golden``: DCMTK's tools and pynetdicom, through a recorder on loopback.
+"""Records the PDUs of real peers, DCMTK's tools and pynetdicom, into ``tests/golden``, through a recorder on loopback.
 
-``python tools/capture_golden.py`` rewrites the folder. Needs DCMTK on the path and pynetdicom 3.0.4. The fields
-in ``index.json`` are what pynetdicom reads from the bytes, checked against how the peer was called.
+``python tools/capture_golden.py`` rewrites the folder. It needs DCMTK on the path and pynetdicom 3.0.4. The fields
+in ``index.json`` are decoded from the bytes by pynetdicom, and checked against the options given to the peer.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ def dcmtk(tool: str) -> Peer:
     banner = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
     found = re.search(r" v(\S+) ", banner)
     if found is None:
-        raise RuntimeError(f"{tool} does not tell its version")
+        raise RuntimeError(f"{tool} does not print its version")
     return Peer("DCMTK", tool, found[1])
 
 
 def run(tool: str, port: int, *options: str, after: tuple[str, ...] = ()) -> None:
-    """Run an SCU of DCMTK's to its end, whatever it thinks of the answers."""
+    """Run one of DCMTK's SCUs to its end, and ignore its exit status."""
     titles = ("-aet", REQUESTOR, "-aec", ACCEPTOR)
     command = [tool, "-q", *titles, *options, HOST, str(port), *after]
     subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)
@@ -120,7 +120,7 @@ def run(tool: str, port: int, *options: str, after: tuple[str, ...] = ()) -> Non
 
 @contextmanager
 def serving(work: Path, tool: str, *options: str, listens_on: int | None = None) -> Iterator[int]:
-    """Run an SCP of DCMTK's, which is told its port unless its configuration has it; yields the port."""
+    """Run one of DCMTK's SCPs, with a free port unless its configuration names one; yields the port."""
     port = listens_on or free_port()
     command = [tool, "-q", *options, *([] if listens_on else [str(port)])]
     process = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -215,7 +215,7 @@ def dcmtk_terminate(golden: Golden, work: Path) -> None:
 
 
 def dcmtk_identity(golden: Golden, work: Path) -> None:
-    """DCMTK's requests with a user identity, roles and extended negotiation; pynetdicom's answers."""
+    """Requests of DCMTK with a user identity, roles and extended negotiation, which pynetdicom answers."""
     profile = work / "storescu.cfg"
     profile.write_text(
         "[[TransferSyntaxes]]\n[Basic]\nTransferSyntax1 = LittleEndianExplicit\n"
@@ -246,7 +246,7 @@ def dcmtk_identity(golden: Golden, work: Path) -> None:
 
 
 def dcmtk_print(golden: Golden, work: Path) -> None:
-    """The N-services that DCMTK answers, with dcmprscp; pynetdicom asks."""
+    """N-service requests of pynetdicom that DCMTK's dcmprscp answers."""
     port = free_port()
     config = work / "print.cfg"
     config.write_text(
@@ -274,7 +274,7 @@ def dcmtk_print(golden: Golden, work: Path) -> None:
 
 
 def insist(port: int, request: bytes) -> None:
-    """Send an A-ASSOCIATE-RQ twice and wait for the A-ABORT by the provider that this deserves."""
+    """Send an A-ASSOCIATE-RQ twice, which is an error, and wait for the provider's A-ABORT."""
     with connect(port) as talk:
         talk.sendall(request)
         answer = talk.recv(4096)
@@ -302,7 +302,7 @@ def matches() -> list[Dataset]:
 
 def on_find(event: Any) -> Iterator[tuple[int, Dataset | None]]:
     if "PatientName" in event.identifier:
-        # The scenario that cancels: one match, then nothing until C-CANCEL has come.
+        # In the scenario that cancels: one match, then nothing until C-CANCEL arrives.
         yield 0xFF00, matches()[0]
         for _ in range(int(DEADLINE * 20)):
             if event.is_cancelled:
@@ -350,7 +350,7 @@ def pynetdicom_handlers(move_port: int) -> list[Any]:
 
 @contextmanager
 def pynetdicom_server(move_port: int = 0, **settings: Any) -> Iterator[int]:
-    """Run an SCP of pynetdicom's for everything; yields its port."""
+    """Run an SCP of pynetdicom that supports all SOP classes; yields its port."""
     entity = AE(ACCEPTOR)
     for name, value in settings.items():
         setattr(entity, name, value)

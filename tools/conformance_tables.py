@@ -1,6 +1,6 @@
-"""Writes the tables of docs/conformance.md that say what the source's own tables say.
+"""Generates the tables of docs/conformance.md from the tables in the source code.
 
-Run it after a change of those; with ``--check`` it only says whether the page is up to date.
+Run it after a change of those. With ``--check`` it writes nothing; the exit status is 1 if the page is out of date.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ _PLACE = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def written(page: str) -> str:
-    """The page with its tables written anew."""
+    """The text of the page with its tables generated again."""
     return _PLACE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", page)
 
 

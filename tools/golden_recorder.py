@@ -1,6 +1,6 @@
-"""A recorder between two DICOM peers on loopback, and what it makes of the bytes: one file a PDU and an index.
+"""A recorder between two DICOM peers on loopback, which writes one file for each PDU, and an index.
 
-The fields in the index are read by pynetdicom's decoder, so they are independent of dicomnet's.
+The fields in the index are decoded by pynetdicom, so they are independent of dicomnet's decoder.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ MESSAGE_NAMES = {
 
 @dataclass(frozen=True)
 class Peer:
-    """Who sent the bytes."""
+    """The sender of recorded bytes."""
 
     product: str
     tool: str
@@ -78,7 +78,7 @@ class Peer:
 
 
 class Recorder:
-    """Listens on a free port and passes everything on to another one, keeping both directions of each connection."""
+    """A proxy that listens on a free port, forwards all bytes to another port, and keeps both directions."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
@@ -142,7 +142,7 @@ def free_port() -> int:
     return port
 
 
-# Tells by a PDU's number and label whether it is kept.
+# A predicate on a PDU's number and label: whether it is kept.
 Keep = Callable[[int, str], bool]
 
 
@@ -156,13 +156,13 @@ def greetings(number: int, label: str) -> bool:
 
 
 def no_data_sets(number: int, label: str) -> bool:
-    """All but data sets, which may hold times and made-up UIDs."""
+    """All PDUs except those with data sets, which may hold times and generated UIDs."""
     return label != "data-set"
 
 
 @dataclass
 class Golden:
-    """The PDUs that are to be kept."""
+    """The recorded PDUs that are kept, with their entries in the index."""
 
     entries: list[tuple[str, bytes, Fields]] = field(default_factory=list)
 
@@ -177,14 +177,14 @@ class Golden:
         *,
         keep: Keep = everything,
     ) -> Iterator[int]:
-        """Record what passes.
+        """Record a connection; yields the port that the requestor has to connect to.
 
         Parameters
         ----------
         scenario
-            Name, becomes the beginning of the files' names.
+            Name of the scenario, with which the names of the files begin.
         requestor, acceptor
-            The two peers; what None sends is not kept.
+            The two peers. What a peer sends is not kept if None is given for it.
         target_port
             Where the acceptor listens.
         known
@@ -214,7 +214,7 @@ class Golden:
         *,
         keep: Keep = everything,
     ) -> None:
-        """Keep the one connection that a recorder saw."""
+        """Keep the single connection that a recorder saw."""
         if len(recorder.connections) != 1:
             raise RuntimeError(f"{scenario}: {len(recorder.connections)} connections, not one")
         for peer, role, stream in zip(
@@ -247,11 +247,11 @@ class Golden:
             self.entries.append((f"{scenario}-{role}-{number:02d}-{label}.bin", content, entry))
 
     def first(self, pdu_type: str) -> bytes:
-        """The first PDU of this type that was kept."""
+        """The first kept PDU of this type."""
         return next(content for _, content, entry in self.entries if entry["pdu_type"] == pdu_type)
 
     def refuse_traces_of(self, work: Path) -> None:
-        """Raise if a path, a host name or a user name of this machine got into the bytes."""
+        """Raise if the bytes contain a path, a host name or a user name of this machine."""
         traces = {str(work), str(Path.home()), tempfile_root(work), socket.gethostname(), socket.getfqdn()}
         if getpass.getuser() != "root":
             traces.add(getpass.getuser())
@@ -261,7 +261,7 @@ class Golden:
                     raise RuntimeError(f"{name} contains {trace!r}")
 
     def check_complete(self) -> None:
-        """Raise unless each PDU type is there from each product, and each message type from pynetdicom."""
+        """Raise unless there is a PDU of each type from each product, and each message type from pynetdicom."""
         seen = {(entry["product"], entry["pdu_type"]) for _, _, entry in self.entries}
         wanted = {(product, name) for product in ("DCMTK", "pynetdicom") for name in PDU_NAMES.values()}
         messages = {("pynetdicom", name) for name in MESSAGE_NAMES.values()}
@@ -286,12 +286,12 @@ class Golden:
 
 
 def tempfile_root(work: Path) -> str:
-    """The folder that temporary folders are made in."""
+    """The folder in which temporary folders are created."""
     return str(work.parent) + "/"
 
 
 def split(stream: bytes) -> Iterator[bytes]:
-    """The PDUs of a stream; what a broken connection cut off is left out."""
+    """The PDUs of a stream, without one that a broken connection left incomplete."""
     at = 0
     while at + 6 <= len(stream):
         end = at + 6 + int.from_bytes(stream[at + 2 : at + 6], "big")
@@ -302,7 +302,7 @@ def split(stream: bytes) -> Iterator[bytes]:
 
 
 def read_fields(content: bytes) -> Fields:
-    """What pynetdicom reads from a PDU."""
+    """The fields of a PDU, as pynetdicom decodes them."""
     return _READERS[content[0]](content)
 
 
@@ -342,7 +342,7 @@ def _read_acceptance(content: bytes) -> Fields:
 
 
 def _read_user_items(unit: Any) -> list[list[Any]]:
-    """Item type and fields of each sub-item, ordered by type as the bytes may not be."""
+    """Item type and fields of each sub-item, sorted by type, since their order in the bytes may differ."""
     primitive = unit.to_primitive()
     return sorted((_read_user_item(each) for each in primitive.user_information), key=lambda row: row[0])
 

@@ -1,4 +1,4 @@
-"""``python -m dicomnet`` is the `dicomnet` command, and ``python -m dicomnet echoscu`` one of the eight tools."""
+"""Entry point: ``python -m dicomnet`` runs the `dicomnet` command, ``python -m dicomnet echoscu`` one of the tools."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 
 from dicomnet.apps import TOOLS
 
-# How many objects more than before there must be for a look for cycles of garbage among them.
-_MORE_OBJECTS = 20_000
+# The first threshold of the garbage collector: it runs after this many net allocations of container objects.
+_COLLECT_AFTER = 20_000
 
 
 def main() -> int:
-    """Run the command or the tool that the process was started for; gives the exit status."""
-    # Nearly all that is made while a command starts stays: to look through it again and again, and once more at the
-    # exit, takes a sixth of the time of a short one.
-    gc.set_threshold(_MORE_OBJECTS, 10, 10)
+    """Run the command or tool that the process was started for, and return its exit status."""
+    # Nearly all objects made while a command starts live until it ends. Collecting among them repeatedly, and once
+    # more at the exit, takes a sixth of the time of a short command.
+    gc.set_threshold(_COLLECT_AFTER, 10, 10)
     try:
         return _run()
     finally:

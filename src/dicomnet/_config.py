@@ -1,6 +1,6 @@
-"""The flags that pynetdicom documents, with its names and defaults; set one as ``_config.NAME = value``.
+"""The configuration flags that pynetdicom documents, with its names and defaults. Set one by ``_config.NAME = value``.
 
-Each is looked up where it is used, so that a change takes effect at once; some are accepted without effect.
+Each flag is read at the moment it is used, so a change takes effect at once. Some are accepted but have no effect.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOG_HANDLER_LEVEL: str = "standard"
-"""Accepted for compatibility: what is logged depends on the levels of the loggers only."""
+"""Accepted for compatibility: only the levels of the loggers decide what is logged."""
 
 ENFORCE_UID_CONFORMANCE: bool = False
-"""Refuse a UID that breaks PS3.5 chapter 9, not only one longer than 64 characters."""
+"""Whether a UID that breaks PS3.5 chapter 9 is refused; if False, only one longer than 64 characters is."""
 
 USE_SHORT_DIMSE_AET: bool = True
-"""Pad AE titles in command sets to an even length only; False pads them with spaces to 16 bytes."""
+"""Whether AE titles in command sets are padded just to an even length; if False, to 16 bytes with spaces."""
 
 LOG_RESPONSE_IDENTIFIERS: bool = True
 """Accepted for compatibility: Identifiers of responses are not logged."""
@@ -26,21 +26,21 @@ LOG_REQUEST_IDENTIFIERS: bool = True
 """Accepted for compatibility: Identifiers of requests are not logged."""
 
 STORE_SEND_CHUNKED_DATASET: bool = False
-"""Accepted for compatibility: a file is always sent piecewise."""
+"""Accepted for compatibility: a file is always sent in pieces, never read as a whole."""
 
 STORE_RECV_CHUNKED_DATASET: bool = False
-"""Write the data set of a C-STORE request to a temporary file, which ``Event.dataset_path`` then names."""
+"""Whether the data set of a C-STORE request is written to a temporary file, whose path is ``Event.dataset_path``."""
 
 PASS_CONTEXTVARS: bool = False
-"""Run what starts in another thread in a copy of the `contextvars` context that started it."""
+"""Whether a new thread runs in a copy of the `contextvars` context of the thread that started it."""
 
 WINDOWS_TIMER_RESOLUTION: float | None = 1
-"""Accepted for compatibility: the timers of the operating system are left as they are. In ms, None for no change."""
+"""Accepted for compatibility: the timer resolution of the operating system is never changed. In ms, or None."""
 
 CODECS: tuple[str, ...] = ("ascii",)
-"""Names of the codecs that decode UIDs in PDUs and given as bytes, tried in order after ASCII.
+"""Names of the codecs that decode UIDs received in PDUs or given as bytes; tried in this order, after ASCII.
 
-What is not ASCII is then left out of them. AE titles in PDUs need none: they are read as Latin-1.
+Characters outside ASCII are then removed from the UID. AE titles in PDUs are always read as Latin-1.
 """
 
 
@@ -63,7 +63,7 @@ def validate_ui(value: Any) -> tuple[bool, str]:
 
 
 VALIDATORS: dict[str, Callable[[Any], tuple[bool, str]]] = {"AE": validate_ae, "UI": validate_ui}
-"""What checks AE titles (`str`) and UIDs (`pydicom.uid.UID`): each tells whether the value is good, and if not, why."""
+"""Validators of AE titles (`str`) and UIDs (`pydicom.uid.UID`); each returns whether the value is valid, or why not."""
 
 UNRESTRICTED_STORAGE_SERVICE: bool = False
-"""As an SCP, take every private or unknown abstract syntax for a storage SOP class, and accept it."""
+"""Whether an SCP accepts every private or unknown abstract syntax and treats it as a storage SOP class."""

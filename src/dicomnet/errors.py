@@ -44,9 +44,9 @@ class ConnectionFailed(NetworkError):
     Parameters
     ----------
     host, port
-        Where it was tried.
+        The address that was tried.
     cause
-        What the operating system said.
+        The operating system's error message.
     """
 
     def __init__(self, host: str, port: int, cause: str) -> None:
@@ -78,7 +78,7 @@ class DeadlineExceeded(NetworkError, TimeoutError):
     stage
         ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``.
     seconds
-        How long it was given, in seconds.
+        The time the stage was allowed, in seconds; None if all of it had been used up before.
     """
 
     def __init__(self, stage: str, seconds: float | None) -> None:
@@ -88,12 +88,12 @@ class DeadlineExceeded(NetworkError, TimeoutError):
 
     def __str__(self) -> str:
         if self.seconds is None:
-            return f"no time is left for the {self.stage} stage"
+            return f"there is no time left for the {self.stage} stage"
         return f"the peer did not finish the {self.stage} stage within {self.seconds:g} s"
 
 
 class AssociationError(DicomnetError):
-    """An association could not be had, or was lost."""
+    """An association could not be established, or was lost."""
 
 
 REJECT_RESULTS = {1: "permanently", 2: "for now"}
@@ -163,7 +163,7 @@ class AssociationAborted(AssociationError):
     reason
         The reason of PS3.8 section 9.3.8, meaningful with source 2.
     cause
-        What is known beyond that, for instance the error of ours that ended it.
+        What else is known, for instance the error on our side that ended it.
     """
 
     def __init__(self, source: int | None, reason: int = 0, cause: str = "") -> None:
@@ -203,9 +203,9 @@ class NoAcceptedContext(AssociationError, ValueError):
     instance
         UID of the object, empty where there is none.
     names
-        Names of transfer syntaxes by UID, for the text.
+        Names of transfer syntaxes by UID, for the error text.
     advice
-        What to do, in words.
+        What the user can do about it, for the error text.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class ServiceRefusal(DicomnetError):
     status
         The value of Status (0000,0900).
     comment
-        Error Comment (0000,0902); what is longer than 64 characters is cut off. Never a path or a patient's data.
+        Error Comment (0000,0902), cut off after 64 characters. Never a path or a patient's data.
     offending
         Tags for Offending Element (0000,0901).
     """
@@ -323,7 +323,7 @@ class StoreInUse(DicomnetError):
 
 
 class IndexUnusable(DicomnetError):
-    """The index of the archive cannot be used as it is; no object is lost, as it can be rebuilt from the files.
+    """The archive's index is damaged or of another version. No object is lost: it can be rebuilt from the files.
 
     Parameters
     ----------

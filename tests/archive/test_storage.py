@@ -193,8 +193,8 @@ def test_a_damaged_file_header(tmp_path: Path, content: bytes) -> None:
 SCRIPT = """
 import sys
 from dicomnet.archive.storage import ObjectName, Storage
-from dicomnet.dimse.file_format import encode_file_header
-from dicomnet.dimse.identity import is_uid
+from dicomnet.encoding.file_header import encode_file_header
+from dicomnet.encoding.identity import is_uid
 storage = Storage(sys.argv[1])
 for number in (5, 6):
     staged = storage.stage()

@@ -268,7 +268,7 @@ def test_uids_from_a_file(tmp_path: Path) -> None:
 
 
 def test_nothing_to_commit(tmp_path: Path) -> None:
-    assert "no object to commit" in complaint(run("commit", "127.0.0.1:1", tmp_path), 1)
+    assert "no objects to commit" in complaint(run("commit", "127.0.0.1:1", tmp_path), 1)
     assert "no such file" in complaint(run("commit", "127.0.0.1:1", tmp_path / "nothing"), 1)
 
 

@@ -198,7 +198,7 @@ def test_no_tls_to_a_peer_with_it(start_peer: StartPeer, certificates: Certifica
 def test_a_title_that_the_peer_does_not_have(start_peer: StartPeer) -> None:
     said = failure("association", f"WRONG@127.0.0.1:{start_peer(strict=True)}")
     assert "called AE title not recognised" in said
-    assert "does not have the AE title WRONG" in said
+    assert "WRONG is not the AE title of the peer" in said
 
 
 @contextmanager
@@ -227,10 +227,10 @@ def test_a_title_of_ours_that_the_peer_does_not_know() -> None:
     ("rejection", "words"),
     [
         (AssociateRJ(2, 3, 1), "try again later"),
-        (AssociateRJ(2, 3, 2), "as many associations as it takes"),
-        (AssociateRJ(1, 1, 1), "many peers say this"),
+        (AssociateRJ(2, 3, 2), "reached its limit of associations"),
+        (AssociateRJ(1, 1, 1), "many peers reject"),
         (AssociateRJ(1, 2, 2), "another version"),
-        (AssociateRJ(1, 1, 2), "no DICOM node"),
+        (AssociateRJ(1, 1, 2), "not a DICOM node"),
         (AssociateRJ(1, 1, 9), "reason 9"),
     ],
 )
@@ -251,7 +251,7 @@ def test_a_peer_that_closes() -> None:
     def serve(peer: RawPeer) -> None:
         peer.read_pdu()
 
-    assert "perhaps it is no DICOM node" in fails_with(serve)
+    assert "it may not be a DICOM node" in fails_with(serve)
 
 
 def test_a_peer_that_is_mute() -> None:
@@ -280,7 +280,7 @@ def test_a_peer_without_verification() -> None:
     finally:
         ae.shutdown()
     assert "does not support the SOP class" in said
-    assert told.stdout.splitlines()[-1].startswith("1 of ")
+    assert told.stdout.splitlines()[-1].startswith("the peer accepts 1 of ")
     assert told.returncode == 1
 
 
@@ -320,7 +320,8 @@ def test_contexts_of_dcmtk(storescp: StoreSCP) -> None:
     lines = run("diagnose", storescp.address, "--contexts").stdout.splitlines()
     (line,) = [each for each in lines if each.startswith("CTImageStorage ")]
     assert line.split("  ")[-1] == "Explicit LE, Implicit LE, Explicit BE"
-    assert lines[-1].endswith("common SOP classes are taken")
+    assert lines[-1].startswith("the peer accepts ")
+    assert lines[-1].endswith(" common SOP classes")
 
 
 def test_contexts_of_a_peer_that_rejects_the_second_association(start_peer: StartPeer) -> None:

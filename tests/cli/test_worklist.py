@@ -175,7 +175,7 @@ def test_what_is_asked_for_arrives_at_the_peer() -> None:
         (("--date", "20261301"), "'20261301'"),
         (("--date", "20260101-2026"), "'20260101-2026'"),
         (("--station", "A\\B"), "backslash"),
-        (("-k", "PatientName[0].Modality=CT"), "PatientName is no sequence"),
+        (("-k", "PatientName[0].Modality=CT"), "PatientName is not a sequence"),
         (("-k", "ScheduledProcedureStepSequence[1].Modality=CT"), "[0]"),
         (("-k", "ScheduledProcedureStepSequence=CT"), "ScheduledProcedureStepSequence"),
         (("-k", "ScheduledProcedureStepSequence[0].Bogus=CT"), "'Bogus'"),

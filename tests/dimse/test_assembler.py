@@ -150,7 +150,7 @@ def test_a_command_set_has_a_limit() -> None:
     made, _ = assembler()
     for _ in range(COMMAND_SET_LIMIT // 1024):
         made.add(command(1, bytes(1024), False))
-    with pytest.raises(ProtocolError, match="longer than 65536"):
+    with pytest.raises(ProtocolError, match="longer than the limit of 65536 bytes"):
         made.add(command(1, b"\0", False))
 
 

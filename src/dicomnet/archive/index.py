@@ -1,4 +1,4 @@
-"""The index: what the store holds, in SQLite, so that it can be queried. It is derived from the files.
+"""The index: attributes of the stored objects, in SQLite, for queries. It is derived from the files.
 
 Objects that several threads add at the same time are committed in one transaction.
 """
@@ -20,11 +20,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..datasets.text import codecs_of, folded_name, value_text
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.scan import Header, scan_file, scan_items
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
-from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
+from .intake import SOP_CLASS_UID, Entry, object_name
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName, Storage, read_file_header
 
@@ -33,29 +34,30 @@ PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080
 
 T = TypeVar("T")
 
-# A longer value is not kept; no attribute that one queries for is that long.
+# A longer value, in bytes, is not kept; no attribute that one queries for is that long.
 _VALUE_LIMIT = 16 << 10
 _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
 _CACHE_LIMIT = 20_000
-_OWED_LIMIT = 4_096
+_RETRY_LIMIT = 4_096
 
-# An attribute's text, or for a sequence the attributes of its items, by tag in hexadecimal digits.
+# Values by tag, as eight hexadecimal digits: text, or for a sequence a list of the attributes of its items.
 Attributes = dict[str, Any]
 
 
 @frozen
 class Recovery:
-    """What a recovery found.
+    """The differences between index and store that a recovery found and corrected.
 
     Parameters
     ----------
     added
-        Objects that were in the store and not in the index.
+        Number of objects that were in the store but not in the index.
     removed
-        Objects that were in the index and not in the store.
+        Number of objects that were in the index but not in the store.
     quarantined
-        Files that are no objects of the store any more: damaged, misnamed, or of a name that is taken.
+        Number of files that were moved to quarantine: damaged, not named after their object, or with the SOP Instance
+        UID of another object.
     """
 
     added: int
@@ -65,7 +67,7 @@ class Recovery:
 
 @mutable
 class _Ticket:
-    """An object that waits to be committed. The outcome is whether the index took it, or why it could not."""
+    """An object that waits to be committed. The outcome is as of `Index.add`, None before the commit."""
 
     entry: Entry
     attributes: str
@@ -74,19 +76,21 @@ class _Ticket:
 
 @mutable
 class _Pending:
+    """The objects that the next commit will add: new ones, and those that an earlier commit failed to add."""
+
     tickets: list[_Ticket] = field(default_factory=list)
-    owed: list[_Ticket] = field(default_factory=list)
+    retries: list[_Ticket] = field(default_factory=list)
 
 
 class Index:
-    """The index of one store. May be shared between threads.
+    """The index of one store. It may be shared between threads.
 
     Parameters
     ----------
     path
-        The SQLite file; made if it is not there.
+        The SQLite file; created if it does not exist.
     busy_seconds
-        How long to wait for a lock of another process, in seconds, before an object is refused.
+        How long to wait for a lock that another process holds, in seconds, before an object is refused.
 
     Raises
     ------
@@ -98,10 +102,11 @@ class Index:
         self.path = Path(path)
         self.busy_seconds = busy_seconds
         self._pending = _Pending()
-        self._guard = threading.Lock()
-        self._turn = threading.Lock()
+        self._pending_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        # Row IDs of series by Study and Series Instance UID; a cache.
         self._series: dict[tuple[str, str], int] = {}
-        # Whether the database was made just now, and so knows nothing of what the store may hold.
+        # Whether the database was created just now, and so lacks all objects that the store may hold.
         self.is_new = False
         self._writer = _engine(self.path, busy_seconds, "BEGIN IMMEDIATE", ("journal_mode=WAL", *_PRAGMAS))
         self._reader = _engine(self.path, busy_seconds, "BEGIN", ("query_only=ON", *_PRAGMAS))
@@ -121,7 +126,7 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Close the database. Nothing may be under way."""
+        """Close the database. No other method may be running."""
         self._reader.dispose()
         self._writer.dispose()
 
@@ -131,32 +136,32 @@ class Index:
         return schema.WANTED
 
     def add(self, entries: Sequence[Entry]) -> list[bool | ServiceRefusal]:
-        """Index objects, and return when that is committed. Does nothing for those that are indexed already.
+        """Index objects, and return when they are committed. Objects that are indexed already are left as they are.
 
         Returns
         -------
         list
-            For each True, False if its SOP Instance UID is indexed under another study or series, or the refusal with
-            status 0xA700 if the database is locked for too long, full or damaged.
+            For each object: True if it is indexed; False if its SOP Instance UID is indexed under another study or
+            series; a refusal with status 0xA700 if the database is full, damaged, or locked for too long.
         """
         tickets = [_ticket(entry) for entry in entries]
-        with self._guard:
+        with self._pending_lock:
             self._pending.tickets += tickets
-        # Whoever gets the turn commits for all who wait; the others find their outcome when theirs comes.
-        if not self._turn.acquire(timeout=2 * self.busy_seconds + 1):
+        # The thread that gets the lock commits for all that wait; these find their outcome when they get it.
+        if not self._write_lock.acquire(timeout=2 * self.busy_seconds + 1):
             return [ServiceRefusal(OUT_OF_RESOURCES, "the index is busy") for _ in tickets]
         try:
             if any(ticket.outcome is None for ticket in tickets):
-                with self._guard:
+                with self._pending_lock:
                     batch, self._pending.tickets = self._pending.tickets, []
                 self._commit(batch)
         finally:
-            self._turn.release()
+            self._write_lock.release()
         return [ticket.outcome or False for ticket in tickets]
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection on which everything is read as of one moment.
+        """A connection whose reads all see the same state of the database.
 
         Raises
         ------
@@ -170,7 +175,7 @@ class Index:
             raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
 
     def recover(self, storage: Storage) -> Recovery:
-        """Bring the index in line with the store. Nothing may be stored meanwhile.
+        """Bring the index in line with the files of the store. No object may be stored meanwhile.
 
         Raises
         ------
@@ -211,18 +216,18 @@ class Index:
             connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
 
     def _commit(self, batch: Sequence[_Ticket]) -> None:
-        """Commit what waits, and what an earlier failure left out."""
-        tickets = [*self._pending.owed, *batch]
+        """Commit a batch, preceded by what an earlier commit failed to add."""
+        tickets = [*self._pending.retries, *batch]
         outcomes: list[bool] = []
-        self._pending.owed = []
+        self._pending.retries = []
         try:
             for part in _batches(tickets):
                 outcomes += self._insert_all(part)
         except OperationalError:
-            # Their files are in the store, so they belong into the index although they are refused now.
-            self._pending.owed = tickets[len(outcomes) :][-_OWED_LIMIT:]
+            # They are refused now, but their files are in the store, so the next commit tries again to index them.
+            self._pending.retries = tickets[len(outcomes) :][-_RETRY_LIMIT:]
         except DBAPIError:
-            # Here one of them may be the cause, and would be again.
+            # One of the objects may be the cause and would fail again, so these are not tried again.
             pass
         finally:
             if len(outcomes) < len(tickets):
@@ -233,7 +238,7 @@ class Index:
                 ticket.outcome = ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written")
 
     def _insert_all(self, tickets: Sequence[_Ticket]) -> list[bool]:
-        """Commit objects of which usually none is indexed yet, so that is tried first."""
+        """Commit objects. Usually none of them is indexed yet, so they are first inserted without a look-up."""
         try:
             with self._writer.begin() as connection:
                 rows = [_row(ticket, self._series_number(connection, ticket.entry)) for ticket in tickets]
@@ -282,7 +287,7 @@ class Index:
         return self._series[key]
 
     def _series_number(self, connection: Connection, entry: Entry) -> int:
-        """The row of the object's series, made with those above it where they are not there."""
+        """Row ID of the object's series; the rows of series, study and patient are inserted if they are missing."""
         found = self._find_series(connection, entry.name)
         if found is not None:
             return found
@@ -310,17 +315,23 @@ class Index:
                 tickets.append(_ticket(read_entry(storage, name)))
             except (UnusableObject, ServiceRefusal):
                 storage.quarantine(name)
-        with self._turn:
+        with self._write_lock:
             self._commit(tickets)
         taken = 0
         for ticket in tickets:
             if isinstance(ticket.outcome, ServiceRefusal):
                 raise ticket.outcome
-            taken += ticket.outcome is True or self._settle(storage, ticket.entry)
+            taken += ticket.outcome is True or self._keep_older(storage, ticket.entry)
         return taken
 
-    def _settle(self, storage: Storage, entry: Entry) -> bool:
-        """Of two objects of one SOP Instance UID keep the older, as only that can have been acknowledged."""
+    def _keep_older(self, storage: Storage, entry: Entry) -> bool:
+        """Quarantine the newer of two objects with the same SOP Instance UID, which cannot have been acknowledged.
+
+        Returns
+        -------
+        bool
+            Whether the object of `entry` is the one that is kept.
+        """
         with self._writing() as connection:
             found = connection.execute(
                 select(schema.study.c.uid, schema.series.c.uid, schema.instance.c.id)
@@ -346,7 +357,7 @@ class Index:
         return count
 
     def _forget_other_series(self, seen: set[int]) -> int:
-        """Remove the series of which the store has nothing, and what has nothing below it."""
+        """Remove the instances of all series but those in `seen`, and then every row that has no rows below it."""
         count = 0
         with self._writing() as connection:
             for number in connection.scalars(select(schema.series.c.id)).all():
@@ -366,7 +377,7 @@ class Index:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
-            with self._turn, self._writer.begin() as connection:
+            with self._write_lock, self._writer.begin() as connection:
                 yield connection
         except DBAPIError as error:
             self._series.clear()
@@ -374,19 +385,19 @@ class Index:
 
 
 def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
-    """Make an index anew from the files of a store. The old one is replaced when the new one is complete.
+    """Build a new index from the files of a store. It replaces the old one when it is complete.
 
     Parameters
     ----------
     path
-        The SQLite file; no `Index` may have it open.
+        The SQLite file of the index, which must not be open.
     storage
         The store.
 
     Raises
     ------
     ServiceRefusal, OSError
-        If the new index cannot be written, or the store not read.
+        If the new index cannot be written, or the store cannot be read.
     """
     fresh = f"{os.fspath(path)}.new"
     _remove(fresh)
@@ -398,12 +409,12 @@ def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
 
 
 def read_entry(storage: Storage, name: ObjectName) -> Entry:
-    """Read what the index needs to know of an object of the store.
+    """Read a stored object's header for the index.
 
     Raises
     ------
     UnusableObject, ServiceRefusal
-        If the file is damaged, or holds an object of another name.
+        If the file is damaged, or is not named after the object in it.
     OSError
         If it cannot be read.
     """
@@ -413,12 +424,12 @@ def read_entry(storage: Storage, name: ObjectName) -> Entry:
         syntax = file_header.transfer_syntax_uid
         header = scan_file(file.fileno(), file_header.offset, syntax, schema.WANTED)
     if object_name(header) != name:
-        raise UnusableObject("the file does not have the name of its object")
+        raise UnusableObject("the file is not named after the object in it")
     return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
 
 
 def attributes_of(header: Header, level: Level) -> Attributes:
-    """What the index keeps of an object at one level."""
+    """The attributes of an object that the index keeps at one level."""
     raw = header.values.get(SPECIFIC_CHARACTER_SET)
     codecs = codecs_of(raw[1].decode("latin-1").strip("\0 ").split("\\") if raw else ())
     return _attributes(header, KEPT[level], codecs, 0)
@@ -436,7 +447,7 @@ def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], 
         if vr != "SQ":
             found[_key(tag)] = value_text(vr, raw, codecs, header.byte_order)
         elif depth < _ITEM_DEPTH:
-            # Where an inner encoding is too odd to be read, the object is stored all the same.
+            # If the items cannot be parsed, the object is indexed without this attribute.
             with contextlib.suppress(ServiceRefusal):
                 items = islice(scan_items(header, tag, KEPT_IN_ITEMS), _ITEM_LIMIT)
                 found[_key(tag)] = [_attributes(item, KEPT_IN_ITEMS, codecs, depth + 1) for item in items]
@@ -465,11 +476,11 @@ def _insert_study(connection: Connection, entry: Entry) -> int:
     own = attributes_of(entry.header, Level.STUDY)
     patient_id, issuer = patient.get(_key(PATIENT_ID), ""), patient.get(_key(ISSUER_OF_PATIENT_ID), "")
     names = dict(zip(NAME_COLUMNS, folded_name(patient.get(_key(PATIENT_NAME), "")), strict=True))
-    # Without a Patient ID, the name and the birth date are the best there is to tell patients apart.
-    telling = ("id", patient_id, issuer)
+    # Without a Patient ID, name and birth date are the best means of distinguishing patients.
+    identifying = ("id", patient_id, issuer)
     if not patient_id:
-        telling = ("name", "=".join(names.values()), patient.get(_key(PATIENT_BIRTH_DATE), ""))
-    identity = json.dumps(telling)
+        identifying = ("name", "=".join(names.values()), patient.get(_key(PATIENT_BIRTH_DATE), ""))
+    identity = json.dumps(identifying)
     parent = connection.scalar(select(schema.patient.c.id).where(schema.patient.c.identity == identity))
     if parent is None:
         values = {"identity": identity, "patient_id": patient_id, **names}
@@ -520,7 +531,7 @@ def _remove(path: str) -> None:
             os.unlink(path + suffix)
 
 
-# A commit that a power cut loses is found again in the files, so no commit waits for the medium.
+# After a power cut, commits that were lost are recovered from the files; so no commit waits for the medium.
 _PRAGMAS = ("synchronous=NORMAL", "foreign_keys=OFF", "temp_store=MEMORY", "cache_size=-16000")
 
 
@@ -530,7 +541,7 @@ def _engine(path: Path, busy_seconds: float, begin: str, pragmas: Sequence[str])
     )
 
     def connect(connection: Any, _: ConnectionPoolEntry) -> None:
-        # The driver begins transactions too late for a lock to be taken up front.
+        # The sqlite3 module would begin transactions itself, and too late: the lock must be taken at the beginning.
         connection.isolation_level = None
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")

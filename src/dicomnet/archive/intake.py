@@ -1,6 +1,7 @@
-"""The one object-writer: every object that enters the archive, by whatever way, is written by a session of `Intake`.
+"""The object-writer: a session of `Intake` writes each object that enters the archive, however it was received.
 
-It checks an object against its command and to its end, and says Success only for what is durable and indexed.
+It checks an object against its command and parses it to its end, and answers Success only once the object is durable
+and indexed.
 """
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.known_headers import Wanted
 from ..encoding.scan import Header, scan, scan_file
 from ..errors import ServiceRefusal
+from ..services.registry import SUCCESS
 from ..values import frozen
 from .storage import ObjectName, Placement, StagedFile, Storage
 
-SUCCESS = 0x0000
 DUPLICATE_SOP_INSTANCE = 0x0111
 INVALID_SOP_INSTANCE = 0x0117
-OUT_OF_RESOURCES = 0xA700
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 IDENTIFYING = dict.fromkeys((SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID), "UI")
 
-# What is smaller than this is written with one system call, and never written if it is refused.
+# A data set of up to this many bytes is kept in memory, written with one system call, and not written if refused.
 SPILL_LENGTH = 64 << 10
 
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -35,14 +36,14 @@ _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 @frozen
 class Entry:
-    """An object of the store, as the index gets it.
+    """A stored object, as the index receives it.
 
     Parameters
     ----------
     name
-        What names it in the store.
+        Its name in the store.
     header
-        Its attributes.
+        Its attributes, as far as the index keeps them.
     sop_class_uid, transfer_syntax_uid
         UIDs.
     """
@@ -54,7 +55,7 @@ class Entry:
 
 
 class Catalogue(Protocol):
-    """What an intake asks of an index."""
+    """The index, as an intake uses it."""
 
     @property
     def wanted(self) -> Mapping[int, str]:
@@ -62,26 +63,27 @@ class Catalogue(Protocol):
         ...
 
     def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
-        """Index objects, and return when that is committed. Does nothing for those that are indexed already.
+        """Index objects, and return when they are committed. Objects that are indexed already are left as they are.
 
         Returns
         -------
         sequence
-            For each True, False if its SOP Instance UID is indexed under another study or series, or the refusal with
-            status 0xA700 if it cannot be indexed now.
+            For each object: True if it is indexed; False if its SOP Instance UID is indexed under another study or
+            series; a refusal with status 0xA700 if it cannot be indexed now.
         """
         ...
 
 
 class Session:
-    """One object on its way into the store. Not to be shared between threads.
+    """The writer of one object into the store, made by `Intake.open`. It must not be shared between threads.
 
-    Made by `Intake.open`. After `commit` or `abort` it is over, and nothing is left behind but what was stored.
+    After `commit` or `abort` the session is over, and has left nothing behind but the object, if it was stored.
 
     Attributes
     ----------
     placed
-        What came of `place`: the object as the index gets it, or why it is refused; None before that and at the end.
+        The outcome of `place`: the object as the index receives it, or its refusal. None before `place`, and when the
+        session is over.
     """
 
     __slots__ = (
@@ -110,7 +112,7 @@ class Session:
         self.placed: Entry | ServiceRefusal | None = None
 
     def write(self, data: memoryview) -> None:
-        """Take the next bytes of the encoded data set; they are needed only during the call.
+        """Append bytes of the encoded data set, which need to be valid only during the call.
 
         Raises
         ------
@@ -135,17 +137,17 @@ class Session:
             raise _refusal(error) from error
 
     def commit(self) -> int:
-        """Check the object, store it and index it, as `Intake.commit` does it for several.
+        """Check the object, store it and index it, as `Intake.commit` does for several objects.
 
         Returns
         -------
         int
-            The status of the response: 0x0000, also where the store has the same object already.
+            The status of the response: 0x0000, also if the store has the same object already.
 
         Raises
         ------
         ServiceRefusal
-            Where `Intake.commit` refuses it.
+            If `Intake.commit` refuses it.
         ValueError
             If the session is over.
         """
@@ -155,9 +157,9 @@ class Session:
         return outcome
 
     def place(self) -> None:
-        """Do of a commit what it shares with no other: check the object, write it and give it its name.
+        """First half of a commit: check the object, write it to the medium and give it its name in the store.
 
-        What goes wrong is told by the commit. Does nothing the second time.
+        A failure is kept in `placed` and reported by the commit. A second call does nothing.
 
         Raises
         ------
@@ -176,28 +178,28 @@ class Session:
         except OSError as error:
             self.placed = _refusal(error)
         except BaseException:
-            # It may have its name, and nobody will index it.
+            # The object may have its name already, and will not be indexed.
             self._intake.storage.needs_recovery = True
             raise
         finally:
-            self._let_go()
+            self._discard_content()
 
     def abort(self) -> None:
-        """Forget the object. May be called at any time and more than once."""
+        """Drop the object. May be called at any time and more than once."""
         self._is_over = True
-        self._let_go()
+        self._discard_content()
         if isinstance(self.placed, Entry):
-            # It has its name, and nobody will index it.
+            # The object has its name already, and will not be indexed.
             self._intake.storage.needs_recovery = True
-        self.settled()
+        self.finish()
 
-    def settled(self) -> None:
-        """The session is over, and nothing of it is left to be done."""
+    def finish(self) -> None:
+        """End the session, after its object was committed or dropped."""
         self._is_over = True
         self.placed = None
         self._intake.under_way.discard(self)
 
-    def _let_go(self) -> None:
+    def _discard_content(self) -> None:
         self._head = bytearray()
         if self._staged is not None:
             self._staged.discard()
@@ -206,8 +208,8 @@ class Session:
     def _place(self) -> Entry:
         header = self._scan()
         name = self._name(header)
-        staged = self._whole()
-        # It is the store's from here on, which discards it whatever happens.
+        staged = self._complete_file()
+        # From here on the store owns the staged file, and discards it whatever happens.
         self._staged = None
         if self._intake.storage.place(staged, name) is Placement.QUARANTINED:
             raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
@@ -219,7 +221,7 @@ class Session:
         descriptor, offset = self._staged.descriptor, len(self._file_header)
         return scan_file(descriptor, offset, self.transfer_syntax, self._intake.wanted)
 
-    def _whole(self) -> StagedFile:
+    def _complete_file(self) -> StagedFile:
         if self._staged is None:
             self._staged = self._intake.storage.stage()
             self._staged.write((self._file_header, self._head))
@@ -228,74 +230,80 @@ class Session:
     def _name(self, header: Header) -> ObjectName:
         if header.uid(SOP_CLASS_UID) != self.sop_class:
             raise ServiceRefusal(
-                DATA_SET_DOES_NOT_MATCH, "the data set is not that of the command", (SOP_CLASS_UID,)
+                DATA_SET_DOES_NOT_MATCH,
+                "the data set's SOP Class UID is not that of the command",
+                (SOP_CLASS_UID,),
             )
         name = object_name(header)
         if name.instance != self.sop_instance:
             raise ServiceRefusal(
-                DATA_SET_DOES_NOT_MATCH, "the data set is not that of the command", (SOP_INSTANCE_UID,)
+                DATA_SET_DOES_NOT_MATCH,
+                "the data set's SOP Instance UID is not that of the command",
+                (SOP_INSTANCE_UID,),
             )
         return name
 
 
 class Intake:
-    """Where objects enter the archive. May be shared between threads.
+    """The entry of the archive: opens a session for each object. It may be shared between threads.
 
     Parameters
     ----------
     storage
         The store.
     catalogue
-        The index; None where objects are only received.
+        The index; None if objects are stored without being indexed.
     """
 
     def __init__(self, storage: Storage, catalogue: Catalogue | None = None) -> None:
         self.storage = storage
         self.catalogue = catalogue
-        # The sessions whose object may have its name already and is not indexed yet.
+        # The sessions whose object may already have its name in the store, and is not indexed yet.
         self.under_way: set[Session] = set()
         self.wanted = Wanted({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
     ) -> Session:
-        """Begin to take an object.
+        """Begin a session for one object.
 
         Parameters
         ----------
         sop_class_uid, sop_instance_uid
-            As the command says, of which the class must be the abstract syntax of the context.
+            UIDs of the command. The SOP class must be the abstract syntax of the presentation context.
         transfer_syntax_uid
-            That of the presentation context.
+            Transfer syntax of the presentation context.
         calling_ae
             AE title of the sender, for the file meta information.
 
         Raises
         ------
         ServiceRefusal
-            With status 0x0117 or 0xA900, if a UID does not have the form of one.
+            With status 0x0117 or 0xA900, if a UID is not valid.
         """
         if not is_uid(sop_instance_uid):
-            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a valid UID")
         if not is_uid(sop_class_uid) or not is_uid(transfer_syntax_uid):
-            raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, "the SOP Class UID is no UID")
+            raise ServiceRefusal(
+                DATA_SET_DOES_NOT_MATCH, "the SOP class or transfer syntax is not a valid UID"
+            )
         return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae)
 
     def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
-        """Check objects, store them and index them. They are flushed and indexed together, which costs less.
+        """Check objects, store them and index them. Flushing and indexing them together costs less than one by one.
 
         Parameters
         ----------
         sessions
-            Some of them may be placed already.
+            The objects. `Session.place` may have been called for some of them.
 
         Returns
         -------
         list
-            For each the status of the response, 0x0000 also where the store has the same object already, or why it is
-            refused: 0xC000 where the data set does not parse to its end; 0xA900 where it does not match the command, or
-            lacks its identifiers; 0x0111 where another object has its SOP Instance UID (it is then kept in quarantine);
-            0xA700 where it cannot be written or indexed.
+            For each object the status of the response, which is 0x0000 also if the store has the same object already,
+            or its refusal: 0xC000 if the data set does not parse to its end; 0xA900 if it does not match the command,
+            or lacks its identifiers; 0x0111 if another object has its SOP Instance UID (it is then kept in
+            quarantine); 0xA700 if it cannot be written or indexed.
 
         Raises
         ------
@@ -303,7 +311,7 @@ class Intake:
             If one of the sessions is over.
         """
         try:
-            # One after another, so that those that wait in memory hold no file open.
+            # One after another, so that no more than one of those that are still in memory has a file open.
             for session in sessions:
                 session.place()
             placed = [session.placed for session in sessions]
@@ -314,7 +322,7 @@ class Intake:
                 session.abort()
             raise
         for session in sessions:
-            session.settled()
+            session.finish()
         return outcomes
 
     def _register(self, entries: Sequence[Entry]) -> list[int | ServiceRefusal]:
@@ -338,16 +346,16 @@ class Intake:
         except OSError as error:
             self.storage.needs_recovery = True
             return _refusal(error)
-        return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study has an object of this SOP Instance UID")
+        return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study or series has this SOP Instance UID")
 
 
 def object_name(header: Header) -> ObjectName:
-    """What names an object, from its attributes.
+    """The name of an object in the store, from its attributes.
 
     Raises
     ------
     ServiceRefusal
-        With status 0xA900, if a UID is missing or does not have the form of one.
+        With status 0xA900, if one of its UIDs is missing or not valid.
     """
     uid = header.uid
     try:
@@ -356,11 +364,11 @@ def object_name(header: Header) -> ObjectName:
         tags = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
         bad = next(tag for tag in tags if not is_uid(uid(tag)))
         raise ServiceRefusal(
-            DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (bad,)
+            DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or not valid", (bad,)
         ) from None
 
 
 def _refusal(error: OSError) -> ServiceRefusal:
     if error.errno in _OUT_OF_SPACE:
-        return ServiceRefusal(OUT_OF_RESOURCES, "no space is left for the object")
+        return ServiceRefusal(OUT_OF_RESOURCES, "there is no space left for the object")
     return ServiceRefusal(OUT_OF_RESOURCES, "the object cannot be written")

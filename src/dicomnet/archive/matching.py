@@ -1,4 +1,4 @@
-"""Attribute matching (PS3.4 section C.2.2.2): from the text of a key to a test of an attribute. Knows no database."""
+"""Attribute matching (PS3.4 section C.2.2.2): makes a test of an attribute's value from a key. Knows no database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DATE_TIME = re.compile(
 
 @frozen
 class Pattern:
-    """A text with wild cards, where every run of them is in the form ``??*``.
+    """A text with wild cards, in which every run of wild cards is normalised to the form ``??*``.
 
     Parameters
     ----------
@@ -48,15 +48,15 @@ class Pattern:
 
     @property
     def prefix(self) -> str:
-        """What stands before the first wild card."""
+        """The text before the first wild card."""
         return _WILD_RUN.split(self.text, maxsplit=1)[0]
 
     def test(self) -> Test:
-        """A test whether a whole text matches, in time that grows with the product of the lengths at most."""
+        """A test whether a whole text matches. It takes at most time proportional to the product of the lengths."""
         if self.is_exact:
             return self.text.__eq__
         parts = [re.escape(part).replace(r"\?", ".") for part in self.text.split("*")]
-        # Of each middle part the first occurrence is the right one, so there is nothing to go back to.
+        # The first occurrence of each middle part is the right one, so no backtracking is needed.
         middle = "".join(f"(?>.*?{part})" for part in parts[1:-1])
         last = f".*{parts[-1]}" if len(parts) > 1 else ""
         expression = re.compile(rf"{parts[0]}{middle}{last}\Z", re.DOTALL)
@@ -64,7 +64,7 @@ class Pattern:
 
 
 def pattern(key: str) -> Pattern:
-    """A key of wild card matching (PS3.4 section C.2.2.2.4).
+    """The pattern of a key for wild card matching (PS3.4 section C.2.2.2.4).
 
     Raises
     ------
@@ -87,19 +87,19 @@ def is_universal(vr: str, key: str) -> bool:
 
 
 def value_test(vr: str, key: str) -> Test:
-    """The test of one attribute.
+    """The test that a key makes for an attribute.
 
     Parameters
     ----------
     vr
-        Its value representation.
+        Value representation of the attribute.
     key
-        The key, which must not be universal; of several values one has to match.
+        The key, which must not be universal. If it has several values, one of them has to match.
 
     Returns
     -------
     Test
-        Takes the attribute as text, its values with a backslash between them, empty where it is absent.
+        A function of the attribute's text: its values, separated by backslashes; empty if the attribute is absent.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _single_test(vr: str, key: str) -> Test:
 
 
 def name_patterns(key: str) -> tuple[Pattern, Pattern, Pattern] | Pattern:
-    """The patterns for the component groups of a name, or the one that any of the groups may match."""
+    """One pattern for each component group of a name; a single pattern if any of the groups may match the key."""
     groups = folded_name(key)
     if "=" in key:
         return pattern(groups[0]), pattern(groups[1]), pattern(groups[2])
@@ -135,7 +135,7 @@ def name_patterns(key: str) -> tuple[Pattern, Pattern, Pattern] | Pattern:
 
 
 def _name_test(key: str) -> Test:
-    """Names match without regard to case; a key of one component group matches any of them."""
+    """Names match without regard to case; a key with a single component group may match any group."""
     patterns = name_patterns(key)
     if isinstance(patterns, Pattern):
         matches = _group_test(patterns)
@@ -153,7 +153,7 @@ def _group_test(one: Pattern) -> Test:
     matches = one.test()
     if "^*" not in one.text:
         return matches
-    # DOE^* also means the DOE of whom no other component is known.
+    # DOE^* also matches a DOE without further components.
     return lambda group: matches(group) or matches(f"{group}^^^^")
 
 
@@ -169,12 +169,12 @@ def _number(text: str) -> float | None:
         return None
 
 
-# The first and the last moment that a value of limited precision may mean, in a form that can be compared.
+# The first and the last moment that a value of limited precision can stand for, as texts that compare like moments.
 Moments = tuple[str, str]
 
 
 def date_moments(text: str) -> Moments | None:
-    """A DA value; also of the form with dots, that old objects have."""
+    """The moments of a DA value, also in the old form with dots; None if it is not one."""
     if len(text) == 10 and text[4] == text[7] == ".":
         text = text.replace(".", "")
     return (text, text) if _DATE.fullmatch(text) else None
@@ -237,11 +237,12 @@ _MOMENTS: dict[str, Callable[[str], Moments | None]] = {
 
 
 def moment_range(key: str, moments: Callable[[str], Moments | None]) -> tuple[str, str] | None:
-    """The first and the last moment of a key of range matching (PS3.4 section C.2.2.2.5); None where it is no range."""
+    """The first and last moment of a key for range matching (PS3.4 section C.2.2.2.5); None if it is not a range."""
     if "-" not in key or moments(key) is not None:
         return None
-    for place in (number for number, sign in enumerate(key) if sign == "-"):
-        begin, end = key[:place].strip(), key[place + 1 :].strip()
+    # A hyphen may also be the sign of an offset from UTC.
+    for hyphen in (number for number, sign in enumerate(key) if sign == "-"):
+        begin, end = key[:hyphen].strip(), key[hyphen + 1 :].strip()
         first = moments(begin) if begin else ("", "")
         last = moments(end) if end else ("", "\U0010ffff")
         if first is not None and last is not None and (begin or end):

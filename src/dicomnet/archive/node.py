@@ -1,4 +1,4 @@
-"""The archive node: the composition root that puts a store, an index and a server together."""
+"""The archive node: composes the store, the index and the DICOM server."""
 
 from __future__ import annotations
 
@@ -58,28 +58,29 @@ OnStored = Callable[[str, int], None]
 
 
 def open_index(path: Path, storage: Storage) -> Index:
-    """The index of a store, brought in line with its files where that may be needed.
+    """Open the index of a store, and bring it in line with the files if they may differ.
 
     Parameters
     ----------
     path
-        The SQLite file; made if it is not there, and anew if it is damaged.
+        The SQLite file; created if it does not exist, and rebuilt if it is damaged or of another version.
     storage
-        The store, which nobody else writes to.
+        The store, to which nothing else writes meanwhile.
     """
     from .index import Index, Recovery, reindex
 
     try:
         index = Index(path)
     except IndexUnusable as error:
-        _log.warning("%s; this is done now", error)
+        _log.warning("%s: rebuilding it now", error)
         reindex(path, storage)
         return Index(path)
     if storage.was_unclean or index.is_new:
         found = index.recover(storage)
         if found != Recovery(0, 0, 0):
             _log.warning(
-                "the index was not that of the files: %d objects added, %d rows removed, %d files quarantined",
+                "the index did not match the files and was corrected: %d objects added, %d removed, %d files"
+                " quarantined",
                 found.added,
                 found.removed,
                 found.quarantined,
@@ -88,40 +89,40 @@ def open_index(path: Path, storage: Storage) -> Index:
 
 
 class Node:
-    """Receives objects, keeps them, and answers queries about them.
+    """An archive node: receives objects, stores them, and answers queries about them.
 
     Parameters
     ----------
     folder
-        The store; made if it is not there. The index lies inside it.
+        The store; created if it does not exist. The index lies inside it.
     address
-        Host and port to listen on; port 0 is any free one.
+        Host and port to listen on; port 0 chooses a free one.
     ae_title
-        Its AE title. Associations may call it by any.
+        Its AE title. Association requests that call it by any other title are accepted, too.
     has_index
         Whether it answers queries.
     sync
-        Whether an object is on the medium before it is acknowledged; without, it survives the end of the process but
+        Whether an object is on the medium before it is acknowledged. Without, it survives the end of the process but
         not a power cut.
     tls
-        A server's TLS context, None for plain TCP.
+        TLS context of a server; None for plain TCP.
     timeouts
-        One deadline a stage, in seconds.
+        The deadline of each stage, in seconds.
     maximum_associations
-        How many may be open at once, in each worker process.
+        How many associations may be open at once, in each worker process.
     window
         How many C-STORE requests a peer may have outstanding.
     accepts_private
-        Whether it takes SOP classes that are not known, such as private ones, for storage.
+        Whether it accepts unknown SOP classes, such as private ones, and stores their objects.
     on_stored
-        Told of each C-STORE request: SOP Instance UID and status.
+        Called after each C-STORE request with the SOP Instance UID and the status.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
     Raises
     ------
     OSError
-        If the folder cannot be used, or the address not be bound.
+        If the folder cannot be used, or the address cannot be bound.
     ValueError
         If ``workers`` is less than 1.
     RuntimeError
@@ -166,7 +167,7 @@ class Node:
             if has_index:
                 self.index = open_index(folder / "index.sqlite", self.storage)
             else:
-                # Whoever indexes this store next has to look at all of it.
+                # A node that indexes this store later has to compare all files with its index.
                 self.storage.needs_recovery = True
             self.intake = Intake(self.storage, self.index)
             self._server: Server | WorkerProcesses = (

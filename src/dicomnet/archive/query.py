@@ -1,6 +1,6 @@
-"""C-FIND on the index (PS3.4 section C.4.1): from a request identifier to response identifiers.
+"""C-FIND on the index (PS3.4 section C.4.1): answers a request identifier with response identifiers.
 
-SQL narrows down to what may match; the tests of `matching` decide. Rows are read a page at a time.
+SQL selects the rows that may match; the tests of `matching` decide which do. Rows are read a page at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, f
 
 from ..datasets.plain import dataset_of
 from ..datasets.text import codecs_of, trimmed, value_text, values_of
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import ServiceRefusal
+from ..services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
 from ..values import field, frozen, mutable
 from . import schema
 from .index import NAME_COLUMNS, PATIENT_ID, PATIENT_NAME, Attributes, Index
@@ -42,9 +44,7 @@ from .matching import (
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName
 
-PENDING, PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF00, 0xFF01
 IDENTIFIER_DOES_NOT_MATCH = 0xA900
-OUT_OF_RESOURCES = 0xA700
 
 Model = Literal["PATIENT", "STUDY"]
 
@@ -58,7 +58,7 @@ _UNIQUE = {
 _MODALITIES_IN_STUDY, _MODALITY, _SOP_CLASS_UID = 0x00080061, 0x00080060, 0x00080016
 _STUDY_DATE, _ACCESSION_NUMBER = 0x00080020, 0x00080050
 _AVAILABLE_TRANSFER_SYNTAX = 0x00083002
-# These say how the identifier is to be read, and are no keys.
+# Attributes of an identifier that are not keys: they say how it is to be read, or what is to be answered.
 _NO_KEYS = frozenset((SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, 0x00080201))
 
 _UID_LIMIT, _DEPTH_LIMIT = 100_000, 4
@@ -69,12 +69,12 @@ _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for l
 
 @frozen
 class StoredInstance:
-    """An object to be retrieved.
+    """A stored object that is to be retrieved.
 
     Parameters
     ----------
     name
-        What names it in the store.
+        Its name in the store.
     sop_class_uid, transfer_syntax_uid
         UIDs.
     """
@@ -86,7 +86,7 @@ class StoredInstance:
 
 @frozen
 class _Key:
-    """A key of the identifier: its text, or for a sequence the keys of its item."""
+    """A key of the identifier: its text and the test it makes, or for a sequence the keys of its item."""
 
     tag: int
     vr: str
@@ -95,7 +95,7 @@ class _Key:
     test: Test | None = None
 
     def accepts(self, value: Any) -> bool:
-        """Whether a value that the index keeps matches."""
+        """Whether a value from the index matches."""
         if self.item is not None:
             items = value if isinstance(value, list) else []
             wanted = [key for key in self.item if not key.is_universal]
@@ -111,7 +111,7 @@ class _Key:
 
 @mutable
 class _Request:
-    """A request identifier, understood."""
+    """A parsed request identifier."""
 
     model: Model
     level: Level
@@ -128,70 +128,70 @@ def find(
 ) -> Iterator[tuple[int, Dataset]]:
     """Answer a query.
 
-    What is answered is what the index held when the call was made; nothing is answered twice.
+    The answer is what the index held at the time of the call; no match is returned twice.
 
     Parameters
     ----------
     index
         The index.
     model
-        ``PATIENT`` or ``STUDY``: the root of the information model.
+        Root of the information model, ``PATIENT`` or ``STUDY``.
     identifier
         The request identifier.
     retrieve_ae_title
-        For Retrieve AE Title (0008,0054) of the answers; left out where it is empty.
+        Retrieve AE Title (0008,0054) of the responses; left out of them if empty.
 
     Returns
     -------
     Iterator
-        Status and identifier of each response: 0xFF00, or 0xFF01 where optional keys are not supported.
+        Status and identifier of each response: 0xFF00, or 0xFF01 if the request has keys that are not supported.
 
     Raises
     ------
     ServiceRefusal
-        0xA900 where the identifier does not fit the information model; 0xC000 where a key cannot be processed;
-        0xA700 where the index cannot be read, also while iterating.
+        0xA900 if the identifier does not fit the information model; 0xC000 if a key cannot be processed;
+        0xA700 if the index cannot be read, which may be raised while iterating.
     """
-    request = _understand(model, identifier)
+    request = _parse(model, identifier)
     conditions = _conditions(request)
-    numbers = _numbers(index, request, conditions)
-    return _responses(index, request, numbers, retrieve_ae_title)
+    row_ids = _row_ids(index, request, conditions)
+    return _responses(index, request, row_ids, retrieve_ae_title)
 
 
 def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredInstance]:
-    """The objects that a C-MOVE or C-GET request asks for, by unique keys only (PS3.4 section C.4.2.1.4).
+    """The objects that a C-MOVE or C-GET request selects, by its unique keys alone (PS3.4 section C.4.2.1.4).
 
-    Parameters and exceptions are those of `find`. A missing unique key of the level itself is refused with 0xA900.
+    Parameters and exceptions are those of `find`. If the unique key of the level itself is missing, 0xA900 is raised.
     """
-    request = _understand(model, identifier)
+    request = _parse(model, identifier)
     unique = _UNIQUE[request.level]
     own = request.key(unique)
     if own is None or not own.text or (own.vr != "UI" and not pattern(own.text).is_exact):
         raise ServiceRefusal(
-            IDENTIFIER_DOES_NOT_MATCH, "the unique key of the level is missing or no single value", (unique,)
+            IDENTIFIER_DOES_NOT_MATCH, "the unique key of the level is missing or has a wild card", (unique,)
         )
     request.keys = [key for key in request.keys if key.tag in _UNIQUE.values()]
-    numbers: array[int] = array("q")
-    for conditions in _chunks(request, _of_study.patient_id):
-        statement = select(_of_instance.id).select_from(_joined(Level.IMAGE)).where(*conditions)
+    row_ids: array[int] = array("q")
+    for conditions in _unique_key_conditions(request, _of_study.patient_id):
+        statement = select(_of_instance.id).select_from(_joined_tables(Level.IMAGE)).where(*conditions)
         with index.reading() as connection:
-            numbers.extend(connection.scalars(statement))
-    return _located(index, numbers)
+            row_ids.extend(connection.scalars(statement))
+    return _located(index, row_ids)
 
 
-def _located(index: Index, numbers: array[int]) -> Iterator[StoredInstance]:
+def _located(index: Index, row_ids: array[int]) -> Iterator[StoredInstance]:
     of = _of_instance
     statement = select(_of_study.uid, _of_series.uid, of.uid, of.sop_class, of.transfer_syntax)
-    for page in _pages(numbers):
+    for page in _pages(row_ids):
         with index.reading() as connection:
             rows = connection.execute(
-                statement.select_from(_joined(Level.IMAGE)).where(of.id.in_(page)).order_by(of.id)
+                statement.select_from(_joined_tables(Level.IMAGE)).where(of.id.in_(page)).order_by(of.id)
             ).all()
         for study, series, uid, sop_class, syntax in rows:
             yield StoredInstance(ObjectName(study, series, uid), sop_class, syntax)
 
 
-def _understand(model: Model, identifier: Dataset) -> _Request:
+def _parse(model: Model, identifier: Dataset) -> _Request:
     character_set = _text(identifier, SPECIFIC_CHARACTER_SET, "CS", ())
     codecs = codecs_of(character_set.split("\\"))
     named = _text(identifier, QUERY_RETRIEVE_LEVEL, "CS", codecs)
@@ -221,7 +221,7 @@ def _supported(level: Level) -> dict[int, str]:
 
 
 def _check_hierarchy(request: _Request) -> None:
-    """The unique keys of all levels above must have one value (PS3.4 section C.4.1.2.1)."""
+    """Refuse a request in which a unique key of a level above does not have one value (PS3.4 section C.4.1.2.1)."""
     top = Level.PATIENT if request.model == "PATIENT" else Level.STUDY
     for level in Level:
         if top <= level < request.level:
@@ -230,7 +230,7 @@ def _check_hierarchy(request: _Request) -> None:
             if not text or "\\" in text or (level is Level.PATIENT and not pattern(text).is_exact):
                 raise ServiceRefusal(
                     IDENTIFIER_DOES_NOT_MATCH,
-                    "a unique key above the level must have one value",
+                    "the unique key of a level above must have one value",
                     (_UNIQUE[level],),
                 )
 
@@ -240,18 +240,18 @@ def _key(data_set: Dataset, tag: int, vr: str, codecs: Sequence[str], depth: int
         return _sequence_key(data_set, tag, codecs, depth)
     text = _text(data_set, tag, vr, codecs)
     if vr == "UI" and text.count("\\") >= _UID_LIMIT:
-        raise ServiceRefusal(OUT_OF_RESOURCES, f"more than {_UID_LIMIT} UIDs", (tag,))
+        raise ServiceRefusal(OUT_OF_RESOURCES, f"a key has more than {_UID_LIMIT} UIDs", (tag,))
     return _Key(tag, vr, text, None, None if is_universal(vr, text) else value_test(vr, text))
 
 
 def _sequence_key(data_set: Dataset, tag: int, codecs: Sequence[str], depth: int) -> _Key:
-    """Sequence matching: at most one item, of which every key must match in one item (PS3.4 section C.2.2.2.6)."""
+    """A key for sequence matching: at most one item, all of whose keys must match the same item (PS3.4 C.2.2.2.6)."""
     element = data_set[tag]
     items: list[Dataset] = list(element.value or ()) if element.VR == "SQ" else []
     if depth > _DEPTH_LIMIT:
-        raise ServiceRefusal(UNABLE_TO_PROCESS, "sequence keys are nested too deep", (tag,))
+        raise ServiceRefusal(UNABLE_TO_PROCESS, "sequence keys are nested too deeply", (tag,))
     if len(items) > 1:
-        raise ServiceRefusal(IDENTIFIER_DOES_NOT_MATCH, "a sequence key may have one item only", (tag,))
+        raise ServiceRefusal(IDENTIFIER_DOES_NOT_MATCH, "a sequence key may have only one item", (tag,))
     keys = [
         _key(items[0], inner, KEPT_IN_ITEMS.get(inner) or _vr(inner), codecs, depth + 1)
         for inner in (map(int, items[0].keys()) if items else ())
@@ -265,7 +265,7 @@ def _vr(tag: int) -> str:
 
 
 def _text(data_set: Dataset, tag: int, vr: str, codecs: Sequence[str]) -> str:
-    """The text of a key, without pydicom's checks, which keys of range and wild card matching would not pass."""
+    """The text of a key. It bypasses pydicom's validation, which refuses keys for range and wild card matching."""
     element: Any = data_set.get_item(tag) if tag in data_set else None
     if element is None or element.value is None:
         return ""
@@ -277,13 +277,12 @@ def _text(data_set: Dataset, tag: int, vr: str, codecs: Sequence[str]) -> str:
     return trimmed(vr, "\\".join("" if one is None else str(one) for one in (value if several else (value,))))
 
 
-# -- narrowing down in SQL: each condition lets through all that the key's test accepts, and maybe more
-
+# An SQL condition made from a key selects all rows that the key's test accepts, and possibly others.
 Condition = ColumnElement[bool]
 
 
 def _conditions(request: _Request) -> list[list[Condition]]:
-    """What to ask for, in several steps where a list of UIDs is too long for one."""
+    """The conditions of one SQL query, or of several if a list of UIDs is too long for one."""
     common: list[Condition] = []
     patient_id = (_of_patient if request.level is Level.PATIENT else _of_study).patient_id
     for key in request.keys:
@@ -291,11 +290,11 @@ def _conditions(request: _Request) -> list[list[Condition]]:
         if key.is_universal:
             continue
         common += narrow(key) if narrow is not None else _kept_condition(request.level, key)
-    return [[*common, *chunk] for chunk in _chunks(request, patient_id)]
+    return [[*common, *chunk] for chunk in _unique_key_conditions(request, patient_id)]
 
 
-def _chunks(request: _Request, patient_id: ColumnElement[str]) -> Iterator[list[Condition]]:
-    """The conditions on the unique keys."""
+def _unique_key_conditions(request: _Request, patient_id: ColumnElement[str]) -> Iterator[list[Condition]]:
+    """The conditions on the unique keys, as `_conditions` returns them."""
     fixed: list[Condition] = []
     lists: list[list[Condition]] = [[]]
     columns = {
@@ -340,7 +339,7 @@ def _pattern_condition(column: ColumnElement[str], wanted: Pattern) -> list[Cond
 
 
 def _kept_condition(level: Level, key: _Key) -> list[Condition]:
-    """For an attribute without a column: a part of its key must occur in what is kept."""
+    """The condition on an attribute without a column: the JSON text contains the longest literal part of its key."""
     owner = next((above for above in Level if key.tag in KEPT[above]), None)
     if owner is None or key.vr not in WILDCARD_VRS - {"PN"} or len(values_of(key.vr, key.text)) != 1:
         return []
@@ -350,7 +349,7 @@ def _kept_condition(level: Level, key: _Key) -> list[Condition]:
     return [schema.TABLES[owner].c.attributes.contains(part, autoescape=True)] if part else []
 
 
-# What neither matching nor JSON writes in another way.
+# A part of a key that has neither wild cards nor characters that JSON escapes.
 _PLAIN_PART = re.compile(r'[^*?"\\\x00-\x1f]+')
 
 
@@ -372,7 +371,7 @@ def _name_condition(table: Any) -> Callable[[_Key], list[Condition]]:
 
 def _group_condition(column: ColumnElement[str], wanted: Pattern) -> Condition:
     if "^*" in wanted.text:
-        # DOE^* accepts DOE as well.
+        # DOE^* also matches DOE.
         wanted = Pattern(wanted.text.split("^*", 1)[0] + "*")
     conditions = _pattern_condition(column, wanted)
     return and_(*conditions)
@@ -407,7 +406,7 @@ _NARROWING: dict[tuple[Level, int], _Narrow] = {
 }
 
 
-def _joined(level: Level) -> Any:
+def _joined_tables(level: Level) -> Any:
     if level <= Level.STUDY:
         return schema.TABLES[level]
     joined = schema.series.join(schema.study, _of_study.id == _of_series.parent)
@@ -418,37 +417,36 @@ def _joined(level: Level) -> Any:
     )
 
 
-def _numbers(index: Index, request: _Request, conditions: list[list[Condition]]) -> array[int]:
-    """The rows that may match, as of now. Eight bytes a row is what makes the answer a snapshot."""
-    numbers: array[int] = array("q")
+def _row_ids(index: Index, request: _Request, conditions: list[list[Condition]]) -> array[int]:
+    """The IDs of the rows that may match now. Keeping them, at eight bytes a row, makes the answer a snapshot."""
+    row_ids: array[int] = array("q")
     column = schema.TABLES[request.level].c.id
     for chunk in conditions:
-        statement = select(column).select_from(_joined(request.level)).where(*chunk)
+        statement = select(column).select_from(_joined_tables(request.level)).where(*chunk)
         with index.reading() as connection:
-            numbers.extend(connection.execution_options(yield_per=10_000).scalars(statement))
-    return numbers
+            row_ids.extend(connection.execution_options(yield_per=10_000).scalars(statement))
+    return row_ids
 
 
-def _pages(numbers: array[int]) -> Iterator[list[int]]:
-    return (numbers[at : at + _CHUNK].tolist() for at in range(0, len(numbers), _CHUNK))
+def _pages(row_ids: array[int]) -> Iterator[list[int]]:
+    return (row_ids[at : at + _CHUNK].tolist() for at in range(0, len(row_ids), _CHUNK))
 
 
-# -- what is counted or collected from the levels below
+# Computes an attribute from the rows of the levels below, for each of the given row IDs.
+_Collect = Callable[[Connection, Sequence[int]], Mapping[int, str]]
 
-_Counted = Callable[[Connection, Sequence[int]], Mapping[int, str]]
 
-
-def _related(owner: ColumnElement[int], value: ColumnElement[Any], joins: Sequence[Any]) -> _Counted:
-    """Collect something for each of several rows; several values with a backslash between them."""
+def _collected(owner: ColumnElement[int], value: ColumnElement[Any], joins: Sequence[Any]) -> _Collect:
+    """A query of the values (or their count) that belong to each of several rows, joined by backslashes."""
     source = joins[0]
     for table, on in joins[1:]:
         source = source.join(table, on)
     statement: Select[Any] = select(owner, value).select_from(source)
 
-    def collect(connection: Connection, numbers: Sequence[int]) -> Mapping[int, str]:
+    def collect(connection: Connection, row_ids: Sequence[int]) -> Mapping[int, str]:
         found: dict[int, list[str]] = {}
         for number, one in connection.execute(
-            statement.where(owner.in_(numbers)).group_by(owner, *_grouped(value))
+            statement.where(owner.in_(row_ids)).group_by(owner, *_grouped(value))
         ):
             found.setdefault(number, []).append(str(one))
         return {number: "\\".join(sorted(values)) for number, values in found.items()}
@@ -464,24 +462,24 @@ _series_below = (schema.series, _of_series.parent == _of_study.id)
 _instances_below = (schema.instance, _of_instance.parent == _of_series.id)
 _STUDIES, _SERIES, _INSTANCES = (func.count(table.id) for table in (_of_study, _of_series, _of_instance))
 
-_PATIENT_COUNTS: dict[int, _Counted] = {
-    0x00201200: _related(_of_study.parent, _STUDIES, (schema.study,)),
-    0x00201202: _related(_of_study.parent, _SERIES, (schema.study, _series_below)),
-    0x00201204: _related(_of_study.parent, _INSTANCES, (schema.study, _series_below, _instances_below)),
+_PATIENT_COUNTS: dict[int, _Collect] = {
+    0x00201200: _collected(_of_study.parent, _STUDIES, (schema.study,)),
+    0x00201202: _collected(_of_study.parent, _SERIES, (schema.study, _series_below)),
+    0x00201204: _collected(_of_study.parent, _INSTANCES, (schema.study, _series_below, _instances_below)),
 }
-_STUDY_COUNTS: dict[int, _Counted] = {
-    0x00201206: _related(_of_series.parent, _SERIES, (schema.series,)),
-    0x00201208: _related(_of_series.parent, _INSTANCES, (schema.series, _instances_below)),
-    _MODALITIES_IN_STUDY: _related(_of_series.parent, _of_series.modality, (schema.series,)),
-    0x00080062: _related(_of_series.parent, _of_instance.sop_class, (schema.series, _instances_below)),
+_STUDY_COUNTS: dict[int, _Collect] = {
+    0x00201206: _collected(_of_series.parent, _SERIES, (schema.series,)),
+    0x00201208: _collected(_of_series.parent, _INSTANCES, (schema.series, _instances_below)),
+    _MODALITIES_IN_STUDY: _collected(_of_series.parent, _of_series.modality, (schema.series,)),
+    0x00080062: _collected(_of_series.parent, _of_instance.sop_class, (schema.series, _instances_below)),
 }
-_SERIES_COUNTS: dict[int, _Counted] = {
-    0x00201209: _related(_of_instance.parent, func.count(_of_instance.id), (schema.instance,)),
+_SERIES_COUNTS: dict[int, _Collect] = {
+    0x00201209: _collected(_of_instance.parent, func.count(_of_instance.id), (schema.instance,)),
 }
-_SYNTAXES: dict[int, _Counted] = {
-    _AVAILABLE_TRANSFER_SYNTAX: _related(_of_instance.id, _of_instance.transfer_syntax, (schema.instance,)),
+_SYNTAXES: dict[int, _Collect] = {
+    _AVAILABLE_TRANSFER_SYNTAX: _collected(_of_instance.id, _of_instance.transfer_syntax, (schema.instance,)),
 }
-_COMPUTED: dict[Level, dict[int, _Counted]] = {
+_COMPUTED: dict[Level, dict[int, _Collect]] = {
     Level.PATIENT: _PATIENT_COUNTS,
     Level.STUDY: {**_PATIENT_COUNTS, **_STUDY_COUNTS},
     Level.SERIES: _SERIES_COUNTS,
@@ -489,22 +487,19 @@ _COMPUTED: dict[Level, dict[int, _Counted]] = {
 }
 
 
-# -- responses
-
-
 def _responses(
-    index: Index, request: _Request, numbers: array[int], retrieve_ae_title: str
+    index: Index, request: _Request, row_ids: array[int], retrieve_ae_title: str
 ) -> Iterator[tuple[int, Dataset]]:
-    status = PENDING_WITHOUT_OPTIONAL_KEYS if request.has_unsupported else PENDING
+    status = PENDING_UNSUPPORTED_KEYS if request.has_unsupported else PENDING
     tested = [key for key in request.keys if not key.is_universal]
-    for page in _pages(numbers):
+    for page in _pages(row_ids):
         for attributes in _page(index, request, page):
             if all(key.accepts(attributes.get(f"{key.tag:08X}", "")) for key in tested):
                 yield status, _response(request, attributes, retrieve_ae_title)
 
 
 def _page(index: Index, request: _Request, page: list[int]) -> list[Attributes]:
-    """The attributes of some rows, with those of the levels above and what is computed."""
+    """The attributes of some rows, including those of the levels above and the computed ones."""
     level = request.level
     table = schema.TABLES[level]
     kept = [schema.TABLES[above].c.attributes for above in Level if Level.STUDY <= above <= level] or [
@@ -513,7 +508,7 @@ def _page(index: Index, request: _Request, page: list[int]) -> list[Attributes]:
     owner = table.c.parent if level is Level.STUDY else table.c.id
     computed = {key.tag: _COMPUTED[level][key.tag] for key in request.keys if key.tag in _COMPUTED[level]}
     with index.reading() as connection:
-        statement = select(table.c.id, owner, *kept).select_from(_joined(level))
+        statement = select(table.c.id, owner, *kept).select_from(_joined_tables(level))
         rows = connection.execute(statement.where(table.c.id.in_(page)).order_by(table.c.id)).all()
         values = {
             tag: collect(connection, [row[1] if tag in _PATIENT_COUNTS else row[0] for row in rows])
@@ -557,7 +552,7 @@ def _elements(keys: Sequence[_Key], attributes: Attributes) -> Iterator[DataElem
 
 
 def _item(keys: Sequence[_Key], attributes: Attributes) -> Dataset:
-    """An item with the keys that were asked for, or with everything where none was."""
+    """An item with the attributes that were asked for; with all of them if the request names none."""
     asked = keys or [
         _Key(tag, vr, "", () if vr == "SQ" else None)
         for tag, vr in KEPT_IN_ITEMS.items()
@@ -575,7 +570,7 @@ def _element(tag: int, vr: str, text: str) -> DataElement:
 
 
 def _number(vr: str) -> Callable[[str], float | int | str | None]:
-    """What pydicom takes as a number of this VR; None for what is not one."""
+    """A conversion of text to a value that pydicom accepts as a number of this VR, or to None if it is not one."""
 
     def convert(text: str) -> float | int | str | None:
         try:
@@ -592,7 +587,7 @@ def _number(vr: str) -> Callable[[str], float | int | str | None]:
 
 
 def _character_set(request: _Request, attributes: Attributes) -> str:
-    """The character set that the values need; that of the request where it will do (PS3.4 section C.2.2.2)."""
+    """The character set of the response: that of the request if it can encode the values (PS3.4 section C.2.2.2)."""
     text = "".join(_texts(request.keys, attributes))
     if text.isascii():
         return ""

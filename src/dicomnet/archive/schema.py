@@ -1,4 +1,4 @@
-"""The tables of the index, and what it keeps of an object at each level of an information model (PS3.4 section C.6)."""
+"""The tables of the index, and the attributes it keeps at each level of an information model (PS3.4 section C.6)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text
 
 from ..encoding.known_headers import Wanted
 
-# Stored in the database; another number means that the index has to be rebuilt from the files.
+# Version of the tables, stored in the database. An index of another version has to be rebuilt from the files.
 VERSION = 1
 
 
@@ -49,7 +49,7 @@ _KEYWORDS = {
 }
 
 
-# What is kept of the items of those that are sequences.
+# The attributes that are kept of the items of sequences.
 _NESTED_KEYWORDS = """
     CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning LongCodeValue URNCodeValue ReferencedSOPClassUID
     ReferencedSOPInstanceUID PatientID IssuerOfPatientID TypeOfPatientID LocalNamespaceEntityID UniversalEntityID
@@ -82,13 +82,13 @@ metadata = MetaData()
 
 
 def _names() -> list[Column[str]]:
-    """The three component groups of a name, folded for matching."""
+    """Columns for the three component groups of a person name, folded for matching."""
     return [
         Column(f"name_{group}", Text, nullable=False) for group in ("alphabetic", "ideographic", "phonetic")
     ]
 
 
-# `attributes` holds what the level keeps, as JSON: tag to text, or to DICOM JSON for a sequence.
+# `attributes` holds the attributes of the level as JSON: text by tag, or for a sequence a list of such objects.
 patient = Table(
     "patient",
     metadata,
@@ -104,7 +104,7 @@ study = Table(
     Column("id", Integer, primary_key=True),
     Column("parent", ForeignKey("patient.id"), nullable=False, index=True),
     Column("uid", Text, nullable=False, unique=True),
-    # Its own, as objects of one patient do not always agree.
+    # Patient ID and name of the study itself, as the objects of one patient do not always agree.
     Column("patient_id", Text, nullable=False, index=True),
     *_names(),
     Column("date", Text, nullable=False, index=True),

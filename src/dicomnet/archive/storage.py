@@ -1,4 +1,4 @@
-"""The store: one folder that holds every object as a DICOM file, under names that are made from validated UIDs.
+"""The store: one folder that holds each object as a DICOM file, whose name is made from validated UIDs.
 
 Files are written in a staging folder, made durable, and only then linked to their name. Nothing is overwritten.
 """
@@ -42,21 +42,21 @@ _BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
 _FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
 _STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-# How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they have noticed.
-_PATIENCE = 0.5
+# How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they notice.
+_LOCK_SECONDS = 0.5
 _IN_USE, _AT_REST = b"in use\n", b"at rest\n"
 
 
 @lru_cache(maxsize=1024)
-def _spread(study: str) -> str:
-    """The folders of a study, spread over two levels so that none of them gets too many."""
-    spread = hashlib.blake2b(study.encode("ascii"), digest_size=2).hexdigest()
-    return os.sep.join((spread[:2], spread[2:], study))
+def _study_folder(study: str) -> str:
+    """Path of a study's folder below ``objects``, under two levels of hash so that no folder has too many entries."""
+    digest = hashlib.blake2b(study.encode("ascii"), digest_size=2).hexdigest()
+    return os.sep.join((digest[:2], digest[2:], study))
 
 
 @frozen
 class ObjectName:
-    """What names an object in the store.
+    """The name of an object in the store: the UIDs that its path is made of.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class ObjectName:
     Raises
     ------
     ValueError
-        If one of them is no UID.
+        If one of them is not a valid UID.
     """
 
     study: str
@@ -75,19 +75,19 @@ class ObjectName:
 
     def __post_init__(self) -> None:
         if not (is_uid(self.study) and is_uid(self.series) and is_uid(self.instance)):
-            raise ValueError("an object can only be named by UIDs")
+            raise ValueError("the name of an object must consist of valid UIDs")
 
 
 class Placement(Enum):
-    """What became of a staged file."""
+    """The outcome of `Storage.place`."""
 
-    NEW = "it was the first of its name"
+    NEW = "the file is the first of its name"
     SAME = "the store has the same object already"
     QUARANTINED = "the store has another object of that name, and keeps this one in quarantine"
 
 
 class StagedFile:
-    """A file that is being written, and that nobody sees yet. It is gone unless it is placed."""
+    """A file that is being written in the staging folder. It is deleted unless `Storage.place` gives it a name."""
 
     __slots__ = ("_descriptor", "path")
 
@@ -97,7 +97,7 @@ class StagedFile:
 
     @property
     def descriptor(self) -> int:
-        """The open file."""
+        """The file descriptor, open for reading and writing."""
         return self._descriptor
 
     def write(self, buffers: Sequence[Buffer]) -> None:
@@ -113,13 +113,13 @@ class StagedFile:
             written = _write_some(self._descriptor, buffers)
             left -= written
             if left:
-                buffers = _behind(buffers, written)
+                buffers = _without_first(buffers, written)
 
     def discard(self) -> None:
-        """Close the file and remove its name in the staging folder. Does nothing the second time."""
+        """Close the file and remove its name in the staging folder. A second call does nothing."""
         if self._descriptor < 0:
             return
-        # It is closed whatever `close` says, and its number soon that of another file.
+        # Even if `close` fails the descriptor is closed, and its number may soon belong to another file.
         descriptor, self._descriptor = self._descriptor, -1
         try:
             os.close(descriptor)
@@ -141,29 +141,29 @@ else:
 class Storage:
     """The folder of a store, locked for this process and those that it forks.
 
-    Below it are ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` come from a hash of the
-    Study Instance UID; ``quarantine/<instance>/<hash>.dcm`` with the objects that came under the name of another;
-    ``staging``, emptied when the store is opened; and ``lock``.
+    It holds ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` are a hash of the Study
+    Instance UID; ``quarantine/<instance>/<hash>.dcm``, objects whose SOP Instance UID another object has;
+    ``staging``, which is emptied when the store is opened; and ``lock``.
 
     Parameters
     ----------
     root
-        The folder; made if it is not there.
+        The folder; created if it does not exist.
     sync
-        Whether to wait until the medium has what is placed. Without it an object survives the end of the process, but
+        Whether to wait until written data are on the medium. Without, an object survives the end of the process but
         not a power cut.
 
     Attributes
     ----------
     was_unclean
-        Whether the last process ended without `close`, or without having recovered.
+        Whether the last process that had the store ended without `close`, or with `needs_recovery` set.
     needs_recovery
-        Whether an index may lack something of the store; the next process then finds `was_unclean`.
+        Whether an index may lack objects of the store. The next process then finds `was_unclean` set.
 
     Raises
     ------
     StoreInUse
-        If another process has it open.
+        If another process has the store open.
     OSError
         If the folder cannot be used.
     """
@@ -178,7 +178,7 @@ class Storage:
         self._folders = threading.Lock()
         self._numbers = itertools.count()
         self.root.mkdir(parents=True, exist_ok=True)
-        self._lock = self._take()
+        self._lock = self._acquire_lock()
         self.was_unclean = os.pread(self._lock, 64, 0) not in (b"", _AT_REST)
         self.needs_recovery = self.was_unclean
         try:
@@ -194,74 +194,74 @@ class Storage:
         self.close()
 
     def close(self) -> None:
-        """Let go of the store. It counts as cleanly closed unless `needs_recovery` was set. May be called twice."""
+        """Unlock the store, and mark it as cleanly closed unless `needs_recovery` is set. May be called twice."""
         if self._lock < 0:
             return
         if not self.needs_recovery:
-            self._mark(_AT_REST)
+            self._write_state(_AT_REST)
         os.close(self._lock)
         self._lock = -1
 
     def path(self, name: ObjectName) -> str:
-        """Where an object lies, whether it is there or not."""
+        """The path of an object, whether or not the store has it."""
         return f"{self._series_folder(name)}{os.sep}{name.instance}{_SUFFIX}"
 
     def stage(self) -> StagedFile:
-        """A new file in the staging folder, on the file system of the store.
+        """Create a file in the staging folder, on the file system of the store.
 
         Raises
         ------
         OSError
-            If it cannot be made.
+            If it cannot be created.
         """
         return StagedFile(f"{self._staging}{os.sep}{os.getpid()}-{next(self._numbers)}")
 
     def forget_staged(self, process: int) -> None:
-        """Remove what a process that is gone has left in the staging folder; a later one may have its number."""
+        """Remove the staged files of a process that has ended, since a later process may get the same process ID."""
         with os.scandir(self._staging) as left:
             for entry in left:
                 if entry.name.startswith(f"{process}-"):
                     os.unlink(entry.path)
 
     def place(self, staged: StagedFile, name: ObjectName) -> Placement:
-        """Give a staged file its name, unless that is taken. The staged file is discarded.
+        """Give a staged file its name in the store, unless the name is in use. The staged file is discarded.
 
-        When this returns the content is on the medium, whichever the answer is; the name is there after `settle`.
+        When this returns, the content is on the medium, whatever the outcome; the name is after `settle`.
 
         Raises
         ------
         OSError
-            If something cannot be written. A file of that name may then be there, whole; see `needs_recovery`.
+            If something cannot be written. A complete file of that name may exist all the same; see `needs_recovery`.
         """
         try:
             self._flush_data(staged.descriptor)
             try:
-                return self._put(staged, name)
+                return self._link_staged(staged, name)
             except FileNotFoundError:
-                # Somebody has removed folders that were known to be there.
+                # Folders that this process had created or seen were removed from outside.
                 with self._folders:
                     self._durable.clear()
-                return self._put(staged, name)
+                return self._link_staged(staged, name)
         finally:
             try:
                 staged.discard()
             except OSError:
-                # It may have its name, and is refused.
+                # The object is refused, although it may have its name already.
                 self.needs_recovery = True
                 raise
 
     def settle(self, names: Iterable[ObjectName]) -> None:
-        """Wait until the medium has the names of placed objects, whoever has placed them.
+        """Make the names of placed objects durable; any process may have placed them.
 
         Raises
         ------
         OSError
-            If it cannot be written. The files may be there all the same, whole; see `needs_recovery`.
+            If a folder cannot be flushed. Complete files may exist all the same; see `needs_recovery`.
         """
         for folder in {self._series_folder(name) for name in names}:
-            self._flush_folder_or_owe(folder)
+            self._flush_folder_or_need_recovery(folder)
 
-    def _put(self, staged: StagedFile, name: ObjectName) -> Placement:
+    def _link_staged(self, staged: StagedFile, name: ObjectName) -> Placement:
         folder = self._series_folder(name)
         self._make_durable(folder)
         target = f"{folder}{os.sep}{name.instance}{_SUFFIX}"
@@ -269,13 +269,13 @@ class Storage:
             _link(staged.path, target)
         except FileExistsError:
             if not _have_same_data_set(staged.path, target):
-                self._keep_apart(staged.path, name.instance)
+                self._link_into_quarantine(staged.path, name.instance)
                 return Placement.QUARANTINED
             return Placement.SAME
         return Placement.NEW
 
     def quarantine(self, name: ObjectName) -> None:
-        """Move a placed object into quarantine, for instance because it was stored under another study before.
+        """Move an object to quarantine, for instance because another study already has its SOP Instance UID.
 
         Raises
         ------
@@ -284,15 +284,15 @@ class Storage:
         """
         path = self.path(name)
         try:
-            self._keep_apart(path, name.instance)
+            self._link_into_quarantine(path, name.instance)
         except FileNotFoundError:
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        self._flush_folder_or_owe(os.path.dirname(path))
+        self._flush_folder_or_need_recovery(os.path.dirname(path))
 
     def objects(self) -> Iterator[tuple[tuple[str, str], list[str]]]:
-        """Every series of the store: its Study and Series Instance UID, and the SOP Instance UIDs in it."""
+        """All series of the store, each as (Study and Series Instance UID) and the SOP Instance UIDs in it."""
         for first in _folders(self._objects):
             for second in _folders(first):
                 for study in _folders(second):
@@ -308,7 +308,7 @@ class Storage:
                 yield from (entry.path for entry in entries)
 
     def _prepare(self) -> None:
-        self._mark(_IN_USE)
+        self._write_state(_IN_USE)
         for folder in (self._objects, self._quarantine, self._staging):
             os.makedirs(folder, exist_ok=True)
         self._flush_folder(str(self.root))
@@ -316,34 +316,35 @@ class Storage:
             for entry in left:
                 os.unlink(entry.path)
 
-    def _take(self) -> int:
+    def _acquire_lock(self) -> int:
+        """Lock the store; returns the descriptor of the lock file, which also records how the store was closed."""
         lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
-        end = monotonic() + _PATIENCE
+        end = monotonic() + _LOCK_SECONDS
         while True:
             try:
-                # The system frees the lock of a process that is gone, so no lock is ever stale.
+                # The operating system releases the lock of a process that ends, so a lock is never stale.
                 _lock(lock)
                 return lock
             except OSError as error:
-                is_taken = error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-                if is_taken and monotonic() < end:
-                    sleep(_PATIENCE / 50)
+                is_held = error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+                if is_held and monotonic() < end:
+                    sleep(_LOCK_SECONDS / 50)
                     continue
                 os.close(lock)
-                if is_taken:
+                if is_held:
                     raise StoreInUse(str(self.root)) from None
                 raise
 
-    def _mark(self, state: bytes) -> None:
+    def _write_state(self, state: bytes) -> None:
         os.pwrite(self._lock, state, 0)
         os.ftruncate(self._lock, len(state))
         if self.sync:
             os.fsync(self._lock)
 
     def _series_folder(self, name: ObjectName) -> str:
-        return f"{self._objects}{os.sep}{_spread(name.study)}{os.sep}{name.series}"
+        return f"{self._objects}{os.sep}{_study_folder(name.study)}{os.sep}{name.series}"
 
-    def _keep_apart(self, path: str, instance: str) -> None:
+    def _link_into_quarantine(self, path: str, instance: str) -> None:
         folder = os.path.join(self._quarantine, instance)
         self._make_durable(folder)
         with open(path, "rb") as file:
@@ -353,7 +354,7 @@ class Storage:
         self._flush_folder(folder)
 
     def _make_durable(self, folder: str) -> None:
-        """Make a folder and those above it; return only when the medium has them all."""
+        """Create a folder and those above it, and return when all of them are on the medium."""
         if folder in self._durable:
             return
         parent = os.path.dirname(folder)
@@ -361,7 +362,7 @@ class Storage:
             self._make_durable(parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o750)
-        # Another process or thread may have made it and not yet flushed it, so this is never left out.
+        # Flush even if the folder exists: another process or thread may have created it and not flushed it yet.
         self._flush_folder(parent)
         with self._folders:
             if len(self._durable) > 100_000:
@@ -372,7 +373,7 @@ class Storage:
         if self.sync:
             _FLUSH_DATA(descriptor)
 
-    def _flush_folder_or_owe(self, folder: str) -> None:
+    def _flush_folder_or_need_recovery(self, folder: str) -> None:
         try:
             self._flush_folder(folder)
         except OSError:
@@ -395,7 +396,7 @@ def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
     Raises
     ------
     UnusableObject
-        If it is no DICOM file, or damaged.
+        If it is not a DICOM file, or is damaged.
     OSError
         If it cannot be read.
     """
@@ -407,15 +408,15 @@ def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
 
 
 def _link(source: str, target: str) -> None:
-    """Give a file a second name; never replaces a file."""
+    """Give a file a second name. An existing file is never replaced."""
     if sys.platform == "win32":
         os.rename(source, target)
     else:
         os.link(source, target)
 
 
-def _behind(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
-    """Buffers without their first bytes."""
+def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
+    """The buffers without their first `count` bytes."""
     left = list(buffers)
     while count >= len(left[0]):
         count -= len(left.pop(0))
@@ -424,7 +425,7 @@ def _behind(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
 
 
 def _have_same_data_set(one: str, other: str) -> bool:
-    """Whether two files hold the same data set in the same transfer syntax; who sent it does not matter."""
+    """Whether two files hold the same data set in the same transfer syntax; the rest of their headers may differ."""
     try:
         first, second = read_file_header(one), read_file_header(other)
     except UnusableObject:

@@ -1,1 +1,1 @@
-"""The `dicomnet` command: `main`, a module for each subcommand, and what they share."""
+"""The `dicomnet` command: `main`, one module for each subcommand, and the code that these share."""

@@ -1,4 +1,4 @@
-"""Which SOP classes a peer takes, and in which transfer syntaxes: what `diagnose --contexts` writes."""
+"""The report of `diagnose --contexts`: which SOP classes a peer accepts, and in which transfer syntaxes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def write_acceptance(target: Target, options: Namespace) -> None:
-    """Write a line for each SOP class: those that the peer takes, in JSON the others, too.
+    """Write a line for each SOP class that the peer accepts; with ``--json`` also for those that it does not.
 
     Raises
     ------
     NetworkError, AssociationError
-        If an association cannot be had.
+        If an association cannot be established.
     """
     from ..services.service_names import ServiceName
     from ..services.sop_classes import COMMON_STORAGE, SOP_CLASSES
@@ -31,13 +31,13 @@ def write_acceptance(target: Target, options: Namespace) -> None:
         for row in SOP_CLASSES.values()
         if row.uid in COMMON_STORAGE or (row.is_listed and row.service is not ServiceName.STORAGE)
     ]
-    # Whether a class is taken at all is found out first: most peers do not have most of them.
-    taken = {uid for uid, _ in _accepted(target, [(uid, tuple(SYNTAXES)) for uid in classes])}
-    each = [(uid, (syntax,)) for uid in classes if uid in taken for syntax in SYNTAXES]
+    # First ask which classes are accepted in any transfer syntax at all: most peers do not support most of them.
+    accepted = {uid for uid, _ in _accepted(target, [(uid, tuple(SYNTAXES)) for uid in classes])}
+    each = [(uid, (syntax,)) for uid in classes if uid in accepted for syntax in SYNTAXES]
     syntaxes: dict[str, list[str]] = {uid: [] for uid in classes}
     for uid, syntax in _accepted(target, each):
         syntaxes[uid].append(syntax)
-    width = max((len(SOP_CLASSES[uid].keyword) for uid in taken), default=0)
+    width = max((len(SOP_CLASSES[uid].keyword) for uid in accepted), default=0)
     for uid, found in syntaxes.items():
         keyword = SOP_CLASSES[uid].keyword
         if options.json:
@@ -47,11 +47,11 @@ def write_acceptance(target: Target, options: Namespace) -> None:
         elif found:
             print(printable(f"{keyword:{width}}  {', '.join(map(SYNTAXES.__getitem__, found))}"))
     if not options.json and not options.quiet:
-        print(f"{len(taken)} of {len(classes)} common SOP classes are taken")
+        print(f"the peer accepts {len(accepted)} of {len(classes)} common SOP classes")
 
 
 def _accepted(target: Target, contexts: Sequence[Context]) -> list[Pair]:
-    """The SOP classes and transfer syntaxes of those contexts that the peer takes."""
+    """SOP class and transfer syntax of each context that the peer accepts."""
     from ..exchange.contexts import MAXIMUM_CONTEXTS
 
     found: list[Pair] = []

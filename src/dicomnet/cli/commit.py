@@ -1,4 +1,4 @@
-"""`dicomnet commit`: have a peer say whether it keeps objects (Storage Commitment Push Model, PS3.4 Annex J)."""
+"""`dicomnet commit`: ask a peer to commit itself to keep objects (Storage Commitment Push Model, PS3.4 Annex J)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REASONS = {
     0x0131: "the transaction UID is in use",
     0x0213: "the peer has no room for it",
 }
-# How long an association that brought a report may take to be released.
+# How long to wait for the release of an association on which a report came, in seconds.
 _RELEASE_SECONDS = 5.0
 
 
@@ -50,7 +50,7 @@ class Wanted:
     sop_class_uid, sop_instance_uid
         UIDs.
     path
-        Its file; empty where there is none.
+        Path of its file; empty if it was named by its UIDs.
     """
 
     sop_class_uid: str
@@ -60,14 +60,14 @@ class Wanted:
 
 @frozen
 class Report:
-    """What a peer says of a transaction.
+    """A peer's report on a storage commitment transaction.
 
     Parameters
     ----------
     committed
-        SOP Instance UIDs.
+        SOP Instance UIDs of the objects that the peer keeps.
     failed
-        SOP Instance UIDs with the Failure Reason, None where it is not told.
+        Failure Reason by SOP Instance UID for the others; None if the peer gives no reason.
     """
 
     committed: frozenset[str]
@@ -75,7 +75,7 @@ class Report:
 
     @classmethod
     def read(cls, dataset: Dataset) -> Report:
-        """From the Event Information."""
+        """Read a report from the Event Information of an N-EVENT-REPORT."""
         return cls(
             frozenset(
                 str(item.get("ReferencedSOPInstanceUID")) for item in _items(dataset, "ReferencedSOPSequence")
@@ -87,12 +87,12 @@ class Report:
         )
 
 
-# What arrives while we wait: a report, or that the association is over.
+# What arrives while we wait: a report, or None when the association has ended.
 Inbox = queue.SimpleQueue[Report | None]
 
 
 def configure(parser: Parser) -> None:
-    """Tell the parser about this command."""
+    """Add the options of this command to the parser."""
     parser.explain(
         "Ask a peer to commit itself to keep objects (Storage Commitment), and wait for its report: on the same\n"
         "association, or with --listen on one that the peer opens. Only the headers of files are read. The exit\n"
@@ -138,7 +138,7 @@ def run(options: Namespace) -> int:
         by_uid.setdefault(each.sop_instance_uid, each)
     wanted = list(by_uid.values())
     if not wanted:
-        complain("dicomnet commit: there is no object to commit")
+        complain("dicomnet commit: there are no objects to commit")
         return FAILED
     report = _ask(target_of(options), wanted, options)
     if report is None:
@@ -155,7 +155,7 @@ def _wanted(options: Namespace, unreadable: list[str]) -> Iterator[Wanted]:
     from ..exchange.files import find_files, scan
 
     if not options.paths and not options.uid_file:
-        raise UsageError("which objects? Give files or folders, or --uid-file")
+        raise UsageError("no objects are given; name files or folders, or use --uid-file")
     for name in options.uid_file:
         if name == "-":
             yield from _listed(sys.stdin, "standard input")
@@ -177,13 +177,15 @@ def _listed(lines: Iterable[str], name: str) -> Iterator[Wanted]:
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].replace(",", " ").split()
         if words and (len(words) != 2 or not all(map(is_uid, words))):
-            raise UsageError(f"{name}: line {number} is not a SOP Class UID and a SOP Instance UID")
+            raise UsageError(
+                f"{name}: line {number} does not consist of a SOP Class UID and a SOP Instance UID"
+            )
         if words:
             yield Wanted(*words)
 
 
 def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | None:
-    """The peer's report; None if there was none, which is told."""
+    """Request commitment and wait for the report; None if none came, after a complaint."""
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
@@ -197,7 +199,7 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
     information.TransactionUID = generate_uid(None)
     information.ReferencedSOPSequence = [_reference(each) for each in wanted]
     inbox: Inbox = queue.SimpleQueue()
-    handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, _take, [information.TransactionUID, inbox])]
+    handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, _receive_report, [information.TransactionUID, inbox])]
     # An association that waits for its report is not idle.
     timeouts = replace(target.timeouts, idle=None)
     with _listening(options, handlers), noticing_tls(target):
@@ -226,7 +228,7 @@ def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
             advice = (
                 ""
                 if options.listen is not None
-                else "; many peers report on another association, see --listen"
+                else "; many peers report on another association: use --listen to receive reports there"
             )
             complain(f"dicomnet commit: no report came within {options.wait:g} s{advice}")
             return None
@@ -234,15 +236,15 @@ def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
             return report
         if options.listen is None:
             complain(
-                "dicomnet commit: the peer ended the association without a report; if it reports on another one, use"
-                " --listen"
+                "dicomnet commit: the peer ended the association without a report; if it reports on another"
+                " association, use --listen"
             )
             return None
 
 
 @contextmanager
 def _listening(options: Namespace, handlers: list[Any]) -> Iterator[None]:
-    """Take reports on associations that the peer opens, if that is asked for."""
+    """Listen for reports on associations that the peer opens, if ``--listen`` is given."""
     if options.listen is None:
         yield
         return
@@ -258,15 +260,15 @@ def _listening(options: Namespace, handlers: list[Any]) -> Iterator[None]:
     assert server is not None
     try:
         yield
-        # The peer has the answer to its report when it releases.
+        # A peer that releases its association has received our response to the report.
         for assoc in server.active_associations:
             assoc.join(_RELEASE_SECONDS)
     finally:
         server.shutdown()
 
 
-def _take(event: Event, transaction: str, inbox: Inbox) -> tuple[int, None]:
-    """The handler of N-EVENT-REPORT."""
+def _receive_report(event: Event, transaction: str, inbox: Inbox) -> tuple[int, None]:
+    """Handle an N-EVENT-REPORT."""
     information = event.event_information
     if information.get("TransactionUID") != transaction:
         return INVALID_ARGUMENT, None
@@ -289,7 +291,7 @@ def _items(dataset: Dataset, keyword: str) -> Iterable[Dataset]:
 
 
 def _write(wanted: Wanted, report: Report, options: Namespace) -> bool:
-    """Write what became of an object, and tell whether it is committed."""
+    """Write the outcome for an object; returns whether it is committed."""
     is_committed = (
         wanted.sop_instance_uid in report.committed and wanted.sop_instance_uid not in report.failed
     )
@@ -299,7 +301,9 @@ def _write(wanted: Wanted, report: Report, options: Namespace) -> bool:
         comment = f"{REASONS.get(reason, 'a reason that the standard does not define')} (0x{reason:04X})"
     elif not is_committed:
         comment = (
-            "no reason given" if wanted.sop_instance_uid in report.failed else "the report does not name it"
+            "the peer gives no reason"
+            if wanted.sop_instance_uid in report.failed
+            else "the report does not name it"
         )
     outcome = "committed" if is_committed else "failed"
     if options.json:

@@ -1,4 +1,4 @@
-"""`dicomnet diagnose`: which layer fails between us and a peer, from the name lookup to C-ECHO."""
+"""`dicomnet diagnose`: finds the layer that fails between us and a peer, from the name lookup to C-ECHO."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ if TYPE_CHECKING:
 
     from ..drivers.blocking.link import Link
 
-# What to do about a rejection, by source and reason (PS3.8 Table 9-21).
+# Advice on a rejection, by source and reason (PS3.8 Table 9-21).
 ADVICE = {
-    (1, 2): "the peer is no DICOM node",
+    (1, 2): "the peer is not a DICOM node",
     (
         1,
         3,
-    ): "the peer does not know our AE title {calling}; register it there, or choose one that it knows by --calling",
-    (1, 7): "the peer does not have the AE title {called}; ask for its own, and give it as AET@host:port",
+    ): "the peer does not know our AE title {calling}; register it there, or choose one that it knows with --calling",
+    (1, 7): "{called} is not the AE title of the peer; find out its own, and give it as AET@host:port",
     (2, 2): "the peer speaks another version of the protocol",
     (3, 1): "the peer is busy; try again later",
-    (3, 2): "the peer has as many associations as it takes; try again later",
+    (3, 2): "the peer has reached its limit of associations; try again later",
 }
 REJECTED_BY_USER = (
-    "many peers say this of an AE title or host that they do not know; register {calling} there"
+    "many peers reject AE titles or hosts that they do not know in this way; register {calling} there"
 )
-# What to do about a certificate, by the number of OpenSSL's verification error.
+_UNTRUSTED = "no authority that we trust has issued it; give the certificate of its authority with --tls-ca"
+# Advice on a certificate, by the number of OpenSSL's verification error.
 CERTIFICATE_ADVICE = {
-    9: "it is not valid yet; compare the clocks",
+    9: "it is not valid yet; compare the clocks of both machines",
     10: "it has expired, and the peer needs a new one",
-    18: "it vouches for itself; give it by --tls-ca if it is the right one",
-    19: "nobody that we trust vouches for it; give the certificate of its authority by --tls-ca",
-    20: "nobody that we trust vouches for it; give the certificate of its authority by --tls-ca",
-    21: "nobody that we trust vouches for it; give the certificate of its authority by --tls-ca",
+    18: "it is self-signed; give it with --tls-ca if it is the right one",
+    19: _UNTRUSTED,
+    20: _UNTRUSTED,
+    21: _UNTRUSTED,
     62: "it is for another name; call the peer by a name that is in its certificate",
     64: "it is for another address; call the peer by a name that is in its certificate",
 }
@@ -56,14 +57,14 @@ CERTIFICATE_ADVICE = {
 
 @frozen
 class Finding:
-    """What was found out about a layer.
+    """The result of checking a layer.
 
     Parameters
     ----------
     detail
-        In words.
+        The result in words.
     values
-        By name, for JSON.
+        Its values by name, for JSON.
     """
 
     detail: str
@@ -71,12 +72,12 @@ class Finding:
 
 
 class LayerFailed(Exception):
-    """A layer does not work; the text says why, and what to do."""
+    """A layer does not work; the text says why, and what to do about it."""
 
 
 @mutable
 class Probe:
-    """What the layers found so far, and the later ones need."""
+    """What the earlier layers found and the later ones need."""
 
     target: Target
     addresses: list[tuple[Any, ...]]
@@ -84,11 +85,11 @@ class Probe:
 
 
 def configure(parser: Parser) -> None:
-    """Tell the parser about this command."""
+    """Add the options of this command to the parser."""
     parser.explain(
-        "Tell which layer fails between us and a peer: name lookup, TCP, TLS, association, presentation context or\n"
-        "C-ECHO. Each has a line with what was found and how long it took; what comes after the first that fails is\n"
-        "not tried, and the exit status is 1.",
+        "Find the layer that fails between us and a peer: name lookup, TCP, TLS, association, presentation context\n"
+        "or C-ECHO. Each has a line with what was found and how long it took. The layers after the first one that\n"
+        "fails are not tried, and the exit status is 1.",
         "dicomnet diagnose PACS@127.0.0.1:11112\n"
         "dicomnet diagnose --tls --tls-ca hospital.pem PACS@pacs.example:2762\n"
         "dicomnet diagnose --contexts PACS@127.0.0.1:11112",
@@ -97,7 +98,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--contexts",
         action="store_true",
-        help="tell, too, which of the common SOP classes the peer takes, and in which transfer syntaxes",
+        help="also list which of the common SOP classes the peer accepts, and in which transfer syntaxes",
     )
     parser.add_argument(
         "--json", action="store_true", help="write a line of JSON for each layer, and for each SOP class"
@@ -107,8 +108,8 @@ def configure(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     probe = Probe(target_of(options), [])
-    for module in ("drivers.opening", "services.user"):
-        # Loaded now, so that the times are those of the peer.
+    for module in ("drivers.blocking.opening", "services.user"):
+        # Loaded now, so that the times measured are those of the peer.
         import_module(f"dicomnet.{module}")
     status = OK
     try:
@@ -152,31 +153,28 @@ def _write(
         print(f"{outcome:9}  {layer:20}  {time:>11}  {printable(detail)}".rstrip())
 
 
-# -- the layers, each of which gives what it found, or None where it is not used
-
-
-def _look_up(probe: Probe) -> Finding:
+def _resolve(probe: Probe) -> Finding:
     import socket
 
     from ..drivers.transport import connect_reason, encoded_host
 
-    place = probe.target.address.address
+    peer = probe.target.address.address
     try:
-        rows = socket.getaddrinfo(encoded_host(place.host), place.port, type=socket.SOCK_STREAM)
+        rows = socket.getaddrinfo(encoded_host(peer.host), peer.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise LayerFailed(
-            f"{place.host}: {connect_reason(error)}; check the name and the name servers, or give the IP address"
+            f"{peer.host}: {connect_reason(error)}; check the name and the name servers, or give the IP address"
         ) from error
     probe.addresses = list(rows)
     addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
     detail = (
-        f"{place.host} is {', '.join(addresses)}" if addresses != [place.host] else "an IP address is given"
+        f"{peer.host} is {', '.join(addresses)}" if addresses != [peer.host] else "an IP address is given"
     )
     return Finding(detail, {"addresses": addresses})
 
 
 def _connect(probe: Probe) -> Finding:
-    """Each address is tried, as the others of a name are only used where the first do not answer."""
+    """Try each address of the name separately: an association uses the later ones only if the first do not answer."""
     outcomes: dict[str, str] = {}
     for row in probe.addresses:
         outcomes.setdefault(str(row[4][0]), _connect_to(row, probe.target.timeouts.connect))
@@ -206,7 +204,7 @@ def _connect_to(row: tuple[Any, ...], limit: float | None) -> str:
     return "connected"
 
 
-def _secure(probe: Probe) -> Finding | None:
+def _handshake(probe: Probe) -> Finding | None:
     import socket
 
     target = probe.target
@@ -214,20 +212,18 @@ def _secure(probe: Probe) -> Finding | None:
         return None
     import ssl
 
-    place = target.address.address
+    peer = target.address.address
     try:
-        with socket.create_connection((place.host, place.port), target.timeouts.connect) as sock:
+        with socket.create_connection((peer.host, peer.port), target.timeouts.connect) as sock:
             sock.settimeout(target.timeouts.association)
-            with target.tls.wrap_socket(sock, server_hostname=place.host) as secured:
+            with target.tls.wrap_socket(sock, server_hostname=peer.host) as secured:
                 return _secured(secured)
     except ssl.SSLCertVerificationError as error:
         advice = CERTIFICATE_ADVICE.get(error.verify_code)
         words = f"the peer's certificate is not accepted ({error.verify_message})"
         raise LayerFailed(f"{words}; {advice}" if advice else words) from error
     except TimeoutError as error:
-        raise LayerFailed(
-            "the peer did not answer in time; perhaps it does not speak TLS on this port"
-        ) from error
+        raise LayerFailed("the peer did not answer in time; it may not speak TLS on this port") from error
     except OSError as error:
         from ..drivers.tls import tls_error
 
@@ -250,15 +246,13 @@ def _secured(secured: ssl.SSLSocket) -> Finding:
 
 def _tls_advice(cause: str) -> str:
     if "does not speak TLS" in cause:
-        return f"{cause}; leave out --tls, or ask for the port of TLS"
+        return f"{cause}; leave out --tls, or use the port on which the peer speaks TLS"
     if "protocol version" in cause or "unsupported protocol" in cause:
-        return f"{cause}; the peer has no TLS 1.2 or later"
+        return f"{cause}; the peer does not support TLS 1.2 or later"
     if "handshake failure" in cause:
-        return (
-            f"{cause}; there is no cipher in common, or the peer wants a certificate of ours, see --tls-cert"
-        )
+        return f"{cause}; we have no cipher in common, or the peer requires a certificate from us: use --tls-cert"
     if "certificate" in cause or "unknown ca" in cause:
-        return f"{cause}; the peer does not accept our certificate, or wants one, see --tls-cert"
+        return f"{cause}; the peer does not accept our certificate, or requires one: use --tls-cert"
     return cause
 
 
@@ -296,17 +290,15 @@ def _association_advice(target: Target, error: DicomnetError) -> str:
     if target.tls is None and speaks_tls(target):
         return "the peer speaks TLS on this port; use --tls"
     if isinstance(error, DeadlineExceeded):
-        return f"{error}; something listens there, and perhaps it is no DICOM node"
+        return f"{error}; something listens there, but it may not be a DICOM node"
     if isinstance(error, AssociationAborted) and error.source is None:
         if target.tls is not None:
-            return f"{error}; perhaps the peer wants a certificate of ours, see --tls-cert"
-        return (
-            f"{error}; perhaps it is no DICOM node, or does not accept our host or AE title {target.calling}"
-        )
+            return f"{error}; it may require a certificate from us: use --tls-cert"
+        return f"{error}; it may not be a DICOM node, or not accept our host or AE title {target.calling}"
     return reason(error)
 
 
-def _find_context(probe: Probe) -> Finding:
+def _check_context(probe: Probe) -> Finding:
     from ..encoding.transfer_syntaxes import transfer_syntax
     from ..exchange.contexts import VERIFICATION
 
@@ -314,11 +306,11 @@ def _find_context(probe: Probe) -> Finding:
     agreement = probe.link.agreement
     for context in agreement.contexts_for(VERIFICATION):
         syntax = transfer_syntax(context.transfer_syntax)
-        return Finding(f"Verification is taken in {syntax.name}", {"transfer_syntax_uid": syntax.uid})
+        return Finding(f"Verification is accepted in {syntax.name}", {"transfer_syntax_uid": syntax.uid})
     (context,) = agreement.contexts.values()
     raise LayerFailed(
-        f"Verification is not taken: {REFUSALS.get(context.result, f'result {context.result}')}; --contexts"
-        " tells what else it takes"
+        f"Verification is not accepted: {REFUSALS.get(context.result, f'result {context.result}')}; --contexts"
+        " shows what the peer accepts"
     )
 
 
@@ -335,22 +327,23 @@ def _echo(probe: Probe) -> Finding:
     except ServiceRefusal as error:
         raise LayerFailed(reason(error)) from error
     except DicomnetError as error:
-        raise LayerFailed(f"{error}; the association was accepted, but not used") from error
+        raise LayerFailed(f"{error}; the peer accepted the association, but did not answer C-ECHO") from error
     return Finding("the peer answered with success", {"status": response.status})
 
 
-# Results of PS3.8 Table 9-18.
+# Explanations of the results of PS3.8 Table 9-18.
 REFUSALS = {
     1: "the peer's user refuses it",
     2: "the peer's provider gives no reason",
     3: "the peer does not support the SOP class",
     4: "the peer supports none of the transfer syntaxes",
 }
+# The check of each layer, in order; it returns what it found, or None if the layer is not used.
 LAYERS: dict[str, Callable[[Probe], Finding | None]] = {
-    "name": _look_up,
+    "name": _resolve,
     "TCP": _connect,
-    "TLS": _secure,
+    "TLS": _handshake,
     "association": _associate,
-    "presentation context": _find_context,
+    "presentation context": _check_context,
     "C-ECHO": _echo,
 }

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    """Tell the parser about this command."""
+    """Add the options of this command to the parser."""
     parser.explain(
-        "Verify that a peer answers: open an association, send C-ECHO, and tell how long the answer took.",
+        "Verify that a peer answers: open an association, send C-ECHO, and print how long the answer took.",
         "dicomnet echo PACS@127.0.0.1:11112\ndicomnet echo --tls --tls-ca hospital.pem PACS@pacs.example:2762",
     )
     add_peer_options(parser)
     parser.add_argument(
-        "--repeat", type=count, default=1, metavar="N", help="send N requests on the one association (1)"
+        "--repeat", type=count, default=1, metavar="N", help="send N requests on one association (1)"
     )
 
 

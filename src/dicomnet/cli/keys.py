@@ -1,4 +1,4 @@
-"""The keys of a query on the command line: what matches, and what is asked for. To read them takes pydicom."""
+"""The keys of a query on the command line: values to match, and attributes to return. Reading them loads pydicom."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from .arguments import UsageError
 
-# The struct format that a number of each VR must fit.
+# The `struct` format of each binary number VR; a key's value must fit it.
 BINARY_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 Keys = dict[str, Any]
 
 
 def add_key_option(group: argparse._ArgumentGroup, what: str) -> None:
-    """The option ``-k``."""
+    """Add the option ``-k``; `what` is its help."""
     group.add_argument(
         "-k",
         "--key",
@@ -27,7 +27,7 @@ def add_key_option(group: argparse._ArgumentGroup, what: str) -> None:
 
 
 def add_model_options(group: argparse._ArgumentGroup, what: str) -> None:
-    """The level and the root of the information model."""
+    """Add the options for the level and the root of the information model; `what` is the help of the level."""
     group.add_argument("-L", "--level", choices=("patient", "study", "series", "image"), help=what)
     group.add_argument(
         "-M",
@@ -44,14 +44,14 @@ def add_model_options(group: argparse._ArgumentGroup, what: str) -> None:
 
 
 def read_keys(options: argparse.Namespace) -> Keys:
-    """The keys by keyword, as `build_keys` takes them; raises UsageError for what they cannot be."""
+    """The keys by keyword, as `build_keys` takes them; raises UsageError if one is not valid."""
     keys: Keys = {}
     for name, value in options.keys:
         *sequences, last = [_keyword(part.removesuffix("[0]")) for part in name.split(".")]
         inside = keys
         for sequence in sequences:
             if _vr(sequence) != "SQ":
-                raise UsageError(f"{name!r}: {sequence} is no sequence")
+                raise UsageError(f"{name!r}: {sequence} is not a sequence")
             inside[sequence] = inside.get(sequence) or {}
             inside = inside[sequence]
         if _vr(last) == "SQ" and isinstance(inside.get(last), dict) and not value:
@@ -74,32 +74,34 @@ def _vr(keyword: str) -> str:
 
 
 def _keyword(name: str) -> str:
-    """The keyword of an attribute that is named by it, or by its tag."""
+    """The keyword of an attribute that is given by its keyword or tag; raises UsageError if it is unknown."""
     from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
     if tag_for_keyword(name) is not None:
         return name
     if name.endswith("]"):
-        raise UsageError(f"{name!r}: a key has one item, which is written as [0]")
+        raise UsageError(f"{name!r}: the sequence of a key has a single item, which is written as [0]")
     digits = name.strip("()").replace(",", "")
     try:
         keyword = keyword_for_tag(int(digits, 16)) if len(digits) == 8 else ""
     except ValueError:
         keyword = ""
     if not keyword:
-        raise UsageError(f"{name!r} is not in the dictionary of DICOM's attributes")
+        raise UsageError(f"{name!r} is not the keyword or tag of a DICOM attribute")
     return keyword
 
 
 def _key_value(name: str, text: str | None) -> object:
-    """A key's value as `build_query` takes it; raises UsageError for what the attribute cannot have."""
+    """A key's value as `build_query` takes it; raises UsageError if the attribute cannot have such a value."""
     import struct
 
     if not text:
         return None
     vr = _vr(name)
     if vr == "SQ" or vr.startswith(("O", "UN")) or "or" in vr:
-        raise UsageError(f"{name} cannot be matched by a value (its VR is {vr}); ask for it with -k {name}")
+        raise UsageError(
+            f"{name} cannot be matched by a value (its VR is {vr}); use -k {name} to have it returned"
+        )
     form = BINARY_NUMBERS.get(vr)
     if form is None:
         return text

@@ -1,4 +1,4 @@
-"""What the commands that listen have in common: where they listen, and how they end."""
+"""The common part of the commands that listen: their options, running a node, and ending it by signals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Node(Protocol):
-    """What is asked of an archive node, which lies on the floor above."""
+    """An archive node, as far as these commands use it."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -33,7 +33,7 @@ class Node(Protocol):
         ...
 
     def wait(self) -> None:
-        """Wait until it does not serve any more."""
+        """Wait until it has stopped."""
         ...
 
     def shutdown(self, drain: float) -> None:
@@ -42,18 +42,18 @@ class Node(Protocol):
 
 
 DEFAULT_PORT = 11112
-# What is written when all is shut down, and when the node has ended, where the interpreter writes numbers of signals.
+# Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
 _SHUT_DOWN, _HAS_ENDED = 0, 255
 
 
 def add_listening_options(parser: Parser) -> None:
-    """Where to listen, and how to end."""
+    """Add the options of a command that runs a node."""
     parser.add_argument(
         "-p",
         "--port",
         type=port,
         default=DEFAULT_PORT,
-        help="the port to listen on (%(default)s); 0 is any free one",
+        help="the port to listen on (%(default)s); 0 chooses a free one",
     )
     parser.add_argument(
         "-aet", "--aet", type=ae_title, default="DICOMNET", metavar="AET", help="our AE title (%(default)s)"
@@ -62,31 +62,31 @@ def add_listening_options(parser: Parser) -> None:
     parser.add_argument(
         "--accept-private",
         action="store_true",
-        help="store objects of SOP classes that are not known, too, such as private ones",
+        help="also store objects of unknown SOP classes, such as private ones",
     )
     parser.add_argument(
         "--workers",
         type=count,
         default=1,
         metavar="N",
-        help="how many processes accept, so that parallel senders get more than one core (%(default)s)",
+        help="how many processes accept associations, so that parallel senders use more than one core (%(default)s)",
     )
     parser.add_argument(
         "--drain",
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="how long open associations may go on after SIGTERM or Ctrl-C (%(default)g); a second one ends at once",
+        help="how long open associations may go on after SIGTERM or Ctrl-C (%(default)g); a second signal ends at once",
     )
 
 
 def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
-    """The address to listen on.
+    """Add the options for the address to listen on.
 
     Parameters
     ----------
     what
-        What anybody may do who reaches it.
+        What anybody who can reach the address may do, for the help.
     """
     group.add_argument(
         "--bind", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s)"
@@ -104,7 +104,7 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
     Parameters
     ----------
     folder
-        Where it stores.
+        The folder of the store.
     has_index
         Whether it answers queries.
     """
@@ -124,19 +124,17 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
             workers=options.workers,
         )
     except ModuleNotFoundError as error:
-        complain(
-            f"dicomnet {command}: {error.name} is not installed; pip install 'dicomnet[archive]' brings it"
-        )
+        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[archive]'")
         return FAILED
     except OSError as error:
-        # An error with a file is the store's; without, the socket's.
+        # An error that names a file comes from the store; one that does not, from the socket.
         if isinstance(error, DicomnetError) or error.filename is not None:
             raise
         complain(f"dicomnet {command}: {bind_failure(error, options.bind, options.port)}")
         return FAILED
     if _serve(node, folder, options):
         return OK
-    complain(f"dicomnet {command}: the processes of the server were ended from outside")
+    complain(f"dicomnet {command}: the processes of the server were ended from outside, not by this command")
     return FAILED
 
 
@@ -150,7 +148,7 @@ def _prepare_for_workers(options: Namespace) -> None:
     except RuntimeError as error:
         raise UsageError(str(error)) from None
     if not options.verbose and not options.debug:
-        # That a process died is to be known though it is replaced, and the command itself cannot tell it.
+        # The death of a worker must be shown although it is replaced; only the supervisor, which logs it, knows of it.
         handler = logging.StreamHandler()
         handler.setLevel(logging.ERROR)
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -158,55 +156,57 @@ def _prepare_for_workers(options: Namespace) -> None:
 
 
 def open_node(folder: Path, address: tuple[str, int], ae_title: str, **options: Any) -> Node:
-    """A node that does not serve yet; its options are those of `archive.node.Node`."""
+    """Make a node, which does not listen yet; its options are those of `archive.node.Node`."""
     from ..archive import node
 
     return node.Node(folder, address=address, ae_title=ae_title, **options)
 
 
 def check_bind(command: str, options: Namespace, what: str) -> None:
-    """Refuse an address that other machines can reach, unless that is allowed; raises UsageError.
+    """Raise UsageError for an address that other machines can reach, unless the options allow it.
 
     Parameters
     ----------
     what
-        What whoever reaches us may do.
+        What anybody who can reach the address may do.
     """
     if _is_loopback(options.bind):
         return
     if not options.allow_public:
         raise UsageError(
-            f"there is no access control yet, and {options.bind or 'every address'} can be reached from other"
-            f" machines: whoever does may {what}; --allow-public allows that"
+            f"there is no access control yet, and other machines can reach {options.bind or 'every address'}:"
+            f" anybody could {what}; use --allow-public to allow that"
         )
-    complain(f"dicomnet {command}: warning: there is no access control; whoever reaches us may {what}")
+    complain(f"dicomnet {command}: warning: there is no access control; anybody who can reach us may {what}")
 
 
 def _serve(node: Node, folder: Path, options: Namespace) -> bool:
-    """Serve until the first signal, then drain; a second one is left to the system, which ends the process.
+    """Serve until the first signal, then drain; a second signal has its default effect, and ends the process.
 
     Returns
     -------
     bool
-        False if it was no signal that ended it.
+        Whether a signal ended it; False if the node ended by itself.
     """
     here, there = socket.socketpair()
     with here, there:
         there.setblocking(False)
         handlers = {
-            # The handler has nothing to do: that there is one makes the interpreter write the signal's number.
+            # The handler does nothing; its presence makes the interpreter write the signal's number to the socket.
             each: signal.signal(each, lambda number, frame: None)
             for each in (signal.SIGTERM, signal.SIGINT)
         }
         signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
         node.start()
         host, number = node.address
-        place = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-        print(f"listening on {options.aet}@{place}, storing in {printable(str(folder))}", flush=True)
+        endpoint = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        print(f"listening on {options.aet}@{endpoint}, storing in {printable(str(folder))}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()
         is_asked = here.recv(1)[0] != _HAS_ENDED
         if is_asked and not options.quiet:
-            complain(f"draining for up to {options.drain:g} s; a second signal ends at once")
+            complain(
+                f"draining for up to {options.drain:g} s until associations end; a second signal ends them at once"
+            )
         failures: list[Exception] = []
         threading.Thread(
             target=_shut_down, args=(node, options.drain, there, failures), name="shutdown", daemon=True
@@ -226,7 +226,7 @@ def _serve(node: Node, folder: Path, options: Namespace) -> bool:
 def _wait(node: Node, there: socket.socket) -> None:
     node.wait()
     with contextlib.suppress(OSError):
-        # The shutdown may be complete, and nobody listen any more.
+        # The shutdown may be complete, and the other end closed.
         there.send(bytes((_HAS_ENDED,)))
 
 
@@ -244,7 +244,7 @@ def _report(sop_instance_uid: str, status: int) -> None:
     try:
         sys.stdout.write(f"{outcome}: {printable(sop_instance_uid)}\n")
     except BrokenPipeError:
-        # Whoever read this has gone, and that is no reason to store nothing more.
+        # The reader of standard output has closed it; the node goes on storing.
         return
 
 
@@ -256,12 +256,12 @@ def _is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise UsageError(f"--bind {host}: the name is not known") from None
+        raise UsageError(f"--bind {host}: the host name is not known") from None
     return all(ip_address(str(row[4][0]).partition("%")[0]).is_loopback for row in found)
 
 
 def bind_failure(error: OSError, host: str, port: int) -> str:
-    """Why it is not possible to listen there, in words."""
+    """Why listening on a host and port failed, in words."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is in use already"
     return f"cannot listen on port {port} of {host}: {reason(error)}"

@@ -1,4 +1,4 @@
-"""The `dicomnet` command: runs the subcommand that is asked for; what fails becomes one line and an exit status."""
+"""The `dicomnet` command: runs a subcommand, and turns a failure into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ COMMANDS = {
     "move": "have a peer send objects, to us or to another (C-MOVE)",
     "worklist": "query a modality worklist (C-FIND)",
     "commit": "ask a peer whether it keeps objects (storage commitment)",
-    "diagnose": "tell which layer fails between us and a peer",
+    "diagnose": "find the layer that fails between us and a peer",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
 }
-# What shells say of a process that Ctrl-C or a closed pipe ended: 128 and the number of the signal.
+# Exit statuses after Ctrl-C or a closed pipe, as shells report them: 128 plus the number of the signal.
 INTERRUPTED = 130
 PIPE_CLOSED = 141
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments
-        Without the program's name; those of the process if left out.
+        The arguments after the program's name; by default those of the process.
 
     Returns
     -------
@@ -60,18 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def guarded(name: str, command: Callable[[], int]) -> int:
-    """Run a command; what fails becomes a line on standard error, and the exit status.
+    """Run a command; a failure becomes a line on standard error and the exit status.
 
     Parameters
     ----------
     name
-        As it is typed.
+        The command as it is typed, for the line.
     command
-        Gives its exit status.
+        Runs it, and returns its exit status.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A file name or a peer's text that the terminal has no characters for is no reason to fail.
+            # Text that the terminal's encoding lacks, such as a file name or a peer's text, must not be an error.
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         return command()
@@ -79,7 +79,7 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         complain(f"{name}: {error} (see {name} --help)")
         return USAGE
     except BrokenPipeError:
-        # Whoever read our output has left; the interpreter must not fail again when it flushes at its end.
+        # The reader of our output has closed the pipe; the interpreter must not fail again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except KeyboardInterrupt:
@@ -104,20 +104,20 @@ def _run(command: str, words: list[str]) -> int:
 
 
 def _help(words: list[str]) -> int:
-    """What there is to say without a subcommand."""
+    """Handle the options without a subcommand; raises UsageError if there is no such command."""
     parser = Parser("dicomnet", "DICOM networking on the command line.", EXIT_STATUS)
     parser.usage = "dicomnet COMMAND [OPTION]..."
     width = max(map(len, COMMANDS))
     rows = "".join(f"  {name:{width}}  {summary}\n" for name, summary in COMMANDS.items())
     parser.epilog = (
-        f"commands:\n{rows}\ndicomnet COMMAND --help tells more of each.\n{EXAMPLE}\n{EXIT_STATUS}"
+        f"commands:\n{rows}\ndicomnet COMMAND --help describes a command.\n{EXAMPLE}\n{EXIT_STATUS}"
     )
     parser.add_argument("--version", action="version", version=f"dicomnet {__version__}")
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
     given = parser.parse_args(words).command
     if given is None:
-        raise UsageError(f"which command? There are {', '.join(COMMANDS)}")
-    raise UsageError(f"there is no command {given!r}; there are {', '.join(COMMANDS)}")
+        raise UsageError(f"no command is given; the commands are {', '.join(COMMANDS)}")
+    raise UsageError(f"there is no command {given!r}; the commands are {', '.join(COMMANDS)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ HEADINGS = {
     "NumberOfStudyRelatedInstances": "Instances",
     "NumberOfSeriesRelatedInstances": "Instances",
 }
-# What a table does not show: it is the same in each row, or says nothing.
+# Attributes that a table does not show: they are the same in each row, or of no interest.
 HIDDEN = ("QueryRetrieveLevel", "RetrieveAETitle", "InstanceAvailability")
 
 
@@ -34,14 +34,14 @@ def write_matches(
     asked: Sequence[str],
     rows_of: Callable[[Match], list[Match]] = lambda match: [match],
 ) -> None:
-    """Write matches as they arrive, a line of JSON each; on a terminal a table when all are there.
+    """Write matches: as lines of JSON while they arrive, or on a terminal as a table when all have arrived.
 
     Parameters
     ----------
     asked
         Keywords for the first columns of the table.
     rows_of
-        The rows of a match in the table.
+        Returns the rows of the table for a match.
     """
     found = map(plain, matches)
     if options.json or not is_terminal(sys.stdout):
@@ -52,7 +52,7 @@ def write_matches(
     filled = {name for row in rows for name, value in row.items() if value not in (None, [])}
     names = dict.fromkeys([*asked, *(name for row in rows for name in row)])
     columns = [name for name in names if name in filled and name not in HIDDEN]
-    # UIDs are long, and seldom what one looks for.
+    # UIDs are long and rarely of interest, so they are the last columns.
     columns.sort(key=lambda name: name.endswith("UID"))
     if columns:
         headings = [HEADINGS.get(name, name) for name in columns]
@@ -62,7 +62,7 @@ def write_matches(
 
 
 def plain(match: Dataset) -> Match:
-    """A match by keywords, with values that JSON knows; text is decoded, so there is no character set."""
+    """The values of a match by keyword, as JSON types. Text is decoded, so the character set is left out."""
     from pydicom.datadict import keyword_for_tag
 
     return {
@@ -77,7 +77,7 @@ def _value_of(match: Dataset, tag: int) -> object:
     try:
         return _plain_value(match[tag].value)
     except Exception:  # noqa: BLE001
-        # pydicom raises whatever the peer's bytes lead to; they are shown as they came.
+        # pydicom may raise anything for a peer's bytes; they are shown as they came.
         raw = match.get_item(tag).value
         return bytes(raw or b"").decode("ascii", "backslashreplace")
 

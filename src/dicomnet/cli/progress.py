@@ -1,4 +1,4 @@
-"""What a command tells of how far it is, whoever shows it."""
+"""The progress of a command: the interface that commands report to, without a display."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """How far a command is, shown to nobody; the base of those that show it.
+    """Progress that is not displayed; the base class of those that display it.
 
-    Lines must be written by `say`, so that they do not mix with what is shown.
+    Lines must be written with `say`, so that they do not mix with the display.
     """
 
     def __enter__(self) -> Self:
@@ -26,19 +26,21 @@ class Progress:
         return None
 
     def advance(self, size: int) -> None:
-        """One more file is done.
+        """Report that one more file is done.
 
         Parameters
         ----------
         size
-            Its bytes.
+            Size of the file in bytes.
         """
 
     def reach(self, done: int, total: int) -> None:
-        """So many are done.
+        """Report how many files or objects are done.
 
         Parameters
         ----------
+        done
+            The number of those that are done.
         total
             How many there are, as far as is known.
         """

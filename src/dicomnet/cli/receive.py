@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 
 def configure(parser: Parser) -> None:
-    """Tell the parser about this command."""
+    """Add the options of this command to the parser."""
     parser.explain(
-        "Store what peers send (C-STORE) into a folder, as study/series/instance.dcm below two levels of folders;\n"
-        "there are no queries, and nothing but files.",
+        "Store what peers send (C-STORE) into a folder, as study/series/instance.dcm below two levels of folders.\n"
+        "There is no index, and queries are not answered.",
         "dicomnet receive incoming/ --port 11112\ndicomnet receive incoming/ --port 0 --aet WORKSTATION -v",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where to store; made if it is not there")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="where to store; created if it does not exist"
+    )
     add_listening_options(parser)
 
 

@@ -1,4 +1,4 @@
-"""Tables and progress by rich, an optional dependency; only `terminal` imports this."""
+"""Tables and progress displayed by rich, an optional dependency; only `terminal` imports this module."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 
 def write_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output, which is wide enough for it."""
+    """Write a table to standard output, a terminal that is wide enough for it."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     for heading in headings:
         table.add_column(Text(heading), no_wrap=True)
     for row in rows:
-        # Text, as a str would be searched for markup.
+        # As Text, since rich would look for markup in a str.
         table.add_row(*map(Text, row))
     Console().print(table)
 
 
 class RichProgress(Progress):
-    """A bar on standard error.
+    """A progress bar on standard error.
 
     Parameters
     ----------
     doing
-        What is done, in a word.
+        Name of the activity, in one word.
     total
-        How many things there are, None where that is to be told.
+        How many files or objects there are; None if `reach` reports it later.
     """
 
     def __init__(self, doing: str, total: int | None) -> None:

@@ -15,7 +15,7 @@ DEFAULT_FOLDER = Path("dicomnet-data")
 
 
 def configure(parser: Parser) -> None:
-    """Tell the parser about this command."""
+    """Add the options of this command to the parser."""
     parser.explain(
         "Run an archive node: store what peers send (C-STORE), index it, and answer queries (C-FIND) and C-ECHO.",
         "dicomnet serve --data /srv/dicom --port 11112\ndicomnet serve --aet ARCHIVE --bind 10.0.0.5 --allow-public",
@@ -25,7 +25,7 @@ def configure(parser: Parser) -> None:
         type=Path,
         default=DEFAULT_FOLDER,
         metavar="DIR",
-        help="where objects and index are kept; made if it is not there (./%(default)s)",
+        help="where objects and index are kept; created if it does not exist (./%(default)s)",
     )
     add_listening_options(parser)
 

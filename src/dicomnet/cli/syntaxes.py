@@ -1,8 +1,8 @@
-"""The transfer syntaxes that are proposed to find out what a peer has or takes, with short names for tables."""
+"""The transfer syntaxes that are proposed to find out what a peer supports, with short names for tables."""
 
 from __future__ import annotations
 
-# The usual ones first, as an association may have no room for all.
+# The usual ones come first, as an association may not have enough contexts for all.
 SYNTAXES = {
     "1.2.840.10008.1.2.1": "Explicit LE",
     "1.2.840.10008.1.2": "Implicit LE",

@@ -1,4 +1,4 @@
-"""Tables and progress on a terminal: with rich if it is installed, plainly without."""
+"""Tables and progress on a terminal: displayed by rich if it is installed, otherwise as plain text."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from .words import complain
 if TYPE_CHECKING:
     from types import TracebackType
 
-# How often plain progress is written, in seconds.
+# The shortest time between two updates of plain progress, in seconds.
 _REFRESH = 0.1
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output, or where that is too narrow for it, a paragraph a row; the cells are printable."""
+    """Write a table to standard output, or one paragraph for each row if the terminal is too narrow for a table.
+
+    The cells must be printable.
+    """
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     if sum(widths) + 2 * len(widths) > os.get_terminal_size(sys.stdout.fileno()).columns:
         width = max(map(len, headings))
@@ -46,9 +49,9 @@ class PlainProgress(Progress):
     Parameters
     ----------
     total
-        How many things there are, None where that is to be told.
+        How many files or objects there are; None if `reach` reports it later.
     what
-        What they are.
+        What they are called.
     """
 
     def __init__(self, total: int | None, what: str = "files") -> None:
@@ -87,14 +90,14 @@ class PlainProgress(Progress):
 
 
 def progress_on_terminal(doing: str, total: int | None, what: str = "files") -> Progress:
-    """Progress on standard error, which is a terminal.
+    """The best available display of progress on standard error, which is a terminal.
 
     Parameters
     ----------
     doing
-        What is done, in a word.
+        Name of the activity, in one word.
     total, what
-        As of `PlainProgress`.
+        See `PlainProgress`.
     """
     try:
         from .rich_terminal import RichProgress

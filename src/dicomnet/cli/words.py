@@ -1,4 +1,4 @@
-"""Words for people: text that cannot steer a terminal, and errors in sentences."""
+"""Text for people: made safe for a terminal, and errors in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import DicomnetError, NoAcceptedContext, ServiceRefusal
 
 
 def printable(text: str) -> str:
-    """A text from outside, with what could steer a terminal made visible."""
+    """Text from outside, with what could steer a terminal made visible."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -22,7 +22,7 @@ def complain(text: str) -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody is looking; a process may have no such stream at all."""
+    """Whether a stream is a terminal; None stands for a stream that the process does not have."""
     return stream is not None and not stream.closed and stream.isatty()
 
 

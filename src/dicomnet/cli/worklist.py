@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 STEP = "ScheduledProcedureStepSequence"
-# What is asked for in any case: of PS3.4 Table K.6-1, what each worklist must answer, and what people look for.
+# The attributes that are always asked for: those of PS3.4 Table K.6-1 that each worklist must return, and other usual
+# ones.
 STEP_KEYS = (
     "ScheduledProcedureStepStartDate",
     "ScheduledProcedureStepStartTime",
@@ -54,7 +55,7 @@ RETURN_KEYS = (
     "ReferencedPatientSequence",
     "StudyInstanceUID",
 )
-# The names of the first columns of the table, as the sequence is not shown as one.
+# The headings of the first columns of the table, in which the items of the sequence are flattened.
 COLUMNS = {
     "ScheduledProcedureStepStartDate": "Date",
     "ScheduledProcedureStepStartTime": "Time",
@@ -72,11 +73,11 @@ COLUMNS = {
 
 
 def configure(parser: Parser) -> None:
-    """Tell the parser about this command."""
+    """Add the options of this command to the parser."""
     parser.explain(
-        "Query a modality worklist (C-FIND). The scheduled steps are a table on a terminal, and otherwise a line of\n"
-        "JSON each, with the keywords of the attributes as names. The usual attributes are asked for besides the\n"
-        "keys; the table leaves out some of them.",
+        "Query a modality worklist (C-FIND). The scheduled steps are shown as a table on a terminal, and otherwise\n"
+        "as one line of JSON each, with the keywords of the attributes as names. The usual attributes are asked for\n"
+        "in addition to the keys; the table leaves out some of them.",
         "dicomnet worklist RIS@127.0.0.1:11112 --date today --modality CT\n"
         "dicomnet worklist RIS@127.0.0.1:11112 --station CT1 -k 'PatientName=DOE*'\n"
         "dicomnet worklist RIS@127.0.0.1:11112 -k 'ScheduledProcedureStepSequence[0].ScheduledStationName=CT*'",
@@ -90,7 +91,7 @@ def configure(parser: Parser) -> None:
         help="when the steps start: today, YYYYMMDD, YYYY-MM-DD, or a range of the form YYYYMMDD-YYYYMMDD whose"
         " beginning or end may be left out",
     )
-    group.add_argument("--modality", metavar="MODALITY", help="the modality, as CT")
+    group.add_argument("--modality", metavar="MODALITY", help="the modality, such as CT")
     group.add_argument(
         "--station",
         type=ae_title,
@@ -100,10 +101,10 @@ def configure(parser: Parser) -> None:
     add_key_option(
         group,
         "match an attribute by a value, a wildcard or a range, or ask for it; one inside a sequence is written as"
-        " Sequence[0].Keyword; gggg,eeee is understood, too",
+        " Sequence[0].Keyword; a tag may be given as gggg,eeee",
     )
     group.add_argument("--limit", type=count, metavar="N", help="cancel the query after N matches")
-    group.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
+    group.add_argument("--json", action="store_true", help="write lines of JSON on a terminal, too")
 
 
 def run(options: Namespace) -> int:
@@ -159,5 +160,5 @@ def _dates(text: str) -> str:
     except ValueError:
         limits = []
     if not hyphen or not any(limits):
-        raise ArgumentTypeError(f"{text!r} is no date; write today, YYYYMMDD or YYYYMMDD-YYYYMMDD")
+        raise ArgumentTypeError(f"{text!r} is not a date; write today, YYYYMMDD or YYYYMMDD-YYYYMMDD")
     return hyphen.join(limits)

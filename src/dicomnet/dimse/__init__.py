@@ -1,1 +1,1 @@
-"""DIMSE messages as tables, and what turns fragments into messages (PS3.7). No I/O."""
+"""DIMSE messages as tables, the codec of command sets, and the assembler of fragments (PS3.7). No I/O."""

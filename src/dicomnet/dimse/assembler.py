@@ -1,4 +1,4 @@
-"""From fragments to messages (PS3.7 section 6.3, PS3.8 Annex E): one at a time, each fragment in its context."""
+"""Assembles fragments into DIMSE messages (PS3.7 section 6.3, PS3.8 Annex E), one message after another."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from .codec import decode_command
 from .datasets import Refused, Sink
 from .messages import Message
 
+# The longest command set that is accepted, in bytes.
 COMMAND_SET_LIMIT = 1 << 16
 
-# Gives the sink for the data set of a message whose command set is complete; may raise ServiceRefusal.
+# Returns the sink for the data set of a message whose command set is complete; may raise ServiceRefusal.
 OpenSink = Callable[[Message, NegotiatedContext], Sink]
 
 
 class Assembler:
-    """Collects the fragments of one message after another.
+    """Collects the fragments of one association into messages, one message after another.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class Assembler:
     open_sink
         Called once for each data set, before its first byte.
     command_set_limit
-        The longest command set that is taken, in bytes.
+        The longest command set that is accepted, in bytes.
     """
 
     __slots__ = ("_accepted", "_command", "_context", "_message", "_sink", "command_set_limit", "open_sink")
@@ -49,22 +50,23 @@ class Assembler:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no message has been begun."""
+        """Whether no message is incomplete."""
         return self._context is None
 
     def add(self, fragment: Fragment) -> Message | None:
-        """Take a fragment.
+        """Add the next fragment.
 
         Returns
         -------
         Message or None
-            The message, if this fragment completed it. Its ``data`` is None, the sink of its data set, or
-            `Refused`.
+            The message that this fragment completed, if it did. Its ``data`` is the sink of its data set, `Refused`,
+            or None if it has no data set.
 
         Raises
         ------
         ProtocolError
-            If the fragment does not belong where it stands.
+            If the fragment cannot follow the one before it, uses a context that was not accepted, or makes the
+            command set too long or invalid.
         """
         context_id, is_command, is_last, data = fragment
         context = self._context
@@ -79,21 +81,23 @@ class Assembler:
         message = self._message
         if message is not None:
             if is_command:
-                raise ProtocolError("a command fragment stands where a data set is expected", INVALID_VALUE)
+                raise ProtocolError("a command fragment came where a data set was expected", INVALID_VALUE)
             return self._add_data(message, data, is_last)
         if not is_command:
-            raise ProtocolError("a data set fragment stands where a command set is expected", INVALID_VALUE)
+            raise ProtocolError("a data set fragment came where a command set was expected", INVALID_VALUE)
         return self._add_command(context, data, is_last)
 
     def discard(self) -> None:
-        """Drop what is incomplete, because nothing more will come."""
+        """Drop an incomplete message, because the association has ended."""
         if not isinstance(self._sink, Refused | None):
             self._sink.abort()
         self._reset()
 
     def _add_command(self, context: NegotiatedContext, data: memoryview, is_last: bool) -> Message | None:
         if len(self._command) + len(data) > self.command_set_limit:
-            raise ProtocolError(f"a command set is longer than {self.command_set_limit} bytes", INVALID_VALUE)
+            raise ProtocolError(
+                f"a command set is longer than the limit of {self.command_set_limit} bytes", INVALID_VALUE
+            )
         if not is_last:
             self._context = context
             self._command += data

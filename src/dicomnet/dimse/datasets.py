@@ -1,4 +1,4 @@
-"""Where a data set comes from when it is sent, and where it goes while it arrives."""
+"""Data sets of messages as bytes: the sinks that received ones are written to, and the sources of those to send."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ OUT_OF_RESOURCES = 0xA700
 
 
 class Sink(Protocol):
-    """Takes a data set while it arrives. Its owner reads it, or keeps it, once the message is complete."""
+    """A receiver of one data set while it arrives. Its owner uses the content once the message is complete."""
 
     def write(self, data: memoryview) -> None:
-        """Take the next bytes, which are valid only during the call.
+        """Append bytes, which are valid only during the call.
 
         Raises
         ------
         ServiceRefusal
-            If the rest is not wanted; the response carries its status.
+            If the data set is refused; the rest of it is then dropped, and the response carries the status.
         """
         ...
 
     def abort(self) -> None:
-        """Forget everything: the data set will not be completed or is not wanted."""
+        """Drop the content: the data set will not be completed, or is not wanted."""
         ...
 
 
 def discard(data: object) -> None:
-    """Forget the data set of a message that nobody will perform: what a sink has of it; there may be none."""
-    # To ask a protocol whether it is one costs more than the rest of a small message.
+    """Abort the sink that holds the data set of a message that will not be performed; does nothing for other data."""
+    # An isinstance check against a Protocol costs more than the rest of a small message.
     abort = getattr(data, "abort", None)
     if abort is not None:
         abort()
 
 
 class MemorySink:
-    """Keeps a data set in memory.
+    """A sink that keeps the data set in memory.
 
     Parameters
     ----------
     limit
-        The most bytes that are kept; a longer data set is refused with status 0xA700.
+        The longest data set that is kept, in bytes; a longer one is refused with status 0xA700.
     """
 
     __slots__ = ("_content", "limit")
@@ -57,7 +57,7 @@ class MemorySink:
             self._content = b""
             raise ServiceRefusal(OUT_OF_RESOURCES, "the data set is larger than the limit")
         if not self._content:
-            # Most data sets arrive in one piece, and bytes of the right size cost one copy.
+            # Most data sets arrive in one piece: bytes of the right size cost one copy, a bytearray more.
             self._content = bytes(data)
         else:
             if isinstance(self._content, bytes):
@@ -75,26 +75,26 @@ class MemorySink:
 
 @frozen
 class Refused:
-    """Stands for a data set that was read off the wire and dropped."""
+    """Takes the place of a data set that was received but refused, and so was dropped."""
 
     refusal: ServiceRefusal
 
 
 @frozen
 class FileRange:
-    """An encoded data set inside a file, to be sent as it is.
+    """An encoded data set inside a file, to be sent byte for byte.
 
     Parameters
     ----------
     path
         The file.
     offset, length
-        Where the data set lies, in bytes.
+        Position and length of the data set in the file, in bytes.
     padding
-        Zero bytes that are sent behind it: one behind a deflated data set of odd length (PS3.5 section A.5).
+        Number of zero bytes to send after it: 1 after a deflated data set of odd length (PS3.5 section A.5).
     stamp
-        What tells that the file is still the one that was looked at, see `dicomnet.drivers.files.stamp_of`; None where
-        that does not matter. One that was changed may hold another object by now, and is not sent.
+        Identifies the state of the file whose header was read, see `dicomnet.drivers.files.stamp_of`. A file that has
+        changed since may hold another object, and is not sent. None skips this check.
     """
 
     path: str | os.PathLike[str]

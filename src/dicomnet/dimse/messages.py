@@ -1,6 +1,6 @@
-"""The DIMSE services and their 23 messages as the tables of PS3.7 chapters 9 and 10, and a message as a value.
+"""The DIMSE services and their 23 messages as the tables of PS3.7 chapters 9 and 10, and `Message`, one message.
 
-How a command set becomes bytes is told in `codec`; this module knows no byte.
+This module does not know how a command set is encoded; `codec` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RESPONSE = 0x8000
-"""The bit of Command Field (0000,0100) that tells a response from its request."""
+"""The bit of Command Field (0000,0100) that distinguishes a response from its request."""
 
 USAGES = MappingProxyType(
     {
@@ -28,11 +28,11 @@ USAGES = MappingProxyType(
         "-": "not used",
     }
 )
-"""What a column of a service table may say (PS3.7 chapter 5)."""
+"""The usage codes in the columns of a service table, and their meanings (PS3.7 chapter 5)."""
 
 
 class Presence(Enum):
-    """Whether a message holds a field."""
+    """Whether a message must, may or cannot hold a field."""
 
     REQUIRED = "R"
     OPTIONAL = "O"
@@ -41,12 +41,12 @@ class Presence(Enum):
 
 @frozen
 class Row:
-    """A line of a service: its usage (PS3.7 9.1 and 10.1), and its presence in the messages (9.3 and 10.3).
+    """A parameter of a service: its usage (PS3.7 9.1 and 10.1), and its presence in the messages (9.3 and 10.3).
 
     Parameters
     ----------
     parameter
-        What the line is about.
+        The parameter.
     request, response
         Usage in request and indication, and in response and confirmation: a key of `USAGES`.
     in_request, in_response
@@ -87,7 +87,7 @@ _ECHOED_WITH_REPLY = ("EventTypeID", "ActionTypeID")
 
 @frozen
 class MessageType:
-    """One of the 23 messages. There is one object of each, so ``is`` compares them.
+    """One of the 23 DIMSE messages. There is a single object for each, so ``is`` compares them.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ class MessageType:
     service
         For instance ``C-STORE``, a key of `SERVICES`.
     is_response
-        Whether it answers a request.
+        Whether it is a response.
     parameters
         The elements of its command set in ascending order of tags, without the three that every command set
         has: Command Group Length, Command Field and Command Data Set Type.
     data_set
-        Keyword of the data set that may follow, for instance ``Identifier``, or None where none may.
+        Keyword of the data set that may follow, for instance ``Identifier``; None if none may.
     data_set_required
         Whether the data set must follow.
     """
@@ -120,11 +120,11 @@ class MessageType:
     keywords: frozenset[str] = field(init=False)
     """Keywords of all its elements."""
     has_response: bool = field(init=False)
-    """Whether it is a request that is answered, as all are but C-CANCEL-RQ."""
+    """Whether it is a request that has a response; all do but C-CANCEL-RQ."""
     identified_by: str = field(init=False)
-    """Keyword of the element that tells which request this is, or belongs to."""
+    """Keyword of the element that holds the Message ID of the request that this message is, or refers to."""
     echoed: tuple[tuple[str, str], ...] = field(init=False)
-    """What the response to this request repeats of it: each keyword here, with that in the response."""
+    """The elements that the response repeats: pairs of the keyword in this request and that in the response."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -149,7 +149,7 @@ class MessageType:
         Raises
         ------
         ValueError
-            Where there is none: for C-CANCEL-RQ and for a response.
+            For C-CANCEL-RQ and for a response, which have none.
         """
         answer = MESSAGE_TYPES.get(self.command_field | RESPONSE)
         if answer is None or self.is_response:
@@ -165,10 +165,10 @@ class MessageType:
         return f"<MessageType {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _the_message_type, (self.command_field,)
+        return _message_type_of, (self.command_field,)
 
 
-def _the_message_type(command_field: int) -> MessageType:
+def _message_type_of(command_field: int) -> MessageType:
     return MESSAGE_TYPES[command_field]
 
 
@@ -181,11 +181,11 @@ class Service:
     name
         For instance ``C-STORE``.
     command_field
-        Of the request.
+        Command Field (0000,0100) of the request.
     service_section, protocol_section
         Where PS3.7 defines the service and its messages, for instance ``9.1.1`` and ``9.3.1``.
     rows
-        Its table, in the standard's order.
+        Its parameters, in the order of the standard's table.
     """
 
     name: str
@@ -438,24 +438,24 @@ MESSAGE_TYPES: Mapping[int, MessageType] = MappingProxyType(
         )
     }
 )  # fmt: skip
-"""The messages by Command Field (PS3.7 Annex E.1)."""
+"""The types of messages by Command Field (PS3.7 Annex E.1)."""
 
 
 @mutable
 class Message:
-    """A DIMSE message: a command set, and the data set where one goes with it (PS3.7 section 6.3).
+    """A DIMSE message: a command set, and a data set if the message has one (PS3.7 section 6.3).
 
     Parameters
     ----------
     type
-        Which of the 23 messages.
+        Which of the 23 messages it is.
     command
-        Keyword to value, without the elements that `type` and `data` already tell. US values are int;
-        UI, AE and LO values are str without padding; AT values are a list of int, even if only one.
+        Values of the command set by keyword, without the elements that follow from `type` and `data`. US values are
+        int; UI, AE and LO values are str without padding; AT values are a list of int, even for a single one.
     context_id
-        The presentation context, odd, 1 to 255.
+        ID of the presentation context: odd, 1 to 255.
     data
-        The data set: bytes-like, or an object that gives or took its bytes. None where no data set follows.
+        The data set: bytes-like, a `Source` to send it from, or the `Sink` that received it. None if there is none.
     """
 
     type: MessageType
@@ -475,12 +475,12 @@ class Message:
 
     @property
     def message_id(self) -> int:
-        """Message ID of a request; of a response or a C-CANCEL-RQ the Message ID Being Responded To.
+        """Message ID of a request; Message ID Being Responded To of a response or a C-CANCEL-RQ.
 
         Raises
         ------
         KeyError
-            Where the command set does not hold it.
+            If the command set does not hold it.
         """
         value: int = self.command[self.type.identified_by]
         return value
@@ -499,27 +499,26 @@ class Message:
 
 
 def respond(request: Message, status: int, data: object = None, **extra: Any) -> Message:
-    """The response to a request (PS3.7 sections 9.3 and 10.3).
+    """Make the response to a request (PS3.7 sections 9.3 and 10.3).
 
-    The SOP class and instance are the request's, as Affected whether the request calls them Affected or
-    Requested. The type of an event or action is repeated where a reply goes with it, as 10.1.1.1.5 and
-    10.1.4.1.5 ask.
+    The response names the request's SOP class and instance as Affected, even if the request names them as Requested.
+    It repeats the Event Type ID or Action Type ID if it has a data set, as 10.1.1.1.5 and 10.1.4.1.5 require.
 
     Parameters
     ----------
     request
-        What is answered.
+        The request.
     status
         The value of Status (0000,0900).
     data
         The data set of the response, see `Message`.
     extra
-        Further elements by keyword, which also override what is taken from the request; None is left out.
+        Further elements by keyword; they override those repeated from the request. None values are left out.
 
     Raises
     ------
     ValueError
-        Where `request` has no response.
+        If a message of this type has no response.
     """
     asked = request.command
     command = {"MessageIDBeingRespondedTo": asked["MessageID"], "Status": status}

@@ -1,6 +1,6 @@
 """The elements of the command set (PS3.7 Annex E.1) and the data-set parameters of the DIMSE services, one row each.
 
-Which message holds which of them, and whether it must, stands in `messages`.
+`messages` says which message holds which of them, and whether it is required.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @frozen
 class Parameter:
-    """A parameter that is an element of the command set.
+    """A parameter of a DIMSE service that is an element of the command set.
 
     Parameters
     ----------
     keyword
-        As in the data dictionary, for instance ``MessageID``.
+        Its keyword in the data dictionary, for instance ``MessageID``.
     name
         As PS3.7 writes it, for instance ``Message ID``.
     tag
@@ -29,7 +29,7 @@ class Parameter:
     vr
         AE, AT, LO, UI, UL or US.
     vm
-        ``1``, or ``1-n`` where the element may hold several values.
+        Value multiplicity: ``1``, or ``1-n`` if the element may hold several values.
     """
 
     keyword: str
@@ -41,7 +41,7 @@ class Parameter:
 
 @frozen
 class DataSetParameter:
-    """A parameter that has no tag: it is the data set that follows the command set.
+    """A parameter that is conveyed by the data set after the command set, and so has no tag of its own.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ DATA_SET_PARAMETERS: Mapping[str, DataSetParameter] = MappingProxyType(
 """The data-set parameters by keyword."""
 
 NO_DATA_SET = 0x0101
-"""Command Data Set Type (0000,0800) of a message without a data set; any other value announces one."""
+"""Command Data Set Type (0000,0800) of a message without a data set; any other value means that one follows."""
 
 DATA_SET_PRESENT = 0x0001
 """The Command Data Set Type that this package sends where a data set follows."""

@@ -1,5 +1,5 @@
-"""The DIMSE operations and the service classes as rows: the event and shape of an operation, what is answered when its
-handler fails, who performs it; and which operations a service class has."""
+"""Two tables: the DIMSE operations (event, kind of answer, status when the handler fails, performing role), and the
+service classes of PS3.4 (the operations that each uses)."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ class Performer(Enum):
     """In which role of a presentation context an operation is performed (PS3.7 section 7.1, PS3.4)."""
 
     SCP = auto()
-    # A notification goes from the SCP to the SCU. Many an SCP opens an association for it without asking for the
-    # role; refusing it there would lose a report that somebody waits for.
+    # A notification goes from the SCP to the SCU. Many SCPs open an association for it without proposing the SCP role;
+    # refusing the notification there would lose a report that the SCU waits for.
     EITHER = auto()
 
 
 @frozen
 class Operation:
-    """An operation as its performer sees it.
+    """A DIMSE operation as its performer sees it.
 
     Parameters
     ----------
     service
         The DIMSE service, for instance ``C-STORE``.
     event
-        The event that asks the user for the answer.
+        Name of the event whose handler performs the operation.
     shape
         How it is answered.
     handler_failed
-        The status where the user's handler raises; for the composite services the one that pynetdicom's users know.
+        The status of the response if the handler raises; for the composite services the one that pynetdicom sends.
     performer
-        In which role it is performed.
+        The role in which it is performed.
     """
 
     service: str
@@ -85,11 +85,11 @@ class ServiceClassRow:
     Parameters
     ----------
     service
-        Which one.
+        The service class.
     operations
         The DIMSE services that it uses.
     is_single
-        Whether a query may find one match at most.
+        Whether a query may have at most one match.
     """
 
     service: ServiceName
@@ -112,7 +112,7 @@ SERVICE_CLASSES: dict[ServiceName, ServiceClassRow] = {
         _service_class(ServiceName.QUERY_RETRIEVE, _QUERY_RETRIEVE),
         _service_class(ServiceName.PROCEDURE_STEP, "N-CREATE N-SET N-GET N-EVENT-REPORT"),
         _service_class(ServiceName.PRINT_MANAGEMENT, _NORMALIZED),
-        # Files on media, not messages.
+        # Files on media; it has no messages.
         _service_class(ServiceName.MEDIA_STORAGE, ""),
         _service_class(ServiceName.STORAGE_COMMITMENT, "N-ACTION N-EVENT-REPORT"),
         _service_class(ServiceName.BASIC_WORKLIST_MANAGEMENT, "C-FIND"),
@@ -135,14 +135,14 @@ SERVICE_CLASSES: dict[ServiceName, ServiceClassRow] = {
         _service_class(ServiceName.INVENTORY_QUERY_RETRIEVE, _QUERY_RETRIEVE),
         _service_class(ServiceName.STORAGE_MANAGEMENT, "N-ACTION N-EVENT-REPORT"),
     )
-}  # PS3.4, a row an Annex
+}  # PS3.4, one row for each Annex
 
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 DUPLICATE_INVOCATION = 0x0210
 UNRECOGNISED_OPERATION = 0x0211
 MISTYPED_ARGUMENT = 0x0212
 SUCCESS = 0x0000
-# Of a C-GET or C-MOVE (PS3.4 Tables C.4-2 and C.4-3).
+# Statuses of a C-GET or C-MOVE (PS3.4 Tables C.4-2 and C.4-3).
 NO_SUB_OPERATION_PERFORMED = 0xA702
 MOVE_DESTINATION_UNKNOWN = 0xA801
 SOME_SUB_OPERATIONS_FAILED = 0xB000
@@ -150,33 +150,33 @@ CANCELLED = 0xFE00
 PENDING = 0xFF00
 # Pending, but an optional key was not supported (PS3.4 Table C.4-1).
 PENDING_UNSUPPORTED_KEYS = 0xFF01
-# More than one match where one is all that may be (PS3.4 Annex Q).
+# More than one match where at most one is allowed (PS3.4 Annex Q).
 MORE_THAN_ONE_MATCH = 0xC100
 
 
 def may_be_storage(abstract_syntax: str) -> bool:
-    """Whether an abstract syntax is a storage SOP class, or none that is known, such as a private one."""
+    """Whether an abstract syntax is a storage SOP class, or may be one because it is unknown, such as a private one."""
     row = SOP_CLASSES.get(abstract_syntax)
     return row is None or row.service is ServiceName.STORAGE
 
 
 def offers(abstract_syntax: str, operation: str) -> bool:
-    """Whether the service class of an abstract syntax has an operation; one that is not known may have any."""
+    """Whether the service class of an abstract syntax has an operation; an unknown abstract syntax may have any."""
     row = SOP_CLASSES.get(abstract_syntax)
     if row is None:
         return True
     if operation not in SERVICE_CLASSES[row.service].operations:
         return False
-    # Some SOP classes stand for one composite operation each.
+    # Some SOP classes stand for a single composite operation.
     return not row.operation or row.operation == operation or operation.startswith("N-")
 
 
 def finds_one_match(abstract_syntax: str) -> bool:
-    """Whether a query of an abstract syntax has one match at most."""
+    """Whether a query of this abstract syntax has at most one match."""
     row = SOP_CLASSES.get(abstract_syntax)
     return row is not None and SERVICE_CLASSES[row.service].is_single
 
 
 def is_pending(status: int) -> bool:
-    """Whether more responses follow one with this status (PS3.7 Annex C.1.2)."""
+    """Whether more responses follow a response with this status (PS3.7 Annex C.1.2)."""
     return status in (PENDING, PENDING_UNSUPPORTED_KEYS)

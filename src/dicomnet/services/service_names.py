@@ -1,4 +1,4 @@
-"""The service classes of PS3.4 by name, and the row that says which of them a SOP class belongs to."""
+"""The names of the service classes of PS3.4, and `SOPClassRow`, a row of the table of SOP classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class ServiceName(StrEnum):
-    """A service class of PS3.4. The value is its name there."""
+    """A service class; the value is its name in PS3.4."""
 
     VERIFICATION = "Verification"
     STORAGE = "Storage"
@@ -47,10 +47,10 @@ class SOPClassRow(NamedTuple):
     service
         The service class it belongs to.
     operation
-        ``C-FIND``, ``C-MOVE`` or ``C-GET`` where the SOP class stands for one of these, else empty.
+        ``C-FIND``, ``C-MOVE`` or ``C-GET`` if the SOP class stands for a single one of them, otherwise empty.
     is_listed
-        Whether the ready-made lists of presentation contexts offer it; they leave out what is retired,
-        and what DICOS and DICONDE define.
+        Whether the ready-made lists of presentation contexts contain it. They leave out retired SOP classes and those
+        that DICOS and DICONDE define.
     """
 
     uid: str

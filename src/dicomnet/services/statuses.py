@@ -1,4 +1,4 @@
-"""The values of Status (0000,0900): PS3.7 Annex C for all services, PS3.4 for each service class."""
+"""The values of Status (0000,0900) and their meanings: PS3.7 Annex C for all services, PS3.4 for each service class."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def category(code: int) -> str:
     Returns
     -------
     str
-        ``Success``, ``Pending``, ``Warning``, ``Cancel``, ``Failure``, or ``Unknown`` for what the standard
-        leaves undefined.
+        ``Success``, ``Pending``, ``Warning``, ``Cancel``, ``Failure``, or ``Unknown`` for a code that the standard
+        does not define.
     """
     return _BY_CODE.get(code) or _BY_HIGH_BYTE.get(code >> 8, UNKNOWN)
 
 
 class StatusTable(Mapping[int, tuple[str, str]]):
-    """The statuses of one service: code to (status class, meaning).
+    """The statuses of one service, a mapping of each code to (status class, meaning).
 
     Parameters
     ----------
     *rows
         Code, status class and meaning. The code has four hexadecimal digits, and ``x`` in it stands for any
-        digit, as in PS3.4. A row without ``x`` goes before one with.
+        digit, as in PS3.4. A row without ``x`` takes precedence over one with.
     base
-        The table whose statuses this one adds to.
+        The table that these rows are added to.
     """
 
     __slots__ = ("_codes", "_ranges")
@@ -290,13 +290,13 @@ _BY_OPERATION = {"C-FIND": QR_FIND, "C-GET": QR_GET, "C-MOVE": QR_MOVE}
 
 
 def statuses_of(service: ServiceName, operation: str = "") -> StatusTable:
-    """The statuses that a service may answer with.
+    """The table of the statuses that a service may answer with.
 
     Parameters
     ----------
     service
         The service class.
     operation
-        ``C-FIND``, ``C-GET`` or ``C-MOVE``: what tells the statuses of a query/retrieve service class apart.
+        ``C-FIND``, ``C-GET`` or ``C-MOVE``; in a query/retrieve service class the statuses depend on it.
     """
     return _BY_SERVICE.get(service) or _BY_OPERATION.get(operation, GENERAL)

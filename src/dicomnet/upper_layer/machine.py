@@ -1,4 +1,4 @@
-"""One association's state: an event goes in, effects to perform come out. No socket, no clock."""
+"""The state machine of one association: an event goes in, the effects to perform come out. No socket, no clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .table import ACTIONS, AE6_NOT_ACCEPTABLE, AR8_ACCEPTOR, TABLE, Action, Eff
 
 
 class IllegalEvent(RuntimeError):
-    """The standard leaves this cell of the table empty: a local request that the state does not allow.
+    """A local request that the state of the association does not allow: the cell of the standard's table is empty.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Machine:
     Parameters
     ----------
     is_requestor
-        Whether this side requests the association; decides a release collision.
+        Whether this side is the association requestor; decides what follows a release collision.
     """
 
     __slots__ = ("is_requestor", "last_action", "state")
@@ -40,24 +40,24 @@ class Machine:
         self.last_action = ""
 
     def fire(self, event: Event, *, acceptable: bool = True) -> tuple[Effect, ...]:
-        """Take the event's action and go to its next state.
+        """Handle an event: go to the next state, and return the effects of the action.
 
         Parameters
         ----------
         event
-            What happened.
+            The event that happened.
         acceptable
-            With an A-ASSOCIATE-RQ: whether the protocol version is one of ours (action AE-6).
+            For an A-ASSOCIATE-RQ: whether we support its protocol version (action AE-6).
 
         Returns
         -------
         tuple of Effect
-            To be performed by the caller, in this order.
+            The effects, which the caller performs in this order.
 
         Raises
         ------
         IllegalEvent
-            If the cell is empty.
+            If the standard leaves the cell empty.
         """
         name = TABLE.get((event, self.state))
         if name is None:
@@ -68,7 +68,7 @@ class Machine:
         return action.effects
 
     def allows(self, event: Event) -> bool:
-        """Whether the cell for this event is filled."""
+        """Whether the event is possible in the present state."""
         return (event, self.state) in TABLE
 
     def _choose(self, name: str, acceptable: bool) -> Action:

@@ -1,4 +1,4 @@
-"""What the two sides agree on (PS3.8 section 7.1.1, PS3.7 Annex D.3), as functions of what was proposed."""
+"""Association negotiation (PS3.8 section 7.1.1, PS3.7 Annex D.3) as pure functions of what was proposed."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class NegotiatedContext:
     abstract_syntax
         UID.
     result
-        Anything but acceptance makes the context unusable.
+        A `Result`; with any but acceptance the context is unusable.
     transfer_syntax
-        UID of what was accepted, empty otherwise.
+        UID of the accepted transfer syntax; empty if the context was not accepted.
     as_scu, as_scp
-        The roles that this side may take.
+        The roles that this side may have.
     proposed
         UIDs of the transfer syntaxes that were proposed.
     """
@@ -65,23 +65,23 @@ class NegotiatedContext:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the context can be used."""
+        """Whether the context was accepted, and so can be used."""
         return self.result == Result.ACCEPTANCE
 
 
 @frozen
 class SupportedContext:
-    """What an acceptor takes for an abstract syntax.
+    """The transfer syntaxes and roles that an acceptor supports for one abstract syntax.
 
     Parameters
     ----------
     transfer_syntaxes
         UIDs.
     scu_role, scp_role
-        Whether the *requestor* may take that role if it asks for it; None leaves role selection unanswered.
+        Whether the *requestor* may have that role if it proposes it; None leaves role selection unanswered.
     is_ordered
-        Whether the acceptor takes the first of its own transfer syntaxes that was proposed, and not the first
-        proposed one that it has.
+        Whether the order of the acceptor's own transfer syntaxes decides which one is chosen. By default the order of
+        the proposal does.
     """
 
     transfer_syntaxes: tuple[str, ...]
@@ -90,7 +90,7 @@ class SupportedContext:
     is_ordered: bool = False
 
     def choose(self, proposed: tuple[str, ...]) -> str | None:
-        """The transfer syntax for a context, None where there is none in common."""
+        """The transfer syntax to accept for a context, or None if none of those proposed is supported."""
         first, second = proposed, self.transfer_syntaxes
         if self.is_ordered:
             first, second = second, first
@@ -100,18 +100,18 @@ class SupportedContext:
 
 @frozen
 class Agreement:
-    """What both sides hold to for the life of an association.
+    """The outcome of a negotiation, which holds for the life of the association.
 
     Parameters
     ----------
     contexts
-        By presentation context ID, all that were proposed.
+        All proposed contexts by presentation context ID, also those that were not accepted.
     peer_maximum_length
-        The largest PDU-length of a P-DATA-TF that the peer takes, in bytes; 0 is no limit.
+        The largest PDU-length of a P-DATA-TF that the peer accepts, in bytes; 0 means no limit.
     invoked
-        How many operations this side may have outstanding; 0 is no limit.
+        How many operations this side may have outstanding; 0 means no limit.
     performed
-        How many operations the peer may have outstanding here; 0 is no limit.
+        How many operations the peer may have outstanding here; 0 means no limit.
     user_items
         The user information sub-items that the peer sent.
     """
@@ -123,7 +123,7 @@ class Agreement:
     user_items: tuple[UserItem, ...] = field(default=(), repr=False)
 
     accepted: tuple[NegotiatedContext, ...] = field(init=False, repr=False)
-    """The usable contexts, in the order of their IDs."""
+    """The accepted contexts, in the order of their IDs."""
     _by_syntax: Mapping[str, tuple[NegotiatedContext, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +135,7 @@ class Agreement:
         object.__setattr__(self, "_by_syntax", by_syntax)
 
     def contexts_for(self, abstract_syntax: str) -> tuple[NegotiatedContext, ...]:
-        """The usable contexts of one abstract syntax; there may be several (PS3.8 section 7.1.1.13)."""
+        """The accepted contexts of one abstract syntax; there may be several (PS3.8 section 7.1.1.13)."""
         return self._by_syntax.get(abstract_syntax, ())
 
 
@@ -164,12 +164,12 @@ def identification_items(
 
 
 def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreement:
-    """What the requestor may do after an A-ASSOCIATE-AC.
+    """The agreement that the requestor concludes from its A-ASSOCIATE-RQ and the A-ASSOCIATE-AC.
 
     A context that the answer leaves out, or accepts with a transfer syntax that was not proposed, is unusable.
     """
     results = {result.context_id: result for result in answer.contexts}
-    roles = _proposed_roles(request, answer)
+    roles = _agreed_roles(request, answer)
     contexts = {}
     for proposed in request.contexts:
         result = results.get(proposed.context_id)
@@ -194,8 +194,8 @@ def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreemen
     return Agreement(contexts, _peer_maximum(answer.user_items), invoked, performed, answer.user_items)
 
 
-def _proposed_roles(request: AssociateRQ, answer: AssociateAC) -> dict[str, tuple[bool, bool]]:
-    """What was answered to role selection; of roles that were not proposed it is ignored (PS3.7 Annex D.3.3.4)."""
+def _agreed_roles(request: AssociateRQ, answer: AssociateAC) -> dict[str, tuple[bool, bool]]:
+    """The (SCU, SCP) roles by SOP class. An answer about a role that was not proposed is ignored (PS3.7 D.3.3.4)."""
     asked = {item.sop_class: item for item in items_of(request.user_items, RoleSelection)}
     return {
         item.sop_class: (
@@ -213,25 +213,32 @@ def _peer_maximum(items: tuple[UserItem, ...]) -> int:
 
 
 def supports_version(request: AssociateRQ) -> bool:
-    """Whether the requestor speaks version 1 of the protocol; only bit 0 is tested (PS3.8 section 9.3.2)."""
+    """Whether the requestor supports version 1 of the protocol; only bit 0 is tested (PS3.8 section 9.3.2)."""
     return bool(request.protocol_version & 1)
 
 
 def refuse_names(
     request: AssociateRQ, *, called: Iterable[str] = (), calling: Iterable[str] = ()
 ) -> AssociateRJ | None:
-    """The rejection that names deserve (PS3.8 Table 9-21), or None.
+    """Check the AE titles and the application context name of a request.
 
     Parameters
     ----------
+    request
+        The A-ASSOCIATE-RQ.
     called, calling
-        The AE titles that are allowed; none given allows all.
+        The AE titles that are allowed; if empty, any title is.
+
+    Returns
+    -------
+    AssociateRJ or None
+        The rejection, with the reason of PS3.8 Table 9-21; None if there is nothing to object to.
     """
     called = {title.strip() for title in called}
     calling = {title.strip() for title in calling}
     if request.application_context != DICOM_APPLICATION_CONTEXT:
         return AssociateRJ(1, 1, 2)
-    # Neither may be blank or have control characters (PS3.8 section 9.3.2), and both get into logs.
+    # A title must not be blank or have control characters (PS3.8 section 9.3.2), and both titles are logged.
     if not _is_title(request.calling_ae_title) or (calling and request.calling_ae_title not in calling):
         return AssociateRJ(1, 1, 3)
     if not _is_title(request.called_ae_title) or (called and request.called_ae_title not in called):
@@ -245,19 +252,19 @@ def _is_title(title: str) -> bool:
 
 @frozen
 class Acceptor:
-    """What an acceptor offers.
+    """What an acceptor supports.
 
     Parameters
     ----------
     supported
-        By abstract syntax UID.
+        The supported contexts by abstract syntax UID.
     identification
         The sub-items of `identification_items`.
     accepts_unknown
-        Says of an abstract syntax that is not in ``supported`` whether it is taken all the same, with any
-        transfer syntax.
+        A predicate on the UID of an abstract syntax that is not in ``supported``: whether it is accepted all the
+        same, with any transfer syntax and role. None accepts none.
     performed_window
-        How many operations it is willing to perform at once; 0 is no limit.
+        How many operations the acceptor is willing to perform at once; 0 means no limit.
     """
 
     supported: Mapping[str, SupportedContext]
@@ -274,16 +281,26 @@ def accept(
     extended: Iterable[SOPClassExtendedNegotiation] = (),
     identity: UserIdentityAC | None = None,
 ) -> tuple[AssociateAC, Agreement]:
-    """The A-ASSOCIATE-AC for a request, and what the acceptor may do after it.
+    """Negotiate as the acceptor.
 
     Parameters
     ----------
+    request
+        The A-ASSOCIATE-RQ.
+    acceptor
+        What we support.
     window
-        What is granted of the window that the requestor asked for; by default `Acceptor.performed_window`.
+        The asynchronous operations window to grant. By default as much as the requestor asks for, up to
+        `Acceptor.performed_window`.
     extended
         The answers to SOP class extended negotiation.
     identity
-        The answer to user identity negotiation, only where one was asked for.
+        The answer to user identity negotiation, if the requestor asked for one.
+
+    Returns
+    -------
+    tuple
+        The A-ASSOCIATE-AC to send, and the agreement as the acceptor sees it.
     """
     asked_roles = {item.sop_class: item for item in items_of(request.user_items, RoleSelection)}
     granted_roles: dict[str, RoleSelection] = {}
@@ -294,7 +311,7 @@ def accept(
         if role is not None:
             granted_roles[role.sop_class] = role
     asked = first_of(request.user_items, AsynchronousOperationsWindow)
-    granted = window or (_grant(asked, acceptor.performed_window) if asked else None)
+    granted = window or (_granted_window(asked, acceptor.performed_window) if asked else None)
     answers: list[UserItem | None] = [*granted_roles.values(), granted, *extended, identity]
     items = acceptor.identification + tuple(item for item in answers if item is not None)
     answer = AssociateAC(
@@ -311,8 +328,8 @@ def accept(
     )
 
 
-def _grant(asked: AsynchronousOperationsWindow, limit: int) -> AsynchronousOperationsWindow:
-    """Never more than was asked for, where 0 asks for no limit; the reverse direction stays at one."""
+def _granted_window(asked: AsynchronousOperationsWindow, limit: int) -> AsynchronousOperationsWindow:
+    """The window to grant: never more than was asked for (0 asks for no limit), and one in the reverse direction."""
     invoked = min(asked.invoked, limit) if asked.invoked and limit else asked.invoked or limit
     return AsynchronousOperationsWindow(invoked, 1)
 

@@ -1,4 +1,4 @@
-"""The state machine of PS3.8 section 9.2 as data: Table 9-10 as the grid, section 9.2.2 as the actions."""
+"""The state machine of PS3.8 section 9.2 as data: Table 9-10 as a grid, the actions of section 9.2.2 as a table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Event(IntEnum):
 
 
 class Effect(Enum):
-    """What the owner of the machine does for an action."""
+    """A step of an action, which the owner of the state machine performs."""
 
     CONNECT = auto()
     SEND = auto()  # the PDU of the local request or response that was the event
@@ -65,7 +65,7 @@ class Effect(Enum):
 
 
 class Action(NamedTuple):
-    """An action: what is done, in this order, and the state afterwards."""
+    """An action of PS3.8 section 9.2.2: its effects, in order, and the next state."""
 
     effects: tuple[Effect, ...]
     next_state: State
@@ -127,7 +127,7 @@ ACTIONS: dict[str, Action] = {
     "AA8": Action((_E.SEND_ABORT_PROVIDER, _E.INDICATE_PROVIDER_ABORT, _E.START_ARTIM), _S.STA13),
 }
 
-# The two actions that choose between two outcomes, with the second one.
+# Two actions choose between two outcomes; these are their second ones.
 AE6_NOT_ACCEPTABLE = Action((_E.STOP_ARTIM, _E.SEND_REJECT_VERSION, _E.START_ARTIM), _S.STA13)
 AR8_ACCEPTOR = Action((_E.INDICATE,), _S.STA10)
 

@@ -1,1 +1,1 @@
-"""PDUs and items from and to bytes (PS3.8 section 9.3, PS3.7 Annex D). No state, no I/O."""
+"""The PDUs and their items: decoded from bytes and encoded to bytes (PS3.8 section 9.3, PS3.7 Annex D). No I/O."""

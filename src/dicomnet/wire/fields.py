@@ -1,4 +1,4 @@
-"""A bounded cursor over received bytes, and the checks that PDUs and items share."""
+"""Fields of PDUs and items: a bounded cursor that reads them, and encoders with their checks (PS3.8 section 9.3)."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _ITEM_HEADER = Struct(">BxH").pack
 
 
 class Cursor:
-    """Reads big-endian fields from a view and never past its end.
+    """A reader of big-endian fields that never reads past the end of its view.
 
     Parameters
     ----------
     view
-        The bytes of one PDU or item, and nothing after them.
+        The bytes of exactly one PDU or item.
     what
         Name of the PDU or item, for the error text.
 
     Raises
     ------
     ProtocolError
-        From every read that would pass the end.
+        By every read that would pass the end.
     """
 
     __slots__ = ("_at", "_view", "what")
@@ -42,39 +42,39 @@ class Cursor:
         self._at = 0
         self.what = what
 
-    def take(self, count: int) -> memoryview:
+    def read(self, count: int) -> memoryview:
         end = self._at + count
         if end > len(self._view):
-            raise ProtocolError(f"{self.what} ends before its content does")
+            raise ProtocolError(f"{self.what} is shorter than the fields in it")
         part = self._view[self._at : end]
         self._at = end
         return part
 
     def rest(self) -> memoryview:
-        return self.take(len(self._view) - self._at)
+        return self.read(len(self._view) - self._at)
 
     def skip(self, count: int) -> None:
-        self.take(count)
+        self.read(count)
 
     def u8(self) -> int:
-        return self.take(1)[0]
+        return self.read(1)[0]
 
     def u16(self) -> int:
-        return int.from_bytes(self.take(2), "big")
+        return int.from_bytes(self.read(2), "big")
 
     def u32(self) -> int:
-        return int.from_bytes(self.take(4), "big")
+        return int.from_bytes(self.read(4), "big")
 
     def block16(self) -> memoryview:
-        """A field behind its own two-byte length."""
-        return self.take(self.u16())
+        """A field that is preceded by its two-byte length."""
+        return self.read(self.u16())
 
     def uid16(self) -> str:
-        """A UID behind its own two-byte length."""
+        """A UID that is preceded by its two-byte length."""
         return uid_from(self.block16(), self.what)
 
     def items(self) -> Iterator[tuple[int, memoryview]]:
-        """The items up to the end: type (one byte), reserved byte, two-byte length, content."""
+        """The remaining items, each as (type, content). On the wire: type, reserved byte, two-byte length, content."""
         while self._at < len(self._view):
             item_type = self.u8()
             self.skip(1)
@@ -82,7 +82,13 @@ class Cursor:
 
 
 def uid_from(content: memoryview, what: str) -> str:
-    """A UID without the padding that some peers add (PS3.8 Annex F forbids it)."""
+    """A received UID, without the padding that some peers add although PS3.8 Annex F forbids it.
+
+    Raises
+    ------
+    ProtocolError
+        If none of the codecs can decode it.
+    """
     encoded = bytes(content).rstrip(b"\x00 ")
     if encoded.isascii():
         return encoded.decode("ascii").strip()
@@ -90,21 +96,21 @@ def uid_from(content: memoryview, what: str) -> str:
         return decode_bytes(encoded).strip()
     except ValueError:
         raise ProtocolError(
-            f"{what} has a UID that is not ASCII; _config.CODECS may name a codec for it"
+            f"{what} has a UID that is not ASCII; add a codec that can decode it to _config.CODECS"
         ) from None
 
 
 def decode_bytes(encoded_value: bytes) -> str:
-    """Decode text with ASCII, or else with the first of ``_config.CODECS`` that can.
+    """Decode text as ASCII, or with the first of ``_config.CODECS`` that succeeds.
 
-    Characters outside ASCII, such as the zero-width spaces that some peers have in their UIDs, are left out.
+    Characters outside ASCII, such as the zero-width spaces that some peers put into their UIDs, are removed.
 
     Raises
     ------
     ValueError
-        Where none can.
+        If no codec can decode it.
     LookupError
-        Where ``_config.CODECS`` names a codec that does not exist.
+        If ``_config.CODECS`` names a codec that does not exist.
     """
     codecs = dict.fromkeys(("ascii", *_config.CODECS))
     for codec in codecs:
@@ -114,12 +120,12 @@ def decode_bytes(encoded_value: bytes) -> str:
 
 
 def text_from(content: memoryview) -> str:
-    """Text of the peer's that must not fail to decode: Latin-1 is a superset of what the standard allows."""
+    """Received text such as an AE title. Latin-1 includes all that the standard allows, and decoding never fails."""
     return bytes(content).rstrip(b"\x00").decode("latin-1").strip()
 
 
 def uid_bytes(uid: str, what: str) -> bytes:
-    """Encode a UID of ours.
+    """Encode a UID that is to be sent.
 
     Raises
     ------
@@ -132,12 +138,12 @@ def uid_bytes(uid: str, what: str) -> bytes:
 
 
 def ae_title_bytes(title: str, what: str) -> bytes:
-    """Encode an AE title in its 16 bytes (PS3.8 section 9.3.2).
+    """Encode an AE title as 16 bytes, padded with spaces (PS3.8 section 9.3.2).
 
     Raises
     ------
     ValueError
-        If it is blank, longer than 16 characters, or has control characters, a backslash or non-ASCII ones.
+        If it is blank, longer than 16 characters, or has a control character, a backslash or a non-ASCII character.
     """
     stripped = title.strip(" ")
     if (
@@ -159,7 +165,13 @@ def check_range(value: int, low: int, high: int, what: str) -> None:
 
 
 def item(item_type: int, *content: Buffer) -> bytes:
-    """An item: type, reserved byte, two-byte length, content."""
+    """Encode an item: type, reserved byte, two-byte length, content.
+
+    Raises
+    ------
+    ValueError
+        If the content is longer than 65,535 bytes.
+    """
     body = b"".join(content)
     if len(body) > 0xFFFF:
         raise ValueError(f"item 0x{item_type:02X} is longer than 65,535 bytes")
@@ -168,12 +180,12 @@ def item(item_type: int, *content: Buffer) -> bytes:
 
 @lru_cache(1024)
 def uid_item(item_type: int, uid: str, what: str) -> bytes:
-    """An item that holds nothing but a UID of ours; raises ValueError as `uid_bytes` does."""
+    """Encode an item whose only content is a UID; raises ValueError as `uid_bytes` does."""
     return item(item_type, uid_bytes(uid, what))
 
 
 def block16(content: bytes) -> bytes:
-    """A field behind its own two-byte length."""
+    """Encode a field preceded by its two-byte length; raises ValueError if it is longer than 65,535 bytes."""
     if len(content) > 0xFFFF:
         raise ValueError("a field of an item is longer than 65,535 bytes")
     return len(content).to_bytes(2, "big") + content

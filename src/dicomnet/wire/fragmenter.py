@@ -1,4 +1,4 @@
-"""From command sets and data sets to the buffers of P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E)."""
+"""Cuts command sets and data sets into the buffers of P-DATA-TF PDUs (PS3.8 section 9.3.5 and Annex E)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .pdu import DATA_VALUE_HEADER_LENGTH, PDataTF
 _HEADERS = Struct(">BxLLBB")
 _P_DATA = PDataTF.pdu_type
 
-# The PDU-length that is used towards a peer without a limit of its own.
+# The largest PDU-length that we send, in bytes, if the peer announced no limit.
 UNLIMITED = 1 << 17
 
 
 @lru_cache(maxsize=256)
 def fragment_size(maximum_length: int) -> int:
-    """How many bytes of a message fit a P-DATA-TF, always even (PS3.8 Annex E.1).
+    """The largest number of message bytes that fit in one P-DATA-TF; always even (PS3.8 Annex E.1).
 
     Parameters
     ----------
     maximum_length
-        The largest PDU-length that the receiver takes, in bytes; 0 is no limit.
+        The largest PDU-length that the receiver accepts, in bytes; 0 means no limit.
 
     Raises
     ------
@@ -38,25 +38,25 @@ def fragment_size(maximum_length: int) -> int:
 def fragment(
     context_id: int, data: Buffer, maximum_length: int, *, is_command: bool, ends: bool = True
 ) -> list[Buffer]:
-    """Cut a command set, a data set, or a piece of one, into P-DATA-TF PDUs.
+    """Cut a command set or data set, or a piece of one, into P-DATA-TF PDUs.
 
     Parameters
     ----------
     context_id
         The presentation context.
     data
-        The bytes; the result refers to them and copies nothing.
+        The bytes. The result holds views of them; nothing is copied.
     maximum_length
-        The largest PDU-length that the receiver takes, in bytes; 0 is no limit.
+        The largest PDU-length that the receiver accepts, in bytes; 0 means no limit.
     is_command
-        Whether it is a command set.
+        Whether the data belong to a command set.
     ends
-        Whether the last fragment carries the mark of the last one.
+        Whether the command set or data set ends here; the final fragment is then marked as the last one.
 
     Returns
     -------
     list
-        Headers and views in turn, to be written in this order.
+        Alternating headers and views of the data, to be written in this order.
     """
     size = fragment_size(maximum_length)
     length = len(data)

@@ -1,6 +1,6 @@
 """The items of the A-ASSOCIATE PDUs (PS3.8 sections 9.3.2 and 9.3.3, PS3.7 Annex D.3.3).
 
-The items that hold nothing but a UID (0x10, 0x30, 0x40) are fields of what contains them.
+The items that hold just a UID (0x10, 0x30, 0x40) have no class; they are fields of the PDU or item that contains them.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class ContextResult:
     context_id
         Odd, 1 to 255.
     result
-        0 acceptance, 1 user rejection, 2 no reason, 3 abstract syntax, 4 transfer syntaxes not supported.
+        0 acceptance, 1 user rejection, 2 no reason, 3 abstract syntax not supported, 4 transfer syntaxes not
+        supported.
     transfer_syntax
         UID; significant only where the result is 0.
     """
@@ -110,7 +111,9 @@ class ContextResult:
                 if sub_type == TRANSFER_SYNTAX:
                     transfer.append(uid_from(sub_content, "a transfer syntax sub-item"))
             if len(transfer) != 1 or not transfer[0]:
-                raise ProtocolError("an accepted presentation context does not name just one transfer syntax")
+                raise ProtocolError(
+                    "an accepted presentation context does not name exactly one transfer syntax"
+                )
         with blame_peer():
             return cls(context_id, result, transfer[0] if transfer else "")
 
@@ -133,7 +136,7 @@ class MaximumLength:
     Parameters
     ----------
     maximum_length
-        The largest PDU-length of a P-DATA-TF that the sender of this item takes, in bytes; 0 is no limit.
+        The largest PDU-length of a P-DATA-TF that the sender of this item accepts, in bytes; 0 means no limit.
     """
 
     item_type: ClassVar[int] = 0x51
@@ -172,9 +175,9 @@ class AsynchronousOperationsWindow:
     Parameters
     ----------
     invoked
-        How many operations the association requestor may have outstanding; 0 is no limit.
+        How many operations the association requestor may have outstanding; 0 means no limit.
     performed
-        How many it is willing to perform at once; 0 is no limit.
+        How many operations it is willing to perform at once; 0 means no limit.
     """
 
     item_type: ClassVar[int] = 0x53
@@ -203,7 +206,7 @@ class RoleSelection:
     sop_class
         UID.
     scu_role, scp_role
-        Whether the association requestor proposes (in a request) or may take (in an answer) that role.
+        Whether the association requestor proposes that role (in a request), or may have it (in an answer).
     """
 
     item_type: ClassVar[int] = 0x54
@@ -268,7 +271,7 @@ class SOPClassExtendedNegotiation:
 
 @frozen
 class SOPClassCommonExtendedNegotiation:
-    """SOP Class Common Extended Negotiation Sub-item (PS3.7 Annex D.3.3.6), only in requests.
+    """SOP Class Common Extended Negotiation Sub-item (PS3.7 Annex D.3.3.6); it occurs in requests only.
 
     Parameters
     ----------
@@ -319,7 +322,7 @@ class UserIdentityRQ:
     secondary_field
         The passcode, with type 2 only.
     positive_response_requested
-        Whether the acceptor shall answer with a user identity sub-item.
+        Whether the acceptor is asked to answer with a user identity sub-item.
     """
 
     item_type: ClassVar[int] = 0x58
@@ -380,12 +383,12 @@ USER_ITEMS: dict[int, type[UserItem]] = {
 
 
 def encode_user_information(items: tuple[UserItem, ...]) -> bytes:
-    """The User Information Item with its sub-items in increasing order of type (PS3.8 section 9.3)."""
+    """Encode the User Information Item, with its sub-items in ascending order of type (PS3.8 section 9.3)."""
     return item(USER_INFORMATION, *(each.encode() for each in sorted(items, key=lambda i: i.item_type)))
 
 
 def decode_user_information(content: memoryview) -> tuple[UserItem, ...]:
-    """The known sub-items; unknown ones are skipped (PS3.8 Annex D.2)."""
+    """Decode the content of the User Information Item; unknown sub-items are skipped (PS3.8 Annex D.2)."""
     cursor = Cursor(content, "the user information item")
     return tuple(
         USER_ITEMS[sub_type].decode(sub_content)
@@ -408,7 +411,10 @@ def _check_context_id(context_id: int) -> None:
 
 
 class blame_peer:
-    """A value that our own constructor would refuse is, in a received item, the peer's mistake."""
+    """A context manager for decoders: turns the ValueError of a constructor into a ProtocolError.
+
+    A value that our constructors refuse is the caller's mistake when we send it, but the peer's when we received it.
+    """
 
     def __enter__(self) -> None:
         return None

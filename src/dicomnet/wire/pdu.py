@@ -40,7 +40,7 @@ class PDU(Protocol):
 
     @classmethod
     def decode(cls, body: memoryview) -> Self:
-        """From the bytes after the six-byte header; raises ProtocolError."""
+        """Decode the bytes after the six-byte header; raises ProtocolError if they are not valid."""
         ...
 
 
@@ -59,9 +59,9 @@ class AssociateRQ:
     application_context
         UID.
     protocol_version
-        A bit mask; bit 0 is version 1.
+        A bit mask; bit 0 stands for version 1.
     as_received
-        The 64 bytes of AE titles and reserved field that the A-ASSOCIATE-AC has to repeat.
+        The 64 bytes of AE titles and reserved field as the peer sent them, which the A-ASSOCIATE-AC has to repeat.
     """
 
     pdu_type: ClassVar[int] = 0x01
@@ -91,7 +91,7 @@ class AssociateRQ:
         cursor = Cursor(body, what)
         version = cursor.u16()
         cursor.skip(2)
-        fixed = cursor.take(64)
+        fixed = cursor.read(64)
         application, contexts, user_items = _decode_variable(cursor, ProposedContext)
         with blame_peer():
             return cls(
@@ -116,7 +116,7 @@ class AssociateAC:
     user_items
         Sub-items of the user information item.
     reserved
-        The 64 bytes that repeat the request's (``as_received``); never tested when received.
+        The 64 bytes that repeat those of the request (``as_received``); not checked when received.
     """
 
     pdu_type: ClassVar[int] = 0x02
@@ -128,7 +128,7 @@ class AssociateAC:
 
     def __post_init__(self) -> None:
         if len(self.reserved) != 64:
-            raise ValueError(f"the reserved field has 64 bytes, not {len(self.reserved)}")
+            raise ValueError(f"the reserved field must have 64 bytes, not {len(self.reserved)}")
 
     def encode(self) -> bytes:
         return _encode_associate(self, self.reserved, self.contexts)
@@ -138,7 +138,7 @@ class AssociateAC:
         cursor = Cursor(body, "the A-ASSOCIATE-AC PDU")
         version = cursor.u16()
         cursor.skip(2)
-        reserved = bytes(cursor.take(64))
+        reserved = bytes(cursor.read(64))
         application, contexts, user_items = _decode_variable(cursor, ContextResult)
         return cls(contexts, user_items, reserved, application, version)
 
@@ -180,7 +180,7 @@ class DataValue:
     context_id
         The presentation context.
     is_command
-        Whether this is a fragment of a command set, else of a data set.
+        Whether this is a fragment of a command set; if False, of a data set.
     is_last
         Whether it is the last fragment of that command set or data set.
     data
@@ -202,7 +202,7 @@ class DataValue:
 
 @frozen
 class PDataTF:
-    """P-DATA-TF (PS3.8 section 9.3.5). The scanner and the fragmenter do without it; here it is whole."""
+    """P-DATA-TF (PS3.8 section 9.3.5) as a whole. The scanner and the fragmenter do not use it, for speed."""
 
     pdu_type: ClassVar[int] = 0x04
     values: tuple[DataValue, ...]
@@ -217,7 +217,7 @@ class PDataTF:
             cursor = Cursor(body, "the P-DATA-TF PDU")
             length = cursor.u32()
             check_data_value_length(length)
-            content = cursor.take(length)
+            content = cursor.read(length)
             control = content[1]
             values.append(DataValue(content[0], bool(control & 1), bool(control & 2), bytes(content[2:])))
             body = cursor.rest()
@@ -288,7 +288,7 @@ PDU_TYPES: dict[int, type[PDU]] = {
 
 
 def decode_pdu(pdu_type: int, body: memoryview) -> PDU:
-    """The PDU of this type.
+    """Decode the body of a PDU, without its six-byte header.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def decode_pdu(pdu_type: int, body: memoryview) -> PDU:
     """
     cls = PDU_TYPES.get(pdu_type)
     if cls is None:
-        raise ProtocolError(f"PDU type 0x{pdu_type:02X} is not known", UNRECOGNISED_PDU)
+        raise ProtocolError(f"PDU type 0x{pdu_type:02X} is unknown", UNRECOGNISED_PDU)
     if (cls is AssociateRQ or cls is AssociateAC) and len(body) <= _LONGEST_KEPT:
         return _decode_associate(cls, bytes(body))
     return cls.decode(body)
@@ -326,7 +326,7 @@ def _decode_associate(cls: type[AssociateRQ | AssociateAC], body: bytes) -> PDU:
 def check_data_value_length(length: int) -> None:
     """Raise ProtocolError for a presentation data value too short for its own header."""
     if length < 2:
-        raise ProtocolError("a presentation data value is shorter than its own header")
+        raise ProtocolError("a presentation data value is shorter than its header")
 
 
 def _with_header(pdu_type: int, body: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""From received bytes to PDUs and fragments, with nothing copied that a view could be.
+"""Cuts received bytes into PDUs and fragments of messages; fragments are views, not copies.
 
-Every length is checked against its limit before a byte behind it is kept.
+Every length field is checked against its limit before any byte that follows it is kept.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ FOREIGN_PROTOCOLS = {
 
 
 class Fragment(NamedTuple):
-    """A part of a presentation data value, handed on before the rest has arrived.
+    """A presentation data value, or the part of one that has arrived so far.
 
-    ``data`` is valid until the bytes that were fed are overwritten. ``is_last`` is set only on the end of the
-    last fragment of a command set or data set (PS3.8 Annex E.2).
+    ``data`` is a view of the bytes that were fed, valid until they are overwritten. ``is_last`` is set only when the
+    end of the last fragment of a command set or data set has arrived (PS3.8 Annex E.2).
     """
 
     context_id: int
@@ -52,14 +52,14 @@ class Fragment(NamedTuple):
 
 
 class Scanner:
-    """Cuts a byte stream into PDUs and fragments.
+    """The receiving parser of one connection: cuts its byte stream into PDUs and fragments.
 
     Parameters
     ----------
     maximum_length
-        The largest PDU-length of a P-DATA-TF that we announced, in bytes; 0 is no limit.
+        The largest PDU-length of a P-DATA-TF that we announced, in bytes; 0 means no limit.
     associate_limit
-        The largest PDU-length of an A-ASSOCIATE-RQ or -AC, in bytes.
+        The largest PDU-length of an A-ASSOCIATE-RQ or -AC that is accepted, in bytes.
     """
 
     __slots__ = (
@@ -83,21 +83,21 @@ class Scanner:
 
     @property
     def is_between_pdus(self) -> bool:
-        """Whether everything fed so far was whole PDUs."""
+        """Whether the bytes fed so far end at the end of a PDU."""
         return not (self._pdu_left or self._header or self._control)
 
     def feed(self, data: memoryview) -> Iterator[PDU | Fragment]:
-        """Cut what arrived.
+        """Parse the next bytes of the stream.
 
         Parameters
         ----------
         data
-            The next bytes of the stream, of any length.
+            The bytes, of any length.
 
         Raises
         ------
         ProtocolError
-            As soon as a header is seen to be wrong. The scanner is of no use afterwards.
+            As soon as a header is seen to be wrong. The scanner cannot be used afterwards.
         """
         at = 0
         end = len(data)
@@ -105,7 +105,7 @@ class Scanner:
         is_between = self.is_between_pdus
         while at < end:
             if is_between and end - at >= _BOTH_HEADERS.size:
-                # The usual case in one step: a P-DATA-TF with one value that is not empty.
+                # The usual case, in one step: a P-DATA-TF with exactly one value, which is not empty.
                 pdu_type, length, value_length, context_id, control = _BOTH_HEADERS.unpack_from(data, at)
                 if (
                     pdu_type == _P_DATA
@@ -121,19 +121,19 @@ class Scanner:
                     self._pdu_left = self._value_left = value_length - 2
                     self._fragment = (context_id, control)
                     if begin < end:
-                        yield self._take(data[begin:end])
+                        yield self._make_fragment(data[begin:end])
                     return
             if self._value_left:
                 part = data[at : at + self._value_left]
                 at += len(part)
-                yield self._take(part)
+                yield self._make_fragment(part)
             elif self._control is not None:
                 at += self._control.add(data[at:])
                 if self._control.is_complete:
                     complete, self._control = self._control, None
                     yield decode_pdu(complete.pdu_type, memoryview(complete.body))
             else:
-                # Both headers are six bytes long; inside a P-DATA-TF it is a presentation data value's.
+                # A PDU header or, inside a P-DATA-TF, the header of a value; both are six bytes long.
                 if not self._header and end - at >= HEADER_LENGTH:
                     header: memoryview | bytearray = data[at : at + HEADER_LENGTH]
                     at += HEADER_LENGTH
@@ -148,12 +148,12 @@ class Scanner:
                 if self._pdu_left:
                     self._begin_value(header)
                     if not self._value_left:
-                        yield self._take(_EMPTY)
+                        yield self._make_fragment(_EMPTY)
                 else:
                     self._begin_pdu(header)
             is_between = self.is_between_pdus
 
-    def _take(self, part: memoryview) -> Fragment:
+    def _make_fragment(self, part: memoryview) -> Fragment:
         self._value_left -= len(part)
         self._pdu_left -= len(part)
         context_id, control = self._fragment
@@ -162,7 +162,7 @@ class Scanner:
     def _check_type(self, pdu_type: int) -> None:
         if pdu_type not in PDU_TYPES and not self._pdu_left:
             known = FOREIGN_PROTOCOLS.get(pdu_type)
-            cause = f"received {known}" if known else f"PDU type 0x{pdu_type:02X} is not known"
+            cause = f"received {known}" if known else f"PDU type 0x{pdu_type:02X} is unknown"
             raise ProtocolError(cause, UNRECOGNISED_PDU)
 
     def _begin_pdu(self, header: memoryview | bytearray) -> None:
@@ -170,7 +170,7 @@ class Scanner:
         if pdu_type == PDataTF.pdu_type:
             if 0 < self.maximum_length < length:
                 raise ProtocolError(
-                    f"a P-DATA-TF of {length} bytes is over the limit of {self.maximum_length}"
+                    f"a P-DATA-TF of {length} bytes exceeds the limit of {self.maximum_length}"
                 )
             if length < DATA_VALUE_HEADER_LENGTH:
                 raise ProtocolError("a P-DATA-TF has no presentation data value")
@@ -180,7 +180,7 @@ class Scanner:
         limit = self.associate_limit if pdu_type in (AssociateRQ.pdu_type, AssociateAC.pdu_type) else 4
         if not 4 <= length <= limit:
             raise ProtocolError(
-                f"a PDU of type 0x{pdu_type:02X} has a length of {length}, the limit is {limit}"
+                f"a PDU of type 0x{pdu_type:02X} has a length of {length}; the minimum is 4, the maximum {limit}"
             )
         self._control = _Control(pdu_type, length)
 
@@ -191,12 +191,12 @@ class Scanner:
         self._value_left = length - 2
         left_after = self._pdu_left - self._value_left
         if left_after and left_after < DATA_VALUE_HEADER_LENGTH:
-            raise ProtocolError("a presentation data value does not fit its P-DATA-TF")
+            raise ProtocolError("a presentation data value does not fit in its P-DATA-TF")
         self._fragment = (context_id, control)
 
 
 class _Control:
-    """A PDU other than P-DATA-TF while it arrives. Grows with what arrived, not with what was announced."""
+    """A partly received PDU other than P-DATA-TF. Memory grows with the bytes received, not the length announced."""
 
     __slots__ = ("body", "length", "pdu_type")
 
