@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from .model import OURS, Case, Group, Measure, Result, Workspace
+from .model import OURS, Group, Measure, Result, Workspace
 from .processes import Failed, started_from
 
 # The groups whose rows are ours on both sides, and the data path or the start-up.

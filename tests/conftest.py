@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -85,11 +86,33 @@ def kind_of(file: str, test: str) -> str:
     return KINDS[file]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--associations", type=int, default=250, metavar="N", help="how many the tests of leaks open (250)"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Guard())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m`` and one kind, files without tests of that kind are not even imported."""
+    wanted = config.option.markexpr
+    if wanted not in KINDS.values() or collection_path.suffix != ".py":
+        return None
+    file = collection_path.relative_to(_HERE).as_posix()
+    kinds = {kind_of(file, ""), *(kind for entry, kind in KINDS.items() if entry.startswith(f"{file}::"))}
+    return None if wanted in kinds else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(_HERE).as_posix()
         item.add_marker(kind_of(file, item.name))
+
+
+def pytest_collection_finish() -> None:
+    """Many tests collect garbage to see that nothing is left; the tests themselves are not searched each time."""
+    gc.collect()
+    gc.freeze()

@@ -1,7 +1,7 @@
 """The guard of quick tests: one that opens a socket or starts a process fails, with a sentence that says which.
 
 An audit hook of the interpreter sees both wherever they are done: in the test, in a fixture, in what is tested, in a
-thread of its own. A pair of Unix sockets is allowed: it is a pipe within the process, and every loop of asyncio has one.
+thread of its own. A pair of Unix sockets is allowed: it is a pipe within the process, and each asyncio loop has one.
 """
 
 from __future__ import annotations
