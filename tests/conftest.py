@@ -36,6 +36,7 @@ KINDS: dict[str, str] = {
     "archive/test_storage.py::test_an_object_is_on_the_medium_before_it_is_acknowledged": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",
+    "datasets/test_plain.py::test_made_up_data_sets_go_both_ways_as_with_pydicom": "local",
     "datasets/test_plain.py::test_real_files_are_decoded_as_pydicom_does": "local",
     "datasets/test_plain.py::test_real_files_are_encoded_as_pydicom_does": "local",
     "datasets/test_transcode.py": "local",

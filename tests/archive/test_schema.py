@@ -24,8 +24,8 @@ MACROS = """
     ReferencedSOPClassUID ReferencedSOPInstanceUID CodeValue LongCodeValue URNCodeValue CodingSchemeDesignator
     CodingSchemeVersion CodeMeaning LocalNamespaceEntityID UniversalEntityID UniversalEntityIDType
 """
-# VERSION, and what was stored when it was given. Another layout needs another VERSION: an older index is then built anew
-# from the files, where it would be read as if it were of the new layout otherwise.
+# VERSION, and what was stored when it was given. Another layout needs another VERSION, so that an older index is built
+# anew from the files and not read as if it were of the new layout.
 LAYOUTS = {1: "706f43f206d3ff74db98959fc67010c178b937e6101f13eddb3a3de169b97c8e"}
 
 
