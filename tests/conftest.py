@@ -54,6 +54,7 @@ KINDS: dict[str, str] = {
     "interop/test_orthanc.py": "orthanc",
     "pynetdicom": "quick",
     "pynetdicom/test_ae.py": "local",
+    "pynetdicom/test_api_parity.py::test_a_server_has_the_attributes_of_pynetdicoms": "local",
     "pynetdicom/test_association.py": "local",
     "pynetdicom/test_connect.py": "local",
     "pynetdicom/test_events.py": "local",
@@ -73,6 +74,8 @@ KINDS: dict[str, str] = {
     "test_house.py::test_the_protocol_core_starts_without_pydicom_and_without_sockets": "local",
     "test_values.py": "quick",
     "upper_layer": "quick",
+    "upper_layer/test_negotiation.py::test_roles_are_granted_as_by_pynetdicom": "local",
+    "upper_layer/test_negotiation.py::test_the_answer_is_that_of_pynetdicom": "local",
     "wire": "quick",
 }
 
