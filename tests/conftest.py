@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.guard import Guard
+from tests.objects import encode as encode
+from tests.objects import make as make
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("dicomnet", deadline=None)
