@@ -50,6 +50,7 @@ test-peers: .venv/.test
 	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
 test-slow: .venv/.test
+	sh tools/ensure_dcmtk.sh
 	$(PYTEST) -n $(JOBS) -m slow --associations=1000
 
 coverage: .venv/.test
