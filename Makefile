@@ -4,13 +4,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 PORT ?= 11112
 DATA ?= data
-JOBS ?= 2
+# Most tests with sockets and processes wait for somebody, so two of them share a core.
+JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
+PYTEST = $(BIN)/python -m pytest -q --dist worksteal
 
-.PHONY: help setup run test test-slow coverage lint format bench profile docs golden clean
+.PHONY: help setup run quick test test-peers test-slow coverage lint format bench profile docs golden clean
 
 help:
 	@echo "make run        start the archive node (folder $(DATA), port $(PORT))"
-	@echo "make test       run the tests"
+	@echo "make quick      run the tests that have no socket and no process: half a minute"
+	@echo "make test       run all tests but those that need Orthanc, as CI does; JOBS=N for another number at once"
+	@echo "make test-peers run those with other implementations: DCMTK, pynetdicom, Orthanc"
+	@echo "make test-slow  run those of kills, leaks and many associations, with more of them"
 	@echo "make setup      prepare .venv with the dicomnet command in it"
 	@echo "make lint       check format, style and types"
 	@echo "make coverage   run the tests and report branch coverage"
@@ -33,17 +38,24 @@ setup: .venv/.setup
 run: setup
 	$(BIN)/dicomnet serve --data $(DATA) --port $(PORT)
 
+quick: .venv/.test
+	$(PYTEST) -n auto -m quick --hypothesis-profile=quick
+
 test: .venv/.test
 	sh tools/ensure_dcmtk.sh
-	$(BIN)/python -m pytest -n $(JOBS) -q -m "not slow"
+	$(PYTEST) -n $(JOBS) -m "not orthanc"
+
+test-peers: .venv/.test
+	sh tools/ensure_dcmtk.sh
+	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
 test-slow: .venv/.test
 	sh tools/ensure_dcmtk.sh
-	$(BIN)/python -m pytest -q -m slow
+	$(PYTEST) -n $(JOBS) -m slow --associations=1000
 
 coverage: .venv/.test
 	sh tools/ensure_dcmtk.sh
-	$(BIN)/python -m pytest -n $(JOBS) -q -m "not slow" --cov --cov-branch --cov-report=term:skip-covered
+	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
 
 lint: .venv/.test
 	$(BIN)/ruff format --check .

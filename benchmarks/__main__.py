@@ -14,9 +14,9 @@ from pathlib import Path
 
 import dicomnet
 
-from . import latency, messages, resources, storing
+from . import against, latency, messages, resources, storing
 from .model import Case, Group, Result, Workspace
-from .processes import Failed
+from .processes import ROOT, Failed
 from .profiling import EXCHANGES, SCP, SCU, find_py_spy, profile
 from .report import Results, machine, record, tables
 
@@ -40,12 +40,22 @@ def _measure(arguments: list[str]) -> int:
     parser.add_argument("--repeat", type=int, metavar="N", help="runs of each case (3, or 2 if quick)")
     parser.add_argument("--disk", action="store_true", help="store to the disk as well")
     parser.add_argument("--memory", action="store_true", help="measure the memory of a large object as well")
+    parser.add_argument(
+        "--against",
+        metavar="DIR",
+        type=Path,
+        help="measure ours only (groups a, b, c, f, g), alternating with the checkout of before in DIR",
+    )
     parser.add_argument("--record", action="store_true", help="keep the result in records/")
     options = parser.parse_args(arguments)
     every = [
         group for module in (messages, storing, resources, latency) for group in module.groups(options.quick)
     ]
     every.sort(key=lambda group: group.key[0])
+    if options.against:
+        if options.record:
+            parser.error("a comparison is not for the records")
+        every = list(against.groups(every, options.against.resolve(), ROOT))
     wanted = options.only.split(",") if options.only else []
     given = {name for name in ("disk", "memory") if getattr(options, name)}
     chosen = [group for group in every if _is_chosen(group, wanted, given)]
@@ -62,7 +72,7 @@ def _measure(arguments: list[str]) -> int:
         for group in chosen:
             of_group = _run(workspace, group, repeat)
             results.append((group, of_group))
-            print(tables(group, of_group), flush=True)
+            print((against.table if options.against else tables)(group, of_group), flush=True)
     for path in record(results, quick=options.quick, facts=facts, is_for_keeps=options.record):
         print(f"written to {path.parent.name}/{path.name}")
     return int(any(result.failure for _, of_group in results for result in of_group))
@@ -78,7 +88,7 @@ def _run(workspace: Workspace, group: Group, repeat: int) -> list[Result]:
     """Measure all cases of a group alternately, so that a busy moment of the machine does not affect just one case."""
     results = [Result(case) for case in group.cases]
     for turn in range(repeat):
-        for result in results:
+        for result in reversed(results) if turn % 2 else results:
             if turn and (result.case.is_slow or result.failure):
                 continue
             _show(f"{group.key}: {result.case.subject}, run {turn + 1}")

@@ -22,6 +22,8 @@ _END_LIMIT = 15.0
 _RUN_LIMIT = 600.0
 _LISTENING = "0A"
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+# The checkouts whose turn it is, the innermost last; without one it is what our own interpreter imports.
+_checkouts: list[Path] = []
 
 
 class Failed(Exception):
@@ -76,12 +78,23 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def started_from(checkout: Path) -> Iterator[None]:
+    """Start processes with `dicomnet` and `benchmarks` of another checkout of the repository."""
+    _checkouts.append(checkout)
+    try:
+        yield
+    finally:
+        _checkouts.pop()
+
+
 def start(command: Command, *, stdout: int | None = None, stderr: int | None = None) -> subprocess.Popen[str]:
-    """Start a process in the repository's root; the caller ends it."""
+    """Start a process in the repository's root, or in that of `started_from`; the caller ends it."""
+    path = {"PYTHONPATH": str(_checkouts[-1] / "src")} if _checkouts else {}
     return subprocess.Popen(
         command.arguments,
-        cwd=ROOT,
-        env={**os.environ, **command.environment},
+        cwd=_checkouts[-1] if _checkouts else ROOT,
+        env={**os.environ, **path, **command.environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if stdout is None else stdout,
         stderr=subprocess.DEVNULL if stderr is None else stderr,

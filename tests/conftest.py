@@ -1,9 +1,127 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the kind of each: which of the runs of the Makefile it belongs to."""
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+from tests.guard import Guard
+from tests.objects import encode as encode
+from tests.objects import make as make
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("dicomnet", deadline=None)
+settings.register_profile("quick", settings.get_profile("dicomnet"), max_examples=20)
 settings.load_profile("dicomnet")
+
+_HERE = Path(__file__).parent
+# The kind of the tests below a folder, in a file, or of one name; the longest entry that fits counts.
+# quick: no socket, no process (tests/guard.py sees to that), and short. local: sockets or processes of ours, or long.
+# peers: other implementations. slow: kills, leaks, many associations. orthanc: needs Orthanc, which few have.
+KINDS: dict[str, str] = {
+    "": "local",
+    "apps/test_configuration.py": "quick",
+    "archive": "quick",
+    "archive/test_index.py::test_an_index_that_cannot_grow": "local",
+    "archive/test_index.py::test_receiving_needs_no_database": "local",
+    "archive/test_intake.py::test_objects_that_are_committed_together_are_each_for_itself": "local",
+    "archive/test_intake.py::test_objects_together_need_no_more_descriptors_than_one": "local",
+    "archive/test_intake.py::test_out_of_resources": "local",
+    "archive/test_intake.py::test_the_data_set_is_kept_as_received": "local",
+    "archive/test_intake.py::test_what_is_acknowledged_survives_kill_9": "local",
+    "archive/test_node.py": "local",
+    "archive/test_node_stores.py": "local",
+    "archive/test_query.py::test_sql_never_leaves_out_what_matches": "local",
+    "archive/test_storage.py::test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock": "local",
+    "archive/test_storage.py::test_an_object_is_on_the_medium_before_it_is_acknowledged": "local",
+    "cli/test_terminal.py": "quick",
+    "datasets": "quick",
+    "datasets/test_plain.py::test_made_up_data_sets_go_both_ways_as_with_pydicom": "local",
+    "datasets/test_plain.py::test_real_files_are_decoded_as_pydicom_does": "local",
+    "datasets/test_plain.py::test_real_files_are_encoded_as_pydicom_does": "local",
+    "datasets/test_transcode.py": "local",
+    "dimse": "quick",
+    "drivers/test_connection.py": "quick",
+    "drivers/test_conversation.py": "quick",
+    "encoding": "quick",
+    "encoding/test_known_headers.py::test_a_sequence_of_many_empty_items_counts_for_what_it_takes": "local",
+    "encoding/test_known_headers.py::test_made_up_data_sets_scan_alike_whatever_is_known": "local",
+    "encoding/test_scan.py::test_a_decompression_bomb_costs_little_memory": "local",
+    "exchange": "quick",
+    "exchange/test_retrieval_golden.py": "local",
+    "faults/test_kill.py": "slow",
+    "faults/test_leaks.py": "slow",
+    "faults/test_many_associations.py": "slow",
+    "interop": "peers",
+    "interop/test_commands.py": "orthanc",
+    "interop/test_orthanc.py": "orthanc",
+    "pynetdicom": "quick",
+    "pynetdicom/test_ae.py": "local",
+    "pynetdicom/test_api_parity.py::test_a_server_has_the_attributes_of_pynetdicoms": "local",
+    "pynetdicom/test_association.py": "local",
+    "pynetdicom/test_connect.py": "local",
+    "pynetdicom/test_events.py": "local",
+    "pynetdicom/test_negotiation.py": "local",
+    "pynetdicom/test_normalized.py": "local",
+    "pynetdicom/test_notifications.py": "local",
+    "pynetdicom/test_pdu.py": "local",
+    "pynetdicom/test_retrieval.py": "local",
+    "pynetdicom/test_service_user.py": "local",
+    "pynetdicom/test_threads.py": "local",
+    "scenarios": "peers",
+    "services": "quick",
+    "test_conformance_statement.py": "quick",
+    "test_errors.py": "quick",
+    "test_house.py": "quick",
+    "test_house.py::test_the_drivers_start_without_pydicom": "local",
+    "test_house.py::test_the_protocol_core_starts_without_pydicom_and_without_sockets": "local",
+    "test_values.py": "quick",
+    "upper_layer": "quick",
+    "upper_layer/test_negotiation.py::test_roles_are_granted_as_by_pynetdicom": "local",
+    "upper_layer/test_negotiation.py::test_the_answer_is_that_of_pynetdicom": "local",
+    "wire": "quick",
+}
+
+
+def kind_of(file: str, test: str) -> str:
+    """The kind of a test, by its file below this folder and by its name."""
+    entry = f"{file}::{test.partition('[')[0]}"
+    if entry in KINDS:
+        return KINDS[entry]
+    while file not in KINDS:
+        file = file.rpartition("/")[0]
+    return KINDS[file]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--associations", type=int, default=250, metavar="N", help="how many the tests of leaks open (250)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Guard())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m`` and one kind, files without tests of that kind are not even imported."""
+    wanted = config.option.markexpr
+    if wanted not in KINDS.values() or collection_path.suffix != ".py":
+        return None
+    file = collection_path.relative_to(_HERE).as_posix()
+    kinds = {kind_of(file, ""), *(kind for entry, kind in KINDS.items() if entry.startswith(f"{file}::"))}
+    return None if wanted in kinds else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        file = item.path.relative_to(_HERE).as_posix()
+        item.add_marker(kind_of(file, item.name))
+
+
+def pytest_collection_finish() -> None:
+    """Many tests collect garbage to see that nothing is left; the tests themselves are not searched each time."""
+    gc.collect()
+    gc.freeze()

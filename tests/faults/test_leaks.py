@@ -22,7 +22,6 @@ from dicomnet import AE, Peer, aio, build_context, evt
 from dicomnet.drivers import buffers
 from dicomnet.errors import AssociationAborted, AssociationRejected
 
-counts = pytest.mark.parametrize("count", [250, pytest.param(1000, marks=pytest.mark.slow)])
 # Enough for pools, caches and lazily imported modules to be there.
 WARM_UP = 40
 # Threads of the pool wait a few seconds for more to do.
@@ -31,6 +30,12 @@ SPARE_THREADS = 4
 SPARE_CONNECTIONS = 12
 SPARE_OBJECTS = SPARE_CONNECTIONS * 120
 SPARE_BYTES = 1 << 19
+
+
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> int:
+    """How many associations there are in a test."""
+    return int(request.config.getoption("associations"))
 
 
 class Standing:
@@ -91,9 +96,6 @@ def check_nothing_is_lost(use: Callable[[int], None], count: int) -> None:
         logging.disable(logging.NOTSET)
 
 
-# -- acceptors
-
-
 @contextlib.contextmanager
 def blocking_acceptor(**properties: Any) -> Iterator[int]:
     ae = AE("NODE")
@@ -130,10 +132,6 @@ endings = pytest.mark.parametrize("ending", ["release", "abort", "aborted", "rej
 Acceptor = Callable[[], contextlib.AbstractContextManager[int]]
 
 
-# -- requestors
-
-
-@counts
 @acceptors
 @endings
 def test_associations_of_the_blocking_driver(acceptor: Acceptor, ending: str, count: int) -> None:
@@ -161,7 +159,6 @@ def test_associations_of_the_blocking_driver(acceptor: Acceptor, ending: str, co
         check_nothing_is_lost(use, count)
 
 
-@counts
 @acceptors
 @pytest.mark.parametrize("ending", ["release", "abort", "aborted", "rejected"])
 def test_associations_of_asyncio(acceptor: Acceptor, ending: str, count: int) -> None:
@@ -190,7 +187,6 @@ def test_associations_of_asyncio(acceptor: Acceptor, ending: str, count: int) ->
         check_nothing_is_lost(lambda number: asyncio.run(several(number)), count)
 
 
-@counts
 @acceptors
 def test_peers_that_are_opened_again_and_again(acceptor: Acceptor, count: int) -> None:
     """Half of them are not closed but collected."""
@@ -204,9 +200,6 @@ def test_peers_that_are_opened_again_and_again(acceptor: Acceptor, count: int) -
 
     with acceptor() as port:
         check_nothing_is_lost(use, count)
-
-
-# -- peers that do not keep to the protocol
 
 
 def half_open(peer: RawPeer) -> None:
@@ -273,7 +266,6 @@ WAYS = (
 )
 
 
-@counts
 @acceptors
 @pytest.mark.parametrize("resets", [False, True])
 def test_connections_that_break_off(acceptor: Acceptor, resets: bool, count: int) -> None:

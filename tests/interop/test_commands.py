@@ -15,8 +15,6 @@ from tests.support import free_port, stored
 
 from .test_orthanc import orthanc
 
-pytestmark = pytest.mark.slow
-
 COMPRESSED = TEST_FILES / "MR_small_jp2klossless.dcm"
 RLE = TEST_FILES / "SC_rgb_rle.dcm"
 OBJECTS = {str(dcmread(path).SOPInstanceUID): path for path in (CT, COMPRESSED, RLE)}

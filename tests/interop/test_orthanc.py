@@ -36,8 +36,6 @@ from .test_echo import OUR_SCUS as ECHO_SCUS
 from .test_find import CLIENTS, QUERIES, ask_by_dcmtk, ask_by_pynetdicom
 from .test_retrieve import destination, files
 
-pytestmark = pytest.mark.slow
-
 ASKED = (
     "all studies",
     "name, prefix",
