@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from ..exchange.contexts import Contexts as Contexts
+from ..exchange.contexts import Roles as Roles
 from .association import Association as Association
-from .association import AssociationServer as AssociationServer
-from .association import Contexts as Contexts
 from .association import FindResponses as FindResponses
-from .association import Handler as Handler
-from .association import OpenSink as OpenSink
-from .association import Request as Request
-from .association import Roles as Roles
-from .association import connect as connect
-from .association import serve as serve
+from .connect import connect as connect
+from .handlers import Handler as Handler
+from .handlers import OpenSink as OpenSink
+from .handlers import Request as Request
 from .peer import Peer as Peer
+from .serving import AssociationServer as AssociationServer
+from .serving import serve as serve

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
 import ssl
 import weakref
@@ -15,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets.queries import build_identifier, build_query
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
-from ..drivers.aio.link import LAST_WORDS, Link
-from ..drivers.aio.opening import open_link
+from ..drivers.aio.link import Link
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..encoding.transfer_syntaxes import Transcoding
-from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from ..errors import AssociationClosed, AssociationError, NetworkError
 from ..exchange.addresses import PeerAddress, association_request
 from ..exchange.contexts import (
     GET_MODELS,
@@ -33,7 +31,7 @@ from ..exchange.contexts import (
 )
 from ..exchange.files import find_files
 from ..exchange.messages import echo_request
-from ..exchange.receiving import ReceivedObject, ReceiverHooks, RequestorHooks, answering
+from ..exchange.receiving import ReceivedObject, ReceiverHooks, answering
 from ..exchange.results import RetrieveProgress, StoreResult, check_status, failed_result
 from ..exchange.storing import SCAN_AHEAD, Pool, StorePlan, StoreQueue, Supply, checked_jobs
 from ..services import user
@@ -43,12 +41,10 @@ from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
 from .lanes import Lanes
+from .opening import open_association, release_links, wait_closed
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-
-_log = logging.getLogger(__name__)
 
 
 class Peer:
@@ -316,7 +312,7 @@ class Peer:
         else:
             # Cancelled: that does not wait for answers that are outstanding.
             for link in self._abort():
-                await _part(link)
+                await wait_closed(link)
 
     @asynccontextmanager
     async def _using(self, proposal: Proposal, window: int = 1) -> AsyncIterator[tuple[Link, bool]]:
@@ -336,7 +332,7 @@ class Peer:
                 await release_links(self._pool.give_back(proposal, link))
             else:
                 self._pool.lose(link)
-                await _part(link)
+                await wait_closed(link)
 
     def _store_side_by_side(
         self, plan: StorePlan, may_raise: bool, jobs: int
@@ -425,57 +421,3 @@ class _ReceiverHooks(ReceiverHooks):
                 else:
                     await asyncio.to_thread(self.on_object, received)
         return Answer(SUCCESS)
-
-
-async def _part(link: Link) -> None:
-    """Wait for the peer to close after the association has ended, but not for long: the event loop may end next."""
-    try:
-        async with asyncio.timeout(LAST_WORDS):
-            await link.closed.wait()
-    except TimeoutError:
-        link.close()
-        await link.closed.wait()
-
-
-async def release_links(links: Iterable[Link]) -> None:
-    """Release associations and wait until their connections are closed; one that is over already is closed."""
-    for link in links:
-        try:
-            await link.release()
-        except DicomnetError as error:
-            _log.info("the association was over before its release: %s", error)
-            link.close()
-        await link.closed.wait()
-
-
-async def open_association(
-    peer: PeerAddress,
-    request: AssociateRQ,
-    tls: ssl.SSLContext | None,
-    timeouts: Timeouts,
-    hooks: Hooks | None = None,
-) -> Link:
-    """Connect to a peer and have an association established.
-
-    Parameters
-    ----------
-    tls
-        A client's TLS context, None for a connection in the clear.
-    timeouts
-        One deadline a stage.
-    hooks
-        The user's side; without it, nothing is performed for the peer.
-
-    Raises
-    ------
-    AssociationError, NetworkError
-        If it is not established; the connection is closed then.
-    """
-    secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, hooks or RequestorHooks(), timeouts, tls=secured)
-    try:
-        await link.request(request)
-    except BaseException:
-        link.close()
-        raise
-    return link

@@ -27,7 +27,7 @@ from ..exchange.retrieval import (
 from ..services import user
 from ..services.registry import Operation
 from ..services.steps import Answer, SubOperation
-from .peer import open_association, release_links
+from .opening import open_association, release_links
 from .results import END, Results
 
 _log = logging.getLogger(__name__)

@@ -1,9 +1,8 @@
-"""What `Peer` asks for, in both drivers: addresses, association requests, files to store, and queries."""
+"""Presentation contexts: which are proposed for what is asked, and which accepted one a request goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import (
@@ -19,9 +18,6 @@ from ..upper_layer.negotiation import (
     Agreement,
     NegotiatedContext,
 )
-
-if TYPE_CHECKING:
-    pass
 
 VERIFICATION = "1.2.840.10008.1.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
@@ -184,3 +180,24 @@ def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> li
             f"an association has room for {MAXIMUM_CONTEXTS - 1} contexts besides the C-GET's own"
         )
     return [(model, NATIVE), *storage]
+
+
+# What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.
+Contexts = Iterable[str] | Mapping[str, Iterable[str]]
+
+
+# By abstract syntax, whether the requestor of an association wants, or may have, the role of SCU and that of SCP.
+Roles = Mapping[str, tuple[bool, bool]]
+
+
+def contexts_of(contexts: Contexts, default: tuple[str, ...] = NATIVE) -> Proposal:
+    """Abstract syntaxes with their transfer syntaxes, from what a caller gives.
+
+    Parameters
+    ----------
+    default
+        The transfer syntaxes where the caller names none.
+    """
+    if isinstance(contexts, Mapping):
+        return tuple((str(uid), tuple(map(str, syntaxes))) for uid, syntaxes in contexts.items())
+    return tuple((str(uid), default) for uid in contexts)

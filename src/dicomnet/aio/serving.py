@@ -1,0 +1,185 @@
+"""`serve`: a server that accepts associations in the running event loop."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+
+from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..drivers.aio.link import Link
+from ..drivers.aio.server import Server
+from ..drivers.connection import Connection
+from ..drivers.deadline import Timeouts
+from ..drivers.hooks import Phase
+from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
+from ..exchange.addresses import MAXIMUM_LENGTH
+from ..exchange.contexts import Contexts, Roles, contexts_of
+from ..upper_layer.negotiation import (
+    Acceptor,
+    Agreement,
+    SupportedContext,
+    accept,
+    identification_items,
+    refuse_names,
+)
+from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from .handlers import Handler, HandlerHooks, OpenSink
+
+_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+
+
+async def serve(
+    address: tuple[str, int],
+    contexts: Contexts,
+    handlers: Mapping[str, Handler] | None = None,
+    *,
+    ae_title: str = "DICOMNET",
+    require_called: bool = False,
+    tls: ssl.SSLContext | None = None,
+    timeouts: Timeouts | None = None,
+    maximum_associations: int = 256,
+    window: int = 16,
+    open_sink: OpenSink | None = None,
+    roles: Roles | None = None,
+) -> AssociationServer:
+    """Accept associations in the running event loop.
+
+    Parameters
+    ----------
+    address
+        Host and port; port 0 is any free one.
+    contexts
+        Abstract syntax UIDs to accept with any known transfer syntax, or a mapping of them to transfer syntax UIDs.
+    handlers
+        By DIMSE service: ``C-ECHO``, ``C-STORE``, ``C-FIND``, ``C-GET``, ``N-ACTION`` and so on. C-ECHO needs
+        none.
+    ae_title
+        Our AE title.
+    require_called
+        Whether associations must call it.
+    tls
+        A server's TLS context.
+    timeouts
+        One deadline a stage, in seconds.
+    maximum_associations
+        How many may be open at once.
+    window
+        How many requests a peer may have outstanding.
+    open_sink
+        Gives the object that takes the data set of a C-STORE request as it arrives, instead of memory.
+    roles
+        The roles that a requestor may have if it asks (PS3.7 Annex D.3.3.4); without it, that of SCU alone. A C-GET
+        needs both of the storage SOP classes.
+
+    Raises
+    ------
+    OSError
+        If the address cannot be bound.
+    """
+    server = AssociationServer(
+        address,
+        {
+            uid: SupportedContext(syntaxes, *(roles or {}).get(uid, (None, None)))
+            for uid, syntaxes in contexts_of(contexts, tuple(TRANSFER_SYNTAXES))
+        },
+        dict(handlers or {}),
+        ae_title=ae_title,
+        require_called=require_called,
+        tls=tls,
+        timeouts=timeouts or Timeouts(),
+        maximum_associations=maximum_associations,
+        window=window,
+        open_sink=open_sink,
+    )
+    server.start()
+    return server
+
+
+class AssociationServer:
+    """What `serve` returns. Use it as an async context manager, or call `shutdown`."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        supported: Mapping[str, SupportedContext],
+        handlers: dict[str, Handler],
+        *,
+        ae_title: str,
+        require_called: bool,
+        tls: ssl.SSLContext | None,
+        timeouts: Timeouts,
+        maximum_associations: int,
+        window: int,
+        open_sink: OpenSink | None,
+    ) -> None:
+        self.handlers = handlers
+        self.ae_title = ae_title
+        self.called = (ae_title,) if require_called else ()
+        self.maximum_associations = maximum_associations
+        self.open_sink = open_sink
+        self.acceptor = Acceptor(
+            supported,
+            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            performed_window=window,
+        )
+        self._timeouts = timeouts
+        self._server = Server(address, self._open_link, tls=tls, handshake_seconds=timeouts.association)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port it listens on."""
+        return self._server.address
+
+    @property
+    def established(self) -> int:
+        """How many associations are open."""
+        return sum(link.phase is Phase.ESTABLISHED for link in self._server.links)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._server.start()
+
+    async def shutdown(self, drain: float = 0.0) -> None:
+        """Stop accepting, let associations go on for up to ``drain`` seconds, then abort them."""
+        await self._server.shutdown(drain)
+
+    async def __aenter__(self) -> AssociationServer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown()
+
+    def _open_link(
+        self, sock: socket.socket, peer: tuple[str, int], on_closed: Callable[[Link], None]
+    ) -> Link:
+        hooks = _AcceptorHooks(self, peer)
+        connection = Connection(
+            is_requestor=False,
+            maximum_length=MAXIMUM_LENGTH,
+            open_sink=hooks.open_sink,
+            artim=self._timeouts.association,
+        )
+        hooks.link = Link(sock, connection, hooks, self._timeouts, on_closed)
+        return hooks.link
+
+
+class _AcceptorHooks(HandlerHooks):
+    """The handlers of an association that a server accepts."""
+
+    def __init__(self, server: AssociationServer, peer: tuple[str, int]) -> None:
+        super().__init__(server.handlers, server.open_sink, server.ae_title, "", "")
+        self._server = server
+        self._peer = peer
+
+    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        refused = refuse_names(request, called=self._server.called)
+        if refused is not None:
+            return refused
+        if self._server.established >= self._server.maximum_associations:
+            return _LOCAL_LIMIT_EXCEEDED
+        self._calling, self._called = request.calling_ae_title, request.called_ae_title
+        return accept(request, self._server.acceptor)
+
+    def phase_changed(self, phase: Phase) -> None:
+        """Nobody is told."""
