@@ -1,4 +1,4 @@
-"""Handlers of an association in asyncio: each `Request` goes to the function for its service, which gives the answer."""
+"""Handlers of an association in asyncio: each `Request` goes to the function for its service, which answers it."""
 
 from __future__ import annotations
 
