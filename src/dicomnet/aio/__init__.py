@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..exchange.admission import Acceptance as Acceptance
+from ..exchange.admission import AssociationRequest as AssociationRequest
 from ..exchange.contexts import Contexts as Contexts
 from ..exchange.contexts import Roles as Roles
 from .association import Association as Association
@@ -11,5 +13,6 @@ from .handlers import Handler as Handler
 from .handlers import OpenSink as OpenSink
 from .handlers import Request as Request
 from .peer import Peer as Peer
+from .serving import Admit as Admit
 from .serving import AssociationServer as AssociationServer
 from .serving import serve as serve

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..dimse.datasets import MemorySink, Sink, discard
@@ -14,7 +13,7 @@ from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..errors import ServiceRefusal
 from ..exchange.receiving import OBJECT_LIMIT, RESPONSE_LIMIT, answering
-from ..services.registry import OPERATIONS, SUCCESS, Shape, is_pending
+from ..services.registry import OPERATIONS, SUCCESS, Shape
 from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
@@ -74,7 +73,8 @@ class Request:
 
 
 # A coroutine function, or a plain function, which runs in a thread. For C-ECHO and C-STORE it returns a status; for
-# C-FIND it is an async generator, or returns an iterable, of (status, identifier). For C-GET and C-MOVE it is one too:
+# C-FIND it is an async generator, or returns an iterable, of (status, identifier). A status is a number, or a data set
+# with Status and further elements of the response, such as ErrorComment. For C-GET and C-MOVE it is one too:
 # C-MOVE yields (host, port) or (host, port, options) first, then both the number of objects, then (status, object),
 # where the object is a data set or the path of a file. For the normalized services it returns a status or, but for
 # N-DELETE, a pair of a status and a data set or None.
@@ -118,20 +118,20 @@ class HandlerHooks:
             raise ServiceRefusal(OPERATIONS[service].handler_failed, "the operation is not offered")
         operation = OPERATIONS[service]
         request = Request(self._calling, self._called, message, context, self.link)
+        from ..exchange.answers import composite_answer, normalized_answer
+
         with answering(service):
-            answer = await _call(handler, request)
+            answer = await call(handler, request)
             if operation.shape is Shape.SUB_OPERATIONS:
                 from .retrieval import Retrieval
 
                 titles = self._own_title, self._calling
                 return await Retrieval.begin(self.link, titles, Results(answer), operation, message)
             if operation.shape is Shape.MANY_REPLIES:
-                return _Answers(service, answer, context)
+                return _Answers(message, answer, context)
             if service.startswith("N-"):
-                from ..exchange.answers import normalized_answer
-
                 return normalized_answer(answer, message, context)
-            return Answer(_status(answer))
+            return composite_answer(answer, None, message, context)
 
     def next_answer(self, answers: _Answers | Retrieval) -> Awaitable[Answer | SubOperation | None]:
         return answers.take()
@@ -146,13 +146,8 @@ class HandlerHooks:
         return None
 
 
-def _status(value: Any) -> int:
-    if isinstance(value, int) and 0 <= value <= 0xFFFF:
-        return int(value)
-    raise TypeError(f"a handler must return a status, not {type(value).__name__}")
-
-
-async def _call(handler: Handler, request: Request) -> Any:
+async def call(handler: Callable[[Any], Any], request: Any) -> Any:
+    """Call a handler. A plain function runs in a thread."""
     if inspect.isasyncgenfunction(handler):
         return handler(request)
     if inspect.iscoroutinefunction(handler):
@@ -164,29 +159,27 @@ async def _call(handler: Handler, request: Request) -> Any:
 class _Answers:
     """The answers of a C-FIND handler: an async iterable, an iterable that runs in a thread, or one final status."""
 
-    def __init__(self, service: str, results: Any, context: NegotiatedContext) -> None:
-        from ..exchange.messages import encode_for
+    def __init__(self, message: Message, results: Any, context: NegotiatedContext) -> None:
+        from pydicom.dataset import Dataset
 
-        self._service = service
-        self._encode = partial(encode_for, context)
-        if isinstance(results, int):
+        self._message = message
+        self._context = context
+        if isinstance(results, int | Dataset):
             results = [(results, None)]
         self._results = Results(results)
 
     async def take(self) -> Answer | None:
         """The next one, None after the last."""
-        with answering(self._service):
+        from ..exchange.answers import composite_answer
+
+        with answering(self._message.type.service):
             result = await self._results.take()
             if result is END:
                 return None
             status, identifier = result
-            if not is_pending(_status(status)):
-                return Answer(int(status))
-            if identifier is None:
-                raise ValueError("an answer with a pending status needs an identifier")
-            return Answer(int(status), self._encode(identifier))
+            return composite_answer(status, identifier, self._message, self._context)
 
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""
-        with answering(self._service), suppress(ServiceRefusal):
+        with answering(self._message.type.service), suppress(ServiceRefusal):
             await self._results.aclose()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..drivers.aio.link import Link
@@ -14,6 +15,7 @@ from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..exchange.addresses import MAXIMUM_LENGTH
+from ..exchange.admission import Acceptance, AssociationRequest, extended_items, identity_item, rejection_of
 from ..exchange.contexts import Contexts, Roles, contexts_of
 from ..upper_layer.negotiation import (
     Acceptor,
@@ -23,10 +25,12 @@ from ..upper_layer.negotiation import (
     identification_items,
     refuse_names,
 )
-from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
-from .handlers import Handler, HandlerHooks, OpenSink
+from ..wire.items import SOPClassExtendedNegotiation
+from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
+from .handlers import Handler, HandlerHooks, OpenSink, call
 
-_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+# Says whether an association is accepted, see `serve`.
+Admit = Callable[[AssociationRequest], Acceptance | Awaitable[Acceptance | None] | None]
 
 
 async def serve(
@@ -42,6 +46,7 @@ async def serve(
     window: int = 16,
     open_sink: OpenSink | None = None,
     roles: Roles | None = None,
+    admit: Admit | None = None,
 ) -> AssociationServer:
     """Accept associations in the running event loop.
 
@@ -71,6 +76,12 @@ async def serve(
     roles
         The roles that a requestor may have if it asks (PS3.7 Annex D.3.3.4); without it, that of SCU alone. A C-GET
         needs both of the storage SOP classes.
+    admit
+        Says whether an association is accepted; a coroutine function, or a plain function, which runs in a thread. It
+        is called with the `AssociationRequest` after AE titles and ``maximum_associations`` were checked. It returns
+        None, or an `Acceptance` that answers user identity or extended negotiation; it raises
+        `AssociationRejected` with result, source and reason (PS3.8 Table 9-21) to reject. Where it raises anything
+        else, the association is rejected with no reason given.
 
     Raises
     ------
@@ -91,6 +102,7 @@ async def serve(
         maximum_associations=maximum_associations,
         window=window,
         open_sink=open_sink,
+        admit=admit,
     )
     server.start()
     return server
@@ -112,7 +124,9 @@ class AssociationServer:
         maximum_associations: int,
         window: int,
         open_sink: OpenSink | None,
+        admit: Admit | None,
     ) -> None:
+        self.admit = admit
         self.handlers = handlers
         self.ae_title = ae_title
         self.called = (ae_title,) if require_called else ()
@@ -135,6 +149,10 @@ class AssociationServer:
     def established(self) -> int:
         """How many associations are open."""
         return sum(link.phase is Phase.ESTABLISHED for link in self._server.links)
+
+    def refuse_more(self) -> AssociateRJ | None:
+        """The rejection of a further association, None as long as there may be one."""
+        return LOCAL_LIMIT_EXCEEDED if self.established >= self.maximum_associations else None
 
     def start(self) -> None:
         """Begin to accept."""
@@ -172,14 +190,29 @@ class _AcceptorHooks(HandlerHooks):
         self._server = server
         self._peer = peer
 
-    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        refused = refuse_names(request, called=self._server.called)
+    def negotiate(self, request: AssociateRQ) -> Any:
+        """Answer a request, after the user's handler has seen it; awaitable."""
+        return self._negotiate(request)
+
+    async def _negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        server, acceptance = self._server, Acceptance()
+        extended: tuple[SOPClassExtendedNegotiation, ...] = ()
+        refused = refuse_names(request, called=server.called) or server.refuse_more()
         if refused is not None:
             return refused
-        if self._server.established >= self._server.maximum_associations:
-            return _LOCAL_LIMIT_EXCEEDED
+        if server.admit is not None:
+            try:
+                asked = AssociationRequest(self._peer, request)
+                acceptance = await call(server.admit, asked) or acceptance
+                extended = extended_items(request, acceptance.extended)
+            except Exception as error:  # noqa: BLE001
+                return rejection_of(error)
+            # Others may have been accepted meanwhile.
+            if (refused := server.refuse_more()) is not None:
+                return refused
         self._calling, self._called = request.calling_ae_title, request.called_ae_title
-        return accept(request, self._server.acceptor)
+        identity = identity_item(request, acceptance.identity)
+        return accept(request, server.acceptor, extended=extended, identity=identity)
 
     def phase_changed(self, phase: Phase) -> None:
         """Nobody is told."""

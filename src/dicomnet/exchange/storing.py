@@ -30,8 +30,8 @@ from .results import StoreResult, failed_result, store_result
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
 FIRST_LOOK = 256
-# How many are looked at together meanwhile.
-LOOK_TOGETHER = 8
+# How many are looked at together meanwhile, since asyncio does that in a thread.
+LOOK_TOGETHER = 32
 # How many are looked at together where nothing is on its way, and how many may be put aside.
 SCAN_AHEAD = 4096
 # The largest file, in bytes, that is read at once where it is looked at to be sent next.
@@ -235,8 +235,9 @@ class StoreQueue:
     def take_result(self) -> StoreResult | None:
         """The next result, None where none is there."""
         try:
-            return self._results.popleft()
+            return self._results.popleft() if self._results else None
         except IndexError:
+            # Another association has taken the last one at this moment.
             return None
 
 

@@ -171,6 +171,10 @@ class AssociateRJ:
         return cls(content[1], content[2], content[3])
 
 
+# The rejection of an association that is one too many, for now (PS3.8 Table 9-21).
+LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+
+
 @frozen
 class DataValue:
     """Presentation Data Value Item (PS3.8 section 9.3.5.1 and Annex E).
