@@ -12,13 +12,14 @@ from ..dimse.datasets import MemorySink, Sink, discard
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..errors import ServiceRefusal
-from ..exchange.receiving import OBJECT_LIMIT, RESPONSE_LIMIT, answering
+from ..exchange.handling import END, answering
+from ..exchange.receiving import OBJECT_LIMIT, RESPONSE_LIMIT
 from ..services.registry import OPERATIONS, SUCCESS, Shape
 from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
 from .association import Association
-from .results import END, Results
+from .results import Results
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -19,6 +19,7 @@ from ..drivers.hooks import Hooks, Phase
 from ..exchange import operations
 from ..exchange.addresses import PeerAddress
 from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
+from ..exchange.handling import answering
 from ..exchange.operations import (
     Begin,
     Lease,
@@ -35,7 +36,7 @@ from ..exchange.operations import (
     lane,
 )
 from ..exchange.peers import PeerBase
-from ..exchange.receiving import ReceivedObject, ReceiverHooks, answering
+from ..exchange.receiving import ReceivedObject, ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..services.registry import SUCCESS
 from ..services.steps import Answer, Work

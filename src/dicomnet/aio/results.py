@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-END = object()
-"""What `Results.take` gives after the last one."""
+from ..exchange.handling import END
 
 
 class Results:

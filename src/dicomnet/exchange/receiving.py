@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import tempfile
@@ -22,8 +21,7 @@ from ..services.steps import Answer
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import frozen
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
-
-_log = logging.getLogger(__name__)
+from .handling import answering
 
 INVALID_SOP_INSTANCE = 0x0117
 RESPONSE_LIMIT = 64 << 20
@@ -31,23 +29,6 @@ RESPONSE_LIMIT = 64 << 20
 OBJECT_LIMIT = 2 << 30
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-class answering:
-    """A handler's failure becomes the status of its service, and the association goes on."""
-
-    __slots__ = ("_service",)
-
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ServiceRefusal):
-            _log.error("the handler for %s failed", self._service, exc_info=error)
-            raise ServiceRefusal(OPERATIONS[self._service].handler_failed) from error
 
 
 class FileSink:
