@@ -11,8 +11,8 @@ from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.hooks import Phase
 from ..exchange.contexts import context_for
-from ..exchange.messages import echo_request
 from ..exchange.n_services import AwaitedNormalizedServices
+from ..exchange.requests import echo_request
 from ..services import user
 from ..upper_layer.negotiation import (
     NegotiatedContext,

@@ -20,11 +20,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..datasets.text import codecs_of, folded_name, value_text
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.scan import Header, scan_file, scan_items
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
-from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
+from .intake import SOP_CLASS_UID, Entry, object_name
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName, Storage, read_file_header
 

@@ -9,18 +9,18 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.known_headers import Wanted
 from ..encoding.scan import Header, scan, scan_file
 from ..errors import ServiceRefusal
+from ..services.registry import INVALID_SOP_INSTANCE
 from ..values import frozen
 from .storage import ObjectName, Placement, StagedFile, Storage
 
 SUCCESS = 0x0000
 DUPLICATE_SOP_INSTANCE = 0x0111
-INVALID_SOP_INSTANCE = 0x0117
-OUT_OF_RESOURCES = 0xA700
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018

@@ -22,6 +22,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, f
 
 from ..datasets.plain import dataset_of
 from ..datasets.text import codecs_of, trimmed, value_text, values_of
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import ServiceRefusal
 from ..values import field, frozen, mutable
 from . import schema
@@ -44,7 +45,6 @@ from .storage import ObjectName
 
 PENDING, PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF00, 0xFF01
 IDENTIFIER_DOES_NOT_MATCH = 0xA900
-OUT_OF_RESOURCES = 0xA700
 
 Model = Literal["PATIENT", "STUDY"]
 

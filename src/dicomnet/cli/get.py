@@ -117,7 +117,8 @@ def _sop_class(text: str) -> str:
 
 def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
     """The forms of each class that there is room for."""
-    from ..exchange.contexts import MAXIMUM_CONTEXTS, NATIVE
+    from ..exchange.contexts import NATIVE
+    from ..wire.pdu import MAXIMUM_CONTEXTS
 
     wanted = tuple(SYNTAXES) if options.any_syntax else NATIVE
     # One context is that of the C-GET itself.

@@ -18,14 +18,13 @@ from ..upper_layer.negotiation import (
     Agreement,
     NegotiatedContext,
 )
+from ..wire.pdu import MAXIMUM_CONTEXTS
 
 VERIFICATION = "1.2.840.10008.1.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 MOVE_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008.5.1.4.1.2.2.2"}
 GET_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.3", "study": "1.2.840.10008.5.1.4.1.2.2.3"}
-
-MAXIMUM_CONTEXTS = 128
 
 Pair = tuple[str, str]
 # An abstract syntax with its transfer syntaxes.

@@ -22,7 +22,7 @@ from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .contexts import NATIVE, VERIFICATION, Proposal
 from .lanes import Lanes
-from .messages import echo_request
+from .requests import echo_request
 from .results import RetrieveProgress, check_status
 from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
 

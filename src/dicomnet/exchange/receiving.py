@@ -16,14 +16,13 @@ from ..drivers.hooks import Phase, WithoutRetrieval
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..errors import ServiceRefusal
-from ..services.registry import OPERATIONS, SOP_CLASS_NOT_SUPPORTED, SUCCESS
+from ..services.registry import INVALID_SOP_INSTANCE, OPERATIONS, SOP_CLASS_NOT_SUPPORTED, SUCCESS
 from ..services.steps import Answer
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import frozen
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from .handling import answering
 
-INVALID_SOP_INSTANCE = 0x0117
 RESPONSE_LIMIT = 64 << 20
 # The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30

@@ -32,8 +32,9 @@ from ..services.sop_classes import COMMON_STORAGE
 from ..services.steps import Answer, SubOperation, Work
 from ..upper_layer.negotiation import Agreement
 from ..values import field, frozen, mutable
+from ..wire.pdu import MAXIMUM_CONTEXTS
 from .answers import split_status
-from .contexts import MAXIMUM_CONTEXTS, NATIVE, Context, Pair, pair_of
+from .contexts import NATIVE, Context, Pair, pair_of
 from .handling import END
 from .messages import store_request, uids_of
 

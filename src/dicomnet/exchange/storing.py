@@ -14,8 +14,8 @@ from ..errors import DicomnetError, NoAcceptedContext, UnusableObject
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import field, mutable
+from ..wire.pdu import MAXIMUM_CONTEXTS
 from .contexts import (
-    MAXIMUM_CONTEXTS,
     Pair,
     Proposal,
     context_for,
@@ -24,7 +24,7 @@ from .contexts import (
     substitute_context,
 )
 from .files import Look, look_at, scan
-from .messages import file_request
+from .requests import file_request
 from .results import StoreResult, failed_result, store_result
 
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on

@@ -44,6 +44,10 @@ class PDU(Protocol):
         ...
 
 
+# The most presentation contexts of a request: their IDs are the odd numbers of a byte (PS3.8 Table 9-13).
+MAXIMUM_CONTEXTS = 128
+
+
 @frozen
 class AssociateRQ:
     """A-ASSOCIATE-RQ (PS3.8 section 9.3.2).
