@@ -268,7 +268,7 @@ class Association(AwaitedNormalizedServices):
 
 
 class FindResponses:
-    """What `Association.send_c_find`, `send_c_get` and `send_c_move` give: an asynchronous iterator.
+    """The responses to a C-FIND, C-GET or C-MOVE, an asynchronous iterator of status and identifier.
 
     Dropped or closed early, it cancels the operation.
     """

@@ -86,7 +86,7 @@ OpenSink = Callable[[Message, NegotiatedContext], Sink]
 
 
 class HandlerHooks:
-    """One association's way to the handlers."""
+    """Callbacks from the driver's `Link` of one association to the user's handlers."""
 
     link: Link
     stores = None

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import ssl
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +12,8 @@ from ..datasets.queries import build_identifier, build_query
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
-from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..exchange import operations
-from ..exchange.addresses import PeerAddress
 from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
 from ..exchange.handling import answering
 from ..exchange.operations import (
@@ -36,6 +32,7 @@ from ..exchange.operations import (
     lane,
 )
 from ..exchange.peers import PeerBase
+from ..exchange.pool import Pool
 from ..exchange.receiving import ReceivedObject, ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..services.registry import SUCCESS
@@ -50,7 +47,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-class Peer(PeerBase[Link]):
+class Peer(PeerBase[Link, LaneTasks]):
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
 
     Operations that go on at the same time have associations of their own; one is kept for the next operation.
@@ -75,30 +72,6 @@ class Peer(PeerBase[Link]):
     jobs
         How many associations `store` may have side by side, each with its window.
     """
-
-    def __init__(
-        self,
-        address: str | PeerAddress,
-        *,
-        calling: str = "DICOMNET",
-        tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        window: int = 16,
-        retries: int = 1,
-        transcode: str = "never",
-        jobs: int = 1,
-    ) -> None:
-        super().__init__(
-            address,
-            calling=calling,
-            tls=tls,
-            timeouts=timeouts,
-            window=window,
-            retries=retries,
-            transcode=transcode,
-            jobs=jobs,
-        )
-        self._lanes: weakref.WeakSet[LaneTasks] = weakref.WeakSet()
 
     async def echo(self) -> float:
         """Verify that the peer answers (C-ECHO). See `dicomnet.Peer.echo`.
@@ -221,10 +194,6 @@ class Peer(PeerBase[Link]):
             link.abort()
         return links
 
-    def __del__(self) -> None:
-        for link in self._pool.clear():
-            link.abort_later()
-
     async def __aenter__(self) -> Peer:
         return self
 
@@ -235,6 +204,11 @@ class Peer(PeerBase[Link]):
             # Cancelled: that does not wait for answers that are outstanding.
             for link in self._abort():
                 await wait_closed(link)
+
+    @staticmethod
+    def _forget(pool: Pool[Link]) -> None:
+        for link in pool.clear():
+            link.abort_later()
 
     def _perform(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
         return Performance(self, operation).results()

@@ -1,4 +1,4 @@
-"""What a handler yields, taken without blocking the event loop."""
+"""Results of a handler, taken one at a time without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..exchange.handling import END
 
 
 class Results:
-    """What a handler yields: an async iterable, or an iterable, which runs in a thread.
+    """The results of a handler: an async iterable, or an iterable, which runs in a thread.
 
     Raises
     ------

@@ -109,7 +109,7 @@ async def serve(
 
 
 class AssociationServer:
-    """What `serve` returns. Use it as an async context manager, or call `shutdown`."""
+    """A server that accepts associations, made by `serve`. Use it as an async context manager, or call `shutdown`."""
 
     def __init__(
         self,
@@ -215,4 +215,4 @@ class _AcceptorHooks(HandlerHooks):
         return accept(request, server.acceptor, extended=extended, identity=identity)
 
     def phase_changed(self, phase: Phase) -> None:
-        """Nobody is told."""
+        """Do nothing."""

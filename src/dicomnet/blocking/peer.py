@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -11,11 +10,9 @@ from ..datasets.queries import build_identifier, build_query
 from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
-from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..errors import DicomnetError
 from ..exchange import operations
-from ..exchange.addresses import PeerAddress
 from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
 from ..exchange.operations import (
     Begin,
@@ -42,7 +39,6 @@ from ..wire.pdu import AssociateRQ
 from .lanes import LaneThreads
 
 if TYPE_CHECKING:
-    import ssl
     from types import TracebackType
 
     from pydicom.dataset import Dataset
@@ -52,7 +48,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Peer(PeerBase[Link]):
+class Peer(PeerBase[Link, LaneThreads]):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
 
     Parameters
@@ -82,31 +78,6 @@ class Peer(PeerBase[Link]):
         If an address, AE title or ``transcode`` is not valid, or ``jobs`` is less than 1.
     """
 
-    def __init__(
-        self,
-        address: str | PeerAddress,
-        *,
-        calling: str = "DICOMNET",
-        tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        window: int = 16,
-        retries: int = 1,
-        transcode: str = "never",
-        jobs: int = 1,
-    ) -> None:
-        super().__init__(
-            address,
-            calling=calling,
-            tls=tls,
-            timeouts=timeouts,
-            window=window,
-            retries=retries,
-            transcode=transcode,
-            jobs=jobs,
-        )
-        self._lanes: weakref.WeakSet[LaneThreads] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, _release_all, self._pool)
-
     def echo(self) -> float:
         """Verify that the peer answers (C-ECHO).
 
@@ -118,7 +89,7 @@ class Peer(PeerBase[Link]):
         Raises
         ------
         NetworkError, AssociationError
-            If there is no association to be had.
+            If no association can be opened.
         ServiceRefusal
             If the peer answers with another status than success.
         """
@@ -154,7 +125,7 @@ class Peer(PeerBase[Link]):
         FileNotFoundError
             If a path does not exist.
         NetworkError, AssociationError
-            If the first association cannot be had. Later failures are in the results.
+            If the first association cannot be opened. Later failures are in the results.
         """
         return self._perform(self._store_operation(paths, jobs))
 
@@ -180,7 +151,7 @@ class Peer(PeerBase[Link]):
         ValueError
             If the level, the model or a keyword does not exist.
         NetworkError, AssociationError
-            If there is no association to be had, or it ends early.
+            If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer does not answer with success in the end.
         """
@@ -234,7 +205,7 @@ class Peer(PeerBase[Link]):
         Returns
         -------
         RetrieveProgress
-            The last one, which tells what failed.
+            The last one, which says what failed.
 
         Raises
         ------
@@ -243,7 +214,7 @@ class Peer(PeerBase[Link]):
         OSError
             If the folder cannot be made.
         NetworkError, AssociationError
-            If there is no association to be had, or it ends early.
+            If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer ends with a status that is neither success nor warning.
         """
@@ -301,14 +272,14 @@ class Peer(PeerBase[Link]):
         Returns
         -------
         RetrieveProgress
-            The last one, which tells what failed.
+            The last one, which says what failed.
 
         Raises
         ------
         ValueError
             If the level, the model or a keyword does not exist, or the AE title is not valid.
         NetworkError, AssociationError
-            If there is no association to be had, or it ends early.
+            If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer ends with a status that is neither success nor warning.
         """
@@ -356,6 +327,10 @@ class Peer(PeerBase[Link]):
         else:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
+
+    @staticmethod
+    def _forget(pool: Pool[Link]) -> None:
+        release_links(pool.clear())
 
     def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
         return Performance(self, operation).results()
@@ -500,7 +475,3 @@ def release_links(links: Iterable[Link]) -> None:
         except DicomnetError:
             # It was over already, and nothing is lost with it.
             link.close()
-
-
-def _release_all(pool: Pool[Link]) -> None:
-    release_links(pool.clear())

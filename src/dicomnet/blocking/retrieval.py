@@ -33,7 +33,7 @@ class Destinations(Protocol):
     """How associations with move destinations are requested."""
 
     def plan(self, destination: Destination) -> DestinationPlan:
-        """What to propose."""
+        """The contexts to propose."""
         ...
 
     def connect(self, destination: Destination, called: str, contexts: Sequence[Context]) -> Link:

@@ -1,4 +1,4 @@
-"""What all command lines have in common: the parser, the types of arguments, and how much is said."""
+"""The parser of all command lines, the types of their arguments, and how much is said."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def set_up_logging(options: argparse.Namespace) -> None:
 
     logger = logging.getLogger("dicomnet")
     if not options.verbose and not options.debug:
-        # What fails is told by the command itself, in one line.
+        # The command itself reports what fails, in one line.
         logger.addHandler(logging.NullHandler())
         warnings.simplefilter("ignore")
         return

@@ -133,7 +133,7 @@ def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) ->
     from ..datasets.queries import build_identifier
     from ..exchange.contexts import find_model
 
-    # One information model for all levels; in that of the study root, the patient is no key of what is below it.
+    # One information model for all levels; in that of the study root, the patient is not a key of what is below it.
     model = find_model(level, options.model)
     unique = [key for key in UNIQUE_KEYS if key != "PatientID" or "patient" in (level, options.model)]
     given = [{e.keyword: e.value for e in identifier if e.keyword != "QueryRetrieveLevel"}]

@@ -1,4 +1,4 @@
-"""What the commands that call a peer have in common: its address, deadlines and TLS."""
+"""The options of commands that call a peer: its address, deadlines and TLS."""
 
 from __future__ import annotations
 

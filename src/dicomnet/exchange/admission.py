@@ -68,7 +68,7 @@ class AssociationRequest:
 
 @frozen
 class Acceptance:
-    """What an ``admit`` handler returns to answer more than that the association is accepted.
+    """The answers of an ``admit`` handler to user identity and extended negotiation.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From what a handler returns to the answer that is sent: what both faces of an association share."""
+"""Answers: what a handler returned or yielded, checked and made into what is sent."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def normalized_answer(result: Any, message: Message, context: NegotiatedContext)
     code, elements = split_status(status, response)
     is_done = category(code) in (SUCCESS, WARNING)
     if dataset is not None and is_done and not isinstance(dataset, Dataset):
-        _log.error("the handler's reply is no data set")
+        _log.error("the handler's reply is not a data set")
         raise ServiceRefusal(PROCESSING_FAILURE)
     if response is N_CREATE_RSP and is_done:
         dataset = _name_instance(dataset, message, elements)

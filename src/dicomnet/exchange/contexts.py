@@ -155,7 +155,7 @@ def find_model(level: str, model: str | None, models: Mapping[str, str] = FIND_M
 
 
 def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> list[Context]:
-    """What is proposed for a C-GET: its model, and the storage SOP classes whose objects may come.
+    """The contexts to propose for a C-GET: its model, and the storage SOP classes whose objects may come.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What both faces do around a handler of the user's: its failure becomes a status, and its end a value."""
+"""Calling the user's handlers: a failure becomes a status, and the end of what one yields a value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END = object()
 
 
 class answering:
-    """A handler's failure becomes the status of its service, and the association goes on."""
+    """Context manager that turns a handler's failure into the failure status of its service."""
 
     __slots__ = ("_service",)
 

@@ -13,7 +13,7 @@ RESULTS_LIMIT = 256
 
 
 class Lanes:
-    """What the lanes of one plan share. Each method is called by one lane at a time.
+    """The state that the lanes of one plan share. Its methods are called by one lane at a time.
 
     `begin`, `put` and `take` are attempts: they give None as long as the caller has to wait for other lanes.
 

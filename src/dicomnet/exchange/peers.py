@@ -1,4 +1,4 @@
-"""What `Peer` is in both faces: its address, its options, and its operations before they are performed."""
+"""`PeerBase`: the address and options of a `Peer`, and its operations before a face performs them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from ..drivers.hooks import Hooks
 
 AnyLink = TypeVar("AnyLink")
+AnyLanes = TypeVar("AnyLanes")
 Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
 
 
-class PeerBase(Generic[AnyLink]):
+class PeerBase(Generic[AnyLink, AnyLanes]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
 
     def __init__(
@@ -49,6 +50,8 @@ class PeerBase(Generic[AnyLink]):
     ) -> None:
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
+        self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
+        self._finalizer = weakref.finalize(self, self._forget, self._pool)
         self.address = PeerAddress.parse(address) if isinstance(address, str) else address
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
@@ -58,6 +61,11 @@ class PeerBase(Generic[AnyLink]):
         self.transcoding = Transcoding.parse(transcode)
         self.jobs = checked_jobs(jobs)
         self._tls = tls
+
+    @staticmethod
+    def _forget(pool: Pool[AnyLink]) -> None:
+        """End the associations of a peer that was garbage-collected."""
+        raise NotImplementedError
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
         return association_request(self.address, self.calling, proposal, window)

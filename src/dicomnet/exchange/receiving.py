@@ -158,10 +158,10 @@ class RequestorHooks(WithoutRetrieval):
         """There are no answers."""
 
     def phase_changed(self, phase: Phase) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def closed(self) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
 
 class ReceiverHooks(RequestorHooks):
@@ -203,7 +203,7 @@ class ReceiverHooks(RequestorHooks):
         if message.type is not C_STORE_RQ:
             return super().open_sink(message, context)
         if not is_uid(message.command["AffectedSOPInstanceUID"]):
-            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
         if self._folder is None:
             return MemorySink(OBJECT_LIMIT)
         return FileSink(message, context, self._folder, self._source)
@@ -222,7 +222,7 @@ class ReceiverHooks(RequestorHooks):
         Raises
         ------
         ServiceRefusal
-            If it is no object.
+            If it is not an object.
         """
         if message.type is not C_STORE_RQ:
             discard(message.data)

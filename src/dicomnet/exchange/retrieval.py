@@ -91,14 +91,14 @@ def preparation_failed(operation: Operation, *, of_destination: bool) -> Service
 
 
 def unreachable(error: Exception | None) -> ServiceRefusal:
-    """The refusal where no association with the destination is to be had."""
+    """The refusal where no association with the destination can be opened."""
     _log.error("no association with the move destination: %s", error)
     return ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "no association with the move destination")
 
 
 def bad_destination(operation: Operation) -> ServiceRefusal:
     """The refusal where the destination of a handler cannot be one."""
-    _log.exception("the handler for %s gives a destination that is of no use", operation.event)
+    _log.exception("the handler for %s gives a destination that cannot be used", operation.event)
     return ServiceRefusal(_BAD_DESTINATION)
 
 
@@ -117,7 +117,7 @@ def count_of(value: Any, operation: Operation) -> int:
 
 
 def read_answer(result: Any, operation: Operation, request: Message) -> SubOperation | Answer:
-    """What a handler yields for each object, or for its end: a status, and a data set or the path of a file.
+    """Read what a handler yields for an object, or to end: a status, and a data set or the path of a file.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def _sub_operation(content: Any) -> SubOperation:
     if isinstance(content, Dataset):
         return SubOperation(content, str(content.get("SOPInstanceUID") or ""))
     if not isinstance(content, str | Path) and not hasattr(content, "__fspath__"):
-        return SubOperation(UnusableObject(f"a {type(content).__name__} is no object that can be sent"))
+        return SubOperation(UnusableObject(f"a {type(content).__name__} is not an object that can be sent"))
     try:
         stored = open_object(content)
     except UnusableObject as error:
@@ -170,7 +170,7 @@ def storing(
     if isinstance(source, UnusableObject):
         raise source
     if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
-        raise UnusableObject("its SOP Instance UID has no place in a command")
+        raise UnusableObject("its SOP Instance UID does not fit into a command")
     is_move = request.type.service == "C-MOVE"
     if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
         originator = ""
@@ -222,7 +222,7 @@ class DestinationPlan:
 
     @property
     def proposals(self) -> list[Context]:
-        """What is proposed, as many as an association has room for: what objects needed comes first."""
+        """The contexts to propose, as many as an association has room for: those that objects needed come first."""
         learned = list(self._learned)
         given = [each for each in self._given if each not in self._learned]
         return [*reversed(learned), *given][:MAXIMUM_CONTEXTS]
@@ -274,13 +274,13 @@ class DestinationPlan:
 
 
 class AnyLink(Protocol):
-    """What both drivers' links have in common here."""
+    """The part of a driver's `Link` that is used here."""
 
     phase: Phase
 
     @property
     def agreement(self) -> Agreement:
-        """What was negotiated."""
+        """The agreement of the negotiation."""
         ...
 
     def next_message_id(self) -> int:
@@ -375,7 +375,7 @@ class RetrievalBase(Generic[Link]):
             self._open = None
 
     def _plan_for(self, destination: Destination) -> DestinationPlan:
-        """What to propose to a destination."""
+        """The contexts to propose to a destination."""
         raise NotImplementedError
 
     def _beginning(self) -> Course[None]:

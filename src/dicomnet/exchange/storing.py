@@ -276,7 +276,7 @@ class Transmission:
         """The requests, each made when there is room for it; between them, the work of looking at the next files."""
         queue = self._queue
         contexts: dict[Pair, NegotiatedContext] = {}
-        while True:
+        while queue.ended is None:
             waiting = queue.take(is_careful=self._is_careful)
             if waiting is None:
                 if not queue.can_look:
