@@ -1,4 +1,4 @@
-"""The queue of a store and the pool of associations, without a network."""
+"""The objects of a store on their way, without a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from dicomnet.encoding.file_header import FileHeader, encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.exchange import storing
-from dicomnet.exchange.pool import Pool
 from dicomnet.exchange.results import StoreResult
 from dicomnet.exchange.storing import StorePlan, StoreQueue, Supply, Transmission
 from dicomnet.services.steps import Work
@@ -176,22 +175,6 @@ def test_what_no_context_was_accepted_for() -> None:
     queue = queue_of(2, sop_class="1.2.3")
     assert list(requests_of(sending(queue))) == []
     assert ["no presentation context" in result.comment for result in results_of(queue)] == [True, True]
-
-
-def test_a_pool_keeps_one_idle_association() -> None:
-    pool: Pool[str] = Pool()
-    first, second = (("1", ("2",)),), (("3", ("4",)),)
-    for link in ("a", "b"):
-        pool.add(link)
-    assert pool.take(first) is None
-    assert pool.give_back(first, "a") == []
-    assert pool.give_back(second, "b") == ["a"]
-    assert pool.take(second) == "b"
-    pool.add("c")
-    assert sorted(pool.clear()) == ["b", "c"]
-    # What was in use when all were ended is not kept.
-    assert pool.give_back(second, "b") == ["b"]
-    assert pool.clear() == []
 
 
 def supplied(folder: Path, kinds: str) -> Supply:

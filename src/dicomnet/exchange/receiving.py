@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +58,10 @@ class FileSink:
             context.transfer_syntax,
             source,
         )
+        # A requestor starts without these.
+        import secrets
+        import tempfile
+
         try:
             if folder is None:
                 descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
