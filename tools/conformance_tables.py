@@ -20,12 +20,12 @@ from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding import scan as header
 from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
-from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS
 from dicomnet.exchange.receiving import RESPONSE_LIMIT
 from dicomnet.pynetdicom.ae import AE, DEFAULT_MAX_LENGTH
 from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
+from dicomnet.wire.pdu import MAXIMUM_CONTEXTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 

@@ -7,23 +7,19 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.associations import serving_ae
 from tests.blocking.test_peer import names, write_file, write_files
-from tests.exchange.test_storing import AGREEMENT, answer, queue_of
 from tests.scripted import Arrived, Scp
 from tests.sockets import ABORT_BY_USER, PATIENCE, VERIFICATION, RawPeer
 from tests.support import wait_until
 
 from dicomnet import Peer, aio, evt
-from dicomnet.dimse.messages import Message
-from dicomnet.errors import AssociationAborted, AssociationRejected, ConnectionFailed
+from dicomnet.errors import AssociationRejected, ConnectionFailed
 from dicomnet.exchange.results import StoreResult
 from dicomnet.pynetdicom.events import Event
 from dicomnet.wire.pdu import AssociateRJ
@@ -311,44 +307,3 @@ def test_jobs_of_one_call(tmp_path: Path) -> None:
     with serving_ae([(evt.EVT_C_STORE, handle)], uids=(VERIFICATION, "1.2.840.10008.5.1.4.1.1.2")) as server:
         with Peer(f"127.0.0.1:{server.server_address[1]}") as peer:
             check(list(peer.store(files, jobs=2)), files)
-
-
-@given(st.data(), st.integers(0, 12), st.integers(0, 2))
-def test_queues_beside_each_other_report_each_object_once(
-    data: st.DataObject, number: int, retries: int
-) -> None:
-    shared = queue_of(number, retries)
-    queues = [shared.beside() for _ in range(3)]
-    results: list[StoreResult] = []
-    requests: list[Iterator[Message] | None] = [None] * 3
-    outstanding: list[list[Message]] = [[], [], []]
-    numbers = count(1)
-    for _ in range(data.draw(st.integers(0, 40))):
-        which: int = data.draw(st.integers(0, 2))
-        queue = queues[which]
-        if requests[which] is None:
-            queue.window(AGREEMENT)
-            requests[which] = queue.requests(AGREEMENT, numbers.__next__)
-        step = data.draw(st.sampled_from(["send", "answer", "lose"]))
-        if step == "send":
-            sent = next(requests[which] or iter(()), None)
-            if sent is None:
-                requests[which] = None
-            else:
-                outstanding[which].append(sent)
-        elif step == "answer" and outstanding[which]:
-            queue.answered(answer(outstanding[which].pop()))
-        elif step == "lose":
-            queue.lost(AssociationAborted(None))
-            outstanding[which].clear()
-            requests[which] = None
-        results += queue.results()
-    # In the end there is one that nothing happens to.
-    for queue in queues:
-        queue.lost(AssociationAborted(None))
-        results += queue.results()
-    queues[0].window(AGREEMENT)
-    for request in queues[0].requests(AGREEMENT, numbers.__next__):
-        queues[0].answered(answer(request))
-    results += shared.results()
-    assert sorted(result.path for result in results) == sorted(f"{n}.dcm" for n in range(number))

@@ -41,8 +41,9 @@ from dicomnet.datasets.transcode import IN_MEMORY, transcode_dataset, transcode_
 from dicomnet.drivers.files import open_object
 from dicomnet.encoding.transfer_syntaxes import PREFERRED_NATIVE, Transcoding, transfer_syntax
 from dicomnet.errors import NoAcceptedContext, UnusableObject
-from dicomnet.exchange.contexts import MAXIMUM_CONTEXTS, propose
+from dicomnet.exchange.contexts import propose
 from dicomnet.exchange.results import StoreResult
+from dicomnet.wire.pdu import MAXIMUM_CONTEXTS
 from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
 

@@ -1,8 +1,8 @@
-"""The queue of a store and the pool of associations, without a network."""
+"""The objects of a store on their way, without a network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from weakref import ref
@@ -19,9 +19,9 @@ from dicomnet.encoding.file_header import FileHeader, encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.exchange import storing
-from dicomnet.exchange.files import Look
 from dicomnet.exchange.results import StoreResult
-from dicomnet.exchange.storing import Pool, StorePlan, StoreQueue, Supply
+from dicomnet.exchange.storing import StorePlan, StoreQueue, Supply, Transmission
+from dicomnet.services.steps import Work
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
 
 CONTEXT = NegotiatedContext(1, CT_IMAGE_STORAGE, Result.ACCEPTANCE, IMPLICIT_VR_LE, True, False)
@@ -33,7 +33,26 @@ def queue_of(number: int, retries: int = 1, sop_class: str = CT_IMAGE_STORAGE) -
     for index in range(number):
         header = FileHeader(sop_class, f"1.2.{index}", IMPLICIT_VR_LE, 0)
         assert plan.takes(StoredObject(Path(f"{index}.dcm"), header, 10))
-    return StoreQueue(plan, 4, retries)
+    return StoreQueue(plan, retries)
+
+
+def sending(queue: StoreQueue, agreement: Agreement = AGREEMENT) -> Transmission:
+    """One association's part of a queue, with message IDs of its own."""
+    return Transmission(queue, agreement, count(1).__next__, 4)
+
+
+def requests_of(transmission: Transmission) -> Iterator[Message]:
+    """The requests, with the work between them done."""
+    for request in transmission.requests():
+        if isinstance(request, Work):
+            request.function()
+        else:
+            yield request
+
+
+def results_of(queue: StoreQueue) -> list[StoreResult]:
+    """The results that are there."""
+    return list(iter(queue.take_result, None))
 
 
 def answer(request: Message) -> Message:
@@ -46,99 +65,116 @@ def test_each_object_has_one_result_whatever_happens(data: st.DataObject, number
     results: list[StoreResult] = []
     while not queue.is_empty:
         outstanding: list[Message] = []
-        for request in queue.requests(AGREEMENT, count(1).__next__):
+        transmission = sending(queue)
+        for request in requests_of(transmission):
             if data.draw(st.booleans()):
                 outstanding.append(request)
             else:
-                queue.unusable(request, UnusableObject("gone"))
+                transmission.unusable(request, UnusableObject("gone"))
             while data.draw(st.booleans()) and outstanding:
                 which: int = data.draw(st.integers(0, len(outstanding) - 1))
-                queue.answered(answer(outstanding.pop(which)))
+                transmission.answered(answer(outstanding.pop(which)))
             if data.draw(st.integers(0, 9)) == 0:
                 break
         if data.draw(st.booleans()):
             for request in outstanding:
-                queue.answered(answer(request))
+                transmission.answered(answer(request))
             outstanding.clear()
-        queue.lost(AssociationAborted(None))
-        results += list(queue.results())
+        transmission.lost(AssociationAborted(None))
+        results += results_of(queue)
+    assert sorted(result.path for result in results) == sorted(f"{n}.dcm" for n in range(number))
+
+
+@given(st.data(), st.integers(0, 12), st.integers(0, 2))
+def test_associations_beside_each_other_report_each_object_once(
+    data: st.DataObject, number: int, retries: int
+) -> None:
+    queue = queue_of(number, retries)
+    used = [sending(queue) for _ in range(3)]
+    requests: list[Iterator[Message]] = [requests_of(each) for each in used]
+    outstanding: list[list[Message]] = [[], [], []]
+    for _ in range(data.draw(st.integers(0, 40))):
+        which: int = data.draw(st.integers(0, 2))
+        step = data.draw(st.sampled_from(["send", "answer", "lose"]))
+        if step == "send":
+            outstanding[which] += [each for each in [next(requests[which], None)] if each is not None]
+        elif step == "answer" and outstanding[which]:
+            used[which].answered(answer(outstanding[which].pop()))
+        elif step == "lose":
+            used[which].lost(AssociationAborted(None))
+            outstanding[which].clear()
+            used[which] = sending(queue)
+            requests[which] = requests_of(used[which])
+    # In the end there is one that nothing happens to.
+    for each in used:
+        each.lost(AssociationAborted(None))
+    last = sending(queue)
+    for request in requests_of(last):
+        last.answered(answer(request))
+    results = results_of(queue)
     assert sorted(result.path for result in results) == sorted(f"{n}.dcm" for n in range(number))
 
 
 def test_after_a_loss_one_at_a_time() -> None:
     queue = queue_of(3)
-    assert queue.window(AGREEMENT) == AGREEMENT.invoked
-    next(queue.requests(AGREEMENT, count(1).__next__))
-    queue.lost(AssociationAborted(None))
-    assert queue.window(AGREEMENT) == 1
+    first = sending(queue)
+    assert first.window == AGREEMENT.invoked
+    next(requests_of(first))
+    first.lost(AssociationAborted(None))
+    assert sending(queue).window == 1
 
 
-def test_the_losses_of_an_object_that_is_done_are_not_those_of_a_new_one() -> None:
-    """They are counted by identity, and a new object may come to lie where an old one was."""
-    new: list[StoredObject] = []
+def test_an_association_with_several_outstanding_takes_no_suspect() -> None:
+    """It would fall under suspicion what is outstanding beside it."""
+    queue = queue_of(3)
+    lost, other = sending(queue), sending(queue)
+    next(requests_of(lost))
+    lost.lost(AssociationAborted(None))
+    assert [each.command["AffectedSOPInstanceUID"] for each in requests_of(other)] == ["1.2.1", "1.2.2"]
+    assert [each.command["AffectedSOPInstanceUID"] for each in requests_of(sending(queue))] == ["1.2.0"]
 
-    class Later(Supply):
-        def more(self, plan: StorePlan) -> Look | None:
-            return (new.pop(), None) if new else None
 
-    plan = queue_of(1)._plan
-    queue = StoreQueue(plan, 4, 1, Later((), Transcoding.NEVER))
-    identity = id(plan.objects.pop())
-    numbers = count(1).__next__
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_an_object_is_sent_as_often_as_there_are_retries(retries: int) -> None:
+    queue = queue_of(1, retries)
+    for _ in range(retries + 1):
+        assert queue.take_result() is None
+        transmission = sending(queue)
+        (request,) = requests_of(transmission)
+        transmission.lost(AssociationAborted(None))
+    assert queue.is_empty
+    (result,) = results_of(queue)
+    assert result.status is None
+    assert request.command["AffectedSOPInstanceUID"] == "1.2.0"
 
-    def send(*, is_lost: bool) -> None:
-        queue.window(AGREEMENT)
-        (request,) = queue.requests(AGREEMENT, numbers)
-        if is_lost:
-            queue.lost(AssociationAborted(None))
-        else:
-            queue.answered(answer(request))
 
-    header, path = FileHeader(CT_IMAGE_STORAGE, "1.3.1", IMPLICIT_VR_LE, 0), Path("new.dcm")
-    others: list[StoredObject] = []
-    send(is_lost=True)
-    send(is_lost=False)
-    while len(others) < 1000 and identity not in map(id, others):
-        others.append(StoredObject(path, header, 10))
-    new.append(others[-1])
-    send(is_lost=True)
-    send(is_lost=False)
-    assert [result.status for result in queue.results()] == [0, 0]
+def test_the_losses_of_an_object_are_not_those_of_another() -> None:
+    queue = queue_of(2)
+    for _ in range(2):
+        transmission = sending(queue)
+        request = next(requests_of(transmission))
+        transmission.lost(AssociationAborted(None))
+        again = sending(queue)
+        assert next(requests_of(again)).command == request.command
+        again.answered(answer(request))
+    assert [result.status for result in results_of(queue)] == [0, 0]
 
 
 def test_the_end_of_an_old_association_is_no_objects_fault() -> None:
     queue = queue_of(2, retries=0)
-    next(queue.requests(AGREEMENT, count(1).__next__))
-    queue.lost(AssociationAborted(None), was_stale=True)
-    assert list(queue.results()) == []
-    assert [
-        each.command["AffectedSOPInstanceUID"] for each in queue.requests(AGREEMENT, count(1).__next__)
-    ] == [
-        "1.2.0",
-        "1.2.1",
-    ]
+    stale = sending(queue)
+    next(requests_of(stale))
+    stale.lost(AssociationAborted(None), was_stale=True)
+    assert results_of(queue) == []
+    again = sending(queue)
+    assert again.window == AGREEMENT.invoked
+    assert [each.command["AffectedSOPInstanceUID"] for each in requests_of(again)] == ["1.2.0", "1.2.1"]
 
 
 def test_what_no_context_was_accepted_for() -> None:
     queue = queue_of(2, sop_class="1.2.3")
-    assert list(queue.requests(AGREEMENT, count(1).__next__)) == []
-    assert ["no presentation context" in result.comment for result in queue.results()] == [True, True]
-
-
-def test_a_pool_keeps_one_idle_association() -> None:
-    pool: Pool[str] = Pool()
-    first, second = (("1", ("2",)),), (("3", ("4",)),)
-    for link in ("a", "b"):
-        pool.add(link)
-    assert pool.take(first) is None
-    assert pool.give_back(first, "a") == []
-    assert pool.give_back(second, "b") == ["a"]
-    assert pool.take(second) == "b"
-    pool.add("c")
-    assert sorted(pool.clear()) == ["b", "c"]
-    # What was in use when all were ended is not kept.
-    assert pool.give_back(second, "b") == ["b"]
-    assert pool.clear() == []
+    assert list(requests_of(sending(queue))) == []
+    assert ["no presentation context" in result.comment for result in results_of(queue)] == [True, True]
 
 
 def supplied(folder: Path, kinds: str) -> Supply:
@@ -174,12 +210,12 @@ def test_a_queue_goes_on_with_what_its_plan_proposes_and_the_rest_is_for_the_nex
     assert part is not None
     skipped, (plan,) = part
     assert (skipped, names(plan.objects)) == ([], ["0", "1"])
-    queue = StoreQueue(plan, 16, 1, supply)
-    sent = list(queue.requests(accepting("1.2.97", "1.2.98"), iter(range(1, 100)).__next__))
+    queue = StoreQueue(plan, 1, supply)
+    sent = list(requests_of(sending(queue, accepting("1.2.97", "1.2.98"))))
     assert [message.command["AffectedSOPInstanceUID"] for message in sent] == [
         f"1.3.{number}" for number in (0, 1, 3, 4, 6, 8)
     ]
-    assert names(queue.results()) == ["2", "7"]
+    assert names(results_of(queue)) == ["2", "7"]
     assert queue.is_empty
     rest = supply.part(100)
     assert rest is not None
@@ -192,8 +228,8 @@ def test_what_is_put_aside_is_bounded(tmp_path: Path, monkeypatch: pytest.Monkey
     supply = supplied(tmp_path, "a" + "b" * 5 + "a")
     part = supply.part(1)
     assert part is not None
-    queue = StoreQueue(part[1][0], 16, 1, supply)
-    assert len(list(queue.requests(accepting("1.2.97"), iter(range(1, 100)).__next__))) == 1
+    queue = StoreQueue(part[1][0], 1, supply)
+    assert len(list(requests_of(sending(queue, accepting("1.2.97"))))) == 1
     assert queue.is_empty
     rest = supply.part(100)
     assert rest is not None
@@ -204,9 +240,9 @@ def test_a_queue_that_has_failed_looks_at_no_further_files(tmp_path: Path) -> No
     supply = supplied(tmp_path, "aaaa")
     part = supply.part(1)
     assert part is not None
-    queue = StoreQueue(part[1][0], 16, 1, supply)
+    queue = StoreQueue(part[1][0], 1, supply)
     queue.fail(AssociationClosed())
-    assert names(queue.results()) == ["0"]
+    assert names(results_of(queue)) == ["0"]
     assert queue.is_empty
     rest = supply.part(100)
     assert rest is not None
@@ -221,8 +257,9 @@ def test_a_small_object_that_is_looked_at_when_its_turn_comes_is_read_once(
     (tmp_path / "0002.dcm").write_bytes((tmp_path / "0002.dcm").read_bytes().ljust(4098, b"\0"))
     part = supply.part(1)
     assert part is not None
-    queue = StoreQueue(part[1][0], 16, 1, supply)
-    requests = queue.requests(accepting("1.2.97"), count(1).__next__)
+    queue = StoreQueue(part[1][0], 1, supply)
+    transmission = sending(queue, accepting("1.2.97"))
+    requests = requests_of(transmission)
     assert isinstance(next(requests).data, FileRange)
     second = next(requests)
     (tmp_path / "0001.dcm").unlink()
@@ -234,9 +271,8 @@ def test_a_small_object_that_is_looked_at_when_its_turn_comes_is_read_once(
     # It waits for its answer, and what was read is not kept for that.
     assert content() is None
     next(requests)
-    queue.lost(AssociationAborted(None))
-    queue.window(AGREEMENT)
-    again = list(queue.requests(accepting("1.2.97"), count(1).__next__))
+    transmission.lost(AssociationAborted(None))
+    again = list(requests_of(sending(queue, accepting("1.2.97"))))
     assert [type(request.data) for request in again] == [FileRange] * 4
 
 
@@ -244,10 +280,10 @@ def test_what_is_put_aside_is_not_kept_in_memory(tmp_path: Path) -> None:
     supply = supplied(tmp_path, "abba")
     part = supply.part(1)
     assert part is not None
-    queue = StoreQueue(part[1][0], 16, 1, supply)
-    assert len(list(queue.requests(accepting("1.2.97"), count(1).__next__))) == 2
+    queue = StoreQueue(part[1][0], 1, supply)
+    assert len(list(requests_of(sending(queue, accepting("1.2.97"))))) == 2
     rest = supply.part(100)
     assert rest is not None
-    later = StoreQueue(rest[1][0], 16, 1, supply)
-    sent = list(later.requests(accepting("1.2.98"), count(1).__next__))
+    later = StoreQueue(rest[1][0], 1, supply)
+    sent = list(requests_of(sending(later, accepting("1.2.98"))))
     assert [type(request.data) for request in sent] == [FileRange] * 2

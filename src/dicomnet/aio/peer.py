@@ -4,54 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
-import ssl
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager, closing
-from time import perf_counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.queries import build_identifier, build_query
-from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
-from ..drivers.aio.link import LAST_WORDS, Link
-from ..drivers.aio.opening import open_link
-from ..drivers.deadline import Timeouts
+from ..dimse.messages import Message
+from ..drivers.aio.link import Link
+from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks, Phase
-from ..encoding.transfer_syntaxes import Transcoding
-from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
-from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import (
-    GET_MODELS,
-    MOVE_MODELS,
-    NATIVE,
-    VERIFICATION,
-    Proposal,
-    find_model,
-    get_contexts,
+from ..exchange import operations
+from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
+from ..exchange.handling import answering
+from ..exchange.operations import (
+    Begin,
+    Lease,
+    Leave,
+    Next,
+    Open,
+    Operation,
+    Report,
+    Run,
+    Spawn,
+    Step,
+    Use,
+    Wait,
+    lane,
 )
-from ..exchange.files import find_files
-from ..exchange.messages import echo_request
-from ..exchange.receiving import ReceivedObject, ReceiverHooks, RequestorHooks, answering
-from ..exchange.results import RetrieveProgress, StoreResult, check_status, failed_result
-from ..exchange.storing import SCAN_AHEAD, Pool, StorePlan, StoreQueue, Supply, checked_jobs
-from ..services import user
-from ..services.registry import PENDING, SUCCESS
-from ..services.steps import Answer
+from ..exchange.peers import PeerBase
+from ..exchange.pool import Pool
+from ..exchange.receiving import ReceivedObject, ReceiverHooks
+from ..exchange.results import RetrieveProgress, StoreResult
+from ..services.registry import SUCCESS
+from ..services.steps import Answer, Work
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
-from .lanes import Lanes
+from .lanes import LaneTasks
+from .opening import open_association, release_links, wait_closed
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-_log = logging.getLogger(__name__)
-
-
-class Peer:
+class Peer(PeerBase[Link, LaneTasks]):
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
 
     Operations that go on at the same time have associations of their own; one is kept for the next operation.
@@ -59,7 +55,7 @@ class Peer:
     Parameters
     ----------
     address
-        ``[AET@]host:port``; an IPv6 address in brackets.
+        ``[AET@]host:port``, an IPv6 address in brackets; or a `PeerAddress`.
     calling
         Our AE title.
     tls
@@ -77,32 +73,6 @@ class Peer:
         How many associations `store` may have side by side, each with its window.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        calling: str = "DICOMNET",
-        tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        window: int = 16,
-        retries: int = 1,
-        transcode: str = "never",
-        jobs: int = 1,
-    ) -> None:
-        self._pool: Pool[Link] = Pool()
-        self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
-        self._queues: set[StoreQueue] = set()
-        self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
-        self.address = PeerAddress.parse(address)
-        ae_title_bytes(calling, "the calling AE title")
-        self.calling = calling
-        self.timeouts = timeouts or Timeouts()
-        self.window = window
-        self.retries = retries
-        self.transcoding = Transcoding.parse(transcode)
-        self.jobs = checked_jobs(jobs)
-        self._tls = tls
-
     async def echo(self) -> float:
         """Verify that the peer answers (C-ECHO). See `dicomnet.Peer.echo`.
 
@@ -111,20 +81,10 @@ class Peer:
         float
             How long the answer took, in seconds.
         """
-        while True:
-            async with self._using(((VERIFICATION, NATIVE),)) as (link, is_reused):
-                request = echo_request(link.agreement, link.next_message_id())
-                begin = perf_counter()
-                try:
-                    response = await link.run(user.one_reply(request))
-                except AssociationError:
-                    if is_reused:
-                        continue
-                    raise
-            check_status(response, "Verification")
-            return perf_counter() - begin
+        (duration,) = [each async for each in self._perform(operations.echo())]
+        return float(duration)
 
-    async def store(
+    def store(
         self,
         paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
         *,
@@ -137,28 +97,7 @@ class Peer:
         StoreResult
             For each file.
         """
-        if isinstance(paths, str | os.PathLike):
-            paths = [paths]
-        most = self.jobs if jobs is None else checked_jobs(jobs)
-        may_raise = True
-        supply = Supply(find_files(paths), self.transcoding)
-        self._supplies.add(supply)
-        # Looking at files waits for the disk.
-        while (part := await asyncio.to_thread(supply.part, SCAN_AHEAD)) is not None:
-            skipped, plans = part
-            for result in skipped:
-                yield result
-            for plan in plans:
-                if supply.ended is not None:
-                    for stored in plan.objects:
-                        yield failed_result(stored, supply.ended)
-                    continue
-                count = min(most, len(plan.objects))
-                store = self._store_side_by_side(plan, may_raise, count) if count > 1 else None
-                async with aclosing(store or self._store(plan, may_raise)) as results:
-                    async for result in results:
-                        yield result
-                may_raise = False
+        return self._perform(self._store_operation(paths, jobs))
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> AsyncGenerator[Dataset, None]:
         """Query (C-FIND). See `dicomnet.Peer.find`.
@@ -170,28 +109,9 @@ class Peer:
         """
         return self.find_identifier(build_query(level, keys), find_model(level, model))
 
-    async def find_identifier(self, identifier: Dataset, model: str) -> AsyncGenerator[Dataset, None]:
+    def find_identifier(self, identifier: Dataset, model: str) -> AsyncGenerator[Dataset, None]:
         """Query with an Identifier of one's own. See `dicomnet.Peer.find_identifier`."""
-        from ..exchange.messages import cancel_request, find_request, identifier_of
-
-        while True:
-            has_answer = False
-            async with self._using(((model, NATIVE),)) as (link, is_reused):
-                request, context = find_request(link.agreement, identifier, model, link.next_message_id())
-                cancel = cancel_request(context.context_id, request.message_id)
-                try:
-                    with closing(await link.iterate(user.many_replies(request), cancel)) as responses:
-                        async for response in responses:
-                            has_answer = True
-                            match = identifier_of(response, context)
-                            if match is not None:
-                                yield match
-                            else:
-                                check_status(response, "Query/Retrieve")
-                    return
-                except AssociationError:
-                    if has_answer or not is_reused:
-                        raise
+        return self._perform(operations.find(identifier, model))
 
     def get(
         self,
@@ -228,24 +148,11 @@ class Peer:
         contexts: Mapping[str, Iterable[str]] | None = None,
     ) -> AsyncGenerator[RetrieveProgress, None]:
         """Retrieve with an Identifier of one's own. See `dicomnet.Peer.get_identifier`."""
-        proposal = get_contexts(model, contexts)
-        roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles)
-        hooks = _ReceiverHooks(self.address.ae_title, to, on_object)
-        return self._get(request, hooks, identifier, model)
 
-    async def _get(
-        self, request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str
-    ) -> AsyncGenerator[RetrieveProgress, None]:
-        link = await open_association(self.address, request, self._tls, self.timeouts, hooks)
-        self._pool.add(link)
-        try:
-            async with aclosing(_retrieve(link, C_GET_RQ, identifier, model)) as responses:
-                async for progress in responses:
-                    yield progress
-        finally:
-            self._pool.lose(link)
-            await release_links((link,))
+        def make_hooks(source: str) -> Hooks:
+            return _ReceiverHooks(source, to, on_object)
+
+        return self._perform(self._get_operation(make_hooks, identifier, model, contexts))
 
     def move(
         self, destination: str, level: str, *, model: str | None = None, **keys: Any
@@ -260,28 +167,18 @@ class Peer:
         uid = find_model(level, model, MOVE_MODELS)
         return self.move_identifier(destination, build_identifier(level, keys), uid)
 
-    async def move_identifier(
+    def move_identifier(
         self, destination: str, identifier: Dataset, model: str
     ) -> AsyncGenerator[RetrieveProgress, None]:
         """Have objects sent with an Identifier of one's own. See `dicomnet.Peer.move_identifier`."""
         ae_title_bytes(destination, "the move destination")
-        while True:
-            has_answer = False
-            async with self._using(((model, NATIVE),)) as (link, is_reused):
-                try:
-                    retrieved = _retrieve(link, C_MOVE_RQ, identifier, model, destination)
-                    async with aclosing(retrieved) as responses:
-                        async for progress in responses:
-                            has_answer = True
-                            yield progress
-                    return
-                except AssociationError:
-                    if has_answer or not is_reused:
-                        raise
+        return self._perform(operations.move(destination, identifier, model))
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
         self._end_stores()
+        for lanes in list(self._lanes):
+            lanes.end()
         await release_links(self._pool.clear())
 
     def abort(self) -> None:
@@ -290,22 +187,12 @@ class Peer:
 
     def _abort(self) -> list[Link]:
         self._end_stores()
+        for lanes in list(self._lanes):
+            lanes.end()
         links = self._pool.clear()
         for link in links:
             link.abort()
         return links
-
-    def _end_stores(self) -> None:
-        for supply in list(self._supplies):
-            supply.end(AssociationClosed())
-        for queue in list(self._queues):
-            queue.fail(AssociationClosed())
-        for lanes in list(self._lanes):
-            lanes.end()
-
-    def __del__(self) -> None:
-        for link in self._pool.clear():
-            link.abort_later()
 
     async def __aenter__(self) -> Peer:
         return self
@@ -316,101 +203,130 @@ class Peer:
         else:
             # Cancelled: that does not wait for answers that are outstanding.
             for link in self._abort():
-                await _part(link)
+                await wait_closed(link)
 
-    @asynccontextmanager
-    async def _using(self, proposal: Proposal, window: int = 1) -> AsyncIterator[tuple[Link, bool]]:
-        """An open association that proposes just this, and whether it is an earlier one."""
-        link = self._pool.take(proposal)
+    @staticmethod
+    def _forget(pool: Pool[Link]) -> None:
+        for link in pool.clear():
+            link.abort_later()
+
+    def _perform(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
+        return Performance(self, operation).results()
+
+
+class Performance:
+    """One operation of a peer while it is performed. See `dicomnet.blocking.peer.Performance`."""
+
+    def __init__(self, peer: Peer, operation: Operation[Any], lanes: LaneTasks | None = None) -> None:
+        self._peer = peer
+        self._operation = operation
+        self._lanes = lanes
+        self._started: LaneTasks | None = None
+        self._link: Link | None = None
+        # What the association proposed, None if it is not to be kept.
+        self._proposal: Proposal | None = None
+        self._responses: Responses | None = None
+
+    async def results(self) -> AsyncGenerator[Any, None]:
+        """Perform the steps of the operation, and give what it reports."""
+        resume: Callable[[Any], Step] = self._operation.send
+        outcome: Any = None
+        try:
+            while True:
+                try:
+                    step = resume(outcome)
+                except StopIteration:
+                    return
+                resume, outcome = self._operation.send, None
+                if type(step) is Report:
+                    yield step.result
+                    continue
+                try:
+                    outcome = await _PERFORMERS[type(step)](self, step)
+                except Exception as error:  # noqa: BLE001
+                    resume, outcome = self._operation.throw, error
+        finally:
+            self._operation.close()
+            if self._started is not None:
+                await self._started.stop()
+            await self._leave()
+
+    async def _use(self, step: Use) -> Lease:
+        await self._leave()
+        pool = self._peer._pool
+        link = pool.take(step.proposal)
         is_reused = link is not None and link.phase is Phase.ESTABLISHED
         # Others that are idle take room that the peer may need.
-        await release_links(self._pool.take_idle())
+        await release_links(pool.take_idle())
         if link is None or not is_reused:
-            request = association_request(self.address, self.calling, proposal, window)
-            link = await open_association(self.address, request, self._tls, self.timeouts)
-            self._pool.add(link)
-        try:
-            yield link, is_reused
-        finally:
-            if link.phase is Phase.ESTABLISHED:
-                await release_links(self._pool.give_back(proposal, link))
-            else:
-                self._pool.lose(link)
-                await _part(link)
+            link = await self._open(self._peer._request(step.proposal, step.window))
+        self._link, self._proposal = link, step.proposal
+        return Lease(link.agreement, link.next_message_id, is_reused)
 
-    def _store_side_by_side(
-        self, plan: StorePlan, may_raise: bool, jobs: int
-    ) -> AsyncGenerator[StoreResult, None]:
-        lanes = Lanes(StoreQueue(plan, self.window, self.retries), jobs, self._use_lane)
-        self._lanes.add(lanes)
-        return lanes.results(may_raise)
+    async def _use_alone(self, step: Open) -> Lease:
+        self._link, self._proposal = await self._open(step.request, step.hooks), None
+        return Lease(self._link.agreement, self._link.next_message_id)
 
-    async def _use_lane(
-        self,
-        queue: StoreQueue,
-        opened: Callable[[Link], None],
-        report: Callable[[StoreResult], Awaitable[None]],
-    ) -> None:
-        async with self._using(queue.proposal, self.window) as (link, is_reused):
-            opened(link)
-            async with aclosing(_send(queue, link, is_reused)) as results:
-                async for result in results:
-                    await report(result)
-        for result in queue.results():
-            await report(result)
+    async def _open(self, request: AssociateRQ, hooks: Hooks | None = None) -> Link:
+        peer = self._peer
+        link = await open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
+        peer._pool.add(link)
+        return link
 
-    async def _store(self, plan: StorePlan, may_raise: bool) -> AsyncGenerator[StoreResult, None]:
-        queue = StoreQueue(plan, self.window, self.retries)
-        self._queues.add(queue)
-        try:
-            while not queue.is_empty:
-                try:
-                    async with self._using(queue.proposal, self.window) as (link, is_reused):
-                        may_raise = False
-                        async with aclosing(_send(queue, link, is_reused)) as results:
-                            async for result in results:
-                                yield result
-                except (NetworkError, AssociationError) as error:
-                    if may_raise:
-                        raise
-                    queue.fail(error)
-                for result in queue.results():
-                    yield result
-        finally:
-            self._queues.discard(queue)
+    async def _run(self, step: Run) -> Any:
+        assert self._link is not None
+        return await self._link.run(step.procedure)
 
+    async def _begin(self, step: Begin) -> None:
+        assert self._link is not None
+        self._responses = await self._link.iterate(step.procedure, step.cancel)
 
-async def _send(queue: StoreQueue, link: Link, is_reused: bool) -> AsyncGenerator[StoreResult, None]:
-    agreement = link.agreement
-    requests = queue.requests(agreement, link.next_message_id)
-    procedure = user.pipeline(requests, queue.window(agreement), queue.unusable)
-    has_answer = False
-    try:
-        with closing(await link.iterate(procedure)) as responses:
-            async for response in responses:
-                has_answer = True
-                queue.answered(response)
-                for result in queue.results():
-                    yield result
-    except (NetworkError, AssociationError) as error:
-        queue.lost(error, was_stale=is_reused and not has_answer)
+    async def _next(self, step: Next) -> Message | None:
+        assert self._responses is not None
+        return await anext(self._responses, None)
+
+    async def _leave(self, step: Leave | None = None) -> None:
+        if self._responses is not None:
+            self._responses.close()
+            self._responses = None
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if self._proposal is None:
+            self._peer._pool.lose(link)
+            await release_links((link,))
+        elif link.phase is Phase.ESTABLISHED:
+            await release_links(self._peer._pool.give_back(self._proposal, link))
+        else:
+            self._peer._pool.lose(link)
+            await wait_closed(link)
+
+    async def _spawn(self, step: Spawn) -> None:
+        if self._lanes is None:
+            peer = self._peer
+            self._lanes = self._started = LaneTasks(
+                step.lanes, lambda lanes: Performance(peer, lane(step.lanes), lanes).results()
+            )
+            peer._lanes.add(self._lanes)
+        self._lanes.start()
+
+    async def _wait(self, step: Wait) -> Any:
+        assert self._lanes is not None
+        return await self._lanes.wait(step.attempt)
 
 
-async def _retrieve(
-    link: Link, kind: MessageType, identifier: Dataset, model: str, destination: str | None = None
-) -> AsyncGenerator[RetrieveProgress, None]:
-    from ..exchange.messages import cancel_request, failed_uids_of, retrieve_request
-
-    request, context = retrieve_request(
-        kind, link.agreement, identifier, model, link.next_message_id(), destination=destination
-    )
-    cancel = cancel_request(context.context_id, request.message_id)
-    progress = RetrieveProgress(PENDING)
-    with closing(await link.iterate(user.many_replies(request), cancel)) as responses:
-        async for response in responses:
-            progress = progress.next(response, failed_uids_of(response, context))
-            yield progress
-    progress.check()
+_PERFORMERS: dict[type[Step], Callable[[Performance, Any], Awaitable[Any]]] = {
+    Use: Performance._use,
+    Open: Performance._use_alone,
+    Run: Performance._run,
+    Begin: Performance._begin,
+    Next: Performance._next,
+    Leave: Performance._leave,
+    Spawn: Performance._spawn,
+    Wait: Performance._wait,
+    # What takes long waits for the disk, mostly.
+    Work: lambda performance, step: asyncio.to_thread(step.function),
+}
 
 
 class _ReceiverHooks(ReceiverHooks):
@@ -425,57 +341,3 @@ class _ReceiverHooks(ReceiverHooks):
                 else:
                     await asyncio.to_thread(self.on_object, received)
         return Answer(SUCCESS)
-
-
-async def _part(link: Link) -> None:
-    """Wait for the peer to close after the association has ended, but not for long: the event loop may end next."""
-    try:
-        async with asyncio.timeout(LAST_WORDS):
-            await link.closed.wait()
-    except TimeoutError:
-        link.close()
-        await link.closed.wait()
-
-
-async def release_links(links: Iterable[Link]) -> None:
-    """Release associations and wait until their connections are closed; one that is over already is closed."""
-    for link in links:
-        try:
-            await link.release()
-        except DicomnetError as error:
-            _log.info("the association was over before its release: %s", error)
-            link.close()
-        await link.closed.wait()
-
-
-async def open_association(
-    peer: PeerAddress,
-    request: AssociateRQ,
-    tls: ssl.SSLContext | None,
-    timeouts: Timeouts,
-    hooks: Hooks | None = None,
-) -> Link:
-    """Connect to a peer and have an association established.
-
-    Parameters
-    ----------
-    tls
-        A client's TLS context, None for a connection in the clear.
-    timeouts
-        One deadline a stage.
-    hooks
-        The user's side; without it, nothing is performed for the peer.
-
-    Raises
-    ------
-    AssociationError, NetworkError
-        If it is not established; the connection is closed then.
-    """
-    secured = None if tls is None else (tls, peer.address.host)
-    link = await open_link(peer.address, request, hooks or RequestorHooks(), timeouts, tls=secured)
-    try:
-        await link.request(request)
-    except BaseException:
-        link.close()
-        raise
-    return link

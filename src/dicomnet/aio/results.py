@@ -1,16 +1,15 @@
-"""What a handler yields, taken without blocking the event loop."""
+"""Results of a handler, taken one at a time without blocking the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-END = object()
-"""What `Results.take` gives after the last one."""
+from ..exchange.handling import END
 
 
 class Results:
-    """What a handler yields: an async iterable, or an iterable, which runs in a thread.
+    """The results of a handler: an async iterable, or an iterable, which runs in a thread.
 
     Raises
     ------

@@ -1,39 +1,38 @@
-"""C-GET and C-MOVE by a handler of the asyncio face; `dicomnet.exchange.retrieval` has the rules."""
+"""C-GET and C-MOVE performed by a handler, in the asyncio face."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
 
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
-from ..drivers.hooks import Phase
 from ..drivers.transport import Address
-from ..errors import AssociationError, NetworkError, NoAcceptedContext, ServiceRefusal
 from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import Context
+from ..exchange.contexts import contexts_of
 from ..exchange.retrieval import (
+    Ask,
+    Close,
+    Connect,
+    Course,
     Destination,
     DestinationPlan,
-    bad_destination,
-    count_of,
-    preparation_failed,
-    read_answer,
-    storing,
-    unreachable,
+    Release,
+    RetrievalBase,
+    Step,
+    Take,
 )
 from ..services import user
 from ..services.registry import Operation
-from ..services.steps import Answer, SubOperation
-from .peer import open_association, release_links
-from .results import END, Results
+from ..services.steps import Answer, SubOperation, Work
+from .opening import open_association, release_links
+from .results import Results
 
-_log = logging.getLogger(__name__)
+Value = TypeVar("Value")
 
 
-class Retrieval:
+class Retrieval(RetrievalBase[Link]):
     """The performing of a C-GET or C-MOVE by a handler; made by `begin`.
 
     Parameters
@@ -53,15 +52,9 @@ class Retrieval:
     def __init__(
         self, link: Link, titles: tuple[str, str], results: Results, operation: Operation, request: Message
     ) -> None:
-        self.count = 0
-        self._link = link
-        self._own_title, self._originator = titles
+        self._own_title, originator = titles
+        super().__init__(link, originator, operation, request)
         self._results = results
-        self._operation = operation
-        self._request = request
-        self._destination: Destination | None = None
-        self._plan = DestinationPlan()
-        self._open: Link | None = None
 
     @classmethod
     async def begin(
@@ -76,12 +69,7 @@ class Retrieval:
         """
         retrieval = cls(link, titles, results, operation, request)
         try:
-            if operation.service == "C-MOVE":
-                destination = Destination.from_handler(await retrieval._prepare(of_destination=True))
-                retrieval._destination = destination
-                given = destination.options.get("contexts")
-                retrieval._plan = DestinationPlan(_proposed(given or {}), is_fixed=given is not None)
-            retrieval.count = count_of(await retrieval._prepare(), operation)
+            await retrieval._perform(retrieval._beginning())
         except BaseException:
             await retrieval.aclose()
             raise
@@ -89,97 +77,54 @@ class Retrieval:
 
     async def take(self) -> SubOperation | Answer | None:
         """The next object, or the answer that ends it, or None after the last."""
-        try:
-            result = await self._results.take()
-            if result is END:
-                return None
-            # A file is opened and looked at, which waits for the disk.
-            return await asyncio.to_thread(read_answer, result, self._operation, self._request)
-        except ServiceRefusal:
-            raise
-        except Exception as error:
-            _log.exception("the handler for %s failed", self._operation.service)
-            raise ServiceRefusal(self._operation.handler_failed) from error
+        return await self._perform(self._taking())
 
     async def store(self, sub_operation: SubOperation) -> Message:
         """Send an object and wait for the response. Raises as the blocking one does."""
-        if self._destination is None:
-            return await self._send(self._link, sub_operation)
-        link = await self._reach(self._destination, sub_operation)
-        try:
-            response = await self._send(link, sub_operation)
-        except NoAcceptedContext:
-            raise
-        except (AssociationError, NetworkError):
-            self._plan.lost()
-            raise
-        self._plan.answered()
-        return response
+        return await self._perform(self._storing(sub_operation))
 
     async def finish(self) -> None:
         """Release the association with the destination, and let the handler end."""
-        if self._open is not None:
-            await release_links((self._open,))
-            self._open = None
-        await self.aclose()
+        await self._perform(self._finishing())
 
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""
-        try:
-            await self._results.aclose()
-        except Exception:  # noqa: BLE001
-            _log.exception("the handler for %s failed at its end", self._operation.service)
+        await self._perform(self._closing())
 
-    def abort(self) -> None:
-        """Abort the association with the destination if it is still open."""
-        if self._open is not None:
-            self._open.abort()
-            self._open = None
+    def _plan_for(self, destination: Destination) -> DestinationPlan:
+        given = destination.options.get("contexts")
+        return DestinationPlan(contexts_of(given or {}), is_fixed=given is not None)
 
-    async def _prepare(self, *, of_destination: bool = False) -> Any:
-        try:
-            result = await self._results.take()
-        except ServiceRefusal:
-            raise
-        except Exception as error:
-            _log.exception("the handler for %s failed", self._operation.service)
-            raise preparation_failed(self._operation, of_destination=of_destination) from error
-        if result is END:
-            _log.error("the handler for %s ended too early", self._operation.service)
-            raise preparation_failed(self._operation, of_destination=of_destination)
-        return result
+    async def _perform(self, course: Course[Value]) -> Value:
+        resume: Callable[[Any], Step] = course.send
+        outcome: Any = None
+        while True:
+            try:
+                step = resume(outcome)
+            except StopIteration as stop:
+                value: Value = stop.value
+                return value
+            try:
+                resume, outcome = course.send, await _PERFORMERS[type(step)](self, step)
+            except Exception as error:  # noqa: BLE001
+                resume, outcome = course.throw, error
 
-    async def _send(self, link: Link, sub_operation: SubOperation) -> Message:
-        request = await asyncio.to_thread(
-            storing, self._request, self._originator, link.agreement, sub_operation, link.next_message_id()
-        )
-        return await link.run(user.one_reply(request))
-
-    async def _reach(self, destination: Destination, sub_operation: SubOperation) -> Link:
-        """An association with the destination on which what this object needs was proposed."""
-        present = self._open if self._open is not None and self._open.phase is Phase.ESTABLISHED else None
-        is_new = self._plan.learn(sub_operation, present.agreement if present else None)
-        if present is not None:
-            if not is_new:
-                return present
-            await release_links((present,))
-        options = destination.options
-        try:
-            tls, _ = options.get("tls_args") or (None, None)
-            peer = PeerAddress(
-                options.get("ae_title", self._request.command["MoveDestination"]),
-                Address(destination.host, destination.port),
-            )
-            request = association_request(peer, self._own_title, self._plan.proposals, 1)
-            timeouts = options.get("timeouts") or self._link.timeouts
-            self._open = await open_association(peer, request, tls, timeouts)
-        except (AssociationError, NetworkError) as error:
-            raise unreachable(error) from error
-        except Exception as error:
-            # The options are the handler's, and lead to whatever they lead to.
-            raise bad_destination(self._operation) from error
-        return self._open
+    async def _connect(self, step: Connect) -> Link:
+        options = step.destination.options
+        tls, _ = options.get("tls_args") or (None, None)
+        place = Address(step.destination.host, step.destination.port)
+        peer = PeerAddress(options.get("ae_title", step.called), place)
+        request = association_request(peer, self._own_title, step.contexts, 1)
+        timeouts = options.get("timeouts") or self._link.timeouts
+        return await open_association(peer, request, tls, timeouts)
 
 
-def _proposed(contexts: Mapping[str, Iterable[str]]) -> list[Context]:
-    return [(str(uid), tuple(map(str, syntaxes))) for uid, syntaxes in contexts.items()]
+_PERFORMERS: dict[type[Step], Callable[[Retrieval, Any], Awaitable[Any]]] = {
+    Take: lambda retrieval, step: retrieval._results.take(),
+    Close: lambda retrieval, step: retrieval._results.aclose(),
+    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
+    Connect: Retrieval._connect,
+    Release: lambda retrieval, step: release_links((step.link,)),
+    # It waits for the disk.
+    Work: lambda retrieval, step: asyncio.to_thread(step.function),
+}

@@ -13,15 +13,17 @@ from pathlib import Path
 
 from ..cli.arguments import OK
 from ..cli.words import reason
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
 from ..pynetdicom.ae import AE
 from ..pynetdicom.association import OpenUserSink
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
+from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..services.sop_classes import SOP_CLASSES
 
 _log = logging.getLogger(__name__)
 
-SUCCESS, INVALID_SOP_INSTANCE, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0x0117, 0xA700, 0xC000
+CANNOT_UNDERSTAND = 0xC000
 
 # What the name of a file begins with, by the keyword of the SOP class; others begin with UN.
 PREFIXES = {

@@ -16,12 +16,11 @@ from ..encoding.identity import is_uid
 from ..encoding.known_headers import Wanted
 from ..encoding.scan import Header, scan, scan_file
 from ..errors import ServiceRefusal
-from ..services.registry import SUCCESS
+from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
 from .storage import ObjectName, Placement, StagedFile, Storage
 
 DUPLICATE_SOP_INSTANCE = 0x0111
-INVALID_SOP_INSTANCE = 0x0117
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018

@@ -38,7 +38,7 @@ from ..upper_layer.negotiation import (
     identification_items,
     refuse_names,
 )
-from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
 from .intake import Intake, Session
 from .storage import Storage
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 QUERY_LIMIT = 1 << 20
-_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
 _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
 
 OnStored = Callable[[str, int], None]
@@ -304,7 +303,7 @@ class _NodeHooks(WithoutRetrieval):
         if refused is not None:
             return refused
         if not self._node.take_slot(self):
-            return _LOCAL_LIMIT_EXCEEDED
+            return LOCAL_LIMIT_EXCEEDED
         self._calling = request.calling_ae_title
         return accept(request, self._node.acceptor)
 

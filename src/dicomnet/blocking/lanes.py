@@ -1,89 +1,70 @@
-"""One plan of objects on several associations side by side, each in a thread; `aio_lanes` is the same with tasks."""
+"""The threads of lanes: several associations that send the objects of one plan side by side."""
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeVar
 
 from ..drivers.blocking.link import Link
-from ..errors import AssociationClosed, AssociationError, NetworkError
+from ..exchange.lanes import Lanes
 from ..exchange.results import StoreResult
-from ..exchange.storing import RESULTS_LIMIT, StoreQueue
 
-_log = logging.getLogger(__name__)
-
-
-# Sends what it can on one association: tells of the association when it has it, then of each result. Raises if there
-# is none to be had.
-Use = Callable[[StoreQueue, Callable[[Link], None], Callable[[StoreResult], None]], None]
+Outcome = TypeVar("Outcome")
 
 
-class Lanes:
-    """Threads that send what waits in a queue. The others start when the first one has its association.
-
-    A lane that gets no association ends, and leaves its objects to the others. One that has nothing to send waits, as
-    another may lose its association and leave it something.
+class LaneThreads:
+    """Lanes that have a thread each.
 
     Parameters
     ----------
-    queue
-        What is to be sent.
-    count
-        How many associations there may be.
-    use
-        What a lane does, again and again, as long as there is something to send.
+    lanes
+        What they share.
+    perform
+        Performs one of them, and gives its results.
     """
 
-    def __init__(self, queue: StoreQueue, count: int, use: Use) -> None:
-        self._queue = queue
-        self._count = count
-        self._use = use
+    def __init__(self, lanes: Lanes, perform: Callable[[LaneThreads], Iterator[StoreResult]]) -> None:
+        self._lanes = lanes
+        self._perform = perform
         self._changed = threading.Condition()
-        self._ready: deque[StoreResult] = deque()
-        self._links: set[Link] = set()
         self._threads: list[threading.Thread] = []
-        self._going = self._sending = 0
-        self._refusal: NetworkError | AssociationError | None = None
-        self._failure: BaseException | None = None
-        self._is_over = self._is_aborted = False
+        self._links: set[Link] = set()
+        self._is_aborted = False
 
-    def results(self, may_raise: bool) -> Iterator[StoreResult]:
-        """Begin, and give each result as it comes.
+    def start(self) -> None:
+        """Begin one more lane."""
+        thread = threading.Thread(target=self._run, name="dicomnet-store", daemon=True)
+        with self._changed:
+            self._lanes.started()
+            self._threads.append(thread)
+        thread.start()
 
-        Parameters
-        ----------
-        may_raise
-            Whether it is an error if there is no association to be had at all; else that is in the results.
+    def wait(self, attempt: Callable[[], Outcome | None]) -> Outcome:
+        """Try, each time that another lane has changed something, until it is no longer None."""
+        with self._changed:
+            while (outcome := attempt()) is None:
+                self._changed.wait()
+            self._changed.notify_all()
+            return outcome
 
-        Raises
-        ------
-        NetworkError, AssociationError
-            Why there was none.
-        """
-        try:
-            self._start()
-            while (result := self._next()) is not None:
-                yield result
-            if self._failure is not None:
-                raise self._failure
-            if not self._queue.is_empty:
-                if self._refusal is not None and may_raise and not self._links:
-                    raise self._refusal
-                self._queue.fail(self._refusal or AssociationClosed())
-            yield from self._queue.results()
-        except GeneratorExit:
-            # Whether the loop was left or an interrupt ends it cannot be told here, so nothing is waited for.
+    def opened(self, link: Link) -> None:
+        """A lane has opened an association."""
+        self._links.add(link)
+        if self._is_aborted:
+            link.abort()
+
+    def leave(self, error: BaseException) -> None:
+        """Whoever takes the results has left, because of an error."""
+        if isinstance(error, GeneratorExit):
+            # Whether the loop was left or an interrupt ends it cannot be known here, so nothing is waited for.
             self._end()
-            raise
-        except Exception:
+        elif isinstance(error, Exception):
             self.stop()
-            raise
-        except BaseException:
+        else:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
-            raise
 
     def stop(self) -> None:
         """Send nothing more, and wait for the answers that are outstanding."""
@@ -105,66 +86,18 @@ class Lanes:
 
     def _end(self) -> None:
         with self._changed:
-            self._is_over = True
+            self._lanes.stop()
             self._changed.notify_all()
-        self._queue.fail(AssociationClosed())
 
-    def _start(self) -> None:
-        thread = threading.Thread(
-            target=self._run, args=(self._queue.beside(),), name="dicomnet-store", daemon=True
-        )
-        with self._changed:
-            self._going += 1
-            self._threads.append(thread)
-        thread.start()
-
-    def _next(self) -> StoreResult | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or not self._going)
-            self._changed.notify_all()
-            return self._ready.popleft() if self._ready else None
-
-    def _run(self, queue: StoreQueue) -> None:
+    def _run(self) -> None:
+        failure: BaseException | None = None
         try:
-            while self._has_work(queue):
-                try:
-                    self._use(queue, self._opened, self._report)
-                except (NetworkError, AssociationError) as error:
-                    _log.info("an association beside the others was not to be had: %s", error)
-                    self._refusal = error
-                    break
-                finally:
-                    with self._changed:
-                        self._sending -= 1
-                        self._changed.notify_all()
+            for result in self._perform(self):
+                self.wait(partial(self._lanes.put, result))
         except BaseException as error:  # noqa: BLE001
-            # It belongs to whoever takes the results.
-            self._failure = error
-            queue.fail(AssociationClosed())
+            # It is raised to whoever takes the results.
+            failure = error
         finally:
             with self._changed:
-                self._going -= 1
+                self._lanes.ended(failure)
                 self._changed.notify_all()
-
-    def _has_work(self, queue: StoreQueue) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: not queue.is_empty or not self._sending or self._is_over)
-            if queue.is_empty or self._is_over:
-                return False
-            self._sending += 1
-            return True
-
-    def _opened(self, link: Link) -> None:
-        is_first = not self._links
-        self._links.add(link)
-        if self._is_aborted:
-            link.abort()
-        elif is_first and not self._is_over:
-            for _ in range(self._count - 1):
-                self._start()
-
-    def _report(self, result: StoreResult) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._ready) < RESULTS_LIMIT or self._is_over)
-            self._ready.append(result)
-            self._changed.notify_all()

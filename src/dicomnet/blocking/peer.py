@@ -3,57 +3,59 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..datasets.queries import build_identifier, build_query
-from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, MessageType
+from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
-from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
-from ..encoding.transfer_syntaxes import Transcoding
-from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
-from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import (
-    GET_MODELS,
-    MOVE_MODELS,
-    NATIVE,
-    VERIFICATION,
-    Proposal,
-    find_model,
-    get_contexts,
+from ..errors import DicomnetError
+from ..exchange import operations
+from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
+from ..exchange.operations import (
+    Begin,
+    Lease,
+    Leave,
+    Next,
+    Open,
+    Operation,
+    Report,
+    Run,
+    Spawn,
+    Step,
+    Use,
+    Wait,
+    lane,
 )
-from ..exchange.files import find_files
-from ..exchange.messages import echo_request
+from ..exchange.peers import PeerBase
+from ..exchange.pool import Pool
 from ..exchange.receiving import RequestorHooks
-from ..exchange.results import RetrieveProgress, StoreResult, check_status, failed_result
-from ..exchange.storing import FIRST_LOOK, SCAN_AHEAD, Pool, StoreQueue, Supply, checked_jobs
-from ..services import user
-from ..services.registry import PENDING
+from ..exchange.results import RetrieveProgress, StoreResult
+from ..services.steps import Work
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
-from .lanes import Lanes
+from .lanes import LaneThreads
 
 if TYPE_CHECKING:
-    import ssl
     from types import TracebackType
 
     from pydicom.dataset import Dataset
 
     from ..exchange.receiving import ReceivedObject
 
+Value = TypeVar("Value")
 
-class Peer:
+
+class Peer(PeerBase[Link, LaneThreads]):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
 
     Parameters
     ----------
     address
-        ``[AET@]host:port``; an IPv6 address in brackets. The AE title is ``ANY-SCP`` where it is left out.
+        ``[AET@]host:port``, an IPv6 address in brackets; the AE title is ``ANY-SCP`` where it is left out. Or a
+        `PeerAddress`.
     calling
         Our AE title, 1 to 16 characters.
     tls
@@ -76,33 +78,6 @@ class Peer:
         If an address, AE title or ``transcode`` is not valid, or ``jobs`` is less than 1.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        calling: str = "DICOMNET",
-        tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        window: int = 16,
-        retries: int = 1,
-        transcode: str = "never",
-        jobs: int = 1,
-    ) -> None:
-        self.address = PeerAddress.parse(address)
-        ae_title_bytes(calling, "the calling AE title")
-        self.calling = calling
-        self.timeouts = timeouts or Timeouts()
-        self.window = window
-        self.retries = retries
-        self.transcoding = Transcoding.parse(transcode)
-        self.jobs = checked_jobs(jobs)
-        self._tls = tls
-        self._pool: Pool[Link] = Pool()
-        self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
-        self._queues: set[StoreQueue] = set()
-        self._lanes: weakref.WeakSet[Lanes] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, _release_all, self._pool)
-
     def echo(self) -> float:
         """Verify that the peer answers (C-ECHO).
 
@@ -114,22 +89,12 @@ class Peer:
         Raises
         ------
         NetworkError, AssociationError
-            If there is no association to be had.
+            If no association can be opened.
         ServiceRefusal
             If the peer answers with another status than success.
         """
-        while True:
-            with self._using(((VERIFICATION, NATIVE),)) as (link, is_reused):
-                request = echo_request(link.agreement, link.next_message_id())
-                begin = perf_counter()
-                try:
-                    response = link.run(user.one_reply(request))
-                except AssociationError:
-                    if is_reused:
-                        continue
-                    raise
-            check_status(response, "Verification")
-            return perf_counter() - begin
+        (duration,) = self._perform(operations.echo())
+        return float(duration)
 
     def store(
         self,
@@ -160,30 +125,9 @@ class Peer:
         FileNotFoundError
             If a path does not exist.
         NetworkError, AssociationError
-            If the first association cannot be had. Later failures are in the results.
+            If the first association cannot be opened. Later failures are in the results.
         """
-        if isinstance(paths, str | os.PathLike):
-            paths = [paths]
-        most = self.jobs if jobs is None else checked_jobs(jobs)
-        has_sent = False
-        supply = Supply(find_files(paths), self.transcoding)
-        self._supplies.add(supply)
-        part = supply.part(FIRST_LOOK)
-        while part is not None:
-            skipped, plans = part
-            yield from skipped
-            for plan in plans:
-                if supply.ended is not None:
-                    yield from (failed_result(stored, supply.ended) for stored in plan.objects)
-                    continue
-                queue = StoreQueue(plan, self.window, self.retries, supply if plan is plans[-1] else None)
-                jobs = min(most, len(plan.objects))
-                if jobs > 1:
-                    yield from self._store_side_by_side(queue, not has_sent, jobs)
-                else:
-                    yield from self._store(queue, may_raise=not has_sent)
-                has_sent = True
-            part = supply.part(SCAN_AHEAD)
+        return self._perform(self._store_operation(paths, jobs))
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Generator[Dataset, None, None]:
         """Query (C-FIND).
@@ -207,7 +151,7 @@ class Peer:
         ValueError
             If the level, the model or a keyword does not exist.
         NetworkError, AssociationError
-            If there is no association to be had, or it ends early.
+            If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer does not answer with success in the end.
         """
@@ -223,25 +167,7 @@ class Peer:
         model
             SOP class UID of the information model.
         """
-        from ..exchange.messages import cancel_request, find_request, identifier_of
-
-        while True:
-            has_answer = False
-            with self._using(((model, NATIVE),)) as (link, is_reused):
-                request, context = find_request(link.agreement, identifier, model, link.next_message_id())
-                cancel = cancel_request(context.context_id, request.message_id)
-                try:
-                    for response in link.iterate(user.many_replies(request), cancel):
-                        has_answer = True
-                        match = identifier_of(response, context)
-                        if match is not None:
-                            yield match
-                        else:
-                            check_status(response, "Query/Retrieve")
-                    return
-                except AssociationError:
-                    if has_answer or not is_reused:
-                        raise
+        return self._perform(operations.find(identifier, model))
 
     def get(
         self,
@@ -279,7 +205,7 @@ class Peer:
         Returns
         -------
         RetrieveProgress
-            The last one, which tells what failed.
+            The last one, which says what failed.
 
         Raises
         ------
@@ -288,7 +214,7 @@ class Peer:
         OSError
             If the folder cannot be made.
         NetworkError, AssociationError
-            If there is no association to be had, or it ends early.
+            If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer ends with a status that is neither success nor warning.
         """
@@ -317,21 +243,10 @@ class Peer:
         """
         from ..exchange.receiving import ReceiverHooks
 
-        proposal = get_contexts(model, contexts)
-        roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles)
-        hooks = ReceiverHooks(self.address.ae_title, to, on_object)
-        return self._get(request, hooks, identifier, model)
+        def make_hooks(source: str) -> Hooks:
+            return ReceiverHooks(source, to, on_object)
 
-    def _get(
-        self, request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str
-    ) -> Generator[RetrieveProgress, None, RetrieveProgress]:
-        link = self._open(request, hooks)
-        try:
-            return (yield from _retrieve(link, C_GET_RQ, identifier, model))
-        finally:
-            self._pool.lose(link)
-            release_links((link,))
+        return self._perform(self._get_operation(make_hooks, identifier, model, contexts))
 
     def move(
         self, destination: str, level: str, *, model: str | None = None, **keys: Any
@@ -357,14 +272,14 @@ class Peer:
         Returns
         -------
         RetrieveProgress
-            The last one, which tells what failed.
+            The last one, which says what failed.
 
         Raises
         ------
         ValueError
             If the level, the model or a keyword does not exist, or the AE title is not valid.
         NetworkError, AssociationError
-            If there is no association to be had, or it ends early.
+            If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer ends with a status that is neither success nor warning.
         """
@@ -384,19 +299,7 @@ class Peer:
             SOP class UID of the information model.
         """
         ae_title_bytes(destination, "the move destination")
-        while True:
-            has_answer = False
-            with self._using(((model, NATIVE),)) as (link, is_reused):
-                try:
-                    responses = _retrieve(link, C_MOVE_RQ, identifier, model, destination)
-                    progress = RetrieveProgress(PENDING)
-                    for progress in responses:
-                        has_answer = True
-                        yield progress
-                    return progress
-                except AssociationError:
-                    if has_answer or not is_reused:
-                        raise
+        return self._perform(operations.move(destination, identifier, model))
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
@@ -413,12 +316,6 @@ class Peer:
         for link in self._pool.clear():
             link.abort()
 
-    def _end_stores(self) -> None:
-        for supply in list(self._supplies):
-            supply.end(AssociationClosed())
-        for queue in list(self._queues):
-            queue.fail(AssociationClosed())
-
     def __enter__(self) -> Peer:
         return self
 
@@ -431,98 +328,143 @@ class Peer:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
 
-    @contextmanager
-    def _using(self, proposal: Proposal, window: int = 1) -> Iterator[tuple[Link, bool]]:
-        """An open association that proposes just this, and whether it is an earlier one."""
-        link = self._pool.take(proposal)
+    @staticmethod
+    def _forget(pool: Pool[Link]) -> None:
+        release_links(pool.clear())
+
+    def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
+        return Performance(self, operation).results()
+
+
+class Performance(Generic[Value]):
+    """One operation of a peer while it is performed, with the association that it uses.
+
+    Parameters
+    ----------
+    peer
+        Whose associations are used.
+    operation
+        What is performed.
+    lanes
+        Those that the operation is one of, None if it is not a lane.
+    """
+
+    def __init__(self, peer: Peer, operation: Operation[Value], lanes: LaneThreads | None = None) -> None:
+        self._peer = peer
+        self._operation = operation
+        self._lanes = lanes
+        self._started: LaneThreads | None = None
+        self._link: Link | None = None
+        # What the association proposed, None if it is not to be kept.
+        self._proposal: Proposal | None = None
+        self._responses: Iterator[Message] = iter(())
+
+    def results(self) -> Generator[Any, None, Value]:
+        """Perform the steps of the operation, and give what it reports."""
+        resume: Callable[[Any], Step] = self._operation.send
+        outcome: Any = None
+        try:
+            while True:
+                step = resume(outcome)
+                resume, outcome = self._operation.send, None
+                if type(step) is Report:
+                    yield step.result
+                    continue
+                try:
+                    outcome = _PERFORMERS[type(step)](self, step)
+                except Exception as error:  # noqa: BLE001
+                    resume, outcome = self._operation.throw, error
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+        except BaseException as error:
+            if self._started is not None:
+                self._started.leave(error)
+            raise
+        finally:
+            self._operation.close()
+            self._leave()
+
+    def _use(self, step: Use) -> Lease:
+        self._leave()
+        pool = self._peer._pool
+        link = pool.take(step.proposal)
         is_reused = link is not None and link.phase is Phase.ESTABLISHED
         # Others that are idle take room that the peer may need.
-        release_links(self._pool.take_idle())
+        release_links(pool.take_idle())
         if link is None or not is_reused:
-            request = association_request(self.address, self.calling, proposal, window)
-            link = self._open(request, RequestorHooks())
-        try:
-            yield link, is_reused
-        finally:
-            if link.phase is Phase.ESTABLISHED:
-                release_links(self._pool.give_back(proposal, link))
-            else:
-                self._pool.lose(link)
+            link = self._open(self._peer._request(step.proposal, step.window), RequestorHooks())
+        self._link, self._proposal = link, step.proposal
+        return Lease(link.agreement, link.next_message_id, is_reused)
 
-    def _store_side_by_side(self, queue: StoreQueue, may_raise: bool, jobs: int) -> Iterator[StoreResult]:
-        lanes = Lanes(queue, jobs, self._use_lane)
-        self._lanes.add(lanes)
-        return lanes.results(may_raise)
-
-    def _use_lane(
-        self, queue: StoreQueue, opened: Callable[[Link], None], report: Callable[[StoreResult], None]
-    ) -> None:
-        with self._using(queue.proposal, self.window) as (link, is_reused):
-            opened(link)
-            for result in self._send(queue, link, is_reused):
-                report(result)
-        for result in queue.results():
-            report(result)
+    def _use_alone(self, step: Open) -> Lease:
+        self._link, self._proposal = self._open(step.request, step.hooks), None
+        return Lease(self._link.agreement, self._link.next_message_id)
 
     def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
-        tls = None if self._tls is None else (self._tls, self.address.address.host)
-        link = open_link(self.address.address, request, hooks, self.timeouts, tls=tls)
-        self._pool.add(link)
+        peer = self._peer
+        tls = None if peer._tls is None else (peer._tls, peer.address.address.host)
+        link = open_link(peer.address.address, request, hooks, peer.timeouts, tls=tls)
+        peer._pool.add(link)
         try:
             link.request(request)
         except BaseException:
-            self._pool.lose(link)
+            peer._pool.lose(link)
             link.close()
             raise
+        if self._lanes is not None:
+            self._lanes.opened(link)
         return link
 
-    def _store(self, queue: StoreQueue, may_raise: bool) -> Iterator[StoreResult]:
-        self._queues.add(queue)
-        try:
-            while not queue.is_empty:
-                try:
-                    with self._using(queue.proposal, self.window) as (link, is_reused):
-                        may_raise = False
-                        yield from self._send(queue, link, is_reused)
-                except (NetworkError, AssociationError) as error:
-                    if may_raise:
-                        raise
-                    queue.fail(error)
-                yield from queue.results()
-        finally:
-            # Left early, nothing more is sent.
-            queue.fail(AssociationClosed())
-            self._queues.discard(queue)
+    def _run(self, step: Run) -> Any:
+        assert self._link is not None
+        return self._link.run(step.procedure)
 
-    @staticmethod
-    def _send(queue: StoreQueue, link: Link, is_reused: bool) -> Iterator[StoreResult]:
-        agreement = link.agreement
-        requests = queue.requests(agreement, link.next_message_id)
-        has_answer = False
-        try:
-            for response in link.iterate(user.pipeline(requests, queue.window(agreement), queue.unusable)):
-                has_answer = True
-                queue.answered(response)
-                yield from queue.results()
-        except (NetworkError, AssociationError) as error:
-            queue.lost(error, was_stale=is_reused and not has_answer)
+    def _begin(self, step: Begin) -> None:
+        assert self._link is not None
+        self._responses = self._link.iterate(step.procedure, step.cancel)
+
+    def _next(self, step: Next) -> Message | None:
+        return next(self._responses, None)
+
+    def _leave(self, step: Leave | None = None) -> None:
+        # Dropped before its end, it is given up.
+        self._responses = iter(())
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if self._proposal is not None and link.phase is Phase.ESTABLISHED:
+            release_links(self._peer._pool.give_back(self._proposal, link))
+            return
+        self._peer._pool.lose(link)
+        if self._proposal is None:
+            release_links((link,))
+
+    def _spawn(self, step: Spawn) -> None:
+        if self._lanes is None:
+            peer = self._peer
+            self._lanes = self._started = LaneThreads(
+                step.lanes, lambda lanes: Performance(peer, lane(step.lanes), lanes).results()
+            )
+            peer._lanes.add(self._lanes)
+        self._lanes.start()
+
+    def _wait(self, step: Wait) -> Any:
+        assert self._lanes is not None
+        return self._lanes.wait(step.attempt)
 
 
-def _retrieve(
-    link: Link, kind: MessageType, identifier: Dataset, model: str, destination: str | None = None
-) -> Generator[RetrieveProgress, None, RetrieveProgress]:
-    from ..exchange.messages import cancel_request, failed_uids_of, retrieve_request
-
-    request, context = retrieve_request(
-        kind, link.agreement, identifier, model, link.next_message_id(), destination=destination
-    )
-    cancel = cancel_request(context.context_id, request.message_id)
-    progress = RetrieveProgress(PENDING)
-    for response in link.iterate(user.many_replies(request), cancel):
-        progress = progress.next(response, failed_uids_of(response, context))
-        yield progress
-    progress.check()
-    return progress
+_PERFORMERS: dict[type[Step], Callable[[Performance[Any], Any], Any]] = {
+    Use: Performance._use,
+    Open: Performance._use_alone,
+    Run: Performance._run,
+    Begin: Performance._begin,
+    Next: Performance._next,
+    Leave: Performance._leave,
+    Spawn: Performance._spawn,
+    Wait: Performance._wait,
+    Work: lambda performance, step: step.function(),
+}
 
 
 def release_links(links: Iterable[Link]) -> None:
@@ -533,7 +475,3 @@ def release_links(links: Iterable[Link]) -> None:
         except DicomnetError:
             # It was over already, and nothing is lost with it.
             link.close()
-
-
-def _release_all(pool: Pool[Link]) -> None:
-    release_links(pool.clear())

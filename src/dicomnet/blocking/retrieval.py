@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
-from ..drivers.hooks import Phase
-from ..errors import AssociationError, NetworkError, NoAcceptedContext, ServiceRefusal
 from ..exchange.contexts import Context
+from ..exchange.handling import END
 from ..exchange.retrieval import (
+    Ask,
+    Close,
+    Connect,
+    Course,
     Destination,
     DestinationPlan,
-    _log,
-    bad_destination,
-    count_of,
-    preparation_failed,
-    read_answer,
-    storing,
-    unreachable,
+    Release,
+    RetrievalBase,
+    Step,
+    Take,
 )
 from ..services import user
 from ..services.registry import Operation
-from ..services.steps import Answer, SubOperation
+from ..services.steps import Answer, SubOperation, Work
 from .peer import release_links
+
+Value = TypeVar("Value")
 
 
 class Destinations(Protocol):
     """How associations with move destinations are requested."""
 
     def plan(self, destination: Destination) -> DestinationPlan:
-        """What to propose."""
+        """The contexts to propose."""
         ...
 
     def connect(self, destination: Destination, called: str, contexts: Sequence[Context]) -> Link:
@@ -47,14 +49,14 @@ class Destinations(Protocol):
         Raises
         ------
         AssociationError, NetworkError
-            If there is none to be had.
+            If none can be opened.
         Exception
-            Any other, if the options of the destination are of no use.
+            Any other, if the options of the destination cannot be used.
         """
         ...
 
 
-class Retrieval:
+class Retrieval(RetrievalBase[Link]):
     """The performing of a C-GET or C-MOVE by a handler.
 
     Parameters
@@ -87,31 +89,14 @@ class Retrieval:
         request: Message,
         destinations: Destinations,
     ) -> None:
-        self._link = link
-        self._originator = originator
+        super().__init__(link, originator, operation, request)
         self._results = results
-        self._operation = operation
-        self._request = request
         self._destinations = destinations
-        self._destination: Destination | None = None
-        self._plan = DestinationPlan()
-        self._open: Link | None = None
-        if operation.service == "C-MOVE":
-            self._destination = Destination.from_handler(self._prepare(of_destination=True))
-            self._plan = destinations.plan(self._destination)
-        self.count = count_of(self._prepare(), operation)
+        self._perform(self._beginning())
 
     def take(self) -> SubOperation | Answer | None:
         """The next object, or the answer that ends it, or None after the last."""
-        try:
-            return read_answer(next(self._results), self._operation, self._request)
-        except StopIteration:
-            return None
-        except ServiceRefusal:
-            raise
-        except Exception as error:
-            _log.exception("the handler for %s failed", self._operation.event)
-            raise ServiceRefusal(self._operation.handler_failed) from error
+        return self._perform(self._taking())
 
     def store(self, sub_operation: SubOperation) -> Message:
         """Send an object and wait for the response.
@@ -119,70 +104,50 @@ class Retrieval:
         Raises
         ------
         ServiceRefusal
-            If there is no association with the destination to be had.
+            If no association with the destination can be opened.
         AssociationError, NetworkError, UnusableObject
             If this object was not sent, or not answered.
         """
-        if self._destination is None:
-            return self._send(self._link, sub_operation)
-        link = self._reach(self._destination, sub_operation)
-        try:
-            response = self._send(link, sub_operation)
-        except NoAcceptedContext:
-            raise
-        except (AssociationError, NetworkError):
-            self._plan.lost()
-            raise
-        self._plan.answered()
-        return response
+        return self._perform(self._storing(sub_operation))
 
     def finish(self) -> None:
         """Release the association with the destination, and let the handler end."""
-        if self._open is not None:
-            release_links((self._open,))
-            self._open = None
+        self._perform(self._finishing())
+
+    def _plan_for(self, destination: Destination) -> DestinationPlan:
+        return self._destinations.plan(destination)
+
+    def _perform(self, course: Course[Value]) -> Value:
+        resume: Callable[[Any], Step] = course.send
+        outcome: Any = None
+        try:
+            while True:
+                step = resume(outcome)
+                try:
+                    resume, outcome = course.send, _PERFORMERS[type(step)](self, step)
+                except Exception as error:  # noqa: BLE001
+                    resume, outcome = course.throw, error
+        except StopIteration as stop:
+            value: Value = stop.value
+            return value
+
+    def _take(self, step: Take) -> Any:
+        return next(self._results, END)
+
+    def _close(self, step: Close) -> None:
         close = getattr(self._results, "close", None)
         if close is not None:
-            try:
-                close()
-            except Exception:  # noqa: BLE001
-                _log.exception("the handler for %s failed at its end", self._operation.event)
+            close()
 
-    def abort(self) -> None:
-        """Abort the association with the destination if it is still open."""
-        if self._open is not None:
-            self._open.abort()
-            self._open = None
+    def _connect(self, step: Connect) -> Link:
+        return self._destinations.connect(step.destination, step.called, step.contexts)
 
-    def _prepare(self, *, of_destination: bool = False) -> Any:
-        try:
-            return next(self._results)
-        except ServiceRefusal:
-            raise
-        except Exception as error:
-            # StopIteration too: the handler has ended too early.
-            _log.exception("the handler for %s failed", self._operation.event)
-            raise preparation_failed(self._operation, of_destination=of_destination) from error
 
-    def _send(self, link: Link, sub_operation: SubOperation) -> Message:
-        message_id = link.next_message_id()
-        request = storing(self._request, self._originator, link.agreement, sub_operation, message_id)
-        return link.run(user.one_reply(request))
-
-    def _reach(self, destination: Destination, sub_operation: SubOperation) -> Link:
-        """An association with the destination on which what this object needs was proposed."""
-        present = self._open if self._open is not None and self._open.phase is Phase.ESTABLISHED else None
-        is_new = self._plan.learn(sub_operation, present.agreement if present else None)
-        if present is not None:
-            if not is_new:
-                return present
-            release_links((present,))
-        called = self._request.command["MoveDestination"]
-        try:
-            self._open = self._destinations.connect(destination, called, self._plan.proposals)
-        except (AssociationError, NetworkError) as error:
-            raise unreachable(error) from error
-        except Exception as error:
-            # The options are the handler's, and lead to whatever they lead to.
-            raise bad_destination(self._operation) from error
-        return self._open
+_PERFORMERS: dict[type[Step], Callable[[Retrieval, Any], Any]] = {
+    Take: Retrieval._take,
+    Close: Retrieval._close,
+    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
+    Connect: Retrieval._connect,
+    Release: lambda retrieval, step: release_links((step.link,)),
+    Work: lambda retrieval, step: step.function(),
+}

@@ -52,7 +52,7 @@ def write_acceptance(target: Target, options: Namespace) -> None:
 
 def _accepted(target: Target, contexts: Sequence[Context]) -> list[Pair]:
     """SOP class and transfer syntax of each context that the peer accepts."""
-    from ..exchange.contexts import MAXIMUM_CONTEXTS
+    from ..wire.pdu import MAXIMUM_CONTEXTS
 
     found: list[Pair] = []
     for begin in range(0, len(contexts), MAXIMUM_CONTEXTS):

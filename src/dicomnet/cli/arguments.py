@@ -1,9 +1,12 @@
-"""What all command lines have in common: the parser, the types of arguments, and how much is said."""
+"""The parser of all command lines, the types of their arguments, and how much is said."""
 
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from ..exchange.addresses import PeerAddress
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -98,15 +101,14 @@ def ae_title(text: str) -> str:
     return text
 
 
-def peer_address(text: str) -> str:
-    """A peer, as `Peer` takes it."""
+def peer_address(text: str) -> PeerAddress:
+    """A peer's AE title and transport address."""
     from ..exchange.addresses import PeerAddress
 
     try:
-        PeerAddress.parse(text)
+        return PeerAddress.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def add_output_options(parser: Parser) -> None:
@@ -126,7 +128,7 @@ def set_up_logging(options: argparse.Namespace) -> None:
 
     logger = logging.getLogger("dicomnet")
     if not options.verbose and not options.debug:
-        # What fails is told by the command itself, in one line.
+        # The command itself reports what fails, in one line.
         logger.addHandler(logging.NullHandler())
         warnings.simplefilter("ignore")
         return

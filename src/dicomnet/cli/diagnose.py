@@ -315,7 +315,7 @@ def _check_context(probe: Probe) -> Finding:
 
 
 def _echo(probe: Probe) -> Finding:
-    from ..exchange.messages import echo_request
+    from ..exchange.requests import echo_request
     from ..exchange.results import check_status
     from ..services import user
 

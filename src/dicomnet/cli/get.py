@@ -117,7 +117,8 @@ def _sop_class(text: str) -> str:
 
 def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
     """The forms of each class that there is room for."""
-    from ..exchange.contexts import MAXIMUM_CONTEXTS, NATIVE
+    from ..exchange.contexts import NATIVE
+    from ..wire.pdu import MAXIMUM_CONTEXTS
 
     wanted = tuple(SYNTAXES) if options.any_syntax else NATIVE
     # One context is that of the C-GET itself.
@@ -132,7 +133,7 @@ def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) ->
     from ..datasets.queries import build_identifier
     from ..exchange.contexts import find_model
 
-    # One information model for all levels; in that of the study root, the patient is no key of what is below it.
+    # One information model for all levels; in that of the study root, the patient is not a key of what is below it.
     model = find_model(level, options.model)
     unique = [key for key in UNIQUE_KEYS if key != "PatientID" or "patient" in (level, options.model)]
     given = [{e.keyword: e.value for e in identifier if e.keyword != "QueryRetrieveLevel"}]

@@ -76,7 +76,7 @@ class Arrivals:
                 self._changed.notify()
 
     def wait(self, count: int, limit: float) -> None:
-        """Wait for so many, for up to ``limit`` seconds; 0 is without end."""
+        """Wait for a number of objects, for up to ``limit`` seconds; 0 is without end."""
         with self._changed:
             self._changed.wait_for(lambda: self.count >= count, limit or None)
 

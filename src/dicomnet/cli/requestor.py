@@ -1,4 +1,4 @@
-"""What the commands that call a peer have in common: its address, deadlines and TLS."""
+"""The options of commands that call a peer: its address, deadlines and TLS."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import AssociationAborted, DicomnetError, TLSFailed
-from ..values import frozen
+from ..values import frozen, replace
 from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ def add_peer_options(parser: Parser) -> None:
 
 @frozen
 class Target:
-    """The peer that the options tell of, and how it is reached.
+    """The peer that the options name, and how it is reached.
 
     Parameters
     ----------
     address
-        ``AET@host:port``.
+        Its AE title and transport address.
     calling
         Our AE title.
     tls
@@ -99,13 +99,12 @@ class Target:
 
 
 def target_of(options: argparse.Namespace) -> Target:
-    """The peer that the options tell of; raises UsageError if a file for TLS cannot be used."""
+    """The peer that the options name; raises UsageError if a file for TLS cannot be used."""
     from ..drivers.deadline import Timeouts
-    from ..exchange.addresses import PeerAddress
 
-    address = options.peer
+    address: PeerAddress = options.peer
     if options.called is not None:
-        address = f"{options.called}@{address.rpartition('@')[2]}"
+        address = replace(address, ae_title=options.called)
     limits: dict[str, float | None] = {}
     for stage in ("connect", "association", "message"):
         limit = getattr(options, f"{stage}_timeout")
@@ -114,7 +113,7 @@ def target_of(options: argparse.Namespace) -> Target:
             limits[stage] = limit or None
     uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
     tls = _tls_context(options) if uses_tls else None
-    return Target(PeerAddress.parse(address), options.calling, tls, Timeouts(**limits))
+    return Target(address, options.calling, tls, Timeouts(**limits))
 
 
 @contextmanager
@@ -133,7 +132,7 @@ def noticing_tls(target: Target) -> Iterator[None]:
 def open_peer(
     options: argparse.Namespace, *, window: int = 1, transcode: str = "never", jobs: int = 1
 ) -> Iterator[Peer]:
-    """The peer that the options tell of; its associations are released at the end.
+    """The peer that the options name; its associations are released at the end.
 
     Raises
     ------
@@ -146,7 +145,7 @@ def open_peer(
 
     target = target_of(options)
     peer = Peer(
-        str(target.address),
+        target.address,
         calling=target.calling,
         tls=target.tls,
         timeouts=target.timeouts,
@@ -164,7 +163,7 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
     Raises
     ------
     NetworkError, AssociationError
-        If there is none to be had.
+        If it cannot be opened.
     """
     from ..drivers.blocking.opening import open_link
     from ..exchange.addresses import association_request
@@ -183,7 +182,7 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
 
 
 def release(link: Link) -> None:
-    """Release an association of which everything is known that is to be known."""
+    """Release an association; one that is over already is closed."""
     try:
         link.release()
     except DicomnetError:

@@ -1,4 +1,4 @@
-"""What the commands that retrieve have in common: the keys, the progress, and what is said of its end."""
+"""Commands that retrieve: their keys, their progress, and what is said at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_retrieve_options(parser: Parser) -> None:
-    """What is to be retrieved."""
+    """Add the options for what is to be retrieved."""
     group = parser.add_argument_group("what to retrieve")
     add_key_option(
         group, "a unique key, as StudyInstanceUID=1.2.3; several UIDs are separated by backslashes"
@@ -65,7 +65,7 @@ def _several(value: object) -> object:
 
 @mutable
 class Retrieval:
-    """What a peer tells of a C-GET or C-MOVE while it goes on."""
+    """The progress of a C-GET or C-MOVE, as the peer reports it."""
 
     last: RetrieveProgress | None = None
 

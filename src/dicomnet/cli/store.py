@@ -58,7 +58,7 @@ def configure(parser: Parser) -> None:
 
 
 def outcome_of(result: StoreResult) -> str:
-    """What became of a file, in a word."""
+    """The outcome for a file, in a word."""
     if result.is_stored:
         return WARNING if result.status else STORED
     return SKIPPED if result.is_skipped else FAILURE
@@ -66,7 +66,7 @@ def outcome_of(result: StoreResult) -> str:
 
 @mutable
 class Tally:
-    """What became of all files."""
+    """The outcomes of all files, counted."""
 
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys((STORED, WARNING, SKIPPED, FAILURE), 0)

@@ -84,7 +84,7 @@ def build_identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
     if level.lower() not in LEVELS:
         raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
     if "QueryRetrieveLevel" in keys:
-        raise ValueError("'QueryRetrieveLevel' is no key of a query")
+        raise ValueError("'QueryRetrieveLevel' is not a key of a query")
     query = build_keys(keys)
     query.QueryRetrieveLevel = LEVELS[level.lower()]
     return query
@@ -113,7 +113,7 @@ def build_keys(keys: Mapping[str, Any]) -> Dataset:
         if tag is None:
             raise ValueError(f"{keyword!r} is not a keyword of the DICOM dictionary")
         if tag >> 16 < 8:
-            raise ValueError(f"{keyword!r} is no key of a query")
+            raise ValueError(f"{keyword!r} is not a key of a query")
         vr = dictionary_VR(tag)
         if vr == "SQ":
             items = [] if given is None else given

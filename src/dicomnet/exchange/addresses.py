@@ -75,7 +75,7 @@ def association_request(
     window
         How many operations are wanted outstanding; 1 proposes nothing.
     roles
-        By abstract syntax, whether the role of SCU and that of SCP are wanted; without it, that of SCU is had.
+        By abstract syntax, whether the role of SCU and that of SCP are wanted. Without an entry the requestor is SCU.
     """
     items: tuple[UserItem, ...] = identification_items(
         MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME

@@ -1,4 +1,4 @@
-"""From what a handler returns to the answer that is sent: what both faces of an association share."""
+"""Answers: what a handler returned or yielded, checked and made into what is sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydicom.multival import MultiValue
 from ..dimse.codec import encode_command
 from ..dimse.messages import C_ECHO_RSP, N_CREATE_RQ, N_CREATE_RSP, Message, MessageType
 from ..errors import ServiceRefusal
-from ..services.registry import PROCESSING_FAILURE
+from ..services.registry import PROCESSING_FAILURE, is_pending
 from ..services.statuses import SUCCESS, WARNING, category
 from ..services.steps import Answer
 from ..upper_layer.negotiation import NegotiatedContext
@@ -20,6 +20,8 @@ from .messages import encode_for
 
 _log = logging.getLogger(__name__)
 
+# What pynetdicom's users know for a match that is missing or cannot be encoded.
+MATCH_NOT_ENCODED = 0xC312
 _INSTANCE = "AffectedSOPInstanceUID"
 
 
@@ -42,6 +44,38 @@ def split_status(status: Any, response: MessageType) -> tuple[int, dict[str, Any
     if elements:
         _check_elements(elements, int(status), response)
     return int(status), elements
+
+
+def composite_answer(status: Any, identifier: Any, message: Message, context: NegotiatedContext) -> Answer:
+    """The answer that the handler of a C-ECHO, C-STORE or C-FIND gives (PS3.7 chapter 9).
+
+    Parameters
+    ----------
+    status
+        A number, or a data set with Status and further elements of the response.
+    identifier
+        The match, with a status of pending.
+    message
+        The request.
+    context
+        The presentation context it came on.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it is not a status, or the match is missing or cannot be encoded.
+    """
+    code, elements = split_status(status, message.type.response)
+    if not is_pending(code):
+        return Answer(code, None, elements)
+    try:
+        data = encode_for(context, identifier) if isinstance(identifier, Dataset) else b""
+    except ValueError as error:
+        _log.error("a match cannot be sent: %s", error)
+        data = b""
+    if not data:
+        raise ServiceRefusal(MATCH_NOT_ENCODED, "a match could not be encoded")
+    return Answer(code, data, elements)
 
 
 def normalized_answer(result: Any, message: Message, context: NegotiatedContext) -> Answer:
@@ -70,7 +104,7 @@ def normalized_answer(result: Any, message: Message, context: NegotiatedContext)
     code, elements = split_status(status, response)
     is_done = category(code) in (SUCCESS, WARNING)
     if dataset is not None and is_done and not isinstance(dataset, Dataset):
-        _log.error("the handler's reply is no data set")
+        _log.error("the handler's reply is not a data set")
         raise ServiceRefusal(PROCESSING_FAILURE)
     if response is N_CREATE_RSP and is_done:
         dataset = _name_instance(dataset, message, elements)

@@ -1,9 +1,8 @@
-"""What `Peer` asks for, in both drivers: addresses, association requests, files to store, and queries."""
+"""Presentation contexts: which are proposed for what is asked, and which accepted one a request goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import (
@@ -19,17 +18,13 @@ from ..upper_layer.negotiation import (
     Agreement,
     NegotiatedContext,
 )
-
-if TYPE_CHECKING:
-    pass
+from ..wire.pdu import MAXIMUM_CONTEXTS
 
 VERIFICATION = "1.2.840.10008.1.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 MOVE_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008.5.1.4.1.2.2.2"}
 GET_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.3", "study": "1.2.840.10008.5.1.4.1.2.2.3"}
-
-MAXIMUM_CONTEXTS = 128
 
 Pair = tuple[str, str]
 # An abstract syntax with its transfer syntaxes.
@@ -160,7 +155,7 @@ def find_model(level: str, model: str | None, models: Mapping[str, str] = FIND_M
 
 
 def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> list[Context]:
-    """What is proposed for a C-GET: its model, and the storage SOP classes whose objects may come.
+    """The contexts to propose for a C-GET: its model, and the storage SOP classes whose objects may come.
 
     Parameters
     ----------
@@ -184,3 +179,24 @@ def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> li
             f"an association has room for {MAXIMUM_CONTEXTS - 1} contexts besides the C-GET's own"
         )
     return [(model, NATIVE), *storage]
+
+
+# What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.
+Contexts = Iterable[str] | Mapping[str, Iterable[str]]
+
+
+# By abstract syntax, whether the requestor of an association wants, or may have, the role of SCU and that of SCP.
+Roles = Mapping[str, tuple[bool, bool]]
+
+
+def contexts_of(contexts: Contexts, default: tuple[str, ...] = NATIVE) -> Proposal:
+    """Abstract syntaxes with their transfer syntaxes, from what a caller gives.
+
+    Parameters
+    ----------
+    default
+        The transfer syntaxes where the caller names none.
+    """
+    if isinstance(contexts, Mapping):
+        return tuple((str(uid), tuple(map(str, syntaxes))) for uid, syntaxes in contexts.items())
+    return tuple((str(uid), default) for uid in contexts)

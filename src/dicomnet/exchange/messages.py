@@ -17,7 +17,6 @@ from ..dimse.codec import encode_command
 from ..dimse.datasets import MemorySink, Source
 from ..dimse.messages import (
     C_CANCEL_RQ,
-    C_ECHO_RQ,
     C_FIND_RQ,
     C_MOVE_RQ,
     C_STORE_RQ,
@@ -37,7 +36,8 @@ from ..services.statuses import CANCEL, FAILURE, SUCCESS, WARNING, category
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.fields import ae_title_bytes, check_range
-from .contexts import VERIFICATION, context_for, context_for_report, substitute_context
+from .contexts import context_for, context_for_report, substitute_context
+from .requests import file_in
 
 _log = logging.getLogger(__name__)
 
@@ -94,26 +94,6 @@ def store_request(
     if originator_id is not None:
         command["MoveOriginatorMessageID"] = originator_id
     return Message(C_STORE_RQ, command, context.context_id, data)
-
-
-def file_request(
-    stored: StoredObject, context: NegotiatedContext, message_id: int, content: memoryview | None = None
-) -> Message:
-    """A C-STORE-RQ for a file on a context that was chosen for it; its data set may still be `Work`.
-
-    Parameters
-    ----------
-    content
-        As of `file_in`.
-    """
-    header = stored.header
-    command = {
-        "AffectedSOPClassUID": header.sop_class_uid,
-        "MessageID": message_id,
-        "Priority": 0,
-        "AffectedSOPInstanceUID": header.sop_instance_uid,
-    }
-    return Message(C_STORE_RQ, command, context.context_id, file_in(context, stored, content))
 
 
 def find_request(
@@ -351,7 +331,7 @@ def _fit_dataset(
             "the data set's file_meta has no TransferSyntaxUID, so its encoding is not known"
         ) from error
     if any(element.tag.group == 2 for element in dataset):
-        raise ValueError("the data set has elements of group 0002, which belong into its file_meta")
+        raise ValueError("the data set has elements of group 0002, which belong in its file_meta")
     pair = str(dataset.SOPClassUID), own
     context = _store_context(agreement, pair, str(dataset.SOPInstanceUID), transcoding)
     target = transfer_syntax(context.transfer_syntax)
@@ -377,37 +357,3 @@ def _store_context(
         return context_for(agreement, *pair)
     except NoAcceptedContext:
         return substitute_context(agreement, pair, instance, transcoding)
-
-
-def file_in(
-    context: NegotiatedContext, stored: StoredObject, content: memoryview | None = None
-) -> Source | Work:
-    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it.
-
-    Parameters
-    ----------
-    content
-        The data set as it is, where it was read already.
-    """
-    if context.transfer_syntax == stored.header.transfer_syntax_uid:
-        return stored.data if content is None else content
-
-    def convert() -> Source:
-        from ..datasets.transcode import transcode_file
-
-        return transcode_file(stored, context.transfer_syntax)
-
-    return Work(convert)
-
-
-def echo_request(agreement: Agreement, message_id: int) -> Message:
-    """A C-ECHO-RQ (PS3.7 section 9.3.5.1).
-
-    Raises
-    ------
-    NoAcceptedContext
-        If verification was not accepted.
-    """
-    context = context_for(agreement, VERIFICATION)
-    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
-    return Message(C_ECHO_RQ, command, context.context_id)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class NormalizedServices:
-    """What `Association` inherits: the service user of the N-services, on either side of an association."""
+    """The N-services as methods of an `Association`, which is their service user on either side."""
 
     @abstractmethod
     def _normalized(

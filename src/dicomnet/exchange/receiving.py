@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,37 +14,18 @@ from ..drivers.hooks import Phase, WithoutRetrieval
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..errors import ServiceRefusal
-from ..services.registry import OPERATIONS, SOP_CLASS_NOT_SUPPORTED, SUCCESS
+from ..services.registry import INVALID_SOP_INSTANCE, OPERATIONS, SOP_CLASS_NOT_SUPPORTED, SUCCESS
 from ..services.steps import Answer
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import frozen
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from .handling import answering
 
-_log = logging.getLogger(__name__)
-
-INVALID_SOP_INSTANCE = 0x0117
 RESPONSE_LIMIT = 64 << 20
 # The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-class answering:
-    """A handler's failure becomes the status of its service, and the association goes on."""
-
-    __slots__ = ("_service",)
-
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, ServiceRefusal):
-            _log.error("the handler for %s failed", self._service, exc_info=error)
-            raise ServiceRefusal(OPERATIONS[self._service].handler_failed) from error
 
 
 class FileSink:
@@ -80,6 +58,10 @@ class FileSink:
             context.transfer_syntax,
             source,
         )
+        # A requestor starts without these.
+        import secrets
+        import tempfile
+
         try:
             if folder is None:
                 descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
@@ -178,10 +160,10 @@ class RequestorHooks(WithoutRetrieval):
         """There are no answers."""
 
     def phase_changed(self, phase: Phase) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def closed(self) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
 
 class ReceiverHooks(RequestorHooks):
@@ -223,7 +205,7 @@ class ReceiverHooks(RequestorHooks):
         if message.type is not C_STORE_RQ:
             return super().open_sink(message, context)
         if not is_uid(message.command["AffectedSOPInstanceUID"]):
-            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
         if self._folder is None:
             return MemorySink(OBJECT_LIMIT)
         return FileSink(message, context, self._folder, self._source)
@@ -242,7 +224,7 @@ class ReceiverHooks(RequestorHooks):
         Raises
         ------
         ServiceRefusal
-            If it is no object.
+            If it is not an object.
         """
         if message.type is not C_STORE_RQ:
             discard(message.data)

@@ -1,4 +1,4 @@
-"""What became of a request: `StoreResult`, `RetrieveProgress`, and statuses in words."""
+"""Outcomes of requests: `StoreResult`, `RetrieveProgress`, and statuses in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..values import frozen
 
 @frozen
 class StoreResult:
-    """What became of one file.
+    """The outcome of storing one file.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class StoreResult:
     comment
         What went wrong, in words; empty where nothing did.
     is_skipped
-        The file is no DICOM object, and was not sent.
+        The file is not a DICOM object, and was not sent.
     length
         Bytes of the data set.
     """
@@ -84,7 +84,7 @@ class RetrieveProgress:
             raise ServiceRefusal(self.status, self.comment)
 
     def next(self, response: Message, failed_uids: Iterable[str]) -> RetrieveProgress:
-        """What a response tells; what it leaves out has not changed.
+        """The progress after a response; a count that it leaves out has not changed.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class RetrieveProgress:
 
 
 def store_result(stored: StoredObject, response: Message) -> StoreResult:
-    """The result that a C-STORE-RSP tells."""
+    """The result for an object that was answered by a C-STORE-RSP."""
     status = response.status
     comment = str(response.command.get("ErrorComment", ""))
     if status != SUCCESS and not comment:

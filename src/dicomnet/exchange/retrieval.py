@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydicom.dataset import Dataset
 
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject, open_object
+from ..drivers.hooks import Phase
 from ..encoding.identity import is_uid
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import (
+    AssociationError,
+    NetworkError,
     NoAcceptedContext,
     ServiceRefusal,
     UnusableObject,
@@ -25,15 +29,14 @@ from ..services.registry import (
     is_pending,
 )
 from ..services.sop_classes import COMMON_STORAGE
-from ..services.steps import Answer, SubOperation
+from ..services.steps import Answer, SubOperation, Work
 from ..upper_layer.negotiation import Agreement
-from ..values import field, frozen
+from ..values import field, frozen, mutable
+from ..wire.pdu import MAXIMUM_CONTEXTS
 from .answers import split_status
-from .contexts import MAXIMUM_CONTEXTS, NATIVE, Context, Pair, pair_of
+from .contexts import NATIVE, Context, Pair, pair_of
+from .handling import END
 from .messages import store_request, uids_of
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 
@@ -88,14 +91,14 @@ def preparation_failed(operation: Operation, *, of_destination: bool) -> Service
 
 
 def unreachable(error: Exception | None) -> ServiceRefusal:
-    """The refusal where no association with the destination is to be had."""
+    """The refusal where no association with the destination can be opened."""
     _log.error("no association with the move destination: %s", error)
     return ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "no association with the move destination")
 
 
 def bad_destination(operation: Operation) -> ServiceRefusal:
     """The refusal where the destination of a handler cannot be one."""
-    _log.exception("the handler for %s gives a destination that is of no use", operation.event)
+    _log.exception("the handler for %s gives a destination that cannot be used", operation.event)
     return ServiceRefusal(_BAD_DESTINATION)
 
 
@@ -114,7 +117,7 @@ def count_of(value: Any, operation: Operation) -> int:
 
 
 def read_answer(result: Any, operation: Operation, request: Message) -> SubOperation | Answer:
-    """What a handler yields for each object, or for its end: a status, and a data set or the path of a file.
+    """Read what a handler yields for an object, or to end: a status, and a data set or the path of a file.
 
     Raises
     ------
@@ -137,7 +140,7 @@ def _sub_operation(content: Any) -> SubOperation:
     if isinstance(content, Dataset):
         return SubOperation(content, str(content.get("SOPInstanceUID") or ""))
     if not isinstance(content, str | Path) and not hasattr(content, "__fspath__"):
-        return SubOperation(UnusableObject(f"a {type(content).__name__} is no object that can be sent"))
+        return SubOperation(UnusableObject(f"a {type(content).__name__} is not an object that can be sent"))
     try:
         stored = open_object(content)
     except UnusableObject as error:
@@ -167,7 +170,7 @@ def storing(
     if isinstance(source, UnusableObject):
         raise source
     if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
-        raise UnusableObject("its SOP Instance UID has no place in a command")
+        raise UnusableObject("its SOP Instance UID does not fit into a command")
     is_move = request.type.service == "C-MOVE"
     if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
         originator = ""
@@ -219,7 +222,7 @@ class DestinationPlan:
 
     @property
     def proposals(self) -> list[Context]:
-        """What is proposed, as many as an association has room for: what objects needed comes first."""
+        """The contexts to propose, as many as an association has room for: those that objects needed come first."""
         learned = list(self._learned)
         given = [each for each in self._given if each not in self._learned]
         return [*reversed(learned), *given][:MAXIMUM_CONTEXTS]
@@ -268,3 +271,216 @@ class DestinationPlan:
         self._losses += 1
         if self._losses >= _PATIENCE:
             raise ServiceRefusal(NO_SUB_OPERATION_PERFORMED, "the move destination ends each association")
+
+
+class AnyLink(Protocol):
+    """The part of a driver's `Link` that is used here."""
+
+    phase: Phase
+
+    @property
+    def agreement(self) -> Agreement:
+        """The agreement of the negotiation."""
+        ...
+
+    def next_message_id(self) -> int:
+        """A message ID that no outstanding request has."""
+        ...
+
+    def abort(self) -> None:
+        """End the association at once."""
+        ...
+
+
+Link = TypeVar("Link", bound=AnyLink)
+Outcome = TypeVar("Outcome")
+
+
+@mutable
+class Take:
+    """Get what the handler yields next. Outcome: that, `END` after the last."""
+
+
+@mutable
+class Close:
+    """Let the handler end, wherever it is. Outcome: None."""
+
+
+@mutable
+class Ask:
+    """Send a request on an association. Outcome: the response."""
+
+    link: Any
+    request: Message
+
+
+@mutable
+class Connect:
+    """Request an association with a move destination. Outcome: its link.
+
+    Parameters
+    ----------
+    called
+        The AE title that the C-MOVE names.
+    contexts
+        What to propose.
+    """
+
+    destination: Destination
+    called: str
+    contexts: Sequence[Context]
+
+
+@mutable
+class Release:
+    """Release an association. Outcome: None."""
+
+    link: Any
+
+
+Step = Take | Close | Ask | Connect | Release | Work
+Course = Generator[Step, Any, Outcome]
+
+
+class RetrievalBase(Generic[Link]):
+    """The performing of a C-GET or C-MOVE by a handler, as generators whose steps a face performs.
+
+    Parameters
+    ----------
+    link
+        The association of the request.
+    originator
+        AE title of who requests it.
+    operation
+        Which of the two.
+    request
+        The request.
+    """
+
+    def __init__(self, link: Link, originator: str, operation: Operation, request: Message) -> None:
+        self.count = 0
+        self._link = link
+        self._originator = originator
+        self._operation = operation
+        self._request = request
+        self._destination: Destination | None = None
+        self._plan = DestinationPlan()
+        # The association with the move destination.
+        self._open: Link | None = None
+
+    def abort(self) -> None:
+        """Abort the association with the destination if it is still open."""
+        if self._open is not None:
+            self._open.abort()
+            self._open = None
+
+    def _plan_for(self, destination: Destination) -> DestinationPlan:
+        """The contexts to propose to a destination."""
+        raise NotImplementedError
+
+    def _beginning(self) -> Course[None]:
+        """Take what the handler yields before the objects.
+
+        Raises
+        ------
+        ServiceRefusal
+            If the handler fails before the objects, or does not know the destination.
+        """
+        if self._operation.service == "C-MOVE":
+            self._destination = Destination.from_handler((yield from self._prepare(of_destination=True)))
+            self._plan = self._plan_for(self._destination)
+        self.count = count_of((yield from self._prepare()), self._operation)
+
+    def _prepare(self, *, of_destination: bool = False) -> Course[Any]:
+        try:
+            result = yield Take()
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise preparation_failed(self._operation, of_destination=of_destination) from error
+        if result is END:
+            _log.error("the handler for %s ended too early", self._operation.event)
+            raise preparation_failed(self._operation, of_destination=of_destination)
+        return result
+
+    def _taking(self) -> Course[SubOperation | Answer | None]:
+        """The next object, or the answer that ends it, or None after the last."""
+        try:
+            result = yield Take()
+            if result is END:
+                return None
+            # A file is opened and looked at.
+            answer: SubOperation | Answer = yield Work(
+                partial(read_answer, result, self._operation, self._request)
+            )
+            return answer
+        except ServiceRefusal:
+            raise
+        except Exception as error:
+            _log.exception("the handler for %s failed", self._operation.event)
+            raise ServiceRefusal(self._operation.handler_failed) from error
+
+    def _storing(self, sub_operation: SubOperation) -> Course[Message]:
+        """Send an object and wait for the response.
+
+        Raises
+        ------
+        ServiceRefusal
+            If no association with the destination can be opened.
+        AssociationError, NetworkError, UnusableObject
+            If this object was not sent, or not answered.
+        """
+        if self._destination is None:
+            return (yield from self._send(self._link, sub_operation))
+        link = yield from self._reach(self._destination, sub_operation)
+        try:
+            response = yield from self._send(link, sub_operation)
+        except NoAcceptedContext:
+            raise
+        except (AssociationError, NetworkError):
+            self._plan.lost()
+            raise
+        self._plan.answered()
+        return response
+
+    def _send(self, link: Link, sub_operation: SubOperation) -> Course[Message]:
+        message_id = link.next_message_id()
+        request = yield Work(
+            partial(storing, self._request, self._originator, link.agreement, sub_operation, message_id)
+        )
+        response: Message = yield Ask(link, request)
+        return response
+
+    def _reach(self, destination: Destination, sub_operation: SubOperation) -> Course[Link]:
+        """An association with the destination on which what this object needs was proposed."""
+        present = self._open if self._open is not None and self._open.phase is Phase.ESTABLISHED else None
+        is_new = self._plan.learn(sub_operation, present.agreement if present else None)
+        if present is not None:
+            if not is_new:
+                return present
+            yield Release(present)
+        try:
+            called = self._request.command["MoveDestination"]
+            link: Link = yield Connect(destination, called, self._plan.proposals)
+        except (AssociationError, NetworkError) as error:
+            raise unreachable(error) from error
+        except Exception as error:
+            # The options are the handler's, and lead to whatever they lead to.
+            raise bad_destination(self._operation) from error
+        self._open = link
+        return link
+
+    def _finishing(self) -> Course[None]:
+        """Release the association with the destination, and let the handler end."""
+        if self._open is not None:
+            yield Release(self._open)
+            self._open = None
+        yield from self._closing()
+
+    def _closing(self) -> Course[None]:
+        """Let the handler end, wherever it is."""
+        try:
+            yield Close()
+        except Exception:  # noqa: BLE001
+            _log.exception("the handler for %s failed at its end", self._operation.event)

@@ -1,21 +1,21 @@
-"""What `Peer` keeps in both drivers: its associations, and the objects of a store on their way."""
+"""The objects of a store on their way: files that are looked at, plans of what one association takes, and a queue."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Generic, TypeVar
 
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import DicomnetError, NoAcceptedContext, UnusableObject
+from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import field, mutable
+from ..wire.pdu import MAXIMUM_CONTEXTS
 from .contexts import (
-    MAXIMUM_CONTEXTS,
     Pair,
     Proposal,
     context_for,
@@ -24,71 +24,18 @@ from .contexts import (
     substitute_context,
 )
 from .files import Look, look_at, scan
-from .messages import file_request
+from .requests import file_request
 from .results import StoreResult, failed_result, store_result
 
-AnyLink = TypeVar("AnyLink")
-
-# How many results may wait for whoever takes them before nothing more is sent.
-RESULTS_LIMIT = 256
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
 FIRST_LOOK = 256
-# How many are looked at together where that cannot be, and how many may be put aside.
+# How many are looked at together meanwhile, since asyncio does that in a thread.
+LOOK_TOGETHER = 32
+# How many are looked at together where nothing is on its way, and how many may be put aside.
 SCAN_AHEAD = 4096
 # The largest file, in bytes, that is read at once where it is looked at to be sent next.
 SMALL_FILE = 1 << 16
-
-
-class Pool(Generic[AnyLink]):
-    """The open associations of a peer: those in use, and idle ones by what they proposed.
-
-    May be shared between threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._busy: set[AnyLink] = set()
-        self._idle: dict[Proposal, AnyLink] = {}
-
-    def take(self, proposal: Proposal) -> AnyLink | None:
-        """An idle one that proposed just this, which is in use from now on."""
-        with self._lock:
-            link = self._idle.pop(proposal, None)
-            if link is not None:
-                self._busy.add(link)
-            return link
-
-    def add(self, link: AnyLink) -> None:
-        """A new one, in use."""
-        self._busy.add(link)
-
-    def give_back(self, proposal: Proposal, link: AnyLink) -> list[AnyLink]:
-        """It is idle now, and the only one: the others are to be released."""
-        with self._lock:
-            if link not in self._busy:
-                return [link]
-            self._busy.discard(link)
-            others = list(self._idle.values())
-            self._idle = {proposal: link}
-            return others
-
-    def lose(self, link: AnyLink) -> None:
-        """It is over."""
-        self._busy.discard(link)
-
-    def take_idle(self) -> list[AnyLink]:
-        """All that are idle, to be released."""
-        with self._lock:
-            idle, self._idle = self._idle, {}
-            return list(idle.values())
-
-    def clear(self) -> list[AnyLink]:
-        """All of them, to be ended."""
-        idle = self.take_idle()
-        with self._lock:
-            busy, self._busy = self._busy, set()
-            return [*idle, *busy]
 
 
 class Supply:
@@ -114,6 +61,9 @@ class Supply:
         self._aside: deque[StoredObject] = deque()
         # What went wrong while objects were on their way.
         self._failure: Exception | None = None
+        # The plan that further objects may be added to while it is being sent.
+        self._open_plan: StorePlan | None = None
+        self._is_exhausted = False
         self.ended: DicomnetError | None = None
         self._lock = threading.Lock()
 
@@ -132,7 +82,9 @@ class Supply:
         if self._failure is not None and not self._aside:
             raise self._failure
         further = 0 if self._failure is not None else max(0, count - len(self._aside))
-        part = [*self._aside, *scan(islice(self._files, further))]
+        looked = list(scan(islice(self._files, further)))
+        self._is_exhausted = self._is_exhausted or len(looked) < further
+        part = [*self._aside, *looked]
         self._aside.clear()
         if not part:
             return None
@@ -143,7 +95,13 @@ class Supply:
             if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
                 plans.append(StorePlan(self._transcoding))
                 plans[-1].takes(stored)
+        self._open_plan = plans[-1] if plans else None
         return [unit for unit in part if isinstance(unit, StoreResult)], plans
+
+    def has_more(self, plan: StorePlan) -> bool:
+        """Whether `more` may find something for a plan: only for the last one of a part."""
+        is_open = plan is self._open_plan and len(self._aside) < SCAN_AHEAD
+        return is_open and not self._is_exhausted and self.ended is None and self._failure is None
 
     def more(self, plan: StorePlan) -> Look | None:
         """Look on for an object that a plan proposes the contexts of; or what is skipped before it.
@@ -151,11 +109,12 @@ class Supply:
         What needs other contexts is put aside for later parts. None where that is much, and after the last file.
         A path that fails is for `part` to raise, when what is on its way has been answered.
         """
-        while len(self._aside) < SCAN_AHEAD and self.ended is None and self._failure is None:
+        while self.has_more(plan):
             try:
                 with self._lock:
                     path = next(self._files, None)
                 if path is None:
+                    self._is_exhausted = True
                     return None
                 look = look_at(path, SMALL_FILE)
             except Exception as error:  # noqa: BLE001
@@ -169,167 +128,210 @@ class Supply:
         return None
 
 
-class StoreQueue:
-    """The objects of one plan: waiting, sent but not answered, and done.
+# An object that waits: how many associations it has cost, and its data set where that was read already.
+Waiting = tuple[StoredObject, int, memoryview | None]
 
-    None is lost when an association is, and none holds up the others. Several associations that send the same plan
-    side by side have a queue each, see `beside`; these may be used from different threads.
+
+class StoreQueue:
+    """The objects of one plan: those that wait to be sent, and results. None is lost, and none holds up the others.
+
+    Several associations may send from one queue, in different threads, with a `Transmission` each.
 
     Parameters
     ----------
     plan
         What is to be sent.
-    window
-        How many requests we would have outstanding.
     retries
         How often an object is sent again that was outstanding when its association was lost.
     supply
-        Gives further objects of the plan, each looked at when there is room for it.
+        Gives further objects of the plan, and knows when nothing more is to be sent.
     """
 
-    def __init__(self, plan: StorePlan, window: int, retries: int, supply: Supply | None = None) -> None:
+    def __init__(self, plan: StorePlan, retries: int, supply: Supply | None = None) -> None:
         self.proposal = plan.proposal
+        self.transcoding = plan.transcoding
+        self.has_losses = False
         self._plan = plan
-        self._supply = supply
-        self._transcoding = plan.transcoding
-        self._waiting = deque(plan.objects)
-        # Those that were outstanding when an association was lost; one of them may have been the cause.
-        self._doubtful: deque[StoredObject] = deque()
-        self._is_careful = True
-        self._end: list[DicomnetError] = []
-        self._unanswered: dict[int, StoredObject] = {}
-        self._done: deque[StoreResult] = deque()
-        # By identity, with as many entries as associations it cost; these also keep the identity from a new object.
-        self._losses: dict[int, list[StoredObject]] = {}
-        self._window = window
         self._retries = retries
+        self._supply = Supply((), plan.transcoding) if supply is None else supply
+        self._waiting: deque[Waiting] = deque((stored, 0, None) for stored in plan.objects)
+        # Those that were outstanding when an association was lost. One of them may have been the cause, so they are
+        # sent one at a time.
+        self._suspects: deque[Waiting] = deque()
+        self._results: deque[StoreResult] = deque()
+        self._failure: DicomnetError | None = None
 
-    def beside(self) -> StoreQueue:
-        """One for another association. What waits and what is done, the two have in common."""
-        # A store over one association starts without it.
-        from copy import copy
+    @property
+    def has_objects(self) -> bool:
+        """Whether an object waits."""
+        return bool(self._waiting or self._suspects)
 
-        other = copy(self)
-        other._unanswered = {}
-        return other
+    @property
+    def can_look(self) -> bool:
+        """Whether `look_on` may find further objects."""
+        return self.ended is None and self._supply.has_more(self._plan)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left to send."""
-        if not (self._waiting or self._doubtful) and (stored := self._take_new()[0]) is not None:
-            # What waits may have to wait long, and is read when its turn comes.
-            self._waiting.append(stored)
-        return not (self._waiting or self._doubtful)
+        """Whether nothing waits, and nothing more is to be looked at."""
+        return not (self.has_objects or self.can_look)
 
-    def window(self, agreement: Agreement) -> int:
-        """How many requests may be outstanding now.
+    @property
+    def ended(self) -> DicomnetError | None:
+        """Why nothing more is to be sent, None as long as more may be."""
+        return self._failure or self._supply.ended
 
-        After a loss it is one, so that an object which makes the peer fail is known, and the others get through.
-        """
-        self._is_careful = bool(self._losses)
-        if self._is_careful:
-            return 1
-        return agreement.invoked or self._window
-
-    def requests(self, agreement: Agreement, next_message_id: Callable[[], int]) -> Iterator[Message]:
-        """The requests, each made when there is room for it."""
-        contexts: dict[Pair, NegotiatedContext] = {}
-        while True:
-            stored, content = self._take()
-            if stored is None:
+    def look_on(self) -> None:
+        """Look at the next files. Reads them."""
+        for _ in range(LOOK_TOGETHER):
+            look = self._supply.more(self._plan) if self.ended is None else None
+            if look is None:
                 return
+            unit, content = look
+            if isinstance(unit, StoredObject):
+                self._waiting.append((unit, 0, content))
+            else:
+                self._results.append(unit)
+
+    def take(self, *, is_careful: bool) -> Waiting | None:
+        """The next object to send, None where none waits.
+
+        Parameters
+        ----------
+        is_careful
+            Whether it may be one that was outstanding when an association was lost.
+        """
+        try:
+            if is_careful and self._suspects:
+                return self._suspects.popleft()
+            return self._waiting.popleft() if self._waiting else None
+        except IndexError:
+            # Another association has taken the last one at this moment.
+            return self.take(is_careful=is_careful)
+
+    def put_back(self, objects: Sequence[Waiting]) -> None:
+        """Objects that were not sent after all come first again."""
+        self._waiting.extendleft(reversed(objects))
+
+    def blame(self, objects: Sequence[Waiting], error: DicomnetError) -> None:
+        """Objects were outstanding when an association was lost: each is sent again, or has failed too often."""
+        for stored, losses, _ in reversed(objects):
+            self.has_losses = True
+            if losses >= self._retries or self.ended is not None:
+                self.report(failed_result(stored, error))
+            else:
+                self._suspects.appendleft((stored, losses + 1, None))
+
+    def fail(self, error: DicomnetError) -> None:
+        """Send nothing more: everything that waits has failed."""
+        self._failure = self._failure or error
+        while (waiting := self.take(is_careful=True)) is not None:
+            self.report(failed_result(waiting[0], error))
+
+    def report(self, result: StoreResult) -> None:
+        """A result is there, for whoever takes it."""
+        self._results.append(result)
+
+    def take_result(self) -> StoreResult | None:
+        """The next result, None where none is there."""
+        try:
+            return self._results.popleft() if self._results else None
+        except IndexError:
+            # Another association has taken the last one at this moment.
+            return None
+
+
+class Transmission:
+    """The objects of a queue that are sent on one association: those that were sent and not answered yet.
+
+    Parameters
+    ----------
+    queue
+        Gives the objects, and takes the results.
+    agreement
+        What was negotiated.
+    next_message_id
+        Gives a message ID that no outstanding request has.
+    window
+        How many requests may be outstanding where the peer sets no limit.
+
+    Attributes
+    ----------
+    window
+        How many requests may be outstanding. After a loss it is one, so that an object which makes the peer fail is
+        known, and the others get through.
+    """
+
+    def __init__(
+        self, queue: StoreQueue, agreement: Agreement, next_message_id: Callable[[], int], window: int
+    ) -> None:
+        self._queue = queue
+        self._agreement = agreement
+        self._next_message_id = next_message_id
+        self._is_careful = queue.has_losses
+        self.window = 1 if self._is_careful else agreement.invoked or window
+        self._unanswered: dict[int, Waiting] = {}
+
+    def requests(self) -> Iterator[Message | Work]:
+        """The requests, each made when there is room for it; between them, the work of looking at the next files."""
+        queue = self._queue
+        contexts: dict[Pair, NegotiatedContext] = {}
+        while queue.ended is None:
+            waiting = queue.take(is_careful=self._is_careful)
+            if waiting is None:
+                if not queue.can_look:
+                    return
+                yield Work(queue.look_on)
+                continue
+            stored, losses, content = waiting
             pair = pair_of(stored)
             context = contexts.get(pair)
             if context is None:
                 try:
-                    context = contexts[pair] = self._context_for(agreement, stored)
+                    context = contexts[pair] = self._context_for(stored)
                 except NoAcceptedContext as error:
-                    self._done.append(failed_result(stored, error))
+                    queue.report(failed_result(stored, error))
                     continue
-            message_id = next_message_id()
-            self._unanswered[message_id] = stored
+            message_id = self._next_message_id()
+            # What was read is kept no longer than it takes to send it.
+            self._unanswered[message_id] = stored, losses, None
             yield file_request(stored, context, message_id, content)
 
-    def _context_for(self, agreement: Agreement, stored: StoredObject) -> NegotiatedContext:
+    def _context_for(self, stored: StoredObject) -> NegotiatedContext:
         pair = pair_of(stored)
         try:
-            return context_for(agreement, *pair)
+            return context_for(self._agreement, *pair)
         except NoAcceptedContext:
-            return substitute_context(agreement, pair, stored.header.sop_instance_uid, self._transcoding)
+            instance = stored.header.sop_instance_uid
+            return substitute_context(self._agreement, pair, instance, self._queue.transcoding)
 
     def answered(self, response: Message) -> None:
-        """A response came."""
-        self._done.append(store_result(self._unanswered.pop(response.message_id), response))
+        """A response has come."""
+        stored = self._unanswered.pop(response.message_id)[0]
+        self._queue.report(store_result(stored, response))
 
     def unusable(self, request: Message, error: UnusableObject) -> None:
-        """An object could not be read when its turn came."""
-        self._done.append(failed_result(self._unanswered.pop(request.message_id), error))
+        """An object could not be read when it was to be sent."""
+        self._queue.report(failed_result(self._unanswered.pop(request.message_id)[0], error))
 
     def lost(self, error: DicomnetError, *, was_stale: bool = False) -> None:
-        """The association ended: what was outstanding is sent again, or has failed too often.
+        """The association is over before everything was answered.
 
         Parameters
         ----------
         was_stale
             It had ended before this use of it, so no object is to blame.
         """
-        outstanding = list(self._unanswered.values())
+        queue, outstanding = self._queue, list(self._unanswered.values())
         self._unanswered.clear()
-        if self._end:
-            self._done.extend(failed_result(stored, error) for stored in outstanding)
+        if was_stale and queue.ended is None:
+            queue.put_back(outstanding)
             return
-        if was_stale:
-            self._waiting.extendleft(reversed(outstanding))
-            return
-        if not outstanding and (first := self._take()[0]) is not None:
+        if not outstanding and queue.ended is None:
             # A peer that ends each association before the first request must not be tried for ever.
-            outstanding = [first]
-        for stored in reversed(outstanding):
-            losses = self._losses.setdefault(id(stored), [])
-            losses.append(stored)
-            if len(losses) > self._retries:
-                self._done.append(failed_result(stored, error))
-            else:
-                self._doubtful.appendleft(stored)
-
-    def fail(self, error: DicomnetError) -> None:
-        """No association is to be had: everything that waits has failed, and nothing is sent again."""
-        self._end.append(error)
-        self._is_careful = True
-        while (stored := self._take()[0]) is not None:
-            self._done.append(failed_result(stored, error))
-
-    def results(self) -> Iterator[StoreResult]:
-        """What is done and was not handed out yet."""
-        while self._done:
-            try:
-                result = self._done.popleft()
-            except IndexError:
-                return
-            yield result
-
-    def _take(self) -> tuple[StoredObject | None, memoryview | None]:
-        """The next object to send, and its data set where that was read at once."""
-        try:
-            if self._doubtful and self._is_careful:
-                return self._doubtful.popleft(), None
-            if self._waiting:
-                return self._waiting.popleft(), None
-        except IndexError:
-            # Another association has taken the last one at this moment.
-            return self._take()
-        return self._take_new()
-
-    def _take_new(self) -> tuple[StoredObject | None, memoryview | None]:
-        while self._supply is not None and not self._end:
-            look = self._supply.more(self._plan)
-            if look is None:
-                break
-            unit, content = look
-            if isinstance(unit, StoredObject):
-                return unit, content
-            self._done.append(unit)
-        return None, None
+            first = queue.take(is_careful=self._is_careful)
+            outstanding = [] if first is None else [first]
+        queue.blame(outstanding, error)
 
 
 @mutable

@@ -20,7 +20,7 @@ from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES, Transcoding
 from ..errors import DicomnetError, NoAcceptedContext
 from ..upper_layer.negotiation import identification_items
 from ..wire.items import UserItem
-from ..wire.pdu import AssociateRQ
+from ..wire.pdu import MAXIMUM_CONTEXTS, AssociateRQ
 from .association import Association, OpenUserSink
 from .events import Bindings, EventHandlerType
 from .hooks import AssociationHooks
@@ -42,7 +42,6 @@ _STAGES: dict[str, float | None] = {
     "network_timeout": 60,
     "connection_timeout": None,
 }
-MAXIMUM_CONTEXTS = 128
 
 TransferSyntaxes = str | UID | Sequence[str] | Sequence[UID] | None
 

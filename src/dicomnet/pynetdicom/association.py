@@ -21,7 +21,6 @@ from ..errors import AssociationClosed, AssociationError, DicomnetError, Network
 from ..exchange.contexts import context_for
 from ..exchange.messages import (
     cancel_request,
-    echo_request,
     failed_of,
     find_request,
     identifier_of,
@@ -32,6 +31,7 @@ from ..exchange.messages import (
     store_request,
 )
 from ..exchange.n_services import NormalizedServices
+from ..exchange.requests import echo_request
 from ..services import user
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import replace

@@ -36,7 +36,7 @@ from ..wire.items import (
     UserIdentityAC,
     UserIdentityRQ,
 )
-from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
 from . import events as evt
 from .association import Association, OpenUserSink
 from .events import Bindings, EventHandlerType
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
 _ANSWERED_IDENTITIES = (3, 4, 5)
 _USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
 
@@ -246,7 +245,7 @@ class AssociationServer:
         if refused is not None:
             return refused
         if not ae._reserve(assoc):
-            return _LOCAL_LIMIT_EXCEEDED
+            return LOCAL_LIMIT_EXCEEDED
         identity = _ask_identity(assoc, request)
         if isinstance(identity, AssociateRJ):
             return identity

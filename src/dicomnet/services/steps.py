@@ -104,7 +104,7 @@ class Cancelled:
 class Work:
     """Call a function that takes long and does no networking. Outcome: what it returns."""
 
-    function: Callable[[], Source]
+    function: Callable[[], Any]
 
 
 class Retrieval(Protocol):

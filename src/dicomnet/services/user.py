@@ -31,14 +31,15 @@ def many_replies(request: Message) -> Procedure[None]:
 
 
 def pipeline(
-    requests: Iterable[Message], window: int, unusable: Callable[[Message, UnusableObject], None]
+    requests: Iterable[Message | Work], window: int, unusable: Callable[[Message, UnusableObject], None]
 ) -> Procedure[None]:
     """Send requests with up to ``window`` of them outstanding, and deliver each response (PS3.7 Annex D.3.3.3).
 
     Parameters
     ----------
     requests
-        Taken one at a time, when there is room for it. Their data sets may still be `Work`.
+        Taken one at a time, when there is room for it. Their data sets may still be `Work`; so may be what has to be
+        done before the next one can be taken.
     window
         At least 1; the granted number of operations that may be outstanding.
     unusable
@@ -46,6 +47,9 @@ def pipeline(
     """
     outstanding: set[int] = set()
     for request in requests:
+        if isinstance(request, Work):
+            yield request
+            continue
         try:
             if isinstance(request.data, Work):
                 # What was made is kept no longer than it takes to send it.

@@ -44,6 +44,10 @@ class PDU(Protocol):
         ...
 
 
+# The most presentation contexts of a request: their IDs are the odd numbers of a byte (PS3.8 Table 9-13).
+MAXIMUM_CONTEXTS = 128
+
+
 @frozen
 class AssociateRQ:
     """A-ASSOCIATE-RQ (PS3.8 section 9.3.2).
@@ -169,6 +173,10 @@ class AssociateRJ:
     def decode(cls, body: memoryview) -> Self:
         content = _decode_four(body, "the A-ASSOCIATE-RJ PDU")
         return cls(content[1], content[2], content[3])
+
+
+# The rejection of an association that is one too many, for now (PS3.8 Table 9-21).
+LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
 
 
 @frozen

@@ -148,40 +148,75 @@ def test_every_kind_of_find_handler(
 
 
 @pytest.mark.parametrize(
-    ("handler", "names"),
+    ("handler", "names", "status"),
     [
-        (_fails_at_once, []),
-        (_fails_later, ["A"]),
-        (_fails_in_a_thread, ["A"]),
-        (_no_identifier, []),
-        (_not_encodable, []),
-        (lambda request: None, []),
-        (lambda request: [(0xFF00,)], []),
-        (lambda request: [("no status", None)], []),
+        (_fails_at_once, [], 0xC311),
+        (_fails_later, ["A"], 0xC311),
+        (_fails_in_a_thread, ["A"], 0xC311),
+        (_no_identifier, [], 0xC312),
+        (_not_encodable, [], 0xC311),
+        (lambda request: None, [], 0xC311),
+        (lambda request: [(0xFF00,)], [], 0xC311),
+        (lambda request: [(Dataset(), None)], [], 0xC001),
+        (lambda request: [("no status", None)], [], 0xC002),
     ],
 )
 def test_a_find_handler_that_fails(
-    handler: Callable[[aio.Request], Any], names: list[str], caplog: pytest.LogCaptureFixture
+    handler: Callable[[aio.Request], Any], names: list[str], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     @in_loop
     async def test() -> None:
         async with await serving(C_FIND=handler) as server, await connect(server) as assoc:
-            assert await find(assoc) == (names, 0xC311)
+            assert await find(assoc) == (names, status)
             assert (await assoc.send_c_echo()).Status == 0
 
     with caplog.at_level(logging.CRITICAL, "pydicom"):
         test()
 
 
-@pytest.mark.parametrize("answer", [None, "0000", -1, 0x10000, 1.5])
-def test_a_store_handler_that_returns_no_status(answer: object) -> None:
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(None, 0xC002), ("0000", 0xC002), (-1, 0xC002), (0x10000, 0xC002), (1.5, 0xC002), (Dataset(), 0xC001)],
+)
+def test_a_store_handler_that_returns_no_status(answer: object, status: int) -> None:
     @in_loop
     async def test() -> None:
         async with await serving(C_STORE=lambda request: answer) as server, await connect(server) as assoc:
-            assert (await assoc.send_c_store(ct_image())).Status == 0xC211
+            assert (await assoc.send_c_store(ct_image())).Status == status
             assert (await assoc.send_c_echo()).Status == 0
 
     test()
+
+
+def _status(code: int, comment: str) -> Dataset:
+    status = Dataset()
+    status.Status = code
+    status.ErrorComment = comment
+    # The response has no room for this one.
+    status.PatientName = "Doe"
+    return status
+
+
+@in_loop
+async def test_a_status_with_further_elements() -> None:
+    """As handlers of pynetdicom may return one."""
+
+    async def find_nothing(request: aio.Request) -> Dataset:
+        return _status(0xA900, "no such key")
+
+    async def find_one(request: aio.Request) -> AsyncIterator[tuple[Any, Dataset | None]]:
+        yield 0xFF00, match("A")
+        yield _status(0xC001, "no more"), None
+
+    store = lambda request: _status(0xB000, "coerced")  # noqa: E731
+    for handler, told in ((find_nothing, "no such key"), (find_one, "no more")):
+        async with await serving(C_STORE=store, C_FIND=handler) as server, await connect(server) as assoc:
+            stored = await assoc.send_c_store(ct_image())
+            assert (stored.Status, stored.ErrorComment) == (0xB000, "coerced")
+            assert "PatientName" not in stored
+            responses = [each async for each in assoc.send_c_find(query(), PATIENT_ROOT_FIND)]
+            assert responses[-1][0].ErrorComment == told
+            assert [str(each.PatientName) for _, each in responses if each] == ["A"] * (len(responses) - 1)
 
 
 @in_loop

@@ -1,4 +1,4 @@
-"""What `Peer` asks for: addresses, files and queries."""
+"""Keys of a query, from values of every kind to the Identifier as the peer reads it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,6 @@ from pydicom.dataset import Dataset
 
 from dicomnet.datasets.codec import decode, encode
 from dicomnet.datasets.queries import build_keys, build_query
-from dicomnet.exchange.addresses import PeerAddress
-from dicomnet.exchange.results import describe_status
-
-
-@pytest.mark.parametrize(
-    ("text", "title", "host", "port"),
-    [
-        ("PACS@10.0.0.1:104", "PACS", "10.0.0.1", 104),
-        ("pacs.example:11112", "ANY-SCP", "pacs.example", 11112),
-        ("A B@[::1]:1", "A B", "::1", 1),
-        ("A@B@host:65535", None, "host", 65535),
-    ],
-)
-def test_addresses(text: str, title: str | None, host: str, port: int) -> None:
-    peer = PeerAddress.parse(text)
-    assert (peer.address.host, peer.address.port) == (host, port)
-    assert peer.ae_title == (title or "A@B")
-    assert PeerAddress.parse(str(peer)) == peer
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "host", "host:", ":104", "host:0", "host:65536", "host:٣", "::1:104", "@host:104", "A\\B@h:1"],
-)
-def test_texts_that_are_no_address(text: str) -> None:
-    with pytest.raises(ValueError):
-        PeerAddress.parse(text)
 
 
 def sent(query: Dataset) -> Dataset:
@@ -104,11 +77,6 @@ def test_levels(level: str) -> None:
 def test_queries_that_make_no_sense(level: str, keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         build_query(level, keys)
-
-
-def test_statuses_in_words() -> None:
-    assert "resources" in describe_status(0xA700, "Storage").lower()
-    assert describe_status(0x7777, "Storage") == "a status that the service does not define"
 
 
 def test_keys_inside_a_sequence() -> None:

@@ -1,0 +1,64 @@
+"""Requests that are made without pydicom, which takes long to import: C-ECHO, and C-STORE of a file."""
+
+from __future__ import annotations
+
+from ..dimse.datasets import Source
+from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
+from ..drivers.files import StoredObject
+from ..services.steps import Work
+from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from .contexts import VERIFICATION, context_for
+
+
+def file_request(
+    stored: StoredObject, context: NegotiatedContext, message_id: int, content: memoryview | None = None
+) -> Message:
+    """A C-STORE-RQ for a file on a context that was chosen for it; its data set may still be `Work`.
+
+    Parameters
+    ----------
+    content
+        As of `file_in`.
+    """
+    header = stored.header
+    command = {
+        "AffectedSOPClassUID": header.sop_class_uid,
+        "MessageID": message_id,
+        "Priority": 0,
+        "AffectedSOPInstanceUID": header.sop_instance_uid,
+    }
+    return Message(C_STORE_RQ, command, context.context_id, file_in(context, stored, content))
+
+
+def file_in(
+    context: NegotiatedContext, stored: StoredObject, content: memoryview | None = None
+) -> Source | Work:
+    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it.
+
+    Parameters
+    ----------
+    content
+        The data set as it is, where it was read already.
+    """
+    if context.transfer_syntax == stored.header.transfer_syntax_uid:
+        return stored.data if content is None else content
+
+    def convert() -> Source:
+        from ..datasets.transcode import transcode_file
+
+        return transcode_file(stored, context.transfer_syntax)
+
+    return Work(convert)
+
+
+def echo_request(agreement: Agreement, message_id: int) -> Message:
+    """A C-ECHO-RQ (PS3.7 section 9.3.5.1).
+
+    Raises
+    ------
+    NoAcceptedContext
+        If verification was not accepted.
+    """
+    context = context_for(agreement, VERIFICATION)
+    command = {"AffectedSOPClassUID": VERIFICATION, "MessageID": message_id}
+    return Message(C_ECHO_RQ, command, context.context_id)
