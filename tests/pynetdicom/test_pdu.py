@@ -144,9 +144,9 @@ def test_a_sub_item_comes_from_its_primitive_and_gives_it_back(item: UserItem) -
     again = type(view)()
     again.decode(view.encode())
     assert isinstance(again, PDUItem)
-    primitive: ServiceParameter = again.to_primitive()  # type: ignore[attr-defined]
+    primitive: ServiceParameter = again.to_primitive()
     assert primitive == parameter
-    again.from_primitive(parameter)  # type: ignore[attr-defined]
+    again.from_primitive(parameter)
     assert again == view
 
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from pydicom.dataset import Dataset
 
-from ..datasets.codec import decode
+from ..datasets.codec import create_file_meta as create_file_meta
+from ..datasets.codec import decode as decode
+from ..datasets.codec import encode as encode
+from ..datasets.codec import encode_file_meta as encode_file_meta
 from ..drivers.files import read_header
 
 if TYPE_CHECKING:

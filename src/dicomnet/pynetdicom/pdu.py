@@ -14,17 +14,14 @@ from ..wire.fields import text_from
 from .pdu_items import PDU_ITEM_TYPES as PDU_ITEM_TYPES
 from .pdu_items import (
     ApplicationContextItem,
-    PDUItem,
     PresentationContextItemAC,
     PresentationContextItemRQ,
     PresentationDataValueItem,
-    Shown,
     UserInformationItem,
-    View,
 )
 from .pdu_primitives import A_RELEASE, Primitive, primitive_of
+from .views import NOT_SAID, PDUItem, Shown, View
 
-_NOT_SAID = "(not said)"
 _ABORT_SOURCES = {0: "the service user", 2: "the service provider"}
 
 
@@ -204,12 +201,12 @@ class A_ABORT_RQ(PDU):
     wire_type = wire.Abort
     source = Shown("source")
     reason_diagnostic = Shown("reason")
-    source_str = Shown("source", lambda code: _ABORT_SOURCES.get(code, _NOT_SAID), empty=_NOT_SAID)
+    source_str = Shown("source", lambda code: _ABORT_SOURCES.get(code, NOT_SAID), empty=NOT_SAID)
 
     @property
     def reason_str(self) -> str:
         """`reason_diagnostic` in words, where the source is the service provider."""
-        return ABORT_REASONS.get(self.reason_diagnostic, _NOT_SAID) if self.source == 2 else _NOT_SAID
+        return ABORT_REASONS.get(self.reason_diagnostic, NOT_SAID) if self.source == 2 else NOT_SAID
 
 
 PDU_TYPES: dict[type[PDU], int] = {

@@ -44,10 +44,10 @@ from .user_information import SOPClassCommonExtendedNegotiation as SOPClassCommo
 from .user_information import SOPClassExtendedNegotiation as SOPClassExtendedNegotiation
 from .user_information import UserIdentityNegotiation as UserIdentityNegotiation
 from .utils import set_ae
+from .views import NOT_SAID
 
 Element = TypeVar("Element")
 
-_NOT_SAID = "(not said)"
 _RESULTS = {0: "accepted", 1: "rejected permanently", 2: "rejected for now"}
 _SERVICE_PROVIDER = 2
 _COMMAND, _LAST = 1, 2
@@ -298,19 +298,19 @@ class A_ASSOCIATE(Parameters):
     @property
     def result_str(self) -> str:
         """`result` in words."""
-        return _NOT_SAID if self.result is None else _RESULTS[self.result]
+        return NOT_SAID if self.result is None else _RESULTS[self.result]
 
     @property
     def source_str(self) -> str:
         """`result_source` in words."""
-        return _NOT_SAID if self.result_source is None else REJECT_SOURCES[self.result_source]
+        return NOT_SAID if self.result_source is None else REJECT_SOURCES[self.result_source]
 
     @property
     def reason_str(self) -> str:
         """`diagnostic` in words."""
         source, reason = self.result_source, self.diagnostic
         return (
-            _NOT_SAID if source is None or reason is None else REJECT_REASONS.get((source, reason), _NOT_SAID)
+            NOT_SAID if source is None or reason is None else REJECT_REASONS.get((source, reason), NOT_SAID)
         )
 
     def _item(self, kind: type[Element]) -> Element | None:

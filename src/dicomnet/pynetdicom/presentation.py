@@ -14,7 +14,7 @@ from ..services.service_names import ServiceName
 from ..services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.items import ProposedContext
-from .user_information import SCP_SCU_RoleSelectionNegotiation
+from .user_information import build_role as build_role
 from .utils import set_uid, validate_uid
 
 LOGGER = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class PresentationContext:
         if uid in self._transfer_syntax:
             return
         if not uid.is_valid or uid.type not in ("", "Transfer Syntax"):
-            LOGGER.warning("added as a transfer syntax, though it is none that can be known: %s", uid)
+            LOGGER.warning("%s is not a known transfer syntax; adding it anyway", uid)
         self._transfer_syntax.append(uid)
 
     @property
@@ -346,32 +346,6 @@ def build_context(
     else:
         context.transfer_syntax = transfer_syntax
     return context
-
-
-def build_role(
-    uid: str | UID, scu_role: bool = False, scp_role: bool = False
-) -> SCP_SCU_RoleSelectionNegotiation:
-    """A role selection to propose, for instance the SCP role for the storage SOP classes of a C-GET.
-
-    Parameters
-    ----------
-    uid
-        SOP Class UID.
-    scu_role, scp_role
-        Whether the requestor takes that role.
-
-    Raises
-    ------
-    TypeError
-        If one of them is of another type.
-    ValueError
-        If the first cannot be a UID.
-    """
-    role = SCP_SCU_RoleSelectionNegotiation()
-    role.sop_class_uid = UID(uid)
-    role.scu_role = scu_role
-    role.scp_role = scp_role
-    return role
 
 
 _DEFAULT = tuple(UID(uid) for uid in DEFAULT_TRANSFER_SYNTAXES)
