@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.associations import CONTEXTS, associated, ct_image, serving_ae
+from tests.scripted import accepting
 from tests.sockets import (
     CT_IMAGE_STORAGE,
     EXPLICIT_VR_LE,
@@ -19,7 +20,7 @@ from tests.sockets import (
     raw_server,
     request_pdu,
 )
-from tests.support import free_port, wait_until
+from tests.support import free_port, is_listening, wait_until
 
 import dicomnet
 from dicomnet import AE, build_context, evt
@@ -323,7 +324,7 @@ def test_start_server_blocks_until_shutdown() -> None:
     port = free_port()
     thread = threading.Thread(target=ae.start_server, args=(("127.0.0.1", port),))
     thread.start()
-    wait_until(lambda: bool(ae._servers))
+    wait_until(lambda: is_listening(port))
     with associated(port) as assoc:
         assert assoc.send_c_echo().Status == 0
         assoc.release()
@@ -374,8 +375,15 @@ def test_time_outs_reach_associations_that_are_there() -> None:
         assert (assoc.acse_timeout, assoc.dimse_timeout, assoc.network_timeout) == (30, 30, 60)
         assoc.ae.dimse_timeout = 7
         assoc.acse_timeout = 3
-        timeouts = assoc._live().timeouts
-        assert (assoc.dimse_timeout, timeouts.message, timeouts.association) == (7, 7, 3)
+        assert (assoc.acse_timeout, assoc.dimse_timeout, assoc.ae.acse_timeout) == (3, 7, 30)
+    with (
+        raw_server(accepting(lambda peer: peer.read_to_end())) as port,
+        associated(port, contexts=[build_context(VERIFICATION)]) as assoc,
+    ):
+        assoc.ae.dimse_timeout = 0.1
+        assert "Status" not in assoc.send_c_echo()
+        assert isinstance(assoc.failure, DeadlineExceeded)
+        assert (assoc.failure.stage, assoc.failure.seconds) == ("message", 0.1)
 
 
 def test_what_is_proposed_and_found_out_is_known() -> None:

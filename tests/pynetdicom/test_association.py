@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 from tests.associations import associated, ct_image, match, query, serving_ae
+from tests.scripted import Arrived, accepting
 from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,
@@ -461,16 +462,6 @@ def test_a_query_without_an_accepted_context_is_the_callers_mistake() -> None:
 # -- time-outs
 
 
-def accepting(then: Any) -> Any:
-    from tests.drivers.blocking.test_link import answer
-
-    def serve(peer: RawPeer) -> None:
-        answer(peer)
-        then(peer)
-
-    return serve
-
-
 def test_a_missing_response_costs_the_dimse_time_out() -> None:
     said: list[bytes] = []
 
@@ -520,15 +511,15 @@ def test_the_end_of_an_idle_association_can_be_chosen(response: str, said: bytes
     heard: list[bytes] = []
 
     def then(peer: RawPeer) -> None:
+        peer.send(Arrived(0, 0, 1, peer.read_pdu()).response())
         heard.append(peer.read_pdu())
         peer.send(RELEASE_RP)
 
     with raw_server(accepting(then)) as port, associated(port) as assoc:
         assoc.network_timeout_response = response
-        # It counts from the next message on; this one does not exist.
         assoc.network_timeout = 0.1
-        with assoc._live().exchange():
-            pass
+        # It counts from the next message on.
+        assert assoc.send_c_echo().Status == 0
         wait_until(lambda: bool(heard) and not assoc.is_established)
         assert heard == [said]
         assert assoc.is_released == (response == "A-RELEASE")

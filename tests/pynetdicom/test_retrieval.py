@@ -27,6 +27,7 @@ from tests.retrieving import (
     slowly,
     stored,
 )
+from tests.scripted import accepting
 from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,
@@ -50,14 +51,9 @@ from dicomnet.exchange.retrieval import DestinationPlan
 from dicomnet.services.sop_classes import COMMON_STORAGE
 from dicomnet.services.steps import SubOperation
 from dicomnet.upper_layer.negotiation import (
-    Acceptor,
     Agreement,
     NegotiatedContext,
-    SupportedContext,
-    accept,
-    identification_items,
 )
-from dicomnet.wire.pdu import AssociateRQ, decode_pdu
 
 JPEG = "1.2.840.10008.1.2.4.50"
 SERVICES = ("C-GET", "C-MOVE")
@@ -917,29 +913,11 @@ def test_a_destination_that_is_no_ae_title_is_the_callers_mistake(title: Any) ->
         assert assoc.is_established
 
 
-def accepting(then: Callable[[RawPeer], Any]) -> Any:
-    """A server that accepts what is proposed, and then does what a test tells it to."""
-
-    def serve(peer: RawPeer) -> None:
-        pdu = peer.read_pdu()
-        asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
-        assert isinstance(asked, AssociateRQ)
-        supported = {
-            each.abstract_syntax: SupportedContext(each.transfer_syntaxes) for each in asked.contexts
-        }
-        answer, _ = accept(asked, Acceptor(supported, identification_items(16384, "1.2.3", None)))
-        peer.send(answer.encode())
-        peer.read_pdu()
-        then(peer)
-
-    return raw_server(serve)
-
-
 @services
 def test_a_silent_peer_costs_the_dimse_time_out(service: str) -> None:
     """pynetdicom's process may freeze then (its issue 1004)."""
     with (
-        accepting(RawPeer.read_to_end) as port,
+        raw_server(accepting(RawPeer.read_to_end)) as port,
         associated(
             port,
             contexts=[build_context(uid) for uid in MODELS.values()],
@@ -956,10 +934,15 @@ def test_a_silent_peer_costs_the_dimse_time_out(service: str) -> None:
         assert assoc.is_aborted
 
 
+def abort_the_request(peer: RawPeer) -> None:
+    peer.read_pdu()
+    peer.send(ABORT_BY_USER)
+
+
 @services
 def test_a_peer_that_aborts(service: str) -> None:
     with (
-        accepting(lambda peer: peer.send(ABORT_BY_USER)) as port,
+        raw_server(accepting(abort_the_request)) as port,
         associated(port, contexts=[build_context(uid) for uid in MODELS.values()]) as assoc,
     ):
         found = (

@@ -15,8 +15,8 @@ from ..cli.arguments import OK
 from ..cli.words import reason
 from ..encoding.identity import is_uid
 from ..pynetdicom.ae import AE
-from ..pynetdicom.association import OpenUserSink
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
+from ..pynetdicom.hooks import OpenUserSink
 from ..services.sop_classes import SOP_CLASSES
 
 _log = logging.getLogger(__name__)

@@ -27,7 +27,6 @@ from . import dimse_primitives
 from .pdu_primitives import P_DATA
 
 if TYPE_CHECKING:
-    from .association import Association
     from .dimse_primitives import C_CANCEL, DIMSEPrimitive
 
 _FRAME = ("CommandGroupLength", "CommandField", "CommandDataSetType")
@@ -138,7 +137,7 @@ class DIMSEMessage:
             part.presentation_data_value_list = [[context_id, bytes(header[-1:]) + bytes(value)]]
             yield part
 
-    def decode_msg(self, primitive: P_DATA, assoc: Association | None = None) -> bool:
+    def decode_msg(self, primitive: P_DATA, assoc: Any = None) -> bool:
         """Take the next part of a received message; with the last one, the class becomes the message's.
 
         Parameters

@@ -24,8 +24,6 @@ from .presentation import PresentationContextTuple
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileMetaDataset
 
-    from .association import Association
-
 _log = logging.getLogger(__name__)
 
 Handler = Callable[..., Any]
@@ -144,7 +142,7 @@ class Event:
         Further attributes: ``request``, ``context``, ``message``, ``pdu``, ``data``, ``address`` … as the event has.
     """
 
-    def __init__(self, assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> None:
+    def __init__(self, assoc: Any, event: EventType, attrs: dict[str, Any] | None = None) -> None:
         self.assoc = assoc
         self._event = event
         self.timestamp = datetime.now()
@@ -394,17 +392,13 @@ class Bindings:
         """The user's handler that answers an event, and its further arguments."""
         return self._interventions.get(event)
 
-    def trigger(self, assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> None:
+    def trigger(self, assoc: Any, event: EventType, attrs: dict[str, Any] | None = None) -> None:
         """Call the handlers of a notification event. One that raises is logged, and the others are called."""
-        for handler, args in self._notifications.get(event, ()):
-            try:
-                handler(Event(assoc, event, attrs), *(args or ()))
-            except Exception:  # noqa: BLE001
-                _log.exception("the handler for %s failed", event.name)
+        _notify(self._notifications.get(event, ()), assoc, event, attrs)
 
 
 def request_event(
-    assoc: Association,
+    assoc: Any,
     event: EventType,
     message: Message,
     context: NegotiatedContext,
@@ -432,13 +426,24 @@ def request_event(
     )
 
 
-def trigger(assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> Any:
+def trigger(assoc: Any, event: EventType, attrs: dict[str, Any] | None = None) -> Any:
     """Trigger an event on an association: all handlers of a notification, or the one of an intervention event."""
+    bound = assoc.get_handlers(event)
     if isinstance(event, NotificationEvent):
-        assoc._bindings.trigger(assoc, event, attrs)
+        _notify(bound, assoc, event, attrs)
         return None
-    bound = assoc._bindings.intervention(event)
-    if bound is None:
-        raise NotImplementedError(f"no handler is bound to {event.name}")
     handler, args = bound
     return handler(Event(assoc, event, attrs), *(args or ()))
+
+
+def _notify(
+    bound: Iterable[tuple[Handler, Sequence[Any] | None]],
+    assoc: Any,
+    event: EventType,
+    attrs: dict[str, Any] | None,
+) -> None:
+    for handler, args in bound:
+        try:
+            handler(Event(assoc, event, attrs), *(args or ()))
+        except Exception:  # noqa: BLE001
+            _log.exception("the handler for %s failed", event.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydicom.uid import UID
 
@@ -22,9 +22,6 @@ from .user_information import (
     UserIdentityNegotiation,
 )
 from .utils import set_ae
-
-if TYPE_CHECKING:
-    from .association import Association
 
 Item = TypeVar("Item", bound=ServiceParameter)
 
@@ -110,7 +107,7 @@ class ServiceUser:
         ImplementationVersionNameNotification, "implementation_version_name"
     )
 
-    def __init__(self, assoc: Association | None, mode: str) -> None:
+    def __init__(self, assoc: Any, mode: str) -> None:
         if mode not in _LISTS:
             raise ValueError(f"the mode of a service user is 'requestor' or 'acceptor', not {mode!r}")
         self.assoc = assoc
@@ -156,8 +153,6 @@ class ServiceUser:
     def _check_writeable(self) -> None:
         if not self.writeable:
             raise RuntimeError("a service user cannot be changed once negotiation has begun")
-
-    # -- who it is
 
     @property
     def mode(self) -> str:
@@ -218,8 +213,6 @@ class ServiceUser:
             "mode": self._mode,
         }
         return info if self.writeable else info | {"pdv_size": self.maximum_length}
-
-    # -- presentation contexts
 
     def get_contexts(self, cx_type: str) -> list[PresentationContext]:
         """One of its lists of presentation contexts.
@@ -292,8 +285,6 @@ class ServiceUser:
             raise AttributeError(f"only the {mode} has {_LISTS[mode][0]} presentation contexts")
         self._check_writeable()
         self._contexts = contexts
-
-    # -- user information
 
     @property
     def user_information(self) -> list[ServiceParameter]:
