@@ -61,7 +61,7 @@ class ApplicationEntity:
     """
 
     association_class: type[Association] = Association
-    """What `associate` makes."""
+    """The class of the associations that `associate` makes."""
 
     def __init__(self, ae_title: str = "DICOMNET") -> None:
         self.ae_title = ae_title
@@ -87,7 +87,7 @@ class ApplicationEntity:
         Raises
         ------
         TypeError, ValueError
-            When set to what cannot be an AE title.
+            When set to something that cannot be an AE title.
         """
         return self._ae_title
 
@@ -97,7 +97,7 @@ class ApplicationEntity:
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end. 30 by default.
+        """The time-out of negotiation and of release, in seconds; None is without end. 30 by default.
 
         Setting a time-out changes those of open associations too; a value that is not a time-out sets the default.
         """
@@ -109,7 +109,7 @@ class ApplicationEntity:
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a DIMSE message, in seconds; None is without end. 30 by default."""
+        """The time-out of waiting for a DIMSE message, in seconds; None is without end. 30 by default."""
         return self._timeouts.message
 
     @dimse_timeout.setter
@@ -118,7 +118,7 @@ class ApplicationEntity:
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen on an association, in seconds; None is without end. 60 by default."""
+        """The time-out of an association on which nothing happens, in seconds; None is without end. 60 by default."""
         return self._timeouts.idle
 
     @network_timeout.setter
@@ -127,7 +127,7 @@ class ApplicationEntity:
 
     @property
     def connection_timeout(self) -> float | None:
-        """How long opening a connection may take, in seconds; None is what the operating system allows."""
+        """The time-out of opening a connection, in seconds; None is what the operating system allows."""
         return self._timeouts.connect
 
     @connection_timeout.setter
@@ -144,7 +144,7 @@ class ApplicationEntity:
 
     @property
     def maximum_associations(self) -> int:
-        """How many associations its servers accept at once, at least 1. 10 by default.
+        """The number of associations that its servers accept at once, at least 1. 10 by default.
 
         A further one is rejected as the local limit being exceeded (PS3.8 section 9.3.4).
         """
@@ -184,7 +184,7 @@ class ApplicationEntity:
         Raises
         ------
         TypeError, ValueError
-            When set to what is no valid UID.
+            When set to something that is not a valid UID.
         """
         return self._implementation_class_uid
 
@@ -246,7 +246,7 @@ class ApplicationEntity:
         Raises
         ------
         TypeError, ValueError
-            When set to a list with what cannot be an AE title.
+            When set to a list with something that cannot be an AE title.
         """
         return self._require_calling_aet
 
@@ -256,12 +256,12 @@ class ApplicationEntity:
 
     @property
     def requested_contexts(self) -> list[PresentationContext]:
-        """What is proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
+        """The contexts that are proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
 
         Raises
         ------
         ValueError
-            When set to more, or to what `build_context` did not make.
+            When set to more, or to something that `build_context` did not make.
         """
         return self._requested_contexts
 
@@ -271,12 +271,12 @@ class ApplicationEntity:
 
     @property
     def supported_contexts(self) -> list[PresentationContext]:
-        """What is accepted from peers, in the order of abstract syntaxes.
+        """The contexts that are accepted from peers, sorted by abstract syntax.
 
         Raises
         ------
         ValueError
-            When set to a list with what is no presentation context, or has no abstract syntax.
+            When set to a list with something that is not a presentation context, or has no abstract syntax.
         """
         return sorted(self._supported_contexts.values(), key=lambda c: str(c.abstract_syntax))
 
@@ -292,7 +292,7 @@ class ApplicationEntity:
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations that are not over."""
+        """The open associations, requested and accepted."""
         served = [assoc for server in self._servers for assoc in server.active_associations]
         return served + self._requested_alive()
 
@@ -392,7 +392,7 @@ class ApplicationEntity:
         addr, port
             Where the peer listens.
         contexts
-            What to propose instead of `requested_contexts`.
+            Proposed instead of `requested_contexts`.
         ae_title
             The called AE title.
         max_pdu
@@ -409,13 +409,13 @@ class ApplicationEntity:
         Returns
         -------
         Association
-            Its flags tell whether it is established, rejected or aborted; ``failure`` tells why. Where the peer accepts
+            Its flags say whether it is established, rejected or aborted; ``failure`` says why. Where the peer accepts
             no presentation context, it is aborted.
 
         Raises
         ------
         TypeError
-            If ``addr`` is no str or ``port`` no int.
+            If ``addr`` is not a str, or ``port`` not an int.
         RuntimeError
             If there is no context to propose.
         ValueError
@@ -517,7 +517,7 @@ class ApplicationEntity:
         return items + tuple(item for item in identification if type(item) not in given)
 
     def acceptor_settings(self) -> AcceptorSettings:
-        """What its servers accept associations by, as of now."""
+        """The settings by which its servers accept associations, as they are now."""
         return AcceptorSettings(
             timeouts=self._timeouts,
             transcode=self.transcode,

@@ -65,11 +65,11 @@ class Association(NormalizedServices):
     requestor, acceptor : ServiceUser
         The two sides.
     state : AssociationState
-        What this package's own parts share about it.
+        The link, handlers and phase, for this package's own parts.
     transcode : str
         Whether `send_c_store` may decompress, where a call does not say.
     connection_timeout : float or None
-        How long opening its connection could take, in seconds; None is what the operating system allows.
+        The time-out of opening its connection, in seconds; None is what the operating system allows.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Association(NormalizedServices):
 
     @property
     def failure(self) -> DicomnetError | None:
-        """Why it ended, None where that was by a release."""
+        """The error that ended it, None where that was a release."""
         return self.state.failure
 
     @property
@@ -146,7 +146,7 @@ class Association(NormalizedServices):
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end."""
+        """The time-out of negotiation and of release, in seconds; None is without end."""
         return self.state.timeouts.association
 
     @acse_timeout.setter
@@ -155,7 +155,7 @@ class Association(NormalizedServices):
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a DIMSE message, in seconds; None is without end."""
+        """The time-out of waiting for a DIMSE message, in seconds; None is without end."""
         return self.state.timeouts.message
 
     @dimse_timeout.setter
@@ -164,7 +164,7 @@ class Association(NormalizedServices):
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen, in seconds, from the next message on; None is without end."""
+        """The time-out of an idle association, in seconds, from the next message on; None is without end."""
         return self.state.timeouts.idle
 
     @network_timeout.setter
@@ -173,7 +173,7 @@ class Association(NormalizedServices):
 
     @property
     def network_timeout_response(self) -> str:
-        """What ends the association after `network_timeout`: ``A-ABORT`` or ``A-RELEASE``."""
+        """The way an idle association ends after `network_timeout`: ``A-ABORT`` or ``A-RELEASE``."""
         return "A-RELEASE" if self.state.releases_when_idle else "A-ABORT"
 
     @network_timeout_response.setter
@@ -189,7 +189,7 @@ class Association(NormalizedServices):
 
     @property
     def rejected_contexts(self) -> list[PresentationContext]:
-        """The presentation contexts that were not."""
+        """The presentation contexts that were rejected."""
         return [PresentationContext.from_negotiated(c) for c in self._contexts() if not c.is_accepted]
 
     @property
@@ -253,7 +253,7 @@ class Association(NormalizedServices):
         self.state.bindings.bind(event, handler, args)
 
     def unbind(self, event: evt.EventType, handler: Handler) -> None:
-        """Call it no longer."""
+        """Stop calling a handler for an event."""
         self.state.bindings.unbind(event, handler)
 
     def get_events(self) -> list[evt.EventType]:
@@ -279,7 +279,7 @@ class Association(NormalizedServices):
         Parameters
         ----------
         block
-            Accepted for compatibility: nothing is waited for.
+            Accepted for compatibility; the call never waits.
         """
         self.state.abort()
 

@@ -1,4 +1,4 @@
-"""One association that raises typed errors: `connect`, the blocking twin of ``dicomnet.aio.connect``."""
+"""`connect`: an association that raises typed errors, as ``dicomnet.aio.connect`` gives one to asyncio."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Roles = Mapping[str, tuple[bool, bool]]
 
 
 class ConnectedAssociation(Association):
-    """An association that `connect` opened: where an `Association` tells of failure by an empty status, it raises.
+    """An association that `connect` opened: where an `Association` answers a failure with an empty status, it raises.
 
     Use it as a context manager, which releases it, or aborts it where the block raises; or call `release`.
     """

@@ -1,4 +1,4 @@
-"""Data sets to and from bytes, by pydicom, and what a file needs around them."""
+"""Data sets to and from bytes and text, and the file meta information of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events: what a program can be told of and asked for, under the names that pynetdicom's users know (``evt``)."""
+"""Events and their handlers, under the names that pynetdicom's users know (``evt``)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EventHandlerType = tuple["EventType", Handler] | tuple["EventType", Handler, Seq
 
 
 class NotificationEvent(NamedTuple):
-    """An event that tells; any number of handlers may be bound to it, and what they return is not used.
+    """An event that notifies; any number of handlers may be bound to it, and their return values are ignored.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class NotificationEvent(NamedTuple):
 
     @property
     def is_notification(self) -> bool:
-        """Whether it only tells, which is True."""
+        """Whether it only notifies, which is True."""
         return True
 
     @property
@@ -74,7 +74,7 @@ class InterventionEvent(NamedTuple):
 
     @property
     def is_notification(self) -> bool:
-        """Whether it only tells, which is False."""
+        """Whether it only notifies, which is False."""
         return False
 
     @property
@@ -130,7 +130,7 @@ EVENTS: dict[str, EventType] = {
 
 
 class Event:
-    """What a handler is given.
+    """The argument of a handler: an event on an association, with its attributes.
 
     Parameters
     ----------
@@ -311,7 +311,7 @@ def _succeed(event: Event) -> int:
 
 
 def _not_bound(event: Event) -> None:
-    """Nothing answers the event."""
+    """Refuse: no handler is bound to the event."""
     raise NotImplementedError(f"no handler is bound to {event.event.name}")
 
 
@@ -321,7 +321,7 @@ _DEFAULT_HANDLERS: dict[EventType, Handler] = {
 
 
 def get_default_handler(event: InterventionEvent) -> Handler:
-    """What answers an event that no handler is bound to.
+    """The handler that answers an event to which the program has bound none.
 
     C-ECHO succeeds; the other services fail with the status that their standard has for it, and what is negotiated
     is not granted. Notifications have no default handlers.
@@ -340,7 +340,7 @@ class Bindings:
     def __init__(self, handlers: Iterable[EventHandlerType] = ()) -> None:
         self._interventions: dict[EventType, tuple[Handler, Sequence[Any] | None]] = {}
         self._notifications: dict[EventType, list[tuple[Handler, Sequence[Any] | None]]] = {}
-        # The names of the notification events that somebody listens to; the hot path looks here first.
+        # The names of the notification events that have a handler; the hot path looks here first.
         self.names: set[str] = set()
         for event, handler, *args in handlers:
             self.bind(event, handler, args[0] if args else None)
@@ -367,7 +367,7 @@ class Bindings:
         self.names.add(event.name)
 
     def unbind(self, event: EventType, handler: Handler) -> None:
-        """Take a handler away; one that is not bound is ignored."""
+        """Remove a handler; one that is not bound is ignored."""
         if isinstance(event, InterventionEvent):
             if event in self._interventions and self._interventions[event][0] == handler:
                 del self._interventions[event]
@@ -378,7 +378,7 @@ class Bindings:
             self.names.discard(event.name)
 
     def events(self) -> list[EventType]:
-        """The events that have a handler: all that ask, as those have a default one, and what notifies somebody."""
+        """The events that have a handler, among them all intervention events, which have a default one."""
         notified = [event for event, bound in self._notifications.items() if bound]
         return sorted([*_DEFAULT_HANDLERS, *notified], key=lambda event: event.name)
 
@@ -404,7 +404,7 @@ def request_event(
     context: NegotiatedContext,
     is_cancelled: Callable[[], bool],
 ) -> Event:
-    """The event for a received request; its data set is decoded when somebody asks."""
+    """The event for a received request; its data set is decoded at the first access."""
     primitive = getattr(dimse_primitives, message.type.service.replace("-", "_"))
     data = message.data
     view = Message(message.type, message.command, message.context_id)

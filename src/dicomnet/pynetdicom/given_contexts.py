@@ -48,7 +48,7 @@ def checked(contexts: list[PresentationContext]) -> list[PresentationContext]:
 
 
 def is_reduced_to_nothing(context: PresentationContext, uid: UID, transfer_syntax: TransferSyntaxes) -> bool:
-    """Take transfer syntaxes out of a context, if it has this abstract syntax; True if none is left."""
+    """Remove transfer syntaxes from a context, if it has this abstract syntax; True if none is left."""
     if context.abstract_syntax != uid:
         return False
     if transfer_syntax is None:

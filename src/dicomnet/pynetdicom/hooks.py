@@ -79,7 +79,7 @@ class AssociationHooks:
         if self._context is None:
             return function(*args)
         if not self._is_entered.acquire(blocking=False):
-            # A context cannot be entered twice: a handler made this happen, or it happens beside one.
+            # A context cannot be entered twice: a handler caused this call, or runs beside it.
             return self._context.copy().run(function, *args)
         try:
             return self._context.run(function, *args)
@@ -101,12 +101,12 @@ class AssociationHooks:
         self._call(self._state.bindings.trigger, self._assoc, evt.EVENTS[name], fields)
 
     def requesting(self, request: AssociateRQ) -> None:
-        """The requestor is about to ask for the association."""
+        """Notify of the association request that the requestor is about to send."""
         self.notify("EVT_ACSE_SENT", pdu=request)
         self.notify("EVT_REQUESTED")
 
     def unreachable(self) -> None:
-        """The requestor found no transport connection (PS3.8 section 9.2, action AA-4)."""
+        """End an association whose transport connection cannot be opened (PS3.8 section 9.2, action AA-4)."""
         self._state.phase = Phase.ABORTED
         self.notify("EVT_ACSE_RECV", pdu=ProviderAbort(None))
         self.notify("EVT_ABORTED")
@@ -123,7 +123,7 @@ class AssociationHooks:
         return self._state.rejection or answer
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        """Where the data set of a message goes: the user's sink or a file for a C-STORE-RQ, else memory."""
+        """The sink for the data set of a message: the user's or a file for a C-STORE-RQ, else memory."""
         if message.type is C_STORE_RQ:
             if self._open_sink is not None:
                 return self._open_sink(self._assoc, message, context)
@@ -137,7 +137,7 @@ class AssociationHooks:
         Raises
         ------
         ServiceRefusal
-            If there is no handler, or it fails; C-ECHO succeeds all the same.
+            If there is no handler, or it fails; C-ECHO succeeds even then.
         """
         assoc = self._assoc
         operation = OPERATIONS[message.type.service]
@@ -177,7 +177,7 @@ class AssociationHooks:
                 message.data.abort()
 
     def next_answer(self, answers: Any) -> Answer | SubOperation | None:
-        """The next of what a handler yields, None after the last."""
+        """The next answer that a handler yields, None after the last."""
         assert isinstance(answers, _Answers | Retrieval)
         return self._call(answers.take)
 
@@ -187,7 +187,7 @@ class AssociationHooks:
         return self._call(retrieval.store, sub_operation)
 
     def finish(self, retrieval: Any) -> None:
-        """Nothing more is sent for a C-GET or C-MOVE."""
+        """Close the handler and the destination of a C-GET or C-MOVE."""
         assert isinstance(retrieval, Retrieval)
         self._call(retrieval.finish)
 
@@ -204,7 +204,7 @@ class AssociationHooks:
         self.notify(f"EVT_{phase.name}")
 
     def closed(self) -> None:
-        """The transport connection is closed: notify, and let `Association.join` return."""
+        """Notify of the closed transport connection, and let `Association.join` return."""
         if "EVT_CONN_CLOSE" in self.names:
             remote = self._assoc.remote
             self.notify("EVT_CONN_CLOSE", address=(remote["address"], remote["port"]))
@@ -242,7 +242,7 @@ class _Answers:
 def _answer(
     status: Any, dataset: Dataset | None, context: NegotiatedContext, response: MessageType
 ) -> Answer:
-    """What a handler returned, as an answer that can be sent."""
+    """The answer to send for the return value of a handler."""
     code, elements = split_status(status, response)
     data: Source | None = None
     if is_pending(code):

@@ -66,7 +66,7 @@ class AcceptedAssociations:
 
 @frozen
 class AcceptorSettings:
-    """What an application entity accepts associations by, at one moment.
+    """The settings by which an application entity accepts associations, at one moment.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class AcceptorSettings:
 
 
 def supported_by(contexts: Iterable[PresentationContext]) -> Supported:
-    """Presentation contexts as negotiation takes them."""
+    """Presentation contexts in the form that `accept` needs."""
     return {
         str(context.abstract_syntax): SupportedContext(
             tuple(map(str, context.transfer_syntax)), context.scu_role, context.scp_role, is_ordered=True
@@ -215,7 +215,7 @@ def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExt
     try:
         answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
         items = [SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in asked]
-        # What cannot be encoded is the handler's mistake too.
+        # An answer that cannot be encoded is the handler's mistake too.
         for item in items:
             item.encode()
         return tuple(items)

@@ -1,6 +1,6 @@
-"""The items of PDUs as events show them to users, with the names that pynetdicom documents: views of ``wire.items``.
+"""Views of the items of ``wire.items``, as events show them, with the names that pynetdicom documents.
 
-They are read, decoded and encoded; what is to be proposed is built of the classes of `pdu_primitives`.
+They are read-only; a program builds its proposals of the classes of `pdu_primitives`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CONTEXT_RESULTS = {
 
 
 class _UIDItem(PDUItem):
-    """An item that is nothing but a UID."""
+    """An item whose content is a UID."""
 
     kind: ClassVar[int] = 0
 
@@ -50,12 +50,12 @@ class _UIDItem(PDUItem):
         return self.kind
 
     def encode(self) -> bytes:
-        """As it is sent; ValueError if nothing was decoded yet, or it is not a UID."""
+        """The bytes of the item; ValueError if nothing was decoded yet, or it is not a UID."""
         # That of a rejected presentation context may be empty.
         return item(self.kind, b"" if self.wire == "" else uid_bytes(self.wire or "", type(self).__name__))
 
     def decode(self, bytestream: Buffer) -> None:
-        """Take an encoded item, with its header; ProtocolError if it is malformed."""
+        """Show an encoded item, given with its header; ProtocolError if it is malformed."""
         self.wire = uid_from(memoryview(bytestream)[HEADER_LENGTH:], type(self).__name__)
 
 
@@ -101,7 +101,7 @@ class PresentationContextItemRQ(PDUItem):
         return [abstract, *map(TransferSyntaxSubItem.of, self.wire.transfer_syntaxes)]
 
     def from_primitive(self, primitive: PresentationContext) -> None:
-        """Take a proposed presentation context; ValueError if it cannot be sent."""
+        """Show the item that proposes a presentation context; ValueError if it cannot be sent."""
         self.wire = primitive.to_item(primitive.context_id or 1)
 
     def to_primitive(self) -> PresentationContext:
@@ -128,7 +128,7 @@ class PresentationContextItemAC(PDUItem):
         return [] if self.wire is None else [TransferSyntaxSubItem.of(self.wire.transfer_syntax)]
 
     def from_primitive(self, primitive: PresentationContext) -> None:
-        """Take a negotiated presentation context; ValueError if it has no ID or no result."""
+        """Show the item of a negotiated presentation context; ValueError if it has no ID or no result."""
         if primitive.context_id is None or primitive.result is None:
             raise ValueError("the presentation context has no ID or no result")
         syntax = next(iter(primitive.transfer_syntax), "")
@@ -144,7 +144,7 @@ class PresentationContextItemAC(PDUItem):
 
 
 class _Found:
-    """A row: what the first sub-item of a kind says, None where there is none."""
+    """An attribute that shows the first sub-item of a kind, or an attribute of it; None without one."""
 
     def __init__(self, kind: type[UserInformationSubItem], attribute: str = "") -> None:
         self.kind = kind
@@ -197,15 +197,15 @@ class UserInformationItem(PDUItem):
         return found[0] if found else None
 
     def encode(self) -> bytes:
-        """As it is sent; ValueError if a value cannot be sent."""
+        """The bytes of the item; ValueError if a value cannot be sent."""
         return items.encode_user_information(self.wire or ())
 
     def decode(self, bytestream: Buffer) -> None:
-        """Take an encoded item, with its header; ProtocolError if it is malformed."""
+        """Show an encoded item, given with its header; ProtocolError if it is malformed."""
         self.wire = items.decode_user_information(memoryview(bytestream)[HEADER_LENGTH:])
 
     def from_primitive(self, primitive: list[ServiceParameter]) -> None:
-        """Take items of `pdu_primitives`; ValueError if a value is missing."""
+        """Show the item that conveys items of `pdu_primitives`; ValueError if a value is missing."""
         self.wire = tuple(each.to_item() for each in primitive)
 
     def to_primitive(self) -> list[ServiceParameter]:
@@ -239,7 +239,7 @@ class PresentationDataValueItem(PDUItem):
         return f"{value[0]:08b}"
 
     def decode(self, bytestream: Buffer) -> None:
-        """Take an encoded item, with its length; ProtocolError if it is malformed."""
+        """Show an encoded item, given with its length; ProtocolError if it is malformed."""
         (self.wire,) = PDataTF.decode(memoryview(bytestream)).values
 
 

@@ -1,6 +1,7 @@
-"""The primitives of the upper layer service (PS3.8 chapter 7), as events show them: views of the PDUs of ``wire.pdu``.
+"""The primitives of the upper layer service (PS3.8 chapter 7), as events show them.
 
-The items of user information, which belong to A-ASSOCIATE, are at home in `user_information` and known here too.
+Each is a view of a PDU of ``wire.pdu``. The items of user information, which belong to A-ASSOCIATE, lie in
+`user_information` and can be imported from here.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class AddressInformation(NamedTuple):
 
     @property
     def as_tuple(self) -> tuple[str, int] | tuple[str, int, int, int]:
-        """As the functions of `socket` take it."""
+        """The address in the form that the functions of `socket` need."""
         if self.is_ipv6:
             return self.address, self.port, self.flowinfo, self.scope_id
         return self.address, self.port
@@ -113,7 +114,7 @@ class AddressInformation(NamedTuple):
 
 
 class Choice(Parameter[int | None, int | None]):
-    """One of a few codes, or None for not said."""
+    """A code of a few, or None before it is set."""
 
     def __init__(self, name: str, *codes: int) -> None:
         super().__init__(name)

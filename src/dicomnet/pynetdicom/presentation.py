@@ -1,4 +1,4 @@
-"""Presentation contexts for users (PS3.8 section 9.3.2.2), and ready-made lists of them, one a service class."""
+"""Presentation contexts (PS3.8 section 9.3.2.2), and ready-made lists of them, one for each service class."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class PresentationContextTuple(NamedTuple):
     context_id
         Odd, 1 to 255.
     abstract_syntax
-        The SOP class, or what else is communicated about.
+        The UID of the SOP class.
     transfer_syntax
-        How its data sets are encoded.
+        The UID of the encoding of its data sets.
     """
 
     context_id: int
@@ -188,7 +188,7 @@ class PresentationContext:
         Parameters
         ----------
         syntax
-            UID. None is passed over, and so is, with a log entry, what is not a str, bytes or UID.
+            UID. None is ignored; something that is not a str, bytes or UID is logged and ignored.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""``Association.acse``, ``.dul`` and ``.dimse``, as far as programs touch them: thin, over the association."""
+"""``Association.acse``, ``.dul`` and ``.dimse``: the parts of pynetdicom's layers that programs use."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Provider:
 
 
 class ACSE(_Provider):
-    """Establishing and ending an association (PS3.7 Annex D.3, PS3.8 chapter 7)."""
+    """The association control service: ending an association (PS3.7 Annex D.3, PS3.8 chapter 7)."""
 
     @property
     def requestor(self) -> ServiceUser:
@@ -58,7 +58,7 @@ class ACSE(_Provider):
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end."""
+        """The time-out of negotiation and of release, in seconds; None is without end."""
         return self._state.timeouts.association
 
     def send_reject(self, result: int, source: int, diagnostic: int) -> None:
@@ -155,12 +155,12 @@ class AssociationSocket(_Provider):
 
     @property
     def socket(self) -> Socket | None:
-        """The socket, to set options of it; None while there is none. Nothing else may read or write it."""
+        """The socket, for setting its options; None before there is one. A program must not read or write it."""
         link = self._state.link
         return None if link is None else link.channel.sock
 
     def close(self) -> None:
-        """Close it, whatever is going on."""
+        """Close the connection at once."""
         link = self._state.link
         if link is not None:
             link.close()
@@ -185,12 +185,12 @@ class DULServiceProvider(_Provider):
 
     @property
     def socket(self) -> AssociationSocket | None:
-        """The transport connection, None where there is none."""
+        """The transport connection, None before there is one."""
         return None if self._state.link is None else AssociationSocket(self._assoc)
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen, in seconds; None is without end."""
+        """The time-out of an idle association, in seconds; None is without end."""
         return self._state.timeouts.idle
 
     def is_alive(self) -> bool:
@@ -212,7 +212,7 @@ class DIMSEServiceProvider(_Provider):
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a message, in seconds; None is without end."""
+        """The time-out of waiting for a message, in seconds; None is without end."""
         return self._state.timeouts.message
 
     @property
@@ -222,7 +222,7 @@ class DIMSEServiceProvider(_Provider):
         return peer.maximum_length or 0
 
     def send_msg(self, primitive: DIMSEPrimitive | C_CANCEL, context_id: int) -> None:
-        """Send a message that no response is waited for: a response, or a C-CANCEL.
+        """Send a message that has no response: a response itself, or a C-CANCEL.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What the parts of this package share about one association.
+"""The state of one association, which several parts of this package share.
 
 `Association` shows it to programs; `AssociationHooks`, the server, the application entity and `providers` read and
 change it here, and not in each other.
@@ -34,9 +34,9 @@ class AssociationState:
     Attributes
     ----------
     link : Link or None
-        What carries the association, once there is a transport connection.
+        The driver's side of the association, once there is a transport connection.
     phase : Phase
-        Where the association is in its life, as its handlers have been notified.
+        The phase of its life of which its handlers have been notified.
     failure : DicomnetError or None
         Why it ended, where that was not by a release.
     rejection : AssociateRJ or None
@@ -79,7 +79,7 @@ class AssociationState:
         self._configure()
 
     def attach(self, link: Link) -> None:
-        """Take the link that carries the association."""
+        """Set the link that carries the association, and configure it."""
         self.link = link
         self._configure()
 

@@ -33,7 +33,7 @@ class HasAcceptorSettings(Protocol):
     """An application entity, as its servers use it."""
 
     def acceptor_settings(self) -> AcceptorSettings:
-        """What it accepts associations by, as of now."""
+        """The settings by which it accepts associations, as they are now."""
         ...
 
 
@@ -47,9 +47,9 @@ class AssociationServer:
     address
         Host and port.
     ae_title
-        Its title here.
+        The AE title of this server.
     contexts
-        What it supports.
+        The supported presentation contexts.
     ssl_context
         A server's TLS context.
     evt_handlers
@@ -102,7 +102,7 @@ class AssociationServer:
 
     @property
     def contexts(self) -> list[PresentationContext]:
-        """What it supports; set anew, that holds for associations to come."""
+        """The supported contexts; setting them changes associations to come."""
         return self._contexts
 
     @contexts.setter
@@ -126,7 +126,7 @@ class AssociationServer:
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations of this process that are not over."""
+        """The open associations of this process."""
         return [assoc for assoc in list(self._associations) if assoc.is_alive()]
 
     def start(self) -> None:
@@ -139,7 +139,7 @@ class AssociationServer:
         Parameters
         ----------
         poll_interval
-            Accepted for compatibility: nothing is polled.
+            Accepted for compatibility; the server does not poll.
         """
         self._server.serve_forever()
 
@@ -156,7 +156,7 @@ class AssociationServer:
             assoc.bind(event, handler, args)
 
     def unbind(self, event: evt.EventType, handler: evt.Handler) -> None:
-        """Call it no longer."""
+        """Stop calling a handler for an event."""
         self._bindings.unbind(event, handler)
         for assoc in self.active_associations:
             assoc.unbind(event, handler)
@@ -213,7 +213,7 @@ class AssociationServer:
             assoc.state.context = self._context.copy()
         assoc.acceptor.address_info = AddressInformation(*self.server_address)
         assoc.acceptor.ae_title = self.ae_title
-        # A handler may change them for this association; without one nobody can.
+        # A handler may change them for this association; without a handler they need no copy.
         contexts = [context.copy() for context in self.contexts] if self._bindings.names else self.contexts
         assoc.acceptor.supported_contexts = contexts
         assoc.requestor.address_info = AddressInformation(*peer)

@@ -28,7 +28,7 @@ _IDENTITY_TYPES = {
 
 
 class Parameter(Generic[Got, Given]):
-    """A row: one parameter of a user information item, or of a primitive of `pdu_primitives`.
+    """A descriptor for one parameter of a user information item, or of a primitive of `pdu_primitives`.
 
     Parameters
     ----------
@@ -77,15 +77,15 @@ class Parameter(Generic[Got, Given]):
         vars(view)[self.attribute] = self.check(value)
 
     def check(self, value: Given) -> Got:
-        """What to hold where a user gives ``value``, or TypeError or ValueError."""
+        """The value to hold where a user gives ``value``; raises TypeError or ValueError."""
         raise NotImplementedError
 
     def received(self, value: Any) -> Any:
-        """What to hold where a wire item has ``value``."""
+        """The value to hold where a wire item has ``value``."""
         return value
 
     def sent(self, value: Any) -> Any:
-        """What a wire item has where ``value`` is held."""
+        """The value of the wire item where ``value`` is held."""
         return value
 
     def wrong_type(self, expected: str, value: object) -> TypeError:
@@ -94,7 +94,7 @@ class Parameter(Generic[Got, Given]):
 
 
 class Number(Parameter[int, int]):
-    """An unsigned integer of so many bits."""
+    """An unsigned integer of ``bits`` bits."""
 
     def __init__(self, name: str, field: str, default: int, bits: int) -> None:
         super().__init__(name, field, default)
@@ -131,7 +131,7 @@ class Flag(Parameter[bool, bool]):
 
 
 class Role(Parameter[bool | None, bool | None]):
-    """Yes, no, or None for not said, which is sent as no."""
+    """Yes, no, or None, which is sent as no."""
 
     def check(self, value: bool | None) -> bool | None:
         if value is not None and not isinstance(value, bool):
@@ -188,7 +188,7 @@ class Identifiers(Parameter[list[UID], list[UID] | list[str] | list[bytes]]):
 
 
 class Parameters:
-    """What has rows: a value each, which is the row's default at first."""
+    """Base of a class whose attributes are rows: each holds a value, at first the row's default."""
 
     parameters: ClassVar[tuple[Parameter[Any, Any], ...]] = ()
 
@@ -206,7 +206,7 @@ class Parameters:
 
 
 class ServiceParameter(Parameters):
-    """What the items of user information share: the way to the wire item and back.
+    """Base of the items of user information: to the wire item and back.
 
     Two are equal if they are of one class and hold the same values.
     """
@@ -373,7 +373,7 @@ def build_role(
 
 
 class SOPClassExtendedNegotiation(ServiceParameter):
-    """What else the service class lets two sides negotiate for a SOP class (PS3.7 Annex D.3.3.5).
+    """Negotiation that the service class defines for a SOP class (PS3.7 Annex D.3.3.5).
 
     Attributes
     ----------
@@ -491,7 +491,7 @@ class UserInformationSubItem(PDUItem):
     """A sub-item of the User Information Item."""
 
     def from_primitive(self, primitive: ServiceParameter) -> None:
-        """Take an item of `pdu_primitives`.
+        """Show the sub-item that conveys an item of `pdu_primitives`.
 
         Raises
         ------
@@ -502,7 +502,7 @@ class UserInformationSubItem(PDUItem):
         """
         wire = primitive.to_item()
         if not isinstance(wire, self.wire_type):
-            raise TypeError(f"a {type(primitive).__name__} is no {type(self).__name__}")
+            raise TypeError(f"a {type(primitive).__name__} is not a {type(self).__name__}")
         self.wire = wire
 
     def to_primitive(self) -> ServiceParameter:
@@ -576,7 +576,7 @@ class SOPClassCommonExtendedNegotiationSubItem(UserInformationSubItem):
 
 
 class UserIdentitySubItemRQ(UserInformationSubItem):
-    """User Identity Sub-item of a request (PS3.7 Annex D.3.3.7.1). What it identifies by is in no text of it."""
+    """User Identity Sub-item of a request (PS3.7 Annex D.3.3.7.1). Its text does not say who the user is."""
 
     wire_type = items.UserIdentityRQ
     user_identity_type = id_type = Shown("identity_type")
@@ -593,7 +593,7 @@ class UserIdentitySubItemRQ(UserInformationSubItem):
 
 
 class UserIdentitySubItemAC(UserInformationSubItem):
-    """User Identity Sub-item of an acceptance (PS3.7 Annex D.3.3.7.2). What it answers is in no text of it."""
+    """User Identity Sub-item of an acceptance (PS3.7 Annex D.3.3.7.2). Its text leaves out the response."""
 
     wire_type = items.UserIdentityAC
     server_response = response = Shown("server_response")

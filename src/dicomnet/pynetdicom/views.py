@@ -1,4 +1,4 @@
-"""Read-only views of PDUs and their items: what `pdu`, `pdu_items` and `user_information` build their classes of."""
+"""Base classes of the read-only views of PDUs and their items in `pdu`, `pdu_items` and `user_information`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def known_uids(values: Iterable[str]) -> list[UID]:
 
 
 class Shown:
-    """A row: an attribute of a view that shows a field of what is behind it.
+    """A descriptor: an attribute of a view that shows a field of the PDU or item behind it.
 
     Parameters
     ----------
@@ -59,7 +59,9 @@ class Shown:
         return value if self.convert is None else self.convert(value)
 
     def __set__(self, view: View, value: object) -> None:
-        raise AttributeError("what a PDU says is not changed here; build it of the classes of pdu_primitives")
+        raise AttributeError(
+            "a view of a PDU is read-only; build another one of the classes of pdu_primitives"
+        )
 
 
 class View:
@@ -82,7 +84,7 @@ class View:
         return view
 
     def encode(self) -> bytes:
-        """As it is sent.
+        """The bytes of the PDU or item.
 
         Raises
         ------
@@ -152,7 +154,7 @@ class PDUItem(View):
         return len(self.encode()) - HEADER_LENGTH
 
     def decode(self, bytestream: Buffer) -> None:
-        """Take an encoded item, with its header.
+        """Show an encoded item, given with its header.
 
         Raises
         ------
