@@ -351,7 +351,7 @@ def _fit_dataset(
             "the data set's file_meta has no TransferSyntaxUID, so its encoding is not known"
         ) from error
     if any(element.tag.group == 2 for element in dataset):
-        raise ValueError("the data set has elements of group 0002, which belong into its file_meta")
+        raise ValueError("the data set has elements of group 0002, which belong in its file_meta")
     pair = str(dataset.SOPClassUID), own
     context = _store_context(agreement, pair, str(dataset.SOPInstanceUID), transcoding)
     target = transfer_syntax(context.transfer_syntax)

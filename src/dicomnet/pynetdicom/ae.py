@@ -26,7 +26,7 @@ from ..wire.pdu import AssociateRQ
 from .association import Association
 from .destinations import AEDestinations
 from .events import Bindings, EventHandlerType
-from .given_contexts import TransferSyntaxes, checked, context_of, is_reduced_to_nothing
+from .given_contexts import TransferSyntaxes, checked, context_of, remove_from
 from .hooks import AssociationHooks, OpenUserSink
 from .negotiation import AcceptedAssociations, AcceptorSettings
 from .pdu_primitives import AddressInformation
@@ -361,7 +361,7 @@ class ApplicationEntity:
         self._requested_contexts = [
             context
             for context in self._requested_contexts
-            if not is_reduced_to_nothing(context, UID(abstract_syntax), transfer_syntax)
+            if not remove_from(context, UID(abstract_syntax), transfer_syntax)
         ]
 
     def remove_supported_context(
@@ -370,7 +370,7 @@ class ApplicationEntity:
         """Accept an abstract syntax no longer, or no longer with some transfer syntaxes."""
         uid = UID(abstract_syntax)
         context = self._supported_contexts.get(uid)
-        if context is not None and is_reduced_to_nothing(context, uid, transfer_syntax):
+        if context is not None and remove_from(context, uid, transfer_syntax):
             del self._supported_contexts[uid]
 
     def associate(
@@ -421,22 +421,14 @@ class ApplicationEntity:
         ValueError
             If a context or AE title is not valid.
         """
-        if not isinstance(addr, str):
-            raise TypeError("the peer's address must be a str")
-        if not isinstance(port, int):
-            raise TypeError("the peer's port must be an int")
+        address = _address_of(addr, port)
         proposed = checked(self._requested_contexts if contexts is None else contexts)
         request = self._request_for(proposed, ae_title, max_pdu, ext_neg or ())
-        assoc = self._new_association(AddressInformation(addr, port), request, evt_handlers or ())
-        assoc.requestor.requested_contexts = proposed
-        assoc.requestor.negotiated(request)
+        assoc = self._new_association(address, proposed, request, evt_handlers or ())
         try:
-            self._establish(assoc, Address(addr, port), request, bind_address, tls_args)
+            self._establish(assoc, address, request, bind_address, tls_args)
         except BaseException:
-            if assoc.state.link is None:
-                assoc.state.finished.set()
-            else:
-                assoc.state.link.close()
+            assoc.state.drop()
             raise
         return assoc
 
@@ -457,13 +449,18 @@ class ApplicationEntity:
         )
 
     def _new_association(
-        self, address: AddressInformation, request: AssociateRQ, evt_handlers: Iterable[EventHandlerType]
+        self,
+        address: Address,
+        contexts: list[PresentationContext],
+        request: AssociateRQ,
+        evt_handlers: Iterable[EventHandlerType],
     ) -> Association:
-        assoc = self.association_class(
-            self, "requestor", Bindings(evt_handlers), self._timeouts, self.transcode
-        )
-        assoc.acceptor.address_info = address
+        bindings = Bindings(evt_handlers)
+        assoc = self.association_class(self, "requestor", bindings, self._timeouts, self.transcode)
+        assoc.acceptor.address_info = AddressInformation(address.host, address.port)
         assoc.acceptor.ae_title = request.called_ae_title
+        assoc.requestor.requested_contexts = contexts
+        assoc.requestor.negotiated(request)
         with self._lock:
             # Those that are over must not pile up in a program that never looks at `active_associations`.
             self._requested = [*(each for each in self._requested if each.is_alive()), assoc]
@@ -674,3 +671,11 @@ class ApplicationEntity:
 
 
 AE = ApplicationEntity
+
+
+def _address_of(addr: str, port: int) -> Address:
+    if not isinstance(addr, str):
+        raise TypeError("the peer's address must be a str")
+    if not isinstance(port, int):
+        raise TypeError("the peer's port must be an int")
+    return Address(addr, port)

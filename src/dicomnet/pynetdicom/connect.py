@@ -47,6 +47,13 @@ class _Requestor(AE):
     association_class = ConnectedAssociation
 
 
+def _requestor(calling: str, timeouts: Timeouts) -> _Requestor:
+    ae = _Requestor(calling)
+    ae.connection_timeout, ae.acse_timeout = timeouts.connect, timeouts.association
+    ae.dimse_timeout, ae.network_timeout = timeouts.message, timeouts.idle
+    return ae
+
+
 def connect(
     address: str,
     contexts: Contexts,
@@ -92,10 +99,7 @@ def connect(
         If an address, AE title or UID is not valid, or there are more than 128 contexts.
     """
     peer = PeerAddress.parse(address)
-    stages = timeouts or Timeouts()
-    ae = _Requestor(calling)
-    ae.connection_timeout, ae.acse_timeout = stages.connect, stages.association
-    ae.dimse_timeout, ae.network_timeout = stages.message, stages.idle
+    ae = _requestor(calling, timeouts or Timeouts())
     pairs = contexts.items() if isinstance(contexts, Mapping) else ((uid, NATIVE) for uid in contexts)
     assoc = ae.associate(
         peer.address.host,

@@ -47,7 +47,7 @@ def checked(contexts: list[PresentationContext]) -> list[PresentationContext]:
     return list(contexts)
 
 
-def is_reduced_to_nothing(context: PresentationContext, uid: UID, transfer_syntax: TransferSyntaxes) -> bool:
+def remove_from(context: PresentationContext, uid: UID, transfer_syntax: TransferSyntaxes) -> bool:
     """Remove transfer syntaxes from a context, if it has this abstract syntax; True if none is left."""
     if context.abstract_syntax != uid:
         return False

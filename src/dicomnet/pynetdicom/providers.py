@@ -161,9 +161,8 @@ class AssociationSocket(_Provider):
 
     def close(self) -> None:
         """Close the connection at once."""
-        link = self._state.link
-        if link is not None:
-            link.close()
+        if self._state.link is not None:
+            self._state.link.close()
 
 
 class StateMachine(_Provider):

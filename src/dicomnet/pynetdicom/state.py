@@ -99,6 +99,13 @@ class AssociationState:
         if self.link is not None and self.phase in (Phase.NEW, Phase.ESTABLISHED):
             self.link.abort(pdu)
 
+    def drop(self) -> None:
+        """Close the connection at once, or end an association that has none."""
+        if self.link is None:
+            self.finished.set()
+        else:
+            self.link.close()
+
     def reject(self, answer: AssociateRJ) -> None:
         """Answer the association request with a rejection, once the handler that asks for it returns.
 
