@@ -12,6 +12,8 @@ from pydicom.uid import UID
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENT_ROOT_FIND, VERIFICATION
 
 from dicomnet import AE, build_context
+from dicomnet.drivers.blocking.link import Link
+from dicomnet.drivers.blocking.server import Server
 from dicomnet.pynetdicom.association import Association
 from dicomnet.pynetdicom.events import EventHandlerType
 from dicomnet.pynetdicom.presentation import PresentationContext
@@ -64,6 +66,17 @@ def associated(
         yield assoc
     finally:
         assoc.abort()
+
+
+def link_of(assoc: Association) -> Link:
+    """The link below an association, for what no program sees: sockets, threads, buffers, what is remembered."""
+    return assoc.state.live()
+
+
+def links_of(server: AssociationServer) -> list[Link]:
+    """The links of a server that is this process itself, among them those of peers that have not asked for anything."""
+    assert isinstance(server._server, Server)
+    return server._server.links
 
 
 def ct_image(size: int = 0) -> Dataset:

@@ -9,9 +9,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
+import pynetdicom
 from dicomnet import AE, aio, build_context, build_role, evt
 from dicomnet.drivers.deadline import Timeouts
 
@@ -244,3 +246,52 @@ async def slowly(parts: Iterable[Any]) -> AsyncIterator[Any]:
     for part in parts:
         await asyncio.sleep(0)
         yield part
+
+
+JPEG = "1.2.840.10008.1.2.4.50"
+
+
+scps = pytest.mark.parametrize("scp", SCPS.values(), ids=SCPS.keys())
+
+
+def answering(service: str, parts: Callable[[Any], Iterator[Any]], port: int | None) -> dict[str, Any]:
+    """A handler for one of the services, which for a C-MOVE begins with the destination."""
+
+    def handler(request: Any) -> Iterator[Any]:
+        if service == "C-MOVE":
+            yield "127.0.0.1", port
+        yield from parts(request)
+
+    return {service: handler}
+
+
+def counts(response: Response) -> tuple[int, ...]:
+    """Completed, failed and with a warning."""
+    return tuple(response.counts[name] for name in ("Completed", "Failed", "Warning"))
+
+
+def two_images(request: Any) -> Iterator[Any]:
+    yield 2
+    yield PENDING, image(1)
+    yield PENDING, image(2)
+
+
+def broken() -> Any:
+    raise RuntimeError("broken")
+
+
+def of_pynetdicom(service: str, handler: Any, ended: tuple[int, ...] | None) -> int:
+    """The final status of pynetdicom, which has the same counts."""
+    ae = pynetdicom.AE("SCP")
+    ae.supported_contexts = [pynetdicom.build_context(uid) for uid in MODELS.values()]
+    ae.add_supported_context(CT_IMAGE_STORAGE, IMPLICIT_VR_LE, scu_role=True, scp_role=True)
+    ae.add_requested_context(CT_IMAGE_STORAGE, IMPLICIT_VR_LE)
+    event = getattr(pynetdicom.evt, f"EVT_{service.replace('-', '_')}")
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(event, handler)])
+    assert server is not None
+    try:
+        final = retrieve_by_ae(server.server_address[1], service)[-1]
+    finally:
+        server.shutdown()
+    assert ended is None or counts(final) == ended
+    return final.status

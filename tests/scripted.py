@@ -120,23 +120,47 @@ class Scp:
                 peer.send(answer)
 
     def _greet(self, peer: RawPeer, connection: int) -> bool:
-        pdu = peer.read_pdu()
-        if not pdu:
+        asked = read_request(peer)
+        if asked is None:
             return False
-        asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
-        assert isinstance(asked, AssociateRQ)
         self.proposed.append(asked)
         answer = self.answers[connection] if connection < len(self.answers) else None
         if answer is not None:
             peer.send(answer if isinstance(answer, bytes) else answer.encode())
             return False
-        syntaxes: dict[str, tuple[str, ...]] = {}
-        for context in asked.contexts:
-            syntaxes[context.abstract_syntax] = (
-                syntaxes.get(context.abstract_syntax, ()) + context.transfer_syntaxes
-            )
-        supported = {uid: SupportedContext(each) for uid, each in syntaxes.items()}
-        items = identification_items(16384, "1.2.3", None)
-        given, _ = accept(asked, Acceptor(supported, items, performed_window=self.window))
-        peer.send(given.encode())
+        peer.send(acceptance(asked, self.window))
         return True
+
+
+def read_request(peer: RawPeer) -> AssociateRQ | None:
+    """The association request of a peer, None where it closes without one."""
+    pdu = peer.read_pdu()
+    if not pdu:
+        return None
+    asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
+    assert isinstance(asked, AssociateRQ)
+    return asked
+
+
+def acceptance(asked: AssociateRQ, window: int = 16) -> bytes:
+    """An A-ASSOCIATE-AC that accepts all that is proposed."""
+    syntaxes: dict[str, tuple[str, ...]] = {}
+    for context in asked.contexts:
+        syntaxes[context.abstract_syntax] = (
+            syntaxes.get(context.abstract_syntax, ()) + context.transfer_syntaxes
+        )
+    supported = {uid: SupportedContext(each) for uid, each in syntaxes.items()}
+    items = identification_items(16384, "1.2.3", None)
+    return accept(asked, Acceptor(supported, items, performed_window=window))[0].encode()
+
+
+def accepting(then: Callable[[RawPeer], Any]) -> Callable[[RawPeer], None]:
+    """For `tests.sockets.raw_server`: accept what is proposed, and then do what a test says."""
+
+    def serve(peer: RawPeer) -> None:
+        asked = read_request(peer)
+        assert asked is not None
+        peer.send(acceptance(asked))
+        then(peer)
+
+    return serve

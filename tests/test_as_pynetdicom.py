@@ -73,6 +73,16 @@ def test_either_name_may_come_first() -> None:
     run(code + "assert one is two")
 
 
+def test_a_program_that_moves_by_hand_changes_the_name_of_the_package_alone() -> None:
+    """The example of the documentation, on this package and with the other name on pynetdicom itself."""
+    text = (Path(__file__).parents[1] / "docs" / "from-pynetdicom.md").read_text()
+    example = text.split("```python\n")[1].split("```")[0]
+    assert "dicomnet.pynetdicom" in example
+    said = "C-ECHO from EXAMPLE\nanswered with 0x0000\n"
+    assert run(example) == said
+    assert run(example.replace("dicomnet.pynetdicom", "pynetdicom")) == said
+
+
 def test_installing_twice_is_installing_once() -> None:
     code = "import sys; before = len(sys.meta_path)\n" + INSTALLED + INSTALLED
     run(code + "assert len(sys.meta_path) == before + 1; from pynetdicom import AE")

@@ -163,9 +163,6 @@ def test_nobody_listens() -> None:
     assert run("storescu", "127.0.0.1", str(free_port()), CT, "-q").returncode == 1
 
 
-# -- storescp
-
-
 def send(port: int, sop_instance_uid: str) -> int | None:
     """Send an object by pynetdicom; gives the status."""
     dataset = Dataset()

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from tests.associations import associated, match, serving_ae
+from tests.associations import associated, link_of, links_of, match, serving_ae
 from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,
@@ -33,8 +33,6 @@ from tests.sockets import (
 from tests.support import wait_until
 
 from dicomnet import evt
-from dicomnet.drivers.blocking.link import Link
-from dicomnet.drivers.blocking.server import Server
 from dicomnet.pynetdicom.events import Event, EventHandlerType
 from dicomnet.pynetdicom.transport import AssociationServer
 from dicomnet.wire.pdu import Abort
@@ -75,13 +73,8 @@ def echo_is_quick(server: AssociationServer, **arguments: object) -> None:
     assert monotonic() - begin < 1
 
 
-def links(server: AssociationServer) -> list[Link]:
-    assert isinstance(server._server, Server)
-    return server._server.links
-
-
 def all_is_over(server: AssociationServer) -> bool:
-    return server.active_associations == [] and links(server) == []
+    return server.active_associations == [] and links_of(server) == []
 
 
 def test_mute_tls_clients_do_not_keep_others_waiting(tmp_path: Path) -> None:
@@ -111,7 +104,7 @@ def test_idle_connections_do_not_keep_others_waiting() -> None:
         before = threading.active_count()
         for _ in range(count):
             stack.enter_context(RawPeer.connect(port_of(server)))
-        wait_until(lambda: len(links(server)) >= count)
+        wait_until(lambda: len(links_of(server)) >= count)
         echo_is_quick(server)
         # One that talks has a thread, and nobody else.
         assert threading.active_count() <= before + 3
@@ -387,7 +380,7 @@ def test_a_cancel_flood_needs_no_memory() -> None:
         peer.send(echo_pdus())
         assert status_of(peer.read_pdu()) == 0
         (assoc,) = server.active_associations
-        assert assoc._live().talk._cancelled == set()
+        assert link_of(assoc).talk._cancelled == set()
 
 
 def test_a_handler_that_blocks_does_not_keep_others_waiting() -> None:
@@ -427,7 +420,7 @@ def test_without_free_descriptors_the_server_goes_on() -> None:
     with serving_ae() as server:
         echo_is_quick(server)
         peers = [socket.create_connection(("127.0.0.1", port_of(server))) for _ in range(2)]
-        wait_until(lambda: len(links(server)) == 2)
+        wait_until(lambda: len(links_of(server)) == 2)
         used = max(peer.fileno() for peer in peers) + 8
         resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
         try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.associations import associated
+from tests.associations import associated, link_of
 from tests.retrieving import (
     GET,
     MOVE,
@@ -90,7 +90,7 @@ def test_an_object_that_is_not_answered_in_time_ends_the_association(scp: Any) -
     roles = [build_role(CT_IMAGE_STORAGE, scp_role=True)]
     with scp({"C-GET": two_images}, dimse_timeout=0.2) as port:
         with associated(port, [(evt.EVT_C_STORE, store)], contexts=contexts, ext_neg=roles) as assoc:
-            link = assoc._live()
+            link = link_of(assoc)
             reader = threading.Thread(target=lambda: list(assoc.send_c_get(identifier(), GET)))
             reader.start()
             assert begun.wait(PATIENCE)

@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 from tests.associations import associated, ct_image, match, query, serving_ae
+from tests.scripted import Arrived, accepting
 from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,
@@ -27,7 +28,6 @@ from tests.sockets import (
     RawPeer,
     make_certificates,
     raw_server,
-    request_pdu,
 )
 from tests.support import wait_until
 
@@ -37,13 +37,11 @@ from dicomnet.errors import (
     AssociationAborted,
     DeadlineExceeded,
     NoAcceptedContext,
-    ServiceRefusal,
     TLSFailed,
     UnusableObject,
 )
 from dicomnet.pynetdicom.association import Association
 from dicomnet.pynetdicom.events import Event, EventHandlerType
-from pynetdicom import evt as their_evt
 
 JPEG = "1.2.840.10008.1.2.4.50"
 
@@ -58,16 +56,6 @@ class Keep:
     def __call__(self, event: Event) -> int:
         self.got.append(self.take(event))
         return 0
-
-
-def status(**elements: Any) -> Dataset:
-    dataset = Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-# -- flags
 
 
 def flags(assoc: Association) -> tuple[bool, bool, bool, bool]:
@@ -111,172 +99,6 @@ def test_nothing_is_sent_on_an_association_that_is_over() -> None:
         ):
             with pytest.raises(RuntimeError):
                 call()
-
-
-# -- what handlers answer. The statuses are those that pynetdicom 3.0.4 sends, and it is asked too.
-
-ANSWERS: dict[str, Any] = {
-    "success": 0x0000,
-    "failure": 0xA700,
-    "warning": 0xB000,
-    "unknown status": 0x1234,
-    "None": None,
-    "text": "x",
-    "no status": Dataset(),
-    "status with comment": status(Status=0xA700, ErrorComment="no room"),
-    "status with offending elements": status(Status=0xA900, OffendingElement=[0x00100010, 0x00100020]),
-    "status with one offending element": status(Status=0xA900, OffendingElement=0x00100010),
-    "status with elements of its own": status(Status=0x0000, PatientName="x"),
-    "exception": ValueError("a bug in the handler"),
-}
-
-
-def give(answer: Any) -> Any:
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def elements(response: Dataset) -> dict[str, Any]:
-    return {element.keyword: element.value for element in response}
-
-
-def their_status(answer: Any) -> Dataset:
-    """What pynetdicom makes of the same handler."""
-    ae = pynetdicom.AE()
-    ae.add_supported_context(CT_IMAGE_STORAGE)
-    server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(their_evt.EVT_C_STORE, lambda event: give(answer))]
-    )
-    assert server is not None
-    try:
-        port = server.server_address[1]
-        with associated(port, contexts=[build_context(CT_IMAGE_STORAGE)]) as assoc:
-            response = assoc.send_c_store(ct_image())
-            assoc.release()
-            return response
-    finally:
-        ae.shutdown()
-
-
-@pytest.mark.parametrize("name", ANSWERS)
-def test_an_answer_of_a_store_handler_becomes_what_it_becomes_in_pynetdicom(name: str) -> None:
-    answer = ANSWERS[name]
-    with serving_ae([(evt.EVT_C_STORE, lambda event: give(answer))]) as server:
-        with associated(server) as assoc:
-            ours = elements(assoc.send_c_store(ct_image()))
-            # The association goes on.
-            assert assoc.send_c_echo().Status == 0
-    theirs = elements(their_status(answer))
-    if name not in ("None", "text", "no status"):
-        assert ours == theirs
-    # Where the handler is wrong, a comment of ours tells the peer.
-    assert ours["Status"] == theirs["Status"]
-
-
-@pytest.mark.parametrize("answer", [-1, 70000, 3.5, (0,), status(Status=0xA900, ErrorComment=["a", "b"])])
-def test_an_answer_that_cannot_be_sent_does_not_end_the_association(answer: object) -> None:
-    """It aborted the association."""
-    with serving_ae([(evt.EVT_C_STORE, lambda event: answer)]) as server, associated(server) as assoc:
-        assert assoc.send_c_store(ct_image()).Status in (0xC002, 0xA900)
-        assert assoc.send_c_echo().Status == 0
-
-
-@pytest.mark.parametrize("answer", [None, "x", 3.5, -1, 70000, Dataset(), ValueError("a bug")])
-def test_an_echo_succeeds_whatever_its_handler_does(answer: object) -> None:
-    """M012: PS3.7 section 9.1.5: there is no other status that a handler's mistake could become."""
-    with serving_ae([(evt.EVT_C_ECHO, lambda event: give(answer))]) as server, associated(server) as assoc:
-        assert assoc.send_c_echo().Status == 0
-
-
-@pytest.mark.parametrize("answer", [0x0122, 0x0210, status(Status=0x0122)])
-def test_an_echo_may_be_refused_all_the_same(answer: object) -> None:
-    with serving_ae([(evt.EVT_C_ECHO, lambda event: answer)]) as server, associated(server) as assoc:
-        wanted = answer.Status if isinstance(answer, Dataset) else answer
-        assert assoc.send_c_echo().Status == wanted
-
-
-FINDINGS: dict[str, tuple[Any, list[int]]] = {
-    "nothing": ([], [0x0000]),
-    "one": ([(0xFF00, match())], [0xFF00, 0x0000]),
-    "one and success": ([(0xFF00, match()), (0x0000, None)], [0xFF00, 0x0000]),
-    "unsupported keys": ([(0xFF01, match())], [0xFF01, 0x0000]),
-    "status data set": ([(status(Status=0xFF00), match())], [0xFF00, 0x0000]),
-    "pending without a match": ([(0xFF00, None)], [0xC312]),
-    "then pending without a match": ([(0xFF00, match()), (0xFF00, None)], [0xFF00, 0xC312]),
-    "a match that is none": ([(0xFF00, "x")], [0xC312]),
-    "failure": ([(0xA700, None)], [0xA700]),
-    "failure with a match": ([(0xA700, match())], [0xA700]),
-    "cancel": ([(0xFE00, None), (0xFF00, match())], [0xFE00]),
-    "unknown status": ([(0x1234, None)], [0x1234]),
-    "text for a status": ([("x", match())], [0xC002]),
-    "impossible status": ([(70000, None)], [0xC002]),
-    "no status": ([(Dataset(), match())], [0xC001]),
-    "no pair": ([5], [0xC311]),
-    "three": ([(0xFF00, match(), 1)], [0xC311]),
-    "exception": ([ValueError("a bug in the handler")], [0xC311]),
-    "exception after a match": ([(0xFF00, match()), ValueError("a bug")], [0xFF00, 0xC311]),
-    "refusal": ([ServiceRefusal(0xA700, "no")], [0xA700]),
-}
-
-
-@pytest.mark.parametrize("name", FINDINGS)
-def test_what_a_find_handler_yields_becomes_its_responses(name: str) -> None:
-    """M016."""
-    results, expected = FINDINGS[name]
-
-    def find(event: Event) -> Iterator[Any]:
-        for result in results:
-            yield give(result)
-
-    with serving_ae([(evt.EVT_C_FIND, find)]) as server, associated(server) as assoc:
-        responses = list(assoc.send_c_find(query(), PATIENT_ROOT_FIND))
-        assert [response.Status for response, _ in responses] == expected
-        # PS3.4 section C.4.1: a pending response has an Identifier, the final one has none.
-        assert [identifier is not None for _, identifier in responses] == [
-            value in (0xFF00, 0xFF01) for value in expected
-        ]
-        assert assoc.send_c_echo().Status == 0
-
-
-@pytest.mark.parametrize("answer", [None, ValueError("a bug"), 5])
-def test_a_find_handler_that_is_no_generator(answer: object) -> None:
-    expected = [0x0000] if answer is None else [0xC311]
-    with serving_ae([(evt.EVT_C_FIND, lambda event: give(answer))]) as server, associated(server) as assoc:
-        assert [s.Status for s, _ in assoc.send_c_find(query(), PATIENT_ROOT_FIND)] == expected
-        assert assoc.send_c_echo().Status == 0
-
-
-def test_without_a_handler_services_fail_and_echo_succeeds() -> None:
-    """S062."""
-    with serving_ae() as server, associated(server) as assoc:
-        assert assoc.send_c_echo().Status == 0x0000
-        assert assoc.send_c_store(ct_image()).Status == 0xC211
-        assert [s.Status for s, _ in assoc.send_c_find(query(), PATIENT_ROOT_FIND)] == [0xC311]
-        assert assoc.is_established
-
-
-def test_an_error_comment_does_not_tell_what_the_exception_said() -> None:
-    """M019."""
-    secret = "Doe^Jane was not found in /srv/archive"
-    with serving_ae([(evt.EVT_C_STORE, lambda event: give(ValueError(secret)))]) as server:
-        with associated(server) as assoc:
-            assert "Doe" not in str(assoc.send_c_store(ct_image()))
-
-
-def test_a_sop_class_that_is_not_the_contexts_is_refused() -> None:
-    """M009."""
-    from tests.sockets import status_of, store_pdus
-
-    with serving_ae([(evt.EVT_C_STORE, lambda event: 0)]) as server:
-        with RawPeer.connect(server.server_address[1]) as peer:
-            peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
-            peer.read_pdu()
-            peer.send(store_pdus(b"\x10\x00\x20\x00\x02\x00\x00\x00ID", sop_class=MR_IMAGE_STORAGE))
-            assert status_of(peer.read_pdu()) == 0x0122
-
-
-# -- cancelling
 
 
 def test_a_cancel_ends_a_query() -> None:
@@ -339,9 +161,6 @@ def test_a_cancel_on_no_context_is_the_callers_mistake(given: dict[str, Any]) ->
             assoc.send_c_cancel(1, **given)
 
 
-# -- nesting
-
-
 def test_a_handler_may_ask_the_peer_in_turn() -> None:
     """On the same association, where the roles allow that, and on another one."""
     with serving_ae() as other:
@@ -368,9 +187,6 @@ def test_a_handler_may_release_its_association() -> None:
     with serving_ae([(evt.EVT_ESTABLISHED, lambda event: event.assoc.release())]) as server:
         with associated(server, must_be_established=False) as assoc:
             wait_until(lambda: assoc.is_released)
-
-
-# -- storing
 
 
 @pytest.mark.parametrize("size", [0, 2, 16368, 16370, 1 << 20])
@@ -458,19 +274,6 @@ def test_a_query_without_an_accepted_context_is_the_callers_mistake() -> None:
             assoc.send_c_store(ct_image())
 
 
-# -- time-outs
-
-
-def accepting(then: Any) -> Any:
-    from tests.drivers.blocking.test_link import answer
-
-    def serve(peer: RawPeer) -> None:
-        answer(peer)
-        then(peer)
-
-    return serve
-
-
 def test_a_missing_response_costs_the_dimse_time_out() -> None:
     said: list[bytes] = []
 
@@ -520,15 +323,15 @@ def test_the_end_of_an_idle_association_can_be_chosen(response: str, said: bytes
     heard: list[bytes] = []
 
     def then(peer: RawPeer) -> None:
+        peer.send(Arrived(0, 0, 1, peer.read_pdu()).response())
         heard.append(peer.read_pdu())
         peer.send(RELEASE_RP)
 
     with raw_server(accepting(then)) as port, associated(port) as assoc:
         assoc.network_timeout_response = response
-        # It counts from the next message on; this one does not exist.
         assoc.network_timeout = 0.1
-        with assoc._live().exchange():
-            pass
+        # It counts from the next message on.
+        assert assoc.send_c_echo().Status == 0
         wait_until(lambda: bool(heard) and not assoc.is_established)
         assert heard == [said]
         assert assoc.is_released == (response == "A-RELEASE")
@@ -567,9 +370,6 @@ def test_a_small_maximum_length_of_the_peer_is_kept() -> None:
         assert assoc.send_c_store(image).Status == 0
         assert max(lengths) <= 128
     assert keep.got == [image]
-
-
-# -- TLS
 
 
 @pytest.fixture(scope="module")
@@ -667,3 +467,13 @@ def test_a_context_that_cannot_be_used_leaves_no_socket(certificates: Certificat
             # A host name is needed to check it.
             ae.associate("127.0.0.1", server.server_address[1], tls_args=(certificates.client(), ""))
         assert ae.active_associations == []
+
+
+def test_what_an_ae_says_of_transcoding_holds_where_a_call_does_not_say() -> None:
+    with serving_ae() as server, associated(server, properties={"transcode": "if-needed"}) as assoc:
+        assert assoc.transcode == "if-needed"
+        assoc.ae.transcode = "never"
+        assert assoc.transcode == "never"
+        with pytest.raises(ValueError):
+            assoc.ae.transcode = "always"
+        assert assoc.transcode == "never"

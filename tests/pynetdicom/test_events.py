@@ -556,13 +556,14 @@ def test_a_user_who_is_not_known_is_rejected(answer: object) -> None:
 def test_an_event_takes_no_attributes_of_its_own_names() -> None:
     for name in ("assoc", "_event"):
         with pytest.raises(AttributeError):
-            Event(None, evt.EVT_C_ECHO, {name: 1})  # type: ignore[arg-type]
+            Event(None, evt.EVT_C_ECHO, {name: 1})
 
 
 def test_triggering_an_intervention_that_nobody_answers_is_an_error() -> None:
     with serving_ae() as server, associated(server) as assoc:
         with pytest.raises(NotImplementedError):
-            trigger(assoc, evt.EVT_C_ECHO)
+            trigger(assoc, evt.EVT_C_FIND)
+        assert trigger(assoc, evt.EVT_C_ECHO) == 0x0000
         assoc.bind(evt.EVT_C_ECHO, lambda event: event.number, None)
         assert trigger(assoc, evt.EVT_C_ECHO, {"number": 4}) == 4
 

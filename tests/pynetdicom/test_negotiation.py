@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +33,6 @@ from dicomnet import AE, Peer, build_context, build_role, evt
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.errors import AssociationRejected
 from dicomnet.pynetdicom.events import Event
-from dicomnet.pynetdicom.transport import AssociationServer
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -100,9 +98,6 @@ PAIRS = pytest.mark.parametrize(
     ],
 )
 ECHO = ((VERIFICATION, IMPLICIT_VR_LE),)
-
-
-# -- rejection, and changes before the answer
 
 
 @pytest.mark.parametrize("scu", [OURS, THEIRS], ids=["ours", "pynetdicom"])
@@ -200,9 +195,6 @@ def test_a_handler_knows_who_asks_for_what() -> None:
         with associated(server, ext_neg=[build_role(CT_IMAGE_STORAGE, scp_role=True)], ae_title="CALLED"):
             ((calling, called, names, roles),) = seen
     assert (calling, called, len(names), list(roles)) == ("CLIENT", "CALLED", 3, [CT_IMAGE_STORAGE])
-
-
-# -- transfer syntaxes
 
 
 def encoded_as(syntax: str) -> Dataset:
@@ -305,9 +297,6 @@ def test_150_kinds_of_objects_reach_pynetdicom_in_one_store(tmp_path: Path) -> N
     assert sum(associations) >= 150
 
 
-# -- roles
-
-
 @PAIRS
 @pytest.mark.parametrize(
     ("supported", "proposed", "expected"),
@@ -378,9 +367,6 @@ def test_a_requestor_that_is_only_scp_cannot_send() -> None:
         with associated(server, contexts=supported, ext_neg=[role]) as assoc:
             with pytest.raises(ValueError):
                 assoc.send_c_store(ct_image())
-
-
-# -- extended negotiation
 
 
 @PAIRS
@@ -541,94 +527,6 @@ def test_unrestricted_storage_takes_private_classes(scu: Library, monkeypatch: p
     assert got == ["1.2.3.4.5.6"]
 
 
-# -- what a program touches of the layers below
-
-
-def test_the_upper_layer_of_an_association() -> None:
-    seen: list[Any] = []
-
-    def opened(event: Event) -> None:
-        dul: Any = event.assoc.dul
-        sock = dul.socket.socket
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        seen.append((event.assoc.dul.state_machine.current_state, sock.fileno() >= 0))
-
-    with serving_ae([(evt.EVT_CONN_OPEN, opened)]) as server:
-        with associated(server, [(evt.EVT_CONN_OPEN, opened)]) as assoc:
-            assert assoc.dul.state_machine.current_state == "Sta6"
-            assert assoc.dul.is_alive()
-            assert not assoc.dul.stop_dul()
-            assert assoc.dul.network_timeout == assoc.network_timeout
-            assert assoc.dul.assoc is assoc.acse.assoc is assoc
-            assert (assoc.acse.acse_timeout, assoc.dimse.dimse_timeout) == (30, 30)
-            assert assoc.dimse.maximum_pdu_size == 16382
-            assert (assoc.acse.requestor, assoc.acse.acceptor) == (assoc.requestor, assoc.acceptor)
-            assert not assoc.acse.is_aborted()
-            assert not assoc.acse.is_release_requested()
-            assoc.acse.send_release(is_response=True)
-            assoc.acse.send_release()
-            assert assoc.is_released
-            assert assoc.acse.is_release_requested()
-            assert assoc.dul.stop_dul()
-    assert [is_open for _, is_open in seen] == [True, True]
-
-
-def aborted_by(server: AssociationServer, abort: Callable[[Any], None]) -> Any:
-    with associated(server) as assoc:
-        wait_until(lambda: any(each.is_established for each in server.active_associations))
-        (accepted,) = server.active_associations
-        abort(accepted)
-        wait_until(lambda: assoc.is_aborted)
-        return assoc
-
-
-@pytest.mark.parametrize(
-    ("abort", "source", "reason", "kind"),
-    [
-        (lambda accepted: accepted.acse.send_abort(0), 0, 0, "a-abort"),
-        (lambda accepted: accepted.acse.send_abort(2), 2, 0, "a-p-abort"),
-        (lambda accepted: accepted.acse.send_ap_abort(6), 2, 6, "a-p-abort"),
-        (lambda accepted: accepted.dul.kill_dul(), 0, 0, "a-abort"),
-        (lambda accepted: accepted.dul.socket.close(), None, 0, "a-p-abort"),
-    ],
-)
-def test_an_abort_is_of_the_kind_that_was_asked_for(
-    abort: Callable[[Any], None], source: int | None, reason: int, kind: str
-) -> None:
-    """P042 P043."""
-    with serving_ae() as server:
-        assoc = aborted_by(server, abort)
-    assert (assoc.failure.source, assoc.failure.reason) == (source, reason)
-    assert assoc.acse.is_aborted()
-    assert assoc.acse.is_aborted(kind)
-    assert not assoc.acse.is_aborted("a-abort" if kind == "a-p-abort" else "a-p-abort")
-
-
-def test_aborts_that_the_standard_does_not_have() -> None:
-    with serving_ae() as server, associated(server) as assoc:
-        for source in (1, 3, -1):
-            with pytest.raises(ValueError):
-                assoc.acse.send_abort(source)
-        for reason in (3, 7, -1):
-            with pytest.raises(ValueError):
-                assoc.acse.send_ap_abort(reason)
-        assert assoc.is_established
-
-
-def test_messages_without_a_response_are_sent_from_below() -> None:
-    from dicomnet.pynetdicom.dimse_primitives import C_CANCEL, C_ECHO
-
-    with serving_ae() as server, associated(server) as assoc:
-        cancel = C_CANCEL()
-        cancel.MessageIDBeingRespondedTo = 5
-        assoc.dimse.send_msg(cancel, 1)
-        echo = C_ECHO()
-        echo.MessageID, echo.AffectedSOPClassUID = 1, UID(VERIFICATION)
-        with pytest.raises(ValueError):
-            assoc.dimse.send_msg(echo, 1)
-        assert assoc.send_c_echo().Status == 0
-
-
 def test_an_association_has_what_a_thread_has() -> None:
     with serving_ae() as server, associated(server) as assoc:
         names = {assoc.name, server.active_associations[0].name}
@@ -640,9 +538,6 @@ def test_an_association_has_what_a_thread_has() -> None:
         assoc.release()
         assoc.join(10)
         assert not assoc.is_alive()
-
-
-# -- DCMTK
 
 
 DCMTK_IDENTITIES: dict[str, tuple[list[str], tuple[int, bytes, bytes]]] = {

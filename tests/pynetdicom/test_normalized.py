@@ -95,8 +95,6 @@ def event_of(service: str) -> Any:
     return evt.EVENTS["EVT_" + service.replace("-", "_")]
 
 
-# -- what handlers answer
-
 ANSWERS: dict[str, Any] = {
     "success": (0x0000, data(PatientName="A")),
     "success without a data set": (0x0000, None),
@@ -242,9 +240,6 @@ def test_the_instance_uid_that_a_peer_chooses(
     assert plain(attributes) == ({"PatientID": "A"} if status == 0 else None)
 
 
-# -- what handlers are given
-
-
 def test_what_an_event_tells() -> None:
     got: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     names = {
@@ -286,9 +281,6 @@ def test_what_an_event_tells() -> None:
         {"attribute_identifiers": []},
         {"attribute_identifiers": [0x00100010, 0x00100020]},
     ]
-
-
-# -- the caller's mistakes
 
 
 @pytest.mark.filterwarnings("ignore:The value length")
@@ -346,9 +338,6 @@ def test_an_association_that_ends_leaves_an_empty_status() -> None:
                 assert send(assoc, service) == (Dataset(), None)
 
 
-# -- meta SOP classes
-
-
 def test_a_context_may_stand_for_several_sop_classes() -> None:
     """PS3.4 section H.3: the requests name the SOP classes that the meta SOP class stands for."""
     got: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
@@ -368,8 +357,6 @@ def test_a_context_may_stand_for_several_sop_classes() -> None:
                 with pytest.raises(NoAcceptedContext):
                     send(assoc, service, BasicFilmBox)
 
-
-# -- the acceptor sends, on the same association
 
 Handlers = list[Any]
 
@@ -574,9 +561,6 @@ def test_a_request_to_an_scu_is_refused() -> None:
     assert not calls
 
 
-# -- the SCP opens another association
-
-
 @pytest.mark.parametrize("has_role", [True, False])
 def test_a_report_on_an_association_that_the_scp_opens(has_role: bool) -> None:
     """M029 S043: With the role of SCP (PS3.4 section J.3.3), and as peers do that do not ask for it."""
@@ -614,9 +598,6 @@ def test_a_report_on_an_association_that_the_scp_opens(has_role: bool) -> None:
             wait_until(lambda: not waiting.active_associations)
     finally:
         listener.shutdown()
-
-
-# -- golden bytes: what pynetdicom asked and answered
 
 
 def entries(sender: str) -> list[dict[str, Any]]:

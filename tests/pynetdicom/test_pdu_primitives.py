@@ -25,6 +25,7 @@ from dicomnet.pynetdicom.pdu_primitives import (
     AddressInformation,
     primitive_of,
 )
+from dicomnet.pynetdicom.user_information import ServiceParameter
 from dicomnet.wire.pdu import (
     Abort,
     AssociateAC,
@@ -92,7 +93,7 @@ def test_the_eight_items_are_known_here_too() -> None:
     items = [
         each
         for each in vars(user_information).values()
-        if isinstance(each, type) and hasattr(each, "item_type")
+        if isinstance(each, type) and issubclass(each, ServiceParameter) and each is not ServiceParameter
     ]
     assert len(items) == 8
     assert all(getattr(pdu_primitives, each.__name__) is each for each in items)

@@ -1,4 +1,4 @@
-"""``dicomnet.pynetdicom.sop_class`` and ``dicomnet.pynetdicom.service_class`` against pynetdicom 3.0.4."""
+"""``dicomnet.pynetdicom.sop_class`` against pynetdicom 3.0.4."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from dicomnet.pynetdicom.sop_class import (
     uid_to_service_class,
     uid_to_sop_class,
 )
-from dicomnet.services.service_names import ServiceName, SOPClassRow
+from dicomnet.services.service_names import SOPClassRow
 from dicomnet.services.sop_classes import SOP_CLASSES
 
 CONSTANTS: dict[str, Any] = {name: uid for name, uid in vars(reference).items() if isinstance(uid, UID)}
@@ -52,7 +52,6 @@ def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, SOPClassRow]:
 
 def test_there_are_constants_to_compare() -> None:
     assert len(CONSTANTS) == 252 + 9
-    assert len(SERVICE_CLASSES) == 23 + 1
 
 
 @pytest.mark.parametrize("name", CONSTANTS)
@@ -108,21 +107,6 @@ def test_service_class_of_any_uid(uid: Any) -> None:
         for module in (reference, sop_class):
             with pytest.raises(TypeError):
                 module.uid_to_sop_class(uid)
-
-
-@pytest.mark.parametrize("name", SERVICE_CLASSES)
-def test_each_service_class_of_pynetdicom_has_a_namesake(name: str) -> None:
-    ours, theirs = getattr(service_class, name), SERVICE_CLASSES[name]
-    assert issubclass(ours, ServiceClass)
-    assert [base.__name__ for base in ours.__mro__] == [base.__name__ for base in theirs.__mro__]
-    if name not in ("QueryRetrieveServiceClass", "BasicWorklistManagementServiceClass"):
-        assert set(ours.statuses) == set(theirs.statuses)
-
-
-def test_every_service_with_a_dimse_service_has_a_type() -> None:
-    types = {service: service_class.service_class_named(service) for service in ServiceName}
-    assert [service for service, kind in types.items() if kind is ServiceClass] == [ServiceName.MEDIA_STORAGE]
-    assert all(kind.service is service for service, kind in types.items() if kind is not ServiceClass)
 
 
 @pytest.mark.usefixtures("table")

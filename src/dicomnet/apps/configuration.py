@@ -44,12 +44,12 @@ Destinations = Mapping[str, tuple[str, int]]
 
 
 def configure(options: Namespace) -> Destinations:
-    """Fill in what the options leave open; gives the move destinations by AE title.
+    """Set the options that the command line leaves open; returns the move destinations by AE title.
 
     Raises
     ------
     UsageError
-        If the file is no such configuration.
+        If the file is not such a configuration.
     OSError
         If it cannot be read.
     """

@@ -12,7 +12,7 @@ from .requestor import application_entity
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     ae = application_entity(options.ae_title, options)
     ae.add_supported_context(VERIFICATION, supported(options, DEFAULT_TRANSFER_SYNTAXES))
     return serve(ae, (options.bind_address, options.port))

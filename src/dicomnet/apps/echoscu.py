@@ -13,7 +13,7 @@ from .requestor import converse, outcome
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
 
     def talk(assoc: Association) -> int:
         failed = 0

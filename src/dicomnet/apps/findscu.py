@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     identifier = build_identifier(options)
     model = models.FIND_MODELS[options.model]
 
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
 
 
 def log_identifier(what: str, identifier: Dataset) -> None:
-    """Tell an Identifier, a line an element."""
+    """Log an Identifier, one line for each element."""
     _log.info("")
     _log.info("# identifier of %s", what)
     for line in pretty_dataset(identifier):
@@ -67,7 +67,7 @@ def _write(path: Path, match: Dataset, model: str, syntax: UID) -> None:
 
 
 TOOL = Tool(
-    "Query a peer (C-FIND) and tell what it found.",
+    "Query a peer (C-FIND) and show the matches.",
     "findscu -S -k QueryRetrieveLevel=STUDY -k 'PatientName=DOE*' -k StudyInstanceUID= 127.0.0.1 11112",
     (
         PEER,

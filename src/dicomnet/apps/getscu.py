@@ -16,7 +16,7 @@ from .requestor import converse, follow
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     identifier = build_identifier(options)
     model = models.GET_MODELS[options.model]
 

@@ -22,19 +22,19 @@ _COMPONENT = re.compile(r"(?P<name>\w+|\(?[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)?)(?:\[
 
 
 def build_identifier(options: Namespace) -> Dataset:
-    """The Identifier that the options of `KEYS` tell of.
+    """The Identifier that the options of `KEYS` describe.
 
     Raises
     ------
     UsageError
-        If there is none, or a key cannot be understood.
+        If the options describe none, or a key cannot be parsed.
     UnusableObject
-        If the file is no DICOM file.
+        If the file is not a DICOM file.
     OSError
         If the file cannot be read.
     """
     if not options.keys and options.file is None:
-        raise UsageError("what is looked for? -k or -f tells it")
+        raise UsageError("-k or -f must say what to look for")
     identifier = Dataset()
     if options.file is not None:
         try:
@@ -70,7 +70,7 @@ def _set(dataset: Dataset, key: str) -> None:
 def _parse(component: str, key: str) -> tuple[int, int | None]:
     match = _COMPONENT.fullmatch(component)
     if match is None:
-        raise UsageError(f"{key!r}: {component!r} is no attribute; write its keyword or (gggg,eeee)")
+        raise UsageError(f"{key!r}: {component!r} is not an attribute; write its keyword or (gggg,eeee)")
     name = match["name"]
     tag = int(name.strip("()").replace(",", ""), 16) if "," in name else tag_for_keyword(name)
     if tag is None:
@@ -79,9 +79,9 @@ def _parse(component: str, key: str) -> tuple[int, int | None]:
 
 
 def _item(dataset: Dataset, tag: int, number: int, key: str) -> Dataset:
-    """An item of a sequence, made with those before it where it is not there yet."""
+    """An item of a sequence; items up to it that are missing are added."""
     if _vr(tag) != "SQ":
-        raise UsageError(f"{key!r}: {tag >> 16:04X},{tag & 0xFFFF:04X} is no sequence")
+        raise UsageError(f"{key!r}: {tag >> 16:04X},{tag & 0xFFFF:04X} is not a sequence")
     if tag not in dataset:
         dataset[tag] = DataElement(tag, "SQ", [])
     items = dataset[tag].value
@@ -106,7 +106,7 @@ def _element(tag: int, vr: str, text: str, key: str) -> DataElement:
             return DataElement(tag, vr, numbers if len(numbers) > 1 else numbers[0])
         if vr == "AT" or vr.startswith("O") or vr == "UN" or " " in vr:
             return DataElement(tag, vr[:2], bytes.fromhex(text))
-        # Keys may be wildcards or ranges, which are no valid values of their VR.
+        # Keys may be wildcards or ranges, which are not valid values of their VR.
         return DataElement(tag, vr, text, validation_mode=IGNORE)
     except (ValueError, OverflowError, struct.error):
         raise UsageError(f"{key!r}: the attribute cannot have this value (its VR is {vr})") from None

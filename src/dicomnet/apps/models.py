@@ -42,7 +42,7 @@ MOVE_MODELS = {
     _STUDY: StudyRootQueryRetrieveInformationModelMove,
     _PATIENT_STUDY_ONLY: PatientStudyOnlyQueryRetrieveInformationModelMove,
 }
-# The options that the bytes of the Service-class-application-information tell of, by information model; an empty
+# The options behind the bytes of the Service-class-application-information, by information model; an empty
 # name stands for a byte that is always 1 (PS3.4 sections C.5.1.1, C.5.2.1 and K.5.1).
 _FIND = ("relational_query", "dt_matching", "fuzzy_names", "timezone_adj", "enhanced_conversion")
 _RETRIEVE = ("relational_retrieval", "enhanced_conversion")
@@ -71,7 +71,7 @@ DEFAULT = {"model": _PATIENT}
 
 
 def negotiation(options: Namespace, model: UID) -> list[Any]:
-    """The extended negotiation that the options ask for, none where they ask for nothing."""
+    """The items of extended negotiation that the options ask for."""
     names = _NEGOTIATED[model]
     if not any(name and getattr(options, name) for name in names):
         return []

@@ -29,7 +29,7 @@ from .storescp import storage_contexts
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     identifier = build_identifier(options)
     model = models.MOVE_MODELS[options.model]
 

@@ -34,7 +34,7 @@ exit status:
 
 
 def number(text: str) -> int:
-    """A number of bytes; 0 is no limit."""
+    """Parse a number of bytes; 0 is no limit."""
     if not text.isascii() or not text.isdecimal() or int(text) >= 1 << 32:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes")
     return int(text)

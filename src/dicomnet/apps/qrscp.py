@@ -45,7 +45,7 @@ _STUDY_LEVEL_ONLY = frozenset(table["psonly"] for table in _TABLES)
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     destinations = configure(options)
     folder, database = Path(options.instance_location), Path(options.database_location)
     if options.clean:
@@ -62,7 +62,7 @@ def run(options: Namespace) -> int:
 
 
 def _clean(folder: Path, database: Path) -> int:
-    """Remove all objects, and what the index knows of them, if the user says so."""
+    """Remove all objects and the index, if the user says so."""
     from ..archive.index import reindex
 
     print(f"All objects in {folder} will be deleted. Go on? [yes/no] ", end="", flush=True)
@@ -88,7 +88,7 @@ def _answer() -> str:
 
 
 class _Archive:
-    """The handlers over a store and its index."""
+    """Event handlers over a folder of objects and its index."""
 
     def __init__(
         self, storage: Storage, database: Path, options: Namespace, destinations: Destinations
@@ -107,7 +107,7 @@ class _Archive:
         self._index.close()
 
     def handlers(self) -> list[EventHandlerType]:
-        """What to bind to the events of a server."""
+        """The handlers of a server's events."""
         return [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_C_FIND, self._find),
@@ -116,7 +116,7 @@ class _Archive:
         ]
 
     def open_sink(self, assoc: Association, message: Message, context: NegotiatedContext) -> Session:
-        """Where an object goes as it arrives."""
+        """The sink of an object as it arrives."""
         return self._intake.open(
             context.abstract_syntax,
             message.command["AffectedSOPInstanceUID"],
@@ -149,7 +149,7 @@ class _Archive:
         found = self._locate(event)
         destination = self._destinations.get(event.move_destination)
         if destination is None:
-            _log.error("%s is no destination that is configured", printable(str(event.move_destination)))
+            _log.error("%s is not a configured destination", printable(str(event.move_destination)))
         yield destination or (None, None)
         yield from self._objects(event, found)
 

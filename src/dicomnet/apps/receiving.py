@@ -1,4 +1,4 @@
-"""What the tools that receive objects have in common: their files, and a server that runs until a signal ends it."""
+"""The common part of the tools that receive objects: their files, and a server that runs until a signal ends it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..cli.words import reason
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
 from ..pynetdicom.ae import AE
-from ..pynetdicom.association import OpenUserSink
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
+from ..pynetdicom.hooks import OpenUserSink
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..services.sop_classes import SOP_CLASSES
 
@@ -61,7 +61,7 @@ def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
 def _store(event: Event, ignores: bool, folder: Path) -> int:
     uid = str(event.request.AffectedSOPInstanceUID)
     if not is_uid(uid):
-        _log.error("refused an object: %r is no SOP Instance UID", uid)
+        _log.error("refused an object: %r is not a SOP Instance UID", uid)
         return INVALID_SOP_INSTANCE
     name = file_name(str(event.request.AffectedSOPClassUID), uid)
     if ignores:
@@ -98,7 +98,7 @@ def serve(
     *,
     open_sink: OpenUserSink | None = None,
 ) -> int:
-    """Serve until SIGTERM or Ctrl-C; gives the exit status.
+    """Serve until SIGTERM or Ctrl-C; returns the exit status.
 
     Raises
     ------

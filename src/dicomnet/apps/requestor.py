@@ -1,4 +1,4 @@
-"""What the SCUs have in common: the association, and what statuses say."""
+"""The common part of the SCUs: the association, and the report of statuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COUNTS = ("Remaining", "Completed", "Failed", "Warning")
 
 
 def application_entity(aet: str, options: Namespace) -> AE:
-    """An AE with the time-outs that the options tell of."""
+    """An AE with the time-outs of the options."""
     ae = AE(aet)
     ae.acse_timeout = options.acse_timeout or None
     ae.dimse_timeout = options.dimse_timeout or None
@@ -59,7 +59,7 @@ def converse(
     Returns
     -------
     int
-        The exit status; why there is no association has been logged.
+        The exit status; the reason for a missing association has been logged.
     """
     ae = application_entity(options.calling_aet, options)
     assoc = ae.associate(
@@ -84,7 +84,7 @@ def converse(
 
 
 def outcome(status: Dataset, what: str) -> int:
-    """Log a final status; gives the exit status.
+    """Log a final status; returns the exit status.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def outcome(status: Dataset, what: str) -> int:
 
 
 def follow(responses: Iterator[tuple[Dataset, Dataset | None]], what: str) -> int:
-    """Log the responses of a C-GET or C-MOVE to the end; gives the exit status."""
+    """Log the responses of a C-GET or C-MOVE to the end; returns the exit status."""
     final = Dataset()
     for final, _ in responses:
         if "Status" in final and code_to_category(final.Status) == "Pending":

@@ -32,7 +32,7 @@ def storage_contexts(syntaxes: list[str] = ALL_TRANSFER_SYNTAXES) -> list[Presen
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     ae = application_entity(options.ae_title, options)
     ae.supported_contexts = storage_contexts(supported(options, ALL_TRANSFER_SYNTAXES))
     if not options.no_echo:

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(options: Namespace) -> int:
-    """Perform the tool; gives the exit status."""
+    """Run the tool and return its exit status."""
     objects, failed = _open_all(options.paths, recurses=options.recurse)
     if not objects:
         _log.warning("there is no DICOM file to send")
@@ -64,7 +64,7 @@ def _words(error: Exception) -> str:
 
 
 def _open_all(paths: Sequence[str], *, recurses: bool) -> tuple[list[StoredObject], int]:
-    """What can be sent, and an exit status: that a file is not DICOM is a failure unless it was in a folder."""
+    """The objects to send, and an exit status: a file that is not DICOM is a failure unless it was in a folder."""
     objects, status = [], OK
     for path in paths:
         is_folder = os.path.isdir(path)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .presentation import build_role as build_role
     from .sop_class import register_uid as register_uid
 
-# Not a copy of the flags: whoever sets one here sets it for the whole package.
+# The same module and not a copy: a flag that is set here is set for the whole package.
 sys.modules[f"{__name__}._config"] = _config
 
 _CONTEXT_LISTS = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,23 @@ from pydicom.uid import UID
 from .. import _config
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..drivers.blocking.opening import open_link
-from ..drivers.deadline import Timeouts
 from ..drivers.transport import Address
-from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES, Transcoding
+from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
+from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import DicomnetError, NoAcceptedContext
 from ..upper_layer.negotiation import identification_items
+from ..values import replace
 from ..wire.items import UserItem
 from ..wire.pdu import MAXIMUM_CONTEXTS, AssociateRQ
-from .association import Association, OpenUserSink
+from .association import Association
+from .destinations import AEDestinations
 from .events import Bindings, EventHandlerType
-from .hooks import AssociationHooks
+from .given_contexts import TransferSyntaxes, checked, context_of, remove_from
+from .hooks import AssociationHooks, OpenUserSink
+from .negotiation import AcceptedAssociations, AcceptorSettings
 from .pdu_primitives import AddressInformation
-from .presentation import PresentationContext, build_context
+from .presentation import PresentationContext
+from .state import DEFAULT_TIMEOUTS
 from .transport import AssociationServer
 from .user_information import ServiceParameter
 from .utils import set_ae, set_uid
@@ -36,14 +41,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DEFAULT_MAX_LENGTH = 16382
-_STAGES: dict[str, float | None] = {
-    "acse_timeout": 30,
-    "dimse_timeout": 30,
-    "network_timeout": 60,
-    "connection_timeout": None,
+# Which stage of `Timeouts` each time-out is.
+_STAGES = {
+    "acse_timeout": "association",
+    "dimse_timeout": "message",
+    "network_timeout": "idle",
+    "connection_timeout": "connect",
 }
-
-TransferSyntaxes = str | UID | Sequence[str] | Sequence[UID] | None
 
 
 class ApplicationEntity:
@@ -56,12 +60,11 @@ class ApplicationEntity:
     """
 
     association_class: type[Association] = Association
-    """What `associate` makes."""
+    """The class of the associations that `associate` makes."""
 
     def __init__(self, ae_title: str = "DICOMNET") -> None:
         self.ae_title = ae_title
-        self._slots = threading.Lock()
-        self._stages: dict[str, float | None] = dict(_STAGES)
+        self._timeouts = DEFAULT_TIMEOUTS
         self._maximum_associations = 10
         self._maximum_pdu_size = DEFAULT_MAX_LENGTH
         self._implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
@@ -72,9 +75,9 @@ class ApplicationEntity:
         self._supported_contexts: dict[UID, PresentationContext] = {}
         self._transcoding = Transcoding.NEVER
         self._servers: list[AssociationServer] = []
+        self._accepted = AcceptedAssociations()
+        self._lock = threading.Lock()
         self._requested: list[Association] = []
-
-    # -- properties
 
     @property
     def ae_title(self) -> str:
@@ -83,7 +86,7 @@ class ApplicationEntity:
         Raises
         ------
         TypeError, ValueError
-            When set to what cannot be an AE title.
+            When set to something that cannot be an AE title.
         """
         return self._ae_title
 
@@ -93,11 +96,11 @@ class ApplicationEntity:
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end. 30 by default.
+        """The time-out of negotiation and of release, in seconds; None is without end. 30 by default.
 
-        Set, each time-out holds for the associations there are too; what is no time-out sets the default again.
+        Setting a time-out changes those of open associations too; a value that is not a time-out sets the default.
         """
-        return self._stages["acse_timeout"]
+        return self._timeouts.association
 
     @acse_timeout.setter
     def acse_timeout(self, value: float | None) -> None:
@@ -105,8 +108,8 @@ class ApplicationEntity:
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a DIMSE message, in seconds; None is without end. 30 by default."""
-        return self._stages["dimse_timeout"]
+        """The time-out of waiting for a DIMSE message, in seconds; None is without end. 30 by default."""
+        return self._timeouts.message
 
     @dimse_timeout.setter
     def dimse_timeout(self, value: float | None) -> None:
@@ -114,8 +117,8 @@ class ApplicationEntity:
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen on an association, in seconds; None is without end. 60 by default."""
-        return self._stages["network_timeout"]
+        """The time-out of an association on which nothing happens, in seconds; None is without end. 60 by default."""
+        return self._timeouts.idle
 
     @network_timeout.setter
     def network_timeout(self, value: float | None) -> None:
@@ -123,8 +126,8 @@ class ApplicationEntity:
 
     @property
     def connection_timeout(self) -> float | None:
-        """How long opening a connection may take, in seconds; None is what the operating system allows."""
-        return self._stages["connection_timeout"]
+        """The time-out of opening a connection, in seconds; None is what the operating system allows."""
+        return self._timeouts.connect
 
     @connection_timeout.setter
     def connection_timeout(self, value: float | None) -> None:
@@ -132,15 +135,15 @@ class ApplicationEntity:
 
     def _set_timeout(self, name: str, value: float | None) -> None:
         if value is not None and (not isinstance(value, int | float) or value < 0):
-            _log.warning("%r is no time-out in seconds, so the default is used", value)
-            value = _STAGES[name]
-        self._stages[name] = value
+            _log.warning("%r is not a time-out in seconds, so the default is used", value)
+            value = getattr(DEFAULT_TIMEOUTS, _STAGES[name])
+        self._timeouts = replace(self._timeouts, **{_STAGES[name]: value})
         for assoc in self.active_associations:
             setattr(assoc, name, value)
 
     @property
     def maximum_associations(self) -> int:
-        """How many associations its servers accept at once, at least 1. 10 by default.
+        """The number of associations that its servers accept at once, at least 1. 10 by default.
 
         A further one is rejected as the local limit being exceeded (PS3.8 section 9.3.4).
         """
@@ -180,7 +183,7 @@ class ApplicationEntity:
         Raises
         ------
         TypeError, ValueError
-            When set to what is no valid UID.
+            When set to something that is not a valid UID.
         """
         return self._implementation_class_uid
 
@@ -211,6 +214,8 @@ class ApplicationEntity:
     def transcode(self) -> str:
         """Whether `send_c_store` may decompress: ``never`` or, where the peer leaves no other way, ``if-needed``.
 
+        Setting it changes open associations too.
+
         Raises
         ------
         ValueError
@@ -221,6 +226,8 @@ class ApplicationEntity:
     @transcode.setter
     def transcode(self, value: str) -> None:
         self._transcoding = Transcoding.parse(value)
+        for assoc in self.active_associations:
+            assoc.transcode = value
 
     @property
     def require_called_aet(self) -> bool:
@@ -238,7 +245,7 @@ class ApplicationEntity:
         Raises
         ------
         TypeError, ValueError
-            When set to a list with what cannot be an AE title.
+            When set to a list with something that cannot be an AE title.
         """
         return self._require_calling_aet
 
@@ -248,27 +255,27 @@ class ApplicationEntity:
 
     @property
     def requested_contexts(self) -> list[PresentationContext]:
-        """What is proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
+        """The contexts that are proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
 
         Raises
         ------
         ValueError
-            When set to more, or to what `build_context` did not make.
+            When set to more, or to something that `build_context` did not make.
         """
         return self._requested_contexts
 
     @requested_contexts.setter
     def requested_contexts(self, contexts: list[PresentationContext] | None) -> None:
-        self._requested_contexts = _checked(contexts or [])
+        self._requested_contexts = checked(contexts or [])
 
     @property
     def supported_contexts(self) -> list[PresentationContext]:
-        """What is accepted from peers, in the order of abstract syntaxes.
+        """The contexts that are accepted from peers, sorted by abstract syntax.
 
         Raises
         ------
         ValueError
-            When set to a list with what is no presentation context, or has no abstract syntax.
+            When set to a list with something that is not a presentation context, or has no abstract syntax.
         """
         return sorted(self._supported_contexts.values(), key=lambda c: str(c.abstract_syntax))
 
@@ -284,16 +291,14 @@ class ApplicationEntity:
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations that are not over."""
+        """The open associations, requested and accepted."""
         served = [assoc for server in self._servers for assoc in server.active_associations]
         return served + self._requested_alive()
 
     def _requested_alive(self) -> list[Association]:
-        with self._slots:
+        with self._lock:
             self._requested = [assoc for assoc in self._requested if assoc.is_alive()]
             return list(self._requested)
-
-    # -- contexts
 
     def add_requested_context(
         self, abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes = None
@@ -316,7 +321,7 @@ class ApplicationEntity:
             raise ValueError(
                 f"an association has room for {MAXIMUM_CONTEXTS} presentation contexts; use a second one, or Peer"
             )
-        self._requested_contexts.append(_build(abstract_syntax, transfer_syntax))
+        self._requested_contexts.append(context_of(abstract_syntax, transfer_syntax))
 
     def add_supported_context(
         self,
@@ -339,7 +344,7 @@ class ApplicationEntity:
         for role in (scu_role, scp_role):
             if role is not None and not isinstance(role, bool):
                 raise TypeError("a role is True, False or None")
-        added = _build(abstract_syntax, transfer_syntax)
+        added = context_of(abstract_syntax, transfer_syntax)
         assert added.abstract_syntax is not None
         context = self._supported_contexts.setdefault(added.abstract_syntax, added)
         for syntax in added.transfer_syntax:
@@ -355,7 +360,7 @@ class ApplicationEntity:
         self._requested_contexts = [
             context
             for context in self._requested_contexts
-            if not _remove(context, UID(abstract_syntax), transfer_syntax)
+            if not remove_from(context, UID(abstract_syntax), transfer_syntax)
         ]
 
     def remove_supported_context(
@@ -364,10 +369,8 @@ class ApplicationEntity:
         """Accept an abstract syntax no longer, or no longer with some transfer syntaxes."""
         uid = UID(abstract_syntax)
         context = self._supported_contexts.get(uid)
-        if context is not None and _remove(context, uid, transfer_syntax):
+        if context is not None and remove_from(context, uid, transfer_syntax):
             del self._supported_contexts[uid]
-
-    # -- associations
 
     def associate(
         self,
@@ -388,7 +391,7 @@ class ApplicationEntity:
         addr, port
             Where the peer listens.
         contexts
-            What to propose instead of `requested_contexts`.
+            Proposed instead of `requested_contexts`.
         ae_title
             The called AE title.
         max_pdu
@@ -405,53 +408,64 @@ class ApplicationEntity:
         Returns
         -------
         Association
-            Its flags tell whether it is established, rejected or aborted; ``failure`` tells why. Where the peer accepts
+            Its flags say whether it is established, rejected or aborted; ``failure`` says why. Where the peer accepts
             no presentation context, it is aborted.
 
         Raises
         ------
         TypeError
-            If ``addr`` is no str or ``port`` no int.
+            If ``addr`` is not a str, or ``port`` not an int.
         RuntimeError
             If there is no context to propose.
         ValueError
             If a context or AE title is not valid.
         """
-        if not isinstance(addr, str):
-            raise TypeError("the peer's address must be a str")
-        if not isinstance(port, int):
-            raise TypeError("the peer's port must be an int")
-        proposed = _checked(self._requested_contexts if contexts is None else contexts)
-        if not proposed:
-            raise RuntimeError("there is no presentation context to propose; add one or more first")
-        if not all(isinstance(item, ServiceParameter) for item in ext_neg or ()):
-            raise TypeError("extended negotiation takes items of dicomnet.pynetdicom.pdu_primitives")
-        items = tuple(item.to_item() for item in ext_neg or ())
-        request = AssociateRQ(
-            called_ae_title=set_ae(ae_title, "called AE title", False, False) or "",
-            calling_ae_title=self.ae_title,
-            contexts=tuple(c.to_item(2 * index + 1) for index, c in enumerate(proposed)),
-            user_items=self._with_identification(items, max_pdu),
-        )
-        assoc = self.association_class(self, "requestor", Bindings(evt_handlers or ()))
-        assoc.acceptor.address_info = AddressInformation(addr, port)
-        assoc.acceptor.ae_title = request.called_ae_title
-        assoc.requestor.requested_contexts = list(proposed)
-        assoc.requestor.negotiated(request)
-        with self._slots:
-            # Those that are over must not pile up in a program that never looks at `active_associations`.
-            self._requested = [*(each for each in self._requested if each.is_alive()), assoc]
+        address = _address_of(addr, port)
+        proposed = checked(self._requested_contexts if contexts is None else contexts)
+        request = self._request_for(proposed, ae_title, max_pdu, ext_neg or ())
+        assoc = self._new_association(address, proposed, request, evt_handlers or ())
         try:
-            self._request(assoc, Address(addr, port), request, bind_address, tls_args)
+            self._establish(assoc, address, request, bind_address, tls_args)
         except BaseException:
-            if assoc._link is None:
-                assoc._finished.set()
-            else:
-                assoc._link.close()
+            assoc.state.drop()
             raise
         return assoc
 
-    def _request(
+    def _request_for(
+        self, contexts: list[PresentationContext], ae_title: str, max_pdu: int, ext_neg: Iterable[Any]
+    ) -> AssociateRQ:
+        if not contexts:
+            raise RuntimeError("there is no presentation context to propose; add one or more first")
+        items = list(ext_neg)
+        if not all(isinstance(item, ServiceParameter) for item in items):
+            raise TypeError("extended negotiation takes items of dicomnet.pynetdicom.pdu_primitives")
+        user_items = self._with_identification(tuple(item.to_item() for item in items), max_pdu)
+        return AssociateRQ(
+            called_ae_title=set_ae(ae_title, "called AE title", False, False) or "",
+            calling_ae_title=self.ae_title,
+            contexts=tuple(c.to_item(2 * index + 1) for index, c in enumerate(contexts)),
+            user_items=user_items,
+        )
+
+    def _new_association(
+        self,
+        address: Address,
+        contexts: list[PresentationContext],
+        request: AssociateRQ,
+        evt_handlers: Iterable[EventHandlerType],
+    ) -> Association:
+        bindings = Bindings(evt_handlers)
+        assoc = self.association_class(self, "requestor", bindings, self._timeouts, self.transcode)
+        assoc.acceptor.address_info = AddressInformation(address.host, address.port)
+        assoc.acceptor.ae_title = request.called_ae_title
+        assoc.requestor.requested_contexts = contexts
+        assoc.requestor.negotiated(request)
+        with self._lock:
+            # Those that are over must not pile up in a program that never looks at `active_associations`.
+            self._requested = [*(each for each in self._requested if each.is_alive()), assoc]
+        return assoc
+
+    def _establish(
         self,
         assoc: Association,
         address: Address,
@@ -459,19 +473,20 @@ class ApplicationEntity:
         bind_address: tuple[str, int] | None,
         tls_args: tuple[ssl.SSLContext, str] | None,
     ) -> None:
-        hooks = AssociationHooks(assoc)
+        state = assoc.state
+        hooks = AssociationHooks(assoc, self._destinations())
         hooks.requesting(request)
         try:
             link = open_link(
                 address,
                 request,
                 hooks,
-                self._timeouts(),
+                self._timeouts,
                 tls=tls_args,
                 bind_address=bind_address,
                 observer=hooks,
             )
-            assoc._attach(link)
+            state.attach(link)
             assoc.requestor.address_info = AddressInformation(*link.local_address)
             hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
             link.request(request)
@@ -483,20 +498,12 @@ class ApplicationEntity:
             link.abort(failure=error)
         except DicomnetError as error:
             _log.error("%s", error)
-            assoc.failure = error
-            if assoc._link is None:
+            state.failure = error
+            if state.link is None:
                 hooks.unreachable()
 
-    def _timeouts(self) -> Timeouts:
-        return Timeouts(self.connection_timeout, self.acse_timeout, self.dimse_timeout, self.network_timeout)
-
-    def _reserve(self, assoc: Association) -> bool:
-        """Take one of `maximum_associations`, which count from a valid request to the end."""
-        with self._slots:
-            servers = list(self._servers)
-            taken = sum(each._has_slot for server in servers for each in server.active_associations)
-            assoc._has_slot = taken < self.maximum_associations
-            return assoc._has_slot
+    def _destinations(self) -> AEDestinations:
+        return AEDestinations(self.associate, lambda: self.requested_contexts)
 
     def _with_identification(self, items: tuple[UserItem, ...], maximum_length: int) -> tuple[UserItem, ...]:
         given = {type(item) for item in items}
@@ -505,7 +512,20 @@ class ApplicationEntity:
         )
         return items + tuple(item for item in identification if type(item) not in given)
 
-    # -- servers
+    def acceptor_settings(self) -> AcceptorSettings:
+        """The settings by which its servers accept associations, as they are now."""
+        return AcceptorSettings(
+            timeouts=self._timeouts,
+            transcode=self.transcode,
+            maximum_pdu_size=self.maximum_pdu_size,
+            implementation_class_uid=str(self.implementation_class_uid),
+            implementation_version_name=self.implementation_version_name,
+            require_called_aet=self.require_called_aet,
+            require_calling_aet=tuple(self.require_calling_aet),
+            maximum_associations=self.maximum_associations,
+            accepted=self._accepted,
+            destinations=self._destinations(),
+        )
 
     def start_server(
         self,
@@ -610,6 +630,7 @@ class ApplicationEntity:
         for server in list(self._servers):
             server.shutdown()
         self._servers.clear()
+        self._accepted = AcceptedAssociations()
 
     def __enter__(self) -> ApplicationEntity:
         return self
@@ -651,34 +672,9 @@ class ApplicationEntity:
 AE = ApplicationEntity
 
 
-def _build(abstract_syntax: str | UID, transfer_syntax: TransferSyntaxes) -> PresentationContext:
-    if transfer_syntax is None:
-        transfer_syntax = DEFAULT_TRANSFER_SYNTAXES
-    if not isinstance(transfer_syntax, str) and not all(isinstance(each, str) for each in transfer_syntax):
-        raise TypeError("transfer syntaxes are given as str or UID")
-    return build_context(abstract_syntax, transfer_syntax)  # type: ignore[arg-type]
-
-
-def _checked(contexts: list[PresentationContext]) -> list[PresentationContext]:
-    if len(contexts) > MAXIMUM_CONTEXTS:
-        raise ValueError(
-            f"an association has room for {MAXIMUM_CONTEXTS} presentation contexts, not for {len(contexts)};"
-            " use several, or Peer"
-        )
-    for context in contexts:
-        if not isinstance(context, PresentationContext):
-            raise ValueError("presentation contexts must be made by build_context()")
-    return list(contexts)
-
-
-def _remove(context: PresentationContext, uid: UID, transfer_syntax: TransferSyntaxes) -> bool:
-    """Take transfer syntaxes out of a context; True if nothing is left of it."""
-    if context.abstract_syntax != uid:
-        return False
-    if transfer_syntax is None:
-        return True
-    syntaxes = [transfer_syntax] if isinstance(transfer_syntax, str) else list(transfer_syntax)
-    left = [syntax for syntax in context.transfer_syntax if syntax not in syntaxes]
-    if left:
-        context.transfer_syntax = left
-    return not left
+def _address_of(addr: str, port: int) -> Address:
+    if not isinstance(addr, str):
+        raise TypeError("the peer's address must be a str")
+    if not isinstance(port, int):
+        raise TypeError("the peer's port must be an int")
+    return Address(addr, port)

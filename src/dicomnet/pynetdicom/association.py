@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from contextvars import Context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from ..dimse.datasets import Sink
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
-from ..drivers.blocking.link import Link
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
 from ..exchange.contexts import context_for
@@ -33,25 +30,18 @@ from ..exchange.messages import (
 from ..exchange.n_services import NormalizedServices
 from ..exchange.requests import echo_request
 from ..services import user
-from ..upper_layer.negotiation import Agreement, NegotiatedContext
-from ..values import replace
-from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ
+from ..upper_layer.negotiation import NegotiatedContext
 from . import events as evt
 from .events import Bindings, Handler
 from .presentation import PresentationContext
 from .providers import ACSE, DIMSEServiceProvider, DULServiceProvider
 from .service_user import ServiceUser as ServiceUser
+from .state import DEFAULT_TIMEOUTS, AssociationState
 from .utils import set_uid
-
-if TYPE_CHECKING:
-    from .ae import ApplicationEntity
 
 _log = logging.getLogger(__name__)
 
 _numbers = itertools.count(1)
-
-OpenUserSink = Callable[["Association", Message, NegotiatedContext], Sink]
-Negotiate = Callable[["Association", AssociateRQ], "tuple[AssociateAC, Agreement] | AssociateRJ"]
 
 
 class Association(NormalizedServices):
@@ -65,61 +55,42 @@ class Association(NormalizedServices):
         ``requestor`` or ``acceptor``.
     bindings
         Handlers of events.
-    negotiate
-        Answers an association request, for an acceptor.
-    open_sink
-        Gives the sink for a received data set, instead of memory.
+    timeouts
+        One deadline a stage, in seconds.
+    transcode
+        Whether `send_c_store` may decompress: ``never`` or ``if-needed``.
 
     Attributes
     ----------
     requestor, acceptor : ServiceUser
         The two sides.
-    is_established, is_released, is_aborted, is_rejected : bool
-        Where it is in its life; at most one is true.
-    failure : DicomnetError or None
-        Why it ended, where that was not by a release.
-    acse, dul, dimse
-        What a program may touch of the layers below, see `providers`.
+    state : AssociationState
+        The link, handlers and phase, for this package's own parts.
+    transcode : str
+        Whether `send_c_store` may decompress, where a call does not say.
     connection_timeout : float or None
-        How long opening its connection could take, in seconds; None is what the operating system allows.
+        The time-out of opening its connection, in seconds; None is what the operating system allows.
     """
 
     def __init__(
         self,
-        ae: ApplicationEntity,
+        ae: Any,
         mode: str,
-        bindings: Bindings,
-        *,
-        negotiate: Negotiate | None = None,
-        open_sink: OpenUserSink | None = None,
+        bindings: Bindings | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        transcode: str = "never",
     ) -> None:
         self._ae = ae
         self._mode = mode
-        self._bindings = bindings
-        self._negotiate = negotiate
-        self._open_sink = open_sink
-        self._link: Link | None = None
-        self._finished = threading.Event()
+        self.state = AssociationState(bindings or Bindings(), timeouts)
         self.requestor = ServiceUser(self, "requestor")
         self.acceptor = ServiceUser(self, "acceptor")
-        self.failure: DicomnetError | None = None
-        self.is_established = False
-        self.is_rejected = False
-        self.is_aborted = False
-        self.is_released = False
-        self._has_slot = False
-        self.connection_timeout = ae.connection_timeout
-        self._timeouts = ae._timeouts()
-        self._network_timeout_response = "A-ABORT"
+        self.transcode = transcode
+        self.connection_timeout = timeouts.connect
         self._name = ""
-        # The answer to the request, where a handler rejects it.
-        self._rejection: AssociateRJ | None = None
-        self._context: Context | None = None
-
-    # -- what it is
 
     @property
-    def ae(self) -> ApplicationEntity:
+    def ae(self) -> Any:
         """The application entity it belongs to."""
         return self._ae
 
@@ -139,6 +110,31 @@ class Association(NormalizedServices):
         return self._mode == "acceptor"
 
     @property
+    def is_established(self) -> bool:
+        """Whether it is negotiated and not over. At most one of these four flags is true."""
+        return self.state.phase is Phase.ESTABLISHED
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it ended by a release."""
+        return self.state.phase is Phase.RELEASED
+
+    @property
+    def is_aborted(self) -> bool:
+        """Whether it was aborted, or its connection was lost or never opened."""
+        return self.state.phase is Phase.ABORTED
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the acceptor rejected it."""
+        return self.state.phase is Phase.REJECTED
+
+    @property
+    def failure(self) -> DicomnetError | None:
+        """The error that ended it, None where that was a release."""
+        return self.state.failure
+
+    @property
     def local(self) -> dict[str, Any]:
         """This side's AE title, address, port and mode."""
         return (self.requestor if self.is_requestor else self.acceptor).info
@@ -150,55 +146,41 @@ class Association(NormalizedServices):
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end."""
-        return self._timeouts.association
+        """The time-out of negotiation and of release, in seconds; None is without end."""
+        return self.state.timeouts.association
 
     @acse_timeout.setter
     def acse_timeout(self, value: float | None) -> None:
-        self._set_timeouts(association=value)
+        self.state.set_timeouts(association=value)
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a DIMSE message, in seconds; None is without end."""
-        return self._timeouts.message
+        """The time-out of waiting for a DIMSE message, in seconds; None is without end."""
+        return self.state.timeouts.message
 
     @dimse_timeout.setter
     def dimse_timeout(self, value: float | None) -> None:
-        self._set_timeouts(message=value)
+        self.state.set_timeouts(message=value)
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen, in seconds, from the next message on; None is without end."""
-        return self._timeouts.idle
+        """The time-out of an idle association, in seconds, from the next message on; None is without end."""
+        return self.state.timeouts.idle
 
     @network_timeout.setter
     def network_timeout(self, value: float | None) -> None:
-        self._set_timeouts(idle=value)
+        self.state.set_timeouts(idle=value)
 
     @property
     def network_timeout_response(self) -> str:
-        """What ends the association after `network_timeout`: ``A-ABORT`` or ``A-RELEASE``."""
-        return self._network_timeout_response
+        """The way an idle association ends after `network_timeout`: ``A-ABORT`` or ``A-RELEASE``."""
+        return "A-RELEASE" if self.state.releases_when_idle else "A-ABORT"
 
     @network_timeout_response.setter
     def network_timeout_response(self, value: str) -> None:
         if value not in ("A-ABORT", "A-RELEASE"):
             raise ValueError("the response to the network time-out is 'A-ABORT' or 'A-RELEASE'")
-        self._network_timeout_response = value
-        self._configure()
-
-    def _set_timeouts(self, **stages: float | None) -> None:
-        self._timeouts = replace(self._timeouts, **stages)
-        self._configure()
-
-    def _configure(self) -> None:
-        if self._link is not None:
-            self._link.timeouts = self._timeouts
-            self._link.releases_when_idle = self._network_timeout_response == "A-RELEASE"
-
-    def _attach(self, link: Link) -> None:
-        self._link = link
-        self._configure()
+        self.state.releases_when_idle = value == "A-RELEASE"
 
     @property
     def accepted_contexts(self) -> list[PresentationContext]:
@@ -207,16 +189,17 @@ class Association(NormalizedServices):
 
     @property
     def rejected_contexts(self) -> list[PresentationContext]:
-        """The presentation contexts that were not."""
+        """The presentation contexts that were rejected."""
         return [PresentationContext.from_negotiated(c) for c in self._contexts() if not c.is_accepted]
 
     @property
     def lock(self) -> Any:
         """Held by the thread that uses the association."""
-        return self._live().lock
+        return self.state.live().lock
 
     def _contexts(self) -> tuple[NegotiatedContext, ...]:
-        agreement = self._link.connection.agreement if self._link else None
+        link = self.state.link
+        agreement = link.connection.agreement if link else None
         return tuple(agreement.contexts.values()) if agreement else ()
 
     @property
@@ -233,8 +216,6 @@ class Association(NormalizedServices):
     def dimse(self) -> DIMSEServiceProvider:
         """The messages."""
         return DIMSEServiceProvider(self)
-
-    # -- as the thread that it is in pynetdicom
 
     @property
     def name(self) -> str:
@@ -254,45 +235,41 @@ class Association(NormalizedServices):
 
     @property
     def ident(self) -> int | None:
-        """None: it is no thread of its own."""
+        """None: an association is not a thread."""
         return None
 
     native_id = ident
 
     def is_alive(self) -> bool:
         """Whether the association, or its transport connection, is still open."""
-        return not self._finished.is_set()
+        return not self.state.finished.is_set()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the transport connection is closed, up to ``timeout`` seconds."""
-        self._finished.wait(timeout)
-
-    # -- events
+        self.state.finished.wait(timeout)
 
     def bind(self, event: evt.EventType, handler: Handler, args: list[Any] | None = None) -> None:
         """Call a handler for an event from now on."""
-        self._bindings.bind(event, handler, args)
+        self.state.bindings.bind(event, handler, args)
 
     def unbind(self, event: evt.EventType, handler: Handler) -> None:
-        """Call it no longer."""
-        self._bindings.unbind(event, handler)
+        """Stop calling a handler for an event."""
+        self.state.bindings.unbind(event, handler)
 
     def get_events(self) -> list[evt.EventType]:
         """The events that have a handler."""
-        return self._bindings.events()
+        return self.state.bindings.events()
 
     def get_handlers(self, event: evt.EventType) -> Any:
         """The handlers of an event with their arguments."""
-        return self._bindings.handlers(event)
-
-    # -- ending
+        return self.state.bindings.handlers(event)
 
     def release(self) -> None:
         """Release the association (PS3.8 section 7.2). Does nothing if it is over."""
         if not self.is_established:
             return
         try:
-            self._live().release()
+            self.state.live().release()
         except (AssociationError, NetworkError) as error:
             self._failed("the release failed", error)
 
@@ -302,15 +279,13 @@ class Association(NormalizedServices):
         Parameters
         ----------
         block
-            Accepted for compatibility: nothing is waited for.
+            Accepted for compatibility; the call never waits.
         """
-        self._abort(None)
+        self.state.abort()
 
     def kill(self) -> None:
         """End the association and its connection at once."""
         self.abort()
-
-    # -- requests
 
     def send_c_echo(self, msg_id: int = 1) -> Dataset:
         """Verify the connection (PS3.7 section 9.1.5).
@@ -333,7 +308,7 @@ class Association(NormalizedServices):
             If no presentation context for verification was accepted.
         """
         self._check_open()
-        return self._request(echo_request(self._live().agreement, msg_id))
+        return self._request(echo_request(self.state.live().agreement, msg_id))
 
     def send_c_store(
         self,
@@ -360,7 +335,7 @@ class Association(NormalizedServices):
             The AE title of the requestor of the C-MOVE that this belongs to, and the C-MOVE's Message ID.
         transcode
             ``never``, or ``if-needed`` to have a compressed object decompressed where its transfer syntax was not
-            accepted; None is what `AE.transcode` says.
+            accepted; None is what `transcode` says.
 
         Returns
         -------
@@ -377,7 +352,7 @@ class Association(NormalizedServices):
             If the object has no SOP Class UID, SOP Instance UID or transfer syntax.
         """
         self._check_open()
-        agreement = self._live().agreement
+        agreement = self.state.live().agreement
         request = store_request(
             agreement,
             dataset,
@@ -385,7 +360,7 @@ class Association(NormalizedServices):
             priority,
             originator_aet,
             originator_id,
-            self._ae.transcode if transcode is None else transcode,
+            self.transcode if transcode is None else transcode,
         )
         return self._request(request)
 
@@ -420,7 +395,7 @@ class Association(NormalizedServices):
             If no presentation context for the model was accepted, or the identifier cannot be encoded.
         """
         self._check_open()
-        request, context = find_request(self._live().agreement, dataset, query_model, msg_id, priority)
+        request, context = find_request(self.state.live().agreement, dataset, query_model, msg_id, priority)
         return self._iterate(request, context, identifier_of)
 
     def send_c_get(
@@ -523,30 +498,14 @@ class Association(NormalizedServices):
         if context_id is None:
             if query_model is None:
                 raise ValueError("either the context ID or the query model of the request is needed")
-            context_id = context_for(self._live().agreement, str(query_model)).context_id
+            context_id = context_for(self.state.live().agreement, str(query_model)).context_id
         elif context_id not in {c.context_id for c in self._contexts() if c.is_accepted}:
             raise ValueError(f"no accepted presentation context has the ID {context_id}")
-        self._live().interject(cancel_request(context_id, msg_id))
-
-    # -- inside
+        self.state.live().interject(cancel_request(context_id, msg_id))
 
     def _failed(self, what: str, error: DicomnetError) -> None:
-        """What was asked for failed; whoever asked is told by an empty status."""
+        """Log a failure, which the caller sees as an empty status."""
         _log.error("%s: %s", what, error)
-
-    def _abort(self, pdu: Abort | None) -> None:
-        if self._link is not None and not (self.is_released or self.is_aborted or self.is_rejected):
-            self._link.abort(pdu)
-
-    def _reject(self, answer: AssociateRJ) -> None:
-        if self.is_requestor or self._link is None or self._link.phase is not Phase.NEW:
-            raise RuntimeError("only an association that this side is being asked for can be rejected")
-        self._rejection = answer
-
-    def _live(self) -> Link:
-        if self._link is None:
-            raise AssociationClosed
-        return self._link
 
     def _check_open(self) -> None:
         if not self.is_established:
@@ -557,7 +516,7 @@ class Association(NormalizedServices):
         return Dataset() if response is None else status_of(response)
 
     def _response(self, message: Message) -> Message | None:
-        link = self._live()
+        link = self.state.live()
         # A handler may ask for something while the request during which it was called still waits for its response.
         message.command["MessageID"] = link.talk.free_message_id(message.message_id)
         try:
@@ -579,7 +538,7 @@ class Association(NormalizedServices):
         self._check_open()
         uids = set_uid(class_uid, "the SOP Class UID"), set_uid(instance_uid, "the SOP Instance UID")
         request, context = normalized_request(
-            self._live().agreement, service, *uids, msg_id, meta_uid, dataset, **parameters
+            self.state.live().agreement, service, *uids, msg_id, meta_uid, dataset, **parameters
         )
         response = self._response(request)
         return (Dataset(), None) if response is None else reply_of(request, response, context)
@@ -594,7 +553,7 @@ class Association(NormalizedServices):
         move_aet: str | None = None,
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         self._check_open()
-        agreement = self._live().agreement
+        agreement = self.state.live().agreement
         request, context = retrieve_request(kind, agreement, dataset, model, msg_id, priority, move_aet)
         return self._iterate(request, context, failed_of)
 
@@ -604,7 +563,7 @@ class Association(NormalizedServices):
         context: NegotiatedContext,
         identify: Callable[[Message, NegotiatedContext], Dataset | None],
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
-        link = self._live()
+        link = self.state.live()
         # As in `_response`; but what was left early is over before, and its Message ID is free again.
         request.command["MessageID"] = link.free_message_id(request.message_id)
         cancel = cancel_request(context.context_id, request.message_id)

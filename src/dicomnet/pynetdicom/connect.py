@@ -1,4 +1,4 @@
-"""One association that raises typed errors: `connect`, the blocking twin of ``dicomnet.aio.connect``."""
+"""`connect`: an association that raises typed errors, as ``dicomnet.aio.connect`` gives one to asyncio."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Roles = Mapping[str, tuple[bool, bool]]
 
 
 class ConnectedAssociation(Association):
-    """An association that `connect` opened: where an `Association` tells of failure by an empty status, it raises.
+    """An association that `connect` opened: where an `Association` answers a failure with an empty status, it raises.
 
     Use it as a context manager, which releases it, or aborts it where the block raises; or call `release`.
     """
@@ -45,6 +45,13 @@ class ConnectedAssociation(Association):
 
 class _Requestor(AE):
     association_class = ConnectedAssociation
+
+
+def _requestor(calling: str, timeouts: Timeouts) -> _Requestor:
+    ae = _Requestor(calling)
+    ae.connection_timeout, ae.acse_timeout = timeouts.connect, timeouts.association
+    ae.dimse_timeout, ae.network_timeout = timeouts.message, timeouts.idle
+    return ae
 
 
 def connect(
@@ -92,10 +99,7 @@ def connect(
         If an address, AE title or UID is not valid, or there are more than 128 contexts.
     """
     peer = PeerAddress.parse(address)
-    stages = timeouts or Timeouts()
-    ae = _Requestor(calling)
-    ae.connection_timeout, ae.acse_timeout = stages.connect, stages.association
-    ae.dimse_timeout, ae.network_timeout = stages.message, stages.idle
+    ae = _requestor(calling, timeouts or Timeouts())
     pairs = contexts.items() if isinstance(contexts, Mapping) else ((uid, NATIVE) for uid in contexts)
     assoc = ae.associate(
         peer.address.host,

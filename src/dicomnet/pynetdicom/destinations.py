@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from ..drivers.blocking.link import Link
 from ..errors import AssociationClosed
 from ..exchange.contexts import Context
 from ..exchange.retrieval import Destination, DestinationPlan
-from .presentation import build_context
-
-if TYPE_CHECKING:
-    from .ae import ApplicationEntity
+from .association import Association
+from .presentation import PresentationContext, build_context
 
 
 class AEDestinations:
-    """Associations that an application entity requests; the options are those of `AE.associate`.
+    """Requests associations with move destinations; their options are those of `AE.associate`.
 
     Parameters
     ----------
-    ae
-        Its `requested_contexts` are proposed besides what objects need.
+    associate
+        `AE.associate` of the application entity.
+    requested_contexts
+        Gives its `AE.requested_contexts`, which are proposed besides what objects need.
     """
 
-    def __init__(self, ae: ApplicationEntity) -> None:
-        self._ae = ae
+    def __init__(
+        self,
+        associate: Callable[..., Association],
+        requested_contexts: Callable[[], Sequence[PresentationContext]],
+    ) -> None:
+        self._associate = associate
+        self._requested_contexts = requested_contexts
 
     def plan(self, destination: Destination) -> DestinationPlan:
         """The contexts among the options and no others, or else those of the application entity."""
         given = destination.options.get("contexts")
-        contexts = self._ae.requested_contexts if given is None else given
+        contexts = self._requested_contexts() if given is None else given
         proposed = [
             (str(each.abstract_syntax), tuple(str(uid) for uid in each.transfer_syntax)) for each in contexts
         ]
@@ -40,7 +44,7 @@ class AEDestinations:
         """An established association."""
         options = {"ae_title": called, **destination.options}
         options["contexts"] = [build_context(uid, list(syntaxes)) for uid, syntaxes in contexts]
-        assoc = self._ae.associate(destination.host, destination.port, **options)
+        assoc = self._associate(destination.host, destination.port, **options)
         if not assoc.is_established:
             raise assoc.failure or AssociationClosed()
-        return assoc._live()
+        return assoc.state.live()

@@ -27,7 +27,6 @@ from . import dimse_primitives
 from .pdu_primitives import P_DATA
 
 if TYPE_CHECKING:
-    from .association import Association
     from .dimse_primitives import C_CANCEL, DIMSEPrimitive
 
 _FRAME = ("CommandGroupLength", "CommandField", "CommandDataSetType")
@@ -72,7 +71,7 @@ class DIMSEMessage:
 
     @cached_property
     def data_set(self) -> BytesIO:
-        """The encoded data set, empty where there is none and where it went elsewhere than to memory."""
+        """The encoded data set; empty without one, and where its sink is not memory."""
         data = None if self._message is None else self._message.data
         if isinstance(data, FileRange):
             with Path(data.path).open("rb") as file:
@@ -81,7 +80,7 @@ class DIMSEMessage:
         return BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else BytesIO()
 
     def primitive_to_message(self, primitive: DIMSEPrimitive | C_CANCEL) -> None:
-        """Take the values of a primitive.
+        """Fill the message with the values of a primitive.
 
         Raises
         ------
@@ -99,7 +98,7 @@ class DIMSEMessage:
         Raises
         ------
         ValueError
-            If this is none of the 23 messages.
+            If this is not one of the 23 messages.
         """
         message = self._to_message()
         kind = getattr(dimse_primitives, message.type.service.replace("-", "_"))
@@ -138,8 +137,8 @@ class DIMSEMessage:
             part.presentation_data_value_list = [[context_id, bytes(header[-1:]) + bytes(value)]]
             yield part
 
-    def decode_msg(self, primitive: P_DATA, assoc: Association | None = None) -> bool:
-        """Take the next part of a received message; with the last one, the class becomes the message's.
+    def decode_msg(self, primitive: P_DATA, assoc: Any = None) -> bool:
+        """Add the next part of a received message; with the last one, the class becomes the message's.
 
         Parameters
         ----------
@@ -185,7 +184,7 @@ class DIMSEMessage:
         """The message as it is now, with what a user changed in the view."""
         kind = self.message_type
         if kind is None:
-            raise ValueError("this is none of the 23 messages")
+            raise ValueError("this is not one of the 23 messages")
         command = {
             each.keyword: plain_value(each)
             for each in self.command_set

@@ -66,7 +66,7 @@ class Attribute(Generic[Got, Given]):
         vars(primitive)[self.keyword] = self.check(value)
 
     def check(self, value: Given) -> Got | None:
-        """What to hold where `value` is given, or ValueError or TypeError."""
+        """The value to hold where `value` is given; raises ValueError or TypeError."""
         held: Any = value
         return held  # type: ignore[no-any-return]
 
@@ -74,7 +74,7 @@ class Attribute(Generic[Got, Given]):
 class Number(Attribute[int, int | None]):
     """An integer from `least` to `most`, each where there is one.
 
-    Raises ValueError outside these limits, and TypeError for what is not an int.
+    Raises ValueError outside these limits, and TypeError for something that is not an int.
     """
 
     def __init__(self, least: int | None = None, most: int | None = None) -> None:
@@ -163,7 +163,7 @@ class EncodedDataSet(Attribute[BytesIO, BytesIO | None]):
 class TagList(Attribute[Tags, Any]):
     """Tags in any form that `pydicom.tag.Tag` takes, one or a sequence of them; a single one is held alone.
 
-    Raises ValueError for what is no tag, and OverflowError for a number that is too large for one.
+    Raises ValueError for something that is not a tag, and OverflowError for a number that is too large for one.
     """
 
     def check(self, value: Any) -> Tags | None:
@@ -203,7 +203,7 @@ _SENT: dict[str, Callable[[Any], Any]] = {"UI": str, "AE": _sent_title, "AT": _s
 
 
 class _MessageView:
-    """What every primitive is: attributes that come from and go to a `Message`."""
+    """Base of every primitive: attributes that come from and go to a `Message`."""
 
     _service: ClassVar[Service | None] = None
 
@@ -283,7 +283,7 @@ def _as_bytes_io(data: object) -> BytesIO:
 
 
 class DIMSEPrimitive(_MessageView):
-    """What the primitives of the confirmed services share."""
+    """Base of the primitives of the confirmed services."""
 
     REQUEST_KEYWORDS: ClassVar[tuple[str, ...]] = ()
     RESPONSE_KEYWORDS: ClassVar[tuple[str, ...]] = ("MessageIDBeingRespondedTo", "Status")

@@ -1,4 +1,4 @@
-"""Data sets to and from bytes, by pydicom, and what a file needs around them."""
+"""Data sets to and from bytes and text, and the file meta information of files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from pydicom.dataset import Dataset
 
-from ..datasets.codec import decode
+from ..datasets.codec import create_file_meta as create_file_meta
+from ..datasets.codec import decode as decode
+from ..datasets.codec import encode as encode
+from ..datasets.codec import encode_file_meta as encode_file_meta
 from ..drivers.files import read_header
 
 if TYPE_CHECKING:

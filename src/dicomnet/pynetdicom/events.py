@@ -1,4 +1,4 @@
-"""Events: what a program can be told of and asked for, under the names that pynetdicom's users know (``evt``)."""
+"""Events and their handlers, under the names that pynetdicom's users know (``evt``)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from .presentation import PresentationContextTuple
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileMetaDataset
 
-    from .association import Association
-
 _log = logging.getLogger(__name__)
 
 Handler = Callable[..., Any]
@@ -33,7 +31,7 @@ EventHandlerType = tuple["EventType", Handler] | tuple["EventType", Handler, Seq
 
 
 class NotificationEvent(NamedTuple):
-    """An event that tells; any number of handlers may be bound to it, and what they return is not used.
+    """An event that notifies; any number of handlers may be bound to it, and their return values are ignored.
 
     Parameters
     ----------
@@ -48,7 +46,7 @@ class NotificationEvent(NamedTuple):
 
     @property
     def is_notification(self) -> bool:
-        """Whether it only tells, which is True."""
+        """Whether it only notifies, which is True."""
         return True
 
     @property
@@ -76,7 +74,7 @@ class InterventionEvent(NamedTuple):
 
     @property
     def is_notification(self) -> bool:
-        """Whether it only tells, which is False."""
+        """Whether it only notifies, which is False."""
         return False
 
     @property
@@ -132,7 +130,7 @@ EVENTS: dict[str, EventType] = {
 
 
 class Event:
-    """What a handler is given.
+    """The argument of a handler: an event on an association, with its attributes.
 
     Parameters
     ----------
@@ -144,7 +142,7 @@ class Event:
         Further attributes: ``request``, ``context``, ``message``, ``pdu``, ``data``, ``address`` … as the event has.
     """
 
-    def __init__(self, assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> None:
+    def __init__(self, assoc: Any, event: EventType, attrs: dict[str, Any] | None = None) -> None:
         self.assoc = assoc
         self._event = event
         self.timestamp = datetime.now()
@@ -313,7 +311,7 @@ def _succeed(event: Event) -> int:
 
 
 def _not_bound(event: Event) -> None:
-    """Nothing answers the event."""
+    """Refuse: no handler is bound to the event."""
     raise NotImplementedError(f"no handler is bound to {event.event.name}")
 
 
@@ -323,7 +321,7 @@ _DEFAULT_HANDLERS: dict[EventType, Handler] = {
 
 
 def get_default_handler(event: InterventionEvent) -> Handler:
-    """What answers an event that no handler is bound to.
+    """The handler that answers an event to which the program has bound none.
 
     C-ECHO succeeds; the other services fail with the status that their standard has for it, and what is negotiated
     is not granted. Notifications have no default handlers.
@@ -342,7 +340,7 @@ class Bindings:
     def __init__(self, handlers: Iterable[EventHandlerType] = ()) -> None:
         self._interventions: dict[EventType, tuple[Handler, Sequence[Any] | None]] = {}
         self._notifications: dict[EventType, list[tuple[Handler, Sequence[Any] | None]]] = {}
-        # The names of the notification events that somebody listens to; the hot path looks here first.
+        # The names of the notification events that have a handler; the hot path looks here first.
         self.names: set[str] = set()
         for event, handler, *args in handlers:
             self.bind(event, handler, args[0] if args else None)
@@ -369,7 +367,7 @@ class Bindings:
         self.names.add(event.name)
 
     def unbind(self, event: EventType, handler: Handler) -> None:
-        """Take a handler away; one that is not bound is ignored."""
+        """Remove a handler; one that is not bound is ignored."""
         if isinstance(event, InterventionEvent):
             if event in self._interventions and self._interventions[event][0] == handler:
                 del self._interventions[event]
@@ -380,7 +378,7 @@ class Bindings:
             self.names.discard(event.name)
 
     def events(self) -> list[EventType]:
-        """The events that have a handler: all that ask, as those have a default one, and what notifies somebody."""
+        """The events that have a handler, among them all intervention events, which have a default one."""
         notified = [event for event, bound in self._notifications.items() if bound]
         return sorted([*_DEFAULT_HANDLERS, *notified], key=lambda event: event.name)
 
@@ -394,23 +392,19 @@ class Bindings:
         """The user's handler that answers an event, and its further arguments."""
         return self._interventions.get(event)
 
-    def trigger(self, assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> None:
+    def trigger(self, assoc: Any, event: EventType, attrs: dict[str, Any] | None = None) -> None:
         """Call the handlers of a notification event. One that raises is logged, and the others are called."""
-        for handler, args in self._notifications.get(event, ()):
-            try:
-                handler(Event(assoc, event, attrs), *(args or ()))
-            except Exception:  # noqa: BLE001
-                _log.exception("the handler for %s failed", event.name)
+        _notify(self._notifications.get(event, ()), assoc, event, attrs)
 
 
 def request_event(
-    assoc: Association,
+    assoc: Any,
     event: EventType,
     message: Message,
     context: NegotiatedContext,
     is_cancelled: Callable[[], bool],
 ) -> Event:
-    """The event for a received request; its data set is decoded when somebody asks."""
+    """The event for a received request; its data set is decoded at the first access."""
     primitive = getattr(dimse_primitives, message.type.service.replace("-", "_"))
     data = message.data
     view = Message(message.type, message.command, message.context_id)
@@ -432,13 +426,24 @@ def request_event(
     )
 
 
-def trigger(assoc: Association, event: EventType, attrs: dict[str, Any] | None = None) -> Any:
+def trigger(assoc: Any, event: EventType, attrs: dict[str, Any] | None = None) -> Any:
     """Trigger an event on an association: all handlers of a notification, or the one of an intervention event."""
+    bound = assoc.get_handlers(event)
     if isinstance(event, NotificationEvent):
-        assoc._bindings.trigger(assoc, event, attrs)
+        _notify(bound, assoc, event, attrs)
         return None
-    bound = assoc._bindings.intervention(event)
-    if bound is None:
-        raise NotImplementedError(f"no handler is bound to {event.name}")
     handler, args = bound
     return handler(Event(assoc, event, attrs), *(args or ()))
+
+
+def _notify(
+    bound: Iterable[tuple[Handler, Sequence[Any] | None]],
+    assoc: Any,
+    event: EventType,
+    attrs: dict[str, Any] | None,
+) -> None:
+    for handler, args in bound:
+        try:
+            handler(Event(assoc, event, attrs), *(args or ()))
+        except Exception:  # noqa: BLE001
+            _log.exception("the handler for %s failed", event.name)

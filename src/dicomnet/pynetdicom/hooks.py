@@ -1,4 +1,4 @@
-"""What a link asks of an `Association`: negotiation, the user's handlers, flags and notifications."""
+"""Callbacks from the driver's `Link` into an `Association`: negotiation, handlers, flags and notifications."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _config
-from ..blocking.retrieval import Retrieval
+from ..blocking.retrieval import Destinations, Retrieval
 from ..dimse.datasets import MemorySink, Sink, Source, discard
 from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message, MessageType
 from ..drivers.connection import ProviderAbort
@@ -24,7 +24,7 @@ from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from . import events as evt
 from . import pdu
-from .destinations import AEDestinations
+from .association import Association
 from .dimse_messages import view_of
 from .events import request_event
 from .pdu_primitives import primitive_of
@@ -32,30 +32,54 @@ from .pdu_primitives import primitive_of
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from .association import Association
-
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+OpenUserSink = Callable[[Association, Message, NegotiatedContext], Sink]
+Negotiate = Callable[[AssociateRQ], tuple[AssociateAC, Agreement] | AssociateRJ]
+
 
 class AssociationHooks:
-    """Connects a link to an association: negotiation, handlers, flags and notifications."""
+    """Connects a link to an association: negotiation, handlers, flags and notifications.
+
+    Parameters
+    ----------
+    assoc
+        The association.
+    destinations
+        Requests associations with move destinations.
+    negotiate
+        Answers an association request, for an acceptor.
+    open_sink
+        Gives the sink for a received data set, instead of memory.
+    """
 
     stores = None
 
-    def __init__(self, assoc: Association) -> None:
+    def __init__(
+        self,
+        assoc: Association,
+        destinations: Destinations,
+        *,
+        negotiate: Negotiate | None = None,
+        open_sink: OpenUserSink | None = None,
+    ) -> None:
         self._assoc = assoc
-        self.names = assoc._bindings.names
+        self._state = assoc.state
+        self._destinations = destinations
+        self._negotiate = negotiate
+        self._open_sink = open_sink
+        self.names = self._state.bindings.names
         # With _config.PASS_CONTEXTVARS, handlers run in the context of who asked for the association or the server.
-        self._context = assoc._context or (copy_context() if _config.PASS_CONTEXTVARS else None)
+        self._context = self._state.context or (copy_context() if _config.PASS_CONTEXTVARS else None)
         self._is_entered = threading.Lock()
 
     def _call(self, function: Callable[..., Result], *args: Any) -> Result:
         if self._context is None:
             return function(*args)
         if not self._is_entered.acquire(blocking=False):
-            # A context cannot be entered twice: a handler made this happen, or it happens beside one.
+            # A context cannot be entered twice: a handler caused this call, or runs beside it.
             return self._context.copy().run(function, *args)
         try:
             return self._context.run(function, *args)
@@ -66,44 +90,43 @@ class AssociationHooks:
         """Call the handlers of a notification; PDUs and messages are given as pynetdicom's primitives."""
         if name not in self.names:
             return
-        assoc = self._assoc
         if "pdu" in fields and name.startswith("EVT_ACSE"):
-            asked = assoc._link.connection.request if assoc._link else None
+            link = self._state.link
+            asked = link.connection.request if link else None
             fields = {"primitive": primitive_of(fields["pdu"], asked)}
         elif "pdu" in fields:
             fields = {"pdu": pdu.view_of(fields["pdu"])}
         elif "message" in fields:
             fields = {"message": view_of(fields["message"])}
-        self._call(assoc._bindings.trigger, assoc, evt.EVENTS[name], fields)
+        self._call(self._state.bindings.trigger, self._assoc, evt.EVENTS[name], fields)
 
     def requesting(self, request: AssociateRQ) -> None:
-        """The requestor is about to ask for the association."""
+        """Notify of the association request that the requestor is about to send."""
         self.notify("EVT_ACSE_SENT", pdu=request)
         self.notify("EVT_REQUESTED")
 
     def unreachable(self) -> None:
-        """The requestor found no transport connection (PS3.8 section 9.2, action AA-4)."""
-        self._assoc.is_aborted = True
+        """End an association whose transport connection cannot be opened (PS3.8 section 9.2, action AA-4)."""
+        self._state.phase = Phase.ABORTED
         self.notify("EVT_ACSE_RECV", pdu=ProviderAbort(None))
         self.notify("EVT_ABORTED")
-        self._assoc._finished.set()
+        self._state.finished.set()
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         """Answer a request, as the association acceptor (PS3.8 section 7.1)."""
-        assoc = self._assoc
-        assert assoc._negotiate is not None
-        assoc.requestor.negotiated(request)
+        assert self._negotiate is not None
+        self._assoc.requestor.negotiated(request)
         self.notify("EVT_REQUESTED")
-        if assoc._rejection is not None:
-            return assoc._rejection
-        answer = self._call(assoc._negotiate, assoc, request)
-        return assoc._rejection or answer
+        if self._state.rejection is not None:
+            return self._state.rejection
+        answer = self._call(self._negotiate, request)
+        return self._state.rejection or answer
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        """Where the data set of a message goes: the user's sink or a file for a C-STORE-RQ, else memory."""
+        """The sink for the data set of a message: the user's or a file for a C-STORE-RQ, else memory."""
         if message.type is C_STORE_RQ:
-            if self._assoc._open_sink is not None:
-                return self._assoc._open_sink(self._assoc, message, context)
+            if self._open_sink is not None:
+                return self._open_sink(self._assoc, message, context)
             if _config.STORE_RECV_CHUNKED_DATASET:
                 return FileSink(message, context)
         return MemorySink(OBJECT_LIMIT)
@@ -114,12 +137,12 @@ class AssociationHooks:
         Raises
         ------
         ServiceRefusal
-            If there is no handler, or it fails; C-ECHO succeeds all the same.
+            If there is no handler, or it fails; C-ECHO succeeds even then.
         """
         assoc = self._assoc
         operation = OPERATIONS[message.type.service]
         event = evt.EVENTS[operation.event]
-        bound = assoc._bindings.intervention(event)
+        bound = self._state.bindings.intervention(event)
         if bound is None:
             discard(message.data)
             if message.type is C_ECHO_RQ:
@@ -127,14 +150,14 @@ class AssociationHooks:
             _log.error("no handler is bound to %s", event.name)
             raise ServiceRefusal(operation.handler_failed)
         handler, args = bound
-        link = assoc._live()
+        link = self._state.live()
         asked = request_event(assoc, event, message, context, lambda: link.is_cancelled(message.message_id))
         try:
             result = self._call(handler, asked, *(args or ()))
             if operation.shape is Shape.SUB_OPERATIONS:
                 results = iter(() if result is None else result)
-                destinations = AEDestinations(assoc.ae)
-                return Retrieval(link, assoc.requestor.ae_title, results, operation, message, destinations)
+                originator = assoc.requestor.ae_title
+                return Retrieval(link, originator, results, operation, message, self._destinations)
             if operation.shape is Shape.MANY_REPLIES:
                 return _Answers(
                     iter(() if result is None else result), operation, context, message.type.response
@@ -154,7 +177,7 @@ class AssociationHooks:
                 message.data.abort()
 
     def next_answer(self, answers: Any) -> Answer | SubOperation | None:
-        """The next of what a handler yields, None after the last."""
+        """The next answer that a handler yields, None after the last."""
         assert isinstance(answers, _Answers | Retrieval)
         return self._call(answers.take)
 
@@ -164,31 +187,28 @@ class AssociationHooks:
         return self._call(retrieval.store, sub_operation)
 
     def finish(self, retrieval: Any) -> None:
-        """Nothing more is sent for a C-GET or C-MOVE."""
+        """Close the handler and the destination of a C-GET or C-MOVE."""
         assert isinstance(retrieval, Retrieval)
         self._call(retrieval.finish)
 
     def phase_changed(self, phase: Phase) -> None:
         """Set the association's flags, and notify of its establishment or its end."""
-        assoc = self._assoc
-        assoc.is_established = phase is Phase.ESTABLISHED
-        assoc.is_released = phase is Phase.RELEASED
-        assoc.is_aborted = phase is Phase.ABORTED
-        assoc.is_rejected = phase is Phase.REJECTED
-        assoc.failure = assoc._link.failure if assoc._link else None
-        answer = assoc._link.connection.answer if assoc._link else None
-        if answer is not None and assoc.acceptor.writeable:
-            assoc.acceptor.negotiated(answer, assoc._live().connection.request)
+        link = self._state.link
+        self._state.failure = link.failure if link else None
+        self._state.phase = phase
+        answer = link.connection.answer if link else None
+        if link is not None and answer is not None and self._assoc.acceptor.writeable:
+            self._assoc.acceptor.negotiated(answer, link.connection.request)
         if phase is Phase.ESTABLISHED:
             self.notify("EVT_ACCEPTED")
         self.notify(f"EVT_{phase.name}")
 
     def closed(self) -> None:
-        """The transport connection is closed: notify, and let `Association.join` return."""
-        assoc = self._assoc
+        """Notify of the closed transport connection, and let `Association.join` return."""
         if "EVT_CONN_CLOSE" in self.names:
-            self.notify("EVT_CONN_CLOSE", address=(assoc.remote["address"], assoc.remote["port"]))
-        assoc._finished.set()
+            remote = self._assoc.remote
+            self.notify("EVT_CONN_CLOSE", address=(remote["address"], remote["port"]))
+        self._state.finished.set()
 
 
 class _Answers:
@@ -222,7 +242,7 @@ class _Answers:
 def _answer(
     status: Any, dataset: Dataset | None, context: NegotiatedContext, response: MessageType
 ) -> Answer:
-    """What a handler returned, as an answer that can be sent."""
+    """The answer to send for the return value of a handler."""
     code, elements = split_status(status, response)
     data: Source | None = None
     if is_pending(code):

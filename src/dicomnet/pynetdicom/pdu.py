@@ -1,4 +1,4 @@
-"""The seven PDUs as events show them to users, with the names that pynetdicom documents: views of ``wire.pdu``."""
+"""Views of the seven PDUs of ``wire.pdu``, as events show them, with the names that pynetdicom documents."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from ..wire.fields import text_from
 from .pdu_items import PDU_ITEM_TYPES as PDU_ITEM_TYPES
 from .pdu_items import (
     ApplicationContextItem,
-    PDUItem,
     PresentationContextItemAC,
     PresentationContextItemRQ,
     PresentationDataValueItem,
-    Shown,
     UserInformationItem,
-    View,
 )
 from .pdu_primitives import A_RELEASE, Primitive, primitive_of
+from .views import NOT_SAID, PDUItem, Shown, View
 
-_NOT_SAID = "(not said)"
 _ABORT_SOURCES = {0: "the service user", 2: "the service provider"}
 
 
@@ -46,11 +43,11 @@ class PDU(View):
 
     @property
     def pdu_length(self) -> int:
-        """How many bytes follow the PDU's header."""
+        """The number of bytes that follow the PDU's header."""
         return len(self.encode()) - wire.HEADER_LENGTH
 
     def decode(self, bytestream: Buffer) -> None:
-        """Take an encoded PDU, with its header.
+        """Show an encoded PDU, given with its header.
 
         Raises
         ------
@@ -60,7 +57,7 @@ class PDU(View):
         self.wire = self.wire_type.decode(memoryview(bytestream)[wire.HEADER_LENGTH :])
 
     def from_primitive(self, primitive: Primitive) -> None:
-        """Take a primitive of `pdu_primitives`.
+        """Show the PDU that conveys a primitive of `pdu_primitives`.
 
         Raises
         ------
@@ -80,7 +77,7 @@ class PDU(View):
 
 
 class _Associate(PDU):
-    """What A-ASSOCIATE-RQ and A-ASSOCIATE-AC share."""
+    """Base of A-ASSOCIATE-RQ and A-ASSOCIATE-AC."""
 
     context_item: ClassVar[type[PDUItem]]
     protocol_version = Shown("protocol_version", empty=1)
@@ -149,17 +146,17 @@ class A_ASSOCIATE_RJ(PDU):
 
     @property
     def result_str(self) -> str:
-        """`result` in words; ValueError if it is none of the standard's."""
+        """`result` in words; ValueError if the standard does not define it."""
         return _named(REJECT_RESULTS, self.result, "result")
 
     @property
     def source_str(self) -> str:
-        """`source` in words; ValueError if it is none of the standard's."""
+        """`source` in words; ValueError if the standard does not define it."""
         return _named(REJECT_SOURCES, self.source, "source")
 
     @property
     def reason_str(self) -> str:
-        """`reason_diagnostic` in words; ValueError if it is none of the standard's for this source."""
+        """`reason_diagnostic` in words; ValueError if the standard does not define it for this source."""
         return _named(REJECT_REASONS, (self.source, self.reason_diagnostic), "source and reason")
 
 
@@ -204,12 +201,12 @@ class A_ABORT_RQ(PDU):
     wire_type = wire.Abort
     source = Shown("source")
     reason_diagnostic = Shown("reason")
-    source_str = Shown("source", lambda code: _ABORT_SOURCES.get(code, _NOT_SAID), empty=_NOT_SAID)
+    source_str = Shown("source", lambda code: _ABORT_SOURCES.get(code, NOT_SAID), empty=NOT_SAID)
 
     @property
     def reason_str(self) -> str:
         """`reason_diagnostic` in words, where the source is the service provider."""
-        return ABORT_REASONS.get(self.reason_diagnostic, _NOT_SAID) if self.source == 2 else _NOT_SAID
+        return ABORT_REASONS.get(self.reason_diagnostic, NOT_SAID) if self.source == 2 else NOT_SAID
 
 
 PDU_TYPES: dict[type[PDU], int] = {

@@ -1,6 +1,7 @@
-"""The primitives of the upper layer service (PS3.8 chapter 7), as events show them: views of the PDUs of ``wire.pdu``.
+"""The primitives of the upper layer service (PS3.8 chapter 7), as events show them.
 
-The items of user information, which belong to A-ASSOCIATE, are at home in `user_information` and known here too.
+Each is a view of a PDU of ``wire.pdu``. The items of user information, which belong to A-ASSOCIATE, lie in
+`user_information` and can be imported from here.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ from .user_information import SOPClassCommonExtendedNegotiation as SOPClassCommo
 from .user_information import SOPClassExtendedNegotiation as SOPClassExtendedNegotiation
 from .user_information import UserIdentityNegotiation as UserIdentityNegotiation
 from .utils import set_ae
+from .views import NOT_SAID
 
 Element = TypeVar("Element")
 
-_NOT_SAID = "(not said)"
 _RESULTS = {0: "accepted", 1: "rejected permanently", 2: "rejected for now"}
 _SERVICE_PROVIDER = 2
 _COMMAND, _LAST = 1, 2
@@ -83,7 +84,7 @@ class AddressInformation(NamedTuple):
 
     @property
     def as_tuple(self) -> tuple[str, int] | tuple[str, int, int, int]:
-        """As the functions of `socket` take it."""
+        """The address in the form that the functions of `socket` need."""
         if self.is_ipv6:
             return self.address, self.port, self.flowinfo, self.scope_id
         return self.address, self.port
@@ -113,7 +114,7 @@ class AddressInformation(NamedTuple):
 
 
 class Choice(Parameter[int | None, int | None]):
-    """One of a few codes, or None for not said."""
+    """A code of a few, or None before it is set."""
 
     def __init__(self, name: str, *codes: int) -> None:
         super().__init__(name)
@@ -298,19 +299,19 @@ class A_ASSOCIATE(Parameters):
     @property
     def result_str(self) -> str:
         """`result` in words."""
-        return _NOT_SAID if self.result is None else _RESULTS[self.result]
+        return NOT_SAID if self.result is None else _RESULTS[self.result]
 
     @property
     def source_str(self) -> str:
         """`result_source` in words."""
-        return _NOT_SAID if self.result_source is None else REJECT_SOURCES[self.result_source]
+        return NOT_SAID if self.result_source is None else REJECT_SOURCES[self.result_source]
 
     @property
     def reason_str(self) -> str:
         """`diagnostic` in words."""
         source, reason = self.result_source, self.diagnostic
         return (
-            _NOT_SAID if source is None or reason is None else REJECT_REASONS.get((source, reason), _NOT_SAID)
+            NOT_SAID if source is None or reason is None else REJECT_REASONS.get((source, reason), NOT_SAID)
         )
 
     def _item(self, kind: type[Element]) -> Element | None:

@@ -1,4 +1,4 @@
-"""Presentation contexts for users (PS3.8 section 9.3.2.2), and ready-made lists of them, one a service class."""
+"""Presentation contexts (PS3.8 section 9.3.2.2), and ready-made lists of them, one for each service class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..services.service_names import ServiceName
 from ..services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.items import ProposedContext
-from .user_information import SCP_SCU_RoleSelectionNegotiation
+from .user_information import build_role as build_role
 from .utils import set_uid, validate_uid
 
 LOGGER = logging.getLogger(__name__)
@@ -43,9 +43,9 @@ class PresentationContextTuple(NamedTuple):
     context_id
         Odd, 1 to 255.
     abstract_syntax
-        The SOP class, or what else is communicated about.
+        The UID of the SOP class.
     transfer_syntax
-        How its data sets are encoded.
+        The UID of the encoding of its data sets.
     """
 
     context_id: int
@@ -188,7 +188,7 @@ class PresentationContext:
         Parameters
         ----------
         syntax
-            UID. None is passed over, and so is, with a log entry, what is not a str, bytes or UID.
+            UID. None is ignored; something that is not a str, bytes or UID is logged and ignored.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class PresentationContext:
         if uid in self._transfer_syntax:
             return
         if not uid.is_valid or uid.type not in ("", "Transfer Syntax"):
-            LOGGER.warning("added as a transfer syntax, though it is none that can be known: %s", uid)
+            LOGGER.warning("%s is not a known transfer syntax; adding it anyway", uid)
         self._transfer_syntax.append(uid)
 
     @property
@@ -346,32 +346,6 @@ def build_context(
     else:
         context.transfer_syntax = transfer_syntax
     return context
-
-
-def build_role(
-    uid: str | UID, scu_role: bool = False, scp_role: bool = False
-) -> SCP_SCU_RoleSelectionNegotiation:
-    """A role selection to propose, for instance the SCP role for the storage SOP classes of a C-GET.
-
-    Parameters
-    ----------
-    uid
-        SOP Class UID.
-    scu_role, scp_role
-        Whether the requestor takes that role.
-
-    Raises
-    ------
-    TypeError
-        If one of them is of another type.
-    ValueError
-        If the first cannot be a UID.
-    """
-    role = SCP_SCU_RoleSelectionNegotiation()
-    role.sop_class_uid = UID(uid)
-    role.scu_role = scu_role
-    role.scp_role = scp_role
-    return role
 
 
 _DEFAULT = tuple(UID(uid) for uid in DEFAULT_TRANSFER_SYNTAXES)

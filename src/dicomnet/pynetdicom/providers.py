@@ -1,34 +1,50 @@
-"""``Association.acse``, ``.dul`` and ``.dimse``, as far as programs touch them: thin, over the association."""
+"""``Association.acse``, ``.dul`` and ``.dimse``: the parts of pynetdicom's layers that programs use."""
 
 from __future__ import annotations
 
 from socket import socket as Socket  # noqa: N812
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..drivers.hooks import Phase
 from ..errors import REJECT_REASONS, REJECT_RESULTS, AssociationAborted
 from ..wire.pdu import Abort, AssociateRJ
+from .service_user import ServiceUser
+from .state import AssociationState
 
 if TYPE_CHECKING:
-    from .association import Association
     from .dimse_primitives import C_CANCEL, DIMSEPrimitive
-    from .service_user import ServiceUser
 
 _USER, _PROVIDER = 0, 2
 
 
-class _Provider:
-    def __init__(self, assoc: Association) -> None:
-        self._assoc = assoc
+class _Association(Protocol):
+    """The part of `Association` that its providers use."""
+
+    state: AssociationState
+    requestor: ServiceUser
+    acceptor: ServiceUser
 
     @property
-    def assoc(self) -> Association:
+    def is_requestor(self) -> bool: ...
+
+    def release(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class _Provider:
+    def __init__(self, assoc: _Association) -> None:
+        self._assoc = assoc
+        self._state = assoc.state
+
+    @property
+    def assoc(self) -> Any:
         """The association."""
         return self._assoc
 
 
 class ACSE(_Provider):
-    """Establishing and ending an association (PS3.7 Annex D.3, PS3.8 chapter 7)."""
+    """The association control service: ending an association (PS3.7 Annex D.3, PS3.8 chapter 7)."""
 
     @property
     def requestor(self) -> ServiceUser:
@@ -42,8 +58,8 @@ class ACSE(_Provider):
 
     @property
     def acse_timeout(self) -> float | None:
-        """How long negotiation and release may take, in seconds; None is without end."""
-        return self._assoc.acse_timeout
+        """The time-out of negotiation and of release, in seconds; None is without end."""
+        return self._state.timeouts.association
 
     def send_reject(self, result: int, source: int, diagnostic: int) -> None:
         """Reject the association that is being requested, from a handler of ``EVT_REQUESTED``, for instance.
@@ -70,7 +86,9 @@ class ACSE(_Provider):
             raise ValueError(f"the result of a rejection is 1 or 2, not {result!r}")
         if (source, diagnostic) not in REJECT_REASONS:
             raise ValueError(f"a rejection cannot have the source {source!r} with the reason {diagnostic!r}")
-        self._assoc._reject(AssociateRJ(result, source, diagnostic))
+        if self._assoc.is_requestor:
+            raise RuntimeError("the requestor of an association cannot reject it")
+        self._state.reject(AssociateRJ(result, source, diagnostic))
 
     def send_abort(self, source: int) -> None:
         """Abort the association (PS3.8 section 7.3).
@@ -87,7 +105,7 @@ class ACSE(_Provider):
         """
         if source not in (_USER, _PROVIDER):
             raise ValueError(f"the source of an abort is 0 or 2, not {source!r}")
-        self._assoc._abort(Abort(source))
+        self._state.abort(Abort(source))
 
     def send_ap_abort(self, reason: int) -> None:
         """Abort the association as the service provider (PS3.8 section 7.4).
@@ -104,10 +122,10 @@ class ACSE(_Provider):
         """
         if reason not in (0, 1, 2, 4, 5, 6):
             raise ValueError(f"the reason of an abort is 0, 1, 2, 4, 5 or 6, not {reason!r}")
-        self._assoc._abort(Abort(_PROVIDER, reason))
+        self._state.abort(Abort(_PROVIDER, reason))
 
     def send_release(self, is_response: bool = False) -> None:
-        """Release the association (PS3.8 section 7.2). The peer's request is answered without being asked to."""
+        """Release the association (PS3.8 section 7.2). The peer's request is answered without a call."""
         if not is_response:
             self._assoc.release()
 
@@ -120,15 +138,16 @@ class ACSE(_Provider):
             ``a-abort`` by the peer's user, ``a-p-abort`` by a provider or because the connection was lost, or
             ``both``: in whatever way.
         """
-        if abort_type == "both" or not self._assoc.is_aborted:
-            return self._assoc.is_aborted
-        failure = self._assoc.failure
+        is_aborted = self._state.phase is Phase.ABORTED
+        if abort_type == "both" or not is_aborted:
+            return is_aborted
+        failure = self._state.failure
         by_user = isinstance(failure, AssociationAborted) and failure.source == _USER
         return by_user if abort_type == "a-abort" else not by_user
 
     def is_release_requested(self) -> bool:
         """Whether the association was released; the peer's request for that is answered at once."""
-        return self._assoc.is_released
+        return self._state.phase is Phase.RELEASED
 
 
 class AssociationSocket(_Provider):
@@ -136,15 +155,14 @@ class AssociationSocket(_Provider):
 
     @property
     def socket(self) -> Socket | None:
-        """The socket, to set options of it; None while there is none. Nothing else may read or write it."""
-        link = self._assoc._link
+        """The socket, for setting its options; None before there is one. A program must not read or write it."""
+        link = self._state.link
         return None if link is None else link.channel.sock
 
     def close(self) -> None:
-        """Close it, whatever is going on."""
-        link = self._assoc._link
-        if link is not None:
-            link.close()
+        """Close the connection at once."""
+        if self._state.link is not None:
+            self._state.link.close()
 
 
 class StateMachine(_Provider):
@@ -153,34 +171,34 @@ class StateMachine(_Provider):
     @property
     def current_state(self) -> str:
         """``Sta1`` to ``Sta13``."""
-        link = self._assoc._link
+        link = self._state.link
         return "Sta1" if link is None else link.connection.machine.state.name.title()
 
 
 class DULServiceProvider(_Provider):
     """The upper layer of an association (PS3.8)."""
 
-    def __init__(self, assoc: Association) -> None:
+    def __init__(self, assoc: _Association) -> None:
         super().__init__(assoc)
         self.state_machine = StateMachine(assoc)
 
     @property
     def socket(self) -> AssociationSocket | None:
-        """The transport connection, None where there is none."""
-        return None if self._assoc._link is None else AssociationSocket(self._assoc)
+        """The transport connection, None before there is one."""
+        return None if self._state.link is None else AssociationSocket(self._assoc)
 
     @property
     def network_timeout(self) -> float | None:
-        """How long nothing may happen, in seconds; None is without end."""
-        return self._assoc.network_timeout
+        """The time-out of an idle association, in seconds; None is without end."""
+        return self._state.timeouts.idle
 
     def is_alive(self) -> bool:
         """Whether the transport connection is open."""
-        return self._assoc.is_alive()
+        return not self._state.finished.is_set()
 
     def stop_dul(self) -> bool:
         """Whether the association was over; it is not ended."""
-        link = self._assoc._link
+        link = self._state.link
         return link is None or link.phase not in (Phase.NEW, Phase.ESTABLISHED)
 
     def kill_dul(self) -> None:
@@ -193,8 +211,8 @@ class DIMSEServiceProvider(_Provider):
 
     @property
     def dimse_timeout(self) -> float | None:
-        """How long to wait for a message, in seconds; None is without end."""
-        return self._assoc.dimse_timeout
+        """The time-out of waiting for a message, in seconds; None is without end."""
+        return self._state.timeouts.message
 
     @property
     def maximum_pdu_size(self) -> int:
@@ -203,7 +221,7 @@ class DIMSEServiceProvider(_Provider):
         return peer.maximum_length or 0
 
     def send_msg(self, primitive: DIMSEPrimitive | C_CANCEL, context_id: int) -> None:
-        """Send a message that no response is waited for: a response, or a C-CANCEL.
+        """Send a message that has no response: a response itself, or a C-CANCEL.
 
         Parameters
         ----------
@@ -222,4 +240,4 @@ class DIMSEServiceProvider(_Provider):
         message = primitive.to_message(context_id)
         if not message.type.is_response and "MessageID" in message.command:
             raise ValueError(f"a {message.type.name} is sent by the association's own method")
-        self._assoc._live().interject(message)
+        self._state.live().interject(message)

@@ -1,4 +1,4 @@
-"""The service classes of PS3.4, as types to name one by. How they work lies in ``services``."""
+"""The service classes of PS3.4 as types, which name one; their rules lie in ``services``."""
 
 from __future__ import annotations
 

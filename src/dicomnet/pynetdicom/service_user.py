@@ -1,8 +1,8 @@
-"""The two sides of an association, as users see them: names, addresses, contexts and what they negotiate."""
+"""The two sides of an association: AE titles, addresses, presentation contexts and extended negotiation."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydicom.uid import UID
 
@@ -23,9 +23,6 @@ from .user_information import (
 )
 from .utils import set_ae
 
-if TYPE_CHECKING:
-    from .association import Association
-
 Item = TypeVar("Item", bound=ServiceParameter)
 
 DEFAULT_MAXIMUM_LENGTH = 16382
@@ -42,12 +39,12 @@ _EXTENDED = (
     SOPClassExtendedNegotiation,
     SOPClassCommonExtendedNegotiation,
 )
-# How the lists of presentation contexts are called: the side's own, and what its A-ASSOCIATE PDU has (PS3.8 7.1.1.13).
+# The names of the lists of presentation contexts: the side's own, and those of its A-ASSOCIATE PDU (PS3.8 7.1.1.13).
 _LISTS = {"requestor": ("requested", "pcdl"), "acceptor": ("supported", "pcdrl")}
 
 
 class _Identification:
-    """A value of an item that identifies a side; it can be set before negotiation.
+    """An attribute that shows a value of an identification item; it can be set before negotiation.
 
     Parameters
     ----------
@@ -94,9 +91,9 @@ class ServiceUser:
     maximum_length : int or None
         The largest PDU-length of a P-DATA-TF that it takes, in bytes; 0 is no limit.
     implementation_class_uid : pydicom.uid.UID or None
-        What it runs.
+        The implementation (PS3.7 Annex D.3.3.2).
     implementation_version_name : str or None
-        Which version of that.
+        The version of the implementation.
 
     Raises
     ------
@@ -110,7 +107,7 @@ class ServiceUser:
         ImplementationVersionNameNotification, "implementation_version_name"
     )
 
-    def __init__(self, assoc: Association | None, mode: str) -> None:
+    def __init__(self, assoc: Any, mode: str) -> None:
         if mode not in _LISTS:
             raise ValueError(f"the mode of a service user is 'requestor' or 'acceptor', not {mode!r}")
         self.assoc = assoc
@@ -122,20 +119,20 @@ class ServiceUser:
         self._pdu: AssociateRQ | AssociateAC | AssociateRJ | None = None
         self._request: AssociateRQ | None = None
         self._primitive: A_ASSOCIATE | None = None
-        # Made when somebody looks, which for most associations nobody does.
+        # Made at the first access, which most associations never see.
         self._items: list[ServiceParameter] | None = None
 
     def negotiated(
         self, pdu: AssociateRQ | AssociateAC | AssociateRJ, request: AssociateRQ | None = None
     ) -> None:
-        """Take what this side says in its A-ASSOCIATE PDU; from now on it cannot be changed.
+        """Fill in the A-ASSOCIATE PDU of this side, which cannot be changed from now on.
 
         Parameters
         ----------
         pdu
-            What it says.
+            The PDU.
         request
-            What the PDU answers.
+            The request that the PDU answers.
         """
         if isinstance(pdu, AssociateRQ):
             self._ae_title = pdu.calling_ae_title
@@ -143,7 +140,7 @@ class ServiceUser:
 
     @property
     def primitive(self) -> A_ASSOCIATE | None:
-        """What it said in the negotiation, None before that."""
+        """Its A-ASSOCIATE primitive, None before negotiation."""
         if self._primitive is None and self._pdu is not None:
             self._primitive = A_ASSOCIATE.from_pdu(self._pdu, self._request)
         return self._primitive
@@ -156,8 +153,6 @@ class ServiceUser:
     def _check_writeable(self) -> None:
         if not self.writeable:
             raise RuntimeError("a service user cannot be changed once negotiation has begun")
-
-    # -- who it is
 
     @property
     def mode(self) -> str:
@@ -218,8 +213,6 @@ class ServiceUser:
             "mode": self._mode,
         }
         return info if self.writeable else info | {"pdv_size": self.maximum_length}
-
-    # -- presentation contexts
 
     def get_contexts(self, cx_type: str) -> list[PresentationContext]:
         """One of its lists of presentation contexts.
@@ -293,8 +286,6 @@ class ServiceUser:
         self._check_writeable()
         self._contexts = contexts
 
-    # -- user information
-
     @property
     def user_information(self) -> list[ServiceParameter]:
         """The items of its user information."""
@@ -335,7 +326,7 @@ class ServiceUser:
         self._given_items().append(_extended(item))
 
     def remove_negotiation_item(self, item: ServiceParameter) -> None:
-        """Take an item of extended negotiation away; one that is not there is ignored.
+        """Remove an item of extended negotiation; one that is not there is ignored.
 
         Raises
         ------
@@ -349,7 +340,7 @@ class ServiceUser:
             self._given_items().remove(item)
 
     def reset_negotiation_items(self) -> None:
-        """Take all items of extended negotiation away; RuntimeError if negotiation has begun."""
+        """Remove all items of extended negotiation; RuntimeError if negotiation has begun."""
         self._check_writeable()
         self._items = [each for each in self._given_items() if not isinstance(each, _EXTENDED)]
 
@@ -387,7 +378,7 @@ class ServiceUser:
 
     @property
     def accepted_common_extended(self) -> dict[UID, tuple[UID, list[UID]]]:
-        """What this acceptor took of common extended negotiation.
+        """The common extended negotiation that this acceptor accepted.
 
         By SOP Class UID: the Service Class UID and the Related General SOP Class UIDs.
 
@@ -401,7 +392,7 @@ class ServiceUser:
         return dict(self._common)
 
     def accept_common(self, items: dict[UID, SOPClassCommonExtendedNegotiation]) -> None:
-        """Take what was accepted of common extended negotiation."""
+        """Set the common extended negotiation that is accepted."""
         self._common = {
             uid: (item.service_class_uid or UID(""), item.related_general_sop_class_identification)
             for uid, item in items.items()
@@ -409,11 +400,11 @@ class ServiceUser:
 
     @property
     def user_identity(self) -> UserIdentityNegotiation | None:
-        """Who the user is, or the acceptor's answer to that, None where nothing was said (PS3.7 Annex D.3.3.7)."""
+        """The identity of the user, or the acceptor's answer to it; None without one (PS3.7 Annex D.3.3.7)."""
         return next(iter(self._items_of(UserIdentityNegotiation)), None)
 
 
 def _extended(item: ServiceParameter) -> ServiceParameter:
     if not isinstance(item, _EXTENDED):
-        raise TypeError(f"{type(item).__name__} is no item of extended negotiation")
+        raise TypeError(f"{type(item).__name__} is not an item of extended negotiation")
     return item

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from contextvars import copy_context
 from socket import socket as Socket  # noqa: N812
-from typing import TYPE_CHECKING, Any
-
-from pydicom.uid import UID
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _config
 from ..drivers.blocking.channel import Channel
@@ -18,42 +15,26 @@ from ..drivers.blocking.watcher import Watcher, WorkerPool
 from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.connection import Connection
 from ..drivers.transport import listen
-from ..services.registry import may_be_storage
-from ..upper_layer.negotiation import (
-    Acceptor,
-    Agreement,
-    SupportedContext,
-    accept,
-    first_of,
-    identification_items,
-    items_of,
-    refuse_names,
-)
-from ..wire.items import (
-    AsynchronousOperationsWindow,
-    SOPClassCommonExtendedNegotiation,
-    SOPClassExtendedNegotiation,
-    UserIdentityAC,
-    UserIdentityRQ,
-)
-from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
+from ..upper_layer.negotiation import Agreement
+from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from . import events as evt
-from .association import Association, OpenUserSink
+from .association import Association
 from .events import Bindings, EventHandlerType
-from .hooks import AssociationHooks
+from .hooks import AssociationHooks, OpenUserSink
+from .negotiation import AcceptorSettings, Supported, answer_request, supported_by
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext
-from .user_information import view_of
 
 if TYPE_CHECKING:
     import ssl
 
-    from .ae import ApplicationEntity
 
-_log = logging.getLogger(__name__)
+class HasAcceptorSettings(Protocol):
+    """An application entity, as its servers use it."""
 
-_ANSWERED_IDENTITIES = (3, 4, 5)
-_USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
+    def acceptor_settings(self) -> AcceptorSettings:
+        """The settings by which it accepts associations, as they are now."""
+        ...
 
 
 class AssociationServer:
@@ -66,9 +47,9 @@ class AssociationServer:
     address
         Host and port.
     ae_title
-        Its title here.
+        The AE title of this server.
     contexts
-        What it supports.
+        The supported presentation contexts.
     ssl_context
         A server's TLS context.
     evt_handlers
@@ -93,7 +74,7 @@ class AssociationServer:
 
     def __init__(
         self,
-        ae: ApplicationEntity,
+        ae: HasAcceptorSettings,
         address: tuple[str, int],
         ae_title: str,
         contexts: list[PresentationContext],
@@ -103,7 +84,8 @@ class AssociationServer:
         open_sink: OpenUserSink | None = None,
         workers: int = 1,
     ) -> None:
-        self.ae = ae
+        self.ae: Any = ae
+        self._settings = ae.acceptor_settings
         self.ae_title = ae_title
         self.ssl_context = ssl_context
         self._open_sink = open_sink
@@ -120,12 +102,12 @@ class AssociationServer:
 
     @property
     def contexts(self) -> list[PresentationContext]:
-        """What it supports; set anew, that holds for associations to come."""
+        """The supported contexts; setting them changes associations to come."""
         return self._contexts
 
     @contexts.setter
     def contexts(self, contexts: list[PresentationContext]) -> None:
-        self._contexts, self._supported = contexts, _supported(contexts)
+        self._contexts, self._supported = contexts, supported_by(contexts)
 
     @property
     def server_address(self) -> tuple[str, int]:
@@ -144,8 +126,8 @@ class AssociationServer:
 
     @property
     def active_associations(self) -> list[Association]:
-        """The associations of this process that are not over."""
-        return [assoc for assoc in list(self._associations) if not assoc._finished.is_set()]
+        """The open associations of this process."""
+        return [assoc for assoc in list(self._associations) if assoc.is_alive()]
 
     def start(self) -> None:
         """Begin to accept, without waiting."""
@@ -157,7 +139,7 @@ class AssociationServer:
         Parameters
         ----------
         poll_interval
-            Accepted for compatibility: nothing is polled.
+            Accepted for compatibility; the server does not poll.
         """
         self._server.serve_forever()
 
@@ -174,7 +156,7 @@ class AssociationServer:
             assoc.bind(event, handler, args)
 
     def unbind(self, event: evt.EventType, handler: evt.Handler) -> None:
-        """Call it no longer."""
+        """Stop calling a handler for an event."""
         self._bindings.unbind(event, handler)
         for assoc in self.active_associations:
             assoc.unbind(event, handler)
@@ -200,16 +182,14 @@ class AssociationServer:
         workers: WorkerPool,
         on_closed: Any,
     ) -> Link:
-        assoc = Association(
-            self.ae,
-            "acceptor",
-            self._bindings.copy(),
-            negotiate=self._negotiate,
+        settings = self._settings()
+        assoc = self._new_association(peer, settings)
+        hooks = AssociationHooks(
+            assoc,
+            settings.destinations,
+            negotiate=lambda request: self._negotiate(assoc, request),
             open_sink=self._open_sink,
         )
-        if self._context is not None:
-            assoc._context = self._context.copy()
-        hooks = AssociationHooks(assoc)
         connection = Connection(
             is_requestor=False,
             maximum_length=self.ae.maximum_pdu_size,
@@ -217,125 +197,36 @@ class AssociationServer:
             artim=assoc.acse_timeout,
             observer=hooks,
         )
-        assoc.acceptor.address_info = AddressInformation(*self.server_address)
-        assoc.acceptor.ae_title = self.ae_title
-        # A handler may change them for this association; without one nobody can.
-        contexts = [context.copy() for context in self.contexts] if self._bindings.names else self.contexts
-        assoc.acceptor.supported_contexts = contexts
-        assoc.requestor.address_info = AddressInformation(*peer)
         self._associations[assoc] = None
 
         def closed(link: Link) -> None:
             self._associations.pop(assoc, None)
             on_closed(link)
 
-        link = Link(channel, connection, hooks, assoc._timeouts, watcher, workers, closed)
-        assoc._attach(link)
+        link = Link(channel, connection, hooks, assoc.state.timeouts, watcher, workers, closed)
+        assoc.state.attach(link)
         return link
+
+    def _new_association(self, peer: tuple[str, int], settings: AcceptorSettings) -> Association:
+        assoc = Association(self.ae, "acceptor", self._bindings.copy(), settings.timeouts, settings.transcode)
+        if self._context is not None:
+            assoc.state.context = self._context.copy()
+        assoc.acceptor.address_info = AddressInformation(*self.server_address)
+        assoc.acceptor.ae_title = self.ae_title
+        # A handler may change them for this association; without a handler they need no copy.
+        contexts = [context.copy() for context in self.contexts] if self._bindings.names else self.contexts
+        assoc.acceptor.supported_contexts = contexts
+        assoc.requestor.address_info = AddressInformation(*peer)
+        return assoc
 
     def _negotiate(
         self, assoc: Association, request: AssociateRQ
     ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        ae = self.ae
-        refused = refuse_names(
-            request,
-            called=(self.ae_title,) if ae.require_called_aet else (),
-            calling=ae.require_calling_aet,
-        )
-        if refused is not None:
-            return refused
-        if not ae._reserve(assoc):
-            return LOCAL_LIMIT_EXCEEDED
-        identity = _ask_identity(assoc, request)
-        if isinstance(identity, AssociateRJ):
-            return identity
-        identification = identification_items(
-            ae.maximum_pdu_size, str(ae.implementation_class_uid), ae.implementation_version_name
-        )
-        contexts = assoc.acceptor.supported_contexts
-        supported = self._supported if contexts == self.contexts else _supported(contexts)
-        unknown = may_be_storage if _config.UNRESTRICTED_STORAGE_SERVICE else None
-        return accept(
-            request,
-            Acceptor(supported, identification, unknown),
-            window=_ask_window(assoc, request),
-            extended=_ask_extended(assoc, request),
-            identity=identity,
-        )
+        # The settings of now: the program may have changed them since the connection was opened.
+        return answer_request(assoc, request, self._settings(), self.ae_title, self._supported_by)
+
+    def _supported_by(self, contexts: list[PresentationContext]) -> Supported:
+        return self._supported if contexts == self.contexts else supported_by(contexts)
 
 
 ThreadedAssociationServer = AssociationServer
-
-
-def _supported(contexts: Iterable[PresentationContext]) -> dict[str, SupportedContext]:
-    return {
-        str(context.abstract_syntax): SupportedContext(
-            tuple(map(str, context.transfer_syntax)), context.scu_role, context.scp_role, is_ordered=True
-        )
-        for context in contexts
-    }
-
-
-def _ask_identity(assoc: Association, request: AssociateRQ) -> UserIdentityAC | AssociateRJ | None:
-    item = first_of(request.user_items, UserIdentityRQ)
-    if item is None or assoc._bindings.intervention(evt.EVT_USER_ID) is None:
-        return None
-    attrs = {
-        "user_id_type": item.identity_type,
-        "primary_field": item.primary_field,
-        "secondary_field": item.secondary_field,
-    }
-    try:
-        is_verified, response = evt.trigger(assoc, evt.EVT_USER_ID, attrs)
-    except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_USER_ID failed, so the association is rejected")
-        return _USER_IDENTITY_REFUSED
-    if not is_verified:
-        return _USER_IDENTITY_REFUSED
-    if not item.positive_response_requested:
-        return None
-    # A user name, with or without a passcode, is answered by nothing (PS3.7 Annex D.3.3.7.2).
-    has_response = item.identity_type in _ANSWERED_IDENTITIES and isinstance(response, bytes)
-    return UserIdentityAC(response if has_response else b"")
-
-
-def _ask_window(assoc: Association, request: AssociateRQ) -> AsynchronousOperationsWindow | None:
-    item = first_of(request.user_items, AsynchronousOperationsWindow)
-    if item is None or assoc._bindings.intervention(evt.EVT_ASYNC_OPS) is None:
-        return None
-    attrs = {"nr_invoked": item.invoked, "nr_performed": item.performed}
-    try:
-        invoked, performed = evt.trigger(assoc, evt.EVT_ASYNC_OPS, attrs)
-        return AsynchronousOperationsWindow(_least(item.invoked, invoked), _least(item.performed, performed))
-    except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_ASYNC_OPS failed, so the window is 1")
-        return AsynchronousOperationsWindow(1, 1)
-
-
-def _least(asked: int, granted: int) -> int:
-    """Never more than was asked for, where 0 is no limit (PS3.7 Annex D.3.3.3)."""
-    return min(asked, granted) or max(asked, granted)
-
-
-def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
-    common = items_of(request.user_items, SOPClassCommonExtendedNegotiation)
-    if common and assoc._bindings.intervention(evt.EVT_SOP_COMMON) is not None:
-        views = {UID(item.sop_class): view_of(item) for item in common}
-        try:
-            assoc.acceptor.accept_common(evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views}))
-        except Exception:  # noqa: BLE001
-            _log.exception("the handler for EVT_SOP_COMMON failed")
-    extended = items_of(request.user_items, SOPClassExtendedNegotiation)
-    if not extended or assoc._bindings.intervention(evt.EVT_SOP_EXTENDED) is None:
-        return ()
-    asked = {UID(item.sop_class): item.application_information for item in extended}
-    try:
-        answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
-        items = [SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in asked]
-        # What cannot be encoded is the handler's mistake too.
-        for item in items:
-            item.encode()
-        return tuple(items)
-    except Exception:  # noqa: BLE001
-        _log.exception("the handler for EVT_SOP_EXTENDED failed")
-        return ()

@@ -1,27 +1,34 @@
-"""The user information that an association negotiates (PS3.7 Annex D.3, PS3.8 Annex D), as users build it.
+"""The user information that an association negotiates (PS3.7 Annex D.3, PS3.8 Annex D).
 
-Each class is a view of an item of ``wire.items``; its body lists the parameters as rows.
+Each item of ``wire.items`` has two classes here: one that users build, whose body lists the parameters as rows, and
+the sub-item that events show, which is read-only. `pdu_primitives` and `pdu_items` have them under their names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from ..wire import items
 from .utils import set_ae, set_uid
-
-if TYPE_CHECKING:
-    from .pdu_items import PDUItem
+from .views import NOT_SAID, PDUItem, Shown, known_uid, known_uids
 
 Got = TypeVar("Got")
 Given = TypeVar("Given")
 
+_IDENTITY_TYPES = {
+    1: "user name",
+    2: "user name and passcode",
+    3: "Kerberos service ticket",
+    4: "SAML assertion",
+    5: "JSON web token",
+}
+
 
 class Parameter(Generic[Got, Given]):
-    """A row: one parameter of a user information item, or of a primitive of `pdu_primitives`.
+    """A descriptor for one parameter of a user information item, or of a primitive of `pdu_primitives`.
 
     Parameters
     ----------
@@ -70,15 +77,15 @@ class Parameter(Generic[Got, Given]):
         vars(view)[self.attribute] = self.check(value)
 
     def check(self, value: Given) -> Got:
-        """What to hold where a user gives ``value``, or TypeError or ValueError."""
+        """The value to hold where a user gives ``value``; raises TypeError or ValueError."""
         raise NotImplementedError
 
     def received(self, value: Any) -> Any:
-        """What to hold where a wire item has ``value``."""
+        """The value to hold where a wire item has ``value``."""
         return value
 
     def sent(self, value: Any) -> Any:
-        """What a wire item has where ``value`` is held."""
+        """The value of the wire item where ``value`` is held."""
         return value
 
     def wrong_type(self, expected: str, value: object) -> TypeError:
@@ -87,7 +94,7 @@ class Parameter(Generic[Got, Given]):
 
 
 class Number(Parameter[int, int]):
-    """An unsigned integer of so many bits."""
+    """An unsigned integer of ``bits`` bits."""
 
     def __init__(self, name: str, field: str, default: int, bits: int) -> None:
         super().__init__(name, field, default)
@@ -124,7 +131,7 @@ class Flag(Parameter[bool, bool]):
 
 
 class Role(Parameter[bool | None, bool | None]):
-    """Yes, no, or None for not said, which is sent as no."""
+    """Yes, no, or None, which is sent as no."""
 
     def check(self, value: bool | None) -> bool | None:
         if value is not None and not isinstance(value, bool):
@@ -181,7 +188,7 @@ class Identifiers(Parameter[list[UID], list[UID] | list[str] | list[bytes]]):
 
 
 class Parameters:
-    """What has rows: a value each, which is the row's default at first."""
+    """Base of a class whose attributes are rows: each holds a value, at first the row's default."""
 
     parameters: ClassVar[tuple[Parameter[Any, Any], ...]] = ()
 
@@ -199,7 +206,7 @@ class Parameters:
 
 
 class ServiceParameter(Parameters):
-    """What the items of user information share: the way to the wire item and back.
+    """Base of the items of user information: to the wire item and back.
 
     Two are equal if they are of one class and hold the same values.
     """
@@ -230,11 +237,10 @@ class ServiceParameter(Parameters):
         item: items.UserItem = self.item_type(**fields)
         return item
 
-    def from_primitive(self) -> PDUItem:
+    def from_primitive(self) -> UserInformationSubItem:
         """The sub-item that conveys these values; ValueError if one is missing."""
-        from .pdu_items import sub_item_of
-
-        return sub_item_of(self)
+        item = self.to_item()
+        return SUB_ITEMS[type(item)].of(item)
 
     @classmethod
     def from_item(cls, item: items.UserItem) -> Self:
@@ -340,8 +346,34 @@ class SCP_SCU_RoleSelectionNegotiation(ServiceParameter):
         return item
 
 
+def build_role(
+    uid: str | UID, scu_role: bool = False, scp_role: bool = False
+) -> SCP_SCU_RoleSelectionNegotiation:
+    """A role selection to propose, for instance the SCP role for the storage SOP classes of a C-GET.
+
+    Parameters
+    ----------
+    uid
+        SOP Class UID.
+    scu_role, scp_role
+        Whether the requestor takes that role.
+
+    Raises
+    ------
+    TypeError
+        If one of them is of another type.
+    ValueError
+        If the first cannot be a UID.
+    """
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(uid)
+    role.scu_role = scu_role
+    role.scp_role = scp_role
+    return role
+
+
 class SOPClassExtendedNegotiation(ServiceParameter):
-    """What else the service class lets two sides negotiate for a SOP class (PS3.7 Annex D.3.3.5).
+    """Negotiation that the service class defines for a SOP class (PS3.7 Annex D.3.3.5).
 
     Attributes
     ----------
@@ -453,3 +485,127 @@ _VIEWS: dict[type[items.UserItem], type[ServiceParameter]] = {
 def view_of(item: items.UserItem) -> ServiceParameter:
     """The view of a wire item, of the class that fits it."""
     return _VIEWS[type(item)].from_item(item)
+
+
+class UserInformationSubItem(PDUItem):
+    """A sub-item of the User Information Item."""
+
+    def from_primitive(self, primitive: ServiceParameter) -> None:
+        """Show the sub-item that conveys an item of `pdu_primitives`.
+
+        Raises
+        ------
+        TypeError
+            If it is of another kind.
+        ValueError
+            If a value is missing.
+        """
+        wire = primitive.to_item()
+        if not isinstance(wire, self.wire_type):
+            raise TypeError(f"a {type(primitive).__name__} is not a {type(self).__name__}")
+        self.wire = wire
+
+    def to_primitive(self) -> ServiceParameter:
+        """The item of `pdu_primitives`; ValueError if nothing was decoded yet."""
+        if self.wire is None:
+            raise ValueError(f"there is nothing in this {type(self).__name__} yet")
+        return view_of(self.wire)
+
+
+class MaximumLengthSubItem(UserInformationSubItem):
+    """Maximum Length Sub-item (PS3.8 Annex D.1)."""
+
+    wire_type = items.MaximumLength
+    maximum_length_received = Shown("maximum_length")
+
+
+class ImplementationClassUIDSubItem(UserInformationSubItem):
+    """Implementation Class UID Sub-item (PS3.7 Annex D.3.3.2.1)."""
+
+    wire_type = items.ImplementationClassUID
+    implementation_class_uid = Shown("uid", known_uid)
+
+
+class ImplementationVersionNameSubItem(UserInformationSubItem):
+    """Implementation Version Name Sub-item (PS3.7 Annex D.3.3.2.3)."""
+
+    wire_type = items.ImplementationVersionName
+    implementation_version_name = Shown("name")
+
+
+class AsynchronousOperationsWindowSubItem(UserInformationSubItem):
+    """Asynchronous Operations Window Sub-item (PS3.7 Annex D.3.3.3)."""
+
+    wire_type = items.AsynchronousOperationsWindow
+    maximum_number_operations_invoked = max_operations_invoked = Shown("invoked")
+    maximum_number_operations_performed = max_operations_performed = Shown("performed")
+
+
+class SCP_SCU_RoleSelectionSubItem(UserInformationSubItem):
+    """SCP/SCU Role Selection Sub-item (PS3.7 Annex D.3.3.4)."""
+
+    wire_type = items.RoleSelection
+    sop_class_uid = uid = Shown("sop_class", known_uid)
+    uid_length = Shown("sop_class", len, empty=0)
+    scu_role = scu = Shown("scu_role", int)
+    scp_role = scp = Shown("scp_role", int)
+
+
+class SOPClassExtendedNegotiationSubItem(UserInformationSubItem):
+    """SOP Class Extended Negotiation Sub-item (PS3.7 Annex D.3.3.5)."""
+
+    wire_type = items.SOPClassExtendedNegotiation
+    sop_class_uid = uid = Shown("sop_class", known_uid)
+    sop_class_uid_length = Shown("sop_class", len, empty=0)
+    service_class_application_information = app_info = Shown("application_information")
+
+
+class SOPClassCommonExtendedNegotiationSubItem(UserInformationSubItem):
+    """SOP Class Common Extended Negotiation Sub-item (PS3.7 Annex D.3.3.6)."""
+
+    wire_type = items.SOPClassCommonExtendedNegotiation
+    sub_item_version = Shown("version", empty=0)
+    sop_class_uid = Shown("sop_class", known_uid)
+    sop_class_uid_length = Shown("sop_class", len, empty=0)
+    service_class_uid = Shown("service_class", known_uid)
+    service_class_uid_length = Shown("service_class", len, empty=0)
+    related_general_sop_class_identification = Shown("related_general_sop_classes", known_uids, empty=[])
+    related_general_sop_class_identification_length = Shown(
+        "related_general_sop_classes", lambda uids: sum(2 + len(uid) for uid in uids), empty=0
+    )
+
+
+class UserIdentitySubItemRQ(UserInformationSubItem):
+    """User Identity Sub-item of a request (PS3.7 Annex D.3.3.7.1). Its text does not say who the user is."""
+
+    wire_type = items.UserIdentityRQ
+    user_identity_type = id_type = Shown("identity_type")
+    id_type_str = Shown("identity_type", lambda code: _IDENTITY_TYPES.get(code, NOT_SAID), empty=NOT_SAID)
+    positive_response_requested = Shown("positive_response_requested", int)
+    response_requested = Shown("positive_response_requested")
+    primary_field = primary = Shown("primary_field")
+    primary_field_length = Shown("primary_field", len, empty=0)
+    secondary_field = secondary = Shown("secondary_field", empty=b"")
+    secondary_field_length = Shown("secondary_field", len, empty=0)
+
+    def _lines(self, indent: str = "") -> list[str]:
+        return [f"{indent}{type(self).__name__}", f"{indent}  user_identity_type: {self.id_type_str}"]
+
+
+class UserIdentitySubItemAC(UserInformationSubItem):
+    """User Identity Sub-item of an acceptance (PS3.7 Annex D.3.3.7.2). Its text leaves out the response."""
+
+    wire_type = items.UserIdentityAC
+    server_response = response = Shown("server_response")
+    server_response_length = Shown("server_response", len, empty=0)
+
+    def _lines(self, indent: str = "") -> list[str]:
+        return [
+            f"{indent}{type(self).__name__}",
+            f"{indent}  server_response_length: {self.server_response_length}",
+        ]
+
+
+SUB_ITEMS: dict[type[items.UserItem], type[UserInformationSubItem]] = {
+    view.wire_type: view for view in UserInformationSubItem.__subclasses__()
+}

@@ -31,7 +31,7 @@ def set_ae(value: str | None, name: str, allow_empty: bool = True, allow_none: b
     value
         The AE title.
     name
-        What errors call it.
+        Its name in error messages.
     allow_empty
         Whether it may be empty or all spaces.
     allow_none
@@ -78,7 +78,7 @@ def set_uid(
     value
         The UID; bytes are decoded by `decode_bytes`.
     name
-        What errors call it.
+        Its name in error messages.
     allow_empty
         Whether it may be empty.
     allow_none
@@ -137,7 +137,7 @@ def pretty_bytes(
     Parameters
     ----------
     bytestream
-        What to show; of a BytesIO all of it, wherever it stands.
+        The bytes; of a BytesIO all of them, at whatever position it is.
     prefix, suffix
         What begins and ends each line.
     delimiter
@@ -145,7 +145,7 @@ def pretty_bytes(
     items_per_line
         Numbers in a line.
     max_size
-        How many bytes to show at most, None for all. Where there are more, the first line says so.
+        The largest number of bytes to show, None for all. Where there are more, the first line says so.
     """
     data = bytestream.getvalue() if isinstance(bytestream, BytesIO) else bytestream
     lines = []

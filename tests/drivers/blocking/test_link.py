@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic, process_time
 
 import pytest
-from tests.associations import associated, ct_image, match, query, serving_ae
+from tests.associations import associated, ct_image, link_of, match, query, serving_ae
 from tests.sockets import (
     ABORT_BY_USER,
     PATIENT_ROOT_FIND,
@@ -239,7 +239,7 @@ def test_an_idle_acceptor_aborts_at_its_time_out() -> None:
 def test_an_association_that_is_used_is_not_idle() -> None:
     """An idle time-out that had passed ended the request that began just then."""
     with serving_ae() as server, associated(server, properties={"network_timeout": 0.05}) as assoc:
-        link = assoc._live()
+        link = link_of(assoc)
         with link.exchange():
             watch = link._watch
             assert watch is None
@@ -303,7 +303,7 @@ def test_a_cancel_of_nothing_does_not_cancel_a_later_request() -> None:
     seen: list[bool] = []
 
     def find(event: Event) -> Iterator[tuple[int, object]]:
-        wait_until(lambda: event.assoc._live().is_cancelled(event.message_id) or bool(ready.wait(10)))
+        wait_until(lambda: link_of(event.assoc).is_cancelled(event.message_id) or bool(ready.wait(10)))
         seen.append(event.is_cancelled)
         yield 0xFF00, match()
 
@@ -399,7 +399,7 @@ def test_three_hundred_associations_leave_nothing_behind() -> None:
 def test_what_is_kept_of_an_association_holds_no_buffer(kind: str) -> None:
     with serving_ae() as server, associated(server) as assoc:
         assert assoc.send_c_echo().Status == 0
-        link = assoc._live()
+        link = link_of(assoc)
         getattr(link, kind)()
         wait_until(lambda: link._is_over)
         assert link._buffer is None
@@ -445,7 +445,7 @@ FORK = """
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 sys.path.insert(0, {root!r})
-from tests.associations import associated, serving_ae
+from tests.associations import associated, link_of, serving_ae
 with serving_ae(maximum_associations=20) as server:
     with associated(server) as assoc:
         assert assoc.send_c_echo().Status == 0
@@ -454,7 +454,7 @@ with serving_ae(maximum_associations=20) as server:
     if child == 0:
         with associated(port) as assoc:
             ok = assoc.send_c_echo().Status == 0
-            peers = assoc._live()._watcher
+            peers = link_of(assoc)._watcher
         os._exit(0 if ok and peers._thread.is_alive() else 1)
     assert os.waitpid(child, 0)[1] == 0
 """
@@ -512,5 +512,5 @@ def test_a_connection_whose_reads_cannot_wait_works_all_the_same(monkeypatch: py
     """Where C has times of 64 bits and a long of 32, the system refuses the time-out."""
     monkeypatch.setattr(channel, "pack", lambda *_: b"\0" * 4)
     with serving_ae() as server, associated(server) as assoc:
-        assert assoc._live().channel.sock.gettimeout() == 0
+        assert link_of(assoc).channel.sock.gettimeout() == 0
         assert assoc.send_c_echo().Status == 0

@@ -1,4 +1,4 @@
-"""The 17 notification events against pynetdicom 3.0.4: which ones both sides are told, in what order, and of what."""
+"""Callbacks into an association: the 17 notification events and what handlers answer, against pynetdicom 3.0.4."""
 
 from __future__ import annotations
 
@@ -12,17 +12,32 @@ from typing import Any
 
 import pynetdicom.events
 import pytest
-from tests.associations import ct_image, match, query
-from tests.sockets import CT_IMAGE_STORAGE, PATIENT_ROOT_FIND, VERIFICATION, RawPeer, raw_server
+from pydicom.dataset import Dataset
+from tests.associations import associated, ct_image, match, query, serving_ae
+from tests.sockets import (
+    CT_IMAGE_STORAGE,
+    MR_IMAGE_STORAGE,
+    PATIENT_ROOT_FIND,
+    VERIFICATION,
+    RawPeer,
+    raw_server,
+    request_pdu,
+)
 from tests.support import free_port, wait_until
 
 import dicomnet
 import dicomnet.pynetdicom.events
 import pynetdicom
+from dicomnet import build_context, evt
+from dicomnet.errors import (
+    ServiceRefusal,
+)
+from dicomnet.pynetdicom.events import Event
 from dicomnet.pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from dicomnet.pynetdicom.sop_class import uid_to_sop_class
 from dicomnet.wire.items import ContextResult, ImplementationClassUID, MaximumLength
 from dicomnet.wire.pdu import Abort, AssociateAC
+from pynetdicom import evt as their_evt
 
 SIDES = ("requestor", "acceptor")
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)
@@ -373,3 +388,172 @@ def test_events_carry_views_of_the_primitives() -> None:
     ]
     assert answered.maximum_length_received == 16382
     assert A_P_ABORT not in [type(event.primitive) for event in seen]
+
+
+def status(**elements: Any) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+# What handlers return, with the statuses that pynetdicom 3.0.4 sends for it.
+ANSWERS: dict[str, Any] = {
+    "success": 0x0000,
+    "failure": 0xA700,
+    "warning": 0xB000,
+    "unknown status": 0x1234,
+    "None": None,
+    "text": "x",
+    "no status": Dataset(),
+    "status with comment": status(Status=0xA700, ErrorComment="no room"),
+    "status with offending elements": status(Status=0xA900, OffendingElement=[0x00100010, 0x00100020]),
+    "status with one offending element": status(Status=0xA900, OffendingElement=0x00100010),
+    "status with elements of its own": status(Status=0x0000, PatientName="x"),
+    "exception": ValueError("a bug in the handler"),
+}
+
+
+def give(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def elements(response: Dataset) -> dict[str, Any]:
+    return {element.keyword: element.value for element in response}
+
+
+def their_status(answer: Any) -> Dataset:
+    """What pynetdicom makes of the same handler."""
+    ae = pynetdicom.AE()
+    ae.add_supported_context(CT_IMAGE_STORAGE)
+    server = ae.start_server(
+        ("127.0.0.1", 0), block=False, evt_handlers=[(their_evt.EVT_C_STORE, lambda event: give(answer))]
+    )
+    assert server is not None
+    try:
+        port = server.server_address[1]
+        with associated(port, contexts=[build_context(CT_IMAGE_STORAGE)]) as assoc:
+            response = assoc.send_c_store(ct_image())
+            assoc.release()
+            return response
+    finally:
+        ae.shutdown()
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_of_a_store_handler_becomes_what_it_becomes_in_pynetdicom(name: str) -> None:
+    answer = ANSWERS[name]
+    with serving_ae([(evt.EVT_C_STORE, lambda event: give(answer))]) as server:
+        with associated(server) as assoc:
+            ours = elements(assoc.send_c_store(ct_image()))
+            # The association goes on.
+            assert assoc.send_c_echo().Status == 0
+    theirs = elements(their_status(answer))
+    if name not in ("None", "text", "no status"):
+        assert ours == theirs
+    # Where the handler is wrong, a comment of ours tells the peer.
+    assert ours["Status"] == theirs["Status"]
+
+
+@pytest.mark.parametrize("answer", [-1, 70000, 3.5, (0,), status(Status=0xA900, ErrorComment=["a", "b"])])
+def test_an_answer_that_cannot_be_sent_does_not_end_the_association(answer: object) -> None:
+    """It aborted the association."""
+    with serving_ae([(evt.EVT_C_STORE, lambda event: answer)]) as server, associated(server) as assoc:
+        assert assoc.send_c_store(ct_image()).Status in (0xC002, 0xA900)
+        assert assoc.send_c_echo().Status == 0
+
+
+@pytest.mark.parametrize("answer", [None, "x", 3.5, -1, 70000, Dataset(), ValueError("a bug")])
+def test_an_echo_succeeds_whatever_its_handler_does(answer: object) -> None:
+    """M012: PS3.7 section 9.1.5: there is no other status that a handler's mistake could become."""
+    with serving_ae([(evt.EVT_C_ECHO, lambda event: give(answer))]) as server, associated(server) as assoc:
+        assert assoc.send_c_echo().Status == 0
+
+
+@pytest.mark.parametrize("answer", [0x0122, 0x0210, status(Status=0x0122)])
+def test_an_echo_may_be_refused_all_the_same(answer: object) -> None:
+    with serving_ae([(evt.EVT_C_ECHO, lambda event: answer)]) as server, associated(server) as assoc:
+        wanted = answer.Status if isinstance(answer, Dataset) else answer
+        assert assoc.send_c_echo().Status == wanted
+
+
+FINDINGS: dict[str, tuple[Any, list[int]]] = {
+    "nothing": ([], [0x0000]),
+    "one": ([(0xFF00, match())], [0xFF00, 0x0000]),
+    "one and success": ([(0xFF00, match()), (0x0000, None)], [0xFF00, 0x0000]),
+    "unsupported keys": ([(0xFF01, match())], [0xFF01, 0x0000]),
+    "status data set": ([(status(Status=0xFF00), match())], [0xFF00, 0x0000]),
+    "pending without a match": ([(0xFF00, None)], [0xC312]),
+    "then pending without a match": ([(0xFF00, match()), (0xFF00, None)], [0xFF00, 0xC312]),
+    "a match that is none": ([(0xFF00, "x")], [0xC312]),
+    "failure": ([(0xA700, None)], [0xA700]),
+    "failure with a match": ([(0xA700, match())], [0xA700]),
+    "cancel": ([(0xFE00, None), (0xFF00, match())], [0xFE00]),
+    "unknown status": ([(0x1234, None)], [0x1234]),
+    "text for a status": ([("x", match())], [0xC002]),
+    "impossible status": ([(70000, None)], [0xC002]),
+    "no status": ([(Dataset(), match())], [0xC001]),
+    "no pair": ([5], [0xC311]),
+    "three": ([(0xFF00, match(), 1)], [0xC311]),
+    "exception": ([ValueError("a bug in the handler")], [0xC311]),
+    "exception after a match": ([(0xFF00, match()), ValueError("a bug")], [0xFF00, 0xC311]),
+    "refusal": ([ServiceRefusal(0xA700, "no")], [0xA700]),
+}
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_what_a_find_handler_yields_becomes_its_responses(name: str) -> None:
+    """M016."""
+    results, expected = FINDINGS[name]
+
+    def find(event: Event) -> Iterator[Any]:
+        for result in results:
+            yield give(result)
+
+    with serving_ae([(evt.EVT_C_FIND, find)]) as server, associated(server) as assoc:
+        responses = list(assoc.send_c_find(query(), PATIENT_ROOT_FIND))
+        assert [response.Status for response, _ in responses] == expected
+        # PS3.4 section C.4.1: a pending response has an Identifier, the final one has none.
+        assert [identifier is not None for _, identifier in responses] == [
+            value in (0xFF00, 0xFF01) for value in expected
+        ]
+        assert assoc.send_c_echo().Status == 0
+
+
+@pytest.mark.parametrize("answer", [None, ValueError("a bug"), 5])
+def test_a_find_handler_that_is_no_generator(answer: object) -> None:
+    expected = [0x0000] if answer is None else [0xC311]
+    with serving_ae([(evt.EVT_C_FIND, lambda event: give(answer))]) as server, associated(server) as assoc:
+        assert [s.Status for s, _ in assoc.send_c_find(query(), PATIENT_ROOT_FIND)] == expected
+        assert assoc.send_c_echo().Status == 0
+
+
+def test_without_a_handler_services_fail_and_echo_succeeds() -> None:
+    """S062."""
+    with serving_ae() as server, associated(server) as assoc:
+        assert assoc.send_c_echo().Status == 0x0000
+        assert assoc.send_c_store(ct_image()).Status == 0xC211
+        assert [s.Status for s, _ in assoc.send_c_find(query(), PATIENT_ROOT_FIND)] == [0xC311]
+        assert assoc.is_established
+
+
+def test_an_error_comment_does_not_tell_what_the_exception_said() -> None:
+    """M019."""
+    secret = "Doe^Jane was not found in /srv/archive"
+    with serving_ae([(evt.EVT_C_STORE, lambda event: give(ValueError(secret)))]) as server:
+        with associated(server) as assoc:
+            assert "Doe" not in str(assoc.send_c_store(ct_image()))
+
+
+def test_a_sop_class_that_is_not_the_contexts_is_refused() -> None:
+    """M009."""
+    from tests.sockets import status_of, store_pdus
+
+    with serving_ae([(evt.EVT_C_STORE, lambda event: 0)]) as server:
+        with RawPeer.connect(server.server_address[1]) as peer:
+            peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
+            peer.read_pdu()
+            peer.send(store_pdus(b"\x10\x00\x20\x00\x02\x00\x00\x00ID", sop_class=MR_IMAGE_STORAGE))
+            assert status_of(peer.read_pdu()) == 0x0122
