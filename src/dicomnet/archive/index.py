@@ -20,11 +20,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..datasets.text import codecs_of, folded_name, value_text
-from ..encoding.scan import Header, scan_file, scan_items
+from ..encoding.scan import Header, HeaderScanner
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
 from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
+from .scanning import scan_file
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName, Storage, read_file_header
 
@@ -39,6 +40,9 @@ _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
 _CACHE_LIMIT = 20_000
 _OWED_LIMIT = 4_096
+
+# Of objects when the index is rebuilt, and of the items in their sequences.
+_OBJECTS, _ITEMS = HeaderScanner(schema.WANTED), HeaderScanner(KEPT_IN_ITEMS)
 
 # An attribute's text, or for a sequence the attributes of its items, by tag in hexadecimal digits.
 Attributes = dict[str, Any]
@@ -411,7 +415,7 @@ def read_entry(storage: Storage, name: ObjectName) -> Entry:
     file_header = read_file_header(path)
     with open(path, "rb", buffering=0) as file:
         syntax = file_header.transfer_syntax_uid
-        header = scan_file(file.fileno(), file_header.offset, syntax, schema.WANTED)
+        header = scan_file(_OBJECTS, file.fileno(), file_header.offset, syntax)
     if object_name(header) != name:
         raise UnusableObject("the file does not have the name of its object")
     return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
@@ -434,11 +438,11 @@ def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], 
         if len(raw) > _VALUE_LIMIT or (written_vr == "SQ") != (vr == "SQ"):
             continue
         if vr != "SQ":
-            found[_key(tag)] = value_text(vr, raw, codecs, header.byte_order)
+            found[_key(tag)] = value_text(vr, raw, codecs, header.encoding.byte_order)
         elif depth < _ITEM_DEPTH:
             # Where an inner encoding is too odd to be read, the object is stored all the same.
             with contextlib.suppress(ServiceRefusal):
-                items = islice(scan_items(header, tag, KEPT_IN_ITEMS), _ITEM_LIMIT)
+                items = islice(_ITEMS.scan_items(header, tag), _ITEM_LIMIT)
                 found[_key(tag)] = [_attributes(item, KEPT_IN_ITEMS, codecs, depth + 1) for item in items]
     return found
 
