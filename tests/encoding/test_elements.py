@@ -15,6 +15,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import data_element_generator
 from pydicom.filewriter import write_data_element
+from pydicom.tag import BaseTag
 
 from dicomnet.encoding.elements import (
     EXPLICIT_BIG,
@@ -129,9 +130,8 @@ def test_each_vr_is_written_as_by_pydicom_and_read_again(vr: str, encoding: Enco
     value = b"12345678"
     stream = DicomBytesIO()
     stream.is_implicit_VR, stream.is_little_endian = encoding.is_implicit, encoding.is_little_endian
-    raw = RawDataElement(
-        0x00110010, vr, len(value), value, 0, encoding.is_implicit, encoding.is_little_endian
-    )  # type: ignore[arg-type]
+    tag = BaseTag(0x00110010)
+    raw = RawDataElement(tag, vr, len(value), value, 0, encoding.is_implicit, encoding.is_little_endian)
     if vr == "SQ":
         header = encoding.header(0x00110010, vr, len(value))
     else:

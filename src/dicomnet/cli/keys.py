@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..encoding.vrs import NUMBERS
 from .arguments import UsageError
 
-# The struct format that a number of each VR must fit.
-BINARY_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 Keys = dict[str, Any]
 
 
@@ -100,7 +99,7 @@ def _key_value(name: str, text: str | None) -> object:
     vr = _vr(name)
     if vr == "SQ" or vr.startswith(("O", "UN")) or "or" in vr:
         raise UsageError(f"{name} cannot be matched by a value (its VR is {vr}); ask for it with -k {name}")
-    form = BINARY_NUMBERS.get(vr)
+    form = NUMBERS.get(vr)
     if form is None:
         return text
     try:

@@ -7,7 +7,7 @@ from io import FileIO, RawIOBase
 from stat import S_ISDIR, S_ISREG
 
 from ..dimse.datasets import FileRange
-from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, encoding_of
+from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ..encoding.file_header import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
 from ..encoding.identity import guess_encoding, read_identity
 from ..encoding.known_files import KnownFiles
@@ -187,7 +187,7 @@ def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:
     header = _identify(header, memoryview(prefix)[header.offset :])
     syntax = transfer_syntax(header.transfer_syntax_uid)
     if not syntax.is_deflated:
-        _known.learn(start, header, encoding_of(syntax.is_implicit, syntax.is_little_endian))
+        _known.learn(start, header, syntax.encoding)
     return header
 
 
@@ -229,7 +229,7 @@ def _identify(header: FileHeader, data: memoryview) -> FileHeader:
     syntax = transfer_syntax(transfer_syntax_uid)
     sop_class, sop_instance = header.sop_class_uid, header.sop_instance_uid
     if not syntax.is_deflated:
-        found = read_identity(data, encoding_of(syntax.is_implicit, syntax.is_little_endian))
+        found = read_identity(data, syntax.encoding)
         sop_class, sop_instance = found[0] or sop_class, found[1] or sop_instance
     for value, name in ((sop_class, "SOP Class UID"), (sop_instance, "SOP Instance UID")):
         if not value:
