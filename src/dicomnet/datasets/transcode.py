@@ -118,7 +118,7 @@ def transcode_dataset(dataset: Dataset, own: str, target: str) -> bytes | memory
 
 
 class _named:
-    """Whatever goes wrong is told with the object and the transfer syntaxes."""
+    """A context in which errors are raised with the object and the transfer syntaxes that they concern."""
 
     def __init__(self, subject: str, own: str, target: str) -> None:
         self._subject = subject
@@ -480,7 +480,7 @@ def _decompress(image: Dataset, own: str) -> None:
     # pydicom writes this piece by piece, and bytes in three copies.
     image["PixelData"].value = BytesIO(pixels)
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        # They are of fragments, which there are no more (PS3.3 section C.7.6.3.1.8).
+        # They describe fragments (PS3.3 section C.7.6.3.1.8), and there are none left.
         if keyword in image:
             del image[keyword]
     if image.PhotometricInterpretation == "YBR_FULL_422":

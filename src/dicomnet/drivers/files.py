@@ -116,7 +116,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     Raises
     ------
     UnusableObject
-        If it is something that cannot be opened since it is no file, for instance a socket.
+        If it cannot be opened because it is not a file: a socket, for instance.
     OSError
         If it cannot be opened.
     """
