@@ -17,7 +17,7 @@ from dicomnet.archive import node, query
 from dicomnet.archive.schema import KEPT
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.encoding import scan as header
+from dicomnet.encoding import walk
 from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.exchange.receiving import RESPONSE_LIMIT
@@ -121,8 +121,8 @@ def query_keys() -> Rows:
 @_table("", "")
 def node_limits() -> Rows:
     yield "UIDs of a list", query._UID_LIMIT
-    yield "nesting of sequences in an object", header.DEPTH_LIMIT
-    yield "data elements of an object", header.ELEMENT_LIMIT
+    yield "nesting of sequences in an object", walk.DEPTH_LIMIT
+    yield "data elements of an object", walk.ELEMENT_LIMIT
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -1,6 +1,6 @@
 """Classes that hold values: what `dataclasses` gives with slots, for a fifth of its import time.
 
-Of most classes a short command makes no instance, or a few; `__init__` is compiled for those of which there are more.
+Of most classes a short command makes no instance; `__init__` is compiled when the first one is made.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any, TypeVar, dataclass_transform
 Made = TypeVar("Made")
 
 _ABSENT: Any = object()
-# To compile takes as long as to make so many instances without.
-_FEW = 8
 
 
 class Field:
@@ -93,46 +91,21 @@ def _with_slots(cls: type[Made], **methods: Any) -> type[Made]:
     inherited = {each.name: each for base in cls.__bases__ for each in getattr(base, "_value_fields", ())}
     content["__slots__"] = tuple(each.name for each in own if each.name not in inherited)
     content["__match_args__"] = tuple(inherited | {each.name: each for each in own if each.init})
-    content["_value_count"] = 0
     content["_value_fields"] = tuple((inherited | {each.name: each for each in own}).values())
     for name, method in methods.items():
         content.setdefault(name, method)
-    content.setdefault("__init__", _first_init)
+    content.setdefault("__init__", _compile_and_init)
     content.pop("__dict__", None)
     content.pop("__weakref__", None)
     made: type[Made] = type(cls)(cls.__name__, cls.__bases__, content)  # type: ignore[misc]
     return made
 
 
-def _first_init(self: Any, *args: Any, **kwargs: Any) -> None:
-    """Be `__init__` of the first instances."""
+def _compile_and_init(self: Any, *args: Any, **kwargs: Any) -> None:
+    """`__init__` of a class without instances, which gives way to the compiled one."""
     cls: Any = next(each for each in type(self).__mro__ if "_value_fields" in each.__dict__)
-    cls._value_count += 1
-    given = _match(cls, args, kwargs) if cls._value_count <= _FEW else None
-    if given is None:
-        cls.__init__ = _compile_init(cls)
-        cls.__init__(self, *args, **kwargs)
-        return
-    for name, value in given.items():
-        object.__setattr__(self, name, value)
-    if hasattr(cls, "__post_init__"):
-        self.__post_init__()
-
-
-def _match(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
-    """The value of each field, None where the arguments do not fit."""
-    parameters = [each for each in _fields(cls) if each.init or each.has_default]
-    given = dict(kwargs)
-    for each, value in zip(parameters, args, strict=False):
-        if each.name in given:
-            return None
-        given[each.name] = value
-    for each in parameters[len(args) :]:
-        if each.name not in given and each.has_default:
-            is_fixed = each.default_factory is _ABSENT
-            given[each.name] = each.default if is_fixed else each.default_factory()
-    fits = len(args) <= len(parameters) and given.keys() == {each.name for each in parameters}
-    return given if fits else None
+    cls.__init__ = _compile_init(cls)
+    cls.__init__(self, *args, **kwargs)
 
 
 def _compile_init(cls: Any) -> Any:

@@ -34,7 +34,9 @@ def test_reads_the_texts_that_pydicom_reads(path: Path) -> None:
     for tag, element in texts.items():
         values = element.value if isinstance(element.value, MultiValue) else [element.value]
         wanted = "\\".join(str(value) for value in values)
-        text = value_text(element.VR, found.values[tag][1], codecs_of(character_sets), found.byte_order)
+        text = value_text(
+            element.VR, found.values[tag][1], codecs_of(character_sets), found.encoding.byte_order
+        )
         assert text.rstrip("=") == wanted.rstrip("=")
 
 

@@ -24,10 +24,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from dicomnet.encoding import scan as header_module
+from dicomnet.encoding import walk
 from dicomnet.encoding.file_header import decode_file_header
-from dicomnet.encoding.known_headers import Wanted
-from dicomnet.encoding.scan import CANNOT_UNDERSTAND, DEFLATED_SYNTAXES, scan, scan_file, scan_items
+from dicomnet.encoding.scan import DEFLATED_SYNTAXES, HeaderScanner, scan
+from dicomnet.encoding.walk import CANNOT_UNDERSTAND
 from dicomnet.errors import ServiceRefusal, UnusableObject
 
 T = TypeVar("T")
@@ -96,24 +96,6 @@ def test_reads_what_pydicom_reads(path: Path) -> None:
             assert value == (element.value or b"")
             if element.VR not in (None, "UN"):
                 assert vr == element.VR
-
-
-@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "image_dfl.dcm"])
-def test_a_file_reads_as_its_bytes_do(name: str) -> None:
-    found = get_testdata_file(name)
-    assert isinstance(found, str)
-    data, offset, syntax = _split(Path(found))
-    wanted = {0x00080016: "UI", 0x00080018: "UI", 0x00100010: "PN"}
-    with open(found, "rb") as file:
-        assert scan_file(file.fileno(), offset, syntax, wanted) == scan(data, syntax, wanted)
-
-
-def test_an_empty_file_is_refused_whatever_is_learned(tmp_path: Path) -> None:
-    path = tmp_path / "empty"
-    path.touch()
-    for wanted in ({0x00080018: "UI"}, Wanted({0x00080018: "UI"})):
-        with path.open("rb") as file, pytest.raises(ServiceRefusal, match="empty"):
-            scan_file(file.fileno(), 0, "1.2.840.10008.1.2.1", wanted)
 
 
 SYNTAXES = [
@@ -294,11 +276,12 @@ def test_items_of_a_sequence(syntax: str, make: Callable[..., Dataset], encode: 
     data = encode(_with_sequences(make), syntax)
     code = {0x00080100: "SH", 0x00080104: "LO"}
     header = scan(data, syntax, {0x00082218: "SQ", 0x00082112: "SQ"})
-    first, second = scan_items(header, 0x00082218, code)
+    codes = HeaderScanner(code)
+    first, second = codes.scan_items(header, 0x00082218)
     assert first.values == {0x00080100: ("SH", b"T-A0100 "), 0x00080104: ("LO", b"Brain ")}
     assert second.values == {}
-    (outer,) = scan_items(header, 0x00082112, {0x0040A170: "SQ"})
-    (inner,) = scan_items(outer, 0x0040A170, code)
+    (outer,) = HeaderScanner({0x0040A170: "SQ"}).scan_items(header, 0x00082112)
+    (inner,) = codes.scan_items(outer, 0x0040A170)
     assert inner.values == first.values
 
 
@@ -365,7 +348,7 @@ def test_a_value_or_a_refusal(data: st.DataObject, which: int, changes: list[tup
             continue
         for tag, (vr, _) in header.values.items():
             if vr == "SQ":
-                _outcome(partial(scan_items, header, tag, _WANTED))
+                _outcome(partial(HeaderScanner(_WANTED).scan_items, header, tag))
 
 
 _WANTED = {0x00080018: "UI", 0x00081140: "SQ", 0x300A0070: "SQ", 0x00081155: "UI"}
@@ -402,7 +385,7 @@ def test_a_value_that_is_too_long_is_not_picked() -> None:
 
 @pytest.mark.parametrize("form", ["elements", "items", "fragments", "guesses"])
 def test_the_number_of_elements_is_limited(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(header_module, "ELEMENT_LIMIT", 1_000)
+    monkeypatch.setattr(walk, "ELEMENT_LIMIT", 1_000)
     item, end = _element(0xFFFEE000, b"", 0, implicit=True), _element(0xFFFEE0DD, b"", 0, implicit=True)
     broken = item * 10 + b"\0" * 8
     one, before, after = {

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from ..cli.arguments import UsageError
-from ..cli.keys import BINARY_NUMBERS
+from ..encoding.vrs import NUMBERS
 from ..errors import UnusableObject
 
 # SEQUENCE[0].KEYWORD=VALUE, where each name may be a tag instead; an attribute ends where its value begins.
@@ -96,7 +96,7 @@ def _vr(tag: int) -> str:
 
 
 def _element(tag: int, vr: str, text: str, key: str) -> DataElement:
-    form = BINARY_NUMBERS.get(vr)
+    form = NUMBERS.get(vr)
     if not text:
         return DataElement(tag, vr, None)
     try:

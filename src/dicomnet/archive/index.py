@@ -21,11 +21,12 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..datasets.text import codecs_of, folded_name, value_text
 from ..dimse.datasets import OUT_OF_RESOURCES
-from ..encoding.scan import Header, scan_file, scan_items
+from ..encoding.scan import Header, HeaderScanner
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
 from .intake import SOP_CLASS_UID, Entry, object_name
+from .scanning import scan_file
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 from .storage import ObjectName, Storage, read_file_header
 
@@ -40,6 +41,9 @@ _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
 _CACHE_LIMIT = 20_000
 _RETRY_LIMIT = 4_096
+
+# Of objects when the index is rebuilt, and of the items in their sequences.
+_OBJECTS, _ITEMS = HeaderScanner(schema.WANTED), HeaderScanner(KEPT_IN_ITEMS)
 
 # Values by tag, as eight hexadecimal digits: text, or for a sequence a list of the attributes of its items.
 Attributes = dict[str, Any]
@@ -422,7 +426,7 @@ def read_entry(storage: Storage, name: ObjectName) -> Entry:
     file_header = read_file_header(path)
     with open(path, "rb", buffering=0) as file:
         syntax = file_header.transfer_syntax_uid
-        header = scan_file(file.fileno(), file_header.offset, syntax, schema.WANTED)
+        header = scan_file(_OBJECTS, file.fileno(), file_header.offset, syntax)
     if object_name(header) != name:
         raise UnusableObject("the file is not named after the object in it")
     return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
@@ -445,11 +449,11 @@ def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], 
         if len(raw) > _VALUE_LIMIT or (written_vr == "SQ") != (vr == "SQ"):
             continue
         if vr != "SQ":
-            found[_key(tag)] = value_text(vr, raw, codecs, header.byte_order)
+            found[_key(tag)] = value_text(vr, raw, codecs, header.encoding.byte_order)
         elif depth < _ITEM_DEPTH:
             # If the items cannot be parsed, the object is indexed without this attribute.
             with contextlib.suppress(ServiceRefusal):
-                items = islice(scan_items(header, tag, KEPT_IN_ITEMS), _ITEM_LIMIT)
+                items = islice(_ITEMS.scan_items(header, tag), _ITEM_LIMIT)
                 found[_key(tag)] = [_attributes(item, KEPT_IN_ITEMS, codecs, depth + 1) for item in items]
     return found
 

@@ -13,11 +13,11 @@ from typing import Protocol
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
-from ..encoding.known_headers import Wanted
-from ..encoding.scan import Header, scan, scan_file
+from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
+from .scanning import scan_file
 from .storage import ObjectName, Placement, StagedFile, Storage
 
 DUPLICATE_SOP_INSTANCE = 0x0111
@@ -216,9 +216,9 @@ class Session:
 
     def _scan(self) -> Header:
         if self._staged is None:
-            return scan(self._head, self.transfer_syntax, self._intake.wanted)
+            return self._intake.scanner.scan(self._head, self.transfer_syntax)
         descriptor, offset = self._staged.descriptor, len(self._file_header)
-        return scan_file(descriptor, offset, self.transfer_syntax, self._intake.wanted)
+        return scan_file(self._intake.scanner, descriptor, offset, self.transfer_syntax)
 
     def _complete_file(self) -> StagedFile:
         if self._staged is None:
@@ -259,7 +259,7 @@ class Intake:
         self.catalogue = catalogue
         # The sessions whose object may already have its name in the store, and is not indexed yet.
         self.under_way: set[Session] = set()
-        self.wanted = Wanted({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
+        self.scanner = HeaderScanner({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""

@@ -20,7 +20,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, func, or_, select
 
-from ..datasets.plain import dataset_of
+from ..datasets.pydicom_insides import dataset_of
 from ..datasets.text import codecs_of, trimmed, value_text, values_of
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import ServiceRefusal

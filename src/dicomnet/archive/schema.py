@@ -7,8 +7,6 @@ from enum import IntEnum
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
-from ..encoding.known_headers import Wanted
-
 # Version of the tables, stored in the database. An index of another version has to be rebuilt from the files.
 VERSION = 1
 
@@ -73,10 +71,8 @@ def _vrs(keywords: str) -> dict[int, str]:
 SPECIFIC_CHARACTER_SET = 0x00080005
 # The attributes kept at each level: tag and VR.
 KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in _KEYWORDS.items()}
-KEPT_IN_ITEMS = Wanted(_vrs(_NESTED_KEYWORDS))
-WANTED = Wanted(
-    {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values()) for tag, vr in kept.items()}
-)
+KEPT_IN_ITEMS = _vrs(_NESTED_KEYWORDS)
+WANTED = {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values()) for tag, vr in kept.items()}
 
 metadata = MetaData()
 

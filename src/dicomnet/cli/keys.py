@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..encoding.vrs import NUMBERS
 from .arguments import UsageError
 
-# The `struct` format of each binary number VR; a key's value must fit it.
-BINARY_NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 Keys = dict[str, Any]
 
 
@@ -102,7 +101,7 @@ def _key_value(name: str, text: str | None) -> object:
         raise UsageError(
             f"{name} cannot be matched by a value (its VR is {vr}); use -k {name} to have it returned"
         )
-    form = BINARY_NUMBERS.get(vr)
+    form = NUMBERS.get(vr)
     if form is None:
         return text
     try:

@@ -6,28 +6,43 @@ it. Responses need many small data sets, so there are also cheap ways to make on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
-from io import BytesIO
-from struct import Struct, error, pack, unpack
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from struct import Struct, error, pack
 from typing import Any, Final, NamedTuple
 
 from pydicom.charset import convert_encodings, default_encoding, encode_string, python_encoding
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, STANDARD_VR, PersonName
+from pydicom.valuerep import PersonName
+
+from ..encoding.elements import (
+    FIRST_DELIMITER,
+    HEAD_SIZE,
+    IN_HEAD,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    Encoding,
+    encoding_of,
+    looks_like_vr,
+)
+from ..encoding.vrs import VRS, ValueRepresentation
+from .pydicom_insides import (
+    RAW_DEFAULTS,
+    bytes_of_name,
+    dataset_of,
+    is_read_in,
+    raw_element,
+    template_of_read,
+)
 
 # From a value and the Python names of the character sets to bytes, without padding.
 _Encode = Callable[[Any, list[str]], bytes]
 
-_UNDEFINED: Final = 0xFFFFFFFF
-_GROUP_OF_DELIMITERS: Final = 0xFFFE
-_ITEM: Final = 0xFFFEE000
-_ITEM_END: Final = 0xFFFEE00D
-_SEQUENCE_END: Final = 0xFFFEE0DD
 _CHARACTER_SET: Final = BaseTag(0x00080005)
 _STATUS: Final = BaseTag(0x00000900)
 _DEFAULT_ENCODINGS: Final = convert_encodings(default_encoding)
@@ -38,9 +53,6 @@ _MISSING: Final = object()
 
 class _NotPlain(Exception):
     """Something that is for pydicom."""
-
-
-# -- values
 
 
 def _are_many(value: object) -> bool:
@@ -71,8 +83,7 @@ def _encode_text(value: Any, encodings: list[str]) -> bytes:
 
 def _encode_name(value: Any, encodings: list[str]) -> bytes:
     if isinstance(value, PersonName):
-        known: bytes | None = getattr(value, "original_string", None)
-        if known is None and value.encodings is None and encodings[0] in _ASCII_BASED:
+        if bytes_of_name(value) is None and value.encodings is None and encodings[0] in _ASCII_BASED:
             text = "=".join(value.components)
             if text.isascii():
                 # The name keeps its bytes, as when pydicom encodes it.
@@ -138,9 +149,6 @@ def _tag_encoder(order: str) -> _Encode:
     return encode
 
 
-# -- writing
-
-
 class _Writer(NamedTuple):
     """How elements of a VR are written.
 
@@ -162,46 +170,36 @@ class _Writer(NamedTuple):
     padding: bytes
 
 
-_LETTERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_BY_NAME: dict[str, _Encode] = {"PN": _encode_name, "DS": _encode_digits, "IS": _encode_digits}
 
 
-def _encoders(order: str) -> dict[str, tuple[_Encode | None, bytes]]:
-    rows: dict[str, tuple[_Encode | None, bytes]] = {
-        vr: (_number_encoder(order, letter), b"") for vr, letter in _LETTERS.items()
-    }
-    rows |= dict.fromkeys(("AE", "AS", "CS", "DA", "DT", "TM", "UR"), (_encode_string, b" "))
-    rows |= dict.fromkeys(("LO", "LT", "SH", "ST", "UC", "UT"), (_encode_text, b" "))
-    rows |= dict.fromkeys(("DS", "IS"), (_encode_digits, b" "))
-    rows |= dict.fromkeys(("OB", "OD", "OF", "OL", "OV", "OW"), (_encode_bytes, b"\0"))
-    return rows | {
-        "AT": (_tag_encoder(order), b""),
-        "PN": (_encode_name, b" "),
-        "SQ": (None, b""),
-        "UI": (_encode_string, b"\0"),
-        "UN": (_encode_bytes, b""),
-    }
-
-
-def _header(
-    order: str, vr: str, is_implicit_vr: bool
-) -> tuple[Callable[[int, int, bytes, int], bytes], bytes]:
-    """How the header of an element is written, and the name of its VR for that."""
-    if is_implicit_vr:
-        return Struct(order + "HH0sL").pack, b""
-    # A length that does not fit raises, and pydicom makes the element UN.
-    code = "HH2sH" if vr in EXPLICIT_VR_LENGTH_16 else "HH2s2xL"
-    return Struct(order + code).pack, vr.encode()
+def _encoder(vr: ValueRepresentation, order: str) -> _Encode | None:
+    if vr.name == "SQ":
+        return None
+    if vr.name == "AT":
+        return _tag_encoder(order)
+    if vr.number:
+        return _number_encoder(order, vr.number)
+    if vr.is_text:
+        return _BY_NAME.get(vr.name) or (_encode_text if vr.has_character_set else _encode_string)
+    return _encode_bytes
 
 
 @lru_cache(4)
-def _writers(is_implicit_vr: bool, is_little_endian: bool) -> Mapping[str | None, _Writer]:
-    order = "<" if is_little_endian else ">"
+def _writers(encoding: Encoding) -> Mapping[str | None, _Writer]:
+    # A length that does not fit raises, and pydicom makes the element UN.
     writers: dict[str | None, _Writer] = {
-        vr: _Writer(*_header(order, vr, is_implicit_vr), *row) for vr, row in _encoders(order).items()
+        # pydicom writes UN as it is.
+        name: _Writer(
+            *encoding.header_format(name),
+            _encoder(vr, encoding.struct_order),
+            b"" if name == "UN" else vr.padding,
+        )
+        for name, vr in VRS.items()
     }
-    if is_implicit_vr:
+    if encoding.is_implicit:
         # An element that was read and not looked at, which is written as it is.
-        writers[None] = _Writer(*_header(order, "UN", True), _encode_bytes, b"")
+        writers[None] = _Writer(*encoding.header_format(""), _encode_bytes, b"")
     return writers
 
 
@@ -217,7 +215,7 @@ def encode_plain(dataset: Dataset, is_implicit_vr: bool, is_little_endian: bool)
     """
     parts: list[bytes] = []
     try:
-        _Encoding(is_implicit_vr, is_little_endian, parts).write(dataset, _DEFAULT_ENCODINGS)
+        _PlainWriter(encoding_of(is_implicit_vr, is_little_endian), parts).write(dataset, _DEFAULT_ENCODINGS)
     except Exception:  # noqa: BLE001
         # Elements are converted on the way, and pydicom raises whatever their values lead to; if it has to be told,
         # pydicom's writer raises it again.
@@ -225,21 +223,21 @@ def encode_plain(dataset: Dataset, is_implicit_vr: bool, is_little_endian: bool)
     return b"".join(parts)
 
 
-class _Encoding:
+class _PlainWriter:
     """A data set while it is encoded.
 
     Parameters
     ----------
-    is_implicit_vr, is_little_endian
+    encoding
         What the transfer syntax says.
     parts
         Takes the bytes.
     """
 
-    def __init__(self, is_implicit_vr: bool, is_little_endian: bool, parts: list[bytes]) -> None:
-        self._encoding = (is_implicit_vr, is_little_endian)
-        self._writers = _writers(is_implicit_vr, is_little_endian)
-        self._delimiter = Struct("<HHL" if is_little_endian else ">HHL").pack
+    def __init__(self, encoding: Encoding, parts: list[bytes]) -> None:
+        self._encoding = encoding
+        self._flags = (encoding.is_implicit, encoding.is_little_endian)
+        self._writers = _writers(encoding)
         self._parts = parts
 
     def write(self, dataset: Dataset, encodings: list[str]) -> None:
@@ -247,7 +245,7 @@ class _Encoding:
         if type(dataset) is not Dataset and type(dataset) is not FileDataset:
             raise _NotPlain
         elements = dict(dataset.items())
-        is_as_read = self._is_as_read(dataset)
+        is_as_read = is_read_in(dataset, self._flags)
         if _CHARACTER_SET in elements:
             named = dataset[_CHARACTER_SET].value
             encodings = convert_encodings(named) if named else _DEFAULT_ENCODINGS
@@ -281,22 +279,15 @@ class _Encoding:
             append(header(group, number, name, len(value)))
             append(value)
 
-    def _is_as_read(self, dataset: Dataset) -> bool:
-        """Whether elements that nobody has looked at can be written as they were read."""
-        return (
-            dataset.original_encoding == self._encoding
-            and dataset.original_character_set == dataset._character_set
-        )
-
     def _write_as_read(self, element: RawDataElement) -> None:
         value = element.value
-        if element.length == _UNDEFINED or element.VR not in self._writers or value is None:
+        if element.length == UNDEFINED_LENGTH or element.VR not in self._writers or value is None:
             raise _NotPlain
         header, name, _, _ = self._writers[element.VR]
         self._parts += (header(element.tag >> 16, element.tag & 0xFFFF, name, len(value)), value)
 
     def _write_sequence(self, writer: _Writer, element: DataElement, encodings: list[str]) -> None:
-        parts = self._parts
+        parts, mark = self._parts, self._encoding.header
         at = len(parts)
         # Here the header is put when the length is known.
         parts.append(b"")
@@ -305,78 +296,21 @@ class _Encoding:
             parts.append(b"")
             self.write(item, encodings)
             if item.is_undefined_length_sequence_item:
-                parts[begin] = self._mark(_ITEM, _UNDEFINED)
-                parts.append(self._mark(_ITEM_END, 0))
+                parts[begin] = mark(ITEM, "", UNDEFINED_LENGTH)
+                parts.append(mark(ITEM_END, "", 0))
             else:
-                parts[begin] = self._mark(_ITEM, sum(map(len, parts[begin:])))
+                parts[begin] = mark(ITEM, "", sum(map(len, parts[begin:])))
         if element.is_undefined_length:
-            length = _UNDEFINED
-            parts.append(self._mark(_SEQUENCE_END, 0))
+            length = UNDEFINED_LENGTH
+            parts.append(mark(SEQUENCE_END, "", 0))
         else:
             length = sum(map(len, parts[at:]))
         parts[at] = writer.header(element.tag >> 16, element.tag & 0xFFFF, writer.name, length)
-
-    def _mark(self, tag: int, length: int) -> bytes:
-        return self._delimiter(tag >> 16, tag & 0xFFFF, length)
-
-
-# -- reading
-
-
-def _attribute_with(dataset: Dataset, value: object) -> str:
-    return next(name for name, each in vars(dataset).items() if each is value)
-
-
-class _Template:
-    """Makes data sets as pydicom's reader does: its constructor sets each attribute by a long way.
-
-    Parameters
-    ----------
-    example
-        What they are like, but for their elements.
-    """
-
-    def __init__(self, example: Dataset) -> None:
-        elements: dict[Any, Any] = {}
-        self._elements = _attribute_with(Dataset(elements), elements)
-        self._state = dict(vars(example))
-        del self._state[self._elements]
-        self._containers = [
-            (name, value) for name, value in self._state.items() if isinstance(value, dict | list | set)
-        ]
-
-    def make(self, elements: dict[BaseTag, DataElement | RawDataElement]) -> Dataset:
-        """A data set of its own with these elements."""
-        dataset = Dataset.__new__(Dataset)
-        state = vars(dataset)
-        state.update(self._state)
-        for name, value in self._containers:
-            state[name] = value.copy()
-        state[self._elements] = elements
-        return dataset
-
-
-_EMPTY = _Template(Dataset())
-
-
-def dataset_of(elements: Iterable[DataElement]) -> Dataset:
-    """A new data set of these elements; of two with one tag, the second."""
-    return _EMPTY.make({element.tag: element for element in elements})
 
 
 def status_dataset(status: int) -> Dataset:
     """A new data set that has a Status (0000,0900) and nothing else."""
     return dataset_of((DataElement(_STATUS, "US", status, already_converted=True),))
-
-
-@lru_cache(4)
-def _template(is_implicit_vr: bool, is_little_endian: bool) -> _Template:
-    return _Template(read_dataset(BytesIO(), is_implicit_vr, is_little_endian))
-
-
-# By position, which is quicker; behind the fields that are read, those that always have their defaults.
-_raw_element = partial(tuple.__new__, RawDataElement)
-_DEFAULTS = tuple(RawDataElement._field_defaults.values())
 
 
 def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> Dataset | None:
@@ -389,13 +323,11 @@ def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> D
     is_implicit_vr, is_little_endian
         What the transfer syntax says.
     """
-    order = "<" if is_little_endian else ">"
-    read = _read_implicit if is_implicit_vr else _read_explicit
     try:
-        elements = read(data, order)
+        elements = _read(data, encoding_of(is_implicit_vr, is_little_endian))
     except (_NotPlain, error):
         return None
-    dataset = _template(is_implicit_vr, is_little_endian).make(elements)
+    dataset = template_of_read(is_implicit_vr, is_little_endian).make(elements)
     if _CHARACTER_SET in elements:
         named = _character_set(elements[_CHARACTER_SET].value)
         if named is None:
@@ -412,72 +344,42 @@ def _character_set(value: bytes | None) -> str | None:
         return None
 
 
-# Of the two encodings, what begins an element (its tag, and its VR where that is named) with a length; a long length.
-_STRUCTS = {
-    order: (
-        Struct(order + "4sL").unpack_from,
-        Struct(order + "6sH").unpack_from,
-        Struct(order + "L").unpack_from,
-    )
-    for order in "<>"
-}
-# By the VR's bytes, its name and whether its length has two bytes; without those that pydicom may take for others.
-_VRS = {vr.encode(): (str(vr), vr in EXPLICIT_VR_LENGTH_16) for vr in STANDARD_VR}
+@lru_cache(4)
+def _beginnings(encoding: Encoding) -> Callable[[bytes], tuple[BaseTag, str | None, int]]:
+    """What `Encoding.beginning` says, as pydicom has it. Tags are remembered, since to make one takes long."""
+
+    @lru_cache(4096)
+    def beginning(first: bytes) -> tuple[BaseTag, str | None, int]:
+        tag, vr, form = encoding.beginning(first)
+        if tag >= FIRST_DELIMITER or (vr not in VRS and not encoding.is_implicit):
+            raise _NotPlain
+        return BaseTag(tag), vr or None, form
+
+    return beginning
 
 
-# The beginnings that arrive are few, and looking into one costs more than looking it up.
-@lru_cache(4096)
-def _tag_of(begin: bytes, order: str) -> BaseTag:
-    group, number = unpack(order + "HH", begin[:4])
-    if group == _GROUP_OF_DELIMITERS:
+def _read(data: bytes, encoding: Encoding) -> dict[BaseTag, DataElement | RawDataElement]:
+    """The elements as pydicom's reader makes them. It is the loop of `elements`, which would take a tenth longer."""
+    is_implicit, is_little_endian = encoding.is_implicit, encoding.is_little_endian
+    if is_implicit and looks_like_vr(data[4:6]):
+        # pydicom takes it for explicit.
         raise _NotPlain
-    return BaseTag(group << 16 | number)
-
-
-@lru_cache(4096)
-def _begin_of(begin: bytes, order: str) -> tuple[BaseTag, str, bool]:
-    """The tag and the VR, and whether the length of the value has two bytes."""
-    tag = _tag_of(begin[:4], order)
-    if begin[4:] not in _VRS:
-        raise _NotPlain
-    return tag, *_VRS[begin[4:]]
-
-
-def _read_implicit(data: bytes, order: str) -> dict[Any, Any]:
-    unpack_begin = _STRUCTS[order][0]
-    is_little_endian = order == "<"
-    if data[4:5].isupper() and data[5:6].isupper():
-        # It looks explicit.
-        raise _NotPlain
-    elements = {}
+    read_head, beginning = encoding.head, _beginnings(encoding)
+    elements: dict[BaseTag, DataElement | RawDataElement] = {}
     at, end = 0, len(data)
     while at < end:
-        begin, length = unpack_begin(data, at)
-        start = at + 8
+        first, length = read_head(data, at)
+        tag, vr, form = beginning(first)
+        start = at + HEAD_SIZE
+        if form != IN_HEAD:
+            start, length = encoding.value(form, length, data, at)
         at = start + length
         if at > end:
             raise _NotPlain
-        tag = _tag_of(begin, order)
-        value = data[start:at] if length else None
-        elements[tag] = _raw_element((tag, None, length, value, start, True, is_little_endian, *_DEFAULTS))
-    return elements
-
-
-def _read_explicit(data: bytes, order: str) -> dict[Any, Any]:
-    _, unpack_begin, unpack_length = _STRUCTS[order]
-    is_little_endian = order == "<"
-    elements = {}
-    at, end = 0, len(data)
-    while at < end:
-        begin, length = unpack_begin(data, at)
-        tag, vr, is_short = _begin_of(begin, order)
-        start = at + 8
-        if not is_short:
-            (length,) = unpack_length(data, start)
-            start += 4
-        at = start + length
-        if at > end:
-            raise _NotPlain
-        value: Any = data[start:at] if length else empty_value_for_VR(vr, raw=True)
-        elements[tag] = _raw_element((tag, vr, length, value, start, False, is_little_endian, *_DEFAULTS))
+        value: Any = data[start:at]
+        if not length:
+            value = None if vr is None else empty_value_for_VR(vr, raw=True)
+        elements[tag] = raw_element(
+            (tag, vr, length, value, start, is_implicit, is_little_endian, *RAW_DEFAULTS)
+        )
     return elements

@@ -9,13 +9,15 @@ from struct import iter_unpack
 
 from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings, python_encoding
 
+from ..encoding.vrs import NUMBERS, VRS
+
 _ESCAPE = b"\x1b"
 # What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
 _RESETS = re.compile(rb"([\\^=\r\n\f\t])")
 _DEFAULT = "latin_1"
-_CHARSET_VRS = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
-_UNTRIMMED_VRS = frozenset(("LT", "ST", "UT", "UR"))
-_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_CHARSET_VRS = frozenset(row.name for row in VRS.values() if row.has_character_set)
+# Of one value, in which spaces in front count.
+_UNTRIMMED_VRS = frozenset(row.name for row in VRS.values() if row.is_text and not row.is_separated)
 _MULTIPLE = "\\"
 
 
@@ -66,9 +68,9 @@ def value_text(vr: str, raw: bytes, codecs: Sequence[str], byte_order: str) -> s
     byte_order
         ``little`` or ``big``.
     """
-    if vr in _NUMBERS:
-        form = ("<" if byte_order == "little" else ">") + _NUMBERS[vr]
-        size = 8 if vr in ("UV", "SV", "FD") else 4 if vr in ("UL", "SL", "FL") else 2
+    if vr in NUMBERS:
+        form = ("<" if byte_order == "little" else ">") + NUMBERS[vr]
+        size = VRS[vr].unit
         whole = raw[: len(raw) // size * size]
         return _MULTIPLE.join(str(number) for (number,) in iter_unpack(form, whole))
     text = decode_text(raw, codecs) if vr in _CHARSET_VRS else raw.decode(_DEFAULT)

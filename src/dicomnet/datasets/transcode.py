@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from copy import copy
 from io import BytesIO
-from struct import Struct
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -22,13 +21,22 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
 from ..drivers.files import StoredObject
-from ..encoding.transfer_syntaxes import (
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    TransferSyntax,
-    transfer_syntax,
+from ..encoding.elements import (
+    HEAD_SIZE,
+    IMPLICIT_LITTLE,
+    IN_HEAD,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED_LENGTH,
+    Encoding,
+    encoding_of,
+    looks_like_vr,
 )
+from ..encoding.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
+from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
+from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode
 
 if TYPE_CHECKING:
@@ -38,22 +46,12 @@ if TYPE_CHECKING:
 IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _DEPTH_LIMIT = 100
-_UNDEFINED = 0xFFFFFFFF
 
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXEL_REPRESENTATION = 0x00280103
 _PIXEL_DATA = 0x7FE00010
-
-# The value representations of PS3.5 section 6.2: how long what is swapped is, in bytes; and whether the length of the
-# value has 32 bits in explicit encodings (section 7.1.2).
-_UNITS = dict.fromkeys(("US", "SS", "OW", "AT"), 2)
-_UNITS |= dict.fromkeys(("UL", "SL", "FL", "OL", "OF"), 4)
-_UNITS |= dict.fromkeys(("UV", "SV", "FD", "OV", "OD"), 8)
-_LONG = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UC", "UR", "UT", "UN", "SQ", "SV", "UV"))
-_TEXT = frozenset(
-    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT")
-)
-_KNOWN = _LONG | _TEXT | _UNITS.keys() | {"UI"}
+# The longest value that is even and has a length of 16 bits.
+_SHORT_LIMIT = 0xFFFE
+# By their size, types of numbers that can be swapped.
 _CODES = {array(code).itemsize: code for code in "HILQ"}
 
 # Where Lossy Image Compression (0028,2110) is missing, only these tell that nothing was lost.
@@ -120,7 +118,7 @@ def transcode_dataset(dataset: Dataset, own: str, target: str) -> bytes | memory
 
 
 class _named:
-    """Whatever goes wrong is told with the object and the transfer syntaxes."""
+    """A context in which errors are raised with the object and the transfer syntaxes that they concern."""
 
     def __init__(self, subject: str, own: str, target: str) -> None:
         self._subject = subject
@@ -159,9 +157,9 @@ def _transcode(stream: BinaryIO, own: str, target: str, sop_class: str, instance
         elif before.is_deflated:
             deflated = stream
             stream = spool(lambda sink: sink.writelines(_inflate(_chunks(deflated))))
-        if (before.is_implicit, before.is_little_endian) != (after.is_implicit, after.is_little_endian):
+        if before.encoding is not after.encoding:
             source = stream
-            stream = spool(lambda sink: _Conversion(source, sink, before, after).run())
+            stream = spool(lambda sink: _Conversion(source, sink, before.encoding, after.encoding).run())
         if after.is_deflated:
             inflated = stream
             stream = spool(lambda sink: sink.writelines(_deflate(_chunks(inflated))))
@@ -211,45 +209,68 @@ def _deflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
     yield rest + bytes((length + len(rest)) % 2)
 
 
+@mutable
+class _Level:
+    """A data set, or an item inside of it, while it is converted.
+
+    Parameters
+    ----------
+    encoding
+        Its own, which may be another one than that of the data set.
+    end
+        Where it ends, in bytes; None where that shows when it is reached.
+    depth
+        How many sequences are around it.
+    pixel_representation
+        The value of Pixel Representation (0028,0103) so far, which that of an outer level is until there is another.
+    """
+
+    encoding: Encoding
+    end: int | None = None
+    depth: int = 0
+    pixel_representation: int = 0
+
+
 class _Conversion:
     """A native data set from one encoding into another (PS3.5 chapter 7), an element at a time.
 
     Values keep their bytes, but for the order of those of binary numbers and words. Group lengths, which would be
     wrong, are left out; sequences and items get an undefined length. Where a value representation is not known it is
     UN.
+
+    Parameters
+    ----------
+    source, sink
+        What to read from and to write to.
+    before, after
+        The encodings.
+    last
+        The tag of the last element that is wanted.
     """
 
     def __init__(
-        self, source: BinaryIO, sink: BinaryIO, before: TransferSyntax, after: TransferSyntax
+        self, source: BinaryIO, sink: BinaryIO, before: Encoding, after: Encoding, last: int = ITEM
     ) -> None:
         self._source = source
         self._sink = sink
         self._before = before
         self._after = after
+        self._last = last
         self._at = 0
-        source_order, order = (">", "<")[before.is_little_endian], (">", "<")[after.is_little_endian]
-        self._number = Struct(source_order + "L").unpack
-        self._tag = Struct(source_order + "HH").unpack
-        self._tag_and_length = Struct(order + "HHL").pack
-        self._tag_vr_short = Struct(order + "HH2sH").pack
-        self._tag_vr_long = Struct(order + "HH2s2xL").pack
-        self._is_swapped = source_order != order
-        self._short = Struct(source_order + "2xH").unpack
-        self._pixel_representation = 0
-        # The last element that is wanted.
-        self._last = _ITEM
+        self._is_swapped = before.is_little_endian != after.is_little_endian
 
     def run(self) -> None:
         """Convert all of it."""
-        begin = self._source.tell()
+        level = _Level(self._before)
         if self._before.is_implicit and not self._after.is_implicit:
             # Elements in front of Pixel Representation may depend on it.
-            first = _Conversion(self._source, _Nowhere(), self._before, self._after)
-            first._last = _PIXEL_REPRESENTATION
-            first._items(None, True, 0, 0)
-            self._pixel_representation = first._pixel_representation
+            begin = self._source.tell()
+            beginning = _Conversion(
+                self._source, _Nowhere(), self._before, self._after, _PIXEL_REPRESENTATION
+            )
+            beginning._convert(level)
             self._source.seek(begin)
-        self._items(None, self._before.is_implicit, self._pixel_representation, 0)
+        self._convert(level)
 
     def _read(self, count: int) -> bytes:
         data = self._source.read(count)
@@ -258,62 +279,62 @@ class _Conversion:
         self._at += count
         return data
 
-    def _header(self, is_implicit: bool) -> tuple[int, str, int]:
+    def _header(self, encoding: Encoding) -> tuple[int, str, int]:
         """Tag, value representation (empty where there is none) and length of the next element or item."""
-        group, element = self._tag(self._read(4))
-        tag = group << 16 | element
-        data = self._read(4)
-        if group == 0xFFFE or is_implicit or not (data[:2].isalpha() and data[:2].isupper()):
+        raw = self._read(HEAD_SIZE)
+        if not looks_like_vr(raw[4:6]):
             # Some encoders leave out the value representations in some of their items.
-            return tag, "", self._number(data)[0]
-        vr = data[:2].decode("latin-1")
-        if vr not in _KNOWN:
+            encoding = encoding_of(True, encoding.is_little_endian)
+        first, length = encoding.head(raw, 0)
+        tag, vr, form = encoding.beginning(first)
+        if vr and vr not in VRS:
             raise UnusableObject(f"{_name(tag)} has the unknown value representation {vr}")
-        if vr in _LONG:
-            return tag, vr, self._number(self._read(4))[0]
-        return tag, vr, self._short(data)[0]
+        if form != IN_HEAD:
+            rest = self._read(4) if vr in LONG_LENGTH else b""
+            _, length = encoding.value(form, length, raw + rest, 0)
+        return tag, vr, length
 
-    def _items(self, end: int | None, is_implicit: bool, pixel_representation: int, depth: int) -> None:
-        """The elements of a data set or an item, up to its end."""
-        if depth > _DEPTH_LIMIT:
+    def _convert(self, level: _Level) -> None:
+        """Convert the elements of a data set or an item, up to its end."""
+        if level.depth > _DEPTH_LIMIT:
             raise UnusableObject("its sequences are nested too deeply")
-        while end is None or self._at < end:
-            if depth == 0 and not self._has_more():
-                break
-            tag, vr, length = self._header(is_implicit)
-            if tag == _ITEM_END and end is None and depth:
+        while self._has_more(level):
+            tag, vr, length = self._header(level.encoding)
+            if tag == ITEM_END and level.end is None and level.depth:
                 return
-            if depth == 0 and tag > self._last:
-                break
-            if tag >> 16 == 0xFFFE:
+            if tag > self._last and not level.depth:
+                return
+            if tag >> 16 == ITEM >> 16:
                 raise UnusableObject(f"there is an item outside of a sequence, at byte {self._at}")
-            if tag == _PIXEL_REPRESENTATION and length <= 2:
-                value = self._read(length)
-                self._write_value(tag, vr or "US", length, iter((value,)))
-                pixel_representation = int(any(value))
-            else:
-                self._element(tag, vr, length, is_implicit, pixel_representation, depth)
-        if depth == 0:
-            self._pixel_representation = pixel_representation
-        if end is not None and self._at > end:
-            raise UnusableObject(f"an item ends inside an element, at byte {end}")
+            self._element(level, tag, vr, length)
+        if level.end is not None and self._at > level.end:
+            raise UnusableObject(f"an item ends inside an element, at byte {level.end}")
 
-    def _has_more(self) -> bool:
+    def _has_more(self, level: _Level) -> bool:
+        if level.end is not None:
+            return self._at < level.end
+        if level.depth:
+            return True
         more = self._source.read(1)
         if more:
             self._source.seek(-1, 1)
         return bool(more)
 
-    def _element(
-        self, tag: int, vr: str, length: int, is_implicit: bool, pixel_representation: int, depth: int
-    ) -> None:
-        vr = vr or _representation(tag, length, pixel_representation)
-        if vr == "SQ" or (vr == "UN" and length == _UNDEFINED):
-            # The value of UN is in Implicit VR Little Endian, whatever is around it (PS3.5 section 6.2.2).
-            if vr == "UN" and not self._before.is_little_endian:
+    def _element(self, level: _Level, tag: int, vr: str, length: int) -> None:
+        if tag == _PIXEL_REPRESENTATION and length <= 2:
+            value = self._read(length)
+            self._write_value(tag, vr or "US", length, iter((value,)))
+            level.pixel_representation = int(any(value))
+            return
+        vr = vr or _representation(tag, length, level.pixel_representation)
+        if vr == "SQ":
+            self._sequence(level, level.encoding, tag, length)
+        elif vr == "UN" and length == UNDEFINED_LENGTH:
+            # Its value is in Implicit VR Little Endian, whatever is around it (PS3.5 section 6.2.2).
+            if not self._before.is_little_endian:
                 raise UnusableObject(f"{_name(tag)} is a sequence in another byte order")
-            self._sequence(tag, length, is_implicit or vr == "UN", pixel_representation, depth)
-        elif length == _UNDEFINED:
+            self._sequence(level, IMPLICIT_LITTLE, tag, length)
+        elif length == UNDEFINED_LENGTH:
             self._encapsulated(tag)
         elif tag & 0xFFFF == 0:
             self._read(length)
@@ -328,52 +349,44 @@ class _Conversion:
             yield self._read(min(left, _CHUNK))
 
     def _write_header(self, tag: int, vr: str, length: int) -> None:
-        group, element = tag >> 16, tag & 0xFFFF
-        if self._after.is_implicit or group == 0xFFFE:
-            self._sink.write(self._tag_and_length(group, element, length))
-        elif vr in _LONG:
-            self._sink.write(self._tag_vr_long(group, element, vr.encode(), length))
-        else:
-            self._sink.write(self._tag_vr_short(group, element, vr.encode(), length))
+        self._sink.write(self._after.header(tag, vr, length))
 
     def _write_value(self, tag: int, vr: str, length: int, chunks: Iterator[bytes]) -> None:
-        unit = _UNITS.get(vr, 1)
+        unit = VRS[vr].unit
         is_swapped = self._is_swapped and unit > 1
-        if length > 0xFFFE and vr not in _LONG and not self._after.is_implicit:
+        if length > _SHORT_LIMIT and vr not in LONG_LENGTH and not self._after.is_implicit:
             # It has no other form in explicit VR (PS3.5 section 6.2.2), and is little endian in this one.
             vr, is_swapped = "UN", unit > 1 and not self._before.is_little_endian
         if is_swapped and length % unit:
-            raise UnusableObject(f"the value of {_name(tag)} is no multiple of {unit} bytes")
-        padding = (b" " if vr in _TEXT else b"\0") * (length % 2)
+            raise UnusableObject(f"the value of {_name(tag)} is not a multiple of {unit} bytes")
+        padding = VRS[vr].padding * (length % 2)
         self._write_header(tag, vr, length + len(padding))
         for chunk in chunks:
             self._sink.write(_swap(chunk, unit) if is_swapped else chunk)
         self._sink.write(padding)
 
-    def _sequence(
-        self, tag: int, length: int, is_implicit: bool, pixel_representation: int, depth: int
-    ) -> None:
+    def _sequence(self, level: _Level, encoding: Encoding, tag: int, length: int) -> None:
         if length == 0:
             self._write_header(tag, "SQ", 0)
             return
-        end = None if length == _UNDEFINED else self._at + length
-        self._write_header(tag, "SQ", _UNDEFINED)
+        end = None if length == UNDEFINED_LENGTH else self._at + length
+        self._write_header(tag, "SQ", UNDEFINED_LENGTH)
         while end is None or self._at < end:
-            item, _, item_length = self._header(is_implicit)
-            if item == _SEQUENCE_END and end is None:
+            item, _, item_length = self._header(encoding)
+            if item == SEQUENCE_END and end is None:
                 break
-            if item != _ITEM:
-                raise UnusableObject(f"a sequence has something else than items, at byte {self._at}")
+            if item != ITEM:
+                raise UnusableObject(f"a sequence has something other than items, at byte {self._at}")
             if item_length == 0:
-                self._write_header(_ITEM, "", 0)
+                self._write_header(ITEM, "", 0)
                 continue
-            self._write_header(_ITEM, "", _UNDEFINED)
-            item_end = None if item_length == _UNDEFINED else self._at + item_length
-            self._items(item_end, is_implicit, pixel_representation, depth + 1)
-            self._write_header(_ITEM_END, "", 0)
+            self._write_header(ITEM, "", UNDEFINED_LENGTH)
+            item_end = None if item_length == UNDEFINED_LENGTH else self._at + item_length
+            self._convert(_Level(encoding, item_end, level.depth + 1, level.pixel_representation))
+            self._write_header(ITEM_END, "", 0)
         if end is not None and self._at > end:
             raise UnusableObject(f"a sequence ends inside an item, at byte {end}")
-        self._write_header(_SEQUENCE_END, "", 0)
+        self._write_header(SEQUENCE_END, "", 0)
 
 
 class _Check(_Conversion):
@@ -384,18 +397,18 @@ class _Check(_Conversion):
     source
         The data set.
     own
-        UID of its transfer syntax.
+        Its encoding.
     """
 
-    def __init__(self, source: BinaryIO, own: str) -> None:
-        super().__init__(source, _Nowhere(), transfer_syntax(own), transfer_syntax(own))
+    def __init__(self, source: BinaryIO, own: Encoding) -> None:
+        super().__init__(source, _Nowhere(), own, own)
 
     def _encapsulated(self, tag: int) -> None:
-        while (found := self._header(is_implicit=False))[0] == _ITEM and found[2] != _UNDEFINED:
+        while (found := self._header(self._before))[0] == ITEM and found[2] != UNDEFINED_LENGTH:
             for _ in self._chunks(found[2]):
                 continue
-        if found[0] != _SEQUENCE_END:
-            raise UnusableObject(f"{_name(tag)} has something else than fragments, at byte {self._at}")
+        if found[0] != SEQUENCE_END:
+            raise UnusableObject(f"{_name(tag)} has something other than fragments, at byte {self._at}")
 
 
 class _Nowhere(BytesIO):
@@ -425,7 +438,7 @@ def _representation(tag: int, length: int, pixel_representation: int) -> str:
         return "OW"
     if vr == "US or SS":
         vr = ("US", "SS")[pixel_representation]
-    return vr if vr == "SQ" or (vr in _KNOWN and length % _UNITS.get(vr, 1) == 0) else "UN"
+    return vr if vr in VRS and length % VRS[vr].unit == 0 else "UN"
 
 
 def _swap(data: bytes, unit: int) -> bytes:
@@ -438,7 +451,7 @@ def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> 
     """A data set whose pixel data is decompressed by pydicom."""
     meta = create_file_meta(sop_class_uid=sop_class, sop_instance_uid=instance, transfer_syntax=own)
     begin = stream.tell()
-    _Check(stream, own).run()
+    _Check(stream, transfer_syntax(own).encoding).run()
     stream.seek(begin)
     try:
         dataset = read_dataset(stream, False, True)
@@ -467,7 +480,7 @@ def _decompress(image: Dataset, own: str) -> None:
     # pydicom writes this piece by piece, and bytes in three copies.
     image["PixelData"].value = BytesIO(pixels)
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        # They are of fragments, which there are no more (PS3.3 section C.7.6.3.1.8).
+        # They describe fragments (PS3.3 section C.7.6.3.1.8), and there are none left.
         if keyword in image:
             del image[keyword]
     if image.PhotometricInterpretation == "YBR_FULL_422":

@@ -7,19 +7,26 @@ from io import FileIO, RawIOBase
 from stat import S_ISDIR, S_ISREG
 
 from ..dimse.datasets import FileRange
+from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ..encoding.file_header import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
 from ..encoding.identity import guess_encoding, read_identity
-from ..encoding.known_files import learn, recognize
-from ..encoding.transfer_syntaxes import transfer_syntax
+from ..encoding.known_files import KnownFiles
+from ..encoding.transfer_syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    transfer_syntax,
+)
 from ..errors import UnusableObject
 from ..values import frozen
 
-# Transfer syntaxes by whether they are implicit and little endian, for files that name none.
+# For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
-    (True, True): "1.2.840.10008.1.2",
-    (False, True): "1.2.840.10008.1.2.1",
-    (False, False): "1.2.840.10008.1.2.2",
+    IMPLICIT_LITTLE: IMPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
+_known = KnownFiles()
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 # Opening a pipe does not wait for its writer.
 _READ_AT_ONCE = _READ | getattr(os, "O_NONBLOCK", 0)
@@ -91,7 +98,7 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
         _check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header = recognize(start) or _decode_and_learn(descriptor, start)
+        header = _known.recognize(start) or _decode_and_learn(descriptor, start)
     finally:
         os.close(descriptor)
     length = size - header.offset
@@ -109,7 +116,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     Raises
     ------
     UnusableObject
-        If it is something that cannot be opened since it is no file, for instance a socket.
+        If it cannot be opened because it is not a file: a socket, for instance.
     OSError
         If it cannot be opened.
     """
@@ -180,7 +187,7 @@ def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:
     header = _identify(header, memoryview(prefix)[header.offset :])
     syntax = transfer_syntax(header.transfer_syntax_uid)
     if not syntax.is_deflated:
-        learn(start, header, is_implicit=syntax.is_implicit, is_little_endian=syntax.is_little_endian)
+        _known.learn(start, header, syntax.encoding)
     return header
 
 
@@ -216,14 +223,13 @@ def _identify(header: FileHeader, data: memoryview) -> FileHeader:
     transfer_syntax_uid = header.transfer_syntax_uid
     if not transfer_syntax_uid:
         guessed = guess_encoding(data)
-        # There is no transfer syntax that is implicit and big endian.
         if guessed not in _GUESSED:
             raise UnusableObject("not a DICOM file")
         transfer_syntax_uid = _GUESSED[guessed]
     syntax = transfer_syntax(transfer_syntax_uid)
     sop_class, sop_instance = header.sop_class_uid, header.sop_instance_uid
     if not syntax.is_deflated:
-        found = read_identity(data, is_implicit=syntax.is_implicit, is_little_endian=syntax.is_little_endian)
+        found = read_identity(data, syntax.encoding)
         sop_class, sop_instance = found[0] or sop_class, found[1] or sop_instance
     for value, name in ((sop_class, "SOP Class UID"), (sop_instance, "SOP Instance UID")):
         if not value:

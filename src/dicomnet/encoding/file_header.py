@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
-from struct import Struct
 
 from .._version import IMPLEMENTATION_CLASS_UID
 from ..errors import UnusableObject
 from ..values import Buffer, frozen
+from .elements import EXPLICIT_LITTLE, elements
+from .vrs import VRS
 
 PREAMBLE = bytes(128)
 MAGIC = b"DICM"
@@ -15,14 +17,12 @@ MAGIC = b"DICM"
 PREFIX_LENGTH = 2048
 _META_LIMIT = 1 << 16
 
-_SHORT = Struct("<HH2sH")
-_LONG = Struct("<HH2s2xL")
-_LONG_VRS = frozenset((b"OB", b"OW", b"UN", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UT", b"UC", b"UR"))
+BEGIN = len(PREAMBLE) + len(MAGIC)
+# Of a header of 12 bytes, which is the longest that an element may have.
+_HEADER_LIMIT = 12
 
-_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
-
-# An element: its tag, where its header and its value begin, and where it ends.
-Place = tuple[int, int, int, int]
+SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
+"""Media Storage SOP Class UID and SOP Instance UID, and Transfer Syntax UID, of the file meta information."""
 
 
 class HeaderIncomplete(Exception):
@@ -57,15 +57,13 @@ class FileHeader:
     offset: int
 
 
-def decode_file_header(prefix: Buffer, places: list[Place] | None = None) -> FileHeader:
+def decode_file_header(prefix: Buffer) -> FileHeader:
     """Read the preamble and the file meta information.
 
     Parameters
     ----------
     prefix
         The first bytes of the file, `PREFIX_LENGTH` of them or the whole file.
-    places
-        Takes where each element lies.
 
     Returns
     -------
@@ -80,32 +78,25 @@ def decode_file_header(prefix: Buffer, places: list[Place] | None = None) -> Fil
         If the file meta information is damaged.
     """
     view = memoryview(prefix)
-    values: dict[int, str] = {}
-    at = 132 if bytes(view[128:132]) == MAGIC else 0
-    while True:
-        if at + 12 > len(view):
-            if at == len(view) or at == 0:
+    values = {SOP_CLASS: "", SOP_INSTANCE: "", TRANSFER_SYNTAX: ""}
+    begin = at = BEGIN if bytes(view[BEGIN - len(MAGIC) : BEGIN]) == MAGIC else 0
+    try:
+        for tag, _, at, start, end in elements(view, EXPLICIT_LITTLE, begin):
+            if tag >> 16 != 2:
                 break
-            raise HeaderIncomplete(at + 12)
-        group, element, vr, length = _SHORT.unpack_from(view, at)
-        if group != 2:
-            break
-        header, begin = at, at + 8
-        if vr in _LONG_VRS:
-            length = _LONG.unpack_from(view, at)[3]
-            begin = at + 12
-        at = begin + length
-        if at > _META_LIMIT:
-            raise UnusableObject("not a usable DICOM file (its file meta information is damaged)")
-        if at > len(view):
-            raise HeaderIncomplete(at + 12)
-        if places is not None:
-            places.append((group << 16 | element, header, begin, at))
-        if element in (_SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX):
-            values[element] = bytes(view[begin:at]).rstrip(b"\x00 ").decode("latin-1")
-    return FileHeader(
-        values.get(_SOP_CLASS, ""), values.get(_SOP_INSTANCE, ""), values.get(_TRANSFER_SYNTAX, ""), at
-    )
+            at = end
+            if end > _META_LIMIT:
+                raise UnusableObject("not a usable DICOM file (its file meta information is damaged)")
+            if end > len(view):
+                break
+            if tag in values:
+                values[tag] = bytes(view[start:end]).rstrip(b"\x00 ").decode("latin-1")
+    except struct.error:
+        # The data set may begin with what is too short for a header.
+        pass
+    if at and at != len(view) and at + _HEADER_LIMIT > len(view):
+        raise HeaderIncomplete(at + _HEADER_LIMIT)
+    return FileHeader(values[SOP_CLASS], values[SOP_INSTANCE], values[TRANSFER_SYNTAX], at)
 
 
 def encode_file_header(
@@ -121,9 +112,9 @@ def encode_file_header(
         AE title of the sender, left out where it is empty.
     """
     before, after = _around_instance(sop_class_uid, transfer_syntax_uid, source_ae_title)
-    instance = _short(_SOP_INSTANCE, b"UI", sop_instance_uid.encode("ascii"), b"\x00")
+    instance = _element(SOP_INSTANCE, "UI", sop_instance_uid.encode("ascii"))
     length = len(before) + len(instance) + len(after)
-    return b"".join((_BEGIN, length.to_bytes(4, "little"), before, instance, after))
+    return b"".join((_START, length.to_bytes(4, "little"), before, instance, after))
 
 
 @lru_cache(maxsize=256)
@@ -131,24 +122,21 @@ def _around_instance(
     sop_class_uid: str, transfer_syntax_uid: str, source_ae_title: str
 ) -> tuple[bytes, bytes]:
     """The file meta information before and behind the instance's UID: the same for many objects."""
-    before = _long(0x0001, b"OB", b"\x00\x01") + _short(
-        _SOP_CLASS, b"UI", sop_class_uid.encode("ascii"), b"\x00"
+    before = _element(0x00020001, "OB", b"\x00\x01") + _element(
+        SOP_CLASS, "UI", sop_class_uid.encode("ascii")
     )
-    after = _short(_TRANSFER_SYNTAX, b"UI", transfer_syntax_uid.encode("ascii"), b"\x00") + _IMPLEMENTATION
+    after = _element(TRANSFER_SYNTAX, "UI", transfer_syntax_uid.encode("ascii")) + _IMPLEMENTATION
     if source_ae_title:
-        after += _short(0x0016, b"AE", source_ae_title.encode("ascii", "replace"), b" ")
+        after += _element(0x00020016, "AE", source_ae_title.encode("ascii", "replace"))
     return before, after
 
 
-def _short(element: int, vr: bytes, value: bytes, padding: bytes) -> bytes:
+def _element(tag: int, vr: str, value: bytes) -> bytes:
     if len(value) % 2:
-        value += padding
-    return _SHORT.pack(2, element, vr, len(value)) + value
+        value += VRS[vr].padding
+    return EXPLICIT_LITTLE.header(tag, vr, len(value)) + value
 
 
-def _long(element: int, vr: bytes, value: bytes) -> bytes:
-    return _LONG.pack(2, element, vr, len(value)) + value
-
-
-_IMPLEMENTATION = _short(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii"), b"\x00")
-_BEGIN = PREAMBLE + MAGIC + _SHORT.pack(2, 0x0000, b"UL", 4)
+_IMPLEMENTATION = _element(0x00020012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii"))
+# Up to the value of the Group Length.
+_START = PREAMBLE + MAGIC + EXPLICIT_LITTLE.header(0x00020000, "UL", 4)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
+import struct
+from contextlib import suppress
 from functools import lru_cache
-from struct import Struct, error
 
 from ..values import Buffer
-from .file_header import Place
+from .elements import Encoding, elements, encoding_of, looks_like_vr
 
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
-_LONG_VRS = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
-)
-_UNDEFINED = 0xFFFFFFFF
+SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 # Leading zeros in a component break PS3.5 section 9.1, but real devices write them, and they harm no file name.
 _UID_FORM = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 
@@ -29,67 +26,39 @@ def uid_text(raw: bytes) -> str:
     return raw.rstrip(b"\0 ").decode("ascii", "replace")
 
 
-def read_identity(
-    data: Buffer, *, is_implicit: bool, is_little_endian: bool, places: list[Place] | None = None
-) -> tuple[str, str]:
+def read_identity(data: Buffer, encoding: Encoding) -> tuple[str, str]:
     """SOP Class UID and SOP Instance UID, which stand near the beginning (PS3.5 section 7.1: ascending tags).
 
     Parameters
     ----------
     data
         The first bytes of the data set.
-    is_implicit, is_little_endian
+    encoding
         What its transfer syntax says.
-    places
-        Takes where each element lies that was looked at. The last one need not lie among these bytes.
 
     Returns
     -------
     tuple of str
         Each empty where it is not among these bytes.
     """
-    order = "<" if is_little_endian else ">"
-    tag_and_long, short, long = Struct(order + "HHL"), Struct(order + "H"), Struct(order + "L")
-    found = {_SOP_CLASS: "", _SOP_INSTANCE: ""}
+    found = {SOP_CLASS_UID: "", SOP_INSTANCE_UID: ""}
     view = memoryview(data)
-    at = 0
-    try:
-        while True:
-            group, element, length = tag_and_long.unpack_from(view, at)
-            header, begin = at, at + 8
-            if not is_implicit:
-                if bytes(view[at + 4 : at + 6]) in _LONG_VRS:
-                    (length,) = long.unpack_from(view, at + 8)
-                    begin = at + 12
-                else:
-                    (length,) = short.unpack_from(view, at + 6)
-            tag = group << 16 | element
-            at = begin + length
-            if places is not None:
-                places.append((tag, header, begin, at))
-            if tag > _SOP_INSTANCE or length == _UNDEFINED or at > len(view):
+    # The bytes may end inside a header.
+    with suppress(struct.error):
+        for tag, _, _, start, end in elements(view, encoding):
+            if tag > SOP_INSTANCE_UID or end > len(view):
                 break
             if tag in found:
-                found[tag] = uid_text(bytes(view[begin:at]))
-    except error:
-        # The prefix ends here.
-        pass
-    return found[_SOP_CLASS], found[_SOP_INSTANCE]
+                found[tag] = uid_text(bytes(view[start:end]))
+    return found[SOP_CLASS_UID], found[SOP_INSTANCE_UID]
 
 
-def guess_encoding(data: Buffer) -> tuple[bool, bool] | None:
-    """How a data set without a file header is encoded, from its first element.
-
-    Returns
-    -------
-    tuple of bool or None
-        Whether it is implicit, and whether it is little endian; None where this is no data set.
-    """
+def guess_encoding(data: Buffer) -> Encoding | None:
+    """How a data set without a file header is encoded, from its first element; None where this is not a data set."""
     first = bytes(data[:8])
     if len(first) < 8:
         return None
     is_little_endian = first[:2] == b"\x08\x00"
     if not is_little_endian and first[:2] != b"\x00\x08":
         return None
-    is_explicit = first[4:6].isalpha() and first[4:6].isupper()
-    return not is_explicit, is_little_endian
+    return encoding_of(not looks_like_vr(first[4:6]), is_little_endian)

@@ -1,116 +1,106 @@
-"""Where the elements lie that a file begins with. In the files of a series, only some values of them differ."""
+"""What was learned of files: those of a series begin alike, but for a few values."""
 
 from __future__ import annotations
 
-from struct import Struct
+import struct
+from itertools import chain
 
-from .file_header import MAGIC, PREFIX_LENGTH, FileHeader, Place, decode_file_header
-from .identity import read_identity, uid_text
+from .elements import EXPLICIT_LITTLE, Encoding, elements
+from .file_header import (
+    BEGIN,
+    MAGIC,
+    PREFIX_LENGTH,
+    SOP_CLASS,
+    TRANSFER_SYNTAX,
+    FileHeader,
+    decode_file_header,
+)
+from .identity import SOP_CLASS_UID, SOP_INSTANCE_UID, read_identity, uid_text
+from .known_headers import Pick, Span, Stretch
 
-_META_SOP_CLASS, _META_TRANSFER_SYNTAX = 0x00020002, 0x00020010
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
-# Their values are the same throughout a series, and so are part of its layout.
-_OF_A_SERIES = frozenset((_META_SOP_CLASS, _META_TRANSFER_SYNTAX, _SOP_CLASS))
+_MARK = BEGIN - len(MAGIC)
+# Their values are the same throughout a series, and so are part of what its files have in common.
+_OF_A_SERIES = frozenset((SOP_CLASS, TRANSFER_SYNTAX, SOP_CLASS_UID))
 # The Group Length of the file meta information, with its header.
-_GROUP_LENGTH = slice(132, 144)
+_GROUP_LENGTH = slice(BEGIN, BEGIN + 12)
+# A process may see any number of files, so neither the table nor what is kept of one group length grows without end.
+GROUP_LENGTHS = 64
+BEGINNINGS = 8
 
 
-class _Layout:
-    """The first bytes of a file, except for the values that do not tell what it is.
+class KnownFiles:
+    """The beginnings of files that were read, as far as the files of a series have them in common.
 
-    Parameters
-    ----------
-    prefix
-        The first bytes.
-    header
-        What they were decoded to.
-    places
-        The elements that were looked at for that; behind the last one of them nothing was.
+    It gives what `decode_file_header` and `read_identity` find, in a tenth of their time: that is a seventh of what it
+    takes to send a small file. May be shared between threads.
     """
 
-    __slots__ = ("_fixed", "_header", "_instance", "_length", "_unpack_from")
+    def __init__(self) -> None:
+        # By the group length of the file meta information, which differs where UIDs have other lengths.
+        self._known: dict[bytes, tuple[tuple[Stretch, int, FileHeader], ...]] = {}
 
-    def __init__(self, prefix: bytes, header: FileHeader, places: list[Place]) -> None:
-        code = ""
-        begin = 128
-        end = begin + len(MAGIC)
-        last = 0
-        for tag, at, value, behind in places:
-            if at > end:
-                code += f"{begin - last}x{end - begin}s"
-                begin, last = at, end
-            end = behind if tag in _OF_A_SERIES else value
-            if tag == _SOP_INSTANCE:
-                self._instance = slice(value, behind)
-        # The element behind those that tell is known by its tag alone.
-        end = places[-1][1] + 4
-        unpack = Struct(f"{code}{begin - last}x{end - begin}s")
-        self._unpack_from = unpack.unpack_from
-        self._fixed = unpack.unpack_from(prefix)
-        # As many bytes as the complete way wants to see, of the first element and of the last one.
-        self._length = max(header.offset + 12, end + 4)
-        self._header = header
+    def recognize(self, prefix: bytes) -> FileHeader | None:
+        """What the first bytes of a file say, where a file that begins alike was learned; None otherwise."""
+        for stretch, needed, header in self._known.get(prefix[_GROUP_LENGTH], ()):
+            # What comes before the mark is anybody's.
+            if len(prefix) < needed or stretch.read(prefix, _MARK) != stretch.between:
+                continue
+            assert stretch.pick is not None
+            instance = uid_text(stretch.pick(prefix, _MARK)[0])
+            if instance:
+                return FileHeader(header.sop_class_uid, instance, header.transfer_syntax_uid, header.offset)
+        return None
 
-    def decode(self, prefix: bytes) -> FileHeader | None:
-        """What the first bytes of a file say, or None where it has another layout."""
-        if len(prefix) < self._length or self._unpack_from(prefix) != self._fixed:
-            return None
-        instance = uid_text(prefix[self._instance])
-        known = self._header
-        if not instance:
-            return None
-        return FileHeader(known.sop_class_uid, instance, known.transfer_syntax_uid, known.offset)
+    def learn(self, prefix: bytes, header: FileHeader, encoding: Encoding) -> None:
+        """Learn how a file begins, unless it is an unusual one.
+
+        Parameters
+        ----------
+        prefix
+            Its first bytes.
+        header
+            What the file meta information and the first elements of the data set say together.
+        encoding
+            How its data set is encoded, which is not deflated.
+        """
+        # Neither without the mark, nor where more than the first bytes had to be read.
+        if prefix[_MARK:BEGIN] != MAGIC or len(prefix) < header.offset + 12:
+            return
+        if decode_file_header(prefix).transfer_syntax_uid != header.transfer_syntax_uid:
+            return
+        if read_identity(memoryview(prefix)[header.offset :], encoding)[1] != header.sop_instance_uid:
+            return
+        try:
+            stretch = _beginning(prefix, header.offset, encoding)
+        except struct.error:
+            return
+        if stretch is None:
+            return
+        # As many bytes as the complete way wants to see, of the first element of the data set and of the last one.
+        needed = max(header.offset + 12, _MARK + stretch.length + 4)
+        if len(self._known) >= GROUP_LENGTHS:
+            self._known.clear()
+        group_length = prefix[_GROUP_LENGTH]
+        earlier = self._known.get(group_length, ())[: BEGINNINGS - 1]
+        self._known[group_length] = ((stretch, needed, header), *earlier)
 
 
-# By the group length of the file meta information, which differs where UIDs have other lengths. A process may see any
-# number of files, so neither this nor what is kept of one length grows without end.
-_layouts: dict[bytes, tuple[_Layout, ...]] = {}
-_LENGTHS = 64
-_LAYOUTS_A_LENGTH = 8
+def _beginning(prefix: bytes, offset: int, encoding: Encoding) -> Stretch | None:
+    """The beginning of a file from its mark up to the first tag behind SOP Instance UID; None where there is none.
 
-
-def recognize(prefix: bytes) -> FileHeader | None:
-    """What the first bytes of a file say, where a file of the same layout was learned; None otherwise.
-
-    It is what `decode_file_header` and `read_identity` find.
+    Raises `struct.error` where the first bytes end in a header.
     """
-    for layout in _layouts.get(prefix[_GROUP_LENGTH], ()):
-        header = layout.decode(prefix)
-        if header is not None:
-            return header
+    spans: list[Span] = []
+    picks: list[Pick] = []
+    meta = elements(memoryview(prefix)[:offset], EXPLICIT_LITTLE, BEGIN)
+    for tag, _, at, start, end in chain(meta, elements(prefix, encoding, offset)):
+        if at >= PREFIX_LENGTH:
+            break
+        if tag > SOP_INSTANCE_UID:
+            # It ends the search, for which its tag is enough.
+            return Stretch(prefix, _MARK, at + 4 - _MARK, spans, picks[-1:], len(spans), False)
+        if tag not in _OF_A_SERIES:
+            spans.append((start - _MARK, end - _MARK, False))
+        if tag == SOP_INSTANCE_UID:
+            picks.append((tag, "UI", start - _MARK, end - _MARK))
     return None
-
-
-def learn(prefix: bytes, header: FileHeader, *, is_implicit: bool, is_little_endian: bool) -> None:
-    """Learn the layout of a file, unless it is an unusual one.
-
-    Parameters
-    ----------
-    prefix
-        Its first bytes.
-    header
-        What the file meta information and the first elements of the data set say together.
-    is_implicit, is_little_endian
-        How its data set is encoded, which is not deflated.
-    """
-    # Neither without the mark, nor where more than the first bytes had to be read.
-    if prefix[128:132] != MAGIC or len(prefix) < header.offset + 12:
-        return
-    places: list[Place] = []
-    if decode_file_header(prefix, places).transfer_syntax_uid != header.transfer_syntax_uid:
-        return
-    inside: list[Place] = []
-    data = memoryview(prefix)[header.offset :]
-    found = read_identity(data, is_implicit=is_implicit, is_little_endian=is_little_endian, places=inside)
-    # It has to be the end of the elements that tell what ended the search, not the end of what was read.
-    if found[1] != header.sop_instance_uid or inside[-1][0] <= _SOP_INSTANCE:
-        return
-    offset = header.offset
-    if offset + inside[-1][1] > PREFIX_LENGTH:
-        return
-    places += ((tag, offset + at, offset + value, offset + end) for tag, at, value, end in inside)
-    if len(_layouts) >= _LENGTHS:
-        _layouts.clear()
-    of_length = prefix[_GROUP_LENGTH]
-    earlier = _layouts.get(of_length, ())[: _LAYOUTS_A_LENGTH - 1]
-    _layouts[of_length] = (_Layout(prefix, header, places), *earlier)

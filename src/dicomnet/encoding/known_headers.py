@@ -1,4 +1,4 @@
-"""What walks over data sets have learned: objects of a series have the same headers, and only their values differ.
+"""What was learned of data sets: objects of a series have the same headers, and only their values differ.
 
 A walk looks at the bytes between the values, and at the first bytes of a value that may be a sequence in disguise.
 Where those are as they were in an earlier data set, it would go the same way, so it need not be made again.
@@ -6,29 +6,26 @@ Where those are as they were in an earlier data set, it would go the same way, s
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Any
 
 from ..values import Buffer
+from .elements import Encoding, Head
 
 ITEM_MARK = b"\xfe\xff\x00\xe0"
 # What begins with the mark of an item and is at least as long as one may be a sequence whose VR was not known.
 ITEM_LENGTH = 8
 
-# So many values a stretch, and so many bytes between them.
+# At most this many values, and bytes between them, in one stretch.
 STRETCH_LIMIT, STRUCTURE_LIMIT = 256, 4096
-# The size of all stretches together, in each of the eight tables that a `Wanted` may come to have: 5 MB or so.
+# The size of all stretches of a table together. A scanner may come to have eight tables, of 5 MB or so.
 TABLE_LIMIT = 1 << 15
-# After so many data sets learning begins anew: of very different ones, only short stretches are common to all.
+# After this many data sets learning begins anew: of very different ones, only short stretches are common to all.
 REFRESH = 4096
 
-# An element's first eight bytes, decoded: group, element, VR (where it is explicit) and length.
-Head = tuple[Any, ...]
 # Where a value begins and ends, and whether it was looked at for being a sequence.
 Span = tuple[int, int, bool]
-# A wanted attribute: its tag, the name of its VR, and where its value begins and ends.
+# A wanted attribute: its tag, its VR, and where its value begins and ends.
 Pick = tuple[int, str, int, int]
 
 
@@ -63,7 +60,7 @@ class Stretch:
     pick
         How to get the values of the wanted attributes; None where there is none.
     tags, vrs
-        What these are: their tags, and the names of their VRs.
+        What these are: their tags and their VRs.
     """
 
     __slots__ = (
@@ -140,48 +137,47 @@ def _size_of(stretch: Stretch | None) -> int:
 
 
 class Table(dict[Head, Stretch | None]):
-    """The stretches that may begin with an element, by its head. May be shared between threads.
+    """The stretches that may begin with an element, by its head.
 
     None stands for what differs from data set to data set, and is walked each time.
     """
 
-    __slots__ = ("_guard", "_size")
+    __slots__ = ("_size",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._guard = threading.Lock()
         self._size = 0
 
     def learn(self, head: Head, stretch: Stretch | None) -> None:
         """Remember a stretch, and forget all the others where there are too many."""
-        with self._guard:
-            size = _size_of(stretch)
-            self._size += size - (_size_of(self[head]) if head in self else 0)
-            if self._size > TABLE_LIMIT:
-                self.clear()
-                self._size = size
-            self[head] = stretch
+        size = _size_of(stretch)
+        more = size - (_size_of(self[head]) if head in self else 0)
+        self._size += more
+        if self._size > TABLE_LIMIT:
+            self.clear()
+            self._size = size
+        self[head] = stretch
 
 
-class Wanted(dict[int, str]):
-    """The tags to pick of data sets, each with its VR, and what is learned of those data sets.
+class KnownHeaders:
+    """The tables of a `HeaderScanner`: one for the top levels and one for the items of data sets of each encoding.
 
-    It must not change once a data set has been scanned for it. May be shared between threads.
+    May be shared between threads without a lock: an entry is complete when it is put there, and what is not there is
+    walked. Two threads that learn at once may make a table's size inexact, until `REFRESH` puts it right.
     """
 
-    __slots__ = ("_data_sets", "_tables")
-
-    def __init__(self, tags: Mapping[int, str]) -> None:
-        super().__init__(tags)
-        self._tables: dict[tuple[bool, str, bool], Table] = {}
+    def __init__(self) -> None:
+        self._tables: dict[tuple[Encoding, bool], Table] = {}
         self._data_sets = 0
 
-    def table(self, explicit: bool, byte_order: str, is_top: bool) -> Table:
+    def count(self) -> None:
+        """Another data set is going to be looked at."""
+        self._data_sets += 1
+        if self._data_sets % REFRESH == 0:
+            self._tables.clear()
+
+    def table(self, encoding: Encoding, is_top: bool) -> Table:
         """What is learned of data sets of an encoding: of their top levels, or of the items in them."""
-        if is_top:
-            self._data_sets += 1
-            if self._data_sets % REFRESH == 0:
-                self._tables.clear()
-        key = (explicit, byte_order, is_top)
+        key = (encoding, is_top)
         found = self._tables.get(key)
         return found if found is not None else self._tables.setdefault(key, Table())

@@ -6,6 +6,8 @@ from enum import StrEnum
 from itertools import starmap
 from typing import NamedTuple
 
+from .elements import Encoding, encoding_of
+
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
@@ -64,6 +66,11 @@ class TransferSyntax(NamedTuple):
     is_little_endian: bool = True
     is_deflated: bool = False
     is_encapsulated: bool = True
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the elements of a data set are encoded, once it is inflated."""
+        return encoding_of(self.is_implicit, self.is_little_endian)
 
 
 TRANSFER_SYNTAXES: dict[str, TransferSyntax] = {

@@ -312,7 +312,8 @@ def decode_pdu(pdu_type: int, body: memoryview) -> PDU:
 
 
 # The A-ASSOCIATE PDUs that came lately, by their class, content, and what their UIDs were decoded with: a peer begins
-# each of its associations with the same bytes. What strangers send must not fill the memory.
+# each of its associations with the same bytes, which take 30 us to decode with one context and 1.7 ms with 128, where
+# an association as a whole takes less than 1 ms. What strangers send must not fill the memory.
 _kept: dict[tuple[type[PDU], bytes, tuple[str, ...]], AssociateRQ | AssociateAC] = {}
 _LONGEST_KEPT = 1 << 15
 _MOST_KEPT = 16
