@@ -31,7 +31,7 @@ from .results import StoreResult, failed_result, store_result
 # their way, so that the peer does not wait meanwhile.
 FIRST_LOOK = 256
 # How many are looked at together meanwhile, since asyncio does that in a thread.
-LOOK_TOGETHER = 32
+LOOK_TOGETHER = 8
 # How many are looked at together where nothing is on its way, and how many may be put aside.
 SCAN_AHEAD = 4096
 # The largest file, in bytes, that is read at once where it is looked at to be sent next.
