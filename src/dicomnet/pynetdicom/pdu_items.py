@@ -14,7 +14,7 @@ from pydicom.uid import UID
 
 from ..values import Buffer
 from ..wire import items
-from ..wire.fields import item, uid_bytes, uid_from
+from ..wire.fields import uid_from, uid_item
 from ..wire.pdu import DICOM_APPLICATION_CONTEXT, PDataTF
 from .presentation import PresentationContext
 from .user_information import ServiceParameter
@@ -195,13 +195,14 @@ class _UIDItem(PDUItem):
         return self.kind
 
     def encode(self) -> bytes:
-        """As it is sent; ValueError if nothing was decoded yet, or it is no UID."""
-        # That of a rejected presentation context may be empty.
-        return item(self.kind, b"" if self.wire == "" else uid_bytes(self.wire or "", type(self).__name__))
+        """As it is sent; ValueError if nothing was decoded yet."""
+        if self.wire is None:
+            raise ValueError(f"there is nothing in this {type(self).__name__} yet")
+        return uid_item(self.kind, self.wire)
 
     def decode(self, bytestream: Buffer) -> None:
-        """Take an encoded item, with its header; ProtocolError if it is malformed."""
-        self.wire = uid_from(memoryview(bytestream)[_HEADER_LENGTH:], type(self).__name__)
+        """Take an encoded item, with its header."""
+        self.wire = uid_from(memoryview(bytestream)[_HEADER_LENGTH:])
 
 
 class ApplicationContextItem(_UIDItem):
