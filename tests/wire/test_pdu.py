@@ -424,7 +424,7 @@ def test_what_does_not_fit_is_refused_when_it_is_built_or_written(name: str) -> 
 
 
 EMPTY_CONTEXT = b"\x20\x00\x00\x00"
-# A request or answer; the contexts and the number of user items that are left of it, its application context, its faults.
+# A request or answer; the contexts and the number of user items that are left, its application context, its faults.
 DAMAGED: dict[str, tuple[bytes, tuple[int, ...], int, str, int]] = {
     "P038 no application context": (request_bytes(CONTEXT_BYTES, USER), (1,), 1, "", 1),
     "P038 no user information": (request_bytes(APPLICATION, CONTEXT_BYTES), (1,), 0, OURS, 1),

@@ -251,11 +251,11 @@ class PresentationContextItemRQ(PDUItem):
         self.wire = primitive.to_item(primitive.context_id or 1)
 
     def to_primitive(self) -> PresentationContext:
-        """The proposed presentation context."""
+        """The proposed presentation context, as it came."""
         context = PresentationContext()
-        context.context_id = self.context_id
-        context.abstract_syntax = self.abstract_syntax
-        context.transfer_syntax = self.transfer_syntax
+        context._context_id = self.context_id
+        context._abstract_syntax = self.abstract_syntax
+        context._transfer_syntax = self.transfer_syntax
         return context
 
 
@@ -281,11 +281,11 @@ class PresentationContextItemAC(PDUItem):
         self.wire = items.ContextResult(primitive.context_id, primitive.result, str(syntax))
 
     def to_primitive(self) -> PresentationContext:
-        """The negotiated presentation context."""
+        """The negotiated presentation context, as it came."""
         context = PresentationContext()
-        context.context_id = self.context_id
+        context._context_id = self.context_id
         context.result = self.result
-        context.add_transfer_syntax(self.transfer_syntax)
+        context._transfer_syntax = [self.transfer_syntax] if self.transfer_syntax else []
         return context
 
 

@@ -8,8 +8,6 @@ from contextvars import copy_context
 from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any
 
-from pydicom.uid import UID
-
 from .. import _config
 from ..drivers.blocking.channel import Channel
 from ..drivers.blocking.link import Link
@@ -18,6 +16,7 @@ from ..drivers.blocking.watcher import Watcher, WorkerPool
 from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.connection import Connection
 from ..drivers.transport import listen
+from ..encoding.identity import is_uid
 from ..services.registry import may_be_storage
 from ..upper_layer.negotiation import (
     Acceptor,
@@ -41,6 +40,7 @@ from . import events as evt
 from .association import Association, OpenUserSink
 from .events import Bindings, EventHandlerType
 from .hooks import AssociationHooks
+from .pdu_items import known_uid
 from .pdu_primitives import AddressInformation
 from .presentation import PresentationContext
 from .user_information import view_of
@@ -321,7 +321,7 @@ def _least(asked: int, granted: int) -> int:
 def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
     common = items_of(request.user_items, SOPClassCommonExtendedNegotiation)
     if common and assoc._bindings.intervention(evt.EVT_SOP_COMMON) is not None:
-        views = {UID(item.sop_class): view_of(item) for item in common}
+        views = {known_uid(item.sop_class): view_of(item) for item in common}
         try:
             assoc.acceptor.accept_common(evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views}))
         except Exception:  # noqa: BLE001
@@ -329,10 +329,16 @@ def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExt
     extended = items_of(request.user_items, SOPClassExtendedNegotiation)
     if not extended or assoc._bindings.intervention(evt.EVT_SOP_EXTENDED) is None:
         return ()
-    asked = {UID(item.sop_class): item.application_information for item in extended}
+    asked = {known_uid(item.sop_class): item.application_information for item in extended}
+    # A handler may answer all that was asked; what the peer named badly is answered by nothing.
+    bad = {uid for uid in asked if not is_uid(uid)}
     try:
         answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
-        items = [SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in asked]
+        items = [
+            SOPClassExtendedNegotiation(str(uid), info)
+            for uid, info in answers.items()
+            if uid in asked and uid not in bad
+        ]
         # What cannot be encoded is the handler's mistake too.
         for item in items:
             item.encode()
