@@ -9,18 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.damaged import (
+    ANSWERS,
     APPLICATION,
     BOTH,
     CLASS_UID,
     DAMAGED,
     LENGTH,
-    USER,
-    acceptance,
     answer_of,
     associate,
     context,
     item,
-    result_item,
     role,
 )
 from tests.sockets import RawPeer
@@ -530,89 +528,6 @@ def test_no_damage_of_one_item_reaches_another(data: st.DataObject) -> None:
     assert {n: after.get(n) for n in before if n not in touched} == {
         n: before[n] for n in before if n not in touched
     }
-
-
-IMPLICIT_RESULT = result_item(1, 0, IMPLICIT)
-# Acceptances of contexts 1 and 3, each proposed with Implicit and Explicit VR Little Endian: what is usable of them.
-ANSWERS: dict[str, tuple[bytes, dict[int, str]]] = {
-    "nothing wrong": (acceptance(IMPLICIT_RESULT, result_item(3, 0, EXPLICIT)), {1: IMPLICIT, 3: EXPLICIT}),
-    "not ASCII": (
-        acceptance(result_item(1, 0, IMPLICIT + "\xff"), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "not proposed": (acceptance(result_item(1, 0, JPEG), result_item(3, 0, EXPLICIT)), {3: EXPLICIT}),
-    "no transfer syntax": (acceptance(result_item(1, 0), result_item(3, 0, EXPLICIT)), {3: EXPLICIT}),
-    "an empty transfer syntax": (
-        acceptance(result_item(1, 0, ""), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "two transfer syntaxes": (
-        acceptance(result_item(1, 0, IMPLICIT, EXPLICIT), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "the same one twice": (acceptance(result_item(1, 0, IMPLICIT, IMPLICIT)), {1: IMPLICIT}),
-    "padded": (
-        acceptance(result_item(1, 0, IMPLICIT + "\0"), result_item(3, 0, EXPLICIT + "\0junk")),
-        {1: IMPLICIT, 3: EXPLICIT},
-    ),
-    "an ID that was not proposed": (
-        acceptance(result_item(9, 0, IMPLICIT), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "even IDs": (
-        acceptance(result_item(2, 0, IMPLICIT), result_item(0, 0, IMPLICIT), IMPLICIT_RESULT),
-        {1: IMPLICIT},
-    ),
-    "an ID twice": (
-        acceptance(IMPLICIT_RESULT, result_item(1, 0, EXPLICIT), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "an ID accepted and refused": (
-        acceptance(IMPLICIT_RESULT, result_item(1, 3), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "the same result twice": (acceptance(IMPLICIT_RESULT, IMPLICIT_RESULT), {1: IMPLICIT}),
-    "a result that the table does not have": (
-        acceptance(result_item(1, 9), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "an empty result": (acceptance(item(0x21, b""), result_item(3, 0, EXPLICIT)), {3: EXPLICIT}),
-    "a result that ends in its header": (
-        acceptance(item(0x21, b"\1\0\0"), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "a transfer syntax that passes its result": (
-        acceptance(item(0x21, b"\1\0\0\0" + item(0x40, IMPLICIT, 99)), result_item(3, 0, EXPLICIT)),
-        {3: EXPLICIT},
-    ),
-    "no result": (acceptance(), {}),
-    "no application context": (associate(IMPLICIT_RESULT, USER, kind=2), {1: IMPLICIT}),
-    "another application context": (
-        associate(item(0x10, "1.2\xff"), IMPLICIT_RESULT, USER, kind=2),
-        {1: IMPLICIT},
-    ),
-    "no user information": (associate(APPLICATION, IMPLICIT_RESULT, kind=2), {1: IMPLICIT}),
-    "user items that are damaged": (
-        associate(
-            APPLICATION,
-            IMPLICIT_RESULT,
-            item(
-                0x50,
-                item(0x51, b"\0\1")
-                + item(0x53, b"\0")
-                + item(0x54, b"\0\x99")
-                + item(0x59, b"")
-                + item(0x55, "\xff" * 99),
-            ),
-            kind=2,
-        ),
-        {1: IMPLICIT},
-    ),
-    "user information that is cut off": (
-        associate(APPLICATION, IMPLICIT_RESULT, item(0x50, b"\x51\0\0"), kind=2),
-        {1: IMPLICIT},
-    ),
-}
 
 
 @pytest.mark.parametrize("name", ANSWERS)
