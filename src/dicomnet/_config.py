@@ -40,7 +40,8 @@ WINDOWS_TIMER_RESOLUTION: float | None = 1
 CODECS: tuple[str, ...] = ("ascii",)
 """Names of the codecs that decode UIDs in PDUs and given as bytes, tried in order after ASCII.
 
-What is not ASCII is then left out of them. AE titles in PDUs need none: they are read as Latin-1.
+What is not ASCII is then left out of them. Where none can, a UID in a PDU is kept as Latin-1, and refused by itself.
+AE titles in PDUs need none: they are read as Latin-1.
 """
 
 
