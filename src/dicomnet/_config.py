@@ -40,7 +40,8 @@ WINDOWS_TIMER_RESOLUTION: float | None = 1
 CODECS: tuple[str, ...] = ("ascii",)
 """Names of the codecs that decode UIDs received in PDUs or given as bytes; tried in this order, after ASCII.
 
-Characters outside ASCII are then removed from the UID. AE titles in PDUs are always read as Latin-1.
+Characters outside ASCII are then removed from the UID. A UID in a PDU that none of them can decode is kept as Latin-1,
+and only its own item is refused. AE titles in PDUs are always read as Latin-1.
 """
 
 

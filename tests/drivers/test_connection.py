@@ -386,13 +386,17 @@ def test_random_bytes_have_a_documented_outcome(state: State, data: st.DataObjec
 
 
 @pytest.mark.parametrize("length", [1, 6, 7])
-def test_a_peer_that_takes_nothing_is_refused(length: int) -> None:
-    """P058: A maximum length that leaves no room for two bytes of a message (PS3.8 Annex E.1)."""
+def test_a_maximum_length_that_nobody_can_mean_is_not_believed(
+    length: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P058: it leaves no room for two bytes of a message (PS3.8 Annex E.1), and costs no association."""
     items = identification_items(length, "1.2.3", None)
     made = sta5()
     (happening,) = feed(made, AssociateAC(ANSWER.contexts, items, bytes(64)).encode())
-    assert isinstance(happening, ProviderAbort)
-    assert sent(made) == Abort(2, 6).encode()
+    assert isinstance(happening, AssociateAC)
+    sizes = [len(each) for batch in made.send(store(bytes(100_000))) for each in batch]
+    assert max(sizes) == 16384 - 6
+    assert f"the maximum length is {length}" in caplog.text
 
 
 ECHO = Message(C_ECHO_RQ, {"AffectedSOPClassUID": VERIFICATION, "MessageID": 1}, 1)

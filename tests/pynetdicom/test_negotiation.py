@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pydicom.config
 import pynetdicom.events
 import pynetdicom.pdu_primitives
 import pytest
@@ -15,13 +16,17 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 from tests.associations import associated, ct_image, serving_ae
+from tests.damaged import ANSWERS, DAMAGED, LENGTH, answer_of, item, with_user_items
 from tests.sockets import (
     CT_IMAGE_STORAGE,
     EXPLICIT_VR_LE,
     IMPLICIT_VR_LE,
     MR_IMAGE_STORAGE,
     PATIENT_ROOT_FIND,
+    RELEASE_RP,
+    RELEASE_RQ,
     VERIFICATION,
+    RawPeer,
 )
 from tests.support import run_tool, tool, wait_until
 
@@ -32,7 +37,12 @@ import pynetdicom
 from dicomnet import AE, Peer, build_context, build_role, evt
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.errors import AssociationRejected
-from dicomnet.pynetdicom.events import Event
+from dicomnet.pynetdicom import pdu
+from dicomnet.pynetdicom.events import Event, EventHandlerType
+from dicomnet.pynetdicom.presentation import PresentationContext
+from dicomnet.pynetdicom.service_user import ServiceUser
+from dicomnet.pynetdicom.views import Shown, View
+from dicomnet.wire.pdu import AssociateAC, AssociateRQ, decode_pdu
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 JPEG = "1.2.840.10008.1.2.4.50"
@@ -573,3 +583,114 @@ def test_a_user_of_dcmtk_is_known(name: str, wants_answer: bool, known: bool, tm
     assert seen == [identity]
     assert ("Received Store Response (Success)" in done.stdout + done.stderr) is known
     assert (done.returncode == 0) is known
+
+
+def shown(view: Any) -> int:
+    """Read all that a view documents, and what is below it; how many attributes that were."""
+    count = 1
+    assert str(view)
+    if isinstance(view, View):
+        assert len(view) == len(view.encode())
+        assert bool(view)
+    for name in dir(type(view)):
+        attribute = getattr(type(view), name)
+        if name.startswith("_") or (callable(attribute) and not isinstance(attribute, Shown)):
+            continue
+        value = getattr(view, name)
+        count += 1
+        for each in value if isinstance(value, list) else [value]:
+            count += shown(each) if isinstance(each, View | PresentationContext) else 0
+            repr(each)
+    return count
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_view_raised_on_what_a_peer_proposed_badly(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every attribute can be read, whatever pydicom is told to think of bad values."""
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.RAISE)
+    encoded = DAMAGED[name].pdu
+    wire = decode_pdu(encoded[0], memoryview(encoded)[6:])
+    assert isinstance(wire, AssociateRQ)
+    view = pdu.view_of(wire)
+    assert isinstance(view, pdu.A_ASSOCIATE_RQ)
+    assert shown(view) > 10
+    assert view.user_information is not None
+    for proposed in view.presentation_context:
+        assert proposed.to_primitive().context_id == proposed.context_id
+    assert len(view.user_information.to_primitive()) == len(view.user_information.user_data)
+    requestor = ServiceUser(None, "requestor")
+    requestor.negotiated(wire)
+    assert [each.context_id for each in requestor.requested_contexts] == [
+        each.context_id for each in view.presentation_context
+    ]
+    for each in requestor.requested_contexts:
+        assert f"{each}{each!r}"
+        assert each.abstract_syntax is not None
+    assert repr(requestor.primitive)
+    names = ("info", "user_information", "role_selection", "sop_class_extended", "sop_class_common_extended")
+    for name in (
+        *names,
+        "asynchronous_operations",
+        "user_identity",
+        "extended_negotiation",
+        "maximum_length",
+    ):
+        getattr(requestor, name)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_view_raised_on_what_a_peer_answered_badly(name: str) -> None:
+    encoded = ANSWERS[name][0]
+    wire = decode_pdu(encoded[0], memoryview(encoded)[6:])
+    assert isinstance(wire, AssociateAC)
+    view = pdu.view_of(wire)
+    assert isinstance(view, pdu.A_ASSOCIATE_AC)
+    assert shown(view) > 10
+    for concluded in view.presentation_context:
+        assert concluded.to_primitive().result == concluded.result
+    acceptor = ServiceUser(None, "acceptor")
+    acceptor.negotiated(wire)
+    assert len(acceptor.supported_contexts) == len(view.presentation_context)
+
+
+def test_handlers_of_negotiation_see_what_a_peer_asked_for_badly() -> None:
+    """A bad UID in extended negotiation cost the answers to all the others, or raised before the handler was called."""
+    asked: list[Any] = []
+
+    def extended(event: Event) -> dict[UID, bytes]:
+        asked.append(event.app_info)
+        return dict.fromkeys(event.app_info, b"yes")
+
+    def common(event: Event) -> dict[UID, Any]:
+        asked.append(event.items)
+        return dict(event.items)
+
+    def requested(event: Event) -> None:
+        asked.append([str(each.abstract_syntax) for each in event.assoc.requestor.requested_contexts])
+
+    sent = with_user_items(
+        LENGTH,
+        item(0x56, b"\x00\x04\xff123!"),
+        item(0x56, b"\x00\x00!"),
+        item(0x56, b"\x00\x111.2.840.10008.1.1!"),
+        item(0x57, b"\x00\x04\xff123\x00\x00\x00\x05\x00\x03\xfe.1"),
+    )
+    handlers: list[EventHandlerType] = [
+        (evt.EVT_SOP_EXTENDED, extended),
+        (evt.EVT_SOP_COMMON, common),
+        (evt.EVT_REQUESTED, requested),
+    ]
+    with serving_ae(handlers) as server, RawPeer.connect(server.server_address[1]) as peer:
+        peer.send(sent)
+        answer = peer.read_pdu()
+        peer.send(RELEASE_RQ)
+        assert peer.read_pdu() == RELEASE_RP
+    assert answer_of(answer) == {1: 0}
+    assert asked == [
+        ["1.2.840.10008.1.1"],
+        {"\xff123": asked[1]["\xff123"]},
+        {"\xff123": b"!", "": b"!", "1.2.840.10008.1.1": b"!"},
+    ]
+    assert answer.count(b"\x56\x00") == 1
+    assert b"\x001.2.840.10008.1.1yes" not in answer
+    assert b"\x00\x111.2.840.10008.1.1yes" in answer

@@ -6,8 +6,21 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.damaged import (
+    ANSWERS,
+    APPLICATION,
+    BOTH,
+    CLASS_UID,
+    DAMAGED,
+    LENGTH,
+    answer_of,
+    associate,
+    context,
+    item,
+    role,
+)
 from tests.sockets import RawPeer
 
 import pynetdicom
@@ -314,8 +327,8 @@ def test_a_window_that_is_granted_unasked_is_not_used() -> None:
 
 @pytest.mark.parametrize("items", [(), (MaximumLength(0),), (MaximumLength(4096),)])
 def test_the_maximum_length_is_the_others(items: tuple[UserItem, ...]) -> None:
-    """PS3.8 Annex D.1: 0 is no limit, and none given is none."""
-    expected = items[0].maximum_length if items else 0  # type: ignore[attr-defined]
+    """PS3.8 Annex D.1: 0 is no limit. Who says nothing gets what every implementation takes."""
+    expected = items[0].maximum_length if items else 16384  # type: ignore[attr-defined]
     asked = AssociateRQ("A", "B", (ProposedContext(1, CT, (IMPLICIT,)),), items)
     assert accept(asked, ACCEPTOR)[1].peer_maximum_length == expected
     assert conclude(ContextResult(1, 0, IMPLICIT), items=items).peer_maximum_length == expected
@@ -388,3 +401,166 @@ def test_the_answer_repeats_the_names_of_the_request() -> None:
     assert isinstance(asked, AssociateRQ)
     answer = accept(asked, ACCEPTOR)[0].encode()
     assert answer[10:74] == sent[10:74]
+
+
+# What an acceptor offers that takes whatever a storage SOP class may be called.
+TAKES_ALL = Acceptor(
+    {VERIFICATION: SupportedContext((IMPLICIT, EXPLICIT)), CT: SupportedContext((IMPLICIT, EXPLICIT))},
+    IDENTIFICATION,
+    lambda uid: True,
+)
+TAKES_TWO = replace(TAKES_ALL, accepts_unknown=None)
+
+
+def answered(pdu: bytes, acceptor: Acceptor) -> AssociateAC | AssociateRJ:
+    """What an acceptor answers to the bytes of a request."""
+    asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
+    assert isinstance(asked, AssociateRQ)
+    if not supports_version(asked):
+        return AssociateRJ(1, 2, 2)
+    return refuse_names(asked) or accept(asked, acceptor)[0]
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_what_is_damaged_is_refused_and_the_rest_is_served(name: str) -> None:
+    pdu, expected, _ = DAMAGED[name]
+    answer = answered(pdu, TAKES_TWO).encode()
+    assert answer_of(answer) == expected
+    if answer[0] == 2:
+        assert answer[10:42] == pdu[10:42]
+
+
+@pytest.mark.parametrize("name", [name for name, case in DAMAGED.items() if case.ours != BOTH])
+def test_who_takes_any_sop_class_takes_none_without_a_uid(name: str) -> None:
+    """Nothing that is accepted is anything but a UID, so all of the answer can be written."""
+    answer = answered(DAMAGED[name].pdu, TAKES_ALL)
+    received = decode_pdu(answer.encode()[0], memoryview(answer.encode())[6:])
+    assert isinstance(received, AssociateAC | AssociateRJ)
+    if isinstance(received, AssociateAC):
+        accepted = [each for each in received.contexts if each.result == 0]
+        assert all(each.context_id % 2 for each in accepted)
+        assert all(set(each.transfer_syntax) <= set("0123456789.") for each in accepted)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "abstract syntax with the byte A0",
+            r"context 3 has the abstract syntax '1.2.840.10008.5.1.4.1.1.2\xa0'",
+        ),
+        ("empty abstract syntax", "context 3 has the abstract syntax ''"),
+        ("only a transfer syntax with the byte FF", r"the transfer syntax '1.2.840.10008.1.2.1\xff'"),
+        ("no transfer syntax", "context 3 has no transfer syntax"),
+        ("even ID", "context 2 has an even ID"),
+        ("an ID twice", "context 1 is proposed more than once"),
+        ("a transfer syntax that passes its context", "context 3 has a sub-item that passes its end"),
+        ("no user information", "there are 0 user information items"),
+        ("maximum length 7", "the maximum length is 7"),
+        ("window of 3 bytes", "the asynchronous operations window sub-item has a length of 3, not 4"),
+        ("role without its last byte", "a role selection sub-item ends before its content"),
+    ],
+)
+def test_what_is_wrong_is_said(name: str, said: str) -> None:
+    pdu = DAMAGED[name].pdu
+    asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
+    assert isinstance(asked, AssociateRQ)
+    faults = accept(asked, TAKES_TWO)[1].faults
+    assert said in "; ".join(faults)
+    assert all(each.isprintable() and each.isascii() and len(each) < 200 for each in faults)
+
+
+def test_nothing_is_said_of_what_is_right() -> None:
+    for asked in PROPOSALS.values():
+        answer, agreement = accept(asked, ACCEPTOR)
+        assert agreement.faults == ()
+        assert conclude_as_requestor(asked, answer).faults == ()
+
+
+def parts_of(pdu: bytes, begin: int) -> list[tuple[int, int]]:
+    """Where the content of each item lies."""
+    found = []
+    while begin < len(pdu):
+        end = begin + 4 + int.from_bytes(pdu[begin + 2 : begin + 4], "big")
+        found.append((begin + 4, end))
+        begin = end
+    return found
+
+
+SOUND = associate(
+    APPLICATION,
+    *(
+        context(2 * n + 1, uid, IMPLICIT, EXPLICIT)
+        for n, uid in enumerate((VERIFICATION, CT, MR, UNKNOWN, US))
+    ),
+    item(0x50, LENGTH + CLASS_UID + item(0x53, b"\0\2\0\1") + role(UNKNOWN, 1, 1) + item(0x55, "NAME")),
+)
+WITH_MR = replace(TAKES_TWO, supported={**TAKES_TWO.supported, MR: SupportedContext((EXPLICIT,))})
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_no_damage_of_one_item_reaches_another(data: st.DataObject) -> None:
+    """Whatever stands in it: nothing is aborted, and the contexts beside it have the results that they have without."""
+    before = answer_of(answered(SOUND, WITH_MR).encode())
+    begin, end = data.draw(st.sampled_from(parts_of(SOUND, 74)))
+    content = bytearray(SOUND[begin:end])
+    for kind, at, byte in data.draw(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.integers(0, 200), st.integers(0, 255)), min_size=1, max_size=6
+        )
+    ):
+        at %= len(content) + 1
+        content[at : at + min(kind, 1)] = b"" if kind == 2 else bytes((byte,))
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content)))]
+    body = SOUND[:begin][:-2] + len(content).to_bytes(2, "big") + content + SOUND[end:]
+    pdu = body[:2] + (len(body) - 6).to_bytes(4, "big") + body[6:]
+    answer = answered(pdu, WITH_MR).encode()
+    kind = SOUND[begin - 4]
+    if kind == 0x10:
+        assert answer_of(answer) in (before, (1, 1, 2))
+        return
+    after = answer_of(answer)
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    touched = {SOUND[begin], *content[:1]} if kind == 0x20 else set()
+    assert {n: after.get(n) for n in before if n not in touched} == {
+        n: before[n] for n in before if n not in touched
+    }
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_is_damaged_in_an_acceptance_is_not_used_and_the_rest_is(name: str) -> None:
+    pdu, usable = ANSWERS[name]
+    answer = decode_pdu(pdu[0], memoryview(pdu)[6:])
+    assert isinstance(answer, AssociateAC)
+    agreement = conclude_as_requestor(request((CT, (IMPLICIT, EXPLICIT)), (CT, (IMPLICIT, EXPLICIT))), answer)
+    assert {each.context_id: each.transfer_syntax for each in agreement.accepted} == usable
+    assert set(agreement.contexts) == {1, 3}
+    silent = ("nothing wrong", "padded", "the same one twice", "the same result twice", "no result")
+    assert bool(agreement.faults) == (name not in (*silent, "a result that the table does not have"))
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected"),
+    [(None, True), ((True, True), False), ((True, False), False), ((False, False), False)],
+)
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_role_that_has_no_answer_is_known_as_such(
+    answered: tuple[bool, bool] | None, expected: bool, code: int
+) -> None:
+    """The default roles hold (PS3.7 Annex D.3.3.4); that the peer may take the other one all the same is said once."""
+    asked = request((CT, (IMPLICIT,)), (MR, (IMPLICIT,)), items=(RoleSelection(CT, True, True),))
+    items = () if answered is None else (RoleSelection(CT, *answered),)
+    results = (ContextResult(1, code, IMPLICIT), ContextResult(3, 0, IMPLICIT))
+    agreement = conclude_as_requestor(asked, AssociateAC(results, (*IDENTIFICATION, *items)))
+    assert agreement.contexts[1].is_role_unanswered is (expected and code == 0)
+    assert not agreement.contexts[3].is_role_unanswered
+    assert sum("role of SCP" in fault for fault in agreement.faults) == (expected and code == 0)
+
+
+def test_the_first_of_two_roles_counts() -> None:
+    asked = request((US, (IMPLICIT,)), items=(RoleSelection(US, False, True), RoleSelection(US, True, False)))
+    answer, _ = accept(asked, ACCEPTOR)
+    assert items_of(answer.user_items, RoleSelection) == (RoleSelection(US, False, True),)

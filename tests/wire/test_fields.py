@@ -85,20 +85,26 @@ def test_random_reads_give_a_value_or_a_protocol_error(content: bytes, names: li
 @pytest.mark.parametrize("padding", ["", "\0", "\0\0", " ", "  \0", "\0 "])
 def test_padding_of_a_received_uid_is_tolerated(padding: str) -> None:
     """P055: UIDs in items are not padded, but some peers do."""
-    assert uid_from(memoryview(f"1.2.840.10008.1.1{padding}".encode()), "it") == "1.2.840.10008.1.1"
+    assert uid_from(memoryview(f"1.2.840.10008.1.1{padding}".encode())) == "1.2.840.10008.1.1"
 
 
-def test_a_received_uid_that_is_not_ascii_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="the thing"):
-        uid_from(memoryview(b"1.2.\xe9"), "the thing")
+def test_a_received_uid_that_is_not_ascii_is_kept_and_equals_no_other() -> None:
+    """It is judged where it is used; a no-break space is not padding, though `str.strip` takes it for that."""
+    assert uid_from(memoryview(b"1.2.\xe9")) == "1.2.\xe9"
+    assert uid_from(memoryview(b"1.2\xa0")) == "1.2\xa0"
+
+
+@pytest.mark.parametrize("behind", [b"\0", b"\0junk", b" \0\xff", b"\0\0 1.3"])
+def test_a_received_text_ends_at_the_first_nul(behind: bytes) -> None:
+    assert uid_from(memoryview(b"1.2" + behind)) == "1.2"
+    assert text_from(memoryview(b"TITLE" + behind)) == "TITLE"
 
 
 def test_a_uid_outside_ascii_is_read_by_the_codecs_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some peers have zero-width spaces in their UIDs; pynetdicom reads them with the same flag."""
     monkeypatch.setattr(_config, "CODECS", ("ascii", "utf-8"))
-    assert uid_from(memoryview("1.2.\u200b3".encode()), "the thing") == "1.2.3"
-    with pytest.raises(ProtocolError):
-        uid_from(memoryview(b"1.2.\xe9"), "the thing")
+    assert uid_from(memoryview("1.2.\u200b3".encode())) == "1.2.3"
+    assert uid_from(memoryview(b"1.2.\xe9")) == "1.2.\xe9"
 
 
 @given(st.binary(max_size=64))

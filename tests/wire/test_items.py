@@ -141,27 +141,136 @@ TOLERATED: dict[str, tuple[bytes, Item]] = {
     ),
 }
 
-BROKEN: dict[str, bytes] = {
-    "P045 context ID 0": b"\x20\x00\x00\x12\x00\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x031.3",
-    "P045 even context ID": b"\x20\x00\x00\x12\x02\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x031.3",
-    "P045 even context ID of a result": b"\x21\x00\x00\x0b\x02\x00\x00\x00\x40\x00\x00\x031.3",
-    "P047 no abstract syntax": b"\x20\x00\x00\x0b\x01\x00\x00\x00\x40\x00\x00\x031.3",
-    "P047 an empty abstract syntax": b"\x20\x00\x00\x0f\x01\x00\x00\x00\x30\x00\x00\x00\x40\x00\x00\x031.3",
-    "P047 two abstract syntaxes": (
-        b"\x20\x00\x00\x19\x01\x00\x00\x00\x30\x00\x00\x031.2\x30\x00\x00\x031.2\x40\x00\x00\x031.3"
+# What a reader makes of contexts that break the standard: negotiation refuses each by itself.
+KEPT_AS_IT_CAME: dict[str, tuple[bytes, int, str, tuple[str, ...]]] = {
+    "P045 context ID 0": (
+        b"\x20\x00\x00\x12\x00\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x031.3",
+        0,
+        "1.2",
+        ("1.3",),
     ),
-    "P047 no transfer syntax": b"\x20\x00\x00\x0b\x01\x00\x00\x00\x30\x00\x00\x031.2",
-    "P047 an empty transfer syntax": b"\x20\x00\x00\x0f\x01\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x00",
-    "P048 an accepted context without transfer syntax": b"\x21\x00\x00\x04\x01\x00\x00\x00",
-    "P048 an accepted context with an empty one": b"\x21\x00\x00\x08\x01\x00\x00\x00\x40\x00\x00\x00",
-    "a sub-item that passes its context": b"\x20\x00\x00\x0b\x01\x00\x00\x00\x30\x00\x00\x041.2",
+    "P045 even context ID": (
+        b"\x20\x00\x00\x12\x02\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x031.3",
+        2,
+        "1.2",
+        ("1.3",),
+    ),
+    "P047 no abstract syntax": (
+        b"\x20\x00\x00\x0b\x01\x00\x00\x00\x40\x00\x00\x031.3",
+        1,
+        "",
+        ("1.3",),
+    ),
+    "P047 an empty abstract syntax": (
+        b"\x20\x00\x00\x0f\x01\x00\x00\x00\x30\x00\x00\x00\x40\x00\x00\x031.3",
+        1,
+        "",
+        ("1.3",),
+    ),
+    "P047 the same abstract syntax twice": (
+        b"\x20\x00\x00\x19\x01\x00\x00\x00\x30\x00\x00\x031.2\x30\x00\x00\x031.2\x40\x00\x00\x031.3",
+        1,
+        "1.2",
+        ("1.3",),
+    ),
+    "P047 two abstract syntaxes": (
+        b"\x20\x00\x00\x19\x01\x00\x00\x00\x30\x00\x00\x031.2\x30\x00\x00\x031.4\x40\x00\x00\x031.3",
+        1,
+        "1.2\\1.4",
+        ("1.3",),
+    ),
+    "P047 no transfer syntax": (
+        b"\x20\x00\x00\x0b\x01\x00\x00\x00\x30\x00\x00\x031.2",
+        1,
+        "1.2",
+        (),
+    ),
+    "P047 an empty transfer syntax": (
+        b"\x20\x00\x00\x0f\x01\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x00",
+        1,
+        "1.2",
+        (),
+    ),
+    "a sub-item that passes its context": (
+        b"\x20\x00\x00\x12\x01\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x041.3",
+        1,
+        "1.2",
+        (),
+    ),
+    "bytes behind the last sub-item": (
+        b"\x20\x00\x00\x15\x01\x00\x00\x00\x30\x00\x00\x031.2\x40\x00\x00\x031.3\x00\x00\x00",
+        1,
+        "1.2",
+        ("1.3",),
+    ),
+    "a context that ends behind its ID": (b"\x20\x00\x00\x02\x03\x00", 3, "", ()),
     "an abstract syntax of 65 characters": (
-        b"\x20\x00\x00\x50\x01\x00\x00\x00\x30\x00\x00\x41" + b"1" * 65 + b"\x40\x00\x00\x031.3"
+        b"\x20\x00\x00\x50\x01\x00\x00\x00\x30\x00\x00\x41" + b"1" * 65 + b"\x40\x00\x00\x031.3",
+        1,
+        "1" * 65,
+        ("1.3",),
     ),
     "an abstract syntax that is not ASCII": (
-        b"\x20\x00\x00\x12\x01\x00\x00\x00\x30\x00\x00\x031.\xff\x40\x00\x00\x031.3"
+        b"\x20\x00\x00\x12\x01\x00\x00\x00\x30\x00\x00\x031.\xff\x40\x00\x00\x031.3",
+        1,
+        "1.ÿ",
+        ("1.3",),
     ),
+    "a no-break space is no padding": (
+        b"\x20\x00\x00\x13\x01\x00\x00\x00\x30\x00\x00\x041.2\xa0\x40\x00\x00\x031.3",
+        1,
+        "1.2\xa0",
+        ("1.3",),
+    ),
+    "what stands behind a NUL": (
+        b"\x20\x00\x00\x16\x01\x00\x00\x00\x30\x00\x00\x071.2\x00\xff.5\x40\x00\x00\x031.3",
+        1,
+        "1.2",
+        ("1.3",),
+    ),
+}
+
+RESULTS_AS_THEY_CAME: dict[str, tuple[bytes, int, int, str]] = {
+    "P045 even context ID": (b"\x21\x00\x00\x0b\x02\x00\x00\x00\x40\x00\x00\x031.3", 2, 0, "1.3"),
+    "P048 accepted without transfer syntax": (b"\x21\x00\x00\x04\x01\x00\x00\x00", 1, 0, ""),
+    "P048 accepted with an empty one": (b"\x21\x00\x00\x08\x01\x00\x00\x00\x40\x00\x00\x00", 1, 0, ""),
+    "accepted with two": (
+        b"\x21\x00\x00\x12\x01\x00\x00\x00\x40\x00\x00\x031.3\x40\x00\x00\x031.4",
+        1,
+        0,
+        "1.3\\1.4",
+    ),
+    "accepted with the same twice": (
+        b"\x21\x00\x00\x12\x01\x00\x00\x00\x40\x00\x00\x031.3\x40\x00\x00\x031.3",
+        1,
+        0,
+        "1.3",
+    ),
+    "accepted with one that is not ASCII": (
+        b"\x21\x00\x00\x0b\x01\x00\x00\x00\x40\x00\x00\x031.\xff",
+        1,
+        0,
+        "1.ÿ",
+    ),
+    "accepted with one that passes the item": (
+        b"\x21\x00\x00\x0b\x01\x00\x00\x00\x40\x00\x00\x411.3",
+        1,
+        0,
+        "",
+    ),
+    "a result that ends behind it": (b"\x21\x00\x00\x03\x01\x00\x00", 1, 0, ""),
+    "a result that the table does not have": (b"\x21\x00\x00\x04\x01\x00\x63\x00", 1, 0x63, ""),
+}
+
+BROKEN: dict[str, bytes] = {
+    "a context without an ID": b"\x20\x00\x00\x00",
+    "a result without an ID": b"\x21\x00\x00\x00",
+    "a context ID without a result": b"\x21\x00\x00\x02\x01\x00",
     "a short maximum length": b"\x51\x00\x00\x03\x00\x00\x40",
+    "a maximum length of 5": b"\x51\x00\x00\x05\x00\x00\x40\x00\x00",
+    "a maximum length of 8": b"\x51\x00\x00\x08\x00\x00\x00\x00\x00\x00\x40\x00",
+    "an empty maximum length": b"\x51\x00\x00\x00",
+    "a window of 6": b"\x53\x00\x00\x06\x00\x01\x00\x01\x00\x01",
     "a short window": b"\x53\x00\x00\x03\x00\x01\x00",
     "a role without roles": b"\x54\x00\x00\x05\x00\x031.2",
     "a role with one of two": b"\x54\x00\x00\x06\x00\x031.2\x01",
@@ -210,6 +319,34 @@ def test_reader_takes_what_is_allowed_or_harmless(name: str) -> None:
     assert decode(content) == value
 
 
+@pytest.mark.parametrize("name", KEPT_AS_IT_CAME)
+def test_a_context_that_is_wrong_is_kept_as_it_came(name: str) -> None:
+    """Our own constructor refuses most of these; a peer's are for negotiation to judge."""
+    content, *expected = KEPT_AS_IT_CAME[name]
+    context = decode(content)
+    assert isinstance(context, ProposedContext)
+    assert [context.context_id, context.abstract_syntax, context.transfer_syntaxes] == expected
+    # An event's view is written again, whatever it holds.
+    again = ProposedContext.decode(memoryview(context.encode())[4:])
+    assert again.context_id == context.context_id
+    assert again.transfer_syntaxes == context.transfer_syntaxes
+
+
+@pytest.mark.parametrize("name", RESULTS_AS_THEY_CAME)
+def test_a_result_that_is_wrong_is_kept_as_it_came(name: str) -> None:
+    content, *expected = RESULTS_AS_THEY_CAME[name]
+    result = decode(content)
+    assert isinstance(result, ContextResult)
+    assert [result.context_id, result.result, result.transfer_syntax] == expected
+    assert ContextResult.decode(memoryview(result.encode())[4:]) == result
+
+
+def test_a_refusal_repeats_the_id_that_it_refuses() -> None:
+    assert ContextResult.answering(4, 2, "1.2").encode() == b"\x21\0\0\x0b\x04\0\x02\0\x40\0\0\x031.2"
+    with pytest.raises(ValueError):
+        ContextResult.answering(5, 2, "1.ÿ")
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_reader_refuses(name: str) -> None:
     """Q008: a malformed item is a ProtocolError that knows its A-ABORT, reason 6 (P043)."""
@@ -242,20 +379,20 @@ UNBUILDABLE: dict[str, Callable[[], object]] = {
     "a window over 2 bytes": lambda: AsynchronousOperationsWindow(1, 1 << 16),
 }
 
-UNSENDABLE: dict[str, Item] = {
-    "an empty transfer syntax": ProposedContext(1, "1.2", ("",)),
-    "a transfer syntax that is not ASCII": ContextResult(1, 0, "1.é"),
-    "a result over one byte": ContextResult(1, 256, "1.2"),
-    "an empty implementation class UID": ImplementationClassUID(""),
-    "Q001 an empty implementation version name": ImplementationVersionName(""),
-    "Q001 an implementation version name of 17 characters": ImplementationVersionName("x" * 17),
-    "an implementation version name that is not ASCII": ImplementationVersionName("é"),
-    "a role for no SOP class": RoleSelection("", True, True),
-    "extended negotiation over 64 KiB": SOPClassExtendedNegotiation("1.2", bytes(0xFFFF)),
-    "user identity over 64 KiB": UserIdentityRQ(3, bytes(0x10000)),
-    "a passcode over 64 KiB": UserIdentityRQ(2, b"u", bytes(0x10000)),
-    "a type of user identity over one byte": UserIdentityRQ(256, b"u"),
-    "a user identity response over 64 KiB": UserIdentityAC(bytes(0x10000)),
+UNSENDABLE: dict[str, Callable[[], Item]] = {
+    "an empty transfer syntax": lambda: ProposedContext(1, "1.2", ("",)),
+    "a transfer syntax that is not ASCII": lambda: ContextResult(1, 0, "1.é"),
+    "a result over one byte": lambda: ContextResult(1, 256, "1.2"),
+    "an empty implementation class UID": lambda: ImplementationClassUID(""),
+    "Q001 an empty implementation version name": lambda: ImplementationVersionName(""),
+    "Q001 an implementation version name of 17 characters": lambda: ImplementationVersionName("x" * 17),
+    "an implementation version name that is not ASCII": lambda: ImplementationVersionName("é"),
+    "a role for no SOP class": lambda: RoleSelection("", True, True),
+    "extended negotiation over 64 KiB": lambda: SOPClassExtendedNegotiation("1.2", bytes(0xFFFF)),
+    "user identity over 64 KiB": lambda: UserIdentityRQ(3, bytes(0x10000)),
+    "a passcode over 64 KiB": lambda: UserIdentityRQ(2, b"u", bytes(0x10000)),
+    "a type of user identity over one byte": lambda: UserIdentityRQ(256, b"u"),
+    "a user identity response over 64 KiB": lambda: UserIdentityAC(bytes(0x10000)),
 }
 
 
@@ -266,9 +403,9 @@ def test_constructor_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
-def test_writer_refuses(name: str) -> None:
+def test_what_cannot_be_sent_is_refused_when_it_is_built_or_written(name: str) -> None:
     with pytest.raises(ValueError):
-        UNSENDABLE[name].encode()
+        UNSENDABLE[name]().encode()
 
 
 def test_secrets_do_not_show() -> None:
@@ -300,6 +437,34 @@ def test_unknown_sub_items_of_user_information_are_skipped() -> None:
         MaximumLength(16384),
         ImplementationClassUID("1.2"),
     )
+
+
+USER_ITEMS_BROKEN = [name for name, content in BROKEN.items() if content[0] in USER_ITEMS]
+
+
+@pytest.mark.parametrize("name", USER_ITEMS_BROKEN)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_user_item_that_is_damaged_costs_no_other(name: str, is_first: bool) -> None:
+    """What is said of it has nothing of its content, which may be a passcode."""
+    sound = b"\x52\x00\x00\x031.2"
+    faults: list[str] = []
+    content = BROKEN[name] + sound if is_first else sound + BROKEN[name]
+    assert decode_user_information(memoryview(content), faults) == (ImplementationClassUID("1.2"),)
+    assert len(faults) == 1
+    assert "user" not in faults[0].replace("the user identity", "")
+
+
+def test_a_user_item_that_passes_the_end_costs_itself_and_what_follows() -> None:
+    faults: list[str] = []
+    content = b"\x51\x00\x00\x04\x00\x00\x40\x00\x52\x00\x00\x091.2"
+    assert decode_user_information(memoryview(content), faults) == (MaximumLength(16384),)
+    assert len(faults) == 1
+
+
+def test_a_peer_cannot_fill_the_log() -> None:
+    faults: list[str] = []
+    assert decode_user_information(memoryview(b"\x51\x00\x00\x00" * 1000), faults) == ()
+    assert 0 < len(faults) < 100
 
 
 def test_user_information_may_be_empty() -> None:

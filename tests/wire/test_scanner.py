@@ -368,3 +368,20 @@ def test_mutated_streams_are_values_or_a_protocol_error(
     except ProtocolError:
         pass
     assert size <= len(stream)
+
+
+@pytest.mark.parametrize("cut", [6, 7, 12, 1000, None])
+def test_some_excess_is_taken_where_that_is_wanted_and_no_more(cut: int | None) -> None:
+    """The limit is then that of what was announced and the excess; how far a peer went is known."""
+    whole = PDataTF((DataValue(1, False, True, bytes(0x4000 - 6 + 100)),)).encode()
+    pieces = [whole] if cut is None else [whole[:cut], whole[cut:]]
+    scanner = Scanner(0x4000, excess=100)
+    usual = PDataTF((DataValue(1, True, True, b"ab"),)).encode()
+    assert joined(scan([usual], scanner)) == [(1, True, b"ab", True)]
+    assert scanner.longest_excess == 0
+    assert joined(scan(pieces, scanner)) == [(1, False, bytes(0x4000 - 6 + 100), True)]
+    assert scanner.longest_excess == 0x4000 + 100
+    with pytest.raises(ProtocolError, match="over the limit of 16384"):
+        list(Scanner(0x4000, excess=99).feed(memoryview(whole)))
+    with pytest.raises(ProtocolError, match="over the limit of 16384"):
+        list(Scanner(0x4000).feed(memoryview(whole)))

@@ -115,6 +115,8 @@ class Node:
         Whether it accepts unknown SOP classes, such as private ones, and stores their objects.
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
+    excess
+        How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
@@ -144,8 +146,10 @@ class Node:
         window: int = 16,
         accepts_private: bool = False,
         on_stored: OnStored | None = None,
+        excess: int = MAXIMUM_LENGTH,
         workers: int = 1,
     ) -> None:
+        self._excess = excess
         self.ae_title = ae_title
         self.timeouts = timeouts or Timeouts()
         self.maximum_associations = maximum_associations
@@ -246,6 +250,7 @@ class Node:
             maximum_length=MAXIMUM_LENGTH,
             open_sink=hooks.open_sink,
             artim=self.timeouts.association,
+            excess=self._excess,
         )
         return Link(channel, connection, hooks, self.timeouts, watcher, workers, on_closed)
 

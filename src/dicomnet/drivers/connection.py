@@ -3,6 +3,7 @@ one deadline out. Owns no socket."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Protocol
@@ -31,6 +32,8 @@ from ..wire.pdu import (
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 from .files import fill, open_file, stamp_of
+
+_log = logging.getLogger(__name__)
 
 # How much of what a peer still sends after the end is read away, in bytes, before the connection is closed.
 LAST_BYTES = 1 << 20
@@ -84,13 +87,15 @@ class Connection:
     is_requestor
         Whether this side requests the association.
     maximum_length
-        The largest PDU-length of a P-DATA-TF that we take, in bytes; 0 is no limit.
+        The largest PDU-length of a P-DATA-TF that we announce, in bytes; 0 is no limit.
     open_sink
         Gives the sink for the data set of a received message.
     artim
         The ARTIM timer's period in seconds (PS3.8 section 9.1.5), None for none.
     observer
         Takes notifications, where a user wants them.
+    excess
+        How many bytes longer than announced a P-DATA-TF may be, which is logged; some peers count differently.
     """
 
     def __init__(
@@ -101,9 +106,11 @@ class Connection:
         open_sink: OpenSink,
         artim: float | None,
         observer: Observer | None = None,
+        excess: int = 0,
     ) -> None:
         self.machine = Machine(is_requestor)
-        self.scanner = Scanner(maximum_length)
+        self.scanner = Scanner(maximum_length, excess=excess)
+        self._has_told_excess = False
         self.outgoing: list[Buffer] = []
         self.must_close = False
         self.artim_deadline: float | None = None
@@ -232,6 +239,8 @@ class Connection:
                     yield happening
                 if self._is_deaf():
                     return
+            if self.scanner.longest_excess and not self._has_told_excess:
+                self._tell_excess()
         except ProtocolError as error:
             if self._assembler is not None:
                 self._assembler.discard()
@@ -321,7 +330,25 @@ class Connection:
             raise ProtocolError("the peer asked for release in the middle of a message", 2)
         return self._fire(event, now, pdu, acceptable=acceptable)
 
+    def _tell_excess(self) -> None:
+        self._has_told_excess = True
+        _log.warning(
+            "%s sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
+            self._peer(),
+            self.scanner.longest_excess,
+            self.scanner.maximum_length,
+        )
+
+    def _peer(self) -> str:
+        """The peer by its AE title, with what could disturb a log made visible."""
+        if self.request is None:
+            return "the peer"
+        is_requestor = self.machine.is_requestor
+        return ascii(self.request.called_ae_title if is_requestor else self.request.calling_ae_title)
+
     def _establish(self, agreement: Agreement, now: float) -> None:
+        if agreement.faults:
+            _log.warning("%s negotiates with faults: %s", self._peer(), "; ".join(agreement.faults))
         try:
             fragment_size(agreement.peer_maximum_length)
         except ValueError as error:

@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Iterable
 from weakref import WeakSet
 
-from pydicom.uid import UID
-
 from .. import _config
 from ..drivers.deadline import Timeouts
+from ..encoding.identity import is_uid
 from ..services.registry import may_be_storage
 from ..upper_layer.negotiation import (
     Acceptor,
@@ -37,6 +36,7 @@ from .destinations import AEDestinations
 from .presentation import PresentationContext
 from .state import AssociationState
 from .user_information import view_of
+from .views import known_uid
 
 _log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ def _least(asked: int, granted: int) -> int:
 def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
     common = items_of(request.user_items, SOPClassCommonExtendedNegotiation)
     if common and _has_handler(assoc, evt.EVT_SOP_COMMON):
-        views = {UID(item.sop_class): view_of(item) for item in common}
+        views = {known_uid(item.sop_class): view_of(item) for item in common}
         try:
             assoc.acceptor.accept_common(evt.trigger(assoc, evt.EVT_SOP_COMMON, {"items": views}))
         except Exception:  # noqa: BLE001
@@ -210,10 +210,14 @@ def _ask_extended(assoc: Association, request: AssociateRQ) -> tuple[SOPClassExt
     extended = items_of(request.user_items, SOPClassExtendedNegotiation)
     if not extended or not _has_handler(assoc, evt.EVT_SOP_EXTENDED):
         return ()
-    asked = {UID(item.sop_class): item.application_information for item in extended}
+    asked = {known_uid(item.sop_class): item.application_information for item in extended}
+    # A handler may answer all that was asked; what the peer did not name by a UID gets no answer.
+    answerable = set(filter(is_uid, asked))
     try:
         answers = evt.trigger(assoc, evt.EVT_SOP_EXTENDED, {"app_info": asked})
-        items = [SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in asked]
+        items = [
+            SOPClassExtendedNegotiation(str(uid), info) for uid, info in answers.items() if uid in answerable
+        ]
         # An answer that cannot be encoded is the handler's mistake too.
         for item in items:
             item.encode()

@@ -11,7 +11,7 @@ from pydicom.uid import UID
 
 from ..values import Buffer
 from ..wire import items
-from ..wire.fields import item, uid_bytes, uid_from
+from ..wire.fields import uid_from, uid_item
 from ..wire.pdu import DICOM_APPLICATION_CONTEXT, PDataTF
 from .presentation import PresentationContext
 from .user_information import SUB_ITEMS, ServiceParameter, UserInformationSubItem
@@ -50,13 +50,14 @@ class _UIDItem(PDUItem):
         return self.kind
 
     def encode(self) -> bytes:
-        """The bytes of the item; ValueError if nothing was decoded yet, or it is not a UID."""
-        # That of a rejected presentation context may be empty.
-        return item(self.kind, b"" if self.wire == "" else uid_bytes(self.wire or "", type(self).__name__))
+        """As it is sent; ValueError if nothing was decoded yet."""
+        if self.wire is None:
+            raise ValueError(f"there is nothing in this {type(self).__name__} yet")
+        return uid_item(self.kind, self.wire)
 
     def decode(self, bytestream: Buffer) -> None:
-        """Show an encoded item, given with its header; ProtocolError if it is malformed."""
-        self.wire = uid_from(memoryview(bytestream)[HEADER_LENGTH:], type(self).__name__)
+        """Take an encoded item, with its header."""
+        self.wire = uid_from(memoryview(bytestream)[HEADER_LENGTH:])
 
 
 class ApplicationContextItem(_UIDItem):
@@ -105,11 +106,11 @@ class PresentationContextItemRQ(PDUItem):
         self.wire = primitive.to_item(primitive.context_id or 1)
 
     def to_primitive(self) -> PresentationContext:
-        """The proposed presentation context."""
+        """The proposed presentation context, as it came."""
         context = PresentationContext()
-        context.context_id = self.context_id
-        context.abstract_syntax = self.abstract_syntax
-        context.transfer_syntax = self.transfer_syntax
+        context._context_id = self.context_id
+        context._abstract_syntax = self.abstract_syntax
+        context._transfer_syntax = self.transfer_syntax
         return context
 
 
@@ -135,11 +136,11 @@ class PresentationContextItemAC(PDUItem):
         self.wire = items.ContextResult(primitive.context_id, primitive.result, str(syntax))
 
     def to_primitive(self) -> PresentationContext:
-        """The negotiated presentation context."""
+        """The negotiated presentation context, as it came."""
         context = PresentationContext()
-        context.context_id = self.context_id
+        context._context_id = self.context_id
         context.result = self.result
-        context.add_transfer_syntax(self.transfer_syntax)
+        context._transfer_syntax = [self.transfer_syntax] if self.transfer_syntax else []
         return context
 
 

@@ -114,7 +114,11 @@ def _check(message: Message, context: NegotiatedContext, operation: Operation | 
     if isinstance(message.data, Refused):
         raise message.data.refusal
     service = message.type.service
-    is_ours = context.as_scp or (operation is not None and operation.performer is Performer.EITHER)
+    is_ours = (
+        context.as_scp
+        or context.is_role_unanswered
+        or (operation is not None and operation.performer is Performer.EITHER)
+    )
     if service.startswith("C-"):
         # Not so the normalized services: the SOP class of a context may stand for several (PS3.4 H.3 and CC.3.1).
         sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)

@@ -7,7 +7,9 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TypeVar
 
+from ..encoding.identity import is_uid
 from ..values import field, frozen
+from ..wire.fields import note
 from ..wire.items import (
     AsynchronousOperationsWindow,
     ContextResult,
@@ -23,6 +25,13 @@ from ..wire.items import (
 from ..wire.pdu import DICOM_APPLICATION_CONTEXT, AssociateAC, AssociateRJ, AssociateRQ
 
 Item = TypeVar("Item", bound=UserItem)
+
+# What is sent to a peer that does not say what it takes, or says what it cannot mean: no implementation takes less.
+_SAFE_MAXIMUM = 1 << 14
+# A P-DATA-TF that has room for two bytes of a message (PS3.8 Annex E.1).
+_LEAST_MAXIMUM = 8
+# Stands in a rejection, where it is not significant, if nothing better was proposed.
+_IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 
 class Result(IntEnum):
@@ -52,7 +61,10 @@ class NegotiatedContext:
     as_scu, as_scp
         The roles that this side may have.
     proposed
-        UIDs of the transfer syntaxes that were proposed.
+        The transfer syntaxes that were proposed, as they came.
+    is_role_unanswered
+        Whether this side asked for the role of SCP and the peer said nothing to that. The default roles hold then, but
+        many such peers take the role of SCU all the same.
     """
 
     context_id: int
@@ -62,6 +74,7 @@ class NegotiatedContext:
     as_scu: bool = False
     as_scp: bool = False
     proposed: tuple[str, ...] = ()
+    is_role_unanswered: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -114,6 +127,8 @@ class Agreement:
         How many operations the peer may have outstanding here; 0 means no limit.
     user_items
         The user information sub-items that the peer sent.
+    faults
+        What was wrong with the peer's PDU, in words: each cost one item or one context, and is to be logged.
     """
 
     contexts: Mapping[int, NegotiatedContext]
@@ -121,6 +136,7 @@ class Agreement:
     invoked: int = 1
     performed: int = 1
     user_items: tuple[UserItem, ...] = field(default=(), repr=False)
+    faults: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
     accepted: tuple[NegotiatedContext, ...] = field(init=False, repr=False)
     """The accepted contexts, in the order of their IDs."""
@@ -166,19 +182,39 @@ def identification_items(
 def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreement:
     """The agreement that the requestor concludes from its A-ASSOCIATE-RQ and the A-ASSOCIATE-AC.
 
-    A context that the answer leaves out, or accepts with a transfer syntax that was not proposed, is unusable.
+    A context that the answer leaves out, gives two results for, or accepts with a transfer syntax that was not
+    proposed, is unusable.
     """
-    results = {result.context_id: result for result in answer.contexts}
-    roles = _agreed_roles(request, answer)
+    faults = list(answer.faults)
+    if answer.application_context != DICOM_APPLICATION_CONTEXT:
+        note(faults, f"the application context is {answer.application_context!a}: not looked at")
+    results = _results(answer, {each.context_id for each in request.contexts}, faults)
+    asked_roles = _roles(request.user_items)
+    answered_roles = _roles(answer.user_items)
+    unanswered = 0
     contexts = {}
     for proposed in request.contexts:
         result = results.get(proposed.context_id)
         code = result.result if result else Result.NO_REASON
         transfer_syntax = result.transfer_syntax if result and code == Result.ACCEPTANCE else ""
         if code == Result.ACCEPTANCE and transfer_syntax not in proposed.transfer_syntaxes:
+            note(
+                faults,
+                f"context {proposed.context_id} is accepted with the transfer syntax {transfer_syntax[:70]!a}, which"
+                " was not proposed: not used",
+            )
             code, transfer_syntax = Result.NO_REASON, ""
-        as_scu, as_scp = roles.get(proposed.abstract_syntax, (True, False))
         accepted = code == Result.ACCEPTANCE
+        asked_role = asked_roles.get(proposed.abstract_syntax)
+        answered_role = answered_roles.get(proposed.abstract_syntax)
+        as_scu, as_scp, is_unanswered = True, False, False
+        # An answer to what was not asked is ignored (PS3.7 Annex D.3.3.4).
+        if asked_role is not None and answered_role is not None:
+            as_scu = asked_role.scu_role and answered_role.scu_role
+            as_scp = asked_role.scp_role and answered_role.scp_role
+        elif asked_role is not None:
+            is_unanswered = accepted and asked_role.scp_role
+            unanswered += is_unanswered
         contexts[proposed.context_id] = NegotiatedContext(
             proposed.context_id,
             proposed.abstract_syntax,
@@ -187,29 +223,48 @@ def conclude_as_requestor(request: AssociateRQ, answer: AssociateAC) -> Agreemen
             accepted and as_scu,
             accepted and as_scp,
             proposed.transfer_syntaxes,
+            is_unanswered,
+        )
+    if unanswered:
+        note(
+            faults,
+            f"the role of SCP, which was asked for in {unanswered} of the accepted contexts, has no answer: what the"
+            " peer sends there is taken all the same",
         )
     window = first_of(answer.user_items, AsynchronousOperationsWindow)
     asked = first_of(request.user_items, AsynchronousOperationsWindow)
     invoked, performed = (window.invoked, window.performed) if window and asked else (1, 1)
-    return Agreement(contexts, _peer_maximum(answer.user_items), invoked, performed, answer.user_items)
+    maximum = _peer_maximum(answer.user_items, faults)
+    return Agreement(contexts, maximum, invoked, performed, answer.user_items, tuple(faults))
 
 
-def _agreed_roles(request: AssociateRQ, answer: AssociateAC) -> dict[str, tuple[bool, bool]]:
-    """The (SCU, SCP) roles by SOP class. An answer about a role that was not proposed is ignored (PS3.7 D.3.3.4)."""
-    asked = {item.sop_class: item for item in items_of(request.user_items, RoleSelection)}
-    return {
-        item.sop_class: (
-            item.scu_role and asked[item.sop_class].scu_role,
-            item.scp_role and asked[item.sop_class].scp_role,
-        )
-        for item in items_of(answer.user_items, RoleSelection)
-        if item.sop_class in asked
-    }
+def _results(answer: AssociateAC, proposed: set[int], faults: list[str]) -> dict[int, ContextResult]:
+    """The results by context ID, without those that contradict each other."""
+    results: dict[int, ContextResult] = {}
+    contradicted = set()
+    for result in answer.contexts:
+        context_id = result.context_id
+        if context_id not in proposed:
+            note(faults, f"context {context_id} has a result and was not proposed: left out")
+        elif results.setdefault(context_id, result) != result:
+            note(faults, f"context {context_id} has two results: not used")
+            contradicted.add(context_id)
+    return {context_id: each for context_id, each in results.items() if context_id not in contradicted}
 
 
-def _peer_maximum(items: tuple[UserItem, ...]) -> int:
+def _roles(items: tuple[UserItem, ...]) -> dict[str, RoleSelection]:
+    """Role selection by SOP class; where there are two of one, the first counts."""
+    return {item.sop_class: item for item in reversed(items_of(items, RoleSelection))}
+
+
+def _peer_maximum(items: tuple[UserItem, ...], faults: list[str]) -> int:
     maximum = first_of(items, MaximumLength)
-    return maximum.maximum_length if maximum else 0
+    length = maximum.maximum_length if maximum else None
+    if length == 0 or (length is not None and length >= _LEAST_MAXIMUM):
+        return length
+    said = "not known" if length is None else f"{length}, which leaves no room for data"
+    note(faults, f"the maximum length is {said}: {_SAFE_MAXIMUM} is taken for it")
+    return _SAFE_MAXIMUM
 
 
 def supports_version(request: AssociateRQ) -> bool:
@@ -220,7 +275,7 @@ def supports_version(request: AssociateRQ) -> bool:
 def refuse_names(
     request: AssociateRQ, *, called: Iterable[str] = (), calling: Iterable[str] = ()
 ) -> AssociateRJ | None:
-    """Check the AE titles and the application context name of a request.
+    """Check the AE titles, the application context name and whether a request proposes anything (PS3.8 Table 9-21).
 
     Parameters
     ----------
@@ -243,7 +298,8 @@ def refuse_names(
         return AssociateRJ(1, 1, 3)
     if not _is_title(request.called_ae_title) or (called and request.called_ae_title not in called):
         return AssociateRJ(1, 1, 7)
-    return None
+    # An A-ASSOCIATE-AC has at least one result (PS3.8 section 9.3.3).
+    return None if request.contexts else AssociateRJ(1, 1, 1)
 
 
 def _is_title(title: str) -> bool:
@@ -283,6 +339,9 @@ def accept(
 ) -> tuple[AssociateAC, Agreement]:
     """Negotiate as the acceptor.
 
+    Each proposed context has a result (PS3.8 section 7.1.1.14), also one that can only be refused. Where an ID is
+    proposed twice, the first one that can be accepted counts.
+
     Parameters
     ----------
     request
@@ -302,12 +361,21 @@ def accept(
     tuple
         The A-ASSOCIATE-AC to send, and the agreement as the acceptor sees it.
     """
-    asked_roles = {item.sop_class: item for item in items_of(request.user_items, RoleSelection)}
+    faults = list(request.faults)
+    asked_roles = _roles(request.user_items)
     granted_roles: dict[str, RoleSelection] = {}
     contexts: dict[int, NegotiatedContext] = {}
     for proposed in request.contexts:
+        earlier = contexts.get(proposed.context_id)
+        if earlier is not None:
+            note(faults, f"context {proposed.context_id} is proposed more than once: it has one result")
+            if earlier.is_accepted:
+                continue
         context, role = _accept_context(proposed, acceptor, asked_roles.get(proposed.abstract_syntax))
-        contexts[context.context_id] = context
+        if not context.is_accepted:
+            _note_what_is_bad(proposed, faults)
+        if earlier is None or context.is_accepted:
+            contexts[context.context_id] = context
         if role is not None:
             granted_roles[role.sop_class] = role
     asked = first_of(request.user_items, AsynchronousOperationsWindow)
@@ -316,16 +384,32 @@ def accept(
     items = acceptor.identification + tuple(item for item in answers if item is not None)
     answer = AssociateAC(
         tuple(
-            ContextResult(c.context_id, c.result, c.transfer_syntax or c.proposed[0])
+            ContextResult.answering(c.context_id, c.result, c.transfer_syntax or _any_uid(c.proposed))
             for c in contexts.values()
         ),
         items,
         request.as_received or bytes(64),
     )
     invoked, performed = (granted.performed, granted.invoked) if granted else (1, 1)
-    return answer, Agreement(
-        contexts, _peer_maximum(request.user_items), invoked, performed, request.user_items
-    )
+    maximum = _peer_maximum(request.user_items, faults)
+    return answer, Agreement(contexts, maximum, invoked, performed, request.user_items, tuple(faults))
+
+
+def _note_what_is_bad(proposed: ProposedContext, faults: list[str]) -> None:
+    """Say why a context was refused, where that is not just a matter of what is supported."""
+    context_id, abstract = proposed.context_id, proposed.abstract_syntax
+    bad = [uid for uid in proposed.transfer_syntaxes if not is_uid(uid)]
+    if context_id % 2 == 0:
+        note(faults, f"context {context_id} has an even ID: refused")
+    elif not is_uid(abstract):
+        note(faults, f"context {context_id} has the abstract syntax {abstract[:70]!a}: refused")
+    elif bad or not proposed.transfer_syntaxes:
+        which = f"the transfer syntax {bad[0][:70]!a}" if bad else "no transfer syntax"
+        note(faults, f"context {context_id} has {which}: refused")
+
+
+def _any_uid(proposed: tuple[str, ...]) -> str:
+    return next(filter(is_uid, proposed), _IMPLICIT_VR_LITTLE_ENDIAN)
 
 
 def _granted_window(asked: AsynchronousOperationsWindow, limit: int) -> AsynchronousOperationsWindow:
@@ -353,11 +437,14 @@ def _accept_context(
         )
 
     uid = proposed.abstract_syntax
+    if proposed.context_id % 2 == 0:
+        # No ID that the standard has (PS3.8 section 9.3.2.2), but the peer's for the result that it waits for.
+        return conclude(Result.NO_REASON), None
     supported = acceptor.supported.get(uid)
     if supported is None:
-        if acceptor.accepts_unknown is None or not acceptor.accepts_unknown(uid):
+        if acceptor.accepts_unknown is None or not is_uid(uid) or not acceptor.accepts_unknown(uid):
             return conclude(Result.ABSTRACT_SYNTAX_NOT_SUPPORTED), None
-        supported = SupportedContext(proposed.transfer_syntaxes, True, True)
+        supported = SupportedContext(tuple(filter(is_uid, proposed.transfer_syntaxes)), True, True)
     transfer_syntax = supported.choose(proposed.transfer_syntaxes)
     if transfer_syntax is None:
         return conclude(Result.TRANSFER_SYNTAXES_NOT_SUPPORTED), None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct
+from typing import Any, TypeVar
 
 from .. import _config
 from ..errors import ProtocolError
@@ -16,7 +17,11 @@ UNRECOGNISED_PDU = 1
 UNEXPECTED_PDU = 2
 
 
+Made = TypeVar("Made")
+
 _ITEM_HEADER = Struct(">BxH").pack
+# How many faults of one PDU are kept; a peer can put thousands into one.
+_MOST_FAULTS = 16
 
 
 class Cursor:
@@ -70,8 +75,8 @@ class Cursor:
         return self.read(self.u16())
 
     def uid16(self) -> str:
-        """A UID that is preceded by its two-byte length."""
-        return uid_from(self.block16(), self.what)
+        """A UID behind its own two-byte length."""
+        return uid_from(self.block16())
 
     def items(self) -> Iterator[tuple[int, memoryview]]:
         """The remaining items, each as (type, content). On the wire: type, reserved byte, two-byte length, content."""
@@ -81,23 +86,19 @@ class Cursor:
             yield item_type, self.block16()
 
 
-def uid_from(content: memoryview, what: str) -> str:
-    """A received UID, without the padding that some peers add although PS3.8 Annex F forbids it.
+def uid_from(content: memoryview) -> str:
+    """A UID of the peer's as it came, without the padding that some peers add (PS3.8 Annex F forbids it).
 
-    Raises
-    ------
-    ProtocolError
-        If none of the codecs can decode it.
+    It ends at the first NUL. What is not ASCII is decoded with ``_config.CODECS``, or else kept as Latin-1, which
+    equals no UID.
     """
-    encoded = bytes(content).rstrip(b"\x00 ")
+    encoded = bytes(content).partition(b"\x00")[0].strip()
     if encoded.isascii():
-        return encoded.decode("ascii").strip()
+        return encoded.decode("ascii")
     try:
         return decode_bytes(encoded).strip()
     except ValueError:
-        raise ProtocolError(
-            f"{what} has a UID that is not ASCII; add a codec that can decode it to _config.CODECS"
-        ) from None
+        return encoded.decode("latin-1")
 
 
 def decode_bytes(encoded_value: bytes) -> str:
@@ -120,8 +121,8 @@ def decode_bytes(encoded_value: bytes) -> str:
 
 
 def text_from(content: memoryview) -> str:
-    """Received text such as an AE title. Latin-1 includes all that the standard allows, and decoding never fails."""
-    return bytes(content).rstrip(b"\x00").decode("latin-1").strip()
+    """Text of the peer's up to the first NUL. Latin-1 is a superset of what the standard allows, and never fails."""
+    return bytes(content).partition(b"\x00")[0].decode("latin-1").strip()
 
 
 def uid_bytes(uid: str, what: str) -> bytes:
@@ -158,6 +159,20 @@ def ae_title_bytes(title: str, what: str) -> bytes:
     return stripped.encode("ascii").ljust(16)
 
 
+def received(cls: type[Made], *values: Any) -> Made:
+    """An instance of a frozen class that holds what a peer sent, without the checks of what we build ourselves."""
+    made = object.__new__(cls)
+    for name, value in zip(cls.__match_args__, values, strict=True):  # type: ignore[attr-defined]
+        object.__setattr__(made, name, value)
+    return made
+
+
+def note(faults: list[str], fault: str) -> None:
+    """Keep a fault that costs no more than what has it, to be logged; of very many, only the first ones."""
+    if len(faults) < _MOST_FAULTS:
+        faults.append(fault)
+
+
 def check_range(value: int, low: int, high: int, what: str) -> None:
     """Raise ValueError unless ``low <= value <= high``."""
     if not low <= value <= high:
@@ -179,9 +194,20 @@ def item(item_type: int, *content: Buffer) -> bytes:
 
 
 @lru_cache(1024)
-def uid_item(item_type: int, uid: str, what: str) -> bytes:
-    """Encode an item whose only content is a UID; raises ValueError as `uid_bytes` does."""
-    return item(item_type, uid_bytes(uid, what))
+def check_uid(uid: str, what: str) -> None:
+    """Raise ValueError for a UID of ours that `uid_bytes` cannot encode."""
+    uid_bytes(uid, what)
+
+
+@lru_cache(1024)
+def uid_item(item_type: int, uid: str) -> bytes:
+    """An item that holds nothing but a UID: ours, which was checked when it was built, or a peer's as it came."""
+    return item(item_type, uid.encode("latin-1"))
+
+
+def uid16(uid: str) -> bytes:
+    """A UID, checked when it was built or as it came, behind its own two-byte length."""
+    return block16(uid.encode("latin-1"))
 
 
 def block16(content: bytes) -> bytes:

@@ -10,7 +10,19 @@ from typing import ClassVar, Protocol, Self
 
 from ..errors import ProtocolError
 from ..values import field, frozen
-from .fields import Cursor, block16, check_range, item, uid_bytes, uid_from, uid_item
+from .fields import (
+    Cursor,
+    block16,
+    check_range,
+    check_uid,
+    item,
+    note,
+    received,
+    text_from,
+    uid16,
+    uid_from,
+    uid_item,
+)
 
 APPLICATION_CONTEXT = 0x10
 ABSTRACT_SYNTAX = 0x30
@@ -25,11 +37,11 @@ class ProposedContext:
     Parameters
     ----------
     context_id
-        Odd, 1 to 255.
+        Odd, 1 to 255; of a peer any byte.
     abstract_syntax
-        UID.
+        UID. Of a peer as it came: empty where there is none, and with a backslash between several.
     transfer_syntaxes
-        UIDs, at least one.
+        UIDs, at least one; of a peer any, as they came.
     """
 
     item_type: ClassVar[int] = 0x20
@@ -39,34 +51,39 @@ class ProposedContext:
 
     def __post_init__(self) -> None:
         _check_context_id(self.context_id)
-        uid_bytes(self.abstract_syntax, "an abstract syntax")
+        check_uid(self.abstract_syntax, "an abstract syntax")
         if not self.transfer_syntaxes:
             raise ValueError("a presentation context needs at least one transfer syntax")
+        for uid in self.transfer_syntaxes:
+            check_uid(uid, "a transfer syntax")
 
     def encode(self) -> bytes:
         return item(
             self.item_type,
             bytes((self.context_id, 0, 0, 0)),
-            uid_item(ABSTRACT_SYNTAX, self.abstract_syntax, "an abstract syntax"),
-            *(uid_item(TRANSFER_SYNTAX, uid, "a transfer syntax") for uid in self.transfer_syntaxes),
+            uid_item(ABSTRACT_SYNTAX, self.abstract_syntax),
+            *(uid_item(TRANSFER_SYNTAX, uid) for uid in self.transfer_syntaxes),
         )
 
     @classmethod
-    def decode(cls, content: memoryview) -> Self:
+    def decode(cls, content: memoryview, faults: list[str] | None = None) -> Self:
+        """From the bytes behind the item's header; raises ProtocolError where there is no ID.
+
+        Parameters
+        ----------
+        faults
+            Takes what is wrong and was left out.
+        """
         cursor = Cursor(content, "a presentation context item")
         context_id = cursor.u8()
-        cursor.skip(3)
         abstract: list[str] = []
         transfer: list[str] = []
-        for sub_type, sub_content in cursor.items():
+        for sub_type, sub_content in _intact_items(cursor, 3, f"context {context_id}", faults):
             if sub_type == ABSTRACT_SYNTAX:
-                abstract.append(uid_from(sub_content, "an abstract syntax sub-item"))
+                abstract.append(uid_from(sub_content))
             elif sub_type == TRANSFER_SYNTAX:
-                transfer.append(uid_from(sub_content, "a transfer syntax sub-item"))
-        if len(abstract) != 1:
-            raise ProtocolError(f"a presentation context proposes {len(abstract)} abstract syntaxes, not one")
-        with blame_peer():
-            return cls(context_id, abstract[0], tuple(uid for uid in transfer if uid))
+                transfer.append(uid_from(sub_content))
+        return received(cls, context_id, _one_of(abstract), tuple([uid for uid in transfer if uid]))
 
 
 @frozen
@@ -76,12 +93,12 @@ class ContextResult:
     Parameters
     ----------
     context_id
-        Odd, 1 to 255.
+        Odd, 1 to 255; of a peer any byte.
     result
         0 acceptance, 1 user rejection, 2 no reason, 3 abstract syntax not supported, 4 transfer syntaxes not
         supported.
     transfer_syntax
-        UID; significant only where the result is 0.
+        UID; significant only where the result is 0. Of a peer as it came, with a backslash between several.
     """
 
     item_type: ClassVar[int] = 0x21
@@ -91,31 +108,44 @@ class ContextResult:
 
     def __post_init__(self) -> None:
         _check_context_id(self.context_id)
-
-    def encode(self) -> bytes:
+        check_range(self.result, 0, 0xFF, "the result of a presentation context")
         # A rejected context still carries one transfer syntax sub-item (section 9.3.3.2), whatever its value.
-        syntax = self.transfer_syntax
-        name = uid_item(TRANSFER_SYNTAX, syntax, "a transfer syntax") if syntax else item(TRANSFER_SYNTAX)
-        return item(self.item_type, bytes((self.context_id, 0, self.result, 0)), name)
+        if self.transfer_syntax:
+            check_uid(self.transfer_syntax, "a transfer syntax")
 
     @classmethod
-    def decode(cls, content: memoryview) -> Self:
+    def answering(cls, context_id: int, result: int, transfer_syntax: str) -> Self:
+        """The result of a context that a peer proposed, under the ID that it gave."""
+        if context_id % 2:
+            return cls(context_id, result, transfer_syntax)
+        return received(cls, context_id, result, transfer_syntax)
+
+    def encode(self) -> bytes:
+        return item(
+            self.item_type,
+            bytes((self.context_id, 0, self.result, 0)),
+            uid_item(TRANSFER_SYNTAX, self.transfer_syntax),
+        )
+
+    @classmethod
+    def decode(cls, content: memoryview, faults: list[str] | None = None) -> Self:
+        """From the bytes behind the item's header; raises ProtocolError where there is no ID or no result.
+
+        Parameters
+        ----------
+        faults
+            Takes what is wrong and was left out.
+        """
         cursor = Cursor(content, "a presentation context item")
         context_id = cursor.u8()
         cursor.skip(1)
         result = cursor.u8()
-        cursor.skip(1)
         transfer: list[str] = []
         if result == 0:
-            for sub_type, sub_content in cursor.items():
+            for sub_type, sub_content in _intact_items(cursor, 1, f"context {context_id}", faults):
                 if sub_type == TRANSFER_SYNTAX:
-                    transfer.append(uid_from(sub_content, "a transfer syntax sub-item"))
-            if len(transfer) != 1 or not transfer[0]:
-                raise ProtocolError(
-                    "an accepted presentation context does not name exactly one transfer syntax"
-                )
-        with blame_peer():
-            return cls(context_id, result, transfer[0] if transfer else "")
+                    transfer.append(uid_from(sub_content))
+        return received(cls, context_id, result, _one_of(transfer))
 
 
 class UserItem(Protocol):
@@ -150,7 +180,8 @@ class MaximumLength:
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
-        return cls(Cursor(content, "the maximum length sub-item").u32())
+        _check_length(content, 4, "the maximum length sub-item")
+        return cls(int.from_bytes(content, "big"))
 
 
 @frozen
@@ -160,12 +191,15 @@ class ImplementationClassUID:
     item_type: ClassVar[int] = 0x52
     uid: str
 
+    def __post_init__(self) -> None:
+        check_uid(self.uid, "the implementation class UID")
+
     def encode(self) -> bytes:
-        return uid_item(self.item_type, self.uid, "the implementation class UID")
+        return uid_item(self.item_type, self.uid)
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
-        return cls(uid_from(content, "the implementation class UID sub-item"))
+        return received(cls, uid_from(content))
 
 
 @frozen
@@ -193,7 +227,9 @@ class AsynchronousOperationsWindow:
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
-        cursor = Cursor(content, "the asynchronous operations window sub-item")
+        what = "the asynchronous operations window sub-item"
+        _check_length(content, 4, what)
+        cursor = Cursor(content, what)
         return cls(cursor.u16(), cursor.u16())
 
 
@@ -214,14 +250,16 @@ class RoleSelection:
     scu_role: bool
     scp_role: bool
 
+    def __post_init__(self) -> None:
+        check_uid(self.sop_class, "the SOP class of a role selection")
+
     def encode(self) -> bytes:
-        uid = uid_bytes(self.sop_class, "the SOP class of a role selection")
-        return item(self.item_type, block16(uid), bytes((self.scu_role, self.scp_role)))
+        return item(self.item_type, uid16(self.sop_class), bytes((self.scu_role, self.scp_role)))
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
         cursor = Cursor(content, "a role selection sub-item")
-        return cls(cursor.uid16(), cursor.u8() == 1, cursor.u8() == 1)
+        return received(cls, cursor.uid16(), cursor.u8() == 1, cursor.u8() == 1)
 
 
 @frozen
@@ -231,16 +269,18 @@ class ImplementationVersionName:
     item_type: ClassVar[int] = 0x55
     name: str
 
-    def encode(self) -> bytes:
+    def __post_init__(self) -> None:
         if not 0 < len(self.name) <= 16 or not self.name.isascii():
             raise ValueError(
                 f"the implementation version name must have 1 to 16 ASCII characters, not {self.name!r}"
             )
-        return item(self.item_type, self.name.encode("ascii"))
+
+    def encode(self) -> bytes:
+        return item(self.item_type, self.name.encode("latin-1"))
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
-        return cls(bytes(content).rstrip(b"\x00").decode("latin-1").strip())
+        return received(cls, text_from(content))
 
 
 @frozen
@@ -259,14 +299,16 @@ class SOPClassExtendedNegotiation:
     sop_class: str
     application_information: bytes
 
+    def __post_init__(self) -> None:
+        check_uid(self.sop_class, "the SOP class of an extended negotiation")
+
     def encode(self) -> bytes:
-        uid = uid_bytes(self.sop_class, "the SOP class of an extended negotiation")
-        return item(self.item_type, block16(uid), self.application_information)
+        return item(self.item_type, uid16(self.sop_class), self.application_information)
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
         cursor = Cursor(content, "an extended negotiation sub-item")
-        return cls(cursor.uid16(), bytes(cursor.rest()))
+        return received(cls, cursor.uid16(), bytes(cursor.rest()))
 
 
 @frozen
@@ -289,16 +331,15 @@ class SOPClassCommonExtendedNegotiation:
     related_general_sop_classes: tuple[str, ...] = ()
     version: ClassVar[int] = 0
 
+    def __post_init__(self) -> None:
+        check_uid(self.sop_class, "the SOP class of a common extended negotiation")
+        check_uid(self.service_class, "the service class of a common extended negotiation")
+        for uid in self.related_general_sop_classes:
+            check_uid(uid, "a related general SOP class")
+
     def encode(self) -> bytes:
-        related = b"".join(
-            block16(uid_bytes(uid, "a related general SOP class")) for uid in self.related_general_sop_classes
-        )
-        return item(
-            self.item_type,
-            block16(uid_bytes(self.sop_class, "the SOP class of a common extended negotiation")),
-            block16(uid_bytes(self.service_class, "the service class of a common extended negotiation")),
-            block16(related),
-        )
+        related = b"".join(map(uid16, self.related_general_sop_classes))
+        return item(self.item_type, uid16(self.sop_class), uid16(self.service_class), block16(related))
 
     @classmethod
     def decode(cls, content: memoryview) -> Self:
@@ -306,7 +347,7 @@ class SOPClassCommonExtendedNegotiation:
         cursor = Cursor(content, what)
         sop_class = cursor.uid16()
         service_class = cursor.uid16()
-        return cls(sop_class, service_class, tuple(_uid_list(Cursor(cursor.block16(), what))))
+        return received(cls, sop_class, service_class, tuple(_uid_list(Cursor(cursor.block16(), what))))
 
 
 @frozen
@@ -387,14 +428,47 @@ def encode_user_information(items: tuple[UserItem, ...]) -> bytes:
     return item(USER_INFORMATION, *(each.encode() for each in sorted(items, key=lambda i: i.item_type)))
 
 
-def decode_user_information(content: memoryview) -> tuple[UserItem, ...]:
-    """Decode the content of the User Information Item; unknown sub-items are skipped (PS3.8 Annex D.2)."""
+def decode_user_information(content: memoryview, faults: list[str] | None = None) -> tuple[UserItem, ...]:
+    """The known sub-items that are sound; unknown ones are skipped (PS3.8 Annex D.2).
+
+    Parameters
+    ----------
+    faults
+        Takes what is wrong and was left out.
+    """
     cursor = Cursor(content, "the user information item")
-    return tuple(
-        USER_ITEMS[sub_type].decode(sub_content)
-        for sub_type, sub_content in cursor.items()
-        if sub_type in USER_ITEMS
-    )
+    items: list[UserItem] = []
+    for sub_type, sub_content in _intact_items(cursor, 0, "the user information", faults):
+        if sub_type not in USER_ITEMS:
+            continue
+        try:
+            items.append(USER_ITEMS[sub_type].decode(sub_content))
+        except ProtocolError as error:
+            if faults is not None:
+                note(faults, f"{error}: left out")
+    return tuple(items)
+
+
+def _intact_items(
+    cursor: Cursor, begin: int, what: str, faults: list[str] | None
+) -> Iterator[tuple[int, memoryview]]:
+    """The sub-items from ``begin`` up to the end, or up to one that passes it."""
+    try:
+        cursor.skip(begin)
+        yield from cursor.items()
+    except ProtocolError:
+        if faults is not None:
+            note(faults, f"{what} has a sub-item that passes its end: left out")
+
+
+def _one_of(values: list[str]) -> str:
+    """The value that stands where one is expected, empty for none; of several, all, which together equal none."""
+    return values[0] if len(values) == 1 else "\\".join(dict.fromkeys(filter(None, values)))
+
+
+def _check_length(content: memoryview, length: int, what: str) -> None:
+    if len(content) != length:
+        raise ProtocolError(f"{what} has a length of {len(content)}, not {length}")
 
 
 def _uid_list(cursor: Cursor) -> Iterator[str]:
@@ -408,17 +482,3 @@ def _uid_list(cursor: Cursor) -> Iterator[str]:
 def _check_context_id(context_id: int) -> None:
     if not 1 <= context_id <= 255 or context_id % 2 == 0:
         raise ValueError(f"a presentation context ID must be odd and between 1 and 255, not {context_id}")
-
-
-class blame_peer:
-    """A context manager for decoders: turns the ValueError of a constructor into a ProtocolError.
-
-    A value that our constructors refuse is the caller's mistake when we send it, but the peer's when we received it.
-    """
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise ProtocolError("a received item has an invalid value: " + str(error)) from None

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import ClassVar, Protocol, Self, TypeVar
 
 from .. import _config
 from ..errors import ProtocolError
 from ..values import field, frozen
-from .fields import UNRECOGNISED_PDU, Cursor, ae_title_bytes, text_from, uid_from, uid_item
+from .fields import (
+    UNRECOGNISED_PDU,
+    Cursor,
+    ae_title_bytes,
+    check_uid,
+    note,
+    received,
+    text_from,
+    uid_from,
+    uid_item,
+)
 from .items import (
     APPLICATION_CONTEXT,
     USER_INFORMATION,
@@ -17,7 +28,6 @@ from .items import (
     UserIdentityAC,
     UserIdentityRQ,
     UserItem,
-    blame_peer,
     decode_user_information,
     encode_user_information,
 )
@@ -55,17 +65,19 @@ class AssociateRQ:
     Parameters
     ----------
     called_ae_title, calling_ae_title
-        1 to 16 characters, without padding.
+        1 to 16 characters, without padding; of a peer as they came, up to the first NUL.
     contexts
-        Proposed presentation contexts, at least one.
+        Proposed presentation contexts, at least one, each with an ID of its own; of a peer any.
     user_items
         Sub-items of the user information item.
     application_context
-        UID.
+        UID; of a peer as it came, empty where there is none.
     protocol_version
         A bit mask; bit 0 stands for version 1.
     as_received
-        The 64 bytes of AE titles and reserved field as the peer sent them, which the A-ASSOCIATE-AC has to repeat.
+        The 64 bytes of AE titles and reserved field that the A-ASSOCIATE-AC has to repeat.
+    faults
+        What was wrong in a received PDU and was left out, in words.
     """
 
     pdu_type: ClassVar[int] = 0x01
@@ -76,14 +88,20 @@ class AssociateRQ:
     application_context: str = DICOM_APPLICATION_CONTEXT
     protocol_version: int = 1
     as_received: bytes = field(default=b"", compare=False, repr=False)
+    faults: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        ae_title_bytes(self.called_ae_title, "the called AE title")
+        ae_title_bytes(self.calling_ae_title, "the calling AE title")
+        check_uid(self.application_context, "the application context")
         if not self.contexts:
             raise ValueError("an association request needs at least one presentation context")
         if len({context.context_id for context in self.contexts}) != len(self.contexts):
             raise ValueError("an association request uses a presentation context ID twice")
 
     def encode(self) -> bytes:
+        if self.as_received:
+            return _encode_associate(self, self.as_received, self.contexts)
         titles = ae_title_bytes(self.called_ae_title, "the called AE title") + ae_title_bytes(
             self.calling_ae_title, "the calling AE title"
         )
@@ -96,17 +114,18 @@ class AssociateRQ:
         version = cursor.u16()
         cursor.skip(2)
         fixed = cursor.read(64)
-        application, contexts, user_items = _decode_variable(cursor, ProposedContext)
-        with blame_peer():
-            return cls(
-                text_from(fixed[:16]),
-                text_from(fixed[16:32]),
-                contexts,
-                user_items,
-                application,
-                version,
-                bytes(fixed),
-            )
+        application, contexts, user_items, faults = _decode_variable(cursor, ProposedContext)
+        return received(
+            cls,
+            text_from(fixed[:16]),
+            text_from(fixed[16:32]),
+            contexts,
+            user_items,
+            application,
+            version,
+            bytes(fixed),
+            faults,
+        )
 
 
 @frozen
@@ -120,7 +139,9 @@ class AssociateAC:
     user_items
         Sub-items of the user information item.
     reserved
-        The 64 bytes that repeat those of the request (``as_received``); not checked when received.
+        The 64 bytes that repeat the request's (``as_received``); never tested when received.
+    faults
+        What was wrong in a received PDU and was left out, in words.
     """
 
     pdu_type: ClassVar[int] = 0x02
@@ -129,8 +150,10 @@ class AssociateAC:
     reserved: bytes = bytes(64)
     application_context: str = DICOM_APPLICATION_CONTEXT
     protocol_version: int = 1
+    faults: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_uid(self.application_context, "the application context")
         if len(self.reserved) != 64:
             raise ValueError(f"the reserved field must have 64 bytes, not {len(self.reserved)}")
 
@@ -143,8 +166,8 @@ class AssociateAC:
         version = cursor.u16()
         cursor.skip(2)
         reserved = bytes(cursor.read(64))
-        application, contexts, user_items = _decode_variable(cursor, ContextResult)
-        return cls(contexts, user_items, reserved, application, version)
+        application, contexts, user_items, faults = _decode_variable(cursor, ContextResult)
+        return received(cls, contexts, user_items, reserved, application, version, faults)
 
 
 @frozen
@@ -324,8 +347,10 @@ def _decode_associate(cls: type[AssociateRQ | AssociateAC], body: bytes) -> PDU:
     pdu = _kept.get(key)
     if pdu is None:
         pdu = cls.decode(memoryview(body))
-        # Passcodes, tickets and tokens are not kept.
-        if not any(isinstance(each, UserIdentityRQ | UserIdentityAC) for each in pdu.user_items):
+        # Passcodes, tickets and tokens are not kept, nor is what may have one in an item that was left out.
+        if not pdu.faults and not any(
+            isinstance(each, UserIdentityRQ | UserIdentityAC) for each in pdu.user_items
+        ):
             if len(_kept) >= _MOST_KEPT:
                 _kept.clear()
             _kept[key] = pdu
@@ -357,7 +382,7 @@ def _encode_associate(
 ) -> bytes:
     body = (
         pdu.protocol_version.to_bytes(2, "big") + bytes(2) + fixed,
-        uid_item(APPLICATION_CONTEXT, pdu.application_context, "the application context"),
+        uid_item(APPLICATION_CONTEXT, pdu.application_context),
         *(context.encode() for context in contexts),
         encode_user_information(pdu.user_items),
     )
@@ -366,18 +391,30 @@ def _encode_associate(
 
 def _decode_variable(
     cursor: Cursor, context_class: type[C]
-) -> tuple[str, tuple[C, ...], tuple[UserItem, ...]]:
-    application: str | None = None
+) -> tuple[str, tuple[C, ...], tuple[UserItem, ...], tuple[str, ...]]:
+    """The application context, the presentation contexts, the user information, and what was left out of them.
+
+    An item that passes the PDU is a ProtocolError, as nobody can know what was meant to follow; what is wrong inside an
+    item costs no more than that item.
+    """
+    applications: list[str] = []
     contexts: list[C] = []
-    user_items: tuple[UserItem, ...] | None = None
+    user_items: list[tuple[UserItem, ...]] = []
+    faults: list[str] = []
     for item_type, content in cursor.items():
         if item_type == APPLICATION_CONTEXT:
-            application = uid_from(content, "the application context item")
+            applications.append(uid_from(content))
         elif item_type == context_class.item_type:
-            contexts.append(context_class.decode(content))
+            try:
+                contexts.append(context_class.decode(content, faults))
+            except ProtocolError as error:
+                note(faults, f"{error}: left out")
         elif item_type == USER_INFORMATION:
-            user_items = decode_user_information(content)
-    if application is None or user_items is None:
-        missing = "application context" if application is None else "user information"
-        raise ProtocolError(f"{cursor.what} has no {missing} item")
-    return application, tuple(contexts), user_items
+            user_items.append(decode_user_information(content, faults))
+    for found, what in ((applications, "application context"), (user_items, "user information")):
+        if len(found) != 1:
+            note(faults, f"there are {len(found)} {what} items, not one")
+    # Where there are several, DICOM's own counts, and the first of each sub-item.
+    is_ours = DICOM_APPLICATION_CONTEXT in applications
+    application = DICOM_APPLICATION_CONTEXT if is_ours else next(iter(applications), "")
+    return application, tuple(contexts), tuple(chain.from_iterable(user_items)), tuple(faults)

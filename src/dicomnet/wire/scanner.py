@@ -59,7 +59,14 @@ class Scanner:
     maximum_length
         The largest PDU-length of a P-DATA-TF that we announced, in bytes; 0 means no limit.
     associate_limit
-        The largest PDU-length of an A-ASSOCIATE-RQ or -AC that is accepted, in bytes.
+        The largest PDU-length of an A-ASSOCIATE-RQ or -AC, in bytes.
+    excess
+        How many bytes longer than announced a P-DATA-TF may be.
+
+    Attributes
+    ----------
+    longest_excess
+        The largest PDU-length of a P-DATA-TF over what was announced, 0 where none was.
     """
 
     __slots__ = (
@@ -69,12 +76,16 @@ class Scanner:
         "_pdu_left",
         "_value_left",
         "associate_limit",
+        "excess",
+        "longest_excess",
         "maximum_length",
     )
 
-    def __init__(self, maximum_length: int = 0, associate_limit: int = 1 << 18) -> None:
+    def __init__(self, maximum_length: int = 0, associate_limit: int = 1 << 18, *, excess: int = 0) -> None:
         self.maximum_length = maximum_length
         self.associate_limit = associate_limit
+        self.excess = excess
+        self.longest_excess = 0
         self._header = bytearray()
         self._control: _Control | None = None
         self._pdu_left = 0
@@ -169,9 +180,11 @@ class Scanner:
         pdu_type, length = _PDU_HEADER.unpack(header)
         if pdu_type == PDataTF.pdu_type:
             if 0 < self.maximum_length < length:
-                raise ProtocolError(
-                    f"a P-DATA-TF of {length} bytes exceeds the limit of {self.maximum_length}"
-                )
+                if length > self.maximum_length + self.excess:
+                    raise ProtocolError(
+                        f"a P-DATA-TF of {length} bytes is over the limit of {self.maximum_length}"
+                    )
+                self.longest_excess = max(self.longest_excess, length)
             if length < DATA_VALUE_HEADER_LENGTH:
                 raise ProtocolError("a P-DATA-TF has no presentation data value")
             self._pdu_left = length

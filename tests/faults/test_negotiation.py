@@ -1,0 +1,298 @@
+"""A-ASSOCIATE PDUs with one thing wrong ended the association; over sockets, in both drivers, in both roles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.associations import associated, ct_image, serving_ae
+from tests.damaged import (
+    ANSWERS,
+    BROKEN_FRAMING,
+    CT,
+    DAMAGED,
+    EXPLICIT,
+    GOOD,
+    IMPLICIT,
+    VERIFICATION,
+    answer_of,
+    context,
+    proposing,
+)
+from tests.interop.peers import aio_server
+from tests.retrieving import SCUS
+from tests.scripted import Arrived
+from tests.sockets import (
+    RELEASE_RP,
+    RELEASE_RQ,
+    RawPeer,
+    echo_pdus,
+    message_pdus,
+    raw_server,
+    request_pdu,
+    status_of,
+    store_pdus,
+)
+
+from dicomnet import Peer, aio, build_context
+from dicomnet.archive.node import Node
+from dicomnet.datasets.codec import encode
+from dicomnet.dimse.messages import C_STORE_RQ, Message
+from dicomnet.exchange.addresses import MAXIMUM_LENGTH
+from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
+from dicomnet.values import replace
+from dicomnet.wire.items import RoleSelection
+from dicomnet.wire.pdu import Abort, AssociateRQ, decode_pdu
+
+SYNTAXES = [IMPLICIT, EXPLICIT]
+
+
+@contextlib.contextmanager
+def ae_acceptor(folder: Path) -> Iterator[int]:
+    with serving_ae(uids=(VERIFICATION, CT)) as server:
+        yield server.server_address[1]
+
+
+@contextlib.contextmanager
+def aio_acceptor(folder: Path) -> Iterator[int]:
+    with aio_server({VERIFICATION: SYNTAXES, CT: SYNTAXES}, {"C-ECHO": lambda request: 0}) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def node(folder: Path, **options: Any) -> Iterator[int]:
+    made = Node(folder, address=("127.0.0.1", 0), has_index=False, sync=False, **options)
+    made.start()
+    try:
+        yield made.address[1]
+    finally:
+        made.shutdown()
+
+
+ACCEPTORS: dict[str, Callable[[Path], contextlib.AbstractContextManager[int]]] = {
+    "AE": ae_acceptor,
+    "aio": aio_acceptor,
+    "node": node,
+}
+
+
+@pytest.fixture(scope="module", params=ACCEPTORS)
+def acceptor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with ACCEPTORS[request.param](tmp_path_factory.mktemp("acceptor")) as port:
+        yield port
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_one_bad_detail_of_a_request_ended_the_association(name: str, acceptor: int) -> None:
+    """What is left serves: a C-ECHO, and release."""
+    pdu, expected, _ = DAMAGED[name]
+    with RawPeer.connect(acceptor) as peer:
+        peer.send(pdu)
+        answer = peer.read_pdu()
+        assert answer_of(answer) == expected
+        if isinstance(expected, tuple):
+            return
+        # Titles and reserved bytes are repeated as they came (PS3.8 section 9.3.3).
+        assert answer[10:74] == pdu[10:74]
+        if expected.get(1) == 0:
+            peer.send(echo_pdus())
+            assert status_of(peer.read_pdu()) == 0
+        peer.send(RELEASE_RQ)
+        assert peer.read_pdu() == RELEASE_RP
+
+
+@pytest.mark.parametrize("name", BROKEN_FRAMING)
+def test_a_request_whose_lengths_contradict_each_other_is_aborted(name: str, acceptor: int) -> None:
+    """PS3.8 Table 9-10, event 19 in Sta2: action AA-1, an A-ABORT of the service user."""
+    with RawPeer.connect(acceptor) as peer:
+        peer.send(BROKEN_FRAMING[name])
+        assert peer.read_pdu() == Abort(0).encode()
+
+
+@pytest.mark.parametrize("private", ["1.2.3\xff", "", "word", "1" * 65, "1.2.840.10008.5.1.4.1.1.2 "])
+def test_a_node_that_takes_private_classes_takes_uids_only(private: str, tmp_path: Path) -> None:
+    """One that is only padded is the class that it pads."""
+    with node(tmp_path, accepts_private=True) as port, RawPeer.connect(port) as peer:
+        peer.send(proposing(GOOD, context(3, private, IMPLICIT)))
+        assert answer_of(peer.read_pdu()) == {1: 0, 3: 0 if private.endswith(" ") else 3}
+
+
+# -- as requestor
+
+
+def by_ae(port: int) -> list[tuple[int, str]]:
+    contexts = [build_context(VERIFICATION, SYNTAXES), build_context(VERIFICATION, SYNTAXES)]
+    with associated(port, contexts=contexts) as assoc:
+        assert assoc.send_c_echo().Status == 0
+        return [(int(each.context_id or 0), str(each.transfer_syntax[0])) for each in assoc.accepted_contexts]
+
+
+def by_aio(port: int) -> list[tuple[int, str]]:
+    async def run() -> list[tuple[int, str]]:
+        proposed = {VERIFICATION: SYNTAXES, CT: SYNTAXES}
+        async with await aio.connect(f"SCP@127.0.0.1:{port}", proposed) as assoc:
+            if any(each.abstract_syntax == VERIFICATION for each in assoc.accepted_contexts):
+                assert (await assoc.send_c_echo()).Status == 0
+            return [(each.context_id, each.transfer_syntax) for each in assoc.accepted_contexts]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("requestor", [by_ae, by_aio])
+@pytest.mark.parametrize("name", [name for name, (_, usable) in ANSWERS.items() if usable])
+def test_one_bad_detail_of_an_acceptance_ended_the_association(
+    name: str, requestor: Callable[[int], list[tuple[int, str]]]
+) -> None:
+    pdu, usable = ANSWERS[name]
+
+    def serve(peer: RawPeer) -> None:
+        peer.read_pdu()
+        peer.send(pdu)
+        while (received := peer.read_pdu())[:1] == b"\x04":
+            peer.send(Arrived(0, 0, received[10], received).response())
+        peer.send(RELEASE_RP)
+
+    with raw_server(serve) as port:
+        assert requestor(port) == list(usable.items())
+
+
+# -- roles that a peer does not answer
+
+
+def sends_objects(answered: RoleSelection | None, statuses: list[int]) -> Callable[[RawPeer], None]:
+    """An SCP of C-GET that sends one object, whatever it says of roles."""
+
+    def serve(peer: RawPeer) -> None:
+        pdu = peer.read_pdu()
+        asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
+        assert isinstance(asked, AssociateRQ)
+        supported = {
+            each.abstract_syntax: SupportedContext(each.transfer_syntaxes) for each in asked.contexts
+        }
+        answer, _ = accept(asked, Acceptor(supported, identification_items(16384, "1.2.3", None)))
+        if answered is not None:
+            answer = replace(answer, user_items=(*answer.user_items, answered))
+        peer.send(answer.encode())
+        received = peer.read_pdu()
+        request = Arrived(0, 0, received[10], received)
+        peer.read_pdu()
+        (stored,) = [each for each in asked.contexts if each.abstract_syntax == CT]
+        is_implicit = answer.contexts[asked.contexts.index(stored)].transfer_syntax == IMPLICIT
+        data = encode(ct_image(), is_implicit, True)
+        command = {
+            "AffectedSOPClassUID": CT,
+            "MessageID": 1,
+            "Priority": 2,
+            "AffectedSOPInstanceUID": "1.2.3.4",
+        }
+        peer.send(message_pdus(Message(C_STORE_RQ, command, stored.context_id, data)))
+        statuses.append(status_of(peer.read_pdu()))
+        peer.send(request.response(0))
+        peer.read_pdu()
+        peer.send(RELEASE_RP)
+
+    return serve
+
+
+@pytest.mark.parametrize("scu", SCUS)
+@pytest.mark.parametrize(
+    ("answered", "status"),
+    [(None, 0), (RoleSelection(CT, True, False), 0x0122), (RoleSelection(CT, False, True), 0)],
+)
+def test_objects_of_a_peer_that_answers_no_role_were_refused(
+    scu: str, answered: RoleSelection | None, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Taken where we asked for the role and nothing was said to that, and said once; a no is a no."""
+    statuses: list[int] = []
+    arrived: list[str] = []
+
+    def store(uid: str) -> int:
+        arrived.append(uid)
+        return 0
+
+    with caplog.at_level(logging.WARNING, "dicomnet"), raw_server(sends_objects(answered, statuses)) as port:
+        SCUS[scu](port, "C-GET", store)
+    assert statuses == [status]
+    assert arrived == ([] if status else ["1.2.3.4"])
+    said = [record for record in caplog.records if "role of SCP" in record.getMessage()]
+    assert len(said) == (answered is None)
+
+
+@pytest.mark.parametrize("face", ["Peer", "aio.Peer"])
+def test_get_takes_objects_of_a_peer_that_answers_no_role(face: str, tmp_path: Path) -> None:
+    statuses: list[int] = []
+
+    async def get(address: str) -> None:
+        async with aio.Peer(address) as peer:
+            async for _ in peer.get("patient", to=tmp_path, contexts={CT: [IMPLICIT]}, PatientID="1"):
+                pass
+
+    with raw_server(sends_objects(None, statuses)) as port:
+        if face == "Peer":
+            with Peer(f"SCP@127.0.0.1:{port}") as peer:
+                list(peer.get("patient", to=tmp_path, contexts={CT: [IMPLICIT]}, PatientID="1"))
+        else:
+            asyncio.run(get(f"SCP@127.0.0.1:{port}"))
+    assert statuses == [0]
+    assert [path.name for path in tmp_path.glob("*.dcm")] == ["1.2.3.4.dcm"]
+
+
+# -- PDUs that are longer than announced
+
+
+def image_of(size: int) -> bytes:
+    data = ct_image(size)
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", "1.2.3.9"
+    encoded = encode(data, True, True)
+    assert encoded is not None
+    return encoded
+
+
+@pytest.mark.parametrize("over", [2, 14, 100_000, MAXIMUM_LENGTH])
+def test_a_pdu_somewhat_longer_than_announced_ended_the_association(
+    over: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The node takes up to twice of what it announces, and says so once; other acceptors take what they announce."""
+    data = image_of(MAXIMUM_LENGTH + over - 6 - len(image_of(0)) - 8)
+    assert len(data) == MAXIMUM_LENGTH + over - 6
+    with node(tmp_path) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, CT)))
+        peer.read_pdu()
+        for message_id in (1, 2):
+            pdus = store_pdus(
+                data, instance="1.2.3.4", message_id=message_id, maximum_length=2 * MAXIMUM_LENGTH
+            )
+            assert (MAXIMUM_LENGTH + over).to_bytes(4, "big") in pdus[:400]
+            peer.send(pdus)
+            assert status_of(peer.read_pdu()) == 0
+        peer.send(RELEASE_RQ)
+        assert peer.read_pdu() == RELEASE_RP
+    assert caplog.text.count("though 786432 were announced") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "length"), [({}, 2 * MAXIMUM_LENGTH + 1), ({"excess": 0}, MAXIMUM_LENGTH + 1)]
+)
+def test_a_pdu_beyond_all_bounds_still_ends_it(options: dict[str, int], length: int, tmp_path: Path) -> None:
+    with node(tmp_path, **options) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, CT)))
+        peer.read_pdu()
+        peer.send(b"\x04\0" + length.to_bytes(4, "big"))
+        assert peer.read_pdu() == Abort(2, 6).encode()
+
+
+@pytest.mark.parametrize("acceptor_of", [ae_acceptor, aio_acceptor])
+def test_the_library_takes_what_it_announces(
+    acceptor_of: Callable[[Path], contextlib.AbstractContextManager[int]], tmp_path: Path
+) -> None:
+    with acceptor_of(tmp_path) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, CT)))
+        answer = peer.read_pdu()
+        announced = int.from_bytes(answer[answer.index(b"\x51\0\0\4") + 4 :][:4], "big")
+        peer.send(b"\x04\0" + (announced + 1).to_bytes(4, "big"))
+        assert peer.read_pdu() == Abort(2, 6).encode()
