@@ -48,13 +48,11 @@ WITH_A_LOCK = {f"{PACKAGE}.encoding.known_headers"}
 CIRCLES: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "drivers.blocking.gathering drivers.blocking.link drivers.blocking.run",
         "pynetdicom.pdu_items pynetdicom.presentation pynetdicom.user_information",
         (
             "pynetdicom.ae pynetdicom.association pynetdicom.destinations pynetdicom.dimse_messages "
             "pynetdicom.events pynetdicom.hooks pynetdicom.providers pynetdicom.service_user pynetdicom.transport"
         ),
-        "drivers.aio.link drivers.aio.run",
     )
 )
 HIGHEST_WITHOUT_IO = 4

@@ -241,8 +241,7 @@ def test_an_association_that_is_used_is_not_idle() -> None:
     with serving_ae() as server, associated(server, properties={"network_timeout": 0.05}) as assoc:
         link = assoc._live()
         with link.exchange():
-            watch = link._watch
-            assert watch is None
+            assert link._idle.watch is None
             link._expire()
         link._expire()
         assert assoc.is_established
