@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 import os
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,9 +18,9 @@ from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.aio.server import Server
-from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
+from ..drivers.reception import Reception
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..errors import ServiceRefusal
 from ..exchange.addresses import MAXIMUM_LENGTH, PeerAddress, association_request
@@ -546,7 +545,7 @@ class AssociationServer:
             performed_window=window,
         )
         self._timeouts = timeouts
-        self._server = Server(address, self._open_link, tls=tls, handshake_seconds=timeouts.association)
+        self._server = Server(address, self._receive, tls=tls)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -572,18 +571,9 @@ class AssociationServer:
     async def __aexit__(self, *_: object) -> None:
         await self.shutdown()
 
-    def _open_link(
-        self, sock: socket.socket, peer: tuple[str, int], on_closed: Callable[[Link], None]
-    ) -> Link:
+    def _receive(self, peer: tuple[str, int]) -> Reception:
         hooks = _AcceptorHooks(self, peer)
-        connection = Connection(
-            is_requestor=False,
-            maximum_length=MAXIMUM_LENGTH,
-            open_sink=hooks.open_sink,
-            artim=self._timeouts.association,
-        )
-        hooks.link = Link(sock, connection, hooks, self._timeouts, on_closed)
-        return hooks.link
+        return Reception(hooks, self._timeouts, MAXIMUM_LENGTH, opened=hooks.attach)
 
 
 class _HandlerHooks:
@@ -604,6 +594,10 @@ class _HandlerHooks:
         self._open_user_sink = open_user_sink
         self._own_title = own_title
         self._calling, self._called = calling, called
+
+    def attach(self, link: Link) -> None:
+        """The association that the handlers are for."""
+        self.link = link
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if self._open_user_sink is not None and message.type.service == "C-STORE":

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextvars import copy_context
+from functools import partial
 from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import UID
 
 from .. import _config
-from ..drivers.blocking.channel import Channel
-from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
-from ..drivers.blocking.watcher import Watcher, WorkerPool
 from ..drivers.blocking.workers import Worker, WorkerProcesses
-from ..drivers.connection import Connection
+from ..drivers.reception import Reception
 from ..drivers.transport import listen
 from ..services.registry import may_be_storage
 from ..upper_layer.negotiation import (
@@ -114,7 +112,7 @@ class AssociationServer:
         # Where handlers run with _config.PASS_CONTEXTVARS.
         self._context = copy_context() if _config.PASS_CONTEXTVARS else None
         self._server = (
-            Server(listen(address), self._open_link, tls=ssl_context)
+            Server(listen(address), self._receive, tls=ssl_context)
             if workers == 1
             else WorkerProcesses(address, workers, self._work)
         )
@@ -189,18 +187,11 @@ class AssociationServer:
         return self._bindings.handlers(event)
 
     def _work(self, worker: Worker) -> bool:
-        self._server = Server(worker.listener, self._open_link, tls=self.ssl_context, turn=worker)
+        self._server = Server(worker.listener, self._receive, tls=self.ssl_context, share=worker.share)
         worker.serve(self._server)
         return True
 
-    def _open_link(
-        self,
-        channel: Channel,
-        peer: tuple[str, int],
-        watcher: Watcher,
-        workers: WorkerPool,
-        on_closed: Any,
-    ) -> Link:
+    def _receive(self, peer: tuple[str, int]) -> Reception:
         assoc = Association(
             self.ae,
             "acceptor",
@@ -211,13 +202,6 @@ class AssociationServer:
         if self._context is not None:
             assoc._context = self._context.copy()
         hooks = AssociationHooks(assoc)
-        connection = Connection(
-            is_requestor=False,
-            maximum_length=self.ae.maximum_pdu_size,
-            open_sink=hooks.open_sink,
-            artim=assoc.acse_timeout,
-            observer=hooks,
-        )
         assoc.acceptor.address_info = AddressInformation(*self.server_address)
         assoc.acceptor.ae_title = self.ae_title
         # A handler may change them for this association; without one nobody can.
@@ -225,14 +209,14 @@ class AssociationServer:
         assoc.acceptor.supported_contexts = contexts
         assoc.requestor.address_info = AddressInformation(*peer)
         self._associations[assoc] = None
-
-        def closed(link: Link) -> None:
-            self._associations.pop(assoc, None)
-            on_closed(link)
-
-        link = Link(channel, connection, hooks, assoc._timeouts, watcher, workers, closed)
-        assoc._attach(link)
-        return link
+        return Reception(
+            hooks,
+            assoc._timeouts,
+            self.ae.maximum_pdu_size,
+            observer=hooks,
+            opened=assoc._attach,
+            closed=partial(self._associations.pop, assoc, None),
+        )
 
     def _negotiate(
         self, assoc: Association, request: AssociateRQ
