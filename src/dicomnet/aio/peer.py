@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets.queries import build_identifier, build_query
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
-from ..drivers.aio.link import LAST_WORDS, Link
+from ..drivers.aio.link import Link
 from ..drivers.aio.opening import open_link
-from ..drivers.deadline import Timeouts
+from ..drivers.deadline import LAST_WORDS, Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError

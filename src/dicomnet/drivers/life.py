@@ -156,6 +156,12 @@ class Life:
             return None
         return self.check_strays()
 
+    def take_end(self, end: Abort | ProviderAbort) -> Tell:
+        """What follows from the end of the association."""
+        if isinstance(end, Abort):
+            return Tell(Phase.ABORTED, AssociationAborted(end.source, end.reason))
+        return Tell(Phase.ABORTED, AssociationAborted(None, 0, str(end.error) if end.error else ""))
+
     def check_strays(self) -> Fail | None:
         """What follows from a response that answers nothing: with too many of them, the end."""
         try:
@@ -212,10 +218,6 @@ def _fail(error: ProtocolError) -> Fail:
     return Fail(Abort(2, error.reason), AssociationAborted(None, 0, str(error)))
 
 
-def _take_provider_abort(life: Life, end: ProviderAbort) -> Tell:
-    return Tell(Phase.ABORTED, AssociationAborted(None, 0, str(end.error) if end.error else ""))
-
-
 _TAKEN: dict[type, Callable[[Life, Any], Consequence | None]] = {
     AssociateRQ: lambda life, pdu: Accept(pdu),
     AssociateAC: lambda life, pdu: Tell(Phase.ESTABLISHED),
@@ -224,6 +226,6 @@ _TAKEN: dict[type, Callable[[Life, Any], Consequence | None]] = {
     ),
     ReleaseRQ: Life._take_release,
     ReleaseRP: Life._take_release,
-    Abort: lambda life, pdu: Tell(Phase.ABORTED, AssociationAborted(pdu.source, pdu.reason)),
-    ProviderAbort: _take_provider_abort,
+    Abort: Life.take_end,
+    ProviderAbort: Life.take_end,
 }

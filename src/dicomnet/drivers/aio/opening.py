@@ -9,11 +9,11 @@ import ssl
 from ...errors import ConnectionFailed, DeadlineExceeded
 from ...wire.pdu import AssociateRQ
 from ..connection import Connection, Observer
-from ..deadline import Deadline, Timeouts
+from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks
 from ..tls import tls_error
 from ..transport import Address, connect_reason, tune
-from .link import LAST_WORDS, TLS_NEVER, Link
+from .link import TLS_NEVER, Link
 
 
 async def open_link(

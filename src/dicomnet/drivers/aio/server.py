@@ -9,9 +9,10 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 
+from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
 from ..transport import listen, tune
-from .link import LAST_WORDS, TLS_NEVER, Link
+from .link import TLS_NEVER, Link
 
 _log = logging.getLogger(__name__)
 

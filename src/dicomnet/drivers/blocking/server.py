@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
 from ..transport import tune
 from .channel import Channel
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ACCEPTS_A_TURN = 64
-# How long peers may take to close after an A-ABORT at shutdown, in seconds.
-_LAST_WORDS = 1.0
 # How soon the main thread notices a signal that the system gave to another thread, in seconds: only it runs the
 # handlers of signals, and a wait without an end is not woken for those.
 _NOTICE = 0.5
@@ -122,7 +121,7 @@ class Server:
             link.abort()
         with self._changed:
             # Peers close when they have read the A-ABORT; closing first could take it away from them.
-            self._changed.wait_for(lambda: not self._links, _LAST_WORDS)
+            self._changed.wait_for(lambda: not self._links, LAST_WORDS)
         self._watcher.close()
         if self._share is not None:
             self._share.close()
