@@ -12,9 +12,11 @@ from typing import Any
 
 from ..dimse.datasets import discard
 from ..dimse.messages import Message
+from ..services.steps import Send
 from ..upper_layer.table import Event
 from ..values import frozen
 from ..wire.pdu import AssociateRQ
+from .course import Advance
 from .deadline import Deadline
 from .hooks import Phase
 from .life import Consequence, Flush, Life, Tell
@@ -34,7 +36,7 @@ class Negotiate:
     request: AssociateRQ
 
 
-AssociationProcedure = Generator[Await | Negotiate | Consequence, Any, None]
+AssociationProcedure = Generator[Await | Negotiate | Consequence | Send | Advance, Any, None]
 
 
 def request(life: Life, request: AssociateRQ, deadline: Deadline) -> AssociationProcedure:
@@ -48,9 +50,7 @@ def request(life: Life, request: AssociateRQ, deadline: Deadline) -> Association
     life.connection.transport_opened(monotonic(), request)
     yield Flush(deadline)
     while life.phase is Phase.NEW:
-        consequence = life.take((yield Await(deadline)))
-        if consequence is not None:
-            yield consequence
+        yield from _serve_next(life, deadline)
     life.check_established()
 
 
@@ -71,6 +71,7 @@ def release(life: Life, deadline: Deadline) -> AssociationProcedure:
     AssociationError
         If the association is over, or ends otherwise.
     """
+    yield from make_room(life)
     life.check_established()
     if life.connection.machine.allows(Event.RELEASE_REQUEST):
         life.connection.release(monotonic())
@@ -85,3 +86,24 @@ def release(life: Life, deadline: Deadline) -> AssociationProcedure:
             yield consequence
     if life.failure is not None:
         raise life.failure
+
+
+def make_room(life: Life) -> AssociationProcedure:
+    """Read the responses to earlier requests, so that the next one gets its own."""
+    for iteration in list(life.iterations):
+        yield from iteration.drain()
+    deadline = Deadline("message", life.timeouts.message)
+    while life.talk.has_abandoned and life.phase is Phase.ESTABLISHED:
+        yield from _serve_next(life, deadline)
+
+
+def free_message_id(life: Life, wanted: int) -> Generator[Any, Any, int]:
+    """`wanted`, or a free ID if one of our requests uses it that is not over when earlier responses are read."""
+    yield from make_room(life)
+    return life.talk.free_message_id(wanted)
+
+
+def _serve_next(life: Life, deadline: Deadline) -> AssociationProcedure:
+    consequence = life.take((yield Await(deadline)))
+    if consequence is not None:
+        yield consequence

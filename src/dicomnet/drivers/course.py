@@ -3,6 +3,7 @@ sent, and what is left when it ends. Nothing here waits."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from ..dimse.messages import Message
 from ..errors import DicomnetError
 from ..services.steps import TOGETHER, Send
+from ..values import mutable
 from .conversation import Conversation
 
 Value = TypeVar("Value")
@@ -88,7 +90,7 @@ class Course(Generic[Value]):
         except BaseException:
             self.abandon()
             raise
-        if isinstance(step, Send) and not step.message.type.is_response:
+        if isinstance(step, Send) and step.message.type.has_response:
             self._sent.add(step.message.message_id)
         return step
 
@@ -100,7 +102,14 @@ class Course(Generic[Value]):
             self._talk.abandon(self._sent)
 
 
-class Delivery:
+@mutable
+class Advance:
+    """Go on with an operation to its next response or its end. Outcome: None."""
+
+    delivery: Delivery
+
+
+class Delivery(ABC):
     """The responses of an operation between their arrival and the user, who takes them one at a time.
 
     A context manager around each advance of the course: an error of ours that ends it is kept for the user.
@@ -165,9 +174,21 @@ class Delivery:
             raise self._failure
         return None
 
-    def give_up(self) -> Send | None:
-        """End it, because nobody wants the rest: what to send first. What still comes is dropped on arrival."""
-        self.ready.clear()
-        self._course.abandon()
-        self._owner.forget_iteration(self)
-        return None if self._cancel is None else Send(self._cancel)
+    @abstractmethod
+    def advance(self) -> Any:
+        """Go on to the next response or the end, which the driver may have to await."""
+
+    def drain(self) -> Generator[Send | Advance, Any, None]:
+        """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
+        if self.is_advancing or self.is_over:
+            # The request comes from a handler that was called while the iteration waits; both get their own.
+            return
+        if self.is_abandoned:
+            # What still comes is dropped on arrival.
+            self.ready.clear()
+            self._course.abandon()
+            self._owner.forget_iteration(self)
+            if self._cancel is not None:
+                yield Send(self._cancel)
+        while not self.is_over:
+            yield Advance(self)

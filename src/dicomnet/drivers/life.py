@@ -25,6 +25,7 @@ from ..values import frozen, mutable
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
 from .connection import Connection, Happening, ProviderAbort
 from .conversation import Conversation
+from .course import Delivery
 from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
 
@@ -116,6 +117,17 @@ class Life:
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
         self.talk = Conversation()
+        self.iterations: list[Delivery] = []
+        """The operations whose responses a user is taking."""
+
+    @property
+    def must_make_room(self) -> bool:
+        """Whether responses to earlier requests have to be read before the next one goes out."""
+        return bool(self.iterations) or self.talk.has_abandoned
+
+    def forget_iteration(self, iteration: Delivery) -> None:
+        """An iteration has read its last response."""
+        self.iterations = [each for each in self.iterations if each is not iteration]
 
     @property
     def is_live(self) -> bool:

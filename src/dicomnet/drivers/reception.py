@@ -19,6 +19,10 @@ PENDING_LIMIT = 8192
 ACCEPT_PAUSE = 0.1
 
 
+def _ignore(*_: object) -> None:
+    """Nobody wants to know."""
+
+
 @frozen
 class Reception:
     """The user's side of an accepted connection, and the limits that hold for it.
@@ -43,8 +47,8 @@ class Reception:
     timeouts: Timeouts
     maximum_length: int
     observer: Observer | None = None
-    opened: Callable[[Any], None] | None = None
-    closed: Callable[[], object] | None = None
+    opened: Callable[[Any], object] = _ignore
+    closed: Callable[[], object] = _ignore
 
     def connection(self) -> Connection:
         """The protocol side of the connection, as the association acceptor."""

@@ -30,7 +30,6 @@ from ..life import Life, Tell
 from ..transport import quick_ack
 from .alarm import Alarm
 from .outlet import Outlet
-from .run import Iteration
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +72,6 @@ class Carrier(Life, asyncio.BufferedProtocol):
         # The task that uses the association, and the one that serves what nobody waits for.
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._iterations: list[Iteration] = []
         self._is_over = False
 
     @abstractmethod
@@ -191,7 +189,7 @@ class Carrier(Life, asyncio.BufferedProtocol):
             stage = self._silence.deadline and self._silence.deadline.stage
             if stage != "message":
                 self._silence.set(Deadline("message", self.timeouts.message))
-        elif self._owner is None and not self._iterations:
+        elif self._owner is None and not self.iterations:
             self._silence.set(Deadline("idle", self.timeouts.idle))
         else:
             self._silence.set(None)

@@ -34,27 +34,13 @@ from ...errors import (
     NetworkError,
     UnusableObject,
 )
-from ...services.steps import (
-    Cancelled,
-    Finish,
-    Handle,
-    MoreStores,
-    Next,
-    PlaceStores,
-    Procedure,
-    Receive,
-    Respond,
-    Send,
-    SettleStores,
-    Store,
-    Work,
-)
+from ...services import steps
 from ...upper_layer.negotiation import NegotiatedContext
 from ...values import Buffer
 from ...wire.pdu import AssociateRQ
-from ..acse import Await, Negotiate, accept, release, request
+from ..acse import Await, Negotiate, accept, free_message_id, make_room, release, request
 from ..connection import Connection, Happening
-from ..course import LOOK_EVERY, Delivery
+from ..course import LOOK_EVERY, Advance
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Accept, Fail, Flush, Perform, Tell
@@ -133,7 +119,6 @@ class Link(Carrier):
         deadline = Deadline("release", self.timeouts.association)
         async with self.exchange():
             self._check_usable()
-            await self._make_room()
             await self._finish(release(self, deadline))
 
     def cancel_serving(self) -> None:
@@ -151,18 +136,17 @@ class Link(Carrier):
         """
         if self.talk.free_message_id(wanted) == wanted:
             return wanted
-        async with self.exchange():
-            await self._make_room()
-            return self.talk.free_message_id(wanted)
+        return await self.run(free_message_id(self, wanted))
 
-    async def run(self, procedure: Procedure[Value]) -> Value:
+    async def run(self, procedure: steps.Procedure[Value]) -> Value:
         """Run a procedure to its end. Cancelled, its response is dropped when it comes."""
         async with self.exchange():
             self._check_usable()
-            await self._make_room()
+            if self.must_make_room:
+                await self._finish(make_room(self))
             return await self._finish(procedure)
 
-    async def iterate(self, procedure: Procedure[None], cancel: Message | None = None) -> Responses:
+    async def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Responses:
         """Begin a procedure at once, and hand out what it delivers as it arrives.
 
         Left early, the rest is read away before the next use of the association.
@@ -175,8 +159,9 @@ class Link(Carrier):
         iteration = Iteration(self, procedure, cancel, self.notice)
         async with self.exchange():
             self._check_usable()
-            await self._make_room()
-            self._iterations.append(iteration)
+            if self.must_make_room:
+                await self._finish(make_room(self))
+            self.iterations.append(iteration)
             await iteration.begin()
         return Responses(iteration)
 
@@ -198,7 +183,7 @@ class Link(Carrier):
             or self.phase is not Phase.ESTABLISHED
         )
 
-    def _perform_send(self, step: Send) -> object:
+    def _perform_send(self, step: steps.Send) -> object:
         message, data = step.message, step.message.data
         batches = self.connection.send(message)
         is_small = data is None or (type(data) is bytes and len(data) <= _SMALL)
@@ -216,7 +201,7 @@ class Link(Carrier):
         # What the kernel did not take has to be waited for, and nothing else is left to write.
         return self._send(iter(([],)), message) if self._outlet.is_full else None
 
-    def _perform_respond(self, step: Respond) -> object:
+    def _perform_respond(self, step: steps.Respond) -> object:
         batches = self.connection.send(*step.responses)
         if not self._can_send_now():
             return self._send(batches)
@@ -226,7 +211,7 @@ class Link(Carrier):
     def _can_send_now(self) -> bool:
         return self.connection.is_established and not self._must_stop_writing() and self._outlet.is_free
 
-    def _perform_receive(self, step: Receive) -> object:
+    def _perform_receive(self, step: steps.Receive) -> object:
         response = self.talk.take_response(step.message_ids)
         while response is None and self.talk.inbox:
             first = self.talk.inbox[0]
@@ -240,7 +225,7 @@ class Link(Carrier):
             response = self.talk.take_response(step.message_ids)
         return self._await_response(step) if response is None else response
 
-    async def _await_response(self, step: Receive) -> Message:
+    async def _await_response(self, step: steps.Receive) -> Message:
         try:
             return await self._receive_response(step)
         except DeadlineExceeded as error:
@@ -248,13 +233,13 @@ class Link(Carrier):
             self.abort(failure=error)
             raise
 
-    async def _perform_handle(self, step: Handle) -> object:
+    async def _perform_handle(self, step: steps.Handle) -> object:
         answers = await _awaited(self.hooks.handle(step.message, step.context))
         if hasattr(answers, "aclose"):
             self._answers[step.message.message_id] = answers
         return answers
 
-    def _perform_cancelled(self, step: Cancelled) -> object:
+    def _perform_cancelled(self, step: steps.Cancelled) -> object:
         if monotonic() < self._next_look:
             return self.is_cancelled(step.message_id)
         return self._look(step.message_id)
@@ -265,7 +250,7 @@ class Link(Carrier):
         self._next_look = monotonic() + LOOK_EVERY
         return self.is_cancelled(message_id)
 
-    async def _perform_more(self, step: MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
+    async def _perform_more(self, step: steps.MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
         while not self.talk.inbox and step.batch.reads_on(monotonic()):
             before = self._received
             for _ in range(_ARRIVAL_TURNS):
@@ -295,10 +280,6 @@ class Link(Carrier):
         self.abort(step.pdu, step.failure)
         self.check_established()
 
-    def forget_iteration(self, iteration: Delivery) -> None:
-        """The iteration has read its last response."""
-        self._iterations = [each for each in self._iterations if each is not iteration]
-
     def notice(self) -> None:
         """Look, soon, whether there is something to do. May be called from any thread."""
         self._soon(self._wake)
@@ -320,20 +301,6 @@ class Link(Carrier):
         finally:
             run.abandon()
         return run.value
-
-    async def _make_room(self) -> None:
-        """Read the responses to earlier requests, so that the next one gets its own."""
-        for iteration in list(self._iterations):
-            await iteration.drain()
-        if self.talk.has_abandoned:
-            await self._read_away()
-        self.check_established()
-
-    async def _read_away(self) -> None:
-        """Wait for the final responses to requests that nobody is interested in any more."""
-        deadline = Deadline("message", self.timeouts.message)
-        while self.talk.has_abandoned and self.phase is Phase.ESTABLISHED:
-            await self._serve(await self._next(deadline))
 
     def _check_usable(self) -> None:
         if self.phase is not Phase.ESTABLISHED:
@@ -369,7 +336,7 @@ class Link(Carrier):
                 self.abort(failure=error if isinstance(error, NetworkError) else lost)
             raise
 
-    async def _receive_response(self, step: Receive) -> Message:
+    async def _receive_response(self, step: steps.Receive) -> Message:
         deadline = Deadline("message", self.timeouts.message)
         while True:
             response = self.talk.take_response(step.message_ids)
@@ -384,8 +351,8 @@ class Link(Carrier):
         """Serve what has arrived."""
         try:
             async with self.exchange():
-                for iteration in [each for each in self._iterations if each.is_abandoned]:
-                    await iteration.drain()
+                for iteration in [each for each in self.iterations if each.is_abandoned]:
+                    await self._finish(iteration.drain())
                 while self.talk.inbox and self.is_live:
                     await self._serve(self._pop())
         except DicomnetError as error:
@@ -430,7 +397,7 @@ class Link(Carrier):
         self._owner = None
         self._turn.release()
         self._watch()
-        if self.talk.inbox or self._iterations:
+        if self.talk.inbox or self.iterations:
             self._loop.call_soon(self._wake)
         self._conclude()
 
@@ -447,25 +414,26 @@ class Link(Carrier):
     def _has_work(self) -> bool:
         if self._turn.locked() or not self.is_live:
             return False
-        if any(each.is_abandoned for each in self._iterations):
+        if any(each.is_abandoned for each in self.iterations):
             return True
         # A user comes back for the responses of an iteration, which wait in the network until then.
-        return bool(self.talk.inbox) and (not self._iterations or self.talk.end() is not None)
+        return bool(self.talk.inbox) and (not self.iterations or self.talk.end() is not None)
 
 
 Link.performers = {
-    Send: Link._perform_send,
-    Receive: Link._perform_receive,
-    Respond: Link._perform_respond,
-    Handle: Link._perform_handle,
-    PlaceStores: lambda link, step: _call(step.batch.stores.place, step.requests),
-    MoreStores: Link._perform_more,
-    SettleStores: lambda link, step: _call(step.batch.stores.settle, step.requests),
-    Next: lambda link, step: _coroutine(link.hooks.next_answer(step.answers)),
-    Cancelled: Link._perform_cancelled,
-    Work: lambda link, step: asyncio.to_thread(step.function),
-    Store: lambda link, step: _coroutine(link.hooks.store(step.retrieval, step.sub_operation)),
-    Finish: lambda link, step: _coroutine(link.hooks.finish(step.retrieval)),
+    steps.Send: Link._perform_send,
+    steps.Receive: Link._perform_receive,
+    steps.Respond: Link._perform_respond,
+    steps.Handle: Link._perform_handle,
+    steps.PlaceStores: lambda link, step: _call(step.batch.stores.place, step.requests),
+    steps.MoreStores: Link._perform_more,
+    steps.SettleStores: lambda link, step: _call(step.batch.stores.settle, step.requests),
+    steps.Next: lambda link, step: _coroutine(link.hooks.next_answer(step.answers)),
+    steps.Cancelled: Link._perform_cancelled,
+    steps.Work: lambda link, step: asyncio.to_thread(step.function),
+    steps.Store: lambda link, step: _coroutine(link.hooks.store(step.retrieval, step.sub_operation)),
+    steps.Finish: lambda link, step: _coroutine(link.hooks.finish(step.retrieval)),
+    Advance: lambda link, step: step.delivery.advance(),
     Flush: lambda link, step: link._flush(step.deadline),
     Await: lambda link, step: link._next(step.deadline),
     Negotiate: lambda link, step: _coroutine(link.hooks.negotiate(step.request)),

@@ -100,24 +100,11 @@ class Iteration(Delivery):
         while not self.ready and not self.is_over:
             async with self._link.exchange():
                 while self.has_to_advance:
-                    await self._advance()
+                    await self.advance()
         return self.next_ready()
 
-    async def drain(self) -> None:
-        """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
-        if self.is_advancing or self.is_over:
-            # The request comes from a handler that was called while the iteration waits; both get their own.
-            return
-        if self.is_abandoned:
-            cancel = self.give_up()
-            if cancel is not None:
-                sending = self._link.performers[type(cancel)](self._link, cancel)
-                if isinstance(sending, CoroutineType):
-                    await sending
-        while not self.is_over:
-            await self._advance()
-
-    async def _advance(self) -> None:
+    async def advance(self) -> None:
+        """Go on to the next response or the end."""
         with self:
             message = await self._run.advance()
             if message is not None:

@@ -118,8 +118,7 @@ class Server:
             reception.timeouts,
             partial(self._forget, reception),
         )
-        if reception.opened is not None:
-            reception.opened(link)
+        reception.opened(link)
         self._links.add(link)
         # A handshake takes its time, and the next connection need not wait for it.
         task = asyncio.get_running_loop().create_task(self._open(sock, link, reception))
@@ -145,7 +144,6 @@ class Server:
             _log.info("a connection ended before it was served: %s", error)
 
     def _forget(self, reception: Reception, link: Link) -> None:
-        if reception.closed is not None:
-            reception.closed()
+        reception.closed()
         self._links.discard(link)
         self._changed.set()

@@ -37,28 +37,14 @@ from ...errors import (
     DicomnetError,
     NetworkError,
 )
-from ...services.steps import (
-    Cancelled,
-    Finish,
-    Handle,
-    MoreStores,
-    Next,
-    PlaceStores,
-    Procedure,
-    Receive,
-    Respond,
-    Send,
-    SettleStores,
-    Store,
-    Work,
-)
+from ...services import steps
 from ...upper_layer.negotiation import NegotiatedContext
 from ...values import Buffer
 from ...wire.pdu import AssociateRQ
-from ..acse import Await, Negotiate, accept, release, request
+from ..acse import Await, Negotiate, accept, free_message_id, make_room, release, request
 from ..connection import Connection, Happening
 from ..conversation import INBOX_LIMIT
-from ..course import LOOK_EVERY, Delivery
+from ..course import LOOK_EVERY, Advance
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Accept, Fail, Flush, Perform, Tell
@@ -112,7 +98,6 @@ class Link(Carrier):
         super().__init__(channel, connection, hooks, timeouts, watcher, workers, on_closed)
         self.releases_when_idle = False
         self._turn = Turn(self)
-        self._iterations: list[Iteration] = []
         self._next_look = 0.0
 
     def request(self, pdu: AssociateRQ) -> None:
@@ -142,7 +127,6 @@ class Link(Carrier):
         """
         deadline = Deadline("release", self.timeouts.association)
         with self.exchange(deadline):
-            self._make_room()
             self._finish(release(self, deadline))
 
     def free_message_id(self, wanted: int) -> int:
@@ -155,17 +139,16 @@ class Link(Carrier):
         """
         if self.talk.free_message_id(wanted) == wanted:
             return wanted
-        with self.exchange():
-            self._make_room()
-            return self.talk.free_message_id(wanted)
+        return self.run(free_message_id(self, wanted))
 
-    def run(self, procedure: Procedure[Value]) -> Value:
+    def run(self, procedure: steps.Procedure[Value]) -> Value:
         """Run a procedure to its end."""
         with self.exchange():
-            self._make_room()
+            if self.must_make_room:
+                self._finish(make_room(self))
             return self._finish(procedure)
 
-    def iterate(self, procedure: Procedure[None], cancel: Message | None = None) -> Iterator[Message]:
+    def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Iterator[Message]:
         """Begin a procedure at once, and hand out what it delivers as it arrives.
 
         Left early, the rest is read away before the next use of the association.
@@ -177,8 +160,9 @@ class Link(Carrier):
         """
         iteration = Iteration(self, procedure, cancel)
         with self.exchange():
-            self._make_room()
-            self._iterations.append(iteration)
+            if self.must_make_room:
+                self._finish(make_room(self))
+            self.iterations.append(iteration)
             iteration.begin()
         return iteration.messages()
 
@@ -246,10 +230,10 @@ class Link(Carrier):
             self.talk.forget((message.message_id,))
             raise
 
-    def _perform_respond(self, step: Respond) -> None:
+    def _perform_respond(self, step: steps.Respond) -> None:
         self._put(self.connection.send(*step.responses), False)
 
-    def _perform_receive(self, step: Receive) -> Message:
+    def _perform_receive(self, step: steps.Receive) -> Message:
         try:
             return self._receive_response(step)
         except DeadlineExceeded as error:
@@ -257,14 +241,14 @@ class Link(Carrier):
             self.abort(failure=error)
             raise
 
-    def _perform_cancelled(self, step: Cancelled) -> bool:
+    def _perform_cancelled(self, step: steps.Cancelled) -> bool:
         now = monotonic()
         if now < self._next_look:
             return self.talk.is_cancelled(step.message_id) or self.phase is not Phase.ESTABLISHED
         self._next_look = now + LOOK_EVERY
         return self.is_cancelled(step.message_id)
 
-    def _perform_more(self, step: MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
+    def _perform_more(self, step: steps.MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
         while not self._inbox and step.batch.reads_on(monotonic()):
             # A peer that only sends no more hears the responses still.
             if not self.read_ahead(leaves_end=True):
@@ -283,23 +267,6 @@ class Link(Carrier):
     def _perform_fail(self, step: Fail) -> None:
         self.abort(step.pdu, step.failure)
         self.check_established()
-
-    def forget_iteration(self, iteration: Delivery) -> None:
-        """The iteration has read its last response."""
-        self._iterations = [each for each in self._iterations if each is not iteration]
-
-    def _make_room(self) -> None:
-        """Read the responses to earlier requests, so that the next one gets its own."""
-        for iteration in list(self._iterations):
-            iteration.drain()
-        if self.talk.has_abandoned:
-            self._read_away()
-
-    def _read_away(self) -> None:
-        """Wait for the final responses to requests that nobody is interested in any more."""
-        deadline = Deadline("message", self.timeouts.message)
-        while self.talk.has_abandoned and self.phase is Phase.ESTABLISHED:
-            self._serve(self._next(deadline))
 
     def _finish(self, procedure: Generator[Any, Any, Value]) -> Value:
         run = Run(self, procedure)
@@ -326,7 +293,7 @@ class Link(Carrier):
                 self.abort(failure=error if isinstance(error, NetworkError) else lost)
             raise
 
-    def _receive_response(self, step: Receive) -> Message:
+    def _receive_response(self, step: steps.Receive) -> Message:
         deadline: Deadline | None = None
         while (response := self.talk.take_response(step.message_ids)) is None:
             if deadline is None:
@@ -428,7 +395,7 @@ class Link(Carrier):
         self._give_back()
         if self.phase is not Phase.ESTABLISHED or self._is_closed:
             self._conclude()
-        elif self._iterations:
+        elif self.iterations:
             # The user comes back for the responses, which wait in the network until then.
             return
         elif self._inbox:
@@ -455,18 +422,19 @@ class Link(Carrier):
 
 
 Link.performers = {
-    Send: lambda link, step: link.send(step.message, step.more),
-    Receive: Link._perform_receive,
-    Respond: Link._perform_respond,
-    Handle: lambda link, step: link.hooks.handle(step.message, step.context),
-    PlaceStores: lambda link, step: step.batch.stores.place(step.requests),
-    MoreStores: Link._perform_more,
-    SettleStores: lambda link, step: step.batch.stores.settle(step.requests),
-    Next: lambda link, step: link.hooks.next_answer(step.answers),
-    Cancelled: Link._perform_cancelled,
-    Work: lambda link, step: step.function(),
-    Store: lambda link, step: link.hooks.store(step.retrieval, step.sub_operation),
-    Finish: lambda link, step: link.hooks.finish(step.retrieval),
+    steps.Send: lambda link, step: link.send(step.message, step.more),
+    steps.Receive: Link._perform_receive,
+    steps.Respond: Link._perform_respond,
+    steps.Handle: lambda link, step: link.hooks.handle(step.message, step.context),
+    steps.PlaceStores: lambda link, step: step.batch.stores.place(step.requests),
+    steps.MoreStores: Link._perform_more,
+    steps.SettleStores: lambda link, step: step.batch.stores.settle(step.requests),
+    steps.Next: lambda link, step: link.hooks.next_answer(step.answers),
+    steps.Cancelled: Link._perform_cancelled,
+    steps.Work: lambda link, step: step.function(),
+    steps.Store: lambda link, step: link.hooks.store(step.retrieval, step.sub_operation),
+    steps.Finish: lambda link, step: link.hooks.finish(step.retrieval),
+    Advance: lambda link, step: step.delivery.advance(),
     Flush: lambda link, step: link._flush(step.deadline),
     Await: lambda link, step: link._next(step.deadline),
     Negotiate: lambda link, step: link.hooks.negotiate(step.request),

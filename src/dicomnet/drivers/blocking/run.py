@@ -74,7 +74,7 @@ class Iteration(Delivery):
                 if not self.ready and not self.is_over:
                     with self._link.exchange():
                         while self.has_to_advance:
-                            self._advance()
+                            self.advance()
                 message = self.next_ready()
                 if message is None:
                     return
@@ -82,19 +82,8 @@ class Iteration(Delivery):
         finally:
             self.is_abandoned = True
 
-    def drain(self) -> None:
-        """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
-        if self.is_advancing or self.is_over:
-            # The request comes from a handler that was called while the iteration waits; both get their own.
-            return
-        if self.is_abandoned:
-            cancel = self.give_up()
-            if cancel is not None:
-                self._link.performers[type(cancel)](self._link, cancel)
-        while not self.is_over:
-            self._advance()
-
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Go on to the next response or the end."""
         with self:
             message = self._run.advance()
             if message is not None:

@@ -213,16 +213,14 @@ class Server:
             self._workers,
             partial(self._forget, reception),
         )
-        if reception.opened is not None:
-            reception.opened(link)
+        reception.opened(link)
         with self._changed:
             self._links.add(link)
             self._counted()
         link.greet(peer[:2])
 
     def _forget(self, reception: Reception, link: Link) -> None:
-        if reception.closed is not None:
-            reception.closed()
+        reception.closed()
         with self._changed:
             self._links.discard(link)
             self._counted()
