@@ -63,7 +63,7 @@ class ProviderAbort:
     error: ProtocolError | None
 
 
-# What a driver is told: the peer's PDUs, its messages, and the end.
+# What a driver learns from received bytes: the peer's PDUs, its messages, and the end.
 Happening = PDU | Message | ProviderAbort
 
 

@@ -64,7 +64,7 @@ class Tell:
     phase
         The phase that was reached.
     failure
-        What those who use the association are told, None for a regular end.
+        The error for those who use the association, None for a regular end.
     """
 
     phase: Phase

@@ -20,7 +20,7 @@ ACCEPT_PAUSE = 0.1
 
 
 def _ignore(*_: object) -> None:
-    """Nobody wants to know."""
+    """Do nothing."""
 
 
 @frozen
@@ -70,7 +70,7 @@ class Links(set[LinkT]):
 
     @property
     def are_too_many(self) -> bool:
-        """Whether no other can be accepted, because so many have not asked for an association yet."""
+        """Whether no other can be accepted, because too many have not asked for an association yet."""
         if len(self) < PENDING_LIMIT:
             return False
         return sum(link.phase is Phase.NEW for link in self) >= PENDING_LIMIT

@@ -161,7 +161,7 @@ def _cancelled(answer: Answer | None, answers: Any) -> Procedure[Answer]:
 
 
 def _one_match(message: Message, context: NegotiatedContext) -> Procedure[None]:
-    """Nothing is told of a match before it is known to be the only one (PS3.4 Annex Q)."""
+    """A match is sent only when it is known to be the only one (PS3.4 Annex Q)."""
     answers = yield Handle(message, context)
     match, final = (yield Next(answers)), None
     if match is None or not is_pending(match.status):

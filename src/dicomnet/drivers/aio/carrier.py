@@ -21,7 +21,7 @@ from ...errors import (
 from ...upper_layer.table import State
 from ...values import Buffer
 from ...wire.pdu import Abort, AssociateRJ
-from ..buffers import borrow_buffer, return_buffer
+from ..buffers import Lent
 from ..connection import LAST_BYTES, Connection, Happening
 from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
@@ -60,7 +60,7 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._is_tls = False
         self._transport: asyncio.Transport | None = None
         self._on_closed = on_closed
-        self._buffer: bytearray | None = None
+        self._buffer = Lent()
         self._arrived: asyncio.Future[None] | None = None
         self._waiting = Alarm(self._waited_too_long)
         self._silence = Alarm(self._was_silent)
@@ -88,12 +88,9 @@ class Carrier(Life, asyncio.BufferedProtocol):
             self._silence.set(self._artim("association"))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._buffer is None:
-            self._buffer = borrow_buffer()
-        return memoryview(self._buffer)
+        return memoryview(self._buffer.get())
 
     def buffer_updated(self, count: int) -> None:
-        assert self._buffer is not None
         if not self.is_live:
             self._unread -= count
             if self._unread < 0:
@@ -109,14 +106,14 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._unserved += count
         self._received += count
         try:
-            for happening in self.connection.receive(memoryview(self._buffer)[:count], monotonic()):
+            for happening in self.connection.receive(memoryview(self._buffer.get())[:count], monotonic()):
                 self.talk.arrived(happening)
         except Exception as error:  # noqa: BLE001
             # A sink failed, and what it was given is lost: the stream makes no sense any more.
             _log.exception("a data set could not be taken")
             self.abort(failure=AssociationAborted(None, 0, str(error)))
         if self.connection.is_between_messages:
-            self._give_back()
+            self._buffer.give_back()
         self._flush_quietly()
         if self.talk.inbox:
             self._pause_when_full()
@@ -137,7 +134,7 @@ class Carrier(Life, asyncio.BufferedProtocol):
         end = self.connection.transport_closed(monotonic())
         if end is not None:
             self.talk.arrived(end)
-        self._give_back()
+        self._buffer.give_back()
         self._silence.stop()
         self.closed.set()
         self._outlet.resume()
@@ -255,11 +252,6 @@ class Carrier(Life, asyncio.BufferedProtocol):
             self._is_paused = False
             self._transport.resume_reading()
             self._watch()
-
-    def _give_back(self) -> None:
-        if self._buffer is not None:
-            return_buffer(self._buffer)
-            self._buffer = None
 
     async def _flush(self, deadline: Deadline) -> None:
         buffers = self.connection.take_outgoing()

@@ -5,12 +5,12 @@ A `Link` is put together from `Life` (phase and meaning, shared with the blockin
 All of it belongs to one event loop; only `notice`, `abort_later` and `is_cancelled` may be called from other threads.
 Its locks, in the order in which they are taken:
 
-Link._turn     protects  the conversation and the iterations: one task at a time uses the association
+Link._lock     protects  the conversation and the iterations: one task at a time uses the association
                taken by  `exchange`; the task that serves what nobody waits for, too
                may call  all hooks; may wait for the peer
 Outlet.turn    protects  the order of bytes: one message goes out at a time
-               taken by  a message that cannot go out in one piece, `interject` without `Link._turn`
-               may call  nothing; waits for the network, never for `Link._turn`
+               taken by  a message that cannot go out in one piece, `interject` without `Link._lock`
+               may call  nothing; waits for the network, never for `Link._lock`
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Link(Carrier):
     ) -> None:
         super().__init__(sock, connection, hooks, timeouts, on_closed)
         self._next_look = 0.0
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._answers: dict[int, Any] = {}
 
     async def request(self, pdu: AssociateRQ) -> None:
@@ -385,7 +385,7 @@ class Link(Carrier):
         task = asyncio.current_task()
         if self._owner is task:
             return False
-        await self._turn.acquire()
+        await self._lock.acquire()
         self._owner = task
         self._watch()
         return True
@@ -395,7 +395,7 @@ class Link(Carrier):
         if isinstance(error, DeadlineExceeded):
             self.abort(failure=error)
         self._owner = None
-        self._turn.release()
+        self._lock.release()
         self._watch()
         if self.talk.inbox or self.iterations:
             self._loop.call_soon(self._wake)
@@ -412,7 +412,7 @@ class Link(Carrier):
         self._outlet.look()
 
     def _has_work(self) -> bool:
-        if self._turn.locked() or not self.is_live:
+        if self._lock.locked() or not self.is_live:
             return False
         if any(each.is_abandoned for each in self.iterations):
             return True
@@ -425,9 +425,9 @@ Link.performers = {
     steps.Receive: Link._perform_receive,
     steps.Respond: Link._perform_respond,
     steps.Handle: Link._perform_handle,
-    steps.PlaceStores: lambda link, step: _call(step.batch.stores.place, step.requests),
+    steps.PlaceStores: lambda link, step: _in_thread(step.batch.stores.place, step.requests),
     steps.MoreStores: Link._perform_more,
-    steps.SettleStores: lambda link, step: _call(step.batch.stores.settle, step.requests),
+    steps.SettleStores: lambda link, step: _in_thread(step.batch.stores.settle, step.requests),
     steps.Next: lambda link, step: _coroutine(link.hooks.next_answer(step.answers)),
     steps.Cancelled: Link._perform_cancelled,
     steps.Work: lambda link, step: asyncio.to_thread(step.function),
@@ -474,7 +474,7 @@ async def _awaited(result: Any) -> Any:
     return await result if inspect.isawaitable(result) else result
 
 
-async def _call(function: Callable[..., Any], *args: Any) -> Any:
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
     """Await a coroutine function, or run a plain function in a thread.
 
     Cancelled, this ends when the thread has, since what that works on is let go of afterwards.

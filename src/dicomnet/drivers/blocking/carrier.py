@@ -23,7 +23,7 @@ from ...errors import (
 from ...upper_layer.table import State
 from ...values import Buffer
 from ...wire.pdu import Abort, AssociateRJ, AssociateRQ
-from ..buffers import borrow_buffer, return_buffer
+from ..buffers import Lent
 from ..connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
@@ -64,7 +64,7 @@ class Carrier(Life):
         self._idle = Idle(channel, watcher, workers, self.attend, self._expire)
         # How many exchanges of the thread that has the lock are nested.
         self._depth = 0
-        self._buffer: bytearray | None = None
+        self._buffer = Lent()
         self._is_receiving = False
         self._inbox = self.talk.inbox
         self._on_closed = on_closed
@@ -142,12 +142,7 @@ class Carrier(Life):
         if not self._is_closed and self._idle.watch is None:
             self._close()
         self._drop_inbox()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        if self._buffer is not None:
-            return_buffer(self._buffer)
-            self._buffer = None
+        self._buffer.give_back()
 
     def _drop_inbox(self) -> None:
         while self._inbox:
@@ -187,7 +182,7 @@ class Carrier(Life):
             partial(
                 self._idle.begin_with,
                 partial(self._call, self._greeting),
-                partial(self._call, self._silence),
+                partial(self._call, self._greeting_expired),
             ),
             self.connection.artim_deadline,
         )
@@ -203,7 +198,7 @@ class Carrier(Life):
         except DicomnetError as error:
             _log.info("a connection ended before its association: %s", error)
         finally:
-            self._give_back()
+            self._buffer.give_back()
         if self._inbox and isinstance(self._inbox[0], AssociateRQ):
             self._idle.hand_over(self.attend)
         elif (end := self.talk.end()) is not None:
@@ -215,7 +210,7 @@ class Carrier(Life):
         elif self.phase is Phase.NEW:
             self._watch_greeting()
 
-    def _silence(self) -> None:
+    def _greeting_expired(self) -> None:
         if self.phase is Phase.NEW and not self._is_closed:
             self.connection.expire(monotonic())
             self._change_phase(Phase.ABORTED, DeadlineExceeded("association", self.timeouts.association))
@@ -267,7 +262,7 @@ class Carrier(Life):
         if self._is_closed:
             raise self.failure or AssociationClosed()
         if self._is_receiving:
-            raise RuntimeError("a handler that is told what arrives cannot wait for more to arrive")
+            raise RuntimeError("a handler of what arrives cannot wait for more to arrive")
         data = self._read(deadline)
         if data is None or (leaves_end and not data):
             return False
@@ -294,16 +289,16 @@ class Carrier(Life):
 
     def _read(self, deadline: Deadline | None) -> memoryview | None:
         """What is there, nothing at the end of the connection; None where nothing is and no deadline to wait for."""
-        buffer = self._buffer = self._buffer or borrow_buffer()
+        buffer = self._buffer.get()
         if deadline is None:
             count = self._channel.receive_into(buffer)
             return None if count is None else memoryview(buffer)[:count]
         count = self._channel.receive_soon(buffer, deadline)
         while count is None:
             # Many connections may wait like this at once, each in its own thread.
-            self._give_back()
+            self._buffer.give_back()
             self._channel.wait_for_more(deadline)
-            buffer = self._buffer = borrow_buffer()
+            buffer = self._buffer.get()
             count = self._channel.receive_into(buffer)
         return memoryview(buffer)[:count]
 
@@ -321,7 +316,7 @@ class Carrier(Life):
             if buffers and not self._is_closed and self._channel.is_ready:
                 self._writer.write(buffers, Deadline("release", LAST_WORDS), self._writer.wait)
         except OSError as error:
-            _log.debug("the peer was not told: %s", error)
+            _log.debug("the last words could not be sent: %s", error)
         if self.connection.must_close:
             self._close()
 

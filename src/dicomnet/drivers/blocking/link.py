@@ -392,7 +392,7 @@ class Link(Carrier):
 
     def _rest(self) -> None:
         """Nobody uses the socket now: leave it to the watcher, or to the end."""
-        self._give_back()
+        self._buffer.give_back()
         if self.phase is not Phase.ESTABLISHED or self._is_closed:
             self._conclude()
         elif self.iterations:

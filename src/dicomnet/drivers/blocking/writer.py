@@ -35,7 +35,7 @@ class Writer:
     def __enter__(self) -> None:
         thread = threading.get_ident()
         if self._thread == thread:
-            raise RuntimeError("a handler that is told what is sent cannot send in between")
+            raise RuntimeError("a handler of what is sent cannot send in between")
         self._lock.acquire()
         self._thread = thread
 
