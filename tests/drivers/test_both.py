@@ -248,7 +248,7 @@ class Aio:
     @contextmanager
     def serve(self, hooks: User) -> Iterator[int]:
         async def started() -> AioServer:
-            server = AioServer(("127.0.0.1", 0), lambda peer: reception(hooks))
+            server = AioServer(listen(("127.0.0.1", 0)), lambda peer: reception(hooks))
             server.start()
             return server
 

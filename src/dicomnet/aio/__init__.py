@@ -21,6 +21,7 @@ from ..drivers.aio.server import Server
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..drivers.reception import Reception
+from ..drivers.transport import listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..errors import ServiceRefusal
 from ..exchange.addresses import MAXIMUM_LENGTH, PeerAddress, association_request
@@ -545,7 +546,7 @@ class AssociationServer:
             performed_window=window,
         )
         self._timeouts = timeouts
-        self._server = Server(address, self._receive, tls=tls)
+        self._server = Server(listen(address), self._receive, tls=tls)
 
     @property
     def address(self) -> tuple[str, int]:

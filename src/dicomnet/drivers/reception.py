@@ -50,15 +50,16 @@ class Reception:
     opened: Callable[[Any], object] = _ignore
     closed: Callable[[], object] = _ignore
 
-    def connection(self) -> Connection:
-        """The protocol side of the connection, as the association acceptor."""
-        return Connection(
+    def parts(self) -> tuple[Connection, Hooks, Timeouts]:
+        """What a link is made of besides its transport: the acceptor's protocol side, hooks and deadlines."""
+        connection = Connection(
             is_requestor=False,
             maximum_length=self.maximum_length,
             open_sink=self.hooks.open_sink,
             artim=self.timeouts.association,
             observer=self.observer,
         )
+        return connection, self.hooks, self.timeouts
 
 
 # Receives a connection of a peer, by its host and port.

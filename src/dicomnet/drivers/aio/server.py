@@ -11,7 +11,7 @@ from functools import partial
 
 from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
-from ..transport import listen, tune
+from ..transport import tune
 from .link import TLS_NEVER, Link
 
 _log = logging.getLogger(__name__)
@@ -22,29 +22,24 @@ class Server:
 
     Parameters
     ----------
-    address
-        Host and port; port 0 is any free one.
+    listener
+        Bound and listening, not blocking; closed by `shutdown`.
     receive
         Gives the user's side of an accepted connection.
     tls
         The TLS context of a server, or None for plain TCP.
-
-    Raises
-    ------
-    OSError
-        If the address cannot be bound.
     """
 
     def __init__(
         self,
-        address: tuple[str, int],
+        listener: socket.socket,
         receive: Receive,
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._receive = receive
         self._tls = tls
-        self._listener = listen(address)
+        self._listener = listener
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._links: Links[Link] = Links()
         self._opening: set[asyncio.Task[None]] = set()
@@ -111,13 +106,7 @@ class Server:
 
     def _accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         reception = self._receive(peer)
-        link = Link(
-            sock,
-            reception.connection(),
-            reception.hooks,
-            reception.timeouts,
-            partial(self._forget, reception),
-        )
+        link = Link(sock, *reception.parts(), partial(self._forget, reception))
         reception.opened(link)
         self._links.add(link)
         # A handshake takes its time, and the next connection need not wait for it.

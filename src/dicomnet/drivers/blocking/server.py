@@ -204,15 +204,8 @@ class Server:
             sock.close()
             return
         reception = self._receive(peer[:2])
-        link = Link(
-            channel,
-            reception.connection(),
-            reception.hooks,
-            reception.timeouts,
-            self._watcher,
-            self._workers,
-            partial(self._forget, reception),
-        )
+        forget = partial(self._forget, reception)
+        link = Link(channel, *reception.parts(), self._watcher, self._workers, forget)
         reception.opened(link)
         with self._changed:
             self._links.add(link)
