@@ -38,8 +38,8 @@ from dicomnet.archive import schema
 from dicomnet.archive.intake import SPILL_LENGTH, Catalogue
 from dicomnet.archive.node import Node
 from dicomnet.dimse.codec import decode_command
-from dicomnet.drivers.conversation import TOGETHER
 from dicomnet.services.registry import OPERATIONS
+from dicomnet.services.steps import TOGETHER
 
 Make = Callable[..., Dataset]
 Encode = Callable[..., bytes]

@@ -18,7 +18,8 @@ from dicomnet.dimse.messages import (
     MessageType,
 )
 from dicomnet.drivers.connection import Happening, ProviderAbort
-from dicomnet.drivers.conversation import TOGETHER, Conversation
+from dicomnet.drivers.conversation import Conversation
+from dicomnet.services.steps import TOGETHER
 from dicomnet.wire.pdu import Abort, ReleaseRQ
 
 
@@ -122,10 +123,10 @@ def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
     assert not talk.is_cancelled(7)
     talk.arrived(cancel(7))
     assert talk.is_cancelled(7)
-    talk.finish(7)
+    talk.finish([request(7)])
     talk.begin(7)
     assert not talk.is_cancelled(7)
-    talk.finish(7)
+    talk.finish([request(7)])
     talk.begin(8)
     assert talk.is_cancelled(8)
 
@@ -192,8 +193,7 @@ def test_of_one_message_id_one_request_is_begun_at_a_time(used: int) -> None:
     again = store(used)
     assert begun(talk, C_STORE_RQ, store(1), store(2), store(3), again, store(4)) == [1, 2, 3]
     assert list(talk.inbox) == [again, store(4)]
-    for number in (1, 2, 3, 9):
-        talk.finish(number)
+    talk.finish(map(store, (1, 2, 3, 9)))
     assert begun(talk, C_STORE_RQ) == [used, 4]
     assert not talk.inbox
 
@@ -215,6 +215,6 @@ def test_what_is_begun_with_others_can_be_cancelled_and_finished() -> None:
     assert begun(talk, C_FIND_RQ, question(1), question(2)) == [1, 2]
     talk.arrived(cancel(2))
     assert [talk.is_cancelled(number) for number in (1, 2)] == [False, True]
-    talk.finish(2)
+    talk.finish([question(2)])
     assert [talk.begin(number) for number in (1, 2)] == [False, True]
     assert not talk.is_cancelled(2)

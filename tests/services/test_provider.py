@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +16,7 @@ from dicomnet.errors import ServiceRefusal
 from dicomnet.services.provider import provide, provide_stores
 from dicomnet.services.steps import (
     Answer,
+    Batch,
     Cancelled,
     Handle,
     MoreStores,
@@ -110,11 +112,25 @@ def store_request(kind: str, number: int) -> tuple[Message, NegotiatedContext]:
     return Message(C_STORE_RQ, command, context.context_id, data), context
 
 
+class Elsewhere:
+    """Stores that a test performs itself."""
+
+    def place(self, requests: Sequence[Message]) -> None:
+        raise AssertionError(requests)
+
+    settle = place
+
+
+def batch_of(first: Message) -> Batch:
+    return Batch(Elsewhere(), first, 0.0, None)
+
+
 class Store:
     """What a driver does for stores: gives the requests in parts, and notes which are to be stored."""
 
     def __init__(self, *parts: list[tuple[Message, NegotiatedContext]]) -> None:
-        self._procedure = provide_stores()
+        self._batch = batch_of(parts[0][0][0])
+        self._procedure = provide_stores(self._batch)
         self._parts = iter(parts)
         self.placed: list[Message] = []
         self.settled: list[Message] = []
@@ -131,6 +147,7 @@ class Store:
             except StopIteration:
                 return responses
             outcome = None
+            assert isinstance(step, Respond) or step.batch is self._batch
             match step:
                 case PlaceStores():
                     assert not self.settled
@@ -197,7 +214,7 @@ def test_what_fails_for_all_is_answered_to_all() -> None:
 def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
     """Wherever the procedure is then."""
     requests = [store_request("stored", number) for number in (1, 2)]
-    procedure = provide_stores()
+    procedure = provide_stores(batch_of(requests[0][0]))
     outcomes = iter([None, requests[:1], None, requests[1:], None])
     for _ in range(steps):
         procedure.send(next(outcomes))

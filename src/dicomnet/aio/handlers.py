@@ -104,6 +104,10 @@ class HandlerHooks:
         self._own_title = own_title
         self._calling, self._called = calling, called
 
+    def attach(self, link: Link) -> None:
+        """Take the link of the association that the handlers are for."""
+        self.link = link
+
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if self._open_user_sink is not None and message.type.service == "C-STORE":
             return self._open_user_sink(message, context)

@@ -7,9 +7,9 @@ import logging
 import ssl
 from collections.abc import Iterable
 
-from ..drivers.aio.link import LAST_WORDS, Link
+from ..drivers.aio.link import Link
 from ..drivers.aio.opening import open_link
-from ..drivers.deadline import Timeouts
+from ..drivers.deadline import LAST_WORDS, Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.addresses import PeerAddress

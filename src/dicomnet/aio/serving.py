@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from ..drivers.aio.link import Link
 from ..drivers.aio.server import Server
-from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
+from ..drivers.reception import Reception
+from ..drivers.transport import listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.admission import Acceptance, AssociationRequest, extended_items, identity_item, rejection_of
@@ -138,7 +137,7 @@ class AssociationServer:
             performed_window=window,
         )
         self._timeouts = timeouts
-        self._server = Server(address, self._open_link, tls=tls, handshake_seconds=timeouts.association)
+        self._server = Server(listen(address), self._receive, tls=tls)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -168,18 +167,9 @@ class AssociationServer:
     async def __aexit__(self, *_: object) -> None:
         await self.shutdown()
 
-    def _open_link(
-        self, sock: socket.socket, peer: tuple[str, int], on_closed: Callable[[Link], None]
-    ) -> Link:
+    def _receive(self, peer: tuple[str, int]) -> Reception:
         hooks = _AcceptorHooks(self, peer)
-        connection = Connection(
-            is_requestor=False,
-            maximum_length=MAXIMUM_LENGTH,
-            open_sink=hooks.open_sink,
-            artim=self._timeouts.association,
-        )
-        hooks.link = Link(sock, connection, hooks, self._timeouts, on_closed)
-        return hooks.link
+        return Reception(hooks, self._timeouts, MAXIMUM_LENGTH, opened=hooks.attach)
 
 
 class _AcceptorHooks(HandlerHooks):

@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import MemorySink, Sink
 from ..dimse.messages import C_STORE_RQ, Message
-from ..drivers.blocking.channel import Channel
-from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
-from ..drivers.blocking.watcher import Watcher, WorkerPool
 from ..drivers.blocking.workers import Worker, WorkerProcesses
-from ..drivers.connection import Connection
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase, WithoutRetrieval
+from ..drivers.reception import Reception
 from ..drivers.transport import listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
 from ..errors import IndexUnusable, ServiceRefusal
@@ -174,7 +171,7 @@ class Node:
                 self.storage.needs_recovery = True
             self.intake = Intake(self.storage, self.index)
             self._server: Server | WorkerProcesses = (
-                Server(listen(address), self._open_link, tls=tls)
+                Server(listen(address), self._receive, tls=tls)
                 if workers == 1
                 else WorkerProcesses(address, workers, self._work, self.storage.forget_staged)
             )
@@ -226,7 +223,7 @@ class Node:
     def _work(self, worker: Worker) -> bool:
         """Be a worker process: the store is this one's too, the index is opened anew."""
         self.storage.needs_recovery = False
-        worker.serve(Server(worker.listener, self._open_link, tls=self._tls, turn=worker))
+        worker.serve(Server(worker.listener, self._receive, tls=self._tls, share=worker.share))
         if self.index is not None:
             self.index.close()
         return not (self.storage.needs_recovery or self.intake.under_way)
@@ -236,23 +233,8 @@ class Node:
             self.index.close()
         self.storage.close()
 
-    def _open_link(
-        self,
-        channel: Channel,
-        peer: tuple[str, int],
-        watcher: Watcher,
-        workers: WorkerPool,
-        on_closed: Callable[[Link], None],
-    ) -> Link:
-        hooks = _NodeHooks(self, peer)
-        connection = Connection(
-            is_requestor=False,
-            maximum_length=MAXIMUM_LENGTH,
-            open_sink=hooks.open_sink,
-            artim=self.timeouts.association,
-            excess=self._excess,
-        )
-        return Link(channel, connection, hooks, self.timeouts, watcher, workers, on_closed)
+    def _receive(self, peer: tuple[str, int]) -> Reception:
+        return Reception(_NodeHooks(self, peer), self.timeouts, MAXIMUM_LENGTH, excess=self._excess)
 
 
 class _Stores:

@@ -21,3 +21,29 @@ def return_buffer(buffer: bytearray) -> None:
     """Give a borrowed buffer back; nothing may refer to it any more."""
     if len(_spare) < _KEPT:
         _spare.append(buffer)
+
+
+class Lent:
+    """A buffer that is borrowed when it is needed and given back when it is not."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer: bytearray | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there is a buffer at the moment."""
+        return self._buffer is not None
+
+    def get(self) -> bytearray:
+        """The buffer, with what it holds."""
+        if self._buffer is None:
+            self._buffer = borrow_buffer()
+        return self._buffer
+
+    def give_back(self) -> None:
+        """Do without it; nothing may refer to it any more."""
+        if self._buffer is not None:
+            return_buffer(self._buffer)
+            self._buffer = None

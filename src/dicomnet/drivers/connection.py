@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
 from ..dimse.codec import encode_command
@@ -14,10 +14,11 @@ from ..dimse.datasets import FileRange, Source
 from ..dimse.messages import Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
-from ..upper_layer.negotiation import Agreement, conclude_as_requestor, supports_version
+from ..upper_layer.negotiation import Agreement, conclude_as_requestor, first_of, supports_version
 from ..upper_layer.table import TABLE, Effect, Event, State
 from ..values import Buffer, frozen
 from ..wire.fragmenter import UNLIMITED, fragment, fragment_size
+from ..wire.items import MaximumLength
 from ..wire.pdu import (
     HEADER_LENGTH,
     PDU,
@@ -65,8 +66,17 @@ class ProviderAbort:
     error: ProtocolError | None
 
 
-# What a driver is told: the peer's PDUs, its messages, and the end.
+# What a driver learns from received bytes: the peer's PDUs, its messages, and the end.
 Happening = PDU | Message | ProviderAbort
+
+
+class _Cause(NamedTuple):
+    """An event of the state machine, and what came with it."""
+
+    event: Event
+    now: float
+    pdu: PDU | None
+    error: ProtocolError | None
 
 
 class Observer(Protocol):
@@ -125,6 +135,20 @@ class Connection:
         self.observer = observer
         self._received_tap = _Tap()
         self._sent_tap = _Tap()
+
+    @classmethod
+    def requesting(
+        cls, request: AssociateRQ, open_sink: OpenSink, artim: float | None, observer: Observer | None
+    ) -> Connection:
+        """The state of an association that we ask for; the maximum length in the request is ours."""
+        maximum = first_of(request.user_items, MaximumLength)
+        return cls(
+            is_requestor=True,
+            maximum_length=maximum.maximum_length if maximum else 0,
+            open_sink=open_sink,
+            artim=artim,
+            observer=observer,
+        )
 
     @property
     def is_established(self) -> bool:
@@ -382,30 +406,31 @@ class Connection:
     def _perform(
         self, effect: Effect, event: Event, now: float, subject: PDU | ProtocolError | None
     ) -> Happening | None:
-        pdu = None if isinstance(subject, ProtocolError) else subject
-        error = subject if isinstance(subject, ProtocolError) else None
-        if effect is Effect.INDICATE or effect is Effect.INDICATE_ABORT:
-            return pdu
-        if effect is Effect.INDICATE_PROVIDER_ABORT:
-            if error is None and event is not Event.TRANSPORT_CLOSED:
-                error = ProtocolError(f"the peer sent an unexpected PDU ({event.name})", 2)
-            return ProviderAbort(error)
-        if effect is Effect.SEND and pdu is not None:
-            self.outgoing.append(pdu.encode())
-        elif effect is Effect.SEND_REJECT_VERSION:
-            self.answer = AssociateRJ(1, 2, 2)
-            self.outgoing.append(self.answer.encode())
-        elif effect is Effect.SEND_ABORT_USER:
-            self._send_abort(pdu if isinstance(pdu, Abort) else Abort(0))
-        elif effect is Effect.SEND_ABORT_PROVIDER:
-            self._send_abort(Abort(2, error.reason if error else 2))
-        elif effect is Effect.START_ARTIM:
-            self.artim_deadline = None if self._artim is None else now + self._artim
-        elif effect is Effect.STOP_ARTIM:
-            self.artim_deadline = None
-        elif effect is Effect.CLOSE:
-            self.must_close = True
-        return None
+        pdu, error = (None, subject) if isinstance(subject, ProtocolError) else (subject, None)
+        return _EFFECTS[effect](self, _Cause(event, now, pdu, error))
+
+    def _indicate_provider_abort(self, cause: _Cause) -> ProviderAbort:
+        error = cause.error
+        if error is None and cause.event is not Event.TRANSPORT_CLOSED:
+            error = ProtocolError(f"the peer sent an unexpected PDU ({cause.event.name})", 2)
+        return ProviderAbort(error)
+
+    def _send(self, cause: _Cause) -> None:
+        if cause.pdu is not None:
+            self.outgoing.append(cause.pdu.encode())
+
+    def _send_reject_version(self, cause: _Cause) -> None:
+        self.answer = AssociateRJ(1, 2, 2)
+        self.outgoing.append(self.answer.encode())
+
+    def _start_artim(self, cause: _Cause) -> None:
+        self.artim_deadline = None if self._artim is None else cause.now + self._artim
+
+    def _stop_artim(self, cause: _Cause) -> None:
+        self.artim_deadline = None
+
+    def _close(self, cause: _Cause) -> None:
+        self.must_close = True
 
     def _send_abort(self, pdu: Abort) -> None:
         # One A-ABORT an association, and silence afterwards, whatever the peer goes on to send.
@@ -429,6 +454,25 @@ class Connection:
         if "EVT_PDU_RECV" in names:
             for pdu in self._received_tap.feed(bytes(data)):
                 self.observer.notify("EVT_PDU_RECV", pdu=pdu)
+
+
+_EFFECTS: dict[Effect, Callable[[Connection, _Cause], Happening | None]] = {
+    Effect.CONNECT: lambda connection, cause: None,
+    Effect.SEND: Connection._send,
+    Effect.SEND_REJECT_VERSION: Connection._send_reject_version,
+    Effect.SEND_ABORT_USER: lambda connection, cause: connection._send_abort(
+        cause.pdu if isinstance(cause.pdu, Abort) else Abort(0)
+    ),
+    Effect.SEND_ABORT_PROVIDER: lambda connection, cause: connection._send_abort(
+        Abort(2, cause.error.reason if cause.error else 2)
+    ),
+    Effect.START_ARTIM: Connection._start_artim,
+    Effect.STOP_ARTIM: Connection._stop_artim,
+    Effect.CLOSE: Connection._close,
+    Effect.INDICATE: lambda connection, cause: cause.pdu,
+    Effect.INDICATE_ABORT: lambda connection, cause: cause.pdu,
+    Effect.INDICATE_PROVIDER_ABORT: Connection._indicate_provider_abort,
+}
 
 
 def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memoryview]:

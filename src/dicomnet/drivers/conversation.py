@@ -17,11 +17,10 @@ from .connection import Happening, ProviderAbort
 
 _log = logging.getLogger(__name__)
 
-# How many responses that answer no request an association survives; some peers answer late, none floods.
+# How many unsolicited responses we tolerate. Late answers happen; a flood is an attack.
 STRAY_LIMIT = 16
-# How many messages one turn takes at most: of responses, since requests may go out between them and the user waits to
-# hear of the first; of requests, since their sender waits for an answer.
-TOGETHER = 16
+# How many happenings may wait while a request is performed, before the peer has to wait too.
+INBOX_LIMIT = 64
 
 
 class Conversation:
@@ -37,8 +36,6 @@ class Conversation:
         self._performing: set[int] = set()
         self._cancelled: set[int] = set()
         self._last_message_id = 0
-
-    # -- as the one who asks
 
     def next_message_id(self) -> int:
         """A message ID that no outstanding request of ours has."""
@@ -99,7 +96,7 @@ class Conversation:
             and (len(self._awaited) > 1 or is_pending(first.status))
         )
 
-    def settle(self, response: Message) -> bool:
+    def match_response(self, response: Message) -> bool:
         """A response came: whether somebody waits for it. After the final one nobody does any more."""
         message_id = response.message_id
         if self._awaited.get(message_id) is not response.type:
@@ -123,7 +120,7 @@ class Conversation:
 
     def keep_response(self, response: Message) -> None:
         """A response came: keep it for the one who asked, if somebody did."""
-        if self.settle(response):
+        if self.match_response(response):
             self.keep_answer(response)
 
     def check_strays(self) -> None:
@@ -138,8 +135,6 @@ class Conversation:
                 self.inbox.remove(happening)
                 self.keep_response(happening)
         return list(iter(lambda: self.take_response(message_ids), None))
-
-    # -- as the one who is asked
 
     def begin(self, message_id: int) -> bool:
         """A request is being performed from now on, and can be cancelled; False if one of its message ID is already."""
@@ -159,16 +154,15 @@ class Conversation:
             self.inbox.popleft()
         return begun
 
-    def finish(self, message_id: int) -> None:
-        """It has been performed, or has failed."""
-        self._performing.discard(message_id)
-        self._cancelled.discard(message_id)
+    def finish(self, requests: Iterable[Message]) -> None:
+        """Requests have been performed, or have failed."""
+        for request in requests:
+            self._performing.discard(request.message_id)
+            self._cancelled.discard(request.message_id)
 
     def is_cancelled(self, message_id: int) -> bool:
         """Whether the peer has cancelled a request that is being performed."""
         return message_id in self._cancelled
-
-    # -- what arrives
 
     def arrived(self, happening: Happening) -> None:
         """Put what arrived in the inbox, but for a C-CANCEL, which takes effect at once."""

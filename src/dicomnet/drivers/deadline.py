@@ -10,6 +10,8 @@ from ..values import frozen
 # What a transfer must achieve at least, in bytes per second: each byte that moves buys this share of a second, so a
 # large object over a slow line is in time and a trickle is not.
 MINIMUM_RATE = 16_384
+# How long last words may take to leave, and a peer to close after them, in seconds.
+LAST_WORDS = 1.0
 
 
 class Deadline:

@@ -1,29 +1,15 @@
-"""What a driver asks of the floor above it."""
+"""The user's side of an association: what the drivers call for negotiation, requests and changes of phase."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol
 
 from ..dimse.datasets import Sink
 from ..dimse.messages import Message
-from ..errors import ServiceRefusal
-from ..services.steps import Answer, SubOperation
-from ..upper_layer.negotiation import Agreement, NegotiatedContext
-from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
-
-
-class Stores(Protocol):
-    """Performs C-STORE requests in two parts, the second for several at once."""
-
-    def place(self, requests: Sequence[Message]) -> None:
-        """Do what requests share with no others. What goes wrong is told by `settle`."""
-        ...
-
-    def settle(self, requests: Sequence[Message]) -> Sequence[Answer | ServiceRefusal]:
-        """Do the rest for requests that were placed: for each the answer, or why it is refused."""
-        ...
+from ..services.steps import Stores, SubOperation
+from ..upper_layer.negotiation import NegotiatedContext
+from ..wire.pdu import AssociateRQ
 
 
 class Phase(Enum):
@@ -39,12 +25,14 @@ class Phase(Enum):
 class Hooks(Protocol):
     """The user's side of an association.
 
-    In the blocking driver its calls may block, but for `phase_changed` and `closed`; in the asyncio driver what
-    `handle`, `next_answer`, `store` and `finish` return may be awaitable.
+    In the blocking driver its calls may block, but for `phase_changed` and `closed`. In the asyncio driver they are
+    made in the event loop and must not block, but what `negotiate`, `handle`, `next_answer`, `store` and `finish`
+    return may be awaitable. `Stores.place` and `Stores.settle` write and sync files: there they may be coroutine
+    functions, and plain functions run in a thread.
     """
 
-    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        """Answer a request, as the association acceptor."""
+    def negotiate(self, request: AssociateRQ) -> Any:
+        """Answer a request, as the association acceptor: A-ASSOCIATE-AC and `Agreement`, or A-ASSOCIATE-RJ."""
         ...
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextvars import copy_context
+from functools import partial
 from socket import socket as Socket  # noqa: N812
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import _config
-from ..drivers.blocking.channel import Channel
-from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
-from ..drivers.blocking.watcher import Watcher, WorkerPool
 from ..drivers.blocking.workers import Worker, WorkerProcesses
-from ..drivers.connection import Connection
+from ..drivers.reception import Reception
 from ..drivers.transport import listen
 from ..upper_layer.negotiation import Agreement
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
@@ -95,7 +93,7 @@ class AssociationServer:
         # Where handlers run with _config.PASS_CONTEXTVARS.
         self._context = copy_context() if _config.PASS_CONTEXTVARS else None
         self._server = (
-            Server(listen(address), self._open_link, tls=ssl_context)
+            Server(listen(address), self._receive, tls=ssl_context)
             if workers == 1
             else WorkerProcesses(address, workers, self._work)
         )
@@ -170,42 +168,28 @@ class AssociationServer:
         return self._bindings.handlers(event)
 
     def _work(self, worker: Worker) -> bool:
-        self._server = Server(worker.listener, self._open_link, tls=self.ssl_context, turn=worker)
+        self._server = Server(worker.listener, self._receive, tls=self.ssl_context, share=worker.share)
         worker.serve(self._server)
         return True
 
-    def _open_link(
-        self,
-        channel: Channel,
-        peer: tuple[str, int],
-        watcher: Watcher,
-        workers: WorkerPool,
-        on_closed: Any,
-    ) -> Link:
+    def _receive(self, peer: tuple[str, int]) -> Reception:
         settings = self._settings()
         assoc = self._new_association(peer, settings)
         hooks = AssociationHooks(
             assoc,
             settings.destinations,
-            negotiate=lambda request: self._negotiate(assoc, request),
+            negotiate=partial(self._negotiate, assoc),
             open_sink=self._open_sink,
         )
-        connection = Connection(
-            is_requestor=False,
-            maximum_length=self.ae.maximum_pdu_size,
-            open_sink=hooks.open_sink,
-            artim=assoc.acse_timeout,
-            observer=hooks,
-        )
         self._associations[assoc] = None
-
-        def closed(link: Link) -> None:
-            self._associations.pop(assoc, None)
-            on_closed(link)
-
-        link = Link(channel, connection, hooks, assoc.state.timeouts, watcher, workers, closed)
-        assoc.state.attach(link)
-        return link
+        return Reception(
+            hooks,
+            assoc.state.timeouts,
+            settings.maximum_pdu_size,
+            observer=hooks,
+            opened=assoc.state.attach,
+            closed=partial(self._associations.pop, assoc, None),
+        )
 
     def _new_association(self, peer: tuple[str, int], settings: AcceptorSettings) -> Association:
         assoc = Association(self.ae, "acceptor", self._bindings.copy(), settings.timeouts, settings.transcode)

@@ -26,6 +26,7 @@ from .registry import (
 )
 from .steps import (
     Answer,
+    Batch,
     Cancelled,
     Handle,
     MoreStores,
@@ -71,13 +72,13 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
         yield Send(_response(message, answer_of(refusal)))
 
 
-def provide_stores() -> Procedure[None]:
-    """Perform the C-STORE requests that `MoreStores` gives, and answer each, in their order."""
+def provide_stores(batch: Batch) -> Procedure[None]:
+    """Perform the C-STORE requests of a batch, those that join it meanwhile included, and answer them in order."""
     operation = OPERATIONS["C-STORE"]
     taken: list[Message] = []
     refused: dict[int, ServiceRefusal] = {}
     try:
-        while requests := (yield MoreStores()):
+        while requests := (yield MoreStores(batch)):
             sound = []
             for message, context in requests:
                 taken.append(message)
@@ -86,8 +87,9 @@ def provide_stores() -> Procedure[None]:
                     sound.append(message)
                 except ServiceRefusal as refusal:
                     refused[message.message_id] = refusal
-            yield PlaceStores(sound)
-        outcomes = iter((yield SettleStores([each for each in taken if each.message_id not in refused])))
+            yield PlaceStores(batch, sound)
+        sound = [each for each in taken if each.message_id not in refused]
+        outcomes = iter((yield SettleStores(batch, sound)))
         responses = []
         for message in taken:
             outcome = refused.get(message.message_id) or next(outcomes)
@@ -163,7 +165,7 @@ def _cancelled(answer: Answer | None, answers: Any) -> Procedure[Answer]:
 
 
 def _one_match(message: Message, context: NegotiatedContext) -> Procedure[None]:
-    """Nothing is told of a match before it is known to be the only one (PS3.4 Annex Q)."""
+    """A match is sent only when it is known to be the only one (PS3.4 Annex Q)."""
     answers = yield Handle(message, context)
     match, final = (yield Next(answers)), None
     if match is None or not is_pending(match.status):

@@ -6,7 +6,7 @@ for the end of the association.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..dimse.datasets import Source
@@ -16,6 +16,19 @@ from ..upper_layer.negotiation import NegotiatedContext
 from ..values import field, frozen, mutable
 
 Outcome = TypeVar("Outcome")
+
+# How many messages one turn takes at most: of responses, since requests may go out between them and the user waits to
+# hear of the first; of requests, since their sender waits for an answer.
+TOGETHER = 16
+# Few large objects fit the inbox, so with fewer than `_FEW` waiting we read on until `_LIMIT` requests are together,
+# half the usual window, so that their sender can go on; for at most `_TIME` seconds, and only while more is coming.
+_FEW = 2
+_LIMIT = 8
+_TIME = 0.01
+# What is here already is taken `_PART` at a time, for at most `_PATIENCE` seconds: where the medium is slow, a sender
+# must not wait for all of it before it hears of the first.
+_PART = 4
+_PATIENCE = 0.1
 
 
 @mutable
@@ -61,25 +74,84 @@ class Handle:
     context: NegotiatedContext
 
 
+class Stores(Protocol):
+    """Performs C-STORE requests in two parts, the second for several at once."""
+
+    def place(self, requests: Sequence[Message]) -> Any:
+        """First half of storing: the work of each object alone (check, write, name). `settle` reports what failed."""
+        ...
+
+    def settle(self, requests: Sequence[Message]) -> Any:
+        """Second half, for requests that were placed: for each its `Answer`, or the `ServiceRefusal`."""
+        ...
+
+
+class Batch:
+    """C-STORE requests that are settled together; knows when it is time for that, but waits for nothing.
+
+    Parameters
+    ----------
+    stores
+        Performs them.
+    first
+        The first of them.
+    now
+        The time of its arrival, in seconds of any clock.
+    waiting
+        How many messages wait behind it; None where the peer sends no other before it has the response.
+    """
+
+    def __init__(self, stores: Stores, first: Message, now: float, waiting: int | None) -> None:
+        self.stores = stores
+        self.requests = [first]
+        self._given = 0
+        self._end = now + _PATIENCE
+        self._read_until = now if waiting is None or waiting >= _FEW else now + _TIME
+
+    def reads_on(self, now: float) -> bool:
+        """Whether it is worth the while to look for further requests in the network, where none are here."""
+        return 0 < self._given < _LIMIT and now < self._read_until
+
+    def room(self, now: float) -> int:
+        """How many further requests may be added; none where it is time to settle."""
+        if self._given >= TOGETHER or (self._given and now >= self._end):
+            return 0
+        return self._given + _PART - len(self.requests)
+
+    def add(self, requests: Iterable[Message]) -> None:
+        """Add requests that came behind the others."""
+        self.requests += requests
+
+    def take_part(self) -> Sequence[Message]:
+        """Those that were added since the last time."""
+        part = self.requests[self._given :]
+        self._given = len(self.requests)
+        return part
+
+
 @mutable
 class PlaceStores:
-    """Do of C-STORE requests what they share with no others. Outcome: None; what goes wrong is told by the settling."""
+    """Call `Stores.place` for requests of a batch. Outcome: None."""
 
+    batch: Batch
     requests: Sequence[Message]
 
 
 @mutable
 class MoreStores:
-    """Take, without waiting, the C-STORE requests that are there and may share the rest with those before them.
+    """Take, without waiting, the C-STORE requests that are here and may be settled with those of a batch.
 
     Outcome: each with its presentation context; none where it is time to settle.
     """
 
+    batch: Batch
+
 
 @mutable
 class SettleStores:
-    """Do the rest of C-STORE requests. Outcome: for each its `Answer`, or why it is refused."""
+    """Call `Stores.settle` for requests of a batch. Outcome: for each its `Answer`, or why it is refused."""
 
+    batch: Batch
     requests: Sequence[Message]
 
 

@@ -18,6 +18,7 @@ from tests.sockets import (
     RELEASE_RQ,
     VERIFICATION,
     RawPeer,
+    acceptance_of,
     descriptors,
     echo_pdus,
     message_pdus,
@@ -34,25 +35,12 @@ from dicomnet.drivers.blocking.watcher import WorkerPool
 from dicomnet.errors import AssociationAborted, AssociationClosed, DeadlineExceeded
 from dicomnet.pynetdicom.association import Association
 from dicomnet.pynetdicom.events import Event
-from dicomnet.wire.pdu import Abort, AssociateRQ, ReleaseRP, ReleaseRQ, decode_pdu
+from dicomnet.wire.pdu import Abort, ReleaseRP, ReleaseRQ, decode_pdu
 
 
-def answer(peer: RawPeer) -> AssociateRQ:
-    """Accept what is proposed, as pynetdicom would, without a library that could hide a fault."""
-    from dicomnet.upper_layer.negotiation import (
-        Acceptor,
-        SupportedContext,
-        accept,
-        identification_items,
-    )
-
-    pdu = peer.read_pdu()
-    asked = decode_pdu(pdu[0], memoryview(pdu)[6:])
-    assert isinstance(asked, AssociateRQ)
-    supported = {c.abstract_syntax: SupportedContext(c.transfer_syntaxes) for c in asked.contexts}
-    given, _ = accept(asked, Acceptor(supported, identification_items(16384, "1.2.3", None)))
-    peer.send(given.encode())
-    return asked
+def answer(peer: RawPeer) -> None:
+    """Accept what is proposed, by bytes that no library of ours has made."""
+    peer.send(acceptance_of(peer.read_pdu()))
 
 
 def threads_named(prefix: str) -> int:
@@ -241,8 +229,7 @@ def test_an_association_that_is_used_is_not_idle() -> None:
     with serving_ae() as server, associated(server, properties={"network_timeout": 0.05}) as assoc:
         link = link_of(assoc)
         with link.exchange():
-            watch = link._watch
-            assert watch is None
+            assert link._idle.watch is None
             link._expire()
         link._expire()
         assert assoc.is_established
@@ -402,7 +389,7 @@ def test_what_is_kept_of_an_association_holds_no_buffer(kind: str) -> None:
         link = link_of(assoc)
         getattr(link, kind)()
         wait_until(lambda: link._is_over)
-        assert link._buffer is None
+        assert not link._buffer.is_held
         with pytest.raises(AssociationClosed):
             link.release()
 
@@ -454,7 +441,7 @@ with serving_ae(maximum_associations=20) as server:
     if child == 0:
         with associated(port) as assoc:
             ok = assoc.send_c_echo().Status == 0
-            peers = link_of(assoc)._watcher
+            peers = link_of(assoc)._idle._watcher
         os._exit(0 if ok and peers._thread.is_alive() else 1)
     assert os.waitpid(child, 0)[1] == 0
 """

@@ -7,15 +7,13 @@ import socket
 import ssl
 
 from ...errors import ConnectionFailed, DeadlineExceeded
-from ...upper_layer.negotiation import first_of
-from ...wire.items import MaximumLength
 from ...wire.pdu import AssociateRQ
 from ..connection import Connection, Observer
-from ..deadline import Deadline, Timeouts
+from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks
 from ..tls import tls_error
 from ..transport import Address, connect_reason, tune
-from .link import LAST_WORDS, TLS_NEVER, Link
+from .link import TLS_NEVER, Link
 
 
 async def open_link(
@@ -35,14 +33,7 @@ async def open_link(
     ConnectionFailed, DeadlineExceeded, TLSFailed
         If the peer cannot be reached.
     """
-    maximum = first_of(request.user_items, MaximumLength)
-    connection = Connection(
-        is_requestor=True,
-        maximum_length=maximum.maximum_length if maximum else 0,
-        open_sink=hooks.open_sink,
-        artim=timeouts.association,
-        observer=observer,
-    )
+    connection = Connection.requesting(request, hooks.open_sink, timeouts.association, observer)
     sock = await _connect(address, Deadline("connect", timeouts.connect), bind_address)
     link = Link(sock, connection, hooks, timeouts)
     loop = asyncio.get_running_loop()

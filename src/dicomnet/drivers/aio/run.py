@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager
 from types import CoroutineType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Any, TypeVar
 
 from ...dimse.messages import Message
-from ...errors import (
-    AssociationClosed,
-    AssociationError,
-    DicomnetError,
-    NetworkError,
-    ServiceRefusal,
-    UnusableObject,
-)
-from ...services.steps import Deliver, Procedure, Receive, Send, Step
-from ..conversation import TOGETHER
-
-if TYPE_CHECKING:
-    from .link import Link
+from ...errors import DicomnetError
+from ...services.steps import Deliver, Procedure, Receive
+from ..course import Course, Delivery, Performer
 
 Value = TypeVar("Value")
+AwaitedPerformer = Performer[AbstractAsyncContextManager[None]]
 
 
-class Run(Generic[Value]):
+class Run(Course[Value]):
     """A procedure while a link performs it."""
 
-    value: Value
-
-    def __init__(self, link: Link, procedure: Procedure[Value]) -> None:
+    def __init__(self, link: AwaitedPerformer, procedure: Generator[Any, Any, Value]) -> None:
+        super().__init__(procedure, link.talk)
         self._link = link
-        self._procedure = procedure
-        self._outcome: object = None
-        self._error: DicomnetError | None = None
-        self._step: Step | None = None
-        self._sent: set[int] = set()
-        self.arrived: list[Message] = []
-        self.is_over = False
-
-    @property
-    def has_early_response(self) -> bool:
-        """Whether the next thing to be served is a response to this, and not the last one."""
-        return not self.is_over and self._link.talk.has_early_response(self._sent)
+        self._interrupted: Receive | None = None
 
     async def advance(self, *, once: bool = False) -> Message | None:
         """Go on to the next response that is delivered, or to the end, which is None.
@@ -54,72 +34,60 @@ class Run(Generic[Value]):
         once
             Take one step only.
         """
+        link, performers = self._link, self._link.performers
         try:
-            while True:
-                step = self._step or self._next_step()
+            while (step := self._interrupted or self.proceed()) is not None:
                 if isinstance(step, Deliver):
+                    self.outcome = None
                     return step.message
-                self._step = step if isinstance(step, Receive) else None
-                if isinstance(step, Send) and not step.message.type.is_response:
-                    self._sent.add(step.message.message_id)
+                self._interrupted = step if isinstance(step, Receive) else None
                 try:
-                    outcome = self._link.perform(step)
+                    outcome = performers[type(step)](link, step)
                     # A step that need not wait is done by now.
-                    self._outcome = await outcome if isinstance(outcome, CoroutineType) else outcome
-                except (ServiceRefusal, AssociationError, NetworkError, UnusableObject) as error:
-                    self._error = error
-                self._step = None
+                    self.outcome = await outcome if isinstance(outcome, CoroutineType) else outcome
+                except DicomnetError as error:
+                    self.error = error
+                self._interrupted = None
                 if once:
                     return None
-        except StopIteration as stop:
-            self.is_over = True
-            self.value = stop.value
-            self._link.talk.forget(self._sent)
-            return None
-        except DicomnetError:
-            # The association is over; what was answered before that counts.
-            self.arrived = self._link.talk.take_arrived(self._sent)
-            self.abandon()
-            raise
         except BaseException:
-            if self._step is None:
+            if self._interrupted is None:
                 self.abandon()
             raise
-
-    def abandon(self) -> None:
-        """Go no further; the responses that still come are for nobody."""
-        if not self.is_over:
-            self.is_over = True
-            self._procedure.close()
-            self._link.talk.abandon(self._sent)
-
-    def _next_step(self) -> Step:
-        outcome, error = self._outcome, self._error
-        self._outcome = self._error = None
-        return self._procedure.send(outcome) if error is None else self._procedure.throw(error)
+        return None
 
 
-class Iteration:
-    """An operation with many responses whose user takes them one at a time."""
+class Iteration(Delivery):
+    """An operation with many responses whose user takes them one at a time.
 
-    def __init__(self, link: Link, procedure: Procedure[None], cancel: Message | None) -> None:
-        self._link = link
+    Parameters
+    ----------
+    notice
+        Called, from any thread, when nobody wants the rest any more.
+    """
+
+    def __init__(
+        self,
+        link: AwaitedPerformer,
+        procedure: Procedure[None],
+        cancel: Message | None,
+        notice: Callable[[], None],
+    ) -> None:
         self._run = Run(link, procedure)
-        self._cancel = cancel
-        self.ready: deque[Message] = deque()
-        self._failure: DicomnetError | None = None
-        self._is_advancing = False
-        self.is_abandoned = False
+        super().__init__(link, self._run, cancel)
+        self._link = link
+        self._notice = notice
 
     async def begin(self) -> None:
         """Send the request."""
-        await self._advance(once=True)
+        with self:
+            await self._run.advance(once=True)
 
     def abandon(self) -> None:
         """Nobody wants the rest. May be called from any thread."""
         self.is_abandoned = True
-        if not self._run.is_over:
-            self._link.notice()
+        if not self.is_over:
+            self._notice()
 
     async def take(self) -> Message | None:
         """The next response, None after the last.
@@ -129,56 +97,18 @@ class Iteration:
         AssociationError, NetworkError
             If the association ends before.
         """
-        while not self.ready and not self._run.is_over:
+        while not self.ready and not self.is_over:
             async with self._link.exchange():
-                if not self.ready and not self._run.is_over:
-                    await self._advance()
-                # One turn for all the responses that are here.
-                while len(self.ready) < TOGETHER and self._run.has_early_response:
-                    await self._advance()
-        if self.ready:
-            return self.ready.popleft()
-        if self._failure is not None:
-            raise self._failure
-        return None
+                while self.has_to_advance:
+                    await self.advance()
+        return self.next_ready()
 
-    async def settle(self) -> None:
-        """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
-        if self._is_advancing:
-            # This is a request from a handler that was called while the iteration waits; both get their own.
-            return
-        if self.is_abandoned:
-            await self.give_up()
-        while not self._run.is_over:
-            await self._advance()
-
-    async def give_up(self) -> None:
-        """End it, with a C-CANCEL if the operation has one. What still comes is dropped on arrival."""
-        if self._run.is_over:
-            return
-        if self.is_abandoned:
-            self.ready.clear()
-        else:
-            self._failure = AssociationClosed()
-        self._run.abandon()
-        self._link.forget_iteration(self)
-        if self._cancel is not None:
-            await self._link.interject(self._cancel)
-
-    async def _advance(self, *, once: bool = False) -> None:
-        self._is_advancing = True
-        message = None
-        try:
-            message = await self._run.advance(once=once)
-        except DicomnetError as error:
-            self._failure = error
-            self.ready.extend(self._run.arrived)
-        finally:
-            self._is_advancing = False
-            if self._run.is_over:
-                self._link.forget_iteration(self)
-        if message is not None:
-            self.ready.append(message)
+    async def advance(self) -> None:
+        """Go on to the next response or the end."""
+        with self:
+            message = await self._run.advance()
+            if message is not None:
+                self.ready.append(message)
 
 
 class Responses:

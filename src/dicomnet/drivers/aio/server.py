@@ -7,19 +7,14 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
-from ..hooks import Phase
-from ..transport import listen, tune
-from .link import LAST_WORDS, TLS_NEVER, Link
+from ..deadline import LAST_WORDS
+from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
+from ..transport import tune
+from .link import TLS_NEVER, Link
 
 _log = logging.getLogger(__name__)
-
-# How many connections may wait for their association request at once; the next ones wait in the kernel's queue.
-PENDING_LIMIT = 8192
-_ACCEPT_PAUSE = 0.1
-
-# Makes the link of an accepted connection: socket, address of the peer, what to call at its end.
-OpenLink = Callable[[socket.socket, tuple[str, int], Callable[[Link], None]], Link]
 
 
 class Server:
@@ -27,35 +22,26 @@ class Server:
 
     Parameters
     ----------
-    address
-        Host and port; port 0 is any free one.
-    open_link
-        Makes the link of an accepted connection.
+    listener
+        Bound and listening, not blocking; closed by `shutdown`.
+    receive
+        Gives the user's side of an accepted connection.
     tls
         The TLS context of a server, or None for plain TCP.
-    handshake_seconds
-        How long a TLS handshake may take.
-
-    Raises
-    ------
-    OSError
-        If the address cannot be bound.
     """
 
     def __init__(
         self,
-        address: tuple[str, int],
-        open_link: OpenLink,
+        listener: socket.socket,
+        receive: Receive,
         *,
         tls: ssl.SSLContext | None = None,
-        handshake_seconds: float | None = 30.0,
     ) -> None:
-        self._open_link = open_link
+        self._receive = receive
         self._tls = tls
-        self._handshake_seconds = handshake_seconds
-        self._listener = listen(address)
+        self._listener = listener
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._links: set[Link] = set()
+        self._links: Links[Link] = Links()
         self._opening: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -83,7 +69,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         self._listener.close()
-        await self._wait_for(lambda: not any(link.connection.is_established for link in self._links), drain)
+        await self._wait_for(lambda: not self._links.any_established, drain)
         for link in self.links:
             link.abort()
         # Peers close when they have read the A-ABORT, and handlers end when they notice.
@@ -102,15 +88,10 @@ class Server:
         except TimeoutError:
             _log.debug("associations are still open after %g s", seconds)
 
-    def _pending(self) -> int:
-        if len(self._links) < PENDING_LIMIT:
-            return 0
-        return sum(link.phase is Phase.NEW for link in self._links)
-
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while self._pending() >= PENDING_LIMIT:
+            while self._links.are_too_many:
                 self._changed.clear()
                 await self._changed.wait()
             try:
@@ -118,23 +99,25 @@ class Server:
             except OSError as error:
                 _log.error("a connection could not be accepted: %s", error)
                 # No descriptor is free until a connection ends; trying again at once would only spin.
-                await asyncio.sleep(_ACCEPT_PAUSE)
+                await asyncio.sleep(ACCEPT_PAUSE)
                 continue
             self._accepted(sock, peer[:2])
             del sock
 
     def _accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        link = self._open_link(sock, peer, self._forget)
+        reception = self._receive(peer)
+        link = Link(sock, *reception.parts(), partial(self._forget, reception))
+        reception.opened(link)
         self._links.add(link)
         # A handshake takes its time, and the next connection need not wait for it.
-        task = asyncio.get_running_loop().create_task(self._open(sock, link))
+        task = asyncio.get_running_loop().create_task(self._open(sock, link, reception))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    async def _open(self, sock: socket.socket, link: Link) -> None:
+    async def _open(self, sock: socket.socket, link: Link, reception: Reception) -> None:
         try:
             tune(sock)
-            async with asyncio.timeout(self._handshake_seconds):
+            async with asyncio.timeout(reception.timeouts.association):
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: link,
                     sock,
@@ -144,11 +127,12 @@ class Server:
                 )
         except BaseException as error:
             sock.close()
-            self._forget(link)
+            self._forget(reception, link)
             if not isinstance(error, OSError):
                 raise
             _log.info("a connection ended before it was served: %s", error)
 
-    def _forget(self, link: Link) -> None:
+    def _forget(self, reception: Reception, link: Link) -> None:
+        reception.closed()
         self._links.discard(link)
         self._changed.set()

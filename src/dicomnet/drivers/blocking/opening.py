@@ -6,8 +6,6 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from ...upper_layer.negotiation import first_of
-from ...wire.items import MaximumLength
 from ...wire.pdu import AssociateRQ
 from ..connection import Connection, Observer
 from ..deadline import Deadline, Timeouts
@@ -81,14 +79,7 @@ def open_link(
     except BaseException:
         sock.close()
         raise
-    maximum = first_of(request.user_items, MaximumLength)
-    connection = Connection(
-        is_requestor=True,
-        maximum_length=maximum.maximum_length if maximum else 0,
-        open_sink=hooks.open_sink,
-        artim=timeouts.association,
-        observer=observer,
-    )
+    connection = Connection.requesting(request, hooks.open_sink, timeouts.association, observer)
     return Link(channel, connection, hooks, timeouts, *process_watcher())
 
 

@@ -7,13 +7,15 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ..hooks import Phase
+from ..deadline import LAST_WORDS
+from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
 from ..transport import tune
 from .channel import Channel
+from .fair_share import FairShare
 from .link import Link
 from .watcher import Watch, Watcher, WorkerPool
 
@@ -22,36 +24,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# How many connections may wait for their association request at once; the next ones wait in the kernel's queue.
-PENDING_LIMIT = 8192
 _ACCEPTS_A_TURN = 64
-# How long peers may take to close after an A-ABORT at shutdown, in seconds.
-_LAST_WORDS = 1.0
-# How long a server without a free file descriptor waits before it accepts again, in seconds.
-_PAUSE = 0.1
-# How long a connection is left to a worker process that has fewer, in seconds, and how often one after the other.
-_COURTESY = 0.002
-_COURTESIES = 25
 # How soon the main thread notices a signal that the system gave to another thread, in seconds: only it runs the
 # handlers of signals, and a wait without an end is not woken for those.
 _NOTICE = 0.5
 # How long handlers may take to return at shutdown, in seconds; their threads do not keep the process from ending.
 _LAST_HANDLERS = 5.0
-
-# Makes the link of an accepted connection: its channel, address of the peer, watcher, workers, what to call at its end.
-OpenLink = Callable[[Channel, tuple[str, int], Watcher, WorkerPool, Callable[[Link], None]], Link]
-
-
-class Turn(Protocol):
-    """How a server shares its listener with those of other processes."""
-
-    def is_due(self) -> bool:
-        """Whether this one is to accept the next connection."""
-        ...
-
-    def now_has(self, connections: int) -> None:
-        """Told of the number of its connections whenever that changes."""
-        ...
 
 
 class Server:
@@ -61,33 +39,30 @@ class Server:
     ----------
     listener
         Bound and listening, not blocking; closed by `shutdown`.
-    open_link
-        Makes the link of an accepted connection.
+    receive
+        Gives the user's side of an accepted connection.
     tls
         The TLS context of a server, or None for plain TCP.
-    turn
+    share
         How it shares the listener with other processes, None where it has it alone.
     """
 
     def __init__(
         self,
         listener: socket.socket,
-        open_link: OpenLink,
+        receive: Receive,
         *,
         tls: ssl.SSLContext | None = None,
-        turn: Turn | None = None,
+        share: FairShare | None = None,
     ) -> None:
-        self._open_link = open_link
+        self._receive = receive
         self.tls = tls
-        self._turn = turn
-        self._courtesies = 0
-        # Nothing ever comes here; it is what a pause waits for.
-        self._silence = socket.socketpair() if turn is not None else None
+        self._share = share
         self._listener = listener
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._watcher = Watcher("dicomnet-server")
         self._workers = WorkerPool("dicomnet-association")
-        self._links: set[Link] = set()
+        self._links: Links[Link] = Links()
         self._changed = threading.Condition()
         self._listening: Watch | None = None
         self._is_full = False
@@ -139,17 +114,17 @@ class Server:
         end = monotonic() + drain
         with self._changed:
             self._changed.wait_for(
-                lambda: not any(link.connection.is_established for link in self._links),
+                lambda: not self._links.any_established,
                 max(0.0, end - monotonic()),
             )
         for link in self.links:
             link.abort()
         with self._changed:
             # Peers close when they have read the A-ABORT; closing first could take it away from them.
-            self._changed.wait_for(lambda: not self._links, _LAST_WORDS)
+            self._changed.wait_for(lambda: not self._links, LAST_WORDS)
         self._watcher.close()
-        for sock in self._silence or ():
-            sock.close()
+        if self._share is not None:
+            self._share.close()
         for link in self.links:
             link.close()
         self._workers.close(timeout=_LAST_HANDLERS)
@@ -164,7 +139,7 @@ class Server:
         for _ in range(_ACCEPTS_A_TURN):
             with self._changed:
                 # `_forget` listens again.
-                self._is_full = self._pending() >= PENDING_LIMIT
+                self._is_full = self._links.are_too_many
                 if self._is_closing or self._is_full or self._leaves_it():
                     return
                 try:
@@ -172,7 +147,8 @@ class Server:
                         self._take_spare()
                     sock, peer = self._listener.accept()
                 except BlockingIOError:
-                    self._courtesies = 0
+                    if self._share is not None:
+                        self._share.none_is_left()
                     break
                 except OSError as error:
                     self._accept_failed(error)
@@ -182,31 +158,16 @@ class Server:
             self._watch_listener()
             return
         # Nothing can be accepted, and the listener would be ready all the time.
-        pause = threading.Timer(_PAUSE, self._watch_listener)
+        pause = threading.Timer(ACCEPT_PAUSE, self._watch_listener)
         pause.daemon = True
         pause.start()
 
     def _leaves_it(self) -> bool:
-        """Leave the next connection to another process, if that has fewer; it is looked for again in a moment."""
-        if self._turn is None or self._silence is None or self._turn.is_due():
-            return False
-        if self._courtesies == _COURTESIES:
-            # Whoever was to take it does not.
-            self._courtesies = 0
-            return False
-        self._courtesies += 1
-        again = self._watch_listener
-        self._watcher.watch(self._silence[0], again, again, monotonic() + _COURTESY)
-        return True
+        return self._share is not None and self._share.leaves_next(self._watcher, self._watch_listener)
 
     def _counted(self) -> None:
-        if self._turn is not None:
-            self._turn.now_has(len(self._links))
-
-    def _pending(self) -> int:
-        if len(self._links) < PENDING_LIMIT:
-            return 0
-        return sum(link.phase is Phase.NEW for link in self._links)
+        if self._share is not None:
+            self._share.now_has(len(self._links))
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno not in (errno.EMFILE, errno.ENFILE):
@@ -242,13 +203,17 @@ class Server:
             _log.info("a connection was gone before it was served: %s", error)
             sock.close()
             return
-        link = self._open_link(channel, peer[:2], self._watcher, self._workers, self._forget)
+        reception = self._receive(peer[:2])
+        forget = partial(self._forget, reception)
+        link = Link(channel, *reception.parts(), self._watcher, self._workers, forget)
+        reception.opened(link)
         with self._changed:
             self._links.add(link)
             self._counted()
         link.greet(peer[:2])
 
-    def _forget(self, link: Link) -> None:
+    def _forget(self, reception: Reception, link: Link) -> None:
+        reception.closed()
         with self._changed:
             self._links.discard(link)
             self._counted()

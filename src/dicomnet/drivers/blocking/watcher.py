@@ -164,7 +164,7 @@ class Watcher:
         self._selector.register(watch.sock, events, watch)
         watch.is_registered = True
 
-    def _settle(self) -> None:
+    def _register_quiet(self) -> None:
         """Begin to wait for the sockets that nobody has used for a moment."""
         now = monotonic()
         for _ in range(len(self._lingering)):
@@ -216,7 +216,7 @@ class Watcher:
         with self._lock:
             if self._closed:
                 return False
-            self._settle()
+            self._register_quiet()
             watches = [key.data for key, _ in ready if key.data is not None]
             calls = [watch.ready for watch in watches if self._end(watch)]
             calls += [watch.expired for watch in self._due() if self._end(watch)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 import os
 import selectors
 import signal
@@ -22,6 +21,7 @@ from typing import NoReturn
 
 from ...values import mutable
 from ..transport import listen
+from .fair_share import ConnectionCounts, FairShare
 from .server import Server
 
 _log = logging.getLogger(__name__)
@@ -35,21 +35,6 @@ _GRACE = 10.0
 # A worker that dies is replaced at once; one after the other, with a growing delay, in seconds.
 _LONGEST_DELAY = 30.0
 _STEADY_SECONDS = 60.0
-_ABSENT = -1
-
-
-class _Turns:
-    """How many connections each worker has; all processes see the same."""
-
-    def __init__(self, count: int) -> None:
-        self._connections = memoryview(mmap.mmap(-1, 4 * count)).cast("i")
-
-    def set(self, slot: int, connections: int) -> None:
-        self._connections[slot] = connections
-
-    def has_fewest(self, slot: int) -> bool:
-        own = self._connections[slot]
-        return not any(_ABSENT < other < own for other in self._connections)
 
 
 class Worker:
@@ -61,28 +46,21 @@ class Worker:
         What it accepts on, together with the others.
     control
         Leads to the supervisor.
+    share
+        What it takes of the connections.
     """
 
-    def __init__(self, listener: socket.socket, control: socket.socket, turns: _Turns, slot: int) -> None:
+    def __init__(self, listener: socket.socket, control: socket.socket, share: FairShare) -> None:
         self.listener = listener
+        self.share = share
         self._control = control
-        self._turns = turns
-        self._slot = slot
-
-    def is_due(self) -> bool:
-        """Whether no other worker has fewer connections."""
-        return self._turns.has_fewest(self._slot)
-
-    def now_has(self, connections: int) -> None:
-        """Tell the others how many connections there are here."""
-        self._turns.set(self._slot, connections)
 
     def serve(self, server: Server) -> None:
         """Run a server until the supervisor ends it; where that is gone, the process ends at once."""
         threading.Thread(target=self._obey, args=(server,), name="dicomnet-control", daemon=True).start()
         server.start()
         server.serve_forever()
-        self.now_has(_ABSENT)
+        self.share.remove()
 
     def _obey(self, server: Server) -> NoReturn:
         with contextlib.suppress(OSError):
@@ -268,7 +246,7 @@ class _Supervisor:
         self._control = control
         self._work = work
         self._on_lost = on_lost
-        self._turns = _Turns(count)
+        self._counts = ConnectionCounts(count)
         self._slots = [_Slot(number) for number in range(count)]
         self._children, self._wake = socket.socketpair()
         self._is_in_order = True
@@ -335,7 +313,7 @@ class _Supervisor:
         slot.since = monotonic()
         slot.control = here
         # Counted from now on, so that those which start first do not take everything.
-        self._turns.set(slot.number, 0)
+        self._counts.set(slot.number, 0)
 
         def work() -> int:
             for other in self._slots:
@@ -343,7 +321,8 @@ class _Supervisor:
                     other.control.close()
             for each in (self._control, self._children, self._wake):
                 each.close()
-            is_in_order = self._work(Worker(self._listener, there, self._turns, slot.number))
+            share = FairShare(self._counts, slot.number)
+            is_in_order = self._work(Worker(self._listener, there, share))
             return IN_ORDER if is_in_order else OUT_OF_ORDER
 
         with there:
@@ -375,7 +354,7 @@ class _Supervisor:
         self._vacate(slot)
 
     def _vacate(self, slot: _Slot) -> None:
-        self._turns.set(slot.number, _ABSENT)
+        self._counts.remove(slot.number)
         slot.process = 0
         if slot.control is not None:
             slot.control.close()

@@ -1,0 +1,194 @@
+"""The course of a procedure and the delivery of its responses, shared by both drivers: which step comes next, what was
+sent, and what is left when it ends. Nothing here waits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from ..dimse.messages import Message
+from ..errors import DicomnetError
+from ..services.steps import TOGETHER, Send
+from ..values import mutable
+from .conversation import Conversation
+
+Value = TypeVar("Value")
+Hold_co = TypeVar("Hold_co", covariant=True)
+
+# How often, in seconds, a query with many matches looks whether the peer has cancelled it.
+LOOK_EVERY = 0.001
+
+
+class Performer(Protocol[Hold_co]):
+    """A link, as far as the procedures that it performs need it."""
+
+    talk: Conversation
+    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]]
+    """By type of step, how the link performs it."""
+
+    def exchange(self) -> Hold_co:
+        """Have the association to oneself until the end of a block."""
+        ...
+
+    def forget_iteration(self, iteration: Delivery) -> None:
+        """An iteration needs no more of the association."""
+        ...
+
+
+class Course(Generic[Value]):
+    """A procedure on its way from step to step.
+
+    Before `proceed` is called again, its driver puts what the step before gave into ``outcome`` or ``error``.
+
+    Parameters
+    ----------
+    procedure
+        What is performed.
+    talk
+        The messages of the association.
+    """
+
+    value: Value
+
+    def __init__(self, procedure: Generator[Any, Any, Value], talk: Conversation) -> None:
+        self._procedure = procedure
+        self._talk = talk
+        self._sent: set[int] = set()
+        self.outcome: object = None
+        self.error: DicomnetError | None = None
+        self.arrived: list[Message] = []
+        self.is_over = False
+
+    @property
+    def has_early_response(self) -> bool:
+        """Whether the next thing to be served is a response to this, and not the last one."""
+        return not self.is_over and self._talk.has_early_response(self._sent)
+
+    def proceed(self) -> Any:
+        """The next step; None where the procedure is over, and ``value`` is what it returned.
+
+        Raises
+        ------
+        DicomnetError
+            If the procedure ends with it; ``arrived`` is then what was answered before that.
+        """
+        error, self.error = self.error, None
+        try:
+            step = self._procedure.send(self.outcome) if error is None else self._procedure.throw(error)
+        except StopIteration as stop:
+            self.is_over = True
+            self.value = stop.value
+            self._talk.forget(self._sent)
+            return None
+        except DicomnetError:
+            self.arrived = self._talk.take_arrived(self._sent)
+            self.abandon()
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+        if isinstance(step, Send) and step.message.type.has_response:
+            self._sent.add(step.message.message_id)
+        return step
+
+    def abandon(self) -> None:
+        """Go no further; the responses that still come are for nobody."""
+        if not self.is_over:
+            self.is_over = True
+            self._procedure.close()
+            self._talk.abandon(self._sent)
+
+
+@mutable
+class Advance:
+    """Go on with an operation to its next response or its end. Outcome: None."""
+
+    delivery: Delivery
+
+
+class Delivery(ABC):
+    """The responses of an operation between their arrival and the user, who takes them one at a time.
+
+    A context manager around each advance of the course: an error of ours that ends it is kept for the user.
+
+    Parameters
+    ----------
+    link
+        Performs the operation.
+    course
+        That of the operation.
+    cancel
+        The C-CANCEL-RQ to send if the rest is not wanted, None where the operation has none.
+    """
+
+    def __init__(self, link: Performer[object], course: Course[None], cancel: Message | None) -> None:
+        self._owner = link
+        self._course = course
+        self._cancel = cancel
+        self._failure: DicomnetError | None = None
+        self.ready: deque[Message] = deque()
+        self.is_advancing = False
+        self.is_abandoned = False
+
+    def __enter__(self) -> None:
+        self.is_advancing = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.is_advancing = False
+        if self._course.is_over:
+            self._owner.forget_iteration(self)
+        if not isinstance(error, DicomnetError):
+            return False
+        self._failure = error
+        self.ready.extend(self._course.arrived)
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the association is needed no more for it; responses may be left to take."""
+        return self._course.is_over
+
+    @property
+    def has_to_advance(self) -> bool:
+        """Whether the next response has to be waited for, or others are here that one exchange takes along."""
+        if self._course.is_over:
+            return False
+        return not self.ready or (len(self.ready) < TOGETHER and self._course.has_early_response)
+
+    def next_ready(self) -> Message | None:
+        """The next response, None after the last.
+
+        Raises
+        ------
+        AssociationError, NetworkError
+            If the association ended before.
+        """
+        if self.ready:
+            return self.ready.popleft()
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    @abstractmethod
+    def advance(self) -> Any:
+        """Go on to the next response or the end, which the driver may have to await."""
+
+    def drain(self) -> Generator[Send | Advance, Any, None]:
+        """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
+        if self.is_advancing or self.is_over:
+            # The request comes from a handler that was called while the iteration waits; both get their own.
+            return
+        if self.is_abandoned:
+            # What still comes is dropped on arrival.
+            self.ready.clear()
+            self._course.abandon()
+            self._owner.forget_iteration(self)
+            if self._cancel is not None:
+                yield Send(self._cancel)
+        while not self.is_over:
+            yield Advance(self)

@@ -1,0 +1,86 @@
+"""What the servers of both drivers share: what they need to receive a connection, and the count of those they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..values import frozen
+from .connection import Connection, Observer
+from .deadline import Timeouts
+from .hooks import Hooks, Phase
+from .life import Life
+
+LinkT = TypeVar("LinkT", bound=Life)
+
+# How many connections may wait for their association request at once; the next ones wait in the kernel's queue.
+PENDING_LIMIT = 8192
+# How long a server without a free file descriptor waits before it accepts again, in seconds.
+ACCEPT_PAUSE = 0.1
+
+
+def _ignore(*_: object) -> None:
+    """Do nothing."""
+
+
+@frozen
+class Reception:
+    """The user's side of an accepted connection, and the limits that hold for it.
+
+    Parameters
+    ----------
+    hooks
+        The user's side.
+    timeouts
+        One deadline a stage; that of the association is also the ARTIM timer's.
+    maximum_length
+        The largest PDU-length of a P-DATA-TF that we take, in bytes; 0 is no limit.
+    excess
+        How many bytes longer than that a P-DATA-TF may be, which is logged; 0 ends such an association.
+    observer
+        Takes notifications, where a user wants them.
+    opened
+        Called with the link before anything is received.
+    closed
+        Called when the link is closed.
+    """
+
+    hooks: Hooks
+    timeouts: Timeouts
+    maximum_length: int
+    excess: int = 0
+    observer: Observer | None = None
+    opened: Callable[[Any], object] = _ignore
+    closed: Callable[[], object] = _ignore
+
+    def parts(self) -> tuple[Connection, Hooks, Timeouts]:
+        """What a link is made of besides its transport: the acceptor's protocol side, hooks and deadlines."""
+        connection = Connection(
+            is_requestor=False,
+            maximum_length=self.maximum_length,
+            open_sink=self.hooks.open_sink,
+            artim=self.timeouts.association,
+            observer=self.observer,
+            excess=self.excess,
+        )
+        return connection, self.hooks, self.timeouts
+
+
+# Receives a connection of a peer, by its host and port.
+Receive = Callable[[tuple[str, int]], Reception]
+
+
+class Links(set[LinkT]):
+    """The connections of a server."""
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether no other can be accepted, because too many have not asked for an association yet."""
+        if len(self) < PENDING_LIMIT:
+            return False
+        return sum(link.phase is Phase.NEW for link in self) >= PENDING_LIMIT
+
+    @property
+    def any_established(self) -> bool:
+        """Whether an association is open."""
+        return any(link.connection.is_established for link in self)
