@@ -20,13 +20,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from ..datasets.text import codecs_of, folded_name, value_text
-from ..encoding.scan import Header, scan_file, scan_items
+from ..encoding.scan import Header, scan_items
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
-from .intake import OUT_OF_RESOURCES, SOP_CLASS_UID, Entry, object_name
+from .intake import OUT_OF_RESOURCES, Entry, read_entry
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
-from .storage import ObjectName, Storage, read_file_header
+from .storage import ObjectName, Storage
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
 PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060
@@ -307,7 +307,7 @@ class Index:
         tickets = []
         for name in names:
             try:
-                tickets.append(_ticket(read_entry(storage, name)))
+                tickets.append(_ticket(read_entry(storage, name, schema.WANTED)))
             except (UnusableObject, ServiceRefusal):
                 storage.quarantine(name)
         with self._turn:
@@ -395,26 +395,6 @@ def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
     _remove(os.fspath(path))
     os.replace(fresh, path)
     return found
-
-
-def read_entry(storage: Storage, name: ObjectName) -> Entry:
-    """Read what the index needs to know of an object of the store.
-
-    Raises
-    ------
-    UnusableObject, ServiceRefusal
-        If the file is damaged, or holds an object of another name.
-    OSError
-        If it cannot be read.
-    """
-    path = storage.path(name)
-    file_header = read_file_header(path)
-    with open(path, "rb", buffering=0) as file:
-        syntax = file_header.transfer_syntax_uid
-        header = scan_file(file.fileno(), file_header.offset, syntax, schema.WANTED)
-    if object_name(header) != name:
-        raise UnusableObject("the file does not have the name of its object")
-    return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
 
 
 def attributes_of(header: Header, level: Level) -> Attributes:

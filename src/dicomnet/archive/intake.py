@@ -13,9 +13,9 @@ from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.known_headers import Wanted
 from ..encoding.scan import Header, scan, scan_file
-from ..errors import ServiceRefusal
+from ..errors import ServiceRefusal, UnusableObject
 from ..values import frozen
-from .storage import ObjectName, Placement, StagedFile, Storage
+from .storage import ObjectName, Placement, StagedFile, Storage, read_file_header
 
 SUCCESS = 0x0000
 DUPLICATE_SOP_INSTANCE = 0x0111
@@ -209,9 +209,20 @@ class Session:
         staged = self._whole()
         # It is the store's from here on, which discards it whatever happens.
         self._staged = None
-        if self._intake.storage.place(staged, name) is Placement.QUARANTINED:
+        storage = self._intake.storage
+        placement = storage.place(staged, name)
+        if placement is Placement.QUARANTINED:
             raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
+        if placement is Placement.SAME_IN_ANOTHER_FORM:
+            # What is kept is what is indexed, whoever comes first.
+            return self._read_kept(name)
         return Entry(name, header, self.sop_class, self.transfer_syntax)
+
+    def _read_kept(self, name: ObjectName) -> Entry:
+        try:
+            return read_entry(self._intake.storage, name, self._intake.wanted)
+        except UnusableObject as error:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the object that is kept cannot be read") from error
 
     def _scan(self) -> Header:
         if self._staged is None:
@@ -358,6 +369,33 @@ def object_name(header: Header) -> ObjectName:
         raise ServiceRefusal(
             DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or bad", (bad,)
         ) from None
+
+
+def read_entry(storage: Storage, name: ObjectName, wanted: Mapping[int, str]) -> Entry:
+    """Read what the index needs to know of an object of the store.
+
+    Parameters
+    ----------
+    storage, name
+        Where it is.
+    wanted
+        The tags that the index keeps, each with its VR.
+
+    Raises
+    ------
+    UnusableObject, ServiceRefusal
+        If the file is damaged, or holds an object of another name.
+    OSError
+        If it cannot be read.
+    """
+    path = storage.path(name)
+    file_header = read_file_header(path)
+    with open(path, "rb", buffering=0) as file:
+        syntax = file_header.transfer_syntax_uid
+        header = scan_file(file.fileno(), file_header.offset, syntax, wanted)
+    if object_name(header) != name:
+        raise UnusableObject("the file does not have the name of its object")
+    return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
 
 
 def _refusal(error: OSError) -> ServiceRefusal:

@@ -17,8 +17,9 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Self
+from typing import BinaryIO, Self
 
+from ..datasets.comparison import Encoded, have_same_content
 from ..drivers.files import read_header
 from ..encoding.file_header import FileHeader
 from ..encoding.identity import is_uid
@@ -83,6 +84,7 @@ class Placement(Enum):
 
     NEW = "it was the first of its name"
     SAME = "the store has the same object already"
+    SAME_IN_ANOTHER_FORM = "the store has the same object already, encoded otherwise"
     QUARANTINED = "the store has another object of that name, and keeps this one in quarantine"
 
 
@@ -268,10 +270,10 @@ class Storage:
         try:
             _link(staged.path, target)
         except FileExistsError:
-            if not _have_same_data_set(staged.path, target):
+            placement = _compared(staged.path, target)
+            if placement is Placement.QUARANTINED:
                 self._keep_apart(staged.path, name.instance)
-                return Placement.QUARANTINED
-            return Placement.SAME
+            return placement
         return Placement.NEW
 
     def quarantine(self, name: ObjectName) -> None:
@@ -423,22 +425,33 @@ def _behind(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
     return left
 
 
-def _have_same_data_set(one: str, other: str) -> bool:
-    """Whether two files hold the same data set in the same transfer syntax; who sent it does not matter."""
+def _compared(one: str, other: str) -> Placement:
+    """What becomes of a file whose name another one has; who sent them does not matter."""
     try:
         first, second = read_file_header(one), read_file_header(other)
     except UnusableObject:
-        return False
-    if first.transfer_syntax_uid != second.transfer_syntax_uid:
-        return False
-    with open(one, "rb", buffering=0) as left, open(other, "rb", buffering=0) as right:
-        if os.fstat(left.fileno()).st_size - first.offset != os.fstat(right.fileno()).st_size - second.offset:
-            return False
+        return Placement.QUARANTINED
+    syntaxes = first.transfer_syntax_uid, second.transfer_syntax_uid
+    with open(one, "rb") as left, open(other, "rb") as right:
         left.seek(first.offset)
         right.seek(second.offset)
-        while block := left.read(_BLOCK):
-            if block != right.read(len(block)):
-                return False
+        if syntaxes[0] == syntaxes[1] and _have_same_bytes(left, right):
+            return Placement.SAME
+        left.seek(first.offset)
+        right.seek(second.offset)
+        if have_same_content(Encoded(left, syntaxes[0]), Encoded(right, syntaxes[1])):
+            return Placement.SAME_IN_ANOTHER_FORM
+    return Placement.QUARANTINED
+
+
+def _have_same_bytes(left: BinaryIO, right: BinaryIO) -> bool:
+    """Whether what is left of two files is the same."""
+    rest, other_rest = (os.fstat(file.fileno()).st_size - file.tell() for file in (left, right))
+    if rest != other_rest:
+        return False
+    while block := left.read(_BLOCK):
+        if block != right.read(len(block)):
+            return False
     return True
 
 
