@@ -19,8 +19,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import BinaryIO, Self
 
-from ..datasets.comparison import Encoded, have_same_content
 from ..drivers.files import read_header
+from ..encoding.comparison import Encoded, have_same_content
 from ..encoding.file_header import FileHeader
 from ..encoding.identity import is_uid
 from ..errors import StoreInUse, UnusableObject
@@ -439,7 +439,7 @@ def _compared(one: str, other: str) -> Placement:
             return Placement.SAME
         left.seek(first.offset)
         right.seek(second.offset)
-        if have_same_content(Encoded(left, syntaxes[0]), Encoded(right, syntaxes[1])):
+        if have_same_content(Encoded(left, syntaxes[0]), Encoded(right, syntaxes[1]), _vr_of):
             return Placement.SAME_IN_ANOTHER_FORM
     return Placement.QUARANTINED
 
@@ -453,6 +453,16 @@ def _have_same_bytes(left: BinaryIO, right: BinaryIO) -> bool:
         if block != right.read(len(block)):
             return False
     return True
+
+
+def _vr_of(tag: int) -> str:
+    """What the data dictionary says, which a store needs only where objects differ."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
 
 
 def _folders(path: str) -> Iterator[str]:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from io import SEEK_END, BytesIO
 from struct import Struct
 from typing import BinaryIO, NamedTuple
 
-from pydicom.datadict import dictionary_VR
-
-from ..encoding.scan import INFLATED_LIMIT
-from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from ..values import frozen, mutable
+from .scan import INFLATED_LIMIT
+from .transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 DEPTH_LIMIT = 64
 # More elements than this would hold the interpreter for seconds.
@@ -88,7 +86,7 @@ class Encoded:
     transfer_syntax_uid: str
 
 
-def have_same_content(one: Encoded, other: Encoded) -> bool:
+def have_same_content(one: Encoded, other: Encoded, vr_of: Callable[[int], str]) -> bool:
     """Whether two data sets have the same elements with the same values in the same order, whatever their form.
 
     Encapsulated pixel data are compared by the bytes of their fragments, and texts in the character set that they have.
@@ -97,6 +95,8 @@ def have_same_content(one: Encoded, other: Encoded) -> bool:
     ----------
     one, other
         Of any length; their streams are left anywhere.
+    vr_of
+        Gives the value representation of a tag where neither data set has it; empty where it is not known.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def have_same_content(one: Encoded, other: Encoded) -> bool:
         If a stream cannot be read.
     """
     try:
-        return _Comparison(_side(one), _side(other)).run()
+        return _Comparison(_side(one), _side(other), vr_of).run()
     except (_NotComparable, struct.error):
         return False
 
@@ -351,11 +351,14 @@ class _Comparison:
     ----------
     one, other
         The data sets from their beginning.
+    vr_of
+        As for `have_same_content`.
     """
 
-    def __init__(self, one: _Side, other: _Side) -> None:
+    def __init__(self, one: _Side, other: _Side, vr_of: Callable[[int], str]) -> None:
         self._one = one
         self._other = other
+        self._vr_of = vr_of
         # Whether each level is a sequence, which has items, and not a data set or an item, which has elements.
         self._levels = [False]
         # How many levels are around a value that is read as a sequence only because it looks like one; 0 outside of it.
@@ -403,7 +406,7 @@ class _Comparison:
             raise _NotComparable
         if left.vr or right.vr:
             return self._compare_values(left, right, left.vr or right.vr, right.vr or left.vr)
-        vr = _known_vr(left.tag)
+        vr = "LO" if _is_private_creator(left.tag) else self._vr_of(left.tag)
         if vr == "SQ":
             return self._enter(left, right)
         if vr or not self._look_like_sequences(left, right):
@@ -496,15 +499,8 @@ def _fragment(length: int) -> _Element:
     return _Element(_ITEM, "", length, _layout(False, "<"), 1)
 
 
-@lru_cache(4096)
-def _known_vr(tag: int) -> str:
-    """What the dictionary says of an element that has no value representation; empty where that is nothing."""
-    if tag >> 16 & 1:
-        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else ""
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return ""
+def _is_private_creator(tag: int) -> bool:
+    return bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF <= 0xFF
 
 
 def _trimmed(text: bytes, *vrs: str) -> bytes | list[bytes]:
