@@ -21,8 +21,10 @@ from .transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 DEPTH_LIMIT = 64
 # More elements than this would hold the interpreter for seconds.
-ELEMENT_LIMIT = 2_000_000
+ELEMENT_LIMIT = 1_000_000
 _PIECE = 1 << 20
+# It costs nothing to read this many bytes twice.
+_SHORT_VALUE = 1 << 10
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -398,14 +400,23 @@ class _Comparison:
 
     def _compare(self, left: _Element, right: _Element) -> bool:
         """Compare two elements, or enter them where they are sequences."""
+        vr = left.vr or right.vr
+        if vr == "SQ" or right.vr == "SQ" or _UNDEFINED in (left.length, right.length):
+            return self._compare_structures(left, right)
+        if vr:
+            return self._compare_values(left, right, vr, right.vr or vr)
+        return self._compare_unknown(left, right)
+
+    def _compare_structures(self, left: _Element, right: _Element) -> bool:
         if left.is_encapsulated or right.is_encapsulated:
             return left.is_encapsulated and right.is_encapsulated and self._compare_fragments()
         if left.is_sequence or right.is_sequence:
             return all(each.is_sequence or not each.vr for each in (left, right)) and self._enter(left, right)
-        if _UNDEFINED in (left.length, right.length):
-            raise _NotComparable
-        if left.vr or right.vr:
-            return self._compare_values(left, right, left.vr or right.vr, right.vr or left.vr)
+        raise _NotComparable
+
+    def _compare_unknown(self, left: _Element, right: _Element) -> bool:
+        if left.length == right.length <= _SHORT_VALUE and self._compare_again(left, right):
+            return True
         vr = "LO" if _is_private_creator(left.tag) else self._vr_of(left.tag)
         if vr == "SQ":
             return self._enter(left, right)
@@ -455,6 +466,8 @@ class _Comparison:
         return side.pieces(abs(left.length - right.length), 1)
 
     def _compare_bytes(self, left: _Element, right: _Element) -> bool:
+        if left.length == right.length <= _PIECE and left.unit == right.unit:
+            return self._one.read(left.length) == self._other.read(right.length)
         # One byte of padding makes an odd length even (PS3.5 section 7.1.1).
         is_padded = min(left.length, right.length) % 2 == 1 and abs(left.length - right.length) == 1
         if left.length != right.length and not is_padded:
