@@ -66,6 +66,8 @@ _CODES = {array(code).itemsize: code for code in "HILQ"}
 # PS3.5 section 6.2: in all texts padding at the end means nothing, in some that at the beginning neither, and in most
 # that holds for each of several values.
 _PADDING = b" \0"
+# Empty components at the end of a name may be left out with their delimiters (section 6.2.1).
+_PADDING_OF_NAMES = b" \0^="
 _PADDED_IN_FRONT = frozenset(("AE", "CS", "DS", "IS", "LO", "SH"))
 _SINGLE_TEXTS = frozenset(("LT", "ST", "UR", "UT"))
 _MULTIPLE_TEXTS = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"))
@@ -519,10 +521,11 @@ def _is_private_creator(tag: int) -> bool:
 def _trimmed(text: bytes, *vrs: str) -> bytes | list[bytes]:
     """A text without its padding, as far as that is none by each of the value representations."""
     strip = bytes.strip if _PADDED_IN_FRONT.issuperset(vrs) else bytes.rstrip
+    padding = _PADDING_OF_NAMES if vrs == ("PN", "PN") else _PADDING
     # A backslash may be a part of a character that is not ASCII.
     if b"\\" in text and _MULTIPLE_TEXTS.issuperset(vrs) and text.isascii() and b"\x1b" not in text:
-        return [strip(value, _PADDING) for value in text.split(b"\\")]
-    return strip(text, _PADDING)
+        return [strip(value, padding) for value in text.split(b"\\")]
+    return strip(text, padding)
 
 
 def _swapped(data: bytes, unit: int) -> bytes:
