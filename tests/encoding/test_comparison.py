@@ -104,6 +104,22 @@ def test_what_dcmtk_converts_is_the_same(tmp_path: Path) -> None:
     assert count > 700
 
 
+def test_big_endian_files_of_others_are_the_same() -> None:
+    """Also where samples of 32 bits were swapped as a whole."""
+    names = ["MR_small", "rtdose", "rtdose_1frame", "liver_1frame", "SC_rgb_small_odd"]
+    big = ["MR_small_bigendian", "rtdose_expb", "rtdose_expb_1frame", "liver_expb_1frame"]
+    files = {path.stem: form_of(path) for path in FILES if path.stem in names + big}
+    for name, other in zip(names, [*big, "SC_rgb_small_odd_big_endian"], strict=True):
+        [path] = [each for each in FILES if each.stem == other]
+        data, syntax = form_of(path)
+        assert are_same(files[name], (data, syntax))
+    # Samples of 16 bits that are exchanged with their neighbours are other pixels.
+    [path] = [each for each in FILES if each.stem == "MR_small_bigendian"]
+    data, syntax = form_of(path)
+    pairs = [data[at + 2 : at + 4] + data[at : at + 2] for at in range(len(data) - 400, len(data), 4)]
+    assert not are_same(files["MR_small"], (data[:-400] + b"".join(pairs), syntax))
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_what_pydicom_writes_is_the_same() -> None:
     """It decodes each value; sequences and items get the other kind of length. It does not swap words."""

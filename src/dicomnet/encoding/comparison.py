@@ -29,7 +29,7 @@ _SHORT_VALUE = 1 << 10
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _TRAILING_PADDING = 0xFFFCFFFC
-_PIXEL_DATA = 0x7FE00010
+_BITS_ALLOCATED, _PIXEL_DATA = 0x00280100, 0x7FE00010
 _ITEM_MARK = b"\xfe\xff\x00\xe0"
 
 _SHORT = frozenset(
@@ -293,6 +293,13 @@ class _Side:
             piece = self.read(min(left, _PIECE))
             yield piece if unit == 1 else _swapped(piece, unit)
 
+    def number(self, element: _Element) -> int:
+        """The value that follows as a number, which can still be read."""
+        begin = self.at
+        value = self.read(min(element.length, 2))
+        self.go(begin)
+        return int.from_bytes(value, "little" if element.unit == 1 else "big")
+
     def looks_like_sequence(self, length: int) -> bool:
         """Whether the value that follows begins with an item."""
         begin = self.at
@@ -367,6 +374,7 @@ class _Comparison:
         self._levels = [False]
         # How many levels are around a value that is read as a sequence only because it looks like one; 0 outside of it.
         self._levels_around_guess = 0
+        self._bits_allocated = 0
 
     def run(self) -> bool:
         """Whether they have the same content to their ends."""
@@ -402,6 +410,8 @@ class _Comparison:
 
     def _compare(self, left: _Element, right: _Element) -> bool:
         """Compare two elements, or enter them where they are sequences."""
+        if left.tag == _BITS_ALLOCATED:
+            self._bits_allocated = max(self._bits_allocated, self._one.number(left))
         vr = left.vr or right.vr
         if vr == "SQ" or right.vr == "SQ" or _UNDEFINED in (left.length, right.length):
             return self._compare_structures(left, right)
@@ -440,6 +450,18 @@ class _Comparison:
     def _look_like_sequences(self, left: _Element, right: _Element) -> bool:
         return self._one.looks_like_sequence(left.length) and self._other.looks_like_sequence(right.length)
 
+    def _compare_pixels(self, left: _Element, right: _Element) -> bool:
+        """Compare pixel data of which one is big endian. Some encoders swap samples of 32 bits, not words of 16."""
+        unit = self._bits_allocated // 8
+        if unit not in _CODES or unit <= max(left.unit, right.unit):
+            return self._compare_bytes(left, right)
+        if self._compare_again(left, right):
+            return True
+        units = (1 if each.unit == 1 else unit for each in (left, right))
+        return self._compare_bytes(
+            *(each._replace(unit=one) for each, one in zip((left, right), units, strict=True))
+        )
+
     def _compare_again(self, left: _Element, right: _Element) -> bool:
         """Compare values as bytes, and go back to their beginning where they differ."""
         begin, other_begin = self._one.at, self._other.at
@@ -450,6 +472,8 @@ class _Comparison:
         return False
 
     def _compare_values(self, left: _Element, right: _Element, vr: str, other_vr: str) -> bool:
+        if left.tag == _PIXEL_DATA and left.unit != right.unit:
+            return self._compare_pixels(left, right)
         if vr not in _TEXTS or other_vr not in _TEXTS:
             return self._compare_bytes(left, right)
         if max(left.length, right.length) > _PIECE:
