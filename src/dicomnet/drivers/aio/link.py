@@ -22,6 +22,7 @@ from ...errors import (
     DicomnetError,
     NetworkError,
     ProtocolError,
+    TLSFailed,
     UnusableObject,
 )
 from ...services.provider import provide, refuse_duplicate
@@ -46,6 +47,7 @@ from ..connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from ..conversation import Conversation
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
+from ..tls import refused_later
 from ..transport import quick_ack
 from .alarm import Alarm
 from .outlet import Outlet
@@ -103,6 +105,8 @@ class Link(asyncio.BufferedProtocol):
         self.timeouts = timeouts
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
+        # Why the peer has ended the connection behind the TLS handshake, if it said so.
+        self._refusal: TLSFailed | None = None
         self.talk = Conversation()
         self.closed = asyncio.Event()
         self._sock = sock
@@ -183,6 +187,7 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None and not self._is_tls:
             self._read_the_rest()
+        self._refusal = refused_later(error)
         end = self.connection.transport_closed(monotonic())
         if end is not None:
             self.talk.arrived(end)
@@ -579,7 +584,7 @@ class Link(asyncio.BufferedProtocol):
             self._end(Phase.ABORTED, AssociationAborted(happening.source, happening.reason))
         elif isinstance(happening, ProviderAbort):
             cause = str(happening.error) if happening.error else ""
-            self._end(Phase.ABORTED, AssociationAborted(None, 0, cause))
+            self._end(Phase.ABORTED, self._refusal or AssociationAborted(None, 0, cause))
 
     # -- taking turns
 

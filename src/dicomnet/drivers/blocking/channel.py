@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from struct import pack
 
+from ...errors import TLSFailed
 from ...values import Buffer
 from ..deadline import Deadline
 from ..transport import IOV_LIMIT, MSG_MORE, quick_ack
@@ -32,9 +33,14 @@ class Channel:
     ----------
     sock
         Connected and not blocking. It is the channel's from now on.
+
+    Attributes
+    ----------
+    refusal
+        Why the peer has ended the connection behind the TLS handshake, if it said so.
     """
 
-    __slots__ = ("_acknowledges", "_readiness", "is_ready", "sock", "wants_write")
+    __slots__ = ("_acknowledges", "_readiness", "is_ready", "refusal", "sock", "wants_write")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -42,6 +48,7 @@ class Channel:
         self._readiness = Readiness(sock)
         self.is_ready = True
         self.wants_write = False
+        self.refusal: TLSFailed | None = None
         self._let_reads_wait()
 
     def _let_reads_wait(self) -> None:

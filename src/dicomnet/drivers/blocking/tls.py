@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from ...values import Buffer
-from ..tls import tls_error
+from ..tls import refused_later, tls_error
 from .channel import Channel
 
 _log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class TLSChannel(Channel):
             return None
         except OSError as error:
             _log.debug("the connection ended: %s", error)
+            self.refusal = refused_later(error)
             return 0
         self._acknowledge(count)
         return count
