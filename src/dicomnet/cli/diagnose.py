@@ -108,7 +108,7 @@ def configure(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     probe = Probe(target_of(options), [])
-    for module in ("drivers.opening", "services.user"):
+    for module in ("drivers.blocking.opening", "services.user"):
         # Loaded now, so that the times are those of the peer.
         import_module(f"dicomnet.{module}")
     status = OK

@@ -102,6 +102,7 @@ class Connection:
         artim: float | None,
         observer: Observer | None = None,
     ) -> None:
+        self.is_requestor = is_requestor
         self.machine = Machine(is_requestor)
         self.scanner = Scanner(maximum_length)
         self.outgoing: list[Buffer] = []

@@ -92,12 +92,31 @@ def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
             meaning = _MEANINGS.get(error.reason.rpartition("_ALERT_")[2])
             return TLSFailed(f"{meaning} ({words})" if meaning else words)
     return TLSFailed(
-        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port"
+        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port, or the peer wants"
+        " a certificate of ours, or the peer does not accept our certificate"
     )
 
 
-def refused_later(error: BaseException | None) -> TLSFailed | None:
-    """Why a peer that has finished the handshake ends the connection by an alert, as it may in TLS 1.3; else None."""
+def refused_later(error: BaseException | None, *, is_answered: bool) -> TLSFailed | None:
+    """Why a server ends the connection behind the handshake, as in TLS 1.3 it does for want of a certificate.
+
+    Parameters
+    ----------
+    error
+        What reading or writing led to, if that was one. Where the end was met when writing, the alert is lost.
+    is_answered
+        Whether there was anything from the peer behind the handshake.
+
+    Returns
+    -------
+    TLSFailed or None
+        None where it was not for TLS.
+    """
     if isinstance(error, ssl.SSLError) and "_ALERT_" in (error.reason or ""):
         return tls_error(error)
-    return None
+    if is_answered:
+        return None
+    return TLSFailed(
+        "the peer closed the connection right behind the handshake; perhaps the peer wants a certificate of ours, or"
+        " the peer does not accept our certificate"
+    )

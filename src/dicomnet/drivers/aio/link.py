@@ -187,7 +187,9 @@ class Link(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None and not self._is_tls:
             self._read_the_rest()
-        self._refusal = refused_later(error)
+        if self._is_tls:
+            is_answered = not self.connection.is_requestor or self.phase is not Phase.NEW
+            self._refusal = refused_later(error, is_answered=is_answered)
         end = self.connection.transport_closed(monotonic())
         if end is not None:
             self.talk.arrived(end)

@@ -33,14 +33,9 @@ class Channel:
     ----------
     sock
         Connected and not blocking. It is the channel's from now on.
-
-    Attributes
-    ----------
-    refusal
-        Why the peer has ended the connection behind the TLS handshake, if it said so.
     """
 
-    __slots__ = ("_acknowledges", "_readiness", "is_ready", "refusal", "sock", "wants_write")
+    __slots__ = ("_acknowledges", "_readiness", "is_ready", "sock", "wants_write")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -48,7 +43,6 @@ class Channel:
         self._readiness = Readiness(sock)
         self.is_ready = True
         self.wants_write = False
-        self.refusal: TLSFailed | None = None
         self._let_reads_wait()
 
     def _let_reads_wait(self) -> None:
@@ -104,6 +98,10 @@ class Channel:
                 quick_ack(self.sock)
             except OSError as error:
                 _log.debug("the connection ended behind the last bytes: %s", error)
+
+    def refusal(self) -> TLSFailed | None:
+        """Why the peer has ended the connection, where that was for TLS."""
+        return None
 
     def prepare(self, buffers: list[Buffer]) -> list[Buffer]:
         """The buffers in the form in which they are best written."""

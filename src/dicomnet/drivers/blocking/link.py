@@ -540,7 +540,7 @@ class Link:
         elif isinstance(happening, ProviderAbort):
             cause = str(happening.error) if happening.error else ""
             self._flush_quietly()
-            self._end(Phase.ABORTED, self._channel.refusal or AssociationAborted(None, 0, cause))
+            self._end(Phase.ABORTED, self._channel.refusal() or AssociationAborted(None, 0, cause))
 
     # -- idle
 
