@@ -158,8 +158,13 @@ class Certificates(NamedTuple):
         return context
 
 
-def make_certificates(folder: Path, lasts: timedelta = timedelta(hours=1)) -> Certificates:
-    """An authority and a certificate for this machine, valid since some minutes and for an hour unless said else."""
+def make_certificates(
+    folder: Path, lasts: timedelta = timedelta(hours=1), *, is_plain: bool = False
+) -> Certificates:
+    """An authority and a certificate for this machine, valid since some minutes and for an hour unless said else.
+
+    A plain one lacks what RFC 5280 asks for and many devices leave out, such as the Authority Key Identifier.
+    """
     now = datetime.now(UTC)
 
     def issue(
@@ -176,6 +181,15 @@ def make_certificates(folder: Path, lasts: timedelta = timedelta(hours=1)) -> Ce
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         )
+        if not is_plain:
+            own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+            usage = x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False)
+            issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+            builder = (
+                builder.add_extension(own, critical=False)
+                .add_extension(issued_by, critical=False)
+                .add_extension(usage, critical=True)
+            )
         return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())

@@ -585,3 +585,85 @@ def test_a_session_that_is_over_among_others(tmp_path: Path, make: Make, encode:
             intake.commit(sessions)
         assert not list((tmp_path / "staging").iterdir())
         assert descriptors() == before
+
+
+# -- the same object in another form
+
+IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))
+FORMS = (IMPLICIT, EXPLICIT, BIG, DEFLATED)
+
+
+def _forms(make: Make, encode: Encode, **attributes: Any) -> dict[str, bytes]:
+    """An object in all native transfer syntaxes; pydicom does not swap words."""
+    pixels = attributes.pop("PixelData", bytes(range(16)) * 4)
+    swapped = b"".join(pixels[at : at + 2][::-1] for at in range(0, len(pixels), 2))
+    return {
+        syntax: encode(make(PixelData=swapped if syntax == BIG else pixels, **attributes), syntax)
+        for syntax in FORMS
+    }
+
+
+@pytest.mark.parametrize("first", FORMS)
+@pytest.mark.parametrize("pixels", [64, 3 * SPILL_LENGTH])
+def test_the_same_object_in_another_form_is_the_same_object(
+    make: Make, encode: Encode, put: Put, first: str, pixels: int
+) -> None:
+    """One copy, in the form that came first, and the index says so."""
+    whole = {"PixelData": bytes(range(16)) * (pixels // 16)}
+    forms = _forms(make, encode, **whole)
+    others = [_forms(make, encode, **whole | change) for change in ({"PatientID": "P2"}, {"Rows": 3})]
+    others.append(_forms(make, encode, PixelData=whole["PixelData"][:-1] + b"\0"))
+    with _archive() as archive:
+        intake = Intake(archive.storage, archive.index)
+        assert put(intake, forms[first], syntax=first) == 0
+        before = archive.contents()
+        for syntax, data in forms.items():
+            assert put(intake, data, syntax=syntax) == 0
+        assert archive.contents() == before
+        assert len(before["files"]) == len(before["rows"]) == 1
+        for syntax in FORMS:
+            for other in others:
+                assert _status(partial(put, intake, other[syntax], syntax=syntax)) == 0x0111
+        kept = next(path for path in before["files"] if path.startswith("objects"))
+        assert archive.contents()["files"][kept] == before["files"][kept]
+        assert archive.contents()["rows"] == before["rows"]
+        assert len(list(archive.storage.quarantined())) == len(others) * len(FORMS)
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_sixteen_senders_of_one_object_in_four_forms(make: Make, encode: Encode, put: Put, turn: int) -> None:
+    """The row of the index tells the transfer syntax of the file, whichever thread comes first."""
+    forms = _forms(make, encode)
+    with _archive() as archive:
+        intake = Intake(archive.storage, archive.index)
+        found: list[int] = []
+        start = threading.Barrier(16)
+
+        def run(number: int) -> None:
+            syntax = FORMS[(number + turn) % 4]
+            start.wait()
+            found.append(put(intake, forms[syntax], syntax=syntax))
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [0] * 16
+        [row] = archive.contents()["rows"]
+        [(_, kept)] = archive.contents()["files"].items()
+        assert f"'{decode_file_header(kept).transfer_syntax_uid}'" in row
+        assert archive.contents()["staged"] == []
+        assert not archive.storage.needs_recovery
+
+
+def test_a_damaged_file_of_the_store_is_no_form_of_an_object(make: Make, encode: Encode, put: Put) -> None:
+    """What somebody has cut off in the store is another object than the one that comes, and nothing raises."""
+    forms = _forms(make, encode)
+    with _archive() as archive:
+        intake = Intake(archive.storage, archive.index)
+        assert put(intake, forms[EXPLICIT]) == 0
+        path = archive.storage.path(NAME)
+        for length in (os.path.getsize(path) - 1, 400, 200, 100, 0):
+            os.truncate(path, length)
+            assert _status(lambda: put(intake, forms[IMPLICIT], syntax=IMPLICIT)) == 0x0111

@@ -25,10 +25,9 @@ from ..encoding.scan import Header, HeaderScanner
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
 from . import schema
-from .intake import SOP_CLASS_UID, Entry, object_name
-from .scanning import scan_file
+from .intake import Entry, read_entry
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
-from .storage import ObjectName, Storage, read_file_header
+from .storage import ObjectName, Storage
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
 PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060
@@ -316,7 +315,7 @@ class Index:
         tickets = []
         for name in names:
             try:
-                tickets.append(_ticket(read_entry(storage, name)))
+                tickets.append(_ticket(read_entry(storage, name, _OBJECTS)))
             except (UnusableObject, ServiceRefusal):
                 storage.quarantine(name)
         with self._write_lock:
@@ -410,26 +409,6 @@ def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
     _remove(os.fspath(path))
     os.replace(fresh, path)
     return found
-
-
-def read_entry(storage: Storage, name: ObjectName) -> Entry:
-    """Read a stored object's header for the index.
-
-    Raises
-    ------
-    UnusableObject, ServiceRefusal
-        If the file is damaged, or is not named after the object in it.
-    OSError
-        If it cannot be read.
-    """
-    path = storage.path(name)
-    file_header = read_file_header(path)
-    with open(path, "rb", buffering=0) as file:
-        syntax = file_header.transfer_syntax_uid
-        header = scan_file(_OBJECTS, file.fileno(), file_header.offset, syntax)
-    if object_name(header) != name:
-        raise UnusableObject("the file is not named after the object in it")
-    return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
 
 
 def attributes_of(header: Header, level: Level) -> Attributes:

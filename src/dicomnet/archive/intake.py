@@ -14,11 +14,11 @@ from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
-from ..errors import ServiceRefusal
+from ..errors import ServiceRefusal, UnusableObject
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
 from .scanning import scan_file
-from .storage import ObjectName, Placement, StagedFile, Storage
+from .storage import ObjectName, Placement, StagedFile, Storage, read_file_header
 
 DUPLICATE_SOP_INSTANCE = 0x0111
 DATA_SET_DOES_NOT_MATCH = 0xA900
@@ -210,9 +210,20 @@ class Session:
         staged = self._complete_file()
         # From here on the store owns the staged file, and discards it whatever happens.
         self._staged = None
-        if self._intake.storage.place(staged, name) is Placement.QUARANTINED:
+        storage = self._intake.storage
+        placement = storage.place(staged, name)
+        if placement is Placement.QUARANTINED:
             raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
+        if placement is Placement.SAME_IN_ANOTHER_FORM:
+            # What is kept is what is indexed, whoever comes first.
+            return self._read_kept(name)
         return Entry(name, header, self.sop_class, self.transfer_syntax)
+
+    def _read_kept(self, name: ObjectName) -> Entry:
+        try:
+            return read_entry(self._intake.storage, name, self._intake.scanner)
+        except UnusableObject as error:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the object that is kept cannot be read") from error
 
     def _scan(self) -> Header:
         if self._staged is None:
@@ -365,6 +376,33 @@ def object_name(header: Header) -> ObjectName:
         raise ServiceRefusal(
             DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or not valid", (bad,)
         ) from None
+
+
+def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner) -> Entry:
+    """Read a stored object's header for the index.
+
+    Parameters
+    ----------
+    storage, name
+        Where it is.
+    scanner
+        Finds the attributes that the index keeps.
+
+    Raises
+    ------
+    UnusableObject, ServiceRefusal
+        If the file is damaged, or is not named after the object in it.
+    OSError
+        If it cannot be read.
+    """
+    path = storage.path(name)
+    file_header = read_file_header(path)
+    with open(path, "rb", buffering=0) as file:
+        syntax = file_header.transfer_syntax_uid
+        header = scan_file(scanner, file.fileno(), file_header.offset, syntax)
+    if object_name(header) != name:
+        raise UnusableObject("the file is not named after the object in it")
+    return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
 
 
 def _refusal(error: OSError) -> ServiceRefusal:

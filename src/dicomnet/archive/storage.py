@@ -17,9 +17,10 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Self
+from typing import BinaryIO, Self
 
 from ..drivers.files import read_header
+from ..encoding.comparison import Encoded, have_same_content
 from ..encoding.file_header import FileHeader
 from ..encoding.identity import is_uid
 from ..errors import StoreInUse, UnusableObject
@@ -83,6 +84,7 @@ class Placement(Enum):
 
     NEW = "the file is the first of its name"
     SAME = "the store has the same object already"
+    SAME_IN_ANOTHER_FORM = "the store has the same object already, encoded otherwise"
     QUARANTINED = "the store has another object of that name, and keeps this one in quarantine"
 
 
@@ -268,10 +270,10 @@ class Storage:
         try:
             _link(staged.path, target)
         except FileExistsError:
-            if not _have_same_data_set(staged.path, target):
+            placement = _compared(staged.path, target)
+            if placement is Placement.QUARANTINED:
                 self._link_into_quarantine(staged.path, name.instance)
-                return Placement.QUARANTINED
-            return Placement.SAME
+            return placement
         return Placement.NEW
 
     def quarantine(self, name: ObjectName) -> None:
@@ -424,23 +426,44 @@ def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
     return left
 
 
-def _have_same_data_set(one: str, other: str) -> bool:
-    """Whether two files hold the same data set in the same transfer syntax; the rest of their headers may differ."""
+def _compared(one: str, other: str) -> Placement:
+    """What becomes of a file whose name another one has; who sent them does not matter."""
     try:
         first, second = read_file_header(one), read_file_header(other)
     except UnusableObject:
-        return False
-    if first.transfer_syntax_uid != second.transfer_syntax_uid:
-        return False
-    with open(one, "rb", buffering=0) as left, open(other, "rb", buffering=0) as right:
-        if os.fstat(left.fileno()).st_size - first.offset != os.fstat(right.fileno()).st_size - second.offset:
-            return False
+        return Placement.QUARANTINED
+    syntaxes = first.transfer_syntax_uid, second.transfer_syntax_uid
+    with open(one, "rb") as left, open(other, "rb") as right:
         left.seek(first.offset)
         right.seek(second.offset)
-        while block := left.read(_BLOCK):
-            if block != right.read(len(block)):
-                return False
+        if syntaxes[0] == syntaxes[1] and _have_same_bytes(left, right):
+            return Placement.SAME
+        left.seek(first.offset)
+        right.seek(second.offset)
+        if have_same_content(Encoded(left, syntaxes[0]), Encoded(right, syntaxes[1]), _vr_of):
+            return Placement.SAME_IN_ANOTHER_FORM
+    return Placement.QUARANTINED
+
+
+def _have_same_bytes(left: BinaryIO, right: BinaryIO) -> bool:
+    """Whether what is left of two files is the same."""
+    rest, other_rest = (os.fstat(file.fileno()).st_size - file.tell() for file in (left, right))
+    if rest != other_rest:
+        return False
+    while block := left.read(_BLOCK):
+        if block != right.read(len(block)):
+            return False
     return True
+
+
+def _vr_of(tag: int) -> str:
+    """What the data dictionary says, which a store needs only where objects differ."""
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
 
 
 def _folders(path: str) -> Iterator[str]:

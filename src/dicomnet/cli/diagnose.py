@@ -13,6 +13,7 @@ from ..errors import (
     DeadlineExceeded,
     DicomnetError,
     ServiceRefusal,
+    TLSFailed,
 )
 from ..values import frozen, mutable
 from .acceptance import write_acceptance
@@ -248,12 +249,8 @@ def _tls_advice(cause: str) -> str:
     if "does not speak TLS" in cause:
         return f"{cause}; leave out --tls, or use the port on which the peer speaks TLS"
     if "protocol version" in cause or "unsupported protocol" in cause:
-        return f"{cause}; the peer does not support TLS 1.2 or later"
-    if "handshake failure" in cause:
-        return f"{cause}; we have no cipher in common, or the peer requires a certificate from us: use --tls-cert"
-    if "certificate" in cause or "unknown ca" in cause:
-        return f"{cause}; the peer does not accept our certificate, or requires one: use --tls-cert"
-    return cause
+        return f"{cause}; the peer has no TLS 1.2 or later"
+    return f"{cause}; see --tls-cert" if "certificate" in cause else cause
 
 
 def _associate(probe: Probe) -> Finding:
@@ -287,6 +284,8 @@ def _association_advice(target: Target, error: DicomnetError) -> str:
         names = {"calling": target.calling, "called": target.address.ae_title}
         advice = ADVICE.get((error.source, error.reason), REJECTED_BY_USER if error.source == 1 else "")
         return f"{error}; {advice.format(**names)}" if advice else str(error)
+    if isinstance(error, TLSFailed):
+        return _tls_advice(error.cause)
     if target.tls is None and speaks_tls(target):
         return "the peer speaks TLS on this port; use --tls"
     if isinstance(error, DeadlineExceeded):

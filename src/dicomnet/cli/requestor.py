@@ -12,7 +12,7 @@ from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..blocking.peer import Peer
     from ..drivers.blocking.link import Link
@@ -212,31 +212,33 @@ def speaks_tls(target: Target) -> bool:
 def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:
     import ssl
 
+    from ..drivers.tls import client_context, load_certificate
+
     if options.tls_key is not None and options.tls_cert is None:
         raise UsageError("--tls-key needs --tls-cert")
-    context = (
-        ssl.create_default_context() if options.tls_ca is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    )
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with _naming("--tls-ca"):
+        context = client_context(options.tls_ca)
     if options.tls_no_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if options.tls_ca is not None:
-        _load("--tls-ca", lambda: context.load_verify_locations(options.tls_ca))
     if options.tls_cert is not None:
-        _load("--tls-cert", lambda: context.load_cert_chain(options.tls_cert, options.tls_key))
+        with _naming("--tls-cert"):
+            load_certificate(context, options.tls_cert, options.tls_key)
     return context
 
 
-def _load(option: str, load: Callable[[], None]) -> None:
-    """Load what an option names; neither OpenSSL nor Python tells which file it was."""
+@contextmanager
+def _naming(option: str) -> Iterator[None]:
+    """Name the option whose file cannot be used; neither OpenSSL nor Python tells which file it was."""
     import ssl
 
     try:
-        load()
+        yield
     except ssl.SSLError as error:
         raise UsageError(
             f"{option}: the file holds nothing that fits ({error.reason or 'not PEM'})"
         ) from error
     except OSError as error:
         raise UsageError(f"{option}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error

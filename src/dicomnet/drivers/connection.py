@@ -118,6 +118,7 @@ class Connection:
         observer: Observer | None = None,
         excess: int = 0,
     ) -> None:
+        self.is_requestor = is_requestor
         self.machine = Machine(is_requestor)
         self.scanner = Scanner(maximum_length, excess=excess)
         self._has_told_excess = False

@@ -16,6 +16,7 @@ from ..errors import (
     AssociationRejected,
     DicomnetError,
     ProtocolError,
+    TLSFailed,
 )
 from ..services.provider import provide, provide_stores, refuse_duplicate
 from ..services.steps import Batch
@@ -116,6 +117,8 @@ class Life:
         self.timeouts = timeouts
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
+        self.refusal: TLSFailed | None = None
+        """Why the peer ended the connection behind the TLS handshake, if that is known."""
         self.talk = Conversation()
         self.iterations: list[Delivery] = []
         """The operations whose responses a user is taking."""
@@ -172,7 +175,8 @@ class Life:
         """What follows from the end of the association."""
         if isinstance(end, Abort):
             return Tell(Phase.ABORTED, AssociationAborted(end.source, end.reason))
-        return Tell(Phase.ABORTED, AssociationAborted(None, 0, str(end.error) if end.error else ""))
+        cause = str(end.error) if end.error else ""
+        return Tell(Phase.ABORTED, self.refusal or AssociationAborted(None, 0, cause))
 
     def check_strays(self) -> Fail | None:
         """What follows from a response that answers nothing: with too many of them, the end."""

@@ -1,21 +1,122 @@
-"""What failures of TLS handshakes mean. Apart from `transport`, since `ssl` is slow to import."""
+"""What both drivers share of TLS: a client's context, and what failures mean. Apart, since `ssl` is slow to import."""
 
 from __future__ import annotations
 
 import ssl
+from os import PathLike
 
 from ..errors import TLSFailed
 
+_NOT_ACCEPTED = "the peer does not accept our certificate"
+# What a peer says by an alert (RFC 8446 section 6.2), or OpenSSL on our side, and what that comes from.
+_MEANINGS = {
+    "CERTIFICATE_REQUIRED": "the peer wants a certificate of ours, and got none",
+    "HANDSHAKE_FAILURE": "there is no cipher in common, or the peer wants a certificate of ours",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer has shown no certificate, which we ask for",
+} | dict.fromkeys(
+    (
+        "ACCESS_DENIED",
+        "BAD_CERTIFICATE",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_REVOKED",
+        "CERTIFICATE_UNKNOWN",
+        "UNKNOWN_CA",
+        "UNSUPPORTED_CERTIFICATE",
+    ),
+    _NOT_ACCEPTED,
+)
+
+
+def client_context(authority: str | PathLike[str] | None = None) -> ssl.SSLContext:
+    """A client's context, the same with each version of Python.
+
+    The peer's certificate is verified: its chain up to one that is trusted, its dates, and the name or address that was
+    called. What RFC 5280 asks of certificates beyond that is not: those of hospitals and devices often lack its
+    extensions, such as the Authority Key Identifier, and Python's default context refuses them from 3.13 on.
+
+    Parameters
+    ----------
+    authority
+        A file in PEM with the certificates to trust, also those that others have signed; None for those of the system.
+
+    Raises
+    ------
+    ssl.SSLError, OSError
+        If the file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+    if authority is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    else:
+        context.load_verify_locations(authority)
+    return context
+
+
+def load_certificate(
+    context: ssl.SSLContext, certificate: str | PathLike[str], key: str | PathLike[str] | None = None
+) -> None:
+    """Have a context show a certificate. Nobody is asked for a passphrase.
+
+    Parameters
+    ----------
+    certificate, key
+        Files in PEM; None for a key that is in the file of the certificate.
+
+    Raises
+    ------
+    ValueError
+        If the key has a passphrase.
+    ssl.SSLError, OSError
+        If a file cannot be used.
+    """
+    context.load_cert_chain(certificate, key, password=_refuse_to_ask)
+
+
+def _refuse_to_ask() -> str:
+    raise ValueError(
+        "the key has a passphrase; write a copy without it by 'openssl pkey -in KEY -out COPY', readable only for us"
+    )
+
 
 def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
-    """The handshake's failure in words that help."""
+    """The failure of a handshake, or of what follows it, in words that help."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return TLSFailed(f"the peer's certificate is not trusted ({error.verify_message})")
     if isinstance(error, ssl.SSLError):
         if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
             return TLSFailed("the peer does not speak TLS on this port")
         if error.reason and not isinstance(error, ssl.SSLEOFError):
-            return TLSFailed(error.reason.replace("_", " ").lower())
+            words = error.reason.replace("_", " ").lower()
+            meaning = _MEANINGS.get(error.reason.rpartition("_ALERT_")[2])
+            return TLSFailed(f"{meaning} ({words})" if meaning else words)
     return TLSFailed(
-        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port"
+        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port, or the peer wants"
+        " a certificate of ours, or the peer does not accept our certificate"
+    )
+
+
+def refused_later(error: BaseException | None, *, is_answered: bool) -> TLSFailed | None:
+    """Why a server ends the connection behind the handshake, as in TLS 1.3 it does for want of a certificate.
+
+    Parameters
+    ----------
+    error
+        What reading or writing led to, if that was one. Where the end was met when writing, the alert is lost.
+    is_answered
+        Whether there was anything from the peer behind the handshake.
+
+    Returns
+    -------
+    TLSFailed or None
+        None where it was not for TLS.
+    """
+    if isinstance(error, ssl.SSLError) and "_ALERT_" in (error.reason or ""):
+        return tls_error(error)
+    if is_answered:
+        return None
+    return TLSFailed(
+        "the peer closed the connection right behind the handshake; perhaps the peer wants a certificate of ours, or"
+        " the peer does not accept our certificate"
     )

@@ -27,6 +27,7 @@ from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Life, Tell
+from ..tls import refused_later
 from ..transport import quick_ack
 from .alarm import Alarm
 from .outlet import Outlet
@@ -131,6 +132,9 @@ class Carrier(Life, asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         if error is not None and not self._is_tls:
             self._read_the_rest()
+        if self._is_tls:
+            is_answered = not self.connection.is_requestor or self.phase is not Phase.NEW
+            self.refusal = refused_later(error, is_answered=is_answered)
         end = self.connection.transport_closed(monotonic())
         if end is not None:
             self.talk.arrived(end)

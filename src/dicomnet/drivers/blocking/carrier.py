@@ -268,6 +268,7 @@ class Carrier(Life):
             return False
         now = monotonic()
         if not data:
+            self.refusal = self._channel.refusal()
             self._inbox.append(self.connection.transport_closed(now) or ProviderAbort(None))
             self._close()
             return True

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from struct import pack
 
+from ...errors import TLSFailed
 from ...values import Buffer
 from ..deadline import Deadline
 from ..transport import IOV_LIMIT, MSG_MORE, quick_ack
@@ -97,6 +98,10 @@ class Channel:
                 quick_ack(self.sock)
             except OSError as error:
                 _log.debug("the connection ended behind the last bytes: %s", error)
+
+    def refusal(self) -> TLSFailed | None:
+        """Why the peer has ended the connection, where that was for TLS."""
+        return None
 
     def prepare(self, buffers: list[Buffer]) -> list[Buffer]:
         """The buffers in the form in which they are best written."""

@@ -8,8 +8,9 @@ import ssl
 import threading
 from collections.abc import Sequence
 
+from ...errors import TLSFailed
 from ...values import Buffer
-from ..tls import tls_error
+from ..tls import refused_later, tls_error
 from .channel import Channel
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class TLSChannel(Channel):
         As a client, the name that the peer's certificate must have.
     """
 
-    __slots__ = ("_lock", "_tls")
+    __slots__ = ("_error", "_is_answered", "_lock", "_tls")
 
     def __init__(
         self,
@@ -42,6 +43,8 @@ class TLSChannel(Channel):
             sock, server_side=server_side, do_handshake_on_connect=False, server_hostname=server_hostname
         )
         super().__init__(self._tls)
+        self._error: OSError | None = None
+        self._is_answered = server_side
         # An OpenSSL connection is not made for two threads, and one may read while another one writes.
         self._lock = threading.Lock()
         self.is_ready = False
@@ -78,9 +81,15 @@ class TLSChannel(Channel):
             return None
         except OSError as error:
             _log.debug("the connection ended: %s", error)
+            self._error = error
             return 0
+        self._is_answered = self._is_answered or count > 0
         self._acknowledge(count)
         return count
+
+    def refusal(self) -> TLSFailed | None:
+        """Why the peer has ended the connection, where that was for TLS."""
+        return refused_later(self._error, is_answered=self._is_answered)
 
     def prepare(self, buffers: list[Buffer]) -> list[Buffer]:
         """One buffer: a TLS record is made of each."""
