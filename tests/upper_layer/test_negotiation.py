@@ -458,7 +458,7 @@ def test_who_takes_any_sop_class_takes_none_without_a_uid(name: str) -> None:
         ("no user information", "there are 0 user information items"),
         ("maximum length 7", "the maximum length is 7"),
         ("window of 3 bytes", "the asynchronous operations window sub-item has a length of 3, not 4"),
-        ("role without its last byte", "a role selection sub-item ends before its content"),
+        ("role without its last byte", "a role selection sub-item is shorter than the fields in it"),
     ],
 )
 def test_what_is_wrong_is_said(name: str, said: str) -> None:
