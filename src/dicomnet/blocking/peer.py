@@ -31,7 +31,7 @@ from ..exchange.operations import (
 )
 from ..exchange.peers import PeerBase
 from ..exchange.pool import Pool
-from ..exchange.receiving import RequestorHooks
+from ..exchange.requesting import RequestorHooks
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..services.steps import Work
 from ..wire.fields import ae_title_bytes
