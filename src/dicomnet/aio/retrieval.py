@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
@@ -25,11 +25,10 @@ from ..exchange.retrieval import (
 )
 from ..services import user
 from ..services.registry import Operation
-from ..services.steps import Answer, SubOperation, Work
+from ..services.steps import Work
 from .opening import open_association, release_links
+from .performing import perform
 from .results import Results
-
-Value = TypeVar("Value")
 
 
 class Retrieval(RetrievalBase[Link]):
@@ -75,18 +74,6 @@ class Retrieval(RetrievalBase[Link]):
             raise
         return retrieval
 
-    async def take(self) -> SubOperation | Answer | None:
-        """The next object, or the answer that ends it, or None after the last."""
-        return await self._perform(self._taking())
-
-    async def store(self, sub_operation: SubOperation) -> Message:
-        """Send an object and wait for the response. Raises as the blocking one does."""
-        return await self._perform(self._storing(sub_operation))
-
-    async def finish(self) -> None:
-        """Release the association with the destination, and let the handler end."""
-        await self._perform(self._finishing())
-
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""
         await self._perform(self._closing())
@@ -95,19 +82,8 @@ class Retrieval(RetrievalBase[Link]):
         given = destination.options.get("contexts")
         return DestinationPlan(contexts_of(given or {}), is_fixed=given is not None)
 
-    async def _perform(self, course: Course[Value]) -> Value:
-        resume: Callable[[Any], Step] = course.send
-        outcome: Any = None
-        while True:
-            try:
-                step = resume(outcome)
-            except StopIteration as stop:
-                value: Value = stop.value
-                return value
-            try:
-                resume, outcome = course.send, await _PERFORMERS[type(step)](self, step)
-            except Exception as error:  # noqa: BLE001
-                resume, outcome = course.throw, error
+    def _perform(self, course: Course[Any]) -> Awaitable[Any]:
+        return perform(course, _PERFORMERS, self)
 
     async def _connect(self, step: Connect) -> Link:
         options = step.destination.options

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydicom.dataset import Dataset
 
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject, open_object
 from ..drivers.hooks import Phase
+from ..drivers.life import Life
 from ..encoding.identity import is_uid
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import (
@@ -273,26 +274,7 @@ class DestinationPlan:
             raise ServiceRefusal(NO_SUB_OPERATION_PERFORMED, "the move destination ends each association")
 
 
-class AnyLink(Protocol):
-    """The part of a driver's `Link` that is used here."""
-
-    phase: Phase
-
-    @property
-    def agreement(self) -> Agreement:
-        """The agreement of the negotiation."""
-        ...
-
-    def next_message_id(self) -> int:
-        """A message ID that no outstanding request has."""
-        ...
-
-    def abort(self) -> None:
-        """End the association at once."""
-        ...
-
-
-Link = TypeVar("Link", bound=AnyLink)
+Link = TypeVar("Link", bound=Life)
 Outcome = TypeVar("Outcome")
 
 
@@ -345,6 +327,8 @@ Course = Generator[Step, Any, Outcome]
 class RetrievalBase(Generic[Link]):
     """The performing of a C-GET or C-MOVE by a handler, as generators whose steps a face performs.
 
+    What `take`, `store` and `finish` give may have to be awaited.
+
     Parameters
     ----------
     link
@@ -373,6 +357,30 @@ class RetrievalBase(Generic[Link]):
         if self._open is not None:
             self._open.abort()
             self._open = None
+
+    def take(self) -> Any:
+        """The next object, or the answer that ends it, or None after the last."""
+        return self._perform(self._taking())
+
+    def store(self, sub_operation: SubOperation) -> Any:
+        """Send an object and wait for the response, a `Message`.
+
+        Raises
+        ------
+        ServiceRefusal
+            If no association with the destination can be opened.
+        AssociationError, NetworkError, UnusableObject
+            If this object was not sent, or not answered.
+        """
+        return self._perform(self._storing(sub_operation))
+
+    def finish(self) -> Any:
+        """Release the association with the destination, and let the handler end."""
+        return self._perform(self._finishing())
+
+    def _perform(self, course: Course[Any]) -> Any:
+        """Perform the steps of a generator: what it returns."""
+        raise NotImplementedError
 
     def _plan_for(self, destination: Destination) -> DestinationPlan:
         """The contexts to propose to a destination."""

@@ -21,12 +21,11 @@ from ...errors import (
 from ...upper_layer.table import State
 from ...values import Buffer
 from ...wire.pdu import Abort, AssociateRJ
-from ..buffers import Lent
-from ..connection import LAST_BYTES, Connection, Happening
+from ..connection import Connection, Happening
 from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Life, Tell
+from ..life import Life
 from ..tls import refused_later
 from ..transport import quick_ack
 from .alarm import Alarm
@@ -54,18 +53,15 @@ class Carrier(Life, asyncio.BufferedProtocol):
         timeouts: Timeouts,
         on_closed: Callable[[Any], None] | None = None,
     ) -> None:
-        super().__init__(connection, hooks, timeouts)
+        super().__init__(connection, hooks, timeouts, on_closed)
         self.closed = asyncio.Event()
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._is_tls = False
         self._transport: asyncio.Transport | None = None
-        self._on_closed = on_closed
-        self._buffer = Lent()
         self._arrived: asyncio.Future[None] | None = None
         self._waiting = Alarm(self._waited_too_long)
         self._silence = Alarm(self._was_silent)
-        self._unread = LAST_BYTES
         self._unserved = 0
         self._received = 0
         self._is_paused = False
@@ -73,7 +69,6 @@ class Carrier(Life, asyncio.BufferedProtocol):
         # The task that uses the association, and the one that serves what nobody waits for.
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._is_over = False
 
     @abstractmethod
     def _wake(self) -> None:
@@ -116,6 +111,8 @@ class Carrier(Life, asyncio.BufferedProtocol):
         if self.connection.is_between_messages:
             self._buffer.give_back()
         self._flush_quietly()
+        if self.connection.must_close:
+            self._close_soon()
         if self.talk.inbox:
             self._pause_when_full()
         else:
@@ -163,24 +160,15 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._outlet.resume()
 
     def abort(self, pdu: Abort | None = None, failure: DicomnetError | None = None) -> None:
-        """End the association at once; what waits for it ends with an error."""
         if self.is_live:
             self.connection.abort(monotonic(), pdu)
-            self._write_outgoing()
+            self._flush_quietly()
             self._end(Phase.ABORTED, failure)
             self._wake()
 
     def close(self) -> None:
-        """Close the transport, whatever the state; nothing more is sent."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _perform_tell(self, step: Tell) -> None:
-        if step.phase is Phase.ESTABLISHED:
-            self._change_phase(step.phase)
-            return
-        self._write_outgoing()
-        self._end(step.phase, step.failure)
 
     def _watch(self) -> None:
         """Set the deadline of what goes on now."""
@@ -264,11 +252,6 @@ class Carrier(Life, asyncio.BufferedProtocol):
                 await self._write(buffers, deadline)
 
     def _flush_quietly(self) -> None:
-        self._write_outgoing()
-        if self.connection.must_close:
-            self._close_soon()
-
-    def _write_outgoing(self) -> None:
         """Hand the machine's few bytes to the transport, without waiting."""
         if self.connection.outgoing:
             self._outlet.hand_over(self.connection.take_outgoing())
@@ -282,9 +265,7 @@ class Carrier(Life, asyncio.BufferedProtocol):
 
     def _lost(self) -> DicomnetError:
         """The connection broke while we used it: find out what the peer said before."""
-        end = self.talk.end()
-        if end is not None:
-            self._perform_tell(self.take_end(end))
+        self._hear_end()
         self._end(Phase.ABORTED, AssociationAborted(None))
         return self.failure or AssociationClosed()
 
@@ -321,6 +302,4 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._waiting.stop()
         self._silence.stop()
         self.talk.drop_requests()
-        self.hooks.closed()
-        if self._on_closed is not None:
-            self._on_closed(self)
+        self._closed()

@@ -19,11 +19,11 @@ import asyncio
 import inspect
 import logging
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from time import monotonic
 from types import CoroutineType, TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from ...dimse.messages import Message
 from ...errors import (
@@ -31,7 +31,6 @@ from ...errors import (
     AssociationClosed,
     DeadlineExceeded,
     DicomnetError,
-    NetworkError,
     UnusableObject,
 )
 from ...services import steps
@@ -77,8 +76,6 @@ class Link(Carrier):
     on_closed
         Called once, when the transport is closed and nothing is performed any more.
     """
-
-    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]]
 
     def __init__(
         self,
@@ -156,13 +153,13 @@ class Link(Carrier):
         cancel
             The C-CANCEL-RQ to send first in that case.
         """
-        iteration = Iteration(self, procedure, cancel, self.notice)
+        iteration = Iteration(self, Run(self, procedure), cancel, self.notice)
         async with self.exchange():
             self._check_usable()
             if self.must_make_room:
                 await self._finish(make_room(self))
             self.iterations.append(iteration)
-            await iteration.begin()
+            await iteration.advance(once=True)
         return Responses(iteration)
 
     async def interject(self, message: Message) -> None:
@@ -223,15 +220,7 @@ class Link(Carrier):
                 # Too many answer nothing, and nobody need wait to say so.
                 self.performers[type(consequence)](self, consequence)
             response = self.talk.take_response(step.message_ids)
-        return self._await_response(step) if response is None else response
-
-    async def _await_response(self, step: steps.Receive) -> Message:
-        try:
-            return await self._receive_response(step)
-        except DeadlineExceeded as error:
-            # Whoever waits for an answer may catch this, and still the association is of no use any more.
-            self.abort(failure=error)
-            raise
+        return self._receive_response(step) if response is None else response
 
     async def _perform_handle(self, step: steps.Handle) -> object:
         answers = await _awaited(self.hooks.handle(step.message, step.context))
@@ -275,10 +264,6 @@ class Link(Carrier):
     async def _perform_accept(self, step: Accept) -> None:
         self._silence.set(None)
         await self._finish(accept(self, step.request))
-
-    def _perform_fail(self, step: Fail) -> None:
-        self.abort(step.pdu, step.failure)
-        self.check_established()
 
     def notice(self) -> None:
         """Look, soon, whether there is something to do. May be called from any thread."""
@@ -332,8 +317,7 @@ class Link(Carrier):
             if request is not None:
                 self.talk.forget((request.message_id,))
             if is_begun:
-                lost = AssociationAborted(None, 0, str(error))
-                self.abort(failure=error if isinstance(error, NetworkError) else lost)
+                self._abort_for(error)
             raise
 
     async def _receive_response(self, step: steps.Receive) -> Message:

@@ -23,12 +23,11 @@ from ...errors import (
 from ...upper_layer.table import State
 from ...values import Buffer
 from ...wire.pdu import Abort, AssociateRJ, AssociateRQ
-from ..buffers import Lent
-from ..connection import LAST_BYTES, Connection, Happening, ProviderAbort
+from ..connection import Connection, Happening, ProviderAbort
 from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Life, Tell
+from ..life import Life
 from .channel import Channel
 from .idle import Idle
 from .watcher import Watcher, WatcherClosed, WorkerPool
@@ -56,7 +55,7 @@ class Carrier(Life):
         workers: WorkerPool,
         on_closed: Callable[[Any], None] | None = None,
     ) -> None:
-        super().__init__(connection, hooks, timeouts)
+        super().__init__(connection, hooks, timeouts, on_closed)
         self.lock = threading.RLock()
         self._channel = channel
         self._phase_lock = threading.Lock()
@@ -64,13 +63,9 @@ class Carrier(Life):
         self._idle = Idle(channel, watcher, workers, self.attend, self._expire)
         # How many exchanges of the thread that has the lock are nested.
         self._depth = 0
-        self._buffer = Lent()
         self._is_receiving = False
         self._inbox = self.talk.inbox
-        self._on_closed = on_closed
-        self._unread = LAST_BYTES
         self._is_closed = False
-        self._is_over = False
 
     @abstractmethod
     def attend(self) -> None:
@@ -107,7 +102,6 @@ class Carrier(Life):
             self.lock.release()
 
     def close(self) -> None:
-        """Close the socket, whatever the state; nothing is sent."""
         if not self.lock.acquire(timeout=_PATIENCE):
             # The thread that uses it closes it as soon as it notices.
             self._change_phase(Phase.ABORTED)
@@ -118,13 +112,6 @@ class Carrier(Life):
             self._close()
         finally:
             self.lock.release()
-
-    def _perform_tell(self, step: Tell) -> None:
-        if step.phase is Phase.ESTABLISHED:
-            self._change_phase(step.phase)
-            return
-        self._flush_quietly()
-        self._end(step.phase, step.failure)
 
     def _watch_with(self, watch: Callable[[float | None], None], deadline: float | None) -> None:
         try:
@@ -311,7 +298,6 @@ class Carrier(Life):
             self._close()
 
     def _flush_quietly(self) -> None:
-        """Write the machine's last words to a peer that may not want to hear them any more."""
         buffers = self.connection.take_outgoing()
         try:
             if buffers and not self._is_closed and self._channel.is_ready:
@@ -343,9 +329,7 @@ class Carrier(Life):
         """The connection broke while we used it: find out what the peer said before."""
         if not (self._is_closed or self._is_receiving):
             self._receive(None)
-        end = self.talk.end()
-        if end is not None:
-            self._perform_tell(self.take_end(end))
+        self._hear_end()
         self._drop_inbox()
         self._change_phase(Phase.ABORTED, AssociationAborted(None))
         if self._idle.watch is None:
@@ -385,9 +369,7 @@ class Carrier(Life):
             if self._is_over or not self._is_closed or self.is_live:
                 return
             self._is_over = True
-        self.hooks.closed()
-        if self._on_closed is not None:
-            self._on_closed(self)
+        self._closed()
 
     @property
     def channel(self) -> Channel:

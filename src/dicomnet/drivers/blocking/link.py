@@ -24,10 +24,10 @@ Watcher, WorkerPool, Server
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from ...dimse.messages import Message
 from ...errors import (
@@ -82,8 +82,6 @@ class Link(Carrier):
     on_closed
         Called once, when the association is over and the socket is closed.
     """
-
-    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]]
 
     def __init__(
         self,
@@ -148,7 +146,9 @@ class Link(Carrier):
                 self._finish(make_room(self))
             return self._finish(procedure)
 
-    def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Iterator[Message]:
+    def iterate(
+        self, procedure: steps.Procedure[None], cancel: Message | None = None
+    ) -> Generator[Message, None, None]:
         """Begin a procedure at once, and hand out what it delivers as it arrives.
 
         Left early, the rest is read away before the next use of the association.
@@ -158,12 +158,12 @@ class Link(Carrier):
         cancel
             The C-CANCEL-RQ to send first in that case.
         """
-        iteration = Iteration(self, procedure, cancel)
+        iteration = Iteration(self, Run(self, procedure), cancel)
         with self.exchange():
             if self.must_make_room:
                 self._finish(make_room(self))
             self.iterations.append(iteration)
-            iteration.begin()
+            iteration.advance(once=True)
         return iteration.messages()
 
     def interject(self, message: Message) -> None:
@@ -233,14 +233,6 @@ class Link(Carrier):
     def _perform_respond(self, step: steps.Respond) -> None:
         self._put(self.connection.send(*step.responses), False)
 
-    def _perform_receive(self, step: steps.Receive) -> Message:
-        try:
-            return self._receive_response(step)
-        except DeadlineExceeded as error:
-            # Whoever waits for an answer may catch this, and still the association is of no use any more.
-            self.abort(failure=error)
-            raise
-
     def _perform_cancelled(self, step: steps.Cancelled) -> bool:
         now = monotonic()
         if now < self._next_look:
@@ -264,10 +256,6 @@ class Link(Carrier):
     def _perform_accept(self, step: Accept) -> None:
         self._finish(accept(self, step.request))
 
-    def _perform_fail(self, step: Fail) -> None:
-        self.abort(step.pdu, step.failure)
-        self.check_established()
-
     def _finish(self, procedure: Generator[Any, Any, Value]) -> Value:
         run = Run(self, procedure)
         if run.advance() is not None:
@@ -289,8 +277,7 @@ class Link(Carrier):
         except BaseException as error:
             if is_partly_written:
                 # Part of a message is on the wire: nothing can follow it.
-                lost = AssociationAborted(None, 0, str(error))
-                self.abort(failure=error if isinstance(error, NetworkError) else lost)
+                self._abort_for(error)
             raise
 
     def _receive_response(self, step: steps.Receive) -> Message:
@@ -423,7 +410,7 @@ class Link(Carrier):
 
 Link.performers = {
     steps.Send: lambda link, step: link.send(step.message, step.more),
-    steps.Receive: Link._perform_receive,
+    steps.Receive: Link._receive_response,
     steps.Respond: Link._perform_respond,
     steps.Handle: lambda link, step: link.hooks.handle(step.message, step.context),
     steps.PlaceStores: lambda link, step: step.batch.stores.place(step.requests),
