@@ -78,7 +78,7 @@ def test_what_was_answered_before_the_end_counts() -> None:
     with pytest.raises(AssociationAborted):
         course.proceed()
     assert course.is_over
-    assert [each.status for each in course.arrived] == [0]
+    assert [each.status for each in course.ready] == [0]
 
 
 def test_what_is_abandoned_is_closed_and_its_response_is_for_nobody() -> None:

@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TypeVar
 
 from ..exchange.lanes import Lanes, StartedLanes
+from ..exchange.operations import Outcome
 from ..exchange.results import StoreResult
-
-Outcome = TypeVar("Outcome")
 
 
 class LaneTasks(StartedLanes[AsyncGenerator[StoreResult, None]]):

@@ -12,13 +12,11 @@ from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks
-from ..exchange import operations
 from ..exchange.handling import answering
 from ..exchange.lanes import Lanes
 from ..exchange.operations import Next, Operation, Report, Step, lane
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
-from ..exchange.pool import Pool
 from ..exchange.receiving import ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..services.registry import SUCCESS
@@ -94,7 +92,7 @@ class Peer(
         float
             How long the answer took, in seconds.
         """
-        (duration,) = [each async for each in self._perform(operations.echo())]
+        (duration,) = [each async for each in self._echo()]
         return float(duration)
 
     async def close(self) -> None:
@@ -105,13 +103,6 @@ class Peer(
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
         self._abort()
-
-    def _abort(self) -> list[Link]:
-        self._stop_stores()
-        links = self._pool.clear()
-        for link in links:
-            link.abort()
-        return links
 
     async def __aenter__(self) -> Peer:
         return self
@@ -125,8 +116,8 @@ class Peer(
                 await wait_closed(link)
 
     @staticmethod
-    def _forget(pool: Pool[Link]) -> None:
-        for link in pool.clear():
+    def _forget(links: Iterable[Link]) -> None:
+        for link in links:
             link.abort_later()
 
     def _perform(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
@@ -135,6 +126,9 @@ class Peer(
 
 class Performance(PerformanceBase[Link, LaneTasks, Responses]):
     """One operation of a peer while it is performed."""
+
+    _release = staticmethod(release_links)
+    _lost = staticmethod(wait_closed)
 
     async def results(self) -> AsyncGenerator[Any, None]:
         """Perform the steps of the operation, and give what it reports."""
@@ -170,12 +164,6 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
         link = await open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
         peer._pool.add(link)
         return link
-
-    def _release(self, links: Iterable[Link]) -> Awaitable[None]:
-        return release_links(links)
-
-    def _lost(self, link: Link) -> Awaitable[None]:
-        return wait_closed(link)
 
     def _make_lanes(self, lanes: Lanes) -> LaneTasks:
         return LaneTasks(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())

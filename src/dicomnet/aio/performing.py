@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any
 
-Value = TypeVar("Value")
+from ..exchange.operations import Outcome
 
 
 async def perform(
-    course: Generator[Any, Any, Value], performers: Mapping[Any, Callable[[Any, Any], Any]], owner: object
-) -> Value:
+    course: Generator[Any, Any, Outcome], performers: Mapping[Any, Callable[[Any, Any], Any]], owner: object
+) -> Outcome:
     """Perform a procedure to its end, and await the steps that have to wait.
 
     Parameters
@@ -25,7 +25,7 @@ async def perform(
         try:
             step = resume(outcome)
         except StopIteration as stop:
-            value: Value = stop.value
+            value: Outcome = stop.value
             return value
         try:
             outcome = performers[type(step)](owner, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Self
 
 from ..dimse.messages import Message
@@ -12,7 +12,7 @@ from ..drivers.transport import Address
 from ..exchange.addresses import PeerAddress, association_request
 from ..exchange.contexts import contexts_of
 from ..exchange.retrieval import (
-    Ask,
+    PERFORMERS,
     Close,
     Connect,
     Course,
@@ -23,7 +23,6 @@ from ..exchange.retrieval import (
     Step,
     Take,
 )
-from ..services import user
 from ..services.registry import Operation
 from ..services.steps import Work
 from .opening import open_association, release_links
@@ -31,7 +30,7 @@ from .performing import perform
 from .results import Results
 
 
-class Retrieval(RetrievalBase[Link]):
+class Retrieval(RetrievalBase[Link, Results]):
     """The performing of a C-GET or C-MOVE by a handler; made by `begin`.
 
     Parameters
@@ -52,8 +51,7 @@ class Retrieval(RetrievalBase[Link]):
         self, link: Link, titles: tuple[str, str], results: Results, operation: Operation, request: Message
     ) -> None:
         self._own_title, originator = titles
-        super().__init__(link, originator, operation, request)
-        self._results = results
+        super().__init__(link, originator, results, operation, request)
 
     @classmethod
     async def begin(
@@ -95,11 +93,10 @@ class Retrieval(RetrievalBase[Link]):
         return await open_association(peer, request, tls, timeouts)
 
 
-_PERFORMERS: dict[type[Step], Callable[[Retrieval, Any], Awaitable[Any]]] = {
+_PERFORMERS: Mapping[type[Step], Callable[[Retrieval, Any], Any]] = {
+    **PERFORMERS,
     Take: lambda retrieval, step: retrieval._results.take(),
     Close: lambda retrieval, step: retrieval._results.aclose(),
-    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
-    Connect: Retrieval._connect,
     Release: lambda retrieval, step: release_links((step.link,)),
     # It waits for the disk.
     Work: lambda retrieval, step: asyncio.to_thread(step.function),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
 
 from ..drivers.blocking.link import Link
 from ..exchange.lanes import Lanes, StartedLanes
+from ..exchange.operations import Outcome
 from ..exchange.results import StoreResult
-
-Outcome = TypeVar("Outcome")
 
 
 class LaneThreads(StartedLanes[Iterator[StoreResult]]):

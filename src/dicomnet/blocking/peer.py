@@ -10,12 +10,10 @@ from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
-from ..exchange import operations
 from ..exchange.lanes import Lanes
 from ..exchange.operations import Next, Operation, Report, Step, lane
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
-from ..exchange.pool import Pool
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..services.steps import Work
 from ..wire.pdu import AssociateRQ
@@ -28,6 +26,16 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 Value = TypeVar("Value")
+
+
+def release_links(links: Iterable[Link]) -> None:
+    """Release associations; one that is over already is closed."""
+    for link in links:
+        try:
+            link.release()
+        except DicomnetError:
+            # It was over already, and nothing is lost with it.
+            link.close()
 
 
 class Peer(
@@ -68,6 +76,8 @@ class Peer(
         If an address, AE title or ``transcode`` is not valid, or ``jobs`` is less than 1.
     """
 
+    _forget = staticmethod(release_links)
+
     def echo(self) -> float:
         """Verify that the peer answers (C-ECHO).
 
@@ -83,7 +93,7 @@ class Peer(
         ServiceRefusal
             If the peer answers with another status than success.
         """
-        (duration,) = self._perform(operations.echo())
+        (duration,) = self._echo()
         return float(duration)
 
     def close(self) -> None:
@@ -98,8 +108,7 @@ class Peer(
         self._stop_stores()
         for lanes in list(self._lanes):
             lanes.abort()
-        for link in self._pool.clear():
-            link.abort()
+        self._abort()
 
     def __enter__(self) -> Peer:
         return self
@@ -113,10 +122,6 @@ class Peer(
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
 
-    @staticmethod
-    def _forget(pool: Pool[Link]) -> None:
-        release_links(pool.clear())
-
     def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
         return Performance(self, operation).results()
 
@@ -125,6 +130,7 @@ class Performance(PerformanceBase[Link, LaneThreads, Generator[Message, None, No
     """One operation of a peer while it is performed."""
 
     _operation: Operation[Value]
+    _release = staticmethod(release_links)
 
     def results(self) -> Generator[Any, None, Value]:
         """Perform the steps of the operation, and give what it reports."""
@@ -170,32 +176,15 @@ class Performance(PerformanceBase[Link, LaneThreads, Generator[Message, None, No
             self._lanes.opened(link)
         return link
 
-    def _release(self, links: Iterable[Link]) -> None:
-        release_links(links)
-
     def _lost(self, link: Link) -> None:
         """Nothing is left to do."""
 
     def _make_lanes(self, lanes: Lanes) -> LaneThreads:
         return LaneThreads(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())
 
-    def _next(self, step: Next) -> Message | None:
-        assert self._responses is not None
-        return next(self._responses, None)
 
-
-_PERFORMERS: Mapping[type[Step | Call], Callable[[Performance[Any], Any], Any]] = {
+_PERFORMERS: Mapping[type[Step | Call], Callable[[Any, Any], Any]] = {
     **PERFORMERS,
-    Next: Performance._next,
+    Next: lambda performance, step: next(performance._responses, None),
     Work: lambda performance, step: step.function(),
 }
-
-
-def release_links(links: Iterable[Link]) -> None:
-    """Release associations; one that is over already is closed."""
-    for link in links:
-        try:
-            link.release()
-        except DicomnetError:
-            # It was over already, and nothing is lost with it.
-            link.close()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-Value = TypeVar("Value")
+from ..exchange.operations import Outcome
 
 
 def perform(
-    course: Generator[Any, Any, Value], performers: Mapping[Any, Callable[[Any, Any], Any]], owner: object
-) -> Value:
+    course: Generator[Any, Any, Outcome], performers: Mapping[Any, Callable[[Any, Any], Any]], owner: object
+) -> Outcome:
     """Perform a procedure to its end.
 
     Parameters
@@ -28,5 +28,5 @@ def perform(
             except Exception as error:  # noqa: BLE001
                 resume, outcome = course.throw, error
     except StopIteration as stop:
-        value: Value = stop.value
+        value: Outcome = stop.value
         return value

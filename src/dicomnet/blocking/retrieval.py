@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from ..dimse.messages import Message
@@ -10,7 +10,7 @@ from ..drivers.blocking.link import Link
 from ..exchange.contexts import Context
 from ..exchange.handling import END
 from ..exchange.retrieval import (
-    Ask,
+    PERFORMERS,
     Close,
     Connect,
     Course,
@@ -21,7 +21,6 @@ from ..exchange.retrieval import (
     Step,
     Take,
 )
-from ..services import user
 from ..services.registry import Operation
 from ..services.steps import Work
 from .peer import release_links
@@ -55,7 +54,7 @@ class Destinations(Protocol):
         ...
 
 
-class Retrieval(RetrievalBase[Link]):
+class Retrieval(RetrievalBase[Link, Iterator[Any]]):
     """The performing of a C-GET or C-MOVE by a handler.
 
     Parameters
@@ -88,8 +87,7 @@ class Retrieval(RetrievalBase[Link]):
         request: Message,
         destinations: Destinations,
     ) -> None:
-        super().__init__(link, originator, operation, request)
-        self._results = results
+        super().__init__(link, originator, results, operation, request)
         self._destinations = destinations
         self._perform(self._beginning())
 
@@ -111,11 +109,10 @@ class Retrieval(RetrievalBase[Link]):
         return self._destinations.connect(step.destination, step.called, step.contexts)
 
 
-_PERFORMERS: dict[type[Step], Callable[[Retrieval, Any], Any]] = {
+_PERFORMERS: Mapping[type[Step], Callable[[Retrieval, Any], Any]] = {
+    **PERFORMERS,
     Take: Retrieval._take,
     Close: Retrieval._close,
-    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
-    Connect: Retrieval._connect,
     Release: lambda retrieval, step: release_links((step.link,)),
     Work: lambda retrieval, step: step.function(),
 }

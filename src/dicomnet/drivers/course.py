@@ -66,7 +66,8 @@ class Course(Generic[Value]):
         self._sent: set[int] = set()
         self.outcome: object = None
         self.error: DicomnetError | None = None
-        self.arrived: list[Message] = []
+        self.ready: deque[Message] = deque()
+        """What was delivered and has not been taken; where it ended with an error, also what had arrived."""
         self.is_over = False
 
     @property
@@ -80,7 +81,7 @@ class Course(Generic[Value]):
         Raises
         ------
         DicomnetError
-            If the procedure ends with it; ``arrived`` is then what was answered before that.
+            If the procedure ends with it; what was answered before that is ``ready``.
         """
         error, self.error = self.error, None
         try:
@@ -91,7 +92,7 @@ class Course(Generic[Value]):
             self._talk.forget(self._sent)
             return None
         except DicomnetError:
-            self.arrived = self._talk.take_arrived(self._sent)
+            self.ready.extend(self._talk.take_arrived(self._sent))
             self.abandon()
             raise
         except BaseException:
@@ -109,7 +110,7 @@ class Course(Generic[Value]):
         self.error = error
 
     def advance(self, *, once: bool = False) -> Any:
-        """Go on to the next response that is delivered, or to the end, which is None; a driver may have to await it.
+        """Go on to the next response that is delivered, or to the end; a driver may have to await it.
 
         Parameters
         ----------
@@ -128,9 +129,10 @@ class Course(Generic[Value]):
 
 @mutable
 class Advance:
-    """Go on with an operation to its next response or its end. Outcome: None."""
+    """Go on with an operation to its next response or its end, or one step only. Outcome: None."""
 
     delivery: Delivery[Any]
+    once: bool = False
 
 
 class Delivery(ABC, Generic[Hold]):
@@ -153,7 +155,7 @@ class Delivery(ABC, Generic[Hold]):
         self._course = course
         self._cancel = cancel
         self._failure: DicomnetError | None = None
-        self.ready: deque[Message] = deque()
+        self.ready = course.ready
         self.is_advancing = False
         self.is_abandoned = False
 
@@ -169,7 +171,6 @@ class Delivery(ABC, Generic[Hold]):
         if not isinstance(error, DicomnetError):
             return False
         self._failure = error
-        self.ready.extend(self._course.arrived)
         return True
 
     @property

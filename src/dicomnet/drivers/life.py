@@ -20,8 +20,8 @@ from ..errors import (
     TLSFailed,
 )
 from ..services.provider import provide, provide_stores, refuse_duplicate
-from ..services.steps import Batch, Procedure
-from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..services.steps import Batch, Part, Procedure
+from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..values import frozen, mutable
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
@@ -139,9 +139,16 @@ class Life:
         # How much of what comes after the end is read for the peer's sake, in bytes.
         self._unread = LAST_BYTES
         self._is_over = False
+        self._next_look = 0.0
 
-    def run(self, procedure: Procedure[Any]) -> Any:
-        """Run a procedure to its end: what it returns, which may have to be awaited."""
+    def run(self, procedure: Generator[Any, Any, Any], deadline: Deadline | None = None) -> Any:
+        """Run a procedure to its end, when its turn has come: what it returns, which may have to be awaited.
+
+        Parameters
+        ----------
+        deadline
+            By when another thread must have done with the association, by default that of a message.
+        """
         raise NotImplementedError
 
     def iterate(self, procedure: Procedure[None], cancel: Message | None = None) -> Any:
@@ -162,6 +169,13 @@ class Life:
 
     def close(self) -> None:
         """Close the connection, whatever the state; nothing is sent."""
+        raise NotImplementedError
+
+    def _hear_the_rest(self) -> None:
+        """Read what the peer said before the connection broke, where it has not been read."""
+
+    def _give_up(self) -> None:
+        """End what a broken connection has left."""
         raise NotImplementedError
 
     def _flush_quietly(self) -> None:
@@ -253,7 +267,7 @@ class Life:
             return _fail(error)
         return Tell(Phase.ESTABLISHED)
 
-    def next_part(self, batch: Batch) -> Sequence[tuple[Message, NegotiatedContext]]:
+    def next_part(self, batch: Batch) -> Part:
         """The C-STORE requests that are here and belong to a batch, begun and out of the inbox."""
         room = batch.room(monotonic())
         batch.add(self.talk.begin_next(C_STORE_RQ, room) if room > 0 else ())
@@ -271,10 +285,27 @@ class Life:
         self.abort(step.pdu, step.failure)
         self.check_established()
 
-    def _hear_end(self) -> None:
-        """Notice the end of the association if it waits in the inbox."""
+    def _lost(self) -> DicomnetError:
+        """The connection broke while we used it: find out what the peer said before."""
+        self._hear_the_rest()
         if (end := self.talk.end()) is not None:
             self._perform_tell(self.take_end(end))
+        self._give_up()
+        return self.failure or AssociationClosed()
+
+    def _what_ended(self, closed: AssociationClosed) -> DicomnetError:
+        """Why nothing can be sent: the connection broke unnoticed, or the association is over."""
+        return self._lost() if self.phase is Phase.ESTABLISHED else closed
+
+    @property
+    def _is_turned_away(self) -> bool:
+        """Whether the state machine has refused what came instead of a request, and waits for the peer to close."""
+        return self.phase is Phase.NEW and self.connection.machine.state is State.STA13
+
+    def _end_unserved(self) -> None:
+        """The state machine has refused what came instead of a request."""
+        refused = isinstance(self.connection.answer, AssociateRJ)
+        self._end(Phase.REJECTED if refused else Phase.ABORTED)
 
     def _abort_for(self, error: BaseException) -> None:
         """End the association because of an error, which may be none of the network."""

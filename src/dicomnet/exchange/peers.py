@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ..datasets.queries import build_identifier, build_query
 from ..drivers.deadline import Timeouts
+from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
 from ..wire.fields import ae_title_bytes
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-AnyLink = TypeVar("AnyLink")
+AnyLink = TypeVar("AnyLink", bound=Life)
 AnyLanes = TypeVar("AnyLanes", bound=StartedLanes[Any])
 # What hands out the results of `store`, the matches of a query and the progress of a retrieval, one at a time.
 Results = TypeVar("Results")
 Matches = TypeVar("Matches")
 Progress = TypeVar("Progress")
+
+
+def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> None:
+    end(pool.clear())
 
 
 class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
@@ -56,7 +61,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, self._forget, self._pool)
+        self._finalizer = weakref.finalize(self, _end_all, self._pool, self._forget)
         self.address = PeerAddress.parse(address) if isinstance(address, str) else address
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
@@ -68,13 +73,17 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         self._tls = tls
 
     @staticmethod
-    def _forget(pool: Pool[AnyLink]) -> None:
+    def _forget(links: Iterable[AnyLink]) -> None:
         """End the associations of a peer that was garbage-collected."""
         raise NotImplementedError
 
     def _perform(self, operation: Operation[Any]) -> Any:
         """What hands out the results of an operation."""
         raise NotImplementedError
+
+    def _echo(self) -> Any:
+        """What hands out how long the answer to a C-ECHO took, in seconds."""
+        return self._perform(operations.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
         return association_request(self.address, self.calling, proposal, window)
@@ -288,6 +297,14 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         ae_title_bytes(destination, "the move destination")
         progress: Progress = self._perform(operations.move(destination, identifier, model))
         return progress
+
+    def _abort(self) -> list[AnyLink]:
+        """End what is open at once: the associations."""
+        self._stop_stores()
+        links = self._pool.clear()
+        for link in links:
+            link.abort()
+        return links
 
     def _stop_stores(self) -> None:
         """Send no further object."""

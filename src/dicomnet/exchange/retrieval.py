@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ from ..errors import (
     ServiceRefusal,
     UnusableObject,
 )
+from ..services import user
 from ..services.registry import (
     MOVE_DESTINATION_UNKNOWN,
     NO_SUB_OPERATION_PERFORMED,
@@ -275,6 +276,7 @@ class DestinationPlan:
 
 
 Link = TypeVar("Link", bound=Life)
+Results = TypeVar("Results")
 Outcome = TypeVar("Outcome")
 
 
@@ -324,7 +326,7 @@ Step = Take | Close | Ask | Connect | Release | Work
 Course = Generator[Step, Any, Outcome]
 
 
-class RetrievalBase(Generic[Link]):
+class RetrievalBase(Generic[Link, Results]):
     """The performing of a C-GET or C-MOVE by a handler, as generators whose steps a face performs.
 
     What `take`, `store` and `finish` give may have to be awaited.
@@ -335,14 +337,19 @@ class RetrievalBase(Generic[Link]):
         The association of the request.
     originator
         AE title of who requests it.
+    results
+        What the handler yields.
     operation
         Which of the two.
     request
         The request.
     """
 
-    def __init__(self, link: Link, originator: str, operation: Operation, request: Message) -> None:
+    def __init__(
+        self, link: Link, originator: str, results: Results, operation: Operation, request: Message
+    ) -> None:
         self.count = 0
+        self._results = results
         self._link = link
         self._originator = originator
         self._operation = operation
@@ -492,3 +499,10 @@ class RetrievalBase(Generic[Link]):
             yield Close()
         except Exception:  # noqa: BLE001
             _log.exception("the handler for %s failed at its end", self._operation.event)
+
+
+# How both faces perform what is alike; each adds its own.
+PERFORMERS: Mapping[type[Step], Callable[[Any, Any], Any]] = {
+    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
+    Connect: lambda retrieval, step: retrieval._connect(step),
+}

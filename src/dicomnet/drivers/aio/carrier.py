@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -18,14 +17,12 @@ from ...errors import (
     DeadlineExceeded,
     DicomnetError,
 )
-from ...upper_layer.table import State
 from ...values import Buffer
-from ...wire.pdu import Abort, AssociateRJ
+from ...wire.pdu import Abort
 from ..connection import Connection, Happening
-from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Life
+from ..links import LinkBase
 from ..tls import refused_later
 from ..transport import quick_ack
 from .alarm import Alarm
@@ -39,7 +36,7 @@ _INBOX_BYTES = 4 << 20
 _LAST_READS = 16
 
 
-class Carrier(Life, asyncio.BufferedProtocol):
+class Carrier(LinkBase, asyncio.BufferedProtocol):
     """An association as far as it is carried by a transport; the base of `Link`, which adds turns and procedures.
 
     Parameters as of `Link`.
@@ -70,9 +67,9 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
 
-    @abstractmethod
     def _wake(self) -> None:
         """Tell whoever waits; if nobody does, serve what arrived."""
+        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -117,9 +114,8 @@ class Carrier(Life, asyncio.BufferedProtocol):
             self._pause_when_full()
         else:
             self._unserved = 0
-        if self.phase is Phase.NEW and self.connection.machine.state is State.STA13 and not self.talk.inbox:
-            refused = isinstance(self.connection.answer, AssociateRJ)
-            self._end(Phase.REJECTED if refused else Phase.ABORTED)
+        if self._is_turned_away and not self.talk.inbox:
+            self._end_unserved()
         self._watch()
         self._wake()
 
@@ -235,7 +231,7 @@ class Carrier(Life, asyncio.BufferedProtocol):
     def _pause_when_full(self) -> None:
         if self._is_paused or self._transport is None or self.connection.must_close:
             return
-        if len(self.talk.inbox) >= INBOX_LIMIT or self._unserved >= _INBOX_BYTES:
+        if self.talk.is_full or self._unserved >= _INBOX_BYTES:
             self._is_paused = True
             self._transport.pause_reading()
 
@@ -263,11 +259,8 @@ class Carrier(Life, asyncio.BufferedProtocol):
     def _must_stop_writing(self) -> bool:
         return self.closed.is_set() or not self.is_live or self.talk.end() is not None
 
-    def _lost(self) -> DicomnetError:
-        """The connection broke while we used it: find out what the peer said before."""
-        self._hear_end()
+    def _give_up(self) -> None:
         self._end(Phase.ABORTED, AssociationAborted(None))
-        return self.failure or AssociationClosed()
 
     def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> bool:
         is_new = self.enter(phase, failure)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import CoroutineType
-from typing import TypeVar
 
 from ...dimse.messages import Message
 from ...errors import DicomnetError
 from ...services.steps import Deliver, Receive
-from ..course import Course, Delivery, Performer
-
-Value = TypeVar("Value")
+from ..course import Course, Delivery, Performer, Value
 
 
 class Run(Course[Value]):
@@ -20,8 +17,8 @@ class Run(Course[Value]):
 
     _interrupted: Receive | None = None
 
-    async def advance(self, *, once: bool = False) -> Message | None:
-        """Go on to the next response that is delivered, or to the end, which is None.
+    async def advance(self, *, once: bool = False) -> None:
+        """Go on to the next response that is delivered, or to the end.
 
         Cancelled while it waits for a response, it can be advanced again.
         """
@@ -30,7 +27,8 @@ class Run(Course[Value]):
             while (step := self._interrupted or self.proceed()) is not None:
                 if isinstance(step, Deliver):
                     self.outcome = None
-                    return step.message
+                    self.ready.append(step.message)
+                    return
                 self._interrupted = step if isinstance(step, Receive) else None
                 try:
                     outcome = performers[type(step)](link, step)
@@ -40,12 +38,11 @@ class Run(Course[Value]):
                     self.failed(step, error)
                 self._interrupted = None
                 if once:
-                    return None
+                    return
         except BaseException:
             if self._interrupted is None:
                 self.abandon()
             raise
-        return None
 
 
 class Iteration(Delivery[AbstractAsyncContextManager[None]]):
@@ -89,9 +86,7 @@ class Iteration(Delivery[AbstractAsyncContextManager[None]]):
 
     async def advance(self, *, once: bool = False) -> None:
         with self:
-            message = await self._course.advance(once=once)
-            if message is not None:
-                self.ready.append(message)
+            await self._course.advance(once=once)
 
 
 class Responses:

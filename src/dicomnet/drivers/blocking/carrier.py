@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -22,12 +21,11 @@ from ...errors import (
 )
 from ...upper_layer.table import State
 from ...values import Buffer
-from ...wire.pdu import Abort, AssociateRJ, AssociateRQ
+from ...wire.pdu import Abort, AssociateRQ
 from ..connection import Connection, Happening, ProviderAbort
-from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Life
+from ..links import LinkBase
 from .channel import Channel
 from .idle import Idle
 from .watcher import Watcher, WatcherClosed, WorkerPool
@@ -39,7 +37,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 0.2
 
 
-class Carrier(Life):
+class Carrier(LinkBase):
     """An association as far as it is carried by a socket; the base of `Link`, which adds turns and procedures.
 
     Parameters as of `Link`.
@@ -67,13 +65,13 @@ class Carrier(Life):
         self._inbox = self.talk.inbox
         self._is_closed = False
 
-    @abstractmethod
     def attend(self) -> None:
         """Serve what arrives until the link is idle, in a worker's thread."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _expire(self) -> None:
         """The association has been idle for too long."""
+        raise NotImplementedError
 
     def greet(self, address: tuple[str, int] = ("", 0)) -> None:
         """Wait for a request, as the acceptor, without a thread. Then a worker takes over.
@@ -192,8 +190,7 @@ class Carrier(Life):
             self._inbox.clear()
             self._perform_tell(self.take_end(end))
         elif self.connection.machine.state is State.STA13:
-            refused = isinstance(self.connection.answer, AssociateRJ)
-            self._end(Phase.REJECTED if refused else Phase.ABORTED)
+            self._end_unserved()
         elif self.phase is Phase.NEW:
             self._watch_greeting()
 
@@ -319,22 +316,21 @@ class Carrier(Life):
 
     def _wait_to_write(self, deadline: Deadline) -> None:
         # A peer that aborts while we write is heard at once, and one that waits for us to read is not kept waiting.
-        wants_reading = not self._is_receiving and len(self._inbox) < INBOX_LIMIT
+        wants_reading = not self._is_receiving and not self.talk.is_full
         if self._channel.wait(deadline, read=wants_reading, write=True):
             self._receive(None)
             if self._is_closed or self.talk.end() is not None:
                 raise self._lost()
 
-    def _lost(self) -> DicomnetError:
-        """The connection broke while we used it: find out what the peer said before."""
+    def _hear_the_rest(self) -> None:
         if not (self._is_closed or self._is_receiving):
             self._receive(None)
-        self._hear_end()
+
+    def _give_up(self) -> None:
         self._drop_inbox()
         self._change_phase(Phase.ABORTED, AssociationAborted(None))
         if self._idle.watch is None:
             self._close()
-        return self.failure or AssociationClosed()
 
     def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> None:
         with self._phase_lock:

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import AbstractContextManager
-from typing import TypeVar
 
 from ...dimse.messages import Message
 from ...errors import DicomnetError
 from ...services.steps import Deliver
-from ..course import Course, Delivery
-
-Value = TypeVar("Value")
+from ..course import Course, Delivery, Value
 
 
 class Run(Course[Value]):
     """A procedure while a link performs it."""
 
-    def advance(self, *, once: bool = False) -> Message | None:
+    def advance(self, *, once: bool = False) -> None:
         link, performers = self._link, self._link.performers
         try:
             while (step := self.proceed()) is not None:
                 if isinstance(step, Deliver):
                     self.outcome = None
-                    return step.message
+                    self.ready.append(step.message)
+                    return
                 try:
                     self.outcome = performers[type(step)](link, step)
                 except DicomnetError as error:
                     self.failed(step, error)
                 if once:
-                    return None
+                    return
         except BaseException:
             self.abandon()
             raise
-        return None
 
 
 class Iteration(Delivery[AbstractContextManager[None]]):
@@ -62,6 +59,4 @@ class Iteration(Delivery[AbstractContextManager[None]]):
 
     def advance(self, *, once: bool = False) -> None:
         with self:
-            message = self._course.advance(once=once)
-            if message is not None:
-                self.ready.append(message)
+            self._course.advance(once=once)
