@@ -143,7 +143,8 @@ class HandlerHooks:
         return answers.take()
 
     async def store(self, retrieval: Retrieval, sub_operation: SubOperation) -> Message:
-        return await retrieval.store(sub_operation)
+        response: Message = await retrieval.store(sub_operation)
+        return response
 
     async def finish(self, retrieval: Retrieval) -> None:
         await retrieval.finish()

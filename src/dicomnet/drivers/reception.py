@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..values import frozen
 from .connection import Connection, Observer
 from .deadline import Timeouts
 from .hooks import Hooks, Phase
 from .life import Life
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
 
 LinkT = TypeVar("LinkT", bound=Life)
 
@@ -84,3 +88,40 @@ class Links(set[LinkT]):
     def any_established(self) -> bool:
         """Whether an association is open."""
         return any(link.connection.is_established for link in self)
+
+
+class ServerBase(Generic[LinkT]):
+    """A listener and the connections that were accepted on it.
+
+    Parameters
+    ----------
+    listener
+        Bound and listening, not blocking; closed by `shutdown`.
+    receive
+        Gives the user's side of an accepted connection.
+    tls
+        The TLS context of a server, or None for plain TCP.
+    """
+
+    def __init__(
+        self, listener: socket.socket, receive: Receive, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.address: tuple[str, int] = listener.getsockname()[:2]
+        self.tls = tls
+        self._listener = listener
+        self._receive = receive
+        self._links: Links[LinkT] = Links()
+
+    @property
+    def links(self) -> list[LinkT]:
+        """The connections of this moment."""
+        return list(self._links)
+
+    def _closed(self, reception: Reception, link: LinkT) -> None:
+        """A connection is closed."""
+        reception.closed()
+        self._forget(link)
+
+    def _forget(self, link: LinkT) -> None:
+        """Accept another connection in the place of one that is over."""
+        raise NotImplementedError
