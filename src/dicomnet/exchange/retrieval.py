@@ -169,8 +169,6 @@ def storing(
     source = sub_operation.source
     if isinstance(source, UnusableObject):
         raise source
-    if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
-        raise UnusableObject("its SOP Instance UID does not fit into a command")
     is_move = request.type.service == "C-MOVE"
     if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
         originator = ""
