@@ -10,6 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydicom.dataset import Dataset
 
+# Objects are converted for a destination, whose association may have taken the last free file descriptor.
+from ..datasets import transcode  # noqa: F401
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject, open_object
 from ..drivers.hooks import Phase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import socket
@@ -57,6 +58,9 @@ class Server:
     ) -> None:
         self._receive = receive
         self.tls = tls
+        if tls is not None:
+            # When the first connection comes, there may be no free file descriptor to import it with.
+            importlib.import_module(".tls", __package__)
         self._share = share
         self._listener = listener
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
