@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from pydicom.dataset import Dataset
+from tests.apps.tools import command
 from tests.associations import associated, ct_image, serving_ae
 from tests.interop.peers import aio_server
-from tests.retrieving import GET, SCUS
+from tests.retrieving import GET, MOVE, PENDING, SCPS, SCUS, counts, destination, image, retrieve_by_ae
+from tests.retrieving import answering as handler_for
 from tests.sockets import (
     CT_IMAGE_STORAGE,
     IMPLICIT_VR_LE,
@@ -492,6 +495,67 @@ def answering_with_roles(
     return learn
 
 
+@pytest.mark.parametrize("scp", SCPS.values(), ids=SCPS.keys())
+def test_a_bad_move_destination_is_an_unknown_one(scp: Any) -> None:
+    def moved(event: Any) -> Iterator[Any]:
+        yield "127.0.0.1", 1
+        yield 0
+
+    with scp({"C-MOVE": moved}) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, MOVE)))
+        assert peer.read_pdu()[0] == 2
+        for title in (b"A" * 17, b"A" * 300, b"\xc4\xff", b"A\\B", b"A\0B", b"A\nB"):
+            values: dict[str, Any] = {
+                "AffectedClass": MOVE.encode(),
+                "ID": 3,
+                "Priority": 0,
+                "Destination": title,
+            }
+            peer.send(pdus(1, QUERY, Field=0x21, **values))
+            assert Answered.of(peer.read_pdu()).status == 0xA801, title
+        for missing in (None, b"", b"  "):
+            values = {"AffectedClass": MOVE.encode(), "ID": 3, "Priority": 0, "Destination": missing}
+            peer.send(pdus(1, QUERY, Field=0x21, **values))
+            assert Answered.of(peer.read_pdu()).status == 0x0212
+        peer.send(RELEASE_RQ)
+        assert peer.read_pdu() == RELEASE_RP
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("service", ["C-GET", "C-MOVE"])
+@pytest.mark.parametrize("scp", SCPS.values(), ids=SCPS.keys())
+def test_a_bad_uid_of_an_object_costs_one_sub_operation(scp: Any, service: str, tmp_path: Path) -> None:
+    """As the performer: data sets and files with bad UIDs among good ones, which arrive."""
+    bad_files = []
+    for number, name in enumerate(
+        ("instance too long", "class not ASCII", "syntax too long", "class of words")
+    ):
+        bad_files.append(folder_with(tmp_path / str(number), replace=FILES[name]) / "2b.dcm")
+    bad = [image(number) for number in range(10, 14)]
+    for dataset, value in zip(bad, (LONG.decode(), "1.2.é", "", ["1.2", "1.3"]), strict=True):
+        with warnings.catch_warnings(action="ignore"):
+            dataset.SOPInstanceUID = value
+
+    def parts(request: Any) -> Iterator[Any]:
+        yield len(bad_files) + len(bad) + 2
+        yield PENDING, image(1)
+        for each in (*bad_files, *bad):
+            yield PENDING, each
+        yield PENDING, image(2)
+
+    arrived: list[str] = []
+
+    def take(instance: str) -> int:
+        arrived.append(instance)
+        return 0
+
+    with destination(take) as to, scp(handler_for(service, parts, to)) as port:
+        last = retrieve_by_ae(port, service, take)[-1]
+    assert last.status == 0xB000
+    assert counts(last) == (2, 8, 0)
+    assert arrived == ["1.2.3.1", "1.2.3.2"]
+
+
 # -- files and data sets that are to be sent
 
 
@@ -561,9 +625,10 @@ def test_a_bad_uid_of_a_file_ended_the_command(tmp_path: Path) -> None:
     folder = folder_with(tmp_path / "in", replace=FILES["everything"])
     with node(tmp_path) as port:
         done = run_tool(dicomnet("store", f"N@127.0.0.1:{port}", folder))
+        again = run_tool(command("dicomnet", "storescu", "-cx", "127.0.0.1", str(port), folder))
     assert done.returncode == 1
     assert "sent 4" in done.stdout
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr + again.stderr
 
 
 BAD_OBJECTS: dict[str, Any] = {

@@ -34,6 +34,7 @@ from ..services.sop_classes import COMMON_STORAGE
 from ..services.steps import Answer, SubOperation, Work
 from ..upper_layer.negotiation import Agreement
 from ..values import field, frozen, mutable
+from ..wire.fields import ae_title_bytes
 from ..wire.pdu import MAXIMUM_CONTEXTS
 from .answers import split_status
 from .contexts import NATIVE, Context, Pair, pair_of
@@ -388,6 +389,11 @@ class RetrievalBase(Generic[Link]):
         """
         if self._operation.service == "C-MOVE":
             self._destination = Destination.from_handler((yield from self._prepare(of_destination=True)))
+            try:
+                ae_title_bytes(self._request.command["MoveDestination"], "the move destination")
+            except ValueError as error:
+                # What came from the peer cannot be called, whatever the handler makes of it.
+                raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, str(error)) from error
             self._plan = self._plan_for(self._destination)
         self.count = count_of((yield from self._prepare()), self._operation)
 
