@@ -10,10 +10,12 @@ import contextlib
 import struct
 import warnings
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from tests.apps.tools import command
 from tests.associations import associated, ct_image, serving_ae
@@ -37,6 +39,7 @@ from tests.support import dicomnet, run_tool, stored
 
 from dicomnet import Peer, StoreResult, aio, build_context, evt
 from dicomnet.archive.node import Node
+from dicomnet.datasets.codec import encode
 
 from .objects import EXPLICIT, file_of, uid
 
@@ -196,10 +199,10 @@ def raw(port: int, *uids: str) -> Iterator[RawPeer]:
         assert peer.read_pdu() == RELEASE_RP
 
 
-def store_rq(context_id: int = 3, **given: Any) -> bytes:
+def store_rq(context_id: int = 3, data: bytes = b"", **given: Any) -> bytes:
     uids = {"AffectedClass": CT_IMAGE_STORAGE.encode(), "AffectedInstance": b"1.2"}
     values: dict[str, Any] = {"Field": 1, "ID": 5, "Priority": 0, **uids, **given}
-    return pdus(context_id, element(0x00080018, b"1.2"), **values)
+    return pdus(context_id, data or element(0x00080018, b"1.2"), **values)
 
 
 def echoed(answer: Answered, tag: int, sent: bytes | None) -> bool:
@@ -221,6 +224,33 @@ def test_a_bad_instance_uid_in_a_request_ended_the_association(acceptor: Accepto
             must_refuse = acceptor is node or name in SURE
             assert answer.status == 0x0117 or not must_refuse, name
             assert echoed(answer, 0x1000, value), name
+
+
+@acceptors
+def test_bad_requests_among_outstanding_ones_are_answered_in_order(
+    acceptor: Acceptor, tmp_path: Path
+) -> None:
+    """Those that came together with them are performed as if they were alone."""
+    with acceptor(tmp_path) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, VERIFICATION), (3, CT_IMAGE_STORAGE), window=16))
+        assert peer.read_pdu()[0] == 2
+        sent = b""
+        for number in range(3):
+            instance = uid(5, number).encode()
+            sent += store_rq(ID=3 * number, AffectedInstance=instance, data=data_set_of(number))
+            sent += store_rq(ID=3 * number + 1, AffectedInstance=[LONG, b"", b"\xe9"][number])
+            sent += store_rq(ID=3 * number + 2, AffectedClass=[LONG, b"", b"\xe9"][number])
+        peer.send(sent)
+        answers = [Answered.of(peer.read_pdu()) for _ in range(9)]
+    assert [int.from_bytes(each.values[0x120], "little") for each in answers] == list(range(9))
+    assert [each.status for each in answers] == [0x0000, 0x0117, 0x0122] * 3
+
+
+def data_set_of(number: int) -> bytes:
+    """The data set of an object in Implicit VR Little Endian."""
+    encoded = encode(dcmread(BytesIO(file_of(5, number))), True, True)
+    assert encoded is not None
+    return encoded
 
 
 @acceptors
