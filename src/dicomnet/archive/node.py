@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import ssl
 import threading
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 QUERY_LIMIT = 1 << 20
+# What requests need besides what this module imports: for objects that are there in another form, and for queries.
+_FOR_OBJECTS = ("pydicom.datadict",)
+_FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.query")
 _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
 
 OnStored = Callable[[str, int], None]
@@ -82,6 +86,16 @@ def open_index(path: Path, storage: Storage) -> Index:
                 found.quarantined,
             )
     return index
+
+
+def _load(has_index: bool) -> None:
+    """Import what requests need: when the first one comes, there may be no free file descriptor to import it with."""
+    for name in (*_FOR_OBJECTS, *(_FOR_QUERIES if has_index else ())):
+        importlib.import_module(name)
+    if has_index:
+        from ..datasets.text import load_codecs
+
+        load_codecs()
 
 
 class Node:
@@ -146,6 +160,7 @@ class Node:
         excess: int = MAXIMUM_LENGTH,
         workers: int = 1,
     ) -> None:
+        _load(has_index)
         self._excess = excess
         self.ae_title = ae_title
         self.timeouts = timeouts or Timeouts()
@@ -316,6 +331,9 @@ class _NodeHooks(WithoutRetrieval):
         return next(answers, None)
 
     def phase_changed(self, phase: Phase) -> None:
+        if phase is not Phase.ESTABLISHED:
+            # The peer may leave the connection open for a while.
+            self._node.give_slot_back(self)
         _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
 
     def closed(self) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 from pydicom.dataset import Dataset
 
+# Objects are converted for a destination, whose association may have taken the last free file descriptor.
+from ..datasets import transcode  # noqa: F401
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject, open_object
 from ..drivers.hooks import Phase
@@ -34,6 +36,7 @@ from ..services.sop_classes import COMMON_STORAGE
 from ..services.steps import Answer, SubOperation, Work
 from ..upper_layer.negotiation import Agreement
 from ..values import field, frozen, mutable
+from ..wire.fields import ae_title_bytes
 from ..wire.pdu import MAXIMUM_CONTEXTS
 from .answers import split_status
 from .contexts import NATIVE, Context, Pair, pair_of
@@ -171,8 +174,6 @@ def storing(
     source = sub_operation.source
     if isinstance(source, UnusableObject):
         raise source
-    if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
-        raise UnusableObject("its SOP Instance UID does not fit into a command")
     is_move = request.type.service == "C-MOVE"
     if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
         originator = ""
@@ -403,6 +404,11 @@ class RetrievalBase(Generic[Link, Results]):
         """
         if self._operation.service == "C-MOVE":
             self._destination = Destination.from_handler((yield from self._prepare(of_destination=True)))
+            try:
+                ae_title_bytes(self._request.command["MoveDestination"], "the move destination")
+            except ValueError as error:
+                # What came from the peer cannot be called, whatever the handler makes of it.
+                raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, str(error)) from error
             self._plan = self._plan_for(self._destination)
         self.count = count_of((yield from self._prepare()), self._operation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import socket
@@ -52,6 +53,9 @@ class Server(ServerBase[Link]):
         share: FairShare | None = None,
     ) -> None:
         super().__init__(listener, receive, tls=tls)
+        if tls is not None:
+            # When the first connection comes, there may be no free file descriptor to import it with.
+            importlib.import_module(".tls", __package__)
         self._share = share
         self._watcher = Watcher("dicomnet-server")
         self._workers = WorkerPool("dicomnet-association")
