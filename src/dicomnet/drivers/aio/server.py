@@ -107,6 +107,7 @@ class Server:
     def _accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         reception = self._receive(peer)
         link = Link(sock, *reception.parts(), partial(self._forget, reception))
+        link.connection.trace.opened(peer)
         reception.opened(link)
         self._links.add(link)
         # A handshake takes its time, and the next connection need not wait for it.
@@ -130,7 +131,7 @@ class Server:
             self._forget(reception, link)
             if not isinstance(error, OSError):
                 raise
-            _log.info("a connection ended before it was served: %s", error)
+            _log.info("%s: a connection ended before it was served: %s", link.connection.trace.peer, error)
 
     def _forget(self, reception: Reception, link: Link) -> None:
         reception.closed()
