@@ -76,15 +76,14 @@ def test_identifiers_are_shown_where_they_are_asked_for(tmp_path: Path) -> None:
     assert "Unspeakable" not in log_of(node)
 
 
-@pytest.mark.parametrize(("option", "level"), [("-v", "I: "), ("-d", "D: "), ("-ll=debug", "D: ")])
-def test_the_tools_show_what_happens(tmp_path: Path, option: str, level: str) -> None:
+def test_the_tools_show_what_happens(tmp_path: Path) -> None:
     with serving(tmp_path / "node") as node:
-        done = run_tool(
-            [sys.executable, "-m", "dicomnet", "echoscu", "127.0.0.1", str(node.port), *option.split("=")]
-        )
-    assert done.returncode == 0
-    assert f"{level}ANY-SCP@127.0.0.1:{node.port}: " in done.stderr
-    assert "association released" in done.stderr
+        for option, level in (("-v", "I: "), ("-d", "D: "), ("-ll=debug", "D: ")):
+            where = ("127.0.0.1", str(node.port))
+            done = run_tool([sys.executable, "-m", "dicomnet", "echoscu", *where, *option.split("=")])
+            assert done.returncode == 0
+            assert f"{level}ANY-SCP@127.0.0.1:{node.port}: " in done.stderr
+            assert "association released" in done.stderr
 
 
 def test_a_node_logs_a_rejection_without_being_asked(tmp_path: Path) -> None:

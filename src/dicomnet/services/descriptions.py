@@ -280,7 +280,9 @@ def _value(parameter: Parameter, value: Any) -> str:
     if value is None or value == "":
         return "empty"
     if parameter.keyword == "Priority":
-        return f"{shown(value)} ({_PRIORITIES.get(value, 'unknown') if isinstance(value, int) else 'unknown'})"
+        return (
+            f"{shown(value)} ({_PRIORITIES.get(value, 'unknown') if isinstance(value, int) else 'unknown'})"
+        )
     if parameter.vr == "AT":
         return _tags(value)
     row = SOP_CLASSES.get(value) if parameter.vr == "UI" and isinstance(value, str) else None
