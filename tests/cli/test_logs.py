@@ -126,7 +126,8 @@ def test_a_node_logs_refused_objects_with_uid_status_and_reason(tmp_path: Path) 
         peer.read_pdu()
         logged(
             node,
-            r"WARNING MODALITY@127\.0\.0\.1:\d+: C-STORE 1, CTImageStorage, instance 1\.2\.3 answered: 0xA900 \(failure: .*reason: ",
+            r"WARNING MODALITY@127\.0\.0\.1:\d+: C-STORE 1, CTImageStorage, instance 1\.2\.3 answered:"
+            r" 0xA900 \(failure: .*reason: ",
         )
         peer.send(store_pdus(b"", message_id=2, instance="1.2.x\n2026 all is well"))
         peer.read_pdu()
