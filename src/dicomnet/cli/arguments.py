@@ -135,11 +135,12 @@ def set_up_logging(options: argparse.Namespace) -> None:
     from .. import _config
 
     _config.LOG_IDENTIFIERS = options.log_identifiers
+    # pydicom warns of values that it finds wrong, and shows them: patients' data.
+    warnings.simplefilter("ignore")
     logger = logging.getLogger("dicomnet")
     if not options.verbose and not options.debug:
         # The command itself reports what fails, in one line.
         logger.addHandler(logging.NullHandler())
-        warnings.simplefilter("ignore")
         return
     from ..exchange.logs import log_to_stderr
 
