@@ -37,8 +37,11 @@ def secret_object(folder: Path) -> tuple[Path, tuple[str, ...]]:
     (path,) = write_objects(folder, 1, 1, 1000)
     dataset = dcmread(path)
     dataset.PatientName, dataset.PatientID = "Unspeakable^Name", "PID-4711"
+    dataset.PatientBirthDate = "19330303"
     dataset.save_as(path)
-    return path, ("Unspeakable", "PID-4711")
+    # Of such a date pydicom warns, and shows it.
+    path.write_bytes(path.read_bytes().replace(b"19330303", b"NotADate"))
+    return path, ("Unspeakable", "PID-4711", "NotADate")
 
 
 @pytest.mark.parametrize("option", ["-v", "-d"])
@@ -48,7 +51,7 @@ def test_the_commands_show_what_happens_and_no_patient(tmp_path: Path, option: s
         results = [
             run("echo", node.address, option),
             run("store", node.address, path, option),
-            run("find", node.address, "-k", "PatientName=Unspeakable*", option),
+            run("find", node.address, "-k", "PatientName=Unspeakable*", "-k", "PatientBirthDate", option),
         ]
         wait_until(lambda: log_of(node).count("association released") == 3, 10, "the node logs the end")
     for result, service in zip(results, ("C-ECHO", "C-STORE", "C-FIND"), strict=True):
