@@ -23,6 +23,9 @@ from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
 from ..errors import IndexUnusable, ServiceRefusal
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.contexts import FIND_MODELS, VERIFICATION
+
+# The log's words: what happens when the process is out of descriptors is logged without an import.
+from ..services import descriptions as descriptions
 from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
@@ -73,7 +76,10 @@ def open_index(path: Path, storage: Storage) -> Index:
         index = Index(path)
     except IndexUnusable as error:
         _log.warning("%s: rebuilding it now", error)
-        reindex(path, storage)
+        found = reindex(path, storage)
+        _log.warning(
+            "the index was rebuilt: %d objects, %d files quarantined", found.added, found.quarantined
+        )
         return Index(path)
     if storage.was_unclean or index.is_new:
         found = index.recover(storage)
@@ -249,7 +255,8 @@ class Node:
         self.storage.close()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
-        return Reception(_NodeHooks(self, peer), self.timeouts, MAXIMUM_LENGTH, excess=self._excess)
+        hooks = _NodeHooks(self)
+        return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
 
 
 class _Stores:
@@ -294,10 +301,9 @@ def _sessions(requests: Sequence[Message]) -> list[Session]:
 class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
-    def __init__(self, node: Node, peer: tuple[str, int]) -> None:
+    def __init__(self, node: Node) -> None:
         self.stores = node.stores
         self._node = node
-        self._peer = peer
         self._calling = ""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
@@ -334,7 +340,6 @@ class _NodeHooks(WithoutRetrieval):
         if phase is not Phase.ESTABLISHED:
             # The peer may leave the connection open for a while.
             self._node.give_slot_back(self)
-        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
 
     def closed(self) -> None:
         self._node.give_slot_back(self)

@@ -32,7 +32,16 @@ class Assembler:
         The longest command set that is accepted, in bytes.
     """
 
-    __slots__ = ("_accepted", "_command", "_context", "_message", "_sink", "command_set_limit", "open_sink")
+    __slots__ = (
+        "_accepted",
+        "_command",
+        "_context",
+        "_message",
+        "_sink",
+        "command_set_limit",
+        "data_length",
+        "open_sink",
+    )
 
     def __init__(
         self,
@@ -43,6 +52,8 @@ class Assembler:
         self._accepted = {each.context_id: each for each in contexts.values() if each.is_accepted}
         self.open_sink = open_sink
         self.command_set_limit = command_set_limit
+        self.data_length = 0
+        """How many bytes the data set of the last message has, as far as it has arrived."""
         self._command = bytearray()
         self._context: NegotiatedContext | None = None
         self._message: Message | None = None
@@ -118,6 +129,7 @@ class Assembler:
             return message
         self._context = context
         self._message = message
+        self.data_length = 0
         if malformed is not None:
             # The data set is dropped.
             return None
@@ -129,6 +141,7 @@ class Assembler:
 
     def _add_data(self, message: Message, data: memoryview, is_last: bool) -> Message | None:
         sink = self._sink
+        self.data_length += len(data)
         if data and not isinstance(sink, Refused | None):
             try:
                 sink.write(data)

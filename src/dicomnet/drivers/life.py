@@ -227,6 +227,11 @@ class Life:
         self.phase, self.failure = phase, failure
         return True
 
+    def announce(self, phase: Phase, failure: DicomnetError | None) -> None:
+        """Tell the log and the hooks of the phase that was entered."""
+        self.connection.trace.entered(phase, failure)
+        self.hooks.phase_changed(phase)
+
     def take(self, happening: Happening) -> Consequence | None:
         """What follows from a happening that nobody waits for; None where nothing does."""
         if not isinstance(happening, Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -46,6 +47,8 @@ class Reception:
         How many bytes longer than that a P-DATA-TF may be, which is logged; 0 ends such an association.
     observer
         Takes notifications, where a user wants them.
+    trouble
+        At which level of `logging` rejections, aborts and refused requests are logged.
     opened
         Called with the link before anything is received.
     closed
@@ -57,6 +60,7 @@ class Reception:
     maximum_length: int
     excess: int = 0
     observer: Observer | None = None
+    trouble: int = logging.INFO
     opened: Callable[[Any], object] = _ignore
     closed: Callable[[], object] = _ignore
 
@@ -69,6 +73,7 @@ class Reception:
             artim=self.timeouts.association,
             observer=self.observer,
             excess=self.excess,
+            trouble=self.trouble,
         )
         return connection, self.hooks, self.timeouts
 

@@ -76,6 +76,8 @@ class Carrier(LinkBase, asyncio.BufferedProtocol):
         self._transport = transport
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._outlet.open(transport, self._is_tls)
+        if self._is_tls:
+            self.connection.trace.secured(transport.get_extra_info("ssl_object").version() or "")
         if not self.connection.machine.is_requestor:
             self.connection.transport_opened(monotonic())
             self._silence.set(self._artim("association"))
@@ -265,7 +267,7 @@ class Carrier(LinkBase, asyncio.BufferedProtocol):
     def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> bool:
         is_new = self.enter(phase, failure)
         if is_new:
-            self.hooks.phase_changed(phase)
+            self.announce(phase, failure)
         return is_new
 
     def _end(self, phase: Phase, failure: DicomnetError | None = None) -> None:

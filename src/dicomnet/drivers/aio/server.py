@@ -88,6 +88,7 @@ class Server(ServerBase[Link]):
     def _accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         reception = self._receive(peer)
         link = Link(sock, *reception.parts(), partial(self._closed, reception))
+        link.connection.trace.opened(peer)
         reception.opened(link)
         self._links.add(link)
         # A handshake takes its time, and the next connection need not wait for it.
@@ -111,7 +112,7 @@ class Server(ServerBase[Link]):
             self._closed(reception, link)
             if not isinstance(error, OSError):
                 raise
-            _log.info("a connection ended before it was served: %s", error)
+            _log.info("%s: a connection ended before it was served: %s", link.connection.trace.peer, error)
 
     def _forget(self, link: Link) -> None:
         self._links.discard(link)

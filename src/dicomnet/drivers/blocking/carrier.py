@@ -155,6 +155,7 @@ class Carrier(LinkBase):
             call()
 
     def _open(self, address: tuple[str, int]) -> None:
+        self.connection.trace.opened(address)
         self.connection.transport_opened(monotonic())
         observer = self.connection.observer
         if observer is not None and "EVT_CONN_OPEN" in observer.names:
@@ -229,12 +230,16 @@ class Carrier(LinkBase):
         self._close()
 
     def _try_handshake(self) -> bool:
+        was_ready = self._channel.is_ready
         try:
-            return self._channel.try_handshake()
+            is_done = self._channel.try_handshake()
         except TLSFailed as failure:
             self._end(Phase.ABORTED, failure)
             self._close()
             raise
+        if is_done and not was_ready:
+            self.connection.trace.secured(self._channel.tls_version)
+        return is_done
 
     def _next(self, deadline: Deadline) -> Happening:
         while not self._inbox:
@@ -336,7 +341,7 @@ class Carrier(LinkBase):
         with self._phase_lock:
             if not self.enter(phase, failure):
                 return
-        self.hooks.phase_changed(phase)
+        self.announce(phase, failure)
         self._say_goodbye()
 
     def _end(self, phase: Phase, failure: DicomnetError | None = None) -> None:
