@@ -110,7 +110,7 @@ def serve(
         try:
             ae.start_server(address, evt_handlers=list(handlers), open_sink=open_sink)
         except KeyboardInterrupt:
-            _log.info("ended by a signal")
+            _log.info("ended by a signal before the start")
         finally:
             signal.signal(signal.SIGTERM, before)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import frozen
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from .handling import answering
+
+_log = logging.getLogger(__name__)
 
 RESPONSE_LIMIT = 64 << 20
 # The longest received data set that is kept in memory, in bytes.
@@ -101,10 +104,14 @@ class FileSink:
             raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
 
     def abort(self) -> None:
-        """Close and remove the file; may be called again."""
+        """Close and remove the file; may be called again. One that cannot be removed stays, which is logged."""
         self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        except OSError as error:
+            # On Windows as long as a handler still has it open.
+            _log.error("the file of a received data set cannot be removed: %s", error)
 
     @property
     def content(self) -> bytes:

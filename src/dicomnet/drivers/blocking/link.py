@@ -100,6 +100,18 @@ class Link(Carrier):
         self._turn = Turn(self)
         self._next_look = 0.0
 
+    def secure(self) -> None:
+        """Make the TLS handshake, if that is to be made, as the requestor and within an `exchange`.
+
+        Raises
+        ------
+        NetworkError
+            If it fails.
+        """
+        deadline = Deadline("association", self.timeouts.association)
+        while not self._try_handshake():
+            self._channel.wait(deadline, read=True, write=self._channel.wants_write)
+
     def request(self, pdu: AssociateRQ) -> None:
         """Ask for the association and wait for the answer.
 
@@ -110,8 +122,7 @@ class Link(Carrier):
         """
         deadline = Deadline("association", self.timeouts.association)
         with self.exchange(deadline):
-            while not self._try_handshake():
-                self._channel.wait(deadline, read=True, write=self._channel.wants_write)
+            self.secure()
             self._finish(request(self, pdu, deadline))
 
     def release(self) -> None:

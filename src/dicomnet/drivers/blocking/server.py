@@ -7,9 +7,10 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
@@ -45,6 +46,8 @@ class Server:
         The TLS context of a server, or None for plain TCP.
     share
         How it shares the listener with other processes, None where it has it alone.
+    admit
+        Called with an accepted socket and the peer's address instead of `open`: calls that, or closes the socket.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class Server:
         *,
         tls: ssl.SSLContext | None = None,
         share: FairShare | None = None,
+        admit: Callable[[socket.socket, Any], None] | None = None,
     ) -> None:
         self._receive = receive
+        self._admit = admit or self.open
         self.tls = tls
         self._share = share
         self._listener = listener
@@ -153,7 +158,7 @@ class Server:
                 except OSError as error:
                     self._accept_failed(error)
                     break
-            self._open(sock, peer)
+            self._admit(sock, peer)
         if self._spare >= 0:
             self._watch_listener()
             return
@@ -195,7 +200,8 @@ class Server:
             os.close(self._spare)
             self._spare = -1
 
-    def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """Serve a connection that was accepted, which does not wait for anything."""
         try:
             tune(sock)
             channel = Channel(sock) if self.tls is None else _secured(sock, self.tls)
