@@ -285,10 +285,9 @@ class ApplicationEntity:
         return sorted(self._supported_contexts.values(), key=lambda c: str(c.abstract_syntax))
 
     @supported_contexts.setter
-    def supported_contexts(self, contexts: list[PresentationContext] | None) -> None:
-        if not contexts:
+    def supported_contexts(self, contexts: list[PresentationContext]) -> None:
+        if contexts == []:
             self._supported_contexts = {}
-            return
         for context in contexts:
             if not isinstance(context, PresentationContext) or context.abstract_syntax is None:
                 raise ValueError("supported contexts are presentation contexts with an abstract syntax")

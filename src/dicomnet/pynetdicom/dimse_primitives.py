@@ -48,7 +48,7 @@ class Attribute(Generic[Got, Given]):
         self.default = default
 
     def __set_name__(self, owner: type, keyword: str) -> None:
-        self.keyword = keyword
+        self.keyword = self.held_as = keyword
         self.name = (PARAMETERS.get(keyword) or DATA_SET_PARAMETERS[keyword]).name
         self.__doc__ = f"{self.name}, see PS3.7 chapters 9 and 10 and Annex C."
 
@@ -59,10 +59,10 @@ class Attribute(Generic[Got, Given]):
     def __get__(self, primitive: object | None, owner: type) -> Self | Got | None:
         if primitive is None:
             return self
-        return vars(primitive).get(self.keyword, self.default)
+        return vars(primitive).get(self.held_as, self.default)
 
     def __set__(self, primitive: object, value: Given) -> None:
-        vars(primitive)[self.keyword] = self.check(value)
+        vars(primitive)[self.held_as] = self.check(value)
 
     def check(self, value: Given) -> Got | None:
         """The value to hold where `value` is given; raises ValueError or TypeError."""
@@ -156,7 +156,7 @@ class EncodedDataSet(Attribute[BytesIO, BytesIO | None]):
 
     def __set_name__(self, owner: type, keyword: str) -> None:
         super().__set_name__(owner, keyword)
-        self.keyword = self.shared or keyword
+        self.held_as = self.shared or keyword
 
     def check(self, value: BytesIO | None) -> BytesIO | None:
         if value is None or isinstance(value, BytesIO):

@@ -9,8 +9,8 @@ warnings.simplefilter("ignore", DeprecationWarning)
 
 
 def handle_requested(event):
-    acceptor, requestor = event.assoc.acceptor, event.assoc.requestor
-    say("requested", acceptor.ae_title, requestor.ae_title, requestor.primitive.called_ae_title)
+    request = event.assoc.requestor.primitive
+    say("requested", event.assoc.acceptor.ae_title, request.calling_ae_title, request.called_ae_title)
 
 
 def handle_echo(event):
@@ -21,12 +21,12 @@ def handle_echo(event):
 def handle_store(event):
     say("store", event.request.MoveOriginatorApplicationEntityTitle)
     event.dataset.file_meta = event.file_meta
-    say("group length", event.file_meta.FileMetaInformationGroupLength > 0)
+    say("group length", "FileMetaInformationGroupLength" in event.file_meta)
     event.dataset.save_as("received.dcm")
     return 0xFF01
 
 
-ae = AE(b"SPELLED ")
+ae = AE(b"SPELLED")
 ae.require_calling_aet = [b"PYNETDICOM", "OTHER"]
 ae.add_supported_context(Verification)  # noqa: F405
 ae.supported_contexts = StoragePresentationContexts[:3]

@@ -3,6 +3,7 @@ import warnings
 
 from common import HOST, PORTS, ct_image, say
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContextTuple
 from pynetdicom.sop_class import _QR_CLASSES, _STORAGE_CLASSES, _VERIFICATION_CLASSES, Verification
@@ -31,7 +32,7 @@ request = C_STORE()
 request.AffectedSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
 request.AffectedSOPInstanceUID = "1.2.3"
 request.DataSet = io.BytesIO(b"\x10\x00\x20\x00\x02\x00\x00\x0012")
-accepted = PresentationContextTuple(1, "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2")
+accepted = PresentationContextTuple(1, UID("1.2.840.10008.5.1.4.1.1.2"), UID("1.2.840.10008.1.2"))
 event = evt.Event(None, evt.EVT_C_STORE, {"request": request, "context": accepted})
 say(event.dataset.PatientID, event.encoded_dataset(False), event.encoded_dataset()[128:132])
 
