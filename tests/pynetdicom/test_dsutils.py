@@ -9,6 +9,8 @@ from typing import Any
 import pynetdicom.dsutils as reference
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.sequence import Sequence
 from tests.associations import ct_image
 
@@ -78,7 +80,8 @@ def test_file_meta_information_says_what_pynetdicoms_says() -> None:
 def test_file_meta_information_has_its_group_length(syntax: str, instance: str) -> None:
     """A data set that is saved with it as it is has the element that PS3.10 section 7.1 requires."""
     meta = dsutils.create_file_meta(sop_class_uid="1.2.3", sop_instance_uid=instance, transfer_syntax=syntax)
-    rest = BytesIO()
+    rest = DicomBytesIO()
+    rest.is_implicit_VR, rest.is_little_endian = False, True
     write_file_meta_info(rest, meta, enforce_standard=False)
     # The element itself has a header of 8 bytes and a value of 4.
     assert meta.FileMetaInformationGroupLength == len(rest.getvalue()) - 12

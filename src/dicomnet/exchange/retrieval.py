@@ -180,7 +180,8 @@ def without_bulk_data(dataset: Dataset) -> Dataset:
     """A copy of an object without what a retrieval without bulk data leaves out (PS3.4 section Z.1.3)."""
     light = _without(dataset, _is_bulk_data)
     light.file_meta = getattr(dataset, "file_meta", FileMetaDataset())
-    light.set_original_encoding(*dataset.original_encoding, character_encoding=dataset.original_character_set)
+    is_implicit, is_little_endian = dataset.original_encoding
+    light.set_original_encoding(is_implicit, is_little_endian, dataset.original_character_set)
     if "WaveformSequence" in light:
         light.WaveformSequence = [
             _without(item, lambda tag: tag == _WAVEFORM_DATA) for item in light.WaveformSequence

@@ -71,8 +71,8 @@ class SOPClass(UID):
 def __getattr__(name: str) -> Any:
     """A SOP class by its keyword, or the dictionary of those of a service by its name in `_BY_SERVICE`."""
     if name in _BY_SERVICE:
-        rows = [row for row in SOP_CLASSES.values() if row.service is _BY_SERVICE[name]]
-        return {row.keyword: row.uid for row in rows}
+        service = _BY_SERVICE[name]
+        return {keyword: uid for keyword, uid in _UIDS.items() if SOP_CLASSES[uid].service is service}
     uid = _UIDS.get(name)
     if uid is None:
         raise AttributeError(f"module {__name__!r} has no SOP class {name!r}")

@@ -158,7 +158,7 @@ class AssociationServer:
         # Where handlers run with _config.PASS_CONTEXTVARS.
         self._context = copy_context() if _config.PASS_CONTEXTVARS else None
         self.RequestHandlerClass = request_handler or RequestHandler
-        self.server_address: Any = address
+        self.server_address: ListeningAddress = address
         self._is_started = False
         if workers == 1:
             self._socket = self._listen(address[0])
