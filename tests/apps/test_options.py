@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 
 import pytest
 from tests.apps.tools import OURS, THEIRS, help_of, run
 
 from dicomnet.apps import TOOLS
+from dicomnet.apps.options import proposed
 
 _DEFAULT = re.compile(r"default: ([\w-]+)|\(([\w-]+)\)$")
 
