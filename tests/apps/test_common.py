@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pynetdicom.apps.common as reference
 import pytest
 from pydicom.dataset import Dataset
 
 from dicomnet.apps import common
 from dicomnet.cli.arguments import UsageError
+
+reference: Any = import_module("pynetdicom.apps.common")
 
 KEYS = [
     "PatientID=P1",
