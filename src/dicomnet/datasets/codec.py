@@ -100,7 +100,7 @@ def create_file_meta(
     implementation_uid: UID | str = IMPLEMENTATION_CLASS_UID,
     implementation_version: str | None = None,
 ) -> FileMetaDataset:
-    """File meta information (PS3.10 section 7.1).
+    """File meta information with its group length (PS3.10 section 7.1).
 
     Parameters
     ----------
@@ -114,12 +114,16 @@ def create_file_meta(
     from .._version import IMPLEMENTATION_VERSION_NAME
 
     meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
     meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = UID(implementation_uid)
     meta.ImplementationVersionName = implementation_version or IMPLEMENTATION_VERSION_NAME
+    # Each value, padded, behind a header of 8 bytes; that of the version, which is OB, has 12.
+    lengths = (len(element.value) for element in meta if element.tag != 0x00020000)
+    meta.FileMetaInformationGroupLength = sum(8 + length + length % 2 for length in lengths) + 4
     return meta
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
 from .handling import answering
 from .requesting import RequestorHooks
+
+_log = logging.getLogger(__name__)
 
 # The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30
@@ -99,10 +102,14 @@ class FileSink:
             raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
 
     def abort(self) -> None:
-        """Close and remove the file; may be called again."""
+        """Close and remove the file; may be called again. One that cannot be removed stays, which is logged."""
         self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        except OSError as error:
+            # On Windows as long as a handler still has it open.
+            _log.error("the file of a received data set cannot be removed: %s", error)
 
     @property
     def content(self) -> bytes:
