@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..dimse.datasets import Source
 from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from ..drivers.files import StoredObject
+from ..encoding.transfer_syntaxes import transfer_syntax
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from .contexts import VERIFICATION, context_for
@@ -41,6 +42,8 @@ def file_in(
         The data set as it is, where it was read already.
     """
     if context.transfer_syntax == stored.header.transfer_syntax_uid:
+        if stored.length % 2 and not transfer_syntax(context.transfer_syntax).is_deflated:
+            return Work(lambda: _even(stored))
         return stored.data if content is None else content
 
     def convert() -> Source:
@@ -49,6 +52,12 @@ def file_in(
         return transcode_file(stored, context.transfer_syntax)
 
     return Work(convert)
+
+
+def _even(stored: StoredObject) -> Source:
+    from ..datasets.transcode import even_file
+
+    return even_file(stored)
 
 
 def echo_request(agreement: Agreement, message_id: int) -> Message:
