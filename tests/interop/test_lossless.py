@@ -143,7 +143,6 @@ def test_what_implicit_vr_cannot_carry_is_refused_by_name(
     [
         (ExplicitVRBigEndian, ImplicitVRLittleEndian),
         (ExplicitVRBigEndian, ExplicitVRLittleEndian),
-        (ExplicitVRLittleEndian, ExplicitVRBigEndian),
     ],
 )
 def test_a_known_element_of_un_does_not_change_its_byte_order_by_guess(
@@ -152,6 +151,21 @@ def test_a_known_element_of_un_does_not_change_its_byte_order_by_guess(
     stored = _stored(tmp_path, own, (tag, "UN", value))
     with pytest.raises(UnusableObject, match=f"{tag >> 16:04X},{tag & 0xFFFF:04X}"):
         transcode_file(stored, target)
+
+
+def test_a_known_element_of_un_is_swapped_as_what_it_is(tmp_path: Path) -> None:
+    """In a little endian data set its byte order is known."""
+    item = b"\xfe\xff\x00\xe0\x0c\0\0\0" + _element(0x00280010, "US", b"\1\2\3\4", ImplicitVRLittleEndian)
+    stored = _stored(
+        tmp_path,
+        ExplicitVRLittleEndian,
+        (0x00280011, "UN", b"\1\2"),
+        (0x00081140, "UN", item),
+        (0x00100010, "UN", b"A^"),
+    )
+    converted = bytes(transcode_file(stored, ExplicitVRBigEndian))
+    for expected in (b"\0\x28\0\x11US\0\2\2\1", b"\0\x28\0\x10US\0\4\2\1\4\3", b"\0\x10\0\x10PN\0\2A^"):
+        assert expected in converted
 
 
 @pytest.mark.parametrize("content", [b"", b"\xfe\xff\x00\xe0\0\0\0\0"])

@@ -376,6 +376,12 @@ class _Conversion:
             return
         if vr and length:
             self._check_structure(tag, vr)
+            if vr == "UN" and self._is_swapped and length != UNDEFINED_LENGTH and known_representations(tag):
+                # As what it is, it is swapped; as UN, not all readers know that it is little endian.
+                vr = ""
+                if known_representations(tag) == ["SQ"]:
+                    self._sequence(level, IMPLICIT_LITTLE, tag, length)
+                    return
         vr = vr or _representation(tag, length, level.pixel_representation)
         if vr == "SQ":
             self._sequence(level, level.encoding, tag, length)
@@ -402,7 +408,7 @@ class _Conversion:
             expected, is_sign = conflict(tag, vr)
             if expected and not is_sign:
                 raise UnusableObject(contradiction(tag, vr, expected))
-        if vr == "UN" and self._is_swapped:
+        if vr == "UN" and self._is_swapped and not self._before.is_little_endian:
             known = [one for one in known_representations(tag) if one == "SQ" or VRS[one].unit > 1]
             if known:
                 # By PS3.5 section 6.2.2 it is in little endian, but not all writers know that.
