@@ -23,7 +23,7 @@ UTF_8 = "ISO_IR 192"
 """The defined term of the character set that holds any text."""
 
 LATIN_1 = "latin_1"
-"""The codec that reads a term which nobody knows."""
+"""The codec of Latin-1, which pydicom also has for the default repertoire, under another name."""
 
 
 class CharacterSet(NamedTuple):
@@ -139,7 +139,7 @@ def significant(terms: tuple[str, ...]) -> tuple[str, ...]:
 def codecs_of(terms: Sequence[str]) -> list[str]:
     """The Python codecs for the values of Specific Character Set; what is unknown reads as Latin-1."""
     rows = [character_set(term) for term in significant(tuple(terms))]
-    return [row.codec if row else LATIN_1 for row in rows] or [default_encoding]
+    return [row.codec if row else default_encoding for row in rows] or [default_encoding]
 
 
 def defined_terms(value: object) -> list[str]:
