@@ -59,7 +59,7 @@ def test_our_scu_to_foreign_scp(scu: str, scp: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scu", ["Peer", "aio.Peer"])
 def test_an_odd_length_that_cannot_be_mended_does_not_end_the_association(scu: str, tmp_path: Path) -> None:
-    """DCMTK aborted for a data set that is cut off at an odd length; with a zero byte behind it, it takes it as it is."""
+    """DCMTK aborted for a data set cut off at an odd length; with a zero byte behind it, it takes it as it is."""
     files = sendables()
     with dcmtk_storescp(tmp_path / "scp") as (port, received):
         statuses = OUR_SCUS[scu](port, files)
