@@ -231,7 +231,7 @@ def text_encoder(terms: tuple[str, ...], *, is_strict: bool) -> TextEncoder:
     allowed = set()
     for term, codec in zip(terms or ("",), codecs, strict=True):
         row = character_set(term)
-        # What DICOM does not have cannot be declared, so that no peer would read it.
-        is_ascii = row is None or (term and not row.term) or (is_strict and codec == default_encoding)
+        # What DICOM does not have cannot be declared to a peer. An object keeps what it was read with.
+        is_ascii = is_strict and (row is None or (term and not row.term) or codec == default_encoding)
         allowed.add("ascii" if is_ascii else codec)
     return TextEncoder(codecs, tuple(sorted(allowed)), "\\".join(terms), codecs[0] not in _ESCAPED)
