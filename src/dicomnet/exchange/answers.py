@@ -18,7 +18,7 @@ from ..services.registry import PROCESSING_FAILURE, is_pending
 from ..services.statuses import SUCCESS, WARNING, category
 from ..services.steps import Answer
 from ..upper_layer.negotiation import NegotiatedContext
-from .messages import encode_for
+from .messages import encode_reply
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def composite_answer(status: Any, identifier: Any, message: Message, context: Ne
     if not is_pending(code) or message.type.response.data_set is None:
         return Answer(code, None, elements)
     try:
-        data = encode_for(context, identifier) if isinstance(identifier, Dataset) else b""
+        data = encode_reply(context, identifier) if isinstance(identifier, Dataset) else b""
     except ValueError as error:
         _log.error("a match cannot be sent: %s", error)
         data = b""
@@ -133,7 +133,7 @@ def _name_instance(dataset: Dataset | None, message: Message, elements: dict[str
 
 def _encoded(dataset: Dataset, context: NegotiatedContext) -> bytes:
     try:
-        return encode_for(context, dataset)
+        return encode_reply(context, dataset)
     except ValueError as error:
         _log.error("the handler's reply cannot be sent: %s", error)
         raise ServiceRefusal(PROCESSING_FAILURE) from error

@@ -16,7 +16,7 @@ from ..drivers.connection import ProviderAbort
 from ..drivers.hooks import Phase
 from ..errors import ServiceRefusal
 from ..exchange.answers import normalized_answer, split_status
-from ..exchange.messages import encode_for
+from ..exchange.messages import encode_reply
 from ..exchange.receiving import OBJECT_LIMIT, FileSink
 from ..services.registry import OPERATIONS, Operation, Shape, is_pending
 from ..services.steps import Answer, SubOperation
@@ -266,7 +266,7 @@ def _answer(
     data: Source | None = None
     if is_pending(code) and response.data_set is not None:
         try:
-            data = encode_for(context, dataset) if dataset is not None else b""
+            data = encode_reply(context, dataset) if dataset is not None else b""
         except ValueError:
             data = b""
         if not data:
