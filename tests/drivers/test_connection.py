@@ -24,7 +24,7 @@ from dicomnet.dimse.codec import encode_command
 from dicomnet.dimse.datasets import FileRange, MemorySink
 from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RSP, C_STORE_RQ, Message
 from dicomnet.drivers.connection import Connection, Happening, ProviderAbort
-from dicomnet.drivers.files import stamp_of
+from dicomnet.drivers.reading import stamp_of
 from dicomnet.errors import AssociationClosed, ProtocolError, UnusableObject
 from dicomnet.upper_layer.machine import Machine
 from dicomnet.upper_layer.negotiation import (

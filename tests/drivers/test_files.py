@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from tests.encoding.made_files import EXPLICIT, REAL, completely, element, object_of
 
-from dicomnet.drivers import files
-from dicomnet.drivers.files import fill, open_file, open_object, read_object
+from dicomnet.drivers import files, reading
+from dicomnet.drivers.files import open_object, read_object
+from dicomnet.drivers.reading import fill, open_file
 from dicomnet.encoding.file_header import PREFIX_LENGTH
 from dicomnet.encoding.known_files import KnownFiles
 from dicomnet.errors import UnusableObject
@@ -115,9 +116,9 @@ def test_a_file_with_a_lease_on_it_is_waited_for(tmp_path: Path) -> None:
         signal.signal(signal.SIGIO, before)
 
 
-@pytest.mark.parametrize("read_at", [files._read_at, files._move_and_read])
+@pytest.mark.parametrize("read_at", [reading._read_at, reading._move_and_read])
 def test_a_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_at: object) -> None:
-    monkeypatch.setattr(files, "_read_at", read_at)
+    monkeypatch.setattr(reading, "_read_at", read_at)
     path = tmp_path / "file"
     path.write_bytes(bytes(range(100)))
     descriptor = open_file(path)

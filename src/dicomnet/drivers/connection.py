@@ -32,7 +32,7 @@ from ..wire.pdu import (
 )
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
-from .files import fill, open_file, stamp_of
+from .reading import fill, open_file, stamp_of
 from .trace import Trace, is_logged
 
 _log = logging.getLogger(__name__)

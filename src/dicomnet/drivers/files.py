@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from io import FileIO, RawIOBase
-from stat import S_ISDIR, S_ISREG
 
 from ..dimse.datasets import FileRange
 from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -19,6 +18,7 @@ from ..encoding.transfer_syntaxes import (
 )
 from ..errors import UnusableObject
 from ..values import frozen
+from .reading import _check_kind, open_file, stamp_of
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -27,9 +27,6 @@ _GUESSED = {
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
 _known = KnownFiles()
-_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
-# Opening a pipe does not wait for its writer.
-_READ_AT_ONCE = _READ | getattr(os, "O_NONBLOCK", 0)
 
 
 @frozen
@@ -108,77 +105,6 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
     is_complete = len(start) == size <= limit and length % 2 == 0
     content = memoryview(start)[header.offset :] if is_complete else None
     return StoredObject(path, header, length, stamp_of(status)), content
-
-
-def open_file(path: str | os.PathLike[str]) -> int:
-    """A descriptor to read a file with; it is the caller's to close.
-
-    Raises
-    ------
-    UnusableObject
-        If it cannot be opened because it is not a file: a socket, for instance.
-    OSError
-        If it cannot be opened.
-    """
-    try:
-        return os.open(path, _READ_AT_ONCE)
-    except OSError:
-        _check_kind(os.stat(path))
-        # It fails again, or waits for a program that is to give up its lease on the file.
-        return os.open(path, _READ)
-
-
-def stamp_of(status: os.stat_result) -> tuple[int, ...]:
-    """What differs as soon as a file is changed or another one has taken its place."""
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _check_kind(status: os.stat_result) -> None:
-    # A folder is let through: reading it fails with the reason.
-    if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
-        raise UnusableObject("not a file")
-
-
-def fill(view: memoryview, descriptor: int, offset: int) -> bool:
-    """Read as much of a file as a view has room for.
-
-    Parameters
-    ----------
-    view
-        What to read into.
-    descriptor
-        The file.
-    offset
-        Where to begin in it, in bytes.
-
-    Returns
-    -------
-    bool
-        False where the file ends before.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    """
-    filled = 0
-    while filled < len(view):
-        count = _read_at(descriptor, (view[filled:],), offset + filled)
-        if not count:
-            return False
-        filled += count
-    return True
-
-
-def _move_and_read(descriptor: int, views: tuple[memoryview], offset: int) -> int:
-    """`os.preadv` for systems without it."""
-    os.lseek(descriptor, offset, os.SEEK_SET)
-    content = os.read(descriptor, len(views[0]))
-    views[0][: len(content)] = content
-    return len(content)
-
-
-_read_at = getattr(os, "preadv", _move_and_read)
 
 
 def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -19,6 +19,9 @@ from ..upper_layer.negotiation import (
     NegotiatedContext,
 )
 from ..wire.pdu import MAXIMUM_CONTEXTS
+
+if TYPE_CHECKING:
+    from ..drivers.files import StoredObject
 
 VERIFICATION = "1.2.840.10008.1.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)

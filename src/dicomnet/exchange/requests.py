@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..dimse.datasets import Source
 from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
-from ..drivers.files import StoredObject
 from ..encoding.identity import fits_command, is_uid
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import UnusableObject
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from .contexts import VERIFICATION, context_for
+
+if TYPE_CHECKING:
+    from ..drivers.files import StoredObject
 
 
 def check_uids(sop_class: str, sop_instance: str, transfer_syntax: str) -> None:

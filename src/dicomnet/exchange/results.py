@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..dimse.messages import Message
-from ..drivers.files import StoredObject
 from ..errors import ServiceRefusal
 from ..services.registry import SOME_SUB_OPERATIONS_FAILED, SUCCESS, is_pending
 from ..values import frozen
+
+if TYPE_CHECKING:
+    from ..drivers.files import StoredObject
 
 
 @frozen
