@@ -15,7 +15,6 @@ from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks, Phase
 from ..exchange import operations
 from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
-from ..exchange.handling import answering
 from ..exchange.operations import (
     Begin,
     Lease,
@@ -149,7 +148,7 @@ class Peer(PeerBase[Link, LaneTasks]):
     ) -> AsyncGenerator[RetrieveProgress, None]:
         """Retrieve with an Identifier of one's own. See `dicomnet.Peer.get_identifier`."""
 
-        def make_hooks(source: str) -> Hooks:
+        def make_hooks(source: str) -> ReceiverHooks:
             return _ReceiverHooks(source, to, on_object)
 
         return self._perform(self._get_operation(make_hooks, identifier, model, contexts))
@@ -198,12 +197,17 @@ class Peer(PeerBase[Link, LaneTasks]):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, Exception):
-            await self.close()
-        else:
+        if kind is not None and not issubclass(kind, Exception):
             # Cancelled: that does not wait for answers that are outstanding.
             for link in self._abort():
                 await wait_closed(link)
+            return
+        if kind is not None:
+            # Nobody takes what a query or a retrieval still has to give.
+            for link in self._pool.busy:
+                if link.is_retrieving:
+                    link.abort()
+        await self.close()
 
     @staticmethod
     def _forget(pool: Pool[Link]) -> None:
@@ -245,6 +249,11 @@ class Performance:
                     outcome = await _PERFORMERS[type(step)](self, step)
                 except Exception as error:  # noqa: BLE001
                     resume, outcome = self._operation.throw, error
+        except BaseException as error:
+            if self._link is not None and not isinstance(error, Exception | GeneratorExit):
+                # Cancelled: what goes on is not waited for.
+                self._link.abort()
+            raise
         finally:
             self._operation.close()
             if self._started is not None:
@@ -292,14 +301,14 @@ class Performance:
         link, self._link = self._link, None
         if link is None:
             return
-        if self._proposal is None:
-            self._peer._pool.lose(link)
-            await release_links((link,))
-        elif link.phase is Phase.ESTABLISHED:
-            await release_links(self._peer._pool.give_back(self._proposal, link))
-        else:
+        if link.phase is not Phase.ESTABLISHED:
             self._peer._pool.lose(link)
             await wait_closed(link)
+        elif self._proposal is None:
+            self._peer._pool.lose(link)
+            await release_links((link,))
+        else:
+            await release_links(self._peer._pool.give_back(self._proposal, link))
 
     async def _spawn(self, step: Spawn) -> None:
         if self._lanes is None:
@@ -333,9 +342,9 @@ class _ReceiverHooks(ReceiverHooks):
     """The hooks of an association for a C-GET, whose function may be a coroutine function."""
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Answer:
-        received = self.take(message, context)
-        if received is not None and self.on_object is not None:
-            with answering("C-STORE"):
+        with self.receiving(message):
+            received = self.take(message, context)
+            if received is not None and self.on_object is not None:
                 if inspect.iscoroutinefunction(self.on_object):
                     await self.on_object(received)
                 else:

@@ -51,6 +51,7 @@ QUERY_LIMIT = 1 << 20
 _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
 
 OnStored = Callable[[str, int], None]
+OnRefused = Callable[[str, ServiceRefusal], None]
 
 
 def open_index(path: Path, storage: Storage) -> Index:
@@ -112,6 +113,9 @@ class Node:
         Whether it accepts unknown SOP classes, such as private ones, and stores their objects.
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
+    on_refused
+        Called with the SOP Instance UID of an object that is refused, and with the refusal, whose cause is the error
+        with the file where it was one.
     excess
         How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
     workers
@@ -143,6 +147,7 @@ class Node:
         window: int = 16,
         accepts_private: bool = False,
         on_stored: OnStored | None = None,
+        on_refused: OnRefused | None = None,
         excess: int = MAXIMUM_LENGTH,
         workers: int = 1,
     ) -> None:
@@ -169,7 +174,7 @@ class Node:
             else:
                 # A node that indexes this store later has to compare all files with its index.
                 self.storage.needs_recovery = True
-            self.intake = Intake(self.storage, self.index)
+            self.intake = Intake(self.storage, self.index, on_refused)
             self._server: Server | WorkerProcesses = (
                 Server(listen(address), self._receive, tls=tls)
                 if workers == 1

@@ -243,7 +243,7 @@ class Peer(PeerBase[Link, LaneThreads]):
         """
         from ..exchange.receiving import ReceiverHooks
 
-        def make_hooks(source: str) -> Hooks:
+        def make_hooks(source: str) -> ReceiverHooks:
             return ReceiverHooks(source, to, on_object)
 
         return self._perform(self._get_operation(make_hooks, identifier, model, contexts))
@@ -322,11 +322,16 @@ class Peer(PeerBase[Link, LaneThreads]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, Exception):
-            self.close()
-        else:
+        if kind is not None and not issubclass(kind, Exception):
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
+            return
+        if kind is not None:
+            # Nobody takes what a query or a retrieval still has to give.
+            for link in self._pool.busy:
+                if link.is_retrieving:
+                    link.abort()
+        self.close()
 
     @staticmethod
     def _forget(pool: Pool[Link]) -> None:
@@ -380,6 +385,9 @@ class Performance(Generic[Value]):
         except BaseException as error:
             if self._started is not None:
                 self._started.leave(error)
+            if not isinstance(error, Exception | GeneratorExit):
+                # Ctrl-C: what goes on is not waited for.
+                self._abort()
             raise
         finally:
             self._operation.close()
@@ -439,6 +447,12 @@ class Performance(Generic[Value]):
         self._peer._pool.lose(link)
         if self._proposal is None:
             release_links((link,))
+
+    def _abort(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            self._peer._pool.lose(link)
+            link.abort()
 
     def _spawn(self, step: Spawn) -> None:
         if self._lanes is None:

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from ..datasets.codec import decode, encode
+from ..datasets.codec import decode, decode_whole, encode
 from ..datasets.plain import status_dataset
 from ..dimse.codec import encode_command
 from ..dimse.datasets import MemorySink, Source
@@ -30,7 +30,7 @@ from ..dimse.messages import (
 from ..dimse.parameters import PARAMETERS
 from ..drivers.files import StoredObject, open_object
 from ..encoding.transfer_syntaxes import Transcoding, transfer_syntax
-from ..errors import NoAcceptedContext
+from ..errors import NoAcceptedContext, ProtocolError, ServiceRefusal
 from ..services.registry import is_pending
 from ..services.statuses import CANCEL, FAILURE, SUCCESS, WARNING, category
 from ..services.steps import Work
@@ -270,22 +270,43 @@ def status_of(response: Message) -> Dataset:
 
 
 def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | None:
-    """The Identifier of a pending response, decoded; None of the final one."""
-    if is_pending(response.status) and isinstance(response.data, MemorySink):
-        return decode_from(context, response.data.content)
-    return None
+    """The Identifier of a pending response, decoded; None of the final one.
+
+    Raises
+    ------
+    ProtocolError
+        If it is cut off or otherwise damaged.
+    """
+    return _identifier(response, context) if is_pending(response.status) else None
 
 
 def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
     """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
 
     None where the status is success or pending, and an empty one where the peer sent none.
+
+    Raises
+    ------
+    ProtocolError
+        If it is cut off or otherwise damaged.
     """
     if category(response.status) not in (WARNING, FAILURE, CANCEL):
         return None
-    if isinstance(response.data, MemorySink):
-        return decode_from(context, response.data.content)
-    return Dataset()
+    found = _identifier(response, context)
+    return Dataset() if found is None else found
+
+
+def _identifier(response: Message, context: NegotiatedContext) -> Dataset | None:
+    if not isinstance(response.data, MemorySink):
+        return None
+    try:
+        return decode_whole(response.data.content, context.transfer_syntax)
+    except Exception as error:
+        # pydicom raises whatever the peer's bytes lead to.
+        cause = error.comment if isinstance(error, ServiceRefusal) else str(error)
+        raise ProtocolError(
+            f"the identifier of a {response.type.service} response cannot be read: {cause}"
+        ) from error
 
 
 def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..drivers.hooks import Hooks
+    from .receiving import ReceiverHooks
 
 AnyLink = TypeVar("AnyLink")
 AnyLanes = TypeVar("AnyLanes")
@@ -80,7 +80,7 @@ class PeerBase(Generic[AnyLink, AnyLanes]):
 
     def _get_operation(
         self,
-        make_hooks: Callable[[str], Hooks],
+        make_hooks: Callable[[str], ReceiverHooks],
         identifier: Dataset,
         model: str,
         contexts: Mapping[str, Iterable[str]] | None,

@@ -28,7 +28,7 @@ from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Life, Tell
 from ..tls import refused_later
-from ..transport import quick_ack
+from ..transport import quick_ack, unacknowledged
 from .alarm import Alarm
 from .outlet import Outlet
 
@@ -181,6 +181,10 @@ class Carrier(Life, asyncio.BufferedProtocol):
             return
         self._write_outgoing()
         self._end(step.phase, step.failure)
+
+    def unacknowledged(self) -> int:
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return waiting + unacknowledged(self._sock)
 
     def _watch(self) -> None:
         """Set the deadline of what goes on now."""

@@ -40,7 +40,7 @@ from ...values import Buffer
 from ...wire.pdu import AssociateRQ
 from ..acse import Await, Negotiate, accept, free_message_id, make_room, release, request
 from ..connection import Connection, Happening
-from ..course import LOOK_EVERY, Advance
+from ..course import LAST_LOOKS, LOOK_EVERY, Advance, Arrive
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Accept, Fail, Flush, Perform, Tell
@@ -250,6 +250,14 @@ class Link(Carrier):
         self._next_look = monotonic() + LOOK_EVERY
         return self.is_cancelled(message_id)
 
+    async def _perform_arrive(self, step: Arrive) -> None:
+        for _ in range(LAST_LOOKS):
+            before = self._received
+            for _ in range(_ARRIVAL_TURNS):
+                await asyncio.sleep(0)
+            if self._received == before:
+                return
+
     async def _perform_more(self, step: steps.MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
         while not self.talk.inbox and step.batch.reads_on(monotonic()):
             before = self._received
@@ -310,7 +318,7 @@ class Link(Carrier):
         request = message if message is not None and message.type.has_response else None
         if request is not None:
             self.talk.expect(request)
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         is_begun = False
         try:
             async with self._outlet.turn:
@@ -337,14 +345,14 @@ class Link(Carrier):
             raise
 
     async def _receive_response(self, step: steps.Receive) -> Message:
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         while True:
             response = self.talk.take_response(step.message_ids)
             if response is not None:
                 return response
             happening = await self._next(deadline)
             if isinstance(happening, Message) and not happening.type.is_response:
-                deadline = Deadline("message", self.timeouts.message)
+                deadline = self.message_deadline()
             await self._serve(happening)
 
     async def _attend(self) -> None:
@@ -434,6 +442,7 @@ Link.performers = {
     steps.Store: lambda link, step: _coroutine(link.hooks.store(step.retrieval, step.sub_operation)),
     steps.Finish: lambda link, step: _coroutine(link.hooks.finish(step.retrieval)),
     Advance: lambda link, step: step.delivery.advance(),
+    Arrive: Link._perform_arrive,
     Flush: lambda link, step: link._flush(step.deadline),
     Await: lambda link, step: link._next(step.deadline),
     Negotiate: lambda link, step: _coroutine(link.hooks.negotiate(step.request)),

@@ -29,6 +29,7 @@ from ..conversation import INBOX_LIMIT
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Life, Tell
+from ..transport import unacknowledged
 from .channel import Channel
 from .idle import Idle
 from .watcher import Watcher, WatcherClosed, WorkerPool
@@ -125,6 +126,9 @@ class Carrier(Life):
             return
         self._flush_quietly()
         self._end(step.phase, step.failure)
+
+    def unacknowledged(self) -> int:
+        return unacknowledged(self._channel.sock)
 
     def _watch_with(self, watch: Callable[[float | None], None], deadline: float | None) -> None:
         try:

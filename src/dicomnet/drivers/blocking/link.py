@@ -44,7 +44,7 @@ from ...wire.pdu import AssociateRQ
 from ..acse import Await, Negotiate, accept, free_message_id, make_room, release, request
 from ..connection import Connection, Happening
 from ..conversation import INBOX_LIMIT
-from ..course import LOOK_EVERY, Advance
+from ..course import LAST_LOOKS, LOOK_EVERY, Advance, Arrive
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Accept, Fail, Flush, Perform, Tell
@@ -174,7 +174,7 @@ class Link(Carrier):
         AssociationError, NetworkError
             If the association is over.
         """
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         failure: NetworkError | AssociationAborted
         try:
             with self._writer:
@@ -248,6 +248,11 @@ class Link(Carrier):
         self._next_look = now + LOOK_EVERY
         return self.is_cancelled(step.message_id)
 
+    def _perform_arrive(self, step: Arrive) -> None:
+        for _ in range(LAST_LOOKS):
+            if not self.read_ahead(leaves_end=True):
+                return
+
     def _perform_more(self, step: steps.MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
         while not self._inbox and step.batch.reads_on(monotonic()):
             # A peer that only sends no more hears the responses still.
@@ -275,7 +280,7 @@ class Link(Carrier):
         return run.value
 
     def _put(self, batches: Iterable[list[Buffer]], more: bool) -> None:
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         is_partly_written = False
         try:
             with self._writer:
@@ -297,7 +302,7 @@ class Link(Carrier):
         deadline: Deadline | None = None
         while (response := self.talk.take_response(step.message_ids)) is None:
             if deadline is None:
-                deadline = Deadline("message", self.timeouts.message)
+                deadline = self.message_deadline()
             happening = self._next(deadline)
             if isinstance(happening, Message) and happening.type.is_response:
                 if self.talk.match_response(happening):
@@ -435,6 +440,7 @@ Link.performers = {
     steps.Store: lambda link, step: link.hooks.store(step.retrieval, step.sub_operation),
     steps.Finish: lambda link, step: link.hooks.finish(step.retrieval),
     Advance: lambda link, step: step.delivery.advance(),
+    Arrive: Link._perform_arrive,
     Flush: lambda link, step: link._flush(step.deadline),
     Await: lambda link, step: link._next(step.deadline),
     Negotiate: lambda link, step: link.hooks.negotiate(step.request),
