@@ -1,7 +1,9 @@
 # The two commands are `make run` and `make test`; everything else is for people who work on dicomnet.
 
 PYTHON ?= python3
-BIN := .venv/bin
+# Each interpreter that is named has an environment of its own: make test PYTHON=python3.13
+VENV := $(if $(filter command%,$(origin PYTHON)),.venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'),.venv)
+BIN := $(VENV)/bin
 PORT ?= 11112
 DATA ?= data
 # Most tests with sockets and processes wait for somebody, so two of them share a core.
@@ -22,64 +24,64 @@ help:
 	@echo "make bench      measure beside pynetdicom and DCMTK"
 	@echo "make docs       build the manual in site/"
 
-setup: .venv/.setup
+setup: $(VENV)/.setup
 
-.venv/.setup: pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+$(VENV)/.setup: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[cli,archive]'
 	$(BIN)/python -m compileall -q src/dicomnet
 	touch $@
 
-.venv/.test: .venv/.setup
+$(VENV)/.test: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet --group test --group lint
 	touch $@
 
 run: setup
 	$(BIN)/dicomnet serve --data $(DATA) --port $(PORT)
 
-quick: .venv/.test
+quick: $(VENV)/.test
 	$(PYTEST) -n auto -m quick --hypothesis-profile=quick
 
-test: .venv/.test
+test: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc"
 
-test-peers: .venv/.test
+test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
-test-slow: .venv/.test
+test-slow: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	$(PYTEST) -n $(JOBS) -m slow --associations=1000
 
-coverage: .venv/.test
+coverage: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
 
-lint: .venv/.test
+lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/.test
+format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.test
+bench: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	$(BIN)/python -m benchmarks $(ARGS)
 
-profile: .venv/.test
+profile: $(VENV)/.test
 	$(BIN)/python -m benchmarks profile $(ARGS)
 
-golden: .venv/.test
+golden: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	$(BIN)/python tools/capture_golden.py
 
-docs: .venv/.setup
+docs: $(VENV)/.setup
 	$(BIN)/python -m pip install --quiet --group docs
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .venv-* site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -128,6 +128,48 @@ def test_debug_logger_turns_on_what_its_logger_governs() -> None:
     assert others == ["True", "False"]
 
 
+_TALK = """
+from pynetdicom import AE, evt
+ae = AE(); ae.add_supported_context('1.2.840.10008.1.1'); ae.add_requested_context('1.2.840.10008.1.1')
+server = ae.start_server(('127.0.0.1', 0), block=False)
+assoc = ae.associate('127.0.0.1', server.server_address[1]); assoc.send_c_echo(); assoc.release(); ae.shutdown()
+"""
+
+
+@pytest.mark.parametrize(
+    "turn_on",
+    [
+        "import pynetdicom; pynetdicom.debug_logger()",
+        "import logging; logging.basicConfig(); logging.getLogger('pynetdicom').setLevel(logging.DEBUG)",
+        "import logging; logging.basicConfig(); logging.getLogger('dicomnet').setLevel(logging.DEBUG)",
+    ],
+)
+def test_debug_level_shows_what_happens(turn_on: str) -> None:
+    """R08: nothing at all was logged."""
+    code = INSTALLED + "import sys; sys.stderr = sys.stdout\n" + turn_on + _TALK
+    said = run(code)
+    for words in (
+        "sent A-ASSOCIATE-RQ: ",
+        "context 1: Verification accepted in ",
+        "received P-DATA-TF: C-ECHO-RSP 1 in context 1: Status 0x0000 (success)",
+        "association released",
+    ):
+        assert words in said
+    assert len(said.splitlines()) > 20
+
+
+def test_a_program_that_sets_up_no_logging_is_told_nothing() -> None:
+    """R24: the logger of pynetdicom has one NullHandler, however often this is installed."""
+    code = (
+        INSTALLED
+        + INSTALLED
+        + "import logging, sys; sys.stderr = sys.stdout\n"
+        + "print([type(each).__name__ for each in logging.getLogger('pynetdicom').handlers])\n"
+        + "from pynetdicom import AE; AE().acse_timeout = 'x'"
+    )
+    assert run(code) == "['NullHandler']\n"
+
+
 def test_flags_are_looked_up_late() -> None:
     code = (
         "from pynetdicom import _config, build_context; _config.ENFORCE_UID_CONFORMANCE = True\n"

@@ -20,7 +20,7 @@ from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding import walk
 from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
-from dicomnet.exchange.receiving import RESPONSE_LIMIT
+from dicomnet.exchange.requesting import RESPONSE_LIMIT
 from dicomnet.pynetdicom.ae import AE, DEFAULT_MAX_LENGTH
 from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName

@@ -19,11 +19,17 @@ ENFORCE_UID_CONFORMANCE: bool = False
 USE_SHORT_DIMSE_AET: bool = True
 """Whether AE titles in command sets are padded just to an even length; if False, to 16 bytes with spaces."""
 
+LOG_IDENTIFIERS: bool = False
+"""Whether Identifiers of queries and retrievals, which are patients' data, are logged at debug level at all.
+
+pynetdicom has no such flag; with it, the two below say which are. Values of other data sets are never logged.
+"""
+
 LOG_RESPONSE_IDENTIFIERS: bool = True
-"""Accepted for compatibility: Identifiers of responses are not logged."""
+"""Whether `LOG_IDENTIFIERS` holds for the Identifiers of responses."""
 
 LOG_REQUEST_IDENTIFIERS: bool = True
-"""Accepted for compatibility: Identifiers of requests are not logged."""
+"""Whether `LOG_IDENTIFIERS` holds for the Identifiers of requests."""
 
 STORE_SEND_CHUNKED_DATASET: bool = False
 """Accepted for compatibility: a file is always sent in pieces, never read as a whole."""

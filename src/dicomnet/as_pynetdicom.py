@@ -42,6 +42,9 @@ def install_as_pynetdicom() -> None:
         sys.meta_path.insert(0, _Finder())
     logger = logging.getLogger("dicomnet")
     logger.parent = logging.getLogger(_NAME)
+    if not logger.parent.handlers:
+        # As there: a program that sets up no logging is told nothing.
+        logger.parent.addHandler(logging.NullHandler())
     # What loggers remember of the levels above them is forgotten when a level is set.
     logger.setLevel(logger.level)
 

@@ -82,13 +82,14 @@ def test_the_patient_study_only_model_ends_at_studies(tmp_path: Path) -> None:
     assert "E: C-FIND: 0xA900 (Failure)" in series.stderr
 
 
-def test_identifiers_are_logged_unless_the_configuration_forbids_it(tmp_path: Path) -> None:
-    for word, is_logged in (("yes", True), ("no", False)):
-        folder = tmp_path / word
+def test_identifiers_are_logged_where_the_option_and_the_configuration_agree(tmp_path: Path) -> None:
+    for word, options in (("yes", ["--log-identifiers"]), ("no", ["--log-identifiers"]), ("yes", [])):
+        folder = tmp_path / f"{word}{len(options)}"
         folder.mkdir()
         (folder / "node.ini").write_text(f"[DEFAULT]\nlog_identifier: {word}\nae_title: HERE\n")
-        with running_scp(folder, "qrscp", "-v", "-c", "node.ini", *locations(folder)) as port:
+        with running_scp(folder, "qrscp", "-v", *options, "-c", "node.ini", *locations(folder)) as port:
             assert find(port, *STUDY_KEYS[:3], "-k", "PatientID=SECRET").returncode == 0
+        is_logged = word == "yes" and bool(options)
         assert ("SECRET" in (folder / "output.txt").read_text()) is is_logged
 
 

@@ -19,7 +19,13 @@ from pynetdicom.dsutils import decode as pynetdicom_decode
 from pynetdicom.dsutils import encode as pynetdicom_encode
 
 from dicomnet.dimse import codec, messages
-from dicomnet.dimse.codec import UnknownCommand, decode_command, encode_command
+from dicomnet.dimse.codec import (
+    FAILED_LIST,
+    MalformedCommand,
+    UnknownCommand,
+    decode_command,
+    encode_command,
+)
 from dicomnet.dimse.messages import MESSAGE_TYPES, MessageType
 from dicomnet.dimse.parameters import COMMAND_ELEMENTS, PARAMETERS
 from dicomnet.errors import ProtocolError
@@ -316,30 +322,78 @@ def test_any_data_set_type_but_0101_announces_a_data_set(value: int) -> None:
 
 
 @pytest.mark.parametrize("tag", [0x0110, 0x5170])
-def test_an_element_twice_is_refused(tag: int) -> None:
+def test_an_element_twice_with_one_value_is_there_once(tag: int) -> None:
     """M001."""
-    with pytest.raises(ProtocolError, match=rf"\(0000,{tag:04X}\) twice"):
-        decode_command(echo_request(us(tag, 1), us(tag, 1)))
+    again = us(tag, 1)
+    for _ in range(2):
+        assert decode_command(echo_request(again, again)) == (messages.C_ECHO_RQ, ECHO, False)
 
 
-@pytest.mark.parametrize("tag", [0x00080018, 0x00020010, 0xFFFE0000])
-def test_an_element_of_another_group_is_refused(tag: int) -> None:
+@pytest.mark.parametrize("keyword", ["AffectedSOPClassUID", "AffectedSOPInstanceUID", "Priority"])
+def test_an_element_with_two_values_has_none(keyword: str) -> None:
     """M001."""
-    with pytest.raises(ProtocolError, match="outside group 0000"):
-        decode_command(echo_request(element(tag, b"1.2\0")))
+    encoded = encode_command(messages.C_STORE_RQ, full(messages.C_STORE_RQ), True)
+    with pytest.raises(MalformedCommand, match=f"{keyword} of C-STORE-RQ is malformed") as refusal:
+        decode_command(encoded + element(PARAMETERS[keyword].tag, b"9\0"))
+    assert refusal.value.can_be_answered
+    assert keyword not in refusal.value.command
+
+
+@pytest.mark.parametrize(
+    "tag", [PARAMETERS[k].tag for k in ("CommandField", "CommandDataSetType", "MessageID")]
+)
+def test_what_a_command_set_is_known_by_has_one_value(tag: int) -> None:
+    """M001."""
+    with pytest.raises(ProtocolError, match="malformed") as refusal:
+        decode_command(echo_request(us(tag, 0x8030)))
+    assert not getattr(refusal.value, "can_be_answered", False)
+
+
+def test_a_message_id_twice_cannot_be_answered() -> None:
+    with pytest.raises(MalformedCommand) as refusal:
+        decode_command(echo_request(us(0x110, 2)))
+    assert not refusal.value.can_be_answered
+
+
+@pytest.mark.parametrize("tag", [0x00080018, 0x00020010, 0xFFFE0000, 0x7FE00010])
+def test_an_element_of_another_group_is_skipped(tag: int) -> None:
+    """M001."""
+    for _ in range(2):
+        decoded = decode_command(echo_request(element(tag, b"1.2\0")))
+        assert decoded == (messages.C_ECHO_RQ, ECHO, False)
+
+
+@pytest.mark.parametrize("message_type", [messages.C_GET_RSP, messages.C_MOVE_RSP], ids=lambda t: t.name)
+def test_a_failed_list_in_the_command_set_is_kept(message_type: MessageType) -> None:
+    encoded = encode_command(message_type, full(message_type), False)
+    for value in (b"1.2\\1.3\0", b"1.2 "):
+        _, command, _ = decode_command(encoded + element(0x00080058, value))
+        assert command == full(message_type) | {FAILED_LIST: value.decode().strip(" \0")}
 
 
 @pytest.mark.parametrize("value", [b"\1", b"\1\0\0", b"\1\0\0\0"])
 @pytest.mark.parametrize(
     "keyword", [row.keyword for row in COMMAND_ELEMENTS if row.vr == "US" and row.keyword in SAMPLES]
 )
-def test_a_us_of_wrong_length_is_refused(keyword: str, value: bytes) -> None:
+def test_a_us_of_wrong_length_is_left_out_or_refused(keyword: str, value: bytes) -> None:
     """M011."""
-    message_type = next(t for t in TYPES if keyword in t.keywords)
-    data = us(0x100, message_type.command_field) + us(0x800, 0x0101) + element(PARAMETERS[keyword].tag, value)
-    with pytest.raises(ProtocolError, match=f"{keyword} of {message_type.name} is malformed") as refusal:
-        decode_command(data)
-    assert refusal.value.reason == 6
+    for message_type in (t for t in TYPES if keyword in t.keywords):
+        others = full(message_type)
+        del others[keyword]
+        tag = PARAMETERS[keyword].tag
+        data = us(0x100, message_type.command_field) + us(0x800, 0x0101) + element(tag, value)
+        data += b"".join(map(raw_sample, others))
+        if keyword not in message_type.required:
+            assert decode_command(data) == (message_type, others, False)
+            continue
+        with pytest.raises(
+            MalformedCommand, match=f"{keyword} of {message_type.name} is malformed"
+        ) as refusal:
+            decode_command(data)
+        assert refusal.value.reason == 6
+        assert refusal.value.can_be_answered is (message_type.has_response and keyword != "MessageID")
+        again = pickle.loads(pickle.dumps(refusal.value))
+        assert (again.command, again.malformed, again.missing) == (others, (keyword,), (keyword,))
 
 
 @pytest.mark.parametrize("keyword", ["CommandField", "CommandDataSetType"])
@@ -358,13 +412,29 @@ def test_a_command_set_needs_its_field_and_data_set_type(keyword: str, value: by
 
 
 @pytest.mark.parametrize("keyword", ["AffectedSOPClassUID", "AffectedSOPInstanceUID"])
-def test_a_uid_outside_ascii_is_refused_without_repeating_it(keyword: str) -> None:
-    command = full(messages.C_STORE_RQ)
-    data = encode_command(messages.C_STORE_RQ, command, True)
-    damaged = data.replace(command[keyword].encode(), b"\xe4" * len(command[keyword]))
-    with pytest.raises(ProtocolError, match=f"{keyword} of C-STORE-RQ is malformed") as refusal:
-        decode_command(damaged)
-    assert "\xe4" not in str(refusal.value)
+@pytest.mark.parametrize(
+    "raw", [b"\xe4" * 8, b"1" * 66, b"1.2." + b"3" * 61 + b"\0"], ids=["Latin-1", "66", "65"]
+)
+def test_a_uid_that_is_none_is_kept_as_it_came(keyword: str, raw: bytes) -> None:
+    """Of a request it is a fault, which is told without repeating it; a response is not the worse for it."""
+    text = raw.decode("latin-1").rstrip("\0")
+    for message_type in (messages.C_STORE_RQ, messages.C_STORE_RSP):
+        others = {key: value for key, value in full(message_type).items() if key != keyword}
+        data = us(0x100, message_type.command_field) + us(0x800, 1 if message_type.data_set else 0x0101)
+        data += element(PARAMETERS[keyword].tag, raw) + b"".join(map(raw_sample, others))
+        if message_type.is_response:
+            for _ in range(2):
+                decoded = decode_command(data)
+                assert decoded == (message_type, {**others, keyword: text}, False)
+            again = encode_command(*decoded)
+            assert decode_command(again) == decoded
+            assert raw in again
+            continue
+        with pytest.raises(MalformedCommand, match=f"{keyword} of C-STORE-RQ is malformed") as refusal:
+            decode_command(data)
+        assert text not in str(refusal.value)
+        assert refusal.value.command[keyword] == text
+        assert refusal.value.can_be_answered
 
 
 @pytest.mark.parametrize(
@@ -384,17 +454,29 @@ def test_an_ae_title_is_taken_without_its_padding(raw: bytes, expected: str) -> 
     assert decode_command(body + element(0x600, raw))[1]["MoveDestination"] == expected
 
 
-@pytest.mark.parametrize("raw", [b"1.2\0", b"1.2 ", b"1.2", b"1.2\0\0\0", b" 1.2 \0"])
-def test_a_uid_is_taken_without_its_padding(raw: bytes) -> None:
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [(b"1.2\0", "1.2"), (b"1.2 ", "1.2"), (b"1.2", "1.2"), (b"1.2\0\0\0", "1.2"), (b" 1.2 \0", " 1.2")],
+)
+def test_a_uid_is_taken_without_its_padding(raw: bytes, expected: str) -> None:
     body = us(0x100, 0x30) + us(0x110, 1) + us(0x800, 0x0101)
-    assert decode_command(body + element(0x02, raw))[1]["AffectedSOPClassUID"] == "1.2"
+    assert decode_command(body + element(0x02, raw))[1]["AffectedSOPClassUID"] == expected
 
 
 @pytest.mark.parametrize("raw", [b"\0", b"\x10\0\x08", b"\x10\0\x08\0\0\0"])
-def test_an_at_of_wrong_length_is_refused(raw: bytes) -> None:
+def test_an_at_of_wrong_length_is_left_out_of_a_response(raw: bytes) -> None:
     body = us(0x100, 0x8030 ^ 0x31) + us(0x120, 1) + us(0x800, 0x0101) + us(0x900, 0xA900)
-    with pytest.raises(ProtocolError, match="OffendingElement of C-STORE-RSP is malformed"):
-        decode_command(body + element(0x901, raw))
+    command = {"MessageIDBeingRespondedTo": 1, "Status": 0xA900}
+    assert decode_command(body + element(0x901, raw)) == (messages.C_STORE_RSP, command, False)
+
+
+@pytest.mark.parametrize("raw", [b"\0", b"\x10\0\x08", b"\x10\0\x08\0\0\0"])
+def test_an_at_of_wrong_length_is_refused_in_a_request(raw: bytes) -> None:
+    """An N-GET without its list would ask for everything."""
+    body = encode_command(messages.N_GET_RQ, {key: SAMPLES[key] for key in messages.N_GET_RQ.required}, False)
+    with pytest.raises(MalformedCommand, match="AttributeIdentifierList of N-GET-RQ is malformed") as refusal:
+        decode_command(body + element(0x1005, raw))
+    assert refusal.value.can_be_answered
 
 
 @pytest.mark.parametrize("message_type", TYPES, ids=lambda t: t.name)

@@ -30,6 +30,7 @@ from tests.support import wait_until
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.datasets import MemorySink, Sink
 from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RQ, C_FIND_RSP, C_STORE_RQ, Message, respond
+from dicomnet.drivers.acse import free_message_id
 from dicomnet.drivers.aio import link as aio_link
 from dicomnet.drivers.aio import opening as aio_opening
 from dicomnet.drivers.aio.server import Server as AioServer
@@ -154,7 +155,6 @@ class Driver(Protocol):
     def rest(self, responses: Any) -> list[Message]: ...
     def one(self, responses: Any) -> Message: ...
     def release(self, link: Any) -> None: ...
-    def free_message_id(self, link: Any, wanted: int) -> int: ...
     def close(self, link: Any) -> None: ...
     def serve(self, hooks: User) -> Any: ...
 
@@ -179,9 +179,6 @@ class Blocking:
 
     def release(self, link: blocking_link.Link) -> None:
         link.release()
-
-    def free_message_id(self, link: blocking_link.Link, wanted: int) -> int:
-        return link.free_message_id(wanted)
 
     def close(self, link: blocking_link.Link) -> None:
         link.abort()
@@ -234,9 +231,6 @@ class Aio:
 
     def release(self, link: aio_link.Link) -> None:
         self._call(link.release())
-
-    def free_message_id(self, link: aio_link.Link, wanted: int) -> int:
-        return self._call(link.free_message_id(wanted))
 
     def close(self, link: aio_link.Link) -> None:
         async def closed() -> None:
@@ -651,11 +645,11 @@ def test_release_cancels_what_nobody_wants(driver: Driver) -> None:
 def test_a_message_id_in_use_is_replaced_or_becomes_free(driver: Driver) -> None:
     heard: list[bytes] = []
     with raw_server(lambda peer: serve_query(peer, heard)) as port, opened(driver, port, User()) as link:
-        assert driver.free_message_id(link, 1) == 1
+        assert driver.run(link, free_message_id(link, 1)) == 1
         responses = driver.iterate(link, many_replies(find(1)))
         assert driver.one(responses).status == 0xFF00
         # The query is read to its end for it, and its ID is free again.
-        assert driver.free_message_id(link, 1) == 1
+        assert driver.run(link, free_message_id(link, 1)) == 1
         assert len(driver.rest(responses)) == 3
         driver.release(link)
 

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import pytest
 
 from dicomnet.dimse.messages import C_ECHO_RQ, Message, respond
 from dicomnet.drivers.conversation import Conversation
 from dicomnet.drivers.course import Course
-from dicomnet.errors import AssociationAborted, ServiceRefusal
+from dicomnet.errors import AssociationAborted, DeadlineExceeded, DicomnetError, ServiceRefusal
 from dicomnet.services.steps import Procedure, Receive, Send
 from dicomnet.services.user import one_reply
+from dicomnet.wire.pdu import Abort
+
+
+class OneTalk:
+    """A link of which only the messages are used; it notes what it is aborted for."""
+
+    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]] = {}
+
+    def __init__(self, talk: Conversation) -> None:
+        self.talk = talk
+        self.failures: list[DicomnetError | None] = []
+
+    def exchange(self) -> object: ...
+
+    def forget_iteration(self, iteration: object) -> None: ...
+
+    def abort(self, pdu: Abort | None = None, failure: DicomnetError | None = None) -> None:
+        self.failures.append(failure)
 
 
 def echo(number: int) -> Message:
@@ -20,7 +39,7 @@ def echo(number: int) -> Message:
 
 def test_outcomes_go_in_and_the_value_comes_out() -> None:
     talk = Conversation()
-    course = Course(one_reply(echo(1)), talk)
+    course = Course(OneTalk(talk), one_reply(echo(1)))
     assert isinstance(course.proceed(), Send)
     talk.expect(echo(1))
     course.outcome = None
@@ -40,7 +59,7 @@ def test_an_error_is_raised_in_the_procedure_once() -> None:
             yield Receive((refusal.status,))
         return "done"
 
-    course = Course(procedure(), Conversation())
+    course = Course(OneTalk(Conversation()), procedure())
     course.proceed()
     course.error = ServiceRefusal(0x0112)
     assert course.proceed().message_ids == (0x0112,)
@@ -50,7 +69,7 @@ def test_an_error_is_raised_in_the_procedure_once() -> None:
 
 def test_what_was_answered_before_the_end_counts() -> None:
     talk = Conversation()
-    course = Course(one_reply(echo(1)), talk)
+    course = Course(OneTalk(talk), one_reply(echo(1)))
     course.proceed()
     talk.expect(echo(1))
     course.proceed()
@@ -59,7 +78,7 @@ def test_what_was_answered_before_the_end_counts() -> None:
     with pytest.raises(AssociationAborted):
         course.proceed()
     assert course.is_over
-    assert [each.status for each in course.arrived] == [0]
+    assert [each.status for each in course.ready] == [0]
 
 
 def test_what_is_abandoned_is_closed_and_its_response_is_for_nobody() -> None:
@@ -73,7 +92,7 @@ def test_what_is_abandoned_is_closed_and_its_response_is_for_nobody() -> None:
         finally:
             ends.append("closed")
 
-    course = Course(procedure(), talk)
+    course = Course(OneTalk(talk), procedure())
     course.proceed()
     talk.expect(echo(1))
     course.abandon()
@@ -82,3 +101,24 @@ def test_what_is_abandoned_is_closed_and_its_response_is_for_nobody() -> None:
     assert talk.has_abandoned
     assert not talk.match_response(respond(echo(1), 0))
     assert not talk.has_abandoned
+
+
+def test_an_answer_that_does_not_come_in_time_costs_the_association_also_where_that_is_caught() -> None:
+    def procedure() -> Procedure[str]:
+        yield Send(echo(1))
+        try:
+            yield Receive((1,))
+        except DeadlineExceeded:
+            return "caught"
+        return "answered"
+
+    link = OneTalk(Conversation())
+    course = Course(link, procedure())
+    late = DeadlineExceeded("message", 1)
+    course.failed(course.proceed(), ServiceRefusal(0x0112))
+    course.error = None
+    assert link.failures == []
+    course.failed(course.proceed(), late)
+    assert link.failures == [late]
+    assert course.proceed() is None
+    assert course.value == "caught"

@@ -12,7 +12,7 @@ from dicomnet.drivers.blocking.link import Link
 from dicomnet.drivers.blocking.opening import open_link
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.exchange.addresses import PeerAddress, association_request
-from dicomnet.exchange.receiving import RequestorHooks
+from dicomnet.exchange.requesting import RequestorHooks
 from dicomnet.services import user
 
 from .objects import CT_IMAGE_STORAGE, EXPLICIT

@@ -102,9 +102,17 @@ def test_a_cancel_of_nothing_has_no_response() -> None:
         assert command_of(peer.read_pdu())["MessageIDBeingRespondedTo"] == 8
 
 
-@pytest.mark.parametrize("keyword", ["AffectedSOPClassUID", "MessageID", "AffectedSOPInstanceUID"])
-def test_a_request_without_a_mandatory_element_ends_the_association(keyword: str) -> None:
-    """M010: and nothing is performed."""
+@pytest.mark.parametrize(
+    ("keyword", "status"),
+    [
+        ("AffectedSOPClassUID", 0x0122),
+        ("AffectedSOPInstanceUID", 0x0117),
+        ("Priority", 0x0212),
+        ("MessageID", None),
+    ],
+)
+def test_a_request_without_a_mandatory_element_is_refused(keyword: str, status: int | None) -> None:
+    """M010: and nothing is performed. Only one that cannot be answered ends the association."""
     seen: list[Event] = []
     command: dict[str, Any] = {
         "AffectedSOPClassUID": CT_IMAGE_STORAGE,
@@ -113,13 +121,26 @@ def test_a_request_without_a_mandatory_element_ends_the_association(keyword: str
         "AffectedSOPInstanceUID": "1.2.3",
     }
     whole = encode_command(C_STORE_RQ, command, True)
-    tag = {"AffectedSOPClassUID": 0x02, "MessageID": 0x110, "AffectedSOPInstanceUID": 0x1000}[keyword]
-    at = whole.index(b"\x00\x00" + tag.to_bytes(2, "little"))
+    tags = {
+        "AffectedSOPClassUID": 0x02,
+        "MessageID": 0x110,
+        "Priority": 0x700,
+        "AffectedSOPInstanceUID": 0x1000,
+    }
+    at = 0
+    while int.from_bytes(whole[at + 2 : at + 4], "little") != tags[keyword]:
+        at += 8 + int.from_bytes(whole[at + 4 : at + 8], "little")
     end = at + 8 + int.from_bytes(whole[at + 4 : at + 8], "little")
     with serving_ae([(evt.EVT_C_STORE, seen.append)]) as server, established(server) as peer:
         peer.send(command_pdu(3, whole[:at] + whole[end:]))
-        assert peer.read_pdu() == Abort(2, 6).encode()
-        wait_until(lambda: not any(each.is_established for each in server.active_associations))
+        if status is None:
+            assert peer.read_pdu() == Abort(2, 6).encode()
+            wait_until(lambda: not any(each.is_established for each in server.active_associations))
+        else:
+            peer.send(b"".join(fragment(3, DATA_SET, 16384, is_command=False)))
+            assert command_of(peer.read_pdu())["Status"] == status
+            peer.send(echo_pdus(2))
+            assert command_of(peer.read_pdu())["Status"] == 0x0000
     assert seen == []
 
 

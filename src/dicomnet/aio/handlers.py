@@ -13,7 +13,8 @@ from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..errors import ServiceRefusal
 from ..exchange.handling import END, answering
-from ..exchange.receiving import OBJECT_LIMIT, RESPONSE_LIMIT
+from ..exchange.receiving import OBJECT_LIMIT
+from ..exchange.requesting import RESPONSE_LIMIT
 from ..services.registry import OPERATIONS, SUCCESS, Shape
 from ..services.steps import Answer, SubOperation
 from ..upper_layer.negotiation import NegotiatedContext
@@ -142,7 +143,8 @@ class HandlerHooks:
         return answers.take()
 
     async def store(self, retrieval: Retrieval, sub_operation: SubOperation) -> Message:
-        return await retrieval.store(sub_operation)
+        response: Message = await retrieval.store(sub_operation)
+        return response
 
     async def finish(self, retrieval: Retrieval) -> None:
         await retrieval.finish()

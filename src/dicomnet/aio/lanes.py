@@ -6,22 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import TypeVar
 
-from ..exchange.lanes import Lanes
+from ..exchange.lanes import Lanes, StartedLanes
+from ..exchange.operations import Outcome
 from ..exchange.results import StoreResult
 
-Outcome = TypeVar("Outcome")
 
-
-class LaneTasks:
-    """Lanes that have a task each. See `dicomnet.blocking.lanes.LaneThreads`."""
+class LaneTasks(StartedLanes[AsyncGenerator[StoreResult, None]]):
+    """Lanes that have a task each. Parameters as of `StartedLanes`."""
 
     def __init__(
         self, lanes: Lanes, perform: Callable[[LaneTasks], AsyncGenerator[StoreResult, None]]
     ) -> None:
-        self._lanes = lanes
-        self._perform = perform
+        super().__init__(lanes, perform)
         self._changed = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
 

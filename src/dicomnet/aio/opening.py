@@ -13,7 +13,7 @@ from ..drivers.deadline import LAST_WORDS, Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.addresses import PeerAddress
-from ..exchange.receiving import RequestorHooks
+from ..exchange.requesting import RequestorHooks
 from ..wire.pdu import AssociateRQ
 
 _log = logging.getLogger(__name__)

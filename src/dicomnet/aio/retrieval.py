@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
 
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
@@ -12,7 +12,7 @@ from ..drivers.transport import Address
 from ..exchange.addresses import PeerAddress, association_request
 from ..exchange.contexts import contexts_of
 from ..exchange.retrieval import (
-    Ask,
+    PERFORMERS,
     Close,
     Connect,
     Course,
@@ -23,16 +23,14 @@ from ..exchange.retrieval import (
     Step,
     Take,
 )
-from ..services import user
 from ..services.registry import Operation
-from ..services.steps import Answer, SubOperation, Work
+from ..services.steps import Work
 from .opening import open_association, release_links
+from .performing import perform
 from .results import Results
 
-Value = TypeVar("Value")
 
-
-class Retrieval(RetrievalBase[Link]):
+class Retrieval(RetrievalBase[Link, Results]):
     """The performing of a C-GET or C-MOVE by a handler; made by `begin`.
 
     Parameters
@@ -53,8 +51,7 @@ class Retrieval(RetrievalBase[Link]):
         self, link: Link, titles: tuple[str, str], results: Results, operation: Operation, request: Message
     ) -> None:
         self._own_title, originator = titles
-        super().__init__(link, originator, operation, request)
-        self._results = results
+        super().__init__(link, originator, results, operation, request)
 
     @classmethod
     async def begin(
@@ -75,18 +72,6 @@ class Retrieval(RetrievalBase[Link]):
             raise
         return retrieval
 
-    async def take(self) -> SubOperation | Answer | None:
-        """The next object, or the answer that ends it, or None after the last."""
-        return await self._perform(self._taking())
-
-    async def store(self, sub_operation: SubOperation) -> Message:
-        """Send an object and wait for the response. Raises as the blocking one does."""
-        return await self._perform(self._storing(sub_operation))
-
-    async def finish(self) -> None:
-        """Release the association with the destination, and let the handler end."""
-        await self._perform(self._finishing())
-
     async def aclose(self) -> None:
         """Let the handler end, wherever it is."""
         await self._perform(self._closing())
@@ -95,19 +80,8 @@ class Retrieval(RetrievalBase[Link]):
         given = destination.options.get("contexts")
         return DestinationPlan(contexts_of(given or {}), is_fixed=given is not None)
 
-    async def _perform(self, course: Course[Value]) -> Value:
-        resume: Callable[[Any], Step] = course.send
-        outcome: Any = None
-        while True:
-            try:
-                step = resume(outcome)
-            except StopIteration as stop:
-                value: Value = stop.value
-                return value
-            try:
-                resume, outcome = course.send, await _PERFORMERS[type(step)](self, step)
-            except Exception as error:  # noqa: BLE001
-                resume, outcome = course.throw, error
+    def _perform(self, course: Course[Any]) -> Awaitable[Any]:
+        return perform(course, _PERFORMERS, self)
 
     async def _connect(self, step: Connect) -> Link:
         options = step.destination.options
@@ -119,11 +93,10 @@ class Retrieval(RetrievalBase[Link]):
         return await open_association(peer, request, tls, timeouts)
 
 
-_PERFORMERS: dict[type[Step], Callable[[Retrieval, Any], Awaitable[Any]]] = {
+_PERFORMERS: Mapping[type[Step], Callable[[Retrieval, Any], Any]] = {
+    **PERFORMERS,
     Take: lambda retrieval, step: retrieval._results.take(),
     Close: lambda retrieval, step: retrieval._results.aclose(),
-    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
-    Connect: Retrieval._connect,
     Release: lambda retrieval, step: release_links((step.link,)),
     # It waits for the disk.
     Work: lambda retrieval, step: asyncio.to_thread(step.function),

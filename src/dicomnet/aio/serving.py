@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from ..drivers.aio.server import Server
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..drivers.reception import Reception
-from ..drivers.transport import listen
+from ..drivers.transport import FOR_PROGRESS, listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.admission import Acceptance, AssociationRequest, extended_items, identity_item, rejection_of
@@ -27,6 +28,10 @@ from ..upper_layer.negotiation import (
 from ..wire.items import SOPClassExtendedNegotiation
 from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
 from .handlers import Handler, HandlerHooks, OpenSink, call
+
+# What requests need and a program that only connects does not. When the first one comes, there may be no free file
+# descriptor to import it with.
+_FOR_REQUESTS = ("concurrent.futures.thread", "encodings.idna", "dicomnet.aio.retrieval", *FOR_PROGRESS)
 
 # Says whether an association is accepted, see `serve`.
 Admit = Callable[[AssociationRequest], Acceptance | Awaitable[Acceptance | None] | None]
@@ -125,6 +130,8 @@ class AssociationServer:
         open_sink: OpenSink | None,
         admit: Admit | None,
     ) -> None:
+        for name in _FOR_REQUESTS:
+            importlib.import_module(name)
         self.admit = admit
         self.handlers = handlers
         self.ae_title = ae_title

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 
+from .. import _config
 from ..cli.words import printable
 from ..datasets.codec import encode
 from ..encoding.file_header import encode_file_header
@@ -37,7 +38,7 @@ def run(options: Namespace) -> int:
                 continue
             number += 1
             _log.info("C-FIND: 0x%04X (Pending)", status.Status)
-            log_identifier(f"response {number}", match)
+            _show(f"response {number}", match)
             if options.write:
                 _write(Path(f"rsp{number:06d}.dcm"), match, model, _transfer_syntax(assoc, model))
         return outcome(status, "C-FIND")
@@ -47,7 +48,12 @@ def run(options: Namespace) -> int:
 
 
 def log_identifier(what: str, identifier: Dataset) -> None:
-    """Log an Identifier, one line for each element."""
+    """Log an Identifier, if `_config.LOG_IDENTIFIERS` asks for them, one line for each element."""
+    if _config.LOG_IDENTIFIERS:
+        _show(what, identifier)
+
+
+def _show(what: str, identifier: Dataset) -> None:
     _log.info("")
     _log.info("# identifier of %s", what)
     for line in pretty_dataset(identifier):

@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
+from .. import _config
 from ..cli.main import guarded
 from ..exchange.logs import debug_logger, outermost_logger
-from .options import QUIET, Tool, build_parser, level_of
+from .options import Tool, build_parser, level_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,8 +33,9 @@ def _run(name: str, words: Sequence[str]) -> int:
     tool: Tool = import_module(f".{name}", __package__).TOOL
     options = build_parser(name, tool).parse_args(words)
     level = level_of(options, tool.level)
+    _config.LOG_IDENTIFIERS = options.log_identifiers
     debug_logger()
     outermost_logger().setLevel(level)
-    if level >= QUIET:
-        warnings.simplefilter("ignore")
+    # pydicom warns of values that it finds wrong, and shows them: patients' data.
+    warnings.simplefilter("ignore")
     return tool.run(options)

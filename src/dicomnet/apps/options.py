@@ -137,6 +137,15 @@ GENERAL = Group(
     ),
     excludes=True,
 )
+LOG = Group(
+    "log",
+    (
+        flag(
+            "--log-identifiers",
+            help="with -d, also log the keys and values of queries and their matches: patients' data",
+        ),
+    ),
+)
 PEER = Group(
     "arguments",
     (
@@ -286,7 +295,7 @@ def build_parser(name: str, tool: Tool) -> Parser:
     # Its users' scripts may shorten long options.
     parser.allow_abbrev = True
     parser.add_argument("--version", action="version", version=f"{name} of dicomnet {__version__}")
-    for group in (GENERAL, *tool.groups):
+    for group in (GENERAL, LOG, *tool.groups):
         section: Any = parser.add_argument_group(group.title)
         if group.excludes:
             section = section.add_mutually_exclusive_group()

@@ -12,6 +12,7 @@ from ..cli.arguments import FAILED, OK
 from ..cli.words import reason
 from ..drivers.files import StoredObject, open_object
 from ..errors import DicomnetError, UnusableObject
+from ..exchange.requests import check_uids
 from ..pynetdicom.association import Association
 from ..pynetdicom.presentation import (
     PresentationContext,
@@ -70,7 +71,10 @@ def _open_all(paths: Sequence[str], *, recurses: bool) -> tuple[list[StoredObjec
         is_folder = os.path.isdir(path)
         for each in _files(Path(path), recurses) if is_folder else (Path(path),):
             try:
-                objects.append(open_object(each))
+                stored = open_object(each)
+                header = stored.header
+                check_uids(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
+                objects.append(stored)
             except (UnusableObject, OSError) as error:
                 _log.error("%s is not sent: %s", each, reason(error))
                 status = status if is_folder else FAILED

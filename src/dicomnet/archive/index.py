@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from .storage import ObjectName, Storage
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
 PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -175,6 +178,7 @@ class Index:
             with self._reader.begin() as connection:
                 yield connection
         except (DBAPIError, PoolTimeout) as error:
+            _tell(error)
             raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
 
     def recover(self, storage: Storage) -> Recovery:
@@ -226,12 +230,13 @@ class Index:
         try:
             for part in _batches(tickets):
                 outcomes += self._insert_all(part)
-        except OperationalError:
+        except OperationalError as error:
+            _tell(error)
             # They are refused now, but their files are in the store, so the next commit tries again to index them.
             self._pending.retries = tickets[len(outcomes) :][-_RETRY_LIMIT:]
-        except DBAPIError:
+        except DBAPIError as error:
             # One of the objects may be the cause and would fail again, so these are not tried again.
-            pass
+            _tell(error)
         finally:
             if len(outcomes) < len(tickets):
                 self._series.clear()
@@ -384,7 +389,13 @@ class Index:
                 yield connection
         except DBAPIError as error:
             self._series.clear()
+            _tell(error)
             raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from error
+
+
+def _tell(error: DBAPIError | PoolTimeout) -> None:
+    """Log what the database says, without the statement's values, which are patients' data."""
+    _log.warning("the index has failed: %s", getattr(error, "orig", None) or type(error).__name__)
 
 
 def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:

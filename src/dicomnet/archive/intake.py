@@ -7,6 +7,7 @@ and indexed.
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from ..errors import ServiceRefusal, UnusableObject
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
 from .storage import ObjectName, Placement, StagedFile, Storage, read_file_header
+
+_log = logging.getLogger(__name__)
 
 DUPLICATE_SOP_INSTANCE = 0x0111
 DATA_SET_DOES_NOT_MATCH = 0xA900
@@ -425,6 +428,7 @@ def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner) -> En
 
 
 def _refusal(error: OSError) -> ServiceRefusal:
+    _log.warning("an object cannot be stored: %s", error)
     if error.errno in _OUT_OF_SPACE:
         return ServiceRefusal(OUT_OF_RESOURCES, "there is no space left for the object")
     return ServiceRefusal(OUT_OF_RESOURCES, "the object cannot be written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import ssl
 import threading
@@ -22,6 +23,9 @@ from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
 from ..errors import IndexUnusable, ServiceRefusal
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.contexts import FIND_MODELS, VERIFICATION
+
+# The log's words: what happens when the process is out of descriptors is logged without an import.
+from ..services import descriptions as descriptions
 from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
@@ -48,6 +52,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 QUERY_LIMIT = 1 << 20
+# What requests need besides what this module imports: for objects that are there in another form, and for queries.
+_FOR_OBJECTS = ("pydicom.datadict",)
+_FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.query")
 _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
 
 OnStored = Callable[[str, int], None]
@@ -70,7 +77,10 @@ def open_index(path: Path, storage: Storage) -> Index:
         index = Index(path)
     except IndexUnusable as error:
         _log.warning("%s: rebuilding it now", error)
-        reindex(path, storage)
+        found = reindex(path, storage)
+        _log.warning(
+            "the index was rebuilt: %d objects, %d files quarantined", found.added, found.quarantined
+        )
         return Index(path)
     if storage.was_unclean or index.is_new:
         found = index.recover(storage)
@@ -83,6 +93,16 @@ def open_index(path: Path, storage: Storage) -> Index:
                 found.quarantined,
             )
     return index
+
+
+def _load(has_index: bool) -> None:
+    """Import what requests need: when the first one comes, there may be no free file descriptor to import it with."""
+    for name in (*_FOR_OBJECTS, *(_FOR_QUERIES if has_index else ())):
+        importlib.import_module(name)
+    if has_index:
+        from ..datasets.text import load_codecs
+
+        load_codecs()
 
 
 class Node:
@@ -151,6 +171,7 @@ class Node:
         excess: int = MAXIMUM_LENGTH,
         workers: int = 1,
     ) -> None:
+        _load(has_index)
         self._excess = excess
         self.ae_title = ae_title
         self.timeouts = timeouts or Timeouts()
@@ -239,7 +260,8 @@ class Node:
         self.storage.close()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
-        return Reception(_NodeHooks(self, peer), self.timeouts, MAXIMUM_LENGTH, excess=self._excess)
+        hooks = _NodeHooks(self)
+        return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
 
 
 class _Stores:
@@ -284,10 +306,9 @@ def _sessions(requests: Sequence[Message]) -> list[Session]:
 class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
-    def __init__(self, node: Node, peer: tuple[str, int]) -> None:
+    def __init__(self, node: Node) -> None:
         self.stores = node.stores
         self._node = node
-        self._peer = peer
         self._calling = ""
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
@@ -321,7 +342,9 @@ class _NodeHooks(WithoutRetrieval):
         return next(answers, None)
 
     def phase_changed(self, phase: Phase) -> None:
-        _log.info("association of %s at %s: %s", self._calling or "?", self._peer[0], phase.value)
+        if phase is not Phase.ESTABLISHED:
+            # The peer may leave the connection open for a while.
+            self._node.give_slot_back(self)
 
     def closed(self) -> None:
         self._node.give_slot_back(self)

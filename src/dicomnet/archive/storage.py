@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import itertools
+import logging
 import os
 import sys
 import threading
@@ -37,6 +38,8 @@ else:
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+
+_log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
 _BUFFERS_PER_CALL = 512
@@ -354,6 +357,7 @@ class Storage:
         with contextlib.suppress(FileExistsError):
             _link(path, os.path.join(folder, digest + _SUFFIX))
         self._flush_folder(folder)
+        _log.warning("a file is kept in quarantine, not stored as SOP instance %s", instance)
 
     def _make_durable(self, folder: str) -> None:
         """Create a folder and those above it, and return when all of them are on the medium."""

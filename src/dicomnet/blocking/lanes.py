@@ -5,29 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypeVar
 
 from ..drivers.blocking.link import Link
-from ..exchange.lanes import Lanes
+from ..exchange.lanes import Lanes, StartedLanes
+from ..exchange.operations import Outcome
 from ..exchange.results import StoreResult
 
-Outcome = TypeVar("Outcome")
 
-
-class LaneThreads:
-    """Lanes that have a thread each.
-
-    Parameters
-    ----------
-    lanes
-        What they share.
-    perform
-        Performs one of them, and gives its results.
-    """
+class LaneThreads(StartedLanes[Iterator[StoreResult]]):
+    """Lanes that have a thread each. Parameters as of `StartedLanes`."""
 
     def __init__(self, lanes: Lanes, perform: Callable[[LaneThreads], Iterator[StoreResult]]) -> None:
-        self._lanes = lanes
-        self._perform = perform
+        super().__init__(lanes, perform)
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._links: set[Link] = set()
@@ -59,7 +48,7 @@ class LaneThreads:
         """Whoever takes the results has left, because of an error."""
         if isinstance(error, GeneratorExit):
             # Whether the loop was left or an interrupt ends it cannot be known here, so nothing is waited for.
-            self._end()
+            self.end()
         elif isinstance(error, Exception):
             self.stop()
         else:
@@ -68,7 +57,7 @@ class LaneThreads:
 
     def stop(self) -> None:
         """Send nothing more, and wait for the answers that are outstanding."""
-        self._end()
+        self.end()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -76,7 +65,7 @@ class LaneThreads:
     def abort(self) -> None:
         """Send nothing more, and end the associations at once."""
         self._is_aborted = True
-        self._end()
+        self.end()
         # Each may have to wait a moment for its lane.
         aborting = [threading.Thread(target=link.abort) for link in list(self._links)]
         for thread in aborting:
@@ -84,7 +73,7 @@ class LaneThreads:
         for thread in aborting:
             thread.join()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         with self._changed:
             self._lanes.stop()
             self._changed.notify_all()

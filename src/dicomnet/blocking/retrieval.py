@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
 from ..exchange.contexts import Context
 from ..exchange.handling import END
 from ..exchange.retrieval import (
-    Ask,
+    PERFORMERS,
     Close,
     Connect,
     Course,
@@ -21,12 +21,10 @@ from ..exchange.retrieval import (
     Step,
     Take,
 )
-from ..services import user
 from ..services.registry import Operation
-from ..services.steps import Answer, SubOperation, Work
+from ..services.steps import Work
 from .peer import release_links
-
-Value = TypeVar("Value")
+from .performing import perform
 
 
 class Destinations(Protocol):
@@ -56,7 +54,7 @@ class Destinations(Protocol):
         ...
 
 
-class Retrieval(RetrievalBase[Link]):
+class Retrieval(RetrievalBase[Link, Iterator[Any]]):
     """The performing of a C-GET or C-MOVE by a handler.
 
     Parameters
@@ -89,47 +87,15 @@ class Retrieval(RetrievalBase[Link]):
         request: Message,
         destinations: Destinations,
     ) -> None:
-        super().__init__(link, originator, operation, request)
-        self._results = results
+        super().__init__(link, originator, results, operation, request)
         self._destinations = destinations
         self._perform(self._beginning())
-
-    def take(self) -> SubOperation | Answer | None:
-        """The next object, or the answer that ends it, or None after the last."""
-        return self._perform(self._taking())
-
-    def store(self, sub_operation: SubOperation) -> Message:
-        """Send an object and wait for the response.
-
-        Raises
-        ------
-        ServiceRefusal
-            If no association with the destination can be opened.
-        AssociationError, NetworkError, UnusableObject
-            If this object was not sent, or not answered.
-        """
-        return self._perform(self._storing(sub_operation))
-
-    def finish(self) -> None:
-        """Release the association with the destination, and let the handler end."""
-        self._perform(self._finishing())
 
     def _plan_for(self, destination: Destination) -> DestinationPlan:
         return self._destinations.plan(destination)
 
-    def _perform(self, course: Course[Value]) -> Value:
-        resume: Callable[[Any], Step] = course.send
-        outcome: Any = None
-        try:
-            while True:
-                step = resume(outcome)
-                try:
-                    resume, outcome = course.send, _PERFORMERS[type(step)](self, step)
-                except Exception as error:  # noqa: BLE001
-                    resume, outcome = course.throw, error
-        except StopIteration as stop:
-            value: Value = stop.value
-            return value
+    def _perform(self, course: Course[Any]) -> Any:
+        return perform(course, _PERFORMERS, self)
 
     def _take(self, step: Take) -> Any:
         return next(self._results, END)
@@ -143,11 +109,10 @@ class Retrieval(RetrievalBase[Link]):
         return self._destinations.connect(step.destination, step.called, step.contexts)
 
 
-_PERFORMERS: dict[type[Step], Callable[[Retrieval, Any], Any]] = {
+_PERFORMERS: Mapping[type[Step], Callable[[Retrieval, Any], Any]] = {
+    **PERFORMERS,
     Take: Retrieval._take,
     Close: Retrieval._close,
-    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
-    Connect: Retrieval._connect,
     Release: lambda retrieval, step: release_links((step.link,)),
     Work: lambda retrieval, step: step.function(),
 }

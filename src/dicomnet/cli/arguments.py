@@ -113,11 +113,17 @@ def peer_address(text: str) -> PeerAddress:
 
 def add_output_options(parser: Parser) -> None:
     """How much is said."""
-    group = parser.add_argument_group("output").add_mutually_exclusive_group()
+    output = parser.add_argument_group("output")
+    group = output.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
     group.add_argument("-v", "--verbose", action="store_true", help="say more")
     group.add_argument(
         "-d", "--debug", action="store_true", help="log the network's traffic; no patient's data"
+    )
+    output.add_argument(
+        "--log-identifiers",
+        action="store_true",
+        help="with -d, also log the keys and values of queries and their matches: patients' data",
     )
 
 
@@ -126,13 +132,31 @@ def set_up_logging(options: argparse.Namespace) -> None:
     import logging
     import warnings
 
+    from .. import _config
+
+    _config.LOG_IDENTIFIERS = options.log_identifiers
+    # pydicom warns of values that it finds wrong, and shows them: patients' data.
+    warnings.simplefilter("ignore")
     logger = logging.getLogger("dicomnet")
     if not options.verbose and not options.debug:
         # The command itself reports what fails, in one line.
         logger.addHandler(logging.NullHandler())
-        warnings.simplefilter("ignore")
         return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname).1s: %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if options.debug else logging.INFO)
+    from ..exchange.logs import log_to_stderr
+
+    log_to_stderr(logger, logging.DEBUG if options.debug else logging.INFO)
+
+
+def set_up_service_logging(options: argparse.Namespace) -> None:
+    """The same for a command that runs on: what goes wrong is always logged, with the time."""
+    import logging
+
+    from ..exchange.logs import log_to_stderr
+
+    logger = logging.getLogger("dicomnet")
+    for handler in logger.handlers[:]:
+        logger.removeHandler(handler)
+    level = logging.ERROR if options.quiet else logging.WARNING
+    if options.verbose or options.debug:
+        level = logging.DEBUG if options.debug else logging.INFO
+    log_to_stderr(logger, level, as_service=True)

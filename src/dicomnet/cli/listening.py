@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import DicomnetError
-from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds
+from .arguments import (
+    FAILED,
+    OK,
+    Parser,
+    UsageError,
+    ae_title,
+    count,
+    port,
+    seconds,
+    set_up_service_logging,
+)
 from .words import complain, printable, reason
 
 if TYPE_CHECKING:
@@ -109,9 +119,10 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
         Whether it answers queries.
     """
     command = "serve" if has_index else "receive"
+    set_up_service_logging(options)
     check_bind(command, options, "store and query")
     if options.workers > 1:
-        _prepare_for_workers(options)
+        _check_platform()
     on_stored = _report if options.verbose or options.debug else None
     try:
         node = open_node(
@@ -138,21 +149,13 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
     return FAILED
 
 
-def _prepare_for_workers(options: Namespace) -> None:
-    import logging
-
+def _check_platform() -> None:
     from ..drivers.blocking.workers import check_platform
 
     try:
         check_platform()
     except RuntimeError as error:
         raise UsageError(str(error)) from None
-    if not options.verbose and not options.debug:
-        # The death of a worker must be shown although it is replaced; only the supervisor, which logs it, knows of it.
-        handler = logging.StreamHandler()
-        handler.setLevel(logging.ERROR)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logging.getLogger("dicomnet.drivers.blocking.workers").addHandler(handler)
 
 
 def open_node(folder: Path, address: tuple[str, int], ae_title: str, **options: Any) -> Node:

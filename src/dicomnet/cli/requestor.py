@@ -179,7 +179,7 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
     """
     from ..drivers.blocking.opening import open_link
     from ..exchange.addresses import association_request
-    from ..exchange.receiving import RequestorHooks
+    from ..exchange.requesting import RequestorHooks
 
     request = association_request(target.address, target.calling, contexts, 1)
     place = target.address.address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs as python_codecs
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -25,6 +26,12 @@ def codecs_of(character_sets: Sequence[str]) -> list[str]:
     """The Python codecs for the values of Specific Character Set; what is unknown reads as Latin-1."""
     found = [python_encoding.get(term.strip(), _DEFAULT) for term in character_sets]
     return found or [_DEFAULT]
+
+
+def load_codecs() -> None:
+    """Import all codecs of character sets, which Python otherwise does where one is used for the first time."""
+    for name in set(python_encoding.values()):
+        python_codecs.lookup(name)
 
 
 def decode_text(raw: bytes, codecs: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ from ..errors import ProtocolError, ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.fields import INVALID_VALUE
 from ..wire.scanner import Fragment
-from .codec import decode_command
-from .datasets import Refused, Sink
+from .codec import MalformedCommand, decode_command
+from .datasets import Malformed, Refused, Sink
 from .messages import Message
 
 # The longest command set that is accepted, in bytes.
@@ -32,7 +32,16 @@ class Assembler:
         The longest command set that is accepted, in bytes.
     """
 
-    __slots__ = ("_accepted", "_command", "_context", "_message", "_sink", "command_set_limit", "open_sink")
+    __slots__ = (
+        "_accepted",
+        "_command",
+        "_context",
+        "_message",
+        "_sink",
+        "command_set_limit",
+        "data_length",
+        "open_sink",
+    )
 
     def __init__(
         self,
@@ -43,6 +52,8 @@ class Assembler:
         self._accepted = {each.context_id: each for each in contexts.values() if each.is_accepted}
         self.open_sink = open_sink
         self.command_set_limit = command_set_limit
+        self.data_length = 0
+        """How many bytes the data set of the last message has, as far as it has arrived."""
         self._command = bytearray()
         self._context: NegotiatedContext | None = None
         self._message: Message | None = None
@@ -60,7 +71,7 @@ class Assembler:
         -------
         Message or None
             The message that this fragment completed, if it did. Its ``data`` is the sink of its data set, `Refused`,
-            or None if it has no data set.
+            or None if it has no data set; `Malformed` for a request with a fault that can be answered.
 
         Raises
         ------
@@ -103,14 +114,25 @@ class Assembler:
             self._command += data
             return None
         command = self._command + data if self._command else data
-        message_type, values, has_data_set = decode_command(command)
-        message = Message(message_type, values, context.context_id)
+        malformed = None
+        try:
+            message_type, values, has_data_set = decode_command(command)
+        except MalformedCommand as error:
+            if not error.can_be_answered:
+                raise
+            message_type, values, has_data_set = error.type, error.command, error.has_data_set
+            malformed = Malformed((*error.malformed, *error.missing)[0], str(error))
+        message = Message(message_type, values, context.context_id, malformed)
         if not has_data_set:
             if self._context is not None:
                 self._reset()
             return message
         self._context = context
         self._message = message
+        self.data_length = 0
+        if malformed is not None:
+            # The data set is dropped.
+            return None
         try:
             self._sink = self.open_sink(message, context)
         except ServiceRefusal as refusal:
@@ -119,6 +141,7 @@ class Assembler:
 
     def _add_data(self, message: Message, data: memoryview, is_last: bool) -> Message | None:
         sink = self._sink
+        self.data_length += len(data)
         if data and not isinstance(sink, Refused | None):
             try:
                 sink.write(data)
@@ -127,7 +150,8 @@ class Assembler:
                 self._sink = Refused(refusal)
         if not is_last:
             return None
-        message.data = self._sink
+        if sink is not None:
+            message.data = self._sink
         self._reset()
         return message
 

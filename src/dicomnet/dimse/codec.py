@@ -11,11 +11,11 @@ from struct import Struct, error, unpack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ProtocolError
-from .messages import MESSAGE_TYPES
+from .messages import C_GET_RSP, C_MOVE_RSP, MESSAGE_TYPES
 from .parameters import COMMAND_ELEMENTS, DATA_SET_PRESENT, NO_DATA_SET, PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .messages import MessageType
     from .parameters import Parameter
@@ -27,8 +27,14 @@ MAX_COMMENT: Final = 64
 """Characters that an LO value, such as Error Comment (0000,0902), may have."""
 
 _MAX_UID: Final = 64
+# Of the fragments of a command set no more bytes are taken; see `assembler`.
+_ANY_LENGTH: Final = 1 << 16
 _SOP_CLASSES: Final = (PARAMETERS["AffectedSOPClassUID"].tag, PARAMETERS["RequestedSOPClassUID"].tag)
 _MAX_AE_TITLE: Final = 16
+FAILED_LIST: Final = "FailedSOPInstanceUIDList"
+"""A key that the command of a C-GET-RSP or C-MOVE-RSP may have besides the keywords of its type: what Orthanc puts
+there, and not into the Identifier. Several UIDs have a backslash between them."""
+_FAILED_LIST_TAG: Final = 0x00080058
 _HEADER = Struct("<HHL").pack
 _US_ELEMENT = Struct("<HHLH").pack
 _UL_ELEMENT = Struct("<HHLL").pack
@@ -60,22 +66,77 @@ class UnknownCommand(ProtocolError):
         return type(self), (self.command_field, self.message_id, self.has_data_set)
 
 
+class MalformedCommand(ProtocolError):
+    """A command set that lacks an element which its message must hold, or holds a value that it cannot have.
+
+    A request whose Message ID is known can be answered with a status instead of an A-ABORT.
+
+    Parameters
+    ----------
+    type
+        Which message.
+    command
+        Its elements, as far as they are known; UIDs as they came.
+    has_data_set
+        Whether a data set follows.
+    malformed, missing
+        Keywords of the elements that are wrong, and of those that are not there.
+    """
+
+    def __init__(
+        self,
+        type: MessageType,
+        command: dict[str, Any],
+        has_data_set: bool,
+        malformed: Sequence[str],
+        missing: Sequence[str],
+    ) -> None:
+        if malformed:
+            text = f"{', '.join(malformed)} of {type.name} is malformed"
+        else:
+            text = f"{type.name} lacks {', '.join(missing)}"
+        super().__init__(text)
+        self.type = type
+        self.command = command
+        self.has_data_set = has_data_set
+        self.malformed = tuple(malformed)
+        self.missing = tuple(missing)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = self.type, self.command, self.has_data_set, self.malformed, self.missing
+        return self.__class__, values
+
+    @property
+    def can_be_answered(self) -> bool:
+        """Whether there is a response to it, and the Message ID that belongs into that."""
+        return self.type.has_response and "MessageID" in self.command
+
+
 def _encode_us(element: int) -> Encoder:
     return partial(_US_ELEMENT, 0, element, 2)
 
 
-def _encode_ui(element: int) -> Encoder:
+def _encode_ui(element: int, codec: str = "ascii", most: int = _MAX_UID) -> Encoder:
     def encode(value: str) -> bytes:
-        raw = value.encode("ascii")
+        raw = value.encode(codec)
         length = len(raw)
-        if length > _MAX_UID:
-            raise ValueError("a UID has at most 64 characters")
+        if length > most:
+            raise ValueError(f"a UID has at most {most} characters")
         if length & 1:
             return _HEADER(0, element, length + 1) + raw + b"\0"
         return _HEADER(0, element, length) + raw if length else b""
 
+    if element not in _SOP_CLASSES:
+        return encode
     # There are few SOP classes, and as many instances as there are messages.
-    return lru_cache(maxsize=256)(encode) if element in _SOP_CLASSES else encode
+    cached = lru_cache(maxsize=256)(encode)
+    # What strangers send must not fill the memory.
+    return cached if most == _MAX_UID else lambda value: (cached if len(value) <= _MAX_UID else encode)(value)
+
+
+def _encode_ui_as_it_came(element: int) -> Encoder:
+    """For responses, which repeat the UIDs of their requests, whatever those are."""
+    return _encode_ui(element, "latin-1", _ANY_LENGTH)
 
 
 def _encode_ae(element: int) -> Encoder:
@@ -121,7 +182,14 @@ def _decode_us(value: bytes) -> int | None:
 
 
 def _decode_ui(value: bytes) -> str | None:
-    return value.decode("ascii").strip(" \0") or None
+    text = value.decode("ascii").rstrip(" \0")
+    if len(text) > _MAX_UID:
+        raise ValueError
+    return text or None
+
+
+def _decode_ui_as_it_came(value: bytes) -> str | None:
+    return value.decode("latin-1").rstrip(" \0") or None
 
 
 def _decode_text(value: bytes) -> str | None:
@@ -142,6 +210,7 @@ _ENCODERS: Mapping[str, Callable[[int], Encoder]] = {
     "LO": _encode_lo,
     "AT": _encode_at,
 }
+_ENCODERS_OF_RESPONSES = {**_ENCODERS, "UI": _encode_ui_as_it_came}
 _DECODERS: Mapping[str, Decoder] = {
     "US": _decode_us,
     "UI": _decode_ui,
@@ -158,9 +227,14 @@ _Segment = tuple[tuple[tuple[str, "Encoder", bool], ...], bytes]
 
 
 def _encoding_plans() -> dict[tuple[int, bool], tuple[_Segment, ...]]:
-    encoders = {p.keyword: _ENCODERS[p.vr](p.tag) for p in COMMAND_ELEMENTS if p.vr != "UL"}
+    of_requests, of_responses = (
+        {p.keyword: by_vr[p.vr](p.tag) for p in COMMAND_ELEMENTS if p.vr != "UL"}
+        for by_vr in (_ENCODERS, _ENCODERS_OF_RESPONSES)
+    )
 
     def segments(message_type: MessageType, has_data_set: bool) -> tuple[_Segment, ...]:
+        encoders = of_responses if message_type.is_response else of_requests
+
         def rows(above: int, below: int) -> tuple[tuple[str, Encoder, bool], ...]:
             fields = [f for f in message_type.parameters if above < f.parameter.tag < below]
             return tuple((f.parameter.keyword, encoders[f.parameter.keyword], f.is_required) for f in fields)
@@ -194,7 +268,10 @@ def _decoding_plans() -> dict[int, dict[int, tuple[str, Decoder]]]:
             for p in parameters
         }
 
-    return {t.command_field: plan(row.parameter for row in t.parameters) for t in MESSAGE_TYPES.values()}
+    plans = {t.command_field: plan(row.parameter for row in t.parameters) for t in MESSAGE_TYPES.values()}
+    for response in (C_GET_RSP, C_MOVE_RSP):
+        plans[response.command_field][_wire_order(_FAILED_LIST_TAG)] = FAILED_LIST, _decode_text
+    return plans
 
 
 _ENCODING = _encoding_plans()
@@ -257,8 +334,9 @@ def _refuse_foreign(type: MessageType, command: Mapping[str, Any]) -> None:
 def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, dict[str, Any], bool]:
     """Decode a command set.
 
-    An element that the message does not have is skipped, an element without a value is taken as absent, and neither
-    the order of the elements nor the value of Command Group Length matters.
+    An element that the message does not have is skipped, of whatever group it is; an element without a value is taken
+    as absent, and so is an optional one whose value makes no sense, unless it says what a request asks for. A UID of a
+    response is kept as it came. Neither the order of the elements nor the value of Command Group Length matters.
 
     Parameters
     ----------
@@ -274,8 +352,10 @@ def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, d
     ------
     UnknownCommand
         Where Command Field names no message.
+    MalformedCommand
+        Where it lacks an element that the message must hold, or one is malformed.
     ProtocolError
-        Where the command set is malformed or lacks an element that the message must hold.
+        Where it is no sequence of elements, or does not say which message it is and whether a data set follows.
     """
     for layout in _layouts.get(len(data), ()):
         decoded = layout.decode(data)
@@ -285,34 +365,59 @@ def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, d
 
 
 def _decode_element_by_element(data: bytes) -> tuple[MessageType, dict[str, Any], bool]:
-    elements = _split(data)
+    elements, repeated = _split(data)
     command_field = _decode_frame(elements, _WIRE_COMMAND_FIELD, "CommandField")
     has_data_set = _decode_frame(elements, _WIRE_DATA_SET_TYPE, "CommandDataSetType") != NO_DATA_SET
     message_type = MESSAGE_TYPES.get(command_field)
     if message_type is None:
-        message_id = elements.get(_WIRE_MESSAGE_ID, b"")
+        message_id = elements.get(_WIRE_MESSAGE_ID) or b""
         known = int.from_bytes(message_id, "little") if len(message_id) == 2 else None
         raise UnknownCommand(command_field, known, has_data_set)
-    decoders = _DECODING[command_field]
-    command: dict[str, Any] = {}
-    keyword = ""
-    try:
-        for tag, raw in elements.items():
-            row = decoders.get(tag)
-            if row is not None:
-                keyword, decode = row
-                value = decode(raw)
-                if value is not None:
-                    command[keyword] = value
-    except ValueError:
-        raise ProtocolError(f"{keyword} of {message_type.name} is malformed") from None
-    if not command.keys() >= message_type.required:
-        raise ProtocolError(f"{message_type.name} lacks {', '.join(message_type.missing(command))}")
-    if len(data) <= _LONGEST_LEARNED and len(command) > 1:
+    command, malformed = _decode_values(elements, _DECODING[command_field])
+    faults = [keyword for keyword in malformed if _matters(keyword, message_type)]
+    if faults or not command.keys() >= message_type.required:
+        missing = message_type.missing(command)
+        raise MalformedCommand(message_type, command, has_data_set, faults, missing)
+    if len(data) <= _LONGEST_LEARNED and len(command) > 1 and not (malformed or repeated):
         layouts = _layouts.setdefault(len(data), [])
         if len(layouts) < _LAYOUTS_A_LENGTH:
             layouts.append(_Layout(elements, message_type, command, has_data_set))
     return message_type, command, has_data_set
+
+
+def _decode_values(
+    elements: Mapping[int, bytes | None], decoders: Mapping[int, tuple[str, Decoder]]
+) -> tuple[dict[str, Any], list[str]]:
+    """The values by keyword, and the keywords of those that are malformed; a UID is kept all the same."""
+    command: dict[str, Any] = {}
+    malformed: list[str] = []
+    for tag, raw in elements.items():
+        row = decoders.get(tag)
+        if row is None:
+            continue
+        keyword, decode = row
+        value = None
+        if raw is None:
+            malformed.append(keyword)
+        else:
+            try:
+                value = decode(raw)
+            except ValueError:
+                malformed.append(keyword)
+                if PARAMETERS[keyword].vr == "UI":
+                    value = _decode_ui_as_it_came(raw)
+        if value is not None:
+            command[keyword] = value
+    return command, malformed
+
+
+def _matters(keyword: str, message_type: MessageType) -> bool:
+    """Whether a message with a malformed element is malformed itself."""
+    vr = PARAMETERS[keyword].vr if keyword in PARAMETERS else ""
+    if message_type.is_response:
+        return keyword in message_type.required and vr != "UI"
+    # Without its UID or its list of tags, a request would ask for something else.
+    return keyword in message_type.required or vr in ("UI", "AT")
 
 
 class _Layout:
@@ -341,13 +446,18 @@ class _Layout:
     )
 
     def __init__(
-        self, elements: Mapping[int, bytes], type: MessageType, command: Mapping[str, Any], has_data_set: bool
+        self,
+        elements: Mapping[int, bytes | None],
+        type: MessageType,
+        command: Mapping[str, Any],
+        has_data_set: bool,
     ) -> None:
         code = "<"
         fixed: list[tuple[int, int | bytes]] = []
         rows: list[tuple[int, str, Decoder]] = []
         decoders = _DECODING[type.command_field]
-        for number, (tag, raw) in enumerate(elements.items()):
+        for number, (tag, value) in enumerate(elements.items()):
+            raw = value or b""
             keyword, decode = decoders.get(tag, ("", None))
             is_number = decode is _decode_us and keyword in command
             code += "LLH" if is_number else f"LL{len(raw)}s"
@@ -387,32 +497,36 @@ _LONGEST_LEARNED = 512
 _LAYOUTS_A_LENGTH = 4
 
 
-def _split(data: bytes) -> dict[int, bytes]:
-    """The elements in their order, by `_wire_order` of their tags."""
-    elements: dict[int, bytes] = {}
+def _split(data: bytes) -> tuple[dict[int, bytes | None], bool]:
+    """The elements in their order, by `_wire_order` of their tags, and whether one is there more than once.
+
+    The value of one that is there with different values is None.
+    """
+    elements: dict[int, bytes | None] = {}
+    has_repeated = False
     position, end = 0, len(data)
     try:
         while position < end:
             tag, length = _TAG_AND_LENGTH(data, position)
             start = position + 8
             position = start + length
-            if tag & 0xFFFF or tag in elements or position > end:
-                break
-            elements[tag] = data[start:position]
-        else:
-            return elements
+            if position > end:
+                raise ProtocolError("the command set ends within an element")
+            value: bytes | None = data[start:position]
+            if tag in elements:
+                has_repeated = True
+                value = value if value == elements[tag] else None
+            elements[tag] = value
     except error:
         raise ProtocolError("the command set ends within an element") from None
-    if tag & 0xFFFF:
-        raise ProtocolError("the command set holds an element outside group 0000")
-    if tag in elements:
-        raise ProtocolError(f"the command set holds (0000,{tag >> 16:04X}) twice")
-    raise ProtocolError("the command set ends within an element")
+    return elements, has_repeated
 
 
-def _decode_frame(elements: Mapping[int, bytes], tag: int, keyword: str) -> int:
+def _decode_frame(elements: Mapping[int, bytes | None], tag: int, keyword: str) -> int:
     """Command Field or Command Data Set Type, which every command set has."""
     value = elements.get(tag)
     if value is None or len(value) != 2:
-        raise ProtocolError(f"{keyword} is {'missing' if not value else 'malformed'}")
+        raise ProtocolError(
+            f"{keyword} is {'missing' if tag not in elements or value == b'' else 'malformed'}"
+        )
     return value[0] | value[1] << 8

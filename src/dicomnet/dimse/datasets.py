@@ -81,6 +81,22 @@ class Refused:
 
 
 @frozen
+class Malformed:
+    """Takes the place of the data set of a request that cannot be performed, because its command set is malformed.
+
+    Parameters
+    ----------
+    keyword
+        The element of the command set that is wrong or not there.
+    comment
+        The fault in words.
+    """
+
+    keyword: str
+    comment: str
+
+
+@frozen
 class FileRange:
     """An encoded data set inside a file, to be sent byte for byte.
 

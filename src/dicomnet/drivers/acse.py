@@ -16,10 +16,17 @@ from ..services.steps import Send
 from ..upper_layer.table import Event
 from ..values import frozen
 from ..wire.pdu import AssociateRQ
-from .course import Advance, Arrive
+from .course import Advance, Arrive, Delivery, Value
 from .deadline import Deadline
 from .hooks import Phase
 from .life import Consequence, Flush, Life, Tell
+
+
+@frozen
+class Handshake:
+    """Finish the handshake of TLS, where the connection has one and the driver has not done it. Outcome: None."""
+
+    deadline: Deadline
 
 
 @frozen
@@ -36,7 +43,9 @@ class Negotiate:
     request: AssociateRQ
 
 
-AssociationProcedure = Generator[Await | Negotiate | Consequence | Send | Advance | Arrive, Any, None]
+AssociationProcedure = Generator[
+    Handshake | Await | Negotiate | Consequence | Send | Advance | Arrive, Any, None
+]
 
 
 def request(life: Life, request: AssociateRQ, deadline: Deadline) -> AssociationProcedure:
@@ -47,6 +56,7 @@ def request(life: Life, request: AssociateRQ, deadline: Deadline) -> Association
     AssociationRejected, AssociationAborted
         If it is not established.
     """
+    yield Handshake(deadline)
     life.connection.transport_opened(monotonic(), request)
     yield Flush(deadline)
     while life.phase is Phase.NEW:
@@ -95,6 +105,22 @@ def make_room(life: Life) -> AssociationProcedure:
     deadline = life.message_deadline()
     while life.talk.has_abandoned and life.phase is Phase.ESTABLISHED:
         yield from _serve_next(life, deadline)
+
+
+def after_others(life: Life, procedure: Generator[Any, Any, Value]) -> Generator[Any, Any, Value]:
+    """A procedure behind the reading of responses to earlier requests, where there are any."""
+    return _after_others(life, procedure) if life.must_make_room else procedure
+
+
+def _after_others(life: Life, procedure: Generator[Any, Any, Value]) -> Generator[Any, Any, Value]:
+    yield from make_room(life)
+    return (yield from procedure)
+
+
+def begin(life: Life, iteration: Delivery[Any]) -> AssociationProcedure:
+    """Begin an operation whose responses a user takes."""
+    life.iterations.append(iteration)
+    yield Advance(iteration, once=True)
 
 
 def free_message_id(life: Life, wanted: int) -> Generator[Any, Any, int]:

@@ -33,6 +33,7 @@ from ..wire.pdu import (
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 from .files import fill, open_file, stamp_of
+from .trace import Trace, is_logged
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +107,8 @@ class Connection:
         Takes notifications, where a user wants them.
     excess
         How many bytes longer than announced a P-DATA-TF may be, which is logged; some peers count differently.
+    trouble
+        At which level of `logging` rejections, aborts and refused requests are logged.
     """
 
     def __init__(
@@ -117,8 +120,10 @@ class Connection:
         artim: float | None,
         observer: Observer | None = None,
         excess: int = 0,
+        trouble: int = logging.INFO,
     ) -> None:
         self.is_requestor = is_requestor
+        self.trace = Trace(is_requestor, trouble)
         self.machine = Machine(is_requestor)
         self.scanner = Scanner(maximum_length, excess=excess)
         self._has_told_excess = False
@@ -178,6 +183,7 @@ class Connection:
 
     def transport_closed(self, now: float) -> ProviderAbort | None:
         """The transport connection is gone; tells whether that was unexpected."""
+        self.trace.closed()
         self.must_close = True
         if self._assembler is not None:
             self._assembler.discard()
@@ -231,6 +237,7 @@ class Connection:
         """What to write to end the association while another thread is using it; that one then hears nothing more."""
         if not self._sent_abort:
             self._sent_abort = True
+            self.trace.pdu(pdu, is_sent=True)
             self._tell_sent(pdu)
         return pdu.encode()
 
@@ -286,6 +293,7 @@ class Connection:
         if self.agreement is None or self.machine.state not in _SENDS_DATA:
             raise AssociationClosed
         maximum = self._maximum_length
+        is_traced = is_logged(logging.INFO)
         batch: list[Buffer] = []
         for message in messages:
             data = message.data
@@ -294,6 +302,9 @@ class Connection:
             command = encode_command(message.type, message.command, data is not None)
             if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
                 self.observer.notify("EVT_DIMSE_SENT", message=message)
+            # A status other than 0x0000 may be trouble, which is logged at another level.
+            if is_traced or message.command.get("Status"):
+                self.trace.message(message, is_sent=True)
             batch += fragment(message.context_id, command, maximum, is_command=True)
             if data is None:
                 continue
@@ -333,11 +344,17 @@ class Connection:
         if self._assembler is None or self.machine.state not in _TAKES_DATA:
             return self._fire(Event.DATA, now)
         message = self._assembler.add(unit)
-        if message is not None and self.observer is not None and "EVT_DIMSE_RECV" in self.observer.names:
+        if message is None:
+            return None
+        if is_logged(logging.INFO):
+            length = None if message.data is None else self._assembler.data_length
+            self.trace.message(message, is_sent=False, length=length)
+        if self.observer is not None and "EVT_DIMSE_RECV" in self.observer.names:
             self.observer.notify("EVT_DIMSE_RECV", message=message)
         return message
 
     def _receive_pdu(self, pdu: PDU, now: float) -> Happening | None:
+        self.trace.pdu(pdu, is_sent=False)
         event = _RECEIVED[type(pdu)]
         acceptable = True
         if isinstance(pdu, AssociateRQ) and self.machine.state is State.STA2:
@@ -381,7 +398,7 @@ class Connection:
         self.agreement = agreement
         # Larger PDUs gain nothing, and a piece of a file has to fit a buffer.
         self._maximum_length = min(agreement.peer_maximum_length or UNLIMITED, BUFFER_LENGTH)
-        self._assembler = Assembler(agreement.contexts, self._open_sink)
+        self._assembler = Assembler(agreement.contexts, self.trace.timed(self._open_sink))
 
     def _fire(
         self, event: Event, now: float, subject: PDU | ProtocolError | None = None, *, acceptable: bool = True
@@ -418,10 +435,12 @@ class Connection:
 
     def _send(self, cause: _Cause) -> None:
         if cause.pdu is not None:
+            self.trace.pdu(cause.pdu, is_sent=True)
             self.outgoing.append(cause.pdu.encode())
 
     def _send_reject_version(self, cause: _Cause) -> None:
         self.answer = AssociateRJ(1, 2, 2)
+        self.trace.pdu(self.answer, is_sent=True)
         self.outgoing.append(self.answer.encode())
 
     def _start_artim(self, cause: _Cause) -> None:
@@ -437,6 +456,7 @@ class Connection:
         # One A-ABORT an association, and silence afterwards, whatever the peer goes on to send.
         if not self._sent_abort:
             self._sent_abort = True
+            self.trace.pdu(pdu, is_sent=True)
             self.outgoing.append(pdu.encode())
 
     def _tell_sent(self, pdu: PDU) -> None:

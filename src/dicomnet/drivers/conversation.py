@@ -37,6 +37,11 @@ class Conversation:
         self._cancelled: set[int] = set()
         self._last_message_id = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the peer has to wait until something is taken out of the inbox."""
+        return len(self.inbox) >= INBOX_LIMIT
+
     def next_message_id(self) -> int:
         """A message ID that no outstanding request of ours has."""
         while True:

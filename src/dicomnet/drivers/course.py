@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..dimse.messages import Message
-from ..errors import DicomnetError
-from ..services.steps import TOGETHER, Send
+from ..errors import DeadlineExceeded, DicomnetError
+from ..services.steps import TOGETHER, Receive, Send
 from ..values import frozen, mutable
+from ..wire.pdu import Abort
 from .conversation import Conversation
 
 Value = TypeVar("Value")
+Hold = TypeVar("Hold")
 Hold_co = TypeVar("Hold_co", covariant=True)
 
 # How often, in seconds, a query with many matches looks whether the peer has cancelled it.
@@ -35,7 +37,11 @@ class Performer(Protocol[Hold_co]):
         """Have the association to oneself until the end of a block."""
         ...
 
-    def forget_iteration(self, iteration: Delivery) -> None:
+    def abort(self, pdu: Abort | None = None, failure: DicomnetError | None = None) -> None:
+        """End the association at once."""
+        ...
+
+    def forget_iteration(self, iteration: Delivery[Any]) -> None:
         """An iteration needs no more of the association."""
         ...
 
@@ -47,21 +53,23 @@ class Course(Generic[Value]):
 
     Parameters
     ----------
+    link
+        Performs it.
     procedure
         What is performed.
-    talk
-        The messages of the association.
     """
 
     value: Value
 
-    def __init__(self, procedure: Generator[Any, Any, Value], talk: Conversation) -> None:
+    def __init__(self, link: Performer[object], procedure: Generator[Any, Any, Value]) -> None:
+        self._link = link
         self._procedure = procedure
-        self._talk = talk
+        self._talk = link.talk
         self._sent: set[int] = set()
         self.outcome: object = None
         self.error: DicomnetError | None = None
-        self.arrived: list[Message] = []
+        self.ready: deque[Message] = deque()
+        """What was delivered and has not been taken; where it ended with an error, also what had arrived."""
         self.is_over = False
 
     @property
@@ -80,7 +88,7 @@ class Course(Generic[Value]):
         Raises
         ------
         DicomnetError
-            If the procedure ends with it; ``arrived`` is then what was answered before that.
+            If the procedure ends with it; what was answered before that is ``ready``.
         """
         error, self.error = self.error, None
         try:
@@ -91,7 +99,7 @@ class Course(Generic[Value]):
             self._talk.forget(self._sent)
             return None
         except DicomnetError:
-            self.arrived = self._talk.take_arrived(self._sent)
+            self.ready.extend(self._talk.take_arrived(self._sent))
             self.abandon()
             raise
         except BaseException:
@@ -100,6 +108,23 @@ class Course(Generic[Value]):
         if isinstance(step, Send) and step.message.type.has_response:
             self._sent.add(step.message.message_id)
         return step
+
+    def failed(self, step: object, error: DicomnetError) -> None:
+        """A step failed, which the procedure may handle."""
+        if isinstance(error, DeadlineExceeded) and isinstance(step, Receive):
+            # Whoever waits for an answer may catch this, and still the association is of no use any more.
+            self._link.abort(failure=error)
+        self.error = error
+
+    def advance(self, *, once: bool = False) -> Any:
+        """Go on to the next response that is delivered, or to the end; a driver may have to await it.
+
+        Parameters
+        ----------
+        once
+            Take one step only.
+        """
+        raise NotImplementedError
 
     def abandon(self) -> None:
         """Go no further; the responses that still come are for nobody."""
@@ -111,9 +136,10 @@ class Course(Generic[Value]):
 
 @mutable
 class Advance:
-    """Go on with an operation to its next response or its end. Outcome: None."""
+    """Go on with an operation to its next response or its end, or one step only. Outcome: None."""
 
-    delivery: Delivery
+    delivery: Delivery[Any]
+    once: bool = False
 
 
 @frozen
@@ -121,7 +147,7 @@ class Arrive:
     """Take in what waits in the network, without waiting for more. Outcome: None."""
 
 
-class Delivery(ABC):
+class Delivery(ABC, Generic[Hold]):
     """The responses of an operation between their arrival and the user, who takes them one at a time.
 
     A context manager around each advance of the course: an error of ours that ends it is kept for the user.
@@ -136,12 +162,12 @@ class Delivery(ABC):
         The C-CANCEL-RQ to send if the rest is not wanted, None where the operation has none.
     """
 
-    def __init__(self, link: Performer[object], course: Course[None], cancel: Message | None) -> None:
-        self._owner = link
+    def __init__(self, link: Performer[Hold], course: Course[None], cancel: Message | None) -> None:
+        self._link = link
         self._course = course
         self._cancel = cancel
         self._failure: DicomnetError | None = None
-        self.ready: deque[Message] = deque()
+        self.ready = course.ready
         self.is_advancing = False
         self.is_abandoned = False
 
@@ -153,11 +179,10 @@ class Delivery(ABC):
     ) -> bool:
         self.is_advancing = False
         if self._course.is_over:
-            self._owner.forget_iteration(self)
+            self._link.forget_iteration(self)
         if not isinstance(error, DicomnetError):
             return False
         self._failure = error
-        self.ready.extend(self._course.arrived)
         return True
 
     @property
@@ -192,8 +217,8 @@ class Delivery(ABC):
         return None
 
     @abstractmethod
-    def advance(self) -> Any:
-        """Go on to the next response or the end, which the driver may have to await."""
+    def advance(self, *, once: bool = False) -> Any:
+        """Go on to the next response or the end, or one step only, which the driver may have to await."""
 
     def drain(self) -> Generator[Send | Advance | Arrive, Any, None]:
         """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
@@ -208,7 +233,7 @@ class Delivery(ABC):
                 yield Arrive()
             is_awaited = self._course.is_awaited
             self._course.abandon()
-            self._owner.forget_iteration(self)
+            self._link.forget_iteration(self)
             if self._cancel is not None and is_awaited:
                 yield Send(self._cancel)
         while not self.is_over:

@@ -5,9 +5,9 @@ Nothing here waits, locks or writes. `Life.take` says what follows from a happen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from ..dimse.messages import C_STORE_RQ, Message
 from ..errors import (
@@ -15,16 +15,18 @@ from ..errors import (
     AssociationClosed,
     AssociationRejected,
     DicomnetError,
+    NetworkError,
     ProtocolError,
     TLSFailed,
 )
 from ..services.provider import provide, provide_stores, refuse_duplicate
-from ..services.steps import Batch
-from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..services.steps import Batch, Part, Procedure
+from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
 from ..values import frozen, mutable
 from ..wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
-from .connection import Connection, Happening, ProviderAbort
+from .buffers import Lent
+from .connection import LAST_BYTES, Connection, Happening, ProviderAbort
 from .conversation import Conversation
 from .course import Delivery
 from .deadline import Deadline, Timeouts
@@ -109,9 +111,19 @@ class Life:
         The user's side.
     timeouts
         One deadline a stage; may be replaced at any time.
+    on_closed
+        Called once, when the association is over and the connection is closed.
     """
 
-    def __init__(self, connection: Connection, hooks: Hooks, timeouts: Timeouts) -> None:
+    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]]
+
+    def __init__(
+        self,
+        connection: Connection,
+        hooks: Hooks,
+        timeouts: Timeouts,
+        on_closed: Callable[[Any], None] | None = None,
+    ) -> None:
         self.connection = connection
         self.hooks = hooks
         self.timeouts = timeouts
@@ -120,8 +132,63 @@ class Life:
         self.refusal: TLSFailed | None = None
         """Why the peer ended the connection behind the TLS handshake, if that is known."""
         self.talk = Conversation()
-        self.iterations: list[Delivery] = []
+        self.iterations: list[Delivery[Any]] = []
         """The operations whose responses a user is taking."""
+        self._on_closed = on_closed
+        self._buffer = Lent()
+        # How much of what comes after the end is read for the peer's sake, in bytes.
+        self._unread = LAST_BYTES
+        self._is_over = False
+        self._next_look = 0.0
+
+    def run(self, procedure: Generator[Any, Any, Any], deadline: Deadline | None = None) -> Any:
+        """Run a procedure to its end, when its turn has come: what it returns, which may have to be awaited.
+
+        Parameters
+        ----------
+        deadline
+            By when another thread must have done with the association, by default that of a message.
+        """
+        raise NotImplementedError
+
+    def iterate(self, procedure: Procedure[None], cancel: Message | None = None) -> Any:
+        """Begin a procedure at once, and hand out what it delivers as it arrives, which may have to be awaited.
+
+        Left early, the rest is read away before the next use of the association.
+
+        Parameters
+        ----------
+        cancel
+            The C-CANCEL-RQ to send first in that case.
+        """
+        raise NotImplementedError
+
+    def abort(self, pdu: Abort | None = None, failure: DicomnetError | None = None) -> None:
+        """End the association at once; what waits for it ends with an error."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the connection, whatever the state; nothing is sent."""
+        raise NotImplementedError
+
+    def _hear_the_rest(self) -> None:
+        """Read what the peer said before the connection broke, where it has not been read."""
+
+    def _give_up(self) -> None:
+        """End what a broken connection has left."""
+        raise NotImplementedError
+
+    def _flush_quietly(self) -> None:
+        """Write the machine's last words to a peer that may not want to hear them any more."""
+        raise NotImplementedError
+
+    def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> object:
+        """Enter a phase, unless the association is over, and tell the hooks."""
+        raise NotImplementedError
+
+    def _end(self, phase: Phase, failure: DicomnetError | None = None) -> None:
+        """Enter the last phase, and close the connection when the peer has had its chance to."""
+        raise NotImplementedError
 
     @property
     def must_make_room(self) -> bool:
@@ -146,7 +213,7 @@ class Life:
         """How many bytes that were written have not reached the peer, as far as that is known."""
         raise NotImplementedError
 
-    def forget_iteration(self, iteration: Delivery) -> None:
+    def forget_iteration(self, iteration: Delivery[Any]) -> None:
         """An iteration has read its last response."""
         self.iterations = [each for each in self.iterations if each is not iteration]
 
@@ -177,6 +244,11 @@ class Life:
             return False
         self.phase, self.failure = phase, failure
         return True
+
+    def announce(self, phase: Phase, failure: DicomnetError | None) -> None:
+        """Tell the log and the hooks of the phase that was entered."""
+        self.connection.trace.entered(phase, failure)
+        self.hooks.phase_changed(phase)
 
     def take(self, happening: Happening) -> Consequence | None:
         """What follows from a happening that nobody waits for; None where nothing does."""
@@ -218,12 +290,57 @@ class Life:
             return _fail(error)
         return Tell(Phase.ESTABLISHED)
 
-    def next_part(self, batch: Batch) -> Sequence[tuple[Message, NegotiatedContext]]:
+    def next_part(self, batch: Batch) -> Part:
         """The C-STORE requests that are here and belong to a batch, begun and out of the inbox."""
         room = batch.room(monotonic())
         batch.add(self.talk.begin_next(C_STORE_RQ, room) if room > 0 else ())
         contexts = self.agreement.contexts
         return [(each, contexts[each.context_id]) for each in batch.take_part()]
+
+    def _perform_tell(self, step: Tell) -> None:
+        if step.phase is Phase.ESTABLISHED:
+            self._change_phase(step.phase)
+            return
+        self._flush_quietly()
+        self._end(step.phase, step.failure)
+
+    def _perform_fail(self, step: Fail) -> None:
+        self.abort(step.pdu, step.failure)
+        self.check_established()
+
+    def _lost(self) -> DicomnetError:
+        """The connection broke while we used it: find out what the peer said before."""
+        self._hear_the_rest()
+        if (end := self.talk.end()) is not None:
+            self._perform_tell(self.take_end(end))
+        self._give_up()
+        return self.failure or AssociationClosed()
+
+    def _what_ended(self, closed: AssociationClosed) -> DicomnetError:
+        """Why nothing can be sent: the connection broke unnoticed, or the association is over."""
+        return self._lost() if self.phase is Phase.ESTABLISHED else closed
+
+    @property
+    def _is_turned_away(self) -> bool:
+        """Whether the state machine has refused what came instead of a request, and waits for the peer to close."""
+        return self.phase is Phase.NEW and self.connection.machine.state is State.STA13
+
+    def _end_unserved(self) -> None:
+        """The state machine has refused what came instead of a request."""
+        refused = isinstance(self.connection.answer, AssociateRJ)
+        self._end(Phase.REJECTED if refused else Phase.ABORTED)
+
+    def _abort_for(self, error: BaseException) -> None:
+        """End the association because of an error, which may be none of the network."""
+        self.abort(
+            failure=error if isinstance(error, NetworkError) else AssociationAborted(None, 0, str(error))
+        )
+
+    def _closed(self) -> None:
+        """Tell those who want to know that nothing is left of it."""
+        self.hooks.closed()
+        if self._on_closed is not None:
+            self._on_closed(self)
 
     def _take_request(self, message: Message) -> Perform:
         if not self.talk.begin(message.message_id):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+# A server has what its requests need before the first one, for which there may be no free file descriptor to import
+# it with.
+from ..services import suboperations  # noqa: F401
 from ..values import frozen
 from .connection import Connection, Observer
 from .deadline import Timeouts
 from .hooks import Hooks, Phase
 from .life import Life
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
 
 LinkT = TypeVar("LinkT", bound=Life)
 
@@ -39,6 +47,8 @@ class Reception:
         How many bytes longer than that a P-DATA-TF may be, which is logged; 0 ends such an association.
     observer
         Takes notifications, where a user wants them.
+    trouble
+        At which level of `logging` rejections, aborts and refused requests are logged.
     opened
         Called with the link before anything is received.
     closed
@@ -50,6 +60,7 @@ class Reception:
     maximum_length: int
     excess: int = 0
     observer: Observer | None = None
+    trouble: int = logging.INFO
     opened: Callable[[Any], object] = _ignore
     closed: Callable[[], object] = _ignore
 
@@ -62,6 +73,7 @@ class Reception:
             artim=self.timeouts.association,
             observer=self.observer,
             excess=self.excess,
+            trouble=self.trouble,
         )
         return connection, self.hooks, self.timeouts
 
@@ -84,3 +96,40 @@ class Links(set[LinkT]):
     def any_established(self) -> bool:
         """Whether an association is open."""
         return any(link.connection.is_established for link in self)
+
+
+class ServerBase(Generic[LinkT]):
+    """A listener and the connections that were accepted on it.
+
+    Parameters
+    ----------
+    listener
+        Bound and listening, not blocking; closed by `shutdown`.
+    receive
+        Gives the user's side of an accepted connection.
+    tls
+        The TLS context of a server, or None for plain TCP.
+    """
+
+    def __init__(
+        self, listener: socket.socket, receive: Receive, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.address: tuple[str, int] = listener.getsockname()[:2]
+        self.tls = tls
+        self._listener = listener
+        self._receive = receive
+        self._links: Links[LinkT] = Links()
+
+    @property
+    def links(self) -> list[LinkT]:
+        """The connections of this moment."""
+        return list(self._links)
+
+    def _closed(self, reception: Reception, link: LinkT) -> None:
+        """A connection is closed."""
+        reception.closed()
+        self._forget(link)
+
+    def _forget(self, link: LinkT) -> None:
+        """Accept another connection in the place of one that is over."""
+        raise NotImplementedError

@@ -38,11 +38,14 @@ def quick_ack(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
 
+# `unacknowledged` needs these, which a requestor that waits for nothing long starts without.
+FOR_PROGRESS = ("fcntl", "termios") if sys.platform == "linux" else ()
+
+
 def unacknowledged(sock: socket.socket) -> int:
     """How many bytes that were written the peer's system has not acknowledged; 0 where ours does not tell."""
     if sys.platform != "linux":
         return 0
-    # A requestor that waits for nothing long starts without these.
     from fcntl import ioctl
     from termios import TIOCOUTQ
 

@@ -107,12 +107,12 @@ def encode_file_header(
     Parameters
     ----------
     sop_class_uid, sop_instance_uid, transfer_syntax_uid
-        UIDs.
+        UIDs, as they came.
     source_ae_title
         AE title of the sender, left out where it is empty.
     """
     before, after = _around_instance(sop_class_uid, transfer_syntax_uid, source_ae_title)
-    instance = _element(SOP_INSTANCE, "UI", sop_instance_uid.encode("ascii"))
+    instance = _element(SOP_INSTANCE, "UI", sop_instance_uid.encode("latin-1", "replace"))
     length = len(before) + len(instance) + len(after)
     return b"".join((_START, length.to_bytes(4, "little"), before, instance, after))
 
@@ -123,9 +123,11 @@ def _around_instance(
 ) -> tuple[bytes, bytes]:
     """The file meta information before and behind the instance's UID: the same for many objects."""
     before = _element(0x00020001, "OB", b"\x00\x01") + _element(
-        SOP_CLASS, "UI", sop_class_uid.encode("ascii")
+        SOP_CLASS, "UI", sop_class_uid.encode("latin-1", "replace")
     )
-    after = _element(TRANSFER_SYNTAX, "UI", transfer_syntax_uid.encode("ascii")) + _IMPLEMENTATION
+    after = (
+        _element(TRANSFER_SYNTAX, "UI", transfer_syntax_uid.encode("latin-1", "replace")) + _IMPLEMENTATION
+    )
     if source_ae_title:
         after += _element(0x00020016, "AE", source_ae_title.encode("ascii", "replace"))
     return before, after

@@ -21,6 +21,11 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and _UID_FORM.fullmatch(text) is not None
 
 
+def fits_command(uid: str) -> bool:
+    """Whether a value can stand in a command set as one UID, be its form as it may: real devices break the rules."""
+    return 0 < len(uid) <= 64 and uid.isascii() and uid.isprintable() and "\\" not in uid
+
+
 def uid_text(raw: bytes) -> str:
     """The UID that a value holds, without its padding."""
     return raw.rstrip(b"\0 ").decode("ascii", "replace")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import starmap
-from typing import NamedTuple
+
+from ..values import frozen
 
 
-class ValueRepresentation(NamedTuple):
+@frozen
+class ValueRepresentation:
     """A row of the table.
 
     Parameters

@@ -11,6 +11,8 @@ from pydicom.multival import MultiValue
 
 from ..dimse.codec import encode_command
 from ..dimse.messages import C_ECHO_RSP, N_CREATE_RQ, N_CREATE_RSP, Message, MessageType
+from ..dimse.parameters import PARAMETERS
+from ..encoding.identity import fits_command
 from ..errors import ServiceRefusal
 from ..services.registry import PROCESSING_FAILURE, is_pending
 from ..services.statuses import SUCCESS, WARNING, category
@@ -118,8 +120,9 @@ def _name_instance(dataset: Dataset | None, message: Message, elements: dict[str
     """Move the UID that the handler gave the new instance from its data set to the command set."""
     if dataset is None or _INSTANCE not in dataset:
         return dataset
-    if _INSTANCE not in message.command:
-        elements.setdefault(_INSTANCE, str(dataset[_INSTANCE].value))
+    instance = str(dataset[_INSTANCE].value)
+    if _INSTANCE not in message.command and fits_command(instance):
+        elements.setdefault(_INSTANCE, instance)
     # The handler's own data set stays as it is.
     return Dataset({tag: element for tag, element in dataset.items() if tag.group != 0})
 
@@ -140,6 +143,10 @@ def _unusable(response: MessageType, status: int, comment: str) -> Exception:
 def _check_elements(elements: dict[str, Any], status: int, response: MessageType) -> None:
     try:
         encode_command(response, {"MessageIDBeingRespondedTo": 1, "Status": status} | elements, False)
+        # What a response repeats is taken as it came, but these are the handler's own.
+        for keyword, value in elements.items():
+            if PARAMETERS[keyword].vr == "UI" and not fits_command(value):
+                raise ValueError(f"{keyword} is not a UID")
     except ValueError as error:
         _log.error("an element of the handler's status cannot be sent: %s", error)
         elements.clear()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from ..drivers.files import StoredObject, read_object
 from ..errors import UnusableObject
-from .results import StoreResult
+from .requests import check_uids
+from .results import StoreResult, failed_result
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 # What was found at a path, and the data set where that was read at once.
@@ -68,4 +69,9 @@ def look_at(path: str, limit: int = 0) -> Look:
     if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         comment = "a DICOMDIR, which is not for sending"
         return StoreResult(path, None, comment=comment, is_skipped=True), None
+    header = stored.header
+    try:
+        check_uids(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
+    except UnusableObject as error:
+        return failed_result(stored, error), None
     return stored, content

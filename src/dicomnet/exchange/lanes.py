@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 from ..errors import AssociationClosed, AssociationError, NetworkError
 from .results import StoreResult
@@ -10,6 +12,8 @@ from .storing import StoreQueue
 
 # How many results may wait for whoever takes them before nothing more is sent.
 RESULTS_LIMIT = 256
+
+Results = TypeVar("Results")
 
 
 class Lanes:
@@ -108,3 +112,34 @@ class Lanes:
         if self.refusal is not None and may_raise and not self._has_opened and self.queue.ended is None:
             raise self.refusal
         self.queue.fail(self.refusal or AssociationClosed())
+
+
+class StartedLanes(Generic[Results]):
+    """Lanes with what runs them: the base of the threads, and of the tasks.
+
+    Parameters
+    ----------
+    lanes
+        What they share.
+    perform
+        Performs one of them, and gives its results.
+    """
+
+    def __init__(self, lanes: Lanes, perform: Callable[[Any], Results]) -> None:
+        self._lanes = lanes
+        self._perform = perform
+
+    def start(self) -> None:
+        """Begin one more lane."""
+        raise NotImplementedError
+
+    def wait(self, attempt: Callable[[], Any]) -> Any:
+        """Try, each time that another lane has changed something, until it is no longer None.
+
+        What it gives may have to be awaited.
+        """
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Send nothing more."""
+        raise NotImplementedError

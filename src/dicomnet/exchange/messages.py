@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from ..datasets.codec import decode, decode_whole, encode
 from ..datasets.plain import status_dataset
-from ..dimse.codec import encode_command
+from ..dimse.codec import FAILED_LIST, encode_command
 from ..dimse.datasets import MemorySink, Source
 from ..dimse.messages import (
     C_CANCEL_RQ,
@@ -37,7 +40,7 @@ from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.fields import ae_title_bytes, check_range
 from .contexts import context_for, context_for_report, substitute_context
-from .requests import file_in
+from .requests import check_uids, file_in
 
 _log = logging.getLogger(__name__)
 
@@ -69,18 +72,20 @@ def store_request(
     Raises
     ------
     ValueError
-        If no accepted context fits (`NoAcceptedContext`), or the object cannot be encoded or sent.
+        If no accepted context fits (`NoAcceptedContext`), or the object cannot be encoded or sent, for instance
+        because of one of its UIDs (`UnusableObject`).
     AttributeError
         If the data set has no SOP Class UID, SOP Instance UID or transfer syntax.
     """
     transcoding = Transcoding.parse(transcode)
     if isinstance(dataset, Dataset):
-        sop_class, sop_instance = str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+        sop_class, sop_instance = (_own_uid(dataset, f"SOP{part}UID") for part in ("Class", "Instance"))
         context, data = _fit_dataset(agreement, dataset, transcoding)
     else:
         stored = dataset if isinstance(dataset, StoredObject) else open_object(dataset)
         sop_class, sop_instance = stored.header.sop_class_uid, stored.header.sop_instance_uid
         pair = sop_class, stored.header.transfer_syntax_uid
+        check_uids(sop_class, sop_instance, stored.header.transfer_syntax_uid)
         context = _store_context(agreement, pair, sop_instance, transcoding)
         data = file_in(context, stored)
     command: dict[str, Any] = {
@@ -94,6 +99,12 @@ def store_request(
     if originator_id is not None:
         command["MoveOriginatorMessageID"] = originator_id
     return Message(C_STORE_RQ, command, context.context_id, data)
+
+
+def _own_uid(dataset: Dataset, keyword: str) -> str:
+    """A UID of an object as it stands there: empty, or with a backslash between several, where it is so."""
+    value = getattr(dataset, keyword)
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
 
 
 def find_request(
@@ -246,9 +257,7 @@ def reply_of(
         told = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "EventTypeID")
     elif response.type is N_CREATE_RSP and "AffectedSOPInstanceUID" not in request.command:
         told = ("AffectedSOPInstanceUID",)
-    for keyword in told:
-        if keyword in response.command:
-            setattr(status, keyword, response.command[keyword])
+    _show(status, response, told)
     if category(response.status) not in (SUCCESS, WARNING):
         return status, None
     data = response.data
@@ -263,10 +272,16 @@ def cancel_request(context_id: int, message_id: int) -> Message:
 def status_of(response: Message) -> Dataset:
     """Status and what else a response says of it."""
     status = status_dataset(response.status)
-    for keyword, value in response.command.items():
-        if keyword in _STATUS_ELEMENTS:
-            setattr(status, keyword, value)
+    _show(status, response, _STATUS_ELEMENTS)
     return status
+
+
+def _show(status: Dataset, response: Message, keywords: Collection[str]) -> None:
+    """Put elements of a response's command set into a data set, whatever the peer has made of them."""
+    for keyword, value in response.command.items():
+        if keyword in keywords:
+            row = PARAMETERS[keyword]
+            status.add(DataElement(row.tag, row.vr, value, validation_mode=IGNORE))
 
 
 def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | None:
@@ -283,7 +298,8 @@ def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | No
 def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
     """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
 
-    None where the status is success or pending, and an empty one where the peer sent none.
+    None where the status is success or pending, and an empty one where the peer sent none. Orthanc puts the list into
+    the command set.
 
     Raises
     ------
@@ -293,7 +309,13 @@ def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
     if category(response.status) not in (WARNING, FAILURE, CANCEL):
         return None
     found = _identifier(response, context)
-    return Dataset() if found is None else found
+    if found is not None:
+        return found
+    identifier = Dataset()
+    if FAILED_LIST in response.command:
+        value = response.command[FAILED_LIST]
+        identifier.add(DataElement(FAILED_LIST, "UI", value, validation_mode=IGNORE))
+    return identifier
 
 
 def _identifier(response: Message, context: NegotiatedContext) -> Dataset | None:
@@ -353,8 +375,9 @@ def _fit_dataset(
         ) from error
     if any(element.tag.group == 2 for element in dataset):
         raise ValueError("the data set has elements of group 0002, which belong in its file_meta")
-    pair = str(dataset.SOPClassUID), own
-    context = _store_context(agreement, pair, str(dataset.SOPInstanceUID), transcoding)
+    sop_class, sop_instance = _own_uid(dataset, "SOPClassUID"), _own_uid(dataset, "SOPInstanceUID")
+    check_uids(sop_class, sop_instance, own)
+    context = _store_context(agreement, (sop_class, own), sop_instance, transcoding)
     target = transfer_syntax(context.transfer_syntax)
     is_little_endian = dataset.original_encoding[1]
     if is_little_endian is None:

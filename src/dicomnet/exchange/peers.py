@@ -1,24 +1,27 @@
-"""`PeerBase`: the address and options of a `Peer`, and its operations before a face performs them."""
+"""`PeerBase`: the address, the options and the operations of a `Peer`, which a face performs."""
 
 from __future__ import annotations
 
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from ..datasets.queries import build_identifier, build_query
 from ..drivers.deadline import Timeouts
+from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
 from . import operations
 from .addresses import PeerAddress, association_request
-from .contexts import Proposal, get_contexts
+from .contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model, get_contexts
 from .files import find_files
+from .lanes import StartedLanes
 from .operations import Operation
 from .pool import Pool
-from .results import RetrieveProgress
+from .receiving import ReceivedObject, ReceiverHooks
 from .storing import Supply, checked_jobs
 
 if TYPE_CHECKING:
@@ -26,15 +29,22 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from .receiving import ReceiverHooks
+AnyLink = TypeVar("AnyLink", bound=Life)
+AnyLanes = TypeVar("AnyLanes", bound=StartedLanes[Any])
+# What hands out the results of `store`, the matches of a query and the progress of a retrieval, one at a time.
+Results = TypeVar("Results")
+Matches = TypeVar("Matches")
+Progress = TypeVar("Progress")
 
-AnyLink = TypeVar("AnyLink")
-AnyLanes = TypeVar("AnyLanes")
-Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+
+def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> None:
+    end(pool.clear())
 
 
-class PeerBase(Generic[AnyLink, AnyLanes]):
+class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
+
+    _receiver: ClassVar[type[ReceiverHooks]] = ReceiverHooks
 
     def __init__(
         self,
@@ -51,7 +61,7 @@ class PeerBase(Generic[AnyLink, AnyLanes]):
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, self._forget, self._pool)
+        self._finalizer = weakref.finalize(self, _end_all, self._pool, self._forget)
         self.address = PeerAddress.parse(address) if isinstance(address, str) else address
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
@@ -63,33 +73,248 @@ class PeerBase(Generic[AnyLink, AnyLanes]):
         self._tls = tls
 
     @staticmethod
-    def _forget(pool: Pool[AnyLink]) -> None:
+    def _forget(links: Iterable[AnyLink]) -> None:
         """End the associations of a peer that was garbage-collected."""
         raise NotImplementedError
+
+    def _perform(self, operation: Operation[Any]) -> Any:
+        """What hands out the results of an operation."""
+        raise NotImplementedError
+
+    def _echo(self) -> Any:
+        """What hands out how long the answer to a C-ECHO took, in seconds."""
+        return self._perform(operations.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
         return association_request(self.address, self.calling, proposal, window)
 
-    def _store_operation(self, paths: Paths, jobs: int | None) -> Operation[None]:
+    def store(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        jobs: int | None = None,
+    ) -> Results:
+        """Store files (C-STORE), as they are where the peer takes that.
+
+        Where it does not, native objects are encoded in the transfer syntax that it took, which keeps each value.
+        What happens to compressed ones is said by ``transcode``.
+
+        Parameters
+        ----------
+        paths
+            Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+        jobs
+            How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
+            fewer, the others carry on.
+
+        Yields
+        ------
+        StoreResult
+            For each file, in the order of the peer's answers.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a path does not exist.
+        NetworkError, AssociationError
+            If the first association cannot be opened. Later failures are in the results.
+        """
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         most = self.jobs if jobs is None else checked_jobs(jobs)
         supply = Supply(find_files(paths), self.transcoding)
         self._supplies.add(supply)
-        return operations.store(supply, self.window, self.retries, most)
+        results: Results = self._perform(operations.store(supply, self.window, self.retries, most))
+        return results
 
-    def _get_operation(
+    def find(self, level: str, *, model: str | None = None, **keys: Any) -> Matches:
+        """Query (C-FIND).
+
+        Parameters
+        ----------
+        level
+            ``patient``, ``study``, ``series`` or ``image``.
+        model
+            ``study`` or ``patient``: the root of the information model, by default the one that has the level.
+        keys
+            Keyword to value: a value, a wildcard, a range, a list of UIDs, or None to ask for the attribute only.
+
+        Yields
+        ------
+        pydicom.dataset.Dataset
+            The matches, as they arrive. Closed early, the rest of the query is cancelled.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist.
+        NetworkError, AssociationError
+            If no association can be opened, or it ends early.
+        ServiceRefusal
+            If the peer does not answer with success in the end.
+        """
+        return self.find_identifier(build_query(level, keys), find_model(level, model))
+
+    def find_identifier(self, identifier: Dataset, model: str) -> Matches:
+        """Query with an Identifier of one's own.
+
+        Parameters
+        ----------
+        identifier
+            The Identifier, with its QueryRetrieveLevel.
+        model
+            SOP class UID of the information model.
+        """
+        matches: Matches = self._perform(operations.find(identifier, model))
+        return matches
+
+    def get(
         self,
-        make_hooks: Callable[[str], ReceiverHooks],
+        level: str,
+        *,
+        model: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        on_object: Callable[[ReceivedObject], Any] | None = None,
+        contexts: Mapping[str, Iterable[str]] | None = None,
+        **keys: Any,
+    ) -> Progress:
+        """Retrieve objects over one association (C-GET).
+
+        Parameters
+        ----------
+        level
+            ``patient``, ``study``, ``series`` or ``image``.
+        model
+            ``study`` or ``patient``: the root of the information model, by default the one that has the level.
+        to
+            The folder for the files, which are named after the SOP Instance UIDs; one of that name is replaced.
+        on_object
+            Called with each `ReceivedObject` instead of that. What it raises fails the object. In asyncio it may be a
+            coroutine function; a plain one runs in a thread.
+        contexts
+            SOP class UIDs with the transfer syntax UIDs to take their objects in; by default the common storage SOP
+            classes in the native ones.
+        keys
+            Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
+
+        Yields
+        ------
+        RetrieveProgress
+            With each response of the peer, the final one included. Closed early, the rest is cancelled.
+
+        Returns
+        -------
+        RetrieveProgress
+            The last one, which says what failed; in asyncio it is only yielded.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist, or not one of ``to`` and ``on_object`` is given.
+        OSError
+            If the folder cannot be made.
+        NetworkError, AssociationError
+            If no association can be opened, or it ends early.
+        ServiceRefusal
+            If the peer ends with a status that is neither success nor warning.
+        """
+        identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
+        return self.get_identifier(identifier, uid, to=to, on_object=on_object, contexts=contexts)
+
+    def get_identifier(
+        self,
         identifier: Dataset,
         model: str,
-        contexts: Mapping[str, Iterable[str]] | None,
-    ) -> Operation[RetrieveProgress]:
+        *,
+        to: str | os.PathLike[str] | None = None,
+        on_object: Callable[[ReceivedObject], Any] | None = None,
+        contexts: Mapping[str, Iterable[str]] | None = None,
+    ) -> Progress:
+        """Retrieve with an Identifier of one's own, see `get`.
+
+        Parameters
+        ----------
+        identifier
+            The Identifier, with its QueryRetrieveLevel.
+        model
+            SOP class UID of the information model.
+        to, on_object, contexts
+            As of `get`.
+        """
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
         request = association_request(self.address, self.calling, proposal, 1, roles)
-        return operations.get(request, make_hooks(self.address.ae_title), identifier, model)
+        hooks = self._receiver(self.address.ae_title, to, on_object)
+        progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
+        return progress
 
-    def _end_stores(self) -> None:
+    def move(self, destination: str, level: str, *, model: str | None = None, **keys: Any) -> Progress:
+        """Have the peer send objects to an application entity (C-MOVE).
+
+        Parameters
+        ----------
+        destination
+            AE title of the destination, which the peer must know.
+        level
+            ``patient``, ``study``, ``series`` or ``image``.
+        model
+            ``study`` or ``patient``: the root of the information model, by default the one that has the level.
+        keys
+            Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
+
+        Yields
+        ------
+        RetrieveProgress
+            With each response of the peer, the final one included. Closed early, the rest is cancelled.
+
+        Returns
+        -------
+        RetrieveProgress
+            The last one, which says what failed; in asyncio it is only yielded.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist, or the AE title is not valid.
+        NetworkError, AssociationError
+            If no association can be opened, or it ends early.
+        ServiceRefusal
+            If the peer ends with a status that is neither success nor warning.
+        """
+        uid = find_model(level, model, MOVE_MODELS)
+        return self.move_identifier(destination, build_identifier(level, keys), uid)
+
+    def move_identifier(self, destination: str, identifier: Dataset, model: str) -> Progress:
+        """Have objects sent with an Identifier of one's own, see `move`.
+
+        Parameters
+        ----------
+        identifier
+            The Identifier, with its QueryRetrieveLevel.
+        model
+            SOP class UID of the information model.
+        """
+        ae_title_bytes(destination, "the move destination")
+        progress: Progress = self._perform(operations.move(destination, identifier, model))
+        return progress
+
+    def _abort(self) -> list[AnyLink]:
+        """End what is open at once: the associations."""
+        self._stop_stores()
+        links = self._pool.clear()
+        for link in links:
+            link.abort()
+        return links
+
+    def _abort_retrievals(self) -> None:
+        """End the queries and retrievals that go on: nobody takes what they still have to give."""
+        for link in self._pool.busy:
+            if link.is_retrieving:
+                link.abort()
+
+    def _stop_stores(self) -> None:
+        """Send no further object."""
         for supply in list(self._supplies):
             supply.end(AssociationClosed())
+        for lanes in list(self._lanes):
+            lanes.end()

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, discard
 from ..dimse.messages import C_STORE_RQ, Message
-from ..drivers.hooks import Phase, WithoutRetrieval
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..errors import ServiceRefusal
-from ..services.registry import INVALID_SOP_INSTANCE, OPERATIONS, SOP_CLASS_NOT_SUPPORTED, SUCCESS
+from ..services.registry import INVALID_SOP_INSTANCE, OPERATIONS, SUCCESS
 from ..services.steps import Answer
-from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
-from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from .handling import answering
+from .requesting import RequestorHooks
 from .results import LocalFailure, Receipt
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-RESPONSE_LIMIT = 64 << 20
 # The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30
 
@@ -169,33 +167,6 @@ class ReceivedObject:
         """The object as the content of a DICOM file (PS3.10 section 7)."""
         uids = self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid
         return encode_file_header(*uids, self.source) + self.data
-
-
-class RequestorHooks(WithoutRetrieval):
-    """The hooks of an association that only asks: nothing is performed for the peer."""
-
-    stores = None
-
-    def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        """Never asked of a requestor."""
-        raise TypeError("a requestor does not answer association requests")
-
-    def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
-        """Keep the data sets of responses in memory, up to a limit."""
-        return MemorySink(RESPONSE_LIMIT)
-
-    def handle(self, message: Message, context: NegotiatedContext) -> Any:
-        """Refuse what the peer asks for."""
-        raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED)
-
-    def next_answer(self, answers: Any) -> None:
-        """There are no answers."""
-
-    def phase_changed(self, phase: Phase) -> None:
-        """Do nothing."""
-
-    def closed(self) -> None:
-        """Do nothing."""
 
 
 class ReceiverHooks(RequestorHooks):

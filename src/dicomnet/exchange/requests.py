@@ -5,9 +5,30 @@ from __future__ import annotations
 from ..dimse.datasets import Source
 from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from ..drivers.files import StoredObject
+from ..encoding.identity import fits_command, is_uid
+from ..errors import UnusableObject
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from .contexts import VERIFICATION, context_for
+
+
+def check_uids(sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
+    """Check the UIDs of an object before it is sent: they are its own, and not of our making.
+
+    SOP class and transfer syntax are negotiated, where a bad one could cost the others their association. An instance
+    that is merely not built by the rules is for the peer to judge.
+
+    Raises
+    ------
+    UnusableObject
+        If the object cannot be sent.
+    """
+    if not fits_command(sop_instance):
+        raise UnusableObject("its SOP Instance UID is too long, or has characters that a UID cannot have")
+    if not is_uid(sop_class):
+        raise UnusableObject("its SOP Class UID is not a UID")
+    if not is_uid(transfer_syntax):
+        raise UnusableObject("its Transfer Syntax UID is not a UID")
 
 
 def file_request(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydicom.dataset import Dataset
 
+# Objects are converted for a destination, whose association may have taken the last free file descriptor.
+from ..datasets import transcode  # noqa: F401
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject, open_object
 from ..drivers.hooks import Phase
+from ..drivers.life import Life
 from ..encoding.identity import is_uid
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import (
@@ -22,6 +25,7 @@ from ..errors import (
     ServiceRefusal,
     UnusableObject,
 )
+from ..services import user
 from ..services.registry import (
     MOVE_DESTINATION_UNKNOWN,
     NO_SUB_OPERATION_PERFORMED,
@@ -32,6 +36,7 @@ from ..services.sop_classes import COMMON_STORAGE
 from ..services.steps import Answer, SubOperation, Work
 from ..upper_layer.negotiation import Agreement
 from ..values import field, frozen, mutable
+from ..wire.fields import ae_title_bytes
 from ..wire.pdu import MAXIMUM_CONTEXTS
 from .answers import split_status
 from .contexts import NATIVE, Context, Pair, pair_of
@@ -169,8 +174,6 @@ def storing(
     source = sub_operation.source
     if isinstance(source, UnusableObject):
         raise source
-    if len(sub_operation.sop_instance_uid) > 64 or not sub_operation.sop_instance_uid.isascii():
-        raise UnusableObject("its SOP Instance UID does not fit into a command")
     is_move = request.type.service == "C-MOVE"
     if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
         originator = ""
@@ -273,26 +276,8 @@ class DestinationPlan:
             raise ServiceRefusal(NO_SUB_OPERATION_PERFORMED, "the move destination ends each association")
 
 
-class AnyLink(Protocol):
-    """The part of a driver's `Link` that is used here."""
-
-    phase: Phase
-
-    @property
-    def agreement(self) -> Agreement:
-        """The agreement of the negotiation."""
-        ...
-
-    def next_message_id(self) -> int:
-        """A message ID that no outstanding request has."""
-        ...
-
-    def abort(self) -> None:
-        """End the association at once."""
-        ...
-
-
-Link = TypeVar("Link", bound=AnyLink)
+Link = TypeVar("Link", bound=Life)
+Results = TypeVar("Results")
 Outcome = TypeVar("Outcome")
 
 
@@ -342,8 +327,10 @@ Step = Take | Close | Ask | Connect | Release | Work
 Course = Generator[Step, Any, Outcome]
 
 
-class RetrievalBase(Generic[Link]):
+class RetrievalBase(Generic[Link, Results]):
     """The performing of a C-GET or C-MOVE by a handler, as generators whose steps a face performs.
+
+    What `take`, `store` and `finish` give may have to be awaited.
 
     Parameters
     ----------
@@ -351,14 +338,19 @@ class RetrievalBase(Generic[Link]):
         The association of the request.
     originator
         AE title of who requests it.
+    results
+        What the handler yields.
     operation
         Which of the two.
     request
         The request.
     """
 
-    def __init__(self, link: Link, originator: str, operation: Operation, request: Message) -> None:
+    def __init__(
+        self, link: Link, originator: str, results: Results, operation: Operation, request: Message
+    ) -> None:
         self.count = 0
+        self._results = results
         self._link = link
         self._originator = originator
         self._operation = operation
@@ -374,6 +366,30 @@ class RetrievalBase(Generic[Link]):
             self._open.abort()
             self._open = None
 
+    def take(self) -> Any:
+        """The next object, or the answer that ends it, or None after the last."""
+        return self._perform(self._taking())
+
+    def store(self, sub_operation: SubOperation) -> Any:
+        """Send an object and wait for the response, a `Message`.
+
+        Raises
+        ------
+        ServiceRefusal
+            If no association with the destination can be opened.
+        AssociationError, NetworkError, UnusableObject
+            If this object was not sent, or not answered.
+        """
+        return self._perform(self._storing(sub_operation))
+
+    def finish(self) -> Any:
+        """Release the association with the destination, and let the handler end."""
+        return self._perform(self._finishing())
+
+    def _perform(self, course: Course[Any]) -> Any:
+        """Perform the steps of a generator: what it returns."""
+        raise NotImplementedError
+
     def _plan_for(self, destination: Destination) -> DestinationPlan:
         """The contexts to propose to a destination."""
         raise NotImplementedError
@@ -388,6 +404,11 @@ class RetrievalBase(Generic[Link]):
         """
         if self._operation.service == "C-MOVE":
             self._destination = Destination.from_handler((yield from self._prepare(of_destination=True)))
+            try:
+                ae_title_bytes(self._request.command["MoveDestination"], "the move destination")
+            except ValueError as error:
+                # What came from the peer cannot be called, whatever the handler makes of it.
+                raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, str(error)) from error
             self._plan = self._plan_for(self._destination)
         self.count = count_of((yield from self._prepare()), self._operation)
 
@@ -484,3 +505,10 @@ class RetrievalBase(Generic[Link]):
             yield Close()
         except Exception:  # noqa: BLE001
             _log.exception("the handler for %s failed at its end", self._operation.event)
+
+
+# How both faces perform what is alike; each adds its own.
+PERFORMERS: Mapping[type[Step], Callable[[Any, Any], Any]] = {
+    Ask: lambda retrieval, step: step.link.run(user.one_reply(step.request)),
+    Connect: lambda retrieval, step: retrieval._connect(step),
+}

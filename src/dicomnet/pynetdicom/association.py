@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
+from ..drivers.acse import free_message_id
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError, ProtocolError
@@ -565,7 +566,9 @@ class Association(NormalizedServices):
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         link = self.state.live()
         # As in `_response`; but what was left early is over before, and its Message ID is free again.
-        request.command["MessageID"] = link.free_message_id(request.message_id)
+        wanted = request.message_id
+        if link.talk.free_message_id(wanted) != wanted:
+            request.command["MessageID"] = link.run(free_message_id(link, wanted))
         cancel = cancel_request(context.context_id, request.message_id)
         responses = link.iterate(user.many_replies(request), cancel)
         return self._answers(responses, context, identify)

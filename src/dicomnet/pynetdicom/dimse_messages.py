@@ -198,7 +198,10 @@ class DIMSEMessage:
 def _command_set(values: dict[str, Any]) -> Dataset:
     command_set = Dataset()
     for keyword, value in values.items():
-        row = PARAMETERS[keyword]
+        row = PARAMETERS.get(keyword)
+        if row is None:
+            # It came in the command set, and has no place there.
+            continue
         command_set.add(DataElement(row.tag, row.vr, value, validation_mode=IGNORE))
     return command_set
 

@@ -238,6 +238,9 @@ class _MessageView:
             raise ValueError(f"{cls.__name__} cannot show a {message.type.name} message")
         held = vars(primitive)
         for keyword, value in message.command.items():
+            if keyword not in PARAMETERS:
+                # It came in the command set, and has no place there.
+                continue
             convert = _RECEIVED.get(PARAMETERS[keyword].vr)
             held[keyword] = convert(value) if convert else value
         if message.type.data_set is not None and message.data is not None:

@@ -179,12 +179,14 @@ class AssociationHooks:
     def next_answer(self, answers: Any) -> Answer | SubOperation | None:
         """The next answer that a handler yields, None after the last."""
         assert isinstance(answers, _Answers | Retrieval)
-        return self._call(answers.take)
+        answer: Answer | SubOperation | None = self._call(answers.take)
+        return answer
 
     def store(self, retrieval: Any, sub_operation: SubOperation) -> Message:
         """Send an object for a C-GET or C-MOVE."""
         assert isinstance(retrieval, Retrieval)
-        return self._call(retrieval.store, sub_operation)
+        response: Message = self._call(retrieval.store, sub_operation)
+        return response
 
     def finish(self, retrieval: Any) -> None:
         """Close the handler and the destination of a C-GET or C-MOVE."""

@@ -57,7 +57,7 @@ class AcceptedAssociations:
     def admit(self, state: AssociationState, limit: int) -> bool:
         """Count one more, from a valid request to its end; False if there are ``limit`` already."""
         with self._lock:
-            if sum(not each.finished.is_set() for each in self._states) >= limit:
+            if sum(not each.is_over for each in self._states) >= limit:
                 return False
             self._states.add(state)
             return True

@@ -73,6 +73,11 @@ class AssociationState:
         self._releases_when_idle = value
         self._configure()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the association has ended; the peer may leave the transport connection open for a while."""
+        return self.finished.is_set() or self.phase not in (Phase.NEW, Phase.ESTABLISHED)
+
     def set_timeouts(self, **stages: float | None) -> None:
         """Change the time-outs of some stages, in seconds; None is without end."""
         self._timeouts = replace(self._timeouts, **stages)

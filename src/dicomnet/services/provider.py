@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dimse.datasets import Refused, discard
+from ..dimse.datasets import Malformed, Refused, discard
 from ..dimse.messages import Message, respond
 from ..errors import ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
 from .registry import (
     CANCELLED,
     DUPLICATE_INVOCATION,
+    INVALID_SOP_INSTANCE,
     MISTYPED_ARGUMENT,
     MORE_THAN_ONE_MATCH,
+    NO_SUCH_SOP_CLASS,
     OPERATIONS,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
@@ -116,6 +118,8 @@ def _check(message: Message, context: NegotiatedContext, operation: Operation | 
     if isinstance(message.data, Refused):
         raise message.data.refusal
     service = message.type.service
+    if isinstance(message.data, Malformed):
+        raise _refusal_of(message.data, service)
     is_ours = (
         context.as_scp
         or context.is_role_unanswered
@@ -124,7 +128,8 @@ def _check(message: Message, context: NegotiatedContext, operation: Operation | 
     if service.startswith("C-"):
         # Not so the normalized services: the SOP class of a context may stand for several (PS3.4 H.3 and CC.3.1).
         sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
-        is_ours = is_ours and sop_class == context.abstract_syntax
+        # Some peers put spaces before a UID.
+        is_ours = is_ours and sop_class.lstrip(" ") == context.abstract_syntax
     if not is_ours:
         discard(message.data)
         raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
@@ -133,6 +138,16 @@ def _check(message: Message, context: NegotiatedContext, operation: Operation | 
         raise ServiceRefusal(UNRECOGNISED_OPERATION, f"the SOP class has no {service}")
     if message.data is None and message.type.data_set_required:
         raise ServiceRefusal(MISTYPED_ARGUMENT, "the request has no data set")
+
+
+def _refusal_of(malformed: Malformed, service: str) -> ServiceRefusal:
+    """The refusal of a request for an element of its command set (PS3.7 Annex C)."""
+    status = MISTYPED_ARGUMENT
+    if malformed.keyword.endswith("SOPInstanceUID"):
+        status = INVALID_SOP_INSTANCE
+    elif malformed.keyword.endswith("SOPClassUID"):
+        status = SOP_CLASS_NOT_SUPPORTED if service.startswith("C-") else NO_SUCH_SOP_CLASS
+    return ServiceRefusal(status, malformed.comment)
 
 
 def _response(message: Message, answer: Answer) -> Message:

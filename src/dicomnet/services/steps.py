@@ -137,6 +137,9 @@ class PlaceStores:
     requests: Sequence[Message]
 
 
+Part = Sequence[tuple[Message, NegotiatedContext]]
+
+
 @mutable
 class MoreStores:
     """Take, without waiting, the C-STORE requests that are here and may be settled with those of a batch.

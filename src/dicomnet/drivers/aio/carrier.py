@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
@@ -18,15 +17,12 @@ from ...errors import (
     DeadlineExceeded,
     DicomnetError,
 )
-from ...upper_layer.table import State
 from ...values import Buffer
-from ...wire.pdu import Abort, AssociateRJ
-from ..buffers import Lent
-from ..connection import LAST_BYTES, Connection, Happening
-from ..conversation import INBOX_LIMIT
+from ...wire.pdu import Abort
+from ..connection import Connection, Happening
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Life, Tell
+from ..links import LinkBase
 from ..tls import refused_later
 from ..transport import quick_ack, unacknowledged
 from .alarm import Alarm
@@ -40,7 +36,7 @@ _INBOX_BYTES = 4 << 20
 _LAST_READS = 16
 
 
-class Carrier(Life, asyncio.BufferedProtocol):
+class Carrier(LinkBase, asyncio.BufferedProtocol):
     """An association as far as it is carried by a transport; the base of `Link`, which adds turns and procedures.
 
     Parameters as of `Link`.
@@ -54,18 +50,15 @@ class Carrier(Life, asyncio.BufferedProtocol):
         timeouts: Timeouts,
         on_closed: Callable[[Any], None] | None = None,
     ) -> None:
-        super().__init__(connection, hooks, timeouts)
+        super().__init__(connection, hooks, timeouts, on_closed)
         self.closed = asyncio.Event()
         self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._is_tls = False
         self._transport: asyncio.Transport | None = None
-        self._on_closed = on_closed
-        self._buffer = Lent()
         self._arrived: asyncio.Future[None] | None = None
         self._waiting = Alarm(self._waited_too_long)
         self._silence = Alarm(self._was_silent)
-        self._unread = LAST_BYTES
         self._unserved = 0
         self._received = 0
         self._is_paused = False
@@ -73,17 +66,18 @@ class Carrier(Life, asyncio.BufferedProtocol):
         # The task that uses the association, and the one that serves what nobody waits for.
         self._owner: asyncio.Task[Any] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._is_over = False
 
-    @abstractmethod
     def _wake(self) -> None:
         """Tell whoever waits; if nobody does, serve what arrived."""
+        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._outlet.open(transport, self._is_tls)
+        if self._is_tls:
+            self.connection.trace.secured(transport.get_extra_info("ssl_object").version() or "")
         if not self.connection.machine.is_requestor:
             self.connection.transport_opened(monotonic())
             self._silence.set(self._artim("association"))
@@ -116,13 +110,14 @@ class Carrier(Life, asyncio.BufferedProtocol):
         if self.connection.is_between_messages:
             self._buffer.give_back()
         self._flush_quietly()
+        if self.connection.must_close:
+            self._close_soon()
         if self.talk.inbox:
             self._pause_when_full()
         else:
             self._unserved = 0
-        if self.phase is Phase.NEW and self.connection.machine.state is State.STA13 and not self.talk.inbox:
-            refused = isinstance(self.connection.answer, AssociateRJ)
-            self._end(Phase.REJECTED if refused else Phase.ABORTED)
+        if self._is_turned_away and not self.talk.inbox:
+            self._end_unserved()
         self._watch()
         self._wake()
 
@@ -163,24 +158,15 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._outlet.resume()
 
     def abort(self, pdu: Abort | None = None, failure: DicomnetError | None = None) -> None:
-        """End the association at once; what waits for it ends with an error."""
         if self.is_live:
             self.connection.abort(monotonic(), pdu)
-            self._write_outgoing()
+            self._flush_quietly()
             self._end(Phase.ABORTED, failure)
             self._wake()
 
     def close(self) -> None:
-        """Close the transport, whatever the state; nothing more is sent."""
         if self._transport is not None:
             self._transport.abort()
-
-    def _perform_tell(self, step: Tell) -> None:
-        if step.phase is Phase.ESTABLISHED:
-            self._change_phase(step.phase)
-            return
-        self._write_outgoing()
-        self._end(step.phase, step.failure)
 
     def unacknowledged(self) -> int:
         waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
@@ -251,7 +237,7 @@ class Carrier(Life, asyncio.BufferedProtocol):
     def _pause_when_full(self) -> None:
         if self._is_paused or self._transport is None or self.connection.must_close:
             return
-        if len(self.talk.inbox) >= INBOX_LIMIT or self._unserved >= _INBOX_BYTES:
+        if self.talk.is_full or self._unserved >= _INBOX_BYTES:
             self._is_paused = True
             self._transport.pause_reading()
 
@@ -268,11 +254,6 @@ class Carrier(Life, asyncio.BufferedProtocol):
                 await self._write(buffers, deadline)
 
     def _flush_quietly(self) -> None:
-        self._write_outgoing()
-        if self.connection.must_close:
-            self._close_soon()
-
-    def _write_outgoing(self) -> None:
         """Hand the machine's few bytes to the transport, without waiting."""
         if self.connection.outgoing:
             self._outlet.hand_over(self.connection.take_outgoing())
@@ -284,18 +265,13 @@ class Carrier(Life, asyncio.BufferedProtocol):
     def _must_stop_writing(self) -> bool:
         return self.closed.is_set() or not self.is_live or self.talk.end() is not None
 
-    def _lost(self) -> DicomnetError:
-        """The connection broke while we used it: find out what the peer said before."""
-        end = self.talk.end()
-        if end is not None:
-            self._perform_tell(self.take_end(end))
+    def _give_up(self) -> None:
         self._end(Phase.ABORTED, AssociationAborted(None))
-        return self.failure or AssociationClosed()
 
     def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> bool:
         is_new = self.enter(phase, failure)
         if is_new:
-            self.hooks.phase_changed(phase)
+            self.announce(phase, failure)
         return is_new
 
     def _end(self, phase: Phase, failure: DicomnetError | None = None) -> None:
@@ -325,6 +301,4 @@ class Carrier(Life, asyncio.BufferedProtocol):
         self._waiting.stop()
         self._silence.stop()
         self.talk.drop_requests()
-        self.hooks.closed()
-        if self._on_closed is not None:
-            self._on_closed(self)
+        self._closed()

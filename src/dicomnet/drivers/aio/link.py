@@ -19,37 +19,32 @@ import asyncio
 import inspect
 import logging
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from time import monotonic
 from types import CoroutineType, TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 from ...dimse.messages import Message
 from ...errors import (
-    AssociationAborted,
     AssociationClosed,
     DeadlineExceeded,
-    DicomnetError,
-    NetworkError,
     UnusableObject,
 )
 from ...services import steps
-from ...upper_layer.negotiation import NegotiatedContext
 from ...values import Buffer
-from ...wire.pdu import AssociateRQ
-from ..acse import Await, Negotiate, accept, free_message_id, make_room, release, request
+from ..acse import Handshake, Negotiate, accept, after_others, begin
 from ..connection import Connection, Happening
-from ..course import LAST_LOOKS, LOOK_EVERY, Advance, Arrive
+from ..course import LAST_LOOKS, LOOK_EVERY, Arrive, Value
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Accept, Fail, Flush, Perform, Tell
+from ..life import Accept, Perform
+from ..links import PERFORMERS, Section, Serving
 from .carrier import Carrier
 from .run import Iteration, Responses, Run
 
 _log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
 
 # The longest data set that is sent in one piece, in bytes.
 _SMALL = 1 << 16
@@ -78,8 +73,6 @@ class Link(Carrier):
         Called once, when the transport is closed and nothing is performed any more.
     """
 
-    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]]
-
     def __init__(
         self,
         sock: socket.socket,
@@ -89,80 +82,25 @@ class Link(Carrier):
         on_closed: Callable[[Link], None] | None = None,
     ) -> None:
         super().__init__(sock, connection, hooks, timeouts, on_closed)
-        self._next_look = 0.0
         self._lock = asyncio.Lock()
         self._answers: dict[int, Any] = {}
-
-    async def request(self, pdu: AssociateRQ) -> None:
-        """Ask for the association and wait for the answer.
-
-        Raises
-        ------
-        AssociationRejected, AssociationAborted, NetworkError
-            If it is not established.
-        """
-        deadline = Deadline("association", self.timeouts.association)
-        async with self.exchange():
-            await self._finish(request(self, pdu, deadline))
-
-    async def release(self) -> None:
-        """Release the association and close the connection.
-
-        What iterations have not read yet is read to the end where somebody still wants it, and cancelled where nobody
-        does.
-
-        Raises
-        ------
-        AssociationError, NetworkError
-            If it ended otherwise.
-        """
-        deadline = Deadline("release", self.timeouts.association)
-        async with self.exchange():
-            self._check_usable()
-            await self._finish(release(self, deadline))
 
     def cancel_serving(self) -> None:
         """Cancel the handler that is performing a request, if there is one."""
         if self._task is not None:
             self._task.cancel()
 
-    async def free_message_id(self, wanted: int) -> int:
-        """`wanted`, or a free ID if one of our outstanding requests already uses it.
-
-        Raises
-        ------
-        AssociationError, NetworkError
-            If the association ends while earlier responses are read away.
-        """
-        if self.talk.free_message_id(wanted) == wanted:
-            return wanted
-        return await self.run(free_message_id(self, wanted))
-
-    async def run(self, procedure: steps.Procedure[Value]) -> Value:
-        """Run a procedure to its end. Cancelled, its response is dropped when it comes."""
+    async def run(self, procedure: Generator[Any, Any, Value], deadline: Deadline | None = None) -> Value:
+        """Run a procedure to its end, when its turn has come. Cancelled, its response is dropped when it comes."""
         async with self.exchange():
-            self._check_usable()
-            if self.must_make_room:
-                await self._finish(make_room(self))
-            return await self._finish(procedure)
+            # Where it has not been established, the procedure finds out why.
+            if self.phase is not Phase.ESTABLISHED and self.connection.agreement is not None:
+                raise AssociationClosed from self.failure
+            return await self._finish(after_others(self, procedure))
 
     async def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Responses:
-        """Begin a procedure at once, and hand out what it delivers as it arrives.
-
-        Left early, the rest is read away before the next use of the association.
-
-        Parameters
-        ----------
-        cancel
-            The C-CANCEL-RQ to send first in that case.
-        """
-        iteration = Iteration(self, procedure, cancel, self.notice)
-        async with self.exchange():
-            self._check_usable()
-            if self.must_make_room:
-                await self._finish(make_room(self))
-            self.iterations.append(iteration)
-            await iteration.begin()
+        iteration = Iteration(self, Run(self, procedure), cancel, self.notice)
+        await self.run(begin(self, iteration))
         return Responses(iteration)
 
     async def interject(self, message: Message) -> None:
@@ -223,15 +161,7 @@ class Link(Carrier):
                 # Too many answer nothing, and nobody need wait to say so.
                 self.performers[type(consequence)](self, consequence)
             response = self.talk.take_response(step.message_ids)
-        return self._await_response(step) if response is None else response
-
-    async def _await_response(self, step: steps.Receive) -> Message:
-        try:
-            return await self._receive_response(step)
-        except DeadlineExceeded as error:
-            # Whoever waits for an answer may catch this, and still the association is of no use any more.
-            self.abort(failure=error)
-            raise
+        return self._receive_response(step) if response is None else response
 
     async def _perform_handle(self, step: steps.Handle) -> object:
         answers = await _awaited(self.hooks.handle(step.message, step.context))
@@ -258,7 +188,7 @@ class Link(Carrier):
             if self._received == before:
                 return
 
-    async def _perform_more(self, step: steps.MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
+    async def _perform_more(self, step: steps.MoreStores) -> steps.Part:
         while not self.talk.inbox and step.batch.reads_on(monotonic()):
             before = self._received
             for _ in range(_ARRIVAL_TURNS):
@@ -284,10 +214,6 @@ class Link(Carrier):
         self._silence.set(None)
         await self._finish(accept(self, step.request))
 
-    def _perform_fail(self, step: Fail) -> None:
-        self.abort(step.pdu, step.failure)
-        self.check_established()
-
     def notice(self) -> None:
         """Look, soon, whether there is something to do. May be called from any thread."""
         self._soon(self._wake)
@@ -304,15 +230,12 @@ class Link(Carrier):
     async def _finish(self, procedure: Generator[Any, Any, Value]) -> Value:
         run = Run(self, procedure)
         try:
-            if await run.advance() is not None:
+            await run.advance()
+            if not run.is_over:
                 raise TypeError("this procedure delivers responses and has to be iterated")
         finally:
             run.abandon()
         return run.value
-
-    def _check_usable(self) -> None:
-        if self.phase is not Phase.ESTABLISHED:
-            raise AssociationClosed from self.failure
 
     async def _send(self, batches: Iterator[list[Buffer]], message: Message | None = None) -> None:
         request = message if message is not None and message.type.has_response else None
@@ -325,10 +248,8 @@ class Link(Carrier):
                 for batch in batches:
                     is_begun = True
                     await self._write(batch, deadline)
-        except AssociationClosed:
-            if self.phase is Phase.ESTABLISHED:
-                raise self._lost() from None
-            raise
+        except AssociationClosed as closed:
+            raise self._what_ended(closed) from None
         except asyncio.CancelledError:
             # What was handed over goes out; a message of which something is missing ends the association.
             if is_begun and not _is_exhausted(batches):
@@ -340,8 +261,7 @@ class Link(Carrier):
             if request is not None:
                 self.talk.forget((request.message_id,))
             if is_begun:
-                lost = AssociationAborted(None, 0, str(error))
-                self.abort(failure=error if isinstance(error, NetworkError) else lost)
+                self._abort_for(error)
             raise
 
     async def _receive_response(self, step: steps.Receive) -> Message:
@@ -358,16 +278,14 @@ class Link(Carrier):
     async def _attend(self) -> None:
         """Serve what has arrived."""
         try:
-            async with self.exchange():
-                for iteration in [each for each in self.iterations if each.is_abandoned]:
-                    await self._finish(iteration.drain())
-                while self.talk.inbox and self.is_live:
-                    await self._serve(self._pop())
-        except DicomnetError as error:
-            _log.info("the association ended: %s", error)
-        except Exception as error:  # noqa: BLE001
+            with Serving(self):
+                async with self.exchange():
+                    for iteration in [each for each in self.iterations if each.is_abandoned]:
+                        await self._finish(iteration.drain())
+                    while self.talk.inbox and self.is_live:
+                        await self._serve(self._pop())
+        except Exception:  # noqa: BLE001
             _log.exception("an association could not be served")
-            self.abort(failure=AssociationAborted(None, 0, str(error)))
 
     def _attended(self, task: asyncio.Task[None]) -> None:
         self._task = None
@@ -429,6 +347,7 @@ class Link(Carrier):
 
 
 Link.performers = {
+    **PERFORMERS,
     steps.Send: Link._perform_send,
     steps.Receive: Link._perform_receive,
     steps.Respond: Link._perform_respond,
@@ -441,26 +360,19 @@ Link.performers = {
     steps.Work: lambda link, step: asyncio.to_thread(step.function),
     steps.Store: lambda link, step: _coroutine(link.hooks.store(step.retrieval, step.sub_operation)),
     steps.Finish: lambda link, step: _coroutine(link.hooks.finish(step.retrieval)),
-    Advance: lambda link, step: step.delivery.advance(),
     Arrive: Link._perform_arrive,
-    Flush: lambda link, step: link._flush(step.deadline),
-    Await: lambda link, step: link._next(step.deadline),
+    # asyncio has done it.
+    Handshake: lambda link, step: None,
     Negotiate: lambda link, step: _coroutine(link.hooks.negotiate(step.request)),
     Accept: Link._perform_accept,
     Perform: Link._perform_requests,
-    Tell: Link._perform_tell,
-    Fail: Link._perform_fail,
 }
 
 
-class Turn:
+class Turn(Section[Link]):
     """A task's use of a link, as an asynchronous context manager."""
 
-    __slots__ = ("_is_outermost", "_link")
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._is_outermost = False
+    __slots__ = ("_is_outermost",)
 
     async def __aenter__(self) -> None:
         self._is_outermost = await self._link.begin_turn()

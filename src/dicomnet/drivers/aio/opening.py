@@ -35,6 +35,7 @@ async def open_link(
     """
     connection = Connection.requesting(request, hooks.open_sink, timeouts.association, observer)
     sock = await _connect(address, Deadline("connect", timeouts.connect), bind_address)
+    connection.trace.opened((address.host, address.port))
     link = Link(sock, connection, hooks, timeouts)
     loop = asyncio.get_running_loop()
     try:

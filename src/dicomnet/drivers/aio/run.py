@@ -2,62 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import CoroutineType
-from typing import Any, TypeVar
 
 from ...dimse.messages import Message
 from ...errors import DicomnetError
-from ...services.steps import Deliver, Procedure, Receive
-from ..course import Course, Delivery, Performer
-
-Value = TypeVar("Value")
-AwaitedPerformer = Performer[AbstractAsyncContextManager[None]]
+from ...services.steps import Deliver, Receive
+from ..course import Course, Delivery, Performer, Value
 
 
 class Run(Course[Value]):
     """A procedure while a link performs it."""
 
-    def __init__(self, link: AwaitedPerformer, procedure: Generator[Any, Any, Value]) -> None:
-        super().__init__(procedure, link.talk)
-        self._link = link
-        self._interrupted: Receive | None = None
+    _interrupted: Receive | None = None
 
-    async def advance(self, *, once: bool = False) -> Message | None:
-        """Go on to the next response that is delivered, or to the end, which is None.
+    async def advance(self, *, once: bool = False) -> None:
+        """Go on to the next response that is delivered, or to the end.
 
         Cancelled while it waits for a response, it can be advanced again.
-
-        Parameters
-        ----------
-        once
-            Take one step only.
         """
         link, performers = self._link, self._link.performers
         try:
             while (step := self._interrupted or self.proceed()) is not None:
                 if isinstance(step, Deliver):
                     self.outcome = None
-                    return step.message
+                    self.ready.append(step.message)
+                    return
                 self._interrupted = step if isinstance(step, Receive) else None
                 try:
                     outcome = performers[type(step)](link, step)
                     # A step that need not wait is done by now.
                     self.outcome = await outcome if isinstance(outcome, CoroutineType) else outcome
                 except DicomnetError as error:
-                    self.error = error
+                    self.failed(step, error)
                 self._interrupted = None
                 if once:
-                    return None
+                    return
         except BaseException:
             if self._interrupted is None:
                 self.abandon()
             raise
-        return None
 
 
-class Iteration(Delivery):
+class Iteration(Delivery[AbstractAsyncContextManager[None]]):
     """An operation with many responses whose user takes them one at a time.
 
     Parameters
@@ -68,20 +56,13 @@ class Iteration(Delivery):
 
     def __init__(
         self,
-        link: AwaitedPerformer,
-        procedure: Procedure[None],
+        link: Performer[AbstractAsyncContextManager[None]],
+        course: Course[None],
         cancel: Message | None,
         notice: Callable[[], None],
     ) -> None:
-        self._run = Run(link, procedure)
-        super().__init__(link, self._run, cancel)
-        self._link = link
+        super().__init__(link, course, cancel)
         self._notice = notice
-
-    async def begin(self) -> None:
-        """Send the request."""
-        with self:
-            await self._run.advance(once=True)
 
     def abandon(self) -> None:
         """Nobody wants the rest. May be called from any thread."""
@@ -103,12 +84,9 @@ class Iteration(Delivery):
                     await self.advance()
         return self.next_ready()
 
-    async def advance(self) -> None:
-        """Go on to the next response or the end."""
+    async def advance(self, *, once: bool = False) -> None:
         with self:
-            message = await self._run.advance()
-            if message is not None:
-                self.ready.append(message)
+            await self._course.advance(once=once)
 
 
 class Responses:

@@ -10,25 +10,15 @@ from collections.abc import Callable
 from functools import partial
 
 from ..deadline import LAST_WORDS
-from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
+from ..reception import ACCEPT_PAUSE, Receive, Reception, ServerBase
 from ..transport import tune
 from .link import TLS_NEVER, Link
 
 _log = logging.getLogger(__name__)
 
 
-class Server:
-    """Listens on one address.
-
-    Parameters
-    ----------
-    listener
-        Bound and listening, not blocking; closed by `shutdown`.
-    receive
-        Gives the user's side of an accepted connection.
-    tls
-        The TLS context of a server, or None for plain TCP.
-    """
+class Server(ServerBase[Link]):
+    """Listens on one address. Parameters as of `ServerBase`."""
 
     def __init__(
         self,
@@ -37,19 +27,10 @@ class Server:
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._receive = receive
-        self._tls = tls
-        self._listener = listener
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._links: Links[Link] = Links()
+        super().__init__(listener, receive, tls=tls)
         self._opening: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-
-    @property
-    def links(self) -> list[Link]:
-        """The connections of this moment."""
-        return list(self._links)
 
     def start(self) -> None:
         """Begin to accept."""
@@ -106,7 +87,8 @@ class Server:
 
     def _accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
         reception = self._receive(peer)
-        link = Link(sock, *reception.parts(), partial(self._forget, reception))
+        link = Link(sock, *reception.parts(), partial(self._closed, reception))
+        link.connection.trace.opened(peer)
         reception.opened(link)
         self._links.add(link)
         # A handshake takes its time, and the next connection need not wait for it.
@@ -121,18 +103,17 @@ class Server:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: link,
                     sock,
-                    ssl=self._tls,
-                    ssl_handshake_timeout=TLS_NEVER if self._tls else None,
-                    ssl_shutdown_timeout=LAST_WORDS if self._tls else None,
+                    ssl=self.tls,
+                    ssl_handshake_timeout=TLS_NEVER if self.tls else None,
+                    ssl_shutdown_timeout=LAST_WORDS if self.tls else None,
                 )
         except BaseException as error:
             sock.close()
-            self._forget(reception, link)
+            self._closed(reception, link)
             if not isinstance(error, OSError):
                 raise
-            _log.info("a connection ended before it was served: %s", error)
+            _log.info("%s: a connection ended before it was served: %s", link.connection.trace.peer, error)
 
-    def _forget(self, reception: Reception, link: Link) -> None:
-        reception.closed()
+    def _forget(self, link: Link) -> None:
         self._links.discard(link)
         self._changed.set()

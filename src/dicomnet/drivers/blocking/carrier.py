@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -22,13 +21,11 @@ from ...errors import (
 )
 from ...upper_layer.table import State
 from ...values import Buffer
-from ...wire.pdu import Abort, AssociateRJ, AssociateRQ
-from ..buffers import Lent
-from ..connection import LAST_BYTES, Connection, Happening, ProviderAbort
-from ..conversation import INBOX_LIMIT
+from ...wire.pdu import Abort, AssociateRQ
+from ..connection import Connection, Happening, ProviderAbort
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Life, Tell
+from ..links import LinkBase
 from ..transport import unacknowledged
 from .channel import Channel
 from .idle import Idle
@@ -41,7 +38,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE = 0.2
 
 
-class Carrier(Life):
+class Carrier(LinkBase):
     """An association as far as it is carried by a socket; the base of `Link`, which adds turns and procedures.
 
     Parameters as of `Link`.
@@ -57,7 +54,7 @@ class Carrier(Life):
         workers: WorkerPool,
         on_closed: Callable[[Any], None] | None = None,
     ) -> None:
-        super().__init__(connection, hooks, timeouts)
+        super().__init__(connection, hooks, timeouts, on_closed)
         self.lock = threading.RLock()
         self._channel = channel
         self._phase_lock = threading.Lock()
@@ -65,21 +62,17 @@ class Carrier(Life):
         self._idle = Idle(channel, watcher, workers, self.attend, self._expire)
         # How many exchanges of the thread that has the lock are nested.
         self._depth = 0
-        self._buffer = Lent()
         self._is_receiving = False
         self._inbox = self.talk.inbox
-        self._on_closed = on_closed
-        self._unread = LAST_BYTES
         self._is_closed = False
-        self._is_over = False
 
-    @abstractmethod
     def attend(self) -> None:
         """Serve what arrives until the link is idle, in a worker's thread."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _expire(self) -> None:
         """The association has been idle for too long."""
+        raise NotImplementedError
 
     def greet(self, address: tuple[str, int] = ("", 0)) -> None:
         """Wait for a request, as the acceptor, without a thread. Then a worker takes over.
@@ -108,7 +101,6 @@ class Carrier(Life):
             self.lock.release()
 
     def close(self) -> None:
-        """Close the socket, whatever the state; nothing is sent."""
         if not self.lock.acquire(timeout=_PATIENCE):
             # The thread that uses it closes it as soon as it notices.
             self._change_phase(Phase.ABORTED)
@@ -119,13 +111,6 @@ class Carrier(Life):
             self._close()
         finally:
             self.lock.release()
-
-    def _perform_tell(self, step: Tell) -> None:
-        if step.phase is Phase.ESTABLISHED:
-            self._change_phase(step.phase)
-            return
-        self._flush_quietly()
-        self._end(step.phase, step.failure)
 
     def unacknowledged(self) -> int:
         return unacknowledged(self._channel.sock)
@@ -174,6 +159,7 @@ class Carrier(Life):
             call()
 
     def _open(self, address: tuple[str, int]) -> None:
+        self.connection.trace.opened(address)
         self.connection.transport_opened(monotonic())
         observer = self.connection.observer
         if observer is not None and "EVT_CONN_OPEN" in observer.names:
@@ -209,8 +195,7 @@ class Carrier(Life):
             self._inbox.clear()
             self._perform_tell(self.take_end(end))
         elif self.connection.machine.state is State.STA13:
-            refused = isinstance(self.connection.answer, AssociateRJ)
-            self._end(Phase.REJECTED if refused else Phase.ABORTED)
+            self._end_unserved()
         elif self.phase is Phase.NEW:
             self._watch_greeting()
 
@@ -249,12 +234,16 @@ class Carrier(Life):
         self._close()
 
     def _try_handshake(self) -> bool:
+        was_ready = self._channel.is_ready
         try:
-            return self._channel.try_handshake()
+            is_done = self._channel.try_handshake()
         except TLSFailed as failure:
             self._end(Phase.ABORTED, failure)
             self._close()
             raise
+        if is_done and not was_ready:
+            self.connection.trace.secured(self._channel.tls_version)
+        return is_done
 
     def _next(self, deadline: Deadline) -> Happening:
         while not self._inbox:
@@ -315,7 +304,6 @@ class Carrier(Life):
             self._close()
 
     def _flush_quietly(self) -> None:
-        """Write the machine's last words to a peer that may not want to hear them any more."""
         buffers = self.connection.take_outgoing()
         try:
             if buffers and not self._is_closed and self._channel.is_ready:
@@ -337,30 +325,27 @@ class Carrier(Life):
 
     def _wait_to_write(self, deadline: Deadline) -> None:
         # A peer that aborts while we write is heard at once, and one that waits for us to read is not kept waiting.
-        wants_reading = not self._is_receiving and len(self._inbox) < INBOX_LIMIT
+        wants_reading = not self._is_receiving and not self.talk.is_full
         if self._channel.wait(deadline, read=wants_reading, write=True):
             self._receive(None)
             if self._is_closed or self.talk.end() is not None:
                 raise self._lost()
 
-    def _lost(self) -> DicomnetError:
-        """The connection broke while we used it: find out what the peer said before."""
+    def _hear_the_rest(self) -> None:
         if not (self._is_closed or self._is_receiving):
             self._receive(None)
-        end = self.talk.end()
-        if end is not None:
-            self._perform_tell(self.take_end(end))
+
+    def _give_up(self) -> None:
         self._drop_inbox()
         self._change_phase(Phase.ABORTED, AssociationAborted(None))
         if self._idle.watch is None:
             self._close()
-        return self.failure or AssociationClosed()
 
     def _change_phase(self, phase: Phase, failure: DicomnetError | None = None) -> None:
         with self._phase_lock:
             if not self.enter(phase, failure):
                 return
-        self.hooks.phase_changed(phase)
+        self.announce(phase, failure)
         self._say_goodbye()
 
     def _end(self, phase: Phase, failure: DicomnetError | None = None) -> None:
@@ -389,9 +374,7 @@ class Carrier(Life):
             if self._is_over or not self._is_closed or self.is_live:
                 return
             self._is_over = True
-        self.hooks.closed()
-        if self._on_closed is not None:
-            self._on_closed(self)
+        self._closed()
 
     @property
     def channel(self) -> Channel:

@@ -66,6 +66,11 @@ class Channel:
         """
         return True
 
+    @property
+    def tls_version(self) -> str:
+        """The version of TLS that was negotiated, empty where there is none."""
+        return ""
+
     def receive_into(self, buffer: bytearray) -> int | None:
         """Read what is there: how many bytes, None for none yet, 0 where the connection is no more."""
         return self._receive(buffer, _NO_WAIT)

@@ -24,10 +24,10 @@ Watcher, WorkerPool, Server
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable
 from time import monotonic
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 from ...dimse.messages import Message
 from ...errors import (
@@ -38,16 +38,14 @@ from ...errors import (
     NetworkError,
 )
 from ...services import steps
-from ...upper_layer.negotiation import NegotiatedContext
 from ...values import Buffer
-from ...wire.pdu import AssociateRQ
-from ..acse import Await, Negotiate, accept, free_message_id, make_room, release, request
+from ..acse import Handshake, Negotiate, accept, after_others, begin
 from ..connection import Connection, Happening
-from ..conversation import INBOX_LIMIT
-from ..course import LAST_LOOKS, LOOK_EVERY, Advance, Arrive
+from ..course import LAST_LOOKS, LOOK_EVERY, Arrive, Value
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
-from ..life import Accept, Fail, Flush, Perform, Tell
+from ..life import Accept, Perform
+from ..links import PERFORMERS, Section, Serving
 from .carrier import Carrier
 from .channel import Channel
 from .run import Iteration, Run
@@ -55,7 +53,6 @@ from .watcher import Watcher, WorkerPool
 
 _log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
 
 # How long a thread stays with a connection that has fallen silent, in seconds, before it goes back to the watcher.
 _STAY = 0.05
@@ -83,8 +80,6 @@ class Link(Carrier):
         Called once, when the association is over and the socket is closed.
     """
 
-    performers: ClassVar[Mapping[type, Callable[[Any, Any], object]]]
-
     def __init__(
         self,
         channel: Channel,
@@ -98,72 +93,17 @@ class Link(Carrier):
         super().__init__(channel, connection, hooks, timeouts, watcher, workers, on_closed)
         self.releases_when_idle = False
         self._turn = Turn(self)
-        self._next_look = 0.0
+        self._serving = Serving(self)
 
-    def request(self, pdu: AssociateRQ) -> None:
-        """Ask for the association and wait for the answer.
-
-        Raises
-        ------
-        AssociationRejected, AssociationAborted, NetworkError
-            If it is not established.
-        """
-        deadline = Deadline("association", self.timeouts.association)
+    def run(self, procedure: Generator[Any, Any, Value], deadline: Deadline | None = None) -> Value:
         with self.exchange(deadline):
-            while not self._try_handshake():
-                self._channel.wait(deadline, read=True, write=self._channel.wants_write)
-            self._finish(request(self, pdu, deadline))
+            return self._finish(after_others(self, procedure))
 
-    def release(self) -> None:
-        """Release the association and close the connection.
-
-        What iterations have not read yet is read to the end where somebody still wants it, and cancelled where nobody
-        does.
-
-        Raises
-        ------
-        AssociationError, NetworkError
-            If it ended otherwise.
-        """
-        deadline = Deadline("release", self.timeouts.association)
-        with self.exchange(deadline):
-            self._finish(release(self, deadline))
-
-    def free_message_id(self, wanted: int) -> int:
-        """`wanted`, or a free ID if one of our outstanding requests already uses it.
-
-        Raises
-        ------
-        AssociationError, NetworkError
-            If the association ends while earlier responses are read away.
-        """
-        if self.talk.free_message_id(wanted) == wanted:
-            return wanted
-        return self.run(free_message_id(self, wanted))
-
-    def run(self, procedure: steps.Procedure[Value]) -> Value:
-        """Run a procedure to its end."""
-        with self.exchange():
-            if self.must_make_room:
-                self._finish(make_room(self))
-            return self._finish(procedure)
-
-    def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Iterator[Message]:
-        """Begin a procedure at once, and hand out what it delivers as it arrives.
-
-        Left early, the rest is read away before the next use of the association.
-
-        Parameters
-        ----------
-        cancel
-            The C-CANCEL-RQ to send first in that case.
-        """
-        iteration = Iteration(self, procedure, cancel)
-        with self.exchange():
-            if self.must_make_room:
-                self._finish(make_room(self))
-            self.iterations.append(iteration)
-            iteration.begin()
+    def iterate(
+        self, procedure: steps.Procedure[None], cancel: Message | None = None
+    ) -> Generator[Message, None, None]:
+        iteration = Iteration(self, Run(self, procedure), cancel)
+        self.run(begin(self, iteration))
         return iteration.messages()
 
     def interject(self, message: Message) -> None:
@@ -207,7 +147,7 @@ class Link(Carrier):
         leaves_end
             The end of the connection is nothing: it is found again behind what is to be written yet.
         """
-        if self._is_closed or self._is_receiving or len(self._inbox) >= INBOX_LIMIT:
+        if self._is_closed or self._is_receiving or self.talk.is_full:
             return False
         return self._receive(None, leaves_end=leaves_end)
 
@@ -233,14 +173,6 @@ class Link(Carrier):
     def _perform_respond(self, step: steps.Respond) -> None:
         self._put(self.connection.send(*step.responses), False)
 
-    def _perform_receive(self, step: steps.Receive) -> Message:
-        try:
-            return self._receive_response(step)
-        except DeadlineExceeded as error:
-            # Whoever waits for an answer may catch this, and still the association is of no use any more.
-            self.abort(failure=error)
-            raise
-
     def _perform_cancelled(self, step: steps.Cancelled) -> bool:
         now = monotonic()
         if now < self._next_look:
@@ -253,7 +185,7 @@ class Link(Carrier):
             if not self.read_ahead(leaves_end=True):
                 return
 
-    def _perform_more(self, step: steps.MoreStores) -> Sequence[tuple[Message, NegotiatedContext]]:
+    def _perform_more(self, step: steps.MoreStores) -> steps.Part:
         while not self._inbox and step.batch.reads_on(monotonic()):
             # A peer that only sends no more hears the responses still.
             if not self.read_ahead(leaves_end=True):
@@ -266,16 +198,14 @@ class Link(Carrier):
         finally:
             self.talk.finish(step.requests)
 
-    def _perform_accept(self, step: Accept) -> None:
-        self._finish(accept(self, step.request))
-
-    def _perform_fail(self, step: Fail) -> None:
-        self.abort(step.pdu, step.failure)
-        self.check_established()
+    def _perform_handshake(self, step: Handshake) -> None:
+        while not self._try_handshake():
+            self._channel.wait(step.deadline, read=True, write=self._channel.wants_write)
 
     def _finish(self, procedure: Generator[Any, Any, Value]) -> Value:
         run = Run(self, procedure)
-        if run.advance() is not None:
+        run.advance()
+        if not run.is_over:
             raise TypeError("this procedure delivers responses and has to be iterated")
         return run.value
 
@@ -287,15 +217,12 @@ class Link(Carrier):
                 for batch in batches:
                     is_partly_written = True
                     self._write(batch, deadline, more=more)
-        except AssociationClosed:
-            if self.phase is Phase.ESTABLISHED:
-                raise self._lost() from None
-            raise
+        except AssociationClosed as closed:
+            raise self._what_ended(closed) from None
         except BaseException as error:
             if is_partly_written:
                 # Part of a message is on the wire: nothing can follow it.
-                lost = AssociationAborted(None, 0, str(error))
-                self.abort(failure=error if isinstance(error, NetworkError) else lost)
+                self._abort_for(error)
             raise
 
     def _receive_response(self, step: steps.Receive) -> Message:
@@ -321,18 +248,12 @@ class Link(Carrier):
 
     def attend(self) -> None:
         """Serve what arrives until the link is idle, in a worker's thread."""
-        try:
-            with self.exchange():
-                while self.is_live:
-                    happening = self._next_or_idle()
-                    if happening is None:
-                        return
-                    self._serve(happening)
-        except DicomnetError as error:
-            _log.info("the association ended: %s", error)
-        except Exception as error:
-            self.abort(failure=AssociationAborted(None, 0, str(error)))
-            raise
+        with self._serving, self.exchange():
+            while self.is_live:
+                happening = self._next_or_idle()
+                if happening is None:
+                    return
+                self._serve(happening)
 
     def _next_or_idle(self) -> Happening | None:
         deadline: Deadline | None = None
@@ -427,8 +348,9 @@ class Link(Carrier):
 
 
 Link.performers = {
+    **PERFORMERS,
     steps.Send: lambda link, step: link.send(step.message, step.more),
-    steps.Receive: Link._perform_receive,
+    steps.Receive: Link._receive_response,
     steps.Respond: Link._perform_respond,
     steps.Handle: lambda link, step: link.hooks.handle(step.message, step.context),
     steps.PlaceStores: lambda link, step: step.batch.stores.place(step.requests),
@@ -439,25 +361,18 @@ Link.performers = {
     steps.Work: lambda link, step: step.function(),
     steps.Store: lambda link, step: link.hooks.store(step.retrieval, step.sub_operation),
     steps.Finish: lambda link, step: link.hooks.finish(step.retrieval),
-    Advance: lambda link, step: step.delivery.advance(),
     Arrive: Link._perform_arrive,
-    Flush: lambda link, step: link._flush(step.deadline),
-    Await: lambda link, step: link._next(step.deadline),
+    Handshake: Link._perform_handshake,
     Negotiate: lambda link, step: link.hooks.negotiate(step.request),
-    Accept: Link._perform_accept,
+    Accept: lambda link, step: link._finish(accept(link, step.request)),
     Perform: Link._perform_requests,
-    Tell: Link._perform_tell,
-    Fail: Link._perform_fail,
 }
 
 
-class Turn:
+class Turn(Section[Link]):
     """A thread's use of a link, as a context manager. It has begun already."""
 
-    __slots__ = ("_link",)
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    __slots__ = ()
 
     def __enter__(self) -> None:
         pass

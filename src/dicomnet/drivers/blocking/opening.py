@@ -80,6 +80,7 @@ def open_link(
         sock.close()
         raise
     connection = Connection.requesting(request, hooks.open_sink, timeouts.association, observer)
+    connection.trace.opened((address.host, address.port))
     return Link(channel, connection, hooks, timeouts, *process_watcher())
 
 

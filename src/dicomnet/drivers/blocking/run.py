@@ -2,66 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
 
 from ...dimse.messages import Message
 from ...errors import DicomnetError
-from ...services.steps import Deliver, Procedure
-from ..course import Course, Delivery, Performer
-
-Value = TypeVar("Value")
-BlockingPerformer = Performer[AbstractContextManager[None]]
+from ...services.steps import Deliver
+from ..course import Course, Delivery, Value
 
 
 class Run(Course[Value]):
     """A procedure while a link performs it."""
 
-    def __init__(self, link: BlockingPerformer, procedure: Generator[Any, Any, Value]) -> None:
-        super().__init__(procedure, link.talk)
-        self._link = link
-
-    def advance(self, *, once: bool = False) -> Message | None:
-        """Go on to the next response that is delivered, or to the end, which is None.
-
-        Parameters
-        ----------
-        once
-            Take one step only.
-        """
+    def advance(self, *, once: bool = False) -> None:
         link, performers = self._link, self._link.performers
         try:
             while (step := self.proceed()) is not None:
                 if isinstance(step, Deliver):
                     self.outcome = None
-                    return step.message
+                    self.ready.append(step.message)
+                    return
                 try:
                     self.outcome = performers[type(step)](link, step)
                 except DicomnetError as error:
-                    self.error = error
+                    self.failed(step, error)
                 if once:
-                    return None
+                    return
         except BaseException:
             self.abandon()
             raise
-        return None
 
 
-class Iteration(Delivery):
+class Iteration(Delivery[AbstractContextManager[None]]):
     """An operation with many responses whose user takes them one at a time."""
 
-    def __init__(self, link: BlockingPerformer, procedure: Procedure[None], cancel: Message | None) -> None:
-        self._run = Run(link, procedure)
-        super().__init__(link, self._run, cancel)
-        self._link = link
-
-    def begin(self) -> None:
-        """Send the request."""
-        with self:
-            self._run.advance(once=True)
-
-    def messages(self) -> Iterator[Message]:
+    def messages(self) -> Generator[Message, None, None]:
         """The responses, as they arrive.
 
         Raises
@@ -82,9 +57,6 @@ class Iteration(Delivery):
         finally:
             self.is_abandoned = True
 
-    def advance(self) -> None:
-        """Go on to the next response or the end."""
+    def advance(self, *, once: bool = False) -> None:
         with self:
-            message = self._run.advance()
-            if message is not None:
-                self.ready.append(message)
+            self._course.advance(once=once)

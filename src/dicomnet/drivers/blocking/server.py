@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import logging
 import os
 import socket
@@ -12,8 +13,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..deadline import LAST_WORDS
-from ..reception import ACCEPT_PAUSE, Links, Receive, Reception
-from ..transport import tune
+from ..reception import ACCEPT_PAUSE, Receive, ServerBase
+from ..transport import FOR_PROGRESS, tune
 from .channel import Channel
 from .fair_share import FairShare
 from .link import Link
@@ -32,17 +33,13 @@ _NOTICE = 0.5
 _LAST_HANDLERS = 5.0
 
 
-class Server:
+class Server(ServerBase[Link]):
     """Accepts connections from one listener, and serves them.
 
     Parameters
     ----------
-    listener
-        Bound and listening, not blocking; closed by `shutdown`.
-    receive
-        Gives the user's side of an accepted connection.
-    tls
-        The TLS context of a server, or None for plain TCP.
+    listener, receive, tls
+        As of `ServerBase`.
     share
         How it shares the listener with other processes, None where it has it alone.
     """
@@ -55,14 +52,13 @@ class Server:
         tls: ssl.SSLContext | None = None,
         share: FairShare | None = None,
     ) -> None:
-        self._receive = receive
-        self.tls = tls
+        super().__init__(listener, receive, tls=tls)
+        # When the first connection comes, there may be no free file descriptor to import it with.
+        for name in (*FOR_PROGRESS, *((".tls",) if tls is not None else ())):
+            importlib.import_module(name, __package__)
         self._share = share
-        self._listener = listener
-        self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._watcher = Watcher("dicomnet-server")
         self._workers = WorkerPool("dicomnet-association")
-        self._links: Links[Link] = Links()
         self._changed = threading.Condition()
         self._listening: Watch | None = None
         self._is_full = False
@@ -77,9 +73,8 @@ class Server:
 
     @property
     def links(self) -> list[Link]:
-        """The connections of this moment."""
         with self._changed:
-            return list(self._links)
+            return super().links
 
     @property
     def is_closed(self) -> bool:
@@ -204,7 +199,7 @@ class Server:
             sock.close()
             return
         reception = self._receive(peer[:2])
-        forget = partial(self._forget, reception)
+        forget = partial(self._closed, reception)
         link = Link(channel, *reception.parts(), self._watcher, self._workers, forget)
         reception.opened(link)
         with self._changed:
@@ -212,8 +207,7 @@ class Server:
             self._counted()
         link.greet(peer[:2])
 
-    def _forget(self, reception: Reception, link: Link) -> None:
-        reception.closed()
+    def _forget(self, link: Link) -> None:
         with self._changed:
             self._links.discard(link)
             self._counted()

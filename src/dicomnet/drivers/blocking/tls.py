@@ -66,6 +66,11 @@ class TLSChannel(Channel):
         self.is_ready = True
         return True
 
+    @property
+    def tls_version(self) -> str:
+        """The version of TLS that was negotiated, for instance ``TLSv1.3``; empty before that."""
+        return self._tls.version() or ""
+
     def _let_reads_wait(self) -> None:
         """No read waits: OpenSSL may have to write for it, and other threads may have to write beside it."""
 

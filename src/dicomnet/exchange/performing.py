@@ -1,0 +1,170 @@
+"""`PerformanceBase`: which association an operation of a `Peer` uses, whichever face performs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..drivers.hooks import Hooks, Phase
+from ..drivers.life import Life
+from ..values import mutable
+from ..wire.pdu import AssociateRQ
+from .contexts import Proposal
+from .lanes import Lanes, StartedLanes
+from .operations import Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
+from .peers import PeerBase
+from .requesting import RequestorHooks
+
+
+class Responses(Protocol):
+    """The responses of an operation that was begun, as far as both faces have the same of them."""
+
+    def close(self) -> None:
+        """Want no more of them."""
+        ...
+
+
+AnyLink = TypeVar("AnyLink", bound=Life)
+AnyLanes = TypeVar("AnyLanes", bound=StartedLanes[Any])
+AnyResponses = TypeVar("AnyResponses", bound=Responses)
+Outcome = TypeVar("Outcome")
+
+
+@mutable
+class Call:
+    """Call a function of the face, and wait for what it gives where that is awaitable. Outcome: that."""
+
+    function: Callable[[], Any]
+
+
+Calls = Generator[Call, Any, Outcome]
+
+
+class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
+    """One operation of a peer while it is performed, with the association that it uses.
+
+    Parameters
+    ----------
+    peer
+        Whose associations are used.
+    operation
+        What is performed.
+    lanes
+        Those that the operation is one of, None if it is not a lane.
+    """
+
+    def __init__(
+        self,
+        peer: PeerBase[AnyLink, AnyLanes, Any, Any, Any],
+        operation: Operation[Any],
+        lanes: AnyLanes | None = None,
+    ) -> None:
+        self._peer = peer
+        self._operation = operation
+        self._lanes = lanes
+        self._started: AnyLanes | None = None
+        self._link: AnyLink | None = None
+        # What the association proposed, None if it is not to be kept.
+        self._proposal: Proposal | None = None
+        self._responses: AnyResponses | None = None
+
+    # What a face does in its own way. "Any" is what is given, or what has to be awaited for it.
+
+    def _do(self, calls: Calls[Any]) -> Any:
+        """Perform calls one after the other."""
+        raise NotImplementedError
+
+    def _open(self, request: AssociateRQ, hooks: Hooks) -> Any:
+        """Open an association: its link."""
+        raise NotImplementedError
+
+    def _release(self, links: Iterable[AnyLink]) -> Any:
+        """Release associations; one that is over already is closed."""
+        raise NotImplementedError
+
+    def _lost(self, link: AnyLink) -> Any:
+        """An association is over."""
+        raise NotImplementedError
+
+    def _make_lanes(self, lanes: Lanes) -> AnyLanes:
+        """The threads or tasks of some lanes, none of which has been started."""
+        raise NotImplementedError
+
+    @property
+    def link(self) -> AnyLink:
+        """The association that is used."""
+        assert self._link is not None
+        return self._link
+
+    def use(self, step: Use) -> Calls[Lease]:
+        """Use an idle association that proposed just this, or open one."""
+        yield from self.leave()
+        pool = self._peer._pool
+        link = pool.take(step.proposal)
+        is_reused = link is not None and link.phase is Phase.ESTABLISHED
+        # Others that are idle take room that the peer may need.
+        yield Call(partial(self._release, pool.take_idle()))
+        if link is None or not is_reused:
+            request = self._peer._request(step.proposal, step.window)
+            link = yield Call(partial(self._open, request, RequestorHooks()))
+        self._link, self._proposal = link, step.proposal
+        return Lease(link.agreement, link.next_message_id, is_reused)
+
+    def use_alone(self, step: Open) -> Calls[Lease]:
+        """Open an association that is not kept."""
+        self._link, self._proposal = (yield Call(partial(self._open, step.request, step.hooks))), None
+        return Lease(self.link.agreement, self.link.next_message_id)
+
+    def begin(self, step: Begin) -> Calls[None]:
+        """Begin a procedure with many responses."""
+        self._responses = yield Call(partial(self.link.iterate, step.procedure, step.cancel))
+
+    def leave(self, step: Leave | None = None) -> Calls[None]:
+        """Let go of the association: it is kept, released, or over."""
+        if self._responses is not None:
+            # Dropped before its end, it is given up.
+            self._responses.close()
+            self._responses = None
+        link, self._link = self._link, None
+        if link is None:
+            return
+        pool = self._peer._pool
+        if link.phase is not Phase.ESTABLISHED:
+            pool.lose(link)
+            yield Call(partial(self._lost, link))
+        elif self._proposal is None:
+            pool.lose(link)
+            yield Call(partial(self._release, (link,)))
+        else:
+            yield Call(partial(self._release, pool.give_back(self._proposal, link)))
+
+    def break_off(self, error: BaseException) -> None:
+        """End the association where the user interrupts or cancels: what goes on is not waited for."""
+        if self._link is not None and not isinstance(error, Exception | GeneratorExit):
+            self._link.abort()
+
+    def spawn(self, step: Spawn) -> None:
+        """Begin one more lane."""
+        if self._lanes is None:
+            self._lanes = self._started = self._make_lanes(step.lanes)
+            self._peer._lanes.add(self._lanes)
+        self._lanes.start()
+
+    def wait(self, step: Wait) -> Any:
+        """Wait for other lanes."""
+        assert self._lanes is not None
+        return self._lanes.wait(step.attempt)
+
+
+# How both faces perform steps; each adds what it does in its own way.
+PERFORMERS: Mapping[type[Step | Call], Callable[[Any, Any], Any]] = {
+    Use: lambda performance, step: performance._do(performance.use(step)),
+    Open: lambda performance, step: performance._do(performance.use_alone(step)),
+    Begin: lambda performance, step: performance._do(performance.begin(step)),
+    Leave: lambda performance, step: performance._do(performance.leave()),
+    Run: lambda performance, step: performance.link.run(step.procedure),
+    Spawn: PerformanceBase.spawn,
+    Wait: PerformanceBase.wait,
+    Call: lambda performance, step: step.function(),
+}
