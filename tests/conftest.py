@@ -69,6 +69,7 @@ KINDS: dict[str, str] = {
     "pynetdicom/test_negotiation.py": "local",
     "pynetdicom/test_normalized.py": "local",
     "pynetdicom/test_destinations.py": "local",
+    "pynetdicom/test_habits.py": "local",
     "pynetdicom/test_hooks.py": "local",
     "pynetdicom/test_pdu.py": "local",
     "pynetdicom/test_providers.py": "local",

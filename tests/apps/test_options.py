@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 
 import pytest
 from tests.apps.tools import OURS, THEIRS, help_of, run
 
 from dicomnet.apps import TOOLS
+from dicomnet.apps.options import proposed
 
 _DEFAULT = re.compile(r"default: ([\w-]+)|\(([\w-]+)\)$")
 
@@ -57,3 +59,14 @@ def test_a_wrong_command_line_is_told_in_a_line(tool: str, arguments: tuple[str,
 
 def test_long_options_may_be_shortened() -> None:
     assert "'x' is not a time" in run("echoscu", "127.0.0.1", "104", "--acse", "x").stderr
+
+
+def test_explicit_vr_little_endian_is_proposed_first_as_pynetdicoms_tools_do() -> None:
+    """Some peers choose the first one that they know."""
+    assert proposed(Namespace(syntaxes=None)) == [
+        "1.2.840.10008.1.2.1",
+        "1.2.840.10008.1.2",
+        "1.2.840.10008.1.2.1.99",
+        "1.2.840.10008.1.2.2",
+    ]
+    assert proposed(Namespace(syntaxes=["1.2.840.10008.1.2"])) == ["1.2.840.10008.1.2"]

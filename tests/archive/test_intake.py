@@ -667,3 +667,37 @@ def test_a_damaged_file_of_the_store_is_no_form_of_an_object(make: Make, encode:
         for length in (os.path.getsize(path) - 1, 400, 200, 100, 0):
             os.truncate(path, length)
             assert _status(lambda: put(intake, forms[IMPLICIT], syntax=IMPLICIT)) == 0x0111
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        (b"\0", "zeros behind the last element"),
+        (bytes(4096), "zeros behind the last element"),
+        (b"\2\0\x10\0UI\4\0" + b"1.2\0", "file meta information"),
+        (b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\4\0\0\0abcd", "have no end"),
+    ],
+)
+def test_an_irregular_object_is_stored_as_it_came_with_one_warning(
+    rest: bytes,
+    words: str,
+    tmp_path: Path,
+    make: Make,
+    encode: Encode,
+    put: Put,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It was refused with 0xC000, though none of its elements was lost."""
+    data = encode(make()) + rest
+    with Storage(tmp_path / "tolerant", sync=False) as storage:
+        assert put(Intake(storage), data) == 0
+        (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert words in warning.getMessage()
+        assert make().SOPInstanceUID in warning.getMessage()
+        (kept,) = [path for path in (tmp_path / "tolerant" / "objects").rglob("*") if path.is_file()]
+        assert kept.read_bytes().endswith(data)
+        # The same once more is the same object.
+        assert put(Intake(storage), data) == 0
+    with Storage(tmp_path / "strict", sync=False) as storage, pytest.raises(ServiceRefusal) as refusal:
+        put(Intake(storage, is_strict=True), data)
+    assert refusal.value.status == 0xC000

@@ -303,3 +303,19 @@ def test_a_value_that_cannot_be_read_is_shown_as_it_came() -> None:
     converted = json.loads(json.dumps(plain(match)))
     assert converted["PatientWeight"].startswith("heavy")
     assert converted["Rows"] == "\x01"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["PatientName=王*", "SpecificCharacterSet=ISO_IR 100"],
+        ["SpecificCharacterSet=ISO 8859-5", "PatientName=Müller"],
+        ["SpecificCharacterSet=ISO_IR 1000", "PatientName=Miller"],
+        ["ModalitiesInStudy=Ü"],
+    ],
+)
+def test_a_key_that_cannot_be_encoded_is_a_mistake_of_the_command_line(keys: list[str]) -> None:
+    """It was sent as a question mark, which matches every name. Nothing is connected to."""
+    result = run("find", f"NOBODY@127.0.0.1:{free_port()}", *(word for key in keys for word in ("-k", key)))
+    assert result.returncode == 2
+    assert "dicomnet find: " in result.stderr

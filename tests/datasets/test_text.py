@@ -11,7 +11,8 @@ from pydicom.charset import python_encoding
 from pydicom.data import get_charset_files
 from pydicom.multival import MultiValue
 
-from dicomnet.datasets.text import codecs_of, decode_text, folded_name, value_text, values_of
+from dicomnet.datasets.character_sets import codecs_of
+from dicomnet.datasets.text import decode_text, folded_name, value_text, values_of
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.encoding.scan import scan
 

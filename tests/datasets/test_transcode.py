@@ -22,7 +22,7 @@ from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
-from tests.interop.corpus import FILES, NO_CONTEXT, Sendable, pairs, sendables
+from tests.interop.corpus import FILES, NO_CONTEXT, ODD_LENGTH, Sendable, pairs, sendables
 from tests.interop.peers import contexts_of
 from tests.support import (
     dicomnet,
@@ -176,7 +176,8 @@ def test_native_files_arrive_equal_and_others_are_refused_by_name(store: Store, 
             instance, used, encoded = next(arrived)
             assert (instance, used) == (result.sop_instance_uid, syntax)
             if each.transfer_syntax == syntax:
-                assert digest(encoded) == each.digest
+                padding = int(path.name in ODD_LENGTH)
+                assert digest(encoded[: len(encoded) - padding]) == each.digest
             else:
                 assert values(public(decoded(encoded, syntax))) == values(public(source_of(path))), path
     assert next(arrived, None) is None

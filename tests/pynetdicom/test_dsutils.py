@@ -9,6 +9,8 @@ from typing import Any
 import pynetdicom.dsutils as reference
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.sequence import Sequence
 from tests.associations import ct_image
 
@@ -68,12 +70,21 @@ def test_file_meta_information_says_what_pynetdicoms_says() -> None:
     ours, theirs = dsutils.create_file_meta(**values), reference.create_file_meta(**values)
     for keyword in ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID"):
         assert ours[keyword] == theirs[keyword]
-    # The group length is put in front when it is encoded.
-    assert {each.keyword for each in theirs} - {each.keyword for each in ours} == {
-        "FileMetaInformationGroupLength"
-    }
+    assert {each.keyword for each in theirs} == {each.keyword for each in ours}
     assert dsutils.encode_file_meta(ours)[:8] == reference.encode_file_meta(theirs)[:8]
     assert dsutils.encode_file_meta(theirs) == reference.encode_file_meta(theirs)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.1.99"])
+@pytest.mark.parametrize("instance", ["1.2.4", "1.2.45", "1." * 31 + "1"])
+def test_file_meta_information_has_its_group_length(syntax: str, instance: str) -> None:
+    """A data set that is saved with it as it is has the element that PS3.10 section 7.1 requires."""
+    meta = dsutils.create_file_meta(sop_class_uid="1.2.3", sop_instance_uid=instance, transfer_syntax=syntax)
+    rest = DicomBytesIO()
+    rest.is_implicit_VR, rest.is_little_endian = False, True
+    write_file_meta_info(rest, meta, enforce_standard=False)
+    # The element itself has a header of 8 bytes and a value of 4.
+    assert meta.FileMetaInformationGroupLength == len(rest.getvalue()) - 12
 
 
 def test_a_text_has_a_line_for_each_element() -> None:

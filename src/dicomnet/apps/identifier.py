@@ -42,14 +42,15 @@ def build_identifier(options: Namespace) -> Dataset:
         except InvalidDicomError as error:
             raise UnusableObject(f"{options.file} is not a DICOM file") from error
     for key in options.keys:
-        _set(identifier, key)
+        set_key(identifier, key)
     text = "".join(options.keys)
     if not text.isascii() and "SpecificCharacterSet" not in identifier:
         identifier.SpecificCharacterSet = "ISO_IR 192"
     return identifier
 
 
-def _set(dataset: Dataset, key: str) -> None:
+def set_key(dataset: Dataset, key: str) -> None:
+    """Set what a key of the command line says; raises UsageError where it cannot be parsed."""
     path, _, value = key.partition("=")
     *sequences, last = path.split(".")
     for component in sequences:

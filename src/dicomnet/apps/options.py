@@ -278,7 +278,12 @@ OUTPUT = Group(
 
 def proposed(options: argparse.Namespace) -> list[str]:
     """The transfer syntaxes that an SCU proposes."""
-    return list(options.syntaxes or DEFAULT_TRANSFER_SYNTAXES)
+    # Some peers choose the first one, so the order is that of pynetdicom's tools.
+    explicit_first = [
+        EXPLICIT_LITTLE,
+        *(each for each in DEFAULT_TRANSFER_SYNTAXES if each != EXPLICIT_LITTLE),
+    ]
+    return list(options.syntaxes or explicit_first)
 
 
 def supported(options: argparse.Namespace, known: list[str]) -> list[str]:

@@ -68,7 +68,7 @@ def _store(event: Event, ignores: bool, folder: Path) -> int:
         _log.info("received %s", name)
         return SUCCESS
     try:
-        _write(folder, name, event.encoded_dataset())
+        write_whole(folder, name, event.encoded_dataset())
     except OSError as error:
         _log.error("%s could not be written: %s", name, error)
         return OUT_OF_RESOURCES
@@ -76,7 +76,7 @@ def _store(event: Event, ignores: bool, folder: Path) -> int:
     return SUCCESS
 
 
-def _write(folder: Path, name: str, content: bytes) -> None:
+def write_whole(folder: Path, name: str, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / name
@@ -110,7 +110,7 @@ def serve(
         try:
             ae.start_server(address, evt_handlers=list(handlers), open_sink=open_sink)
         except KeyboardInterrupt:
-            _log.info("ended by a signal")
+            _log.info("ended by a signal before the start")
         finally:
             signal.signal(signal.SIGTERM, before)
     except OSError as error:

@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from ..datasets.text import codecs_of, folded_name, value_text
+from ..datasets.character_sets import codecs_of
+from ..datasets.text import folded_name, value_text
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.scan import Header, HeaderScanner
 from ..errors import IndexUnusable, ServiceRefusal, UnusableObject

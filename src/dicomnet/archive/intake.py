@@ -89,6 +89,7 @@ class Session:
     """
 
     __slots__ = (
+        "_calling_ae",
         "_file_header",
         "_head",
         "_intake",
@@ -104,6 +105,7 @@ class Session:
         self, intake: Intake, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae: str
     ) -> None:
         self._intake = intake
+        self._calling_ae = calling_ae
         self.sop_class = sop_class
         self.sop_instance = sop_instance
         self.transfer_syntax = transfer_syntax
@@ -214,6 +216,13 @@ class Session:
     def _place(self) -> Entry:
         header = self._scan()
         name = self._name(header)
+        if header.irregular:
+            _log.warning(
+                "object %s from %s is kept as it was received, though %s",
+                name.instance,
+                self._calling_ae or "?",
+                ", and ".join(header.irregular),
+            )
         staged = self._complete_file()
         # From here on the store owns the staged file, and discards it whatever happens.
         self._staged = None
@@ -272,6 +281,9 @@ class Intake:
         The index; None if objects are stored without being indexed.
     on_refused
         Called with the SOP Instance UID of an object that is refused, and with the refusal.
+    is_strict
+        Whether objects in an irregular form are refused, see `encoding.walk.Walk`; else they are kept as they are, and
+        the log says so.
     """
 
     def __init__(
@@ -279,13 +291,16 @@ class Intake:
         storage: Storage,
         catalogue: Catalogue | None = None,
         on_refused: Callable[[str, ServiceRefusal], None] | None = None,
+        *,
+        is_strict: bool = False,
     ) -> None:
         self.storage = storage
         self.catalogue = catalogue
         self._on_refused = on_refused
         # The sessions whose object may already have its name in the store, and is not indexed yet.
         self.under_way: set[Session] = set()
-        self.scanner = HeaderScanner({**(catalogue.wanted if catalogue else {}), **IDENTIFYING})
+        wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
+        self.scanner = HeaderScanner(wanted, is_strict=is_strict)
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from ..datasets.text import folded_name, values_of
+from ..datasets.text import folded_name, narrowly_folded_name, values_of
 from ..errors import ServiceRefusal
 from ..values import frozen
 
@@ -81,9 +81,12 @@ def pattern(key: str) -> Pattern:
     return Pattern(text)
 
 
-def is_universal(vr: str, key: str) -> bool:
-    """Whether a key matches everything (PS3.4 sections C.2.2.2.3 and C.2.2.2.4)."""
-    return not key or (vr in WILDCARD_VRS and not key.strip("*"))
+def is_universal(key: str) -> bool:
+    """Whether a key matches everything (PS3.4 sections C.2.2.2.3 and C.2.2.2.4).
+
+    An asterisk alone does so in any VR: clients write it where the standard has an empty value.
+    """
+    return not key.strip("*")
 
 
 def value_test(vr: str, key: str) -> Test:
@@ -128,22 +131,28 @@ def _single_test(vr: str, key: str) -> Test:
 
 def name_patterns(key: str) -> tuple[Pattern, Pattern, Pattern] | Pattern:
     """One pattern for each component group of a name; a single pattern if any of the groups may match the key."""
-    groups = folded_name(key)
+    groups = _fold_for(key)(key)
     if "=" in key:
         return pattern(groups[0]), pattern(groups[1]), pattern(groups[2])
     return pattern(groups[0])
 
 
+def _fold_for(key: str) -> Callable[[str], tuple[str, str, str]]:
+    """How a key and the names to compare are folded. A question mark is one character of the name as it is stored."""
+    return narrowly_folded_name if "?" in key else folded_name
+
+
 def _name_test(key: str) -> Test:
     """Names match without regard to case; a key with a single component group may match any group."""
+    fold = _fold_for(key)
     patterns = name_patterns(key)
     if isinstance(patterns, Pattern):
         matches = _group_test(patterns)
-        return lambda text: any(matches(group) for group in folded_name(text) if group)
+        return lambda text: any(matches(group) for group in fold(text) if group)
     tests = [(number, _group_test(one)) for number, one in enumerate(patterns) if one.text.strip("*")]
 
     def test(text: str) -> bool:
-        groups = folded_name(text)
+        groups = fold(text)
         return all(matches(groups[number]) for number, matches in tests)
 
     return test

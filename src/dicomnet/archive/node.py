@@ -100,7 +100,7 @@ def _load(has_index: bool) -> None:
     for name in (*_FOR_OBJECTS, *(_FOR_QUERIES if has_index else ())):
         importlib.import_module(name)
     if has_index:
-        from ..datasets.text import load_codecs
+        from ..datasets.character_sets import load_codecs
 
         load_codecs()
 
@@ -136,6 +136,10 @@ class Node:
     on_refused
         Called with the SOP Instance UID of an object that is refused, and with the refusal, whose cause is the error
         with the file where it was one.
+    strict
+        Whether objects whose form breaks the standard are refused even where nothing is lost: those with zeros behind
+        the last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, or file
+        meta information in the data set. Without, they are kept as they were received, and the log says so.
     excess
         How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
     workers
@@ -168,6 +172,7 @@ class Node:
         accepts_private: bool = False,
         on_stored: OnStored | None = None,
         on_refused: OnRefused | None = None,
+        strict: bool = False,
         excess: int = MAXIMUM_LENGTH,
         workers: int = 1,
     ) -> None:
@@ -195,7 +200,7 @@ class Node:
             else:
                 # A node that indexes this store later has to compare all files with its index.
                 self.storage.needs_recovery = True
-            self.intake = Intake(self.storage, self.index, on_refused)
+            self.intake = Intake(self.storage, self.index, on_refused, is_strict=strict)
             self._server: Server | WorkerProcesses = (
                 Server(listen(address), self._receive, tls=tls)
                 if workers == 1

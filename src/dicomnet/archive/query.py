@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from pydicom import config
-from pydicom.charset import python_encoding
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, func, or_, select
 
+from ..datasets.character_sets import LATIN_1, UTF_8, character_set, codecs_of, holds, significant, terms_of
 from ..datasets.pydicom_insides import dataset_of
-from ..datasets.text import codecs_of, trimmed, value_text, values_of
+from ..datasets.text import folded, trimmed, value_text, values_of
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import ServiceRefusal
 from ..services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
@@ -166,7 +166,7 @@ def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredIn
     request = _parse(model, identifier)
     unique = _UNIQUE[request.level]
     own = request.key(unique)
-    if own is None or not own.text or (own.vr != "UI" and not pattern(own.text).is_exact):
+    if own is None or own.is_universal or (own.vr != "UI" and not pattern(own.text).is_exact):
         raise ServiceRefusal(
             IDENTIFIER_DOES_NOT_MATCH, "the unique key of the level is missing or has a wild card", (unique,)
         )
@@ -192,20 +192,20 @@ def _located(index: Index, row_ids: array[int]) -> Iterator[StoredInstance]:
 
 
 def _parse(model: Model, identifier: Dataset) -> _Request:
-    character_set = _text(identifier, SPECIFIC_CHARACTER_SET, "CS", ())
-    codecs = codecs_of(character_set.split("\\"))
+    named_set = _text(identifier, SPECIFIC_CHARACTER_SET, "CS", ())
+    codecs = codecs_of(terms_of(named_set))
     named = _text(identifier, QUERY_RETRIEVE_LEVEL, "CS", codecs)
     if named not in Level.__members__ or (model == "STUDY" and named == "PATIENT"):
         raise ServiceRefusal(
             IDENTIFIER_DOES_NOT_MATCH, "Query/Retrieve Level is missing or wrong", (QUERY_RETRIEVE_LEVEL,)
         )
-    request = _Request(model, Level[named], character_set)
+    request = _Request(model, Level[named], named_set)
     supported = _supported(request.level)
     for tag in map(int, identifier.keys()):
         if tag in _NO_KEYS or not tag & 0xFFFF:
             continue
         if tag in supported:
-            request.keys.append(_key(identifier, tag, supported[tag], codecs))
+            request.keys.append(_key(request, identifier, tag, supported[tag], codecs))
         else:
             request.has_unsupported = True
     _check_hierarchy(request)
@@ -227,7 +227,7 @@ def _check_hierarchy(request: _Request) -> None:
         if top <= level < request.level:
             key = request.key(_UNIQUE[level])
             text = key.text if key else ""
-            if not text or "\\" in text or (level is Level.PATIENT and not pattern(text).is_exact):
+            if not text or "\\" in text or "*" in text or (level is Level.PATIENT and "?" in text):
                 raise ServiceRefusal(
                     IDENTIFIER_DOES_NOT_MATCH,
                     "the unique key of a level above must have one value",
@@ -235,33 +235,37 @@ def _check_hierarchy(request: _Request) -> None:
                 )
 
 
-def _key(data_set: Dataset, tag: int, vr: str, codecs: Sequence[str], depth: int = 0) -> _Key:
+def _key(
+    request: _Request, data_set: Dataset, tag: int, vr: str, codecs: Sequence[str], depth: int = 0
+) -> _Key:
     if vr == "SQ":
-        return _sequence_key(data_set, tag, codecs, depth)
+        return _sequence_key(request, data_set, tag, codecs, depth)
     text = _text(data_set, tag, vr, codecs)
     if vr == "UI" and text.count("\\") >= _UID_LIMIT:
         raise ServiceRefusal(OUT_OF_RESOURCES, f"a key has more than {_UID_LIMIT} UIDs", (tag,))
-    return _Key(tag, vr, text, None, None if is_universal(vr, text) else value_test(vr, text))
+    return _Key(tag, vr, text, None, None if is_universal(text) else value_test(vr, text))
 
 
-def _sequence_key(data_set: Dataset, tag: int, codecs: Sequence[str], depth: int) -> _Key:
-    """A key for sequence matching: at most one item, all of whose keys must match the same item (PS3.4 C.2.2.2.6)."""
+def _sequence_key(request: _Request, data_set: Dataset, tag: int, codecs: Sequence[str], depth: int) -> _Key:
+    """A key for sequence matching: at most one item, all of whose keys must match the same item (PS3.4 C.2.2.2.6).
+
+    Keys of the item that are not supported are ignored, as they are outside of it.
+    """
     element = data_set[tag]
     items: list[Dataset] = list(element.value or ()) if element.VR == "SQ" else []
     if depth > _DEPTH_LIMIT:
         raise ServiceRefusal(UNABLE_TO_PROCESS, "sequence keys are nested too deeply", (tag,))
     if len(items) > 1:
         raise ServiceRefusal(IDENTIFIER_DOES_NOT_MATCH, "a sequence key may have only one item", (tag,))
-    keys = [
-        _key(items[0], inner, KEPT_IN_ITEMS.get(inner) or _vr(inner), codecs, depth + 1)
-        for inner in (map(int, items[0].keys()) if items else ())
-        if inner & 0xFFFF and inner not in _NO_KEYS
-    ]
+    keys = []
+    for inner in map(int, items[0].keys()) if items else ():
+        if not inner & 0xFFFF or inner in _NO_KEYS:
+            continue
+        if inner in KEPT_IN_ITEMS:
+            keys.append(_key(request, items[0], inner, KEPT_IN_ITEMS[inner], codecs, depth + 1))
+        else:
+            request.has_unsupported = True
     return _Key(tag, "SQ", "", tuple(keys))
-
-
-def _vr(tag: int) -> str:
-    return dictionary_VR(tag)[:2] if dictionary_has_tag(tag) else "UN"
 
 
 def _text(data_set: Dataset, tag: int, vr: str, codecs: Sequence[str]) -> str:
@@ -373,6 +377,12 @@ def _group_condition(column: ColumnElement[str], wanted: Pattern) -> Condition:
     if "^*" in wanted.text:
         # DOE^* also matches DOE.
         wanted = Pattern(wanted.text.split("^*", 1)[0] + "*")
+    if "?" in wanted.text:
+        # The column may have several characters for one, such as ss for ß.
+        longest = max(re.split("[*?]", wanted.text), key=len)
+        wanted = Pattern(
+            f"{folded(wanted.prefix)}*" + (f"{folded(longest)}*" if longest != wanted.prefix else "")
+        )
     conditions = _pattern_condition(column, wanted)
     return and_(*conditions)
 
@@ -591,13 +601,14 @@ def _character_set(request: _Request, attributes: Attributes) -> str:
     text = "".join(_texts(request.keys, attributes))
     if text.isascii():
         return ""
-    if request.character_set in python_encoding and not request.character_set.startswith("ISO 2022"):
-        try:
-            text.encode(python_encoding[request.character_set])
-        except UnicodeEncodeError:
-            return "ISO_IR 192"
-        return request.character_set or "ISO_IR 100"
-    return "ISO_IR 192"
+    terms = significant(terms_of(request.character_set))
+    if not terms:
+        return "ISO_IR 100" if holds(text, (LATIN_1,)) else UTF_8
+    row = character_set(terms[0])
+    is_single = len(terms) == 1 and row is not None and not row.term.startswith("ISO 2022")
+    if is_single and row is not None and row.term and holds(text, (row.codec,)):
+        return row.term
+    return UTF_8
 
 
 def _texts(keys: Sequence[_Key], attributes: Attributes) -> Iterator[str]:

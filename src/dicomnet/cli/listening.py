@@ -75,6 +75,12 @@ def add_listening_options(parser: Parser) -> None:
         help="also store objects of unknown SOP classes, such as private ones",
     )
     parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse objects whose form breaks the standard, such as zeros behind the last element; without this option"
+        " they are stored as they were received, with a warning in the log",
+    )
+    parser.add_argument(
         "--workers",
         type=count,
         default=1,
@@ -131,6 +137,7 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
             options.aet,
             has_index=has_index,
             accepts_private=options.accept_private,
+            strict=options.strict,
             on_stored=on_stored,
             workers=options.workers,
         )

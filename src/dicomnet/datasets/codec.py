@@ -17,7 +17,15 @@ from .._version import IMPLEMENTATION_CLASS_UID
 from ..encoding.scan import scan
 from ..encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from ..errors import ServiceRefusal
-from .plain import decode_plain, encode_plain
+from .character_sets import text_encoder
+from .plain import (
+    TextNotEncodable,
+    check_text,
+    correct_character_sets,
+    decode_plain,
+    encode_plain,
+    in_unicode,
+)
 
 if TYPE_CHECKING:
     from ..values import Buffer
@@ -52,7 +60,7 @@ def decode(
     if deflated:
         encoded = _inflated(encoded)
     plain = decode_plain(encoded, is_implicit_vr, is_little_endian)
-    return plain if plain is not None else read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
+    return plain if plain is not None else _read(encoded, is_implicit_vr, is_little_endian)
 
 
 def decode_whole(encoded: Buffer, transfer_syntax_uid: str) -> Dataset:
@@ -79,7 +87,13 @@ def decode_whole(encoded: Buffer, transfer_syntax_uid: str) -> Dataset:
     if plain is not None:
         return plain
     scan(content, EXPLICIT_VR_LITTLE_ENDIAN if syntax.is_deflated else transfer_syntax_uid, {})
-    return read_dataset(BytesIO(content), *how)
+    return _read(content, *how)
+
+
+def _read(encoded: bytes, is_implicit_vr: bool, is_little_endian: bool) -> Dataset:
+    dataset = read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
+    correct_character_sets(dataset)
+    return dataset
 
 
 def _inflated(encoded: bytes) -> bytes:
@@ -106,25 +120,91 @@ def encode(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: 
     Returns
     -------
     bytes or None
-        None if pydicom cannot encode it; the log says why.
+        None if it cannot be encoded; the log says why.
     """
-    encoded = encode_plain(ds, is_implicit_vr, is_little_endian)
-    if encoded is None:
-        stream = DicomBytesIO()
-        stream.is_implicit_VR = is_implicit_vr
-        stream.is_little_endian = is_little_endian
-        try:
-            write_dataset(stream, ds)
-        except Exception as error:  # noqa: BLE001
-            # pydicom raises whatever the values lead to; callers get the documented None.
-            _log.error("the data set could not be encoded: %s", error)
-            return None
-        encoded = stream.getvalue()
+    try:
+        return encode_object(ds, is_implicit_vr, is_little_endian, deflated)
+    except ValueError as error:
+        _log.error("%s", error)
+        return None
+
+
+def encode_object(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes:
+    """Encode the data set of an object; see `encode`.
+
+    Where it has no Specific Character Set, its text is in Latin-1 as far as that goes, and else in ISO_IR 192.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be encoded; `TextNotEncodable` if its Specific Character Set cannot hold its text.
+    """
+    return _encode(ds, (is_implicit_vr, is_little_endian, deflated), is_strict=False, may_recode=False)
+
+
+def encode_keys(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes:
+    """Encode an identifier, or another data set of a request.
+
+    Where it has no Specific Character Set, text that is not ASCII is sent in ISO_IR 192.
+
+    Raises
+    ------
+    ValueError
+        As with `encode_object`.
+    """
+    return _encode(ds, (is_implicit_vr, is_little_endian, deflated), is_strict=True, may_recode=False)
+
+
+def encode_answer(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes:
+    """Encode the data set of a response; one that its Specific Character Set cannot hold is sent in ISO_IR 192.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be encoded.
+    """
+    return _encode(ds, (is_implicit_vr, is_little_endian, deflated), is_strict=True, may_recode=True)
+
+
+def _encode(ds: Dataset, how: tuple[bool, bool, bool], *, is_strict: bool, may_recode: bool) -> bytes:
+    is_implicit_vr, is_little_endian, deflated = how
+    try:
+        encoded = _native(ds, is_implicit_vr, is_little_endian, is_strict)
+    except TextNotEncodable as error:
+        if error.chosen and not may_recode:
+            raise
+        encoded = _native(_recoded(ds), is_implicit_vr, is_little_endian, is_strict)
     if deflated:
         deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         encoded = deflater.compress(encoded) + deflater.flush()
         encoded += b"\x00" * (len(encoded) % 2)
     return encoded
+
+
+def _recoded(ds: Dataset) -> Dataset:
+    try:
+        return in_unicode(ds)
+    except Exception as error:
+        # pydicom raises whatever the values lead to.
+        raise ValueError(f"the data set could not be encoded: {error}") from error
+
+
+def _native(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, is_strict: bool) -> bytes:
+    encoded = encode_plain(ds, is_implicit_vr, is_little_endian, is_strict=is_strict)
+    if encoded is not None:
+        return encoded
+    stream = DicomBytesIO()
+    stream.is_implicit_VR = is_implicit_vr
+    stream.is_little_endian = is_little_endian
+    try:
+        check_text(ds, text_encoder((), is_strict=is_strict), is_strict)
+        write_dataset(stream, ds)
+    except TextNotEncodable:
+        raise
+    except Exception as error:
+        # pydicom raises whatever the values lead to.
+        raise ValueError(f"the data set could not be encoded: {error}") from error
+    return stream.getvalue()
 
 
 def create_file_meta(
@@ -135,7 +215,7 @@ def create_file_meta(
     implementation_uid: UID | str = IMPLEMENTATION_CLASS_UID,
     implementation_version: str | None = None,
 ) -> FileMetaDataset:
-    """File meta information (PS3.10 section 7.1).
+    """File meta information with its group length (PS3.10 section 7.1).
 
     Parameters
     ----------
@@ -149,12 +229,16 @@ def create_file_meta(
     from .._version import IMPLEMENTATION_VERSION_NAME
 
     meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
     meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = UID(implementation_uid)
     meta.ImplementationVersionName = implementation_version or IMPLEMENTATION_VERSION_NAME
+    # Each value, padded, behind a header of 8 bytes; that of the version, which is OB, has 12.
+    lengths = (len(element.value) for element in meta if element.tag != 0x00020000)
+    meta.FileMetaInformationGroupLength = sum(8 + length + length % 2 for length in lengths) + 4
     return meta
 
 

@@ -6,15 +6,16 @@ it. Responses need many small data sets, so there are also cheap ways to make on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from struct import Struct, error, pack
 from typing import Any, Final, NamedTuple
 
-from pydicom.charset import convert_encodings, default_encoding, encode_string, python_encoding
+from pydicom.charset import python_encoding
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName
 
@@ -31,6 +32,16 @@ from ..encoding.elements import (
     looks_like_vr,
 )
 from ..encoding.vrs import VRS, ValueRepresentation
+from .character_sets import (
+    UTF_8,
+    CannotHold,
+    TextEncoder,
+    codecs_of,
+    holds,
+    significant,
+    terms_of,
+    text_encoder,
+)
 from .pydicom_insides import (
     RAW_DEFAULTS,
     bytes_of_name,
@@ -40,14 +51,11 @@ from .pydicom_insides import (
     template_of_read,
 )
 
-# From a value and the Python names of the character sets to bytes, without padding.
-_Encode = Callable[[Any, list[str]], bytes]
+# From a value and what encodes its text to bytes, without padding.
+_Encode = Callable[[Any, TextEncoder], bytes]
 
 _CHARACTER_SET: Final = BaseTag(0x00080005)
 _STATUS: Final = BaseTag(0x00000900)
-_DEFAULT_ENCODINGS: Final = convert_encodings(default_encoding)
-# In these an ASCII text is encoded as it is; the others have escape sequences or a yen sign.
-_ASCII_BASED: Final = frozenset(python_encoding.values()) - {"shift_jis", "iso2022_jp", "iso2022_jp_2"}
 _MISSING: Final = object()
 
 
@@ -55,49 +63,76 @@ class _NotPlain(Exception):
     """Something that is for pydicom."""
 
 
+class TextNotEncodable(ValueError):
+    """An element has a character that its character set cannot encode.
+
+    Parameters
+    ----------
+    tag
+        The element.
+    chosen
+        Specific Character Set as the data set has it; empty where it has none.
+    """
+
+    def __init__(self, tag: int, chosen: str) -> None:
+        super().__init__(tag, chosen)
+        self.tag = tag
+        self.chosen = chosen
+
+    def __str__(self) -> str:
+        character_set = f"the character set {self.chosen}" if self.chosen else "the default character set"
+        return f"element ({self.tag >> 16:04X},{self.tag & 0xFFFF:04X}) has a character that {character_set} lacks"
+
+
 def _are_many(value: object) -> bool:
     return isinstance(value, MultiValue | list | tuple)
 
 
-def _encode_string(value: Any, encodings: list[str]) -> bytes:
+def _encode_string(value: Any, encoder: TextEncoder) -> bytes:
     if isinstance(value, str):
         return value.encode("latin-1")
     if value is None:
         return b""
     if not _are_many(value):
         raise _NotPlain
-    return b"\\".join([_encode_string(each or "", encodings) for each in value])
+    return b"\\".join([_encode_string(each or "", encoder) for each in value])
 
 
-def _encode_text(value: Any, encodings: list[str]) -> bytes:
+def _encode_text(value: Any, encoder: TextEncoder) -> bytes:
     if isinstance(value, str):
-        if value.isascii() and (not value or encodings[0] in _ASCII_BASED):
+        if value.isascii() and (not value or encoder.is_ascii_based):
             return value.encode("ascii")
-        return encode_string(value, encodings)
+        return encoder.encode(value)
     if value is None:
         return b""
     if not _are_many(value):
         raise _NotPlain
-    return b"\\".join([_encode_text(each, encodings) for each in value])
+    return b"\\".join([_encode_text(each, encoder) for each in value])
 
 
-def _encode_name(value: Any, encodings: list[str]) -> bytes:
+def _encode_name(value: Any, encoder: TextEncoder) -> bytes:
     if isinstance(value, PersonName):
-        if bytes_of_name(value) is None and value.encodings is None and encodings[0] in _ASCII_BASED:
+        if value.encodings is None:
             text = "=".join(value.components)
-            if text.isascii():
+            if encoder.is_ascii_based and text.isascii() and bytes_of_name(value) is None:
                 # The name keeps its bytes, as when pydicom encodes it.
                 value.original_string = text.encode("ascii")
                 return value.original_string
-        return value.encode(encodings)
+            if not text.isascii():
+                # It would keep these bytes, too, for any other character set.
+                encoder.check(text)
+                return PersonName(text).encode(encoder.codecs)
+        elif value.encodings != tuple(encoder.codecs):
+            encoder.check("".join(value.components))
+        return value.encode(encoder.codecs)
     if value is None:
         return b""
     if not _are_many(value):
         raise _NotPlain
-    return b"\\".join([_encode_name(each, encodings) for each in value])
+    return b"\\".join([_encode_name(each, encoder) for each in value])
 
 
-def _encode_digits(value: Any, encodings: list[str]) -> bytes:
+def _encode_digits(value: Any, encoder: TextEncoder) -> bytes:
     original: Any = getattr(value, "original_string", _MISSING)
     if original is not _MISSING:
         text: str = original
@@ -105,11 +140,11 @@ def _encode_digits(value: Any, encodings: list[str]) -> bytes:
     if value is None:
         return b""
     if _are_many(value):
-        return b"\\".join([_encode_digits(each, encodings) for each in value])
+        return b"\\".join([_encode_digits(each, encoder) for each in value])
     return str(value).encode("latin-1")
 
 
-def _encode_bytes(value: Any, encodings: list[str]) -> bytes:
+def _encode_bytes(value: Any, encoder: TextEncoder) -> bytes:
     if type(value) is bytes:
         return value
     if value is None:
@@ -121,7 +156,7 @@ def _number_encoder(order: str, letter: str) -> _Encode:
     one = Struct(order + letter).pack
     types = (int, float) if letter in "fd" else (int,)
 
-    def encode(value: Any, encodings: list[str]) -> bytes:
+    def encode(value: Any, encoder: TextEncoder) -> bytes:
         if type(value) in types:
             return one(value)
         if value is None or value == "":
@@ -137,14 +172,14 @@ def _number_encoder(order: str, letter: str) -> _Encode:
 def _tag_encoder(order: str) -> _Encode:
     one = Struct(order + "HH").pack
 
-    def encode(value: Any, encodings: list[str]) -> bytes:
+    def encode(value: Any, encoder: TextEncoder) -> bytes:
         if isinstance(value, int):
             return one(value >> 16, value & 0xFFFF)
         if value is None:
             return b""
         if not isinstance(value, MultiValue | list):
             raise _NotPlain
-        return b"".join([encode(each, encodings) for each in value])
+        return b"".join([encode(each, encoder) for each in value])
 
     return encode
 
@@ -203,7 +238,9 @@ def _writers(encoding: Encoding) -> Mapping[str | None, _Writer]:
     return writers
 
 
-def encode_plain(dataset: Dataset, is_implicit_vr: bool, is_little_endian: bool) -> bytes | None:
+def encode_plain(
+    dataset: Dataset, is_implicit_vr: bool, is_little_endian: bool, *, is_strict: bool = False
+) -> bytes | None:
     """The bytes that pydicom writes for a data set, None if it is not plain.
 
     Parameters
@@ -212,10 +249,21 @@ def encode_plain(dataset: Dataset, is_implicit_vr: bool, is_little_endian: bool)
         Its elements that were read and not looked at are converted where pydicom does so too.
     is_implicit_vr, is_little_endian
         What the transfer syntax says.
+    is_strict
+        See `text_encoder`.
+
+    Raises
+    ------
+    TextNotEncodable
+        Where pydicom would write another text.
     """
     parts: list[bytes] = []
+    encoder = text_encoder((), is_strict=is_strict)
     try:
-        _PlainWriter(encoding_of(is_implicit_vr, is_little_endian), parts).write(dataset, _DEFAULT_ENCODINGS)
+        writer = _PlainWriter(encoding_of(is_implicit_vr, is_little_endian), parts, is_strict)
+        writer.write(dataset, encoder)
+    except TextNotEncodable:
+        raise
     except Exception:  # noqa: BLE001
         # Elements are converted on the way, and pydicom raises whatever their values lead to; if it has to be told,
         # pydicom's writer raises it again.
@@ -232,23 +280,25 @@ class _PlainWriter:
         What the transfer syntax says.
     parts
         Takes the bytes.
+    is_strict
+        See `text_encoder`.
     """
 
-    def __init__(self, encoding: Encoding, parts: list[bytes]) -> None:
+    def __init__(self, encoding: Encoding, parts: list[bytes], is_strict: bool) -> None:
+        self._is_strict = is_strict
         self._encoding = encoding
         self._flags = (encoding.is_implicit, encoding.is_little_endian)
         self._writers = _writers(encoding)
         self._parts = parts
 
-    def write(self, dataset: Dataset, encodings: list[str]) -> None:
-        """Write a data set, or an item inside of one that has these character sets."""
+    def write(self, dataset: Dataset, encoder: TextEncoder) -> None:
+        """Write a data set, or an item inside of one whose text is encoded so."""
         if type(dataset) is not Dataset and type(dataset) is not FileDataset:
             raise _NotPlain
         elements = dict(dataset.items())
         is_as_read = is_read_in(dataset, self._flags)
         if _CHARACTER_SET in elements:
-            named = dataset[_CHARACTER_SET].value
-            encodings = convert_encodings(named) if named else _DEFAULT_ENCODINGS
+            encoder = encoder_of(dataset, self._is_strict)
         append = self._parts.append
         writers = self._writers
         for tag in sorted(elements, key=int):
@@ -269,11 +319,14 @@ class _PlainWriter:
                 raise _NotPlain
             header, name, encode, padding = writer
             if encode is None:
-                self._write_sequence(writer, element, encodings)
+                self._write_sequence(writer, element, encoder)
                 continue
             if element.is_undefined_length:
                 raise _NotPlain
-            value = encode(element.value, encodings)
+            try:
+                value = encode(element.value, encoder)
+            except CannotHold:
+                raise TextNotEncodable(tag, encoder.chosen) from None
             if len(value) & 1:
                 value += padding
             append(header(group, number, name, len(value)))
@@ -286,7 +339,7 @@ class _PlainWriter:
         header, name, _, _ = self._writers[element.VR]
         self._parts += (header(element.tag >> 16, element.tag & 0xFFFF, name, len(value)), value)
 
-    def _write_sequence(self, writer: _Writer, element: DataElement, encodings: list[str]) -> None:
+    def _write_sequence(self, writer: _Writer, element: DataElement, encoder: TextEncoder) -> None:
         parts, mark = self._parts, self._encoding.header
         at = len(parts)
         # Here the header is put when the length is known.
@@ -294,7 +347,7 @@ class _PlainWriter:
         for item in element.value:
             begin = len(parts)
             parts.append(b"")
-            self.write(item, encodings)
+            self.write(item, encoder)
             if item.is_undefined_length_sequence_item:
                 parts[begin] = mark(ITEM, "", UNDEFINED_LENGTH)
                 parts.append(mark(ITEM_END, "", 0))
@@ -306,6 +359,63 @@ class _PlainWriter:
         else:
             length = sum(map(len, parts[at:]))
         parts[at] = writer.header(element.tag >> 16, element.tag & 0xFFFF, writer.name, length)
+
+
+def encoder_of(dataset: Dataset, is_strict: bool) -> TextEncoder:
+    """What encodes the text of a data set that has a Specific Character Set."""
+    return text_encoder(terms_of(dataset[_CHARACTER_SET].value), is_strict=is_strict)
+
+
+def check_text(dataset: Dataset, encoder: TextEncoder, is_strict: bool) -> None:
+    """Raise `TextNotEncodable` for a data set in whose text pydicom's writer would replace characters.
+
+    Parameters
+    ----------
+    encoder
+        Of what is around it.
+    is_strict
+        See `text_encoder`.
+    """
+    is_other = False
+    if _CHARACTER_SET in dataset:
+        encoder = encoder_of(dataset, is_strict)
+        is_other = list(dataset._character_set) != encoder.codecs
+    is_recoded = dataset.original_character_set != dataset._character_set
+    element: Any
+    for tag, element in dict(dataset.items()).items():
+        if not isinstance(element, DataElement):
+            if not is_recoded and element.VR != "SQ":
+                # It is written as it was read.
+                continue
+            element = dataset[tag]
+        if element.VR == "SQ":
+            for item in element.value:
+                check_text(item, encoder, is_strict)
+        elif (row := VRS.get(element.VR)) is not None and row.has_character_set:
+            value = element.value
+            for each in value if _are_many(value) else (value,):
+                text = str(each) if isinstance(each, str | PersonName) else ""
+                if not holds(text, encoder.allowed):
+                    raise TextNotEncodable(tag, encoder.chosen)
+                if is_other and not text.isascii():
+                    # pydicom takes the term for another one. As if there was none, it is sent in ISO_IR 192.
+                    raise TextNotEncodable(tag, "")
+
+
+def in_unicode(dataset: Dataset) -> Dataset:
+    """A copy of a data set whose text, also that of its items, is in ISO_IR 192."""
+    elements = list(_without_character_set(dataset))
+    elements.append(DataElement(_CHARACTER_SET, "CS", UTF_8, already_converted=True))
+    return dataset_of(elements)
+
+
+def _without_character_set(dataset: Dataset) -> Iterator[DataElement]:
+    for element in dataset:
+        if element.VR == "SQ":
+            items = [dataset_of(_without_character_set(item)) for item in element.value]
+            yield DataElement(element.tag, "SQ", Sequence(items))
+        elif element.tag != _CHARACTER_SET:
+            yield element
 
 
 def status_dataset(status: int) -> Dataset:
@@ -329,19 +439,42 @@ def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> D
         return None
     dataset = template_of_read(is_implicit_vr, is_little_endian).make(elements)
     if _CHARACTER_SET in elements:
-        named = _character_set(elements[_CHARACTER_SET].value)
-        if named is None:
+        terms = _terms_read(elements[_CHARACTER_SET].value)
+        if len(terms) > 1:
             return None
-        dataset.set_original_encoding(is_implicit_vr, is_little_endian, [named])
+        dataset.set_original_encoding(is_implicit_vr, is_little_endian, codecs_of(terms))
     return dataset
 
 
-def _character_set(value: bytes | None) -> str | None:
-    """The Python name of a single character set that needs no correction."""
-    try:
-        return python_encoding.get((value or b"").decode("ascii").rstrip(" \0"))
-    except UnicodeDecodeError:
-        return None
+def _terms_read(value: bytes | None) -> tuple[str, ...]:
+    return significant(terms_of((value or b"").decode("latin-1")))
+
+
+def correct_character_sets(dataset: Dataset) -> None:
+    """Make a data set that pydicom has read, and its items, decode text with our table of character sets.
+
+    pydicom knows fewer spellings, and reads what it does not know as Latin-1.
+    """
+    if _CHARACTER_SET in dataset:
+        value: Any = dict(dataset.items())[_CHARACTER_SET].value
+        terms = terms_of(value.decode("latin-1") if isinstance(value, bytes) else value)
+        if terms != significant(terms) or not python_encoding.keys() >= set(terms):
+            _decode_with(dataset, codecs_of(terms))
+    for element in dict(dataset.items()).values():
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            for item in element.value:
+                correct_character_sets(item)
+
+
+def _decode_with(dataset: Dataset, codecs: list[str]) -> None:
+    is_implicit, is_little_endian = dataset.original_encoding
+    dataset.set_original_encoding(is_implicit, is_little_endian, codecs)
+    for element in dict(dataset.items()).values():
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            for item in element.value:
+                if _CHARACTER_SET not in item:
+                    item._parent_encoding = codecs
+                    _decode_with(item, codecs)
 
 
 @lru_cache(4)

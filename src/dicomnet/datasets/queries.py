@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..encoding.vrs import VRS
+
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
@@ -93,6 +95,9 @@ def build_identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
 def build_keys(keys: Mapping[str, Any]) -> Dataset:
     """The keys of a query as a data set, without a level.
 
+    Its Specific Character Set is what the keys say, as the standard spells it. Where they say nothing, text that is not
+    ASCII makes it ISO_IR 192.
+
     Parameters
     ----------
     keys
@@ -101,8 +106,31 @@ def build_keys(keys: Mapping[str, Any]) -> Dataset:
     Raises
     ------
     ValueError
-        For a keyword that does not exist, or a value that its attribute cannot have.
+        For a keyword that does not exist, or a value that its attribute cannot have or its character set cannot encode.
     """
+    from pydicom.datadict import keyword_for_tag
+
+    from .character_sets import UTF_8, defined_terms, text_encoder
+    from .plain import TextNotEncodable, check_text
+
+    chosen: list[object] = []
+    query = _build(keys, chosen)
+    terms = [term for each in chosen for term in defined_terms(each)]
+    if terms:
+        query.SpecificCharacterSet = terms[0] if len(terms) == 1 else terms
+    elif chosen:
+        query.SpecificCharacterSet = ""
+    try:
+        check_text(query, text_encoder((), is_strict=True), True)
+    except TextNotEncodable as error:
+        if error.chosen:
+            raise ValueError(f"{keyword_for_tag(error.tag)} cannot be encoded in {error.chosen}") from error
+        query.SpecificCharacterSet = UTF_8
+    return query
+
+
+def _build(keys: Mapping[str, Any], chosen: list[object]) -> Dataset:
+    """The keys as a data set, whose character set goes to `chosen`: that of a data set is that of its items, too."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
     from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
@@ -114,22 +142,22 @@ def build_keys(keys: Mapping[str, Any]) -> Dataset:
             raise ValueError(f"{keyword!r} is not a keyword of the DICOM dictionary")
         if tag >> 16 < 8:
             raise ValueError(f"{keyword!r} is not a key of a query")
+        if keyword == "SpecificCharacterSet":
+            chosen[:] = [given]
+            continue
         vr = dictionary_VR(tag)
         if vr == "SQ":
             items = [] if given is None else given
             if isinstance(given, Mapping):
-                items = [build_keys(given)]
-                # The character set of a data set is that of its items, too.
-                character_set = items[0].pop("SpecificCharacterSet", None)
-                if character_set is not None:
-                    query["SpecificCharacterSet"] = character_set
+                items = [_build(given, chosen)]
             query[tag] = DataElement(tag, vr, items)
             continue
         is_list = isinstance(given, Sequence) and not isinstance(given, str | bytes)
         values = list(given) if is_list else [given]
+        is_ascii = all(not isinstance(each, str) or each.isascii() for each in values)
+        if not is_ascii and vr in VRS and not VRS[vr].has_character_set:
+            raise ValueError(f"{keyword} has characters that are not ASCII, which its VR, {vr}, cannot have")
         # Keys may be wildcards or ranges, which are no valid values of their VR.
         value = values if is_list else given
         query[tag] = DataElement(tag, vr, "" if value is None else value, validation_mode=0)
-        if any(isinstance(each, str) and not each.isascii() for each in values):
-            query.SpecificCharacterSet = "ISO_IR 192"
     return query

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import codecs as python_codecs
 import re
 import unicodedata
 from collections.abc import Sequence
 from struct import iter_unpack
 
-from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings, python_encoding
+from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings
 
 from ..encoding.vrs import NUMBERS, VRS
+from .character_sets import LATIN_1
 
 _ESCAPE = b"\x1b"
 # What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
 _RESETS = re.compile(rb"([\\^=\r\n\f\t])")
-_DEFAULT = "latin_1"
 _CHARSET_VRS = frozenset(row.name for row in VRS.values() if row.has_character_set)
 # Of one value, in which spaces in front count.
 _UNTRIMMED_VRS = frozenset(row.name for row in VRS.values() if row.is_text and not row.is_separated)
 _MULTIPLE = "\\"
-
-
-def codecs_of(character_sets: Sequence[str]) -> list[str]:
-    """The Python codecs for the values of Specific Character Set; what is unknown reads as Latin-1."""
-    found = [python_encoding.get(term.strip(), _DEFAULT) for term in character_sets]
-    return found or [_DEFAULT]
-
-
-def load_codecs() -> None:
-    """Import all codecs of character sets, which Python otherwise does where one is used for the first time."""
-    for name in set(python_encoding.values()):
-        python_codecs.lookup(name)
 
 
 def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
@@ -42,7 +29,7 @@ def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
     raw
         The encoded value.
     codecs
-        From `codecs_of`.
+        From `character_sets.codecs_of`.
     """
     if _ESCAPE not in raw:
         return raw.decode("ascii") if raw.isascii() else raw.decode(codecs[0], "replace")
@@ -71,7 +58,7 @@ def value_text(vr: str, raw: bytes, codecs: Sequence[str], byte_order: str) -> s
     raw
         The encoded value.
     codecs
-        From `codecs_of`.
+        From `character_sets.codecs_of`.
     byte_order
         ``little`` or ``big``.
     """
@@ -80,7 +67,7 @@ def value_text(vr: str, raw: bytes, codecs: Sequence[str], byte_order: str) -> s
         size = VRS[vr].unit
         whole = raw[: len(raw) // size * size]
         return _MULTIPLE.join(str(number) for (number,) in iter_unpack(form, whole))
-    text = decode_text(raw, codecs) if vr in _CHARSET_VRS else raw.decode(_DEFAULT)
+    text = decode_text(raw, codecs) if vr in _CHARSET_VRS else raw.decode(LATIN_1)
     return trimmed(vr, text)
 
 
@@ -100,10 +87,31 @@ def values_of(vr: str, text: str) -> list[str]:
     return [text] if vr in _UNTRIMMED_VRS else text.split(_MULTIPLE)
 
 
+def folded(text: str) -> str:
+    """A text without case, in which ß is the same as ss."""
+    return unicodedata.normalize("NFC", text.casefold())
+
+
 def folded_name(name: str) -> tuple[str, str, str]:
     """The three component groups of a person name, without case, padding and empty components at the end."""
-    groups = f"{unicodedata.normalize('NFC', name.casefold())}==".split("=")[:3]
+    return _groups(folded(name))
+
+
+def narrowly_folded_name(name: str) -> tuple[str, str, str]:
+    """As `folded_name`, but each character stays one character: ß is not the same as ss."""
+    return _groups("".join(map(_folded_character, unicodedata.normalize("NFC", name))))
+
+
+def _folded_character(character: str) -> str:
+    for folded in (character.casefold(), character.lower()):
+        if len(folded) == 1:
+            return folded
+    return character
+
+
+def _groups(name: str) -> tuple[str, str, str]:
     alphabetic, ideographic, phonetic = (
-        "^".join(component.strip(" ") for component in group.split("^")).rstrip("^") for group in groups
+        "^".join(component.strip(" ") for component in group.split("^")).rstrip("^")
+        for group in f"{name}==".split("=")[:3]
     )
     return alphabetic, ideographic, phonetic

@@ -20,6 +20,7 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
+from ..dimse.datasets import FileRange, Source
 from ..drivers.files import StoredObject
 from ..encoding.elements import (
     HEAD_SIZE,
@@ -37,7 +38,8 @@ from ..encoding.transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LIT
 from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
 from ..values import mutable
-from .codec import INFLATE_LIMIT, create_file_meta, encode
+from .codec import INFLATE_LIMIT, create_file_meta, encode_object
+from .structure import conflict, contradiction, is_negative, known_representations
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -109,12 +111,58 @@ def transcode_dataset(dataset: Dataset, own: str, target: str) -> bytes | memory
         little = transfer_syntax(own).is_little_endian
         if dataset.original_encoding[1] is not None:
             little = dataset.original_encoding[1]
-        encoded = encode(dataset, False, little)
-        if encoded is None:
-            raise UnusableObject("pydicom cannot encode it; the log says why")
+        try:
+            encoded = encode_object(dataset, False, little)
+        except ValueError as error:
+            raise UnusableObject(str(error)) from error
         if not transfer_syntax(own).is_encapsulated:
             own = EXPLICIT_VR_LITTLE_ENDIAN if little else EXPLICIT_VR_BIG_ENDIAN
         return _transcode(BytesIO(encoded), own, target, str(dataset.SOPClassUID), instance)
+
+
+def even_file(stored: StoredObject) -> Source:
+    """The data set of a file of odd length, which is not deflated, in a form of even length.
+
+    Fragments of messages have even lengths (PS3.8 Annex E), and some peers wait for ever after one of an odd length. So
+    each value is padded as PS3.5 section 7.1.1 asks for. Where that cannot be, because the data set is damaged, a zero
+    byte follows it: what it has is for the peer to judge.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    header = stored.header
+    with open(stored.path, "rb") as file:
+        file.seek(header.offset)
+        padded = _padded(file, transfer_syntax(header.transfer_syntax_uid).encoding)
+    if padded is None:
+        return FileRange(stored.path, header.offset, stored.length, 1, stored.stamp)
+    return padded
+
+
+def even_content(encoded: bytes, own: str) -> bytes | memoryview:
+    """As `even_file`, for a data set in memory.
+
+    Parameters
+    ----------
+    encoded
+        The data set.
+    own
+        UID of its transfer syntax.
+    """
+    padded = _padded(BytesIO(encoded), transfer_syntax(own).encoding)
+    return encoded + b"\0" if padded is None else padded
+
+
+def _padded(stream: BinaryIO, own: Encoding) -> bytes | memoryview | None:
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        sink = cast(BinaryIO, file)
+        try:
+            _Padding(stream, sink, own).run()
+        except UnusableObject:
+            return None
+        return _content(sink)
 
 
 class _named:
@@ -315,10 +363,10 @@ class _Conversion:
             return self._at < level.end
         if level.depth:
             return True
-        more = self._source.read(1)
-        if more:
-            self._source.seek(-1, 1)
-        return bool(more)
+        more = self._source.read(HEAD_SIZE)
+        self._source.seek(-len(more), 1)
+        # Less than a header may be zeros behind the last element.
+        return len(more) == HEAD_SIZE or any(more)
 
     def _element(self, level: _Level, tag: int, vr: str, length: int) -> None:
         if tag == _PIXEL_REPRESENTATION and length <= 2:
@@ -326,6 +374,14 @@ class _Conversion:
             self._write_value(tag, vr or "US", length, iter((value,)))
             level.pixel_representation = int(any(value))
             return
+        if vr and length:
+            self._check_structure(tag, vr)
+            if vr == "UN" and self._is_swapped and length != UNDEFINED_LENGTH and known_representations(tag):
+                # As what it is, it is swapped; as UN, not all readers know that it is little endian.
+                vr = ""
+                if known_representations(tag) == ["SQ"]:
+                    self._sequence(level, IMPLICIT_LITTLE, tag, length)
+                    return
         vr = vr or _representation(tag, length, level.pixel_representation)
         if vr == "SQ":
             self._sequence(level, level.encoding, tag, length)
@@ -335,13 +391,32 @@ class _Conversion:
                 raise UnusableObject(f"{_name(tag)} is a sequence in another byte order")
             self._sequence(level, IMPLICIT_LITTLE, tag, length)
         elif length == UNDEFINED_LENGTH:
-            self._encapsulated(tag)
+            self._encapsulated(tag, vr)
         elif tag & 0xFFFF == 0:
             self._read(length)
+        elif self._after.is_implicit and length and conflict(tag, vr)[1]:
+            value = self._read(length)
+            if is_negative(value, vr, self._before.is_little_endian):
+                raise UnusableObject(contradiction(tag, vr, conflict(tag, vr)[0]))
+            self._write_value(tag, vr, length, iter((value,)))
         else:
             self._write_value(tag, vr, length, self._chunks(length))
 
-    def _encapsulated(self, tag: int) -> None:
+    def _check_structure(self, tag: int, vr: str) -> None:
+        """Refuse what the other encoding cannot carry, since the reader would take it for something else."""
+        if self._after.is_implicit and not self._before.is_implicit:
+            expected, is_sign = conflict(tag, vr)
+            if expected and not is_sign:
+                raise UnusableObject(contradiction(tag, vr, expected))
+        if vr == "UN" and self._is_swapped and not self._before.is_little_endian:
+            known = [one for one in known_representations(tag) if one == "SQ" or VRS[one].unit > 1]
+            if known:
+                # By PS3.5 section 6.2.2 it is in little endian, but not all writers know that.
+                raise UnusableObject(
+                    f"{_name(tag)} is written as UN, so that the byte order of {known[0]} is not sure"
+                )
+
+    def _encapsulated(self, tag: int, vr: str) -> None:
         raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
 
     def _chunks(self, length: int) -> Iterator[bytes]:
@@ -376,7 +451,7 @@ class _Conversion:
             if item == SEQUENCE_END and end is None:
                 break
             if item != ITEM:
-                raise UnusableObject(f"a sequence has something other than items, at byte {self._at}")
+                raise UnusableObject(f"{_name(tag)} has something other than items, at byte {self._at}")
             if item_length == 0:
                 self._write_header(ITEM, "", 0)
                 continue
@@ -385,7 +460,33 @@ class _Conversion:
             self._convert(_Level(encoding, item_end, level.depth + 1, level.pixel_representation))
             self._write_header(ITEM_END, "", 0)
         if end is not None and self._at > end:
-            raise UnusableObject(f"a sequence ends inside an item, at byte {end}")
+            raise UnusableObject(f"{_name(tag)} ends inside an item, at byte {end}")
+        self._write_header(SEQUENCE_END, "", 0)
+
+
+class _Padding(_Conversion):
+    """A data set in its own encoding, each of its values padded to an even length (PS3.5 section 7.1.1).
+
+    Parameters
+    ----------
+    source, sink
+        What to read from and to write to.
+    own
+        The encoding.
+    """
+
+    def __init__(self, source: BinaryIO, sink: BinaryIO, own: Encoding) -> None:
+        super().__init__(source, sink, own, own)
+
+    def _encapsulated(self, tag: int, vr: str) -> None:
+        self._write_header(tag, vr, UNDEFINED_LENGTH)
+        while (found := self._header(self._before))[0] == ITEM and found[2] != UNDEFINED_LENGTH:
+            length = found[2]
+            self._write_header(ITEM, "", length + length % 2)
+            self._sink.writelines(self._chunks(length))
+            self._sink.write(bytes(length % 2))
+        if found[0] != SEQUENCE_END:
+            raise UnusableObject(f"{_name(tag)} has something other than fragments, at byte {self._at}")
         self._write_header(SEQUENCE_END, "", 0)
 
 
@@ -403,7 +504,7 @@ class _Check(_Conversion):
     def __init__(self, source: BinaryIO, own: Encoding) -> None:
         super().__init__(source, _Nowhere(), own, own)
 
-    def _encapsulated(self, tag: int) -> None:
+    def _encapsulated(self, tag: int, vr: str) -> None:
         while (found := self._header(self._before))[0] == ITEM and found[2] != UNDEFINED_LENGTH:
             for _ in self._chunks(found[2]):
                 continue

@@ -16,7 +16,10 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 IOV_LIMIT = 1024
 # More is about to follow: a segment that is not full may wait for it, on Linux for 0.2 s at most.
 MSG_MORE: int = getattr(socket, "MSG_MORE", 0)
-_BACKLOG = 1024
+BACKLOG = 1024
+"""How many connections may wait to be accepted."""
+ListeningAddress = tuple[str, int] | tuple[str, int, int, int]
+"""Host and port; of IPv6 also with flow info and scope ID, as `socket` has them."""
 
 
 def tune(sock: socket.socket) -> None:
@@ -133,7 +136,19 @@ def connect_reason(error: Exception) -> str:
     return str(error)
 
 
-def listen(address: tuple[str, int]) -> socket.socket:
+def new_listener(host: str) -> socket.socket:
+    """A socket to listen with, which is not bound yet and can have the address of one that is just gone."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # "::" takes IPv4 connections too.
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return listener
+
+
+def listen(address: ListeningAddress) -> socket.socket:
     """A listening socket that does not block.
 
     Raises
@@ -141,17 +156,10 @@ def listen(address: tuple[str, int]) -> socket.socket:
     OSError
         If the address cannot be bound.
     """
-    host, port = address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = new_listener(address[0])
     try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # "::" takes IPv4 connections too.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise

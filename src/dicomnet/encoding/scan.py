@@ -43,11 +43,14 @@ class Header:
         it was deflated; None where there is none.
     encoding
         How the values are encoded.
+    irregular
+        What of its form breaks the standard, in words, though nothing of it is lost; see `walk.Walk`.
     """
 
     values: Mapping[int, tuple[str, bytes]]
     pixel_data: int | None
     encoding: Encoding
+    irregular: tuple[str, ...] = ()
 
     def uid(self, tag: int) -> str:
         """A UID without its padding, empty where the attribute is absent."""
@@ -70,10 +73,13 @@ class HeaderScanner:
     ----------
     wanted
         The tags to pick, each with the VR to report where the encoding does not tell it.
+    is_strict
+        Whether data sets in an irregular form are refused; see `walk.Walk`.
     """
 
-    def __init__(self, wanted: Mapping[int, str]) -> None:
+    def __init__(self, wanted: Mapping[int, str], *, is_strict: bool = False) -> None:
         self._wanted = dict(wanted)
+        self._is_strict = is_strict
         self._known = KnownHeaders()
 
     def scan(self, data: Buffer, transfer_syntax_uid: str) -> Header:
@@ -94,7 +100,9 @@ class HeaderScanner:
         content, encoding = _native(data, transfer_syntax_uid)
         self._known.count()
         recognized = self._recognize(content, len(content), encoding)
-        return recognized or _walk(content, encoding, self._wanted, self._known)
+        if recognized is not None:
+            return recognized
+        return _walk(content, encoding, self._wanted, self._known, is_strict=self._is_strict)
 
     def scan_items(self, header: Header, tag: int) -> list[Header]:
         """Pick attributes of the items of a sequence that was found.
@@ -179,18 +187,25 @@ class HeaderScanner:
         return Header(values, pixel_data, encoding)
 
 
-def scan(data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str]) -> Header:
+def scan(
+    data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str], *, is_strict: bool = False
+) -> Header:
     """Scan one data set, and learn nothing of it; see `HeaderScanner.scan`."""
     content, encoding = _native(data, transfer_syntax_uid)
-    return _walk(content, encoding, wanted)
+    return _walk(content, encoding, wanted, is_strict=is_strict)
 
 
 def _walk(
-    data: Buffer, encoding: Encoding, wanted: Mapping[int, str], known: KnownHeaders | None = None
+    data: Buffer,
+    encoding: Encoding,
+    wanted: Mapping[int, str],
+    known: KnownHeaders | None = None,
+    *,
+    is_strict: bool,
 ) -> Header:
-    one = Walk(data, encoding, wanted, known)
+    one = Walk(data, encoding, wanted, known, is_strict=is_strict)
     one.run()
-    return Header(one.values, one.pixel_data, encoding)
+    return Header(one.values, one.pixel_data, encoding, tuple(one.irregular))
 
 
 def _native(data: Buffer, transfer_syntax_uid: str) -> tuple[Buffer, Encoding]:

@@ -50,11 +50,13 @@ VALUE_LIMIT = 1 << 20
 PIXEL_DATA = 0x7FE00010
 _PIXEL_ELEMENTS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
 # Groups 0000 and 0002 are not for data sets (section 7.1); 0001, 0003 and others up to here are met in old ones.
+_FILE_META_GROUP = 2
 _FIRST_USUAL = 0x00030000
 # UN hides the VR that the sender did not know, and where the VR is implicit it is not in the data set at all.
 _TELLING_VRS = VRS.keys() - {"UN"}
 
 
+_ZEROS = "there are zeros behind the last element"
 _TOO_MANY = "the data set has too many elements"
 
 
@@ -115,9 +117,15 @@ class Walk:
         nothing.
     is_item
         Whether the data set ends with an item delimiter.
+    is_strict
+        Whether forms that break the standard are refused although nothing of the data set is lost in them: zeros behind
+        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and file
+        meta information among its elements.
 
     Attributes
     ----------
+    irregular
+        Those of these forms that were met, in words.
     values
         For each wanted tag that was found, its VR and its value.
     pixel_data
@@ -129,6 +137,8 @@ class Walk:
     __slots__ = (
         "at",
         "data",
+        "irregular",
+        "is_strict",
         "known",
         "pixel_data",
         "stack",
@@ -147,8 +157,11 @@ class Walk:
         known: KnownHeaders | None = None,
         *,
         is_item: bool = False,
+        is_strict: bool = False,
     ) -> None:
         self.data = data
+        self.is_strict = is_strict
+        self.irregular: dict[str, None] = {}
         self.wanted = wanted
         self.known = known
         self.values: dict[int, tuple[str, bytes]] = {}
@@ -218,6 +231,16 @@ class Walk:
         if self.steps > ELEMENT_LIMIT:
             refuse(_TOO_MANY)
 
+    def _bear_with(self, form: str) -> None:
+        """Note an irregular form. Nothing of this data set is learned any more, so that the next one is looked at."""
+        if self.is_strict or any(frame.is_guess for frame in self.stack):
+            raise _Damage(form)
+        self.irregular[form] = None
+        self.known = self.unlearned = None
+        self.trail.clear()
+        for frame in self.stack:
+            frame.known = None
+
     def _elements(self, frame: _Frame, at: int) -> tuple[int, _Frame | None]:
         """Walk a data set or an item, one element after the other."""
         data, limit, wanted, known = self.data, frame.limit, self.wanted, frame.known
@@ -241,8 +264,11 @@ class Walk:
             start = at + HEAD_SIZE
             if form != IN_HEAD:
                 start, length = frame.encoding.value(form, length, data, at)
-            if not _FIRST_USUAL <= tag < FIRST_DELIMITER and self._is_end(frame, tag, length, at):
-                return start, None
+            if not _FIRST_USUAL <= tag < FIRST_DELIMITER:
+                final = self._end(frame, tag, length, at)
+                if final is not None:
+                    return final, None
+                known = frame.known
             end = start + length
             if vr not in SHORT_LENGTH:
                 if tag in _PIXEL_ELEMENTS and is_top:
@@ -266,19 +292,28 @@ class Walk:
         if frame.is_undefined:
             raise _Damage("an item has no end")
         if at != limit:
-            raise _Damage("an element is longer than what contains it")
+            if at > limit or not is_top or any(data[at:limit]):
+                raise _Damage("an element is longer than what contains it")
+            self._bear_with(_ZEROS)
         self._learn_elements(frame)
         return limit, None
 
-    def _is_end(self, frame: _Frame, tag: int, length: int, at: int) -> bool:
-        """Whether a tag of a group that is not for elements ends the data set. Else it may not be here."""
+    def _end(self, frame: _Frame, tag: int, length: int, at: int) -> int | None:
+        """Where the data set ends with a tag of a group that is not for elements; None where it goes on behind it."""
         if tag == ITEM_END and (frame.is_undefined or (len(self.stack) > 1 and at + 8 == frame.limit)):
             if length:
-                raise _Damage("an item delimiter has a length")
+                self._bear_with("an item delimiter has a length")
             self._learn_elements(frame)
-            return True
-        if tag >> 16 in (1, 0xFFFF):
-            return False
+            return at + HEAD_SIZE
+        group = tag >> 16
+        if group in (1, 0xFFFF):
+            return None
+        if group == _FILE_META_GROUP:
+            self._bear_with("file meta information stands in the data set")
+            return None
+        if not tag and len(self.stack) == 1 and at and not bytes(self.data[at : frame.limit]).strip(b"\0"):
+            self._bear_with(_ZEROS)
+            return frame.limit
         raise _Damage("an element is of a group that no data set may have")
 
     def _inner(self, frame: _Frame, tag: int, vr: str, start: int, length: int) -> _Frame | None:
@@ -319,7 +354,9 @@ class Walk:
             group, element, length = read_item(self.data, at)
             tag = group << 16 | element
             at += 8
-            if tag == SEQUENCE_END and not length and (frame.is_undefined or at == limit):
+            if tag == SEQUENCE_END and (frame.is_undefined or at == limit):
+                if length:
+                    self._bear_with("a sequence delimiter has a length")
                 return at, None
             if tag != ITEM:
                 raise _Damage("a sequence holds something other than items")
@@ -342,11 +379,16 @@ class Walk:
             group, element, length = read_item(self.data, at)
             tag = group << 16 | element
             at += 8
-            if tag == SEQUENCE_END and not length:
+            if tag == SEQUENCE_END:
+                if length:
+                    self._bear_with("a sequence delimiter has a length")
                 return at, None
             if tag != ITEM or length == UNDEFINED_LENGTH:
                 raise _Damage("encapsulated pixel data hold something other than fragments")
             at += length
+        if at == limit and len(self.stack) == 2:
+            self._bear_with("encapsulated pixel data have no end")
+            return at, None
         raise _Damage("encapsulated pixel data have no end")
 
     def _skip_known(self, frame: _Frame, at: int) -> int:

@@ -18,7 +18,7 @@ from ..services.registry import PROCESSING_FAILURE, is_pending
 from ..services.statuses import SUCCESS, WARNING, category
 from ..services.steps import Answer
 from ..upper_layer.negotiation import NegotiatedContext
-from .messages import encode_for
+from .messages import encode_reply
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,11 @@ def split_status(status: Any, response: MessageType) -> tuple[int, dict[str, Any
     if isinstance(status, Dataset):
         if "Status" not in status:
             raise _unusable(response, 0xC001, "the handler's answer has no status")
-        elements = {e.keyword: plain_value(e) for e in status if e.keyword in response.keywords}
+        known = response.keywords
+        if response.service.startswith("N-"):
+            # PS3.7 Annex C has it among the status fields of all services, section 10.3 in no message of these.
+            known -= {"OffendingElement"}
+        elements = {e.keyword: plain_value(e) for e in status if e.keyword in known}
         status = elements.pop("Status")
     if not isinstance(status, int) or not 0 <= status <= 0xFFFF:
         raise _unusable(response, 0xC002, "the handler's answer is not a status")
@@ -68,10 +72,10 @@ def composite_answer(status: Any, identifier: Any, message: Message, context: Ne
         If it is not a status, or the match is missing or cannot be encoded.
     """
     code, elements = split_status(status, message.type.response)
-    if not is_pending(code):
+    if not is_pending(code) or message.type.response.data_set is None:
         return Answer(code, None, elements)
     try:
-        data = encode_for(context, identifier) if isinstance(identifier, Dataset) else b""
+        data = encode_reply(context, identifier) if isinstance(identifier, Dataset) else b""
     except ValueError as error:
         _log.error("a match cannot be sent: %s", error)
         data = b""
@@ -129,7 +133,7 @@ def _name_instance(dataset: Dataset | None, message: Message, elements: dict[str
 
 def _encoded(dataset: Dataset, context: NegotiatedContext) -> bytes:
     try:
-        return encode_for(context, dataset)
+        return encode_reply(context, dataset)
     except ValueError as error:
         _log.error("the handler's reply cannot be sent: %s", error)
         raise ServiceRefusal(PROCESSING_FAILURE) from error

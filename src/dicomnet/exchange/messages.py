@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pydicom.config import IGNORE
@@ -14,8 +14,9 @@ from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from ..datasets.codec import decode, decode_whole, encode
+from ..datasets.codec import decode, decode_whole, encode_answer, encode_keys, encode_object
 from ..datasets.plain import status_dataset
+from ..datasets.structure import check_implicit
 from ..dimse.codec import FAILED_LIST, encode_command
 from ..dimse.datasets import MemorySink, Source
 from ..dimse.messages import (
@@ -165,7 +166,7 @@ def _query_request(
 ) -> tuple[Message, NegotiatedContext]:
     context = context_for(agreement, model)
     command = {"AffectedSOPClassUID": context.abstract_syntax, "MessageID": message_id, **elements}
-    return Message(kind, command, context.context_id, encode_for(context, identifier)), context
+    return Message(kind, command, context.context_id, encode_request(context, identifier)), context
 
 
 def normalized_request(
@@ -216,7 +217,7 @@ def normalized_request(
         for keyword, value in given.items()
         if value is not None and not (isinstance(value, str) and not value)
     }
-    data = encode_for(context, dataset) if dataset else None
+    data = encode_request(context, dataset) if dataset else None
     missing = kind.missing(command)
     if data is None and kind.data_set_required:
         missing.append(str(kind.data_set))
@@ -348,12 +349,33 @@ def uids_of(identifier: Dataset | None) -> tuple[str, ...]:
     return tuple(uids.split("\\")) if isinstance(uids, str) else tuple(map(str, uids))
 
 
-def encode_for(context: NegotiatedContext, dataset: Dataset) -> bytes:
-    """A data set in the transfer syntax of a context; raises ValueError if pydicom cannot encode it."""
+def encode_request(context: NegotiatedContext, dataset: Dataset) -> bytes:
+    """The data set of a request in the transfer syntax of a context; raises ValueError if it cannot be encoded.
+
+    Where it has no Specific Character Set, text that is not ASCII is sent in ISO_IR 192.
+    """
+    return _encoded(encode_keys, context, dataset)
+
+
+def encode_reply(context: NegotiatedContext, dataset: Dataset) -> bytes:
+    """The data set of a response in the transfer syntax of a context; raises ValueError if it cannot be encoded.
+
+    Text that its Specific Character Set cannot hold is sent in ISO_IR 192.
+    """
+    return _encoded(encode_answer, context, dataset)
+
+
+def _encoded(encode: Callable[..., bytes], context: NegotiatedContext, dataset: Dataset) -> bytes:
     syntax = transfer_syntax(context.transfer_syntax)
-    encoded = encode(dataset, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-    if encoded is None:
-        raise ValueError(f"the data set cannot be encoded in {syntax.name}; the log says why")
+    try:
+        encoded = encode(dataset, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+    except ValueError as error:
+        raise ValueError(f"the data set cannot be encoded in {syntax.name}: {error}") from error
+    if len(encoded) % 2:
+        # A value that was read with an odd length is written as it was read.
+        from ..datasets.transcode import even_content
+
+        return bytes(even_content(encoded, syntax.uid))
     return encoded
 
 
@@ -384,7 +406,9 @@ def _fit_dataset(
         is_little_endian = transfer_syntax(own).is_little_endian
     is_decompressed = transfer_syntax(own).is_encapsulated and not target.is_encapsulated
     if not is_decompressed and is_little_endian == target.is_little_endian:
-        return context, encode_for(context, dataset)
+        if target.is_implicit:
+            check_implicit(dataset)
+        return context, _encoded(encode_object, context, dataset)
 
     def convert() -> Source:
         from ..datasets.transcode import transcode_dataset

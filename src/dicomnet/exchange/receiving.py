@@ -131,10 +131,14 @@ class FileSink:
         return ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set")
 
     def abort(self) -> None:
-        """Close and remove the file; may be called again."""
+        """Close and remove the file; may be called again. One that cannot be removed stays, which is logged."""
         self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        except OSError as error:
+            # On Windows as long as a handler still has it open.
+            _log.error("the file of a received data set cannot be removed: %s", error)
 
     @property
     def content(self) -> bytes:

@@ -6,6 +6,7 @@ from ..dimse.datasets import Source
 from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
 from ..drivers.files import StoredObject
 from ..encoding.identity import fits_command, is_uid
+from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import UnusableObject
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
@@ -62,6 +63,8 @@ def file_in(
         The data set as it is, where it was read already.
     """
     if context.transfer_syntax == stored.header.transfer_syntax_uid:
+        if stored.length % 2 and not transfer_syntax(context.transfer_syntax).is_deflated:
+            return Work(lambda: _even(stored))
         return stored.data if content is None else content
 
     def convert() -> Source:
@@ -70,6 +73,12 @@ def file_in(
         return transcode_file(stored, context.transfer_syntax)
 
     return Work(convert)
+
+
+def _even(stored: StoredObject) -> Source:
+    from ..datasets.transcode import even_file
+
+    return even_file(stored)
 
 
 def echo_request(agreement: Agreement, message_id: int) -> Message:

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import BaseTag
 
 # Objects are converted for a destination, whose association may have taken the last free file descriptor.
 from ..datasets import transcode  # noqa: F401
@@ -49,6 +50,12 @@ _log = logging.getLogger(__name__)
 _NO_COUNT = {"C-GET": 0xC413, "C-MOVE": 0xC513}
 _NO_DESTINATION = 0xC514
 _BAD_DESTINATION = 0xC515
+_WITHOUT_BULK_DATA = "1.2.840.10008.5.1.4.1.2.5.3"
+# Pixel Data, Float and Double Float Pixel Data, Pixel Data Provider URL, Spectroscopy Data.
+_BULK_DATA = frozenset((0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00287FE0, 0x56000020))
+# Audio Sample Data, Curve Data, Overlay Data.
+_REPEATING_BULK_DATA = frozenset(((0x5000, 0x200C), (0x5000, 0x3000), (0x6000, 0x3000)))
+_WAVEFORM_DATA = 0x54001010
 # After how many objects in a row that cost their association a destination counts as lost.
 _PATIENCE = 3
 
@@ -136,7 +143,10 @@ def read_answer(result: Any, operation: Operation, request: Message) -> SubOpera
         raise ServiceRefusal(operation.handler_failed) from error
     code, elements = split_status(status, request.type.response)
     if is_pending(code):
-        return _sub_operation(content)
+        sub_operation = _sub_operation(content)
+        if request.command.get("AffectedSOPClassUID") == _WITHOUT_BULK_DATA:
+            return _lightened(sub_operation)
+        return sub_operation
     failed = uids_of(content) if isinstance(content, Dataset) else ()
     return Answer(code, None, elements, failed)
 
@@ -153,6 +163,44 @@ def _sub_operation(content: Any) -> SubOperation:
     except OSError as error:
         return SubOperation(UnusableObject(f"the file cannot be read: {error.strerror}"))
     return SubOperation(stored, stored.header.sop_instance_uid)
+
+
+def _lightened(sub_operation: SubOperation) -> SubOperation:
+    """The same object without its bulk data."""
+    source = sub_operation.source
+    if isinstance(source, StoredObject):
+        from pydicom import dcmread
+
+        try:
+            source = dcmread(source.path, stop_before_pixels=True, force=True)
+        except Exception as error:  # noqa: BLE001
+            # pydicom raises whatever the content of the file leads to.
+            return SubOperation(UnusableObject(str(error)), sub_operation.sop_instance_uid)
+    if isinstance(source, Dataset):
+        source = without_bulk_data(source)
+    return SubOperation(source, sub_operation.sop_instance_uid)
+
+
+def without_bulk_data(dataset: Dataset) -> Dataset:
+    """A copy of an object without what a retrieval without bulk data leaves out (PS3.4 section Z.1.3)."""
+    light = _without(dataset, _is_bulk_data)
+    light.file_meta = getattr(dataset, "file_meta", FileMetaDataset())
+    is_implicit, is_little_endian = dataset.original_encoding
+    light.set_original_encoding(is_implicit, is_little_endian, dataset.original_character_set)
+    if "WaveformSequence" in light:
+        light.WaveformSequence = [
+            _without(item, lambda tag: tag == _WAVEFORM_DATA) for item in light.WaveformSequence
+        ]
+    return light
+
+
+def _without(dataset: Dataset, is_left_out: Callable[[BaseTag], bool]) -> Dataset:
+    return Dataset({tag: element for tag, element in dataset.items() if not is_left_out(tag)})
+
+
+def _is_bulk_data(tag: BaseTag) -> bool:
+    # Curves and overlays are repeating groups.
+    return tag in _BULK_DATA or (tag.group & 0xFF00, tag.element) in _REPEATING_BULK_DATA
 
 
 def storing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from pydicom.uid import UID
 
 from .. import _config
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
-from ..drivers.transport import Address
+from ..drivers.transport import Address, ListeningAddress
 from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import DicomnetError, NoAcceptedContext
@@ -33,7 +34,7 @@ from .presentation import PresentationContext
 from .state import DEFAULT_TIMEOUTS
 from .transport import AssociationServer
 from .user_information import ServiceParameter
-from .utils import set_ae, set_uid
+from .utils import set_ae, set_uid, title_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,7 +63,7 @@ class ApplicationEntity:
     association_class: type[Association] = Association
     """The class of the associations that `associate` makes."""
 
-    def __init__(self, ae_title: str = "DICOMNET") -> None:
+    def __init__(self, ae_title: str | bytes = "PYNETDICOM") -> None:
         self.ae_title = ae_title
         self._timeouts = DEFAULT_TIMEOUTS
         self._maximum_associations = 10
@@ -91,8 +92,8 @@ class ApplicationEntity:
         return self._ae_title
 
     @ae_title.setter
-    def ae_title(self, value: str) -> None:
-        self._ae_title = set_ae(value, "AE title", False, False) or ""
+    def ae_title(self, value: str | bytes) -> None:
+        self._ae_title = title_of(value, "AE title")
 
     @property
     def acse_timeout(self) -> float | None:
@@ -250,12 +251,14 @@ class ApplicationEntity:
         return self._require_calling_aet
 
     @require_calling_aet.setter
-    def require_calling_aet(self, values: list[str]) -> None:
-        self._require_calling_aet = [set_ae(v, "calling AE title", False, False) or "" for v in values]
+    def require_calling_aet(self, values: Sequence[str | bytes]) -> None:
+        self._require_calling_aet = [title_of(value, "calling AE title") for value in values]
 
     @property
     def requested_contexts(self) -> list[PresentationContext]:
         """The contexts that are proposed to peers, up to 128 contexts (PS3.8 section 9.3.2.2).
+
+        A list that is set is added to them, as `add_requested_context` does; an empty one removes all.
 
         Raises
         ------
@@ -266,11 +269,13 @@ class ApplicationEntity:
 
     @requested_contexts.setter
     def requested_contexts(self, contexts: list[PresentationContext] | None) -> None:
-        self._requested_contexts = checked(contexts or [])
+        self._requested_contexts = checked([*self._requested_contexts, *contexts]) if contexts else []
 
     @property
     def supported_contexts(self) -> list[PresentationContext]:
         """The contexts that are accepted from peers, sorted by abstract syntax.
+
+        A list that is set is added to them, as `add_supported_context` does; an empty one removes all.
 
         Raises
         ------
@@ -281,7 +286,8 @@ class ApplicationEntity:
 
     @supported_contexts.setter
     def supported_contexts(self, contexts: list[PresentationContext]) -> None:
-        self._supported_contexts = {}
+        if contexts == []:
+            self._supported_contexts = {}
         for context in contexts:
             if not isinstance(context, PresentationContext) or context.abstract_syntax is None:
                 raise ValueError("supported contexts are presentation contexts with an abstract syntax")
@@ -374,10 +380,10 @@ class ApplicationEntity:
 
     def associate(
         self,
-        addr: str,
+        addr: str | tuple[str, int, int],
         port: int,
         contexts: list[PresentationContext] | None = None,
-        ae_title: str = "ANY-SCP",
+        ae_title: str | bytes = "ANY-SCP",
         max_pdu: int = DEFAULT_MAX_LENGTH,
         ext_neg: list[Any] | None = None,
         bind_address: tuple[str, int] | None = None,
@@ -389,7 +395,7 @@ class ApplicationEntity:
         Parameters
         ----------
         addr, port
-            Where the peer listens.
+            Where the peer listens; an address of IPv6 may be given with flow info and scope ID.
         contexts
             Proposed instead of `requested_contexts`.
         ae_title
@@ -414,13 +420,15 @@ class ApplicationEntity:
         Raises
         ------
         TypeError
-            If ``addr`` is not a str, or ``port`` not an int.
+            If ``addr`` is not a str, ``port`` not an int, or ``bind_address`` not a tuple.
         RuntimeError
             If there is no context to propose.
         ValueError
             If a context or AE title is not valid.
         """
         address = _address_of(addr, port)
+        if bind_address is not None and not isinstance(bind_address, tuple):
+            raise TypeError("the address to connect from is a tuple of host and port")
         proposed = checked(self._requested_contexts if contexts is None else contexts)
         request = self._request_for(proposed, ae_title, max_pdu, ext_neg or ())
         assoc = self._new_association(address, proposed, request, evt_handlers or ())
@@ -432,7 +440,7 @@ class ApplicationEntity:
         return assoc
 
     def _request_for(
-        self, contexts: list[PresentationContext], ae_title: str, max_pdu: int, ext_neg: Iterable[Any]
+        self, contexts: list[PresentationContext], ae_title: str | bytes, max_pdu: int, ext_neg: Iterable[Any]
     ) -> AssociateRQ:
         if not contexts:
             raise RuntimeError("there is no presentation context to propose; add one or more first")
@@ -441,7 +449,7 @@ class ApplicationEntity:
             raise TypeError("extended negotiation takes items of dicomnet.pynetdicom.pdu_primitives")
         user_items = self._with_identification(tuple(item.to_item() for item in items), max_pdu)
         return AssociateRQ(
-            called_ae_title=set_ae(ae_title, "called AE title", False, False) or "",
+            called_ae_title=title_of(ae_title, "called AE title", 4),
             calling_ae_title=self.ae_title,
             contexts=tuple(c.to_item(2 * index + 1) for index, c in enumerate(contexts)),
             user_items=user_items,
@@ -456,9 +464,11 @@ class ApplicationEntity:
     ) -> Association:
         bindings = Bindings(evt_handlers)
         assoc = self.association_class(self, "requestor", bindings, self._timeouts, self.transcode)
-        assoc.acceptor.address_info = AddressInformation(address.host, address.port)
+        assoc.acceptor.address_info = AddressInformation.as_given(address.host, address.port)
         assoc.acceptor.ae_title = request.called_ae_title
-        assoc.requestor.requested_contexts = contexts
+        assoc.requestor.requested_contexts = [
+            context.with_id(2 * index + 1) for index, context in enumerate(contexts)
+        ]
         assoc.requestor.negotiated(request)
         with self._lock:
             # Those that are over must not pile up in a program that never looks at `active_associations`.
@@ -487,9 +497,12 @@ class ApplicationEntity:
                 observer=hooks,
             )
             state.attach(link)
-            assoc.requestor.address_info = AddressInformation(*link.local_address)
-            hooks.notify("EVT_CONN_OPEN", address=(address.host, address.port))
-            link.request(request)
+            assoc.requestor.address_info = AddressInformation(*link.channel.sock.getsockname())
+            assoc.acceptor.address_info = _peer_of(link) or assoc.acceptor.address_info
+            with link.exchange():
+                link.secure()
+                hooks.notify("EVT_CONN_OPEN")
+                link.request(request)
             if not link.agreement.accepted:
                 raise NoAcceptedContext(request.contexts[0].abstract_syntax)
         except NoAcceptedContext as error:
@@ -529,11 +542,11 @@ class ApplicationEntity:
 
     def start_server(
         self,
-        address: tuple[str, int],
+        address: ListeningAddress,
         block: bool = True,
         ssl_context: ssl.SSLContext | None = None,
         evt_handlers: Iterable[EventHandlerType] | None = None,
-        ae_title: str | None = None,
+        ae_title: str | bytes | None = None,
         contexts: list[PresentationContext] | None = None,
         *,
         open_sink: OpenUserSink | None = None,
@@ -544,9 +557,9 @@ class ApplicationEntity:
         Parameters
         ----------
         address
-            Host and port to listen on.
+            Host and port to listen on; of IPv6 perhaps with flow info and scope ID.
         block
-            Serve until `shutdown`, which another thread calls; else return the server at once.
+            Serve until `shutdown`, which another thread calls, or Ctrl-C; else return the server at once.
         ssl_context
             A server's TLS context.
         evt_handlers
@@ -584,14 +597,16 @@ class ApplicationEntity:
             return server
         try:
             server.serve_forever()
+        except KeyboardInterrupt:
+            _log.info("the server is shut down by an interrupt")
         finally:
             server.shutdown()
         return None
 
     def make_server(
         self,
-        address: tuple[str, int],
-        ae_title: str | None = None,
+        address: ListeningAddress,
+        ae_title: str | bytes | None = None,
         contexts: list[PresentationContext] | None = None,
         ssl_context: ssl.SSLContext | None = None,
         evt_handlers: Iterable[EventHandlerType] | None = None,
@@ -614,7 +629,7 @@ class ApplicationEntity:
         server = (server_class or AssociationServer)(
             self,
             address,
-            set_ae(ae_title or self.ae_title, "AE title", False, False) or "",
+            title_of(ae_title or self.ae_title, "AE title", 4),
             [deepcopy(context) for context in supported],
             ssl_context,
             evt_handlers,
@@ -672,7 +687,19 @@ class ApplicationEntity:
 AE = ApplicationEntity
 
 
-def _address_of(addr: str, port: int) -> Address:
+def _peer_of(link: Link) -> AddressInformation | None:
+    """The address that the peer was reached at; None where the connection is over already."""
+    try:
+        return AddressInformation(*link.channel.sock.getpeername())
+    except OSError:
+        return None
+
+
+def _address_of(addr: str | tuple[str, int, int], port: int) -> Address:
+    if isinstance(addr, tuple):
+        # A link-local address of IPv6 is one only together with the interface.
+        addr, _, scope_id = addr
+        addr = f"{addr}%{scope_id}" if scope_id else addr
     if not isinstance(addr, str):
         raise TypeError("the peer's address must be a str")
     if not isinstance(port, int):

@@ -11,6 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from .. import _config
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.acse import free_message_id
 from ..drivers.deadline import Timeouts
@@ -33,12 +34,13 @@ from ..exchange.requests import echo_request
 from ..services import user
 from ..upper_layer.negotiation import NegotiatedContext
 from . import events as evt
+from .dimse_primitives import C_FIND, C_GET, C_STORE
 from .events import Bindings, Handler
 from .presentation import PresentationContext
 from .providers import ACSE, DIMSEServiceProvider, DULServiceProvider
 from .service_user import ServiceUser as ServiceUser
 from .state import DEFAULT_TIMEOUTS, AssociationState
-from .utils import set_uid
+from .utils import set_uid, title_of
 
 _log = logging.getLogger(__name__)
 
@@ -242,8 +244,8 @@ class Association(NormalizedServices):
     native_id = ident
 
     def is_alive(self) -> bool:
-        """Whether the association, or its transport connection, is still open."""
-        return not self.state.finished.is_set()
+        """Whether the association, or its transport connection, is still open; not so once it was aborted."""
+        return not (self.is_aborted or self.state.finished.is_set())
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the transport connection is closed, up to ``timeout`` seconds."""
@@ -316,7 +318,7 @@ class Association(NormalizedServices):
         dataset: Dataset | str | Path,
         msg_id: int = 1,
         priority: int = 2,
-        originator_aet: str | None = None,
+        originator_aet: str | bytes | None = None,
         originator_id: int | None = None,
         *,
         transcode: str | None = None,
@@ -333,7 +335,8 @@ class Association(NormalizedServices):
         priority
             0 medium, 1 high, 2 low.
         originator_aet, originator_id
-            The AE title of the requestor of the C-MOVE that this belongs to, and the C-MOVE's Message ID.
+            The AE title of the requestor of the C-MOVE that this belongs to, and the C-MOVE's Message ID. A title
+            that cannot be sent is left out.
         transcode
             ``never``, or ``if-needed`` to have a compressed object decompressed where its transfer syntax was not
             accepted; None is what `transcode` says.
@@ -348,7 +351,8 @@ class Association(NormalizedServices):
         RuntimeError
             If the association is not established.
         ValueError
-            If no accepted presentation context fits, or the object cannot be encoded or decompressed.
+            If no accepted presentation context fits, the priority is none, or the object cannot be encoded or
+            decompressed.
         AttributeError
             If the object has no SOP Class UID, SOP Instance UID or transfer syntax.
         """
@@ -358,11 +362,14 @@ class Association(NormalizedServices):
             agreement,
             dataset,
             msg_id,
-            priority,
-            originator_aet,
+            C_STORE.Priority.check(priority),
+            C_STORE.MoveOriginatorApplicationEntityTitle.check(originator_aet),
             originator_id,
             self.transcode if transcode is None else transcode,
         )
+        if _config.ENFORCE_UID_CONFORMANCE:
+            for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+                set_uid(request.command[keyword], keyword)
         return self._request(request)
 
     def send_c_find(
@@ -396,6 +403,7 @@ class Association(NormalizedServices):
             If no presentation context for the model was accepted, or the identifier cannot be encoded.
         """
         self._check_open()
+        priority = C_FIND.Priority.check(priority)
         request, context = find_request(self.state.live().agreement, dataset, query_model, msg_id, priority)
         return self._iterate(request, context, identifier_of)
 
@@ -437,7 +445,7 @@ class Association(NormalizedServices):
     def send_c_move(
         self,
         dataset: Dataset,
-        move_aet: str,
+        move_aet: str | bytes,
         query_model: str | UID,
         msg_id: int = 1,
         priority: int = 2,
@@ -472,7 +480,8 @@ class Association(NormalizedServices):
             If no presentation context for the model was accepted, the AE title is not valid, or the identifier
             cannot be encoded.
         """
-        return self._retrieve(C_MOVE_RQ, dataset, query_model, msg_id, priority, move_aet)
+        destination = title_of(move_aet, "move destination")
+        return self._retrieve(C_MOVE_RQ, dataset, query_model, msg_id, priority, destination)
 
     def send_c_cancel(
         self, msg_id: int, context_id: int | None = None, query_model: str | UID | None = None
@@ -555,6 +564,7 @@ class Association(NormalizedServices):
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         self._check_open()
         agreement = self.state.live().agreement
+        priority = C_GET.Priority.check(priority)
         request, context = retrieve_request(kind, agreement, dataset, model, msg_id, priority, move_aet)
         return self._iterate(request, context, failed_of)
 

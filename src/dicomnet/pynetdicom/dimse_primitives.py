@@ -6,7 +6,6 @@ A primitive is the user's view of a message: request and response in one object,
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
@@ -19,7 +18,7 @@ from .. import _config
 from ..dimse import messages
 from ..dimse.messages import MESSAGE_TYPES, RESPONSE, Message
 from ..dimse.parameters import DATA_SET_PARAMETERS, PARAMETERS
-from .utils import decode_bytes, set_ae, set_uid
+from .utils import set_ae, set_uid, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +48,7 @@ class Attribute(Generic[Got, Given]):
         self.default = default
 
     def __set_name__(self, owner: type, keyword: str) -> None:
-        self.keyword = keyword
+        self.keyword = self.held_as = keyword
         self.name = (PARAMETERS.get(keyword) or DATA_SET_PARAMETERS[keyword]).name
         self.__doc__ = f"{self.name}, see PS3.7 chapters 9 and 10 and Annex C."
 
@@ -60,10 +59,10 @@ class Attribute(Generic[Got, Given]):
     def __get__(self, primitive: object | None, owner: type) -> Self | Got | None:
         if primitive is None:
             return self
-        return vars(primitive).get(self.keyword, self.default)
+        return vars(primitive).get(self.held_as, self.default)
 
     def __set__(self, primitive: object, value: Given) -> None:
-        vars(primitive)[self.keyword] = self.check(value)
+        vars(primitive)[self.held_as] = self.check(value)
 
     def check(self, value: Given) -> Got | None:
         """The value to hold where `value` is given; raises ValueError or TypeError."""
@@ -127,21 +126,14 @@ class Title(Attribute[str, str | bytes | None]):
     """An AE title that may not be empty, see `dicomnet.pynetdicom.utils.set_ae`. Bytes are deprecated."""
 
     def check(self, value: str | bytes | None) -> str | None:
-        return set_ae(self.text(value), self.name, allow_empty=False)
-
-    def text(self, value: str | bytes | None) -> str | None:
-        """`value`, decoded and stripped if it is bytes."""
-        if not isinstance(value, bytes):
-            return value
-        warnings.warn(f"{self.name} should be given as str, not as bytes", DeprecationWarning, stacklevel=4)
-        return decode_bytes(value).strip()
+        return set_ae(text_of(value, self.name, 4), self.name, allow_empty=False)
 
 
 class TolerantTitle(Title):
     """An AE title that may be empty; one that cannot be sent is logged and counts as None."""
 
     def check(self, value: str | bytes | None) -> str | None:
-        title = self.text(value)
+        title = text_of(value, self.name, 4)
         try:
             return set_ae(title, self.name)
         except ValueError as error:
@@ -150,7 +142,21 @@ class TolerantTitle(Title):
 
 
 class EncodedDataSet(Attribute[BytesIO, BytesIO | None]):
-    """An encoded data set as BytesIO, held as it is given; anything else raises TypeError."""
+    """An encoded data set as BytesIO, held as it is given; anything else raises TypeError.
+
+    Parameters
+    ----------
+    shared
+        The attribute that is the same data set under another name: a primitive has one, of its request or response.
+    """
+
+    def __init__(self, shared: str = "") -> None:
+        super().__init__()
+        self.shared = shared
+
+    def __set_name__(self, owner: type, keyword: str) -> None:
+        super().__set_name__(owner, keyword)
+        self.held_as = self.shared or keyword
 
     def check(self, value: BytesIO | None) -> BytesIO | None:
         if value is None or isinstance(value, BytesIO):
@@ -244,7 +250,7 @@ class _MessageView:
             convert = _RECEIVED.get(PARAMETERS[keyword].vr)
             held[keyword] = convert(value) if convert else value
         if message.type.data_set is not None and message.data is not None:
-            held[message.type.data_set] = _as_bytes_io(message.data)
+            setattr(primitive, message.type.data_set, _as_bytes_io(message.data))
         primitive._context_id = message.context_id
         return primitive
 
@@ -410,7 +416,7 @@ class N_EVENT_REPORT(DIMSEPrimitive, service=messages.N_EVENT_REPORT):
     AffectedSOPInstanceUID = UniqueIdentifier()
     EventTypeID = Number()
     EventInformation = EncodedDataSet()
-    EventReply = EncodedDataSet()
+    EventReply = EncodedDataSet("EventInformation")
     ErrorComment = Anything()
     ErrorID = Anything()
 
@@ -440,7 +446,7 @@ class N_SET(DIMSEPrimitive, service=messages.N_SET):
     RequestedSOPInstanceUID = UniqueIdentifier()
     ModificationList = EncodedDataSet()
     AffectedSOPInstanceUID = UniqueIdentifier()
-    AttributeList = EncodedDataSet()
+    AttributeList = EncodedDataSet("ModificationList")
     AttributeIdentifierList = Anything()
     ErrorComment = Anything()
     ErrorID = Anything()
@@ -457,7 +463,7 @@ class N_ACTION(DIMSEPrimitive, service=messages.N_ACTION):
     ActionTypeID = Number()
     ActionInformation = EncodedDataSet()
     AffectedSOPInstanceUID = UniqueIdentifier()
-    ActionReply = EncodedDataSet()
+    ActionReply = EncodedDataSet("ActionInformation")
     AttributeIdentifierList = Anything()
     ErrorComment = Anything()
     ErrorID = Anything()

@@ -163,7 +163,7 @@ class Event:
         Raises
         ------
         AttributeError
-            For another event.
+            For another event, or where an ``open_sink`` of the program took the data set and has no ``content``.
         """
         return self._decoded("DataSet", "dataset")
 
@@ -224,19 +224,17 @@ class Event:
         include_meta
             Put a preamble and file meta information in front, so that the result is a whole file.
         """
-        sink = self._sink("encoded_dataset")
-        content = bytes(sink.content)
+        if "_message" in self.__dict__:
+            content = bytes(self._sink("encoded_dataset").content)
+            command = self._message.command
+            uids = command["AffectedSOPClassUID"], command["AffectedSOPInstanceUID"]
+        else:
+            request = self._of("DataSet", "encoded_dataset")
+            content = request.DataSet.getvalue() if request.DataSet is not None else b""
+            uids = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         if not include_meta:
             return content
-        command = self._message.command
-        return (
-            encode_file_header(
-                command["AffectedSOPClassUID"],
-                command["AffectedSOPInstanceUID"],
-                str(self.context.transfer_syntax),
-            )
-            + content
-        )
+        return encode_file_header(*uids, str(self.context.transfer_syntax)) + content
 
     @property
     def message_id(self) -> int:
@@ -272,11 +270,9 @@ class Event:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether the peer has cancelled the C-FIND, C-GET or C-MOVE request."""
+        """Whether the peer has cancelled the C-FIND, C-GET or C-MOVE request; False for another event."""
         check: Callable[[], bool] | None = self.__dict__.get("_is_cancelled")
-        if check is None:
-            raise AttributeError(f"{self._event.name} has no 'is_cancelled'")
-        return check()
+        return check is not None and check()
 
     def _of(self, keyword: str, attribute: str) -> Any:
         request = self.__dict__.get("request")
@@ -293,12 +289,21 @@ class Event:
     def _decoded(self, keyword: str, attribute: str) -> Dataset:
         if keyword not in self._cache:
             encoded = getattr(self._of(keyword, attribute), keyword)
+            sink = self._message.data if "_message" in self.__dict__ else None
+            if sink is not None and not isinstance(sink, MemorySink):
+                encoded = self._elsewhere(sink)
             syntax = transfer_syntax(self.context.transfer_syntax)
             self._cache[keyword] = decode(
                 encoded or BytesIO(), syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated
             )
         value: Dataset = self._cache[keyword]
         return value
+
+    def _elsewhere(self, sink: Any) -> bytes:
+        content: bytes | None = getattr(sink, "content", None)
+        if content is None:
+            raise AttributeError("the data set is where the program's own sink put it")
+        return content
 
     if TYPE_CHECKING:
 

@@ -16,7 +16,7 @@ from ..drivers.connection import ProviderAbort
 from ..drivers.hooks import Phase
 from ..errors import ServiceRefusal
 from ..exchange.answers import normalized_answer, split_status
-from ..exchange.messages import encode_for
+from ..exchange.messages import encode_reply
 from ..exchange.receiving import OBJECT_LIMIT, FileSink
 from ..services.registry import OPERATIONS, Operation, Shape, is_pending
 from ..services.steps import Answer, SubOperation
@@ -98,6 +98,8 @@ class AssociationHooks:
             fields = {"pdu": pdu.view_of(fields["pdu"])}
         elif "message" in fields:
             fields = {"message": view_of(fields["message"])}
+        elif name in ("EVT_CONN_OPEN", "EVT_CONN_CLOSE"):
+            fields = {"address": self._peer()}
         self._call(self._state.bindings.trigger, self._assoc, evt.EVENTS[name], fields)
 
     def requesting(self, request: AssociateRQ) -> None:
@@ -119,8 +121,20 @@ class AssociationHooks:
         self.notify("EVT_REQUESTED")
         if self._state.rejection is not None:
             return self._state.rejection
-        answer = self._call(self._negotiate, request)
+        answer = self._state.rejection or self._call(self._negotiate, request)
+        if self._state.rejection is None and not isinstance(answer, AssociateRJ):
+            self._accepting(answer[0], request)
         return self._state.rejection or answer
+
+    def _accepting(self, answer: AssociateAC, request: AssociateRQ) -> None:
+        """Set the flags before the answer goes out: who requested it may look at them as soon as it has that."""
+        self._assoc.acceptor.negotiated(answer, request)
+        if self._state.phase is Phase.NEW:
+            self._state.phase = Phase.ESTABLISHED
+            link = self._state.live()
+            if link.phase is not Phase.NEW:
+                # It was aborted meanwhile.
+                self._state.phase = link.phase
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         """The sink for the data set of a message: the user's or a file for a C-STORE-RQ, else memory."""
@@ -207,10 +221,13 @@ class AssociationHooks:
 
     def closed(self) -> None:
         """Notify of the closed transport connection, and let `Association.join` return."""
-        if "EVT_CONN_CLOSE" in self.names:
-            remote = self._assoc.remote
-            self.notify("EVT_CONN_CLOSE", address=(remote["address"], remote["port"]))
+        self.notify("EVT_CONN_CLOSE")
         self._state.finished.set()
+
+    def _peer(self) -> tuple[Any, ...] | None:
+        """The peer's address as `socket` has it."""
+        peer = self._assoc.acceptor if self._assoc.is_requestor else self._assoc.requestor
+        return peer.address_info and peer.address_info.as_tuple
 
 
 class _Answers:
@@ -247,9 +264,9 @@ def _answer(
     """The answer to send for the return value of a handler."""
     code, elements = split_status(status, response)
     data: Source | None = None
-    if is_pending(code):
+    if is_pending(code) and response.data_set is not None:
         try:
-            data = encode_for(context, dataset) if dataset is not None else b""
+            data = encode_reply(context, dataset) if dataset is not None else b""
         except ValueError:
             data = b""
         if not data:

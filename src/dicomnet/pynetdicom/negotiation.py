@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from weakref import WeakSet
 
 from .. import _config
@@ -14,7 +14,6 @@ from ..services.registry import may_be_storage
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
-    SupportedContext,
     accept,
     first_of,
     identification_items,
@@ -33,7 +32,7 @@ from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, Associate
 from . import events as evt
 from .association import Association
 from .destinations import AEDestinations
-from .presentation import PresentationContext
+from .presentation import PresentationContext, Supported
 from .state import AssociationState
 from .user_information import view_of
 from .views import known_uid
@@ -42,9 +41,6 @@ _log = logging.getLogger(__name__)
 
 _ANSWERED_IDENTITIES = (3, 4, 5)
 _USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
-
-Supported = dict[str, SupportedContext]
-"""By abstract syntax, what is accepted."""
 
 
 class AcceptedAssociations:
@@ -99,16 +95,6 @@ class AcceptorSettings:
     maximum_associations: int
     accepted: AcceptedAssociations
     destinations: AEDestinations
-
-
-def supported_by(contexts: Iterable[PresentationContext]) -> Supported:
-    """Presentation contexts in the form that `accept` needs."""
-    return {
-        str(context.abstract_syntax): SupportedContext(
-            tuple(map(str, context.transfer_syntax)), context.scu_role, context.scp_role, is_ordered=True
-        )
-        for context in contexts
-    }
 
 
 def answer_request(

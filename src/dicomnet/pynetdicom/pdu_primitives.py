@@ -54,23 +54,40 @@ _SERVICE_PROVIDER = 2
 _COMMAND, _LAST = 1, 2
 
 
-class AddressInformation(NamedTuple):
+class _AddressFields(NamedTuple):
+    address: str
+    port: int
+    flowinfo: int = 0
+    scope_id: int = 0
+
+
+class AddressInformation(_AddressFields):
     """A transport address (PS3.8 section 9.1.1).
 
     Parameters
     ----------
     address
-        Host name or IP address.
+        IP address, or a host name, of which the address is looked up; empty for every IPv4 address.
     port
         TCP port.
     flowinfo, scope_id
         Of an IPv6 address.
+
+    Raises
+    ------
+    socket.gaierror
+        If the host name is not known.
     """
 
-    address: str
-    port: int
-    flowinfo: int = 0
-    scope_id: int = 0
+    __slots__ = ()
+
+    def __new__(cls, address: str, port: int, flowinfo: int = 0, scope_id: int = 0) -> Self:
+        return super().__new__(cls, _looked_up(address), port, flowinfo, scope_id)
+
+    @classmethod
+    def as_given(cls, host: str, port: int) -> Self:
+        """With a host name as it is, which is not looked up."""
+        return cls._make((host, port, 0, 0))
 
     @property
     def is_ipv6(self) -> bool:
@@ -111,6 +128,17 @@ class AddressInformation(NamedTuple):
     def from_tuple(cls, address_info: tuple[str, int] | tuple[str, int, int, int]) -> Self:
         """From what the functions of `socket` give."""
         return cls(*address_info)
+
+
+def _looked_up(host: str) -> str:
+    if ":" in host or (host and host.replace(".", "").isdecimal()):
+        return host
+    if not host:
+        return "0.0.0.0"
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    # IPv4 first, which is what peers in hospitals listen on.
+    addresses = sorted(found, key=lambda each: each[0] != socket.AF_INET)
+    return str(addresses[0][4][0])
 
 
 class Choice(Parameter[int | None, int | None]):

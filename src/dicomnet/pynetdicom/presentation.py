@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import NamedTuple
 
@@ -10,14 +11,27 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
+from ..services.registry import may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import COMMON_STORAGE, SOP_CLASSES
-from ..upper_layer.negotiation import NegotiatedContext
-from ..wire.items import ProposedContext
+from ..upper_layer.negotiation import (
+    Acceptor,
+    Agreement,
+    NegotiatedContext,
+    SupportedContext,
+    accept,
+    conclude_as_requestor,
+    items_of,
+)
+from ..wire.items import ContextResult, ProposedContext, RoleSelection, UserItem
+from ..wire.pdu import AssociateAC, AssociateRQ
+from .user_information import SCP_SCU_RoleSelectionNegotiation
 from .user_information import build_role as build_role
 from .utils import set_uid, validate_uid
 
 LOGGER = logging.getLogger(__name__)
+
+Roles = Mapping[UID, tuple[bool, bool]] | Mapping[str, tuple[bool, bool]]
 
 _STATUSES = {
     None: "Pending",
@@ -63,6 +77,8 @@ class PresentationContext:
     """
 
     __slots__ = (
+        # Programs hang notes of their own on it.
+        "__dict__",
         "__weakref__",
         "_abstract_syntax",
         "_as_scp",
@@ -104,6 +120,12 @@ class PresentationContext:
         """The same context, to be changed independently."""
         context = copy(self)
         context._transfer_syntax = list(self._transfer_syntax)
+        return context
+
+    def with_id(self, context_id: int) -> PresentationContext:
+        """The same context with an ID, to be changed independently."""
+        context = self.copy()
+        context._context_id = context_id
         return context
 
     def to_item(self, context_id: int) -> ProposedContext:
@@ -348,6 +370,119 @@ def build_context(
     return context
 
 
+Supported = dict[str, SupportedContext]
+"""By abstract syntax, what is accepted."""
+
+
+def supported_by(contexts: Iterable[PresentationContext]) -> Supported:
+    """Presentation contexts in the form that `accept` needs."""
+    return {
+        str(context.abstract_syntax): SupportedContext(
+            tuple(map(str, context.transfer_syntax)), context.scu_role, context.scp_role, is_ordered=True
+        )
+        for context in contexts
+    }
+
+
+def negotiate_as_acceptor(
+    rq_contexts: Sequence[PresentationContext],
+    ac_contexts: Sequence[PresentationContext],
+    roles: Roles | None = None,
+) -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionNegotiation]]:
+    """What an acceptor answers to proposed presentation contexts (PS3.8 section 7.1.1.14).
+
+    Parameters
+    ----------
+    rq_contexts
+        The proposed contexts, with IDs.
+    ac_contexts
+        The supported contexts, each with its abstract syntax.
+    roles
+        By abstract syntax, whether the requestor asks for the roles of SCU and SCP.
+
+    Returns
+    -------
+    list of PresentationContext, list of SCP_SCU_RoleSelectionNegotiation
+        The results by context ID, as the acceptor sees them, and the answer to role selection.
+    """
+    return _accepted(rq_contexts, ac_contexts, roles, None)
+
+
+def negotiate_unrestricted(
+    rq_contexts: Sequence[PresentationContext],
+    ac_contexts: Sequence[PresentationContext],
+    roles: Roles | None = None,
+) -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionNegotiation]]:
+    """The same with ``_config.UNRESTRICTED_STORAGE_SERVICE``: what may be a storage SOP class is accepted too."""
+    return _accepted(rq_contexts, ac_contexts, roles, may_be_storage)
+
+
+def _accepted(
+    rq_contexts: Sequence[PresentationContext],
+    ac_contexts: Sequence[PresentationContext],
+    roles: Roles | None,
+    unknown: Callable[[str], bool] | None,
+) -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionNegotiation]]:
+    if not rq_contexts:
+        return [], []
+    answer, agreement = accept(_request(rq_contexts, roles), Acceptor(supported_by(ac_contexts), (), unknown))
+    granted = [
+        SCP_SCU_RoleSelectionNegotiation.from_item(each)
+        for each in items_of(answer.user_items, RoleSelection)
+    ]
+    return _views(agreement), granted
+
+
+def negotiate_as_requestor(
+    rq_contexts: Sequence[PresentationContext],
+    ac_contexts: Sequence[PresentationContext],
+    roles: Roles | None = None,
+) -> list[PresentationContext]:
+    """What a requestor concludes from the answer to the contexts that it proposed (PS3.8 section 7.1.1.14).
+
+    Parameters
+    ----------
+    rq_contexts
+        The proposed contexts, with IDs, and with roles where they were asked for.
+    ac_contexts
+        The results, with IDs.
+    roles
+        By abstract syntax, the roles of SCU and SCP that the acceptor grants.
+
+    Raises
+    ------
+    ValueError
+        If nothing was proposed.
+    """
+    if not rq_contexts:
+        raise ValueError("there is no proposed presentation context")
+    asked = {
+        each.abstract_syntax or "": (bool(each.scu_role), bool(each.scp_role))
+        for each in rq_contexts
+        if each.scu_role is not None or each.scp_role is not None
+    }
+    results = [
+        ContextResult(each.context_id or 0, each.result or 0, next(iter(map(str, each.transfer_syntax)), ""))
+        for each in ac_contexts
+    ]
+    answer = AssociateAC(tuple(results), _role_items(roles))
+    return _views(conclude_as_requestor(_request(rq_contexts, asked), answer))
+
+
+def _request(contexts: Sequence[PresentationContext], roles: Roles | None) -> AssociateRQ:
+    proposed = tuple(each.to_item(each.context_id or 0) for each in contexts)
+    return AssociateRQ("ACCEPTOR", "REQUESTOR", proposed, _role_items(roles))
+
+
+def _role_items(roles: Roles | None) -> tuple[UserItem, ...]:
+    return tuple(RoleSelection(str(uid), bool(scu), bool(scp)) for uid, (scu, scp) in (roles or {}).items())
+
+
+def _views(agreement: Agreement) -> list[PresentationContext]:
+    by_id = sorted(agreement.contexts.values(), key=lambda each: each.context_id)
+    return [PresentationContext.from_negotiated(each) for each in by_id]
+
+
 _DEFAULT = tuple(UID(uid) for uid in DEFAULT_TRANSFER_SYNTAXES)
 
 _SERVICES = {
@@ -377,6 +512,18 @@ _SERVICES = {
 }
 CONTEXT_LISTS: tuple[str, ...] = (*_SERVICES, "StoragePresentationContexts")
 """The names of the ready-made lists, each of which is made when it is first asked for."""
+
+__all__ = [
+    "DEFAULT_TRANSFER_SYNTAXES",
+    "PresentationContext",
+    "PresentationContextTuple",
+    "build_context",
+    "build_role",
+    "negotiate_as_acceptor",
+    "negotiate_as_requestor",
+    "negotiate_unrestricted",
+    *CONTEXT_LISTS,
+]
 
 
 def __getattr__(name: str) -> list[PresentationContext]:

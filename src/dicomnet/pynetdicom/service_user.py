@@ -21,7 +21,7 @@ from .user_information import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
-from .utils import set_ae
+from .utils import title_of
 
 Item = TypeVar("Item", bound=ServiceParameter)
 
@@ -183,9 +183,9 @@ class ServiceUser:
         return self._ae_title
 
     @ae_title.setter
-    def ae_title(self, value: str) -> None:
+    def ae_title(self, value: str | bytes) -> None:
         self._check_writeable()
-        self._ae_title = set_ae(value, "AE title", False, False) or ""
+        self._ae_title = title_of(value, "AE title")
 
     @property
     def address(self) -> str:

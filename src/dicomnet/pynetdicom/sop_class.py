@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from keyword import iskeyword
+from typing import Any
 
 from pydicom.uid import UID
 
-from ..services.service_names import SOPClassRow
+from ..services.service_names import ServiceName, SOPClassRow
 from ..services.sop_classes import ALIASES, SOP_CLASSES
 from .service_class import (
     QueryRetrieveServiceClass,
@@ -29,6 +30,33 @@ UPSGlobalSubscriptionInstance = UID("1.2.840.10008.5.1.4.34.5")
 _OPERATIONS = {"Find": "C-FIND", "Move": "C-MOVE", "Get": "C-GET"}
 _UIDS = {row.keyword: uid for uid, row in SOP_CLASSES.items()} | ALIASES
 _CONSTANTS: dict[str, SOPClass] = {}
+# Names of dictionaries, keyword to UID, that programs import though pynetdicom does not document them.
+_BY_SERVICE = {
+    "_APPLICATION_EVENT_CLASSES": ServiceName.APPLICATION_EVENT_LOGGING,
+    "_BASIC_WORKLIST_CLASSES": ServiceName.BASIC_WORKLIST_MANAGEMENT,
+    "_COLOR_PALETTE_CLASSES": ServiceName.COLOR_PALETTE_QUERY_RETRIEVE,
+    "_DEFINED_PROCEDURE_CLASSES": ServiceName.DEFINED_PROCEDURE_PROTOCOL_QUERY_RETRIEVE,
+    "_DISPLAY_SYSTEM_CLASSES": ServiceName.DISPLAY_SYSTEM_MANAGEMENT,
+    "_HANGING_PROTOCOL_CLASSES": ServiceName.HANGING_PROTOCOL_QUERY_RETRIEVE,
+    "_IMPLANT_TEMPLATE_CLASSES": ServiceName.IMPLANT_TEMPLATE_QUERY_RETRIEVE,
+    "_INSTANCE_AVAILABILITY_CLASSES": ServiceName.INSTANCE_AVAILABILITY_NOTIFICATION,
+    "_INVENTORY_CLASSES": ServiceName.INVENTORY_QUERY_RETRIEVE,
+    "_MEDIA_CREATION_CLASSES": ServiceName.MEDIA_CREATION_MANAGEMENT,
+    "_MEDIA_STORAGE_CLASSES": ServiceName.MEDIA_STORAGE,
+    "_NON_PATIENT_OBJECT_CLASSES": ServiceName.NON_PATIENT_OBJECT_STORAGE,
+    "_PRINT_MANAGEMENT_CLASSES": ServiceName.PRINT_MANAGEMENT,
+    "_PROCEDURE_STEP_CLASSES": ServiceName.PROCEDURE_STEP,
+    "_PROTOCOL_APPROVAL_CLASSES": ServiceName.PROTOCOL_APPROVAL_QUERY_RETRIEVE,
+    "_QR_CLASSES": ServiceName.QUERY_RETRIEVE,
+    "_RELEVANT_PATIENT_QUERY_CLASSES": ServiceName.RELEVANT_PATIENT_INFORMATION_QUERY,
+    "_RT_MACHINE_VERIFICATION_CLASSES": ServiceName.RT_MACHINE_VERIFICATION,
+    "_STORAGE_CLASSES": ServiceName.STORAGE,
+    "_STORAGE_COMMITMENT_CLASSES": ServiceName.STORAGE_COMMITMENT,
+    "_STORAGE_MANAGEMENT_CLASSES": ServiceName.STORAGE_MANAGEMENT,
+    "_SUBSTANCE_ADMINISTRATION_CLASSES": ServiceName.SUBSTANCE_ADMINISTRATION_QUERY,
+    "_UNIFIED_PROCEDURE_STEP_CLASSES": ServiceName.UNIFIED_PROCEDURE_STEP,
+    "_VERIFICATION_CLASSES": ServiceName.VERIFICATION,
+}
 
 
 class SOPClass(UID):
@@ -40,7 +68,11 @@ class SOPClass(UID):
         return uid_to_service_class(self)
 
 
-def __getattr__(name: str) -> SOPClass:
+def __getattr__(name: str) -> Any:
+    """A SOP class by its keyword, or the dictionary of those of a service by its name in `_BY_SERVICE`."""
+    if name in _BY_SERVICE:
+        service = _BY_SERVICE[name]
+        return {keyword: uid for keyword, uid in _UIDS.items() if SOP_CLASSES[uid].service is service}
     uid = _UIDS.get(name)
     if uid is None:
         raise AttributeError(f"module {__name__!r} has no SOP class {name!r}")
@@ -128,3 +160,9 @@ def register_uid(uid: str, keyword: str, service_class: type[ServiceClass], dims
     is_listed = uid in SOP_CLASSES and SOP_CLASSES[uid].is_listed
     SOP_CLASSES[uid] = SOPClassRow(uid, keyword, service_class.service, operation, is_listed)
     _UIDS[keyword] = uid
+    if keyword not in __all__:
+        __all__.append(keyword)
+
+
+# What `from … import *` gives: the constants too, which are made when they are first asked for.
+__all__ = sorted({name for name in globals() if name[0].isupper() or name.endswith("uid")} | _UIDS.keys())

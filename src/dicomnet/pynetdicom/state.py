@@ -119,6 +119,6 @@ class AssociationState:
         RuntimeError
             If the association is not being requested any more.
         """
-        if self.link is None or self.link.phase is not Phase.NEW:
+        if self.link is None or self.phase is not Phase.NEW or self.link.phase is not Phase.NEW:
             raise RuntimeError("only an association that this side is being asked for can be rejected")
         self.rejection = answer

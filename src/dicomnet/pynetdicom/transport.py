@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import select
 from collections.abc import Iterable
 from contextvars import copy_context
 from functools import partial
 from socket import socket as Socket  # noqa: N812
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from .. import _config
 from ..drivers.blocking.server import Server
 from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.reception import Reception
-from ..drivers.transport import listen
+from ..drivers.transport import BACKLOG, ListeningAddress, new_listener
 from ..upper_layer.negotiation import Agreement
 from ..wire.pdu import AssociateAC, AssociateRJ, AssociateRQ
 from . import events as evt
 from .association import Association
 from .events import Bindings, EventHandlerType
 from .hooks import AssociationHooks, OpenUserSink
-from .negotiation import AcceptorSettings, Supported, answer_request, supported_by
+from .negotiation import AcceptorSettings, answer_request
 from .pdu_primitives import AddressInformation
-from .presentation import PresentationContext
+from .presentation import PresentationContext, Supported, supported_by
 
 if TYPE_CHECKING:
     import ssl
+
+_log = logging.getLogger(__name__)
 
 
 class HasAcceptorSettings(Protocol):
@@ -35,6 +39,57 @@ class HasAcceptorSettings(Protocol):
         ...
 
 
+class RequestHandler:
+    """Serves one connection of an `AssociationServer`; a subclass may do something before or after `handle`.
+
+    `handle` returns at once: the association goes on in the background.
+
+    Parameters
+    ----------
+    request
+        The socket.
+    client_address
+        The peer's address as `socket` has it.
+    server
+        The server.
+    """
+
+    def __init__(self, request: Socket, client_address: Any, server: AssociationServer) -> None:
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        self.setup()
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    @property
+    def ae(self) -> Any:
+        """The application entity of the server."""
+        return self.server.ae
+
+    @property
+    def local(self) -> AddressInformation:
+        """The address of the server."""
+        return self.server.address_info
+
+    @property
+    def remote(self) -> AddressInformation:
+        """The address of the peer."""
+        return AddressInformation.from_tuple(self.client_address)
+
+    def setup(self) -> None:
+        """Prepare."""
+
+    def handle(self) -> None:
+        """Begin to serve the connection."""
+        self.server.serve_connection(self.request, self.client_address)
+
+    def finish(self) -> None:
+        """Clean up."""
+
+
 class AssociationServer:
     """Accepts associations for an application entity on one address (PS3.8 section 7.1).
 
@@ -43,7 +98,7 @@ class AssociationServer:
     ae
         The application entity.
     address
-        Host and port.
+        Host and port; of IPv6 perhaps with flow info and scope ID.
     ae_title
         The AE title of this server.
     contexts
@@ -52,6 +107,8 @@ class AssociationServer:
         A server's TLS context.
     evt_handlers
         Handlers for events, given to each association.
+    request_handler
+        Serves each connection.
     open_sink
         Gives the object that takes the data set of a C-STORE request as it arrives.
     workers
@@ -68,16 +125,24 @@ class AssociationServer:
         If there are to be several workers, and this platform cannot fork.
     """
 
+    request_queue_size = BACKLOG
+    """How many connections may wait to be accepted; a subclass may say otherwise."""
+    timeout: float | None = None
+    """How long `handle_request` waits, in seconds."""
+    daemon_threads = True
+    allow_reuse_address = True
     _server: Server | WorkerProcesses
+    _socket: Socket
 
     def __init__(
         self,
         ae: HasAcceptorSettings,
-        address: tuple[str, int],
+        address: ListeningAddress,
         ae_title: str,
         contexts: list[PresentationContext],
         ssl_context: ssl.SSLContext | None = None,
         evt_handlers: Iterable[EventHandlerType] | None = None,
+        request_handler: type[RequestHandler] | None = None,
         *,
         open_sink: OpenUserSink | None = None,
         workers: int = 1,
@@ -92,11 +157,18 @@ class AssociationServer:
         self.contexts = contexts
         # Where handlers run with _config.PASS_CONTEXTVARS.
         self._context = copy_context() if _config.PASS_CONTEXTVARS else None
-        self._server = (
-            Server(listen(address), self._receive, tls=ssl_context)
-            if workers == 1
-            else WorkerProcesses(address, workers, self._work)
-        )
+        self.RequestHandlerClass = request_handler or RequestHandler
+        self.server_address: ListeningAddress = address
+        self._is_started = False
+        if workers == 1:
+            self._socket = self._listen(address[0])
+            self._server = Server(self._socket, self._receive, tls=ssl_context, admit=self._admit)
+        else:
+            self._server = WorkerProcesses(address, workers, self._work)
+            self._socket = self._server.listener
+        # As `socket` has it: of IPv6 with flow info and scope ID.
+        self.server_address = self._socket.getsockname()
+        self.address_family = self._socket.family
 
     @property
     def contexts(self) -> list[PresentationContext]:
@@ -107,10 +179,16 @@ class AssociationServer:
     def contexts(self, contexts: list[PresentationContext]) -> None:
         self._contexts, self._supported = contexts, supported_by(contexts)
 
-    @property
-    def server_address(self) -> tuple[str, int]:
-        """The host and port it listens on."""
-        return self._server.address
+    def _listen(self, host: str) -> Socket:
+        self._socket = new_listener(host)
+        try:
+            self.server_bind()
+            self.server_activate()
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+        return self._socket
 
     @property
     def address_info(self) -> AddressInformation:
@@ -120,7 +198,7 @@ class AssociationServer:
     @property
     def socket(self) -> Socket:
         """The socket that it accepts connections on, to ask for its name or set options."""
-        return self._server.listener
+        return self._socket
 
     @property
     def active_associations(self) -> list[Association]:
@@ -129,23 +207,104 @@ class AssociationServer:
 
     def start(self) -> None:
         """Begin to accept, without waiting."""
+        self._is_started = True
         self._server.start()
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Serve until `shutdown`.
+        """Serve until `shutdown`; begins to accept unless `start` did.
 
         Parameters
         ----------
         poll_interval
             Accepted for compatibility; the server does not poll.
         """
+        if not self._is_started:
+            self.start()
         self._server.serve_forever()
 
     def shutdown(self) -> None:
         """Stop accepting, and abort the associations (PS3.8 section 7.3)."""
         self._server.shutdown()
 
-    server_close = shutdown
+    def server_close(self) -> None:
+        """Stop accepting, and abort the associations, as `shutdown` does."""
+        self.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.server_close()
+
+    def fileno(self) -> int:
+        """The descriptor of the socket that it accepts connections on."""
+        return self._socket.fileno()
+
+    def server_bind(self) -> None:
+        """Bind `socket` to the address that the server was given, as `server_address` has it until then."""
+        self._socket.bind(self.server_address)
+        self.server_address = self._socket.getsockname()
+
+    def server_activate(self) -> None:
+        """Listen, with room for `request_queue_size` connections that are not accepted yet."""
+        self._socket.listen(self.request_queue_size)
+
+    def handle_request(self) -> None:
+        """Accept one connection, waiting for it up to `timeout` seconds; its association goes on in the background."""
+        if not select.select([self._socket], [], [], self.timeout)[0]:
+            self.handle_timeout()
+            return
+        try:
+            request, client_address = self._socket.accept()
+        except OSError as error:
+            _log.info("a connection was gone before it was accepted: %s", error)
+            return
+        self._admit(request, client_address)
+
+    def handle_timeout(self) -> None:
+        """No connection came in time for `handle_request`."""
+
+    def verify_request(self, request: Socket, client_address: Any) -> bool:
+        """Whether to serve a connection that was accepted; called in the thread that accepts.
+
+        Parameters
+        ----------
+        request
+            The socket, before any handshake of TLS.
+        client_address
+            The peer's address as `socket` has it.
+        """
+        return True
+
+    def process_request(self, request: Socket, client_address: Any) -> None:
+        """Serve a connection that was accepted and verified; called in the thread that accepts."""
+        self.finish_request(request, client_address)
+
+    def finish_request(self, request: Socket, client_address: Any) -> None:
+        """Have a `RequestHandler` serve a connection."""
+        self.RequestHandlerClass(request, client_address, self)
+
+    def handle_error(self, request: Socket, client_address: Any) -> None:
+        """Log the exception that ended the beginning of a connection."""
+        _log.exception("a connection could not be served")
+
+    def shutdown_request(self, request: Socket) -> None:
+        """Close a connection that is not served."""
+        request.close()
+
+    def serve_connection(self, request: Socket, client_address: Any) -> None:
+        """Wait for an association request on a connection, in the background, and serve that."""
+        assert isinstance(self._server, Server)
+        self._server.open(request, client_address)
+
+    def _admit(self, request: Socket, client_address: Any) -> None:
+        try:
+            if self.verify_request(request, client_address):
+                self.process_request(request, client_address)
+                return
+        except Exception:  # noqa: BLE001
+            self.handle_error(request, client_address)
+        self.shutdown_request(request)
 
     def bind(self, event: evt.EventType, handler: evt.Handler, args: list[Any] | None = None) -> None:
         """Call a handler for an event, on present and future associations."""
@@ -168,7 +327,9 @@ class AssociationServer:
         return self._bindings.handlers(event)
 
     def _work(self, worker: Worker) -> bool:
-        self._server = Server(worker.listener, self._receive, tls=self.ssl_context, share=worker.share)
+        self._server = Server(
+            worker.listener, self._receive, tls=self.ssl_context, share=worker.share, admit=self._admit
+        )
         worker.serve(self._server)
         return True
 
@@ -195,7 +356,7 @@ class AssociationServer:
         assoc = Association(self.ae, "acceptor", self._bindings.copy(), settings.timeouts, settings.transcode)
         if self._context is not None:
             assoc.state.context = self._context.copy()
-        assoc.acceptor.address_info = AddressInformation(*self.server_address)
+        assoc.acceptor.address_info = self.address_info
         assoc.acceptor.ae_title = self.ae_title
         # A handler may change them for this association; without a handler they need no copy.
         contexts = [context.copy() for context in self.contexts] if self._bindings.names else self.contexts

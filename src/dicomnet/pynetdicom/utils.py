@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import warnings
 from contextvars import copy_context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -62,6 +63,25 @@ def set_ae(value: str | None, name: str, allow_empty: bool = True, allow_none: b
     if not is_valid:
         raise ValueError(f"{name} cannot be {value!r}: {reason}")
     return value
+
+
+def text_of(value: Any, name: str, stacklevel: int = 3) -> Any:
+    """`value`, decoded and stripped if it is bytes, the deprecated form of an AE title; anything else as it is."""
+    if not isinstance(value, bytes):
+        return value
+    warnings.warn(f"{name} should be given as str, not as bytes", DeprecationWarning, stacklevel=stacklevel)
+    return decode_bytes(value).strip()
+
+
+def title_of(value: str | bytes, name: str, stacklevel: int = 3) -> str:
+    """Check an AE title that must be given, and decode it if it is bytes, which are deprecated.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `set_ae`.
+    """
+    return set_ae(text_of(value, name, stacklevel + 1), name, False, False) or ""
 
 
 def set_uid(

@@ -138,7 +138,8 @@ def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Proce
                 return answer
             return Answer(CANCELLED)
         if not isinstance(answer, SubOperation):
-            return answer
+            # Where all are over, what became of them says how it ends (PS3.4 sections C.4.2.2.1 and C.4.3.2.1).
+            return answer if tally.remaining or not retrieval.count else None
         if not tally.remaining:
             _log.warning("the handler for %s gives more objects than it counted", message.type.service)
             return None

@@ -65,6 +65,8 @@ class Carrier(LinkBase):
         self._is_receiving = False
         self._inbox = self.talk.inbox
         self._is_closed = False
+        # The peer's address, until the acceptor has notified of the connection.
+        self._greeted: tuple[str, int] | None = None
 
     def attend(self) -> None:
         """Serve what arrives until the link is idle, in a worker's thread."""
@@ -161,11 +163,18 @@ class Carrier(LinkBase):
     def _open(self, address: tuple[str, int]) -> None:
         self.connection.trace.opened(address)
         self.connection.transport_opened(monotonic())
-        observer = self.connection.observer
-        if observer is not None and "EVT_CONN_OPEN" in observer.names:
-            observer.notify("EVT_CONN_OPEN", address=address)
+        self._greeted = address
+        if self._channel.is_ready:
+            self._notify_opened()
         if not self._is_closed:
             self._watch_greeting()
+
+    def _notify_opened(self) -> None:
+        """The connection can be used, under TLS after the handshake."""
+        address, self._greeted = self._greeted, None
+        observer = self.connection.observer
+        if address is not None and observer is not None and "EVT_CONN_OPEN" in observer.names:
+            observer.notify("EVT_CONN_OPEN", address=address)
 
     def _watch_greeting(self) -> None:
         self._watch_with(
@@ -184,7 +193,9 @@ class Carrier(LinkBase):
             return
         try:
             if self._try_handshake():
-                self._receive(None)
+                self._notify_opened()
+                if not self._is_closed:
+                    self._receive(None)
         except DicomnetError as error:
             _log.info("a connection ended before its association: %s", error)
         finally:

@@ -99,6 +99,16 @@ class Link(Carrier):
         with self.exchange(deadline):
             return self._finish(after_others(self, procedure))
 
+    def secure(self) -> None:
+        """Make the TLS handshake, if that is to be made, as the requestor and within an `exchange`.
+
+        Raises
+        ------
+        NetworkError
+            If it fails.
+        """
+        self._perform_handshake(Handshake(Deadline("association", self.timeouts.association)))
+
     def iterate(
         self, procedure: steps.Procedure[None], cancel: Message | None = None
     ) -> Generator[Message, None, None]:

@@ -8,9 +8,10 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Receive, ServerBase
@@ -42,6 +43,8 @@ class Server(ServerBase[Link]):
         As of `ServerBase`.
     share
         How it shares the listener with other processes, None where it has it alone.
+    admit
+        Called with an accepted socket and the peer's address instead of `open`: calls that, or closes the socket.
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class Server(ServerBase[Link]):
         *,
         tls: ssl.SSLContext | None = None,
         share: FairShare | None = None,
+        admit: Callable[[socket.socket, Any], None] | None = None,
     ) -> None:
         super().__init__(listener, receive, tls=tls)
+        self._admit = admit or self.open
         # When the first connection comes, there may be no free file descriptor to import it with.
         for name in (*FOR_PROGRESS, *((".tls",) if tls is not None else ())):
             importlib.import_module(name, __package__)
@@ -148,7 +153,7 @@ class Server(ServerBase[Link]):
                 except OSError as error:
                     self._accept_failed(error)
                     break
-            self._open(sock, peer)
+            self._admit(sock, peer)
         if self._spare >= 0:
             self._watch_listener()
             return
@@ -190,7 +195,8 @@ class Server(ServerBase[Link]):
             os.close(self._spare)
             self._spare = -1
 
-    def _open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """Serve a connection that was accepted, which does not wait for anything."""
         try:
             tune(sock)
             channel = Channel(sock) if self.tls is None else _secured(sock, self.tls)

@@ -20,7 +20,7 @@ from time import monotonic
 from typing import NoReturn
 
 from ...values import mutable
-from ..transport import listen
+from ..transport import ListeningAddress, listen
 from .fair_share import ConnectionCounts, FairShare
 from .server import Server
 
@@ -103,7 +103,7 @@ class WorkerProcesses:
 
     def __init__(
         self,
-        address: tuple[str, int],
+        address: ListeningAddress,
         count: int,
         work: Work,
         on_lost: Callable[[int], None] | None = None,

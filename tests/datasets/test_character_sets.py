@@ -1,0 +1,199 @@
+"""Specific Character Set as it is written, well and badly: what is read by it, and what may not be written by it."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+from pydicom.charset import python_encoding
+from pydicom.dataset import Dataset
+
+from dicomnet.datasets.character_sets import codecs_of, defined_terms, terms_of
+from dicomnet.datasets.codec import decode, encode, encode_answer, encode_keys, encode_object
+from dicomnet.datasets.plain import TextNotEncodable
+from dicomnet.datasets.queries import build_keys
+from dicomnet.datasets.text import decode_text
+
+# How it is written, a text, and the Python codec that its bytes are in.
+WRITTEN = [
+    ("ISO 8859-1", "Müller", "latin_1"),
+    ("ISO-IR 100", "Müller", "latin_1"),
+    ("ISO_IR_100", "Müller", "latin_1"),
+    ("iso_ir 100", "Müller", "latin_1"),
+    ("LATIN1", "Müller", "latin_1"),
+    ("ISO_IR 100\\", "Müller", "latin_1"),
+    ("ISO 2022 100", "Müller", "latin_1"),
+    ("UTF-8", "Müller 王", "utf_8"),
+    ("ISO_IR192", "Müller 王", "utf_8"),
+    ("\\ISO_IR 192", "Müller 王", "utf_8"),
+    ("ISO_IR 192\\ISO 2022 IR 87", "Müller 王", "utf_8"),
+    ("GBK", "王", "gbk"),
+    ("GB2312", "王", "gbk"),
+    ("gb18030", "王", "gb18030"),
+    ("ISO-8859-5", "Люк", "iso8859_5"),
+    ("windows-1251", "Люк", "cp1251"),
+    ("ISO8859-7", "Διο", "iso8859_7"),
+    ("ISO_IR 203", "Œuvre", "iso8859_15"),
+    ("SJIS", "山田", "cp932"),
+    ("ISO_IR 149", "김", "euc_kr"),
+]
+
+
+@pytest.mark.parametrize(("written", "text", "codec"), WRITTEN)
+def test_misspelt_terms_are_read_as_they_were_meant(written: str, text: str, codec: str) -> None:
+    assert decode_text(text.encode(codec), codecs_of(terms_of(written))) == text
+
+
+@pytest.mark.parametrize(("written", "text", "codec"), WRITTEN)
+@pytest.mark.parametrize("in_item", [False, True])
+def test_a_client_reads_them_by_the_same_table(written: str, text: str, codec: str, in_item: bool) -> None:
+    def element(group: int, number: int, vr: bytes, value: bytes, fill: bytes = b" ") -> bytes:
+        value += fill * (len(value) % 2)
+        return (
+            group.to_bytes(2, "little")
+            + number.to_bytes(2, "little")
+            + vr
+            + len(value).to_bytes(2, "little")
+            + value
+        )
+
+    data = element(8, 5, b"CS", written.encode())
+    name = element(0x10, 0x10, b"PN", text.encode(codec))
+    if in_item:
+        item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + name + b"\xfe\xff\x0d\xe0\0\0\0\0"
+        data += b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff" + item + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    else:
+        data += name
+    with warnings.catch_warnings():
+        # pydicom does not know all of them.
+        warnings.simplefilter("ignore")
+        found = decode(data, False, True)
+        holder = found.ReferencedImageSequence[0] if in_item else found
+        assert str(holder.PatientName) == text
+
+
+def test_each_defined_term_means_itself() -> None:
+    for term, codec in python_encoding.items():
+        assert codecs_of([term]) == [codec]
+        assert defined_terms(term) == ([term] if term else [])
+
+
+def _keys(text: str, chosen: str | None, depth: int) -> Dataset:
+    dataset = Dataset()
+    dataset.PatientName = text
+    dataset.StudyDescription = text
+    for _ in range(depth):
+        outer = Dataset()
+        outer.RequestAttributesSequence = [dataset]
+        dataset = outer
+    if chosen is not None:
+        dataset.SpecificCharacterSet = chosen
+    return dataset
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("is_implicit", [True, False])
+@pytest.mark.parametrize(
+    ("chosen", "text"),
+    [
+        ("ISO_IR 100", "王*"),
+        ("ISO_IR 144", "Müller"),
+        ("ISO_IR 6", "Müller"),
+        ("ISO_IR 13", "山田"),
+        ("ISO_IR 100", "Müller^王"),
+        ("no such set", "Müller"),
+        ("ISO 2022 IR 87", "김"),
+    ],
+)
+def test_a_key_that_the_chosen_set_lacks_is_an_error(
+    chosen: str, text: str, depth: int, is_implicit: bool
+) -> None:
+    """Each went out as a question mark, or several, which match any name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(TextNotEncodable):
+            encode_keys(_keys(text, chosen, depth), is_implicit, True)
+        answer = decode(encode_answer(_keys(text, chosen, depth), is_implicit, True), is_implicit, True)
+    assert answer.SpecificCharacterSet == "ISO_IR 192"
+    for _ in range(depth):
+        answer = answer.RequestAttributesSequence[0]
+    assert str(answer.PatientName) == answer.StudyDescription == text
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("text", ["王*", "Müller", "Dvořák^A?", "山田^太郎=やまだ"])
+def test_where_no_set_was_chosen_utf_8_is_sent(text: str, depth: int) -> None:
+    dataset = _keys(text, None, depth)
+    for _ in range(2):
+        sent = decode(encode_keys(dataset, True, True), True, True)
+        assert sent.SpecificCharacterSet == "ISO_IR 192"
+        for _ in range(depth):
+            sent = sent.RequestAttributesSequence[0]
+        assert str(sent.PatientName) == sent.StudyDescription == text
+    # The caller's data set stays as it is, and its names are free for another set.
+    assert "SpecificCharacterSet" not in dataset
+    dataset.SpecificCharacterSet = "GB18030"
+    again = decode(encode_keys(dataset, True, True), True, True)
+    for _ in range(depth):
+        again = again.RequestAttributesSequence[0]
+    assert str(again.PatientName) == text
+
+
+@pytest.mark.parametrize(
+    "chosen", ["ISO_IR 100", ["", "ISO 2022 IR 87"], ["ISO 2022 IR 6", "ISO 2022 IR 149"]]
+)
+def test_an_object_is_not_written_with_question_marks(chosen: Any) -> None:
+    dataset = Dataset()
+    dataset.PatientName = "Đặng^Œ"
+    dataset.SpecificCharacterSet = chosen
+    with pytest.raises(TextNotEncodable):
+        encode_object(dataset, False, True)
+    assert encode(dataset, False, True) is None
+    del dataset.SpecificCharacterSet
+    assert str(decode(encode_object(dataset, False, True), False, True).PatientName) == "Đặng^Œ"
+
+
+def test_the_slow_way_is_as_strict() -> None:
+    """A data set that pydicom writes: its VR depends on another element."""
+    dataset = _keys("王", "ISO_IR 100", 0)
+    dataset.PixelRepresentation = 0
+    dataset.add_new(0x00280106, "US or SS", 1)
+    with pytest.raises(TextNotEncodable):
+        encode_keys(dataset, True, True)
+    assert str(decode(encode_answer(dataset, True, True), True, True).PatientName) == "王"
+    dataset.SpecificCharacterSet = "ISO_IR 203"
+    dataset.PatientName = "Œuvre"
+    del dataset.StudyDescription
+    with warnings.catch_warnings():
+        # pydicom does not know this one, which was defined later.
+        warnings.simplefilter("ignore")
+        assert str(decode(encode_keys(dataset, True, True), True, True).PatientName) == "Œuvre"
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"PatientName": "王*", "SpecificCharacterSet": "ISO_IR 100"}, "PatientName"),
+        ({"SpecificCharacterSet": "ISO_IR 100", "PatientName": "王*"}, "PatientName"),
+        ({"SpecificCharacterSet": "latin-2", "PatientName": "山田"}, "PatientName"),
+        ({"SpecificCharacterSet": "ISO_IR 999", "PatientID": "1"}, "ISO_IR 999"),
+        ({"Modality": "Ü"}, "Modality"),
+        (
+            {
+                "SpecificCharacterSet": "ISO_IR 100",
+                "ScheduledProcedureStepSequence": {"ScheduledPerformingPhysicianName": "王"},
+            },
+            "ScheduledPerformingPhysicianName",
+        ),
+    ],
+)
+def test_keys_that_cannot_be_encoded_are_named(keys: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        build_keys(keys)
+
+
+def test_the_chosen_set_is_sent_as_the_standard_spells_it() -> None:
+    keys = build_keys({"SpecificCharacterSet": "ISO 8859-1", "PatientName": "Müller"})
+    assert keys.SpecificCharacterSet == "ISO_IR 100"
+    assert b"M\xfcller" in encode_keys(keys, True, True)
