@@ -45,6 +45,7 @@ KINDS: dict[str, str] = {
     "dimse": "quick",
     "drivers/test_connection.py": "quick",
     "drivers/test_conversation.py": "quick",
+    "drivers/test_scanning.py": "quick",
     "encoding": "quick",
     "encoding/test_comparison.py::test_objects_of_300_megabytes_are_not_read_into_memory": "local",
     "encoding/test_comparison.py::test_what_dcmtk_converts_is_the_same": "peers",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
     from .exchange.logs import debug_logger as debug_logger
     from .exchange.receiving import ReceivedObject as ReceivedObject
+    from .exchange.results import LocalFailure as LocalFailure
     from .exchange.results import RetrieveProgress as RetrieveProgress
     from .exchange.results import StoreResult as StoreResult
     from .pynetdicom import evt as evt
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Where our own names lie; every other name is one of `dicomnet.pynetdicom`.
 _HOMES = {
+    "LocalFailure": "exchange.results",
     "Peer": "blocking.peer",
     "ReceivedObject": "exchange.receiving",
     "RetrieveProgress": "exchange.results",

@@ -68,9 +68,9 @@ def test_the_objects_are_files_byte_for_byte(run: Any, tmp_path: Path) -> None:
     with ae_scp({"C-GET": images(*paths)}) as port:
         found = run(port, lambda peer: peer.get("patient", to=tmp_path / "new" / "folder", PatientID="1"))
     assert found == [
-        RetrieveProgress(0xFF00, 1, 1),
-        RetrieveProgress(0xFF00, 0, 2),
-        RetrieveProgress(0x0000, 0, 2),
+        RetrieveProgress(0xFF00, 1, 1, 0, 0, received=1),
+        RetrieveProgress(0xFF00, 0, 2, 0, 0, received=2),
+        RetrieveProgress(0x0000, None, 2, 0, 0, received=2),
     ]
     assert [each.is_final for each in found] == [False, False, True]
     assert found[-1].is_complete
@@ -179,7 +179,7 @@ def test_all_that_failed(run: Any, tmp_path: Path) -> None:
             run(port, lambda peer: seen_by(peer.get("patient", to=tmp_path, PatientID="1"), found))
     assert caught.value.status == 0xA702
     assert caught.value.comment
-    assert found[-1] == RetrieveProgress(0xA702, 0, 0, 1, 0, ("1.2.3.1",), found[-1].comment)
+    assert found[-1] == RetrieveProgress(0xA702, None, 0, 1, 0, ("1.2.3.1",), found[-1].comment, received=0)
     assert found[-1].comment.startswith(caught.value.comment)
 
 

@@ -25,6 +25,7 @@ from dicomnet.pynetdicom.sop_class import (
 
 COMPRESSED = TEST_FILES / "MR_small_jp2klossless.dcm"
 RLE = TEST_FILES / "SC_rgb_rle.dcm"
+COUNTS = "the peer counts 1 completed, 0 with warnings, 0 failed"
 
 
 def study_of(path: Path) -> str:
@@ -62,7 +63,7 @@ def is_ct(path: Path) -> bool:
 def test_a_study_arrives(archive: str, tmp_path: Path, options: tuple[str, ...]) -> None:
     result = run("get", archive, *options, "--to", tmp_path / "new" / "folder")
     said = (result.stdout, result.stderr, result.returncode)
-    assert said == ("retrieved 1 (0 with warnings), failed 0\n", "", 0)
+    assert said == (f"retrieved 1; {COUNTS}\n", "", 0)
     (path,) = (tmp_path / "new" / "folder").iterdir()
     assert is_ct(path)
 
@@ -86,27 +87,32 @@ def test_responses_are_lines_of_json(archive: str, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert lines[-1] == {
         "status": 0,
-        "remaining": 0,
+        "remaining": None,
         "completed": 1,
         "warnings": 0,
         "failed": 0,
         "failed_uids": [],
         "comment": None,
+        "received": 1,
+        "local_failures": [],
     }
-    assert result.stderr == "retrieved 1 (0 with warnings), failed 0\n"
+    assert result.stderr == f"retrieved 1; {COUNTS}\n"
 
 
 @pytest.mark.parametrize("rich", [True, False], ids=["rich", "plain"])
 def test_progress_on_a_terminal(archive: str, tmp_path: Path, rich: bool) -> None:
     screen = run_on_terminal("get", archive, "-k", "PatientID=1CT1", "--to", tmp_path, rich=rich)
     assert screen.returncode == 0
-    assert "retrieved 1 (0 with warnings), failed 0" in screen.text
+    assert f"retrieved 1; {COUNTS}" in screen.text
     assert ("retrieving" if rich else "1 of 1 objects") in screen.text
 
 
 def test_what_does_not_match_retrieves_nothing(archive: str, tmp_path: Path) -> None:
     result = run("get", archive, "-k", "StudyInstanceUID=1.2.3", "--to", tmp_path)
-    assert (result.stdout, result.returncode) == ("retrieved 0 (0 with warnings), failed 0\n", 0)
+    assert (result.stdout, result.returncode) == (
+        f"retrieved 0; {COUNTS.replace('1', '0')}\n",
+        0,
+    )
     said = complaint(run("get", archive, "-k", "StudyInstanceUID=1.2.3", "--any-syntax", cwd=tmp_path), 1)
     assert "nothing that matches" in said
 
@@ -201,7 +207,7 @@ def test_what_fails_is_named(compressed: str, tmp_path: Path) -> None:
     keys = ("-k", f"StudyInstanceUID={study_of(COMPRESSED)}")
     result = run("get", compressed, *keys, "--to", tmp_path)
     assert result.returncode == 1
-    assert result.stdout == "retrieved 0 (0 with warnings), failed 1\n"
+    assert result.stdout == "retrieved 0; the peer counts 0 completed, 0 with warnings, 1 failed\n"
     first, second = result.stderr.splitlines()
     assert first == f"failed: {object_of(COMPRESSED)}"
     assert second.startswith("dicomnet get: the peer answered with status 0xA702")

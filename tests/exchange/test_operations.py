@@ -185,7 +185,7 @@ def test_a_move() -> None:
     assert script.gives() is NEXT
     assert script.gives(response(C_MOVE_RSP, 0, **counts)).result.is_final
     assert script.gives() is NEXT
-    assert script.gives(None) == RetrieveProgress(0, 0, 2)
+    assert script.gives(None) == RetrieveProgress(0, None, 2)
 
 
 # -- storing

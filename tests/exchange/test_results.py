@@ -28,11 +28,11 @@ def response(status: int, **counts: int) -> Message:
 
 
 def test_the_progress_of_a_retrieval() -> None:
-    """What a response leaves out has not changed, but what remains."""
+    """What a response leaves out has not changed, but for what remains."""
     first = RetrieveProgress(0xFF00).next(response(0xFF00, Remaining=3, Completed=2, Failed=1), ())
     assert (first.remaining, first.completed, first.failed, first.is_final) == (3, 2, 1, False)
     last = first.next(response(0xB000, Completed=5), ["1.2.3"])
-    assert (last.remaining, last.completed, last.failed, last.is_final) == (0, 5, 1, True)
+    assert (last.remaining, last.completed, last.failed, last.is_final) == (None, 5, 1, True)
     assert last.failed_uids == ("1.2.3",)
     assert not last.is_complete
     assert last.comment

@@ -12,7 +12,6 @@ from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks
-from ..exchange.handling import answering
 from ..exchange.lanes import Lanes
 from ..exchange.operations import Next, Operation, Report, Step, lane
 from ..exchange.peers import PeerBase
@@ -38,9 +37,9 @@ class _ReceiverHooks(ReceiverHooks):
     """The hooks of an association for a C-GET, whose function may be a coroutine function."""
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Answer:
-        received = self.take(message, context)
-        if received is not None and self.on_object is not None:
-            with answering("C-STORE"):
+        with self.receiving(message):
+            received = self.take(message, context)
+            if received is not None and self.on_object is not None:
                 if inspect.iscoroutinefunction(self.on_object):
                     await self.on_object(received)
                 else:
@@ -108,12 +107,14 @@ class Peer(
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, Exception):
-            await self.close()
-        else:
+        if kind is not None and not issubclass(kind, Exception):
             # Cancelled: that does not wait for answers that are outstanding.
             for link in self._abort():
                 await wait_closed(link)
+            return
+        if kind is not None:
+            self._abort_retrievals()
+        await self.close()
 
     @staticmethod
     def _forget(links: Iterable[Link]) -> None:
@@ -150,6 +151,9 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
                         outcome = await outcome
                 except Exception as error:  # noqa: BLE001
                     resume, outcome = self._operation.throw, error
+        except BaseException as error:
+            self.break_off(error)
+            raise
         finally:
             self._operation.close()
             if self._started is not None:

@@ -12,7 +12,7 @@ from ..drivers.aio.server import Server
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
 from ..drivers.reception import Reception
-from ..drivers.transport import listen
+from ..drivers.transport import FOR_PROGRESS, listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.admission import Acceptance, AssociationRequest, extended_items, identity_item, rejection_of
@@ -31,7 +31,7 @@ from .handlers import Handler, HandlerHooks, OpenSink, call
 
 # What requests need and a program that only connects does not. When the first one comes, there may be no free file
 # descriptor to import it with.
-_FOR_REQUESTS = ("concurrent.futures.thread", "encodings.idna", "dicomnet.aio.retrieval")
+_FOR_REQUESTS = ("concurrent.futures.thread", "encodings.idna", "dicomnet.aio.retrieval", *FOR_PROGRESS)
 
 # Says whether an association is accepted, see `serve`.
 Admit = Callable[[AssociationRequest], Acceptance | Awaitable[Acceptance | None] | None]

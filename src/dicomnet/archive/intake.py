@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..dimse.datasets import OUT_OF_RESOURCES
+from ..drivers.scanning import scan_file
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal, UnusableObject
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
-from .scanning import scan_file
 from .storage import ObjectName, Placement, StagedFile, Storage, read_file_header
 
 _log = logging.getLogger(__name__)
@@ -138,7 +138,10 @@ class Session:
                 self._head = bytearray()
         except OSError as error:
             self.abort()
-            raise _refusal(error) from error
+            refusal = _refusal(error)
+            refusal.__cause__ = error
+            self._intake.refused(self.sop_instance, refusal)
+            raise refusal from error
 
     def commit(self) -> int:
         """Check the object, store it and index it, as `Intake.commit` does for several objects.
@@ -181,6 +184,7 @@ class Session:
             self.placed = refusal
         except OSError as error:
             self.placed = _refusal(error)
+            self.placed.__cause__ = error
         except BaseException:
             # The object may have its name already, and will not be indexed.
             self._intake.storage.needs_recovery = True
@@ -275,16 +279,24 @@ class Intake:
         The store.
     catalogue
         The index; None if objects are stored without being indexed.
+    on_refused
+        Called with the SOP Instance UID of an object that is refused, and with the refusal.
     is_strict
         Whether objects in an irregular form are refused, see `encoding.walk.Walk`; else they are kept as they are, and
         the log says so.
     """
 
     def __init__(
-        self, storage: Storage, catalogue: Catalogue | None = None, *, is_strict: bool = False
+        self,
+        storage: Storage,
+        catalogue: Catalogue | None = None,
+        on_refused: Callable[[str, ServiceRefusal], None] | None = None,
+        *,
+        is_strict: bool = False,
     ) -> None:
         self.storage = storage
         self.catalogue = catalogue
+        self._on_refused = on_refused
         # The sessions whose object may already have its name in the store, and is not indexed yet.
         self.under_way: set[Session] = set()
         wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
@@ -349,9 +361,16 @@ class Intake:
             for session in sessions:
                 session.abort()
             raise
-        for session in sessions:
+        for session, outcome in zip(sessions, outcomes, strict=True):
             session.finish()
+            if isinstance(outcome, ServiceRefusal):
+                self.refused(session.sop_instance, outcome)
         return outcomes
+
+    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
+        """Tell of an object that is refused."""
+        if self._on_refused is not None:
+            self._on_refused(sop_instance_uid, refusal)
 
     def _register(self, entries: Sequence[Entry]) -> list[int | ServiceRefusal]:
         try:

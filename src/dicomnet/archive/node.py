@@ -58,6 +58,7 @@ _FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.query")
 _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
 
 OnStored = Callable[[str, int], None]
+OnRefused = Callable[[str, ServiceRefusal], None]
 
 
 def open_index(path: Path, storage: Storage) -> Index:
@@ -132,6 +133,9 @@ class Node:
         Whether it accepts unknown SOP classes, such as private ones, and stores their objects.
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
+    on_refused
+        Called with the SOP Instance UID of an object that is refused, and with the refusal, whose cause is the error
+        with the file where it was one.
     strict
         Whether objects whose form breaks the standard are refused even where nothing is lost: those with zeros behind
         the last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, or file
@@ -167,6 +171,7 @@ class Node:
         window: int = 16,
         accepts_private: bool = False,
         on_stored: OnStored | None = None,
+        on_refused: OnRefused | None = None,
         strict: bool = False,
         excess: int = MAXIMUM_LENGTH,
         workers: int = 1,
@@ -195,7 +200,7 @@ class Node:
             else:
                 # A node that indexes this store later has to compare all files with its index.
                 self.storage.needs_recovery = True
-            self.intake = Intake(self.storage, self.index, is_strict=strict)
+            self.intake = Intake(self.storage, self.index, on_refused, is_strict=strict)
             self._server: Server | WorkerProcesses = (
                 Server(listen(address), self._receive, tls=tls)
                 if workers == 1

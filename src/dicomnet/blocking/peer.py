@@ -116,11 +116,13 @@ class Peer(
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, Exception):
-            self.close()
-        else:
+        if kind is not None and not issubclass(kind, Exception):
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
+            return
+        if kind is not None:
+            self._abort_retrievals()
+        self.close()
 
     def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
         return Performance(self, operation).results()
@@ -153,6 +155,7 @@ class Performance(PerformanceBase[Link, LaneThreads, Generator[Message, None, No
         except BaseException as error:
             if self._started is not None:
                 self._started.leave(error)
+            self.break_off(error)
             raise
         finally:
             self._operation.close()

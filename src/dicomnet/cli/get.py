@@ -45,7 +45,7 @@ def configure(parser: Parser) -> None:
     parser.explain(
         "Retrieve objects over one association (C-GET) into a folder, as SOP-INSTANCE-UID.dcm each. They come\n"
         "uncompressed, which not every peer can do with compressed ones: --any-syntax has them come as the peer has\n"
-        "them. The exit status is 1 if any object failed.",
+        "them. The exit status is 1 if any object failed or did not arrive.",
         "dicomnet get PACS@127.0.0.1:11112 -k StudyInstanceUID=1.2.3 --to study/\n"
         "dicomnet get PACS@127.0.0.1:11112 -k StudyInstanceUID=1.2.3 --any-syntax --to study/\n"
         "dicomnet get PACS@127.0.0.1:11112 -k PatientID=42 --sop-class CTImageStorage --any-syntax",
@@ -84,7 +84,14 @@ def run(options: Namespace) -> int:
     level, identifier = retrieve_identifier(options)
     model = find_model(level, options.model, GET_MODELS)
     classes = [_sop_class(text) for text in options.sop_classes]
-    retrieval = Retrieval()
+    retrieval = Retrieval("get")
+
+    def known() -> str:
+        last = retrieval.last
+        failures = len(last.local_failures) if last else 0
+        here = f", failed here {failures}" if failures else ""
+        return f"retrieved {(last and last.received) or 0}{here}"
+
     with open_peer(options) as peer:
         if options.any_syntax and not classes:
             classes = list(dict.fromkeys(_classes(peer, level, identifier, options)))
@@ -99,10 +106,12 @@ def run(options: Namespace) -> int:
                         " taken; --sop-class takes others"
                     )
         contexts = _contexts(classes, options) if classes else None
-        with retrieval.told("retrieved", options):
+        with retrieval.told(known, options):
             responses = peer.get_identifier(identifier, model, to=options.to, contexts=contexts)
             retrieval.follow(responses, options)
-    return FAILED if retrieval.failed else OK
+    if retrieval.last is not None and not retrieval.last.local_failures:
+        retrieval.complain_of_missing(retrieval.last.received or 0)
+    return OK if retrieval.is_complete else FAILED
 
 
 def _sop_class(text: str) -> str:

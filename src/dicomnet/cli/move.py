@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DicomnetError
+from ..errors import DicomnetError, ServiceRefusal
+from ..exchange.results import LocalFailure
 from .arguments import FAILED, OK, Parser, ae_title, port, seconds
 from .listening import DEFAULT_PORT, add_bind_options, bind_failure, check_bind, open_node
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
-from .words import complain, printable
+from .words import printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -62,10 +65,18 @@ def configure(parser: Parser) -> None:
 
 
 class Arrivals:
-    """How many objects have arrived; told by the threads of the receiver."""
+    """The objects that have arrived, counted by the threads of the receiver.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    folder
+        The store of the receiver, None without one.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self.count = 0
+        self.failures: list[LocalFailure] = []
+        self._folder = folder
         self._changed = threading.Condition()
 
     def add(self, sop_instance_uid: str, status: int) -> None:
@@ -75,10 +86,30 @@ class Arrivals:
                 self.count += 1
                 self._changed.notify()
 
-    def wait(self, count: int, limit: float) -> None:
-        """Wait for a number of objects, for up to ``limit`` seconds; 0 is without end."""
+    def fail(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
+        """An object was refused."""
+        cause = refusal.__cause__
+        error = cause if isinstance(cause, OSError) else refusal
+        path = (isinstance(error, OSError) and error.filename) or self._folder
         with self._changed:
-            self._changed.wait_for(lambda: self.count >= count, limit or None)
+            self.failures.append(LocalFailure(sop_instance_uid, error, os.fspath(path) if path else ""))
+            self._changed.notify()
+
+    def progress(self) -> object:
+        """A measure that changes while objects arrive, also within a large one."""
+        staged = 0
+        if self._folder is not None:
+            with contextlib.suppress(OSError), os.scandir(self._folder / "staging") as files:
+                for each in files:
+                    # One may be complete, and have its name, before it is looked at.
+                    with contextlib.suppress(OSError):
+                        staged += each.stat().st_size
+        return self.count, len(self.failures), staged
+
+    def wait(self, count: int, limit: float) -> None:
+        """Wait until a number of objects have been stored or refused, for up to ``limit`` seconds; 0 is without end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.count + len(self.failures) >= count, limit or None)
 
 
 def run(options: Namespace) -> int:
@@ -89,23 +120,27 @@ def run(options: Namespace) -> int:
     model = find_model(level, options.model, MOVE_MODELS)
     if options.receive is not None:
         check_bind("move", options, "store")
-    retrieval, arrivals = Retrieval(), Arrivals()
-    with _receiver(options, arrivals), open_peer(options) as peer:
-        with retrieval.told("moved", options):
-            retrieval.follow(peer.move_identifier(options.destination, identifier, model), options)
+    arrivals = Arrivals(options.receive)
+    retrieval = Retrieval("move", arrivals if options.receive is not None else None)
+
+    def known() -> str:
         if options.receive is None:
-            return FAILED if retrieval.failed else OK
-        arrivals.wait(retrieval.retrieved, options.wait)
-    if not options.quiet:
-        say = complain if options.json else print
-        say(f"{arrivals.count} arrived in {printable(str(options.receive))}")
-    missing = retrieval.retrieved - arrivals.count
-    if missing > 0:
-        complain(
-            f"dicomnet move: {missing} of {retrieval.retrieved} objects that the peer says it has sent did not"
-            f" arrive; does it know {options.destination} by our address?"
-        )
-    return FAILED if retrieval.failed or missing > 0 else OK
+            return ""
+        failures = f", failed here {len(arrivals.failures)}" if arrivals.failures else ""
+        return f"{arrivals.count} arrived in {printable(str(options.receive))}{failures}"
+
+    progress = arrivals.progress if options.receive is not None else None
+    with retrieval.told(known, options):
+        with _receiver(options, arrivals), open_peer(options, progress=progress) as peer:
+            retrieval.follow(peer.move_identifier(options.destination, identifier, model), options)
+            if options.receive is not None:
+                arrivals.wait((retrieval.last and retrieval.last.sent) or 0, options.wait)
+        retrieval.tell_arrivals(options)
+    if options.receive is None:
+        return OK if retrieval.is_complete else FAILED
+    hint = f"; does it know {options.destination} by our address?"
+    is_missing = not arrivals.failures and retrieval.complain_of_missing(arrivals.count, hint)
+    return OK if retrieval.is_complete and not is_missing and not arrivals.failures else FAILED
 
 
 @contextmanager
@@ -117,7 +152,12 @@ def _receiver(options: Namespace, arrivals: Arrivals) -> Iterator[None]:
     address = options.bind, options.receive_port
     try:
         node = open_node(
-            options.receive, address, options.destination, has_index=False, on_stored=arrivals.add
+            options.receive,
+            address,
+            options.destination,
+            has_index=False,
+            on_stored=arrivals.add,
+            on_refused=arrivals.fail,
         )
     except OSError as error:
         # An error with a file is the store's; without, the socket's.

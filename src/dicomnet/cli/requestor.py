@@ -12,7 +12,7 @@ from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 if TYPE_CHECKING:
     import argparse
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..blocking.peer import Peer
     from ..drivers.blocking.link import Link
@@ -113,7 +113,7 @@ def target_of(options: argparse.Namespace) -> Target:
             limits[stage] = limit or None
     uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
     tls = _tls_context(options) if uses_tls else None
-    return Target(address, options.calling, tls, Timeouts(**limits))
+    return Target(address, options.calling, tls, replace(Timeouts(), **limits))
 
 
 @contextmanager
@@ -130,9 +130,21 @@ def noticing_tls(target: Target) -> Iterator[None]:
 
 @contextmanager
 def open_peer(
-    options: argparse.Namespace, *, window: int = 1, transcode: str = "never", jobs: int = 1
+    options: argparse.Namespace,
+    *,
+    window: int = 1,
+    transcode: str = "never",
+    jobs: int = 1,
+    progress: Callable[[], object] | None = None,
 ) -> Iterator[Peer]:
     """The peer that the options name; its associations are released at the end.
+
+    Parameters
+    ----------
+    window, transcode, jobs
+        See `dicomnet.Peer`.
+    progress
+        See `dicomnet.Timeouts`.
 
     Raises
     ------
@@ -148,7 +160,7 @@ def open_peer(
         target.address,
         calling=target.calling,
         tls=target.tls,
-        timeouts=target.timeouts,
+        timeouts=replace(target.timeouts, progress=progress),
         window=window,
         transcode=transcode,
         jobs=jobs,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from ..values import mutable
+from ..values import mutable, replace
 from .arguments import Parser, UsageError
 from .keys import add_key_option, add_model_options, read_keys
 from .progress import Progress
@@ -15,11 +15,25 @@ from .words import complain, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pydicom.dataset import Dataset
 
-    from ..exchange.results import RetrieveProgress
+    from ..exchange.results import LocalFailure, RetrieveProgress
+
+
+class Arrivals(Protocol):
+    """The objects that have arrived at a receiver, as far as a retrieval needs them."""
+
+    @property
+    def count(self) -> int:
+        """How many were stored."""
+        ...
+
+    @property
+    def failures(self) -> Sequence[LocalFailure]:
+        """Those that were refused, with the cause."""
+        ...
 
 
 def add_retrieve_options(parser: Parser) -> None:
@@ -65,9 +79,20 @@ def _several(value: object) -> object:
 
 @mutable
 class Retrieval:
-    """The progress of a C-GET or C-MOVE, as the peer reports it."""
+    """The progress of a C-GET or C-MOVE: what has arrived here, and what the peer says.
 
+    Parameters
+    ----------
+    command
+        Its name, for complaints.
+    arrivals
+        What arrives at a receiver of this process; None where responses know, or nobody does.
+    """
+
+    command: str
+    arrivals: Arrivals | None = None
     last: RetrieveProgress | None = None
+    shown_failures: int = 0
 
     def follow(self, responses: Iterable[RetrieveProgress], options: Namespace) -> None:
         """Show how far it is, and name what failed; raises what it ends with."""
@@ -76,40 +101,82 @@ class Retrieval:
             shown = progress_on_terminal("retrieving", None, "objects")
         with shown:
             for response in responses:
+                response = self._with_arrivals(response)
                 self.last = response
-                done = response.completed + response.warnings + response.failed
-                shown.reach(done, done + response.remaining)
+                done = (response.sent or 0) + (response.failed or 0) or response.received or 0
+                shown.reach(done, done + (response.remaining or 0))
                 if options.json:
                     _write_line(response)
-                elif response.is_final:
+                    continue
+                self._show_failures(response, shown)
+                if response.is_final:
                     for uid in response.failed_uids:
                         shown.say(f"failed: {uid}")
 
+    def tell_arrivals(self, options: Namespace) -> None:
+        """Say what has arrived, or failed, since the last response."""
+        if self.last is None or self.arrivals is None:
+            return
+        before, self.last = self.last, self._with_arrivals(self.last)
+        if not options.json:
+            self._show_failures(self.last, Progress())
+        elif self.last != before:
+            _write_line(self.last)
+
+    def _with_arrivals(self, response: RetrieveProgress) -> RetrieveProgress:
+        if self.arrivals is None:
+            return response
+        failures = tuple(self.arrivals.failures)
+        return replace(response, received=self.arrivals.count, local_failures=failures)
+
+    def _show_failures(self, response: RetrieveProgress, shown: Progress) -> None:
+        for failure in response.local_failures[self.shown_failures :]:
+            shown.say(f"failed here: {failure}")
+        self.shown_failures = len(response.local_failures)
+
     @contextmanager
-    def told(self, what: str, options: Namespace) -> Iterator[None]:
+    def told(self, known: Callable[[], str], options: Namespace) -> Iterator[None]:
         """Say in the end what became of it, however it ends.
 
         Parameters
         ----------
-        what
-            What was done with the objects, in a word.
+        known
+            Gives what we know ourselves, in words; empty where we know nothing.
         """
         try:
             yield
         finally:
             if self.last is not None and not options.quiet:
                 say = complain if options.json else print
-                say(f"{what} {self.retrieved} ({self.last.warnings} with warnings), failed {self.failed}")
+                say("; ".join(filter(None, (known(), self._counts()))))
 
     @property
-    def retrieved(self) -> int:
-        """How many objects were sent, as the peer says."""
-        return self.last.completed + self.last.warnings if self.last else 0
+    def is_complete(self) -> bool:
+        """Whether the peer ended with success, and neither side knows of an object that failed or is missing."""
+        return self.last is not None and self.last.status == 0 and self.last.is_complete
 
-    @property
-    def failed(self) -> int:
-        """How many were not, as the peer says."""
-        return max(self.last.failed, len(self.last.failed_uids)) if self.last else 0
+    def complain_of_missing(self, received: int, hint: str = "") -> bool:
+        """Say how many objects have not arrived that the peer says it has sent; False where there are none."""
+        sent = self.last.sent if self.last else None
+        missing = (sent or 0) - received
+        if missing > 0:
+            complain(
+                f"dicomnet {self.command}: {missing} of {sent} objects that the peer says it has sent did not"
+                f" arrive{hint}"
+            )
+        return missing > 0
+
+    def _counts(self) -> str:
+        """The counts that the peer gave, in words."""
+        if self.last is None:
+            return ""
+        counts = (
+            (self.last.completed, "completed"),
+            (self.last.warnings, "with warnings"),
+            (self.last.failed, "failed"),
+        )
+        words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
+        return f"the peer counts {words}" if words else "the peer gives no counts"
 
 
 def _write_line(response: RetrieveProgress) -> None:
@@ -123,5 +190,10 @@ def _write_line(response: RetrieveProgress) -> None:
         "failed": response.failed,
         "failed_uids": list(response.failed_uids),
         "comment": response.comment or None,
+        "received": response.received,
+        "local_failures": [
+            {"sop_instance_uid": each.sop_instance_uid, "path": each.path or None, "cause": each.cause}
+            for each in response.local_failures
+        ],
     }
     print(json.dumps(line))

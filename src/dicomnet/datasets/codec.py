@@ -14,6 +14,8 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID
 
 from .._version import IMPLEMENTATION_CLASS_UID
+from ..encoding.scan import scan
+from ..encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from ..errors import ServiceRefusal
 from .character_sets import text_encoder
 from .plain import (
@@ -55,19 +57,54 @@ def decode(
         If it is deflated, and damaged or cut off.
     """
     encoded = bytestring.getvalue() if isinstance(bytestring, BytesIO) else bytes(bytestring)
-    if deflated and encoded:
+    if deflated:
+        encoded = _inflated(encoded)
+    plain = decode_plain(encoded, is_implicit_vr, is_little_endian)
+    return plain if plain is not None else _read(encoded, is_implicit_vr, is_little_endian)
+
+
+def decode_whole(encoded: Buffer, transfer_syntax_uid: str) -> Dataset:
+    """Decode a data set that has to be whole; `decode` gives what is there of one that is cut off.
+
+    Parameters
+    ----------
+    encoded
+        The encoded data set.
+    transfer_syntax_uid
+        UID of its transfer syntax.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xC000, if it does not parse to its end; with status 0xA700, if it inflates to more than the limit.
+    zlib.error
+        If it is deflated, and damaged or cut off.
+    """
+    syntax = transfer_syntax(transfer_syntax_uid)
+    content = _inflated(bytes(encoded)) if syntax.is_deflated else bytes(encoded)
+    how = syntax.is_implicit, syntax.is_little_endian
+    plain = decode_plain(content, *how)
+    if plain is not None:
+        return plain
+    scan(content, EXPLICIT_VR_LITTLE_ENDIAN if syntax.is_deflated else transfer_syntax_uid, {})
+    return _read(content, *how)
+
+
+def _read(encoded: bytes, is_implicit_vr: bool, is_little_endian: bool) -> Dataset:
+    dataset = read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
+    correct_character_sets(dataset)
+    return dataset
+
+
+def _inflated(encoded: bytes) -> bytes:
+    if encoded:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         encoded = inflater.decompress(encoded, INFLATE_LIMIT)
         if inflater.unconsumed_tail:
             raise ServiceRefusal(0xA700, "the data set inflates to more than the limit")
         if not inflater.eof:
             raise zlib.error("the deflated data set is cut off")
-    plain = decode_plain(encoded, is_implicit_vr, is_little_endian)
-    if plain is not None:
-        return plain
-    dataset = read_dataset(BytesIO(encoded), is_implicit_vr, is_little_endian)
-    correct_character_sets(dataset)
-    return dataset
+    return encoded
 
 
 def encode(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes | None:

@@ -16,7 +16,7 @@ from ..services.steps import Send
 from ..upper_layer.table import Event
 from ..values import frozen
 from ..wire.pdu import AssociateRQ
-from .course import Advance, Delivery, Value
+from .course import Advance, Arrive, Delivery, Value
 from .deadline import Deadline
 from .hooks import Phase
 from .life import Consequence, Flush, Life, Tell
@@ -43,7 +43,9 @@ class Negotiate:
     request: AssociateRQ
 
 
-AssociationProcedure = Generator[Handshake | Await | Negotiate | Consequence | Send | Advance, Any, None]
+AssociationProcedure = Generator[
+    Handshake | Await | Negotiate | Consequence | Send | Advance | Arrive, Any, None
+]
 
 
 def request(life: Life, request: AssociateRQ, deadline: Deadline) -> AssociationProcedure:
@@ -100,7 +102,7 @@ def make_room(life: Life) -> AssociationProcedure:
     """Read the responses to earlier requests, so that the next one gets its own."""
     for iteration in list(life.iterations):
         yield from iteration.drain()
-    deadline = Deadline("message", life.timeouts.message)
+    deadline = life.message_deadline()
     while life.talk.has_abandoned and life.phase is Phase.ESTABLISHED:
         yield from _serve_next(life, deadline)
 

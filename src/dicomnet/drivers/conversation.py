@@ -74,6 +74,15 @@ class Conversation:
         self._awaited |= outstanding
         self._abandoned |= outstanding.keys()
 
+    def awaits(self, message_ids: Collection[int]) -> bool:
+        """Whether the final response to one of these requests has not arrived."""
+        here = {
+            each.message_id
+            for each in self.inbox
+            if isinstance(each, Message) and each.type.is_response and not is_pending(each.status)
+        }
+        return any(each in self._awaited and each not in here for each in message_ids)
+
     @property
     def has_abandoned(self) -> bool:
         """Whether final responses are to come that nobody takes."""

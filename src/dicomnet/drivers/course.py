@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from ..dimse.messages import Message
 from ..errors import DeadlineExceeded, DicomnetError
 from ..services.steps import TOGETHER, Receive, Send
-from ..values import mutable
+from ..values import frozen, mutable
 from ..wire.pdu import Abort
 from .conversation import Conversation
 
@@ -22,6 +22,8 @@ Hold_co = TypeVar("Hold_co", covariant=True)
 
 # How often, in seconds, a query with many matches looks whether the peer has cancelled it.
 LOOK_EVERY = 0.001
+# How often it is read, at most, to find the final response of an operation that nobody wants any more.
+LAST_LOOKS = 16
 
 
 class Performer(Protocol[Hold_co]):
@@ -74,6 +76,11 @@ class Course(Generic[Value]):
     def has_early_response(self) -> bool:
         """Whether the next thing to be served is a response to this, and not the last one."""
         return not self.is_over and self._talk.has_early_response(self._sent)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a final response is to come that has not arrived."""
+        return self._talk.awaits(self._sent)
 
     def proceed(self) -> Any:
         """The next step; None where the procedure is over, and ``value`` is what it returned.
@@ -135,6 +142,11 @@ class Advance:
     once: bool = False
 
 
+@frozen
+class Arrive:
+    """Take in what waits in the network, without waiting for more. Outcome: None."""
+
+
 class Delivery(ABC, Generic[Hold]):
     """The responses of an operation between their arrival and the user, who takes them one at a time.
 
@@ -179,6 +191,11 @@ class Delivery(ABC, Generic[Hold]):
         return self._course.is_over
 
     @property
+    def can_be_cancelled(self) -> bool:
+        """Whether it goes on, and is of a kind that a C-CANCEL-RQ ends."""
+        return self._cancel is not None and self._course.is_awaited
+
+    @property
     def has_to_advance(self) -> bool:
         """Whether the next response has to be waited for, or others are here that one exchange takes along."""
         if self._course.is_over:
@@ -203,7 +220,7 @@ class Delivery(ABC, Generic[Hold]):
     def advance(self, *, once: bool = False) -> Any:
         """Go on to the next response or the end, or one step only, which the driver may have to await."""
 
-    def drain(self) -> Generator[Send | Advance, Any, None]:
+    def drain(self) -> Generator[Send | Advance | Arrive, Any, None]:
         """Make room for another request: cancel what nobody wants, read to the end what somebody does."""
         if self.is_advancing or self.is_over:
             # The request comes from a handler that was called while the iteration waits; both get their own.
@@ -211,9 +228,13 @@ class Delivery(ABC, Generic[Hold]):
         if self.is_abandoned:
             # What still comes is dropped on arrival.
             self.ready.clear()
+            if self._cancel is not None and self._course.is_awaited:
+                # The final response may be here, and behind that nothing is left to cancel.
+                yield Arrive()
+            is_awaited = self._course.is_awaited
             self._course.abandon()
             self._link.forget_iteration(self)
-            if self._cancel is not None:
+            if self._cancel is not None and is_awaited:
                 yield Send(self._cancel)
         while not self.is_over:
             yield Advance(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 
 from ..errors import DeadlineExceeded
@@ -12,6 +13,8 @@ from ..values import frozen
 MINIMUM_RATE = 16_384
 # How long last words may take to leave, and a peer to close after them, in seconds.
 LAST_WORDS = 1.0
+# How often progress is looked for within the time of a stage.
+_LOOKS = 8
 
 
 class Deadline:
@@ -23,29 +26,63 @@ class Deadline:
         For the error: ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``.
     seconds
         From now; None is never.
+    progress
+        Measures what the peer has done that shows in no byte from it. Whenever the measure has changed, the stage has
+        all its time again.
     """
 
-    __slots__ = ("at", "seconds", "stage")
+    __slots__ = ("_measured", "_next_look", "_progress", "at", "seconds", "stage")
 
-    def __init__(self, stage: str, seconds: float | None) -> None:
+    def __init__(
+        self, stage: str, seconds: float | None, progress: Callable[[], object] | None = None
+    ) -> None:
         self.stage = stage
         self.seconds = seconds
-        self.at = None if seconds is None else monotonic() + seconds
+        self.at = self._next_look = None if seconds is None else monotonic() + seconds
+        self._progress = progress
+        self._measured: object = None
+        if progress is not None and seconds is not None and self.at is not None:
+            self._next_look = self.at - seconds + seconds / _LOOKS
 
     def remaining(self) -> float | None:
-        """Seconds left, None for no end.
+        """Seconds until it has to be asked again, None for no end.
 
         Raises
         ------
         DeadlineExceeded
-            If none are left.
+            If the stage is over.
         """
         if self.at is None:
             return None
-        left = self.at - monotonic()
+        now = monotonic()
+        left = self.at - now
+        if self._progress is not None:
+            left = self._look(now)
         if left <= 0:
             raise DeadlineExceeded(self.stage, self.seconds)
         return left
+
+    @property
+    def asks_at(self) -> float | None:
+        """When `remaining` has to be asked again, at the latest; None is never."""
+        if self.at is None or self._next_look is None or self._progress is None:
+            return self.at
+        return min(self.at, self._next_look)
+
+    def _look(self, now: float) -> float:
+        """Look for progress where it is time to; seconds until the next look or the end."""
+        assert self.at is not None
+        assert self._next_look is not None
+        if now >= self._next_look or now >= self.at:
+            assert self._progress is not None
+            assert self.seconds is not None
+            measured = self._progress()
+            # What was there before the first look counts for nothing.
+            if self._measured is not None and measured != self._measured:
+                self.at = now + self.seconds
+            self._measured = measured
+            self._next_look = now + self.seconds / _LOOKS
+        return min(self.at, self._next_look) - now if now < self.at else 0.0
 
     def moved(self, count: int) -> None:
         """Give a message the time that ``count`` transferred bytes earn, though never more than it had to begin with.
@@ -70,9 +107,13 @@ class Timeouts:
         Waiting for a response, and sending or receiving a message beyond what its size earns.
     idle
         An established association on which nothing happens.
+    progress
+        Called while a response is waited for: whenever it returns something else than before, the time for the message
+        begins anew. For what the peer does elsewhere, such as sending to us the objects of a C-MOVE.
     """
 
     connect: float | None = 10.0
     association: float | None = 30.0
     message: float | None = 30.0
     idle: float | None = 60.0
+    progress: Callable[[], object] | None = None

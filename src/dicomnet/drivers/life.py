@@ -195,6 +195,24 @@ class Life:
         """Whether responses to earlier requests have to be read before the next one goes out."""
         return bool(self.iterations) or self.talk.has_abandoned
 
+    @property
+    def is_retrieving(self) -> bool:
+        """Whether a query or a retrieval of ours goes on, which may take long."""
+        return any(each.can_be_cancelled for each in self.iterations)
+
+    def message_deadline(self) -> Deadline:
+        """The end of the time for a message that begins now."""
+        return Deadline("message", self.timeouts.message, self.progress)
+
+    def progress(self) -> object:
+        """A measure that changes while the peer reads what we have written, or does what `Timeouts.progress` sees."""
+        elsewhere = self.timeouts.progress
+        return self.unacknowledged(), elsewhere and elsewhere()
+
+    def unacknowledged(self) -> int:
+        """How many bytes that were written have not reached the peer, as far as that is known."""
+        raise NotImplementedError
+
     def forget_iteration(self, iteration: Delivery[Any]) -> None:
         """An iteration has read its last response."""
         self.iterations = [each for each in self.iterations if each is not iteration]

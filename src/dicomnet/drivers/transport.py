@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+from struct import unpack
 
 from ..errors import ConnectionFailed, DeadlineExceeded
 from ..values import frozen
@@ -37,6 +39,25 @@ def quick_ack(sock: socket.socket) -> None:
     """
     if _QUICKACK is not None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+
+# `unacknowledged` needs these, which a requestor that waits for nothing long starts without.
+FOR_PROGRESS = ("fcntl", "termios") if sys.platform == "linux" else ()
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """How many bytes that were written the peer's system has not acknowledged; 0 where ours does not tell."""
+    if sys.platform != "linux":
+        return 0
+    from fcntl import ioctl
+    from termios import TIOCOUTQ
+
+    try:
+        (count,) = unpack("i", ioctl(sock, TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError):
+        # It is closed: whoever waits finds that out.
+        return 0
+    return int(count)
 
 
 @frozen

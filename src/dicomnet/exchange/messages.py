@@ -14,7 +14,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from ..datasets.codec import decode, encode_answer, encode_keys, encode_object
+from ..datasets.codec import decode, decode_whole, encode_answer, encode_keys, encode_object
 from ..datasets.plain import status_dataset
 from ..datasets.structure import check_implicit
 from ..dimse.codec import FAILED_LIST, encode_command
@@ -34,7 +34,7 @@ from ..dimse.messages import (
 from ..dimse.parameters import PARAMETERS
 from ..drivers.files import StoredObject, open_object
 from ..encoding.transfer_syntaxes import Transcoding, transfer_syntax
-from ..errors import NoAcceptedContext
+from ..errors import NoAcceptedContext, ProtocolError, ServiceRefusal
 from ..services.registry import is_pending
 from ..services.statuses import CANCEL, FAILURE, SUCCESS, WARNING, category
 from ..services.steps import Work
@@ -286,10 +286,14 @@ def _show(status: Dataset, response: Message, keywords: Collection[str]) -> None
 
 
 def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | None:
-    """The Identifier of a pending response, decoded; None of the final one."""
-    if is_pending(response.status) and isinstance(response.data, MemorySink):
-        return decode_from(context, response.data.content)
-    return None
+    """The Identifier of a pending response, decoded; None of the final one.
+
+    Raises
+    ------
+    ProtocolError
+        If it is cut off or otherwise damaged.
+    """
+    return _identifier(response, context) if is_pending(response.status) else None
 
 
 def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
@@ -297,16 +301,35 @@ def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
 
     None where the status is success or pending, and an empty one where the peer sent none. Orthanc puts the list into
     the command set.
+
+    Raises
+    ------
+    ProtocolError
+        If it is cut off or otherwise damaged.
     """
     if category(response.status) not in (WARNING, FAILURE, CANCEL):
         return None
-    if isinstance(response.data, MemorySink):
-        return decode_from(context, response.data.content)
+    found = _identifier(response, context)
+    if found is not None:
+        return found
     identifier = Dataset()
     if FAILED_LIST in response.command:
         value = response.command[FAILED_LIST]
         identifier.add(DataElement(FAILED_LIST, "UI", value, validation_mode=IGNORE))
     return identifier
+
+
+def _identifier(response: Message, context: NegotiatedContext) -> Dataset | None:
+    if not isinstance(response.data, MemorySink):
+        return None
+    try:
+        return decode_whole(response.data.content, context.transfer_syntax)
+    except Exception as error:
+        # pydicom raises whatever the peer's bytes lead to.
+        cause = error.comment if isinstance(error, ServiceRefusal) else str(error)
+        raise ProtocolError(
+            f"the identifier of a {response.type.service} response cannot be read: {cause}"
+        ) from error
 
 
 def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, ...]:

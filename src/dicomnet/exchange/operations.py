@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.hooks import Hooks
-from ..errors import AssociationClosed, AssociationError, NetworkError, NoAcceptedContext
+from ..errors import AssociationClosed, AssociationError, NetworkError, NoAcceptedContext, ProtocolError
 from ..services import user
 from ..services.registry import PENDING
 from ..services.steps import Procedure, Work
@@ -23,11 +23,13 @@ from ..wire.pdu import AssociateRQ
 from .contexts import NATIVE, VERIFICATION, Proposal
 from .lanes import Lanes
 from .requests import echo_request
-from .results import RetrieveProgress, check_status
+from .results import Receipt, RetrieveProgress, check_status
 from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from .receiving import ReceiverHooks
 
 _log = logging.getLogger(__name__)
 
@@ -188,7 +190,9 @@ def find(identifier: Dataset, model: str) -> Operation[None]:
     return _with_retry(((model, NATIVE),), attempt)
 
 
-def get(request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str) -> Operation[RetrieveProgress]:
+def get(
+    request: AssociateRQ, hooks: ReceiverHooks, identifier: Dataset, model: str
+) -> Operation[RetrieveProgress]:
     """Retrieve over an association of its own (C-GET). Reports the progress.
 
     Parameters
@@ -197,7 +201,7 @@ def get(request: AssociateRQ, hooks: Hooks, identifier: Dataset, model: str) -> 
         They take the objects.
     """
     lease: Lease = yield Open(request, hooks)
-    return (yield from _retrieve(lease, C_GET_RQ, identifier, model))
+    return (yield from _retrieve(lease, C_GET_RQ, identifier, model, receipt=hooks.receipt))
 
 
 def move(destination: str, identifier: Dataset, model: str) -> Operation[RetrieveProgress]:
@@ -210,7 +214,12 @@ def move(destination: str, identifier: Dataset, model: str) -> Operation[Retriev
 
 
 def _retrieve(
-    lease: Lease, kind: MessageType, identifier: Dataset, model: str, destination: str | None = None
+    lease: Lease,
+    kind: MessageType,
+    identifier: Dataset,
+    model: str,
+    destination: str | None = None,
+    receipt: Receipt | None = None,
 ) -> Operation[RetrieveProgress]:
     from .messages import cancel_request, failed_uids_of, retrieve_request
 
@@ -220,12 +229,32 @@ def _retrieve(
     )
     yield Begin(user.many_replies(request), cancel_request(context.context_id, message_id))
     progress = RetrieveProgress(PENDING)
-    while (response := (yield NEXT)) is not None:
+    while (response := (yield from _next_of(progress, receipt))) is not None:
         lease.has_answer = True
-        progress = progress.next(response, failed_uids_of(response, context))
+        damage: ProtocolError | None = None
+        failed_uids: tuple[str, ...] = ()
+        try:
+            failed_uids = failed_uids_of(response, context)
+        except ProtocolError as error:
+            damage = error
+        progress = progress.next(response, failed_uids, receipt)
         yield Report(progress)
+        if damage is not None:
+            # What else the response says is known by now.
+            raise damage
     progress.check()
     return progress
+
+
+def _next_of(progress: RetrieveProgress, receipt: Receipt | None) -> Operation[Message | None]:
+    """The next response of a retrieval; where there is none any more, what has arrived since the last is reported."""
+    try:
+        response: Message | None = yield NEXT
+    except (AssociationError, NetworkError):
+        if receipt is not None and (known := progress.with_receipt(receipt)) != progress:
+            yield Report(known)
+        raise
+    return response
 
 
 def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[None]:

@@ -306,6 +306,12 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
             link.abort()
         return links
 
+    def _abort_retrievals(self) -> None:
+        """End the queries and retrievals that go on: nobody takes what they still have to give."""
+        for link in self._pool.busy:
+            if link.is_retrieving:
+                link.abort()
+
     def _stop_stores(self) -> None:
         """Send no further object."""
         for supply in list(self._supplies):

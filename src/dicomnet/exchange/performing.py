@@ -130,12 +130,19 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         if link is None:
             return
         pool = self._peer._pool
-        if self._proposal is not None and link.phase is Phase.ESTABLISHED:
+        if link.phase is not Phase.ESTABLISHED:
+            pool.lose(link)
+            yield Call(partial(self._lost, link))
+        elif self._proposal is None:
+            pool.lose(link)
+            yield Call(partial(self._release, (link,)))
+        else:
             yield Call(partial(self._release, pool.give_back(self._proposal, link)))
-            return
-        pool.lose(link)
-        end = partial(self._release, (link,)) if self._proposal is None else partial(self._lost, link)
-        yield Call(end)
+
+    def break_off(self, error: BaseException) -> None:
+        """End the association where the user interrupts or cancels: what goes on is not waited for."""
+        if self._link is not None and not isinstance(error, Exception | GeneratorExit):
+            self._link.abort()
 
     def spawn(self, step: Spawn) -> None:
         """Begin one more lane."""

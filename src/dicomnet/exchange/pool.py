@@ -43,6 +43,12 @@ class Pool(Generic[AnyLink]):
             self._idle = {proposal: link}
             return others
 
+    @property
+    def busy(self) -> list[AnyLink]:
+        """Those in use."""
+        with self._lock:
+            return list(self._busy)
+
     def lose(self, link: AnyLink) -> None:
         """It is over."""
         self._busy.discard(link)

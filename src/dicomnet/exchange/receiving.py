@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, discard
 from ..dimse.messages import C_STORE_RQ, Message
@@ -20,11 +21,19 @@ from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
 from .handling import answering
 from .requesting import RequestorHooks
+from .results import LocalFailure, Receipt
+
+if TYPE_CHECKING:
+    from ..encoding.scan import Header, HeaderScanner
 
 _log = logging.getLogger(__name__)
 
 # The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30
+
+_SOP_INSTANCE_UID = 0x00080018
+DATA_SET_DOES_NOT_MATCH = 0xA900
+_NO_INSTANCE = "the data set is empty or has no SOP Instance UID"
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -42,6 +51,8 @@ class FileSink:
         Where it may be kept, on one file system; by default the folder for temporary files.
     source
         AE title of the sender, for the file meta information.
+    failed
+        Called with the error if it cannot be written.
 
     Raises
     ------
@@ -50,8 +61,14 @@ class FileSink:
     """
 
     def __init__(
-        self, message: Message, context: NegotiatedContext, folder: Path | None = None, source: str = ""
+        self,
+        message: Message,
+        context: NegotiatedContext,
+        folder: Path | None = None,
+        source: str = "",
+        failed: Callable[[OSError], object] | None = None,
     ) -> None:
+        self._failed = failed
         command = message.command
         self._header = encode_file_header(
             command["AffectedSOPClassUID"],
@@ -70,7 +87,7 @@ class FileSink:
                 self.path = str(folder / f".{secrets.token_hex(8)}.part")
                 descriptor = os.open(self.path, _NEW_FILE, 0o666)
         except OSError as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+            raise self._refusal(error) from error
         self._file = os.fdopen(descriptor, "w+b", buffering=0)
         try:
             self.write(memoryview(self._header))
@@ -84,7 +101,14 @@ class FileSink:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+            raise self._refusal(error) from error
+
+    def scan(self, scanner: HeaderScanner, transfer_syntax_uid: str) -> Header:
+        """The header of the data set, which is complete; raises as `scan_file` does."""
+        # A requestor starts without it.
+        from ..drivers.scanning import scan_file
+
+        return scan_file(scanner, self._file.fileno(), len(self._header), transfer_syntax_uid)
 
     def keep(self, path: Path) -> None:
         """Close the file and give it a name on the same file system, in the place of what has that name.
@@ -99,7 +123,12 @@ class FileSink:
             os.replace(self.path, path)
         except OSError as error:
             self.abort()
-            raise ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set") from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> ServiceRefusal:
+        if self._failed is not None:
+            self._failed(error)
+        return ServiceRefusal(OUT_OF_RESOURCES, "no room for the data set")
 
     def abort(self) -> None:
         """Close and remove the file; may be called again. One that cannot be removed stays, which is logged."""
@@ -174,7 +203,12 @@ class ReceiverHooks(RequestorHooks):
             raise ValueError("say where the objects go: either a folder or a function")
         self._source = source
         self._folder = None if to is None else Path(to)
+        # A requestor that does not retrieve starts without it.
+        from ..encoding.scan import HeaderScanner
+
+        self._scanner = HeaderScanner({_SOP_INSTANCE_UID: "UI"})
         self.on_object = on_object
+        self.receipt = Receipt()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -182,19 +216,44 @@ class ReceiverHooks(RequestorHooks):
         """A file in the folder for an object, memory for anything else."""
         if message.type is not C_STORE_RQ:
             return super().open_sink(message, context)
-        if not is_uid(message.command["AffectedSOPInstanceUID"]):
-            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
+        instance = message.command["AffectedSOPInstanceUID"]
+        if not is_uid(instance):
+            refusal = ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
+            self._fail(instance, refusal)
+            raise refusal
         if self._folder is None:
             return MemorySink(OBJECT_LIMIT)
-        return FileSink(message, context, self._folder, self._source)
+        return FileSink(message, context, self._folder, self._source, partial(self._fail, instance))
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
         """Keep an object, or hand it over; refuse anything else."""
-        received = self.take(message, context)
-        if received is not None and self.on_object is not None:
-            with answering("C-STORE"):
+        with self.receiving(message):
+            received = self.take(message, context)
+            if received is not None and self.on_object is not None:
                 self.on_object(received)
         return Answer(SUCCESS)
+
+    @contextlib.contextmanager
+    def receiving(self, message: Message) -> Iterator[None]:
+        """Count an object when it has been taken, or note why it was not."""
+        try:
+            with answering("C-STORE"):
+                yield
+        except ServiceRefusal as refusal:
+            cause = refusal.__cause__
+            error = cause if isinstance(cause, Exception) else refusal
+            failures = self.receipt.failures
+            # An error with the file was noted when it came.
+            if message.type is C_STORE_RQ and not (failures and failures[-1].error is error):
+                self._fail(message.command["AffectedSOPInstanceUID"], error)
+            raise
+        self.receipt.count += 1
+
+    def _fail(self, instance: str, error: Exception) -> None:
+        path = "" if self._folder is None else str(self._folder / f"{instance}.dcm")
+        failure = LocalFailure(instance, error, path)
+        _log.warning("refused an object: %s", failure)
+        self.receipt.failures.append(failure)
 
     def take(self, message: Message, context: NegotiatedContext) -> ReceivedObject | None:
         """Keep an object in its file; or give it, to be handed over.
@@ -202,17 +261,27 @@ class ReceiverHooks(RequestorHooks):
         Raises
         ------
         ServiceRefusal
-            If it is not an object.
+            If it is not an object, or its data set is not whole: 0xC000 where it does not parse to its end, 0xA900
+            where it has no SOP Instance UID.
         """
         if message.type is not C_STORE_RQ:
             discard(message.data)
             raise ServiceRefusal(OPERATIONS[message.type.service].handler_failed)
         instance = message.command["AffectedSOPInstanceUID"]
-        if isinstance(message.data, FileSink) and self._folder is not None:
-            message.data.keep(self._folder / f"{instance}.dcm")
+        sink, syntax = message.data, context.transfer_syntax
+        assert isinstance(sink, FileSink | MemorySink)
+        try:
+            if isinstance(sink, FileSink):
+                header = sink.scan(self._scanner, syntax)
+            else:
+                header = self._scanner.scan(sink.content, syntax)
+            if not header.uid(_SOP_INSTANCE_UID):
+                raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, _NO_INSTANCE, (_SOP_INSTANCE_UID,))
+        except BaseException:
+            sink.abort()
+            raise
+        if isinstance(sink, FileSink) and self._folder is not None:
+            sink.keep(self._folder / f"{instance}.dcm")
             return None
-        assert isinstance(message.data, MemorySink)
-        content = message.data.content
-        return ReceivedObject(
-            context.abstract_syntax, instance, context.transfer_syntax, content, self._source
-        )
+        assert isinstance(sink, MemorySink)
+        return ReceivedObject(context.abstract_syntax, instance, syntax, sink.content, self._source)

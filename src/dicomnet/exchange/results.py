@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..dimse.messages import Message
 from ..errors import ServiceRefusal
 from ..services.registry import SOME_SUB_OPERATIONS_FAILED, SUCCESS, is_pending
-from ..values import frozen
+from ..values import field, frozen, mutable, replace
 
 if TYPE_CHECKING:
     from ..drivers.files import StoredObject
@@ -48,6 +48,44 @@ class StoreResult:
 
 
 @frozen
+class LocalFailure:
+    """An object of a retrieval that arrived, and was not kept.
+
+    Parameters
+    ----------
+    sop_instance_uid
+        UID, as the peer gave it.
+    error
+        Why: an OSError, what a function of the caller's raised, or the `ServiceRefusal` for an object that is damaged.
+    path
+        The file that it was to have; empty where it was not for a file.
+    """
+
+    sop_instance_uid: str
+    error: Exception
+    path: str = ""
+
+    @property
+    def cause(self) -> str:
+        """The error in words."""
+        words = self.error.strerror if isinstance(self.error, OSError) else None
+        if isinstance(self.error, ServiceRefusal):
+            words = self.error.comment
+        return words or str(self.error) or type(self.error).__name__
+
+    def __str__(self) -> str:
+        return f"{self.path or self.sop_instance_uid}: {self.cause}"
+
+
+@mutable
+class Receipt:
+    """The objects of a C-GET as they arrive: how many were kept, and what went wrong with others."""
+
+    count: int = 0
+    failures: list[LocalFailure] = field(default_factory=list)
+
+
+@frozen
 class RetrieveProgress:
     """How far a C-GET or C-MOVE is.
 
@@ -56,20 +94,26 @@ class RetrieveProgress:
     status
         Of the response.
     remaining, completed, failed, warnings
-        How many sub-operations are in which state.
+        How many sub-operations are in which state, as the peer said last; None where it has not said.
     failed_uids
         SOP Instance UIDs that the last response says have failed.
     comment
         What went wrong, in words; empty where nothing did.
+    received
+        How many objects have arrived here and were kept or handed over; None of a C-MOVE, where they go elsewhere.
+    local_failures
+        What went wrong here: the objects that have arrived and could not be kept, each with the cause.
     """
 
     status: int
-    remaining: int = 0
-    completed: int = 0
-    failed: int = 0
-    warnings: int = 0
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warnings: int | None = None
     failed_uids: tuple[str, ...] = ()
     comment: str = ""
+    received: int | None = None
+    local_failures: tuple[LocalFailure, ...] = ()
 
     @property
     def is_final(self) -> bool:
@@ -78,33 +122,65 @@ class RetrieveProgress:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all objects have arrived: the last response said success or a warning, and none has failed."""
-        return self.status in (SUCCESS, SOME_SUB_OPERATIONS_FAILED) and not (self.failed or self.failed_uids)
+        """Whether all objects have arrived, as far as both sides know.
+
+        The last response said success, or a warning and that none has failed; here none has failed either, and no
+        fewer have arrived than the peer says it has sent.
+        """
+        if self.status == SOME_SUB_OPERATIONS_FAILED and self.failed is None:
+            return False
+        is_good = self.status in (SUCCESS, SOME_SUB_OPERATIONS_FAILED)
+        return is_good and not (self.failed or self.failed_uids or self.local_failures or self.missing)
+
+    @property
+    def sent(self) -> int | None:
+        """How many objects the peer says it has sent, with warnings or without; None where it does not say."""
+        if self.completed is None and self.warnings is None:
+            return None
+        return (self.completed or 0) + (self.warnings or 0)
+
+    @property
+    def missing(self) -> int:
+        """How many of those have not arrived here; 0 where that is not known."""
+        return 0 if self.received is None else max((self.sent or 0) - self.received, 0)
 
     def check(self) -> None:
-        """Raise ServiceRefusal if the operation ended with neither success nor a warning."""
-        if self.status not in (SUCCESS, SOME_SUB_OPERATIONS_FAILED):
-            raise ServiceRefusal(self.status, self.comment)
+        """Raise ServiceRefusal if the operation ended with neither success nor a warning.
 
-    def next(self, response: Message, failed_uids: Iterable[str]) -> RetrieveProgress:
+        Its cause is the first failure of ours, if there was one.
+        """
+        if self.status not in (SUCCESS, SOME_SUB_OPERATIONS_FAILED):
+            cause = self.local_failures[0].error if self.local_failures else None
+            raise ServiceRefusal(self.status, self.comment) from cause
+
+    def with_receipt(self, receipt: Receipt) -> RetrieveProgress:
+        """The same, with what has arrived here by now."""
+        return replace(self, received=receipt.count, local_failures=tuple(receipt.failures))
+
+    def next(
+        self, response: Message, failed_uids: Iterable[str], receipt: Receipt | None = None
+    ) -> RetrieveProgress:
         """The progress after a response; a count that it leaves out has not changed.
 
         Parameters
         ----------
         failed_uids
             Its Failed SOP Instance UID List.
+        receipt
+            What has arrived here, None where nothing is to.
         """
         command, status = response.command, response.status
-        return RetrieveProgress(
+        progress = RetrieveProgress(
             status,
             # A final response does not have it (PS3.4 section C.4.2.1.6), but a cancelled operation leaves some.
-            command.get("NumberOfRemainingSuboperations", 0),
+            command.get("NumberOfRemainingSuboperations"),
             command.get("NumberOfCompletedSuboperations", self.completed),
             command.get("NumberOfFailedSuboperations", self.failed),
             command.get("NumberOfWarningSuboperations", self.warnings),
             tuple(failed_uids),
             "" if status == SUCCESS or is_pending(status) else _comment(response, "Query/Retrieve"),
         )
+        return progress if receipt is None else progress.with_receipt(receipt)
 
 
 def store_result(stored: StoredObject, response: Message) -> StoreResult:

@@ -16,7 +16,7 @@ from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.acse import free_message_id
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase
-from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError
+from ..errors import AssociationClosed, AssociationError, DicomnetError, NetworkError, ProtocolError
 from ..exchange.contexts import context_for
 from ..exchange.messages import (
     cancel_request,
@@ -591,7 +591,12 @@ class Association(NormalizedServices):
     ) -> Iterator[tuple[Dataset, Dataset | None]]:
         try:
             for response in responses:
-                yield status_of(response), identify(response, context)
+                identifier: Dataset | None = None
+                try:
+                    identifier = identify(response, context)
+                except ProtocolError as error:
+                    _log.error("%s", error)
+                yield status_of(response), identifier
         except (AssociationError, NetworkError) as error:
             self._failed("the responses ended early", error)
             yield Dataset(), None

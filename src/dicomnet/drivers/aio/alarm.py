@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
+from ...errors import DeadlineExceeded
 from ..deadline import Deadline
 
 
@@ -28,10 +29,11 @@ class Alarm:
     def set(self, deadline: Deadline | None) -> None:
         """Ring at this deadline instead of another; None is never."""
         self.deadline = deadline
-        if deadline is None or deadline.at is None:
+        wakes_at = None if deadline is None else deadline.asks_at
+        if wakes_at is None:
             return
         loop = asyncio.get_running_loop()
-        at = loop.time() + deadline.at - monotonic()
+        at = loop.time() + wakes_at - monotonic()
         if self._handle is not None and self._handle.when() > at:
             self._handle.cancel()
             self._handle = None
@@ -48,11 +50,13 @@ class Alarm:
     def _fire(self) -> None:
         self._handle = None
         deadline = self.deadline
-        if deadline is None or deadline.at is None:
+        if deadline is None:
             return
-        if deadline.at > monotonic():
-            # It was set anew, or what was transferred has earned more time.
+        try:
+            deadline.remaining()
+        except DeadlineExceeded:
+            self.deadline = None
+            self._ring(deadline)
+        else:
+            # It was set anew, or there was progress, or what was transferred has earned more time.
             self.set(deadline)
-            return
-        self.deadline = None
-        self._ring(deadline)

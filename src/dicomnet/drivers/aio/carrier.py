@@ -24,7 +24,7 @@ from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..links import LinkBase
 from ..tls import refused_later
-from ..transport import quick_ack
+from ..transport import quick_ack, unacknowledged
 from .alarm import Alarm
 from .outlet import Outlet
 
@@ -167,6 +167,10 @@ class Carrier(LinkBase, asyncio.BufferedProtocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def unacknowledged(self) -> int:
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return waiting + unacknowledged(self._sock)
 
     def _watch(self) -> None:
         """Set the deadline of what goes on now."""

@@ -35,7 +35,7 @@ from ...services import steps
 from ...values import Buffer
 from ..acse import Handshake, Negotiate, accept, after_others, begin
 from ..connection import Connection, Happening
-from ..course import LOOK_EVERY, Value
+from ..course import LAST_LOOKS, LOOK_EVERY, Arrive, Value
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Accept, Perform
@@ -180,6 +180,14 @@ class Link(Carrier):
         self._next_look = monotonic() + LOOK_EVERY
         return self.is_cancelled(message_id)
 
+    async def _perform_arrive(self, step: Arrive) -> None:
+        for _ in range(LAST_LOOKS):
+            before = self._received
+            for _ in range(_ARRIVAL_TURNS):
+                await asyncio.sleep(0)
+            if self._received == before:
+                return
+
     async def _perform_more(self, step: steps.MoreStores) -> steps.Part:
         while not self.talk.inbox and step.batch.reads_on(monotonic()):
             before = self._received
@@ -233,7 +241,7 @@ class Link(Carrier):
         request = message if message is not None and message.type.has_response else None
         if request is not None:
             self.talk.expect(request)
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         is_begun = False
         try:
             async with self._outlet.turn:
@@ -257,14 +265,14 @@ class Link(Carrier):
             raise
 
     async def _receive_response(self, step: steps.Receive) -> Message:
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         while True:
             response = self.talk.take_response(step.message_ids)
             if response is not None:
                 return response
             happening = await self._next(deadline)
             if isinstance(happening, Message) and not happening.type.is_response:
-                deadline = Deadline("message", self.timeouts.message)
+                deadline = self.message_deadline()
             await self._serve(happening)
 
     async def _attend(self) -> None:
@@ -352,6 +360,7 @@ Link.performers = {
     steps.Work: lambda link, step: asyncio.to_thread(step.function),
     steps.Store: lambda link, step: _coroutine(link.hooks.store(step.retrieval, step.sub_operation)),
     steps.Finish: lambda link, step: _coroutine(link.hooks.finish(step.retrieval)),
+    Arrive: Link._perform_arrive,
     # asyncio has done it.
     Handshake: lambda link, step: None,
     Negotiate: lambda link, step: _coroutine(link.hooks.negotiate(step.request)),

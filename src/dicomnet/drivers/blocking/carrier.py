@@ -26,6 +26,7 @@ from ..connection import Connection, Happening, ProviderAbort
 from ..deadline import LAST_WORDS, Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..links import LinkBase
+from ..transport import unacknowledged
 from .channel import Channel
 from .idle import Idle
 from .watcher import Watcher, WatcherClosed, WorkerPool
@@ -112,6 +113,9 @@ class Carrier(LinkBase):
             self._close()
         finally:
             self.lock.release()
+
+    def unacknowledged(self) -> int:
+        return unacknowledged(self._channel.sock)
 
     def _watch_with(self, watch: Callable[[float | None], None], deadline: float | None) -> None:
         try:

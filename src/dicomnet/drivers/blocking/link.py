@@ -41,7 +41,7 @@ from ...services import steps
 from ...values import Buffer
 from ..acse import Handshake, Negotiate, accept, after_others, begin
 from ..connection import Connection, Happening
-from ..course import LOOK_EVERY, Value
+from ..course import LAST_LOOKS, LOOK_EVERY, Arrive, Value
 from ..deadline import Deadline, Timeouts
 from ..hooks import Hooks, Phase
 from ..life import Accept, Perform
@@ -124,7 +124,7 @@ class Link(Carrier):
         AssociationError, NetworkError
             If the association is over.
         """
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         failure: NetworkError | AssociationAborted
         try:
             with self._writer:
@@ -190,6 +190,11 @@ class Link(Carrier):
         self._next_look = now + LOOK_EVERY
         return self.is_cancelled(step.message_id)
 
+    def _perform_arrive(self, step: Arrive) -> None:
+        for _ in range(LAST_LOOKS):
+            if not self.read_ahead(leaves_end=True):
+                return
+
     def _perform_more(self, step: steps.MoreStores) -> steps.Part:
         while not self._inbox and step.batch.reads_on(monotonic()):
             # A peer that only sends no more hears the responses still.
@@ -215,7 +220,7 @@ class Link(Carrier):
         return run.value
 
     def _put(self, batches: Iterable[list[Buffer]], more: bool) -> None:
-        deadline = Deadline("message", self.timeouts.message)
+        deadline = self.message_deadline()
         is_partly_written = False
         try:
             with self._writer:
@@ -234,7 +239,7 @@ class Link(Carrier):
         deadline: Deadline | None = None
         while (response := self.talk.take_response(step.message_ids)) is None:
             if deadline is None:
-                deadline = Deadline("message", self.timeouts.message)
+                deadline = self.message_deadline()
             happening = self._next(deadline)
             if isinstance(happening, Message) and happening.type.is_response:
                 if self.talk.match_response(happening):
@@ -366,6 +371,7 @@ Link.performers = {
     steps.Work: lambda link, step: step.function(),
     steps.Store: lambda link, step: link.hooks.store(step.retrieval, step.sub_operation),
     steps.Finish: lambda link, step: link.hooks.finish(step.retrieval),
+    Arrive: Link._perform_arrive,
     Handshake: Link._perform_handshake,
     Negotiate: lambda link, step: link.hooks.negotiate(step.request),
     Accept: lambda link, step: link._finish(accept(link, step.request)),

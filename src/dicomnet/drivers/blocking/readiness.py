@@ -6,7 +6,6 @@ import math
 import select
 import socket
 
-from ...errors import DeadlineExceeded
 from ..deadline import Deadline
 
 
@@ -36,8 +35,10 @@ class Readiness:
         """
         if self._poll is None:
             self.until(deadline, read=True, write=False)
-        elif not self._poll.poll(_milliseconds(deadline)):
-            raise DeadlineExceeded(deadline.stage, deadline.seconds)
+            return
+        # Out of time, `Deadline.remaining` raises; or it has seen progress meanwhile.
+        while not self._poll.poll(_milliseconds(deadline)):
+            pass
 
     def until(self, deadline: Deadline, *, read: bool, write: bool) -> bool:
         """Wait until it can be read or written, as asked for; True where it can be read.
@@ -49,16 +50,15 @@ class Readiness:
         """
         if not hasattr(select, "poll"):
             wanted = [self._sock]
-            reads, writes, broken = select.select(
-                wanted if read else [], wanted if write else [], wanted, deadline.remaining()
-            )
-            if not (reads or writes or broken):
-                raise DeadlineExceeded(deadline.stage, deadline.seconds)
-            return bool(reads or broken)
+            while True:
+                reads, writes, broken = select.select(
+                    wanted if read else [], wanted if write else [], wanted, deadline.remaining()
+                )
+                if reads or writes or broken:
+                    return bool(reads or broken)
         poll = _poll_for(self._sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-        ready = poll.poll(_milliseconds(deadline))
-        if not ready:
-            raise DeadlineExceeded(deadline.stage, deadline.seconds)
+        while not (ready := poll.poll(_milliseconds(deadline))):
+            pass
         ended = select.POLLERR | select.POLLHUP | select.POLLNVAL
         return bool(read and ready[0][1] & (select.POLLIN | ended))
 

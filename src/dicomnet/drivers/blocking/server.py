@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Receive, ServerBase
-from ..transport import tune
+from ..transport import FOR_PROGRESS, tune
 from .channel import Channel
 from .fair_share import FairShare
 from .link import Link
@@ -58,9 +58,9 @@ class Server(ServerBase[Link]):
     ) -> None:
         super().__init__(listener, receive, tls=tls)
         self._admit = admit or self.open
-        if tls is not None:
-            # When the first connection comes, there may be no free file descriptor to import it with.
-            importlib.import_module(".tls", __package__)
+        # When the first connection comes, there may be no free file descriptor to import it with.
+        for name in (*FOR_PROGRESS, *((".tls",) if tls is not None else ())):
+            importlib.import_module(name, __package__)
         self._share = share
         self._watcher = Watcher("dicomnet-server")
         self._workers = WorkerPool("dicomnet-association")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file, get_testdata_files
 
-from dicomnet.archive.scanning import scan_file
+from dicomnet.drivers.scanning import scan_file
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.encoding.scan import Header, HeaderScanner, scan
 from dicomnet.errors import ServiceRefusal, UnusableObject
