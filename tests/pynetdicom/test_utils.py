@@ -105,7 +105,9 @@ def test_flags_have_the_documented_names_and_defaults() -> None:
         assert type(getattr(_config, flag)) is type(default)
     assert _config.VALIDATORS.keys() == pynetdicom._config.VALIDATORS.keys() == {"AE", "UI"}
     public = {name for name in vars(_config) if name.isupper() and name != "TYPE_CHECKING"}
-    assert public == {*FLAGS, "VALIDATORS"}
+    # The one flag of our own lets patients' data into the log.
+    assert public == {*FLAGS, "VALIDATORS", "LOG_IDENTIFIERS"}
+    assert _config.LOG_IDENTIFIERS is False
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
