@@ -121,7 +121,7 @@ def test_the_scp_prefers_the_same(options: tuple[str, ...], tmp_path: Path) -> N
 def test_a_signal_ends_the_scp_in_order(tmp_path: Path) -> None:
     with running_scp(tmp_path, "echoscp", "-v") as port:
         assert accepted(port)[1] == 0
-    assert (tmp_path / "output.txt").read_text().count("ended by a signal\n") == 1
+    assert (tmp_path / "output.txt").read_text().endswith("the server is shut down by an interrupt\n")
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
