@@ -14,8 +14,8 @@ PYTEST = $(BIN)/python -m pytest -q --dist worksteal
 
 help:
 	@echo "make run        start the archive node (folder $(DATA), port $(PORT))"
-	@echo "make quick      run the tests that have no socket and no process: half a minute"
-	@echo "make test       run all tests but those that need Orthanc, as CI does; JOBS=N for another number at once"
+	@echo "make quick      run the tests that have no socket and no process: under a minute"
+	@echo "make test       run all but the slow ones and those that need Orthanc, as CI does; JOBS=N at once"
 	@echo "make test-peers run those with other implementations: DCMTK, pynetdicom, Orthanc"
 	@echo "make test-slow  run those of kills, leaks and many associations, with more of them"
 	@echo "make setup      prepare .venv with the dicomnet command in it"
@@ -45,7 +45,7 @@ quick: $(VENV)/.test
 
 test: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
-	$(PYTEST) -n $(JOBS) -m "not orthanc"
+	$(PYTEST) -n $(JOBS) -m "not orthanc and not slow"
 
 test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
