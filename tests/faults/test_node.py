@@ -211,7 +211,7 @@ def test_objects_that_do_not_match_their_command(shared: ServedNode, tmp_path: P
         assert scu.store(data, uid(220, 2)).status == 0xA900
         assert scu.store(b"", uid(220, 1)).status in (0xA900, 0xC000)
         assert scu.store(data[:-1], uid(220, 1)).status == 0xC000
-        assert scu.store(data + b"\0" * 7, uid(220, 1)).status == 0xC000
+        assert scu.store(data + b"\1" * 7, uid(220, 1)).status == 0xC000
         assert scu.store(bytes(4096), uid(220, 1)).status == 0xC000
         # An element that announces 4 GiB.
         huge = struct.pack("<HH2sHL", 0x7FE1, 0x0010, b"OB", 0, 0xFFFFFFFE)
@@ -234,7 +234,7 @@ def test_large_objects_that_are_damaged(shared: ServedNode, tmp_path: Path, synt
     """What is refused after it was written to a file is refused as it would be in memory."""
     data = file_of(240, 1, 1 << 20)[132:]
     with raw_scu(shared.port, syntax) as scu:
-        for damaged in (data, data[:-20], data[:-1] + bytes(400_000), bytes(1 << 20), b"\xff" * (1 << 20)):
+        for damaged in (data[:-20], data[:-1] + b"\xff" * 400_000, bytes(1 << 20), b"\xff" * (1 << 20)):
             assert scu.store(damaged, uid(240, 1)).status in (0xA900, 0xC000)
     assert images(shared.port, 240) == set()
     assert not list((shared.store / "staging").iterdir())
