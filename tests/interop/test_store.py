@@ -109,7 +109,8 @@ def test_foreign_scu_to_our_scp(scu: str, scp: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scp", OUR_SCPS)
 @pytest.mark.parametrize("scu", OUR_SCUS)
 def test_our_scu_to_our_scp(scu: str, scp: str, tmp_path: Path) -> None:
-    files = sendables()
+    # A data set of odd length is padded on its way.
+    files = [each for each in sendables() if each.path.name not in ODD_LENGTH]
     with OUR_SCPS[scp](tmp_path) as (port, received):
         statuses = OUR_SCUS[scu](port, files)
         assert statuses == {each.path.name: None if each.path.name in NO_CONTEXT else 0 for each in files}
