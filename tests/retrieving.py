@@ -9,11 +9,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import pynetdicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-import pynetdicom
 from dicomnet import AE, aio, build_context, build_role, evt
 from dicomnet.drivers.deadline import Timeouts
 

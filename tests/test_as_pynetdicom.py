@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pynetdicom
 import pytest
 from tests.support import run_tool
 
-import pynetdicom
 from dicomnet import install_as_pynetdicom
 
 RUNNER = (sys.executable, "-m", "dicomnet.as_pynetdicom")

@@ -7,9 +7,8 @@ import runpy
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import pynetdicom
+import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")

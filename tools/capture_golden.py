@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, build_role, evt
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -25,7 +27,6 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
-import pynetdicom
 from golden_recorder import (
     DEADLINE,
     HOST,
@@ -37,7 +38,6 @@ from golden_recorder import (
     greetings,
     no_data_sets,
 )
-from pynetdicom import AE, AllStoragePresentationContexts, build_context, build_role, evt
 
 FILM_SESSION = "1.2.840.10008.5.1.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -19,6 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from pynetdicom import dsutils, pdu
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     ImplementationClassUIDNotification,
@@ -29,8 +30,6 @@ from pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
-
-from pynetdicom import dsutils, pdu
 
 HOST = "127.0.0.1"
 DEADLINE = 20.0  # seconds for any one peer to answer

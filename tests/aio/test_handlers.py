@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom import AE as ForeignAE  # noqa: N811
+from pynetdicom import evt as foreign_evt
 from tests.associations import ct_image, match, query, serving_ae
 from tests.loops import in_loop, until
 from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, PATIENT_ROOT_FIND, VERIFICATION
@@ -26,8 +28,6 @@ from dicomnet.errors import (
     NoAcceptedContext,
     ServiceRefusal,
 )
-from pynetdicom import AE as ForeignAE  # noqa: N811
-from pynetdicom import evt as foreign_evt
 
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)
 PATIENT_ROOT_GET, PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.3", "1.2.840.10008.5.1.4.1.2.1.2"

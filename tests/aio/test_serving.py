@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom.pdu_primitives import (
     SOPClassCommonExtendedNegotiation,
     SOPClassExtendedNegotiation,
@@ -18,7 +19,6 @@ from tests.sockets import CT_IMAGE_STORAGE, IMPLICIT_VR_LE, VERIFICATION
 
 from dicomnet import aio
 from dicomnet.errors import AssociationRejected
-from pynetdicom import AE as ForeignAE  # noqa: N811
 
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE)
 TICKET, NAME_AND_PASSCODE = 3, 2

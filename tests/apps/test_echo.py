@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import AE, build_context, evt
 from tests.apps.tools import PACKAGES, foreign_scp, run, running_scp
 from tests.sockets import VERIFICATION
 from tests.support import free_port
-
-from pynetdicom import AE, build_context, evt
 
 EXPLICIT, BIG, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pynetdicom import evt
 from tests.apps.tools import CT, PACKAGES, foreign_scp, run
 from tests.support import free_port
-
-from pynetdicom import evt
 
 NAMES = ("DOE^JANE", "MÜLLER^ÄNNE")
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from tests.apps.tools import CT, MR, PACKAGES, run
 from tests.support import data_set_of
-
-from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 NAMES = {
     "CT.1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322": CT,

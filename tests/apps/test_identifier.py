@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom import evt
 from tests.apps.tools import CT, PACKAGES, foreign_scp, run
 
 from dicomnet.apps.identifier import build_identifier
 from dicomnet.cli.arguments import UsageError
 from dicomnet.datasets.codec import encode
 from dicomnet.errors import UnusableObject
-from pynetdicom import evt
 
 KEYS = (
     "QueryRetrieveLevel=STUDY",

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pynetdicom import evt
 from tests.apps.tools import CT, MR, PACKAGES, foreign_scp, run, running_scp
 from tests.support import free_port
-
-from pynetdicom import evt
 
 NAMES = {
     "CT.1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322",

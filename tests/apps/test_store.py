@@ -10,6 +10,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from tests.apps.tools import (
     CT,
     JPEG_2000,
@@ -27,7 +28,6 @@ from tests.support import data_set_of, free_port, run_tool, tool
 
 from dicomnet.apps.receiving import file_name
 from dicomnet.services.sop_classes import SOP_CLASSES
-from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 EVERY_KIND = (CT, MR, JPEG_2000, RT_PLAN)
 

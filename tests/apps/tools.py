@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from tests.sockets import VERIFICATION
-from tests.support import free_port, is_listening, run_tool, running_process, wait_until
-
 from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import (
     ALL_TRANSFER_SYNTAXES,
@@ -22,6 +19,8 @@ from pynetdicom import (
     QueryRetrievePresentationContexts,
     StoragePresentationContexts,
 )
+from tests.sockets import VERIFICATION
+from tests.support import free_port, is_listening, run_tool, running_process, wait_until
 
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
 CT = TEST_FILES / "CT_small.dcm"

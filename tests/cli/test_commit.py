@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pynetdicom import evt as foreign_evt
 from tests.cli.command import complaint, run
 from tests.cli.conftest import CT, MR, StartPeer
 from tests.support import dicomnet, free_port, wait_until
 
-import pynetdicom
 from dicomnet.pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
-from pynetdicom import evt as foreign_evt
 
 CT_UID, MR_UID = (str(dcmread(path).SOPInstanceUID) for path in (CT, MR))
 # Given what was asked for, what the SCP reports.

@@ -12,21 +12,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
+from pynetdicom import evt as foreign_evt
 from tests.cli.command import complaint, run
 from tests.cli.conftest import StartPeer, StoreSCP
 from tests.cli.test_main import loaded_by
 from tests.sockets import Certificates, RawPeer, make_certificates, raw_server
 from tests.support import free_port
 
-import pynetdicom
 from dicomnet import AE, evt
 from dicomnet.cli import diagnose
 from dicomnet.cli.requestor import Target
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.exchange.addresses import PeerAddress
 from dicomnet.wire.pdu import AssociateRJ
-from pynetdicom import evt as foreign_evt
 
 LAYERS = ["name", "TCP", "TLS", "association", "presentation context", "C-ECHO"]
 

@@ -22,6 +22,8 @@ from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
+from pynetdicom import AE as ForeignAE  # noqa: N811
+from pynetdicom import evt as foreign_evt
 from tests.interop.corpus import FILES, NO_CONTEXT, ODD_LENGTH, Sendable, pairs, sendables
 from tests.interop.peers import contexts_of
 from tests.support import (
@@ -44,8 +46,6 @@ from dicomnet.errors import NoAcceptedContext, UnusableObject
 from dicomnet.exchange.contexts import propose
 from dicomnet.exchange.results import StoreResult
 from dicomnet.wire.pdu import MAXIMUM_CONTEXTS
-from pynetdicom import AE as ForeignAE  # noqa: N811
-from pynetdicom import evt as foreign_evt
 
 EXPLICIT, IMPLICIT, DEFLATED, BIG = PREFERRED_NATIVE
 # What ends before its last element does.

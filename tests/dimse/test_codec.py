@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
+from pynetdicom import dimse_messages, dimse_primitives
 from pynetdicom.dsutils import decode as pynetdicom_decode
 from pynetdicom.dsutils import encode as pynetdicom_encode
 
@@ -29,7 +30,6 @@ from dicomnet.dimse.codec import (
 from dicomnet.dimse.messages import MESSAGE_TYPES, MessageType
 from dicomnet.dimse.parameters import COMMAND_ELEMENTS, PARAMETERS
 from dicomnet.errors import ProtocolError
-from pynetdicom import dimse_messages, dimse_primitives
 
 TYPES = list(MESSAGE_TYPES.values())
 SAMPLES: dict[str, Any] = {

@@ -6,10 +6,10 @@ import copy
 import pickle
 
 import pytest
+from pynetdicom import dimse_messages
 
 from dicomnet.dimse import messages
 from dicomnet.dimse.messages import MESSAGE_TYPES, SERVICES, Message, MessageType, Presence, respond
-from pynetdicom import dimse_messages
 
 # Parameter, Req/ind, Rsp/conf, as the reference pages of the two primitives print them.
 C_STORE_TABLE = """

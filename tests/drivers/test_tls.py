@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.interop.peers import aio_server
 from tests.sockets import Certificates, make_certificates
 from tests.support import dicomnet, free_port, is_listening, run_tool, running_process, tool, wait_until
@@ -22,7 +23,6 @@ from dicomnet import AE, Peer, aio
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.drivers.tls import client_context, load_certificate
 from dicomnet.errors import TLSFailed
-from pynetdicom import AE as ForeignAE  # noqa: N811
 
 VERIFICATION = "1.2.840.10008.1.1"
 TIMEOUTS = Timeouts(association=10)

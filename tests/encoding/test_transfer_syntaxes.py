@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import pynetdicom
 import pytest
 from pydicom.uid import UID
 
-import pynetdicom
 from dicomnet.encoding.transfer_syntaxes import (
     ALL_TRANSFER_SYNTAXES,
     DEFAULT_TRANSFER_SYNTAXES,

@@ -22,7 +22,7 @@ from dicomnet.errors import (
     NoAcceptedContext,
     ServiceRefusal,
 )
-from dicomnet.exchange import operations
+from dicomnet.exchange import operations, sending
 from dicomnet.exchange.contexts import FIND_MODELS, MOVE_MODELS, NATIVE, VERIFICATION
 from dicomnet.exchange.operations import LEAVE, NEXT, Begin, Lease, Operation, Report, Run, Spawn, Use, Wait
 from dicomnet.exchange.results import RetrieveProgress, StoreResult
@@ -207,7 +207,7 @@ class Store(Script):
 
     def __init__(self, paths: list[str], jobs: int = 1, retries: int = 1) -> None:
         self.supply = Supply(iter(paths), Transcoding.NEVER)
-        super().__init__(operations.store(self.supply, 4, retries, jobs))
+        super().__init__(sending.store(self.supply, 4, retries, jobs))
         self.results: list[StoreResult] = []
 
     def begin(self, **options: Any) -> Any:
@@ -314,7 +314,7 @@ def test_lanes_are_for_several_objects(tmp_path: Path) -> None:
     assert isinstance(store.gives(), Wait)
     assert store.step.attempt() is None
 
-    lane = Script(operations.lane(lanes))
+    lane = Script(sending.lane(lanes))
     assert isinstance(lane.step, Wait)
     assert lane.step.attempt() is True
     assert isinstance(lane.gives(True), Use)

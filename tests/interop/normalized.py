@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
-
-from dicomnet import AE, aio, evt
 from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
+
+from dicomnet import AE, aio, evt
 
 from .peers import aio_server
 

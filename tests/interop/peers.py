@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pynetdicom import AE as ForeignAE  # noqa: N811
+from pynetdicom import evt as foreign_evt
 from tests.support import (
     dicomnet,
     free_port,
@@ -27,8 +29,6 @@ from tests.support import (
 
 from dicomnet import AE, Peer, aio, build_context, evt
 from dicomnet.encoding.file_header import encode_file_header
-from pynetdicom import AE as ForeignAE  # noqa: N811
-from pynetdicom import evt as foreign_evt
 
 from .corpus import MEDIA_STORAGE_DIRECTORY, Sendable, pairs
 

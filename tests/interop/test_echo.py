@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.support import (
     dicomnet,
     free_port,
@@ -21,7 +22,6 @@ from tests.support import (
 
 from dicomnet import AE, Peer, aio
 from dicomnet.archive.node import Node
-from pynetdicom import AE as ForeignAE  # noqa: N811
 
 from .peers import aio_server
 

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.support import ServedNode, dicomnet, run_tool, serving, tool
 
 from dicomnet import AE, Peer, aio, evt
-from pynetdicom import AE as ForeignAE  # noqa: N811
 
 from .corpus import EXPECTED, sendables
 from .peers import OUR_SCUS, aio_server, dcmqrscp

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pynetdicom import evt as foreign_evt
 from tests.support import free_port, is_listening, run_tool, running_process, tool, wait_until
 
-import pynetdicom
 from dicomnet import AE, build_context, build_role, evt
 from dicomnet.pynetdicom.sop_class import (
     BasicFilmBox,
@@ -29,7 +30,6 @@ from dicomnet.pynetdicom.sop_class import (
     UnifiedProcedureStepPull,
     UnifiedProcedureStepPush,
 )
-from pynetdicom import evt as foreign_evt
 
 from .normalized import (
     OUR_SCPS,

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from tests.retrieving import GET, MODELS, MOVE, PENDING, in_thread
 from tests.support import digests_below, free_port, run_tool, tool, wait_until
 
-import pynetdicom
 from dicomnet import AE, Peer, aio, build_context, build_role, evt
 from dicomnet.drivers.files import open_object
 from dicomnet.errors import ServiceRefusal

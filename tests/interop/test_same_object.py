@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.support import dicomnet, quarantined, run_tool, serving, stored, tool
 
 from dicomnet.drivers.files import open_object
-from pynetdicom import AE as ForeignAE  # noqa: N811
 
 from .corpus import FILES
 

@@ -9,21 +9,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import evt as foreign_evt
 from pynetdicom.sop_class import uid_to_service_class as foreign_service_class
 from tests.support import free_port, is_listening, run_tool, running_process, tool, wait_until
 
-import pynetdicom
 from dicomnet import AE, aio, evt
 from dicomnet.pynetdicom import service_class, sop_class
 from dicomnet.services.registry import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import SOP_CLASSES
-from pynetdicom import evt as foreign_evt
 
 from .normalized import SERVICES, data, plain
 from .peers import aio_server
@@ -107,6 +107,9 @@ def ask_by(ae: Any, port: int, uids: list[str]) -> dict[tuple[str, str], Result]
             name, given = arguments_of(service, uid)
             reply = getattr(assoc, name)(*given)
             results[uid, service] = result_of(list(reply) if service == "C-FIND" else [reply])
+            if isinstance(assoc, pynetdicom.association.Association):
+                # Its thread takes the next response for a request unless it runs again before the next operation.
+                wait_until(lambda: not assoc._is_paused)
     assoc.release()
     return results
 

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from pydicom import dcmread
+from pynetdicom import AE as ForeignAE  # noqa: N811
+from pynetdicom import evt as foreign_evt
 from tests.support import (
     data_set_of,
     digest,
@@ -37,8 +39,6 @@ from dicomnet import AE, Peer, aio, build_context, evt
 from dicomnet.archive.node import Node
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.errors import AssociationAborted, NetworkError, TLSFailed
-from pynetdicom import AE as ForeignAE  # noqa: N811
-from pynetdicom import evt as foreign_evt
 
 from .corpus import sendables
 from .peers import dcmtk_storescp

@@ -12,12 +12,12 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 import dicomnet
-import pynetdicom
 from dicomnet.pynetdicom.association import Association
 
 MODULES = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
@@ -31,7 +32,6 @@ from tests.sockets import (
 )
 from tests.support import wait_until
 
-import pynetdicom
 from dicomnet import AE, build_context, evt
 from dicomnet.errors import (
     AssociationAborted,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-import dicomnet.pynetdicom
 import pynetdicom
+
+import dicomnet.pynetdicom
 from dicomnet import AE
 
 

@@ -19,6 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
+from pynetdicom import dimse_messages
+from pynetdicom import dimse_primitives as theirs
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicomnet import _config
@@ -35,8 +37,6 @@ from dicomnet.pynetdicom.dimse_primitives import (
     N_GET,
     DIMSEPrimitive,
 )
-from pynetdicom import dimse_messages
-from pynetdicom import dimse_primitives as theirs
 
 RESPONSE_KEYWORDS = ("MessageIDBeingRespondedTo", "Status")
 SUBOPERATIONS = tuple(

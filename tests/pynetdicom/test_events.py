@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
+import pynetdicom
 import pytest
 from pydicom.uid import UID
+from pynetdicom import evt as their_evt
 from tests.associations import associated, ct_image, match, query, serving_ae
 from tests.sockets import (
     CT_IMAGE_STORAGE,
@@ -23,7 +25,6 @@ from tests.sockets import (
 )
 from tests.support import wait_until
 
-import pynetdicom
 from dicomnet import _config, evt
 from dicomnet.pynetdicom.association import Association
 from dicomnet.pynetdicom.events import (
@@ -40,7 +41,6 @@ from dicomnet.pynetdicom.pdu_primitives import (
     SOPClassExtendedNegotiation,
     UserIdentityNegotiation,
 )
-from pynetdicom import evt as their_evt
 
 Seen = list[Event]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pynetdicom as reference
 import pynetdicom.presentation as reference_presentation
 import pynetdicom.sop_class as reference_sop_class
 import pytest
@@ -18,7 +19,6 @@ from pynetdicom.transport import AddressInformation as ReferenceAddress
 from tests.associations import ct_image
 from tests.sockets import make_certificates
 
-import pynetdicom as reference
 from dicomnet import _config, pynetdicom
 from dicomnet.exchange.retrieval import without_bulk_data
 from dicomnet.pynetdicom import evt, presentation, sop_class

@@ -10,9 +10,11 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
+import pynetdicom
 import pynetdicom.events
 import pytest
 from pydicom.dataset import Dataset
+from pynetdicom import evt as their_evt
 from tests.associations import associated, ct_image, match, query, serving_ae
 from tests.sockets import (
     CT_IMAGE_STORAGE,
@@ -27,7 +29,6 @@ from tests.support import free_port, wait_until
 
 import dicomnet
 import dicomnet.pynetdicom.events
-import pynetdicom
 from dicomnet import build_context, evt
 from dicomnet.errors import (
     ServiceRefusal,
@@ -37,7 +38,6 @@ from dicomnet.pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT
 from dicomnet.pynetdicom.sop_class import uid_to_sop_class
 from dicomnet.wire.items import ContextResult, ImplementationClassUID, MaximumLength
 from dicomnet.wire.pdu import Abort, AssociateAC
-from pynetdicom import evt as their_evt
 
 SIDES = ("requestor", "acceptor")
 CONTEXTS = (VERIFICATION, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND)

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pydicom.config
+import pynetdicom
 import pynetdicom.events
 import pynetdicom.pdu_primitives
 import pytest
@@ -33,7 +34,6 @@ from tests.support import run_tool, tool, wait_until
 import dicomnet
 import dicomnet.pynetdicom.events
 import dicomnet.pynetdicom.pdu_primitives
-import pynetdicom
 from dicomnet import AE, Peer, build_context, build_role, evt
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.errors import AssociationRejected
@@ -513,6 +513,7 @@ def test_implementations_are_known_to_each_other(scu: Library, scp: Library, ver
     assert seen == [("1.2.3.4.5", version)]
 
 
+@pytest.mark.usefixtures("unregistered")
 @pytest.mark.parametrize("scu", [OURS, THEIRS], ids=["ours", "pynetdicom"])
 def test_unrestricted_storage_takes_private_classes(scu: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicomnet._config, "UNRESTRICTED_STORAGE_SERVICE", True)

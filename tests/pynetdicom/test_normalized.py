@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pynetdicom
 import pytest
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pynetdicom import evt as their_evt
 from tests.associations import associated, serving_ae
 from tests.sockets import VERIFICATION, RawPeer, raw_server
 from tests.support import wait_until
 
-import pynetdicom
 from dicomnet import AE, build_context, build_role, evt
 from dicomnet.dimse.codec import decode_command
 from dicomnet.errors import NoAcceptedContext, ServiceRefusal
@@ -41,7 +42,6 @@ from dicomnet.upper_layer.negotiation import (
     identification_items,
 )
 from dicomnet.wire.pdu import AssociateRQ, decode_pdu
-from pynetdicom import evt as their_evt
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SERVICES = ("N-ACTION", "N-CREATE", "N-DELETE", "N-EVENT-REPORT", "N-GET", "N-SET")

@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import pynetdicom
 import pynetdicom.pdu as their_pdus
 import pynetdicom.pdu_primitives as reference
 import pytest
 from pydicom.uid import UID
 
 import dicomnet
-import pynetdicom
 from dicomnet.drivers.connection import ProviderAbort
 from dicomnet.errors import ProtocolError
 from dicomnet.pynetdicom import pdu_primitives, user_information

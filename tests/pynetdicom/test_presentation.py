@@ -8,11 +8,11 @@ import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import pynetdicom
 import pynetdicom.presentation as reference
 import pytest
 from pydicom.uid import UID
 
-import pynetdicom
 from dicomnet.pynetdicom import presentation
 from dicomnet.pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from dicomnet.pynetdicom.presentation import (

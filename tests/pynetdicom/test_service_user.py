@@ -8,6 +8,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import pynetdicom
 import pynetdicom.association
 import pynetdicom.events
 import pynetdicom.pdu_primitives
@@ -20,7 +21,6 @@ import dicomnet
 import dicomnet.pynetdicom.association
 import dicomnet.pynetdicom.events
 import dicomnet.pynetdicom.pdu_primitives
-import pynetdicom
 from dicomnet.pynetdicom.pdu_primitives import A_ASSOCIATE
 from dicomnet.pynetdicom.service_user import ServiceUser
 

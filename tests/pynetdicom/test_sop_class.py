@@ -174,6 +174,7 @@ def test_a_subclass_of_a_service_class_follows_its_rules() -> None:
         (("1.2.3", "Kw", "QueryRetrieveServiceClass", "c-find"), ValueError),
     ],
 )
+@pytest.mark.usefixtures("unregistered")
 def test_mistakes_in_a_registration_raise_as_in_pynetdicom(
     table: dict[str, SOPClassRow], arguments: tuple[Any, ...], error: type[Exception]
 ) -> None:

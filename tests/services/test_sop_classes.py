@@ -9,11 +9,11 @@ from typing import Any
 import pynetdicom.sop_class as reference
 import pytest
 from pydicom._uid_dict import UID_dictionary
+from pynetdicom import StoragePresentationContexts
 
 from dicomnet.services import sop_classes
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import ALIASES, COMMON_STORAGE, SOP_CLASSES
-from pynetdicom import StoragePresentationContexts
 
 ROOT = Path(__file__).parents[2]
 CONSTANTS = {name: uid for name, uid in vars(reference).items() if isinstance(uid, reference.SOPClass)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+import pynetdicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,6 @@ from tests.damaged import (
 )
 from tests.sockets import RawPeer
 
-import pynetdicom
 from dicomnet.upper_layer.negotiation import (
     Acceptor,
     Agreement,

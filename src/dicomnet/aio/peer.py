@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,12 @@ from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks
 from ..exchange.lanes import Lanes
-from ..exchange.operations import Next, Operation, Report, Step, lane
+from ..exchange.operations import Next, Operation, Report, Step
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
-from ..exchange.receiving import ReceiverHooks
+from ..exchange.receiving import ReceivedObject, ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
+from ..exchange.sending import lane
 from ..services.registry import SUCCESS
 from ..services.steps import Answer, Work
 from ..upper_layer.negotiation import NegotiatedContext
@@ -28,9 +30,6 @@ from .performing import perform
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-if TYPE_CHECKING:
-    pass
 
 
 class _ReceiverHooks(ReceiverHooks):
@@ -81,7 +80,10 @@ class Peer(
         How many associations `store` may have side by side, each with its window.
     """
 
-    _receiver = _ReceiverHooks
+    def _receiver_hooks(
+        self, to: str | os.PathLike[str] | None, on_object: Callable[[ReceivedObject], Any] | None
+    ) -> ReceiverHooks:
+        return _ReceiverHooks(self.address.ae_title, to, on_object)
 
     async def echo(self) -> float:
         """Verify that the peer answers (C-ECHO). See `dicomnet.Peer.echo`.

@@ -10,20 +10,21 @@ from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
-from ..exchange.lanes import Lanes
-from ..exchange.operations import Next, Operation, Report, Step, lane
+from ..exchange.operations import Next, Operation, Report, Step
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..services.steps import Work
 from ..wire.pdu import AssociateRQ
-from .lanes import LaneThreads
 from .performing import perform
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pydicom.dataset import Dataset
+
+    from ..exchange.lanes import Lanes
+    from .lanes import LaneThreads
 
 Value = TypeVar("Value")
 
@@ -41,7 +42,7 @@ def release_links(links: Iterable[Link]) -> None:
 class Peer(
     PeerBase[
         Link,
-        LaneThreads,
+        "LaneThreads",
         Iterator[StoreResult],
         Generator["Dataset", None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
@@ -128,7 +129,7 @@ class Peer(
         return Performance(self, operation).results()
 
 
-class Performance(PerformanceBase[Link, LaneThreads, Generator[Message, None, None]], Generic[Value]):
+class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, None]], Generic[Value]):
     """One operation of a peer while it is performed."""
 
     _operation: Operation[Value]
@@ -183,6 +184,9 @@ class Performance(PerformanceBase[Link, LaneThreads, Generator[Message, None, No
         """Nothing is left to do."""
 
     def _make_lanes(self, lanes: Lanes) -> LaneThreads:
+        from ..exchange.sending import lane
+        from .lanes import LaneThreads
+
         return LaneThreads(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
-from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.hooks import Hooks
-from ..errors import AssociationClosed, AssociationError, NetworkError, NoAcceptedContext, ProtocolError
+from ..errors import AssociationError, NetworkError, NoAcceptedContext, ProtocolError
 from ..services import user
 from ..services.registry import PENDING
 from ..services.steps import Procedure, Work
@@ -21,14 +20,13 @@ from ..upper_layer.negotiation import Agreement
 from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .contexts import NATIVE, VERIFICATION, Proposal
-from .lanes import Lanes
 from .requests import echo_request
 from .results import Receipt, RetrieveProgress, check_status
-from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .lanes import Lanes
     from .receiving import ReceiverHooks
 
 _log = logging.getLogger(__name__)
@@ -255,112 +253,3 @@ def _next_of(progress: RetrieveProgress, receipt: Receipt | None) -> Operation[M
             yield Report(known)
         raise
     return response
-
-
-def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[None]:
-    """Store files (C-STORE). Reports a `StoreResult` for each.
-
-    Parameters
-    ----------
-    supply
-        The files.
-    window
-        How many requests may be outstanding.
-    retries
-        How often an object is sent again that was outstanding when its association was lost.
-    jobs
-        How many associations may be open side by side.
-    """
-    may_raise = True
-    try:
-        part = yield Work(partial(supply.part, FIRST_LOOK))
-        while part is not None:
-            skipped, plans = part
-            for result in skipped:
-                yield Report(result)
-            for plan in plans:
-                queue = StoreQueue(plan, retries, supply)
-                lanes = min(jobs, len(plan.objects))
-                if lanes > 1:
-                    yield from store_side_by_side(Lanes(queue, window, lanes), may_raise=may_raise)
-                else:
-                    yield from _store_one_by_one(queue, window, may_raise=may_raise)
-                may_raise = False
-            part = yield Work(partial(supply.part, SCAN_AHEAD))
-    finally:
-        # Left early, nothing more is sent.
-        supply.end(AssociationClosed())
-
-
-def _store_one_by_one(queue: StoreQueue, window: int, *, may_raise: bool) -> Operation[None]:
-    while (yield from _has_work(queue)):
-        try:
-            lease: Lease = yield Use(queue.proposal, window)
-        except (NetworkError, AssociationError) as error:
-            if may_raise:
-                raise
-            queue.fail(error)
-            break
-        may_raise = False
-        yield from _send(queue, lease, window)
-    yield LEAVE
-    queue.fail(queue.ended or AssociationClosed())
-    while (result := queue.take_result()) is not None:
-        yield Report(result)
-
-
-def _has_work(queue: StoreQueue) -> Operation[bool]:
-    while queue.can_look and not queue.has_objects:
-        yield Work(queue.look_on)
-    return queue.ended is None and not queue.is_empty
-
-
-def _send(queue: StoreQueue, lease: Lease, window: int) -> Operation[None]:
-    """Send what waits on one association, until nothing does or it is over."""
-    sending = Transmission(queue, lease.agreement, lease.next_message_id, window)
-    try:
-        yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable))
-        while (response := (yield NEXT)) is not None:
-            lease.has_answer = True
-            sending.answered(response)
-            while (result := queue.take_result()) is not None:
-                yield Report(result)
-    except (NetworkError, AssociationError) as error:
-        sending.lost(error, was_stale=lease.is_stale)
-    while (result := queue.take_result()) is not None:
-        yield Report(result)
-
-
-def store_side_by_side(lanes: Lanes, *, may_raise: bool) -> Operation[None]:
-    """Store the objects of one plan on several associations; the others are opened when there is a first one."""
-    yield Spawn(lanes)
-    while taken := (yield Wait(lanes.take)):
-        yield Report(taken[0])
-    lanes.finish(may_raise=may_raise)
-    while (result := lanes.queue.take_result()) is not None:
-        yield Report(result)
-
-
-def lane(lanes: Lanes) -> Operation[None]:
-    """Send what waits in the queue of some lanes, on one association after the other.
-
-    It ends where it gets none, and leaves its objects to the others. While it has nothing to send it waits, as another
-    may lose its association and leave it something.
-    """
-    queue = lanes.queue
-    while True:
-        yield from _has_work(queue)
-        if not (yield Wait(lanes.begin)):
-            return
-        try:
-            lease: Lease = yield Use(queue.proposal, lanes.window)
-        except (NetworkError, AssociationError) as error:
-            _log.info("no further association could be opened: %s", error)
-            lanes.refusal = error
-            yield Wait(lanes.pause)
-            return
-        for _ in range(lanes.opened()):
-            yield Spawn(lanes)
-        yield from _send(queue, lease, lanes.window)
-        yield LEAVE
-        yield Wait(lanes.pause)

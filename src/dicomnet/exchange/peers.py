@@ -1,13 +1,15 @@
-"""`PeerBase`: the address, the options and the operations of a `Peer`, which a face performs."""
+"""`PeerBase`: the address, the options and the operations of a `Peer`, which a face performs.
+
+What one operation alone needs is imported where it begins: a command that verifies a peer starts without the others.
+"""
 
 from __future__ import annotations
 
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..datasets.queries import build_identifier, build_query
 from ..drivers.deadline import Timeouts
 from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
@@ -17,20 +19,20 @@ from ..wire.pdu import AssociateRQ
 from . import operations
 from .addresses import PeerAddress, association_request
 from .contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model, get_contexts
-from .files import find_files
-from .lanes import StartedLanes
 from .operations import Operation
 from .pool import Pool
-from .receiving import ReceivedObject, ReceiverHooks
-from .storing import Supply, checked_jobs
 
 if TYPE_CHECKING:
     import ssl
 
     from pydicom.dataset import Dataset
 
+    from .lanes import StartedLanes
+    from .receiving import ReceivedObject, ReceiverHooks
+    from .storing import Supply
+
 AnyLink = TypeVar("AnyLink", bound=Life)
-AnyLanes = TypeVar("AnyLanes", bound=StartedLanes[Any])
+AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
 # What hands out the results of `store`, the matches of a query and the progress of a retrieval, one at a time.
 Results = TypeVar("Results")
 Matches = TypeVar("Matches")
@@ -41,10 +43,21 @@ def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> N
     end(pool.clear())
 
 
+def _checked_jobs(jobs: int) -> int:
+    """A number of associations side by side.
+
+    Raises
+    ------
+    ValueError
+        If it is less than 1.
+    """
+    if jobs < 1:
+        raise ValueError("there is at least 1 association to store with")
+    return jobs
+
+
 class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
-
-    _receiver: ClassVar[type[ReceiverHooks]] = ReceiverHooks
 
     def __init__(
         self,
@@ -69,7 +82,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         self.window = window
         self.retries = retries
         self.transcoding = Transcoding.parse(transcode)
-        self.jobs = checked_jobs(jobs)
+        self.jobs = _checked_jobs(jobs)
         self._tls = tls
 
     @staticmethod
@@ -80,6 +93,14 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
     def _perform(self, operation: Operation[Any]) -> Any:
         """What hands out the results of an operation."""
         raise NotImplementedError
+
+    def _receiver_hooks(
+        self, to: str | os.PathLike[str] | None, on_object: Callable[[ReceivedObject], Any] | None
+    ) -> ReceiverHooks:
+        """What takes the objects of a C-GET: a folder or a function."""
+        from .receiving import ReceiverHooks
+
+        return ReceiverHooks(self.address.ae_title, to, on_object)
 
     def _echo(self) -> Any:
         """What hands out how long the answer to a C-ECHO took, in seconds."""
@@ -119,12 +140,16 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         NetworkError, AssociationError
             If the first association cannot be opened. Later failures are in the results.
         """
+        from .files import find_files
+        from .sending import store
+        from .storing import Supply
+
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
-        most = self.jobs if jobs is None else checked_jobs(jobs)
+        most = self.jobs if jobs is None else _checked_jobs(jobs)
         supply = Supply(find_files(paths), self.transcoding)
         self._supplies.add(supply)
-        results: Results = self._perform(operations.store(supply, self.window, self.retries, most))
+        results: Results = self._perform(store(supply, self.window, self.retries, most))
         return results
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Matches:
@@ -153,6 +178,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         ServiceRefusal
             If the peer does not answer with success in the end.
         """
+        from ..datasets.queries import build_query
+
         return self.find_identifier(build_query(level, keys), find_model(level, model))
 
     def find_identifier(self, identifier: Dataset, model: str) -> Matches:
@@ -218,6 +245,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         ServiceRefusal
             If the peer ends with a status that is neither success nor warning.
         """
+        from ..datasets.queries import build_identifier
+
         identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
         return self.get_identifier(identifier, uid, to=to, on_object=on_object, contexts=contexts)
 
@@ -244,7 +273,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
         request = association_request(self.address, self.calling, proposal, 1, roles)
-        hooks = self._receiver(self.address.ae_title, to, on_object)
+        hooks = self._receiver_hooks(to, on_object)
         progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
         return progress
 
@@ -281,6 +310,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         ServiceRefusal
             If the peer ends with a status that is neither success nor warning.
         """
+        from ..datasets.queries import build_identifier
+
         uid = find_model(level, model, MOVE_MODELS)
         return self.move_identifier(destination, build_identifier(level, keys), uid)
 

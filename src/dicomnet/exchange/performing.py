@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..drivers.hooks import Hooks, Phase
 from ..drivers.life import Life
 from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .contexts import Proposal
-from .lanes import Lanes, StartedLanes
 from .operations import Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
 from .peers import PeerBase
 from .requesting import RequestorHooks
+
+if TYPE_CHECKING:
+    from .lanes import Lanes, StartedLanes
 
 
 class Responses(Protocol):
@@ -26,7 +28,7 @@ class Responses(Protocol):
 
 
 AnyLink = TypeVar("AnyLink", bound=Life)
-AnyLanes = TypeVar("AnyLanes", bound=StartedLanes[Any])
+AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
 AnyResponses = TypeVar("AnyResponses", bound=Responses)
 Outcome = TypeVar("Outcome")
 

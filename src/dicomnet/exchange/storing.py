@@ -360,16 +360,3 @@ class StorePlan:
             self.proposal = proposal
         self.objects.append(stored)
         return True
-
-
-def checked_jobs(jobs: int) -> int:
-    """A number of associations side by side.
-
-    Raises
-    ------
-    ValueError
-        If it is less than 1.
-    """
-    if jobs < 1:
-        raise ValueError("there is at least 1 association to store with")
-    return jobs

@@ -2,9 +2,8 @@ import os
 
 from common import say, serve
 from pydicom import dcmread
-from pynetdicom.dsutils import create_file_meta
-
 from pynetdicom import AE, _config, evt
+from pynetdicom.dsutils import create_file_meta
 
 _config.STORE_RECV_CHUNKED_DATASET = True
 _config.UNRESTRICTED_STORAGE_SERVICE = True

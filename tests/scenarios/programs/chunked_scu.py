@@ -1,7 +1,6 @@
 from common import CT, HOST, PORTS, ct_image, say
-from pynetdicom.service_class import StorageServiceClass
-
 from pynetdicom import AE, _config, register_uid
+from pynetdicom.service_class import StorageServiceClass
 
 _config.STORE_SEND_CHUNKED_DATASET = True
 register_uid("1.2.826.0.1.3680043.8.498.1", "PrivateImageStorage", StorageServiceClass)

@@ -2,9 +2,8 @@ import threading
 
 from common import HOST, say, serve
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import StorageCommitmentPushModel
-
 from pynetdicom import AE, build_role, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel
 
 reporters = []
 

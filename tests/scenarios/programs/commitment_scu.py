@@ -2,9 +2,8 @@ import threading
 
 from common import CT, HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 over = threading.Event()
 

@@ -6,12 +6,11 @@ import threading
 
 from common import ct_image, say
 from pydicom.dataset import Dataset
+from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.sop_class import (
     CompositeInstanceRetrieveWithoutBulkDataGet,
     PatientRootQueryRetrieveInformationModelGet,
 )
-
-from pynetdicom import AE, StoragePresentationContexts, evt
 
 
 def with_bulk(number):

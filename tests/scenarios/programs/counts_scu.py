@@ -1,11 +1,10 @@
 from common import CT, HOST, PORTS, numbers, say
 from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import (
     CompositeInstanceRetrieveWithoutBulkDataGet,
     PatientRootQueryRetrieveInformationModelGet,
 )
-
-from pynetdicom import AE, build_role, evt
 
 ANSWER = [0x0000]
 

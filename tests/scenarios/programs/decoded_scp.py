@@ -1,5 +1,4 @@
 from common import say, serve
-
 from pynetdicom import AE, _config, evt
 
 _config.STORE_RECV_CHUNKED_DATASET = True

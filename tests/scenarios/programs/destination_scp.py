@@ -1,5 +1,4 @@
 from common import CT, say, serve
-
 from pynetdicom import AE, evt
 
 

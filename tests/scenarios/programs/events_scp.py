@@ -1,9 +1,8 @@
 import threading
 
 from common import say, serve
-from pynetdicom.sop_class import CTImageStorage, Verification
-
 from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import CTImageStorage, Verification
 
 lock, counts = threading.Lock(), {}
 

@@ -1,7 +1,6 @@
 from common import HOST, PORTS, say
-from pynetdicom.sop_class import Verification
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
 
 states, sizes, order = [], {"sent": 0, "received": 0}, []
 

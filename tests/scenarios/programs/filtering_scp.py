@@ -3,10 +3,9 @@ import sys
 import threading
 
 from common import say
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationServer, RequestHandler, ThreadedAssociationServer
-
-from pynetdicom import AE, evt
 
 SEEN = []
 

@@ -1,7 +1,6 @@
 from common import HOST, PORTS, say
-from pynetdicom.sop_class import Verification
-
 from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 ae = AE()
 ae.acse_timeout = 20

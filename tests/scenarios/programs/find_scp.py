@@ -2,9 +2,8 @@ import time
 
 from common import say, serve
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind
 
 NAMES = ["CITIZEN^JAN", "DOE^JANE", "DOE^JOHN"]
 

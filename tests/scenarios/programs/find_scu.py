@@ -1,12 +1,11 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
+from pynetdicom import AE, QueryRetrievePresentationContexts
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelFind,
 )
 from pynetdicom.status import code_to_category
-
-from pynetdicom import AE, QueryRetrievePresentationContexts
 
 ae = AE(ae_title="FINDSCU")
 ae.requested_contexts = QueryRetrievePresentationContexts

@@ -1,7 +1,6 @@
 from common import say, serve
-from pynetdicom.sop_class import Verification
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
 
 
 def handle_identity(event):

@@ -1,8 +1,7 @@
 from common import HOST, PORTS, say
+from pynetdicom import AE
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
-
-from pynetdicom import AE
 
 for kind, primary, secondary in (
     (1, b"alice", None),

@@ -2,14 +2,13 @@
 
 from common import CT, HOST, PORTS, say, serve
 from pydicom.dataset import Dataset
+from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
     Verification,
 )
-
-from pynetdicom import AE, StoragePresentationContexts, evt
 
 instances = []
 

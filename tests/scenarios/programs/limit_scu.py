@@ -1,7 +1,6 @@
 from common import HOST, PORTS, say
-from pynetdicom.sop_class import Verification
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
 
 
 def handle_primitive(event):

@@ -1,6 +1,5 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-
 from pynetdicom import AE
 
 MPPS = "1.2.840.10008.3.1.2.3.3"

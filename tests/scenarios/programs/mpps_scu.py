@@ -1,8 +1,7 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import ModalityPerformedProcedureStep
-
 from pynetdicom import AE, ModalityPerformedPresentationContexts
+from pynetdicom.sop_class import ModalityPerformedProcedureStep
 
 ae = AE()
 ae.requested_contexts = ModalityPerformedPresentationContexts

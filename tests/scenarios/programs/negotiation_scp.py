@@ -1,12 +1,11 @@
 from common import say, serve
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     CTImageStorage,
     MRImageStorage,
     PatientRootQueryRetrieveInformationModelFind,
     Verification,
 )
-
-from pynetdicom import AE, evt
 
 lines = []
 

@@ -1,4 +1,5 @@
 from common import HOST, PORTS, say
+from pynetdicom import AE, build_context, build_role
 from pynetdicom.pdu_primitives import (
     AsynchronousOperationsWindowNegotiation,
     SOPClassCommonExtendedNegotiation,
@@ -11,8 +12,6 @@ from pynetdicom.sop_class import (
     RTPlanStorage,
     Verification,
 )
-
-from pynetdicom import AE, build_context, build_role
 
 ae = AE(ae_title="ASKER")
 ae.implementation_class_uid = "1.2.3.4.5"

@@ -1,5 +1,6 @@
 from common import say, serve
 from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     BasicFilmBox,
     BasicFilmSession,
@@ -7,8 +8,6 @@ from pynetdicom.sop_class import (
     Printer,
     PrinterInstance,
 )
-
-from pynetdicom import AE, evt
 
 
 def handle_get(event):

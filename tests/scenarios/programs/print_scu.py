@@ -1,5 +1,6 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
+from pynetdicom import AE
 from pynetdicom.sop_class import (
     BasicFilmBox,
     BasicFilmSession,
@@ -8,8 +9,6 @@ from pynetdicom.sop_class import (
     Printer,
     PrinterInstance,
 )
-
-from pynetdicom import AE
 
 META = BasicGrayscalePrintManagementMeta
 ae = AE()

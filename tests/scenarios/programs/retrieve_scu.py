@@ -1,12 +1,11 @@
 from common import CT, HOST, PORTS, ct_image, numbers, say
 from pydicom.dataset import Dataset
+from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     PatientRootQueryRetrieveInformationModelGet,
     PatientRootQueryRetrieveInformationModelMove,
 )
-
-from pynetdicom import AE, build_role, evt
 
 
 def handle_store(event):

@@ -1,9 +1,8 @@
 import warnings
 
 from common import say, serve
-from pynetdicom.sop_class import *  # noqa: F403
-
 from pynetdicom import AE, StoragePresentationContexts, evt
+from pynetdicom.sop_class import *  # noqa: F403
 
 warnings.simplefilter("ignore", DeprecationWarning)
 

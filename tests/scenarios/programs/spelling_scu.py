@@ -4,12 +4,11 @@ import warnings
 from common import HOST, PORTS, ct_image, say
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+from pynetdicom import AE, Association, StoragePresentationContexts, _config, build_context, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContextTuple
 from pynetdicom.sop_class import _QR_CLASSES, _STORAGE_CLASSES, _VERIFICATION_CLASSES, Verification
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
-
-from pynetdicom import AE, Association, StoragePresentationContexts, _config, build_context, evt
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")

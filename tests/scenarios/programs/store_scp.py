@@ -3,7 +3,6 @@ import hashlib
 from common import say, serve
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 
 

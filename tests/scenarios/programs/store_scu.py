@@ -2,9 +2,8 @@ from pathlib import Path
 
 from common import CT, HOST, PORTS, ct_image, say
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-from pynetdicom.sop_class import CTImageStorage, MRImageStorage
-
 from pynetdicom import AE, StoragePresentationContexts, build_context
+from pynetdicom.sop_class import CTImageStorage, MRImageStorage
 
 ae = AE(ae_title="STORESCU")
 ae.requested_contexts = StoragePresentationContexts

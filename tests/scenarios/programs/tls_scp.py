@@ -2,9 +2,8 @@ import os
 import ssl
 
 from common import say, serve
-from pynetdicom.sop_class import Verification
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import Verification
 
 folder = os.environ["CERTIFICATES"]
 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=f"{folder}/authority.pem")

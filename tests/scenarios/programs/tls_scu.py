@@ -2,9 +2,8 @@ import os
 import ssl
 
 from common import HOST, PORTS, say
-from pynetdicom.sop_class import Verification
-
 from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 folder = os.environ["CERTIFICATES"]
 ae = AE()

@@ -1,6 +1,5 @@
 from common import say, serve
 from pydicom.dataset import Dataset
-
 from pynetdicom import AE, UnifiedProcedurePresentationContexts, evt
 
 steps = {}

@@ -1,8 +1,7 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush
-
 from pynetdicom import AE, UnifiedProcedurePresentationContexts
+from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush
 
 ae = AE()
 ae.requested_contexts = UnifiedProcedurePresentationContexts

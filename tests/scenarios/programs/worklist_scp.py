@@ -1,8 +1,7 @@
 from common import say, serve
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import ModalityWorklistInformationFind
-
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 
 def scheduled(number, modality):

@@ -1,8 +1,7 @@
 from common import HOST, PORTS, say
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import ModalityWorklistInformationFind
-
 from pynetdicom import AE, BasicWorklistManagementPresentationContexts
+from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 query = Dataset()
 query.PatientName = "*"

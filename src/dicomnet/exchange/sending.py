@@ -1,0 +1,124 @@
+"""The C-STORE of a `Peer` as operations: the objects of one plan on one association after the other, or on several."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from ..errors import AssociationClosed, AssociationError, NetworkError
+from ..services import user
+from ..services.steps import Work
+from .lanes import Lanes
+from .operations import LEAVE, NEXT, Begin, Lease, Operation, Report, Spawn, Use, Wait
+from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
+
+_log = logging.getLogger(__name__)
+
+
+def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[None]:
+    """Store files (C-STORE). Reports a `StoreResult` for each.
+
+    Parameters
+    ----------
+    supply
+        The files.
+    window
+        How many requests may be outstanding.
+    retries
+        How often an object is sent again that was outstanding when its association was lost.
+    jobs
+        How many associations may be open side by side.
+    """
+    may_raise = True
+    try:
+        part = yield Work(partial(supply.part, FIRST_LOOK))
+        while part is not None:
+            skipped, plans = part
+            for result in skipped:
+                yield Report(result)
+            for plan in plans:
+                queue = StoreQueue(plan, retries, supply)
+                lanes = min(jobs, len(plan.objects))
+                if lanes > 1:
+                    yield from store_side_by_side(Lanes(queue, window, lanes), may_raise=may_raise)
+                else:
+                    yield from _store_one_by_one(queue, window, may_raise=may_raise)
+                may_raise = False
+            part = yield Work(partial(supply.part, SCAN_AHEAD))
+    finally:
+        # Left early, nothing more is sent.
+        supply.end(AssociationClosed())
+
+
+def _store_one_by_one(queue: StoreQueue, window: int, *, may_raise: bool) -> Operation[None]:
+    while (yield from _has_work(queue)):
+        try:
+            lease: Lease = yield Use(queue.proposal, window)
+        except (NetworkError, AssociationError) as error:
+            if may_raise:
+                raise
+            queue.fail(error)
+            break
+        may_raise = False
+        yield from _send(queue, lease, window)
+    yield LEAVE
+    queue.fail(queue.ended or AssociationClosed())
+    while (result := queue.take_result()) is not None:
+        yield Report(result)
+
+
+def _has_work(queue: StoreQueue) -> Operation[bool]:
+    while queue.can_look and not queue.has_objects:
+        yield Work(queue.look_on)
+    return queue.ended is None and not queue.is_empty
+
+
+def _send(queue: StoreQueue, lease: Lease, window: int) -> Operation[None]:
+    """Send what waits on one association, until nothing does or it is over."""
+    sending = Transmission(queue, lease.agreement, lease.next_message_id, window)
+    try:
+        yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable))
+        while (response := (yield NEXT)) is not None:
+            lease.has_answer = True
+            sending.answered(response)
+            while (result := queue.take_result()) is not None:
+                yield Report(result)
+    except (NetworkError, AssociationError) as error:
+        sending.lost(error, was_stale=lease.is_stale)
+    while (result := queue.take_result()) is not None:
+        yield Report(result)
+
+
+def store_side_by_side(lanes: Lanes, *, may_raise: bool) -> Operation[None]:
+    """Store the objects of one plan on several associations; the others are opened when there is a first one."""
+    yield Spawn(lanes)
+    while taken := (yield Wait(lanes.take)):
+        yield Report(taken[0])
+    lanes.finish(may_raise=may_raise)
+    while (result := lanes.queue.take_result()) is not None:
+        yield Report(result)
+
+
+def lane(lanes: Lanes) -> Operation[None]:
+    """Send what waits in the queue of some lanes, on one association after the other.
+
+    It ends where it gets none, and leaves its objects to the others. While it has nothing to send it waits, as another
+    may lose its association and leave it something.
+    """
+    queue = lanes.queue
+    while True:
+        yield from _has_work(queue)
+        if not (yield Wait(lanes.begin)):
+            return
+        try:
+            lease: Lease = yield Use(queue.proposal, lanes.window)
+        except (NetworkError, AssociationError) as error:
+            _log.info("no further association could be opened: %s", error)
+            lanes.refusal = error
+            yield Wait(lanes.pause)
+            return
+        for _ in range(lanes.opened()):
+            yield Spawn(lanes)
+        yield from _send(queue, lease, lanes.window)
+        yield LEAVE
+        yield Wait(lanes.pause)
