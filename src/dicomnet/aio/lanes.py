@@ -56,6 +56,4 @@ class LaneTasks(StartedLanes[AsyncGenerator[StoreResult, None]]):
             # It is raised to whoever takes the results.
             failure = error
         finally:
-            async with self._changed:
-                self._lanes.ended(failure)
-                self._changed.notify_all()
+            await self.wait(partial(self._lanes.ended, failure))

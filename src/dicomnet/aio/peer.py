@@ -109,14 +109,12 @@ class Peer(
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, Exception):
-            # Cancelled: that does not wait for answers that are outstanding.
-            for link in self._abort():
-                await wait_closed(link)
+        if self._leave(kind):
+            await self.close()
             return
-        if kind is not None:
-            self._abort_retrievals()
-        await self.close()
+        # Cancelled: that does not wait for answers that are outstanding.
+        for link in self._abort():
+            await wait_closed(link)
 
     @staticmethod
     def _forget(links: Iterable[Link]) -> None:

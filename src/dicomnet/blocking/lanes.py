@@ -87,6 +87,4 @@ class LaneThreads(StartedLanes[Iterator[StoreResult]]):
             # It is raised to whoever takes the results.
             failure = error
         finally:
-            with self._changed:
-                self._lanes.ended(failure)
-                self._changed.notify_all()
+            self.wait(partial(self._lanes.ended, failure))

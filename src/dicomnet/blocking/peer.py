@@ -117,13 +117,11 @@ class Peer(
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and not issubclass(kind, Exception):
+        if self._leave(kind):
+            self.close()
+        else:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
-            return
-        if kind is not None:
-            self._abort_retrievals()
-        self.close()
 
     def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
         return Performance(self, operation).results()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..dimse.messages import Message
 from ..errors import DeadlineExceeded, DicomnetError
-from ..services.steps import TOGETHER, Receive, Send
+from ..services.steps import TOGETHER, Deliver, Receive, Send
 from ..values import frozen, mutable
 from ..wire.pdu import Abort
 from .conversation import Conversation
@@ -83,7 +83,7 @@ class Course(Generic[Value]):
         return self._talk.awaits(self._sent)
 
     def proceed(self) -> Any:
-        """The next step; None where the procedure is over, and ``value`` is what it returned.
+        """The next step; None where a response is ``ready``, or the procedure is over and ``value`` what it returned.
 
         Raises
         ------
@@ -105,6 +105,10 @@ class Course(Generic[Value]):
         except BaseException:
             self.abandon()
             raise
+        if isinstance(step, Deliver):
+            self.outcome = None
+            self.ready.append(step.message)
+            return None
         if isinstance(step, Send) and step.message.type.has_response:
             self._sent.add(step.message.message_id)
         return step

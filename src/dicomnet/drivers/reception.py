@@ -125,6 +125,10 @@ class ServerBase(Generic[LinkT]):
         """The connections of this moment."""
         return list(self._links)
 
+    def _abort_links(self) -> None:
+        for link in self.links:
+            link.abort()
+
     def _closed(self, reception: Reception, link: LinkT) -> None:
         """A connection is closed."""
         reception.closed()

@@ -19,7 +19,8 @@ Results = TypeVar("Results")
 class Lanes:
     """The state that the lanes of one plan share. Its methods are called by one lane at a time.
 
-    `begin`, `put` and `take` are attempts: they give None as long as the caller has to wait for other lanes.
+    `begin`, `put`, `take`, `pause` and `ended` are attempts: they give None as long as the caller has to wait for
+    other lanes.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class Lanes:
         """Another lane has been started."""
         self._running += 1
 
-    def ended(self, failure: BaseException | None) -> None:
+    def ended(self, failure: BaseException | None) -> bool:
         """A lane has ended.
 
         Parameters
@@ -57,6 +58,7 @@ class Lanes:
         if failure is not None:
             self._failure = failure
             self.stop()
+        return True
 
     def stop(self) -> None:
         """Send nothing more."""

@@ -329,6 +329,15 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         progress: Progress = self._perform(operations.move(destination, identifier, model))
         return progress
 
+    def _leave(self, kind: type[BaseException] | None) -> bool:
+        """A block with the peer is left: whether what is open may be released, as nobody interrupts or cancels."""
+        if kind is None:
+            return True
+        if not issubclass(kind, Exception):
+            return False
+        self._abort_retrievals()
+        return True
+
     def _abort(self) -> list[AnyLink]:
         """End what is open at once: the associations."""
         self._stop_stores()

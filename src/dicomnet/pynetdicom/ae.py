@@ -34,7 +34,7 @@ from .presentation import PresentationContext
 from .state import DEFAULT_TIMEOUTS
 from .transport import AssociationServer
 from .user_information import ServiceParameter
-from .utils import set_ae, set_uid, title_of
+from .utils import address_of, set_ae, set_uid, title_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -426,7 +426,7 @@ class ApplicationEntity:
         ValueError
             If a context or AE title is not valid.
         """
-        address = _address_of(addr, port)
+        address = address_of(addr, port)
         if bind_address is not None and not isinstance(bind_address, tuple):
             raise TypeError("the address to connect from is a tuple of host and port")
         proposed = checked(self._requested_contexts if contexts is None else contexts)
@@ -693,15 +693,3 @@ def _peer_of(link: Link) -> AddressInformation | None:
         return AddressInformation(*link.channel.sock.getpeername())
     except OSError:
         return None
-
-
-def _address_of(addr: str | tuple[str, int, int], port: int) -> Address:
-    if isinstance(addr, tuple):
-        # A link-local address of IPv6 is one only together with the interface.
-        addr, _, scope_id = addr
-        addr = f"{addr}%{scope_id}" if scope_id else addr
-    if not isinstance(addr, str):
-        raise TypeError("the peer's address must be a str")
-    if not isinstance(port, int):
-        raise TypeError("the peer's port must be an int")
-    return Address(addr, port)

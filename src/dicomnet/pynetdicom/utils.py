@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from pydicom.uid import UID
 
 from .. import _config
+from ..drivers.transport import Address
 from ..wire.fields import decode_bytes as decode_bytes
 
 if TYPE_CHECKING:
@@ -82,6 +83,25 @@ def title_of(value: str | bytes, name: str, stacklevel: int = 3) -> str:
         As `set_ae`.
     """
     return set_ae(text_of(value, name, stacklevel + 1), name, False, False) or ""
+
+
+def address_of(addr: str | tuple[str, int, int], port: int) -> Address:
+    """The address of a peer, as a program gave it: a host, or an address of IPv6 with flow and scope, and a port.
+
+    Raises
+    ------
+    TypeError
+        If it is not of these types.
+    """
+    if isinstance(addr, tuple):
+        # A link-local address of IPv6 is one only together with the interface.
+        addr, _, scope_id = addr
+        addr = f"{addr}%{scope_id}" if scope_id else addr
+    if not isinstance(addr, str):
+        raise TypeError("the peer's address must be a str")
+    if not isinstance(port, int):
+        raise TypeError("the peer's port must be an int")
+    return Address(addr, port)
 
 
 def set_uid(

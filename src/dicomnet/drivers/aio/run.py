@@ -8,7 +8,7 @@ from types import CoroutineType
 
 from ...dimse.messages import Message
 from ...errors import DicomnetError
-from ...services.steps import Deliver, Receive
+from ...services.steps import Receive
 from ..course import Course, Delivery, Performer, Value
 
 
@@ -25,10 +25,6 @@ class Run(Course[Value]):
         link, performers = self._link, self._link.performers
         try:
             while (step := self._interrupted or self.proceed()) is not None:
-                if isinstance(step, Deliver):
-                    self.outcome = None
-                    self.ready.append(step.message)
-                    return
                 self._interrupted = step if isinstance(step, Receive) else None
                 try:
                     outcome = performers[type(step)](link, step)

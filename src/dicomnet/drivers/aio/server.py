@@ -51,8 +51,7 @@ class Server(ServerBase[Link]):
         await asyncio.gather(*ending, return_exceptions=True)
         self._listener.close()
         await self._wait_for(lambda: not self._links.any_established, drain)
-        for link in self.links:
-            link.abort()
+        self._abort_links()
         # Peers close when they have read the A-ABORT, and handlers end when they notice.
         await self._wait_for(lambda: not self._links, LAST_WORDS)
         for link in self.links:

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 
 from ...dimse.messages import Message
 from ...errors import DicomnetError
-from ...services.steps import Deliver
 from ..course import Course, Delivery, Value
 
 
@@ -18,10 +17,6 @@ class Run(Course[Value]):
         link, performers = self._link, self._link.performers
         try:
             while (step := self.proceed()) is not None:
-                if isinstance(step, Deliver):
-                    self.outcome = None
-                    self.ready.append(step.message)
-                    return
                 try:
                     self.outcome = performers[type(step)](link, step)
                 except DicomnetError as error:

@@ -117,8 +117,7 @@ class Server(ServerBase[Link]):
                 lambda: not self._links.any_established,
                 max(0.0, end - monotonic()),
             )
-        for link in self.links:
-            link.abort()
+        self._abort_links()
         with self._changed:
             # Peers close when they have read the A-ABORT; closing first could take it away from them.
             self._changed.wait_for(lambda: not self._links, LAST_WORDS)
