@@ -8,6 +8,8 @@ PORT ?= 11112
 DATA ?= data
 # Most tests with sockets and processes wait for somebody, so two of them share a core.
 JOBS ?= $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
+# Modules are compiled once, not by each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST = $(BIN)/python -m pytest -q --dist worksteal
 
 .PHONY: help setup run quick test test-peers test-slow coverage lint format bench profile docs golden clean

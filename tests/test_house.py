@@ -359,7 +359,7 @@ def test_what_is_allowed_passes(name: str) -> None:
 def loaded_by(modules: Iterable[str]) -> set[str]:
     """The top-level names in ``sys.modules`` of a fresh interpreter after these imports."""
     code = "import sys\n" + "".join(f"import {module}\n" for module in modules)
-    code += "print(*{name.partition('.')[0] for name in sys.modules})"
+    code += "print(*{name.partition('.')[0] for name, module in sys.modules.items() if module})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(result.stdout.split())
 

@@ -1,0 +1,10 @@
+"""Read by each interpreter that a test starts: it has no numpy and no decoders of pixels.
+
+pydicom imports them wherever they are installed, which is most of the time that such a process takes to start. A test
+whose process needs them takes this folder out of its PYTHONPATH.
+"""
+
+import sys
+
+for _package in ("gdcm", "numpy", "PIL", "pylibjpeg"):
+    sys.modules[_package] = None  # type: ignore[assignment]
