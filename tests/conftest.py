@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from tests.guard import Guard
+from tests.lean.pynetdicom_reactor import mend
 from tests.objects import encode as encode
 from tests.objects import make as make
 
@@ -18,10 +19,6 @@ settings.register_profile("quick", settings.get_profile("dicomnet"), max_example
 settings.load_profile("dicomnet")
 
 _HERE = Path(__file__).parent
-# Processes that tests start do so in half the time.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys([str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-)
 # The kind of the tests below a folder, in a file, or of one name; the longest entry that fits counts.
 # quick: no socket, no process (tests/guard.py sees to that), and short. local: sockets or processes of ours, or long.
 # peers: other implementations. slow: kills, leaks, many associations. orthanc: needs Orthanc, which few have.
@@ -115,6 +112,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    mend()
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        # Tests run in this process. Those that they start do so in half the time.
+        path = [str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        os.environ["PYTHONPATH"] = os.pathsep.join(path)
     config.pluginmanager.register(Guard())
 
 

@@ -107,9 +107,6 @@ def ask_by(ae: Any, port: int, uids: list[str]) -> dict[tuple[str, str], Result]
             name, given = arguments_of(service, uid)
             reply = getattr(assoc, name)(*given)
             results[uid, service] = result_of(list(reply) if service == "C-FIND" else [reply])
-            if isinstance(assoc, pynetdicom.association.Association):
-                # Its thread takes the next response for a request unless it runs again before the next operation.
-                wait_until(lambda: not assoc._is_paused)
     assoc.release()
     return results
 

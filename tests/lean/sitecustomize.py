@@ -6,5 +6,9 @@ whose process needs them takes this folder out of its PYTHONPATH.
 
 import sys
 
+from pynetdicom_reactor import mend  # type: ignore[import-not-found]
+
 for _package in ("gdcm", "numpy", "PIL", "pylibjpeg"):
     sys.modules[_package] = None  # type: ignore[assignment]
+
+mend()
