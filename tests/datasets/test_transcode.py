@@ -455,7 +455,9 @@ def test_what_is_proposed() -> None:
     assert len(propose(many, Transcoding.NEVER)) == MAXIMUM_CONTEXTS
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The command decodes with numpy.
+    monkeypatch.delenv("PYTHONPATH")
     [path] = [each for each in FILES if each.name == "MR_small_RLE.dcm"]
     with receiver(IMPLICIT) as (port, received):
         address = f"NODE@127.0.0.1:{port}"

@@ -9,9 +9,14 @@ import functools
 import sys
 import threading
 import time
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:
+    # To import the bases takes as long as all the rest.
+    Loader = MetaPathFinder = object
 
 _MODULE = "pynetdicom.association"
 
