@@ -13,8 +13,9 @@ from pathlib import Path
 from pydicom.datadict import keyword_for_tag
 
 from dicomnet._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomnet.archive import node, query
-from dicomnet.archive.schema import KEPT
+from dicomnet.archive import node
+from dicomnet.archive.catalogue import query
+from dicomnet.archive.catalogue.schema import KEPT
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding import walk

@@ -25,10 +25,10 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from sqlalchemy import select
 from tests.sockets import descriptors
 
-from dicomnet.archive import schema
-from dicomnet.archive.index import Index, Recovery
+from dicomnet.archive.catalogue import schema
+from dicomnet.archive.catalogue.index import Index, Recovery
 from dicomnet.archive.intake import SPILL_LENGTH, Catalogue, Intake, Session
-from dicomnet.archive.storage import ObjectName, Storage
+from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal
 
@@ -214,7 +214,7 @@ def test_sixteen_senders_of_one_object(tmp_path: Path, make: Make, encode: Encod
 FULL = """
 import resource, sys, os
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage import Storage
+from dicomnet.archive.storage.files import Storage
 from dicomnet.errors import ServiceRefusal
 data = open(sys.argv[2], "rb").read()
 storage = Storage(sys.argv[1])
@@ -268,7 +268,7 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
     script = (
         "import sys, hashlib\n"
         "from dicomnet.archive.intake import Intake\n"
-        "from dicomnet.archive.storage import Storage\n"
+        "from dicomnet.archive.storage.files import Storage\n"
         "data = open(sys.argv[2], 'rb').read(); intake = Intake(Storage(sys.argv[1]))\n"
         "for number in range(100000):\n"
         "    uid = f'1.2.3.4.{number:05}'; one = data.replace(b'1.2.3.4.55555', uid.encode())\n"
@@ -456,7 +456,7 @@ def test_objects_together_need_no_more_descriptors_than_one(
     script = """
 import os, resource, sys
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage import Storage
+from dicomnet.archive.storage.files import Storage
 data = open(sys.argv[2], "rb").read()
 intake = Intake(Storage(sys.argv[1]))
 def group(first):

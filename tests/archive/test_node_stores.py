@@ -34,7 +34,7 @@ from tests.support import serving, stored, wait_until
 from tests.tracing import calls_of, is_complete, tracer
 
 from dicomnet import Peer
-from dicomnet.archive import schema
+from dicomnet.archive.catalogue import schema
 from dicomnet.archive.intake import SPILL_LENGTH, Catalogue
 from dicomnet.archive.node import Node
 from dicomnet.dimse.codec import decode_command

@@ -10,9 +10,6 @@ import os
 import signal
 import sys
 
-import dicomnet.archive.index
-import dicomnet.archive.node
-import dicomnet.archive.query  # noqa: F401
 from dicomnet.cli.main import main
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..archive.intake import Intake, Session
 from ..archive.node import open_index
-from ..archive.storage import Storage
+from ..archive.storage.files import Storage
 from ..cli.arguments import FAILED, OK, ae_title, port
 from ..cli.words import printable
 from ..dimse.messages import Message
@@ -32,7 +32,7 @@ from .requestor import application_entity
 from .storescp import storage_contexts
 
 if TYPE_CHECKING:
-    from ..archive.query import Model, StoredInstance
+    from ..archive.catalogue.query import Model, StoredInstance
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def run(options: Namespace) -> int:
 
 def _clean(folder: Path, database: Path) -> int:
     """Remove all objects and the index, if the user says so."""
-    from ..archive.index import reindex
+    from ..archive.catalogue.index import reindex
 
     print(f"All objects in {folder} will be deleted. Go on? [yes/no] ", end="", flush=True)
     if _answer() != "yes":
@@ -133,7 +133,7 @@ class _Archive:
         return status
 
     def _find(self, event: Event) -> Iterator[tuple[int, Any]]:
-        from ..archive.query import find
+        from ..archive.catalogue.query import find
 
         model = self._model(event)
         for status, match in find(self._index, model, event.identifier, retrieve_ae_title=self._ae_title):
@@ -162,7 +162,7 @@ class _Archive:
             yield _PENDING, self._storage.path(each.name)
 
     def _locate(self, event: Event) -> list[StoredInstance]:
-        from ..archive.query import locate
+        from ..archive.catalogue.query import locate
 
         model = self._model(event)
         return list(locate(self._index, model, event.identifier))

@@ -19,7 +19,7 @@ from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal, UnusableObject
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
-from .storage import ObjectName, Placement, StagedFile, Storage, read_file_header
+from .storage.files import ObjectName, Placement, StagedFile, Storage, read_file_header
 
 _log = logging.getLogger(__name__)
 

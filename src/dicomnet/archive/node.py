@@ -41,20 +41,20 @@ from ..upper_layer.negotiation import (
 )
 from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
 from .intake import Intake, Session
-from .storage import Storage
+from .storage.files import Storage
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from .index import Index
-    from .query import Model
+    from .catalogue.index import Index
+    from .catalogue.query import Model
 
 _log = logging.getLogger(__name__)
 
 QUERY_LIMIT = 1 << 20
 # What requests need besides what this module imports: for objects that are there in another form, and for queries.
 _FOR_OBJECTS = ("pydicom.datadict",)
-_FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.query")
+_FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.catalogue.query")
 _MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
 
 OnStored = Callable[[str, int], None]
@@ -71,7 +71,7 @@ def open_index(path: Path, storage: Storage) -> Index:
     storage
         The store, to which nothing else writes meanwhile.
     """
-    from .index import Index, Recovery, reindex
+    from .catalogue.index import Index, Recovery, reindex
 
     try:
         index = Index(path)
@@ -356,7 +356,7 @@ class _NodeHooks(WithoutRetrieval):
 
     def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
         from ..datasets.codec import decode, encode
-        from .query import find
+        from .catalogue.query import find
 
         assert self._node.index is not None
         syntax = transfer_syntax(context.transfer_syntax)

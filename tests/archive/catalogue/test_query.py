@@ -22,12 +22,12 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from sqlalchemy import insert, select
 
-from dicomnet.archive import schema
-from dicomnet.archive.index import Index
+from dicomnet.archive.catalogue import schema
+from dicomnet.archive.catalogue.index import Index
+from dicomnet.archive.catalogue.matching import is_universal, value_test
+from dicomnet.archive.catalogue.query import find, locate
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.matching import is_universal, value_test
-from dicomnet.archive.query import find, locate
-from dicomnet.archive.storage import Storage
+from dicomnet.archive.storage.files import Storage
 from dicomnet.datasets.text import trimmed
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject

@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from sqlalchemy import func, select
 
-from dicomnet.archive import schema
-from dicomnet.archive.index import Index, Recovery, reindex
+from dicomnet.archive.catalogue import schema
+from dicomnet.archive.catalogue.index import Index, Recovery, reindex
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage import ObjectName, Storage
+from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.errors import IndexUnusable, ServiceRefusal
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
@@ -234,9 +234,9 @@ def test_a_locked_database_is_waited_for_and_then_refused(
 def test_an_index_that_cannot_grow(tmp_path: Path, make: Make, encode: Encode) -> None:
     script = """
 import os, resource, sys
-from dicomnet.archive.index import Index
+from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage import Storage
+from dicomnet.archive.storage.files import Storage
 from dicomnet.errors import ServiceRefusal
 data = open(sys.argv[1] + "/object", "rb").read()
 index = Index(sys.argv[1] + "/index.sqlite")

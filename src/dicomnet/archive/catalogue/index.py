@@ -20,16 +20,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from ..datasets.character_sets import codecs_of
-from ..datasets.text import folded_name, value_text
-from ..dimse.datasets import OUT_OF_RESOURCES
-from ..encoding.scan import Header, HeaderScanner
-from ..errors import IndexUnusable, ServiceRefusal, UnusableObject
-from ..values import field, frozen, mutable
+from ...datasets.character_sets import codecs_of
+from ...datasets.text import folded_name, value_text
+from ...dimse.datasets import OUT_OF_RESOURCES
+from ...encoding.scan import Header, HeaderScanner
+from ...errors import IndexUnusable, ServiceRefusal, UnusableObject
+from ...values import field, frozen, mutable
+from ..intake import Entry, read_entry
+from ..storage.files import ObjectName, Storage
 from . import schema
-from .intake import Entry, read_entry
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
-from .storage import ObjectName, Storage
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
 PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060

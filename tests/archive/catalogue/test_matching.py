@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.archive.matching import is_universal, pattern, value_test
+from dicomnet.archive.catalogue.matching import is_universal, pattern, value_test
 from dicomnet.errors import ServiceRefusal
 
 

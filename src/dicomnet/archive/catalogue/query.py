@@ -19,13 +19,14 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, false, func, or_, select
 
-from ..datasets.character_sets import LATIN_1, UTF_8, character_set, codecs_of, holds, significant, terms_of
-from ..datasets.pydicom_insides import dataset_of
-from ..datasets.text import folded, trimmed, value_text, values_of
-from ..dimse.datasets import OUT_OF_RESOURCES
-from ..errors import ServiceRefusal
-from ..services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
-from ..values import field, frozen, mutable
+from ...datasets.character_sets import LATIN_1, UTF_8, character_set, codecs_of, holds, significant, terms_of
+from ...datasets.pydicom_insides import dataset_of
+from ...datasets.text import folded, trimmed, value_text, values_of
+from ...dimse.datasets import OUT_OF_RESOURCES
+from ...errors import ServiceRefusal
+from ...services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
+from ...values import field, frozen, mutable
+from ..storage.files import ObjectName
 from . import schema
 from .index import NAME_COLUMNS, PATIENT_ID, PATIENT_NAME, Attributes, Index
 from .matching import (
@@ -42,7 +43,6 @@ from .matching import (
     value_test,
 )
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
-from .storage import ObjectName
 
 IDENTIFIER_DOES_NOT_MATCH = 0xA900
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from ..datasets.text import folded_name, narrowly_folded_name, values_of
-from ..errors import ServiceRefusal
-from ..values import frozen
+from ...datasets.text import folded_name, narrowly_folded_name, values_of
+from ...errors import ServiceRefusal
+from ...values import frozen
 
 UNABLE_TO_PROCESS = 0xC000
 

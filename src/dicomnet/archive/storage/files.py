@@ -20,12 +20,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import BinaryIO, Self
 
-from ..drivers.files import read_header
-from ..encoding.comparison import Encoded, have_same_content
-from ..encoding.file_header import FileHeader
-from ..encoding.identity import is_uid
-from ..errors import StoreInUse, UnusableObject
-from ..values import Buffer, frozen
+from ...drivers.files import read_header
+from ...encoding.comparison import Encoded, have_same_content
+from ...encoding.file_header import FileHeader
+from ...encoding.identity import is_uid
+from ...errors import StoreInUse, UnusableObject
+from ...values import Buffer, frozen
 
 if sys.platform == "win32":
     import msvcrt

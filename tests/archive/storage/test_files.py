@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.archive.storage import ObjectName, Placement, Storage, read_file_header
+from dicomnet.archive.storage.files import ObjectName, Placement, Storage, read_file_header
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.identity import is_uid
 from dicomnet.errors import StoreInUse, UnusableObject
@@ -84,7 +84,7 @@ def test_an_object_is_placed_once(tmp_path: Path, files: Callable[[Path], list[s
 
 def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
     script = (
-        "import sys, os, signal; from dicomnet.archive.storage import Storage; s = Storage(sys.argv[1]);"
+        "import sys, os, signal; from dicomnet.archive.storage.files import Storage; s = Storage(sys.argv[1]);"
         "s.stage().write([b'half']); print('ready', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
         " if sys.stdin.readline() else None"
     )
@@ -192,7 +192,7 @@ def test_a_damaged_file_header(tmp_path: Path, content: bytes) -> None:
 
 SCRIPT = """
 import sys
-from dicomnet.archive.storage import ObjectName, Storage
+from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.identity import is_uid
 storage = Storage(sys.argv[1])
