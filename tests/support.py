@@ -67,7 +67,11 @@ def running_process(
 
 
 def run_tool(
-    arguments: Sequence[str], *, seconds: float = 60.0, cwd: Path | None = None
+    arguments: Sequence[str],
+    *,
+    seconds: float = 60.0,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
@@ -77,7 +81,7 @@ def run_tool(
         text=True,
         errors="replace",
         timeout=seconds,
-        env=TOOL_ENVIRONMENT,
+        env=environment or TOOL_ENVIRONMENT,
         cwd=cwd,
         check=False,
     )

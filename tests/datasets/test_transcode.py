@@ -27,6 +27,7 @@ from pynetdicom import evt as foreign_evt
 from tests.interop.corpus import FILES, NO_CONTEXT, ODD_LENGTH, Sendable, pairs, sendables
 from tests.interop.peers import contexts_of
 from tests.support import (
+    TOOL_ENVIRONMENT,
     dicomnet,
     digest,
     free_port,
@@ -455,16 +456,18 @@ def test_what_is_proposed() -> None:
     assert len(propose(many, Transcoding.NEVER)) == MAXIMUM_CONTEXTS
 
 
-def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command() -> None:
     # The command decodes with numpy.
-    monkeypatch.delenv("PYTHONPATH")
+    with_numpy = {name: value for name, value in TOOL_ENVIRONMENT.items() if name != "PYTHONPATH"}
     [path] = [each for each in FILES if each.name == "MR_small_RLE.dcm"]
     with receiver(IMPLICIT) as (port, received):
         address = f"NODE@127.0.0.1:{port}"
         done = run_tool(dicomnet("store", address, str(path)))
         assert done.returncode == 1
         assert "RLE Lossless" in done.stdout + done.stderr
-        done = run_tool(dicomnet("store", "--transcode", "if-needed", address, str(path)))
+        done = run_tool(
+            dicomnet("store", "--transcode", "if-needed", address, str(path)), environment=with_numpy
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     assert len(received) == 1
 
