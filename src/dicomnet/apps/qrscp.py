@@ -96,14 +96,14 @@ class _Archive:
         self._storage = storage
         self._index = open_index(database, storage)
         self._intake = Intake(storage, self._index)
+        self._intake.recover()
         self._ae_title: str = options.ae_title
         self._logs: bool = options.log_identifier
         self._destinations = destinations
 
     def close(self) -> None:
         """Close the index. An object that is on its way still is indexed at the next start."""
-        if self._intake.under_way:
-            self._storage.needs_recovery = True
+        self._intake.close()
         self._index.close()
 
     def handlers(self) -> list[EventHandlerType]:
@@ -165,6 +165,7 @@ class _Archive:
         from ..archive.catalogue.query import locate
 
         model = self._model(event)
+        self._intake.wait_for_all()
         return list(locate(self._index, model, event.identifier))
 
     def _model(self, event: Event) -> Model:

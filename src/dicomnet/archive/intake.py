@@ -1,79 +1,71 @@
 """The object-writer: a session of `Intake` writes each object that enters the archive, however it was received.
 
-It checks an object against its command and parses it to its end, and answers Success only once the object is durable
-and indexed.
+It checks an object against its command and parses it to its end, and answers once the object is durable in the intake
+journal. `archive.filing` gives it its file and its row in the catalogue, behind the answer.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from time import monotonic, sleep
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..drivers.scanning import scan_file
-from ..encoding.file_header import encode_file_header
+from ..encoding.file_header import decode_file_header, encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
-from ..errors import ServiceRefusal, UnusableObject
+from ..errors import ServiceRefusal
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
-from ..values import frozen
-from .storage.files import ObjectName, Placement, StagedFile, Storage, read_file_header
+from .entries import (
+    DATA_SET_DOES_NOT_MATCH,
+    IDENTIFYING,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    Catalogue,
+    Entry,
+    entry_of,
+    object_name,
+    read_entry,
+)
+from .filing import Accepted, Filing, Progress
+from .journal import Journal, Position, Record, read, remove
+from .storage.files import Comparison, ObjectName, StagedFile, Storage
 
 _log = logging.getLogger(__name__)
 
 DUPLICATE_SOP_INSTANCE = 0x0111
-DATA_SET_DOES_NOT_MATCH = 0xA900
-
-SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
-STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
-IDENTIFYING = dict.fromkeys((SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID), "UI")
+# Of the warnings of the Storage service (PS3.4 section B.2.3) the one that says that something is not as it was sent.
+KEPT_IN_QUARANTINE = 0xB000
+QUARANTINE_COMMENT = "another object has this UID; kept in quarantine"
 
 # A data set of up to this many bytes is kept in memory, written with one system call, and not written if refused.
 SPILL_LENGTH = 64 << 10
+# How much of what is acknowledged may wait in memory to be filed, in bytes, and how long intake waits for that to
+# become less, or for another object with the same UID to be filed, in seconds.
+WAITING_LIMIT = 32 << 20
+PATIENCE = 10.0
+# How many records of a journal are filed together when it is read again.
+_BATCH = 200
+_LOOK = 0.002
 
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-@frozen
-class Entry:
-    """A stored object, as the index receives it.
+class OtherContent(Enum):
+    """The policies for an object whose SOP Instance UID an object with other content has."""
 
-    Parameters
-    ----------
-    name
-        Its name in the store.
-    header
-        Its attributes, as far as the index keeps them.
-    sop_class_uid, transfer_syntax_uid
-        UIDs.
-    """
-
-    name: ObjectName
-    header: Header
-    sop_class_uid: str
-    transfer_syntax_uid: str
-
-
-class Catalogue(Protocol):
-    """The index, as an intake uses it."""
-
-    @property
-    def wanted(self) -> Mapping[int, str]:
-        """The tags that the index keeps, each with its VR."""
-        ...
-
-    def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
-        """Index objects, and return when they are committed. Objects that are indexed already are left as they are.
-
-        Returns
-        -------
-        sequence
-            For each object: True if it is indexed; False if its SOP Instance UID is indexed under another study or
-            series; a refusal with status 0xA700 if it cannot be indexed now.
-        """
-        ...
+    KEEP_FIRST = "keep-first"
+    REFUSE = "refuse"
 
 
 class Session:
@@ -84,8 +76,8 @@ class Session:
     Attributes
     ----------
     placed
-        The outcome of `place`: the object as the index receives it, or its refusal. None before `place`, and when the
-        session is over.
+        The outcome of `place`: the object as it is accepted, or its refusal. None before `place`, and when the session
+        is over.
     """
 
     __slots__ = (
@@ -113,7 +105,7 @@ class Session:
         self._head = bytearray()
         self._staged: StagedFile | None = None
         self._is_over = False
-        self.placed: Entry | ServiceRefusal | None = None
+        self.placed: Accepted | ServiceRefusal | None = None
 
     def write(self, data: memoryview) -> None:
         """Append bytes of the encoded data set, which need to be valid only during the call.
@@ -144,12 +136,13 @@ class Session:
             raise refusal from error
 
     def commit(self) -> int:
-        """Check the object, store it and index it, as `Intake.commit` does for several objects.
+        """Check the object and store it, as `Intake.commit` does for several objects.
 
         Returns
         -------
         int
-            The status of the response: 0x0000, also if the store has the same object already.
+            The status of the response: 0x0000, also if the store has the same object already; 0xB000 if another object
+            has its SOP Instance UID, and this one is kept in quarantine.
 
         Raises
         ------
@@ -164,7 +157,7 @@ class Session:
         return outcome
 
     def place(self) -> None:
-        """First half of a commit: check the object, write it to the medium and give it its name in the store.
+        """First half of a commit: check the object; a large one is written to the medium.
 
         A failure is kept in `placed` and reported by the commit. A second call does nothing.
 
@@ -177,7 +170,6 @@ class Session:
             raise ValueError("the session is over")
         if self.placed is not None:
             return
-        self._intake.under_way.add(self)
         try:
             self.placed = self._place()
         except ServiceRefusal as refusal:
@@ -185,27 +177,34 @@ class Session:
         except OSError as error:
             self.placed = _refusal(error)
             self.placed.__cause__ = error
-        except BaseException:
-            # The object may have its name already, and will not be indexed.
-            self._intake.storage.needs_recovery = True
-            raise
         finally:
-            self._discard_content()
+            if not isinstance(self.placed, Accepted):
+                self._discard_content()
 
     def abort(self) -> None:
         """Drop the object. May be called at any time and more than once."""
-        self._is_over = True
-        self._discard_content()
-        if isinstance(self.placed, Entry):
-            # The object has its name already, and will not be indexed.
-            self._intake.storage.needs_recovery = True
         self.finish()
 
     def finish(self) -> None:
         """End the session, after its object was committed or dropped."""
         self._is_over = True
         self.placed = None
-        self._intake.under_way.discard(self)
+        self._discard_content()
+
+    @property
+    def accepted(self) -> Accepted:
+        """The object, once it has been placed."""
+        assert isinstance(self.placed, Accepted)
+        return self.placed
+
+    def is_stored(self, entry: Entry) -> None:
+        """The store has the object already, so that its content is of no more use."""
+        self.placed = Accepted(entry)
+        self._discard_content()
+
+    def release_staged(self) -> None:
+        """The staged file is no longer the session's."""
+        self._staged = None
 
     def _discard_content(self) -> None:
         self._head = bytearray()
@@ -213,7 +212,7 @@ class Session:
             self._staged.discard()
             self._staged = None
 
-    def _place(self) -> Entry:
+    def _place(self) -> Accepted:
         header = self._scan()
         name = self._name(header)
         if header.irregular:
@@ -223,35 +222,17 @@ class Session:
                 self._calling_ae or "?",
                 ", and ".join(header.irregular),
             )
-        staged = self._complete_file()
-        # From here on the store owns the staged file, and discards it whatever happens.
-        self._staged = None
-        storage = self._intake.storage
-        placement = storage.place(staged, name)
-        if placement is Placement.QUARANTINED:
-            raise ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        if placement is Placement.SAME_IN_ANOTHER_FORM:
-            # What is kept is what is indexed, whoever comes first.
-            return self._read_kept(name)
-        return Entry(name, header, self.sop_class, self.transfer_syntax)
-
-    def _read_kept(self, name: ObjectName) -> Entry:
-        try:
-            return read_entry(self._intake.storage, name, self._intake.scanner)
-        except UnusableObject as error:
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the object that is kept cannot be read") from error
+        entry = Entry(name, header, self.sop_class, self.transfer_syntax)
+        if self._staged is None:
+            return Accepted(entry, (self._file_header, self._head))
+        self._staged.finish(sync=self._intake.storage.sync)
+        return Accepted(entry, staged=self._staged.path)
 
     def _scan(self) -> Header:
         if self._staged is None:
             return self._intake.scanner.scan(self._head, self.transfer_syntax)
         descriptor, offset = self._staged.descriptor, len(self._file_header)
         return scan_file(self._intake.scanner, descriptor, offset, self.transfer_syntax)
-
-    def _complete_file(self) -> StagedFile:
-        if self._staged is None:
-            self._staged = self._intake.storage.stage()
-            self._staged.write((self._file_header, self._head))
-        return self._staged
 
     def _name(self, header: Header) -> ObjectName:
         if header.uid(SOP_CLASS_UID) != self.sop_class:
@@ -284,6 +265,10 @@ class Intake:
     is_strict
         Whether objects in an irregular form are refused, see `encoding.walk.Walk`; else they are kept as they are, and
         the log says so.
+    other_content
+        What becomes of an object whose SOP Instance UID an object with other content has.
+    progress, process
+        What several processes of one archive share, and which of them this one is.
     """
 
     def __init__(
@@ -293,14 +278,23 @@ class Intake:
         on_refused: Callable[[str, ServiceRefusal], None] | None = None,
         *,
         is_strict: bool = False,
+        other_content: OtherContent = OtherContent.KEEP_FIRST,
+        progress: Progress | None = None,
+        process: int = 0,
     ) -> None:
         self.storage = storage
         self.catalogue = catalogue
         self._on_refused = on_refused
-        # The sessions whose object may already have its name in the store, and is not indexed yet.
-        self.under_way: set[Session] = set()
+        self._other_content = other_content
         wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
         self.scanner = HeaderScanner(wanted, is_strict=is_strict)
+        self._reader = HeaderScanner(wanted)
+        self._claims = Claims(storage.root / "claims" if progress is not None else None)
+        self._folder = storage.journals / str(process)
+        self._journal = Journal(self._folder, sync=storage.sync)
+        self._progress = progress or Progress(1)
+        self._process = process
+        self._filing = self._new_filing()
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
@@ -330,7 +324,7 @@ class Intake:
         return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae)
 
     def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
-        """Check objects, store them and index them. Flushing and indexing them together costs less than one by one.
+        """Check objects and store them. Flushing them together costs less than one by one.
 
         Parameters
         ----------
@@ -340,10 +334,10 @@ class Intake:
         Returns
         -------
         list
-            For each object the status of the response, which is 0x0000 also if the store has the same object already,
-            or its refusal: 0xC000 if the data set does not parse to its end; 0xA900 if it does not match the command,
-            or lacks its identifiers; 0x0111 if another object has its SOP Instance UID (it is then kept in
-            quarantine); 0xA700 if it cannot be written or indexed.
+            For each object the status of the response, or its refusal: 0x0000, also if the store has the same object
+            already; 0xB000 if an object with other content has its SOP Instance UID, and this one is kept in
+            quarantine, or 0x0111 where such are refused; 0xC000 if the data set does not parse to its end; 0xA900 if it
+            does not match the command, or lacks its identifiers; 0xA700 if it cannot be written now.
 
         Raises
         ------
@@ -351,12 +345,11 @@ class Intake:
             If one of the sessions is over.
         """
         try:
-            # One after another, so that no more than one of those that are still in memory has a file open.
             for session in sessions:
                 session.place()
-            placed = [session.placed for session in sessions]
-            registered = iter(self._register([each for each in placed if isinstance(each, Entry)]))
-            outcomes = [each if isinstance(each, ServiceRefusal) else next(registered) for each in placed]
+            outcomes: list[int | ServiceRefusal] = []
+            for run in _without_doubles(sessions):
+                outcomes += self._commit(run)
         except BaseException:
             for session in sessions:
                 session.abort()
@@ -372,74 +365,258 @@ class Intake:
         if self._on_refused is not None:
             self._on_refused(sop_instance_uid, refusal)
 
-    def _register(self, entries: Sequence[Entry]) -> list[int | ServiceRefusal]:
+    def wait_for_all(self, seconds: float = PATIENCE / 2) -> bool:
+        """Wait until all that was acknowledged by now can be found in the catalogue; False if it cannot in time."""
+        return self._filing.wait_for_all(seconds)
+
+    def recover(self) -> int:
+        """File what processes that have ended acknowledged and did not file; how many objects these were.
+
+        Called before anything is received, by a process that is the only one, or by one in the place of another.
+
+        Raises
+        ------
+        OSError, ServiceRefusal
+            If it cannot be filed. The journal still has it.
+        """
+        folders = [self._folder] if self._process else _folders(self.storage.journals)
+        count = 0
+        for folder in folders:
+            count += self._replay(folder)
+        self.storage.clear_staging(self._process or None)
+        self._progress.begin_anew(self._process)
+        return count
+
+    def close(self) -> bool:
+        """File what was acknowledged; whether all is filed. What is not will be by the next process."""
+        is_filed = self._filing.close()
+        self._journal.close(is_filed=is_filed)
+        self._claims.close()
+        return is_filed
+
+    def _new_filing(self) -> Filing:
+        return Filing(
+            self.storage,
+            self.catalogue,
+            self._journal,
+            self._reader,
+            self._claims.release,
+            self._progress,
+            self._process,
+        )
+
+    def _commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
+        """Store objects that have different SOP Instance UIDs."""
+        outcomes: dict[str, int | ServiceRefusal] = {}
+        claimed: list[Session] = []
+        kept: list[Session] = []
+        # In one order everywhere, so that nobody waits for somebody who waits for him.
+        for session in sorted(sessions, key=lambda each: each.sop_instance):
+            placed = session.placed
+            if isinstance(placed, ServiceRefusal):
+                outcomes[session.sop_instance] = placed
+            elif self._claims.take(session.sop_instance, PATIENCE):
+                claimed.append(session)
+            else:
+                outcomes[session.sop_instance] = ServiceRefusal(
+                    OUT_OF_RESOURCES, "an object with this UID waits"
+                )
         try:
-            self.storage.settle([entry.name for entry in entries])
-        except OSError as error:
-            return [_refusal(error) for _ in entries]
-        if self.catalogue is None or not entries:
-            return [SUCCESS] * len(entries)
-        outcomes = self.catalogue.add(entries)
-        return [self._registered(*each) for each in zip(entries, outcomes, strict=True)]
+            known = self._known([session.sop_instance for session in claimed])
+            new = []
+            for session in claimed:
+                outcome = self._compared(session, known.get(session.sop_instance))
+                if outcome is None:
+                    new.append(session)
+                else:
+                    outcomes[session.sop_instance] = outcome
+            self._keep(new)
+            kept = new
+        except (OSError, ServiceRefusal) as error:
+            refusal = error if isinstance(error, ServiceRefusal) else _refusal(error)
+            for session in claimed:
+                outcomes.setdefault(session.sop_instance, refusal)
+        finally:
+            # The UIDs of those that are kept are released when they are filed.
+            self._claims.release([session.sop_instance for session in claimed if session not in kept])
+        return [outcomes.get(session.sop_instance, SUCCESS) for session in sessions]
 
-    def _registered(self, entry: Entry, outcome: bool | ServiceRefusal) -> int | ServiceRefusal:
-        if isinstance(outcome, ServiceRefusal):
+    def _known(self, instances: Sequence[str]) -> Mapping[str, ObjectName]:
+        """The objects that are indexed already, by their SOP Instance UIDs."""
+        return self.catalogue.names_of(instances) if self.catalogue is not None and instances else {}
+
+    def _compared(self, session: Session, known: ObjectName | None) -> int | ServiceRefusal | None:
+        """What becomes of an object because of one that is stored; None if it is to be kept, or to be indexed."""
+        accepted = session.accepted
+        name, storage = accepted.entry.name, self.storage
+        if known is None and not storage.has(name):
+            return None
+        if known in (None, name):
+            try:
+                with accepted.opened() as content:
+                    comparison = storage.compare(content, name)
+            except FileNotFoundError:
+                # The row has lost its file, which gets one again.
+                return None
+            if comparison is not Comparison.OTHER:
+                if known is None and self.catalogue is not None:
+                    # The file has lost its row, or had none yet.
+                    session.is_stored(read_entry(storage, name, self._reader))
+                    return None
+                return SUCCESS
+        if self._other_content is OtherContent.REFUSE:
+            return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
+        if accepted.staged:
+            storage.quarantine_staged(name.instance, accepted.staged)
+        else:
+            storage.quarantine_content(name.instance, accepted.content)
+        return KEPT_IN_QUARANTINE
+
+    def _keep(self, sessions: Sequence[Session]) -> None:
+        """Return when objects are durable in the journal, and have them filed."""
+        if not sessions:
+            return
+        if not self._filing.wait_for_room(WAITING_LIMIT, PATIENCE):
+            raise ServiceRefusal(OUT_OF_RESOURCES, "what was received before cannot be filed now")
+        if self.catalogue is None:
+            # An index that is made later has to be compared with all files.
             self.storage.needs_recovery = True
-            return outcome
-        if outcome:
-            return SUCCESS
+        objects = [session.accepted for session in sessions]
+        positions: list[Position] = []
         try:
-            self.storage.quarantine(entry.name)
-        except OSError as error:
-            self.storage.needs_recovery = True
-            return _refusal(error)
-        return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another study or series has this SOP Instance UID")
+            for each in objects:
+                each.position = self._journal.append(_description(each), each.content)
+                positions.append(each.position)
+            self._journal.flush(positions[-1].number)
+        except OSError:
+            self._journal.filed(positions)
+            raise
+        for session in sessions:
+            session.release_staged()
+        self._filing.accept(objects)
+
+    def _replay(self, folder: Path) -> int:
+        count = 0
+        records = read(folder)
+        while batch := list(islice(records, _BATCH)):
+            objects = [accepted for record in batch if (accepted := self._read(record)) is not None]
+            known = self._known([each.entry.name.instance for each in objects])
+            # The others were filed, and only their part of the journal was not free yet.
+            missing = [each for each in objects if each.entry.name != known.get(each.entry.name.instance)]
+            self._filing.file_now(missing)
+            count += len(missing)
+        self.storage.make_durable()
+        if self.catalogue is not None:
+            self.catalogue.make_durable()
+        remove(folder)
+        return count
+
+    def _read(self, record: Record) -> Accepted | None:
+        """An object of a journal; None if it was removed since."""
+        described = json.loads(record.description)
+        name = ObjectName(described["study"], described["series"], described["instance"])
+        staged = self.storage.staged(described["staged"]) if described["staged"] else ""
+        if staged and os.path.exists(staged):
+            return Accepted(entry_of(staged, self._reader), staged=staged)
+        if not record.content:
+            # It has its file already, but perhaps no row.
+            return Accepted(read_entry(self.storage, name, self._reader)) if self.storage.has(name) else None
+        header = decode_file_header(record.content)
+        data = memoryview(record.content)[header.offset :]
+        found = self._reader.scan(data, header.transfer_syntax_uid)
+        entry = Entry(name, found, header.sop_class_uid, header.transfer_syntax_uid)
+        return Accepted(entry, (record.content,))
 
 
-def object_name(header: Header) -> ObjectName:
-    """The name of an object in the store, from its attributes.
-
-    Raises
-    ------
-    ServiceRefusal
-        With status 0xA900, if one of its UIDs is missing or not valid.
-    """
-    uid = header.uid
-    try:
-        return ObjectName(uid(STUDY_INSTANCE_UID), uid(SERIES_INSTANCE_UID), uid(SOP_INSTANCE_UID))
-    except ValueError:
-        tags = (STUDY_INSTANCE_UID, SERIES_INSTANCE_UID, SOP_INSTANCE_UID)
-        bad = next(tag for tag in tags if not is_uid(uid(tag)))
-        raise ServiceRefusal(
-            DATA_SET_DOES_NOT_MATCH, "a UID that identifies the object is missing or not valid", (bad,)
-        ) from None
-
-
-def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner) -> Entry:
-    """Read a stored object's header for the index.
+class Claims:
+    """The SOP Instance UIDs of objects that are being stored: whoever stores another with the same one waits.
 
     Parameters
     ----------
-    storage, name
-        Where it is.
-    scanner
-        Finds the attributes that the index keeps.
-
-    Raises
-    ------
-    UnusableObject, ServiceRefusal
-        If the file is damaged, or is not named after the object in it.
-    OSError
-        If it cannot be read.
+    path
+        A file in which other processes see them, as locks that end with the process; None if there is no other process.
     """
-    path = storage.path(name)
-    file_header = read_file_header(path)
-    with open(path, "rb", buffering=0) as file:
-        syntax = file_header.transfer_syntax_uid
-        header = scan_file(scanner, file.fileno(), file_header.offset, syntax)
-    if object_name(header) != name:
-        raise UnusableObject("the file is not named after the object in it")
-    return Entry(name, header, header.uid(SOP_CLASS_UID), syntax)
+
+    def __init__(self, path: Path | None) -> None:
+        self._changed = threading.Condition()
+        self._taken: set[str] = set()
+        self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+
+    def take(self, instance: str, seconds: float) -> bool:
+        """Claim a UID; False if somebody else has it all the time."""
+        end = monotonic() + seconds
+        with self._changed:
+            if not self._changed.wait_for(lambda: instance not in self._taken, seconds):
+                return False
+            self._taken.add(instance)
+        while self._file is not None and not _has_locked(self._file, instance):
+            if monotonic() >= end:
+                self._forget([instance])
+                return False
+            sleep(_LOOK)
+        return True
+
+    def release(self, instances: Sequence[str]) -> None:
+        """Give UIDs back."""
+        if self._file is not None:
+            for instance in instances:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place_of(instance))
+        self._forget(instances)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _forget(self, instances: Sequence[str]) -> None:
+        with self._changed:
+            self._taken.difference_update(instances)
+            self._changed.notify_all()
+
+
+def _place_of(instance: str) -> int:
+    """The byte of the file of claims that stands for a UID."""
+    return int.from_bytes(blake2b(instance.encode(), digest_size=7).digest(), "big")
+
+
+def _has_locked(file: int, instance: str) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place_of(instance))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _without_doubles(sessions: Sequence[Session]) -> Iterator[list[Session]]:
+    """The sessions in runs, in each of which every SOP Instance UID is there once."""
+    run: list[Session] = []
+    seen: set[str] = set()
+    for session in sessions:
+        if session.sop_instance in seen:
+            yield run
+            run, seen = [], set()
+        run.append(session)
+        seen.add(session.sop_instance)
+    yield run
+
+
+def _description(accepted: Accepted) -> bytes:
+    """What the journal says of an object besides its content."""
+    name = accepted.entry.name
+    described = {
+        "study": name.study,
+        "series": name.series,
+        "instance": name.instance,
+        "staged": os.path.basename(accepted.staged),
+    }
+    return json.dumps(described).encode()
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.exists() else []
 
 
 def _refusal(error: OSError) -> ServiceRefusal:

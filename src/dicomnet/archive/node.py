@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import ssl
@@ -40,7 +41,8 @@ from ..upper_layer.negotiation import (
     refuse_names,
 )
 from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
-from .intake import Intake, Session
+from .filing import Progress
+from .intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Intake, Session
 from .storage.files import Storage
 
 if TYPE_CHECKING:
@@ -197,14 +199,15 @@ class Node:
         try:
             if has_index:
                 self.index = open_index(folder / "index.sqlite", self.storage)
-            else:
-                # A node that indexes this store later has to compare all files with its index.
-                self.storage.needs_recovery = True
-            self.intake = Intake(self.storage, self.index, on_refused, is_strict=strict)
+            # Without worker processes, nobody else has to see how far this one is.
+            self._progress = None if workers == 1 else Progress(workers + 1)
+            self._on_refused, self._is_strict = on_refused, strict
+            self.intake = self._new_intake(0)
+            self._recover()
             self._server: Server | WorkerProcesses = (
                 Server(listen(address), self._receive, tls=tls)
                 if workers == 1
-                else WorkerProcesses(address, workers, self._work, self.storage.forget_staged)
+                else WorkerProcesses(address, workers, self._work)
             )
         except BaseException:
             self._close_store()
@@ -234,8 +237,11 @@ class Node:
 
     def shutdown(self, drain: float = 0.0) -> None:
         """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
-        if self._server.shutdown(drain) is False or self.intake.under_way:
-            self.storage.needs_recovery = True
+        if self._server.shutdown(drain) is False:
+            # Of what processes left that did not end in order, the next start files what cannot be filed now.
+            with contextlib.suppress(OSError, ServiceRefusal):
+                self._recover()
+        self.intake.close()
         self._close_store()
 
     def take_slot(self, association: object) -> bool:
@@ -253,11 +259,32 @@ class Node:
 
     def _work(self, worker: Worker) -> bool:
         """Be a worker process: the store is this one's too, the index is opened anew."""
-        self.storage.needs_recovery = False
+        self.storage.process = worker.number + 1
+        self.intake = self._new_intake(self.storage.process)
+        # One that ended before may have left something.
+        self._recover()
         worker.serve(Server(worker.listener, self._receive, tls=self._tls, share=worker.share))
+        is_filed = self.intake.close()
         if self.index is not None:
             self.index.close()
-        return not (self.storage.needs_recovery or self.intake.under_way)
+        return is_filed
+
+    def _new_intake(self, process: int) -> Intake:
+        return Intake(
+            self.storage,
+            self.index,
+            self._on_refused,
+            is_strict=self._is_strict,
+            progress=self._progress,
+            process=process,
+        )
+
+    def _recover(self) -> None:
+        count = self.intake.recover()
+        if count:
+            _log.warning(
+                "%d objects that had been acknowledged are filed now; the last stop was not clean", count
+            )
 
     def _close_store(self) -> None:
         if self.index is not None:
@@ -267,6 +294,12 @@ class Node:
     def _receive(self, peer: tuple[str, int]) -> Reception:
         hooks = _NodeHooks(self)
         return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
+
+
+_ANSWERS = {
+    SUCCESS: Answer(SUCCESS),
+    KEPT_IN_QUARANTINE: Answer(KEPT_IN_QUARANTINE, elements={"ErrorComment": QUARANTINE_COMMENT}),
+}
 
 
 class _Stores:
@@ -287,7 +320,7 @@ class _Stores:
             self._tell(sessions, [OPERATIONS["C-STORE"].handler_failed] * len(sessions))
             raise
         self._tell(sessions, outcomes)
-        return [each if isinstance(each, ServiceRefusal) else Answer(each) for each in outcomes]
+        return [each if isinstance(each, ServiceRefusal) else _ANSWERS[each] for each in outcomes]
 
     def _tell(self, sessions: Sequence[Session], outcomes: Sequence[int | ServiceRefusal]) -> None:
         if self._node.on_stored is None:
@@ -359,6 +392,8 @@ class _NodeHooks(WithoutRetrieval):
         from .catalogue.query import find
 
         assert self._node.index is not None
+        # What was acknowledged before is found.
+        self._node.intake.wait_for_all()
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = _decoded(decode, encoded, how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from io import FileIO, RawIOBase
+from typing import BinaryIO
 
 from ..dimse.datasets import FileRange
 from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -117,7 +118,7 @@ def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:
     return header
 
 
-def read_header(file: RawIOBase, start: bytes = b"") -> tuple[FileHeader, bytes]:
+def read_header(file: RawIOBase | BinaryIO, start: bytes = b"") -> tuple[FileHeader, bytes]:
     """Read the file meta information of an open file, and as much as was read with it.
 
     Parameters

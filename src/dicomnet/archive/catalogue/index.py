@@ -25,8 +25,8 @@ from ...datasets.text import folded_name, value_text
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...encoding.scan import Header, HeaderScanner
 from ...errors import IndexUnusable, ServiceRefusal, UnusableObject
-from ...values import field, frozen, mutable
-from ..intake import Entry, read_entry
+from ...values import frozen, mutable
+from ..entries import Entry, read_entry
 from ..storage.files import ObjectName, Storage
 from . import schema
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
@@ -43,7 +43,6 @@ _VALUE_LIMIT = 16 << 10
 _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
 _CACHE_LIMIT = 20_000
-_RETRY_LIMIT = 4_096
 
 # Of objects when the index is rebuilt, and of the items in their sequences.
 _OBJECTS, _ITEMS = HeaderScanner(schema.WANTED), HeaderScanner(KEPT_IN_ITEMS)
@@ -74,19 +73,10 @@ class Recovery:
 
 @mutable
 class _Ticket:
-    """An object that waits to be committed. The outcome is as of `Index.add`, None before the commit."""
+    """An object that is to be indexed, with its attributes as JSON."""
 
     entry: Entry
     attributes: str
-    outcome: bool | ServiceRefusal | None = None
-
-
-@mutable
-class _Pending:
-    """The objects that the next commit will add: new ones, and those that an earlier commit failed to add."""
-
-    tickets: list[_Ticket] = field(default_factory=list)
-    retries: list[_Ticket] = field(default_factory=list)
 
 
 class Index:
@@ -108,8 +98,6 @@ class Index:
     def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = 5.0) -> None:
         self.path = Path(path)
         self.busy_seconds = busy_seconds
-        self._pending = _Pending()
-        self._pending_lock = threading.Lock()
         self._write_lock = threading.Lock()
         # Row IDs of series by Study and Series Instance UID; a cache.
         self._series: dict[tuple[str, str], int] = {}
@@ -142,29 +130,72 @@ class Index:
         """The tags that the index keeps, each with its VR."""
         return schema.WANTED
 
-    def add(self, entries: Sequence[Entry]) -> list[bool | ServiceRefusal]:
-        """Index objects, and return when they are committed. Objects that are indexed already are left as they are.
+    def add(self, entries: Sequence[Entry]) -> list[bool]:
+        """Index objects in one transaction. Objects that are indexed already are left as they are.
 
         Returns
         -------
         list
             For each object: True if it is indexed; False if its SOP Instance UID is indexed under another study or
-            series; a refusal with status 0xA700 if the database is full, damaged, or locked for too long.
+            series.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database is full, damaged, or locked for too long.
+        UnusableObject
+            If the database refuses one of the objects.
         """
         tickets = [_ticket(entry) for entry in entries]
-        with self._pending_lock:
-            self._pending.tickets += tickets
-        # The thread that gets the lock commits for all that wait; these find their outcome when they get it.
-        if not self._write_lock.acquire(timeout=2 * self.busy_seconds + 1):
-            return [ServiceRefusal(OUT_OF_RESOURCES, "the index is busy") for _ in tickets]
         try:
-            if any(ticket.outcome is None for ticket in tickets):
-                with self._pending_lock:
-                    batch, self._pending.tickets = self._pending.tickets, []
-                self._commit(batch)
-        finally:
-            self._write_lock.release()
-        return [ticket.outcome or False for ticket in tickets]
+            with self._write_lock:
+                return self._insert_all(tickets)
+        except OperationalError as error:
+            self._series.clear()
+            _tell(error)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from error
+        except DBAPIError as error:
+            self._series.clear()
+            _tell(error)
+            raise UnusableObject("the index refuses it") from error
+
+    def names_of(self, instances: Sequence[str]) -> dict[str, ObjectName]:
+        """The objects that are indexed, of those with these SOP Instance UIDs.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be read.
+        """
+        of = schema.instance.c
+        statement = (
+            select(schema.study.c.uid, schema.series.c.uid, of.uid)
+            .join(schema.series, of.parent == schema.series.c.id)
+            .join(schema.study, schema.series.c.parent == schema.study.c.id)
+        )
+        with self.reading() as connection:
+            return {
+                row[2]: ObjectName(*row)
+                for batch in _batches(instances)
+                for row in connection.execute(statement.where(of.uid.in_(batch)))
+            }
+
+    def make_durable(self) -> None:
+        """Return when all that was added is on the medium.
+
+        Raises
+        ------
+        OSError
+            If it may not be.
+        """
+        # A commit does not wait for the medium. What is in neither file is found again in the journal.
+        for path in (f"{self.path}-wal", str(self.path)):
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(path, os.O_RDWR)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -222,29 +253,6 @@ class Index:
                 raise IndexUnusable(str(self.path), f"it is of version {version}, not {schema.VERSION}")
             schema.metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
-
-    def _commit(self, batch: Sequence[_Ticket]) -> None:
-        """Commit a batch, preceded by what an earlier commit failed to add."""
-        tickets = [*self._pending.retries, *batch]
-        outcomes: list[bool] = []
-        self._pending.retries = []
-        try:
-            for part in _batches(tickets):
-                outcomes += self._insert_all(part)
-        except OperationalError as error:
-            _tell(error)
-            # They are refused now, but their files are in the store, so the next commit tries again to index them.
-            self._pending.retries = tickets[len(outcomes) :][-_RETRY_LIMIT:]
-        except DBAPIError as error:
-            # One of the objects may be the cause and would fail again, so these are not tried again.
-            _tell(error)
-        finally:
-            if len(outcomes) < len(tickets):
-                self._series.clear()
-            for ticket, outcome in zip(tickets, outcomes, strict=False):
-                ticket.outcome = outcome
-            for ticket in tickets[len(outcomes) :]:
-                ticket.outcome = ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written")
 
     def _insert_all(self, tickets: Sequence[_Ticket]) -> list[bool]:
         """Commit objects. Usually none of them is indexed yet, so they are first inserted without a look-up."""
@@ -318,20 +326,17 @@ class Index:
             return number, set(connection.scalars(select(of.uid).where(of.parent == number)))
 
     def _recover_objects(self, storage: Storage, names: Sequence[ObjectName]) -> int:
-        tickets = []
+        entries = []
         for name in names:
             try:
-                tickets.append(_ticket(read_entry(storage, name, _OBJECTS)))
+                entries.append(read_entry(storage, name, _OBJECTS))
             except (UnusableObject, ServiceRefusal):
                 storage.quarantine(name)
-        with self._write_lock:
-            self._commit(tickets)
-        taken = 0
-        for ticket in tickets:
-            if isinstance(ticket.outcome, ServiceRefusal):
-                raise ticket.outcome
-            taken += ticket.outcome is True or self._keep_older(storage, ticket.entry)
-        return taken
+        outcomes = self.add(entries) if entries else []
+        return sum(
+            outcome or self._keep_older(storage, entry)
+            for entry, outcome in zip(entries, outcomes, strict=True)
+        )
 
     def _keep_older(self, storage: Storage, entry: Entry) -> bool:
         """Quarantine the newer of two objects with the same SOP Instance UID, which cannot have been acknowledged.

@@ -1,21 +1,25 @@
 """The store: one folder that holds each object as a DICOM file, whose name is made from validated UIDs.
 
-Files are written in a staging folder, made durable, and only then linked to their name. Nothing is overwritten.
+Files are written in a staging folder, and only then linked to their name. Nothing is overwritten. They are made durable
+many at a time; until then the intake journal has their content.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import itertools
 import logging
 import os
+import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
+from io import RawIOBase
 from pathlib import Path
 from time import monotonic, sleep
 from typing import BinaryIO, Self
@@ -26,6 +30,7 @@ from ...encoding.file_header import FileHeader
 from ...encoding.identity import is_uid
 from ...errors import StoreInUse, UnusableObject
 from ...values import Buffer, frozen
+from ..journal import flush_folder
 
 if sys.platform == "win32":
     import msvcrt
@@ -44,11 +49,17 @@ _log = logging.getLogger(__name__)
 _BLOCK = 1 << 20
 _BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
+# Linux: flushes one file system; elsewhere all are flushed.
+_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
 _FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
-_STAGING_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_STAGING_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 # How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they notice.
 _LOCK_SECONDS = 0.5
-_IN_USE, _AT_REST = b"in use\n", b"at rest\n"
+# What the lock file says. Where the process that had the store was killed, the journal has what is to be done; only
+# objects that no index knows take a comparison of all files with the index.
+_IN_USE, _AT_REST, _UNINDEXED = b"in use\n", b"at rest\n", b"unindexed\n"
+# So many names in the staging folder are made durable by one flush.
+_STAGED_AHEAD = 8
 
 
 @lru_cache(maxsize=1024)
@@ -82,17 +93,16 @@ class ObjectName:
             raise ValueError("the name of an object must consist of valid UIDs")
 
 
-class Placement(Enum):
-    """The outcome of `Storage.place`."""
+class Comparison(Enum):
+    """The outcome of `Storage.compare`."""
 
-    NEW = "the file is the first of its name"
-    SAME = "the store has the same object already"
-    SAME_IN_ANOTHER_FORM = "the store has the same object already, encoded otherwise"
-    QUARANTINED = "the store has another object of that name, and keeps this one in quarantine"
+    SAME = "the same object in the same form"
+    SAME_IN_ANOTHER_FORM = "the same object, encoded otherwise"
+    OTHER = "another object"
 
 
 class StagedFile:
-    """A file that is being written in the staging folder. It is deleted unless `Storage.place` gives it a name."""
+    """A file that is being written in the staging folder. Its name there is durable."""
 
     __slots__ = ("_descriptor", "path")
 
@@ -113,21 +123,23 @@ class StagedFile:
         OSError
             If they cannot be written.
         """
-        left = sum(map(len, buffers))
-        while left:
-            written = _write_some(self._descriptor, buffers)
-            left -= written
-            if left:
-                buffers = _without_first(buffers, written)
+        write_all(self._descriptor, buffers)
+
+    def finish(self, *, sync: bool) -> None:
+        """Close the file, whose content is then complete, and on the medium if it is to be."""
+        try:
+            if sync:
+                _FLUSH_DATA(self._descriptor)
+        finally:
+            # Even if `close` fails the descriptor is closed, and its number may soon belong to another file.
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
 
     def discard(self) -> None:
-        """Close the file and remove its name in the staging folder. A second call does nothing."""
-        if self._descriptor < 0:
-            return
-        # Even if `close` fails the descriptor is closed, and its number may soon belong to another file.
-        descriptor, self._descriptor = self._descriptor, -1
+        """Close the file and remove it. A second call does nothing."""
         try:
-            os.close(descriptor)
+            if self._descriptor >= 0:
+                self.finish(sync=False)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
@@ -143,12 +155,28 @@ else:
         return os.writev(descriptor, buffers[:_BUFFERS_PER_CALL])
 
 
+def write_all(descriptor: int, buffers: Sequence[Buffer]) -> None:
+    """Append buffers to a file, with as few system calls as possible.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    left = sum(map(len, buffers))
+    while left:
+        written = _write_some(descriptor, buffers)
+        left -= written
+        if left:
+            buffers = _without_first(buffers, written)
+
+
 class Storage:
     """The folder of a store, locked for this process and those that it forks.
 
     It holds ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` are a hash of the Study
     Instance UID; ``quarantine/<instance>/<hash>.dcm``, objects whose SOP Instance UID another object has;
-    ``staging``, which is emptied when the store is opened; and ``lock``.
+    ``staging``; ``journal``, see `archive.journal`; and ``lock``.
 
     Parameters
     ----------
@@ -161,9 +189,9 @@ class Storage:
     Attributes
     ----------
     was_unclean
-        Whether the last process that had the store ended without `close`, or with `needs_recovery` set.
-    needs_recovery
-        Whether an index may lack objects of the store. The next process then finds `was_unclean` set.
+        Whether the last process that had the store left objects that an index may lack.
+    process
+        Which of the processes of an archive this one is; the names of its staged files begin with it.
 
     Raises
     ------
@@ -176,16 +204,21 @@ class Storage:
     def __init__(self, root: str | os.PathLike[str], *, sync: bool = True) -> None:
         self.root = Path(root)
         self.sync = sync
+        self.journals = self.root / "journal"
+        self.process = 0
         self._staging = str(self.root / "staging")
         self._objects = str(self.root / "objects")
         self._quarantine = str(self.root / "quarantine")
-        self._durable: set[str] = set()
+        # Folders that are there, as far as is known; and one folder of each file system that has some of them.
+        self._made: set[str] = set()
+        self._devices: dict[int, str] = {}
+        self._ahead: list[str] = []
         self._folders = threading.Lock()
         self._numbers = itertools.count()
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
-        self.was_unclean = os.pread(self._lock, 64, 0) not in (b"", _AT_REST)
-        self.needs_recovery = self.was_unclean
+        self.was_unclean = os.pread(self._lock, 64, 0) == _UNINDEXED
+        self._needs_recovery = self.was_unclean
         try:
             self._prepare()
         except OSError:
@@ -198,11 +231,24 @@ class Storage:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether an index may lack objects of the store."""
+        return self._needs_recovery
+
+    @needs_recovery.setter
+    def needs_recovery(self, value: bool) -> None:
+        if value is not self._needs_recovery:
+            self._needs_recovery = value
+            # Whoever comes after a kill has to know.
+            self._write_state(_UNINDEXED if value else _IN_USE)
+
     def close(self) -> None:
         """Unlock the store, and mark it as cleanly closed unless `needs_recovery` is set. May be called twice."""
         if self._lock < 0:
             return
-        if not self.needs_recovery:
+        self._forget_ahead()
+        if os.pread(self._lock, 64, 0) != _UNINDEXED:
             self._write_state(_AT_REST)
         os.close(self._lock)
         self._lock = -1
@@ -210,6 +256,10 @@ class Storage:
     def path(self, name: ObjectName) -> str:
         """The path of an object, whether or not the store has it."""
         return f"{self._series_folder(name)}{os.sep}{name.instance}{_SUFFIX}"
+
+    def has(self, name: ObjectName) -> bool:
+        """Whether the store has an object of that name."""
+        return os.path.exists(self.path(name))
 
     def stage(self) -> StagedFile:
         """Create a file in the staging folder, on the file system of the store.
@@ -219,65 +269,138 @@ class Storage:
         OSError
             If it cannot be created.
         """
-        return StagedFile(f"{self._staging}{os.sep}{os.getpid()}-{next(self._numbers)}")
+        with self._folders:
+            if not self._ahead:
+                self._stage_ahead()
+            path = self._ahead.pop()
+        return StagedFile(path)
 
-    def forget_staged(self, process: int) -> None:
-        """Remove the staged files of a process that has ended, since a later process may get the same process ID."""
+    def staged(self, name: str) -> str:
+        """The path of a file that was staged, by its name in the staging folder."""
+        return f"{self._staging}{os.sep}{name}"
+
+    def discard_staged(self, path: str) -> None:
+        """Remove a staged file."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def clear_staging(self, process: int | None = None) -> None:
+        """Remove the staged files, of one process that has ended or of all."""
+        begin = "" if process is None else f"{process}-"
         with os.scandir(self._staging) as left:
             for entry in left:
-                if entry.name.startswith(f"{process}-"):
+                if entry.name.startswith(begin):
                     os.unlink(entry.path)
 
-    def place(self, staged: StagedFile, name: ObjectName) -> Placement:
-        """Give a staged file its name in the store, unless the name is in use. The staged file is discarded.
+    def keep(self, name: ObjectName, content: Sequence[Buffer]) -> bool:
+        """Give a name to an object, as `keep_staged` does.
 
-        When this returns, the content is on the medium, whatever the outcome; the name is after `settle`.
+        Parameters
+        ----------
+        content
+            The whole file.
+        """
+        path = self._next_staged()
+        descriptor = os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640)
+        try:
+            try:
+                write_all(descriptor, content)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            os.unlink(path)
+            raise
+        return self.keep_staged(name, path)
+
+    def keep_staged(self, name: ObjectName, path: str) -> bool:
+        """Give a staged file its name in the store, unless the name is in use. It is then no longer staged.
+
+        It is durable after `make_durable`.
+
+        Returns
+        -------
+        bool
+            False where the name is in use; the staged file is left.
 
         Raises
         ------
         OSError
-            If something cannot be written. A complete file of that name may exist all the same; see `needs_recovery`.
+            If something cannot be written; the staged file is left.
         """
-        try:
-            self._flush_data(staged.descriptor)
+        target = self.path(name)
+        for _ in range(2):
             try:
-                return self._link_staged(staged, name)
+                self._make(os.path.dirname(target))
+                _link(path, target)
+            except FileExistsError:
+                return False
             except FileNotFoundError:
+                if not os.path.exists(path):
+                    raise
                 # Folders that this process had created or seen were removed from outside.
                 with self._folders:
-                    self._durable.clear()
-                return self._link_staged(staged, name)
-        finally:
-            try:
-                staged.discard()
-            except OSError:
-                # The object is refused, although it may have its name already.
-                self.needs_recovery = True
-                raise
+                    self._made.clear()
+                continue
+            os.unlink(path)
+            return True
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
 
-    def settle(self, names: Iterable[ObjectName]) -> None:
-        """Make the names of placed objects durable; any process may have placed them.
+    def compare(self, content: BinaryIO, name: ObjectName) -> Comparison:
+        """Compare a file with an object of the store.
 
         Raises
         ------
         OSError
-            If a folder cannot be flushed. Complete files may exist all the same; see `needs_recovery`.
+            If it cannot be read.
         """
-        for folder in {self._series_folder(name) for name in names}:
-            self._flush_folder_or_need_recovery(folder)
+        with open(self.path(name), "rb") as kept:
+            return _compared(content, kept)
 
-    def _link_staged(self, staged: StagedFile, name: ObjectName) -> Placement:
-        folder = self._series_folder(name)
-        self._make_durable(folder)
-        target = f"{folder}{os.sep}{name.instance}{_SUFFIX}"
+    def make_durable(self) -> None:
+        """Return when all that was kept so far is on the medium, names and contents.
+
+        Raises
+        ------
+        OSError
+            If it may not be.
+        """
+        if not self.sync:
+            return
+        with self._folders:
+            folders = [self._objects, *self._devices.values()]
+        for folder in folders:
+            _flush_file_system(folder)
+
+    def quarantine_content(self, instance: str, content: Sequence[Buffer]) -> str:
+        """Keep an object in quarantine, durably.
+
+        Returns
+        -------
+        str
+            The path of its file.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        path = self._next_staged()
+        descriptor = os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640)
         try:
-            _link(staged.path, target)
-        except FileExistsError:
-            placement = _compared(staged.path, target)
-            if placement is Placement.QUARANTINED:
-                self._link_into_quarantine(staged.path, name.instance)
-            return placement
-        return Placement.NEW
+            try:
+                write_all(descriptor, content)
+                self._flush_data(descriptor)
+            finally:
+                os.close(descriptor)
+            return self._link_into_quarantine(path, instance)
+        finally:
+            os.unlink(path)
+
+    def quarantine_staged(self, instance: str, path: str) -> str:
+        """Move a staged file, whose content is durable, to quarantine. Returns and raises as `quarantine_content`."""
+        kept = self._link_into_quarantine(path, instance)
+        os.unlink(path)
+        return kept
 
     def quarantine(self, name: ObjectName) -> None:
         """Move an object to quarantine, for instance because another study already has its SOP Instance UID.
@@ -294,7 +417,7 @@ class Storage:
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        self._flush_folder_or_need_recovery(os.path.dirname(path))
+        self._flush_folder(os.path.dirname(path))
 
     def objects(self) -> Iterator[tuple[tuple[str, str], list[str]]]:
         """All series of the store, each as (Study and Series Instance UID) and the SOP Instance UIDs in it."""
@@ -313,13 +436,10 @@ class Storage:
                 yield from (entry.path for entry in entries)
 
     def _prepare(self) -> None:
-        self._write_state(_IN_USE)
+        self._write_state(_UNINDEXED if self._needs_recovery else _IN_USE)
         for folder in (self._objects, self._quarantine, self._staging):
             os.makedirs(folder, exist_ok=True)
         self._flush_folder(str(self.root))
-        with os.scandir(self._staging) as left:
-            for entry in left:
-                os.unlink(entry.path)
 
     def _acquire_lock(self) -> int:
         """Lock the store; returns the descriptor of the lock file, which also records how the store was closed."""
@@ -349,51 +469,56 @@ class Storage:
     def _series_folder(self, name: ObjectName) -> str:
         return f"{self._objects}{os.sep}{_study_folder(name.study)}{os.sep}{name.series}"
 
-    def _link_into_quarantine(self, path: str, instance: str) -> None:
+    def _link_into_quarantine(self, path: str, instance: str) -> str:
         folder = os.path.join(self._quarantine, instance)
-        self._make_durable(folder)
+        os.makedirs(folder, mode=0o750, exist_ok=True)
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        kept = os.path.join(folder, digest + _SUFFIX)
         with contextlib.suppress(FileExistsError):
-            _link(path, os.path.join(folder, digest + _SUFFIX))
+            _link(path, kept)
         self._flush_folder(folder)
+        self._flush_folder(self._quarantine)
         _log.warning("a file is kept in quarantine, not stored as SOP instance %s", instance)
+        return kept
 
-    def _make_durable(self, folder: str) -> None:
-        """Create a folder and those above it, and return when all of them are on the medium."""
-        if folder in self._durable:
-            return
-        parent = os.path.dirname(folder)
-        if folder not in (self._objects, self._quarantine):
-            self._make_durable(parent)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o750)
-        # Flush even if the folder exists: another process or thread may have created it and not flushed it yet.
-        self._flush_folder(parent)
+    def _next_staged(self) -> str:
+        return f"{self._staging}{os.sep}{self.process}-{os.getpid()}-{next(self._numbers)}"
+
+    def _stage_ahead(self) -> None:
+        """Make the names of files that will be staged durable, so that flushing one's content is all it takes."""
+        for _ in range(_STAGED_AHEAD):
+            path = self._next_staged()
+            os.close(os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640))
+            self._ahead.append(path)
+        self._flush_folder(self._staging)
+
+    def _forget_ahead(self) -> None:
         with self._folders:
-            if len(self._durable) > 100_000:
-                self._durable.clear()
-            self._durable.add(folder)
+            for path in self._ahead:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            self._ahead.clear()
+
+    def _make(self, folder: str) -> None:
+        if folder in self._made:
+            return
+        os.makedirs(folder, mode=0o750, exist_ok=True)
+        device = os.stat(folder).st_dev
+        with self._folders:
+            if len(self._made) > 100_000:
+                self._made.clear()
+            self._made.add(folder)
+            # An administrator may have put a part of the archive on another file system.
+            self._devices.setdefault(device, folder)
 
     def _flush_data(self, descriptor: int) -> None:
         if self.sync:
             _FLUSH_DATA(descriptor)
 
-    def _flush_folder_or_need_recovery(self, folder: str) -> None:
-        try:
-            self._flush_folder(folder)
-        except OSError:
-            self.needs_recovery = True
-            raise
-
     def _flush_folder(self, folder: str) -> None:
-        if not self.sync or sys.platform == "win32":
-            return
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if self.sync:
+            flush_folder(folder)
 
 
 def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
@@ -407,7 +532,11 @@ def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
         If it cannot be read.
     """
     with open(path, "rb", buffering=0) as file:
-        header, _ = read_header(file)
+        return _header_of(file)
+
+
+def _header_of(file: RawIOBase | BinaryIO) -> FileHeader:
+    header, _ = read_header(file)
     if not header.transfer_syntax_uid:
         raise UnusableObject("the file has no file meta information")
     return header
@@ -415,10 +544,36 @@ def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
 
 def _link(source: str, target: str) -> None:
     """Give a file a second name. An existing file is never replaced."""
-    if sys.platform == "win32":
-        os.rename(source, target)
-    else:
+    try:
         os.link(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _link_a_copy(source, target)
+
+
+def _link_a_copy(source: str, target: str) -> None:
+    """Give a name on another file system to the content of a file."""
+    copy = f"{target}.{os.getpid()}.part"
+    try:
+        shutil.copyfile(source, copy)
+        os.link(copy, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(copy)
+
+
+def _flush_file_system(folder: str) -> None:
+    """Return when all that was written to the file system of a folder is on the medium."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if _SYNCFS is None:
+            os.sync()
+        elif _SYNCFS(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
+    finally:
+        os.close(descriptor)
 
 
 def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
@@ -430,34 +585,40 @@ def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
     return left
 
 
-def _compared(one: str, other: str) -> Placement:
-    """What becomes of a file whose name another one has; who sent them does not matter."""
+def _compared(one: BinaryIO, other: BinaryIO) -> Comparison:
+    """How the objects in two files differ; who sent them does not matter."""
     try:
-        first, second = read_file_header(one), read_file_header(other)
+        first, second = _header_of(one), _header_of(other)
     except UnusableObject:
-        return Placement.QUARANTINED
+        return Comparison.OTHER
     syntaxes = first.transfer_syntax_uid, second.transfer_syntax_uid
-    with open(one, "rb") as left, open(other, "rb") as right:
-        left.seek(first.offset)
-        right.seek(second.offset)
-        if syntaxes[0] == syntaxes[1] and _have_same_bytes(left, right):
-            return Placement.SAME
-        left.seek(first.offset)
-        right.seek(second.offset)
-        if have_same_content(Encoded(left, syntaxes[0]), Encoded(right, syntaxes[1]), _vr_of):
-            return Placement.SAME_IN_ANOTHER_FORM
-    return Placement.QUARANTINED
+    one.seek(first.offset)
+    other.seek(second.offset)
+    if syntaxes[0] == syntaxes[1] and _have_same_bytes(one, other):
+        return Comparison.SAME
+    one.seek(first.offset)
+    other.seek(second.offset)
+    if have_same_content(Encoded(one, syntaxes[0]), Encoded(other, syntaxes[1]), _vr_of):
+        return Comparison.SAME_IN_ANOTHER_FORM
+    return Comparison.OTHER
 
 
 def _have_same_bytes(left: BinaryIO, right: BinaryIO) -> bool:
     """Whether what is left of two files is the same."""
-    rest, other_rest = (os.fstat(file.fileno()).st_size - file.tell() for file in (left, right))
-    if rest != other_rest:
+    if _rest_of(left) != _rest_of(right):
         return False
     while block := left.read(_BLOCK):
         if block != right.read(len(block)):
             return False
     return True
+
+
+def _rest_of(file: BinaryIO) -> int:
+    """How much of a file is left to read, in bytes."""
+    at = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(at)
+    return end - at
 
 
 def _vr_of(tag: int) -> str:
@@ -472,7 +633,7 @@ def _vr_of(tag: int) -> str:
 
 def _folders(path: str) -> Iterator[str]:
     with os.scandir(path) as entries:
-        yield from sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+        yield from sorted(entry.path for entry in entries if entry.is_dir())
 
 
 def _instances(folder: str) -> Iterator[str]:

@@ -48,11 +48,16 @@ class Worker:
         Leads to the supervisor.
     share
         What it takes of the connections.
+    number
+        Its number, from 0; the process in the place of one that died has the same.
     """
 
-    def __init__(self, listener: socket.socket, control: socket.socket, share: FairShare) -> None:
+    def __init__(
+        self, listener: socket.socket, control: socket.socket, share: FairShare, number: int
+    ) -> None:
         self.listener = listener
         self.share = share
+        self.number = number
         self._control = control
 
     def serve(self, server: Server) -> None:
@@ -322,7 +327,7 @@ class _Supervisor:
             for each in (self._control, self._children, self._wake):
                 each.close()
             share = FairShare(self._counts, slot.number)
-            is_in_order = self._work(Worker(self._listener, there, share))
+            is_in_order = self._work(Worker(self._listener, there, share, slot.number))
             return IN_ORDER if is_in_order else OUT_OF_ORDER
 
         with there:

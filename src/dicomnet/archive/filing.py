@@ -1,0 +1,321 @@
+"""The work behind the intake journal: acknowledged objects get their files, and their rows in the catalogue.
+
+One thread does it, for many objects at a time. Whoever asks the catalogue waits for what was acknowledged before.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import mmap
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from time import monotonic, sleep
+from typing import BinaryIO
+
+from ..encoding.scan import HeaderScanner
+from ..errors import ServiceRefusal, UnusableObject
+from ..values import Buffer, mutable
+from .entries import Catalogue, Entry, read_entry
+from .journal import Journal, Position
+from .storage.files import Comparison, Storage
+
+_log = logging.getLogger(__name__)
+
+# How many objects are filed at a time, and after how long what failed is tried again, in seconds.
+_BATCH = 500
+_FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
+# How often the progress of other processes is looked at, in seconds.
+_LOOK = 0.002
+
+
+@mutable
+class Accepted:
+    """An object that intake has accepted.
+
+    Parameters
+    ----------
+    entry
+        What it is.
+    content
+        The whole file; empty if it is staged, or has its name already.
+    staged
+        The path of the staged file; empty if there is none.
+    position
+        Where it is in the journal; None if it is not in it.
+    """
+
+    entry: Entry
+    content: Sequence[Buffer] = ()
+    staged: str = ""
+    position: Position | None = None
+
+    @property
+    def length(self) -> int:
+        """How much memory its content takes, in bytes."""
+        return sum(map(len, self.content))
+
+    def opened(self) -> BinaryIO:
+        """Its file, for reading."""
+        return open(self.staged, "rb") if self.staged else BytesIO(b"".join(self.content))
+
+
+class Progress:
+    """How many objects each process has acknowledged, and how many of them it has filed. Processes that fork share it.
+
+    Parameters
+    ----------
+    processes
+        How many there may be.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._counts = memoryview(mmap.mmap(-1, 16 * processes)).cast("Q")
+
+    def acknowledged(self, process: int, count: int) -> None:
+        """A process has acknowledged further objects."""
+        self._counts[2 * process] += count
+
+    def filed(self, process: int, count: int) -> None:
+        """A process has filed further objects."""
+        self._counts[2 * process + 1] += count
+
+    def begin_anew(self, process: int) -> None:
+        """A process has taken the place of one that ended, and filed what that had acknowledged."""
+        self._counts[2 * process + 1] = self._counts[2 * process]
+
+    def missing(self) -> dict[int, int]:
+        """Of the processes that have something to file now, the counts at which they will have done so."""
+        pairs = zip(self._counts[::2], self._counts[1::2], strict=True)
+        return {process: counts[0] for process, counts in enumerate(pairs) if counts[1] < counts[0]}
+
+    def has_reached(self, counts: Mapping[int, int]) -> bool:
+        """Whether all of that has been filed."""
+        return all(self._counts[2 * process + 1] >= count for process, count in counts.items())
+
+
+class Filing:
+    """The thread that files what one process acknowledges. It is started when there is something to file.
+
+    Parameters
+    ----------
+    storage, catalogue, journal
+        Where the objects go, and where they are until then; without a catalogue they are only stored.
+    scanner
+        Finds what the catalogue keeps in objects that were stored before.
+    done
+        Called with the SOP Instance UIDs of objects that have been filed.
+    progress, process
+        Counts for whoever asks the catalogue, and which of the processes this is.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        catalogue: Catalogue | None,
+        journal: Journal,
+        scanner: HeaderScanner,
+        done: Callable[[Sequence[str]], None],
+        progress: Progress,
+        process: int,
+    ) -> None:
+        self._storage = storage
+        self._catalogue = catalogue
+        self._journal = journal
+        self._scanner = scanner
+        self._done = done
+        self._progress = progress
+        self._process = process
+        self._changed = threading.Condition()
+        self._waiting: deque[Accepted] = deque()
+        self._length = 0
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+        self.trouble: Exception | None = None
+
+    @property
+    def length(self) -> int:
+        """How much memory what waits takes, in bytes."""
+        return self._length
+
+    def accept(self, objects: Sequence[Accepted]) -> None:
+        """File objects that are durable in the journal; returns at once."""
+        with self._changed:
+            self._waiting.extend(objects)
+            self._length += sum(each.length for each in objects)
+            self._progress.acknowledged(self._process, len(objects))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="dicomnet-filing", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def wait_for_room(self, length: int, seconds: float) -> bool:
+        """Wait until what waits takes no more than so many bytes; False if it does not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._length <= length, seconds)
+
+    def wait_for_all(self, seconds: float) -> bool:
+        """Wait until all that was acknowledged by now, by any process, can be found; False if it cannot in time.
+
+        Where this process cannot file at present, that is not waited for.
+        """
+        wanted = self._progress.missing()
+        end = monotonic() + seconds
+        while not self._progress.has_reached(wanted):
+            if self.trouble is not None or monotonic() >= end:
+                return False
+            if wanted.keys() == {self._process}:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_free(wanted), max(0.0, end - monotonic()))
+            else:
+                sleep(_LOOK)
+        return True
+
+    def close(self) -> bool:
+        """File what waits, and end the thread; whether all has been filed, and is durable."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+        if self._waiting:
+            return False
+        try:
+            self._make_durable()
+        except OSError as error:
+            _log.error("what was stored may not be on the medium yet: %s; the journal keeps it", error)
+            return False
+        return True
+
+    def file_now(self, objects: Sequence[Accepted]) -> None:
+        """File objects in the caller's thread.
+
+        Raises
+        ------
+        OSError, ServiceRefusal
+            If they cannot be filed now.
+        """
+        kept = [each for each in objects if self._keep(each)]
+        self._register(kept)
+
+    def _is_free(self, wanted: Mapping[int, int]) -> bool:
+        return self.trouble is not None or self._progress.has_reached(wanted)
+
+    def _run(self) -> None:
+        delay, size = _FIRST_DELAY, _BATCH
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting) or self._is_closing)
+                batch = list(itertools.islice(self._waiting, size))
+            if not batch:
+                return
+            try:
+                self.file_now(batch)
+            except (OSError, ServiceRefusal) as error:
+                if not self._pause(error, delay):
+                    return
+                delay = min(2 * delay, _LONGEST_DELAY)
+                continue
+            except Exception:  # noqa: BLE001
+                if len(batch) > 1:
+                    # One of them is to blame, and is found one by one.
+                    size = 1
+                    continue
+                _log.exception("an object cannot be filed; the journal keeps it")
+                self._storage.needs_recovery = True
+                batch[0].position = None
+            else:
+                size = _BATCH
+            if self.trouble is not None:
+                _log.warning("what was received can be filed again")
+            delay = _FIRST_DELAY
+            self._is_filed(batch)
+
+    def _pause(self, error: Exception, seconds: float) -> bool:
+        """Wait before what failed is tried again; False if there is no time for that any more."""
+        if self.trouble is None:
+            _log.error("what was received cannot be filed now, and is kept in the journal: %s", error)
+        with self._changed:
+            self.trouble = error
+            self._changed.notify_all()
+            return not self._changed.wait_for(lambda: self._is_closing, seconds)
+
+    def _is_filed(self, batch: Sequence[Accepted]) -> None:
+        with self._changed:
+            for each in batch:
+                self._waiting.popleft()
+                self._length -= each.length
+            self.trouble = None
+            self._progress.filed(self._process, len(batch))
+            self._changed.notify_all()
+        self._done([each.entry.name.instance for each in batch])
+        segments = self._journal.filed([each.position for each in batch if each.position is not None])
+        if segments:
+            try:
+                self._make_durable()
+                self._journal.recycle(segments)
+            except OSError as error:
+                # They stay as they are, and are read again by the next process.
+                _log.error("a part of the journal cannot be used again: %s", error)
+
+    def _make_durable(self) -> None:
+        self._storage.make_durable()
+        if self._catalogue is not None:
+            self._catalogue.make_durable()
+
+    def _keep(self, accepted: Accepted) -> bool:
+        """Give an object its name; False if the store has another of that name."""
+        name, storage = accepted.entry.name, self._storage
+        if accepted.staged:
+            try:
+                if storage.keep_staged(name, accepted.staged):
+                    return True
+            except FileNotFoundError:
+                # It was kept before something else failed.
+                if storage.has(name):
+                    return True
+                raise
+        elif not accepted.content or storage.keep(name, accepted.content):
+            return True
+        with accepted.opened() as content:
+            comparison = storage.compare(content, name)
+        if comparison is Comparison.OTHER:
+            self._set_aside(accepted)
+            return False
+        if accepted.staged:
+            storage.discard_staged(accepted.staged)
+        if comparison is Comparison.SAME_IN_ANOTHER_FORM:
+            # What is kept is what is indexed.
+            accepted.entry = read_entry(storage, name, self._scanner)
+        return True
+
+    def _set_aside(self, accepted: Accepted) -> None:
+        instance = accepted.entry.name.instance
+        if accepted.staged:
+            self._storage.quarantine_staged(instance, accepted.staged)
+        else:
+            self._storage.quarantine_content(instance, accepted.content)
+
+    def _register(self, objects: Sequence[Accepted]) -> None:
+        if self._catalogue is None or not objects:
+            return
+        entries = [each.entry for each in objects]
+        try:
+            outcomes = self._catalogue.add(entries)
+        except UnusableObject:
+            outcomes = [self._registered(entry) for entry in entries]
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if not outcome:
+                self._storage.quarantine(entry.name)
+
+    def _registered(self, entry: Entry) -> bool:
+        """Register one of several objects, one of which the catalogue refuses."""
+        assert self._catalogue is not None
+        try:
+            return all(self._catalogue.add([entry]))
+        except UnusableObject as error:
+            _log.error("object %s is stored, and no query finds it: %s", entry.name.instance, error)
+            self._storage.needs_recovery = True
+            return True
