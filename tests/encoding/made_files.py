@@ -26,7 +26,7 @@ REAL = [
 def completely(content: bytes) -> FileHeader | None:
     """What the complete way says of a file, None where it cannot be sent."""
     try:
-        header, prefix = read_header(BytesIO(content), content[:PREFIX_LENGTH])  # type: ignore[arg-type]
+        header, prefix = read_header(BytesIO(content), content[:PREFIX_LENGTH])
         return files._identify(header, memoryview(prefix)[header.offset :])
     except UnusableObject:
         return None

@@ -10,7 +10,8 @@ import logging
 import mmap
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from time import monotonic, sleep
 from typing import BinaryIO
@@ -24,8 +25,10 @@ from .storage.files import Comparison, Storage
 
 _log = logging.getLogger(__name__)
 
-# How many objects are filed at a time, and after how long what failed is tried again, in seconds.
+# How many objects are filed at a time, how long the first of them waits for others if nobody waits for it, and after
+# how long what failed is tried again, in seconds.
 _BATCH = 500
+_LINGER = 0.1
 _FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
 # How often the progress of other processes is looked at, in seconds.
 _LOOK = 0.002
@@ -133,6 +136,8 @@ class Filing:
         self._length = 0
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        # How many wait for what is to be filed.
+        self._hurried = 0
         self.trouble: Exception | None = None
 
     @property
@@ -153,8 +158,22 @@ class Filing:
 
     def wait_for_room(self, length: int, seconds: float) -> bool:
         """Wait until what waits takes no more than so many bytes; False if it does not in time."""
-        with self._changed:
+        if self._length <= length:
+            return True
+        with self.hurrying(), self._changed:
             return self._changed.wait_for(lambda: self._length <= length, seconds)
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Within the block, what waits is filed at once."""
+        with self._changed:
+            self._hurried += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hurried -= 1
 
     def wait_for_all(self, seconds: float) -> bool:
         """Wait until all that was acknowledged by now, by any process, can be found; False if it cannot in time.
@@ -162,7 +181,12 @@ class Filing:
         Where this process cannot file at present, that is not waited for.
         """
         wanted = self._progress.missing()
-        end = monotonic() + seconds
+        if not wanted:
+            return True
+        with self.hurrying():
+            return self._wait_until(wanted, monotonic() + seconds)
+
+    def _wait_until(self, wanted: Mapping[int, int], end: float) -> bool:
         while not self._progress.has_reached(wanted):
             if self.trouble is not None or monotonic() >= end:
                 return False
@@ -208,6 +232,7 @@ class Filing:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting) or self._is_closing)
+                self._changed.wait_for(self._is_urgent, _LINGER)
                 batch = list(itertools.islice(self._waiting, size))
             if not batch:
                 return
@@ -232,6 +257,9 @@ class Filing:
                 _log.warning("what was received can be filed again")
             delay = _FIRST_DELAY
             self._is_filed(batch)
+
+    def _is_urgent(self) -> bool:
+        return self._hurried > 0 or self._is_closing or len(self._waiting) >= _BATCH
 
     def _pause(self, error: Exception, seconds: float) -> bool:
         """Wait before what failed is tried again; False if there is no time for that any more."""

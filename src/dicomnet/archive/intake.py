@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from enum import Enum
 from hashlib import blake2b
 from itertools import islice
@@ -289,12 +290,16 @@ class Intake:
         wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
         self.scanner = HeaderScanner(wanted, is_strict=is_strict)
         self._reader = HeaderScanner(wanted)
-        self._claims = Claims(storage.root / "claims" if progress is not None else None)
         self._folder = storage.journals / str(process)
         self._journal = Journal(self._folder, sync=storage.sync)
         self._progress = progress or Progress(1)
         self._process = process
-        self._filing = self._new_filing()
+        self._filing = Filing(
+            storage, catalogue, self._journal, self._reader, self._release, self._progress, process
+        )
+        self._claims = Claims(
+            storage.root / "claims" if progress is not None else None, self._filing.hurrying
+        )
 
     def open(
         self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
@@ -394,16 +399,8 @@ class Intake:
         self._claims.close()
         return is_filed
 
-    def _new_filing(self) -> Filing:
-        return Filing(
-            self.storage,
-            self.catalogue,
-            self._journal,
-            self._reader,
-            self._claims.release,
-            self._progress,
-            self._process,
-        )
+    def _release(self, instances: Sequence[str]) -> None:
+        self._claims.release(instances)
 
     def _commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
         """Store objects that have different SOP Instance UIDs."""
@@ -535,9 +532,12 @@ class Claims:
     ----------
     path
         A file in which other processes see them, as locks that end with the process; None if there is no other process.
+    hurrying
+        Gives a block within which those that are stored are filed at once.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, hurrying: Callable[[], AbstractContextManager[None]]) -> None:
+        self._hurrying = hurrying
         self._changed = threading.Condition()
         self._taken: set[str] = set()
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
@@ -546,9 +546,14 @@ class Claims:
         """Claim a UID; False if somebody else has it all the time."""
         end = monotonic() + seconds
         with self._changed:
-            if not self._changed.wait_for(lambda: instance not in self._taken, seconds):
-                return False
-            self._taken.add(instance)
+            is_free = instance not in self._taken
+            if is_free:
+                self._taken.add(instance)
+        if not is_free:
+            with self._hurrying(), self._changed:
+                if not self._changed.wait_for(lambda: instance not in self._taken, seconds):
+                    return False
+                self._taken.add(instance)
         while self._file is not None and not _has_locked(self._file, instance):
             if monotonic() >= end:
                 self._forget([instance])

@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, select
+from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, delete, event, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ...datasets.character_sets import codecs_of
 from ...datasets.text import folded_name, value_text
@@ -105,6 +105,11 @@ class Index:
         self.is_new = False
         self._writer = _engine(self.path, busy_seconds, "BEGIN IMMEDIATE", ("journal_mode=WAL", *_PRAGMAS))
         self._reader = _engine(self.path, busy_seconds, "BEGIN", ("query_only=ON", *_PRAGMAS))
+        # Each object is looked up when it comes, which must not cost a transaction and the building of a statement.
+        self._lookup: PoolProxiedConnection | None = None
+        self._lookup_lock = threading.Lock()
+        self._name_of = str(_NAME_OF.compile(self._reader))
+        self._failures = self._reader.dialect.loaded_dbapi.Error
         try:
             self._prepare()
         except DBAPIError as error:
@@ -122,8 +127,14 @@ class Index:
 
     def close(self) -> None:
         """Close the database. No other method may be running."""
+        self._forget_lookup()
         self._reader.dispose()
         self._writer.dispose()
+
+    def _forget_lookup(self) -> None:
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
 
     @property
     def wanted(self) -> Mapping[int, str]:
@@ -167,18 +178,23 @@ class Index:
         ServiceRefusal
             With status 0xA700, if the database cannot be read.
         """
-        of = schema.instance.c
-        statement = (
-            select(schema.study.c.uid, schema.series.c.uid, of.uid)
-            .join(schema.series, of.parent == schema.series.c.id)
-            .join(schema.study, schema.series.c.parent == schema.study.c.id)
-        )
-        with self.reading() as connection:
-            return {
-                row[2]: ObjectName(*row)
-                for batch in _batches(instances)
-                for row in connection.execute(statement.where(of.uid.in_(batch)))
-            }
+        found = {}
+        with self._lookup_lock:
+            try:
+                if self._lookup is None:
+                    self._lookup = self._reader.raw_connection()
+                cursor = self._lookup.cursor()
+                for instance in instances:
+                    cursor.execute(self._name_of, (instance,))
+                    row = cursor.fetchone()
+                    if row is not None:
+                        found[instance] = ObjectName(row[0], row[1], instance)
+                cursor.close()
+            except (self._failures, PoolTimeout) as error:
+                self._forget_lookup()
+                _log.warning("the index has failed: %s", error)
+                raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
+        return found
 
     def make_durable(self) -> None:
         """Return when all that was added is on the medium.
@@ -459,6 +475,12 @@ def _ticket(entry: Entry) -> _Ticket:
 
 
 _INSERT_INSTANCE = insert(schema.instance)
+_NAME_OF = (
+    select(schema.study.c.uid, schema.series.c.uid)
+    .join(schema.series, schema.series.c.parent == schema.study.c.id)
+    .join(schema.instance, schema.instance.c.parent == schema.series.c.id)
+    .where(schema.instance.c.uid == bindparam("instance"))
+)
 
 
 def _row(ticket: _Ticket, series: int) -> dict[str, Any]:
