@@ -23,7 +23,8 @@ from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.exchange.requesting import RESPONSE_LIMIT
 from dicomnet.pynetdicom.ae import AE, DEFAULT_MAX_LENGTH
-from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
+from dicomnet.services.registry import OPERATIONS
+from dicomnet.services.service_classes import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from dicomnet.wire.pdu import MAXIMUM_CONTEXTS

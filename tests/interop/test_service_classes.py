@@ -21,7 +21,7 @@ from tests.support import free_port, is_listening, run_tool, running_process, to
 
 from dicomnet import AE, aio, evt
 from dicomnet.pynetdicom import service_class, sop_class
-from dicomnet.services.registry import SERVICE_CLASSES
+from dicomnet.services.service_classes import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import SOP_CLASSES
 

@@ -9,7 +9,8 @@ import pytest
 
 from dicomnet.dimse.messages import MESSAGE_TYPES, Message
 from dicomnet.services.provider import provide
-from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES, offers
+from dicomnet.services.registry import OPERATIONS
+from dicomnet.services.service_classes import SERVICE_CLASSES, offers
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import SOP_CLASSES
 from dicomnet.services.steps import Answer, Cancelled, Handle, Next, Send

@@ -26,7 +26,8 @@ from ..exchange.contexts import FIND_MODELS, VERIFICATION
 
 # The log's words: what happens when the process is out of descriptors is logged without an import.
 from ..services import descriptions as descriptions
-from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
+from ..services.registry import OPERATIONS, SUCCESS
+from ..services.service_classes import may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
 from ..services.steps import Answer

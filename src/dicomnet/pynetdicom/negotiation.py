@@ -10,7 +10,7 @@ from weakref import WeakSet
 from .. import _config
 from ..drivers.deadline import Timeouts
 from ..encoding.identity import is_uid
-from ..services.registry import may_be_storage
+from ..services.service_classes import may_be_storage
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,

@@ -22,10 +22,9 @@ from .registry import (
     Operation,
     Performer,
     Shape,
-    finds_one_match,
     is_pending,
-    offers,
 )
+from .service_classes import finds_one_match, offers
 from .steps import (
     Answer,
     Batch,
