@@ -16,7 +16,7 @@ PYTEST = $(BIN)/python -m pytest -q --dist worksteal
 
 help:
 	@echo "make run        start the archive node (folder $(DATA), port $(PORT))"
-	@echo "make quick      run the tests that have no socket and no process: under a minute"
+	@echo "make quick      run the tests that have no socket and no process: half a minute"
 	@echo "make test       run all but the slow ones and those that need Orthanc, as CI does; JOBS=N at once"
 	@echo "make test-peers run those with other implementations: DCMTK, pynetdicom, Orthanc"
 	@echo "make test-slow  run those of kills, leaks and many associations, with more of them"

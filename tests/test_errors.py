@@ -8,6 +8,7 @@ import pickle
 import re
 
 import pytest
+from tests.grids import grid
 
 from dicomnet import errors
 from dicomnet.errors import (
@@ -185,8 +186,8 @@ def test_values_are_in_fields(name: str) -> None:
     assert {field: getattr(error, field) for field in fields} == fields
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@grid("name", CASES)
+@grid("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle_brings_back_type_text_and_fields(name: str, protocol: int) -> None:
     """Worker processes hand their errors to another process."""
     error, _, fields = CASES[name]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.grids import grid
 
 from dicomnet.dimse.messages import MESSAGE_TYPES, Message
 from dicomnet.services.provider import provide
@@ -100,7 +101,7 @@ def test_every_service_class_has_a_row() -> None:
     }
 
 
-@pytest.mark.parametrize("uid", sorted(SOP_CLASSES), ids=lambda uid: SOP_CLASSES[uid].keyword)
+@grid("uid", sorted(SOP_CLASSES))
 def test_which_operations_a_sop_class_has(uid: str) -> None:
     row = SOP_CLASSES[uid]
     expected = set(PERFORMED[row.service].split())
