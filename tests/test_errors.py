@@ -18,6 +18,7 @@ from dicomnet.errors import (
     AssociationError,
     AssociationRejected,
     ConnectionFailed,
+    DatabaseFailure,
     DeadlineExceeded,
     DicomnetError,
     IndexUnusable,
@@ -27,6 +28,7 @@ from dicomnet.errors import (
     ServiceRefusal,
     StoreInUse,
     TLSFailed,
+    Trouble,
     UnusableObject,
 )
 
@@ -133,6 +135,16 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         IndexUnusable("index.db", "not a database"),
         ["index.db", "not a database", "reindex"],
         {"path": "index.db", "cause": "not a database"},
+    ),
+    "database damaged": (
+        DatabaseFailure("index.db", Trouble.DAMAGED, "malformed"),
+        ["index.db", "damaged", "malformed"],
+        {"database": "index.db", "trouble": Trouble.DAMAGED, "is_damage": True, "is_passing": False},
+    ),
+    "database locked": (
+        DatabaseFailure("index.db", Trouble.LOCKED, "database is locked"),
+        ["index.db", "another process", "database is locked"],
+        {"cause": "database is locked", "is_damage": False, "is_passing": True},
     ),
 }
 
