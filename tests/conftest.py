@@ -28,6 +28,7 @@ KINDS: dict[str, str] = {
     "archive": "quick",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
     "archive/catalogue/test_index.py::test_receiving_needs_no_database": "local",
+    "archive/ledger": "local",
     "archive/test_database.py": "local",
     "archive/test_intake.py::test_objects_that_are_committed_together_are_each_for_itself": "local",
     "archive/test_intake.py::test_objects_together_need_no_more_descriptors_than_one": "local",

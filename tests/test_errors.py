@@ -22,6 +22,7 @@ from dicomnet.errors import (
     DeadlineExceeded,
     DicomnetError,
     IndexUnusable,
+    LedgerUnusable,
     NetworkError,
     NoAcceptedContext,
     ProtocolError,
@@ -135,6 +136,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         IndexUnusable("index.db", "not a database"),
         ["index.db", "not a database", "reindex"],
         {"path": "index.db", "cause": "not a database"},
+    ),
+    "ledger unusable": (
+        LedgerUnusable("ledger.db", "it is of revision 9"),
+        ["ledger.db", "revision 9"],
+        {"database": "ledger.db", "cause": "it is of revision 9"},
     ),
     "database damaged": (
         DatabaseFailure("index.db", Trouble.DAMAGED, "malformed"),

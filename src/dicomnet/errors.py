@@ -17,6 +17,7 @@
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
     ├── StoreInUse                             another node has the archive's store open
     ├── IndexUnusable                          the archive's index is damaged or of another version
+    ├── LedgerUnusable                         the archive's ledger is damaged or of a newer version
     └── DatabaseFailure                        a database of the archive failed; knows whether it is damaged
 
 A mistake of the caller's own program is a plain ValueError or TypeError.
@@ -342,6 +343,26 @@ class IndexUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the index {self.path} cannot be used ({self.cause}); rebuild it from the files with reindex"
+
+
+class LedgerUnusable(DicomnetError):
+    """The archive's ledger is damaged or of a newer version. It cannot be rebuilt, and is left as it is.
+
+    Parameters
+    ----------
+    database
+        Its file, or its URL without a password.
+    cause
+        What is wrong with it.
+    """
+
+    def __init__(self, database: str, cause: str) -> None:
+        super().__init__(database, cause)
+        self.database = database
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the ledger {self.database} cannot be used: {self.cause}"
 
 
 class Trouble(Enum):
