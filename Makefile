@@ -47,18 +47,22 @@ quick: $(VENV)/.test
 
 test: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc and not slow"
 
 test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
 test-slow: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m slow --associations=1000
 
 coverage: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
 
 lint: $(VENV)/.test
@@ -72,6 +76,7 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(BIN)/python -m benchmarks $(ARGS)
 
 profile: $(VENV)/.test

@@ -37,6 +37,8 @@ KINDS: dict[str, str] = {
     "archive/catalogue/test_query.py::test_the_levels_of_real_files": "local",
     "archive/storage/test_files.py::test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock": "local",
     "archive/storage/test_files.py::test_an_object_is_on_the_medium_before_it_is_acknowledged": "local",
+    "archive/ledger": "local",
+    "archive/test_database.py": "local",
     "archive/test_intake.py::test_objects_that_are_committed_together_are_each_for_itself": "local",
     "archive/test_intake.py::test_objects_together_need_no_more_descriptors_than_one": "local",
     "archive/test_intake.py::test_out_of_resources": "local",

@@ -19,15 +19,18 @@ from dicomnet.errors import (
     AssociationError,
     AssociationRejected,
     ConnectionFailed,
+    DatabaseFailure,
     DeadlineExceeded,
     DicomnetError,
     IndexUnusable,
+    LedgerUnusable,
     NetworkError,
     NoAcceptedContext,
     ProtocolError,
     ServiceRefusal,
     StoreInUse,
     TLSFailed,
+    Trouble,
     UnusableObject,
 )
 
@@ -134,6 +137,21 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         IndexUnusable("index.db", "not a database"),
         ["index.db", "not a database", "reindex"],
         {"path": "index.db", "cause": "not a database"},
+    ),
+    "ledger unusable": (
+        LedgerUnusable("ledger.db", "it is of revision 9"),
+        ["ledger.db", "revision 9"],
+        {"database": "ledger.db", "cause": "it is of revision 9"},
+    ),
+    "database damaged": (
+        DatabaseFailure("index.db", Trouble.DAMAGED, "malformed"),
+        ["index.db", "damaged", "malformed"],
+        {"database": "index.db", "trouble": Trouble.DAMAGED, "is_damage": True, "is_passing": False},
+    ),
+    "database locked": (
+        DatabaseFailure("index.db", Trouble.LOCKED, "database is locked"),
+        ["index.db", "another process", "database is locked"],
+        {"cause": "database is locked", "is_damage": False, "is_passing": True},
     ),
 }
 

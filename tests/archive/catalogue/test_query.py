@@ -519,7 +519,7 @@ def test_a_large_answer_takes_little_memory(
 ) -> None:
     index, store = archive
     store(make(StudyInstanceUID="1.0"))
-    with index._writer.begin() as connection:
+    with index.database.writing() as connection:
         rows = [
             {
                 "parent": 1,

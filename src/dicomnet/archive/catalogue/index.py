@@ -15,17 +15,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, delete, insert, select
 
 from ...datasets.character_sets import codecs_of
 from ...datasets.text import folded_name, value_text
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...encoding.scan import Header, HeaderScanner
-from ...errors import IndexUnusable, ServiceRefusal, UnusableObject
+from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
 from ...values import field, frozen, mutable
+from ..database import WAIT_SECONDS, Database, Keeping, sqlite_url
 from ..intake import Entry, read_entry
 from ..storage.files import ObjectName, Storage
 from . import schema
@@ -103,9 +101,11 @@ class Index:
     ------
     IndexUnusable
         If the file is damaged, or of another version.
+    DatabaseFailure
+        If it cannot be used now, for instance since another process has locked it. Nothing is wrong with it then.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = 5.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = WAIT_SECONDS) -> None:
         self.path = Path(path)
         self.busy_seconds = busy_seconds
         self._pending = _Pending()
@@ -115,13 +115,14 @@ class Index:
         self._series: dict[tuple[str, str], int] = {}
         # Whether the database was created just now, and so lacks all objects that the store may hold.
         self.is_new = False
-        self._writer = _engine(self.path, busy_seconds, "BEGIN IMMEDIATE", ("journal_mode=WAL", *_PRAGMAS))
-        self._reader = _engine(self.path, busy_seconds, "BEGIN", ("query_only=ON", *_PRAGMAS))
+        self.database = Database(sqlite_url(path), Keeping.DERIVED, wait_seconds=busy_seconds)
         try:
             self._prepare()
-        except DBAPIError as error:
+        except DatabaseFailure as failure:
             self.close()
-            raise IndexUnusable(str(self.path), str(error.orig)) from error
+            if failure.is_damage:
+                raise IndexUnusable(str(self.path), failure.cause) from failure
+            raise
         except IndexUnusable:
             self.close()
             raise
@@ -134,8 +135,7 @@ class Index:
 
     def close(self) -> None:
         """Close the database. No other method may be running."""
-        self._reader.dispose()
-        self._writer.dispose()
+        self.database.close()
 
     @property
     def wanted(self) -> Mapping[int, str]:
@@ -176,11 +176,11 @@ class Index:
             With status 0xA700, if the database cannot be read.
         """
         try:
-            with self._reader.begin() as connection:
+            with self.database.reading() as connection:
                 yield connection
-        except (DBAPIError, PoolTimeout) as error:
-            _tell(error)
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
+        except DatabaseFailure as failure:
+            _tell(failure)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from failure
 
     def recover(self, storage: Storage) -> Recovery:
         """Bring the index in line with the files of the store. No object may be stored meanwhile.
@@ -212,7 +212,7 @@ class Index:
         return Recovery(added, removed, quarantined)
 
     def _prepare(self) -> None:
-        with self._writer.begin() as connection:
+        with self.database.writing() as connection:
             check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if check != "ok":
                 raise IndexUnusable(str(self.path), "it is damaged")
@@ -231,13 +231,12 @@ class Index:
         try:
             for part in _batches(tickets):
                 outcomes += self._insert_all(part)
-        except OperationalError as error:
-            _tell(error)
-            # They are refused now, but their files are in the store, so the next commit tries again to index them.
-            self._pending.retries = tickets[len(outcomes) :][-_RETRY_LIMIT:]
-        except DBAPIError as error:
-            # One of the objects may be the cause and would fail again, so these are not tried again.
-            _tell(error)
+        except DatabaseFailure as failure:
+            _tell(failure)
+            if failure.is_passing:
+                # They are refused now, but their files are in the store, so the next commit tries again to index them.
+                # Otherwise one of the objects may be the cause and would fail again.
+                self._pending.retries = tickets[len(outcomes) :][-_RETRY_LIMIT:]
         finally:
             if len(outcomes) < len(tickets):
                 self._series.clear()
@@ -249,13 +248,15 @@ class Index:
     def _insert_all(self, tickets: Sequence[_Ticket]) -> list[bool]:
         """Commit objects. Usually none of them is indexed yet, so they are first inserted without a look-up."""
         try:
-            with self._writer.begin() as connection:
+            with self.database.writing() as connection:
                 rows = [_row(ticket, self._series_number(connection, ticket.entry)) for ticket in tickets]
                 connection.execute(_INSERT_INSTANCE, rows)
             return [True] * len(tickets)
-        except IntegrityError:
+        except DatabaseFailure as failure:
+            if failure.trouble is not Trouble.CONFLICT:
+                raise
             self._series.clear()
-        with self._writer.begin() as connection:
+        with self.database.writing() as connection:
             return self._insert(connection, tickets)
 
     def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
@@ -386,17 +387,16 @@ class Index:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
-            with self._write_lock, self._writer.begin() as connection:
+            with self._write_lock, self.database.writing() as connection:
                 yield connection
-        except DBAPIError as error:
+        except DatabaseFailure as failure:
             self._series.clear()
-            _tell(error)
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from error
+            _tell(failure)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from failure
 
 
-def _tell(error: DBAPIError | PoolTimeout) -> None:
-    """Log what the database says, without the statement's values, which are patients' data."""
-    _log.warning("the index has failed: %s", getattr(error, "orig", None) or type(error).__name__)
+def _tell(failure: DatabaseFailure) -> None:
+    _log.warning("the index has failed: %s", failure.cause)
 
 
 def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
@@ -524,26 +524,3 @@ def _remove(path: str) -> None:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + suffix)
-
-
-# After a power cut, commits that were lost are recovered from the files; so no commit waits for the medium.
-_PRAGMAS = ("synchronous=NORMAL", "foreign_keys=OFF", "temp_store=MEMORY", "cache_size=-16000")
-
-
-def _engine(path: Path, busy_seconds: float, begin: str, pragmas: Sequence[str]) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"timeout": busy_seconds}, max_overflow=32
-    )
-
-    def connect(connection: Any, _: ConnectionPoolEntry) -> None:
-        # The sqlite3 module would begin transactions itself, and too late: the lock must be taken at the beginning.
-        connection.isolation_level = None
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "connect", connect)
-    event.listen(engine, "begin", start)
-    return engine
