@@ -29,7 +29,7 @@ from ..services import descriptions as descriptions
 from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
-from ..services.steps import Answer
+from ..services.steps import STILL_SEARCHING, Answer, StillSearching
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -46,8 +46,8 @@ from .storage.files import Storage
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .catalogue.identifiers import Model
     from .catalogue.index import Index
-    from .catalogue.query import Model
 
 _log = logging.getLogger(__name__)
 
@@ -343,7 +343,7 @@ class _NodeHooks(WithoutRetrieval):
             return self._find(message.data.content, context)
         raise ServiceRefusal(OPERATIONS[service].handler_failed)
 
-    def next_answer(self, answers: Iterator[Answer]) -> Answer | None:
+    def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
         return next(answers, None)
 
     def phase_changed(self, phase: Phase) -> None:
@@ -354,16 +354,22 @@ class _NodeHooks(WithoutRetrieval):
     def closed(self) -> None:
         self._node.give_slot_back(self)
 
-    def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
+    def _find(
+        self, encoded: bytes | bytearray, context: NegotiatedContext
+    ) -> Iterator[Answer | StillSearching]:
         from ..datasets.codec import decode, encode
-        from .catalogue.query import find
+        from .catalogue.query import search
 
         assert self._node.index is not None
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = _decoded(decode, encoded, how)
         model = _MODELS[context.abstract_syntax]
-        for status, match in find(self._node.index, model, identifier, retrieve_ae_title=self._node.ae_title):
+        for found in search(self._node.index, model, identifier):
+            if found is None:
+                yield STILL_SEARCHING
+                continue
+            status, match = found
             data = encode(match, *how)
             if data is None:
                 raise ServiceRefusal(0xC000, "a match could not be encoded")

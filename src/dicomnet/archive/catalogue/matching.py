@@ -189,7 +189,8 @@ def date_moments(text: str) -> Moments | None:
     return (text, text) if _DATE.fullmatch(text) else None
 
 
-def _time_moments(text: str) -> Moments | None:
+def time_moments(text: str) -> Moments | None:
+    """The moments of a TM value, also with colons; None if it is not one."""
     found = _TIME.fullmatch(text.replace(":", ""))
     if found is None:
         return None
@@ -200,7 +201,7 @@ def _time_moments(text: str) -> Moments | None:
     return first, given + "595959"[len(given) :] + exact.ljust(6, "9")
 
 
-def _date_time_moments(text: str) -> Moments | None:
+def _datetime_moments(text: str) -> Moments | None:
     found = _DATE_TIME.fullmatch(text)
     if found is None:
         return None
@@ -240,8 +241,8 @@ def _shift(offset: str | None) -> timedelta:
 
 _MOMENTS: dict[str, Callable[[str], Moments | None]] = {
     "DA": date_moments,
-    "TM": _time_moments,
-    "DT": _date_time_moments,
+    "TM": time_moments,
+    "DT": _datetime_moments,
 }
 
 
