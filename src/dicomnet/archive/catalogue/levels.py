@@ -31,6 +31,7 @@ _OTHERS_LIMIT = 8
 _SIGNATURES_LIMIT = 16
 # After how many new studies it is looked whether there are many values to be indexed.
 _FILL_EVERY = 64
+_MERGED = ("attributes", "others")
 _ABOVE = (Level.PATIENT, Level.STUDY, Level.SERIES)
 _SIGNED = (SPECIFIC_CHARACTER_SET, *(tag for level in _ABOVE for tag in KEPT[level]))
 
@@ -152,6 +153,8 @@ def _merge(
     if not merged(attributes, others, said):
         return before, before
     row = {"number": number, "attributes": to_json(attributes), "others": to_json(others) if others else None}
+    if level is Level.SERIES:
+        row["modality"] = attributes.get(_key(MODALITY), "")
     connection.execute(_UPDATE[level], row)
     return before, _found_by(attributes, others) if level is Level.STUDY else set()
 
@@ -167,7 +170,12 @@ def _statements() -> tuple[dict[Level, Any], dict[Level, Any]]:
         {
             level: update(table)
             .where(table.c.id == number)
-            .values(attributes=bindparam("attributes"), others=bindparam("others"))
+            .values(
+                {
+                    name: bindparam(name)
+                    for name in (*_MERGED, *(("modality",) if level is Level.SERIES else ()))
+                }
+            )
             for level, table in tables.items()
         },
     )
