@@ -34,6 +34,7 @@ KINDS: dict[str, str] = {
     "archive/test_intake.py::test_the_data_set_is_kept_as_received": "local",
     "archive/test_intake.py::test_what_is_acknowledged_survives_kill_9": "local",
     "archive/test_node.py": "local",
+    "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "archive/catalogue/test_query.py::test_sql_never_leaves_out_what_matches": "local",
     "archive/storage/test_files.py::test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock": "local",

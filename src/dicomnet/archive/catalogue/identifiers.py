@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_keyword, dictionary_VM, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -17,12 +17,22 @@ from ...errors import ServiceRefusal
 from ...values import field, frozen, mutable
 from .computed import COMPUTED
 from .levels import PATIENT_ID
-from .matching import UNABLE_TO_PROCESS, Test, is_universal, value_test
+from .matching import (
+    UNABLE_TO_PROCESS,
+    CombinedRange,
+    Test,
+    combined_range,
+    empty_test,
+    every_value_test,
+    is_universal,
+    value_test,
+)
+from .options import NO_OPTIONS, QueryOptions
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 
 IDENTIFIER_DOES_NOT_MATCH = 0xA900
 
-Model = Literal["PATIENT", "STUDY"]
+Model = Literal["PATIENT", "STUDY", "PATIENT_STUDY_ONLY"]
 
 QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY = 0x00080052, 0x00080054, 0x00080056
 UNIQUE = {
@@ -33,6 +43,14 @@ UNIQUE = {
 }
 # Attributes of an identifier that are not keys: they say how it is to be read, or what is to be answered.
 _NO_KEYS = frozenset((SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, 0x00080201))
+
+# Those of multiple value matching.
+_MULTIPLE_VRS = frozenset(("AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"))
+_LEVELS: dict[Model, tuple[str, ...]] = {
+    "PATIENT": ("PATIENT", "STUDY", "SERIES", "IMAGE"),
+    "STUDY": ("STUDY", "SERIES", "IMAGE"),
+    "PATIENT_STUDY_ONLY": ("PATIENT", "STUDY"),
+}
 
 _UID_LIMIT, _DEPTH_LIMIT = 100_000, 4
 
@@ -46,6 +64,8 @@ class Key:
     text: str = ""
     item: tuple[Key, ...] | None = None
     test: Test | None = None
+    # Whether only values that the text says literally can match.
+    is_literal: bool = True
 
     def accepts(self, value: Any) -> bool:
         """Whether a value from the index matches."""
@@ -60,7 +80,7 @@ class Key:
     @property
     def is_narrowing(self) -> bool:
         """Whether it is a text that not everything matches."""
-        return self.test is not None
+        return self.test is not None and self.is_literal
 
     @property
     def is_universal(self) -> bool:
@@ -77,13 +97,15 @@ class Request:
     character_set: str
     keys: list[Key] = field(default_factory=list)
     has_unsupported: bool = False
+    options: QueryOptions = NO_OPTIONS
+    combined: list[CombinedRange] = field(default_factory=list)
 
     def key(self, tag: int) -> Key | None:
         """The key of an attribute, if there is one."""
         return next((key for key in self.keys if key.tag == tag), None)
 
 
-def parse(model: Model, identifier: Dataset) -> Request:
+def parse(model: Model, identifier: Dataset, options: QueryOptions = NO_OPTIONS) -> Request:
     """Parse a request identifier.
 
     Raises
@@ -94,11 +116,11 @@ def parse(model: Model, identifier: Dataset) -> Request:
     named_set = _text(identifier, SPECIFIC_CHARACTER_SET, "CS", ())
     codecs = codecs_of(terms_of(named_set))
     named = _text(identifier, QUERY_RETRIEVE_LEVEL, "CS", codecs)
-    if named not in Level.__members__ or (model == "STUDY" and named == "PATIENT"):
+    if named not in _LEVELS[model]:
         raise ServiceRefusal(
             IDENTIFIER_DOES_NOT_MATCH, "Query/Retrieve Level is missing or wrong", (QUERY_RETRIEVE_LEVEL,)
         )
-    request = Request(model, Level[named], named_set)
+    request = Request(model, Level[named], named_set, options=options)
     supported = _supported(request.level)
     for tag in map(int, identifier.keys()):
         if tag in _NO_KEYS or not tag & 0xFFFF:
@@ -107,8 +129,36 @@ def parse(model: Model, identifier: Dataset) -> Request:
             request.keys.append(_key(request, identifier, tag, supported[tag], codecs))
         else:
             request.has_unsupported = True
-    _check_hierarchy(request)
+    if not options.relational:
+        _check_hierarchy(request)
+    if options.combined:
+        _combine(request)
     return request
+
+
+def _combine(request: Request) -> None:
+    """Make one range of those of a date and of its time, whose own test is left out."""
+    for date_tag, time_tag in _PAIRS.items():
+        date, time = request.key(date_tag), request.key(time_tag)
+        if date is None or time is None or not date.is_narrowing or not time.is_narrowing:
+            continue
+        combined = combined_range((date_tag, date.text), (time_tag, time.text))
+        if combined is not None:
+            request.combined.append(combined)
+            request.keys[request.keys.index(time)] = Key(time_tag, time.vr)
+
+
+def _pairs() -> dict[int, int]:
+    """The dates that are kept, each with its time."""
+    kept = {dictionary_keyword(tag): tag for level in Level for tag in KEPT[level]}
+    return {
+        tag: kept[f"{keyword[:-4]}Time"]
+        for keyword, tag in kept.items()
+        if keyword.endswith("Date") and f"{keyword[:-4]}Time" in kept
+    }
+
+
+_PAIRS = _pairs()
 
 
 def _supported(level: Level) -> dict[int, str]:
@@ -121,7 +171,7 @@ def _supported(level: Level) -> dict[int, str]:
 
 def _check_hierarchy(request: Request) -> None:
     """Refuse a request in which a unique key of a level above does not have one value (PS3.4 section C.4.1.2.1)."""
-    top = Level.PATIENT if request.model == "PATIENT" else Level.STUDY
+    top = Level[_LEVELS[request.model][0]]
     for level in Level:
         if top <= level < request.level:
             key = request.key(UNIQUE[level])
@@ -142,7 +192,17 @@ def _key(
     text = _text(data_set, tag, vr, codecs)
     if vr == "UI" and text.count("\\") >= _UID_LIMIT:
         raise ServiceRefusal(OUT_OF_RESOURCES, f"a key has more than {_UID_LIMIT} UIDs", (tag,))
-    return Key(tag, vr, text, None, None if is_universal(text) else value_test(vr, text))
+    if is_universal(text):
+        return Key(tag, vr, text)
+    if request.options.empty and text == '""':
+        return Key(tag, vr, text, None, empty_test, is_literal=False)
+    if request.options.multiple and "\\" in text and vr in _MULTIPLE_VRS and dictionary_VM(tag) != "1":
+        return Key(tag, vr, text, None, every_value_test(vr, text))
+    if request.options.fuzzy and vr == "PN" and "*" not in text and "?" not in text and "\\" not in text:
+        from .fuzzy import fuzzy_test
+
+        return Key(tag, vr, text, None, fuzzy_test(text), is_literal=False)
+    return Key(tag, vr, text, None, value_test(vr, text))
 
 
 def _sequence_key(request: Request, data_set: Dataset, tag: int, codecs: Sequence[str], depth: int) -> Key:

@@ -33,6 +33,7 @@ from .identifiers import (
 from .index import Index
 from .levels import PATIENT_ID, Attributes, Others
 from .matching import pattern
+from .options import NO_OPTIONS, QueryOptions
 from .responses import response
 from .schema import Level
 from .sources import CHUNK, Condition, Source, residue, shortest, sources_of, uid_conditions
@@ -64,15 +65,25 @@ class StoredInstance:
 
 
 def find(
-    index: Index, model: Model, identifier: Dataset, *, retrieve_ae_title: str = ""
+    index: Index,
+    model: Model,
+    identifier: Dataset,
+    *,
+    retrieve_ae_title: str = "",
+    options: QueryOptions = NO_OPTIONS,
 ) -> Iterator[tuple[int, Dataset]]:
     """Answer a query; as `search`, without the pauses."""
-    found = search(index, model, identifier, retrieve_ae_title=retrieve_ae_title)
+    found = search(index, model, identifier, retrieve_ae_title=retrieve_ae_title, options=options)
     return (match for match in found if match is not None)
 
 
 def search(
-    index: Index, model: Model, identifier: Dataset, *, retrieve_ae_title: str = ""
+    index: Index,
+    model: Model,
+    identifier: Dataset,
+    *,
+    retrieve_ae_title: str = "",
+    options: QueryOptions = NO_OPTIONS,
 ) -> Iterator[tuple[int, Dataset] | None]:
     """Answer a query.
 
@@ -83,11 +94,13 @@ def search(
     index
         The index.
     model
-        Root of the information model, ``PATIENT`` or ``STUDY``.
+        The information model: that with the root ``PATIENT`` or ``STUDY``, or ``PATIENT_STUDY_ONLY``.
     identifier
         The request identifier.
     retrieve_ae_title
         Retrieve AE Title (0008,0054) of the responses; left out of them if empty.
+    options
+        What was agreed on with the requestor.
 
     Returns
     -------
@@ -101,7 +114,7 @@ def search(
         0xA900 if the identifier does not fit the information model; 0xC000 if a key cannot be processed;
         0xA700 if the index cannot be read, which may be raised while iterating.
     """
-    request = parse(model, identifier)
+    request = parse(model, identifier, options)
     table = schema.TABLES[request.level]
     with index.reading() as connection:
         last = connection.scalar(select(func.max(table.c.id))) or 0
@@ -310,7 +323,10 @@ def _responses(
     for page in pages:
         has_match = False
         for match in page or ():
-            if all(_accepts(name, key, match) for name, key in tested):
+            if all(_accepts(name, key, match) for name, key in tested) and all(
+                each.accepts(match[0].get(f"{each.date:08X}", ""), match[0].get(f"{each.time:08X}", ""))
+                for each in request.combined
+            ):
                 has_match = True
                 yield status, response(request, match[0], retrieve_ae_title)
         if not has_match:
