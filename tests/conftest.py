@@ -46,6 +46,7 @@ KINDS: dict[str, str] = {
     "archive/test_intake.py::test_the_same_object_in_another_form_is_the_same_object": "local",
     "archive/test_intake.py::test_what_is_acknowledged_survives_kill_9": "local",
     "archive/test_node.py": "local",
+    "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",

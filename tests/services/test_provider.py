@@ -15,6 +15,7 @@ from dicomnet.dimse.messages import C_FIND_RQ, C_STORE_RQ, C_STORE_RSP, Message
 from dicomnet.errors import ServiceRefusal
 from dicomnet.services.provider import provide, provide_stores
 from dicomnet.services.steps import (
+    STILL_SEARCHING,
     Answer,
     Batch,
     Cancelled,
@@ -25,6 +26,7 @@ from dicomnet.services.steps import (
     Respond,
     Send,
     SettleStores,
+    StillSearching,
 )
 from dicomnet.upper_layer.negotiation import NegotiatedContext
 
@@ -34,7 +36,7 @@ CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 MATCH = Answer(0xFF00, b"")
 
 
-def statuses(answers: list[Answer], cancelled_after: int) -> list[int]:
+def statuses(answers: Sequence[Answer | StillSearching], cancelled_after: int) -> list[int]:
     """What is sent where the handler gives these answers, and the cancel is noticed behind so many of them."""
     command = {"AffectedSOPClassUID": FIND, "MessageID": 7, "Priority": 2}
     procedure = provide(Message(C_FIND_RQ, command, 1, b"query"), CONTEXT)
@@ -68,6 +70,13 @@ def test_a_handler_that_looks_for_the_cancel_ends_in_its_own_way(own: int) -> No
 @pytest.mark.parametrize("more", [[], [MATCH], [MATCH] * 5])
 def test_any_other_handler_is_ended_with_the_match_that_it_was_at(more: list[Answer]) -> None:
     assert statuses([MATCH, MATCH, *more], 2) == [0xFF00, 0xFE00]
+
+
+@pytest.mark.parametrize("behind", range(1, 4))
+def test_a_search_that_finds_nothing_can_be_cancelled(behind: int) -> None:
+    assert statuses([STILL_SEARCHING] * 9, behind) == [0xFE00]
+    assert statuses([MATCH] + [STILL_SEARCHING] * 9, behind + 1) == [0xFF00, 0xFE00]
+    assert statuses([STILL_SEARCHING, MATCH, STILL_SEARCHING], 99) == [0xFF00, 0x0000]
 
 
 def test_without_a_cancel_all_is_sent() -> None:

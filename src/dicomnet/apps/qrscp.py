@@ -32,7 +32,8 @@ from .requestor import application_entity
 from .storescp import storage_contexts
 
 if TYPE_CHECKING:
-    from ..archive.catalogue.query import Model, StoredInstance
+    from ..archive.catalogue.identifiers import Model
+    from ..archive.catalogue.query import StoredInstance
 
 _log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from ..services.registry import OPERATIONS, SUCCESS
 from ..services.service_classes import may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
-from ..services.steps import Answer
+from ..services.steps import STILL_SEARCHING, Answer, StillSearching
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -38,17 +38,20 @@ from ..upper_layer.negotiation import (
     SupportedContext,
     accept,
     identification_items,
+    items_of,
     refuse_names,
 )
+from ..wire.items import SOPClassExtendedNegotiation
 from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
+from .catalogue.options import LIMIT_REACHED, NO_OPTIONS, SUPPORTED, QueryOptions, QueryPolicy, agree
 from .intake import Intake, Session
 from .storage.files import Storage
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .catalogue.identifiers import Model
     from .catalogue.index import Index
-    from .catalogue.query import Model
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,12 @@ QUERY_LIMIT = 1 << 20
 # What requests need besides what this module imports: for objects that are there in another form, and for queries.
 _FOR_OBJECTS = ("pydicom.datadict",)
 _FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.catalogue.query")
-_MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
+_FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()
+_MODELS: dict[str, Model] = {
+    FIND_MODELS["patient"]: "PATIENT",
+    FIND_MODELS["study"]: "STUDY",
+    "1.2.840.10008.5.1.4.1.2.3.1": "PATIENT_STUDY_ONLY",
+}
 
 OnStored = Callable[[str, int], None]
 OnRefused = Callable[[str, ServiceRefusal], None]
@@ -98,7 +106,7 @@ def open_index(path: Path, storage: Storage) -> Index:
 
 def _load(has_index: bool) -> None:
     """Import what requests need: when the first one comes, there may be no free file descriptor to import it with."""
-    for name in (*_FOR_OBJECTS, *(_FOR_QUERIES if has_index else ())):
+    for name in (*_FOR_OBJECTS, *((*_FOR_QUERIES, *_FOR_FUZZY_QUERIES) if has_index else ())):
         importlib.import_module(name)
     if has_index:
         from ..datasets.character_sets import load_codecs
@@ -143,6 +151,8 @@ class Node:
         meta information in the data set. Without, they are kept as they were received, and the log says so.
     excess
         How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
+    queries
+        What queries may do.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
@@ -175,11 +185,13 @@ class Node:
         on_refused: OnRefused | None = None,
         strict: bool = False,
         excess: int = MAXIMUM_LENGTH,
+        queries: QueryPolicy | None = None,
         workers: int = 1,
     ) -> None:
         _load(has_index)
         self._excess = excess
         self.ae_title = ae_title
+        self.queries = queries or QueryPolicy()
         self.timeouts = timeouts or Timeouts()
         self.maximum_associations = maximum_associations
         self.on_stored = on_stored
@@ -316,6 +328,7 @@ class _NodeHooks(WithoutRetrieval):
         self.stores = node.stores
         self._node = node
         self._calling = ""
+        self._agreed: dict[str, QueryOptions] = {}
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         refused = refuse_names(request)
@@ -324,7 +337,18 @@ class _NodeHooks(WithoutRetrieval):
         if not self._node.take_slot(self):
             return LOCAL_LIMIT_EXCEEDED
         self._calling = request.calling_ae_title
-        return accept(request, self._node.acceptor)
+        return accept(request, self._node.acceptor, extended=self._agree(request))
+
+    def _agree(self, request: AssociateRQ) -> Iterator[SOPClassExtendedNegotiation]:
+        """The answers to SOP class extended negotiation; of two proposals for one class the first counts."""
+        supported = self._node.acceptor.supported.keys() & _MODELS.keys()
+        queried = supported & {context.abstract_syntax for context in request.contexts}
+        for item in items_of(request.user_items, SOPClassExtendedNegotiation):
+            sop_class = item.sop_class
+            if sop_class in queried and sop_class not in self._agreed:
+                asked = item.application_information
+                self._agreed[sop_class], answer = agree(asked, self._node.queries.supported)
+                yield SOPClassExtendedNegotiation(sop_class, answer)
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if message.type is not C_STORE_RQ:
@@ -344,7 +368,7 @@ class _NodeHooks(WithoutRetrieval):
             return self._find(message.data.content, context)
         raise ServiceRefusal(OPERATIONS[service].handler_failed)
 
-    def next_answer(self, answers: Iterator[Answer]) -> Answer | None:
+    def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
         return next(answers, None)
 
     def phase_changed(self, phase: Phase) -> None:
@@ -355,16 +379,29 @@ class _NodeHooks(WithoutRetrieval):
     def closed(self) -> None:
         self._node.give_slot_back(self)
 
-    def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
+    def _find(
+        self, encoded: bytes | bytearray, context: NegotiatedContext
+    ) -> Iterator[Answer | StillSearching]:
         from ..datasets.codec import decode, encode
-        from .catalogue.query import find
+        from .catalogue.query import search
 
         assert self._node.index is not None
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = _decoded(decode, encoded, how)
         model = _MODELS[context.abstract_syntax]
-        for status, match in find(self._node.index, model, identifier, retrieve_ae_title=self._node.ae_title):
+        policy = self._node.queries
+        options = policy.options(self._agreed.get(context.abstract_syntax, NO_OPTIONS))
+        count = 0
+        for found in search(self._node.index, model, identifier, options=options):
+            if found is None:
+                yield STILL_SEARCHING
+                continue
+            if count == policy.maximum:
+                yield Answer(LIMIT_REACHED)
+                return
+            count += 1
+            status, match = found
             data = encode(match, *how)
             if data is None:
                 raise ServiceRefusal(0xC000, "a match could not be encoded")

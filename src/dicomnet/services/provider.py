@@ -37,6 +37,7 @@ from .steps import (
     Respond,
     Send,
     SettleStores,
+    StillSearching,
     answer_of,
 )
 
@@ -160,6 +161,8 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
         answer = yield Next(answers)
         if (yield Cancelled(message.message_id)):
             answer = yield from _cancelled(answer, answers)
+        elif isinstance(answer, StillSearching):
+            continue
         elif answer is None:
             answer = Answer(SUCCESS)
         pending = is_pending(answer.status)
@@ -170,12 +173,12 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
             return
 
 
-def _cancelled(answer: Answer | None, answers: Any) -> Procedure[Answer]:
+def _cancelled(answer: Answer | StillSearching | None, answers: Any) -> Procedure[Answer]:
     """What ends a query that was cancelled: the handler, if it looks for that itself, or else we."""
-    if answer is not None and is_pending(answer.status):
+    if isinstance(answer, Answer) and is_pending(answer.status):
         # It was made before the handler could know.
         answer = yield Next(answers)
-    return Answer(CANCELLED) if answer is None or is_pending(answer.status) else answer
+    return answer if isinstance(answer, Answer) and not is_pending(answer.status) else Answer(CANCELLED)
 
 
 def _one_match(message: Message, context: NegotiatedContext) -> Procedure[None]:

@@ -6,7 +6,6 @@ Objects that several threads add at the same time are committed in one transacti
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
@@ -18,7 +17,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Connection, delete, insert, select
 
 from ...datasets.character_sets import codecs_of
-from ...datasets.text import folded_name, value_text
+from ...datasets.text import value_text
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...encoding.scan import Header, HeaderScanner
 from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
@@ -26,11 +25,9 @@ from ...values import field, frozen, mutable
 from ..database import WAIT_SECONDS, Database, Keeping, sqlite_url
 from ..intake import Entry, read_entry
 from ..storage.files import ObjectName, Storage
-from . import schema
+from . import levels, schema, trigrams
+from .levels import Attributes, KnownSeries
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
-
-PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
-PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +42,6 @@ _RETRY_LIMIT = 4_096
 
 # Of objects when the index is rebuilt, and of the items in their sequences.
 _OBJECTS, _ITEMS = HeaderScanner(schema.WANTED), HeaderScanner(KEPT_IN_ITEMS)
-
-# Values by tag, as eight hexadecimal digits: text, or for a sequence a list of the attributes of its items.
-Attributes = dict[str, Any]
 
 
 @frozen
@@ -112,7 +106,7 @@ class Index:
         self._pending_lock = threading.Lock()
         self._write_lock = threading.Lock()
         # Row IDs of series by Study and Series Instance UID; a cache.
-        self._series: dict[tuple[str, str], int] = {}
+        self._series = KnownSeries()
         # Whether the database was created just now, and so lacks all objects that the store may hold.
         self.is_new = False
         self.database = Database(sqlite_url(path), Keeping.DERIVED, wait_seconds=busy_seconds)
@@ -298,16 +292,24 @@ class Index:
 
     def _series_number(self, connection: Connection, entry: Entry) -> int:
         """Row ID of the object's series; the rows of series, study and patient are inserted if they are missing."""
-        found = self._find_series(connection, entry.name)
-        if found is not None:
-            return found
-        study = connection.scalar(select(schema.study.c.id).where(schema.study.c.uid == entry.name.study))
+        name, header = entry.name, entry.header
+        number = self._find_series(connection, name)
+        if number is not None and not self._series.is_news(number, header, entry.sop_class_uid):
+            return number
+        patient, own, of_series = (attributes_of(header, level) for level in Level if level < Level.IMAGE)
+        collected = levels.collected(entry.sop_class_uid, of_series)
+        if number is not None:
+            levels.complete(connection, number, collected, patient=patient, study=own, of_series=of_series)
+            return number
+        study = connection.scalar(select(schema.study.c.id).where(schema.study.c.uid == name.study))
+        is_new = study is None
         if study is None:
-            study = _insert_study(connection, entry)
-        own = attributes_of(entry.header, Level.SERIES)
-        values = {"parent": study, "uid": entry.name.series, "modality": own.get(_key(MODALITY), "")}
-        number = _insert_row(connection, Level.SERIES, values, own)
-        self._series[entry.name.study, entry.name.series] = number
+            study = levels.insert_study(connection, name.study, collected, patient=patient, own=own)
+        number = levels.insert_series(connection, study, name.series, of_series)
+        if not is_new:
+            levels.complete(connection, number, collected, patient=patient, study=own, of_series=of_series)
+        self._series[name.study, name.series] = number
+        self._series.is_news(number, header, entry.sop_class_uid)
         return number
 
     def _instances(self, study: str, series: str) -> tuple[int | None, set[str]]:
@@ -381,6 +383,13 @@ class Index:
                 connection.execute(
                     delete(above).where(~select(below.c.id).where(below.c.parent == above.c.id).exists())
                 )
+            values = schema.study_value.c
+            connection.execute(
+                delete(schema.study_value).where(
+                    ~select(schema.study.c.id).where(schema.study.c.id == values.study).exists()
+                )
+            )
+            trigrams.rows_removed(connection)
         self._series.clear()
         return count
 
@@ -450,7 +459,7 @@ def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], 
 
 
 def _ticket(entry: Entry) -> _Ticket:
-    return _Ticket(entry, _json(attributes_of(entry.header, Level.IMAGE)))
+    return _Ticket(entry, levels.to_json(attributes_of(entry.header, Level.IMAGE)))
 
 
 _INSERT_INSTANCE = insert(schema.instance)
@@ -464,48 +473,6 @@ def _row(ticket: _Ticket, series: int) -> dict[str, Any]:
         "transfer_syntax": ticket.entry.transfer_syntax_uid,
         "attributes": ticket.attributes,
     }
-
-
-def _insert_study(connection: Connection, entry: Entry) -> int:
-    patient = attributes_of(entry.header, Level.PATIENT)
-    own = attributes_of(entry.header, Level.STUDY)
-    patient_id, issuer = patient.get(_key(PATIENT_ID), ""), patient.get(_key(ISSUER_OF_PATIENT_ID), "")
-    names = dict(zip(NAME_COLUMNS, folded_name(patient.get(_key(PATIENT_NAME), "")), strict=True))
-    # Without a Patient ID, name and birth date are the best means of distinguishing patients.
-    identifying = ("id", patient_id, issuer)
-    if not patient_id:
-        identifying = ("name", "=".join(names.values()), patient.get(_key(PATIENT_BIRTH_DATE), ""))
-    identity = json.dumps(identifying)
-    parent = connection.scalar(select(schema.patient.c.id).where(schema.patient.c.identity == identity))
-    if parent is None:
-        values = {"identity": identity, "patient_id": patient_id, **names}
-        parent = _insert_row(connection, Level.PATIENT, values, patient)
-    values = {
-        "parent": parent,
-        "uid": entry.name.study,
-        "patient_id": patient_id,
-        **names,
-        "date": own.get(_key(STUDY_DATE), "").replace(".", ""),
-        "accession": own.get(_key(ACCESSION_NUMBER), ""),
-    }
-    return _insert_row(connection, Level.STUDY, values, patient | own)
-
-
-NAME_COLUMNS = ("name_alphabetic", "name_ideographic", "name_phonetic")
-
-
-def _insert_row(
-    connection: Connection, level: Level, values: Mapping[str, Any], attributes: Attributes
-) -> int:
-    row = {**values, "attributes": _json(attributes)}
-    key = connection.execute(insert(schema.TABLES[level]).values(row)).inserted_primary_key
-    if key is None:
-        raise AssertionError(level)
-    return int(key[0])
-
-
-def _json(attributes: Attributes) -> str:
-    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
 
 
 def _key(tag: int) -> str:
