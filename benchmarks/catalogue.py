@@ -148,7 +148,7 @@ def fill(index: Index, studies: int, seed: int = 12) -> None:
     """Write the rows of many studies."""
     chance = random.Random(seed)
     for begin in range(0, studies, _BATCH):
-        with index._writer.begin() as connection:
+        with index.database.writing() as connection:
             rows: list[dict[str, Any]] = []
             for number in range(begin, min(begin + _BATCH, studies)):
                 _study(connection, chance, number, studies, rows)

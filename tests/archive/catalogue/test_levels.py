@@ -149,7 +149,7 @@ def test_objects_that_say_the_same_are_not_compared(archive: Archive, make: Make
     index, store = archive
     store(make(SOPInstanceUID="1.1", InstanceNumber="1"))
     statements: list[str] = []
-    event.listen(index._writer, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    event.listen(index.database._writer, "before_cursor_execute", lambda *call: statements.append(call[2]))
     for number in range(2, 5):
         store(make(SOPInstanceUID=f"1.{number}", InstanceNumber=str(number)))
     assert {one.partition(" (")[0] for one in statements if not one.startswith("BEGIN")} == {

@@ -94,11 +94,11 @@ def _plans(index: Index, level: str, keys: dict[str, str]) -> tuple[int, list[st
     def note(*call: Any) -> None:
         executed.append((call[2], call[3]))
 
-    event.listen(index._reader, "before_cursor_execute", note)
+    event.listen(index.database._reader, "before_cursor_execute", note)
     unique = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
     asked = {"QueryRetrieveLevel": level} | ({unique[level]: ""} if level in unique else {}) | keys
     count = len(ask(index, "PATIENT" if level == "PATIENT" else "STUDY", **asked))
-    event.remove(index._reader, "before_cursor_execute", note)
+    event.remove(index.database._reader, "before_cursor_execute", note)
     plans = []
     with index.reading() as connection:
         for statement, values in executed:
@@ -135,7 +135,7 @@ def test_the_shortest_of_several_sources_decides(archive: Archive, make: Make) -
         for number in range(2, 1_500)
         for tag, value in ((0x00080020, "20240101"), (0x00080050, f"A{number}"))
     ]
-    with index._writer.begin() as connection:
+    with index.database.writing() as connection:
         connection.exec_driver_sql(
             "INSERT INTO study (id, parent, uid, attributes) WITH RECURSIVE n(i) AS"
             " (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 1499)"

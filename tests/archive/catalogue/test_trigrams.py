@@ -61,7 +61,7 @@ def test_a_part_of_a_name_is_found_wherever_it_is_kept(
 
 
 def _fill(index: Index) -> None:
-    with index._writer.begin() as connection:
+    with index.database.writing() as connection:
         trigrams.fill(connection)
 
 
