@@ -7,10 +7,10 @@ objects contradict each other, the first value is the attribute, the other ones 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 
 from ...datasets.text import folded_name
 from ...encoding.scan import Header
@@ -101,24 +101,15 @@ def complete(
     of_series: Attributes,
 ) -> None:
     """Take into the rows above what another object says of them. Where it says nothing new, nothing is written."""
-    of, above = schema.series.c, schema.study.c
-    number, parent = connection.execute(
-        select(above.id, above.parent).join(schema.series, above.id == of.parent).where(of.id == series)
-    ).one()
-    _merge(connection, Level.PATIENT, parent, patient)
-    before, after = _merge(connection, Level.STUDY, number, patient | study)
-    _merge(connection, Level.SERIES, series, of_series)
-    values = schema.study_value.c
-    known = {
-        pair
-        for pair in collected
-        if connection.scalar(
-            select(values.id)
-            .where(values.tag == pair[0], values.value == pair[1], values.study == number)
-            .limit(1)
-        )
-    }
-    _insert_values(connection, number, (after - before) | (collected - known))
+    row = connection.execute(_SELECT, {"number": series}).one()
+    number = row[1]
+    _merge(connection, Level.PATIENT, row[0], row[2:4], patient)
+    _merge(connection, Level.SERIES, series, row[6:8], of_series)
+    pairs = collected - _known(connection, number, collected)
+    changed = _merge(connection, Level.STUDY, number, row[4:6], patient | study)
+    if changed is not None:
+        pairs |= _found_by(*changed) - _found_by(*_parsed(row[4:6]))
+    _insert_values(connection, number, pairs)
 
 
 def to_json(attributes: Mapping[str, Any]) -> str:
@@ -143,45 +134,48 @@ def merged(attributes: Attributes, others: Others, said: Attributes) -> bool:
     return has_changed
 
 
+def _parsed(texts: Sequence[Any]) -> tuple[Attributes, Others]:
+    return json.loads(texts[0]), json.loads(texts[1] or "{}")
+
+
 def _merge(
-    connection: Connection, level: Level, number: int, said: Attributes
-) -> tuple[set[tuple[int, str]], set[tuple[int, str]]]:
-    """As `merged`, for a row; what a study is found by before and after it."""
-    texts = connection.execute(_SELECT[level], {"number": number}).one()
-    attributes, others = json.loads(texts[0]), json.loads(texts[1] or "{}")
-    before = _found_by(attributes, others) if level is Level.STUDY else set()
+    connection: Connection, level: Level, number: int, texts: Sequence[Any], said: Attributes
+) -> tuple[Attributes, Others] | None:
+    """As `merged`, for a row of which these are the attributes and others; what it is now if it has changed."""
+    attributes, others = _parsed(texts)
     if not merged(attributes, others, said):
-        return before, before
+        return None
     row = {"number": number, "attributes": to_json(attributes), "others": to_json(others) if others else None}
     if level is Level.SERIES:
         row["modality"] = attributes.get(_key(MODALITY), "")
     connection.execute(_UPDATE[level], row)
-    return before, _found_by(attributes, others) if level is Level.STUDY else set()
+    return attributes, others
 
 
-def _statements() -> tuple[dict[Level, Any], dict[Level, Any]]:
-    tables = {level: schema.TABLES[level] for level in _ABOVE}
-    number: Any = bindparam("number")
-    return (
-        {
-            level: select(table.c.attributes, table.c.others).where(table.c.id == number)
-            for level, table in tables.items()
-        },
-        {
-            level: update(table)
-            .where(table.c.id == number)
-            .values(
-                {
-                    name: bindparam(name)
-                    for name in (*_MERGED, *(("modality",) if level is Level.SERIES else ()))
-                }
-            )
-            for level, table in tables.items()
-        },
+def _known(connection: Connection, study: int, pairs: set[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Which of these values the study is found by already."""
+    of = schema.study_value.c
+    each = (and_(of.tag == tag, of.value == value, of.study == study) for tag, value in sorted(pairs))
+    return {(tag, value) for tag, value in connection.execute(select(of.tag, of.value).where(or_(*each)))}
+
+
+_SELECT = (
+    select(
+        schema.patient.c.id,
+        schema.study.c.id,
+        *(schema.TABLES[level].c[name] for level in _ABOVE for name in _MERGED),
     )
-
-
-_SELECT, _UPDATE = _statements()
+    .select_from(schema.series)
+    .join(schema.study, schema.study.c.id == schema.series.c.parent)
+    .join(schema.patient, schema.patient.c.id == schema.study.c.parent)
+    .where(schema.series.c.id == bindparam("number"))
+)
+_UPDATE = {
+    level: update(schema.TABLES[level])
+    .where(schema.TABLES[level].c.id == bindparam("number"))
+    .values({name: bindparam(name) for name in (*_MERGED, *(("modality",) if level is Level.SERIES else ()))})
+    for level in _ABOVE
+}
 _INSERT = {level: insert(schema.TABLES[level]) for level in _ABOVE}
 _INSERT_VALUES = insert(schema.study_value)
 
@@ -194,11 +188,14 @@ def _patient(connection: Connection, patient: Attributes) -> int:
         name = "=".join(folded_name(patient.get(_key(PATIENT_NAME), "")))
         identifying = ("name", name, patient.get(_key(PATIENT_BIRTH_DATE), ""))
     identity = json.dumps(identifying)
-    number = connection.scalar(select(schema.patient.c.id).where(schema.patient.c.identity == identity))
-    if number is None:
+    of = schema.patient.c
+    row = connection.execute(
+        select(of.id, of.attributes, of.others).where(of.identity == identity)
+    ).one_or_none()
+    if row is None:
         return _insert(connection, Level.PATIENT, {"identity": identity, "attributes": to_json(patient)})
-    _merge(connection, Level.PATIENT, number, patient)
-    return int(number)
+    _merge(connection, Level.PATIENT, row[0], row[1:], patient)
+    return int(row[0])
 
 
 def _insert(connection: Connection, level: Level, row: Mapping[str, Any]) -> int:
