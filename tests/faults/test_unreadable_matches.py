@@ -105,7 +105,7 @@ def test_the_table_has_the_others() -> None:
 def test_an_association_in_asyncio_yields_the_others(caplog: pytest.LogCaptureFixture) -> None:
     """As `AE` does: the status without an identifier, and the error in the log."""
     order = ORDERS["several"]
-    found: list[tuple[int, str | None]] = []
+    found: list[tuple[int, Any]] = []
 
     async def query(port: int) -> None:
         identifier = Dataset()

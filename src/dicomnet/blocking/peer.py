@@ -31,13 +31,20 @@ Value = TypeVar("Value")
 
 
 def release_links(links: Iterable[Link]) -> None:
-    """Release associations; one that is over already is closed."""
-    for link in links:
-        try:
-            link.release()
-        except DicomnetError:
-            # It was over already, and nothing is lost with it.
-            link.close()
+    """Release associations; one that is over already is closed. Interrupted, it aborts those that are left."""
+    left = list(links)
+    try:
+        while left:
+            try:
+                left[0].release()
+            except DicomnetError:
+                # It was over already, and nothing is lost with it.
+                left[0].close()
+            del left[0]
+    finally:
+        # Ctrl-C does not wait for the end of what was cancelled.
+        for link in left:
+            link.abort()
 
 
 class Peer(
