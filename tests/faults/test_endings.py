@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -645,8 +646,10 @@ def test_move_said_nothing_of_a_full_disk(is_json: bool, tmp_path: Path) -> None
     if is_json:
         (failure,) = json.loads(result.stdout.splitlines()[-1])["local_failures"]
         assert (failure["sop_instance_uid"], failure["cause"]) == ("1.2.3.1", "File too large")
+        assert failure["path"].startswith(os.fspath(tmp_path / "in" / "staging"))
     else:
-        assert "File too large" in result.stderr
+        place = re.escape(os.fspath(tmp_path / "in" / "staging"))
+        assert re.search(rf"^failed here: 1\.2\.3\.1: {place}/\S+: File too large$", result.stderr, re.M)
         assert "0 arrived in" in result.stdout
 
 

@@ -165,7 +165,8 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
 
     async def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
         peer = self._peer
-        link = await open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
+        establish = open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
+        link = await (establish if self._lanes is None else self._lanes.open(establish))
         peer._pool.add(link)
         return link
 

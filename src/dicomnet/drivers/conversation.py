@@ -116,7 +116,9 @@ class Conversation:
         if self._awaited.get(message_id) is not response.type:
             discard(response.data)
             self._strays += 1
-            _log.warning("ignored a %s that answers no request", response.type.name)
+            _log.warning(
+                "ignored a %s that answers no request (Message ID %d)", response.type.name, message_id
+            )
             return False
         is_final = not is_pending(response.status)
         if is_final:

@@ -74,7 +74,11 @@ class LocalFailure:
         return words or str(self.error) or type(self.error).__name__
 
     def __str__(self) -> str:
-        return f"{self.path or self.sop_instance_uid}: {self.cause}"
+        place = self.path or self.sop_instance_uid
+        if self.sop_instance_uid not in place:
+            # The file has another name than the object.
+            place = f"{self.sop_instance_uid}: {place}"
+        return f"{place}: {self.cause}"
 
 
 @mutable

@@ -111,14 +111,19 @@ class StagedFile:
         Raises
         ------
         OSError
-            If they cannot be written.
+            If they cannot be written; it names the file.
         """
         left = sum(map(len, buffers))
-        while left:
-            written = _write_some(self._descriptor, buffers)
-            left -= written
-            if left:
-                buffers = _without_first(buffers, written)
+        try:
+            while left:
+                written = _write_some(self._descriptor, buffers)
+                left -= written
+                if left:
+                    buffers = _without_first(buffers, written)
+        except OSError as error:
+            # Only what opens a file names it by itself.
+            error.filename = self.path
+            raise
 
     def discard(self) -> None:
         """Close the file and remove its name in the staging folder. A second call does nothing."""
@@ -239,7 +244,7 @@ class Storage:
             If something cannot be written. A complete file of that name may exist all the same; see `needs_recovery`.
         """
         try:
-            self._flush_data(staged.descriptor)
+            self._flush_data(staged)
             try:
                 return self._link_staged(staged, name)
             except FileNotFoundError:
@@ -375,9 +380,14 @@ class Storage:
                 self._durable.clear()
             self._durable.add(folder)
 
-    def _flush_data(self, descriptor: int) -> None:
-        if self.sync:
-            _FLUSH_DATA(descriptor)
+    def _flush_data(self, staged: StagedFile) -> None:
+        if not self.sync:
+            return
+        try:
+            _FLUSH_DATA(staged.descriptor)
+        except OSError as error:
+            error.filename = staged.path
+            raise
 
     def _flush_folder_or_need_recovery(self, folder: str) -> None:
         try:
