@@ -139,6 +139,9 @@ class HandlerHooks:
                 return normalized_answer(answer, message, context)
             return composite_answer(answer, None, message, context)
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """Do nothing: the response says it."""
+
     def next_answer(self, answers: _Answers | Retrieval) -> Awaitable[Answer | SubOperation | None]:
         return answers.take()
 

@@ -134,8 +134,8 @@ class Node:
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
     on_refused
-        Called with the SOP Instance UID of an object that is refused, and with the refusal, whose cause is the error
-        with the file where it was one.
+        Called with the SOP Instance UID of an object that is refused, as the peer gave it, and with the refusal, whose
+        cause is the error with the file where it was one. May be called again with the same refusal.
     strict
         Whether objects whose form breaks the standard are refused even where nothing is lost: those with zeros behind
         the last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, or file
@@ -345,6 +345,10 @@ class _NodeHooks(WithoutRetrieval):
 
     def next_answer(self, answers: Iterator[Answer]) -> Answer | None:
         return next(answers, None)
+
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        if message.type is C_STORE_RQ:
+            self._node.intake.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal)
 
     def phase_changed(self, phase: Phase) -> None:
         if phase is not Phase.ESTABLISHED:
