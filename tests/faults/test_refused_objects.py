@@ -68,7 +68,7 @@ def test_get_exited_with_0_although_it_refused_an_object(case: str, is_json: boo
         talk.respond(0x0000, Completed=2)
 
     with scripted(script) as (port, _):
-        words = ("-k", "StudyInstanceUID=1.2", "--to", tmp_path, *(["--json"] if is_json else []))
+        words = ("-k", "StudyInstanceUID=1.2", "--to", str(tmp_path), *(["--json"] if is_json else []))
         result = run_command("get", f"P@127.0.0.1:{port}", *words)
     assert result.returncode == 1
     assert "did not arrive" not in result.stderr
