@@ -20,8 +20,7 @@ from tests.sockets import (
 
 from dicomnet.dimse.datasets import MemorySink, Sink
 from dicomnet.dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message, respond
-from dicomnet.drivers.connection import Connection
-from dicomnet.drivers.conversation import STRAY_LIMIT
+from dicomnet.drivers.connection import STRAY_LIMIT, Connection
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.drivers.hooks import Phase, WithoutRetrieval
 from dicomnet.drivers.life import Accept, Consequence, Fail, Flush, Life, Perform, Tell

@@ -131,7 +131,7 @@ class Life:
         self.failure: DicomnetError | None = None
         self.refusal: TLSFailed | None = None
         """Why the peer ended the connection behind the TLS handshake, if that is known."""
-        self.talk = Conversation()
+        self.talk = Conversation(connection.trace)
         self.iterations: list[Delivery[Any]] = []
         """The operations whose responses a user is taking."""
         self._on_closed = on_closed

@@ -59,10 +59,10 @@ def provide(message: Message, context: NegotiatedContext, on_refused: OnRefused)
     """
     operation = OPERATIONS.get(message.type.service)
     try:
-        _check(message, context, operation)
         if operation is None:
             discard(message.data)
-            raise ServiceRefusal(UNRECOGNISED_OPERATION)
+            raise ServiceRefusal(UNRECOGNISED_OPERATION, "the operation is unknown")
+        _check(message, context, operation)
         if operation.shape is Shape.ONE_REPLY:
             answer = yield Handle(message, context)
             yield Send(_response(message, answer))
@@ -128,17 +128,13 @@ def refuse_duplicate(message: Message, on_refused: OnRefused) -> Procedure[None]
     yield Send(respond(message, DUPLICATE_INVOCATION))
 
 
-def _check(message: Message, context: NegotiatedContext, operation: Operation | None) -> None:
+def _check(message: Message, context: NegotiatedContext, operation: Operation) -> None:
     if isinstance(message.data, Refused):
         raise message.data.refusal
     service = message.type.service
     if isinstance(message.data, Malformed):
         raise _refusal_of(message.data, service)
-    is_ours = (
-        context.as_scp
-        or context.is_role_unanswered
-        or (operation is not None and operation.performer is Performer.EITHER)
-    )
+    is_ours = context.as_scp or context.is_role_unanswered or operation.performer is Performer.EITHER
     if service.startswith("C-"):
         # Not so the normalized services: the SOP class of a context may stand for several (PS3.4 H.3 and CC.3.1).
         sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
