@@ -63,9 +63,19 @@ class Request:
 
     @property
     def dataset(self) -> Dataset:
-        """The decoded data set or identifier; empty where the request has none."""
+        """The decoded data set or identifier; empty where the request has none.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xC000, for an identifier that does not parse to its end.
+        """
+        from ..datasets.codec import decode_whole
         from ..exchange.messages import decode_from
 
+        if self.message.type.data_set == "Identifier":
+            # Without what is cut off, a query would select more than was meant.
+            return decode_whole(self.data or b"", self.context.transfer_syntax)
         return decode_from(self.context, self.data or b"")
 
     @property

@@ -359,13 +359,13 @@ class _NodeHooks(WithoutRetrieval):
         self._node.give_slot_back(self)
 
     def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
-        from ..datasets.codec import decode, encode
+        from ..datasets.codec import decode_whole, encode
         from .catalogue.query import find
 
         assert self._node.index is not None
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-        identifier = _decoded(decode, encoded, how)
+        identifier = _decoded(decode_whole, encoded, context.transfer_syntax)
         model = _MODELS[context.abstract_syntax]
         for status, match in find(self._node.index, model, identifier, retrieve_ae_title=self._node.ae_title):
             data = encode(match, *how)
@@ -374,11 +374,10 @@ class _NodeHooks(WithoutRetrieval):
             yield Answer(status, data)
 
 
-def _decoded(
-    decode: Callable[..., Dataset], encoded: bytes | bytearray, how: tuple[bool, bool, bool]
-) -> Dataset:
+def _decoded(decode: Callable[..., Dataset], encoded: bytes | bytearray, transfer_syntax_uid: str) -> Dataset:
+    """An identifier that is whole: without what is cut off, a query would select more than was meant."""
     try:
-        identifier = decode(encoded, *how)
+        identifier = decode(encoded, transfer_syntax_uid)
         # pydicom decodes values when they are first used; what is wrong with them is to be known now.
         identifier.decode()
     except ServiceRefusal:
