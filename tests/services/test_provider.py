@@ -39,7 +39,7 @@ MATCH = Answer(0xFF00, b"")
 def statuses(answers: Sequence[Answer | StillSearching], cancelled_after: int) -> list[int]:
     """What is sent where the handler gives these answers, and the cancel is noticed behind so many of them."""
     command = {"AffectedSOPClassUID": FIND, "MessageID": 7, "Priority": 2}
-    procedure = provide(Message(C_FIND_RQ, command, 1, b"query"), CONTEXT)
+    procedure = provide(Message(C_FIND_RQ, command, 1, b"query"), CONTEXT, lambda *_: None)
     given = 0
     sent: list[int] = []
     outcome: Any = None
@@ -139,7 +139,7 @@ class Store:
 
     def __init__(self, *parts: list[tuple[Message, NegotiatedContext]]) -> None:
         self._batch = batch_of(parts[0][0][0])
-        self._procedure = provide_stores(self._batch)
+        self._procedure = provide_stores(self._batch, lambda *_: None)
         self._parts = iter(parts)
         self.placed: list[Message] = []
         self.settled: list[Message] = []
@@ -223,7 +223,7 @@ def test_what_fails_for_all_is_answered_to_all() -> None:
 def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
     """Wherever the procedure is then."""
     requests = [store_request("stored", number) for number in (1, 2)]
-    procedure = provide_stores(batch_of(requests[0][0]))
+    procedure = provide_stores(batch_of(requests[0][0]), lambda *_: None)
     outcomes = iter([None, requests[:1], None, requests[1:], None])
     for _ in range(steps):
         procedure.send(next(outcomes))
@@ -235,7 +235,7 @@ def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
 
 def alone_answered(message: Message, context: NegotiatedContext, kind: str) -> Message:
     """The response where it is the only request."""
-    procedure = provide(message, context)
+    procedure = provide(message, context, lambda *_: None)
     step: Any = next(procedure)
     if isinstance(step, Handle):
         outcome = OUTCOMES[kind]

@@ -73,7 +73,7 @@ def context(uid: str, *, as_scu: bool = False, as_scp: bool = True) -> Negotiate
 
 def perform(message: Message, on: NegotiatedContext, answers: Sequence[Any] = ()) -> list[int]:
     """The statuses that go out where the handler gives these answers."""
-    procedure = provide(message, on)
+    procedure = provide(message, on, lambda *_: None)
     left = list(answers)
     statuses: list[int] = []
     outcome: object = None

@@ -280,7 +280,8 @@ class Intake:
     catalogue
         The index; None if objects are stored without being indexed.
     on_refused
-        Called with the SOP Instance UID of an object that is refused, and with the refusal.
+        Called with the SOP Instance UID of an object that is refused, and with the refusal; where an association hands
+        the object over, again when it answers with the same refusal.
     is_strict
         Whether objects in an irregular form are refused, see `encoding.walk.Walk`; else they are kept as they are, and
         the log says so.

@@ -143,8 +143,8 @@ class Node:
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
     on_refused
-        Called with the SOP Instance UID of an object that is refused, and with the refusal, whose cause is the error
-        with the file where it was one.
+        Called with the SOP Instance UID of an object that is refused, as the peer gave it, and with the refusal, whose
+        cause is the error with the file where it was one. May be called again with the same refusal.
     strict
         Whether objects whose form breaks the standard are refused even where nothing is lost: those with zeros behind
         the last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, or file
@@ -371,6 +371,10 @@ class _NodeHooks(WithoutRetrieval):
     def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
         return next(answers, None)
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        if message.type is C_STORE_RQ:
+            self._node.intake.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal)
+
     def phase_changed(self, phase: Phase) -> None:
         if phase is not Phase.ESTABLISHED:
             # The peer may leave the connection open for a while.
@@ -382,13 +386,13 @@ class _NodeHooks(WithoutRetrieval):
     def _find(
         self, encoded: bytes | bytearray, context: NegotiatedContext
     ) -> Iterator[Answer | StillSearching]:
-        from ..datasets.codec import decode, encode
+        from ..datasets.codec import decode_whole, encode
         from .catalogue.query import search
 
         assert self._node.index is not None
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-        identifier = _decoded(decode, encoded, how)
+        identifier = _decoded(decode_whole, encoded, context.transfer_syntax)
         model = _MODELS[context.abstract_syntax]
         policy = self._node.queries
         options = policy.options(self._agreed.get(context.abstract_syntax, NO_OPTIONS))
@@ -408,11 +412,10 @@ class _NodeHooks(WithoutRetrieval):
             yield Answer(status, data)
 
 
-def _decoded(
-    decode: Callable[..., Dataset], encoded: bytes | bytearray, how: tuple[bool, bool, bool]
-) -> Dataset:
+def _decoded(decode: Callable[..., Dataset], encoded: bytes | bytearray, transfer_syntax_uid: str) -> Dataset:
+    """An identifier that is whole: without what is cut off, a query would select more than was meant."""
     try:
-        identifier = decode(encoded, *how)
+        identifier = decode(encoded, transfer_syntax_uid)
         # pydicom decodes values when they are first used; what is wrong with them is to be known now.
         identifier.decode()
     except ServiceRefusal:

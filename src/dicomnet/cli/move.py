@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure
 from .arguments import FAILED, OK, Parser, ae_title, port, seconds
@@ -87,11 +88,15 @@ class Arrivals:
                 self._changed.notify()
 
     def fail(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
-        """An object was refused."""
+        """An object was refused; the same refusal counts once."""
         cause = refusal.__cause__
         error = cause if isinstance(cause, OSError) else refusal
-        path = (isinstance(error, OSError) and error.filename) or self._folder
+        path = error.filename if isinstance(error, OSError) else None
+        if path is None and is_uid(sop_instance_uid):
+            path = self._folder
         with self._changed:
+            if any(each.error is error for each in self.failures):
+                return
             self.failures.append(LocalFailure(sop_instance_uid, error, os.fspath(path) if path else ""))
             self._changed.notify()
 
@@ -139,7 +144,7 @@ def run(options: Namespace) -> int:
     if options.receive is None:
         return OK if retrieval.is_complete else FAILED
     hint = f"; does it know {options.destination} by our address?"
-    is_missing = not arrivals.failures and retrieval.complain_of_missing(arrivals.count, hint)
+    is_missing = retrieval.complain_of_missing(hint)
     return OK if retrieval.is_complete and not is_missing and not arrivals.failures else FAILED
 
 

@@ -218,39 +218,38 @@ class ReceiverHooks(RequestorHooks):
             return super().open_sink(message, context)
         instance = message.command["AffectedSOPInstanceUID"]
         if not is_uid(instance):
-            refusal = ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
-            self._fail(instance, refusal)
-            raise refusal
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
         if self._folder is None:
             return MemorySink(OBJECT_LIMIT)
         return FileSink(message, context, self._folder, self._source, partial(self._fail, instance))
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
         """Keep an object, or hand it over; refuse anything else."""
-        with self.receiving(message):
+        with self.receiving():
             received = self.take(message, context)
             if received is not None and self.on_object is not None:
                 self.on_object(received)
         return Answer(SUCCESS)
 
     @contextlib.contextmanager
-    def receiving(self, message: Message) -> Iterator[None]:
-        """Count an object when it has been taken, or note why it was not."""
-        try:
-            with answering("C-STORE"):
-                yield
-        except ServiceRefusal as refusal:
-            cause = refusal.__cause__
-            error = cause if isinstance(cause, Exception) else refusal
-            failures = self.receipt.failures
-            # An error with the file was noted when it came.
-            if message.type is C_STORE_RQ and not (failures and failures[-1].error is error):
-                self._fail(message.command["AffectedSOPInstanceUID"], error)
-            raise
+    def receiving(self) -> Iterator[None]:
+        """Count an object when it has been taken; what is raised becomes a refusal."""
+        with answering("C-STORE"):
+            yield
         self.receipt.count += 1
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """Note why an object was not taken; its UID, and much else, may be missing or wrong."""
+        cause = refusal.__cause__
+        error = cause if isinstance(cause, Exception) else refusal
+        failures = self.receipt.failures
+        # An error with the file was noted when it came; others may have come since.
+        if message.type is C_STORE_RQ and not any(each.error is error for each in failures[-128:]):
+            self._fail(message.command.get("AffectedSOPInstanceUID", ""), error)
+
     def _fail(self, instance: str, error: Exception) -> None:
-        path = "" if self._folder is None else str(self._folder / f"{instance}.dcm")
+        is_file = self._folder is not None and is_uid(instance)
+        path = os.path.join(self._folder or "", f"{instance}.dcm") if is_file else ""
         failure = LocalFailure(instance, error, path)
         _log.warning("refused an object: %s", failure)
         self.receipt.failures.append(failure)

@@ -40,7 +40,7 @@ from .views import known_uid
 _log = logging.getLogger(__name__)
 
 _ANSWERED_IDENTITIES = (3, 4, 5)
-_USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
+_USER_IDENTITY_REFUSED = AssociateRJ(2, 2, 1)
 
 
 class AcceptedAssociations:
