@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +16,11 @@ import pytest
 from pydicom import dcmread
 from tests.cli.command import complaint, run
 from tests.cli.conftest import CT, MR
-from tests.support import data_set_of, serving
+from tests.support import TOOL_ENVIRONMENT, data_set_of, serving
 
 from dicomnet import Peer
 from dicomnet.archive.ledger.ledger import Ledger, Outcome, Quarantined, Source, ledger_url
+from dicomnet.archive.quarantine import Quarantine
 
 UID = str(dcmread(CT).SOPInstanceUID)
 
@@ -161,3 +167,67 @@ def test_what_is_not_there(store: Path, tmp_path: Path) -> None:
     complaint(run("quarantine", "list", "--data", tmp_path / "nothing"), 1)
     assert not (tmp_path / "nothing").exists()
     complaint(run("quarantine", "show", "--data", store), 2)
+
+
+def test_what_the_intake_refuses_leaves_the_stored_object_as_it_was(store: Path) -> None:
+    (found,) = _listed(store)
+    data_set = dcmread(found["path"])
+    data_set.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    data_set.save_as(found["path"])
+    before = _objects(store)
+    said = complaint(run("quarantine", "release", UID, "--data", store), 1)
+    assert "SOP Class UID is not that of the command" in said
+    assert _objects(store) == before
+    # The next node looks at the files.
+    assert (store / "lock").read_text() == "in use\n"
+    assert _names(store.parent) == sorted(str(dcmread(path).PatientName) for path in (CT, MR))
+
+
+# Releases an object, and dies at some change of the folders.
+_KILLED = """
+import os, signal, sys
+left = int(sys.argv[3])
+def count(event, arguments):
+    global left
+    if event in ("os.remove", "os.link") or (event == "os.mkdir" and "ledger" not in str(arguments[0])):
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+from pathlib import Path
+from dicomnet.archive.quarantine import Quarantine
+quarantine = Quarantine(Path(sys.argv[1]))
+found = quarantine.objects(sys.argv[2])
+sys.addaudithook(count)
+for each in found:
+    quarantine.release(each)
+quarantine.close()
+"""
+
+
+def test_a_release_that_is_killed_loses_nothing_and_can_be_done_again(store: Path, tmp_path: Path) -> None:
+    (found,) = _listed(store)
+    wanted, before = data_set_of(Path(found["path"])), _objects(store)
+    copies = 0
+    while True:
+        copies += 1
+        copy = tmp_path / f"copy{copies}"
+        shutil.copytree(store, copy)
+        command = [sys.executable, "-c", _KILLED, str(copy), UID, str(copies)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=TOOL_ENVIRONMENT)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        contents = [data_set_of(path) for path in copy.rglob("*.dcm")]
+        assert wanted in contents
+        assert before[UID] in contents
+        with closing(Quarantine(copy)) as quarantine:
+            for each in quarantine.objects():
+                quarantine.release(each)
+            assert quarantine.objects() == []
+        assert _objects(copy) == before | {UID: wanted}
+        assert _objects(copy, "quarantine") == {}
+        assert before[UID] in _objects(copy, "versions").values()
+        with Ledger(ledger_url(copy)) as ledger:
+            assert Outcome.RELEASED in {each.outcome for each in ledger.quarantine(ended=True)}
+            assert list(ledger.versions(UID))
+        if done.returncode == 0:
+            break
+    assert copies > 5
