@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import MRImageStorage
 from tests.cli.command import complaint, run
 from tests.cli.conftest import CT, MR
 from tests.support import TOOL_ENVIRONMENT, data_set_of, serving
@@ -172,7 +173,7 @@ def test_what_is_not_there(store: Path, tmp_path: Path) -> None:
 def test_what_the_intake_refuses_leaves_the_stored_object_as_it_was(store: Path) -> None:
     (found,) = _listed(store)
     data_set = dcmread(found["path"])
-    data_set.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    data_set.file_meta.MediaStorageSOPClassUID = MRImageStorage
     data_set.save_as(found["path"])
     before = _objects(store)
     said = complaint(run("quarantine", "release", UID, "--data", store), 1)
