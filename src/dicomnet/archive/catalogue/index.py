@@ -205,6 +205,45 @@ class Index:
         storage.needs_recovery = False
         return Recovery(added, removed, quarantined)
 
+    def find(self, instance: str) -> ObjectName | None:
+        """The name of the object of a SOP Instance UID; None if it is not indexed.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be read.
+        """
+        with self.reading() as connection:
+            found = connection.execute(
+                select(schema.study.c.uid, schema.series.c.uid)
+                .join(schema.series, schema.series.c.parent == schema.study.c.id)
+                .join(schema.instance, schema.instance.c.parent == schema.series.c.id)
+                .where(schema.instance.c.uid == instance)
+            ).one_or_none()
+        return None if found is None else ObjectName(found[0], found[1], instance)
+
+    def forget(self, name: ObjectName) -> None:
+        """Remove an object, with its series, study and patient where nothing else is below them.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be written.
+        """
+        with self._writing() as connection:
+            number = self._find_series(connection, name)
+            of = schema.instance.c
+            connection.execute(delete(schema.instance).where(of.parent == number, of.uid == name.instance))
+            for level in (Level.SERIES, Level.STUDY, Level.PATIENT):
+                above, below = schema.TABLES[level], schema.TABLES[Level(level + 1)]
+                is_empty = ~select(below.c.id).where(below.c.parent == above.c.id).exists()
+                row = connection.execute(select(above).where(above.c.id == number, is_empty)).one_or_none()
+                if row is None:
+                    break
+                connection.execute(delete(above).where(above.c.id == number))
+                number = row._mapping.get("parent")
+            self._series.clear()
+
     def _prepare(self) -> None:
         with self.database.writing() as connection:
             check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()

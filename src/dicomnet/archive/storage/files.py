@@ -491,3 +491,8 @@ def _instances(folder: str) -> Iterator[str]:
             name, suffix = os.path.splitext(entry.name)
             if suffix == _SUFFIX and is_uid(name) and entry.is_file(follow_symlinks=False):
                 yield name
+
+
+def object_path(root: str | os.PathLike[str], name: ObjectName) -> str:
+    """The path of an object below the folder of a store, which need not be open."""
+    return os.path.join(root, "objects", _study_folder(name.study), name.series, name.instance + _SUFFIX)
