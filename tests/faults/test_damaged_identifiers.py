@@ -76,6 +76,7 @@ def test_a_handler_of_queries_got_what_was_left_of_an_identifier(damage: str) ->
     ae = AE()
     ae.add_supported_context(PATIENT_ROOT_FIND)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, handler)])
+    assert server is not None
     try:
         assert ask(server.server_address[1], "C-FIND", DAMAGED[damage]) == [0xC000]
     finally:
