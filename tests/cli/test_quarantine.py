@@ -69,6 +69,18 @@ def test_what_is_in_it_is_listed(store: Path) -> None:
     assert _listed(store, "1.2.3") == []
 
 
+def test_options_may_stand_before_the_object(store: Path) -> None:
+    (found,) = _listed(store)
+    shown = [
+        run("quarantine", *words)
+        for words in (["show", "--data", store, UID], ["show", UID, "--data", store])
+    ]
+    assert shown[0].stdout == shown[1].stdout
+    assert [each.returncode for each in shown] == [0, 0]
+    assert run("quarantine", "drop", "--data", store, found["id"]).returncode == 0
+    assert _listed(store) == []
+
+
 def test_what_the_ledger_knows_is_listed(store: Path) -> None:
     (before,) = _listed(store)
     location = Path(before["path"]).relative_to(store).as_posix()
