@@ -72,8 +72,8 @@ def test_what_is_in_it_is_listed(store: Path) -> None:
 def test_options_may_stand_before_the_object(store: Path) -> None:
     (found,) = _listed(store)
     shown = [
-        run("quarantine", *words)
-        for words in (["show", "--data", store, UID], ["show", UID, "--data", store])
+        run("quarantine", "show", "--data", store, UID),
+        run("quarantine", "show", UID, "--data", store),
     ]
     assert shown[0].stdout == shown[1].stdout
     assert [each.returncode for each in shown] == [0, 0]
