@@ -77,6 +77,9 @@ class Talk:
             pdu = peer.read_pdu()
 
     def respond(self, status: int, data: bytes | None = None, **counts: int) -> None:
+        self.peer.send(self.response(status, data, **counts))
+
+    def response(self, status: int, data: bytes | None = None, **counts: int) -> bytes:
         elements = {f"NumberOf{name}Suboperations": count for name, count in counts.items()}
         command = {
             "AffectedSOPClassUID": self.command["AffectedSOPClassUID"],
@@ -84,7 +87,7 @@ class Talk:
             "Status": status,
             **elements,
         }
-        self.peer.send(message_pdus(Message(self._response, command, self.context_id, data)))
+        return message_pdus(Message(self._response, command, self.context_id, data))
 
     def store(self, number: int, data: bytes | None = None) -> int:
         """Send an object; the status of the answer."""
@@ -180,8 +183,8 @@ def test_a_c_cancel_followed_the_final_response(face: str, service: str, tmp_pat
     """It was sent where the iteration was left with the last response in hand, or with it in the network."""
 
     def script(talk: Talk) -> None:
-        talk.respond(PENDING, MATCH if service == "find" else None, **counts)
-        talk.respond(0x0000)
+        first = talk.response(PENDING, MATCH if service == "find" else None, **counts)
+        talk.peer.send(first + talk.response(0x0000))
 
     counts = {} if service == "find" else {"Completed": 1}
     most = 1 if service == "find" else 2

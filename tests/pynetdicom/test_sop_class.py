@@ -48,6 +48,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, SOPClassRow]:
     monkeypatch.setattr(sop_class, "SOP_CLASSES", own)
     for name in ("_UIDS", "_CONSTANTS"):
         monkeypatch.setattr(sop_class, name, dict(getattr(sop_class, name)))
+    monkeypatch.setattr(sop_class, "__all__", list(sop_class.__all__))
     return own
 
 
