@@ -59,6 +59,38 @@ def test_an_object_refused_at_its_command_was_not_counted(
     assert failure.cause
 
 
+@faces
+def test_another_object_with_the_uid_of_one_before_took_its_place(face: str, tmp_path: Path) -> None:
+    """Both were acknowledged, and the first was gone. What an earlier retrieval left still gives way."""
+    (tmp_path / "1.2.3.1.dcm").write_bytes(b"of an earlier retrieval")
+    other = image(1)
+    other.PatientName = "Another^Image"
+    statuses: list[int] = []
+
+    def script(talk: Talk) -> None:
+        statuses.extend(talk.store(1, data) for data in (None, encoded(other), None))
+        talk.respond(0xB000)
+
+    with scripted(script) as (port, _):
+        last = take(face, port, lambda peer: peer.get("study", to=tmp_path, StudyInstanceUID="1.2"))[-1]
+    assert statuses == [0x0000, 0x0111, 0x0000]
+    (failure,) = last.local_failures
+    assert (failure.sop_instance_uid, last.is_complete) == ("1.2.3.1", False)
+    assert [path.name for path in tmp_path.iterdir()] == ["1.2.3.1.dcm"]
+    assert (tmp_path / "1.2.3.1.dcm").read_bytes().endswith(encoded(image(1)))
+
+
+def test_get_said_no_reason_where_the_peer_ended_with_a_warning_and_no_counts(tmp_path: Path) -> None:
+    def script(talk: Talk) -> None:
+        talk.store(1)
+        talk.respond(0xB000)
+
+    with scripted(script) as (port, _):
+        result = run_command("get", f"P@127.0.0.1:{port}", "-k", "StudyInstanceUID=1.2", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "ends with status 0xB000" in result.stdout + result.stderr
+
+
 @cases
 @pytest.mark.parametrize("is_json", [False, True], ids=["text", "json"])
 def test_get_exited_with_0_although_it_refused_an_object(case: str, is_json: bool, tmp_path: Path) -> None:

@@ -17,13 +17,12 @@ from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal, UnusableObject
-from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
+from ..services.registry import DUPLICATE_SOP_INSTANCE, INVALID_SOP_INSTANCE, SUCCESS
 from ..values import frozen
 from .storage.files import ObjectName, Placement, StagedFile, Storage, read_file_header
 
 _log = logging.getLogger(__name__)
 
-DUPLICATE_SOP_INSTANCE = 0x0111
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018

@@ -175,7 +175,10 @@ class Retrieval:
             (self.last.failed, "failed"),
         )
         words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
-        return f"the peer counts {words}" if words else "the peer gives no counts"
+        if words:
+            return f"the peer counts {words}"
+        ending = f", and ends with status 0x{self.last.status:04X}" if self.last.status else ""
+        return f"the peer gives no counts{ending}"
 
 
 def _write_line(response: RetrieveProgress) -> None:
