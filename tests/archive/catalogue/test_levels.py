@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import event
 from tests.archive.catalogue.asking import ask, identifier, studies
 
+from dicomnet.archive.catalogue import levels
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.levels import merged
 from dicomnet.archive.catalogue.query import find
@@ -168,6 +169,23 @@ def test_attributes_that_are_other_in_each_object_are_not_kept_without_end(
     assert others < 300
     ((_, answer),) = find(index, "STUDY", identifier(QueryRetrieveLevel="STUDY", StudyDescription="text 1"))
     assert answer.StudyDescription == "text 0"
+
+
+def test_a_cache_of_series_that_only_new_ones_came_into_grew_without_end(
+    archive: Archive, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had a limit, which was looked at where a series was read from the database, not where one was new."""
+    monkeypatch.setattr(levels, "_SERIES_LIMIT", 3)
+    index, store = archive
+    for number in range(10):
+        store(
+            make(
+                SOPInstanceUID=f"1.{number}", SeriesInstanceUID=f"2.{number}", StudyInstanceUID=f"3.{number}"
+            )
+        )
+        assert len(index._series) <= 3
+        assert len(index._series._said) <= 3
+    assert len(studies(index)) == 10
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from(["", "x", "y", "z"])), max_size=6))

@@ -37,7 +37,6 @@ T = TypeVar("T")
 _VALUE_LIMIT = 16 << 10
 _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
-_CACHE_LIMIT = 20_000
 _RETRY_LIMIT = 4_096
 
 # Of objects when the index is rebuilt, and of the items in their sequences.
@@ -324,8 +323,6 @@ class Index:
             )
             if found is None:
                 return None
-            if len(self._series) >= _CACHE_LIMIT:
-                self._series.clear()
             self._series[key] = found
         return self._series[key]
 

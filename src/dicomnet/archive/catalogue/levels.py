@@ -29,6 +29,7 @@ Others = dict[str, list[Any]]
 # Attributes that are other in each object of a study contradict each other without end.
 _OTHERS_LIMIT = 8
 _SIGNATURES_LIMIT = 16
+_SERIES_LIMIT = 20_000
 # After how many new studies it is looked whether there are many values to be indexed.
 _FILL_EVERY = 64
 _MERGED = ("attributes", "others")
@@ -42,6 +43,11 @@ class KnownSeries(dict[tuple[str, str], int]):
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[int, set[int]] = {}
+
+    def __setitem__(self, series: tuple[str, str], number: int) -> None:
+        if len(self) >= _SERIES_LIMIT:
+            self.clear()
+        super().__setitem__(series, number)
 
     def clear(self) -> None:
         """Forget all, after a transaction has failed."""
