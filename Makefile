@@ -16,7 +16,7 @@ PYTEST = $(BIN)/python -m pytest -q --dist worksteal
 
 help:
 	@echo "make run        start the archive node (folder $(DATA), port $(PORT))"
-	@echo "make quick      run the tests that have no socket and no process: under a minute"
+	@echo "make quick      run the tests that have no socket and no process: half a minute"
 	@echo "make test       run all but the slow ones and those that need Orthanc, as CI does; JOBS=N at once"
 	@echo "make test-peers run those with other implementations: DCMTK, pynetdicom, Orthanc"
 	@echo "make test-slow  run those of kills, leaks and many associations, with more of them"
@@ -47,18 +47,22 @@ quick: $(VENV)/.test
 
 test: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc and not slow"
 
 test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
 test-slow: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m slow --associations=1000
 
 coverage: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
 
 lint: $(VENV)/.test
@@ -72,6 +76,7 @@ format: $(VENV)/.test
 
 bench: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
+	sh tools/ensure_postgresql.sh
 	$(BIN)/python -m benchmarks $(ARGS)
 
 profile: $(VENV)/.test

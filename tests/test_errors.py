@@ -8,6 +8,7 @@ import pickle
 import re
 
 import pytest
+from tests.grids import grid
 
 from dicomnet import errors
 from dicomnet.errors import (
@@ -18,15 +19,18 @@ from dicomnet.errors import (
     AssociationError,
     AssociationRejected,
     ConnectionFailed,
+    DatabaseFailure,
     DeadlineExceeded,
     DicomnetError,
     IndexUnusable,
+    LedgerUnusable,
     NetworkError,
     NoAcceptedContext,
     ProtocolError,
     ServiceRefusal,
     StoreInUse,
     TLSFailed,
+    Trouble,
     UnusableObject,
 )
 
@@ -134,6 +138,21 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         ["index.db", "not a database", "reindex"],
         {"path": "index.db", "cause": "not a database"},
     ),
+    "ledger unusable": (
+        LedgerUnusable("ledger.db", "it is of revision 9"),
+        ["ledger.db", "revision 9"],
+        {"database": "ledger.db", "cause": "it is of revision 9"},
+    ),
+    "database damaged": (
+        DatabaseFailure("index.db", Trouble.DAMAGED, "malformed"),
+        ["index.db", "damaged", "malformed"],
+        {"database": "index.db", "trouble": Trouble.DAMAGED, "is_damage": True, "is_passing": False},
+    ),
+    "database locked": (
+        DatabaseFailure("index.db", Trouble.LOCKED, "database is locked"),
+        ["index.db", "another process", "database is locked"],
+        {"cause": "database is locked", "is_damage": False, "is_passing": True},
+    ),
 }
 
 
@@ -185,8 +204,8 @@ def test_values_are_in_fields(name: str) -> None:
     assert {field: getattr(error, field) for field in fields} == fields
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@grid("name", CASES)
+@grid("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle_brings_back_type_text_and_fields(name: str, protocol: int) -> None:
     """Worker processes hand their errors to another process."""
     error, _, fields = CASES[name]

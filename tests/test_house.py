@@ -10,6 +10,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 import pytest
+from tests.grids import grid
 
 PACKAGE = "dicomnet"
 SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
@@ -176,7 +177,7 @@ FILES = files()
 MODULES = frozenset(FILES)
 
 
-@pytest.mark.parametrize("module", FILES)
+@grid("module", FILES)
 def test_file_keeps_the_house_rule(module: str) -> None:
     path = FILES[module]
     found = violations(module, path.read_text(), MODULES, is_package=path.name == "__init__.py")

@@ -14,7 +14,8 @@ from pydicom.datadict import keyword_for_tag
 
 from dicomnet._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnet.archive import node
-from dicomnet.archive.catalogue import query
+from dicomnet.archive.catalogue import identifiers
+from dicomnet.archive.catalogue.computed import COMPUTED
 from dicomnet.archive.catalogue.schema import KEPT
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
 from dicomnet.drivers.deadline import Timeouts
@@ -23,7 +24,8 @@ from dicomnet.encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.exchange.requesting import RESPONSE_LIMIT
 from dicomnet.pynetdicom.ae import AE, DEFAULT_MAX_LENGTH
-from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES
+from dicomnet.services.registry import OPERATIONS
+from dicomnet.services.service_classes import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from dicomnet.wire.pdu import MAXIMUM_CONTEXTS
@@ -115,13 +117,13 @@ def handler_failures() -> Rows:
 def query_keys() -> Rows:
     for level, kept in KEPT.items():
         yield level.name, " ".join(keyword_for_tag(tag) for tag in kept)
-    for level, computed in query._COMPUTED.items():
+    for level, computed in COMPUTED.items():
         yield f"{level.name}, computed", " ".join(keyword_for_tag(tag) for tag in computed)
 
 
 @_table("", "")
 def node_limits() -> Rows:
-    yield "UIDs of a list", query._UID_LIMIT
+    yield "UIDs of a list", identifiers._UID_LIMIT
     yield "nesting of sequences in an object", walk.DEPTH_LIMIT
     yield "data elements of an object", walk.ELEMENT_LIMIT
 

@@ -16,7 +16,9 @@
     ├── ServiceRefusal                         a service says no; knows its DIMSE status
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
     ├── StoreInUse                             another node has the archive's store open
-    └── IndexUnusable                          the archive's index is damaged or of another version
+    ├── IndexUnusable                          the archive's index is damaged or of another version
+    ├── LedgerUnusable                         the archive's ledger is damaged or of a newer version
+    └── DatabaseFailure                        a database of the archive failed; knows whether it is damaged
 
 A mistake of the caller's own program is a plain ValueError or TypeError.
 """
@@ -24,6 +26,7 @@ A mistake of the caller's own program is a plain ValueError or TypeError.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
 
 class DicomnetError(Exception):
@@ -340,3 +343,67 @@ class IndexUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the index {self.path} cannot be used ({self.cause}); rebuild it from the files with reindex"
+
+
+class LedgerUnusable(DicomnetError):
+    """The archive's ledger is damaged or of a newer version. It cannot be rebuilt, and is left as it is.
+
+    Parameters
+    ----------
+    database
+        Its file, or its URL without a password.
+    cause
+        What is wrong with it.
+    """
+
+    def __init__(self, database: str, cause: str) -> None:
+        super().__init__(database, cause)
+        self.database = database
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the ledger {self.database} cannot be used: {self.cause}"
+
+
+class Trouble(Enum):
+    """Why a database failed; the value is the reason in words."""
+
+    DAMAGED = "it is damaged"
+    LOCKED = "another process has kept it locked for too long"
+    FULL = "there is no space left for it"
+    UNAVAILABLE = "it cannot be used now"
+    CONFLICT = "a row contradicts those that are there"
+    REFUSED = "it does not take what was asked of it"
+
+
+class DatabaseFailure(DicomnetError):
+    """A database of the archive could not be read or written.
+
+    Parameters
+    ----------
+    database
+        Its file, or its URL without a password.
+    trouble
+        Why. Only `Trouble.DAMAGED` says that something is wrong with its content; the others may pass.
+    cause
+        What the database says, without values.
+    """
+
+    def __init__(self, database: str, trouble: Trouble, cause: str) -> None:
+        super().__init__(database, trouble, cause)
+        self.database = database
+        self.trouble = trouble
+        self.cause = cause
+
+    @property
+    def is_damage(self) -> bool:
+        """Whether the content of the database is damaged."""
+        return self.trouble is Trouble.DAMAGED
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same may succeed later."""
+        return self.trouble in (Trouble.LOCKED, Trouble.FULL, Trouble.UNAVAILABLE)
+
+    def __str__(self) -> str:
+        return f"the database {self.database} cannot be used: {self.trouble.value} ({self.cause})"

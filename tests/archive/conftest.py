@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 from tests.objects import CT_IMAGE_STORAGE
+from tests.postgresql import PostgreSQL
 
 from dicomnet.archive.intake import Catalogue, Entry, Intake, Session
 from dicomnet.errors import ServiceRefusal
@@ -66,3 +67,19 @@ def files() -> Callable[[Path], list[str]]:
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     return below
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server for all tests of this process that want one."""
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new and empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'archive.sqlite'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_database()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydicom.uid import UID
 
 from dicomnet import Peer
 from dicomnet.archive.node import Node
+from dicomnet.errors import DatabaseFailure
 
 FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm")]
 
@@ -44,6 +46,22 @@ def test_what_was_received_without_an_index_was_not_found(tmp_path: Path) -> Non
         store(peer, FILES[1:])
     with running(tmp_path) as peer:
         assert studies(peer) == 2
+
+
+def test_a_lock_at_the_start_threw_the_index_away(tmp_path: Path) -> None:
+    with running(tmp_path) as peer:
+        store(peer, FILES)
+    index = tmp_path / "index.sqlite"
+    before = index.stat().st_ino
+    other = sqlite3.connect(index, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(DatabaseFailure, match=r"index\.sqlite.*locked"):
+        Node(tmp_path, address=("127.0.0.1", 0))
+    other.execute("ROLLBACK")
+    other.close()
+    with running(tmp_path) as peer:
+        assert studies(peer) == 2
+    assert index.stat().st_ino == before
 
 
 @pytest.mark.parametrize("damage", ["removed", "damaged"])

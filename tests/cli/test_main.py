@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.cli.command import complaint, run
@@ -154,3 +156,18 @@ def test_a_terminal_without_the_characters_is_no_error() -> None:
     )
     assert result.stderr == b"dicomnet store: f\\xfcr \\udcff: no such file or directory\n"
     assert result.returncode == 1
+
+
+MANUAL = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+_HELP = re.compile(r"```\n(usage: dicomnet (\S+) .*?)\n```", re.DOTALL)
+
+
+@pytest.mark.parametrize(("shown", "command"), _HELP.findall(MANUAL), ids=lambda each: each.split()[0])
+def test_the_manual_shows_the_options_of_a_command(shown: str, command: str) -> None:
+    """The manual lacked an option that two commands had. How Python breaks the lines is another matter."""
+    option = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+    assert set(option.findall(shown)) == set(option.findall(run(command, "--help").stdout))
+
+
+def test_the_manual_shows_all_commands() -> None:
+    assert {command for _, command in _HELP.findall(MANUAL)} == set(COMMANDS)

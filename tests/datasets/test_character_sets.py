@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
+from tests.grids import grid
 
 from dicomnet.datasets.character_sets import codecs_of, defined_terms, terms_of
 from dicomnet.datasets.codec import decode, encode, encode_answer, encode_keys, encode_object
@@ -45,8 +46,8 @@ def test_misspelt_terms_are_read_as_they_were_meant(written: str, text: str, cod
     assert decode_text(text.encode(codec), codecs_of(terms_of(written))) == text
 
 
-@pytest.mark.parametrize(("written", "text", "codec"), WRITTEN)
-@pytest.mark.parametrize("in_item", [False, True])
+@grid(("written", "text", "codec"), WRITTEN)
+@grid("in_item", [False, True])
 def test_a_client_reads_them_by_the_same_table(written: str, text: str, codec: str, in_item: bool) -> None:
     def element(group: int, number: int, vr: bytes, value: bytes, fill: bytes = b" ") -> bytes:
         value += fill * (len(value) % 2)
@@ -92,9 +93,9 @@ def _keys(text: str, chosen: str | None, depth: int) -> Dataset:
     return dataset
 
 
-@pytest.mark.parametrize("depth", [0, 1, 2])
-@pytest.mark.parametrize("is_implicit", [True, False])
-@pytest.mark.parametrize(
+@grid("depth", [0, 1, 2])
+@grid("is_implicit", [True, False])
+@grid(
     ("chosen", "text"),
     [
         ("ISO_IR 100", "王*"),

@@ -136,6 +136,8 @@ class User:
     def finish(self, retrieval: Any) -> Any:
         self.asked.append(retrieval)
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None: ...
+
     def phase_changed(self, phase: Phase) -> None:
         self.asked.append(phase)
 

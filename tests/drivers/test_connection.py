@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.grids import grid
 from tests.sockets import (
     CT_IMAGE_STORAGE,
     IMPLICIT_VR_LE,
@@ -195,8 +196,8 @@ def test_the_states_are_what_they_are_called(state: State) -> None:
     assert STATES[state]().machine.state is state
 
 
-@pytest.mark.parametrize("event", RECEIVED)
-@pytest.mark.parametrize("state", STATES)
+@grid("event", RECEIVED)
+@grid("state", STATES)
 def test_every_pdu_in_every_state_does_what_the_table_says(state: State, event: Event) -> None:
     """PS3.8 Table 9-10. P-DATA in Sta6 and Sta7 takes a short way, which must come to the same."""
     made = STATES[state]()

@@ -19,6 +19,7 @@ from dicomnet.dimse.messages import (
 )
 from dicomnet.drivers.connection import Happening, ProviderAbort
 from dicomnet.drivers.conversation import Conversation
+from dicomnet.drivers.trace import Trace
 from dicomnet.services.steps import TOGETHER
 from dicomnet.wire.pdu import Abort, ReleaseRQ
 
@@ -63,7 +64,7 @@ def begun(talk: Conversation, kind: MessageType, *happenings: Happening, limit: 
 
 def test_message_ids_are_not_used_twice_at_a_time() -> None:
     """M006."""
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     used = [talk.next_message_id() for _ in range(3)]
     assert used == [1, 2, 3]
     talk.expect(question(2))
@@ -76,7 +77,7 @@ def test_message_ids_are_not_used_twice_at_a_time() -> None:
 
 @given(st.permutations([(n, k) for n in range(1, 4) for k in range(3)]))
 def test_responses_come_to_the_one_who_asked_in_their_order(order: list[tuple[int, int]]) -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     for number in range(1, 4):
         talk.expect(question(number))
     seen: dict[int, int] = dict.fromkeys(range(1, 4), 0)
@@ -90,7 +91,7 @@ def test_responses_come_to_the_one_who_asked_in_their_order(order: list[tuple[in
 
 def test_a_response_that_nobody_asked_for_is_dropped(caplog: Any) -> None:
     """M032."""
-    talk, data = Conversation(), Staged()
+    talk, data = Conversation(Trace(True, 20)), Staged()
     talk.keep_response(response(1, data=data))
     assert data.is_aborted
     assert talk.take_response((1,)) is None
@@ -98,7 +99,7 @@ def test_a_response_that_nobody_asked_for_is_dropped(caplog: Any) -> None:
 
 
 def test_an_abandoned_request_is_outstanding_until_its_final_response() -> None:
-    talk, kept, late = Conversation(), Staged(), Staged()
+    talk, kept, late = Conversation(Trace(True, 20)), Staged(), Staged()
     talk.expect(question(1))
     talk.keep_response(response(1, 0xFF00, kept))
     talk.abandon((1, 2))
@@ -114,7 +115,7 @@ def test_an_abandoned_request_is_outstanding_until_its_final_response() -> None:
 
 def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
     """M013."""
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     talk.arrived(cancel(7))
     talk.arrived(request(8))
     talk.arrived(cancel(8))
@@ -132,7 +133,7 @@ def test_cancels_count_for_what_is_performed_or_waits_only() -> None:
 
 
 def test_the_end_and_what_came_before_it() -> None:
-    talk, staged = Conversation(), Staged()
+    talk, staged = Conversation(Trace(True, 20)), Staged()
     talk.expect(question(1))
     talk.expect(question(2))
     talk.arrived(request(5, staged))
@@ -148,7 +149,7 @@ def test_the_end_and_what_came_before_it() -> None:
 
 
 def test_only_a_response_in_front_of_the_rest_with_more_to_come_is_early() -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     talk.expect(question(1))
     assert not talk.has_early_response({1})
     for happening, expected in (
@@ -178,7 +179,7 @@ def test_only_a_response_in_front_of_the_rest_with_more_to_come_is_early() -> No
     ids=["C-ECHO-RQ", "C-FIND-RQ", "C-FIND-RSP", "A-ABORT", "lost", "A-RELEASE-RQ"],
 )
 def test_requests_are_begun_together_up_to_another_happening(other: Happening) -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     assert begun(talk, C_STORE_RQ, store(1), store(2), store(3), other, store(4)) == [1, 2, 3]
     # Nothing is taken out of its order.
     assert list(talk.inbox) == [other, store(4)]
@@ -188,7 +189,7 @@ def test_requests_are_begun_together_up_to_another_happening(other: Happening) -
 @pytest.mark.parametrize("used", [1, 2, 3, 9])
 def test_of_one_message_id_one_request_is_begun_at_a_time(used: int) -> None:
     """It is that of one of the group, or of one that is performed beside it."""
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     assert talk.begin(9)
     again = store(used)
     assert begun(talk, C_STORE_RQ, store(1), store(2), store(3), again, store(4)) == [1, 2, 3]
@@ -200,7 +201,7 @@ def test_of_one_message_id_one_request_is_begun_at_a_time(used: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, TOGETHER - 1, TOGETHER, TOGETHER + 1, 3 * TOGETHER])
 def test_a_turn_takes_so_many_requests_at_most(count: int) -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     first = min(count, TOGETHER)
     assert begun(talk, C_STORE_RQ, *map(store, range(1, count + 1))) == list(range(1, first + 1))
     # What was not begun can be.
@@ -211,7 +212,7 @@ def test_a_turn_takes_so_many_requests_at_most(count: int) -> None:
 
 
 def test_what_is_begun_with_others_can_be_cancelled_and_finished() -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     assert begun(talk, C_FIND_RQ, question(1), question(2)) == [1, 2]
     talk.arrived(cancel(2))
     assert [talk.is_cancelled(number) for number in (1, 2)] == [False, True]

@@ -10,6 +10,7 @@ import pytest
 from dicomnet.dimse.messages import C_ECHO_RQ, Message, respond
 from dicomnet.drivers.conversation import Conversation
 from dicomnet.drivers.course import Course
+from dicomnet.drivers.trace import Trace
 from dicomnet.errors import AssociationAborted, DeadlineExceeded, DicomnetError, ServiceRefusal
 from dicomnet.services.steps import Procedure, Receive, Send
 from dicomnet.services.user import one_reply
@@ -38,7 +39,7 @@ def echo(number: int) -> Message:
 
 
 def test_outcomes_go_in_and_the_value_comes_out() -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     course = Course(OneTalk(talk), one_reply(echo(1)))
     assert isinstance(course.proceed(), Send)
     talk.expect(echo(1))
@@ -59,7 +60,7 @@ def test_an_error_is_raised_in_the_procedure_once() -> None:
             yield Receive((refusal.status,))
         return "done"
 
-    course = Course(OneTalk(Conversation()), procedure())
+    course = Course(OneTalk(Conversation(Trace(True, 20))), procedure())
     course.proceed()
     course.error = ServiceRefusal(0x0112)
     assert course.proceed().message_ids == (0x0112,)
@@ -68,7 +69,7 @@ def test_an_error_is_raised_in_the_procedure_once() -> None:
 
 
 def test_what_was_answered_before_the_end_counts() -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     course = Course(OneTalk(talk), one_reply(echo(1)))
     course.proceed()
     talk.expect(echo(1))
@@ -82,7 +83,7 @@ def test_what_was_answered_before_the_end_counts() -> None:
 
 
 def test_what_is_abandoned_is_closed_and_its_response_is_for_nobody() -> None:
-    talk = Conversation()
+    talk = Conversation(Trace(True, 20))
     ends: list[Any] = []
 
     def procedure() -> Procedure[None]:
@@ -112,7 +113,7 @@ def test_an_answer_that_does_not_come_in_time_costs_the_association_also_where_t
             return "caught"
         return "answered"
 
-    link = OneTalk(Conversation())
+    link = OneTalk(Conversation(Trace(True, 20)))
     course = Course(link, procedure())
     late = DeadlineExceeded("message", 1)
     course.failed(course.proceed(), ServiceRefusal(0x0112))

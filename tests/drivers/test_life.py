@@ -20,12 +20,11 @@ from tests.sockets import (
 
 from dicomnet.dimse.datasets import MemorySink, Sink
 from dicomnet.dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message, respond
-from dicomnet.drivers.connection import Connection
-from dicomnet.drivers.conversation import STRAY_LIMIT
+from dicomnet.drivers.connection import STRAY_LIMIT, Connection
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.drivers.hooks import Phase, WithoutRetrieval
 from dicomnet.drivers.life import Accept, Consequence, Fail, Flush, Life, Perform, Tell
-from dicomnet.errors import AssociationAborted, AssociationClosed, AssociationRejected
+from dicomnet.errors import AssociationAborted, AssociationClosed, AssociationRejected, ServiceRefusal
 from dicomnet.services.steps import Answer, MoreStores, Send, Stores
 from dicomnet.upper_layer.negotiation import (
     Acceptor,
@@ -63,6 +62,8 @@ class User(WithoutRetrieval):
 
     def next_answer(self, answers: Any) -> Any:
         raise AssertionError("a driver asks, not the life of the association")
+
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None: ...
 
     def phase_changed(self, phase: Phase) -> None:
         raise AssertionError("a driver tells, not the life of the association")

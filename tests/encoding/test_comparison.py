@@ -442,14 +442,77 @@ def test_long_texts_and_long_values(length: int) -> None:
     assert not are_same(forms[0], forms[3])
 
 
-def test_the_value_representation_is_form() -> None:
-    """As Implicit VR leaves it out, two that are the same as a third are the same. Its byte order is not."""
-    forms = [(explicit(0x00280106, vr, b"\1\0"), EXPLICIT) for vr in ("US", "SS", "OW", "UN", "OB")]
+def test_a_value_representation_that_is_not_told_is_form() -> None:
+    """And so is that of a number that is the same by both; its byte order is not."""
+    forms = [(explicit(0x00280106, vr, b"\1\0"), EXPLICIT) for vr in ("US", "SS", "UN")]
     forms.append((implicit(0x00280106, b"\1\0"), IMPLICIT))
     forms.append((b"\0\x28\1\6US\0\2\0\1", BIG))
     assert all(are_same(*pair) for pair in itertools.combinations(forms, 2))
     assert not are_same(forms[0], (b"\0\x28\1\6US\0\2\1\0", BIG))
     assert not are_same(forms[0], (b"\0\x28\1\6OB\0\0\0\0\0\2\0\1", BIG))
+
+
+PRIVATE, PIXEL_VALUE, LUT_DATA, DATE_TIME = 0x00291001, 0x00280106, 0x00283006, 0x00189074
+
+
+@pytest.mark.parametrize(
+    ("tag", "one", "other", "value", "is_same"),
+    [
+        (PIXEL_VALUE, "SS", "US", b"\xfb\xff", False),
+        (PIXEL_VALUE, "SS", "US", b"\1\0\0\x80", False),
+        (PIXEL_VALUE, "SS", "US", b"\xff\x7f", True),
+        (PRIVATE, "SS", "US", b"\xfb\xff", False),
+        (PRIVATE, "FL", "UL", b"\0\0\x80\x3f", False),
+        (PRIVATE, "SL", "UL", b"\xff\xff\xff\xff", False),
+        (PRIVATE, "FD", "OB", b"\0\0\0\0\0\0\xf8\x3f", False),
+        (PRIVATE, "FD", "UV", b"\0\0\0\0\0\0\xf8\x3f", False),
+        (PRIVATE, "OF", "OL", b"\0\0\x80\x3f", False),
+        (PRIVATE, "OF", "OB", b"\0\0\x80\x3f", False),
+        (PRIVATE, "AT", "US", b"\x10\0\x20\0", False),
+        (PRIVATE, "AT", "UL", b"\x10\0\x20\0", False),
+        (PRIVATE, "US", "OW", b"\1\0", False),
+        (PRIVATE, "US", "OB", b"\1\0", False),
+        (PRIVATE, "LO", "OB", b"AB", False),
+        (PRIVATE, "LO", "US", b"AB", False),
+        (PRIVATE, "ZZ", "LO", b"", True),
+        (DATE_TIME, "DT", "LO", b"2020", False),
+        (PRIVATE, "DA", "LO", b"20200101", False),
+        (PRIVATE, "TM", "IS", b"1200", False),
+        (PRIVATE, "LO", "IS", b"12", False),
+        (PRIVATE, "PN", "LO", b"DOE", False),
+        (PRIVATE, "UI", "LO", b"1.", False),
+        (PRIVATE, "CS", "LO", b"A1", False),
+        (PRIVATE, "AE", "SH", b"A1", False),
+        (PRIVATE, "UR", "UT", b"A1", False),
+        (PRIVATE, "LO", "LT", b"A\\B ", False),
+        (PRIVATE, "LO", "LT", b"AB", True),
+        (PRIVATE, "LO", "SH", b"A\\B ", True),
+        (PRIVATE, "DS", "IS", b"12", True),
+        (PRIVATE, "OB", "OW", b"\1\2\3\4", True),
+        (0x7FE00010, "OB", "OW", b"\1\2\3\4", True),
+        (LUT_DATA, "US", "OW", b"\1\xff", True),
+        (PRIVATE, "DA", "FL", b"", True),
+    ],
+)
+def test_equal_bytes_under_two_value_representations_were_the_same_object(
+    tag: int, one: str, other: str, value: bytes, is_same: bool
+) -> None:
+    """The second content would have been acknowledged and dropped."""
+    forms = [(explicit(tag, vr, value) + explicit(0x7FE10010, "LO", b"X "), EXPLICIT) for vr in (one, other)]
+    assert are_same(*forms) is is_same
+    assert are_same(*reversed(forms)) is is_same
+    item = [(explicit(0x00081140, "SQ", implicit(ITEM, data)), EXPLICIT) for data, _ in forms]
+    assert are_same(*item) is is_same
+    # An encoder that goes by a dictionary makes the same object of what tells none.
+    untold = (implicit(tag, value) + implicit(0x7FE10010, b"X "), IMPLICIT)
+    assert all(are_same(form, untold) for form in forms)
+
+
+def test_a_negative_number_in_big_endian_is_no_large_one() -> None:
+    little, big = (explicit(PIXEL_VALUE, "US", b"\xfb\xff"), EXPLICIT), b"\0\x28\1\6SS\0\2\xff\xfb"
+    assert not are_same(little, (big, BIG))
+    assert are_same((explicit(PIXEL_VALUE, "SS", b"\xfb\xff"), EXPLICIT), (big, BIG))
+    assert are_same((explicit(PIXEL_VALUE, "US", b"\5\1"), EXPLICIT), (big[:-2] + b"\1\5", BIG))
 
 
 INNER = implicit(ID, b"P1")

@@ -16,6 +16,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import data_element_generator
 from pydicom.filewriter import write_data_element
 from pydicom.tag import BaseTag
+from tests.grids import grid
 
 from dicomnet.encoding.elements import (
     EXPLICIT_BIG,
@@ -88,7 +89,7 @@ def test_there_are_files_in_the_encodings_that_are_used() -> None:
     assert {encoding for _, _, encoding in FILES} == {IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG}
 
 
-@pytest.mark.parametrize(("path", "data", "encoding"), FILES, ids=[path.name for path, _, _ in FILES])
+@grid(("path", "data", "encoding"), FILES)
 def test_elements_lie_where_pydicom_finds_them(path: Path, data: bytes, encoding: Encoding) -> None:
     if path.name in LIES:
         return
@@ -124,8 +125,8 @@ def _all(data: bytes, encoding: Encoding) -> list[tuple[int, str, int, int, int]
     return found
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS, ids=repr)
-@pytest.mark.parametrize("vr", VRS)
+@grid("encoding", ENCODINGS)
+@grid("vr", VRS)
 def test_each_vr_is_written_as_by_pydicom_and_read_again(vr: str, encoding: Encoding) -> None:
     value = b"12345678"
     stream = DicomBytesIO()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.filereader import _read_file_meta_info, read_preamble
+from tests.grids import grid
 
 from dicomnet.encoding.file_header import HeaderIncomplete, decode_file_header, encode_file_header
 from dicomnet.errors import UnusableObject
@@ -31,7 +32,7 @@ def test_there_are_files() -> None:
     assert len(FILES) > 60
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@grid("path", FILES)
 def test_pydicom_reads_the_same(path: Path) -> None:
     content = path.read_bytes()
     stream = BytesIO(content)

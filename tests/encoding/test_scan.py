@@ -23,6 +23,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from tests.grids import grid
 
 from dicomnet.encoding import walk
 from dicomnet.encoding.file_header import decode_file_header
@@ -74,7 +75,7 @@ def test_there_are_files_to_compare_with() -> None:
     assert set(REFUSED) <= {path.name for path in FILES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.name}")
+@grid("path", FILES)
 def test_reads_what_pydicom_reads(path: Path) -> None:
     data, offset, syntax = _split(path)
     if path.name in REFUSED:

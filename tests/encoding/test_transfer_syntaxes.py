@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pynetdicom
-import pytest
 from pydicom.uid import UID
+from tests.grids import grid
 
 from dicomnet.encoding.transfer_syntaxes import (
     ALL_TRANSFER_SYNTAXES,
@@ -23,7 +23,7 @@ def test_the_lists_are_those_of_pynetdicom() -> None:
     assert type(ALL_TRANSFER_SYNTAXES) is type(DEFAULT_TRANSFER_SYNTAXES) is list
 
 
-@pytest.mark.parametrize("uid", ALL_TRANSFER_SYNTAXES)
+@grid("uid", ALL_TRANSFER_SYNTAXES)
 def test_the_facts_are_those_of_pydicom(uid: str) -> None:
     known, row = UID(uid), TRANSFER_SYNTAXES[uid]
     assert row.uid == uid

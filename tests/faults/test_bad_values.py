@@ -327,16 +327,69 @@ def test_a_surplus_in_a_command_set_ended_the_association(acceptor: Acceptor, tm
 def test_a_bad_value_of_a_mandatory_element_ended_the_association(acceptor: Acceptor, tmp_path: Path) -> None:
     """Each request gets a status (PS3.7 Annex C: 0212H, mistyped argument), and is not performed."""
     cases: list[dict[str, Any]] = [
-        {"Priority": None},
-        {"Priority": b""},
-        {"Priority": bytes(4)},
-        {"more": element(0x0700, b"\1\0")},
         {"more": element(0x1000, b"1.2.4"), "AffectedInstance": b"1.2.3"},
     ]
     with acceptor(tmp_path) as port, raw(port, CT_IMAGE_STORAGE) as peer:
         for case in cases:
             peer.send(store_rq(**case))
             assert Answered.of(peer.read_pdu()).status in (0x0212, 0x0117), case
+
+
+@acceptors
+def test_a_request_without_a_priority_was_refused(acceptor: Acceptor, tmp_path: Path) -> None:
+    """It has no effect: each is taken as MEDIUM."""
+    cases: list[dict[str, Any]] = [
+        {"Priority": None},
+        {"Priority": b""},
+        {"Priority": bytes(4)},
+        {"Priority": 7},
+        {"more": element(0x0700, b"\1\0")},
+    ]
+    with acceptor(tmp_path) as port, raw(port, CT_IMAGE_STORAGE, PATIENT_ROOT_FIND) as peer:
+        peer.send(store_rq(3))
+        usual = Answered.of(peer.read_pdu()).status
+        for case in [*cases, *cases]:
+            peer.send(store_rq(3, **case))
+            assert Answered.of(peer.read_pdu()).status == usual != 0x0212, case
+            query = {"Field": 0x20, "ID": 5, "AffectedClass": PATIENT_ROOT_FIND.encode(), "Priority": 0}
+            peer.send(pdus(5, QUERY, **{**query, **case}))
+            status = Answered.of(peer.read_pdu()).status
+            while status in (0xFF00, 0xFF01):
+                status = Answered.of(peer.read_pdu()).status
+            assert status != 0x0212, case
+
+
+UNKNOWN_FIELDS = [0x0000, 0x0002, 0x0055, 0x0077, 0x0FFE, 0x7FFF]
+
+
+@acceptors
+@pytest.mark.parametrize("data", [None, b"", element(0x00100020, b"P1") * 9], ids=["alone", "empty", "data"])
+def test_an_unknown_command_field_ended_the_association(
+    acceptor: Acceptor, data: bytes | None, tmp_path: Path
+) -> None:
+    """A request is answered with 0211H (PS3.7 Annex C.5), an unknown response is ignored; the next is served."""
+    with acceptor(tmp_path) as port, raw(port, CT_IMAGE_STORAGE) as peer:
+        peer.send(store_rq(3))
+        usual = Answered.of(peer.read_pdu()).status
+        for number, field in enumerate(UNKNOWN_FIELDS):
+            peer.send(pdus(3, data, Field=field, ID=50 + number, AffectedClass=CT_IMAGE_STORAGE.encode()))
+            answer = Answered.of(peer.read_pdu())
+            assert answer.status == 0x0211
+            assert answer.values[0x100] == struct.pack("<H", field | 0x8000)
+            assert answer.values[0x120] == struct.pack("<H", 50 + number)
+            peer.send(pdus(3, data, Field=field | 0x8000, RespondedTo=5, Status=0))
+            peer.send(pdus(3, data, Field=field | 0x8000))
+            peer.send(store_rq(3))
+            assert Answered.of(peer.read_pdu()).status == usual
+
+
+@acceptors
+def test_a_flood_of_unknown_responses_ends_the_association(acceptor: Acceptor, tmp_path: Path) -> None:
+    with acceptor(tmp_path) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((3, CT_IMAGE_STORAGE)))
+        assert peer.read_pdu()[0] == 2
+        peer.send(pdus(3, None, Field=0x8055, RespondedTo=5, Status=0) * 17)
+        assert peer.read_pdu()[0] == 7
 
 
 @libraries

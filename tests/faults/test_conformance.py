@@ -107,12 +107,14 @@ def test_a_cancel_of_nothing_has_no_response() -> None:
     [
         ("AffectedSOPClassUID", 0x0122),
         ("AffectedSOPInstanceUID", 0x0117),
-        ("Priority", 0x0212),
         ("MessageID", None),
     ],
 )
 def test_a_request_without_a_mandatory_element_is_refused(keyword: str, status: int | None) -> None:
-    """M010: and nothing is performed. Only one that cannot be answered ends the association."""
+    """M010: and nothing is performed. Only one that cannot be answered ends the association.
+
+    A Priority that is missing has no effect, and some peers leave it out.
+    """
     seen: list[Event] = []
     command: dict[str, Any] = {
         "AffectedSOPClassUID": CT_IMAGE_STORAGE,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -76,6 +77,9 @@ class Talk:
             pdu = peer.read_pdu()
 
     def respond(self, status: int, data: bytes | None = None, **counts: int) -> None:
+        self.peer.send(self.response(status, data, **counts))
+
+    def response(self, status: int, data: bytes | None = None, **counts: int) -> bytes:
         elements = {f"NumberOf{name}Suboperations": count for name, count in counts.items()}
         command = {
             "AffectedSOPClassUID": self.command["AffectedSOPClassUID"],
@@ -83,7 +87,7 @@ class Talk:
             "Status": status,
             **elements,
         }
-        self.peer.send(message_pdus(Message(self._response, command, self.context_id, data)))
+        return message_pdus(Message(self._response, command, self.context_id, data))
 
     def store(self, number: int, data: bytes | None = None) -> int:
         """Send an object; the status of the answer."""
@@ -179,8 +183,8 @@ def test_a_c_cancel_followed_the_final_response(face: str, service: str, tmp_pat
     """It was sent where the iteration was left with the last response in hand, or with it in the network."""
 
     def script(talk: Talk) -> None:
-        talk.respond(PENDING, MATCH if service == "find" else None, **counts)
-        talk.respond(0x0000)
+        first = talk.response(PENDING, MATCH if service == "find" else None, **counts)
+        talk.peer.send(first + talk.response(0x0000))
 
     counts = {} if service == "find" else {"Completed": 1}
     most = 1 if service == "find" else 2
@@ -622,7 +626,8 @@ def test_get_blamed_the_peer_for_a_full_disk(is_json: bool, status: int, tmp_pat
         assert failure == {"sop_instance_uid": "1.2.3.1", "path": path, "cause": "File too large"}
     else:
         assert f"failed here: {path}: File too large\n" in result.stderr
-        assert result.stdout == "retrieved 0, failed here 1; the peer gives no counts\n"
+        ending = f", and ends with status 0x{status:04X}" if status else ""
+        assert result.stdout == f"retrieved 0, failed here 1; the peer gives no counts{ending}\n"
 
 
 @pytest.mark.parametrize("is_json", [False, True], ids=["text", "json"])
@@ -645,8 +650,10 @@ def test_move_said_nothing_of_a_full_disk(is_json: bool, tmp_path: Path) -> None
     if is_json:
         (failure,) = json.loads(result.stdout.splitlines()[-1])["local_failures"]
         assert (failure["sop_instance_uid"], failure["cause"]) == ("1.2.3.1", "File too large")
+        assert failure["path"].startswith(os.fspath(tmp_path / "in" / "staging"))
     else:
-        assert "File too large" in result.stderr
+        place = re.escape(os.fspath(tmp_path / "in" / "staging"))
+        assert re.search(rf"^failed here: 1\.2\.3\.1: {place}/\S+: File too large$", result.stderr, re.M)
         assert "0 arrived in" in result.stdout
 
 

@@ -21,7 +21,7 @@ from tests.support import free_port, is_listening, run_tool, running_process, to
 
 from dicomnet import AE, aio, evt
 from dicomnet.pynetdicom import service_class, sop_class
-from dicomnet.services.registry import SERVICE_CLASSES
+from dicomnet.services.service_classes import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import SOP_CLASSES
 
@@ -301,6 +301,7 @@ def test_an_operation_that_a_service_class_does_not_have_is_refused(ports: dict[
 def test_a_registered_sop_class_follows_its_service_class(monkeypatch: pytest.MonkeyPatch) -> None:
     uid = "1.2.826.0.1.3680043.10.1234.8"
     monkeypatch.setattr(sop_class, "_UIDS", dict(sop_class._UIDS))
+    monkeypatch.setattr(sop_class, "__all__", list(sop_class.__all__))
     monkeypatch.setitem(SOP_CLASSES, uid, SOP_CLASSES[sop_class.StorageCommitmentPushModel])
     handlers = {service: answer(service) for service in TESTED}
     expected = {

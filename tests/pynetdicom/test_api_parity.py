@@ -16,6 +16,7 @@ import pynetdicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
+from tests.grids import grid
 
 import dicomnet
 from dicomnet.pynetdicom.association import Association
@@ -306,10 +307,7 @@ NOT_COMPARED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "ours", "theirs"),
-    [pytest.param(*each, id=f"{index} {each[0]}") for index, each in enumerate(fresh_objects())],
-)
+@grid(("name", "ours", "theirs"), list(fresh_objects()))
 def test_a_fresh_object_has_the_values_of_pynetdicoms(name: str, ours: Any, theirs: Any) -> None:
     plain = (
         {each for each in vars(theirs) if not each.startswith("_")} if hasattr(theirs, "__dict__") else set()

@@ -10,6 +10,7 @@ import pynetdicom.dimse_messages as reference
 import pynetdicom.dimse_primitives as their_primitives
 import pynetdicom.pdu_primitives as their_pdus
 import pytest
+from tests.grids import grid
 
 from dicomnet.dimse.datasets import FileRange, MemorySink
 from dicomnet.dimse.messages import C_FIND_RQ, C_STORE_RQ, MESSAGE_TYPES, Message, MessageType
@@ -82,8 +83,8 @@ def test_the_command_set_is_pynetdicoms(kind: MessageType) -> None:
     assert ours.data_set.getvalue() == theirs.data_set.getvalue()
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=class_name)
-@pytest.mark.parametrize("maximum", [0, 16382, 60])
+@grid("kind", TYPES)
+@grid("maximum", [0, 16382, 60])
 def test_parts_are_put_together_by_pynetdicom(kind: MessageType, maximum: int) -> None:
     theirs: Any = reference.DIMSEMessage()
     results = []
@@ -98,8 +99,8 @@ def test_parts_are_put_together_by_pynetdicom(kind: MessageType, maximum: int) -
     assert theirs.data_set.getvalue() == (DATA if kind.data_set else b"")
 
 
-@pytest.mark.parametrize("kind", TYPES, ids=class_name)
-@pytest.mark.parametrize("maximum", [0, 60])
+@grid("kind", TYPES)
+@grid("maximum", [0, 60])
 def test_pynetdicoms_parts_are_put_together(kind: MessageType, maximum: int) -> None:
     theirs = filled(reference, their_primitives, kind)
     ours = DIMSEMessage()

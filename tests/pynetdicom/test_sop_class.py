@@ -11,6 +11,7 @@ import pynetdicom.service_class_n
 import pynetdicom.sop_class as reference
 import pytest
 from pydicom.uid import UID
+from tests.grids import grid
 
 from dicomnet.pynetdicom import service_class, sop_class
 from dicomnet.pynetdicom.service_class import (
@@ -47,6 +48,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> dict[str, SOPClassRow]:
     monkeypatch.setattr(sop_class, "SOP_CLASSES", own)
     for name in ("_UIDS", "_CONSTANTS"):
         monkeypatch.setattr(sop_class, name, dict(getattr(sop_class, name)))
+    monkeypatch.setattr(sop_class, "__all__", list(sop_class.__all__))
     return own
 
 
@@ -54,7 +56,7 @@ def test_there_are_constants_to_compare() -> None:
     assert len(CONSTANTS) == 252 + 9
 
 
-@pytest.mark.parametrize("name", CONSTANTS)
+@grid("name", CONSTANTS)
 def test_each_constant_of_pynetdicom_is_one_here(name: str) -> None:
     theirs, ours = CONSTANTS[name], getattr(sop_class, name)
     assert ours == theirs

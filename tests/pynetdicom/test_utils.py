@@ -14,6 +14,7 @@ import pynetdicom._config
 import pynetdicom.utils
 import pytest
 from pydicom.uid import UID
+from tests.grids import grid
 
 from dicomnet import _config
 from dicomnet.pynetdicom import utils
@@ -117,11 +118,9 @@ def test_signature(name: str) -> None:
     assert described[0] == described[1]
 
 
-@pytest.mark.parametrize("enforce", [False, True])
-@pytest.mark.parametrize(
-    "options", [{}, {"allow_empty": False}, {"allow_none": False}, {"validate": False}], ids=str
-)
-@pytest.mark.parametrize("value", UIDS, ids=repr)
+@grid("enforce", [False, True])
+@grid("options", [{}, {"allow_empty": False}, {"allow_none": False}, {"validate": False}])
+@grid("value", UIDS)
 def test_set_uid(
     monkeypatch: pytest.MonkeyPatch, value: Any, options: dict[str, bool], enforce: bool
 ) -> None:
@@ -130,20 +129,16 @@ def test_set_uid(
     assert ours == outcome(pynetdicom.utils.set_uid, value, "X", **options)
 
 
-@pytest.mark.parametrize("allow_empty", [False, True])
-@pytest.mark.parametrize("allow_none", [False, True])
-@pytest.mark.parametrize("value", TITLES, ids=repr)
+@grid("allow_empty", [False, True])
+@grid("allow_none", [False, True])
+@grid("value", TITLES)
 def test_set_ae(value: Any, allow_empty: bool, allow_none: bool) -> None:
     ours = outcome(utils.set_ae, value, "X", allow_empty, allow_none)
     assert ours == outcome(pynetdicom.utils.set_ae, value, "X", allow_empty, allow_none)
 
 
-@pytest.mark.parametrize(
-    "codecs", [("ascii",), ("ascii", "utf-8"), ("shift_jis", "utf-8"), (), ("nonesuch",)]
-)
-@pytest.mark.parametrize(
-    "value", [b"", b"abc", b"a \0", "é".encode(), b"\x83\x65", b"\xff", bytearray(b"a"), "a", None]
-)
+@grid("codecs", [("ascii",), ("ascii", "utf-8"), ("shift_jis", "utf-8"), (), ("nonesuch",)])
+@grid("value", [b"", b"abc", b"a \0", "é".encode(), b"\x83\x65", b"\xff", bytearray(b"a"), "a", None])
 def test_decode_bytes(monkeypatch: pytest.MonkeyPatch, value: Any, codecs: tuple[str, ...]) -> None:
     set_both(monkeypatch, "CODECS", codecs)
     assert outcome(utils.decode_bytes, value) == outcome(pynetdicom.utils.decode_bytes, value)

@@ -15,6 +15,7 @@ from dicomnet.dimse.messages import C_FIND_RQ, C_STORE_RQ, C_STORE_RSP, Message
 from dicomnet.errors import ServiceRefusal
 from dicomnet.services.provider import provide, provide_stores
 from dicomnet.services.steps import (
+    STILL_SEARCHING,
     Answer,
     Batch,
     Cancelled,
@@ -25,6 +26,7 @@ from dicomnet.services.steps import (
     Respond,
     Send,
     SettleStores,
+    StillSearching,
 )
 from dicomnet.upper_layer.negotiation import NegotiatedContext
 
@@ -34,10 +36,10 @@ CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 MATCH = Answer(0xFF00, b"")
 
 
-def statuses(answers: list[Answer], cancelled_after: int) -> list[int]:
+def statuses(answers: Sequence[Answer | StillSearching], cancelled_after: int) -> list[int]:
     """What is sent where the handler gives these answers, and the cancel is noticed behind so many of them."""
     command = {"AffectedSOPClassUID": FIND, "MessageID": 7, "Priority": 2}
-    procedure = provide(Message(C_FIND_RQ, command, 1, b"query"), CONTEXT)
+    procedure = provide(Message(C_FIND_RQ, command, 1, b"query"), CONTEXT, lambda *_: None)
     given = 0
     sent: list[int] = []
     outcome: Any = None
@@ -68,6 +70,13 @@ def test_a_handler_that_looks_for_the_cancel_ends_in_its_own_way(own: int) -> No
 @pytest.mark.parametrize("more", [[], [MATCH], [MATCH] * 5])
 def test_any_other_handler_is_ended_with_the_match_that_it_was_at(more: list[Answer]) -> None:
     assert statuses([MATCH, MATCH, *more], 2) == [0xFF00, 0xFE00]
+
+
+@pytest.mark.parametrize("behind", range(1, 4))
+def test_a_search_that_finds_nothing_can_be_cancelled(behind: int) -> None:
+    assert statuses([STILL_SEARCHING] * 9, behind) == [0xFE00]
+    assert statuses([MATCH] + [STILL_SEARCHING] * 9, behind + 1) == [0xFF00, 0xFE00]
+    assert statuses([STILL_SEARCHING, MATCH, STILL_SEARCHING], 99) == [0xFF00, 0x0000]
 
 
 def test_without_a_cancel_all_is_sent() -> None:
@@ -130,7 +139,7 @@ class Store:
 
     def __init__(self, *parts: list[tuple[Message, NegotiatedContext]]) -> None:
         self._batch = batch_of(parts[0][0][0])
-        self._procedure = provide_stores(self._batch)
+        self._procedure = provide_stores(self._batch, lambda *_: None)
         self._parts = iter(parts)
         self.placed: list[Message] = []
         self.settled: list[Message] = []
@@ -214,7 +223,7 @@ def test_what_fails_for_all_is_answered_to_all() -> None:
 def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
     """Wherever the procedure is then."""
     requests = [store_request("stored", number) for number in (1, 2)]
-    procedure = provide_stores(batch_of(requests[0][0]))
+    procedure = provide_stores(batch_of(requests[0][0]), lambda *_: None)
     outcomes = iter([None, requests[:1], None, requests[1:], None])
     for _ in range(steps):
         procedure.send(next(outcomes))
@@ -226,7 +235,7 @@ def test_stores_whose_association_ends_are_let_go_of(steps: int) -> None:
 
 def alone_answered(message: Message, context: NegotiatedContext, kind: str) -> Message:
     """The response where it is the only request."""
-    procedure = provide(message, context)
+    procedure = provide(message, context, lambda *_: None)
     step: Any = next(procedure)
     if isinstance(step, Handle):
         outcome = OUTCOMES[kind]

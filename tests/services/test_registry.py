@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from tests.grids import grid
 
 from dicomnet.dimse.messages import MESSAGE_TYPES, Message
 from dicomnet.services.provider import provide
-from dicomnet.services.registry import OPERATIONS, SERVICE_CLASSES, offers
+from dicomnet.services.registry import OPERATIONS
+from dicomnet.services.service_classes import SERVICE_CLASSES, offers
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import SOP_CLASSES
 from dicomnet.services.steps import Answer, Cancelled, Handle, Next, Send
@@ -71,7 +73,7 @@ def context(uid: str, *, as_scu: bool = False, as_scp: bool = True) -> Negotiate
 
 def perform(message: Message, on: NegotiatedContext, answers: Sequence[Any] = ()) -> list[int]:
     """The statuses that go out where the handler gives these answers."""
-    procedure = provide(message, on)
+    procedure = provide(message, on, lambda *_: None)
     left = list(answers)
     statuses: list[int] = []
     outcome: object = None
@@ -99,7 +101,7 @@ def test_every_service_class_has_a_row() -> None:
     }
 
 
-@pytest.mark.parametrize("uid", sorted(SOP_CLASSES), ids=lambda uid: SOP_CLASSES[uid].keyword)
+@grid("uid", sorted(SOP_CLASSES))
 def test_which_operations_a_sop_class_has(uid: str) -> None:
     row = SOP_CLASSES[uid]
     expected = set(PERFORMED[row.service].split())

@@ -10,6 +10,7 @@ import pynetdicom.sop_class as reference
 import pytest
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import StoragePresentationContexts
+from tests.grids import grid
 
 from dicomnet.services import sop_classes
 from dicomnet.services.service_names import ServiceName
@@ -39,7 +40,7 @@ def test_there_are_constants_to_compare() -> None:
     assert len(CONSTANTS) == 252
 
 
-@pytest.mark.parametrize("keyword", CONSTANTS)
+@grid("keyword", CONSTANTS)
 def test_each_sop_class_of_pynetdicom_is_known_by_its_name(keyword: str) -> None:
     uid = CONSTANTS[keyword]
     assert SOP_CLASSES[uid].keyword == keyword or ALIASES[keyword] == uid

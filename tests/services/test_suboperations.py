@@ -86,7 +86,7 @@ class Script:
         model = GET if kind is C_GET_RQ else MOVE
         command = {"AffectedSOPClassUID": model, "MessageID": 7, "Priority": 1}
         context = NegotiatedContext(1, model, 0, IMPLICIT, False, True)
-        procedure = provide(Message(kind, command, 1, b"data"), context)
+        procedure = provide(Message(kind, command, 1, b"data"), context, lambda *_: None)
         outcome, error = None, None
         while True:
             try:

@@ -22,6 +22,7 @@ from tests.damaged import (
     item,
     role,
 )
+from tests.grids import grid
 from tests.sockets import RawPeer
 
 from dicomnet.upper_layer.negotiation import (
@@ -421,7 +422,7 @@ def answered(pdu: bytes, acceptor: Acceptor) -> AssociateAC | AssociateRJ:
     return refuse_names(asked) or accept(asked, acceptor)[0]
 
 
-@pytest.mark.parametrize("name", DAMAGED)
+@grid("name", DAMAGED)
 def test_what_is_damaged_is_refused_and_the_rest_is_served(name: str) -> None:
     pdu, expected, _ = DAMAGED[name]
     answer = answered(pdu, TAKES_TWO).encode()
@@ -430,7 +431,7 @@ def test_what_is_damaged_is_refused_and_the_rest_is_served(name: str) -> None:
         assert answer[10:42] == pdu[10:42]
 
 
-@pytest.mark.parametrize("name", [name for name, case in DAMAGED.items() if case.ours != BOTH])
+@grid("name", [name for name, case in DAMAGED.items() if case.ours != BOTH])
 def test_who_takes_any_sop_class_takes_none_without_a_uid(name: str) -> None:
     """Nothing that is accepted is anything but a UID, so all of the answer can be written."""
     answer = answered(DAMAGED[name].pdu, TAKES_ALL)

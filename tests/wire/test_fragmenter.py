@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.grids import grid
 
 from dicomnet.wire.fragmenter import UNLIMITED, fragment, fragment_size
 from dicomnet.wire.scanner import Fragment, Scanner
@@ -45,9 +46,9 @@ CUTS: dict[str, tuple[int, int, list[int]]] = {
 }
 
 
-@pytest.mark.parametrize("is_command", [True, False])
-@pytest.mark.parametrize("ends", [True, False])
-@pytest.mark.parametrize("name", CUTS)
+@grid("is_command", [True, False])
+@grid("ends", [True, False])
+@grid("name", CUTS)
 def test_cuts(name: str, ends: bool, is_command: bool) -> None:
     """P062: bit 0 is the command, bit 1 only on the last fragment, the others are 0."""
     length, maximum, lengths = CUTS[name]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.grids import grid
 
 from dicomnet import _config
 from dicomnet.errors import ProtocolError
@@ -144,7 +145,7 @@ def with_reserved_zeros(content: bytes) -> bytes:
     return bytes(cleared)
 
 
-@pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["file"])
+@grid("entry", INDEX)
 def test_golden_pdu_decodes_to_the_known_fields(entry: dict[str, Any]) -> None:
     unit = decode((GOLDEN / entry["file"]).read_bytes())
     known = {name: value for name, value in entry["fields"].items() if name not in ("message", "command")}
@@ -152,7 +153,7 @@ def test_golden_pdu_decodes_to_the_known_fields(entry: dict[str, Any]) -> None:
     assert fields_of(unit) == known
 
 
-@pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["file"])
+@grid("entry", INDEX)
 def test_golden_pdu_is_written_as_the_peer_wrote_it(entry: dict[str, Any]) -> None:
     """P031, P033: reserved fields are 0, whatever they were, and items in increasing order."""
     content = (GOLDEN / entry["file"]).read_bytes()

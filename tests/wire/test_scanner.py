@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.grids import grid
 
 from dicomnet.errors import ProtocolError
 from dicomnet.wire.items import ImplementationClassUID, MaximumLength, ProposedContext
@@ -94,7 +95,7 @@ def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:
     return [stream[start:end] for start, end in pairwise(ends)]
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@grid("name", STREAMS)
 def test_golden_stream_whole(name: str) -> None:
     """P061: all PDUs in one segment, each directly behind the one before."""
     scanner = Scanner()
@@ -102,7 +103,7 @@ def test_golden_stream_whole(name: str) -> None:
     assert scanner.is_between_pdus
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@grid("name", STREAMS)
 def test_golden_stream_byte_by_byte(name: str) -> None:
     """P061: segments of one byte."""
     stream = b"".join(STREAMS[name])
@@ -116,7 +117,7 @@ def test_golden_stream_at_random_cuts(name: str, places: list[int]) -> None:
     assert joined(scan(cut(b"".join(pdus), places))) == meaning(pdus)
 
 
-@pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["file"])
+@grid("entry", INDEX)
 def test_golden_pdu_with_the_next_one_behind_it(entry: dict[str, Any]) -> None:
     content = (GOLDEN / entry["file"]).read_bytes()
     behind = ReleaseRQ().encode()
@@ -332,8 +333,8 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("content", FOREIGN)
-@pytest.mark.parametrize("length", [1, 5, 6, None])
+@grid("content", FOREIGN)
+@grid("length", [1, 5, 6, None])
 def test_another_protocol_is_named(content: bytes, length: int | None) -> None:
     """TLS and HTTP on a plain port: known from the first byte, as an unrecognised PDU (P043)."""
     with pytest.raises(ProtocolError, match=FOREIGN[content]) as caught:

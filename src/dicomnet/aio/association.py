@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.hooks import Phase
+from ..errors import ProtocolError
 from ..exchange.contexts import context_for
 from ..exchange.n_services import AwaitedNormalizedServices
 from ..exchange.requests import echo_request
 from ..services import user
+from ..services.registry import is_pending
 from ..upper_layer.negotiation import (
     NegotiatedContext,
 )
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.n_services import Reply
+
+_log = logging.getLogger(__name__)
 
 
 class Association(AwaitedNormalizedServices):
@@ -113,7 +118,8 @@ class Association(AwaitedNormalizedServices):
         status : pydicom.dataset.Dataset
             With Status.
         identifier : pydicom.dataset.Dataset or None
-            A match, with a status of pending. Left early, the rest of the query is cancelled.
+            A match, with a status of pending; None where it cannot be read, which is logged. Left early, the rest of
+            the query is cancelled.
 
         Raises
         ------
@@ -297,7 +303,15 @@ class FindResponses:
         if self._responses is None:
             self._responses = await self._begin()
         response = await anext(self._responses)
-        return self._status_of(response), self._identify(response, self._context)
+        identifier: Dataset | None = None
+        try:
+            identifier = self._identify(response, self._context)
+        except ProtocolError as error:
+            if not is_pending(response.status):
+                raise
+            # One match that cannot be read costs itself.
+            _log.error("%s", error)
+        return self._status_of(response), identifier
 
     async def aclose(self) -> None:
         """Want no more of them."""

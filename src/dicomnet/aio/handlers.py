@@ -63,9 +63,19 @@ class Request:
 
     @property
     def dataset(self) -> Dataset:
-        """The decoded data set or identifier; empty where the request has none."""
+        """The decoded data set or identifier; empty where the request has none.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xC000, for an identifier that does not parse to its end.
+        """
+        from ..datasets.codec import decode_whole
         from ..exchange.messages import decode_from
 
+        if self.message.type.data_set == "Identifier":
+            # Without what is cut off, a query would select more than was meant.
+            return decode_whole(self.data or b"", self.context.transfer_syntax)
         return decode_from(self.context, self.data or b"")
 
     @property
@@ -138,6 +148,9 @@ class HandlerHooks:
             if service.startswith("N-"):
                 return normalized_answer(answer, message, context)
             return composite_answer(answer, None, message, context)
+
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """Do nothing: the response says it."""
 
     def next_answer(self, answers: _Answers | Retrieval) -> Awaitable[Answer | SubOperation | None]:
         return answers.take()

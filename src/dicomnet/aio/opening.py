@@ -30,14 +30,25 @@ async def wait_closed(link: Link) -> None:
 
 
 async def release_links(links: Iterable[Link]) -> None:
-    """Release associations and wait until their connections are closed; one that is over already is closed."""
-    for link in links:
-        try:
-            await link.release()
-        except DicomnetError as error:
-            _log.info("the association was over before its release: %s", error)
-            link.close()
-        await link.closed.wait()
+    """Release associations and wait until their connections are closed; one that is over already is closed.
+
+    Cancelled, it aborts those that are left.
+    """
+    left = list(links)
+    try:
+        while left:
+            try:
+                await left[0].release()
+            except DicomnetError as error:
+                _log.info("the association was over before its release: %s", error)
+                left[0].close()
+            await left[0].closed.wait()
+            del left[0]
+    finally:
+        # Who cancels does not wait for the end of what goes on.
+        for link in left:
+            link.abort()
+            await wait_closed(link)
 
 
 async def open_association(

@@ -36,7 +36,7 @@ class _ReceiverHooks(ReceiverHooks):
     """The hooks of an association for a C-GET, whose function may be a coroutine function."""
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Answer:
-        with self.receiving(message):
+        with self.receiving():
             received = self.take(message, context)
             if received is not None and self.on_object is not None:
                 if inspect.iscoroutinefunction(self.on_object):
@@ -165,7 +165,8 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
 
     async def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
         peer = self._peer
-        link = await open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
+        establish = open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
+        link = await (establish if self._lanes is None else self._lanes.open(establish))
         peer._pool.add(link)
         return link
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..archive.entries import C_STORE_WAY, Source
 from ..archive.intake import Intake, Session
 from ..archive.node import open_index
 from ..archive.storage.files import Storage
@@ -32,7 +33,8 @@ from .requestor import application_entity
 from .storescp import storage_contexts
 
 if TYPE_CHECKING:
-    from ..archive.catalogue.query import Model, StoredInstance
+    from ..archive.catalogue.identifiers import Model
+    from ..archive.catalogue.query import StoredInstance
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +123,7 @@ class _Archive:
             context.abstract_syntax,
             message.command["AffectedSOPInstanceUID"],
             context.transfer_syntax,
-            calling_ae=assoc.requestor.ae_title,
+            Source(assoc.requestor.ae_title, assoc.requestor.address, C_STORE_WAY),
         )
 
     def _store(self, event: Event) -> int:

@@ -1,22 +1,50 @@
-"""What identifies an object: its entry in the catalogue, made of its header."""
+"""Objects as the parts of the archive hand them to each other: accepted, catalogued, in quarantine, replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from datetime import datetime
+from enum import Enum
+from io import BytesIO
+from typing import BinaryIO, Protocol
 
 from ..drivers.scanning import scan_file
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal, UnusableObject
-from ..values import frozen
-from .storage.files import ObjectName, Storage, read_file_header
+from ..values import Buffer, frozen, mutable
+from .journal import Position
+from .storage.comparison import read_file_header
+from .storage.files import ObjectName, Storage
 
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 IDENTIFYING = dict.fromkeys((SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID), "UI")
+
+
+@frozen
+class Source:
+    """Who gave an object to the archive.
+
+    Parameters
+    ----------
+    ae_title
+        AE title of the sender; empty where there is none.
+    address
+        Its host; empty where it is not known.
+    way
+        By what it came, such as ``C-STORE``; empty where it is not known.
+    """
+
+    ae_title: str = ""
+    address: str = ""
+    way: str = ""
+
+
+UNKNOWN = Source()
+C_STORE_WAY = "C-STORE"
 
 
 @frozen
@@ -31,12 +59,145 @@ class Entry:
         Its attributes, as far as the catalogue keeps them.
     sop_class_uid, transfer_syntax_uid
         UIDs.
+    source
+        Who sent it.
     """
 
     name: ObjectName
     header: Header
     sop_class_uid: str
     transfer_syntax_uid: str
+    source: Source = UNKNOWN
+
+
+@frozen
+class Replaced:
+    """A stored object whose place another one with the same SOP Instance UID takes.
+
+    Parameters
+    ----------
+    name
+        Its name in the store.
+    digest
+        SHA-256 of its file, as hexadecimal digits: if the store has another file by then, nothing is replaced.
+    """
+
+    name: ObjectName
+    digest: str
+
+
+@mutable
+class Accepted:
+    """An object that intake has accepted.
+
+    Parameters
+    ----------
+    entry
+        What it is.
+    content
+        The whole file; empty if it is staged, or has its name already.
+    staged
+        The path of the staged file; empty if there is none.
+    position
+        Where it is in the journal; None if it is not in it.
+    replaces
+        The stored object whose place it takes; None if it takes none.
+    """
+
+    entry: Entry
+    content: Sequence[Buffer] = ()
+    staged: str = ""
+    position: Position | None = None
+    replaces: Replaced | None = None
+
+    @property
+    def length(self) -> int:
+        """How much memory its content takes, in bytes."""
+        return sum(map(len, self.content))
+
+    def opened(self) -> BinaryIO:
+        """Its file, for reading."""
+        return open(self.staged, "rb") if self.staged else BytesIO(b"".join(self.content))
+
+
+class Outcome(Enum):
+    """What became of an object in quarantine."""
+
+    RELEASED = "released"
+    DROPPED = "dropped"
+
+
+@frozen
+class Quarantined:
+    """An object that is kept, but not as the object of its SOP Instance UID.
+
+    Parameters
+    ----------
+    instance, study, series
+        SOP, Study and Series Instance UID; the latter two empty where they are not known.
+    location
+        Where its file is, below the folder of the store, with slashes.
+    digest
+        SHA-256 of the file, as hexadecimal digits.
+    size
+        Length of the file in bytes.
+    reason
+        Why it was not stored, without any of its values; empty where it is not known.
+    status
+        The status with which the sender was answered; None where it is not known.
+    source
+        Who sent it, the first time.
+    arrived_at
+        When it came the first time.
+    arrivals, last_at
+        How often it has come, and when it last did.
+    outcome, outcome_at
+        What became of it, and when; None while it is in quarantine.
+    """
+
+    instance: str
+    location: str
+    digest: str
+    size: int
+    study: str = ""
+    series: str = ""
+    reason: str = ""
+    status: int | None = None
+    source: Source = UNKNOWN
+    arrived_at: datetime | None = None
+    arrivals: int = 1
+    last_at: datetime | None = None
+    outcome: Outcome | None = None
+    outcome_at: datetime | None = None
+
+
+@frozen
+class Version:
+    """An object that was stored under its SOP Instance UID until another one took its place.
+
+    Parameters
+    ----------
+    instance, study, series
+        SOP, Study and Series Instance UID.
+    location, digest, size
+        Its file, as of `Quarantined`.
+    source
+        Who had sent it.
+    stored_at
+        When it was stored; None where it is not known.
+    replaced_at
+        When it was put aside; by default when that is recorded.
+    """
+
+    instance: str
+    study: str
+    series: str
+    location: str
+    digest: str
+    size: int
+    source: Source = UNKNOWN
+    stored_at: datetime | None = None
+    replaced_at: datetime | None = None
 
 
 class Catalogue(Protocol):
@@ -75,6 +236,16 @@ class Catalogue(Protocol):
         """
         ...
 
+    def forget(self, name: ObjectName) -> None:
+        """Remove an object, if it is indexed.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the index cannot be written now.
+        """
+        ...
+
     def make_durable(self) -> None:
         """Return when all that was added is on the medium.
 
@@ -105,7 +276,7 @@ def object_name(header: Header) -> ObjectName:
         ) from None
 
 
-def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner) -> Entry:
+def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner, source: Source = UNKNOWN) -> Entry:
     """Read a stored object's header for the index.
 
     Parameters
@@ -114,6 +285,8 @@ def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner) -> En
         Where it is.
     scanner
         Finds the attributes that the index keeps.
+    source
+        Who sent it.
 
     Raises
     ------
@@ -122,13 +295,13 @@ def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner) -> En
     OSError
         If it cannot be read.
     """
-    entry = entry_of(storage.path(name), scanner)
+    entry = entry_of(storage.path(name), scanner, source)
     if entry.name != name:
         raise UnusableObject("the file is not named after the object in it")
     return entry
 
 
-def entry_of(path: str, scanner: HeaderScanner) -> Entry:
+def entry_of(path: str, scanner: HeaderScanner, source: Source = UNKNOWN) -> Entry:
     """Read the header of the object in a file.
 
     Raises
@@ -142,4 +315,4 @@ def entry_of(path: str, scanner: HeaderScanner) -> Entry:
     with open(path, "rb", buffering=0) as file:
         syntax = file_header.transfer_syntax_uid
         header = scan_file(scanner, file.fileno(), file_header.offset, syntax)
-    return Entry(object_name(header), header, header.uid(SOP_CLASS_UID), syntax)
+    return Entry(object_name(header), header, header.uid(SOP_CLASS_UID), syntax, source)

@@ -12,16 +12,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from time import monotonic, sleep
-from typing import BinaryIO
 
 from ..encoding.scan import HeaderScanner
-from ..errors import ServiceRefusal, UnusableObject
-from ..values import Buffer, mutable
-from .entries import Catalogue, Entry, read_entry
-from .journal import Journal, Position
-from .storage.files import Comparison, Storage
+from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
+from .conflicts import Conflicts
+from .entries import Accepted, Catalogue, Entry, read_entry
+from .journal import Journal
+from .storage.comparison import Comparison
+from .storage.files import Storage
 
 _log = logging.getLogger(__name__)
 
@@ -33,36 +32,9 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
 # How often the progress of other processes is looked at, in seconds.
 _LOOK = 0.002
 
-
-@mutable
-class Accepted:
-    """An object that intake has accepted.
-
-    Parameters
-    ----------
-    entry
-        What it is.
-    content
-        The whole file; empty if it is staged, or has its name already.
-    staged
-        The path of the staged file; empty if there is none.
-    position
-        Where it is in the journal; None if it is not in it.
-    """
-
-    entry: Entry
-    content: Sequence[Buffer] = ()
-    staged: str = ""
-    position: Position | None = None
-
-    @property
-    def length(self) -> int:
-        """How much memory its content takes, in bytes."""
-        return sum(map(len, self.content))
-
-    def opened(self) -> BinaryIO:
-        """Its file, for reading."""
-        return open(self.staged, "rb") if self.staged else BytesIO(b"".join(self.content))
+# Why an object that was acknowledged is not stored after all.
+OTHER_CONTENT = "another object with this SOP Instance UID is stored"
+OTHER_STUDY = "this SOP Instance UID is indexed in another study or series"
 
 
 class Progress:
@@ -106,6 +78,8 @@ class Filing:
     ----------
     storage, catalogue, journal
         Where the objects go, and where they are until then; without a catalogue they are only stored.
+    conflicts
+        Keeps what cannot be stored.
     scanner
         Finds what the catalogue keeps in objects that were stored before.
     done
@@ -119,6 +93,7 @@ class Filing:
         storage: Storage,
         catalogue: Catalogue | None,
         journal: Journal,
+        conflicts: Conflicts,
         scanner: HeaderScanner,
         done: Callable[[Sequence[str]], None],
         progress: Progress,
@@ -127,6 +102,7 @@ class Filing:
         self._storage = storage
         self._catalogue = catalogue
         self._journal = journal
+        self._conflicts = conflicts
         self._scanner = scanner
         self._done = done
         self._progress = progress
@@ -238,7 +214,7 @@ class Filing:
                 return
             try:
                 self.file_now(batch)
-            except (OSError, ServiceRefusal) as error:
+            except (OSError, ServiceRefusal, DatabaseFailure, LedgerUnusable) as error:
                 if not self._pause(error, delay):
                     return
                 delay = min(2 * delay, _LONGEST_DELAY)
@@ -295,7 +271,13 @@ class Filing:
 
     def _keep(self, accepted: Accepted) -> bool:
         """Give an object its name; False if the store has another of that name."""
-        name, storage = accepted.entry.name, self._storage
+        name, storage, replaces = accepted.entry.name, self._storage, accepted.replaces
+        if replaces is not None and storage.digest(replaces.name) == replaces.digest:
+            self._conflicts.keep_version(replaces.name)
+            if replaces.name == name:
+                storage.replace(name, accepted.staged or storage.write_staged(accepted.content))
+                return True
+            storage.remove(replaces.name)
         if accepted.staged:
             try:
                 if storage.keep_staged(name, accepted.staged):
@@ -310,7 +292,7 @@ class Filing:
         with accepted.opened() as content:
             comparison = storage.compare(content, name)
         if comparison is Comparison.OTHER:
-            self._set_aside(accepted)
+            self._conflicts.set_aside(accepted, OTHER_CONTENT)
             return False
         if accepted.staged:
             storage.discard_staged(accepted.staged)
@@ -319,16 +301,12 @@ class Filing:
             accepted.entry = read_entry(storage, name, self._scanner)
         return True
 
-    def _set_aside(self, accepted: Accepted) -> None:
-        instance = accepted.entry.name.instance
-        if accepted.staged:
-            self._storage.quarantine_staged(instance, accepted.staged)
-        else:
-            self._storage.quarantine_content(instance, accepted.content)
-
     def _register(self, objects: Sequence[Accepted]) -> None:
         if self._catalogue is None or not objects:
             return
+        for each in objects:
+            if each.replaces is not None:
+                self._catalogue.forget(each.replaces.name)
         entries = [each.entry for each in objects]
         try:
             outcomes = self._catalogue.add(entries)
@@ -336,7 +314,7 @@ class Filing:
             outcomes = [self._registered(entry) for entry in entries]
         for entry, outcome in zip(entries, outcomes, strict=True):
             if not outcome:
-                self._storage.quarantine(entry.name)
+                self._conflicts.set_stored_aside(entry.name, OTHER_STUDY)
 
     def _registered(self, entry: Entry) -> bool:
         """Register one of several objects, one of which the catalogue refuses."""

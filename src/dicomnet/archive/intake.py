@@ -7,44 +7,43 @@ journal. `archive.filing` gives it its file and its row in the catalogue, behind
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
 import logging
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from enum import Enum
-from hashlib import blake2b
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from time import monotonic, sleep
+from typing import Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..drivers.scanning import scan_file
-from ..encoding.file_header import decode_file_header, encode_file_header
+from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal
-from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
+from ..services.registry import DUPLICATE_SOP_INSTANCE, INVALID_SOP_INSTANCE, SUCCESS
+from .claims import Claims
+from .conflicts import Conflicts, OtherContent
+from .conflicts import Record as Ledger
 from .entries import (
     DATA_SET_DOES_NOT_MATCH,
     IDENTIFYING,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
+    UNKNOWN,
+    Accepted,
     Catalogue,
     Entry,
-    entry_of,
+    Replaced,
+    Source,
     object_name,
     read_entry,
 )
-from .filing import Accepted, Filing, Progress
-from .journal import Journal, Position, Record, read, remove
-from .storage.files import Comparison, ObjectName, StagedFile, Storage
+from .filing import OTHER_CONTENT, Filing, Progress
+from .journal import Journal, Position
+from .replay import Replay, described
+from .storage.comparison import Comparison
+from .storage.files import ObjectName, StagedFile, Storage
 
 _log = logging.getLogger(__name__)
 
-DUPLICATE_SOP_INSTANCE = 0x0111
 # Of the warnings of the Storage service (PS3.4 section B.2.3) the one that says that something is not as it was sent.
 KEPT_IN_QUARANTINE = 0xB000
 QUARANTINE_COMMENT = "another object has this UID; kept in quarantine"
@@ -62,13 +61,6 @@ _LOOK = 0.002
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
-class OtherContent(Enum):
-    """The policies for an object whose SOP Instance UID an object with other content has."""
-
-    KEEP_FIRST = "keep-first"
-    REFUSE = "refuse"
-
-
 class Session:
     """The writer of one object into the store, made by `Intake.open`. It must not be shared between threads.
 
@@ -82,7 +74,6 @@ class Session:
     """
 
     __slots__ = (
-        "_calling_ae",
         "_file_header",
         "_head",
         "_intake",
@@ -91,18 +82,19 @@ class Session:
         "placed",
         "sop_class",
         "sop_instance",
+        "source",
         "transfer_syntax",
     )
 
     def __init__(
-        self, intake: Intake, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae: str
+        self, intake: Intake, sop_class: str, sop_instance: str, transfer_syntax: str, source: Source
     ) -> None:
         self._intake = intake
-        self._calling_ae = calling_ae
+        self.source = source
         self.sop_class = sop_class
         self.sop_instance = sop_instance
         self.transfer_syntax = transfer_syntax
-        self._file_header = encode_file_header(sop_class, sop_instance, transfer_syntax, calling_ae)
+        self._file_header = encode_file_header(sop_class, sop_instance, transfer_syntax, source.ae_title)
         self._head = bytearray()
         self._staged: StagedFile | None = None
         self._is_over = False
@@ -131,10 +123,7 @@ class Session:
                 self._head = bytearray()
         except OSError as error:
             self.abort()
-            refusal = _refusal(error)
-            refusal.__cause__ = error
-            self._intake.refused(self.sop_instance, refusal)
-            raise refusal from error
+            raise _refusal(error) from error
 
     def commit(self) -> int:
         """Check the object and store it, as `Intake.commit` does for several objects.
@@ -220,10 +209,10 @@ class Session:
             _log.warning(
                 "object %s from %s is kept as it was received, though %s",
                 name.instance,
-                self._calling_ae or "?",
+                self.source.ae_title or "?",
                 ", and ".join(header.irregular),
             )
-        entry = Entry(name, header, self.sop_class, self.transfer_syntax)
+        entry = Entry(name, header, self.sop_class, self.transfer_syntax, self.source)
         if self._staged is None:
             return Accepted(entry, (self._file_header, self._head))
         self._staged.finish(sync=self._intake.storage.sync)
@@ -253,7 +242,7 @@ class Session:
 
 
 class Intake:
-    """The entry of the archive: opens a session for each object. It may be shared between threads.
+    """The entry of the archive: opens a session for each object. It may be shared between threads, and is closed at last.
 
     Parameters
     ----------
@@ -261,13 +250,13 @@ class Intake:
         The store.
     catalogue
         The index; None if objects are stored without being indexed.
-    on_refused
-        Called with the SOP Instance UID of an object that is refused, and with the refusal.
     is_strict
         Whether objects in an irregular form are refused, see `encoding.walk.Walk`; else they are kept as they are, and
         the log says so.
     other_content
         What becomes of an object whose SOP Instance UID an object with other content has.
+    ledger
+        Where objects that lose their place to another one are recorded; None if nowhere.
     progress, process
         What several processes of one archive share, and which of them this one is.
     """
@@ -276,16 +265,15 @@ class Intake:
         self,
         storage: Storage,
         catalogue: Catalogue | None = None,
-        on_refused: Callable[[str, ServiceRefusal], None] | None = None,
         *,
         is_strict: bool = False,
         other_content: OtherContent = OtherContent.KEEP_FIRST,
+        ledger: Ledger | None = None,
         progress: Progress | None = None,
         process: int = 0,
     ) -> None:
         self.storage = storage
         self.catalogue = catalogue
-        self._on_refused = on_refused
         self._other_content = other_content
         wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
         self.scanner = HeaderScanner(wanted, is_strict=is_strict)
@@ -294,15 +282,33 @@ class Intake:
         self._journal = Journal(self._folder, sync=storage.sync)
         self._progress = progress or Progress(1)
         self._process = process
+        self._conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
-            storage, catalogue, self._journal, self._reader, self._release, self._progress, process
+            storage,
+            catalogue,
+            self._journal,
+            self._conflicts,
+            self._reader,
+            self._release,
+            self._progress,
+            process,
         )
         self._claims = Claims(
             storage.root / "claims" if progress is not None else None, self._filing.hurrying
         )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def open(
-        self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, *, calling_ae: str = ""
+        self,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        source: Source = UNKNOWN,
     ) -> Session:
         """Begin a session for one object.
 
@@ -312,8 +318,8 @@ class Intake:
             UIDs of the command. The SOP class must be the abstract syntax of the presentation context.
         transfer_syntax_uid
             Transfer syntax of the presentation context.
-        calling_ae
-            AE title of the sender, for the file meta information.
+        source
+            Who sends it; the AE title is written into the file meta information.
 
         Raises
         ------
@@ -326,7 +332,7 @@ class Intake:
             raise ServiceRefusal(
                 DATA_SET_DOES_NOT_MATCH, "the SOP class or transfer syntax is not a valid UID"
             )
-        return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, calling_ae)
+        return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, source)
 
     def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
         """Check objects and store them. Flushing them together costs less than one by one.
@@ -340,9 +346,10 @@ class Intake:
         -------
         list
             For each object the status of the response, or its refusal: 0x0000, also if the store has the same object
-            already; 0xB000 if an object with other content has its SOP Instance UID, and this one is kept in
-            quarantine, or 0x0111 where such are refused; 0xC000 if the data set does not parse to its end; 0xA900 if it
-            does not match the command, or lacks its identifiers; 0xA700 if it cannot be written now.
+            already, or this one takes the place of one with other content; 0xB000 if an object with other content has
+            its SOP Instance UID, and this one is kept in quarantine, or 0x0111 where such are refused; 0xC000 if the
+            data set does not parse to its end; 0xA900 if it does not match the command, or lacks its identifiers;
+            0xA700 if it cannot be written now.
 
         Raises
         ------
@@ -359,16 +366,9 @@ class Intake:
             for session in sessions:
                 session.abort()
             raise
-        for session, outcome in zip(sessions, outcomes, strict=True):
+        for session in sessions:
             session.finish()
-            if isinstance(outcome, ServiceRefusal):
-                self.refused(session.sop_instance, outcome)
         return outcomes
-
-    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
-        """Tell of an object that is refused."""
-        if self._on_refused is not None:
-            self._on_refused(sop_instance_uid, refusal)
 
     def wait_for_all(self, seconds: float = PATIENCE / 2) -> bool:
         """Wait until all that was acknowledged by now can be found in the catalogue; False if it cannot in time."""
@@ -377,18 +377,13 @@ class Intake:
     def recover(self) -> int:
         """File what processes that have ended acknowledged and did not file; how many objects these were.
 
-        Called before anything is received, by a process that is the only one, or by one in the place of another.
-
-        Raises
-        ------
-        OSError, ServiceRefusal
-            If it cannot be filed. The journal still has it.
+        Called before anything is received, by a process that is the only one, or by one in the place of another. What
+        cannot be filed now stays in its journal, and is tried again at the next call.
         """
         folders = [self._folder] if self._process else _folders(self.storage.journals)
-        count = 0
-        for folder in folders:
-            count += self._replay(folder)
-        self.storage.clear_staging(self._process or None)
+        replay = Replay(self.storage, self.catalogue, self._filing, self._conflicts, self._reader)
+        count = sum(map(replay.folder, folders))
+        self.storage.clear_staging(self._process or None, keep=replay.staged)
         self._progress.begin_anew(self._process)
         return count
 
@@ -463,10 +458,11 @@ class Intake:
                 return SUCCESS
         if self._other_content is OtherContent.REFUSE:
             return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        if accepted.staged:
-            storage.quarantine_staged(name.instance, accepted.staged)
-        else:
-            storage.quarantine_content(name.instance, accepted.content)
+        if self._other_content is OtherContent.REPLACE:
+            other = known or name
+            accepted.replaces = Replaced(other, storage.digest(other))
+            return None
+        self._conflicts.set_aside(accepted, OTHER_CONTENT, KEPT_IN_QUARANTINE)
         return KEPT_IN_QUARANTINE
 
     def _keep(self, sessions: Sequence[Session]) -> None:
@@ -482,7 +478,7 @@ class Intake:
         positions: list[Position] = []
         try:
             for each in objects:
-                each.position = self._journal.append(_description(each), each.content)
+                each.position = self._journal.append(described(each), each.content)
                 positions.append(each.position)
             self._journal.flush(positions[-1].number)
         except OSError:
@@ -491,108 +487,6 @@ class Intake:
         for session in sessions:
             session.release_staged()
         self._filing.accept(objects)
-
-    def _replay(self, folder: Path) -> int:
-        count = 0
-        records = read(folder)
-        while batch := list(islice(records, _BATCH)):
-            objects = [accepted for record in batch if (accepted := self._read(record)) is not None]
-            known = self._known([each.entry.name.instance for each in objects])
-            # The others were filed, and only their part of the journal was not free yet.
-            missing = [each for each in objects if each.entry.name != known.get(each.entry.name.instance)]
-            self._filing.file_now(missing)
-            count += len(missing)
-        self.storage.make_durable()
-        if self.catalogue is not None:
-            self.catalogue.make_durable()
-        remove(folder)
-        return count
-
-    def _read(self, record: Record) -> Accepted | None:
-        """An object of a journal; None if it was removed since."""
-        described = json.loads(record.description)
-        name = ObjectName(described["study"], described["series"], described["instance"])
-        staged = self.storage.staged(described["staged"]) if described["staged"] else ""
-        if staged and os.path.exists(staged):
-            return Accepted(entry_of(staged, self._reader), staged=staged)
-        if not record.content:
-            # It has its file already, but perhaps no row.
-            return Accepted(read_entry(self.storage, name, self._reader)) if self.storage.has(name) else None
-        header = decode_file_header(record.content)
-        data = memoryview(record.content)[header.offset :]
-        found = self._reader.scan(data, header.transfer_syntax_uid)
-        entry = Entry(name, found, header.sop_class_uid, header.transfer_syntax_uid)
-        return Accepted(entry, (record.content,))
-
-
-class Claims:
-    """The SOP Instance UIDs of objects that are being stored: whoever stores another with the same one waits.
-
-    Parameters
-    ----------
-    path
-        A file in which other processes see them, as locks that end with the process; None if there is no other process.
-    hurrying
-        Gives a block within which those that are stored are filed at once.
-    """
-
-    def __init__(self, path: Path | None, hurrying: Callable[[], AbstractContextManager[None]]) -> None:
-        self._hurrying = hurrying
-        self._changed = threading.Condition()
-        self._taken: set[str] = set()
-        self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-
-    def take(self, instance: str, seconds: float) -> bool:
-        """Claim a UID; False if somebody else has it all the time."""
-        end = monotonic() + seconds
-        with self._changed:
-            is_free = instance not in self._taken
-            if is_free:
-                self._taken.add(instance)
-        if not is_free:
-            with self._hurrying(), self._changed:
-                if not self._changed.wait_for(lambda: instance not in self._taken, seconds):
-                    return False
-                self._taken.add(instance)
-        while self._file is not None and not _has_locked(self._file, instance):
-            if monotonic() >= end:
-                self._forget([instance])
-                return False
-            sleep(_LOOK)
-        return True
-
-    def release(self, instances: Sequence[str]) -> None:
-        """Give UIDs back."""
-        if self._file is not None:
-            for instance in instances:
-                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place_of(instance))
-        self._forget(instances)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-    def _forget(self, instances: Sequence[str]) -> None:
-        with self._changed:
-            self._taken.difference_update(instances)
-            self._changed.notify_all()
-
-
-def _place_of(instance: str) -> int:
-    """The byte of the file of claims that stands for a UID."""
-    return int.from_bytes(blake2b(instance.encode(), digest_size=7).digest(), "big")
-
-
-def _has_locked(file: int, instance: str) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place_of(instance))
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
 
 
 def _without_doubles(sessions: Sequence[Session]) -> Iterator[list[Session]]:
@@ -606,18 +500,6 @@ def _without_doubles(sessions: Sequence[Session]) -> Iterator[list[Session]]:
         run.append(session)
         seen.add(session.sop_instance)
     yield run
-
-
-def _description(accepted: Accepted) -> bytes:
-    """What the journal says of an object besides its content."""
-    name = accepted.entry.name
-    described = {
-        "study": name.study,
-        "series": name.series,
-        "instance": name.instance,
-        "staged": os.path.basename(accepted.staged),
-    }
-    return json.dumps(described).encode()
 
 
 def _folders(path: Path) -> list[Path]:

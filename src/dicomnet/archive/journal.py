@@ -29,7 +29,7 @@ _MAGIC = b"dcmjrnl1"
 _NOTHING = bytes(_HEADER.size)
 _BLOCK = bytes(1 << 20)
 _SUFFIX = ".segment"
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _flush_data = getattr(os, "fdatasync", os.fsync)
 
 
@@ -166,8 +166,9 @@ class Journal:
         with self._lock:
             for position in positions:
                 position.segment.open_records -= 1
-            done = [segment for segment in self._full if not segment.open_records]
-            self._full = [segment for segment in self._full if segment.open_records]
+            # Only from the oldest on: what is read again must not be older than what is not.
+            done = list(itertools.takewhile(lambda segment: not segment.open_records, self._full))
+            del self._full[: len(done)]
         return done
 
     def recycle(self, segments: Sequence[Segment]) -> None:
@@ -176,12 +177,17 @@ class Journal:
         Raises
         ------
         OSError
-            If one cannot be marked as free.
+            If one cannot be marked as free; it and those after it are done with at the next call of `filed`.
         """
-        for segment in segments:
-            os.pwrite(segment.descriptor, _NOTHING, 0)
-            if self._sync:
-                _flush_data(segment.descriptor)
+        for at, segment in enumerate(segments):
+            try:
+                os.pwrite(segment.descriptor, _NOTHING, 0)
+                if self._sync:
+                    _flush_data(segment.descriptor)
+            except OSError:
+                with self._lock:
+                    self._full[:0] = segments[at:]
+                raise
             segment.end = 0
             with self._lock:
                 self._free.append(segment)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import ssl
@@ -27,10 +26,11 @@ from ..exchange.contexts import FIND_MODELS, VERIFICATION
 
 # The log's words: what happens when the process is out of descriptors is logged without an import.
 from ..services import descriptions as descriptions
-from ..services.registry import OPERATIONS, SUCCESS, may_be_storage
+from ..services.registry import OPERATIONS, SUCCESS
+from ..services.service_classes import may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import SOP_CLASSES
-from ..services.steps import Answer
+from ..services.steps import STILL_SEARCHING, Answer, StillSearching
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -38,9 +38,14 @@ from ..upper_layer.negotiation import (
     SupportedContext,
     accept,
     identification_items,
+    items_of,
     refuse_names,
 )
+from ..wire.items import SOPClassExtendedNegotiation
 from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
+from .catalogue.options import LIMIT_REACHED, NO_OPTIONS, SUPPORTED, QueryOptions, QueryPolicy, agree
+from .conflicts import OtherContent
+from .entries import C_STORE_WAY, Source
 from .filing import Progress
 from .intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Intake, Session
 from .storage.files import Storage
@@ -48,16 +53,27 @@ from .storage.files import Storage
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .catalogue.identifiers import Model
     from .catalogue.index import Index
-    from .catalogue.query import Model
+    from .entries import Quarantined, Version
+    from .ledger.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 
 QUERY_LIMIT = 1 << 20
 # What requests need besides what this module imports: for objects that are there in another form, and for queries.
 _FOR_OBJECTS = ("pydicom.datadict",)
-_FOR_QUERIES = ("dicomnet.datasets.codec", "dicomnet.archive.catalogue.query")
-_MODELS: dict[str, Model] = {FIND_MODELS["patient"]: "PATIENT", FIND_MODELS["study"]: "STUDY"}
+_FOR_QUERIES = (
+    "dicomnet.datasets.codec",
+    "dicomnet.archive.catalogue.query",
+    "dicomnet.archive.ledger.ledger",
+)
+_FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()
+_MODELS: dict[str, Model] = {
+    FIND_MODELS["patient"]: "PATIENT",
+    FIND_MODELS["study"]: "STUDY",
+    "1.2.840.10008.5.1.4.1.2.3.1": "PATIENT_STUDY_ONLY",
+}
 
 OnStored = Callable[[str, int], None]
 OnRefused = Callable[[str, ServiceRefusal], None]
@@ -99,7 +115,7 @@ def open_index(path: Path, storage: Storage) -> Index:
 
 def _load(has_index: bool) -> None:
     """Import what requests need: when the first one comes, there may be no free file descriptor to import it with."""
-    for name in (*_FOR_OBJECTS, *(_FOR_QUERIES if has_index else ())):
+    for name in (*_FOR_OBJECTS, *((*_FOR_QUERIES, *_FOR_FUZZY_QUERIES) if has_index else ())):
         importlib.import_module(name)
     if has_index:
         from ..datasets.character_sets import load_codecs
@@ -136,14 +152,19 @@ class Node:
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
     on_refused
-        Called with the SOP Instance UID of an object that is refused, and with the refusal, whose cause is the error
-        with the file where it was one.
+        Called with the SOP Instance UID of an object that is refused, as the peer gave it, and with the refusal, whose
+        cause is the error with the file where it was one.
     strict
         Whether objects whose form breaks the standard are refused even where nothing is lost: those with zeros behind
         the last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, or file
         meta information in the data set. Without, they are kept as they were received, and the log says so.
     excess
         How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
+    other_content
+        What becomes of an object whose SOP Instance UID a stored object with other content has. The first is kept and
+        the second put in quarantine, or takes its place, or is refused.
+    queries
+        What queries may do.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
@@ -176,11 +197,14 @@ class Node:
         on_refused: OnRefused | None = None,
         strict: bool = False,
         excess: int = MAXIMUM_LENGTH,
+        other_content: OtherContent = OtherContent.KEEP_FIRST,
+        queries: QueryPolicy | None = None,
         workers: int = 1,
     ) -> None:
         _load(has_index)
         self._excess = excess
         self.ae_title = ae_title
+        self.queries = queries or QueryPolicy()
         self.timeouts = timeouts or Timeouts()
         self.maximum_associations = maximum_associations
         self.on_stored = on_stored
@@ -196,8 +220,12 @@ class Node:
         self.storage = Storage(folder, sync=sync)
         self.stores = _Stores(self)
         self.index: Index | None = None
+        self._other_content = other_content
+        self._ledger: LedgerAtNeed | None = None
         try:
+            # Without an index, there is no database at all.
             if has_index:
+                self._ledger = LedgerAtNeed(folder)
                 self.index = open_index(folder / "index.sqlite", self.storage)
             # Without worker processes, nobody else has to see how far this one is.
             self._progress = None if workers == 1 else Progress(workers + 1)
@@ -228,7 +256,7 @@ class Node:
         """
         if self.index is not None and isinstance(self._server, WorkerProcesses):
             # A connection to the database must not be carried through a fork; each worker opens its own when needed.
-            self.index.close()
+            self._close_databases()
         self._server.start()
 
     def wait(self) -> None:
@@ -239,8 +267,7 @@ class Node:
         """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
         if self._server.shutdown(drain) is False:
             # Of what processes left that did not end in order, the next start files what cannot be filed now.
-            with contextlib.suppress(OSError, ServiceRefusal):
-                self._recover()
+            self._recover()
         self.intake.close()
         self._close_store()
 
@@ -251,6 +278,11 @@ class Node:
                 return False
             self._slots.add(association)
             return True
+
+    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
+        """An object was refused."""
+        if self._on_refused is not None:
+            self._on_refused(sop_instance_uid, refusal)
 
     def give_slot_back(self, association: object) -> None:
         """An association is over."""
@@ -265,16 +297,16 @@ class Node:
         self._recover()
         worker.serve(Server(worker.listener, self._receive, tls=self._tls, share=worker.share))
         is_filed = self.intake.close()
-        if self.index is not None:
-            self.index.close()
+        self._close_databases()
         return is_filed
 
     def _new_intake(self, process: int) -> Intake:
         return Intake(
             self.storage,
             self.index,
-            self._on_refused,
             is_strict=self._is_strict,
+            other_content=self._other_content,
+            ledger=self._ledger,
             progress=self._progress,
             process=process,
         )
@@ -286,14 +318,66 @@ class Node:
                 "%d objects that had been acknowledged are filed now; the last stop was not clean", count
             )
 
-    def _close_store(self) -> None:
+    def _close_databases(self) -> None:
         if self.index is not None:
             self.index.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def _close_store(self) -> None:
+        self._close_databases()
         self.storage.close()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
-        hooks = _NodeHooks(self)
+        hooks = _NodeHooks(self, peer[0])
         return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
+
+
+class LedgerAtNeed:
+    """The ledger in the folder of a store, which is opened, or made, when something is to be recorded in it.
+
+    Parameters
+    ----------
+    folder
+        The folder of the store.
+
+    Raises
+    ------
+    LedgerUnusable, DatabaseFailure
+        If there is one, and it cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._opened: Ledger | None = None
+        from .ledger.ledger import FILE_NAME
+
+        if (folder / FILE_NAME).exists():
+            self._ledger()
+
+    def quarantined(self, found: Quarantined) -> None:
+        """Record an object in quarantine, as `Ledger.quarantined` does."""
+        self._ledger().quarantined(found)
+
+    def kept_version(self, version: Version) -> None:
+        """Record an object that another one replaces, as `Ledger.kept_version` does."""
+        self._ledger().kept_version(version)
+
+    def close(self) -> None:
+        """Close it; it is opened anew when needed."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def _ledger(self) -> Ledger:
+        from .ledger.ledger import Ledger, ledger_url
+
+        with self._lock:
+            if self._opened is None:
+                self._opened = Ledger(ledger_url(self._folder))
+            return self._opened
 
 
 _ANSWERS = {
@@ -344,10 +428,12 @@ def _sessions(requests: Sequence[Message]) -> list[Session]:
 class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, address: str) -> None:
         self.stores = node.stores
         self._node = node
+        self._address = address
         self._calling = ""
+        self._agreed: dict[str, QueryOptions] = {}
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         refused = refuse_names(request)
@@ -356,7 +442,18 @@ class _NodeHooks(WithoutRetrieval):
         if not self._node.take_slot(self):
             return LOCAL_LIMIT_EXCEEDED
         self._calling = request.calling_ae_title
-        return accept(request, self._node.acceptor)
+        return accept(request, self._node.acceptor, extended=self._agree(request))
+
+    def _agree(self, request: AssociateRQ) -> Iterator[SOPClassExtendedNegotiation]:
+        """The answers to SOP class extended negotiation; of two proposals for one class the first counts."""
+        supported = self._node.acceptor.supported.keys() & _MODELS.keys()
+        queried = supported & {context.abstract_syntax for context in request.contexts}
+        for item in items_of(request.user_items, SOPClassExtendedNegotiation):
+            sop_class = item.sop_class
+            if sop_class in queried and sop_class not in self._agreed:
+                asked = item.application_information
+                self._agreed[sop_class], answer = agree(asked, self._node.queries.supported)
+                yield SOPClassExtendedNegotiation(sop_class, answer)
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         if message.type is not C_STORE_RQ:
@@ -365,7 +462,7 @@ class _NodeHooks(WithoutRetrieval):
             context.abstract_syntax,
             message.command["AffectedSOPInstanceUID"],
             context.transfer_syntax,
-            calling_ae=self._calling,
+            Source(self._calling, self._address, C_STORE_WAY),
         )
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
@@ -376,8 +473,12 @@ class _NodeHooks(WithoutRetrieval):
             return self._find(message.data.content, context)
         raise ServiceRefusal(OPERATIONS[service].handler_failed)
 
-    def next_answer(self, answers: Iterator[Answer]) -> Answer | None:
+    def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
         return next(answers, None)
+
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        if message.type is C_STORE_RQ:
+            self._node.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal)
 
     def phase_changed(self, phase: Phase) -> None:
         if phase is not Phase.ESTABLISHED:
@@ -387,29 +488,41 @@ class _NodeHooks(WithoutRetrieval):
     def closed(self) -> None:
         self._node.give_slot_back(self)
 
-    def _find(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Iterator[Answer]:
-        from ..datasets.codec import decode, encode
-        from .catalogue.query import find
+    def _find(
+        self, encoded: bytes | bytearray, context: NegotiatedContext
+    ) -> Iterator[Answer | StillSearching]:
+        from ..datasets.codec import decode_whole, encode
+        from .catalogue.query import search
 
         assert self._node.index is not None
         # What was acknowledged before is found.
         self._node.intake.wait_for_all()
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-        identifier = _decoded(decode, encoded, how)
+        identifier = _decoded(decode_whole, encoded, context.transfer_syntax)
         model = _MODELS[context.abstract_syntax]
-        for status, match in find(self._node.index, model, identifier, retrieve_ae_title=self._node.ae_title):
+        policy = self._node.queries
+        options = policy.options(self._agreed.get(context.abstract_syntax, NO_OPTIONS))
+        count = 0
+        for found in search(self._node.index, model, identifier, options=options):
+            if found is None:
+                yield STILL_SEARCHING
+                continue
+            if count == policy.maximum:
+                yield Answer(LIMIT_REACHED)
+                return
+            count += 1
+            status, match = found
             data = encode(match, *how)
             if data is None:
                 raise ServiceRefusal(0xC000, "a match could not be encoded")
             yield Answer(status, data)
 
 
-def _decoded(
-    decode: Callable[..., Dataset], encoded: bytes | bytearray, how: tuple[bool, bool, bool]
-) -> Dataset:
+def _decoded(decode: Callable[..., Dataset], encoded: bytes | bytearray, transfer_syntax_uid: str) -> Dataset:
+    """An identifier that is whole: without what is cut off, a query would select more than was meant."""
     try:
-        identifier = decode(encoded, *how)
+        identifier = decode(encoded, transfer_syntax_uid)
         # pydicom decodes values when they are first used; what is wrong with them is to be known now.
         identifier.decode()
     except ServiceRefusal:

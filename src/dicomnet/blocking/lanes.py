@@ -7,9 +7,64 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from ..drivers.blocking.link import Link
+from ..errors import AssociationClosed
 from ..exchange.lanes import Lanes, StartedLanes
 from ..exchange.operations import Outcome
 from ..exchange.results import StoreResult
+
+
+class Opening:
+    """An association while a thread of its own opens it, as a host name or a connection can take its time.
+
+    Parameters
+    ----------
+    changed
+        The condition of its lanes.
+    """
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self._is_given_up = False
+        self.link: Link | None = None
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def connected(self, link: Link) -> None:
+        """The peer was reached.
+
+        Raises
+        ------
+        AssociationClosed
+            If the association is not needed any more.
+        """
+        with self._changed:
+            self._check()
+            self.link = link
+
+    def established(self) -> None:
+        """The association is there. Raises as `connected`."""
+        with self._changed:
+            self._check()
+            self.is_over = True
+            self._changed.notify_all()
+
+    def failed(self, error: BaseException) -> None:
+        """It could not be opened."""
+        with self._changed:
+            self.error = error
+            self.is_over = True
+            self._changed.notify_all()
+
+    def finish(self, *, may_wait: bool) -> bool | None:
+        """Whether it has come to its end; None as long as it may still be waited for."""
+        if not self.is_over and may_wait:
+            return None
+        self._is_given_up = not self.is_over
+        return self.is_over
+
+    def _check(self) -> None:
+        if self._is_given_up:
+            raise AssociationClosed()
 
 
 class LaneThreads(StartedLanes[Iterator[StoreResult]]):
@@ -38,11 +93,45 @@ class LaneThreads(StartedLanes[Iterator[StoreResult]]):
             self._changed.notify_all()
             return outcome
 
-    def opened(self, link: Link) -> None:
-        """A lane has opened an association."""
+    def open(self, establish: Callable[[Opening], Link]) -> Link:
+        """Open an association for a lane. It is given up at once when nothing is left to send.
+
+        Parameters
+        ----------
+        establish
+            Opens it, and says how far it is.
+
+        Raises
+        ------
+        AssociationClosed
+            If it was given up.
+        AssociationError, NetworkError
+            If it could not be opened.
+        """
+        opening = Opening(self._changed)
+        threading.Thread(
+            target=self._establish, args=(opening, establish), name="dicomnet-opening", daemon=True
+        ).start()
+        is_over = self.wait(lambda: opening.finish(may_wait=not self._lanes.is_spent))
+        if opening.error is not None:
+            raise opening.error
+        link = opening.link
+        if link is not None and not is_over:
+            link.abort()
+        if link is None or not is_over:
+            raise AssociationClosed()
         self._links.add(link)
         if self._is_aborted:
             link.abort()
+        return link
+
+    @staticmethod
+    def _establish(opening: Opening, establish: Callable[[Opening], Link]) -> None:
+        try:
+            establish(opening)
+        except BaseException as error:  # noqa: BLE001
+            # It is raised to the lane.
+            opening.failed(error)
 
     def leave(self, error: BaseException) -> None:
         """Whoever takes the results has left, because of an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..dimse.messages import Message
@@ -24,19 +25,26 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.lanes import Lanes
-    from .lanes import LaneThreads
+    from .lanes import LaneThreads, Opening
 
 Value = TypeVar("Value")
 
 
 def release_links(links: Iterable[Link]) -> None:
-    """Release associations; one that is over already is closed."""
-    for link in links:
-        try:
-            link.release()
-        except DicomnetError:
-            # It was over already, and nothing is lost with it.
-            link.close()
+    """Release associations; one that is over already is closed. Interrupted, it aborts those that are left."""
+    left = list(links)
+    try:
+        while left:
+            try:
+                left[0].release()
+            except DicomnetError:
+                # It was over already, and nothing is lost with it.
+                left[0].close()
+            del left[0]
+    finally:
+        # Ctrl-C does not wait for the end of what was cancelled.
+        for link in left:
+            link.abort()
 
 
 class Peer(
@@ -164,18 +172,25 @@ class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, 
         return perform(calls, _PERFORMERS, self)
 
     def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+        if self._lanes is None:
+            return self._establish(request, hooks)
+        return self._lanes.open(partial(self._establish, request, hooks))
+
+    def _establish(self, request: AssociateRQ, hooks: Hooks, opening: Opening | None = None) -> Link:
         peer = self._peer
         tls = None if peer._tls is None else (peer._tls, peer.address.address.host)
         link = open_link(peer.address.address, request, hooks, peer.timeouts, tls=tls)
         peer._pool.add(link)
         try:
+            if opening is not None:
+                opening.connected(link)
             link.request(request)
+            if opening is not None:
+                opening.established()
         except BaseException:
             peer._pool.lose(link)
             link.close()
             raise
-        if self._lanes is not None:
-            self._lanes.opened(link)
         return link
 
     def _lost(self, link: Link) -> None:

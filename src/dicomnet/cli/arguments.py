@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, words: list[str]) -> argparse.Namespace:
         """Parse a command line; raises UsageError for a mistake."""
-        if any(action.nargs == "*" and not action.option_strings for action in self._actions):
+        if any(action.nargs in ("*", "?") and not action.option_strings for action in self._actions):
             # Else the arguments that may be left out would have to come before the first option.
             return self.parse_intermixed_args(words)
         return self.parse_args(words)

@@ -109,8 +109,7 @@ def run(options: Namespace) -> int:
         with retrieval.told(known, options):
             responses = peer.get_identifier(identifier, model, to=options.to, contexts=contexts)
             retrieval.follow(responses, options)
-    if retrieval.last is not None and not retrieval.last.local_failures:
-        retrieval.complain_of_missing(retrieval.last.received or 0)
+    retrieval.complain_of_missing()
     return OK if retrieval.is_complete else FAILED
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import DicomnetError
 from .terminal import write_table
 from .words import complain, is_terminal, printable
 
@@ -36,6 +37,8 @@ def write_matches(
 ) -> None:
     """Write matches: as lines of JSON while they arrive, or on a terminal as a table when all have arrived.
 
+    An error of the query is raised behind what had arrived.
+
     Parameters
     ----------
     asked
@@ -47,7 +50,14 @@ def write_matches(
     if options.json or not is_terminal(sys.stdout):
         _write_lines(found)
         return
-    listed = list(found)
+    listed: list[Match] = []
+    failure: DicomnetError | None = None
+    try:
+        for match in found:
+            # One by one: what came before an error is shown.
+            listed.append(match)  # noqa: PERF402
+    except DicomnetError as error:
+        failure = error
     rows = [row for match in listed for row in rows_of(match)]
     filled = {name for row in rows for name, value in row.items() if value not in (None, [])}
     names = dict.fromkeys([*asked, *(name for row in rows for name in row)])
@@ -59,6 +69,8 @@ def write_matches(
         write_table(headings, [[_cell(row.get(name)) for name in columns] for row in rows])
     if not options.quiet:
         complain(f"{len(listed)} match{'' if len(listed) == 1 else 'es'}")
+    if failure is not None:
+        raise failure
 
 
 def plain(match: Dataset) -> Match:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure
 from .arguments import FAILED, OK, Parser, ae_title, port, seconds
@@ -90,7 +91,9 @@ class Arrivals:
         """An object was refused."""
         cause = refusal.__cause__
         error = cause if isinstance(cause, OSError) else refusal
-        path = (isinstance(error, OSError) and error.filename) or self._folder
+        path = error.filename if isinstance(error, OSError) else None
+        if path is None and is_uid(sop_instance_uid):
+            path = self._folder
         with self._changed:
             self.failures.append(LocalFailure(sop_instance_uid, error, os.fspath(path) if path else ""))
             self._changed.notify()
@@ -139,7 +142,7 @@ def run(options: Namespace) -> int:
     if options.receive is None:
         return OK if retrieval.is_complete else FAILED
     hint = f"; does it know {options.destination} by our address?"
-    is_missing = not arrivals.failures and retrieval.complain_of_missing(arrivals.count, hint)
+    is_missing = retrieval.complain_of_missing(hint)
     return OK if retrieval.is_complete and not is_missing and not arrivals.failures else FAILED
 
 

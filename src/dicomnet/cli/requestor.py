@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import AssociationAborted, DicomnetError, TLSFailed
+from ..errors import AssociationAborted, TLSFailed
 from ..values import frozen, replace
 from .arguments import Parser, UsageError, ae_title, peer_address, seconds
 
@@ -195,10 +195,9 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
 
 def release(link: Link) -> None:
     """Release an association; one that is over already is closed."""
-    try:
-        link.release()
-    except DicomnetError:
-        link.close()
+    from ..blocking.peer import release_links
+
+    release_links((link,))
 
 
 def speaks_tls(target: Target) -> bool:

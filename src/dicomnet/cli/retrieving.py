@@ -155,13 +155,12 @@ class Retrieval:
         """Whether the peer ended with success, and neither side knows of an object that failed or is missing."""
         return self.last is not None and self.last.status == 0 and self.last.is_complete
 
-    def complain_of_missing(self, received: int, hint: str = "") -> bool:
+    def complain_of_missing(self, hint: str = "") -> bool:
         """Say how many objects have not arrived that the peer says it has sent; False where there are none."""
-        sent = self.last.sent if self.last else None
-        missing = (sent or 0) - received
-        if missing > 0:
+        missing = self.last.missing if self.last else 0
+        if self.last and missing:
             complain(
-                f"dicomnet {self.command}: {missing} of {sent} objects that the peer says it has sent did not"
+                f"dicomnet {self.command}: {missing} of {self.last.sent} objects that the peer says it has sent did not"
                 f" arrive{hint}"
             )
         return missing > 0
@@ -176,7 +175,10 @@ class Retrieval:
             (self.last.failed, "failed"),
         )
         words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
-        return f"the peer counts {words}" if words else "the peer gives no counts"
+        if words:
+            return f"the peer counts {words}"
+        ending = f", and ends with status 0x{self.last.status:04X}" if self.last.status else ""
+        return f"the peer gives no counts{ending}"
 
 
 def _write_line(response: RetrieveProgress) -> None:

@@ -18,7 +18,8 @@ def printable(text: str) -> str:
 
 def complain(text: str) -> None:
     """Write a line to standard error."""
-    print(printable(text), file=sys.stderr)
+    # In one piece, as the threads of the log write there, too.
+    print(f"{printable(text)}\n", end="", file=sys.stderr)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -8,9 +8,9 @@ from ..errors import ProtocolError, ServiceRefusal
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.fields import INVALID_VALUE
 from ..wire.scanner import Fragment
-from .codec import MalformedCommand, decode_command
+from .codec import MalformedCommand, UnknownCommand, decode_command
 from .datasets import Malformed, Refused, Sink
-from .messages import Message
+from .messages import UNRECOGNISED, Message, unrecognised_type
 
 # The longest command set that is accepted, in bytes.
 COMMAND_SET_LIMIT = 1 << 16
@@ -71,7 +71,8 @@ class Assembler:
         -------
         Message or None
             The message that this fragment completed, if it did. Its ``data`` is the sink of its data set, `Refused`,
-            or None if it has no data set; `Malformed` for a request with a fault that can be answered.
+            or None if it has no data set; `Malformed` for a request with a fault that can be answered. The data set
+            of a message of an unknown type is dropped, see `unrecognised_type`; of such a response nothing is known.
 
         Raises
         ------
@@ -122,6 +123,14 @@ class Assembler:
                 raise
             message_type, values, has_data_set = error.type, error.command, error.has_data_set
             malformed = Malformed((*error.malformed, *error.missing)[0], str(error))
+        except UnknownCommand as error:
+            message_type, has_data_set = unrecognised_type(error.command_field), error.has_data_set
+            if message_type.is_response:
+                values = {}
+            elif error.message_id is not None:
+                values = {"MessageID": error.message_id}
+            else:
+                raise
         message = Message(message_type, values, context.context_id, malformed)
         if not has_data_set:
             if self._context is not None:
@@ -130,7 +139,7 @@ class Assembler:
         self._context = context
         self._message = message
         self.data_length = 0
-        if malformed is not None:
+        if malformed is not None or message_type.service is UNRECOGNISED:
             # The data set is dropped.
             return None
         try:

@@ -5,13 +5,14 @@ Which elements a message has stands in `messages`; the plans below are made from
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache, partial
 from operator import call, itemgetter
 from struct import Struct, error, unpack
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ProtocolError
-from .messages import C_GET_RSP, C_MOVE_RSP, MESSAGE_TYPES
+from .messages import C_GET_RSP, C_MOVE_RSP, MESSAGE_TYPES, UNRECOGNISED
 from .parameters import COMMAND_ELEMENTS, DATA_SET_PRESENT, NO_DATA_SET, PARAMETERS
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
     Encoder = Callable[[Any], bytes]
     Decoder = Callable[[bytes], Any]
 
+_log = logging.getLogger(__name__)
+
 MAX_COMMENT: Final = 64
 """Characters that an LO value, such as Error Comment (0000,0902), may have."""
 
 _MAX_UID: Final = 64
+_PRIORITY: Final = "Priority"
+_MEDIUM: Final = 0
 # Of the fragments of a command set no more bytes are taken; see `assembler`.
 _ANY_LENGTH: Final = 1 << 16
 _SOP_CLASSES: Final = (PARAMETERS["AffectedSOPClassUID"].tag, PARAMETERS["RequestedSOPClassUID"].tag)
@@ -226,32 +231,34 @@ _DATA_SET_TYPE = PARAMETERS["CommandDataSetType"].tag
 _Segment = tuple[tuple[tuple[str, "Encoder", bool], ...], bytes]
 
 
-def _encoding_plans() -> dict[tuple[int, bool], tuple[_Segment, ...]]:
-    of_requests, of_responses = (
-        {p.keyword: by_vr[p.vr](p.tag) for p in COMMAND_ELEMENTS if p.vr != "UL"}
-        for by_vr in (_ENCODERS, _ENCODERS_OF_RESPONSES)
+_OF_REQUESTS, _OF_RESPONSES = (
+    {p.keyword: by_vr[p.vr](p.tag) for p in COMMAND_ELEMENTS if p.vr != "UL"}
+    for by_vr in (_ENCODERS, _ENCODERS_OF_RESPONSES)
+)
+
+
+def _segments(message_type: MessageType, has_data_set: bool) -> tuple[_Segment, ...]:
+    encoders = _OF_RESPONSES if message_type.is_response else _OF_REQUESTS
+
+    def rows(above: int, below: int) -> tuple[tuple[str, Encoder, bool], ...]:
+        fields = [f for f in message_type.parameters if above < f.parameter.tag < below]
+        return tuple((f.parameter.keyword, encoders[f.parameter.keyword], f.is_required) for f in fields)
+
+    data_set_type = DATA_SET_PRESENT if has_data_set else NO_DATA_SET
+    return (
+        (rows(-1, _COMMAND_FIELD), encoders["CommandField"](message_type.command_field)),
+        (rows(_COMMAND_FIELD, _DATA_SET_TYPE), encoders["CommandDataSetType"](data_set_type)),
+        (rows(_DATA_SET_TYPE, 0x10000), b""),
     )
 
-    def segments(message_type: MessageType, has_data_set: bool) -> tuple[_Segment, ...]:
-        encoders = of_responses if message_type.is_response else of_requests
 
-        def rows(above: int, below: int) -> tuple[tuple[str, Encoder, bool], ...]:
-            fields = [f for f in message_type.parameters if above < f.parameter.tag < below]
-            return tuple((f.parameter.keyword, encoders[f.parameter.keyword], f.is_required) for f in fields)
-
-        data_set_type = DATA_SET_PRESENT if has_data_set else NO_DATA_SET
-        return (
-            (rows(-1, _COMMAND_FIELD), encoders["CommandField"](message_type.command_field)),
-            (rows(_COMMAND_FIELD, _DATA_SET_TYPE), encoders["CommandDataSetType"](data_set_type)),
-            (rows(_DATA_SET_TYPE, 0x10000), b""),
-        )
-
+def _encoding_plans() -> dict[tuple[int, bool], tuple[_Segment, ...]]:
     def choices(message_type: MessageType) -> tuple[bool, ...]:
         if message_type.data_set_required:
             return (True,)
         return (False, True) if message_type.data_set else (False,)
 
-    return {(t.command_field, has): segments(t, has) for t in MESSAGE_TYPES.values() for has in choices(t)}
+    return {(t.command_field, has): _segments(t, has) for t in MESSAGE_TYPES.values() for has in choices(t)}
 
 
 def _wire_order(tag: int) -> int:
@@ -301,6 +308,8 @@ def encode_command(type: MessageType, command: Mapping[str, Any], has_data_set: 
         where this message must not or must be followed by a data set.
     """
     segments = _ENCODING.get((type.command_field, has_data_set))
+    if segments is None and type.service is UNRECOGNISED:
+        segments = _segments(type, has_data_set)
     if segments is None:
         raise ValueError(f"{type.name} {'has no' if has_data_set else 'must have a'} data set")
     parts = []
@@ -335,8 +344,9 @@ def decode_command(data: bytes | bytearray | memoryview) -> tuple[MessageType, d
     """Decode a command set.
 
     An element that the message does not have is skipped, of whatever group it is; an element without a value is taken
-    as absent, and so is an optional one whose value makes no sense, unless it says what a request asks for. A UID of a
-    response is kept as it came. Neither the order of the elements nor the value of Command Group Length matters.
+    as absent, and so is an optional one whose value makes no sense, unless it says what a request asks for. A Priority
+    that is absent or makes no sense is MEDIUM. A UID of a response is kept as it came. Neither the order of the
+    elements nor the value of Command Group Length matters.
 
     Parameters
     ----------
@@ -374,11 +384,17 @@ def _decode_element_by_element(data: bytes) -> tuple[MessageType, dict[str, Any]
         known = int.from_bytes(message_id, "little") if len(message_id) == 2 else None
         raise UnknownCommand(command_field, known, has_data_set)
     command, malformed = _decode_values(elements, _DECODING[command_field])
+    has_priority = _PRIORITY not in message_type.required or _PRIORITY in command
+    if not has_priority:
+        # It has no effect here, and some peers leave it out.
+        _log.debug("a %s has no valid Priority: taken as MEDIUM", message_type.name)
+        command[_PRIORITY] = _MEDIUM
+        malformed = [keyword for keyword in malformed if keyword != _PRIORITY]
     faults = [keyword for keyword in malformed if _matters(keyword, message_type)]
     if faults or not command.keys() >= message_type.required:
         missing = message_type.missing(command)
         raise MalformedCommand(message_type, command, has_data_set, faults, missing)
-    if len(data) <= _LONGEST_LEARNED and len(command) > 1 and not (malformed or repeated):
+    if len(data) <= _LONGEST_LEARNED and len(command) > 1 and has_priority and not (malformed or repeated):
         layouts = _layouts.setdefault(len(data), [])
         if len(layouts) < _LAYOUTS_A_LENGTH:
             layouts.append(_Layout(elements, message_type, command, has_data_set))

@@ -9,7 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..values import field, frozen, mutable
+from ..values import field, frozen, mutable, replace
 from .parameters import DATA_SET_PARAMETERS, PARAMETERS, DataSetParameter, Parameter
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ _ECHOED_WITH_REPLY = ("EventTypeID", "ActionTypeID")
 class MessageType:
     """One of the 23 DIMSE messages. There is a single object for each, so ``is`` compares them.
 
+    Besides there are those of `unrecognised_type`, which are made as they come.
+
     Parameters
     ----------
     name
@@ -152,6 +154,8 @@ class MessageType:
             For C-CANCEL-RQ and for a response, which have none.
         """
         answer = MESSAGE_TYPES.get(self.command_field | RESPONSE)
+        if self.service is UNRECOGNISED:
+            answer = unrecognised_type(self.command_field | RESPONSE)
         if answer is None or self.is_response:
             raise ValueError(f"{self.name} has no response")
         return answer
@@ -169,7 +173,7 @@ class MessageType:
 
 
 def _message_type_of(command_field: int) -> MessageType:
-    return MESSAGE_TYPES[command_field]
+    return MESSAGE_TYPES.get(command_field) or unrecognised_type(command_field)
 
 
 @frozen
@@ -401,6 +405,31 @@ def _message_type(service: Service, is_response: bool) -> MessageType:
         parameters=tuple(sorted(fields, key=lambda row: row.parameter.tag)),
         data_set=data_set,
         data_set_required=data_set_required,
+    )
+
+
+UNRECOGNISED = "unknown operation"
+"""The service of messages whose Command Field names none of the 23."""
+
+
+def unrecognised_type(command_field: int) -> MessageType:
+    """The type of a message whose Command Field names none of the 23: what is needed to answer it (PS3.7 Annex C.5).
+
+    Parameters
+    ----------
+    command_field
+        Its value, which has the bit of responses or not.
+    """
+    service = _service(UNRECOGNISED, command_field & ~RESPONSE, "", "", """
+        MessageID                  M  -  R  -
+        MessageIDBeingRespondedTo  -  M  -  R
+        Status                     -  M  -  R
+        OffendingElement           -  C  -  O
+        ErrorComment               -  C  -  O
+    """)  # fmt: skip
+    kind = _message_type(service, bool(command_field & RESPONSE))
+    return replace(
+        kind, name=f"unknown {'response' if kind.is_response else 'request'} 0x{command_field:04X}"
     )
 
 

@@ -11,12 +11,13 @@ from typing import NamedTuple, Protocol
 from ..dimse.assembler import Assembler, OpenSink
 from ..dimse.codec import encode_command
 from ..dimse.datasets import FileRange, Source
-from ..dimse.messages import Message
+from ..dimse.messages import UNRECOGNISED, Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, first_of, supports_version
 from ..upper_layer.table import TABLE, Effect, Event, State
 from ..values import Buffer, frozen
+from ..wire.fields import UNEXPECTED_PDU
 from ..wire.fragmenter import UNLIMITED, fragment, fragment_size
 from ..wire.items import MaximumLength
 from ..wire.pdu import (
@@ -39,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 # How much of what a peer still sends after the end is read away, in bytes, before the connection is closed.
 LAST_BYTES = 1 << 20
+# How many unsolicited responses we tolerate. Late answers happen; a flood is an attack.
+STRAY_LIMIT = 16
 
 _RECEIVED: dict[type[PDU], Event] = {
     AssociateRQ: Event.ASSOCIATE_RQ,
@@ -137,6 +140,7 @@ class Connection:
         self._open_sink = open_sink
         self._assembler: Assembler | None = None
         self._maximum_length = UNLIMITED
+        self._unknown_responses = 0
         self._sent_abort = False
         self.observer = observer
         self._received_tap = _Tap()
@@ -300,8 +304,9 @@ class Connection:
             if data is not None and not isinstance(data, Source):
                 raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
             command = encode_command(message.type, message.command, data is not None)
-            if self.observer is not None and "EVT_DIMSE_SENT" in self.observer.names:
-                self.observer.notify("EVT_DIMSE_SENT", message=message)
+            observer = None if message.type.service is UNRECOGNISED else self.observer
+            if observer is not None and "EVT_DIMSE_SENT" in observer.names:
+                observer.notify("EVT_DIMSE_SENT", message=message)
             # A status other than 0x0000 may be trouble, which is logged at another level.
             if is_traced or message.command.get("Status"):
                 self.trace.message(message, is_sent=True)
@@ -346,10 +351,14 @@ class Connection:
         message = self._assembler.add(unit)
         if message is None:
             return None
+        is_unrecognised = message.type.service is UNRECOGNISED
+        if is_unrecognised and message.type.is_response:
+            self._ignore(message)
+            return None
         if is_logged(logging.INFO):
             length = None if message.data is None else self._assembler.data_length
             self.trace.message(message, is_sent=False, length=length)
-        if self.observer is not None and "EVT_DIMSE_RECV" in self.observer.names:
+        if not is_unrecognised and self.observer is not None and "EVT_DIMSE_RECV" in self.observer.names:
             self.observer.notify("EVT_DIMSE_RECV", message=message)
         return message
 
@@ -372,25 +381,25 @@ class Connection:
             raise ProtocolError("the peer asked for release in the middle of a message", 2)
         return self._fire(event, now, pdu, acceptable=acceptable)
 
+    def _ignore(self, response: Message) -> None:
+        """A response of an unknown type answers nothing of ours. A flood of them is an attack."""
+        self._unknown_responses += 1
+        if self._unknown_responses > STRAY_LIMIT:
+            raise ProtocolError("the peer goes on answering what was not asked", UNEXPECTED_PDU)
+        _log.warning("%s: ignored an %s", self.trace.peer, response.type.name)
+
     def _tell_excess(self) -> None:
         self._has_told_excess = True
         _log.warning(
-            "%s sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
-            self._peer(),
+            "%s: sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
+            self.trace.peer,
             self.scanner.longest_excess,
             self.scanner.maximum_length,
         )
 
-    def _peer(self) -> str:
-        """The peer by its AE title, with what could disturb a log made visible."""
-        if self.request is None:
-            return "the peer"
-        is_requestor = self.machine.is_requestor
-        return ascii(self.request.called_ae_title if is_requestor else self.request.calling_ae_title)
-
     def _establish(self, agreement: Agreement, now: float) -> None:
         if agreement.faults:
-            _log.warning("%s negotiates with faults: %s", self._peer(), "; ".join(agreement.faults))
+            _log.warning("%s: negotiates with faults: %s", self.trace.peer, "; ".join(agreement.faults))
         try:
             fragment_size(agreement.peer_maximum_length)
         except ValueError as error:

@@ -13,20 +13,26 @@ from ..errors import ProtocolError
 from ..services.registry import is_pending
 from ..wire.fields import UNEXPECTED_PDU
 from ..wire.pdu import Abort
-from .connection import Happening, ProviderAbort
+from .connection import STRAY_LIMIT, Happening, ProviderAbort
+from .trace import Trace
 
 _log = logging.getLogger(__name__)
 
-# How many unsolicited responses we tolerate. Late answers happen; a flood is an attack.
-STRAY_LIMIT = 16
 # How many happenings may wait while a request is performed, before the peer has to wait too.
 INBOX_LIMIT = 64
 
 
 class Conversation:
-    """The messages of one association."""
+    """The messages of one association.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    trace
+        Names the peer in the log.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
         self.inbox: deque[Happening] = deque()
         self._responses: dict[int, deque[Message]] = {}
         # By message ID, what kind of message answers the request.
@@ -116,7 +122,12 @@ class Conversation:
         if self._awaited.get(message_id) is not response.type:
             discard(response.data)
             self._strays += 1
-            _log.warning("ignored a %s that answers no request", response.type.name)
+            _log.warning(
+                "%s: ignored a %s that answers no request (Message ID %d)",
+                self._trace.peer,
+                response.type.name,
+                message_id,
+            )
             return False
         is_final = not is_pending(response.status)
         if is_final:

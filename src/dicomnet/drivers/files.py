@@ -8,7 +8,14 @@ from typing import BinaryIO
 
 from ..dimse.datasets import FileRange
 from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from ..encoding.file_header import PREFIX_LENGTH, FileHeader, HeaderIncomplete, decode_file_header
+from ..encoding.file_header import (
+    BEGIN,
+    MAGIC,
+    PREFIX_LENGTH,
+    FileHeader,
+    HeaderIncomplete,
+    decode_file_header,
+)
 from ..encoding.identity import guess_encoding, read_identity
 from ..encoding.known_files import KnownFiles
 from ..encoding.transfer_syntaxes import (
@@ -19,7 +26,7 @@ from ..encoding.transfer_syntaxes import (
 )
 from ..errors import UnusableObject
 from ..values import frozen
-from .reading import _check_kind, open_file, stamp_of
+from .reading import NotDICOM, _check_kind, open_file, stamp_of
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -68,7 +75,7 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
     Raises
     ------
     UnusableObject
-        If it is not a DICOM file, or lacks what is needed to send it.
+        If it is not a DICOM file (`NotDICOM`), or lacks what is needed to send it.
     OSError
         If it cannot be read.
     """
@@ -110,7 +117,12 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
 
 def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:
     """The header of a file whose layout is not known."""
-    header, prefix = read_header(FileIO(descriptor, closefd=False), start)
+    try:
+        header, prefix = read_header(FileIO(descriptor, closefd=False), start)
+    except UnusableObject as error:
+        if start[BEGIN - len(MAGIC) : BEGIN] != MAGIC:
+            raise NotDICOM(error.cause) from error
+        raise
     header = _identify(header, memoryview(prefix)[header.offset :])
     syntax = transfer_syntax(header.transfer_syntax_uid)
     if not syntax.is_deflated:
@@ -151,7 +163,9 @@ def _identify(header: FileHeader, data: memoryview) -> FileHeader:
     if not transfer_syntax_uid:
         guessed = guess_encoding(data)
         if guessed not in _GUESSED:
-            raise UnusableObject("not a DICOM file")
+            if header.offset:
+                raise UnusableObject("its transfer syntax is not known: the file does not say it")
+            raise NotDICOM("not a DICOM file")
         transfer_syntax_uid = _GUESSED[guessed]
     syntax = transfer_syntax(transfer_syntax_uid)
     sop_class, sop_instance = header.sop_class_uid, header.sop_instance_uid
@@ -159,6 +173,9 @@ def _identify(header: FileHeader, data: memoryview) -> FileHeader:
         found = read_identity(data, syntax.encoding)
         sop_class, sop_instance = found[0] or sop_class, found[1] or sop_instance
     for value, name in ((sop_class, "SOP Class UID"), (sop_instance, "SOP Instance UID")):
+        if not value and not (header.offset or sop_class or sop_instance):
+            # Others begin with these two bytes, too.
+            raise NotDICOM("not a DICOM file")
         if not value:
-            raise UnusableObject(f"not a DICOM object that can be sent: it has no {name}")
+            raise UnusableObject(f"it has no {name}")
     return FileHeader(sop_class, sop_instance, transfer_syntax_uid, header.offset)

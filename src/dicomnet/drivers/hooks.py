@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ..dimse.datasets import Sink
 from ..dimse.messages import Message
+from ..errors import ServiceRefusal
 from ..services.steps import Stores, SubOperation
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.pdu import AssociateRQ
@@ -61,6 +62,10 @@ class Hooks(Protocol):
 
     def finish(self, retrieval: Any) -> Any:
         """Let go of the handler and the destination of a C-GET or C-MOVE, see `Finish`."""
+        ...
+
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """A request is answered with a refusal, whoever refused it; must neither block nor raise."""
         ...
 
     def phase_changed(self, phase: Phase) -> None:

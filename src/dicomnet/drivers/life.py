@@ -19,7 +19,6 @@ from ..errors import (
     ProtocolError,
     TLSFailed,
 )
-from ..services.provider import provide, provide_stores, refuse_duplicate
 from ..services.steps import Batch, Part, Procedure
 from ..upper_layer.negotiation import Agreement
 from ..upper_layer.table import Event, State
@@ -131,7 +130,7 @@ class Life:
         self.failure: DicomnetError | None = None
         self.refusal: TLSFailed | None = None
         """Why the peer ended the connection behind the TLS handshake, if that is known."""
-        self.talk = Conversation()
+        self.talk = Conversation(connection.trace)
         self.iterations: list[Delivery[Any]] = []
         """The operations whose responses a user is taking."""
         self._on_closed = on_closed
@@ -343,16 +342,20 @@ class Life:
             self._on_closed(self)
 
     def _take_request(self, message: Message) -> Perform:
+        # A requestor starts without it; a server has it before the first request.
+        from ..services import provider
+
         if not self.talk.begin(message.message_id):
-            return Perform(refuse_duplicate(message))
+            return Perform(provider.refuse_duplicate(message, self.hooks.refused))
         stores = self.hooks.stores if message.type is C_STORE_RQ else None
         if stores is None:
-            procedure = provide(message, self.agreement.contexts[message.context_id])
+            context = self.agreement.contexts[message.context_id]
+            procedure = provider.provide(message, context, self.hooks.refused)
             return Perform(procedure, (message,))
         # A peer without a window sends the next one when it has heard of this one.
         may_come = self.agreement.performed != 1
         batch = Batch(stores, message, monotonic(), len(self.talk.inbox) if may_come else None)
-        return Perform(provide_stores(batch), batch.requests)
+        return Perform(provider.provide_stores(batch, self.hooks.refused), batch.requests)
 
     def _take_release(self, pdu: ReleaseRQ | ReleaseRP) -> Tell | Flush:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""

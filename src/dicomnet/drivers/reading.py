@@ -14,12 +14,16 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
 _READ_AT_ONCE = _READ | getattr(os, "O_NONBLOCK", 0)
 
 
+class NotDICOM(UnusableObject):
+    """What cannot be sent because it is no DICOM file at all, damaged or not. Parameters as of `UnusableObject`."""
+
+
 def open_file(path: str | os.PathLike[str]) -> int:
     """A descriptor to read a file with; it is the caller's to close.
 
     Raises
     ------
-    UnusableObject
+    NotDICOM
         If it cannot be opened because it is not a file: a socket, for instance.
     OSError
         If it cannot be opened.
@@ -40,7 +44,7 @@ def stamp_of(status: os.stat_result) -> tuple[int, ...]:
 def _check_kind(status: os.stat_result) -> None:
     # A folder is let through: reading it fails with the reason.
     if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
-        raise UnusableObject("not a file")
+        raise NotDICOM("not a file")
 
 
 def fill(view: memoryview, descriptor: int, offset: int) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 # A server has what its requests need before the first one, for which there may be no free file descriptor to import
 # it with.
-from ..services import descriptions, suboperations  # noqa: F401
+from ..services import descriptions, provider, suboperations  # noqa: F401
 from ..values import frozen
 from .connection import Connection, Observer
 from .deadline import Timeouts

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .. import _config
 from ..dimse.assembler import OpenSink
 from ..dimse.datasets import FileRange, MemorySink, Sink
-from ..dimse.messages import Message
+from ..dimse.messages import Message, MessageType
 from ..errors import AssociationAborted, AssociationRejected, DicomnetError
 from ..services.registry import is_pending
 from ..upper_layer.negotiation import NegotiatedContext
@@ -49,11 +49,14 @@ class _Begun:
         When it began, on the monotonic clock.
     length
         The length of its data set in bytes, None for none.
+    response
+        The kind of message that answers it.
     """
 
     label: str
     at: float
     length: int | None
+    response: MessageType
 
 
 class Trace:
@@ -177,7 +180,7 @@ class Trace:
         elif message.type.has_response and is_logged(logging.INFO) and len(self._begun) < _MOST_OPERATIONS:
             label = _words().describe_operation(message)
             began = monotonic() if arriving is None else arriving
-            self._begun[is_sent, message.message_id] = _Begun(label, began, length)
+            self._begun[is_sent, message.message_id] = _Begun(label, began, length, message.type.response)
 
     def _say(self, level: int, text: str, *values: object) -> None:
         if is_logged(level):
@@ -254,6 +257,14 @@ class Trace:
     def _answered(self, response: Message, is_sent: bool) -> None:
         words = _words()
         key = (not is_sent, response.command.get("MessageIDBeingRespondedTo", 0))
+        if key in self._begun and self._begun[key].response is not response.type:
+            # The operation goes on: this does not answer it.
+            if is_logged(logging.INFO):
+                outcome = words.describe_outcome(response)
+                self._say(
+                    logging.INFO, "%s: a %s came: %s", self._begun[key].label, response.type.name, outcome
+                )
+            return
         if is_pending(response.command.get("Status", 0)):
             if key in self._begun:
                 self._pending[key] = self._pending.get(key, 0) + 1
@@ -269,6 +280,9 @@ class Trace:
             about += f", {_milliseconds(begun.at)}"
         label = begun.label if begun is not None else words.describe_operation(response)
         verb = "answered" if is_sent else "was answered"
+        if begun is None and not is_sent:
+            # Whether there was such an operation is not known here.
+            label, verb = f"a {response.type.name} for Message ID {key[1]}", "came"
         self._say(level, "%s %s: %s%s", label, verb, words.describe_outcome(response), about)
 
 

@@ -72,6 +72,16 @@ _PADDED_IN_FRONT = frozenset(("AE", "CS", "DS", "IS", "LO", "SH"))
 _SINGLE_TEXTS = frozenset(("LT", "ST", "UR", "UT"))
 _MULTIPLE_TEXTS = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI"))
 _TEXTS = _SINGLE_TEXTS | _MULTIPLE_TEXTS
+# Value representations that say the same by the same value: free text, with one value or with several, numbers in
+# decimal digits, and bytes.
+_ALIKE = (
+    frozenset(("LO", "SH", "UC")),
+    frozenset(("LT", "ST", "UT")),
+    frozenset(("DS", "IS")),
+    frozenset(("OB", "OW")),
+)
+_FREE_TEXTS = _ALIKE[0] | _ALIKE[1]
+_WORDS = frozenset(("US", "SS", "OW"))
 
 
 @frozen
@@ -415,9 +425,34 @@ class _Comparison:
         vr = left.vr or right.vr
         if vr == "SQ" or right.vr == "SQ" or _UNDEFINED in (left.length, right.length):
             return self._compare_structures(left, right)
+        if left.vr != right.vr and left.vr and right.vr and not self._mean_the_same(left, right):
+            return False
         if vr:
             return self._compare_values(left, right, vr, right.vr or vr)
         return self._compare_unknown(left, right)
+
+    def _mean_the_same(self, left: _Element, right: _Element) -> bool:
+        """Whether a value means the same by two value representations that are both told."""
+        vrs = frozenset((left.vr, right.vr))
+        if not (left.length or right.length) or any(vrs <= alike for alike in _ALIKE):
+            return True
+        if vrs <= _FREE_TEXTS:
+            # Where there can be only one value, a backslash is one of its characters.
+            return not any(b"\\" in piece for piece in self._ahead(left))
+        if vrs <= _WORDS and ("OW" not in vrs or vrs.issubset(self._vr_of(left.tag).split(" or "))):
+            # Words below this have no sign in SS either; those of US and OW have none.
+            return "SS" not in vrs or not any(
+                high & 0x80 for piece in self._ahead(left) for high in piece[1::2]
+            )
+        return False
+
+    def _ahead(self, element: _Element) -> Iterator[bytes]:
+        """The value of the left element, which can still be read."""
+        begin = self._one.at
+        try:
+            yield from self._one.pieces(element.length, element.unit)
+        finally:
+            self._one.go(begin)
 
     def _compare_structures(self, left: _Element, right: _Element) -> bool:
         if left.is_encapsulated or right.is_encapsulated:

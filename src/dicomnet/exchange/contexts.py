@@ -13,7 +13,6 @@ from ..encoding.transfer_syntaxes import (
     transfer_syntax,
 )
 from ..errors import NoAcceptedContext
-from ..services.sop_classes import COMMON_STORAGE
 from ..upper_layer.negotiation import (
     Agreement,
     NegotiatedContext,
@@ -174,6 +173,9 @@ def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> li
         If there are more than an association has room for.
     """
     if contexts is None:
+        # What does not retrieve starts without the table.
+        from ..services.sop_classes import COMMON_STORAGE
+
         storage: list[Context] = [(uid, NATIVE) for uid in COMMON_STORAGE]
     else:
         storage = [(str(uid), (str(each),)) for uid, syntaxes in contexts.items() for each in syntaxes]

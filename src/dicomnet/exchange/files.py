@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ..drivers.files import StoredObject, read_object
+from ..drivers.reading import NotDICOM
 from ..errors import UnusableObject
 from .requests import check_uids
 from .results import StoreResult, failed_result
@@ -63,7 +64,8 @@ def look_at(path: str, limit: int = 0) -> Look:
     try:
         stored, content = read_object(path, limit)
     except UnusableObject as error:
-        return StoreResult(path, None, comment=str(error), is_skipped=True), None
+        is_skipped = isinstance(error, NotDICOM)
+        return StoreResult(path, None, comment=str(error), is_skipped=is_skipped), None
     except OSError as error:
         return StoreResult(path, None, comment=f"cannot be read: {error.strerror}"), None
     if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:

@@ -64,6 +64,12 @@ class Lanes:
         """Send nothing more."""
         self.queue.fail(AssociationClosed())
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left to send, so that no further association is needed. What is outstanding on another
+        lane is that lane's own."""
+        return self.queue.ended is not None or self.queue.is_empty
+
     def opened(self) -> int:
         """A lane has its association: how many further lanes there are to be now."""
         if self._has_opened or self.queue.ended is not None:

@@ -104,7 +104,11 @@ def store_request(
 
 def _own_uid(dataset: Dataset, keyword: str) -> str:
     """A UID of an object as it stands there: empty, or with a backslash between several, where it is so."""
-    value = getattr(dataset, keyword)
+    try:
+        value = getattr(dataset, keyword)
+    except AttributeError:
+        name = keyword.replace("SOP", "SOP ").replace("UID", " UID")
+        raise AttributeError(f"the data set has no {name}") from None
     return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value or "")
 
 

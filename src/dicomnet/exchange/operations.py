@@ -170,20 +170,31 @@ def echo() -> Operation[None]:
 
 
 def find(identifier: Dataset, model: str) -> Operation[None]:
-    """Query (C-FIND). Reports the matches."""
+    """Query (C-FIND). Reports the matches; those that cannot be read are an error after the last one."""
     from .messages import cancel_request, find_request, identifier_of
 
     def attempt(lease: Lease) -> Operation[None]:
         request, context = find_request(lease.agreement, identifier, model, lease.next_message_id())
         cancel = cancel_request(context.context_id, request.message_id)
         yield Begin(user.many_replies(request), cancel)
+        damages: list[ProtocolError] = []
         while (response := (yield NEXT)) is not None:
             lease.has_answer = True
-            match = identifier_of(response, context)
+            try:
+                match = identifier_of(response, context)
+            except ProtocolError as error:
+                # It costs itself; the others are handed out before it is raised.
+                _log.warning("a match is left out: %s", error)
+                damages.append(error)
+                continue
             if match is not None:
                 yield Report(match)
             else:
                 check_status(response, "Query/Retrieve")
+        if len(damages) > 1:
+            raise ProtocolError(f"{damages[0]} (and {len(damages) - 1} more)") from damages[0]
+        if damages:
+            raise damages[0]
 
     return _with_retry(((model, NATIVE),), attempt)
 

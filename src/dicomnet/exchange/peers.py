@@ -177,6 +177,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
             If no association can be opened, or it ends early.
         ServiceRefusal
             If the peer does not answer with success in the end.
+        ProtocolError
+            If matches cannot be read. It is raised after the last one, when all others have been yielded.
         """
         from ..datasets.queries import build_query
 

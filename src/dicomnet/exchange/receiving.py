@@ -15,7 +15,7 @@ from ..dimse.messages import C_STORE_RQ, Message
 from ..encoding.file_header import encode_file_header
 from ..encoding.identity import is_uid
 from ..errors import ServiceRefusal
-from ..services.registry import INVALID_SOP_INSTANCE, OPERATIONS, SUCCESS
+from ..services.registry import DUPLICATE_SOP_INSTANCE, INVALID_SOP_INSTANCE, OPERATIONS, SUCCESS
 from ..services.steps import Answer
 from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
@@ -109,6 +109,16 @@ class FileSink:
         from ..drivers.scanning import scan_file
 
         return scan_file(scanner, self._file.fileno(), len(self._header), transfer_syntax_uid)
+
+    def is_same_as(self, path: Path) -> bool:
+        """Whether a file has the same content; False where there is none."""
+        # A requestor that does not retrieve starts without it.
+        import filecmp
+
+        try:
+            return filecmp.cmp(self.path, path, shallow=False)
+        except FileNotFoundError:
+            return False
 
     def keep(self, path: Path) -> None:
         """Close the file and give it a name on the same file system, in the place of what has that name.
@@ -208,6 +218,8 @@ class ReceiverHooks(RequestorHooks):
 
         self._scanner = HeaderScanner({_SOP_INSTANCE_UID: "UI"})
         self.on_object = on_object
+        # The SOP Instance UIDs of what this retrieval has kept in the folder.
+        self._kept: set[str] = set()
         self.receipt = Receipt()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -218,39 +230,38 @@ class ReceiverHooks(RequestorHooks):
             return super().open_sink(message, context)
         instance = message.command["AffectedSOPInstanceUID"]
         if not is_uid(instance):
-            refusal = ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
-            self._fail(instance, refusal)
-            raise refusal
+            raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
         if self._folder is None:
             return MemorySink(OBJECT_LIMIT)
         return FileSink(message, context, self._folder, self._source, partial(self._fail, instance))
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
         """Keep an object, or hand it over; refuse anything else."""
-        with self.receiving(message):
+        with self.receiving():
             received = self.take(message, context)
             if received is not None and self.on_object is not None:
                 self.on_object(received)
         return Answer(SUCCESS)
 
     @contextlib.contextmanager
-    def receiving(self, message: Message) -> Iterator[None]:
-        """Count an object when it has been taken, or note why it was not."""
-        try:
-            with answering("C-STORE"):
-                yield
-        except ServiceRefusal as refusal:
-            cause = refusal.__cause__
-            error = cause if isinstance(cause, Exception) else refusal
-            failures = self.receipt.failures
-            # An error with the file was noted when it came.
-            if message.type is C_STORE_RQ and not (failures and failures[-1].error is error):
-                self._fail(message.command["AffectedSOPInstanceUID"], error)
-            raise
+    def receiving(self) -> Iterator[None]:
+        """Count an object when it has been taken; what is raised becomes a refusal."""
+        with answering("C-STORE"):
+            yield
         self.receipt.count += 1
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """Note why an object was not taken; its UID, and much else, may be missing or wrong."""
+        cause = refusal.__cause__
+        error = cause if isinstance(cause, Exception) else refusal
+        failures = self.receipt.failures
+        # An error with the file was noted when it came; others may have come since.
+        if message.type is C_STORE_RQ and not any(each.error is error for each in failures[-128:]):
+            self._fail(message.command.get("AffectedSOPInstanceUID", ""), error)
+
     def _fail(self, instance: str, error: Exception) -> None:
-        path = "" if self._folder is None else str(self._folder / f"{instance}.dcm")
+        is_file = self._folder is not None and is_uid(instance)
+        path = os.path.join(self._folder or "", f"{instance}.dcm") if is_file else ""
         failure = LocalFailure(instance, error, path)
         _log.warning("refused an object: %s", failure)
         self.receipt.failures.append(failure)
@@ -262,7 +273,7 @@ class ReceiverHooks(RequestorHooks):
         ------
         ServiceRefusal
             If it is not an object, or its data set is not whole: 0xC000 where it does not parse to its end, 0xA900
-            where it has no SOP Instance UID.
+            where it has no SOP Instance UID. With status 0x0111, if another object with its UID came before.
         """
         if message.type is not C_STORE_RQ:
             discard(message.data)
@@ -281,7 +292,15 @@ class ReceiverHooks(RequestorHooks):
             sink.abort()
             raise
         if isinstance(sink, FileSink) and self._folder is not None:
-            sink.keep(self._folder / f"{instance}.dcm")
+            path = self._folder / f"{instance}.dcm"
+            # A file of an earlier retrieval gives way; what was acknowledged in this one does not.
+            if instance in self._kept and not sink.is_same_as(path):
+                sink.abort()
+                raise ServiceRefusal(
+                    DUPLICATE_SOP_INSTANCE, "another object with this SOP Instance UID came before"
+                )
+            sink.keep(path)
+            self._kept.add(instance)
             return None
         assert isinstance(sink, MemorySink)
         return ReceivedObject(context.abstract_syntax, instance, syntax, sink.content, self._source)

@@ -35,6 +35,9 @@ class RequestorHooks(WithoutRetrieval):
     def next_answer(self, answers: Any) -> None:
         """There are no answers."""
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """Do nothing: the response says it."""
+
     def phase_changed(self, phase: Phase) -> None:
         """Do nothing."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TYPE_CHECKING
 
 from ..dimse.datasets import Source
@@ -15,6 +17,8 @@ from .contexts import VERIFICATION, context_for
 
 if TYPE_CHECKING:
     from ..drivers.files import StoredObject
+
+_log = logging.getLogger(__name__)
 
 
 def check_uids(sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
@@ -82,6 +86,10 @@ def file_in(
 def _even(stored: StoredObject) -> Source:
     from ..datasets.transcode import even_file
 
+    _log.info(
+        "%s has a data set of odd length: its odd values are padded, and group lengths left out, as it is sent",
+        ascii(os.fspath(stored.path))[1:-1],
+    )
     return even_file(stored)
 
 

@@ -54,7 +54,7 @@ class LocalFailure:
     Parameters
     ----------
     sop_instance_uid
-        UID, as the peer gave it.
+        UID, as the peer gave it; empty where it gave none.
     error
         Why: an OSError, what a function of the caller's raised, or the `ServiceRefusal` for an object that is damaged.
     path
@@ -74,7 +74,12 @@ class LocalFailure:
         return words or str(self.error) or type(self.error).__name__
 
     def __str__(self) -> str:
-        return f"{self.path or self.sop_instance_uid}: {self.cause}"
+        instance = ascii(self.sop_instance_uid)[1:-1]
+        place = self.path or instance or "an object without a SOP Instance UID"
+        if instance not in place:
+            # The file has another name than the object.
+            place = f"{instance}: {place}"
+        return f"{place}: {self.cause}"
 
 
 @mutable
@@ -141,8 +146,14 @@ class RetrieveProgress:
 
     @property
     def missing(self) -> int:
-        """How many of those have not arrived here; 0 where that is not known."""
-        return 0 if self.received is None else max((self.sent or 0) - self.received, 0)
+        """How many of those have not arrived here; 0 where that is not known.
+
+        An object that arrived and was not kept is not missing, though a peer may count it as sent.
+        """
+        if self.received is None:
+            return 0
+        refused = max(len(self.local_failures) - (self.failed or 0), 0)
+        return max((self.sent or 0) - self.received - refused, 0)
 
     def check(self) -> None:
         """Raise ServiceRefusal if the operation ended with neither success nor a warning.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -159,9 +160,9 @@ def _sub_operation(content: Any) -> SubOperation:
     try:
         stored = open_object(content)
     except UnusableObject as error:
-        return SubOperation(error)
+        return SubOperation(UnusableObject(f"{os.fspath(content)}: {error}"))
     except OSError as error:
-        return SubOperation(UnusableObject(f"the file cannot be read: {error.strerror}"))
+        return SubOperation(UnusableObject(f"{os.fspath(content)} cannot be read: {error.strerror}"))
     return SubOperation(stored, stored.header.sop_instance_uid)
 
 

@@ -113,9 +113,13 @@ def lane(lanes: Lanes) -> Operation[None]:
         try:
             lease: Lease = yield Use(queue.proposal, lanes.window)
         except (NetworkError, AssociationError) as error:
-            _log.info("no further association could be opened: %s", error)
-            lanes.refusal = error
+            if not (is_spent := lanes.is_spent):
+                _log.info("no further association could be opened: %s", error)
+                lanes.refusal = error
             yield Wait(lanes.pause)
+            if is_spent:
+                # It was not needed any more, unless another lane loses its own now.
+                continue
             return
         for _ in range(lanes.opened()):
             yield Spawn(lanes)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
-from ..datasets.codec import create_file_meta, decode
+from ..datasets.codec import create_file_meta, decode, decode_whole
 from ..dimse.datasets import MemorySink
 from ..dimse.messages import Message
 from ..encoding.file_header import encode_file_header
@@ -292,10 +292,16 @@ class Event:
             sink = self._message.data if "_message" in self.__dict__ else None
             if sink is not None and not isinstance(sink, MemorySink):
                 encoded = self._elsewhere(sink)
+            encoded = encoded or BytesIO()
             syntax = transfer_syntax(self.context.transfer_syntax)
-            self._cache[keyword] = decode(
-                encoded or BytesIO(), syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated
-            )
+            if keyword == "Identifier":
+                # Without what is cut off, a query would select more than was meant.
+                whole = encoded.getvalue() if isinstance(encoded, BytesIO) else encoded
+                self._cache[keyword] = decode_whole(whole, syntax.uid)
+            else:
+                self._cache[keyword] = decode(
+                    encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated
+                )
         value: Dataset = self._cache[keyword]
         return value
 

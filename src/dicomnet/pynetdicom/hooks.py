@@ -207,6 +207,9 @@ class AssociationHooks:
         assert isinstance(retrieval, Retrieval)
         self._call(retrieval.finish)
 
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """Do nothing: the response says it."""
+
     def phase_changed(self, phase: Phase) -> None:
         """Set the association's flags, and notify of its establishment or its end."""
         link = self._state.link

@@ -10,7 +10,7 @@ from weakref import WeakSet
 from .. import _config
 from ..drivers.deadline import Timeouts
 from ..encoding.identity import is_uid
-from ..services.registry import may_be_storage
+from ..services.service_classes import may_be_storage
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -40,7 +40,7 @@ from .views import known_uid
 _log = logging.getLogger(__name__)
 
 _ANSWERED_IDENTITIES = (3, 4, 5)
-_USER_IDENTITY_REFUSED = AssociateRJ(1, 1, 1)
+_USER_IDENTITY_REFUSED = AssociateRJ(2, 2, 1)
 
 
 class AcceptedAssociations:

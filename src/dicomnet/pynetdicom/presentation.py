@@ -11,7 +11,7 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from ..encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES
-from ..services.registry import may_be_storage
+from ..services.service_classes import may_be_storage
 from ..services.service_names import ServiceName
 from ..services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from ..upper_layer.negotiation import (

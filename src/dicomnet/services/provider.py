@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..dimse.datasets import Malformed, Refused, discard
@@ -22,10 +23,9 @@ from .registry import (
     Operation,
     Performer,
     Shape,
-    finds_one_match,
     is_pending,
-    offers,
 )
+from .service_classes import finds_one_match, offers
 from .steps import (
     Answer,
     Batch,
@@ -38,11 +38,14 @@ from .steps import (
     Respond,
     Send,
     SettleStores,
+    StillSearching,
     answer_of,
 )
 
+OnRefused = Callable[[Message, ServiceRefusal], object]
 
-def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
+
+def provide(message: Message, context: NegotiatedContext, on_refused: OnRefused) -> Procedure[None]:
     """Perform a request (PS3.7 chapters 9 and 10).
 
     Parameters
@@ -51,13 +54,15 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
         The request with its data set.
     context
         The presentation context it came on.
+    on_refused
+        Called with the request and the refusal, where it is answered with one.
     """
     operation = OPERATIONS.get(message.type.service)
     try:
-        _check(message, context, operation)
         if operation is None:
             discard(message.data)
-            raise ServiceRefusal(UNRECOGNISED_OPERATION)
+            raise ServiceRefusal(UNRECOGNISED_OPERATION, "the operation is unknown")
+        _check(message, context, operation)
         if operation.shape is Shape.ONE_REPLY:
             answer = yield Handle(message, context)
             yield Send(_response(message, answer))
@@ -71,11 +76,15 @@ def provide(message: Message, context: NegotiatedContext) -> Procedure[None]:
         else:
             yield from _many_replies(message, context)
     except ServiceRefusal as refusal:
+        on_refused(message, refusal)
         yield Send(_response(message, answer_of(refusal)))
 
 
-def provide_stores(batch: Batch) -> Procedure[None]:
-    """Perform the C-STORE requests of a batch, those that join it meanwhile included, and answer them in order."""
+def provide_stores(batch: Batch, on_refused: OnRefused) -> Procedure[None]:
+    """Perform the C-STORE requests of a batch, those that join it meanwhile included, and answer them in order.
+
+    ``on_refused`` is called as that of `provide`.
+    """
     operation = OPERATIONS["C-STORE"]
     taken: list[Message] = []
     refused: dict[int, ServiceRefusal] = {}
@@ -95,36 +104,37 @@ def provide_stores(batch: Batch) -> Procedure[None]:
         responses = []
         for message in taken:
             outcome = refused.get(message.message_id) or next(outcomes)
-            answer = answer_of(outcome) if isinstance(outcome, ServiceRefusal) else outcome
-            responses.append(_response(message, answer))
+            if isinstance(outcome, ServiceRefusal):
+                on_refused(message, outcome)
+                outcome = answer_of(outcome)
+            responses.append(_response(message, outcome))
         yield Respond(responses)
     except ServiceRefusal as refusal:
         for message in taken:
             discard(message.data)
-        yield Respond([_response(each, answer_of(refused.get(each.message_id, refusal))) for each in taken])
+            refused.setdefault(message.message_id, refusal)
+            on_refused(message, refused[message.message_id])
+        yield Respond([_response(each, answer_of(refused[each.message_id])) for each in taken])
     except BaseException:
         for message in taken:
             discard(message.data)
         raise
 
 
-def refuse_duplicate(message: Message) -> Procedure[None]:
+def refuse_duplicate(message: Message, on_refused: OnRefused) -> Procedure[None]:
     """Refuse a request whose Message ID is that of one being performed (PS3.7 Annex C, status 0210H)."""
     discard(message.data)
+    on_refused(message, ServiceRefusal(DUPLICATE_INVOCATION, "its Message ID is that of a request under way"))
     yield Send(respond(message, DUPLICATE_INVOCATION))
 
 
-def _check(message: Message, context: NegotiatedContext, operation: Operation | None) -> None:
+def _check(message: Message, context: NegotiatedContext, operation: Operation) -> None:
     if isinstance(message.data, Refused):
         raise message.data.refusal
     service = message.type.service
     if isinstance(message.data, Malformed):
         raise _refusal_of(message.data, service)
-    is_ours = (
-        context.as_scp
-        or context.is_role_unanswered
-        or (operation is not None and operation.performer is Performer.EITHER)
-    )
+    is_ours = context.as_scp or context.is_role_unanswered or operation.performer is Performer.EITHER
     if service.startswith("C-"):
         # Not so the normalized services: the SOP class of a context may stand for several (PS3.4 H.3 and CC.3.1).
         sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
@@ -161,6 +171,8 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
         answer = yield Next(answers)
         if (yield Cancelled(message.message_id)):
             answer = yield from _cancelled(answer, answers)
+        elif isinstance(answer, StillSearching):
+            continue
         elif answer is None:
             answer = Answer(SUCCESS)
         pending = is_pending(answer.status)
@@ -171,12 +183,12 @@ def _many_replies(message: Message, context: NegotiatedContext) -> Procedure[Non
             return
 
 
-def _cancelled(answer: Answer | None, answers: Any) -> Procedure[Answer]:
+def _cancelled(answer: Answer | StillSearching | None, answers: Any) -> Procedure[Answer]:
     """What ends a query that was cancelled: the handler, if it looks for that itself, or else we."""
-    if answer is not None and is_pending(answer.status):
+    if isinstance(answer, Answer) and is_pending(answer.status):
         # It was made before the handler could know.
         answer = yield Next(answers)
-    return Answer(CANCELLED) if answer is None or is_pending(answer.status) else answer
+    return answer if isinstance(answer, Answer) and not is_pending(answer.status) else Answer(CANCELLED)
 
 
 def _one_match(message: Message, context: NegotiatedContext) -> Procedure[None]:

@@ -158,9 +158,16 @@ class SettleStores:
     requests: Sequence[Message]
 
 
+class StillSearching:
+    """What a handler gives that has no answer yet: the driver looks for a C-CANCEL and the end, and asks again."""
+
+
+STILL_SEARCHING = StillSearching()
+
+
 @mutable
 class Next:
-    """Get the next answer of a handler that has many. Outcome: an `Answer`, or None after the last.
+    """Get the next answer of a handler that has many. Outcome: an `Answer`, `STILL_SEARCHING`, or None after the last.
 
     Of a `Retrieval` it is a `SubOperation`, an `Answer` that ends it, or None after the last.
     """

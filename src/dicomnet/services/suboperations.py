@@ -151,7 +151,9 @@ def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Proce
             refused = answer_of(refusal)
             tally.add(None, answer.sop_instance_uid)
         except (AssociationError, NetworkError, UnusableObject) as error:
-            _log.warning("a sub-operation failed: %s", error)
+            number = tally.completed + tally.warnings + tally.failures + 1
+            uid = f" ({ascii(answer.sop_instance_uid)[1:-1]})" if answer.sop_instance_uid else ""
+            _log.warning("a sub-operation failed, object %d%s: %s", number, uid, error)
             tally.add(None, answer.sop_instance_uid)
         if refused is not None:
             # What was sent before that counts.

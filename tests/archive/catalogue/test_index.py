@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from pydicom.dataset import Dataset
@@ -17,7 +18,7 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index, Recovery, reindex
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import ObjectName, Storage
-from dicomnet.errors import IndexUnusable, ServiceRefusal
+from dicomnet.errors import DatabaseFailure, IndexUnusable, ServiceRefusal
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
 
@@ -199,6 +200,40 @@ def test_an_index_of_another_version(path: Path) -> None:
     connection.close()
     with pytest.raises(IndexUnusable, match="version 77"):
         Index(path)
+
+
+def test_a_locked_database_at_the_start_is_not_damaged(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        assert _add(Intake(storage, index), 1, make, encode, put) == 0
+    before = path.stat().st_ino
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    begun = monotonic()
+    with pytest.raises(DatabaseFailure, match="locked") as caught:
+        Index(path, busy_seconds=0.3)
+    assert 0.25 < monotonic() - begun < 10
+    assert not caught.value.is_damage
+    other.execute("ROLLBACK")
+    other.close()
+    with Index(path) as index:
+        assert _uids(index) == ["1.2.3.4.5.1"]
+    assert path.stat().st_ino == before
+
+
+def test_an_index_that_cannot_be_opened_is_not_damaged(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    with Index(path) as index:
+        assert _add(Intake(storage, index), 1, make, encode, put) == 0
+    path.parent.rename(path.parent.with_name("away"))
+    with pytest.raises(DatabaseFailure) as caught:
+        Index(path)
+    assert caught.value.is_passing
+    path.parent.with_name("away").rename(path.parent)
+    with Index(path) as index:
+        assert _uids(index) == ["1.2.3.4.5.1"]
 
 
 def test_a_locked_database_is_waited_for_and_then_refused(

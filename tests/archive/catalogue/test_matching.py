@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.grids import grid
 
 from dicomnet.archive.catalogue.matching import is_universal, pattern, value_test
 from dicomnet.errors import ServiceRefusal
@@ -16,7 +17,7 @@ def test_wild_cards_mean_what_they_mean_elsewhere(key: str, text: str) -> None:
     assert pattern(key).test()(text) == fnmatch.fnmatchcase(text, key)
 
 
-@pytest.mark.parametrize(
+@grid(
     ("vr", "key", "value", "matches"),
     [
         # single value matching: exact, and case counts but for names

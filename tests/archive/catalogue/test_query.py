@@ -12,20 +12,22 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import config
 from pydicom.data import get_charset_files, get_testdata_files
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from sqlalchemy import insert, select
+from tests.archive.catalogue.asking import ask as _ask
+from tests.archive.catalogue.asking import identifier as _identifier
+from tests.archive.catalogue.asking import studies as _studies
 
 from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.matching import is_universal, value_test
-from dicomnet.archive.catalogue.query import find, locate
+from dicomnet.archive.catalogue.query import find, locate, search
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import Storage
 from dicomnet.datasets.text import trimmed
@@ -66,38 +68,6 @@ def real(tmp_path_factory: pytest.TempPathFactory, put: Put) -> Iterator[tuple[I
             except (UnusableObject, ServiceRefusal):
                 pass
         yield index, list(taken.values())
-
-
-@pytest.fixture
-def archive(tmp_path: Path, encode: Encode, put: Put) -> Iterator[tuple[Index, Callable[[Dataset], None]]]:
-    """An empty archive, and how to store an object in it."""
-    with Storage(tmp_path / "store", sync=False) as storage, Index(tmp_path / "index") as index:
-        intake = Intake(storage, index)
-
-        def store(data_set: Dataset) -> None:
-            put(intake, encode(data_set), instance=data_set.SOPInstanceUID)
-
-        yield index, store
-
-
-def _identifier(**keys: Any) -> Dataset:
-    identifier = Dataset()
-    for keyword, value in keys.items():
-        tag = pydicom.datadict.tag_for_keyword(keyword)
-        assert tag is not None
-        vr = pydicom.datadict.dictionary_VR(tag)
-        value = Sequence(value) if vr == "SQ" else value or None
-        identifier.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
-    return identifier
-
-
-def _ask(index: Index, model: Any, **keys: Any) -> list[Dataset]:
-    return [answer for _, answer in find(index, model, _identifier(**keys), retrieve_ae_title="ARCHIVE")]
-
-
-def _studies(index: Index, **keys: Any) -> list[str]:
-    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""} | keys
-    return sorted(answer.StudyInstanceUID for answer in _ask(index, "STUDY", **keys))
 
 
 def _distinct(data_sets: list[Dataset], keyword: str) -> list[str]:
@@ -519,25 +489,28 @@ def test_a_large_answer_takes_little_memory(
 ) -> None:
     index, store = archive
     store(make(StudyInstanceUID="1.0"))
-    with index._writer.begin() as connection:
+    with index.database.writing() as connection:
         rows = [
             {
                 "parent": 1,
                 "uid": f"9.{number}",
-                "patient_id": "P1",
-                "name_alphabetic": f"name{number}",
-                "name_ideographic": "",
-                "name_phonetic": "",
-                "date": "20200101",
-                "accession": "",
                 "attributes": f'{{"0020000D":"9.{number}","00100010":"Name{number}"}}',
             }
             for number in range(30_000)
         ]
         connection.execute(insert(schema.study), rows)
-    del rows
+        values = [
+            {"study": number + 2, "tag": 0x00100010, "value": f"name{number}"} for number in range(30_000)
+        ]
+        connection.execute(insert(schema.study_value), values)
+    del rows, values
     identifier = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="", PatientName="name*7")
     assert sum(1 for _ in find(index, "STUDY", identifier)) == 3_000
+    # A search that finds nothing pauses, so that it can be given up.
+    for keys in ({"NumberOfStudyRelatedSeries": "7"}, {"PatientSex": "X"}, {"PatientComments": "*z*"}):
+        nothing = list(search(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", **keys)))
+        assert set(nothing) == {None}
+        assert len(nothing) > 5
     everything = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")
     tracemalloc.start()
     try:

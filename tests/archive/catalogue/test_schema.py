@@ -26,7 +26,10 @@ MACROS = """
 """
 # VERSION, and what was stored when it was given. Another layout needs another VERSION, so that an older index is built
 # anew from the files and not read as if it were of the new layout.
-LAYOUTS = {1: "706f43f206d3ff74db98959fc67010c178b937e6101f13eddb3a3de169b97c8e"}
+LAYOUTS = {
+    1: "706f43f206d3ff74db98959fc67010c178b937e6101f13eddb3a3de169b97c8e",
+    2: "78672affb21371e64e4ea320867f5f2a631c583fad6370dc9649c4ac5258023a",
+}
 
 
 @pytest.mark.parametrize("level", Level)

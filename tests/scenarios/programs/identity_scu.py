@@ -1,7 +1,14 @@
 from common import HOST, PORTS, say
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import UserIdentityNegotiation
 from pynetdicom.sop_class import Verification
+
+
+def handle_primitive(event):
+    primitive = event.primitive
+    if type(primitive).__name__ == "A_ASSOCIATE" and primitive.result:
+        say("answer", primitive.result, primitive.result_source, primitive.diagnostic)
+
 
 for kind, primary, secondary in (
     (1, b"alice", None),
@@ -19,7 +26,9 @@ for kind, primary, secondary in (
     identity.positive_response_requested = kind > 2
     ae = AE()
     ae.add_requested_context(Verification)
-    assoc = ae.associate(HOST, PORTS[0], ext_neg=[identity])
+    assoc = ae.associate(
+        HOST, PORTS[0], ext_neg=[identity], evt_handlers=[(evt.EVT_ACSE_RECV, handle_primitive)]
+    )
     answer = assoc.acceptor.user_identity
     say(kind, primary, assoc.is_established, assoc.is_rejected, answer and answer.server_response)
     assoc.release()

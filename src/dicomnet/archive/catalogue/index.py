@@ -6,7 +6,6 @@ Objects that several threads add at the same time are committed in one transacti
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
@@ -15,24 +14,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, delete, event, insert, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from ...datasets.character_sets import codecs_of
-from ...datasets.text import folded_name, value_text
+from ...datasets.text import value_text
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...encoding.scan import Header, HeaderScanner
-from ...errors import IndexUnusable, ServiceRefusal, UnusableObject
+from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
 from ...values import frozen, mutable
+from ..database import WAIT_SECONDS, Database, Keeping, Lookup, sqlite_url
 from ..entries import Entry, read_entry
 from ..storage.files import ObjectName, Storage
-from . import schema
+from . import levels, schema, trigrams
+from .levels import Attributes, KnownSeries
 from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
-
-PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
-PATIENT_BIRTH_DATE, STUDY_DATE, ACCESSION_NUMBER, MODALITY = 0x00100030, 0x00080020, 0x00080050, 0x00080060
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +37,9 @@ T = TypeVar("T")
 _VALUE_LIMIT = 16 << 10
 _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
-_CACHE_LIMIT = 20_000
 
 # Of objects when the index is rebuilt, and of the items in their sequences.
 _OBJECTS, _ITEMS = HeaderScanner(schema.WANTED), HeaderScanner(KEPT_IN_ITEMS)
-
-# Values by tag, as eight hexadecimal digits: text, or for a sequence a list of the attributes of its items.
-Attributes = dict[str, Any]
 
 
 @frozen
@@ -93,28 +84,27 @@ class Index:
     ------
     IndexUnusable
         If the file is damaged, or of another version.
+    DatabaseFailure
+        If it cannot be used now, for instance since another process has locked it. Nothing is wrong with it then.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = 5.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = WAIT_SECONDS) -> None:
         self.path = Path(path)
         self.busy_seconds = busy_seconds
         self._write_lock = threading.Lock()
         # Row IDs of series by Study and Series Instance UID; a cache.
-        self._series: dict[tuple[str, str], int] = {}
+        self._series = KnownSeries()
         # Whether the database was created just now, and so lacks all objects that the store may hold.
         self.is_new = False
-        self._writer = _engine(self.path, busy_seconds, "BEGIN IMMEDIATE", ("journal_mode=WAL", *_PRAGMAS))
-        self._reader = _engine(self.path, busy_seconds, "BEGIN", ("query_only=ON", *_PRAGMAS))
-        # Each object is looked up when it comes, which must not cost a transaction and the building of a statement.
-        self._lookup: PoolProxiedConnection | None = None
-        self._lookup_lock = threading.Lock()
-        self._name_of = str(_NAME_OF.compile(self._reader))
-        self._failures = self._reader.dialect.loaded_dbapi.Error
+        self.database = Database(sqlite_url(path), Keeping.DERIVED, wait_seconds=busy_seconds)
+        self._name_of = Lookup(self.database, _NAME_OF)
         try:
             self._prepare()
-        except DBAPIError as error:
+        except DatabaseFailure as failure:
             self.close()
-            raise IndexUnusable(str(self.path), str(error.orig)) from error
+            if failure.is_damage:
+                raise IndexUnusable(str(self.path), failure.cause) from failure
+            raise
         except IndexUnusable:
             self.close()
             raise
@@ -127,14 +117,8 @@ class Index:
 
     def close(self) -> None:
         """Close the database. No other method may be running."""
-        self._forget_lookup()
-        self._reader.dispose()
-        self._writer.dispose()
-
-    def _forget_lookup(self) -> None:
-        if self._lookup is not None:
-            self._lookup.close()
-            self._lookup = None
+        self._name_of.close()
+        self.database.close()
 
     @property
     def wanted(self) -> Mapping[int, str]:
@@ -161,14 +145,12 @@ class Index:
         try:
             with self._write_lock:
                 return self._insert_all(tickets)
-        except OperationalError as error:
+        except DatabaseFailure as failure:
             self._series.clear()
-            _tell(error)
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from error
-        except DBAPIError as error:
-            self._series.clear()
-            _tell(error)
-            raise UnusableObject("the index refuses it") from error
+            _tell(failure)
+            if failure.is_passing or failure.is_damage:
+                raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from failure
+            raise UnusableObject("the index refuses it") from failure
 
     def names_of(self, instances: Sequence[str]) -> dict[str, ObjectName]:
         """The objects that are indexed, of those with these SOP Instance UIDs.
@@ -178,23 +160,12 @@ class Index:
         ServiceRefusal
             With status 0xA700, if the database cannot be read.
         """
-        found = {}
-        with self._lookup_lock:
-            try:
-                if self._lookup is None:
-                    self._lookup = self._reader.raw_connection()
-                cursor = self._lookup.cursor()
-                for instance in instances:
-                    cursor.execute(self._name_of, (instance,))
-                    row = cursor.fetchone()
-                    if row is not None:
-                        found[instance] = ObjectName(row[0], row[1], instance)
-                cursor.close()
-            except (self._failures, PoolTimeout) as error:
-                self._forget_lookup()
-                _log.warning("the index has failed: %s", error)
-                raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
-        return found
+        try:
+            rows = self._name_of.first(instances)
+        except DatabaseFailure as failure:
+            _tell(failure)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from failure
+        return {instance: ObjectName(row[0], row[1], instance) for instance, row in rows.items()}
 
     def make_durable(self) -> None:
         """Return when all that was added is on the medium.
@@ -223,11 +194,11 @@ class Index:
             With status 0xA700, if the database cannot be read.
         """
         try:
-            with self._reader.begin() as connection:
+            with self.database.reading() as connection:
                 yield connection
-        except (DBAPIError, PoolTimeout) as error:
-            _tell(error)
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from error
+        except DatabaseFailure as failure:
+            _tell(failure)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from failure
 
     def recover(self, storage: Storage) -> Recovery:
         """Bring the index in line with the files of the store. No object may be stored meanwhile.
@@ -258,8 +229,30 @@ class Index:
         storage.needs_recovery = False
         return Recovery(added, removed, quarantined)
 
+    def forget(self, name: ObjectName) -> None:
+        """Remove an object, with its series, study and patient where nothing else is below them.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be written.
+        """
+        with self._writing() as connection:
+            number = self._find_series(connection, name)
+            of = schema.instance.c
+            connection.execute(delete(schema.instance).where(of.parent == number, of.uid == name.instance))
+            for level in (Level.SERIES, Level.STUDY, Level.PATIENT):
+                above, below = schema.TABLES[level], schema.TABLES[Level(level + 1)]
+                is_empty = ~select(below.c.id).where(below.c.parent == above.c.id).exists()
+                row = connection.execute(select(above).where(above.c.id == number, is_empty)).one_or_none()
+                if row is None:
+                    break
+                connection.execute(delete(above).where(above.c.id == number))
+                number = row._mapping.get("parent")
+            self._series.clear()
+
     def _prepare(self) -> None:
-        with self._writer.begin() as connection:
+        with self.database.writing() as connection:
             check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if check != "ok":
                 raise IndexUnusable(str(self.path), "it is damaged")
@@ -273,13 +266,15 @@ class Index:
     def _insert_all(self, tickets: Sequence[_Ticket]) -> list[bool]:
         """Commit objects. Usually none of them is indexed yet, so they are first inserted without a look-up."""
         try:
-            with self._writer.begin() as connection:
+            with self.database.writing() as connection:
                 rows = [_row(ticket, self._series_number(connection, ticket.entry)) for ticket in tickets]
                 connection.execute(_INSERT_INSTANCE, rows)
             return [True] * len(tickets)
-        except IntegrityError:
+        except DatabaseFailure as failure:
+            if failure.trouble is not Trouble.CONFLICT:
+                raise
             self._series.clear()
-        with self._writer.begin() as connection:
+        with self.database.writing() as connection:
             return self._insert(connection, tickets)
 
     def _insert(self, connection: Connection, tickets: Sequence[_Ticket]) -> list[bool]:
@@ -314,23 +309,29 @@ class Index:
             )
             if found is None:
                 return None
-            if len(self._series) >= _CACHE_LIMIT:
-                self._series.clear()
             self._series[key] = found
         return self._series[key]
 
     def _series_number(self, connection: Connection, entry: Entry) -> int:
         """Row ID of the object's series; the rows of series, study and patient are inserted if they are missing."""
-        found = self._find_series(connection, entry.name)
-        if found is not None:
-            return found
-        study = connection.scalar(select(schema.study.c.id).where(schema.study.c.uid == entry.name.study))
+        name, header = entry.name, entry.header
+        number = self._find_series(connection, name)
+        if number is not None and not self._series.is_news(number, header, entry.sop_class_uid):
+            return number
+        patient, own, of_series = (attributes_of(header, level) for level in Level if level < Level.IMAGE)
+        collected = levels.collected(entry.sop_class_uid, of_series)
+        if number is not None:
+            levels.complete(connection, number, collected, patient=patient, study=own, of_series=of_series)
+            return number
+        study = connection.scalar(select(schema.study.c.id).where(schema.study.c.uid == name.study))
+        is_new = study is None
         if study is None:
-            study = _insert_study(connection, entry)
-        own = attributes_of(entry.header, Level.SERIES)
-        values = {"parent": study, "uid": entry.name.series, "modality": own.get(_key(MODALITY), "")}
-        number = _insert_row(connection, Level.SERIES, values, own)
-        self._series[entry.name.study, entry.name.series] = number
+            study = levels.insert_study(connection, name.study, collected, patient=patient, own=own)
+        number = levels.insert_series(connection, study, name.series, of_series)
+        if not is_new:
+            levels.complete(connection, number, collected, patient=patient, study=own, of_series=of_series)
+        self._series[name.study, name.series] = number
+        self._series.is_news(number, header, entry.sop_class_uid)
         return number
 
     def _instances(self, study: str, series: str) -> tuple[int | None, set[str]]:
@@ -401,23 +402,29 @@ class Index:
                 connection.execute(
                     delete(above).where(~select(below.c.id).where(below.c.parent == above.c.id).exists())
                 )
+            values = schema.study_value.c
+            connection.execute(
+                delete(schema.study_value).where(
+                    ~select(schema.study.c.id).where(schema.study.c.id == values.study).exists()
+                )
+            )
+            trigrams.rows_removed(connection)
         self._series.clear()
         return count
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
-            with self._write_lock, self._writer.begin() as connection:
+            with self._write_lock, self.database.writing() as connection:
                 yield connection
-        except DBAPIError as error:
+        except DatabaseFailure as failure:
             self._series.clear()
-            _tell(error)
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from error
+            _tell(failure)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from failure
 
 
-def _tell(error: DBAPIError | PoolTimeout) -> None:
-    """Log what the database says, without the statement's values, which are patients' data."""
-    _log.warning("the index has failed: %s", getattr(error, "orig", None) or type(error).__name__)
+def _tell(failure: DatabaseFailure) -> None:
+    _log.warning("the index has failed: %s", failure.cause)
 
 
 def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
@@ -471,7 +478,7 @@ def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], 
 
 
 def _ticket(entry: Entry) -> _Ticket:
-    return _Ticket(entry, _json(attributes_of(entry.header, Level.IMAGE)))
+    return _Ticket(entry, levels.to_json(attributes_of(entry.header, Level.IMAGE)))
 
 
 _INSERT_INSTANCE = insert(schema.instance)
@@ -493,48 +500,6 @@ def _row(ticket: _Ticket, series: int) -> dict[str, Any]:
     }
 
 
-def _insert_study(connection: Connection, entry: Entry) -> int:
-    patient = attributes_of(entry.header, Level.PATIENT)
-    own = attributes_of(entry.header, Level.STUDY)
-    patient_id, issuer = patient.get(_key(PATIENT_ID), ""), patient.get(_key(ISSUER_OF_PATIENT_ID), "")
-    names = dict(zip(NAME_COLUMNS, folded_name(patient.get(_key(PATIENT_NAME), "")), strict=True))
-    # Without a Patient ID, name and birth date are the best means of distinguishing patients.
-    identifying = ("id", patient_id, issuer)
-    if not patient_id:
-        identifying = ("name", "=".join(names.values()), patient.get(_key(PATIENT_BIRTH_DATE), ""))
-    identity = json.dumps(identifying)
-    parent = connection.scalar(select(schema.patient.c.id).where(schema.patient.c.identity == identity))
-    if parent is None:
-        values = {"identity": identity, "patient_id": patient_id, **names}
-        parent = _insert_row(connection, Level.PATIENT, values, patient)
-    values = {
-        "parent": parent,
-        "uid": entry.name.study,
-        "patient_id": patient_id,
-        **names,
-        "date": own.get(_key(STUDY_DATE), "").replace(".", ""),
-        "accession": own.get(_key(ACCESSION_NUMBER), ""),
-    }
-    return _insert_row(connection, Level.STUDY, values, patient | own)
-
-
-NAME_COLUMNS = ("name_alphabetic", "name_ideographic", "name_phonetic")
-
-
-def _insert_row(
-    connection: Connection, level: Level, values: Mapping[str, Any], attributes: Attributes
-) -> int:
-    row = {**values, "attributes": _json(attributes)}
-    key = connection.execute(insert(schema.TABLES[level]).values(row)).inserted_primary_key
-    if key is None:
-        raise AssertionError(level)
-    return int(key[0])
-
-
-def _json(attributes: Attributes) -> str:
-    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
-
-
 def _key(tag: int) -> str:
     return f"{tag:08X}"
 
@@ -551,26 +516,3 @@ def _remove(path: str) -> None:
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + suffix)
-
-
-# After a power cut, commits that were lost are recovered from the files; so no commit waits for the medium.
-_PRAGMAS = ("synchronous=NORMAL", "foreign_keys=OFF", "temp_store=MEMORY", "cache_size=-16000")
-
-
-def _engine(path: Path, busy_seconds: float, begin: str, pragmas: Sequence[str]) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"timeout": busy_seconds}, max_overflow=32
-    )
-
-    def connect(connection: Any, _: ConnectionPoolEntry) -> None:
-        # The sqlite3 module would begin transactions itself, and too late: the lock must be taken at the beginning.
-        connection.isolation_level = None
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "connect", connect)
-    event.listen(engine, "begin", start)
-    return engine

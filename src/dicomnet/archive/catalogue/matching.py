@@ -129,6 +129,41 @@ def _single_test(vr: str, key: str) -> Test:
     return key.__eq__
 
 
+def empty_test(text: str) -> bool:
+    """Empty value matching (PS3.4 section C.2.2.2.7)."""
+    return not text.strip("^=\\ ")
+
+
+def every_value_test(vr: str, key: str) -> Test:
+    """Multiple value matching (PS3.4 section C.2.2.2.8): each value of the key must match."""
+    tests = [value_test(vr, one) for one in values_of(vr, key) if not is_universal(one)]
+    return lambda text: all(test(text) for test in tests)
+
+
+@frozen
+class CombinedRange:
+    """The ranges of a date and a time as one range of moments (PS3.4 section C.2.2.2.5)."""
+
+    date: int
+    time: int
+    first: str
+    last: str
+
+    def accepts(self, date: str, time: str) -> bool:
+        """Whether a moment is within the range. Without a time, it is the beginning of the day."""
+        day, clock = date_moments(date), time_moments(time or "00")
+        return day is not None and clock is not None and self.first <= day[0] + clock[0] <= self.last
+
+
+def combined_range(date: tuple[int, str], time: tuple[int, str]) -> CombinedRange | None:
+    """The combined range of the keys of a date and a time, each given by tag and text; None if they are not ranges."""
+    days = moment_range(date[1], date_moments) or date_moments(date[1])
+    clocks = moment_range(time[1], time_moments)
+    if days is None or clocks is None:
+        return None
+    return CombinedRange(date[0], time[0], days[0] + clocks[0] if days[0] else "", days[1] + clocks[1])
+
+
 def name_patterns(key: str) -> tuple[Pattern, Pattern, Pattern] | Pattern:
     """One pattern for each component group of a name; a single pattern if any of the groups may match the key."""
     groups = _fold_for(key)(key)
@@ -189,7 +224,8 @@ def date_moments(text: str) -> Moments | None:
     return (text, text) if _DATE.fullmatch(text) else None
 
 
-def _time_moments(text: str) -> Moments | None:
+def time_moments(text: str) -> Moments | None:
+    """The moments of a TM value, also with colons; None if it is not one."""
     found = _TIME.fullmatch(text.replace(":", ""))
     if found is None:
         return None
@@ -200,7 +236,7 @@ def _time_moments(text: str) -> Moments | None:
     return first, given + "595959"[len(given) :] + exact.ljust(6, "9")
 
 
-def _date_time_moments(text: str) -> Moments | None:
+def _datetime_moments(text: str) -> Moments | None:
     found = _DATE_TIME.fullmatch(text)
     if found is None:
         return None
@@ -240,8 +276,8 @@ def _shift(offset: str | None) -> timedelta:
 
 _MOMENTS: dict[str, Callable[[str], Moments | None]] = {
     "DA": date_moments,
-    "TM": _time_moments,
-    "DT": _date_time_moments,
+    "TM": time_moments,
+    "DT": _datetime_moments,
 }
 
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from enum import IntEnum
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    event,
+)
+
+from . import trigrams
 
 # Version of the tables, stored in the database. An index of another version has to be rebuilt from the files.
-VERSION = 1
+VERSION = 2
 
 
 class Level(IntEnum):
@@ -74,64 +87,74 @@ KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords i
 KEPT_IN_ITEMS = _vrs(_NESTED_KEYWORDS)
 WANTED = {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values()) for tag, vr in kept.items()}
 
+# The attributes by which studies are found: their values are in the table `study_value`. The last two are of all series
+# and objects of a study.
+_FOUND_BY = """
+    PatientName PatientID PatientBirthDate StudyDate StudyTime AccessionNumber StudyID ReferringPhysicianName
+    StudyDescription
+"""
+MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY = 0x00080061, 0x00080062
+FOUND_BY = _vrs(_FOUND_BY)
+COLLECTED = {MODALITIES_IN_STUDY: "CS", SOP_CLASSES_IN_STUDY: "UI"}
+
 metadata = MetaData()
-
-
-def _names() -> list[Column[str]]:
-    """Columns for the three component groups of a person name, folded for matching."""
-    return [
-        Column(f"name_{group}", Text, nullable=False) for group in ("alphabetic", "ideographic", "phonetic")
-    ]
-
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+# Prefixes are compared as ranges, which needs the order of the code points.
+_ORDERED = Text().with_variant(Text(collation="C"), "postgresql")
 
 # `attributes` holds the attributes of the level as JSON: text by tag, or for a sequence a list of such objects.
+# `others` holds what later objects say otherwise: a list of such values by tag; None if all agree.
 patient = Table(
     "patient",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("identity", Text, nullable=False, unique=True),
-    Column("patient_id", Text, nullable=False, index=True),
-    *_names(),
     Column("attributes", Text, nullable=False),
+    Column("others", Text),
 )
 study = Table(
     "study",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("parent", ForeignKey("patient.id"), nullable=False, index=True),
     Column("uid", Text, nullable=False, unique=True),
-    # Patient ID and name of the study itself, as the objects of one patient do not always agree.
-    Column("patient_id", Text, nullable=False, index=True),
-    *_names(),
-    Column("date", Text, nullable=False, index=True),
-    Column("accession", Text, nullable=False, index=True),
     Column("attributes", Text, nullable=False),
+    Column("others", Text),
 )
 series = Table(
     "series",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("parent", ForeignKey("study.id"), nullable=False),
     Column("uid", Text, nullable=False, index=True),
     Column("modality", Text, nullable=False),
     Column("attributes", Text, nullable=False),
+    Column("others", Text),
     UniqueConstraint("parent", "uid"),
 )
 instance = Table(
     "instance",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("parent", ForeignKey("series.id"), nullable=False),
     Column("uid", Text, nullable=False, unique=True),
     Column("sop_class", Text, nullable=False),
     Column("transfer_syntax", Text, nullable=False),
     Column("attributes", Text, nullable=False),
 )
+# What studies are found by, as `values.found_values` makes it: values of the attributes in `FOUND_BY` and `COLLECTED`.
+# A value may be left over from a study that is gone; whoever finds a study by it looks at the study too.
+study_value = Table(
+    "study_value",
+    metadata,
+    Column("id", _BIG, primary_key=True),
+    Column("study", _BIG, nullable=False),
+    Column("tag", Integer, nullable=False),
+    Column("value", _ORDERED, nullable=False),
+)
+Index("study_value_found", study_value.c.tag, study_value.c.value, study_value.c.study)
 Index("series_modality", series.c.parent, series.c.modality)
 Index("instance_sop_class", instance.c.parent, instance.c.sop_class)
-for _table in (patient, study):
-    for _column in _table.c:
-        if _column.name.startswith("name_"):
-            Index(f"{_table.name}_{_column.name}", _column)
+event.listen(study_value, "after_create", trigrams.create)
 
 TABLES = {Level.PATIENT: patient, Level.STUDY: study, Level.SERIES: series, Level.IMAGE: instance}

@@ -16,21 +16,18 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from enum import Enum
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from io import RawIOBase
+from io import BufferedReader
 from pathlib import Path
 from time import monotonic, sleep
 from typing import BinaryIO, Self
 
-from ...drivers.files import read_header
-from ...encoding.comparison import Encoded, have_same_content
-from ...encoding.file_header import FileHeader
 from ...encoding.identity import is_uid
-from ...errors import StoreInUse, UnusableObject
+from ...errors import StoreInUse
 from ...values import Buffer, frozen
 from ..journal import flush_folder
+from .comparison import Comparison, compared, is_beginning
 
 if sys.platform == "win32":
     import msvcrt
@@ -93,12 +90,26 @@ class ObjectName:
             raise ValueError("the name of an object must consist of valid UIDs")
 
 
-class Comparison(Enum):
-    """The outcome of `Storage.compare`."""
+@frozen
+class SetAside:
+    """A file that is kept beside the objects of the store: in quarantine, or as a version.
 
-    SAME = "the same object in the same form"
-    SAME_IN_ANOTHER_FORM = "the same object, encoded otherwise"
-    OTHER = "another object"
+    Parameters
+    ----------
+    location
+        Where it is, below the folder of the store, with slashes.
+    digest
+        SHA-256 of the file, as hexadecimal digits.
+    size
+        Its length in bytes.
+    written_at
+        When it was written, in seconds since 1970.
+    """
+
+    location: str
+    digest: str
+    size: int
+    written_at: float
 
 
 class StagedFile:
@@ -121,15 +132,17 @@ class StagedFile:
         Raises
         ------
         OSError
-            If they cannot be written.
+            If they cannot be written; it names the file.
         """
-        write_all(self._descriptor, buffers)
+        with _naming(self.path):
+            write_all(self._descriptor, buffers)
 
     def finish(self, *, sync: bool) -> None:
         """Close the file, whose content is then complete, and on the medium if it is to be."""
         try:
             if sync:
-                _FLUSH_DATA(self._descriptor)
+                with _naming(self.path):
+                    _FLUSH_DATA(self._descriptor)
         finally:
             # Even if `close` fails the descriptor is closed, and its number may soon belong to another file.
             descriptor, self._descriptor = self._descriptor, -1
@@ -155,6 +168,16 @@ else:
         return os.writev(descriptor, buffers[:_BUFFERS_PER_CALL])
 
 
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Within the block, an error of a file names it; only what opens a file does so by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
+
+
 def write_all(descriptor: int, buffers: Sequence[Buffer]) -> None:
     """Append buffers to a file, with as few system calls as possible.
 
@@ -176,7 +199,8 @@ class Storage:
 
     It holds ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` are a hash of the Study
     Instance UID; ``quarantine/<instance>/<hash>.dcm``, objects whose SOP Instance UID another object has;
-    ``staging``; ``journal``, see `archive.journal`; and ``lock``.
+    ``versions/<instance>/<hash>.dcm``, objects whose place another one has taken; ``staging``; ``journal``, see
+    `archive.journal`; and ``lock``.
 
     Parameters
     ----------
@@ -209,6 +233,7 @@ class Storage:
         self._staging = str(self.root / "staging")
         self._objects = str(self.root / "objects")
         self._quarantine = str(self.root / "quarantine")
+        self._versions = str(self.root / "versions")
         # Folders that are there, as far as is known; and one folder of each file system that has some of them.
         self._made: set[str] = set()
         self._devices: dict[int, str] = {}
@@ -275,6 +300,27 @@ class Storage:
             path = self._ahead.pop()
         return StagedFile(path)
 
+    def write_staged(self, content: Sequence[Buffer]) -> str:
+        """Stage a file whose content is in the journal; returns its path.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        path = self._next_staged()
+        with _naming(path):
+            descriptor = os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640)
+            try:
+                try:
+                    write_all(descriptor, content)
+                finally:
+                    os.close(descriptor)
+            except OSError:
+                os.unlink(path)
+                raise
+        return path
+
     def staged(self, name: str) -> str:
         """The path of a file that was staged, by its name in the staging folder."""
         return f"{self._staging}{os.sep}{name}"
@@ -284,12 +330,12 @@ class Storage:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
-    def clear_staging(self, process: int | None = None) -> None:
-        """Remove the staged files, of one process that has ended or of all."""
+    def clear_staging(self, process: int | None = None, *, keep: Collection[str] = ()) -> None:
+        """Remove the staged files of one process that has ended, or of all, except those with some names."""
         begin = "" if process is None else f"{process}-"
         with os.scandir(self._staging) as left:
             for entry in left:
-                if entry.name.startswith(begin):
+                if entry.name.startswith(begin) and entry.name not in keep:
                     os.unlink(entry.path)
 
     def keep(self, name: ObjectName, content: Sequence[Buffer]) -> bool:
@@ -300,17 +346,14 @@ class Storage:
         content
             The whole file.
         """
-        path = self._next_staged()
-        descriptor = os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640)
+        path = self.write_staged(content)
+        is_kept = False
         try:
-            try:
-                write_all(descriptor, content)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            os.unlink(path)
-            raise
-        return self.keep_staged(name, path)
+            is_kept = self.keep_staged(name, path)
+        finally:
+            if not is_kept:
+                self.discard_staged(path)
+        return is_kept
 
     def keep_staged(self, name: ObjectName, path: str) -> bool:
         """Give a staged file its name in the store, unless the name is in use. It is then no longer staged.
@@ -345,6 +388,24 @@ class Storage:
             return True
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
 
+    def replace(self, name: ObjectName, path: str) -> None:
+        """Put a staged file in the place of an object; it is then no longer staged. Durable after `make_durable`.
+
+        Raises
+        ------
+        OSError
+            If something cannot be written; the object is as it was.
+        """
+        target = self.path(name)
+        try:
+            os.replace(path, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with _copied(path, target) as copy:
+                os.replace(copy, target)
+            os.unlink(path)
+
     def compare(self, content: BinaryIO, name: ObjectName) -> Comparison:
         """Compare a file with an object of the store.
 
@@ -354,7 +415,18 @@ class Storage:
             If it cannot be read.
         """
         with open(self.path(name), "rb") as kept:
-            return _compared(content, kept)
+            return compared(content, kept)
+
+    def is_cut_off(self, content: BinaryIO, name: ObjectName) -> bool:
+        """Whether an object of the store is only the beginning of a file, as a power cut may leave it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        with open(self.path(name), "rb") as kept:
+            return is_beginning(kept, content)
 
     def make_durable(self) -> None:
         """Return when all that was kept so far is on the medium, names and contents.
@@ -371,39 +443,40 @@ class Storage:
         for folder in folders:
             _flush_file_system(folder)
 
-    def quarantine_content(self, instance: str, content: Sequence[Buffer]) -> str:
+    def quarantine_content(self, instance: str, content: Sequence[Buffer]) -> SetAside:
         """Keep an object in quarantine, durably.
 
-        Returns
-        -------
-        str
-            The path of its file.
+        Parameters
+        ----------
+        instance
+            Its SOP Instance UID.
+        content
+            The whole file.
 
         Raises
         ------
         OSError
             If it cannot be written.
         """
-        path = self._next_staged()
-        descriptor = os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640)
+        path = self.write_staged(content)
         try:
-            try:
-                write_all(descriptor, content)
-                self._flush_data(descriptor)
-            finally:
-                os.close(descriptor)
-            return self._link_into_quarantine(path, instance)
+            return self._set_aside(path, self._quarantine, instance)
         finally:
             os.unlink(path)
 
-    def quarantine_staged(self, instance: str, path: str) -> str:
-        """Move a staged file, whose content is durable, to quarantine. Returns and raises as `quarantine_content`."""
-        kept = self._link_into_quarantine(path, instance)
+    def quarantine_staged(self, instance: str, path: str) -> SetAside:
+        """Move a staged file to quarantine, as `quarantine_content` does."""
+        kept = self._set_aside(path, self._quarantine, instance)
         os.unlink(path)
         return kept
 
-    def quarantine(self, name: ObjectName) -> None:
+    def quarantine(self, name: ObjectName) -> SetAside | None:
         """Move an object to quarantine, for instance because another study already has its SOP Instance UID.
+
+        Returns
+        -------
+        SetAside
+            None if the store has no such object.
 
         Raises
         ------
@@ -412,12 +485,52 @@ class Storage:
         """
         path = self.path(name)
         try:
-            self._link_into_quarantine(path, name.instance)
+            kept = self._set_aside(path, self._quarantine, name.instance)
         except FileNotFoundError:
-            return
+            return None
+        self.remove(name)
+        return kept
+
+    def keep_version(self, name: ObjectName) -> SetAside:
+        """Keep the file of an object among the versions, durably, so that another may take its place.
+
+        Raises
+        ------
+        OSError
+            If it cannot be kept.
+        """
+        return self._set_aside(self.path(name), self._versions, name.instance)
+
+    def has_version(self, instance: str, digest: str) -> bool:
+        """Whether a file with this digest is among the versions of an object."""
+        return os.path.exists(os.path.join(self._versions, instance, digest + _SUFFIX))
+
+    def remove(self, name: ObjectName) -> None:
+        """Remove an object whose content is kept elsewhere, durably.
+
+        Raises
+        ------
+        OSError
+            If it cannot be removed.
+        """
+        path = self.path(name)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        self._flush_folder(os.path.dirname(path))
+            self._flush_folder(os.path.dirname(path))
+
+    def digest(self, name: ObjectName) -> str:
+        """The SHA-256 of the file of an object, as hexadecimal digits; empty if the store has no such object.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        try:
+            with open(self.path(name), "rb") as file:
+                return _digest(file)
+        except FileNotFoundError:
+            return ""
 
     def objects(self) -> Iterator[tuple[tuple[str, str], list[str]]]:
         """All series of the store, each as (Study and Series Instance UID) and the SOP Instance UIDs in it."""
@@ -469,18 +582,20 @@ class Storage:
     def _series_folder(self, name: ObjectName) -> str:
         return f"{self._objects}{os.sep}{_study_folder(name.study)}{os.sep}{name.series}"
 
-    def _link_into_quarantine(self, path: str, instance: str) -> str:
-        folder = os.path.join(self._quarantine, instance)
+    def _set_aside(self, path: str, above: str, instance: str) -> SetAside:
+        folder = os.path.join(above, instance)
         os.makedirs(folder, mode=0o750, exist_ok=True)
         with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if self.sync:
+                os.fsync(file.fileno())
+            digest, state = _digest(file), os.fstat(file.fileno())
         kept = os.path.join(folder, digest + _SUFFIX)
         with contextlib.suppress(FileExistsError):
             _link(path, kept)
-        self._flush_folder(folder)
-        self._flush_folder(self._quarantine)
-        _log.warning("a file is kept in quarantine, not stored as SOP instance %s", instance)
-        return kept
+        for changed in (folder, above, str(self.root)):
+            self._flush_folder(changed)
+        location = Path(kept).relative_to(self.root).as_posix()
+        return SetAside(location, digest, state.st_size, state.st_mtime)
 
     def _next_staged(self) -> str:
         return f"{self._staging}{os.sep}{self.process}-{os.getpid()}-{next(self._numbers)}"
@@ -512,34 +627,9 @@ class Storage:
             # An administrator may have put a part of the archive on another file system.
             self._devices.setdefault(device, folder)
 
-    def _flush_data(self, descriptor: int) -> None:
-        if self.sync:
-            _FLUSH_DATA(descriptor)
-
     def _flush_folder(self, folder: str) -> None:
         if self.sync:
             flush_folder(folder)
-
-
-def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
-    """Read the preamble and the file meta information of a file.
-
-    Raises
-    ------
-    UnusableObject
-        If it is not a DICOM file, or is damaged.
-    OSError
-        If it cannot be read.
-    """
-    with open(path, "rb", buffering=0) as file:
-        return _header_of(file)
-
-
-def _header_of(file: RawIOBase | BinaryIO) -> FileHeader:
-    header, _ = read_header(file)
-    if not header.transfer_syntax_uid:
-        raise UnusableObject("the file has no file meta information")
-    return header
 
 
 def _link(source: str, target: str) -> None:
@@ -549,18 +639,27 @@ def _link(source: str, target: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _link_a_copy(source, target)
+        with _copied(source, target) as copy:
+            os.link(copy, target)
 
 
-def _link_a_copy(source: str, target: str) -> None:
-    """Give a name on another file system to the content of a file."""
+@contextlib.contextmanager
+def _copied(source: str, target: str) -> Iterator[str]:
+    """A durable copy of a file on another file system, beside the name that it is to have."""
     copy = f"{target}.{os.getpid()}.part"
     try:
         shutil.copyfile(source, copy)
-        os.link(copy, target)
+        with open(copy, "rb") as file:
+            os.fsync(file.fileno())
+        yield copy
+        flush_folder(os.path.dirname(target))
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(copy)
+
+
+def _digest(file: BufferedReader) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush_file_system(folder: str) -> None:
@@ -585,52 +684,6 @@ def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
     return left
 
 
-def _compared(one: BinaryIO, other: BinaryIO) -> Comparison:
-    """How the objects in two files differ; who sent them does not matter."""
-    try:
-        first, second = _header_of(one), _header_of(other)
-    except UnusableObject:
-        return Comparison.OTHER
-    syntaxes = first.transfer_syntax_uid, second.transfer_syntax_uid
-    one.seek(first.offset)
-    other.seek(second.offset)
-    if syntaxes[0] == syntaxes[1] and _have_same_bytes(one, other):
-        return Comparison.SAME
-    one.seek(first.offset)
-    other.seek(second.offset)
-    if have_same_content(Encoded(one, syntaxes[0]), Encoded(other, syntaxes[1]), _vr_of):
-        return Comparison.SAME_IN_ANOTHER_FORM
-    return Comparison.OTHER
-
-
-def _have_same_bytes(left: BinaryIO, right: BinaryIO) -> bool:
-    """Whether what is left of two files is the same."""
-    if _rest_of(left) != _rest_of(right):
-        return False
-    while block := left.read(_BLOCK):
-        if block != right.read(len(block)):
-            return False
-    return True
-
-
-def _rest_of(file: BinaryIO) -> int:
-    """How much of a file is left to read, in bytes."""
-    at = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(at)
-    return end - at
-
-
-def _vr_of(tag: int) -> str:
-    """What the data dictionary says, which a store needs only where objects differ."""
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return ""
-
-
 def _folders(path: str) -> Iterator[str]:
     with os.scandir(path) as entries:
         yield from sorted(entry.path for entry in entries if entry.is_dir())
@@ -642,3 +695,8 @@ def _instances(folder: str) -> Iterator[str]:
             name, suffix = os.path.splitext(entry.name)
             if suffix == _SUFFIX and is_uid(name) and entry.is_file(follow_symlinks=False):
                 yield name
+
+
+def object_path(root: str | os.PathLike[str], name: ObjectName) -> str:
+    """The path of an object below the folder of a store, which need not be open."""
+    return os.path.join(root, "objects", _study_folder(name.study), name.series, name.instance + _SUFFIX)

@@ -1,0 +1,70 @@
+"""Attributes that are computed from the rows of the levels below: counts, modalities, SOP classes, syntaxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, func, select
+
+from . import schema
+from .schema import MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, Level
+
+_of_study, _of_series, _of_instance = schema.study.c, schema.series.c, schema.instance.c
+_AVAILABLE_TRANSFER_SYNTAX = 0x00083002
+
+# Computes an attribute from the rows of the levels below, for each of the given row IDs.
+Collect = Callable[[Connection, Sequence[int]], Mapping[int, str]]
+
+
+def _collected(owner: ColumnElement[int], value: ColumnElement[Any], joins: Sequence[Any]) -> Collect:
+    """A query of the values (or their count) that belong to each of several rows, joined by backslashes."""
+    source = joins[0]
+    for table, on in joins[1:]:
+        source = source.join(table, on)
+    statement: Select[Any] = select(owner, value).select_from(source)
+
+    def collect(connection: Connection, row_ids: Sequence[int]) -> Mapping[int, str]:
+        found: dict[int, list[str]] = {}
+        for number, one in connection.execute(
+            statement.where(owner.in_(row_ids)).group_by(owner, *_grouped(value))
+        ):
+            found.setdefault(number, []).append(str(one))
+        return {number: "\\".join(sorted(values)) for number, values in found.items()}
+
+    return collect
+
+
+def _grouped(value: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+    return (value,) if isinstance(value, Column) else ()
+
+
+_series_below = (schema.series, _of_series.parent == _of_study.id)
+_instances_below = (schema.instance, _of_instance.parent == _of_series.id)
+_STUDIES, _SERIES, _INSTANCES = (func.count(table.id) for table in (_of_study, _of_series, _of_instance))
+
+PATIENT_COUNTS: dict[int, Collect] = {
+    0x00201200: _collected(_of_study.parent, _STUDIES, (schema.study,)),
+    0x00201202: _collected(_of_study.parent, _SERIES, (schema.study, _series_below)),
+    0x00201204: _collected(_of_study.parent, _INSTANCES, (schema.study, _series_below, _instances_below)),
+}
+_STUDY_COUNTS: dict[int, Collect] = {
+    0x00201206: _collected(_of_series.parent, _SERIES, (schema.series,)),
+    0x00201208: _collected(_of_series.parent, _INSTANCES, (schema.series, _instances_below)),
+    MODALITIES_IN_STUDY: _collected(_of_series.parent, _of_series.modality, (schema.series,)),
+    SOP_CLASSES_IN_STUDY: _collected(
+        _of_series.parent, _of_instance.sop_class, (schema.series, _instances_below)
+    ),
+}
+_SERIES_COUNTS: dict[int, Collect] = {
+    0x00201209: _collected(_of_instance.parent, func.count(_of_instance.id), (schema.instance,)),
+}
+_SYNTAXES: dict[int, Collect] = {
+    _AVAILABLE_TRANSFER_SYNTAX: _collected(_of_instance.id, _of_instance.transfer_syntax, (schema.instance,)),
+}
+COMPUTED: dict[Level, dict[int, Collect]] = {
+    Level.PATIENT: PATIENT_COUNTS,
+    Level.STUDY: {**PATIENT_COUNTS, **_STUDY_COUNTS},
+    Level.SERIES: _SERIES_COUNTS,
+    Level.IMAGE: _SYNTAXES,
+}

@@ -1,0 +1,440 @@
+"""The archive's databases: a SQLite file or a PostgreSQL server by URL, and all that differs between the two.
+
+Nothing else in the archive knows which one it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from time import monotonic, sleep
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Integer,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+
+from ..errors import DatabaseFailure, Trouble
+from ..values import frozen
+
+Insert: TypeAlias = sqlite.Insert | postgresql.Insert
+
+# How long a lock is waited for, in seconds.
+WAIT_SECONDS = 5.0
+
+
+class Keeping(Enum):
+    """What becomes of a commit after a power cut; the value is SQLite's `synchronous`."""
+
+    DERIVED = "NORMAL"  # it may be lost, since it is found again in the files
+    DURABLE = "FULL"
+
+
+class _PostgresText(TypeDecorator[str]):
+    """Text that is compared by code point, as in SQLite, and not by the rules of a language.
+
+    PostgreSQL keeps no NUL, which a peer's value may contain.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(collation="C")
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value if value is None or "\0" not in value else value.replace("\0", "\ufffd")
+
+
+class _Instant(TypeDecorator[datetime]):
+    """A moment, which has a time zone in Python and is in UTC in the database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
+
+
+# Types of columns: text in which ranges and prefixes are by code point, row IDs and sizes of 64 bits, moments.
+TEXT = Text().with_variant(_PostgresText(), "postgresql")
+IDENTIFIER = BigInteger().with_variant(Integer(), "sqlite")
+SIZE = BigInteger()
+INSTANT = _Instant()
+
+
+@frozen
+class _Product:
+    """How a product does what each does in its own way."""
+
+    driver: str
+    engine_options: Mapping[str, Any]
+    # The arguments of a connection, by how it keeps commits and how long it waits for a lock.
+    arguments: Callable[[Keeping, float], dict[str, Any]]
+    # Set a new connection up, which may be for reading only.
+    prepare: Callable[[Any, Keeping, float, bool], None]
+    # What begins a transaction, for reading and for writing; empty where the driver does it.
+    begin: tuple[str, str]
+    insert: Callable[[Table], Insert]
+    # Have a transaction exclude all others of its kind.
+    exclude: Callable[[Connection], None]
+    trouble: Callable[[BaseException], tuple[Trouble, str]]
+
+
+class Database:
+    """A database. It may be shared between threads; after a fork, it must have been closed before.
+
+    Parameters
+    ----------
+    url
+        ``sqlite:///FILE`` or ``postgresql://[USER[:PASSWORD]@]HOST[:PORT]/NAME``, as SQLAlchemy writes them. A SQLite
+        file is created when it is first used.
+    keeping
+        Whether commits survive a power cut.
+    wait_seconds
+        How long to wait for a lock that somebody else holds, in seconds.
+
+    Raises
+    ------
+    ValueError
+        If it is another product, or the URL is none.
+    ModuleNotFoundError
+        If the driver of PostgreSQL is not installed.
+    """
+
+    def __init__(self, url: str | URL, keeping: Keeping, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        url = _url(url)
+        self.wait_seconds = wait_seconds
+        self._product = _PRODUCTS[url.get_backend_name()]
+        self.url = url.set(drivername=self._product.driver)
+        # For the text of errors: the file, or the URL without a password.
+        self.name = url.database or "" if self.is_file else url.render_as_string()
+        self._reader, self._writer = (self._engine(keeping, is_reader) for is_reader in (True, False))
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file, which may be missing, replaced or damaged on its own."""
+        return self._product is _PRODUCTS["sqlite"]
+
+    def close(self) -> None:
+        """Close all connections; those that are needed later are opened anew. No transaction may be under way."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A read-only transaction whose reads all see the same state of the database.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database cannot be read.
+        """
+        with self.failing(), self._reader.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end, and rolled back if anything is raised.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database cannot be written; of `Trouble.CONFLICT`, if a row contradicts a constraint.
+        """
+        with self.failing(), self._writer.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """The same for a change of tables: no other process is in such a transaction meanwhile."""
+        with self.writing() as connection:
+            self._product.exclude(connection)
+            yield connection
+
+    def insert(self, table: Table) -> Insert:
+        """An INSERT that may have ``on_conflict_do_nothing`` or ``on_conflict_do_update``."""
+        return self._product.insert(table)
+
+    @property
+    def dialect(self) -> Dialect:
+        """How statements are written for it."""
+        return self._reader.dialect
+
+    def connected(self) -> PoolProxiedConnection:
+        """A connection of the driver, for reading, which the caller closes.
+
+        Raises
+        ------
+        DBAPIError, sqlalchemy.exc.TimeoutError
+            If there is none; see `failing`.
+        """
+        return self._reader.raw_connection()
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Within the block, what the database or its driver raises becomes a `DatabaseFailure`."""
+        try:
+            yield
+        except IntegrityError as error:
+            # What the database says may quote the row.
+            raise DatabaseFailure(self.name, Trouble.CONFLICT, type(error.orig).__name__) from error
+        except PoolTimeout as error:
+            raise DatabaseFailure(self.name, Trouble.UNAVAILABLE, "all connections are in use") from error
+        except DBAPIError as error:
+            raise DatabaseFailure(self.name, *self._product.trouble(error.orig or error)) from error
+        except self.dialect.loaded_dbapi.Error as error:
+            raise DatabaseFailure(self.name, *self._product.trouble(error)) from error
+
+    def _engine(self, keeping: Keeping, is_reader: bool) -> Engine:
+        product, wait = self._product, self.wait_seconds
+        # Values are patients' data, and are left out of the texts of exceptions.
+        engine = create_engine(
+            self.url,
+            connect_args=product.arguments(keeping, wait),
+            hide_parameters=True,
+            **product.engine_options,
+        )
+
+        def connect(connection: Any, _: ConnectionPoolEntry) -> None:
+            product.prepare(connection, keeping, wait, is_reader)
+
+        event.listen(engine, "connect", connect)
+        begin = product.begin[0 if is_reader else 1]
+        if begin:
+            event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        return engine
+
+
+class Lookup:
+    """A query for one row by one value, which is asked for each object that comes: it is compiled once.
+
+    It has a connection of its own, and may be shared between threads.
+
+    Parameters
+    ----------
+    database
+        The database.
+    statement
+        The query, with one bound parameter.
+    """
+
+    def __init__(self, database: Database, statement: Select[Any]) -> None:
+        self._database = database
+        self._compiled = statement.compile(dialect=database.dialect)
+        (self._parameter,) = self._compiled.params
+        self._connection: PoolProxiedConnection | None = None
+        self._lock = threading.Lock()
+
+    def first(self, values: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+        """The row that is found with each value, of those with which one is.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database cannot be read.
+        """
+        text, positional = str(self._compiled), bool(self._compiled.positional)
+        found = {}
+        with self._lock, self._database.failing():
+            try:
+                if self._connection is None:
+                    self._connection = self._database.connected()
+                cursor = self._connection.cursor()
+                for value in values:
+                    cursor.execute(text, (value,) if positional else {self._parameter: value})
+                    row = cursor.fetchone()
+                    if row is not None:
+                        found[value] = row
+                cursor.close()
+                # So that the next one sees what is committed meanwhile.
+                self._connection.rollback()
+            except BaseException:
+                self._forget()
+                raise
+        return found
+
+    def close(self) -> None:
+        """Close its connection; it is opened anew when needed."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+
+def sqlite_url(path: str | os.PathLike[str]) -> URL:
+    """The URL of a SQLite file."""
+    return URL.create("sqlite", database=os.fspath(path))
+
+
+def _url(url: str | URL) -> URL:
+    try:
+        made = make_url(url)
+    except Exception as error:
+        raise ValueError(f"{url!r} is not a database's URL") from error
+    if made.get_backend_name() not in _PRODUCTS:
+        raise ValueError("a database is named by sqlite:///FILE or postgresql://[USER@]HOST/NAME")
+    return made
+
+
+# By result code (https://sqlite.org/rescode.html), whose lower eight bits are the kind of error.
+_SQLITE_TROUBLES = {
+    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+    sqlite3.SQLITE_BUSY: Trouble.LOCKED,
+    sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
+    sqlite3.SQLITE_PROTOCOL: Trouble.LOCKED,
+    sqlite3.SQLITE_FULL: Trouble.FULL,
+}
+
+
+def _sqlite_code(error: BaseException) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _sqlite_trouble(error: BaseException) -> tuple[Trouble, str]:
+    other = Trouble.UNAVAILABLE if isinstance(error, sqlite3.OperationalError) else Trouble.REFUSED
+    return _SQLITE_TROUBLES.get(_sqlite_code(error), other), str(error)
+
+
+def _prepare_sqlite(connection: Any, keeping: Keeping, wait: float, is_reader: bool) -> None:
+    # The sqlite3 module would begin transactions itself, and too late: the lock must be taken at the beginning.
+    connection.isolation_level = None
+    # Where two processes create a file at once, SQLite does not wait for the lock of the first change of the mode.
+    end = monotonic() + wait
+    mode = "PRAGMA query_only=ON" if is_reader else "PRAGMA journal_mode=WAL"
+    while True:
+        try:
+            connection.execute(mode)
+            break
+        except sqlite3.OperationalError as error:
+            if _sqlite_trouble(error)[0] is not Trouble.LOCKED or monotonic() >= end:
+                raise
+            sleep(0.01)
+    for pragma in (
+        f"synchronous={keeping.value}",
+        "foreign_keys=OFF",
+        "temp_store=MEMORY",
+        "cache_size=-16000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+# By SQLSTATE (PostgreSQL, Appendix A): as a whole, or by its class, the first two characters.
+_POSTGRESQL_TROUBLES = {
+    "55P03": Trouble.LOCKED,
+    "40": Trouble.LOCKED,
+    "53100": Trouble.FULL,
+    "53": Trouble.UNAVAILABLE,
+    "08": Trouble.UNAVAILABLE,
+    "25006": Trouble.UNAVAILABLE,
+    "57": Trouble.UNAVAILABLE,
+    "58": Trouble.UNAVAILABLE,
+}
+
+
+def _postgresql_trouble(error: BaseException) -> tuple[Trouble, str]:
+    import psycopg
+
+    state = getattr(error, "sqlstate", None)
+    if state is None:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return Trouble.UNAVAILABLE, str(error).partition("\n")[0]
+        return Trouble.REFUSED, type(error).__name__
+    found = _POSTGRESQL_TROUBLES.get(state) or _POSTGRESQL_TROUBLES.get(state[:2])
+    if found is None and not isinstance(error, psycopg.OperationalError):
+        # The server's words may quote a value.
+        return Trouble.REFUSED, f"{type(error).__name__}, {state}"
+    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return found or Trouble.UNAVAILABLE, said or state
+
+
+def _postgresql_arguments(keeping: Keeping, wait: float) -> dict[str, Any]:
+    # Unlike a SQLite file, a server may go down while we live and do not look at the files again: nothing that was
+    # committed may be lost then, though it could be found again in the files.
+    settings = {"lock_timeout": round(1000 * wait), "synchronous_commit": "on", "timezone": "UTC"}
+    return {
+        "application_name": "dicomnet",
+        "connect_timeout": max(2, round(wait)),
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+    }
+
+
+def _prepare_postgresql(connection: Any, keeping: Keeping, wait: float, is_reader: bool) -> None:
+    from psycopg import IsolationLevel
+
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseFailure(
+            connection.info.dbname, Trouble.REFUSED, f"its encoding is {encoding}, and must be UTF8"
+        )
+    connection.isolation_level = (
+        IsolationLevel.REPEATABLE_READ if is_reader else IsolationLevel.READ_COMMITTED
+    )
+    connection.read_only = is_reader
+
+
+# Any number that no other program locks in the same database.
+_MIGRATION = 0x6469636F6D6E6574
+
+
+def _exclude_by_lock(connection: Connection) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION})
+
+
+def _exclude_nothing(connection: Connection) -> None:
+    """In SQLite every transaction that writes excludes all others."""
+
+
+_PRODUCTS = {
+    "sqlite": _Product(
+        driver="sqlite+pysqlite",
+        engine_options={"max_overflow": 32},
+        arguments=lambda keeping, wait: {"timeout": wait},
+        prepare=_prepare_sqlite,
+        begin=("BEGIN", "BEGIN IMMEDIATE"),
+        insert=sqlite.insert,
+        exclude=_exclude_nothing,
+        trouble=_sqlite_trouble,
+    ),
+    "postgresql": _Product(
+        driver="postgresql+psycopg",
+        # A server has a limit of connections for all its clients, and may have been started anew since the last use.
+        engine_options={"max_overflow": 5, "pool_pre_ping": True},
+        arguments=_postgresql_arguments,
+        prepare=_prepare_postgresql,
+        begin=("", ""),
+        insert=postgresql.insert,
+        exclude=_exclude_by_lock,
+        trouble=_postgresql_trouble,
+    ),
+}

@@ -1,0 +1,1 @@
+"""One file a migration. One that has been released is never changed."""

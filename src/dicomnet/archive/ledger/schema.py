@@ -1,0 +1,70 @@
+"""The tables of the ledger, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column, Index, Integer, MetaData, Table
+
+from ..database import IDENTIFIER, INSTANT, SIZE, TEXT
+
+# The migrations in `migrations/versions`, oldest first. A ledger of any other revision is of a newer program.
+REVISIONS = ("0001",)
+
+metadata = MetaData()
+
+# The revision that a ledger has, in a table of Alembic's.
+REVISION_TABLE = "ledger_revision"
+
+
+def _object() -> list[Column[Any]]:
+    """What is known of the file of an object, and who sent it."""
+    return [
+        Column("instance", TEXT, nullable=False),
+        # Empty where they are not known.
+        Column("study", TEXT, nullable=False),
+        Column("series", TEXT, nullable=False),
+        # Where the file is, below the folder of the store.
+        Column("location", TEXT, nullable=False),
+        Column("digest", TEXT, nullable=False),
+        Column("size", SIZE, nullable=False),
+        Column("ae_title", TEXT, nullable=False),
+        Column("address", TEXT, nullable=False),
+        Column("way", TEXT, nullable=False),
+    ]
+
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    *_object(),
+    Column("reason", TEXT, nullable=False),
+    Column("status", Integer),
+    Column("arrived_at", INSTANT, nullable=False),
+    # How often the same file has come, and when it last did.
+    Column("arrivals", Integer, nullable=False),
+    Column("last_at", INSTANT, nullable=False),
+    Column("outcome", TEXT),
+    Column("outcome_at", INSTANT),
+)
+OPEN = quarantine.c.outcome.is_(None)
+Index("quarantine_instance", quarantine.c.instance)
+# A file is in quarantine once, however often it comes.
+Index(
+    "quarantine_open_location",
+    quarantine.c.location,
+    unique=True,
+    sqlite_where=OPEN,
+    postgresql_where=OPEN,
+)
+
+version = Table(
+    "version",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    *_object(),
+    Column("stored_at", INSTANT),
+    Column("replaced_at", INSTANT, nullable=False),
+)
+Index("version_instance", version.c.instance)

@@ -1,0 +1,198 @@
+"""Replay of the intake journals of processes that ended: what they acknowledged is filed.
+
+What a journal has was acknowledged, or was about to be: it counts more than a file that a power cut has left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from ..encoding.file_header import decode_file_header
+from ..encoding.scan import HeaderScanner
+from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
+from .conflicts import Conflicts
+from .entries import Accepted, Catalogue, Entry, Replaced, Source, entry_of, read_entry
+from .filing import Filing
+from .journal import Record, read, remove
+from .storage.comparison import Comparison
+from .storage.files import ObjectName, Storage
+
+_log = logging.getLogger(__name__)
+
+# How many records are filed together.
+_BATCH = 200
+_FAILURES = (OSError, ServiceRefusal, UnusableObject, DatabaseFailure, LedgerUnusable)
+# Why a file is put in quarantine.
+NOT_AS_RECEIVED = "it differs from the object that was received, which has its place"
+
+
+class Replay:
+    """The reader of journals that nobody writes any more.
+
+    Parameters
+    ----------
+    storage, catalogue, filing, conflicts
+        Where their objects go.
+    scanner
+        Finds what the catalogue keeps.
+
+    Attributes
+    ----------
+    staged
+        Names of the staged files that journals still need, since they could not be filed now.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        catalogue: Catalogue | None,
+        filing: Filing,
+        conflicts: Conflicts,
+        scanner: HeaderScanner,
+    ) -> None:
+        self._storage = storage
+        self._catalogue = catalogue
+        self._filing = filing
+        self._conflicts = conflicts
+        self._scanner = scanner
+        self.staged: set[str] = set()
+
+    def folder(self, folder: Path) -> int:
+        """File the objects of one journal, which is removed if that succeeds; how many had not been filed."""
+        filed = 0
+        left: list[Record] = []
+        try:
+            replaced = _replaced(folder)
+            records = (record for record in read(folder) if not self._is_replaced(record, replaced))
+            while batch := list(islice(records, _BATCH)):
+                filed += self._file(batch, left)
+            self._storage.make_durable()
+            if self._catalogue is not None:
+                self._catalogue.make_durable()
+            if not left:
+                remove(folder)
+        except OSError as error:
+            _log.error("the intake journal %s cannot be read again now: %s", folder, error)
+            self._keep(folder, [])
+            return filed
+        if left:
+            _log.error(
+                "%d acknowledged objects cannot be filed now, and stay in the intake journal", len(left)
+            )
+            self._keep(folder, left)
+        return filed
+
+    def _keep(self, folder: Path, left: Sequence[Record]) -> None:
+        """Put a journal aside for the next time, so that a new one can be begun."""
+        for record in left:
+            self.staged.add(json.loads(record.description)["staged"])
+        target = next(path for number in count() if not (path := Path(f"{folder}.left{number}")).exists())
+        if ".left" not in folder.name:
+            os.rename(folder, target)
+
+    def _file(self, records: Sequence[Record], left: list[Record]) -> int:
+        try:
+            objects = [found for record in records if (found := self._missing(record)) is not None]
+            self._filing.file_now(objects)
+        except _FAILURES as error:
+            if len(records) > 1:
+                return sum(self._file([record], left) for record in records)
+            _log.error("an acknowledged object cannot be filed now: %s", error)
+            left.extend(records)
+            return 0
+        return len(objects)
+
+    def _missing(self, record: Record) -> Accepted | None:
+        """The object of a record as it is to be filed; None if that was done."""
+        accepted = self._read(record)
+        if accepted is None:
+            return None
+        name = accepted.entry.name
+        if accepted.replaces is None and (accepted.content or accepted.staged) and self._storage.has(name):
+            accepted = self._compared(accepted)
+        has_file = not accepted.content and not accepted.staged
+        return None if has_file and self._is_indexed(name) else accepted
+
+    def _compared(self, accepted: Accepted) -> Accepted:
+        """An object for which the store has a file: without content, if it is that object."""
+        name, storage = accepted.entry.name, self._storage
+        with accepted.opened() as content:
+            comparison = storage.compare(content, name)
+            if comparison is Comparison.OTHER and storage.is_cut_off(content, name):
+                storage.remove(name)
+                return accepted
+        if comparison is Comparison.OTHER:
+            self._conflicts.set_stored_aside(name, NOT_AS_RECEIVED)
+            return accepted
+        if accepted.staged:
+            storage.discard_staged(accepted.staged)
+        return Accepted(read_entry(storage, name, self._scanner, accepted.entry.source))
+
+    def _is_indexed(self, name: ObjectName) -> bool:
+        if self._catalogue is None:
+            return True
+        return self._catalogue.names_of([name.instance]).get(name.instance) == name
+
+    def _read(self, record: Record) -> Accepted | None:
+        """The object of a record; None if it was removed since."""
+        said = json.loads(record.description)
+        name = ObjectName(said["study"], said["series"], said["instance"])
+        source = Source(*said["source"])
+        replaces = said["replaces"] and Replaced(
+            ObjectName(said["replaces"][0], said["replaces"][1], name.instance), said["replaces"][2]
+        )
+        staged = self._storage.staged(said["staged"]) if said["staged"] else ""
+        if staged and os.path.exists(staged):
+            return Accepted(entry_of(staged, self._scanner, source), staged=staged, replaces=replaces)
+        if not record.content:
+            # It has its file already, but perhaps no row.
+            if not self._storage.has(name):
+                return None
+            return Accepted(read_entry(self._storage, name, self._scanner, source), replaces=replaces)
+        header = decode_file_header(record.content)
+        data = memoryview(record.content)[header.offset :]
+        found = self._scanner.scan(data, header.transfer_syntax_uid)
+        entry = Entry(name, found, header.sop_class_uid, header.transfer_syntax_uid, source)
+        return Accepted(entry, (record.content,), replaces=replaces)
+
+    def _is_replaced(self, record: Record, replaced: set[tuple[str, str]]) -> bool:
+        """Whether the object of a record has become a version since; its place is another object's then."""
+        if not replaced:
+            return False
+        instance = json.loads(record.description)["instance"]
+        digests = [digest for each, digest in replaced if each == instance]
+        if not digests or not record.content:
+            return False
+        digest = hashlib.sha256(record.content).hexdigest()
+        return digest in digests and self._storage.has_version(instance, digest)
+
+
+def described(accepted: Accepted) -> bytes:
+    """What the journal says of an object besides its content."""
+    name, source, replaces = accepted.entry.name, accepted.entry.source, accepted.replaces
+    said: dict[str, Any] = {
+        "study": name.study,
+        "series": name.series,
+        "instance": name.instance,
+        "staged": os.path.basename(accepted.staged),
+        "source": (source.ae_title, source.address, source.way),
+        "replaces": replaces and (replaces.name.study, replaces.name.series, replaces.digest),
+    }
+    return json.dumps(said).encode()
+
+
+def _replaced(folder: Path) -> set[tuple[str, str]]:
+    """The objects that later ones in a journal replace: SOP Instance UIDs and digests."""
+    found = set()
+    for record in read(folder):
+        said = json.loads(record.description)
+        if said["replaces"]:
+            found.add((said["instance"], said["replaces"][2]))
+    return found

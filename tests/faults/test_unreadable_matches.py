@@ -1,0 +1,121 @@
+"""A match that cannot be read costs itself: the others are handed out, and the error comes behind the last of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from tests.cli.command import run, run_on_terminal
+from tests.faults.test_endings import PENDING, Talk, encoded, faces, scripted, take
+
+from dicomnet import Timeouts, aio
+from dicomnet.errors import DeadlineExceeded, ProtocolError, ServiceRefusal
+
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
+UNREADABLE = "the identifier of a C-FIND response cannot be read: "
+
+
+def match(number: int) -> bytes:
+    dataset = Dataset()
+    dataset.QueryRetrieveLevel = "STUDY"
+    dataset.StudyInstanceUID = f"1.2.{number}"
+    return encoded(dataset)
+
+
+BAD = {
+    "cut off": match(9)[:-3],
+    "a length beyond the end": match(9) + b"\x20\0\x10\0\xff\xff\0\0ab",
+    "noise": bytes(range(1, 60)),
+}
+ORDERS = {
+    "between": ["good", "bad", "good"],
+    "first": ["bad", "good", "good"],
+    "last": ["good", "good", "bad"],
+    "several": ["bad", "good", "bad", "bad", "good"],
+    "alone": ["bad"],
+}
+
+
+def answering(order: list[str], bad: bytes, final: int | None = 0x0000) -> Any:
+    def script(talk: Talk) -> None:
+        for number, each in enumerate(order):
+            talk.respond(PENDING, match(number) if each == "good" else bad)
+        if final is not None:
+            talk.respond(final)
+
+    return script
+
+
+def readable(order: list[str]) -> list[str]:
+    return [f"1.2.{number}" for number, each in enumerate(order) if each == "good"]
+
+
+@faces
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("where", ORDERS)
+def test_one_unreadable_match_ended_the_query(face: str, kind: str, where: str) -> None:
+    order = ORDERS[where]
+    found: list[Dataset] = []
+    with (
+        scripted(answering(order, BAD[kind])) as (port, _),
+        pytest.raises(ProtocolError, match=re.escape(UNREADABLE)) as raised,
+    ):
+        take(face, port, lambda peer: peer.find("study"), found=found)
+    assert [each.StudyInstanceUID for each in found] == readable(order)
+    bad = order.count("bad")
+    assert str(raised.value).endswith(f" (and {bad - 1} more)") == (bad > 1)
+
+
+@faces
+@pytest.mark.parametrize(("final", "error"), [(0xA700, ServiceRefusal), (None, DeadlineExceeded)])
+def test_what_ends_the_query_itself_comes_first(face: str, final: int | None, error: type[Exception]) -> None:
+    order = ORDERS["between"]
+    found: list[Dataset] = []
+    with scripted(answering(order, BAD["cut off"], final)) as (port, _), pytest.raises(error):
+        take(face, port, lambda peer: peer.find("study"), found=found, timeouts=Timeouts(message=1))
+    assert [each.StudyInstanceUID for each in found] == readable(order)
+
+
+@pytest.mark.parametrize("command", ["find", "worklist"])
+@pytest.mark.parametrize("kind", BAD)
+def test_the_command_shows_the_others_and_fails(command: str, kind: str) -> None:
+    order = ORDERS["several"]
+    with scripted(answering(order, BAD[kind])) as (port, _):
+        result = run(command, f"P@127.0.0.1:{port}")
+    shown = [json.loads(line)["StudyInstanceUID"] for line in result.stdout.splitlines()]
+    assert shown == readable(order)
+    assert result.returncode == 1
+    assert f"dicomnet {command}: {UNREADABLE}" in result.stderr
+    assert result.stderr.endswith(" (and 2 more)\n")
+
+
+def test_the_table_has_the_others() -> None:
+    order = ORDERS["between"]
+    with scripted(answering(order, BAD["cut off"])) as (port, _):
+        screen = run_on_terminal("find", f"P@127.0.0.1:{port}")
+    assert all(uid in screen.text for uid in readable(order))
+    assert screen.returncode == 1
+    assert UNREADABLE in " ".join(screen.text.split())
+
+
+def test_an_association_in_asyncio_yields_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """As `AE` does: the status without an identifier, and the error in the log."""
+    order = ORDERS["several"]
+    found: list[tuple[int, Any]] = []
+
+    async def query(port: int) -> None:
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "STUDY"
+        async with await aio.connect(f"P@127.0.0.1:{port}", [STUDY_ROOT]) as assoc:
+            async for status, given in assoc.send_c_find(identifier, STUDY_ROOT):
+                found.append((int(status.Status), given and given.StudyInstanceUID))
+
+    with scripted(answering(order, BAD["cut off"])) as (port, _):
+        asyncio.run(query(port))
+    expected = [(PENDING, f"1.2.{number}" if each == "good" else None) for number, each in enumerate(order)]
+    assert found == [*expected, (0, None)]
+    assert sum(UNREADABLE in each for each in caplog.messages) == order.count("bad")
