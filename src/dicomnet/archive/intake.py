@@ -242,7 +242,7 @@ class Session:
 
 
 class Intake:
-    """The entry of the archive: opens a session for each object. It may be shared between threads, and is closed at last.
+    """The entry of the archive: opens a session for each object. It may be shared between threads. Close it at the end.
 
     Parameters
     ----------
