@@ -218,7 +218,7 @@ def test_many_open_and_write_a_new_file_at_once(tmp_path: Path) -> None:
         database = Database(sqlite_url(tmp_path / "new.sqlite"), Keeping.DURABLE)
         barrier.wait()
         try:
-            with database.migrating() as connection:
+            with database.writing_alone() as connection:
                 _METADATA.create_all(connection)
             _add(database, name)
             found.append(None)
@@ -236,11 +236,11 @@ def test_many_open_and_write_a_new_file_at_once(tmp_path: Path) -> None:
 
 def test_migrations_exclude_each_other(database: Database, database_url: str) -> None:
     other = Database(database_url, Keeping.DURABLE, wait_seconds=0.2)
-    with database.migrating():
-        with pytest.raises(DatabaseFailure) as caught, other.migrating():
+    with database.writing_alone():
+        with pytest.raises(DatabaseFailure) as caught, other.writing_alone():
             pass
         assert caught.value.trouble is Trouble.LOCKED
-    with other.migrating():
+    with other.writing_alone():
         pass
     other.close()
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..archive.entries import C_STORE_WAY, Source
 from ..archive.intake import Intake, Session
-from ..archive.node import open_index
 from ..archive.storage.files import Storage
+from ..archive.upkeep import Upkeep, open_index
 from ..cli.arguments import FAILED, OK, ae_title, port
 from ..cli.words import printable
 from ..dimse.messages import Message
@@ -65,7 +65,7 @@ def run(options: Namespace) -> int:
 
 def _clean(folder: Path, database: Path) -> int:
     """Remove all objects and the index, if the user says so."""
-    from ..archive.catalogue.index import reindex
+    from ..archive.catalogue.index import discard
 
     print(f"All objects in {folder} will be deleted. Go on? [yes/no] ", end="", flush=True)
     if _answer() != "yes":
@@ -73,10 +73,9 @@ def _clean(folder: Path, database: Path) -> int:
         return FAILED
     storage = Storage(folder)
     try:
-        for name in ("objects", "quarantine"):
-            shutil.rmtree(folder / name)
-            (folder / name).mkdir()
-        reindex(database, storage)
+        for name in ("objects", "quarantine", "versions", "journal"):
+            shutil.rmtree(folder / name, ignore_errors=not (folder / name).exists())
+        discard(database)
     finally:
         storage.close()
     return OK
@@ -96,15 +95,18 @@ class _Archive:
         self, storage: Storage, database: Path, options: Namespace, destinations: Destinations
     ) -> None:
         self._storage = storage
-        self._index = open_index(database, storage)
+        self._index = open_index(database)
         self._intake = Intake(storage, self._index)
         self._intake.recover()
+        self._upkeep = Upkeep(storage, self._intake, self._index)
+        self._upkeep.start()
         self._ae_title: str = options.ae_title
         self._logs: bool = options.log_identifier
         self._destinations = destinations
 
     def close(self) -> None:
         """Close the index. An object that is on its way still is indexed at the next start."""
+        self._upkeep.stop()
         self._intake.close()
         self._index.close()
 

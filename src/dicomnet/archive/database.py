@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from time import monotonic, sleep
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Dialect,
     Engine,
     Integer,
+    MetaData,
     Select,
     Table,
     Text,
@@ -53,11 +54,13 @@ class Keeping(Enum):
     DURABLE = "FULL"
 
 
-class _PostgresText(TypeDecorator[str]):
-    """Text that is compared by code point, as in SQLite, and not by the rules of a language.
+def _without_nul(value: Any) -> Any:
+    """A value as PostgreSQL takes it, which keeps no NUL; a peer's value may contain one."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) and "\0" in value else value
 
-    PostgreSQL keeps no NUL, which a peer's value may contain.
-    """
+
+class _PostgresText(TypeDecorator[str]):
+    """Text that is compared by code point, as in SQLite, and not by the rules of a language."""
 
     impl = Text
     cache_ok = True
@@ -66,7 +69,8 @@ class _PostgresText(TypeDecorator[str]):
         super().__init__(collation="C")
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return value if value is None or "\0" not in value else value.replace("\0", "\ufffd")
+        cleaned: str | None = _without_nul(value)
+        return cleaned
 
 
 class _Instant(TypeDecorator[datetime]):
@@ -105,6 +109,8 @@ class _Product:
     # Have a transaction exclude all others of its kind.
     exclude: Callable[[Connection], None]
     trouble: Callable[[BaseException], tuple[Trouble, str]]
+    # A query that reads all of a database, and gives "ok" if it is whole; empty where there is none.
+    check: str
 
 
 class Database:
@@ -136,6 +142,10 @@ class Database:
         # For the text of errors: the file, or the URL without a password.
         self.name = url.database or "" if self.is_file else url.render_as_string()
         self._reader, self._writer = (self._engine(keeping, is_reader) for is_reader in (True, False))
+        # Another process may put another file in the place of a damaged one.
+        self._inode: int | None = None
+        # How often that was noticed.
+        self.generation = 0
 
     @property
     def is_file(self) -> bool:
@@ -156,6 +166,7 @@ class Database:
         DatabaseFailure
             If the database cannot be read.
         """
+        self.look_for_another_file()
         with self.failing(), self._reader.begin() as connection:
             yield connection
 
@@ -168,19 +179,74 @@ class Database:
         DatabaseFailure
             If the database cannot be written; of `Trouble.CONFLICT`, if a row contradicts a constraint.
         """
+        self.look_for_another_file()
         with self.failing(), self._writer.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
-    def migrating(self) -> Iterator[Connection]:
-        """The same for a change of tables: no other process is in such a transaction meanwhile."""
+    def writing_alone(self) -> Iterator[Connection]:
+        """The same, while nobody else is in such a transaction: for changes of tables, and where rows are numbered."""
         with self.writing() as connection:
             self._product.exclude(connection)
             yield connection
 
+    def check(self) -> None:
+        """Read all of it, and see whether it is whole, as far as the product has a means for that.
+
+        Raises
+        ------
+        DatabaseFailure
+            If it is not, or cannot be read.
+        """
+        if not self._product.check:
+            return
+        with self.reading() as connection:
+            found = connection.exec_driver_sql(self._product.check).scalar_one()
+        if found != "ok":
+            raise DatabaseFailure(self.name, Trouble.DAMAGED, str(found))
+
+    def make_durable(self) -> None:
+        """Return when what was committed survives a power cut.
+
+        Raises
+        ------
+        OSError
+            If it may not.
+        """
+        # A server keeps each commit; a file does, if it is to.
+        for end in ("-wal", "") if self.is_file else ():
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = os.open(f"{self.url.database}{end}", os.O_RDWR)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    def discard(self, tables: MetaData) -> None:
+        """Remove the file, or these tables of a server.
+
+        Raises
+        ------
+        DatabaseFailure, OSError
+            If that cannot be done now.
+        """
+        self.close()
+        if not self.is_file:
+            with self.writing_alone() as connection:
+                tables.drop_all(connection)
+            return
+        for end in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.url.database}{end}")
+
     def insert(self, table: Table) -> Insert:
         """An INSERT that may have ``on_conflict_do_nothing`` or ``on_conflict_do_update``."""
         return self._product.insert(table)
+
+    @property
+    def cleans_text(self) -> bool:
+        """Whether it takes no NUL in texts."""
+        return not self.is_file
 
     @property
     def dialect(self) -> Dialect:
@@ -196,6 +262,20 @@ class Database:
             If there is none; see `failing`.
         """
         return self._reader.raw_connection()
+
+    def look_for_another_file(self) -> None:
+        """Close the connections to a file that another one has replaced."""
+        if not self.is_file:
+            return
+        try:
+            inode = os.stat(self.url.database or "").st_ino
+        except OSError:
+            return
+        if inode != self._inode:
+            if self._inode is not None:
+                self.generation += 1
+                self.close()
+            self._inode = inode
 
     @contextlib.contextmanager
     def failing(self) -> Iterator[None]:
@@ -232,6 +312,34 @@ class Database:
         return engine
 
 
+class Insertion:
+    """The insertion of rows into a table, many at a time: its text is made once, and values are given as they are.
+
+    Parameters
+    ----------
+    database
+        The database.
+    table
+        The table; rows are tuples of its columns in their order.
+    """
+
+    def __init__(self, database: Database, table: Table) -> None:
+        mark = "?" if database.dialect.paramstyle == "qmark" else "%s"
+        names = [column.name for column in table.columns]
+        self._text = (
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join(mark for _ in names)})"
+        )
+        self._clean = database.cleans_text
+
+    def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows."""
+        if not rows:
+            return
+        if self._clean:
+            rows = [tuple(_without_nul(value) for value in row) for row in rows]
+        connection.exec_driver_sql(self._text, list(rows))
+
+
 class Lookup:
     """A query for one row by one value, which is asked for each object that comes: it is compiled once.
 
@@ -250,6 +358,8 @@ class Lookup:
         self._compiled = statement.compile(dialect=database.dialect)
         (self._parameter,) = self._compiled.params
         self._connection: PoolProxiedConnection | None = None
+        self._cursor: Any = None
+        self._generation = 0
         self._lock = threading.Lock()
 
     def first(self, values: Iterable[str]) -> dict[str, tuple[Any, ...]]:
@@ -262,17 +372,19 @@ class Lookup:
         """
         text, positional = str(self._compiled), bool(self._compiled.positional)
         found = {}
+        self._database.look_for_another_file()
         with self._lock, self._database.failing():
             try:
-                if self._connection is None:
+                if self._connection is None or self._database.generation != self._generation:
+                    self._forget()
                     self._connection = self._database.connected()
-                cursor = self._connection.cursor()
+                    self._generation = self._database.generation
+                    self._cursor = self._connection.cursor()
                 for value in values:
-                    cursor.execute(text, (value,) if positional else {self._parameter: value})
-                    row = cursor.fetchone()
-                    if row is not None:
+                    self._cursor.execute(text, (value,) if positional else {self._parameter: value})
+                    # All of it, which ends the statement, and with it the lock of what it reads.
+                    for row in self._cursor.fetchall():
                         found[value] = row
-                cursor.close()
                 # So that the next one sees what is committed meanwhile.
                 self._connection.rollback()
             except BaseException:
@@ -287,7 +399,7 @@ class Lookup:
 
     def _forget(self) -> None:
         if self._connection is not None:
-            connection, self._connection = self._connection, None
+            connection, self._connection, self._cursor = self._connection, None, None
             connection.close()
 
 
@@ -425,6 +537,7 @@ _PRODUCTS = {
         insert=sqlite.insert,
         exclude=_exclude_nothing,
         trouble=_sqlite_trouble,
+        check="PRAGMA quick_check(1)",
     ),
     "postgresql": _Product(
         driver="postgresql+psycopg",
@@ -436,5 +549,6 @@ _PRODUCTS = {
         insert=postgresql.insert,
         exclude=_exclude_by_lock,
         trouble=_postgresql_trouble,
+        check="",
     ),
 }

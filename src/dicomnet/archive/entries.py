@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
@@ -61,6 +63,10 @@ class Entry:
         UIDs.
     source
         Who sent it.
+    size, digest
+        Length of the file as it was received in bytes, and its SHA-256 as hexadecimal digits; None if not known.
+    stored_at
+        When it was stored, in seconds since 1970; None if that is now.
     """
 
     name: ObjectName
@@ -68,6 +74,9 @@ class Entry:
     sop_class_uid: str
     transfer_syntax_uid: str
     source: Source = UNKNOWN
+    size: int | None = None
+    digest: str | None = None
+    stored_at: float | None = None
 
 
 @frozen
@@ -118,6 +127,34 @@ class Accepted:
     def opened(self) -> BinaryIO:
         """Its file, for reading."""
         return open(self.staged, "rb") if self.staged else BytesIO(b"".join(self.content))
+
+    def measure(self) -> None:
+        """Take size and digest of the file into the entry, unless the file has its name already.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        if self.staged:
+            with open(self.staged, "rb") as file:
+                digest, size = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno()).st_size
+        elif self.content:
+            digest, size = hashlib.sha256(), self.length
+            for part in self.content:
+                digest.update(part)
+        else:
+            return
+        entry = self.entry
+        self.entry = Entry(
+            entry.name,
+            entry.header,
+            entry.sop_class_uid,
+            entry.transfer_syntax_uid,
+            entry.source,
+            size,
+            digest.hexdigest(),
+        )
 
 
 class Outcome(Enum):

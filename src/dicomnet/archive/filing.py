@@ -5,6 +5,7 @@ One thread does it, for many objects at a time. Whoever asks the catalogue waits
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import mmap
@@ -272,6 +273,10 @@ class Filing:
     def _keep(self, accepted: Accepted) -> bool:
         """Give an object its name; False if the store has another of that name."""
         name, storage, replaces = accepted.entry.name, self._storage, accepted.replaces
+        if self._catalogue is not None and accepted.entry.digest is None:
+            # Where something else failed before, the staged file has its name.
+            with contextlib.suppress(FileNotFoundError):
+                accepted.measure()
         if replaces is not None and storage.digest(replaces.name) == replaces.digest:
             self._conflicts.keep_version(replaces.name)
             if replaces.name == name:

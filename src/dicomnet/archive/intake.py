@@ -38,7 +38,7 @@ from .entries import (
 )
 from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position
-from .replay import Replay, described
+from .replay import Replay, encode_description, is_left
 from .storage.comparison import Comparison
 from .storage.files import ObjectName, StagedFile, Storage
 
@@ -259,6 +259,11 @@ class Intake:
         Where objects that lose their place to another one are recorded; None if nowhere.
     progress, process
         What several processes of one archive share, and which of them this one is.
+
+    Attributes
+    ----------
+    conflicts
+        The keeper of objects that cannot be stored.
     """
 
     def __init__(
@@ -282,12 +287,12 @@ class Intake:
         self._journal = Journal(self._folder, sync=storage.sync)
         self._progress = progress or Progress(1)
         self._process = process
-        self._conflicts = Conflicts(storage, ledger)
+        self.conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
             storage,
             catalogue,
             self._journal,
-            self._conflicts,
+            self.conflicts,
             self._reader,
             self._release,
             self._progress,
@@ -381,11 +386,19 @@ class Intake:
         cannot be filed now stays in its journal, and is tried again at the next call.
         """
         folders = [self._folder] if self._process else _folders(self.storage.journals)
-        replay = Replay(self.storage, self.catalogue, self._filing, self._conflicts, self._reader)
+        replay = Replay(self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
         count = sum(map(replay.folder, folders))
         self.storage.clear_staging(self._process or None, keep=replay.staged)
         self._progress.begin_anew(self._process)
         return count
+
+    def recover_rest(self) -> None:
+        """Try again to file what could not be filed when it was found in the journals of processes that ended."""
+        left = [folder for folder in _folders(self.storage.journals) if is_left(folder)]
+        if left:
+            replay = Replay(self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+            for folder in left:
+                replay.folder(folder)
 
     def close(self) -> bool:
         """File what was acknowledged; whether all is filed. What is not will be by the next process."""
@@ -462,7 +475,7 @@ class Intake:
             other = known or name
             accepted.replaces = Replaced(other, storage.digest(other))
             return None
-        self._conflicts.set_aside(accepted, OTHER_CONTENT, KEPT_IN_QUARANTINE)
+        self.conflicts.set_aside(accepted, OTHER_CONTENT, KEPT_IN_QUARANTINE)
         return KEPT_IN_QUARANTINE
 
     def _keep(self, sessions: Sequence[Session]) -> None:
@@ -478,7 +491,7 @@ class Intake:
         positions: list[Position] = []
         try:
             for each in objects:
-                each.position = self._journal.append(described(each), each.content)
+                each.position = self._journal.append(encode_description(each), each.content)
                 positions.append(each.position)
             self._journal.flush(positions[-1].number)
         except OSError:

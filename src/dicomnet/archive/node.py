@@ -20,7 +20,7 @@ from ..drivers.hooks import Phase, WithoutRetrieval
 from ..drivers.reception import Reception
 from ..drivers.transport import listen
 from ..encoding.transfer_syntaxes import TRANSFER_SYNTAXES, transfer_syntax
-from ..errors import IndexUnusable, ServiceRefusal
+from ..errors import ServiceRefusal
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.contexts import FIND_MODELS, VERIFICATION
 
@@ -49,6 +49,7 @@ from .entries import C_STORE_WAY, Source
 from .filing import Progress
 from .intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Intake, Session
 from .storage.files import Storage
+from .upkeep import INDEX_NAME, Upkeep, open_index
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -77,40 +78,6 @@ _MODELS: dict[str, Model] = {
 
 OnStored = Callable[[str, int], None]
 OnRefused = Callable[[str, ServiceRefusal], None]
-
-
-def open_index(path: Path, storage: Storage) -> Index:
-    """Open the index of a store, and bring it in line with the files if they may differ.
-
-    Parameters
-    ----------
-    path
-        The SQLite file; created if it does not exist, and rebuilt if it is damaged or of another version.
-    storage
-        The store, to which nothing else writes meanwhile.
-    """
-    from .catalogue.index import Index, Recovery, reindex
-
-    try:
-        index = Index(path)
-    except IndexUnusable as error:
-        _log.warning("%s: rebuilding it now", error)
-        found = reindex(path, storage)
-        _log.warning(
-            "the index was rebuilt: %d objects, %d files quarantined", found.added, found.quarantined
-        )
-        return Index(path)
-    if storage.was_unclean or index.is_new:
-        found = index.recover(storage)
-        if found != Recovery(0, 0, 0):
-            _log.warning(
-                "the index did not match the files and was corrected: %d objects added, %d removed, %d files"
-                " quarantined",
-                found.added,
-                found.removed,
-                found.quarantined,
-            )
-    return index
 
 
 def _load(has_index: bool) -> None:
@@ -163,6 +130,8 @@ class Node:
     other_content
         What becomes of an object whose SOP Instance UID a stored object with other content has. The first is kept and
         the second put in quarantine, or takes its place, or is refused.
+    database
+        URL of the database for index and ledger, as of `Database`; None for files inside the folder.
     queries
         What queries may do.
     workers
@@ -198,6 +167,7 @@ class Node:
         strict: bool = False,
         excess: int = MAXIMUM_LENGTH,
         other_content: OtherContent = OtherContent.KEEP_FIRST,
+        database: str | None = None,
         queries: QueryPolicy | None = None,
         workers: int = 1,
     ) -> None:
@@ -222,11 +192,12 @@ class Node:
         self.index: Index | None = None
         self._other_content = other_content
         self._ledger: LedgerAtNeed | None = None
+        self._upkeep: Upkeep | None = None
         try:
             # Without an index, there is no database at all.
             if has_index:
-                self._ledger = LedgerAtNeed(folder)
-                self.index = open_index(folder / "index.sqlite", self.storage)
+                self._ledger = LedgerAtNeed(database, folder)
+                self.index = open_index(database or folder / INDEX_NAME)
             # Without worker processes, nobody else has to see how far this one is.
             self._progress = None if workers == 1 else Progress(workers + 1)
             self._on_refused, self._is_strict = on_refused, strict
@@ -257,6 +228,8 @@ class Node:
         if self.index is not None and isinstance(self._server, WorkerProcesses):
             # A connection to the database must not be carried through a fork; each worker opens its own when needed.
             self._close_databases()
+        elif self.index is not None:
+            self._begin_upkeep(self.index)
         self._server.start()
 
     def wait(self) -> None:
@@ -268,6 +241,7 @@ class Node:
         if self._server.shutdown(drain) is False:
             # Of what processes left that did not end in order, the next start files what cannot be filed now.
             self._recover()
+        self._end_upkeep()
         self.intake.close()
         self._close_store()
 
@@ -295,10 +269,21 @@ class Node:
         self.intake = self._new_intake(self.storage.process)
         # One that ended before may have left something.
         self._recover()
+        if worker.number == 0 and self.index is not None:
+            self._begin_upkeep(self.index)
         worker.serve(Server(worker.listener, self._receive, tls=self._tls, share=worker.share))
+        self._end_upkeep()
         is_filed = self.intake.close()
         self._close_databases()
         return is_filed
+
+    def _begin_upkeep(self, index: Index) -> None:
+        self._upkeep = Upkeep(self.storage, self.intake, index)
+        self._upkeep.start()
+
+    def _end_upkeep(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.stop()
 
     def _new_intake(self, process: int) -> Intake:
         return Intake(
@@ -338,6 +323,8 @@ class LedgerAtNeed:
 
     Parameters
     ----------
+    url
+        Its database; None for a file in the folder.
     folder
         The folder of the store.
 
@@ -347,13 +334,13 @@ class LedgerAtNeed:
         If there is one, and it cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, url: str | None, folder: Path) -> None:
+        from .ledger.ledger import FILE_NAME, ledger_url
+
+        self._url = url or ledger_url(folder)
         self._lock = threading.Lock()
         self._opened: Ledger | None = None
-        from .ledger.ledger import FILE_NAME
-
-        if (folder / FILE_NAME).exists():
+        if url or (folder / FILE_NAME).exists():
             self._ledger()
 
     def quarantined(self, found: Quarantined) -> None:
@@ -372,11 +359,11 @@ class LedgerAtNeed:
                 self._opened = None
 
     def _ledger(self) -> Ledger:
-        from .ledger.ledger import Ledger, ledger_url
+        from .ledger.ledger import Ledger
 
         with self._lock:
             if self._opened is None:
-                self._opened = Ledger(ledger_url(self._folder))
+                self._opened = Ledger(self._url)
             return self._opened
 
 

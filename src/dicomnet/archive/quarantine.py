@@ -22,14 +22,14 @@ from .entries import IDENTIFYING, Outcome, Quarantined, Source, object_name
 from .intake import Intake, Session
 from .journal import flush_folder
 from .ledger.ledger import Ledger, ledger_url
-from .node import open_index
 from .storage.comparison import read_file_header
 from .storage.files import ObjectName, Storage, object_path
+from .upkeep import INDEX_NAME, bring_in_line, open_index
 
 if TYPE_CHECKING:
     from .catalogue.index import Index
 
-FOLDER, INDEX = "quarantine", "index.sqlite"
+FOLDER = "quarantine"
 _SUFFIX = ".dcm"
 _BLOCK = 1 << 20
 _IDENTIFYING = HeaderScanner(IDENTIFYING)
@@ -75,7 +75,7 @@ class Quarantine:
 
     def kept(self, found: Quarantined) -> ObjectName | None:
         """The name of the object that is stored under its SOP Instance UID, as far as the index or its file says it."""
-        index = self.folder / INDEX
+        index = self.folder / INDEX_NAME
         if index.exists():
             from .catalogue.index import Index
 
@@ -112,11 +112,13 @@ class Quarantine:
         path = self.path(found)
         with Storage(self.folder) as storage, contextlib.ExitStack() as stack:
             index: Index | None = None
-            if (self.folder / INDEX).exists():
-                index = stack.enter_context(open_index(self.folder / INDEX, storage))
+            if (self.folder / INDEX_NAME).exists():
+                index = stack.enter_context(open_index(self.folder / INDEX_NAME))
             intake = Intake(storage, index, other_content=OtherContent.REPLACE, ledger=self._ledger)
             try:
                 intake.recover()
+                if index is not None:
+                    bring_in_line(index, storage, intake.conflicts)
                 session = _filled(intake, path, found.source)
                 try:
                     session.commit()

@@ -6,17 +6,16 @@ What a journal has was acknowledged, or was about to be: it counts more than a f
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 from ..encoding.file_header import decode_file_header
 from ..encoding.scan import HeaderScanner
 from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
+from ..values import frozen
 from .conflicts import Conflicts
 from .entries import Accepted, Catalogue, Entry, Replaced, Source, entry_of, read_entry
 from .filing import Filing
@@ -29,6 +28,7 @@ _log = logging.getLogger(__name__)
 # How many records are filed together.
 _BATCH = 200
 _FAILURES = (OSError, ServiceRefusal, UnusableObject, DatabaseFailure, LedgerUnusable)
+_LEFT = ".left"
 # Why a file is put in quarantine.
 NOT_AS_RECEIVED = "it differs from the object that was received, which has its place"
 
@@ -92,10 +92,10 @@ class Replay:
     def _keep(self, folder: Path, left: Sequence[Record]) -> None:
         """Put a journal aside for the next time, so that a new one can be begun."""
         for record in left:
-            self.staged.add(json.loads(record.description)["staged"])
-        target = next(path for number in count() if not (path := Path(f"{folder}.left{number}")).exists())
-        if ".left" not in folder.name:
-            os.rename(folder, target)
+            self.staged.add(decode_description(record.description).staged)
+        if not is_left(folder):
+            names = (Path(f"{folder}{_LEFT}{number}") for number in count())
+            os.rename(folder, next(path for path in names if not path.exists()))
 
     def _file(self, records: Sequence[Record], left: list[Record]) -> int:
         try:
@@ -142,13 +142,9 @@ class Replay:
 
     def _read(self, record: Record) -> Accepted | None:
         """The object of a record; None if it was removed since."""
-        said = json.loads(record.description)
-        name = ObjectName(said["study"], said["series"], said["instance"])
-        source = Source(*said["source"])
-        replaces = said["replaces"] and Replaced(
-            ObjectName(said["replaces"][0], said["replaces"][1], name.instance), said["replaces"][2]
-        )
-        staged = self._storage.staged(said["staged"]) if said["staged"] else ""
+        said = decode_description(record.description)
+        name, source, replaces = said.name, said.source, said.replaces
+        staged = self._storage.staged(said.staged) if said.staged else ""
         if staged and os.path.exists(staged):
             return Accepted(entry_of(staged, self._scanner, source), staged=staged, replaces=replaces)
         if not record.content:
@@ -166,7 +162,7 @@ class Replay:
         """Whether the object of a record has become a version since; its place is another object's then."""
         if not replaced:
             return False
-        instance = json.loads(record.description)["instance"]
+        instance = decode_description(record.description).name.instance
         digests = [digest for each, digest in replaced if each == instance]
         if not digests or not record.content:
             return False
@@ -174,25 +170,64 @@ class Replay:
         return digest in digests and self._storage.has_version(instance, digest)
 
 
-def described(accepted: Accepted) -> bytes:
-    """What the journal says of an object besides its content."""
+def is_left(folder: Path) -> bool:
+    """Whether a folder is a journal that was read, and of which something could not be filed."""
+    return _LEFT in folder.name
+
+
+@frozen
+class Description:
+    """What the journal says of an object besides its content.
+
+    Parameters
+    ----------
+    name
+        Its name in the store.
+    staged
+        The name of its staged file; empty if the journal has its content, or it has its name already.
+    source
+        Who sent it.
+    replaces
+        The stored object whose place it takes; None if it takes none.
+    """
+
+    name: ObjectName
+    staged: str
+    source: Source
+    replaces: Replaced | None
+
+
+def encode_description(accepted: Accepted) -> bytes:
+    """The description of an object, as it stands in a record: texts with a NUL between them, which none of them has."""
     name, source, replaces = accepted.entry.name, accepted.entry.source, accepted.replaces
-    said: dict[str, Any] = {
-        "study": name.study,
-        "series": name.series,
-        "instance": name.instance,
-        "staged": os.path.basename(accepted.staged),
-        "source": (source.ae_title, source.address, source.way),
-        "replaces": replaces and (replaces.name.study, replaces.name.series, replaces.digest),
-    }
-    return json.dumps(said).encode()
+    texts = [
+        name.study,
+        name.series,
+        name.instance,
+        os.path.basename(accepted.staged),
+        source.ae_title,
+        source.address,
+        source.way,
+    ]
+    if replaces is not None:
+        texts += [replaces.name.study, replaces.name.series, replaces.digest]
+    return "\0".join(texts).encode()
+
+
+def decode_description(description: bytes) -> Description:
+    """A description, from its record."""
+    study, series, instance, staged, ae_title, address, way, *replaced = description.decode().split("\0")
+    replaces = replaced and Replaced(ObjectName(replaced[0], replaced[1], instance), replaced[2])
+    return Description(
+        ObjectName(study, series, instance), staged, Source(ae_title, address, way), replaces or None
+    )
 
 
 def _replaced(folder: Path) -> set[tuple[str, str]]:
     """The objects that later ones in a journal replace: SOP Instance UIDs and digests."""
     found = set()
     for record in read(folder):
-        said = json.loads(record.description)
-        if said["replaces"]:
-            found.add((said["instance"], said["replaces"][2]))
+        said = decode_description(record.description)
+        if said.replaces is not None:
+            found.add((said.name.instance, said.replaces.digest))
     return found

@@ -6,7 +6,6 @@ from enum import IntEnum
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from sqlalchemy import (
-    BigInteger,
     Column,
     ForeignKey,
     Index,
@@ -16,12 +15,14 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    literal,
 )
 
+from ..database import IDENTIFIER, SIZE, TEXT
 from . import trigrams
 
-# Version of the tables, stored in the database. An index of another version has to be rebuilt from the files.
-VERSION = 2
+# Version of the tables, stored in `state`. An index of another version has to be rebuilt from the files.
+VERSION = 3
 
 
 class Level(IntEnum):
@@ -98,16 +99,27 @@ FOUND_BY = _vrs(_FOUND_BY)
 COLLECTED = {MODALITIES_IN_STUDY: "CS", SOP_CLASSES_IN_STUDY: "UI"}
 
 metadata = MetaData()
-_BIG = BigInteger().with_variant(Integer, "sqlite")
-# Prefixes are compared as ranges, which needs the order of the code points.
-_ORDERED = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _number() -> Column[int]:
+    """A row ID, which the one that writes the rows gives."""
+    return Column("id", IDENTIFIER, primary_key=True, autoincrement=False)
+
+
+# What is known of the index as a whole, by name: see `STATES`.
+state = Table(
+    "state", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+)
+# The version of the tables; whether all files of the store have been looked at since the index was made; and what is
+# another one after rows of patients, studies or series were removed, since remembered row IDs may be wrong then.
+STATES = VERSION_STATE, COMPLETE_STATE, NUMBERING_STATE = "version", "complete", "numbering"
 
 # `attributes` holds the attributes of the level as JSON: text by tag, or for a sequence a list of such objects.
 # `others` holds what later objects say otherwise: a list of such values by tag; None if all agree.
 patient = Table(
     "patient",
     metadata,
-    Column("id", _BIG, primary_key=True),
+    _number(),
     Column("identity", Text, nullable=False, unique=True),
     Column("attributes", Text, nullable=False),
     Column("others", Text),
@@ -115,7 +127,7 @@ patient = Table(
 study = Table(
     "study",
     metadata,
-    Column("id", _BIG, primary_key=True),
+    _number(),
     Column("parent", ForeignKey("patient.id"), nullable=False, index=True),
     Column("uid", Text, nullable=False, unique=True),
     Column("attributes", Text, nullable=False),
@@ -124,7 +136,7 @@ study = Table(
 series = Table(
     "series",
     metadata,
-    Column("id", _BIG, primary_key=True),
+    _number(),
     Column("parent", ForeignKey("study.id"), nullable=False),
     Column("uid", Text, nullable=False, index=True),
     Column("modality", Text, nullable=False),
@@ -132,29 +144,48 @@ series = Table(
     Column("others", Text),
     UniqueConstraint("parent", "uid"),
 )
+# Who sent objects.
+source = Table(
+    "source",
+    metadata,
+    _number(),
+    Column("ae_title", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("way", Text, nullable=False),
+    UniqueConstraint("ae_title", "address", "way"),
+)
+# `size` and `digest` (SHA-256, hexadecimal) are of the file as it was received; a row that was made from the file has
+# none. `stored_at` is in milliseconds since 1970. `location` is where the file is, if not where its UIDs say.
 instance = Table(
     "instance",
     metadata,
-    Column("id", _BIG, primary_key=True),
+    _number(),
     Column("parent", ForeignKey("series.id"), nullable=False),
     Column("uid", Text, nullable=False, unique=True),
     Column("sop_class", Text, nullable=False),
     Column("transfer_syntax", Text, nullable=False),
     Column("attributes", Text, nullable=False),
+    Column("size", SIZE),
+    Column("digest", Text),
+    Column("stored_at", SIZE),
+    Column("source", ForeignKey("source.id")),
+    Column("location", Text),
 )
 # What studies are found by, as `values.found_values` makes it: values of the attributes in `FOUND_BY` and `COLLECTED`.
 # A value may be left over from a study that is gone; whoever finds a study by it looks at the study too.
 study_value = Table(
     "study_value",
     metadata,
-    Column("id", _BIG, primary_key=True),
-    Column("study", _BIG, nullable=False),
+    _number(),
+    Column("study", IDENTIFIER, nullable=False),
     Column("tag", Integer, nullable=False),
-    Column("value", _ORDERED, nullable=False),
+    Column("value", TEXT, nullable=False),
 )
 Index("study_value_found", study_value.c.tag, study_value.c.value, study_value.c.study)
 Index("series_modality", series.c.parent, series.c.modality)
 Index("instance_sop_class", instance.c.parent, instance.c.sop_class)
 event.listen(study_value, "after_create", trigrams.create)
 
+# Patients have no parent.
+NO_PARENT = literal(None)
 TABLES = {Level.PATIENT: patient, Level.STUDY: study, Level.SERIES: series, Level.IMAGE: instance}

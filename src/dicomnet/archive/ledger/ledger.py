@@ -184,7 +184,7 @@ class Ledger:
         with self._database.reading() as connection:
             if self._revision(connection) == schema.REVISIONS[-1]:
                 return
-        with self._database.migrating() as connection:
+        with self._database.writing_alone() as connection:
             before = self._revision(connection)
             if before == schema.REVISIONS[-1]:
                 return

@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
@@ -214,6 +214,8 @@ class Storage:
     ----------
     was_unclean
         Whether the last process that had the store left objects that an index may lack.
+    was_killed
+        Whether it did not end in order, as far as is known.
     process
         Which of the processes of an archive this one is; the names of its staged files begin with it.
 
@@ -242,7 +244,9 @@ class Storage:
         self._numbers = itertools.count()
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
-        self.was_unclean = os.pread(self._lock, 64, 0) == _UNINDEXED
+        state = os.pread(self._lock, 64, 0)
+        self.was_unclean = state == _UNINDEXED
+        self.was_killed = state not in (b"", _AT_REST)
         self._needs_recovery = self.was_unclean
         try:
             self._prepare()
@@ -534,13 +538,39 @@ class Storage:
 
     def objects(self) -> Iterator[tuple[tuple[str, str], list[str]]]:
         """All series of the store, each as (Study and Series Instance UID) and the SOP Instance UIDs in it."""
-        for first in _folders(self._objects):
-            for second in _folders(first):
-                for study in _folders(second):
-                    for series in _folders(study):
+        for study, series in self.series():
+            yield (study, series), list(self.instances(study, series))
+
+    def series(self, cannot_read: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, str]]:
+        """The Study and Series Instance UIDs of all series in the store.
+
+        Parameters
+        ----------
+        cannot_read
+            Called for a folder that cannot be read, which is passed over then.
+
+        Raises
+        ------
+        OSError
+            If a folder cannot be read, and ``cannot_read`` is None.
+        """
+        for first in _folders(self._objects, cannot_read):
+            for second in _folders(first, cannot_read):
+                for study in _folders(second, cannot_read):
+                    for series in _folders(study, cannot_read):
                         pair = (os.path.basename(study), os.path.basename(series))
                         if is_uid(pair[0]) and is_uid(pair[1]):
-                            yield pair, list(_instances(series))
+                            yield pair
+
+    def instances(self, study: str, series: str) -> Iterator[str]:
+        """The SOP Instance UIDs of the objects in a series.
+
+        Raises
+        ------
+        OSError
+            If its folder cannot be read, or there is none.
+        """
+        return _instances(f"{self._objects}{os.sep}{_study_folder(study)}{os.sep}{series}")
 
     def quarantined(self) -> Iterator[str]:
         """The paths of the files in quarantine."""
@@ -684,9 +714,15 @@ def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
     return left
 
 
-def _folders(path: str) -> Iterator[str]:
-    with os.scandir(path) as entries:
-        yield from sorted(entry.path for entry in entries if entry.is_dir())
+def _folders(path: str, cannot_read: Callable[[OSError], None] | None = None) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir())
+    except OSError as error:
+        if cannot_read is None:
+            raise
+        cannot_read(error)
+        return []
 
 
 def _instances(folder: str) -> Iterator[str]:

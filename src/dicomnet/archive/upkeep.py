@@ -1,0 +1,138 @@
+"""The upkeep of an archive: its index is kept in line with the files, and what journals still have is filed.
+
+A node does this behind its service; one process of an archive has it, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..errors import DatabaseFailure, IndexUnusable, ServiceRefusal
+from .conflicts import Conflicts
+from .intake import Intake
+from .storage.files import Storage
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from .catalogue.index import Index
+
+_log = logging.getLogger(__name__)
+
+INDEX_NAME = "index.sqlite"
+# How long to wait before what could not be done is tried again, and how often the index is looked at, in seconds.
+_RETRY, _LOOK = 30.0, 1.0
+
+
+def open_index(url: Path | str | URL) -> Index:
+    """Open the index of a store. One that is damaged or of another version is thrown away, and a new one is begun.
+
+    Parameters
+    ----------
+    url
+        As of `Index`.
+
+    Raises
+    ------
+    DatabaseFailure
+        If it cannot be used now.
+    """
+    from .catalogue.index import Index, discard
+
+    try:
+        return Index(url)
+    except IndexUnusable as error:
+        _log.warning("%s: a new one is made from the files", error)
+        discard(url)
+        return Index(url)
+
+
+def bring_in_line(
+    index: Index, storage: Storage, conflicts: Conflicts, is_stopped: Callable[[], bool] = lambda: False
+) -> None:
+    """Bring an index in line with the files of its store, unless it is known to be.
+
+    Parameters
+    ----------
+    index, storage, conflicts
+        The index, the store, and where files go that cannot be indexed.
+    is_stopped
+        Asked now and then whether to stop; the rest is then done at the next call.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xA700, if the index cannot be read or written now.
+    """
+    from .catalogue.recovery import Findings, Recovery
+
+    if index.is_complete and not storage.needs_recovery:
+        return
+    recovery = Recovery(index, storage, conflicts, is_stopped)
+    # What turns out meanwhile not to be in the index sets it again.
+    storage.needs_recovery = False
+    is_done = False
+    try:
+        is_done = recovery.run()
+    finally:
+        if not is_done:
+            storage.needs_recovery = True
+    if is_done:
+        index.complete()
+        if recovery.findings != Findings():
+            _log.warning("the index was brought in line with the files: %s", recovery.findings)
+
+
+class Upkeep:
+    """The thread that has the upkeep.
+
+    Parameters
+    ----------
+    storage, intake, index
+        The archive.
+    """
+
+    def __init__(self, storage: Storage, intake: Intake, index: Index) -> None:
+        self._storage = storage
+        self._intake = intake
+        self._index = index
+        self._is_to_be_checked = storage.was_killed
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dicomnet-upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it; what is not done is done at the next start."""
+        self._is_stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                self._look_after()
+            except (ServiceRefusal, DatabaseFailure, IndexUnusable, OSError) as error:
+                _log.error("the upkeep of the archive is tried again in %d s: %s", _RETRY, error)
+                self._is_stopping.wait(_RETRY)
+            self._is_stopping.wait(_LOOK)
+
+    def _look_after(self) -> None:
+        index = self._index
+        if index.is_damaged.is_set():
+            _log.error("the index is damaged; a new one is made from the files")
+            index.renew()
+        bring_in_line(index, self._storage, self._intake.conflicts, self._is_stopping.is_set)
+        self._intake.recover_rest()
+        if self._is_to_be_checked:
+            begun = monotonic()
+            if index.check():
+                self._is_to_be_checked = False
+                _log.info("the index is whole; reading it took %.0f s", monotonic() - begun)
