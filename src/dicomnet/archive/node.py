@@ -50,6 +50,7 @@ from .storage.files import Storage
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .catalogue.filling import Filling
     from .catalogue.identifiers import Model
     from .catalogue.index import Index
 
@@ -70,7 +71,7 @@ OnStored = Callable[[str, int], None]
 OnRefused = Callable[[str, ServiceRefusal], None]
 
 
-def open_index(path: Path, storage: Storage) -> Index:
+def open_index(path: Path, storage: Storage, keys: Sequence[str] = ()) -> Index:
     """Open the index of a store, and bring it in line with the files if they may differ.
 
     Parameters
@@ -79,18 +80,22 @@ def open_index(path: Path, storage: Storage) -> Index:
         The SQLite file; created if it does not exist, and rebuilt if it is damaged or of another version.
     storage
         The store, to which nothing else writes meanwhile.
+    keys
+        The attributes to keep besides those that are always kept, as for `Node`.
     """
     from .catalogue.index import Index, Recovery, reindex
+    from .catalogue.kept import configured
 
+    kept = configured(keys)
     try:
-        index = Index(path)
+        index = Index(path, kept=kept)
     except IndexUnusable as error:
         _log.warning("%s: rebuilding it now", error)
-        found = reindex(path, storage)
+        found = reindex(path, storage, kept)
         _log.warning(
             "the index was rebuilt: %d objects, %d files quarantined", found.added, found.quarantined
         )
-        return Index(path)
+        return Index(path, kept=kept)
     if storage.was_unclean or index.is_new:
         found = index.recover(storage)
         if found != Recovery(0, 0, 0):
@@ -102,6 +107,12 @@ def open_index(path: Path, storage: Storage) -> Index:
                 found.quarantined,
             )
     return index
+
+
+def _filling(index: Index, storage: Storage) -> Filling:
+    from .catalogue.filling import Filling
+
+    return Filling(index, storage)
 
 
 def _load(has_index: bool) -> None:
@@ -153,6 +164,10 @@ class Node:
         How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
     queries
         What queries may do.
+    keys
+        Attributes to be kept in the index besides those that it always keeps, so that they are keys of queries: texts
+        of the form ``KEYWORD[,KEYWORD...]@LEVEL``. Those of objects that are there already are read from the files in
+        the background.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
@@ -161,7 +176,7 @@ class Node:
     OSError
         If the folder cannot be used, or the address cannot be bound.
     ValueError
-        If ``workers`` is less than 1.
+        If ``workers`` is less than 1, or one of ``keys`` cannot be kept.
     RuntimeError
         If there are to be several workers, and this platform cannot fork.
     DicomnetError
@@ -186,6 +201,7 @@ class Node:
         strict: bool = False,
         excess: int = MAXIMUM_LENGTH,
         queries: QueryPolicy | None = None,
+        keys: Sequence[str] = (),
         workers: int = 1,
     ) -> None:
         _load(has_index)
@@ -207,9 +223,11 @@ class Node:
         self.storage = Storage(folder, sync=sync)
         self.stores = _Stores(self)
         self.index: Index | None = None
+        self._filling: Filling | None = None
         try:
             if has_index:
-                self.index = open_index(folder / "index.sqlite", self.storage)
+                self.index = open_index(folder / "index.sqlite", self.storage, keys)
+                self._filling = _filling(self.index, self.storage)
             else:
                 # A node that indexes this store later has to compare all files with its index.
                 self.storage.needs_recovery = True
@@ -240,6 +258,8 @@ class Node:
             # A connection to the database must not be carried through a fork; each worker opens its own when needed.
             self.index.close()
         self._server.start()
+        if self._filling is not None:
+            self._filling.start()
 
     def wait(self) -> None:
         """Wait until `shutdown` is done."""
@@ -273,6 +293,8 @@ class Node:
         return not (self.storage.needs_recovery or self.intake.under_way)
 
     def _close_store(self) -> None:
+        if self._filling is not None:
+            self._filling.stop()
         if self.index is not None:
             self.index.close()
         self.storage.close()

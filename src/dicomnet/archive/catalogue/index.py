@@ -26,8 +26,9 @@ from ..database import WAIT_SECONDS, Database, Keeping, sqlite_url
 from ..intake import Entry, read_entry
 from ..storage.files import ObjectName, Storage
 from . import levels, schema, trigrams
+from .kept import STANDARD, Kept, remember
 from .levels import Attributes, KnownSeries
-from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
+from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ _ITEM_LIMIT, _ITEM_DEPTH = 64, 3
 _BATCH = 500
 _RETRY_LIMIT = 4_096
 
-# Of objects when the index is rebuilt, and of the items in their sequences.
-_OBJECTS, _ITEMS = HeaderScanner(schema.WANTED), HeaderScanner(KEPT_IN_ITEMS)
+# Of the items in sequences.
+_ITEMS = HeaderScanner(KEPT_IN_ITEMS)
 
 
 @frozen
@@ -89,6 +90,9 @@ class Index:
         The SQLite file; created if it does not exist.
     busy_seconds
         How long to wait for a lock that another process holds, in seconds, before an object is refused.
+    kept
+        The attributes that it keeps from now on; None for those that it kept up to now. Objects that it has already owe
+        what is new, see `filling`.
 
     Raises
     ------
@@ -98,19 +102,24 @@ class Index:
         If it cannot be used now, for instance since another process has locked it. Nothing is wrong with it then.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        busy_seconds: float = WAIT_SECONDS,
+        kept: Kept | None = None,
+    ) -> None:
         self.path = Path(path)
         self.busy_seconds = busy_seconds
         self._pending = _Pending()
         self._pending_lock = threading.Lock()
         self._write_lock = threading.Lock()
-        # Row IDs of series by Study and Series Instance UID; a cache.
-        self._series = KnownSeries()
+        self.kept = kept or STANDARD
         # Whether the database was created just now, and so lacks all objects that the store may hold.
         self.is_new = False
         self.database = Database(sqlite_url(path), Keeping.DERIVED, wait_seconds=busy_seconds)
         try:
-            self._prepare()
+            self._prepare(kept)
         except DatabaseFailure as failure:
             self.close()
             if failure.is_damage:
@@ -119,6 +128,10 @@ class Index:
         except IndexUnusable:
             self.close()
             raise
+        # Row IDs of series by Study and Series Instance UID; a cache.
+        self._series = KnownSeries(tag for _, tag in sorted(self.kept.added))
+        # Of objects when the index is rebuilt.
+        self._scanner = HeaderScanner(self.wanted)
 
     def __enter__(self) -> Self:
         return self
@@ -133,7 +146,7 @@ class Index:
     @property
     def wanted(self) -> Mapping[int, str]:
         """The tags that the index keeps, each with its VR."""
-        return schema.WANTED
+        return self.kept.wanted
 
     def add(self, entries: Sequence[Entry]) -> list[bool | ServiceRefusal]:
         """Index objects, and return when they are committed. Objects that are indexed already are left as they are.
@@ -144,7 +157,7 @@ class Index:
             For each object: True if it is indexed; False if its SOP Instance UID is indexed under another study or
             series; a refusal with status 0xA700 if the database is full, damaged, or locked for too long.
         """
-        tickets = [_ticket(entry) for entry in entries]
+        tickets = [self._ticket(entry) for entry in entries]
         with self._pending_lock:
             self._pending.tickets += tickets
         # The thread that gets the lock commits for all that wait; these find their outcome when they get it.
@@ -243,7 +256,7 @@ class Index:
                 number = row._mapping.get("parent")
             self._series.clear()
 
-    def _prepare(self) -> None:
+    def _prepare(self, kept: Kept | None) -> None:
         with self.database.writing() as connection:
             check = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if check != "ok":
@@ -254,6 +267,7 @@ class Index:
                 raise IndexUnusable(str(self.path), f"it is of version {version}, not {schema.VERSION}")
             schema.metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version={schema.VERSION}")
+            self.kept = remember(connection, kept)
 
     def _commit(self, batch: Sequence[_Ticket]) -> None:
         """Commit a batch, preceded by what an earlier commit failed to add."""
@@ -332,8 +346,11 @@ class Index:
         number = self._find_series(connection, name)
         if number is not None and not self._series.is_news(number, header, entry.sop_class_uid):
             return number
-        patient, own, of_series = (attributes_of(header, level) for level in Level if level < Level.IMAGE)
-        collected = levels.collected(entry.sop_class_uid, of_series)
+        read = self.kept.read
+        patient, own, of_series = (
+            attributes_of(header, read[level]) for level in (Level.PATIENT, Level.STUDY, Level.SERIES)
+        )
+        collected = levels.collected(entry.sop_class_uid, of_series) | self.kept.found(patient | own)
         if number is not None:
             levels.complete(connection, number, collected, patient=patient, study=own, of_series=of_series)
             return number
@@ -360,7 +377,7 @@ class Index:
         tickets = []
         for name in names:
             try:
-                tickets.append(_ticket(read_entry(storage, name, _OBJECTS)))
+                tickets.append(self._ticket(read_entry(storage, name, self._scanner)))
             except (UnusableObject, ServiceRefusal):
                 storage.quarantine(name)
         with self._write_lock:
@@ -393,7 +410,7 @@ class Index:
                 return False
             storage.quarantine(other)
             connection.execute(delete(schema.instance).where(schema.instance.c.id == found[2]))
-            return all(self._insert(connection, [_ticket(entry)]))
+            return all(self._insert(connection, [self._ticket(entry)]))
 
     def _forget(self, series: int, instances: Iterable[str]) -> int:
         of = schema.instance.c
@@ -429,6 +446,9 @@ class Index:
         self._series.clear()
         return count
 
+    def _ticket(self, entry: Entry) -> _Ticket:
+        return _Ticket(entry, levels.to_json(attributes_of(entry.header, self.kept.read[Level.IMAGE])))
+
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         try:
@@ -444,7 +464,7 @@ def _tell(failure: DatabaseFailure) -> None:
     _log.warning("the index has failed: %s", failure.cause)
 
 
-def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
+def reindex(path: str | os.PathLike[str], storage: Storage, kept: Kept = STANDARD) -> Recovery:
     """Build a new index from the files of a store. It replaces the old one when it is complete.
 
     Parameters
@@ -453,6 +473,8 @@ def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
         The SQLite file of the index, which must not be open.
     storage
         The store.
+    kept
+        The attributes that it keeps.
 
     Raises
     ------
@@ -461,18 +483,18 @@ def reindex(path: str | os.PathLike[str], storage: Storage) -> Recovery:
     """
     fresh = f"{os.fspath(path)}.new"
     _remove(fresh)
-    with Index(fresh) as index:
+    with Index(fresh, kept=kept) as index:
         found = index.recover(storage)
     _remove(os.fspath(path))
     os.replace(fresh, path)
     return found
 
 
-def attributes_of(header: Header, level: Level) -> Attributes:
-    """The attributes of an object that the index keeps at one level."""
+def attributes_of(header: Header, kept: Mapping[int, str]) -> Attributes:
+    """Attributes of an object, of which tag and VR are given, as the index keeps them."""
     raw = header.values.get(SPECIFIC_CHARACTER_SET)
     codecs = codecs_of(raw[1].decode("latin-1").strip("\0 ").split("\\") if raw else ())
-    return _attributes(header, KEPT[level], codecs, 0)
+    return _attributes(header, kept, codecs, 0)
 
 
 def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], depth: int) -> Attributes:
@@ -492,10 +514,6 @@ def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], 
                 items = islice(_ITEMS.scan_items(header, tag), _ITEM_LIMIT)
                 found[_key(tag)] = [_attributes(item, KEPT_IN_ITEMS, codecs, depth + 1) for item in items]
     return found
-
-
-def _ticket(entry: Entry) -> _Ticket:
-    return _Ticket(entry, levels.to_json(attributes_of(entry.header, Level.IMAGE)))
 
 
 _INSERT_INSTANCE = insert(schema.instance)

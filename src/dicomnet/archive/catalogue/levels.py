@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
 from ...datasets.text import folded_name
 from ...encoding.scan import Header
 from . import schema, trigrams
-from .schema import KEPT, SPECIFIC_CHARACTER_SET, Level
+from .schema import READ, SPECIFIC_CHARACTER_SET, Level
 from .values import found_values
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
@@ -34,15 +34,22 @@ _SERIES_LIMIT = 20_000
 _FILL_EVERY = 64
 _MERGED = ("attributes", "others")
 _ABOVE = (Level.PATIENT, Level.STUDY, Level.SERIES)
-_SIGNED = (SPECIFIC_CHARACTER_SET, *(tag for level in _ABOVE for tag in KEPT[level]))
+_SIGNED = (SPECIFIC_CHARACTER_SET, *(tag for level in _ABOVE for tag in READ[level]))
 
 
 class KnownSeries(dict[tuple[str, str], int]):
-    """A cache of row IDs by Study and Series Instance UID, and of what objects of each said of the levels above."""
+    """A cache of row IDs by Study and Series Instance UID, and of what objects of each said of the levels above.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    added
+        The tags of the attributes that are kept besides those of the schema.
+    """
+
+    def __init__(self, added: Iterable[int] = ()) -> None:
         super().__init__()
         self._said: dict[int, set[int]] = {}
+        self._signed = (*_SIGNED, *added)
 
     def __setitem__(self, series: tuple[str, str], number: int) -> None:
         if len(self) >= _SERIES_LIMIT:
@@ -56,7 +63,7 @@ class KnownSeries(dict[tuple[str, str], int]):
 
     def is_news(self, series: int, header: Header, sop_class: str) -> bool:
         """Whether no object before this one said the same of the levels above; it is remembered."""
-        signature = hash((sop_class, header.encoding, *map(header.values.get, _SIGNED)))
+        signature = hash((sop_class, header.encoding, *map(header.values.get, self._signed)))
         said = self._said.setdefault(series, set())
         if signature in said:
             return False
@@ -111,7 +118,7 @@ def complete(
     number = row[1]
     _merge(connection, Level.PATIENT, row[0], row[2:4], patient)
     _merge(connection, Level.SERIES, series, row[6:8], of_series)
-    pairs = collected - _known(connection, number, collected)
+    pairs = collected - _known(connection, number, collected) if collected else set()
     changed = _merge(connection, Level.STUDY, number, row[4:6], patient | study)
     if changed is not None:
         pairs |= _found_by(*changed) - _found_by(*_parsed(row[4:6]))

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from . import trigrams
 
 # Version of the tables, stored in the database. An index of another version has to be rebuilt from the files.
-VERSION = 2
+VERSION = 3
 
 
 class Level(IntEnum):
@@ -81,11 +81,15 @@ def _vrs(keywords: str) -> dict[int, str]:
     return {tag: dictionary_VR(tag) for tag in map(_tag, keywords.split())}
 
 
-SPECIFIC_CHARACTER_SET = 0x00080005
+SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET = 0x00080005, 0x00080201
 # The attributes kept at each level: tag and VR.
 KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in _KEYWORDS.items()}
 KEPT_IN_ITEMS = _vrs(_NESTED_KEYWORDS)
-WANTED = {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values()) for tag, vr in kept.items()}
+# Beside them each level has the time zone of its dates and times; those of the patient's birth have none.
+READ = {
+    level: kept if level is Level.PATIENT else {**kept, TIMEZONE_OFFSET: "SH"} for level, kept in KEPT.items()
+}
+WANTED = {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *READ.values()) for tag, vr in kept.items()}
 
 # The attributes by which studies are found: their values are in the table `study_value`. The last two are of all series
 # and objects of a study.
@@ -151,6 +155,15 @@ study_value = Table(
     Column("study", _BIG, nullable=False),
     Column("tag", Integer, nullable=False),
     Column("value", _ORDERED, nullable=False),
+)
+# The attributes that are kept besides `KEPT`. Objects up to the row ID `last` may lack one, but not those up to `done`.
+kept = Table(
+    "kept",
+    metadata,
+    Column("level", Integer, primary_key=True),
+    Column("tag", _BIG, primary_key=True),
+    Column("done", _BIG, nullable=False),
+    Column("last", _BIG, nullable=False),
 )
 Index("study_value_found", study_value.c.tag, study_value.c.value, study_value.c.study)
 Index("series_modality", series.c.parent, series.c.modality)
