@@ -67,9 +67,9 @@ def _statuses(association: Any, sop_class: str, **keys: str) -> list[int]:
     ("asked", "answer"),
     [
         (b"\1", b"\1"),
-        (b"\1\1\1\1", b"\1\1\1\0"),
+        (b"\1\1\1\1", b"\1\1\1\1"),
         (b"\0\0\1", b"\0\0\1"),
-        (b"\1" * 7, b"\1\1\1\0\0\1\1"),
+        (b"\1" * 7, b"\1\1\1\1\0\1\1"),
         (None, None),
     ],
 )

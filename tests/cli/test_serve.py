@@ -28,8 +28,10 @@ from tests.support import (
 
 from dicomnet import AE
 from dicomnet.pynetdicom.association import Association
+from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
 
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 BOTH = pytest.mark.parametrize("command", ["serve", "receive"])
 
 
@@ -195,3 +197,87 @@ def test_without_the_archive_extra(tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", code, "serve", "--data", str(tmp_path), "--port", "0"]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'dicomnet[archive]'" in complaint(result, 1)
+
+
+def matches(node: ServedNode, *options: str) -> list[dict[str, object]]:
+    """What `dicomnet find` finds."""
+    return [json.loads(line) for line in run("find", node.address, *options).stdout.splitlines()]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_keys_that_are_configured_later_are_filled_in(tmp_path: Path, workers: str) -> None:
+    series = (
+        "-L",
+        "series",
+        "-k",
+        f"StudyInstanceUID={pydicom.dcmread(CT).StudyInstanceUID}",
+        "-k",
+        "KVP=120",
+    )
+    with serving(tmp_path, "--workers", workers) as node:
+        assert run("store", node.address, CT, MR).returncode == 0
+        assert len(matches(node, *series)) == 1
+        assert "KVP" not in matches(node, *series)[0]
+        node.process.send_signal(signal.SIGTERM)
+        assert ended(node) == 0
+    keys = ("--keep-key", "KVP@series", "--keep-key", "(0010,1060),PatientReligiousPreference@PATIENT")
+    with serving(tmp_path, "--workers", workers, *keys) as node:
+        wait_until(lambda: "the index is filled" in said(node), 20, "the index is filled")
+        (match,) = matches(node, *series)
+        assert match["KVP"] == 120
+        assert matches(node, *series[:-1], "KVP=80") == []
+        node.process.send_signal(signal.SIGTERM)
+        assert ended(node) == 0
+    lines = said(node).splitlines()
+    named = "PatientMotherBirthName@PATIENT, PatientReligiousPreference@PATIENT, KVP@SERIES"
+    assert sum(line.endswith(f"WARNING filling the index from the files with {named}") for line in lines) == 1
+    assert sum(line.endswith("2 objects read, 0 that could not be read") for line in lines) == 1
+    with serving(tmp_path, "--workers", workers, *keys) as node:
+        assert len(matches(node, *series)) == 1
+        assert "filling" not in said(node)
+
+
+def test_what_queries_may_do(tmp_path: Path) -> None:
+    every = ("-L", "study", "-k", "PatientID")
+    relational = ("-L", "series", "-k", "Modality=CT")
+    with serving(tmp_path) as node:
+        assert run("store", node.address, CT, MR).returncode == 0
+        assert len(matches(node, *every)) == 2
+        assert "0xA900" in run("find", node.address, *relational).stderr
+        node.process.send_signal(signal.SIGTERM)
+        assert ended(node) == 0
+    ways = ("--max-matches", "1", "--query-always", "relational,empty", "--query-never", "fuzzy")
+    with serving(tmp_path, *ways) as node:
+        limited = run("find", node.address, *every)
+        assert len(limited.stdout.splitlines()) == 1
+        assert "0xB001" in limited.stderr
+        assert len(matches(node, *relational)) == 1
+        assert len(matches(node, "-k", 'AccessionNumber=""')) == 1
+        item = SOPClassExtendedNegotiation()
+        item.sop_class_uid, item.service_class_application_information = STUDY_ROOT, b"\1\1\1\1"
+        ae = AE()
+        ae.add_requested_context(STUDY_ROOT)
+        association = ae.associate("127.0.0.1", node.port, ext_neg=[item])
+        assert association.acceptor.sop_class_extended == {STUDY_ROOT: b"\1\1\0\1"}
+        association.release()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--keep-key", "KVP"], "'KVP' is not KEYWORD@LEVEL"),
+        (["--keep-key", "KVP@IMAGE", "--keep-key", "(0009,0010)@IMAGE"], "is a private attribute"),
+        (["--keep-key", "KVP@IMAGE", "--keep-key", "KVP@STUDY"], "KVP is kept at IMAGE level already"),
+        (["--max-matches", "0"], "'0' is not a number from 1 on"),
+        (["--max-matches", "many"], "'many' is not a number from 1 on"),
+        (
+            ["--query-always", "relational,multiframe"],
+            "'multiframe' is not one of relational, combined, fuzzy",
+        ),
+        (["--query-never", ""], "'' is not one of"),
+        (["--query-always", "empty", "--query-never", "multiple,empty"], "--query-never empty"),
+    ],
+)
+def test_options_of_queries_that_mean_nothing(tmp_path: Path, options: list[str], why: str) -> None:
+    assert why in complaint(run("serve", "--data", tmp_path / "store", "--port", "0", *options), 2)
+    assert not (tmp_path / "store").exists()

@@ -134,6 +134,10 @@ class Node:
         URL of the database for index and ledger, as of `Database`; None for files inside the folder.
     queries
         What queries may do.
+    keys
+        Attributes to be kept in the index besides those that it always keeps, so that they are keys of queries: texts
+        of the form ``KEYWORD[,KEYWORD...]@LEVEL``. Those of objects that are there already are read from the files in
+        the background.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
 
@@ -142,7 +146,7 @@ class Node:
     OSError
         If the folder cannot be used, or the address cannot be bound.
     ValueError
-        If ``workers`` is less than 1.
+        If ``workers`` is less than 1, or one of ``keys`` cannot be kept.
     RuntimeError
         If there are to be several workers, and this platform cannot fork.
     DicomnetError
@@ -169,6 +173,7 @@ class Node:
         other_content: OtherContent = OtherContent.KEEP_FIRST,
         database: str | None = None,
         queries: QueryPolicy | None = None,
+        keys: Sequence[str] = (),
         workers: int = 1,
     ) -> None:
         _load(has_index)
@@ -197,7 +202,7 @@ class Node:
             # Without an index, there is no database at all.
             if has_index:
                 self._ledger = LedgerAtNeed(database, folder)
-                self.index = open_index(database or folder / INDEX_NAME)
+                self.index = open_index(database or folder / INDEX_NAME, keys)
             # Without worker processes, nobody else has to see how far this one is.
             self._progress = None if workers == 1 else Progress(workers + 1)
             self._on_refused, self._is_strict = on_refused, strict

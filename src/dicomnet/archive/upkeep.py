@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -29,13 +29,15 @@ INDEX_NAME = "index.sqlite"
 _RETRY, _LOOK = 30.0, 1.0
 
 
-def open_index(url: Path | str | URL) -> Index:
+def open_index(url: Path | str | URL, keys: Sequence[str] = ()) -> Index:
     """Open the index of a store. One that is damaged or of another version is thrown away, and a new one is begun.
 
     Parameters
     ----------
     url
         As of `Index`.
+    keys
+        The attributes to keep besides those that are always kept, as for `Node`.
 
     Raises
     ------
@@ -43,13 +45,15 @@ def open_index(url: Path | str | URL) -> Index:
         If it cannot be used now.
     """
     from .catalogue.index import Index, discard
+    from .catalogue.kept import configured
 
+    kept = configured(keys)
     try:
-        return Index(url)
+        return Index(url, kept=kept)
     except IndexUnusable as error:
         _log.warning("%s: a new one is made from the files", error)
         discard(url)
-        return Index(url)
+        return Index(url, kept=kept)
 
 
 def bring_in_line(
@@ -98,9 +102,12 @@ class Upkeep:
     """
 
     def __init__(self, storage: Storage, intake: Intake, index: Index) -> None:
+        from .catalogue.filling import Filling
+
         self._storage = storage
         self._intake = intake
         self._index = index
+        self._filling = Filling(index, storage)
         self._is_to_be_checked = storage.was_killed
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dicomnet-upkeep", daemon=True)
@@ -131,6 +138,7 @@ class Upkeep:
             index.renew()
         bring_in_line(index, self._storage, self._intake.conflicts, self._is_stopping.is_set)
         self._intake.recover_rest()
+        self._filling.run(self._is_stopping)
         if self._is_to_be_checked:
             begun = monotonic()
             if index.check():

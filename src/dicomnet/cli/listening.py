@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -114,7 +115,13 @@ def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
     )
 
 
-def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
+def listen(
+    folder: Path,
+    options: Namespace,
+    *,
+    has_index: bool,
+    more: Callable[[Namespace], dict[str, Any]] = lambda _: {},
+) -> int:
     """Run a node until a signal ends it; returns the exit status.
 
     Parameters
@@ -123,6 +130,8 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
         The folder of the store.
     has_index
         Whether it answers queries.
+    more
+        Makes further options of the node, for which the archive's libraries are needed.
     """
     command = "serve" if has_index else "receive"
     set_up_service_logging(options)
@@ -140,6 +149,7 @@ def listen(folder: Path, options: Namespace, *, has_index: bool) -> int:
             strict=options.strict,
             on_stored=on_stored,
             workers=options.workers,
+            **more(options),
         )
     except ModuleNotFoundError as error:
         complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[archive]'")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .arguments import Parser
+from .arguments import Parser, UsageError
 from .listening import add_listening_options, listen
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 DEFAULT_FOLDER = Path("dicomnet-data")
+# The fields of `archive.catalogue.options.QueryOptions` that a node can do.
+WAYS = ("relational", "combined", "fuzzy", "timezone", "empty", "multiple")
 
 
 def configure(parser: Parser) -> None:
@@ -28,8 +31,80 @@ def configure(parser: Parser) -> None:
         help="where objects and index are kept; created if it does not exist (./%(default)s)",
     )
     add_listening_options(parser)
+    queries = parser.add_argument_group("queries")
+    queries.add_argument(
+        "--max-matches",
+        type=_limit,
+        metavar="N",
+        help="how many matches a query has at most; one that has more ends with the status 0xB001 (any number)",
+    )
+    queries.add_argument(
+        "--query-always",
+        type=_ways,
+        default=(),
+        metavar="WAY[,WAY...]",
+        help="ways of matching that hold without being negotiated: relational (the keys of the levels above may be left"
+        " out), combined (a date and its time are one range), fuzzy (names that sound alike), timezone (the request's"
+        ' offset counts), empty ("" matches what has no value), multiple (each value of a key must match)',
+    )
+    queries.add_argument(
+        "--query-never",
+        type=_ways,
+        default=(),
+        metavar="WAY[,WAY...]",
+        help="ways of matching that are refused when they are negotiated (none)",
+    )
+    queries.add_argument(
+        "--keep-key",
+        action="append",
+        default=[],
+        dest="keep_keys",
+        metavar="KEY[,KEY...]@LEVEL",
+        help="attributes that the index keeps at a level (patient, study, series, image) besides those that it always"
+        " keeps, by keyword or (gggg,eeee); those of objects that are there already are read from the files in the"
+        " background",
+    )
 
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    return listen(options.data, options, has_index=True)
+    return listen(options.data, options, has_index=True, more=_node_options)
+
+
+def _node_options(options: Namespace) -> dict[str, Any]:
+    """What `archive.node.Node` has to know of queries; raises UsageError."""
+    from ..archive.catalogue.kept import configured
+    from ..archive.catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
+    from ..values import replace
+
+    for way in options.query_always:
+        if way in options.query_never:
+            raise UsageError(f"--query-never {way}: it is to hold always")
+        if not getattr(SUPPORTED, way):
+            raise UsageError(f"--query-always {way}: run pip install 'dicomnet[archive]'")
+    try:
+        configured(options.keep_keys)
+    except ValueError as error:
+        raise UsageError(f"--keep-key: {error}") from None
+    return {
+        "keys": options.keep_keys,
+        "queries": QueryPolicy(
+            supported=replace(SUPPORTED, **dict.fromkeys(options.query_never, False)),
+            always=QueryOptions(**dict.fromkeys(options.query_always, True)),
+            maximum=options.max_matches,
+        ),
+    }
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 18 or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def _ways(text: str) -> tuple[str, ...]:
+    ways = tuple(each.strip() for each in text.split(","))
+    unknown = next((each for each in ways if each not in WAYS), None)
+    if unknown is not None:
+        raise argparse.ArgumentTypeError(f"{unknown!r} is not one of {', '.join(WAYS)}")
+    return ways

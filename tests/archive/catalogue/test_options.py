@@ -13,7 +13,7 @@ from dicomnet.archive.catalogue.query import find
 from dicomnet.errors import ServiceRefusal
 
 NUMBERS = {"CT": 1, "PT": 2, "MR": 3}
-ALL = QueryOptions(relational=True, combined=True, fuzzy=True, empty=True, multiple=True)
+ALL = QueryOptions(relational=True, combined=True, fuzzy=True, timezone=True, empty=True, multiple=True)
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ ALL = QueryOptions(relational=True, combined=True, fuzzy=True, empty=True, multi
         (b"\0", b"\0"),
         (b"", b""),
         (b"\1\1\1", b"\1\1\1"),
-        (b"\1\1\1\1\1", b"\1\1\1\0\0"),
-        (b"\1\1\1\1\1\1\1", b"\1\1\1\0\0\1\1"),
-        (b"\0\1\0\1\0\1\0", b"\0\1\0\0\0\1\0"),
+        (b"\1\1\1\1\1", b"\1\1\1\1\0"),
+        (b"\1\1\1\1\1\1\1", b"\1\1\1\1\0\1\1"),
+        (b"\0\1\0\1\1\1\0", b"\0\1\0\1\0\1\0"),
         (b"\2\xff\1", b"\0\0\1"),
-        (b"\1" * 9, b"\1\1\1\0\0\1\1\0\0"),
+        (b"\1" * 9, b"\1\1\1\1\0\1\1\0\0"),
     ],
 )
 def test_an_answer_is_as_long_as_the_proposal(asked: bytes, answer: bytes) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from dicomnet.archive.catalogue import schema
-from dicomnet.archive.catalogue.schema import KEPT, KEPT_IN_ITEMS, TABLES, WANTED, Level
+from dicomnet.archive.catalogue.schema import KEPT, KEPT_IN_ITEMS, READ, TABLES, WANTED, Level
 
 # The unique and required keys of PS3.4 Tables C.6-1 to C.6-4.
 REQUIRED = {
@@ -29,6 +29,7 @@ MACROS = """
 LAYOUTS = {
     1: "706f43f206d3ff74db98959fc67010c178b937e6101f13eddb3a3de169b97c8e",
     2: "78672affb21371e64e4ea320867f5f2a631c583fad6370dc9649c4ac5258023a",
+    3: "7790d0c26d75f6728107d82090f1403adbac050c0945dc9b5d3a87dc1c4b8cb4",
 }
 
 
@@ -43,10 +44,10 @@ def test_an_attribute_belongs_to_one_level() -> None:
 
 
 def test_what_is_kept_is_read_from_the_files_with_its_vr() -> None:
-    for kept in (*KEPT.values(), KEPT_IN_ITEMS, WANTED):
+    for kept in (*READ.values(), KEPT_IN_ITEMS, WANTED):
         assert kept
         assert all(dictionary_VR(tag) == vr for tag, vr in kept.items())
-    assert all(WANTED.keys() >= kept.keys() for kept in KEPT.values())
+    assert all(WANTED.keys() >= READ[level].keys() >= KEPT[level].keys() for level in Level)
     assert schema.SPECIFIC_CHARACTER_SET in WANTED
 
 
@@ -65,6 +66,6 @@ def test_another_layout_has_another_version() -> None:
         [table.name, [[column.name, str(column.type), column.nullable] for column in table.c]]
         for table in schema.metadata.sorted_tables
     ]
-    content = [tables, [sorted(kept) for kept in KEPT.values()], sorted(KEPT_IN_ITEMS)]
+    content = [tables, [sorted(read) for read in READ.values()], sorted(KEPT_IN_ITEMS)]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     assert LAYOUTS[schema.VERSION] == digest

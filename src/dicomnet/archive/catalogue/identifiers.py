@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydicom.datadict import dictionary_keyword, dictionary_VM, dictionary_VR
@@ -16,6 +16,7 @@ from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import ServiceRefusal
 from ...values import field, frozen, mutable
 from .computed import COMPUTED
+from .kept import STANDARD, Kept
 from .levels import PATIENT_ID
 from .matching import (
     UNABLE_TO_PROCESS,
@@ -28,7 +29,8 @@ from .matching import (
     value_test,
 )
 from .options import NO_OPTIONS, QueryOptions
-from .schema import KEPT, KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
+from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET, Level
+from .zones import Zone, minutes_of, widened
 
 IDENTIFIER_DOES_NOT_MATCH = 0xA900
 
@@ -42,7 +44,7 @@ UNIQUE = {
     Level.IMAGE: 0x00080018,
 }
 # Attributes of an identifier that are not keys: they say how it is to be read, or what is to be answered.
-_NO_KEYS = frozenset((SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, 0x00080201))
+_NO_KEYS = frozenset((SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, TIMEZONE_OFFSET))
 
 # Those of multiple value matching.
 _MULTIPLE_VRS = frozenset(("AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"))
@@ -64,8 +66,8 @@ class Key:
     text: str = ""
     item: tuple[Key, ...] | None = None
     test: Test | None = None
-    # Whether only values that the text says literally can match.
-    is_literal: bool = True
+    # A text that finds all values which can match, and possibly others; None if it is `text`, empty if there is none.
+    loose: str | None = None
 
     def accepts(self, value: Any) -> bool:
         """Whether a value from the index matches."""
@@ -78,9 +80,14 @@ class Key:
         return self.test is None or (isinstance(value, str) and self.test(value))
 
     @property
+    def sought(self) -> str:
+        """The text to search the database for."""
+        return self.text if self.loose is None else self.loose
+
+    @property
     def is_narrowing(self) -> bool:
         """Whether it is a text that not everything matches."""
-        return self.test is not None and self.is_literal
+        return self.test is not None and self.loose != ""
 
     @property
     def is_universal(self) -> bool:
@@ -98,14 +105,27 @@ class Request:
     keys: list[Key] = field(default_factory=list)
     has_unsupported: bool = False
     options: QueryOptions = NO_OPTIONS
+    kept: Kept = STANDARD
     combined: list[CombinedRange] = field(default_factory=list)
+    # The time zone that the request names, empty if it only asks for it; None without an agreement on it.
+    offset: str | None = None
 
     def key(self, tag: int) -> Key | None:
         """The key of an attribute, if there is one."""
         return next((key for key in self.keys if key.tag == tag), None)
 
+    def zone(self, level: Level) -> Zone | None:
+        """The time zone into which the attributes of a level are to be moved."""
+        if not self.offset or level is Level.PATIENT:
+            return None
+        kept = self.kept.keys[level]
+        pairs = tuple((f"{date:08X}", f"{time:08X}") for date, time in _pairs(kept).items())
+        return Zone(self.offset, pairs, tuple(f"{tag:08X}" for tag, vr in kept.items() if vr == "DT"))
 
-def parse(model: Model, identifier: Dataset, options: QueryOptions = NO_OPTIONS) -> Request:
+
+def parse(
+    model: Model, identifier: Dataset, options: QueryOptions = NO_OPTIONS, kept: Kept = STANDARD
+) -> Request:
     """Parse a request identifier.
 
     Raises
@@ -120,8 +140,10 @@ def parse(model: Model, identifier: Dataset, options: QueryOptions = NO_OPTIONS)
         raise ServiceRefusal(
             IDENTIFIER_DOES_NOT_MATCH, "Query/Retrieve Level is missing or wrong", (QUERY_RETRIEVE_LEVEL,)
         )
-    request = Request(model, Level[named], named_set, options=options)
-    supported = _supported(request.level)
+    request = Request(model, Level[named], named_set, options=options, kept=kept)
+    if options.timezone and TIMEZONE_OFFSET in identifier:
+        request.offset = _offset(identifier)
+    supported = _supported(request)
     for tag in map(int, identifier.keys()):
         if tag in _NO_KEYS or not tag & 0xFFFF:
             continue
@@ -136,11 +158,20 @@ def parse(model: Model, identifier: Dataset, options: QueryOptions = NO_OPTIONS)
     return request
 
 
+def _offset(identifier: Dataset) -> str:
+    offset = _text(identifier, TIMEZONE_OFFSET, "SH", ())
+    if offset and minutes_of(offset) is None:
+        # In another time zone it would find something else.
+        raise ServiceRefusal(UNABLE_TO_PROCESS, "the time zone is not an offset from UTC", (TIMEZONE_OFFSET,))
+    return offset
+
+
 def _combine(request: Request) -> None:
     """Make one range of those of a date and of its time, whose own test is left out."""
-    for date_tag, time_tag in _PAIRS.items():
+    every = {tag: vr for kept in request.kept.keys.values() for tag, vr in kept.items()}
+    for date_tag, time_tag in _pairs(every).items():
         date, time = request.key(date_tag), request.key(time_tag)
-        if date is None or time is None or not date.is_narrowing or not time.is_narrowing:
+        if date is None or time is None or date.test is None or time.test is None:
             continue
         combined = combined_range((date_tag, date.text), (time_tag, time.text))
         if combined is not None:
@@ -148,25 +179,22 @@ def _combine(request: Request) -> None:
             request.keys[request.keys.index(time)] = Key(time_tag, time.vr)
 
 
-def _pairs() -> dict[int, int]:
-    """The dates that are kept, each with its time."""
-    kept = {dictionary_keyword(tag): tag for level in Level for tag in KEPT[level]}
+def _pairs(kept: Mapping[int, str]) -> dict[int, int]:
+    """The dates among attributes, each with its time."""
+    named = {dictionary_keyword(tag): tag for tag, vr in kept.items() if vr in ("DA", "TM")}
     return {
-        tag: kept[f"{keyword[:-4]}Time"]
-        for keyword, tag in kept.items()
-        if keyword.endswith("Date") and f"{keyword[:-4]}Time" in kept
+        tag: named[f"{keyword[:-4]}Time"]
+        for keyword, tag in named.items()
+        if keyword.endswith("Date") and f"{keyword[:-4]}Time" in named
     }
 
 
-_PAIRS = _pairs()
-
-
-def _supported(level: Level) -> dict[int, str]:
+def _supported(request: Request) -> dict[int, str]:
     supported = {INSTANCE_AVAILABILITY: "CS"}
     for above in Level:
-        if above <= level:
-            supported |= KEPT[above]
-    return supported | {tag: dictionary_VR(tag) for tag in COMPUTED.get(level, ())}
+        if above <= request.level:
+            supported |= request.kept.keys[above]
+    return supported | {tag: dictionary_VR(tag) for tag in COMPUTED.get(request.level, ())}
 
 
 def _check_hierarchy(request: Request) -> None:
@@ -195,13 +223,17 @@ def _key(
     if is_universal(text):
         return Key(tag, vr, text)
     if request.options.empty and text == '""':
-        return Key(tag, vr, text, None, empty_test, is_literal=False)
+        return Key(tag, vr, text, None, empty_test, loose="")
     if request.options.multiple and "\\" in text and vr in _MULTIPLE_VRS and dictionary_VM(tag) != "1":
         return Key(tag, vr, text, None, every_value_test(vr, text))
     if request.options.fuzzy and vr == "PN" and "*" not in text and "?" not in text and "\\" not in text:
         from .fuzzy import fuzzy_test
 
-        return Key(tag, vr, text, None, fuzzy_test(text), is_literal=False)
+        return Key(tag, vr, text, None, fuzzy_test(text), loose="")
+    if request.offset and tag not in request.kept.keys[Level.PATIENT]:
+        # What is in the database is in the time zones of the objects.
+        loose = widened(text) if vr == "DA" else "" if vr == "TM" else None
+        return Key(tag, vr, text, None, value_test(vr, text, request.offset), loose)
     return Key(tag, vr, text, None, value_test(vr, text))
 
 

@@ -18,9 +18,10 @@ from ..database import WAIT_SECONDS, Database, Keeping, Lookup, sqlite_url
 from ..entries import Entry
 from ..storage.files import ObjectName
 from . import schema, trigrams
-from .described import described
+from .described import Describer
+from .kept import STANDARD, Kept, added, kept_with, remember
 from .schema import Level
-from .writer import Writer
+from .writer import Described, Writer
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class Index:
     ----------
     url
         The database: the path of a SQLite file, or a URL as of `Database`. Tables and files that are missing are made.
+    kept
+        The attributes that it keeps from now on; None for those that it kept up to now. Objects that it has already owe
+        what is new, see `filling`.
     wait_seconds
         How long to wait for a lock that another process holds, in seconds.
 
@@ -45,15 +49,21 @@ class Index:
         If it cannot be used now, for instance since another process has locked it. Nothing is wrong with it then.
     """
 
-    def __init__(self, url: str | os.PathLike[str] | URL, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | URL,
+        *,
+        kept: Kept | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
         self.database = _database(url, wait_seconds)
+        self.kept = kept or STANDARD
         self._write_lock = threading.Lock()
-        self._writer = Writer(self.database)
         self._name_of = Lookup(self.database, _NAME_OF)
         # Set when the database turns out to be damaged.
         self.is_damaged = threading.Event()
         try:
-            self._prepare()
+            self.kept = self._prepare(kept)
         except DatabaseFailure as failure:
             self.close()
             if failure.is_damage:
@@ -62,6 +72,8 @@ class Index:
         except IndexUnusable:
             self.close()
             raise
+        self._writer = Writer(self.database, self.kept)
+        self._describer = Describer(self.kept)
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +89,7 @@ class Index:
     @property
     def wanted(self) -> Mapping[int, str]:
         """The tags that the index keeps, each with its VR."""
-        return schema.WANTED
+        return self.kept.wanted
 
     @property
     def is_complete(self) -> bool:
@@ -118,7 +130,7 @@ class Index:
         UnusableObject
             If the database refuses one of the objects.
         """
-        objects = [described(entry) for entry in entries]
+        objects = [self._describer.describe(entry) for entry in entries]
         try:
             with self._write_lock:
                 return self._writer.write(objects)
@@ -127,6 +139,10 @@ class Index:
             if failure.is_passing or failure.is_damage:
                 raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from failure
             raise UnusableObject("the index refuses it") from failure
+
+    def complete_above(self, connection: Connection, objects: Sequence[Described]) -> None:
+        """Take into the rows above what objects that are there say of them, see `Writer.complete`."""
+        self._writer.complete(connection, objects)
 
     def names_of(self, instances: Sequence[str]) -> dict[str, ObjectName]:
         """The objects that are indexed, of those with these SOP Instance UIDs.
@@ -213,7 +229,7 @@ class Index:
         with self._write_lock:
             self.close()
             self.database.discard(schema.metadata)
-            self._prepare()
+            self._prepare(self.kept)
             self.is_damaged.clear()
 
     def instances(self, study: str, series: str) -> set[str]:
@@ -280,20 +296,26 @@ class Index:
                 connection.execute(delete(schema.instance).where(of.parent == number, of.uid.in_(part)))
             _remove_empty(connection, number)
 
-    def _prepare(self) -> None:
+    def _prepare(self, kept: Kept | None) -> Kept:
+        """Look at the tables, and write only where something is missing; what is kept."""
         with self.database.reading() as connection:
             if inspect(connection).has_table(schema.state.name):
                 version = _state(connection, schema.VERSION_STATE)
-                if version == str(schema.VERSION):
-                    return
-                raise IndexUnusable(self.database.name, f"it is of version {version}, not {schema.VERSION}")
-            if inspect(connection).has_table(schema.instance.name):
+                if version != str(schema.VERSION):
+                    raise IndexUnusable(
+                        self.database.name, f"it is of version {version}, not {schema.VERSION}"
+                    )
+                before = added(connection)
+                if kept is None or kept.added == before:
+                    return kept or kept_with(before)
+            elif inspect(connection).has_table(schema.instance.name):
                 raise IndexUnusable(self.database.name, "it is of an older version")
         with self.database.writing_alone() as connection:
             schema.metadata.create_all(connection)
             if _state(connection, schema.VERSION_STATE) is None:
                 _set_state(connection, schema.VERSION_STATE, str(schema.VERSION))
                 _set_state(connection, schema.NUMBERING_STATE, token_hex())
+            return remember(connection, kept)
 
     def _note(self, failure: DatabaseFailure) -> None:
         if failure.is_damage:

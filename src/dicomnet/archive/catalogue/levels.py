@@ -7,7 +7,7 @@ objects contradict each other, the first value is the attribute, the other ones 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, or_, select, update
 from ...datasets.text import folded_name
 from ...encoding.scan import Header
 from . import schema
-from .schema import KEPT, SPECIFIC_CHARACTER_SET, Level
+from .schema import READ, SPECIFIC_CHARACTER_SET, Level
 from .values import found_values
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021
@@ -32,7 +32,7 @@ _SIGNATURES_LIMIT = 16
 _SERIES_LIMIT = 20_000
 _MERGED = ("attributes", "others")
 _ABOVE = (Level.PATIENT, Level.STUDY, Level.SERIES)
-_SIGNED = (SPECIFIC_CHARACTER_SET, *(tag for level in _ABOVE for tag in KEPT[level]))
+SIGNED = (SPECIFIC_CHARACTER_SET, *(tag for level in _ABOVE for tag in READ[level]))
 
 
 class KnownSeries(dict[tuple[str, str], int]):
@@ -66,9 +66,15 @@ class KnownSeries(dict[tuple[str, str], int]):
         said.add(signature)
 
 
-def signature(header: Header, sop_class: str) -> int:
-    """A number that objects have in common if they say the same of the levels above."""
-    return hash((sop_class, header.encoding, *map(header.values.get, _SIGNED)))
+def signature(header: Header, sop_class: str, tags: Iterable[int]) -> int:
+    """A number that objects have in common if they say the same of the levels above.
+
+    Parameters
+    ----------
+    tags
+        Those of the attributes of the levels above.
+    """
+    return hash((sop_class, header.encoding, *map(header.values.get, tags)))
 
 
 def collected(sop_class: str, of_series: Attributes) -> set[tuple[int, str]]:

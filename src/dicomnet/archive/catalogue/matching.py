@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from ...datasets.text import folded_name, narrowly_folded_name, values_of
 from ...errors import ServiceRefusal
@@ -21,10 +22,10 @@ Test = Callable[[str], bool]
 
 _WILD_RUN = re.compile(r"[*?]+")
 _DATE = re.compile(r"\d{8}", re.ASCII)
-_TIME = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?", re.ASCII)
-_OFFSET = r"(?:[+-](?:0\d|1[0-4])[0-5]\d)"
+TIME = re.compile(r"(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{1,6}))?)?)?", re.ASCII)
+OFFSET = r"(?:[+-](?:0\d|1[0-4])[0-5]\d)"
 _DATE_TIME = re.compile(
-    rf"(\d{{4}})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{{1,6}}))?)?)?)?)?)?({_OFFSET})?",
+    rf"(\d{{4}})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.(\d{{1,6}}))?)?)?)?)?)?({OFFSET})?",
     re.ASCII,
 )
 
@@ -89,7 +90,7 @@ def is_universal(key: str) -> bool:
     return not key.strip("*")
 
 
-def value_test(vr: str, key: str) -> Test:
+def value_test(vr: str, key: str, zone: str = "") -> Test:
     """The test that a key makes for an attribute.
 
     Parameters
@@ -98,6 +99,8 @@ def value_test(vr: str, key: str) -> Test:
         Value representation of the attribute.
     key
         The key, which must not be universal. If it has several values, one of them has to match.
+    zone
+        Offset from UTC of moments (DT), in the key and the attribute, that do not say theirs; empty for UTC.
 
     Returns
     -------
@@ -113,17 +116,19 @@ def value_test(vr: str, key: str) -> Test:
     if vr == "UI":
         allowed = frozenset(keys)
         return lambda text: not allowed.isdisjoint(text.split("\\"))
-    tests = [_single_test(vr, one) for one in keys if one]
+    tests = [_single_test(vr, one, zone) for one in keys if one]
     return lambda text: any(test(value) for value in values_of(vr, text) for test in tests)
 
 
-def _single_test(vr: str, key: str) -> Test:
+def _single_test(vr: str, key: str, zone: str) -> Test:
     if vr == "PN":
         return _name_test(key)
     if vr in WILDCARD_VRS:
         return pattern(key).test()
     if vr in NUMBER_VRS:
         return _number_test(key)
+    if vr == "DT":
+        return _moment_test(key, partial(_datetime_moments, zone=zone))
     if vr in _MOMENTS:
         return _moment_test(key, _MOMENTS[vr])
     return key.__eq__
@@ -226,7 +231,7 @@ def date_moments(text: str) -> Moments | None:
 
 def time_moments(text: str) -> Moments | None:
     """The moments of a TM value, also with colons; None if it is not one."""
-    found = _TIME.fullmatch(text.replace(":", ""))
+    found = TIME.fullmatch(text.replace(":", ""))
     if found is None:
         return None
     hour, minute, second, fraction = found.groups()
@@ -236,7 +241,7 @@ def time_moments(text: str) -> Moments | None:
     return first, given + "595959"[len(given) :] + exact.ljust(6, "9")
 
 
-def _datetime_moments(text: str) -> Moments | None:
+def _datetime_moments(text: str, zone: str) -> Moments | None:
     found = _DATE_TIME.fullmatch(text)
     if found is None:
         return None
@@ -245,7 +250,7 @@ def _datetime_moments(text: str) -> Moments | None:
     try:
         first = _moment(parts, fraction.ljust(6, "0"))
         last = _moment(_latest(parts), fraction.ljust(6, "9"))
-        shift = _shift(found[8])
+        shift = _shift(found[8] or zone)
         return (first - shift).isoformat(timespec="microseconds"), (last - shift).isoformat(
             timespec="microseconds"
         )
@@ -267,8 +272,8 @@ def _moment(parts: list[str], fraction: str) -> datetime:
     return datetime(year, month, day, hour, minute, min(second, 59), int(fraction))
 
 
-def _shift(offset: str | None) -> timedelta:
-    if offset is None:
+def _shift(offset: str) -> timedelta:
+    if not offset:
         return timedelta()
     shift = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
     return -shift if offset[0] == "-" else shift
@@ -277,7 +282,6 @@ def _shift(offset: str | None) -> timedelta:
 _MOMENTS: dict[str, Callable[[str], Moments | None]] = {
     "DA": date_moments,
     "TM": time_moments,
-    "DT": _datetime_moments,
 }
 
 

@@ -20,7 +20,7 @@ class QueryOptions:
     fuzzy
         Names match if they have the same components in any order, without regard to diacritics, or sound alike.
     timezone
-        Dates and times are adjusted to the time zone of the request. It is never agreed on.
+        Dates and times of objects that say their time zone are adjusted to that of the request, if it has one.
     multiframe
         Enhanced multi-frame objects are shown as single frames. It is never agreed on.
     empty
@@ -46,6 +46,7 @@ SUPPORTED = QueryOptions(
     relational=True,
     combined=True,
     fuzzy=find_spec("jellyfish") is not None,
+    timezone=True,
     empty=True,
     multiple=True,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator
+from itertools import zip_longest
 from time import perf_counter
 from typing import Any
 
@@ -114,7 +115,7 @@ def search(
         0xA900 if the identifier does not fit the information model; 0xC000 if a key cannot be processed;
         0xA700 if the index cannot be read, which may be raised while iterating.
     """
-    request = parse(model, identifier, options)
+    request = parse(model, identifier, options, index.kept)
     table = schema.TABLES[request.level]
     with index.reading() as connection:
         last = connection.scalar(select(func.max(table.c.id))) or 0
@@ -277,6 +278,7 @@ class _Reader:
         others = [schema.TABLES[above].c.others for above in shown if above is not Level.IMAGE]
         owner = table.c.parent if level is Level.STUDY else table.c.id
         self._kept = slice(2, 2 + len(kept))
+        self._zones = [request.zone(above) for above in shown]
         self.statement = (
             select(table.c.id, owner, *kept, *others)
             .select_from(_joined_tables(level))
@@ -299,15 +301,17 @@ class _Reader:
         found = []
         for row in rows:
             attributes: Attributes = {_AVAILABILITY: "ONLINE"}
-            for text in row[self._kept]:
+            others: Others = {}
+            for text, contrary, zone in zip_longest(row[self._kept], row[self._kept.stop :], self._zones):
                 if text not in parsed:
                     parsed[text] = json.loads(text)
-                attributes |= parsed[text]
+                of_level: tuple[Attributes, Others] = parsed[text], json.loads(contrary) if contrary else {}
+                if zone is not None:
+                    of_level = zone.moved(*of_level)
+                attributes |= of_level[0]
+                others |= of_level[1]
             for tag, by_number in values.items():
                 attributes[f"{tag:08X}"] = by_number.get(row[1] if tag in PATIENT_COUNTS else row[0], "0")
-            others: Others = {}
-            for text in filter(None, row[self._kept.stop :]):
-                others |= json.loads(text)
             found.append((attributes, others))
         return found
 

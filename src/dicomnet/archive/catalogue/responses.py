@@ -17,7 +17,7 @@ from ...datasets.text import values_of
 from .identifiers import QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, Key, Request
 from .levels import Attributes
 from .matching import NUMBER_VRS
-from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET
+from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET
 
 
 def response(request: Request, attributes: Attributes, retrieve_ae_title: str) -> Dataset:
@@ -26,10 +26,17 @@ def response(request: Request, attributes: Attributes, retrieve_ae_title: str) -
     elements.append(_element(QUERY_RETRIEVE_LEVEL, "CS", request.level.name))
     if retrieve_ae_title:
         elements.append(_element(RETRIEVE_AE_TITLE, "AE", retrieve_ae_title))
+    offset = attributes.get(f"{TIMEZONE_OFFSET:08X}", "")
+    if offset and request.options.timezone and _has_time(request):
+        elements.append(_element(TIMEZONE_OFFSET, "SH", offset))
     character_set = _character_set(request, attributes)
     if character_set:
         elements.append(_element(SPECIFIC_CHARACTER_SET, "CS", character_set))
     return dataset_of(elements)
+
+
+def _has_time(request: Request) -> bool:
+    return request.offset is not None or any(key.vr in ("DA", "TM", "DT") for key in request.keys)
 
 
 def _elements(keys: Sequence[Key], attributes: Attributes) -> Iterator[DataElement]:

@@ -82,11 +82,15 @@ def _vrs(keywords: str) -> dict[int, str]:
     return {tag: dictionary_VR(tag) for tag in map(_tag, keywords.split())}
 
 
-SPECIFIC_CHARACTER_SET = 0x00080005
+SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET = 0x00080005, 0x00080201
 # The attributes kept at each level: tag and VR.
 KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in _KEYWORDS.items()}
 KEPT_IN_ITEMS = _vrs(_NESTED_KEYWORDS)
-WANTED = {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *KEPT.values()) for tag, vr in kept.items()}
+# Beside them each level has the time zone of its dates and times; those of the patient's birth have none.
+READ = {
+    level: kept if level is Level.PATIENT else {**kept, TIMEZONE_OFFSET: "SH"} for level, kept in KEPT.items()
+}
+WANTED = {tag: vr for kept in ({SPECIFIC_CHARACTER_SET: "CS"}, *READ.values()) for tag, vr in kept.items()}
 
 # The attributes by which studies are found: their values are in the table `study_value`. The last two are of all series
 # and objects of a study.
@@ -180,6 +184,15 @@ study_value = Table(
     Column("study", IDENTIFIER, nullable=False),
     Column("tag", Integer, nullable=False),
     Column("value", TEXT, nullable=False),
+)
+# The attributes that are kept besides `KEPT`. Objects up to the row ID `last` may lack one, but not those up to `done`.
+kept = Table(
+    "kept",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("tag", IDENTIFIER, primary_key=True),
+    Column("done", IDENTIFIER, nullable=False),
+    Column("last", IDENTIFIER, nullable=False),
 )
 Index("study_value_found", study_value.c.tag, study_value.c.value, study_value.c.study)
 Index("series_modality", series.c.parent, series.c.modality)

@@ -27,7 +27,7 @@ from .matching import (
     pattern,
     time_moments,
 )
-from .schema import COLLECTED, FOUND_BY, KEPT, MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, Level
+from .schema import COLLECTED, MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, Level
 from .values import LIMIT, first_moment
 
 # How many values of a list are put into one statement.
@@ -77,8 +77,8 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
     found = []
     for key in request.keys:
         tag = _SAME_AS.get(key.tag, key.tag)
-        vr = FOUND_BY.get(tag) or COLLECTED.get(tag)
-        wanted = None if vr is None or not key.is_narrowing else _wanted(vr, key.text)
+        vr = request.kept.found_by.get(tag) or COLLECTED.get(tag)
+        wanted = None if vr is None or not key.is_narrowing else _wanted(vr, key.sought)
         if wanted is not None:
             statements = [
                 _statement(request.level, place, tag, one)
@@ -113,8 +113,8 @@ def residue(request: Request) -> list[Condition]:
     """Conditions on the rows themselves, for keys that are no source."""
     found: list[Condition] = []
     for key in request.keys:
-        if key.is_narrowing and key.tag not in FOUND_BY:
-            found += _kept_condition(request.level, key) + _count_condition(request.level, key)
+        if key.is_narrowing and key.tag not in request.kept.found_by:
+            found += _kept_condition(request, key) + _count_condition(request.level, key)
     return found
 
 
@@ -254,13 +254,13 @@ def _wanted_pattern(wanted: Pattern | None, text: str) -> _Wanted | None:
 _PLAIN_PART = re.compile(r'[^*?"\\\x00-\x1f]+')
 
 
-def _kept_condition(level: Level, key: Key) -> list[Condition]:
+def _kept_condition(request: Request, key: Key) -> list[Condition]:
     """That the JSON text contains the longest literal part of the key, for an attribute that is only there."""
-    owner = next((above for above in Level if key.tag in KEPT[above]), None)
+    owner = request.kept.level_of(key.tag)
     if owner is None or key.vr not in WILDCARD_VRS - {"PN"} or len(values_of(key.vr, key.text)) != 1:
         return []
     part = max(_PLAIN_PART.findall(key.text), key=len, default="")
-    if owner is Level.PATIENT and level is not Level.PATIENT:
+    if owner is Level.PATIENT and request.level is not Level.PATIENT:
         owner = Level.STUDY
     of = schema.TABLES[owner].c
     if not part:

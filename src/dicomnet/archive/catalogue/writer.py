@@ -18,6 +18,7 @@ from ..database import Database, Insertion
 from ..entries import Source
 from ..storage.files import ObjectName
 from . import levels, schema, trigrams
+from .kept import Kept
 from .levels import Attributes, KnownSeries
 from .schema import Level
 
@@ -69,10 +70,13 @@ class Writer:
     ----------
     database
         The database of the index.
+    kept
+        The attributes that it keeps.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, kept: Kept) -> None:
         self._database = database
+        self._kept = kept
         self._insert = {table: Insertion(database, table) for table in schema.metadata.tables.values()}
         self._series = KnownSeries()
         self._sources: dict[Source, int] = {}
@@ -113,6 +117,22 @@ class Writer:
             self.forget()
             raise
 
+    def complete(self, connection: Connection, objects: Sequence[Described]) -> None:
+        """Take into the rows above what objects that are there say of them. Where it is nothing new, none is written.
+
+        Parameters
+        ----------
+        connection
+            A transaction in which nobody else writes.
+        objects
+            The objects; their own rows are left as they are.
+        """
+        rows = _Rows(connection, self._insert, self._kept)
+        rows.load(objects)
+        for each in objects:
+            rows.merge(each)
+        rows.write()
+
     def _add_missing(self, connection: Connection, objects: Sequence[Described]) -> list[bool]:
         of = schema.instance.c
         uids = [each.name.instance for each in objects]
@@ -133,7 +153,7 @@ class Writer:
         if not objects:
             return
         self._catch_up(connection)
-        rows = _Rows(connection, self._insert)
+        rows = _Rows(connection, self._insert, self._kept)
         say_something = [each for each in objects if not self._series.has_said(each.series, each.signature)]
         rows.load(say_something)
         for each in say_something:
@@ -211,8 +231,9 @@ class _Row:
 class _Rows:
     """The rows above the instances of one transaction."""
 
-    def __init__(self, connection: Connection, insert: dict[Table, Insertion]) -> None:
+    def __init__(self, connection: Connection, insert: dict[Table, Insertion], kept: Kept) -> None:
         self._connection = connection
+        self._kept = kept
         self._insert = insert
         self._next: dict[Table, int] = {}
         # By row ID and by identity; by UID; by the UIDs of study and series.
@@ -257,7 +278,7 @@ class _Rows:
     def merge(self, described: Described) -> int:
         """Take what an object says of the levels above into their rows; the row ID of its series."""
         patient, own, of_series = self._said(described)
-        found = levels.collected(described.sop_class_uid, of_series)
+        found = levels.collected(described.sop_class_uid, of_series) | self._kept.found(patient | own)
         study = self._studies.get(described.name.study)
         if study is None:
             study = self._new_study(described.name.study, patient, own)
