@@ -348,8 +348,18 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     folder = tmp_path_factory.mktemp("traced")
     names = "trace=fdatasync,fsync,syncfs,sync,link,linkat,unlink,unlinkat,mkdir,writev,write,openat"
     subprocess.run(
-        ["strace", "-f", "-y", "-e", names, "-o", folder / "trace", sys.executable, "-c", SCRIPT]
-        + [folder / "store"],
+        [
+            "strace",
+            "-fy",
+            "-e",
+            names,
+            "-o",
+            folder / "trace",
+            sys.executable,
+            "-c",
+            SCRIPT,
+            folder / "store",
+        ],
         check=True,
         capture_output=True,
         timeout=60,
