@@ -11,8 +11,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 from tests.objects import CT_IMAGE_STORAGE
 from tests.postgresql import PostgreSQL
 
-from dicomnet.archive.intake import Catalogue, Entry, Intake, Session
-from dicomnet.errors import ServiceRefusal
+from dicomnet.archive.entries import Catalogue, Entry, Source
+from dicomnet.archive.intake import Intake, Session
+from dicomnet.archive.storage.files import ObjectName
+
+SENDER = Source("SENDER", "192.0.2.1", "C-STORE")
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +30,9 @@ def send() -> Callable[..., Session]:
         instance: str = "1.2.3.4.5",
         syntax: str = ExplicitVRLittleEndian,
         fragment: int = 16_384,
+        source: Source = SENDER,
     ) -> Session:
-        session = intake.open(sop_class, instance, syntax, calling_ae="SENDER")
+        session = intake.open(sop_class, instance, syntax, source)
         for at in range(0, len(data), fragment):
             session.write(memoryview(data)[at : at + fragment])
         return session
@@ -49,8 +53,17 @@ def put(send: Callable[..., Session]) -> Callable[..., int]:
 class _BrokenIndex:
     wanted: Mapping[int, str] = {}
 
-    def add(self, entries: Sequence[Entry]) -> Sequence[bool | ServiceRefusal]:
+    def names_of(self, instances: Sequence[str]) -> Mapping[str, ObjectName]:
+        raise LookupError(f"a defect, met with {len(instances)} objects")
+
+    def add(self, entries: Sequence[Entry]) -> Sequence[bool]:
         raise LookupError(f"a defect, met with {len(entries)} objects")
+
+    def forget(self, name: ObjectName) -> None:
+        raise LookupError(f"a defect, met with {name}")
+
+    def make_durable(self) -> None:
+        raise LookupError("a defect")
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,14 @@ def archive(
     tmp_path: Path, encode: Callable[..., bytes], put: Callable[..., int]
 ) -> Iterator[tuple[Index, Callable[[Dataset], None]]]:
     """An empty archive, and how to store an object in it."""
-    with Storage(tmp_path / "store", sync=False) as storage, Index(tmp_path / "index") as index:
-        intake = Intake(storage, index)
+    with (
+        Storage(tmp_path / "store", sync=False) as storage,
+        Index(tmp_path / "index") as index,
+        Intake(storage, index) as intake,
+    ):
 
         def store(data_set: Dataset) -> None:
             put(intake, encode(data_set), instance=data_set.SOPInstanceUID)
+            assert intake.wait_for_all()
 
         yield index, store

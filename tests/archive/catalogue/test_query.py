@@ -47,10 +47,10 @@ def real(tmp_path_factory: pytest.TempPathFactory, put: Put) -> Iterator[tuple[I
     with (
         Storage(root / "store", sync=False) as storage,
         Index(root / "index") as index,
+        Intake(storage, index) as intake,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        intake = Intake(storage, index)
         for path in sorted(map(Path, get_testdata_files() + get_charset_files())):
             if not path.is_file():
                 continue
@@ -67,6 +67,7 @@ def real(tmp_path_factory: pytest.TempPathFactory, put: Put) -> Iterator[tuple[I
                     taken.setdefault(instance, read)
             except (UnusableObject, ServiceRefusal):
                 pass
+        assert intake.wait_for_all()
         yield index, list(taken.values())
 
 
@@ -438,8 +439,11 @@ KEYS = [
 def odd(tmp_path_factory: pytest.TempPathFactory, make: Make, encode: Encode, put: Put) -> Iterator[Index]:
     """An archive of one study for each of some odd values."""
     root = tmp_path_factory.mktemp("odd")
-    with Storage(root / "store", sync=False) as storage, Index(root / "index") as index:
-        intake = Intake(storage, index)
+    with (
+        Storage(root / "store", sync=False) as storage,
+        Index(root / "index") as index,
+        Intake(storage, index) as intake,
+    ):
         for number, text in enumerate([*ODD_TEXTS, "20200101", "2020.01.01", "20201231"]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -447,6 +451,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, make: Make, encode: Encode, pu
                 data_set = make(StudyInstanceUID=f"1.{number}", SOPInstanceUID=f"1.{number}.1", **attributes)
                 data_set.SpecificCharacterSet = "ISO_IR 192"
                 put(intake, encode(data_set), instance=data_set.SOPInstanceUID)
+        assert intake.wait_for_all()
         yield index
 
 

@@ -522,10 +522,10 @@ def archived(
     with (
         Storage(root / "store", sync=False) as storage,
         Index(root / "index") as index,
+        Intake(storage, index) as intake,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")
-        intake = Intake(storage, index)
         series = [(number, 1, attributes) for number, attributes in STUDIES.items()]
         for number, of_study, attributes in [*series, (1, 2, STUDIES[1] | {"Modality": "SR"})]:
             data_set = make(
@@ -537,6 +537,7 @@ def archived(
             )
             data_set.update(_keys(attributes))
             assert put(intake, encode(data_set), instance=data_set.SOPInstanceUID) == 0
+        assert intake.wait_for_all()
         yield index
 
 
