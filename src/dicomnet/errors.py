@@ -342,7 +342,7 @@ class IndexUnusable(DicomnetError):
         self.cause = cause
 
     def __str__(self) -> str:
-        return f"the index {self.path} cannot be used ({self.cause}); rebuild it from the files with reindex"
+        return f"the index {self.path} cannot be used ({self.cause}); a new one is made from the files"
 
 
 class LedgerUnusable(DicomnetError):

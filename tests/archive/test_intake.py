@@ -382,7 +382,7 @@ def _archive() -> Iterator[Archive]:
     with (
         tempfile.TemporaryDirectory() as folder,
         Storage(folder, sync=False) as storage,
-        Index(Path(folder) / "index.sqlite", busy_seconds=0.2) as index,
+        Index(Path(folder) / "index.sqlite", wait_seconds=0.2) as index,
     ):
         yield Archive(Path(folder), storage, index)
 

@@ -129,6 +129,9 @@ class Upkeep:
             except (ServiceRefusal, DatabaseFailure, IndexUnusable, OSError) as error:
                 _log.error("the upkeep of the archive is tried again in %d s: %s", _RETRY, error)
                 self._is_stopping.wait(_RETRY)
+            except Exception:  # noqa: BLE001
+                _log.exception("the upkeep of the archive has failed, and is tried again in %d s", _RETRY)
+                self._is_stopping.wait(_RETRY)
             self._is_stopping.wait(_LOOK)
 
     def _look_after(self) -> None:

@@ -16,8 +16,10 @@ from tests.archive.catalogue.asking import ask, studies
 from dicomnet.archive.catalogue import filling as module
 from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.filling import Filling
-from dicomnet.archive.catalogue.index import Index
+from dicomnet.archive.catalogue.index import Index, discard
 from dicomnet.archive.catalogue.kept import STANDARD, Kept, configured
+from dicomnet.archive.catalogue.recovery import Recovery
+from dicomnet.archive.conflicts import Conflicts
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import ObjectName, Storage
 
@@ -37,30 +39,20 @@ class Archive:
         return Index(self.path, kept=configured(keys) if keys else STANDARD)
 
     def store(self, index: Index, numbers: range, put: Callable[..., int]) -> None:
-        intake = Intake(self.storage, index)
-        for number in numbers:
-            data_set = self._make(
-                StudyInstanceUID=f"1.{number // 2}",
-                SeriesInstanceUID=f"1.{number // 2}.1",
-                SOPInstanceUID=f"1.{number // 2}.1.{number}",
-                StudyStatusID="ODD" if number % 2 else "EVEN",
-                ReasonForStudy=f"reason {number // 2}",
-                KVP=str(number),
-            )
-            assert put(intake, self._encode(data_set), instance=data_set.SOPInstanceUID) == 0
+        with Intake(self.storage, index) as intake:
+            for number in numbers:
+                data_set = self._make(
+                    StudyInstanceUID=f"1.{number // 2}",
+                    SeriesInstanceUID=f"1.{number // 2}.1",
+                    SOPInstanceUID=f"1.{number // 2}.1.{number}",
+                    StudyStatusID="ODD" if number % 2 else "EVEN",
+                    ReasonForStudy=f"reason {number // 2}",
+                    KVP=str(number),
+                )
+                assert put(intake, self._encode(data_set), instance=data_set.SOPInstanceUID) == 0
 
     def fill(self, index: Index) -> None:
-        filling = Filling(index, self.storage)
-        filling.start()
-        _wait_for(filling)
-
-
-def _wait_for(filling: Filling) -> None:
-    thread = filling._thread
-    if thread is not None:
-        thread.join(30)
-        assert not thread.is_alive()
-    filling.stop()
+        Filling(index, self.storage).run(threading.Event())
 
 
 @pytest.fixture
@@ -108,9 +100,7 @@ def test_what_is_new_is_filled_in(
     )
     assert last.endswith(f": {COUNT} objects read, 0 that could not be read")
     with archive.index(STATUS, REASON, KVP) as index:
-        filling = Filling(index, archive.storage)
-        filling.start()
-        assert filling._thread is None
+        assert Filling(index, archive.storage)._owed() is None
 
 
 def test_it_goes_on_where_it_was_stopped(archive: Archive, put: Callable[..., int]) -> None:
@@ -175,27 +165,24 @@ def test_objects_arrive_and_go_meanwhile(archive: Archive, put: Callable[..., in
     with archive.index() as index:
         archive.store(index, range(COUNT), put)
     with archive.index(STATUS, KVP) as index:
-        fillings = [Filling(index, archive.storage) for _ in range(2)]
-        storing = threading.Thread(target=archive.store, args=(index, range(COUNT, COUNT + 40), put))
-        storing.start()
-        for filling in fillings:
-            filling.start()
+        threads = [threading.Thread(target=archive.fill, args=(index,)) for _ in range(2)]
+        threads.append(threading.Thread(target=archive.store, args=(index, range(COUNT, COUNT + 40), put)))
+        for thread in threads:
+            thread.start()
         index.forget(ObjectName("1.64", "1.64.1", "1.64.1.129"))
-        storing.join()
-        for filling in fillings:
-            _wait_for(filling)
+        for thread in threads:
+            thread.join()
         assert len(studies(index, StudyStatusID="EVEN")) == (COUNT + 40) // 2
         assert _kvps(index, 64) == ["128"]
 
 
 def test_a_rebuilt_index_owes_nothing(archive: Archive, put: Callable[..., int]) -> None:
-    from dicomnet.archive.catalogue.index import reindex
-
     with archive.index() as index:
         archive.store(index, range(4), put)
     kept: Kept = configured([STATUS, KVP])
-    reindex(archive.path, archive.storage, kept)
+    discard(archive.path)
     with Index(archive.path, kept=kept) as index:
+        assert Recovery(index, archive.storage, Conflicts(archive.storage, None)).run()
         assert Filling(index, archive.storage)._owed() is None
         assert studies(index, StudyStatusID="ODD") == ["1.0", "1.1"]
         assert _kvps(index, 1) == ["2", "3"]

@@ -16,7 +16,8 @@ from sqlalchemy import func, select
 from tests.support import wait_until
 
 from dicomnet.archive.catalogue import schema
-from dicomnet.archive.catalogue.index import Index, Recovery, reindex
+from dicomnet.archive.catalogue.index import Index, discard
+from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.errors import DatabaseFailure, IndexUnusable
@@ -106,121 +107,96 @@ def test_one_instance_uid_in_two_studies(
         assert put(intake, encode(make())) == 0
 
 
-def test_recovery(storage: Storage, path: Path, make: Make, encode: Encode, put: Put) -> None:
-    with Index(path) as index:
-        for first, catalogue in ((0, index), (3, None)):
-            with Intake(storage, catalogue) as intake:
-                for number in range(first, first + 3):
-                    _add(intake, number, make, encode, put)
-        lost = ObjectName("1.2.0", "1.2.3.4.0", "1.2.3.4.5.0")
-        os.unlink(storage.path(lost))
-        damaged = storage.path(ObjectName("1.2.1", "1.2.3.4.2", "1.2.3.4.5.5"))
-        os.truncate(damaged, os.path.getsize(damaged) - 1)
-        renamed = ObjectName("1.2.0", "1.2.3.4.1", "1.2.3.4.5.7")
-        os.rename(storage.path(ObjectName("1.2.0", "1.2.3.4.1", "1.2.3.4.5.4")), storage.path(renamed))
-        assert index.recover(storage) == Recovery(added=1, removed=1, quarantined=2)
-        assert _uids(index) == ["1.2.3.4.5.1", "1.2.3.4.5.2", "1.2.3.4.5.3"]
-        on_disk = sorted(uid for _, instances in storage.objects() for uid in instances)
-        assert on_disk == _uids(index)
-        assert index.recover(storage) == Recovery(0, 0, 0)
-
-
-def test_recovery_forgets_what_is_gone(
+def test_damage_is_found_by_a_check_and_a_new_index_takes_its_place(
     storage: Storage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
-    with Index(path) as index:
-        with Intake(storage, index) as intake:
-            for number in range(6):
-                _add(intake, number, make, encode, put)
-        os.rename(storage.root / "objects", storage.root / "away")
-        os.mkdir(storage.root / "objects")
-        assert index.recover(storage) == Recovery(0, 6, 0)
-        assert _counts(index) == (0, 0, 0, 0)
-        os.rmdir(storage.root / "objects")
-        os.rename(storage.root / "away", storage.root / "objects")
-        assert index.recover(storage) == Recovery(6, 0, 0)
-        assert _counts(index) == (1, 2, 6, 6)
-
-
-def test_of_two_files_of_one_instance_the_older_is_kept(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
-) -> None:
-    older, newer = encode(make(StudyInstanceUID="9.9")), encode(make(StudyInstanceUID="1.1"))
-    with Intake(storage) as intake:
-        put(intake, older)
-        put(intake, newer)
-    name = ObjectName("9.9", "1.2.3.4", "1.2.3.4.5")
-    os.utime(storage.path(name), (1, 1))
-    with Index(path) as index:
-        index.recover(storage)
-        assert _uids(index) == ["1.2.3.4.5"]
-    assert os.path.exists(storage.path(name))
-    assert len(list(storage.quarantined())) == 1
-
-
-def test_reindex(storage: Storage, path: Path, make: Make, encode: Encode, put: Put) -> None:
-    with Index(path) as index:
-        with Intake(storage, index) as intake:
-            for number in range(6):
-                _add(intake, number, make, encode, put)
-        with index.reading() as connection:
-            before = sorted(
-                map(tuple, connection.execute(select(schema.instance.c.uid, schema.instance.c.attributes)))
-            )
-    path.write_bytes(b"this is no database" * 1000)
-    with pytest.raises(IndexUnusable, match="reindex"):
-        Index(path)
-    assert reindex(path, storage) == Recovery(6, 0, 0)
-    with Index(path) as index:
-        with index.reading() as connection:
-            after = sorted(
-                map(tuple, connection.execute(select(schema.instance.c.uid, schema.instance.c.attributes)))
-            )
-        assert after == before
-    assert sorted(file.name for file in path.parent.iterdir()) == ["index.sqlite", "store"]
-
-
-def test_flipped_bytes_are_found_at_the_start(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
-) -> None:
+    """Opening it does not read it as a whole, which takes minutes where it is large."""
     with Index(path) as index, Intake(storage, index) as intake:
         for number in range(100):
             _add(intake, number, make, encode, put)
+    with Index(path) as index:
+        assert index.check()
     content = bytearray(path.read_bytes())
-    for at in range(4096, len(content), 512):
+    for at in range(len(content) // 2, len(content), 512):
         content[at] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(IndexUnusable):
+    with Index(path) as index:
+        assert not index.check()
+        assert index.is_damaged.is_set()
+        index.renew()
+        assert not index.is_damaged.is_set()
+        assert index.check()
+        assert not index.is_complete
+        assert _counts(index) == (0, 0, 0, 0)
+
+
+def test_what_is_no_database_is_unusable(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(IndexUnusable, match="from the files"):
         Index(path)
-    assert reindex(path, storage).added == 100
+    discard(path)
+    with Index(path) as index:
+        assert not index.is_complete
+
+
+def test_another_process_has_put_a_new_index_in_the_place_of_a_damaged_one(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    """Whoever has the old file open goes over to the new one, also with what it remembers of rows."""
+    with Index(path) as index, Intake(storage, index) as intake, Index(path) as other:
+        assert _add(intake, 1, make, encode, put) == 0
+        assert intake.wait_for_all()
+        assert other.names_of(["1.2.3.4.5.1"])
+        index.renew()
+        assert not other.names_of(["1.2.3.4.5.1"])
+        assert _uids(other) == []
+        with Intake(storage, other, progress=Progress(2), process=1) as another:
+            assert _add(another, 4, make, encode, put) == 0
+        assert _add(intake, 10, make, encode, put) == 0
+        assert intake.wait_for_all()
+        assert _uids(index) == _uids(other) == ["1.2.3.4.5.10", "1.2.3.4.5.4"]
+        assert _counts(index) == (1, 1, 1, 2)
 
 
 def test_an_index_of_another_version(path: Path) -> None:
     Index(path).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version=77")
+        connection.execute("UPDATE state SET value='77' WHERE name='version'")
     connection.close()
     with pytest.raises(IndexUnusable, match="version 77"):
+        Index(path)
+
+
+def test_an_index_of_the_time_before_it_said_its_version_so(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE instance (id INTEGER PRIMARY KEY)")
+        connection.execute("PRAGMA user_version=2")
+    connection.close()
+    with pytest.raises(IndexUnusable, match="older version"):
         Index(path)
 
 
 def test_a_locked_database_at_the_start_is_not_damaged(
     storage: Storage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
-    with Index(path) as index, Intake(storage, index) as intake:
-        assert _add(intake, 1, make, encode, put) == 0
-    before = path.stat().st_ino
+    """Nothing is written where nothing is to be changed; what has to be made waits for the lock."""
     other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA journal_mode=WAL")
     other.execute("BEGIN EXCLUSIVE")
     begun = monotonic()
     with pytest.raises(DatabaseFailure, match="locked") as caught:
-        Index(path, busy_seconds=0.3)
+        Index(path, wait_seconds=0.3)
     assert 0.25 < monotonic() - begun < 10
     assert not caught.value.is_damage
     other.execute("ROLLBACK")
-    other.close()
-    with Index(path) as index:
+    with Index(path) as index, Intake(storage, index) as intake:
+        assert _add(intake, 1, make, encode, put) == 0
+    before = path.stat().st_ino
+    other.execute("BEGIN EXCLUSIVE")
+    with Index(path, wait_seconds=0.3) as index:
         assert _uids(index) == ["1.2.3.4.5.1"]
+    other.execute("ROLLBACK")
+    other.close()
     assert path.stat().st_ino == before
 
 
@@ -247,7 +223,7 @@ def test_a_locked_database_keeps_nobody_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What is acknowledged meanwhile comes into the index when that can be written again, in any case once."""
-    with Index(path, busy_seconds=0.2) as index, Intake(storage, index) as intake:
+    with Index(path, wait_seconds=0.2) as index, Intake(storage, index) as intake:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         found: list[int] = []
@@ -279,6 +255,7 @@ def test_an_index_that_cannot_grow(tmp_path: Path, make: Make, encode: Encode) -
     script = """
 import os, resource, sys
 from dicomnet.archive.catalogue.index import Index
+from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import Storage
 from dicomnet.errors import ServiceRefusal

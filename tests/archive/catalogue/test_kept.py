@@ -119,6 +119,7 @@ def store(
                     SpecificCharacterSet="ISO_IR 100",
                 )
                 assert put(intake, encode(data_set), instance=data_set.SOPInstanceUID) == 0
+        intake.close()
         return index
 
     return filled

@@ -153,9 +153,11 @@ def test_objects_that_say_the_same_are_not_compared(archive: Archive, make: Make
     event.listen(index.database._writer, "before_cursor_execute", lambda *call: statements.append(call[2]))
     for number in range(2, 5):
         store(make(SOPInstanceUID=f"1.{number}", InstanceNumber=str(number)))
-    assert {one.partition(" (")[0] for one in statements if not one.startswith("BEGIN")} == {
-        "INSERT INTO instance"
-    }
+    written = {one.partition(" (")[0] for one in statements if one.startswith(("INSERT", "UPDATE", "DELETE"))}
+    assert written == {"INSERT INTO instance"}
+    # What is looked up does not depend on how much there is above.
+    read = {one for one in statements if one.startswith("SELECT")}
+    assert all("state" in one or "max(instance.id)" in one for one in read)
 
 
 def test_attributes_that_are_other_in_each_object_are_not_kept_without_end(
@@ -183,8 +185,8 @@ def test_a_cache_of_series_that_only_new_ones_came_into_grew_without_end(
                 SOPInstanceUID=f"1.{number}", SeriesInstanceUID=f"2.{number}", StudyInstanceUID=f"3.{number}"
             )
         )
-        assert len(index._series) <= 3
-        assert len(index._series._said) <= 3
+        assert len(index._writer._series) <= 3
+        assert len(index._writer._series._said) <= 3
     assert len(studies(index)) == 10
 
 

@@ -497,6 +497,7 @@ def test_a_large_answer_takes_little_memory(
     with index.database.writing() as connection:
         rows = [
             {
+                "id": number + 2,
                 "parent": 1,
                 "uid": f"9.{number}",
                 "attributes": f'{{"0020000D":"9.{number}","00100010":"Name{number}"}}',
@@ -505,7 +506,8 @@ def test_a_large_answer_takes_little_memory(
         ]
         connection.execute(insert(schema.study), rows)
         values = [
-            {"study": number + 2, "tag": 0x00100010, "value": f"name{number}"} for number in range(30_000)
+            {"id": number + 100, "study": number + 2, "tag": 0x00100010, "value": f"name{number}"}
+            for number in range(30_000)
         ]
         connection.execute(insert(schema.study_value), values)
     del rows, values

@@ -8,6 +8,7 @@ from tests.archive.catalogue.asking import studies
 
 from dicomnet.archive.catalogue import trigrams
 from dicomnet.archive.catalogue.index import Index
+from dicomnet.archive.storage.files import ObjectName
 
 NAMES = [
     "Müller^Eva",
@@ -76,7 +77,7 @@ def test_row_numbers_that_are_given_again_are_indexed_again(
         make(StudyInstanceUID="1.1", SOPInstanceUID="1.1.1", PatientName="Before^It", StudyDescription="MANY")
     )
     _fill(index)
-    index._forget_other_series(set())
+    index.forget(ObjectName("1.1", make().SeriesInstanceUID, "1.1.1"))
     assert studies(index, PatientName="*fore*") == []
     store(
         make(

@@ -136,7 +136,8 @@ class Writer:
     def _add_missing(self, connection: Connection, objects: Sequence[Described]) -> list[bool]:
         of = schema.instance.c
         uids = [each.name.instance for each in objects]
-        parents = dict(connection.execute(select(of.uid, of.parent).where(of.uid.in_(uids))).tuples().all())
+        statement = select(of.uid, of.parent).where(of.uid.in_(uids))
+        parents = {row[0]: row[1] for row in connection.execute(statement)}
         known = _series_numbers(connection, {each.name.study for each in objects})
         places = {uid: {key for key, number in known.items() if number == parents[uid]} for uid in parents}
         missing, outcomes = [], []
@@ -359,7 +360,7 @@ class _Rows:
         wanted = list(values)
         for at in range(0, len(wanted), _PART):
             statement = select(*columns).where(column.in_(wanted[at : at + _PART]))
-            for number, parent, key, *texts in self._connection.execute(statement).tuples():
+            for number, parent, key, *texts in self._connection.execute(statement):
                 yield _Row(number, parent, key, *levels.parsed(texts))
 
     def _update(self, level: Level, row: _Row) -> None:
