@@ -30,6 +30,7 @@ KINDS: dict[str, str] = {
     "archive/catalogue/test_index.py::test_flipped_bytes_are_found_at_the_start": "local",
     "archive/catalogue/test_index.py::test_many_threads_share_transactions": "local",
     "archive/catalogue/test_index.py::test_receiving_needs_no_database": "local",
+    "archive/catalogue/test_postgresql.py": "local",
     "archive/catalogue/test_query.py::test_a_large_answer_takes_little_memory": "local",
     "archive/catalogue/test_query.py::test_each_study_is_found_by_what_it_says_of_itself": "local",
     "archive/catalogue/test_query.py::test_long_lists_and_many_wild_cards": "local",

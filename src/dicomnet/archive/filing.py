@@ -303,7 +303,7 @@ class Filing:
             storage.discard_staged(accepted.staged)
         if comparison is Comparison.SAME_IN_ANOTHER_FORM:
             # What is kept is what is indexed.
-            accepted.entry = read_entry(storage, name, self._scanner)
+            accepted.entry = read_entry(storage, name, self._scanner, accepted.entry.source)
         return True
 
     def _register(self, objects: Sequence[Accepted]) -> None:

@@ -466,7 +466,7 @@ class Intake:
             if comparison is not Comparison.OTHER:
                 if known is None and self.catalogue is not None:
                     # The file has lost its row, or had none yet.
-                    session.is_stored(read_entry(storage, name, self._reader))
+                    session.is_stored(read_entry(storage, name, self._reader, session.source))
                     return None
                 return SUCCESS
         if self._other_content is OtherContent.REFUSE:
