@@ -115,6 +115,11 @@ class ServedNode:
         """As a peer is written."""
         return f"NODE@127.0.0.1:{self.port}"
 
+    def end(self) -> None:
+        """End it in order; then all that it has acknowledged has its files."""
+        self.process.terminate()
+        assert self.process.wait(30) == 0
+
 
 _READY = re.compile(rb"listening on .*:(\d+).*\n")
 
@@ -166,6 +171,20 @@ def digests_below(folder: Path) -> dict[Path, str]:
 def stored(store: Path) -> dict[str, str]:
     """The digests of the objects of a store by their SOP Instance UID."""
     return {path.stem: value for path, value in digests_below(store / "objects").items()}
+
+
+def wait_for_files(store: Path, count: int) -> None:
+    """Wait until a running node, which gives objects their files after it has answered, has so many."""
+    wait_until(lambda: len(list((store / "objects").rglob("*.dcm"))) == count, what=f"{count} files")
+
+
+def staged(store: Path) -> list[Path]:
+    """The staged files of a store that have content; a running node keeps some empty ones ready."""
+    found = []
+    for path in (store / "staging").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.extend([path] if path.stat().st_size else [])
+    return found
 
 
 def quarantined(store: Path) -> set[tuple[str, str]]:

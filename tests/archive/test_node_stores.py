@@ -30,7 +30,7 @@ from tests.sockets import (
     request_pdu,
     store_pdus,
 )
-from tests.support import serving, stored, wait_until
+from tests.support import serving, staged, stored, wait_until
 from tests.tracing import calls_of, is_complete, tracer
 
 from dicomnet import Peer
@@ -156,7 +156,7 @@ def _responses(peer: RawPeer, count: int) -> list[Response]:
 
 def _check_archive(node: Node, told: Told) -> None:
     """What was told to be stored is in the store and in the index, and nothing else is."""
-    wait_until(lambda: not list((node.storage.root / "staging").iterdir()), what="nothing is staged")
+    wait_until(lambda: not staged(node.storage.root), what="nothing is staged")
     assert node.index is not None
     with node.index.reading() as connection:
         indexed = list(connection.scalars(select_rows(schema.instance.c.uid)))
@@ -206,7 +206,7 @@ class Requests:
                     data = self.data(instance)
                 case 6:
                     # Another one of its SOP Instance UID.
-                    instance, status = f"1.2.3.{number - 5}", 0x0111
+                    instance, status = f"1.2.3.{number - 5}", 0xB000
                     data = self.data(instance, PatientID="other")
                 case 7:
                     instance, status, is_told = "1..2", 0x0117, False
@@ -214,7 +214,7 @@ class Requests:
                     status, is_told = 0x0212, False
                 case 9:
                     # One of another study, under a SOP Instance UID that is taken.
-                    instance, status = f"1.2.3.{number - 8}", 0x0111
+                    instance, status = f"1.2.3.{number - 8}", 0xB000
                     data = self.data(instance, StudyInstanceUID="1.9")
             request = store_pdus(data, message_id=message_id, sop_class=sop_class, instance=instance)
             requests.append(_without_data_set(request) if status == 0x0212 else request)
@@ -395,7 +395,7 @@ def test_a_defect_fails_each_of_those_that_were_stored_together(
             assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
             assert peer.read_pdu()[:1] == b"\x07"
         assert told.all == [("1.2.3.1", 0), *((f"1.2.3.{number}", failed) for number in numbers)]
-        assert not list((tmp_path / "staging").iterdir())
+        assert not staged(tmp_path)
         node.intake.catalogue = index
         with _associated(node) as peer:
             peer.send(kinds.one(2) + kinds.one(99) + RELEASE_RQ)

@@ -23,6 +23,7 @@ from tests.support import (
     serving,
     stored,
     tool,
+    wait_for_files,
     wait_until,
 )
 
@@ -60,6 +61,7 @@ def test_what_dcmtk_sends_is_stored(tmp_path: Path, command: str) -> None:
         assert said(node) == f"listening on NODE@127.0.0.1:{node.port}, storing in store\n"
         sent = run_tool([tool("storescu"), "127.0.0.1", str(node.port), str(CT), str(MR)])
         assert sent.returncode == 0, sent.stderr
+        wait_for_files(node.store, 2)
         assert set(stored(node.store)) == {str(pydicom.dcmread(path).SOPInstanceUID) for path in (CT, MR)}
         node.process.send_signal(signal.SIGTERM)
         assert ended(node) == 0

@@ -23,6 +23,7 @@ from tests.support import (
     digest,
     digests_below,
     quarantined,
+    staged,
     stored,
     tool,
     wait_until,
@@ -95,7 +96,7 @@ class KilledNode:
         assert files.items() <= self.sent.items()
         ours = {name for name in self.acknowledged if name.startswith(uid(study, 0)[:-7])}
         assert ours <= files.keys()
-        assert not list((self.store / "staging").iterdir())
+        assert not staged(self.store)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_kill_at_50_moments(node: KilledNode) -> None:
 
 
 def test_a_killed_node_leaves_no_lock(node: KilledNode) -> None:
-    """The next one starts though nobody let go, and a third is refused while that runs (X28)."""
+    """X28: The next one starts though nobody let go, and a third is refused while that runs."""
     node.start()
     node.end(signal.SIGKILL)
     node.start()

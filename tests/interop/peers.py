@@ -119,7 +119,7 @@ def write_profile(path: Path) -> None:
 _RESPONSE = re.compile(r"Received Store Response \((.*)\)")
 _DCMTK_STATUSES = {
     "Success": 0x0000,
-    "Unknown Status: 0x111": 0x0111,
+    "Warning: CoercionOfDataElements": 0xB000,
     "Error: DataSetDoesNotMatchSOPClass": 0xA900,
     "Error: CannotUnderstand": 0xC000,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import FileMetaDataset
-from tests.support import data_set_of, digest, digests_below, quarantined, serving, stored
+from tests.support import data_set_of, digest, digests_below, quarantined, serving, staged, stored
 
 from .corpus import (
     EXPECTED,
@@ -33,6 +33,7 @@ def test_our_scu_to_our_node(name: str, tmp_path: Path) -> None:
         assert OUR_SCUS[name](node.port, files) == EXPECTED
         # The same again is the same answer, and changes nothing.
         assert OUR_SCUS[name](node.port, files) == EXPECTED
+        node.end()
     objects, apart = stored(node.store), quarantined(node.store)
     assert len(objects) == len(set(objects.values()))
     by_status = {
@@ -41,8 +42,8 @@ def test_our_scu_to_our_node(name: str, tmp_path: Path) -> None:
     }
     again = {each.digest for each in files if each.path.name in KEPT_ALREADY}
     assert set(objects.values()) == by_status[0] - again
-    assert {value for _, value in apart} == by_status[0x0111]
-    assert not list((node.store / "staging").iterdir())
+    assert {value for _, value in apart} == by_status[0xB000]
+    assert not staged(node.store)
 
 
 @pytest.mark.parametrize("scp", FOREIGN_SCPS)
@@ -79,6 +80,7 @@ def test_foreign_scu_to_our_node(scu: str, tmp_path: Path) -> None:
         reference = digests_below(received)
     with serving(tmp_path / "node") as node:
         statuses = Counter(send(node.port, FILES, tmp_path))
+        node.end()
     without_study = {value for path, value in reference.items() if "StudyInstanceUID" not in dcmread(path)}
     kept = list(stored(node.store).values()) + [value for _, value in quarantined(node.store)]
     again = set(reference.values()) - without_study - set(kept)
@@ -88,9 +90,9 @@ def test_foreign_scu_to_our_node(scu: str, tmp_path: Path) -> None:
     known = {str(dcmread(path, force=True).SOPInstanceUID) for path in FILES if path.name in KEPT_ALREADY}
     assert names <= known
     assert 3 < len(again) <= len(KEPT_ALREADY)
-    assert statuses.keys() == {0, 0x0111, 0xA900}
+    assert statuses.keys() == {0, 0xB000, 0xA900}
     assert statuses[0xA900] == len(without_study) == 4
-    assert statuses[0x0000] + statuses[0x0111] + statuses[0xA900] == len(reference)
+    assert statuses[0x0000] + statuses[0xB000] + statuses[0xA900] == len(reference)
 
 
 @pytest.mark.parametrize("scp", OUR_SCPS)
