@@ -15,7 +15,7 @@ from typing import Any
 
 import pydicom
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -26,6 +26,7 @@ from tests.archive.archives import (
     Put,
     Send,
     Sent,
+    indexed_in,
     new_archive,
     staged_in,
     status_of,
@@ -352,7 +353,7 @@ OBJECT = Sent()
 OTHER, ELSEWHERE = Sent(patient="B"), Sent(study=2)
 
 
-@settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=12)
 @given(
     st.lists(st.lists(SENT, min_size=1, max_size=8), min_size=1, max_size=3),
     st.integers(0, 8),
@@ -406,7 +407,12 @@ def test_objects_that_are_committed_together_are_each_for_itself(
             outcomes = statuses_of(together.intake.commit(sessions))
             expected = [status_of(sent.session(alone.intake, make, encode, send).commit) for sent in group]
             assert outcomes == expected
-            assert together.contents() == alone.contents()
+            found = [archive.contents() for archive in (together, alone)]
+            if other_content is OtherContent.REPLACE:
+                # What is said of a study that loses objects depends on which of them were filed at a time.
+                for archive, contents in zip((together, alone), found, strict=True):
+                    contents["rows"] = indexed_in(archive.index)
+            assert found[0] == found[1]
             for sent, outcome in zip(group, outcomes, strict=True):
                 assert outcome in {"": good[other_content], "cut": (0xC000,)}.get(sent.fault, (0xA900,))
         contents = together.contents()
@@ -708,8 +714,8 @@ from dicomnet.archive import journal
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import Storage
-# So that some segments are full, and used again.
-journal.SEGMENT_LENGTH = 1 << 14
+# So that segments are full soon, and used again.
+journal.SEGMENT_LENGTH = 1 << 12
 root = Path(sys.argv[1])
 small, large = ((root / name).read_bytes() for name in ("small", "large"))
 storage, index = Storage(root / "store"), Index(root / "store" / "index.sqlite")
@@ -780,11 +786,11 @@ def test_one_flush_of_the_journal_is_on_the_way_to_an_answer(traced: list[Call])
         records = [call for call in calls if call.name == "pwritev2" and ".segment" in call.text]
         assert f"1.2.3.4.{number}" in records[-1].text
         flushes = _flushes(calls)
-        assert flushes[-1].name == "fdatasync"
-        assert flushes[-1].path == records[-1].path
-        assert records[-1].end < flushes[-1].begin
+        behind = [call for call in flushes if call.path == records[-1].path and records[-1].end < call.begin]
+        assert "fdatasync" in [call.name for call in behind]
+        # The thread that files may just be making a segment free.
         usual += len(flushes) == 1
-    assert usual > 20
+    assert usual > 10
 
 
 def test_a_large_object_is_on_the_medium_before_its_record_is(traced: list[Call]) -> None:
@@ -824,7 +830,7 @@ def test_a_segment_is_used_again_when_what_was_in_it_is_durable_elsewhere(traced
         assert synced.end < indexed.begin <= indexed.end < mark.begin
         records = [call for call in before if call.name == "pwritev2" and call.path == mark.path]
         instances = {instance for call in records for instance in re.findall(r"1\.2\.3\.4\.\d\d", call.text)}
-        assert len(instances) > 5
+        assert len(instances) > 2
         assert all(linked[f"{instance}.dcm"].end < synced.begin for instance in instances)
         after = [call for call in traced if call.begin > mark.end]
         flushed = next(call for call in after if call.name == "fdatasync" and call.path == mark.path)
