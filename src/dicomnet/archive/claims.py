@@ -36,7 +36,13 @@ class Claims:
         self._file = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
 
     def take(self, instance: str, seconds: float) -> bool:
-        """Claim a UID; False if somebody else has it all the time."""
+        """Claim a UID; False if somebody else has it all the time.
+
+        Raises
+        ------
+        OSError
+            If it cannot be seen whether another process has it.
+        """
         end = monotonic() + seconds
         with self._changed:
             is_free = instance not in self._taken
@@ -47,12 +53,13 @@ class Claims:
                 if not self._changed.wait_for(lambda: instance not in self._taken, seconds):
                     return False
                 self._taken.add(instance)
-        while self._file is not None and not _has_locked(self._file, instance):
-            if monotonic() >= end:
+        is_claimed = False
+        try:
+            is_claimed = self._file is None or _has_locked_by(self._file, instance, end)
+        finally:
+            if not is_claimed:
                 self._forget([instance])
-                return False
-            sleep(_LOOK)
-        return True
+        return is_claimed
 
     def release(self, instances: Sequence[str]) -> None:
         """Give UIDs back."""
@@ -76,6 +83,14 @@ class Claims:
 def _place_of(instance: str) -> int:
     """The byte of the file of claims that stands for a UID."""
     return int.from_bytes(blake2b(instance.encode(), digest_size=7).digest(), "big")
+
+
+def _has_locked_by(file: int, instance: str, end: float) -> bool:
+    while not _has_locked(file, instance):
+        if monotonic() >= end:
+            return False
+        sleep(_LOOK)
+    return True
 
 
 def _has_locked(file: int, instance: str) -> bool:

@@ -415,21 +415,24 @@ class Intake:
         outcomes: dict[str, int | ServiceRefusal] = {}
         claimed: list[Session] = []
         kept: list[Session] = []
-        # In one order everywhere, so that nobody waits for somebody who waits for him.
-        for session in sorted(sessions, key=lambda each: each.sop_instance):
-            placed = session.placed
-            if isinstance(placed, ServiceRefusal):
-                outcomes[session.sop_instance] = placed
-            elif self._claims.take(session.sop_instance, PATIENCE):
-                claimed.append(session)
-            else:
-                outcomes[session.sop_instance] = ServiceRefusal(
-                    OUT_OF_RESOURCES, "an object with this UID waits"
-                )
         try:
+            # In one order everywhere, so that nobody waits for somebody who waits for him.
+            for session in sorted(sessions, key=lambda each: each.sop_instance):
+                placed = session.placed
+                if isinstance(placed, ServiceRefusal):
+                    outcomes[session.sop_instance] = placed
+                elif self._claims.take(session.sop_instance, PATIENCE):
+                    claimed.append(session)
+                else:
+                    outcomes[session.sop_instance] = ServiceRefusal(
+                        OUT_OF_RESOURCES, "an object with this UID waits"
+                    )
             known = self._known([session.sop_instance for session in claimed])
             new = []
-            for session in claimed:
+            # They are kept in the order in which they came: the first one of a study says whose it is.
+            for session in sessions:
+                if session.sop_instance in outcomes:
+                    continue
                 outcome = self._compared(session, known.get(session.sop_instance))
                 if outcome is None:
                     new.append(session)
@@ -439,7 +442,7 @@ class Intake:
             kept = new
         except (OSError, ServiceRefusal) as error:
             refusal = error if isinstance(error, ServiceRefusal) else _refusal(error)
-            for session in claimed:
+            for session in sessions:
                 outcomes.setdefault(session.sop_instance, refusal)
         finally:
             # The UIDs of those that are kept are released when they are filed.
