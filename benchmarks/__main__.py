@@ -14,9 +14,10 @@ from pathlib import Path
 
 import dicomnet
 
-from . import against, latency, messages, resources, storing
+from . import against, archives, latency, messages, resources, storing
+from .datasets import PARTS
 from .model import Case, Group, Result, Workspace
-from .processes import ROOT, Failed
+from .processes import ROOT, Absent, Failed
 from .profiling import EXCHANGES, SCP, SCU, find_py_spy, profile
 from .report import Results, machine, record, tables
 
@@ -44,13 +45,29 @@ def _measure(arguments: list[str]) -> int:
         "--against",
         metavar="DIR",
         type=Path,
-        help="measure ours only (groups a, b, c, f, g), alternating with the checkout of before in DIR",
+        help="measure ours only (groups a, b, c, f, g, k), alternating with the checkout of before in DIR",
+    )
+    parser.add_argument(
+        "--folder", metavar="DIR", type=Path, help="where stores on a disk are made (the temporary folder)"
+    )
+    parser.add_argument(
+        "--studies",
+        type=int,
+        metavar="N",
+        help="studies of five objects for the archives of group k (2000, or 200 if quick)",
+    )
+    parser.add_argument(
+        "--pydcm", metavar="PYTHON", type=Path, help="an interpreter that has pydcm, for group l"
     )
     parser.add_argument("--record", action="store_true", help="keep the result in records/")
     options = parser.parse_args(arguments)
+    if options.studies is not None and options.studies < PARTS:
+        parser.error(f"there must be {PARTS} studies for as many senders")
     every = [
         group for module in (messages, storing, resources, latency) for group in module.groups(options.quick)
     ]
+    every += archives.groups(options.studies or (200 if options.quick else 2000))
+    every += storing.receiving_groups(options.pydcm)
     every.sort(key=lambda group: group.key[0])
     if options.against:
         if options.record:
@@ -65,10 +82,10 @@ def _measure(arguments: list[str]) -> int:
     for folder in dicomnet.__path__:
         compileall.compile_dir(folder, quiet=1)
     repeat = options.repeat or (2 if options.quick else 3)
-    facts = machine()
-    print(", ".join(f"{name} {value}" for name, value in facts.items()), end="\n\n")
     results: Results = []
-    with _workspace() as workspace:
+    with _workspace(options.folder) as (workspace, disk):
+        facts = machine(disk)
+        print(", ".join(f"{name} {value}" for name, value in facts.items()), end="\n\n", flush=True)
         for group in chosen:
             of_group = _run(workspace, group, repeat)
             results.append((group, of_group))
@@ -89,7 +106,7 @@ def _run(workspace: Workspace, group: Group, repeat: int) -> list[Result]:
     results = [Result(case) for case in group.cases]
     for turn in range(repeat):
         for result in reversed(results) if turn % 2 else results:
-            if turn and (result.case.is_slow or result.failure):
+            if turn and (result.case.is_slow or result.failure or result.absence):
                 continue
             _show(f"{group.key}: {result.case.subject}, run {turn + 1}")
             _measure_once(workspace, result.case, result)
@@ -103,6 +120,8 @@ def _measure_once(workspace: Workspace, case: Case, result: Result) -> None:
             result.values.setdefault(key, []).append(value)
     except Failed as error:
         result.failure = str(error)
+    except Absent as error:
+        result.absence = str(error)
 
 
 def _show(text: str) -> None:
@@ -111,11 +130,11 @@ def _show(text: str) -> None:
 
 
 @contextmanager
-def _workspace() -> Iterator[Workspace]:
+def _workspace(folder: Path | None = None) -> Iterator[tuple[Workspace, Path]]:
     ram = Path(tempfile.mkdtemp(prefix="benchmark-", dir=_RAM_DISK if _RAM_DISK.is_dir() else None))
-    disk = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    disk = Path(tempfile.mkdtemp(prefix="benchmark-", dir=folder))
     try:
-        yield Workspace(ram, disk)
+        yield Workspace(ram, disk), disk
     finally:
         for folder in (ram, disk):
             shutil.rmtree(folder)
@@ -131,7 +150,7 @@ def _profile(arguments: list[str]) -> int:
     )
     parser.add_argument("--cprofile", action="store_true", help="count calls with cProfile instead")
     options = parser.parse_args(arguments)
-    with _workspace() as workspace:
+    with _workspace() as (workspace, _):
         py_spy = None if options.cprofile else options.py_spy
         profile(workspace, options.exchange, options.side, options.top, py_spy)
     return 0

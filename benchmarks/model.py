@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,11 +26,14 @@ class Metric:
         Its name for people.
     unit
         Its unit.
+    count
+        How many objects that time is for, if it is to be shown how many that are in a second.
     """
 
     key: str
     title: str
     unit: str
+    count: int = 0
 
 
 class Workspace:
@@ -46,6 +50,7 @@ class Workspace:
     def __init__(self, ram: Path, disk: Path) -> None:
         self._ram = ram
         self._disk = disk
+        self._numbers = itertools.count(1)
         self.objects = ObjectMaker(ram / "objects")
 
     @contextmanager
@@ -57,6 +62,15 @@ class Workspace:
             yield folder
         finally:
             shutil.rmtree(folder)
+
+    def kept(self, name: str, *, on_disk: bool = True) -> Path:
+        """An empty folder that is there until the end of the session.
+
+        Where many files have just been removed, ext4 takes longer for new ones.
+        """
+        folder = (self._disk if on_disk else self._ram) / f"{name}-{next(self._numbers):03}"
+        folder.mkdir()
+        return folder
 
 
 Measure = Callable[[Workspace], Mapping[str, float]]
@@ -111,8 +125,17 @@ class Group:
 
 @dataclass(slots=True)
 class Result:
-    """The measurements of one case: the values of each metric, one for each run."""
+    """The measurements of one case: the values of each metric, one for each run.
+
+    Parameters
+    ----------
+    failure
+        Why it could not be measured.
+    absence
+        What is not installed, where that is why it was not measured.
+    """
 
     case: Case
     values: dict[str, list[float]] = field(default_factory=dict)
     failure: str = ""
+    absence: str = ""

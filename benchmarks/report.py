@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -14,26 +16,63 @@ from statistics import median
 from typing import Any
 
 from .model import Group, Metric, Result
+from .subjects import ORTHANC
 
 _FOLDER = Path(__file__).resolve().parent
-_HEADINGS = ("", "median", "min - max", "runs", "ratio", "")
+_HEADINGS = ("", "median", "min - max", "runs", "ratio", "of minima", "")
+_RATE = "a second"
 
 Results = list[tuple[Group, list[Result]]]
 
 
-def machine() -> dict[str, object]:
-    """Facts on the machine and its software that a reader of the results needs; neither its name nor a path."""
+def machine(disk: Path) -> dict[str, object]:
+    """Facts on the machine and its software that a reader of the results needs; neither its name nor a path.
+
+    Parameters
+    ----------
+    disk
+        A folder on the disk that is written to.
+    """
     storescu = subprocess.run(["storescu", "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cpu": _field("/proc/cpuinfo", "model name"),
         "cores": len(os.sched_getaffinity(0)),
         "memory": _field("/proc/meminfo", "MemTotal"),
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} ({_how_it_was_built()})",
         "load": round(os.getloadavg()[0], 2),
+        "disk": file_system(disk),
         "dcmtk": storescu.split()[2],
+        "orthanc": _version_of_orthanc(),
         **{name: version(name) for name in ("dicomnet", "pynetdicom", "pydicom")},
     }
+
+
+def _how_it_was_built() -> str:
+    """How far the interpreter was optimized, which is worth a third of the time of our side."""
+    configured = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    options = [each for each in ("--enable-optimizations", "--with-lto") if each in configured]
+    return " ".join(options) or "built without optimizations"
+
+
+def _version_of_orthanc() -> str:
+    program = shutil.which(ORTHANC)
+    if program is None:
+        return "not installed"
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[
+        1
+    ]
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system that a folder is on."""
+    state = folder.stat().st_dev
+    device = f"{os.major(state)}:{os.minor(state)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mount, _, source = line.partition(" - ")
+        if mount.split()[2] == device:
+            return source.split()[0]
+    return "unknown"
 
 
 def _field(path: str, name: str) -> str:
@@ -47,41 +86,54 @@ def _field(path: str, name: str) -> str:
 def tables(group: Group, results: Sequence[Result]) -> str:
     """The tables of a group, one for each metric."""
     return "\n".join(
-        _table(f"{group.key}. {group.title}: {metric.title} [{metric.unit}]", list(_rows(metric, results)))
+        _table(
+            f"{group.key}. {group.title}: {metric.title} [{metric.unit}]",
+            (*_HEADINGS[:-1], *((_RATE,) if metric.count else ()), _HEADINGS[-1]),
+            list(_rows(metric, results)),
+        )
         for metric in group.metrics
     )
 
 
 def _rows(metric: Metric, results: Sequence[Result]) -> Iterator[tuple[str, ...]]:
-    reference = next((median(r.values[metric.key]) for r in results if r.values.get(metric.key)), 0.0)
+    reference = next((r.values[metric.key] for r in results if r.values.get(metric.key)), [])
     for result in results:
         values = result.values.get(metric.key, [])
-        note = result.failure or result.case.note
+        note = result.failure or result.absence or result.case.note
+        rate = ("",) if metric.count else ()
         if not values:
-            if result.failure:
-                yield result.case.subject, "failed", "", "", "", note
+            if result.failure or result.absence:
+                outcome = "failed" if result.failure else "-"
+                yield result.case.subject, outcome, "", "", "", "", *rate, note
             continue
-        middle = median(values)
+        if metric.count:
+            rate = (f"{metric.count / median(values):.0f}",)
         yield (
             result.case.subject,
-            _number(middle),
+            _number(median(values)),
             f"{_number(min(values))} - {_number(max(values))}",
             str(len(values)),
-            f"x {middle / reference:.2f}" if reference > 0 else "",
+            _ratio(median, values, reference),
+            _ratio(min, values, reference),
+            *rate,
             note,
         )
+
+
+def _ratio(of: Callable[[list[float]], float], values: list[float], reference: list[float]) -> str:
+    return f"x {of(values) / of(reference):.2f}" if of(reference) > 0 else ""
 
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _table(title: str, rows: list[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
+def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     lines = [title]
-    for row in (_HEADINGS, *rows):
+    for row in (headings, *rows):
         cells = (
-            cell.ljust(width) if index in (0, 5) else cell.rjust(width)
+            cell.ljust(width) if index in (0, len(headings) - 1) else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         lines.append("  " + "  ".join(cells).rstrip())
@@ -127,5 +179,9 @@ def _plain(group: Group, results: Sequence[Result]) -> dict[str, Any]:
             }
             for metric in group.metrics
         },
-        "notes": {r.case.subject: r.failure or r.case.note for r in results if r.failure or r.case.note},
+        "notes": {
+            result.case.subject: note
+            for result in results
+            if (note := result.failure or result.absence or result.case.note)
+        },
     }

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .model import OURS, Case, Group, Metric, Workspace
-from .processes import free_port, run, run_together, serving
-from .subjects import CLIENTS, FLOOR, HAS_AIO, PYNETDICOM, SERVERS
+from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .processes import Failed, free_port, run, run_together, serving
+from .subjects import CLIENTS, FLOOR, HAS_AIO, PYNETDICOM, SERVERS, Server, pydcm_server
 
 WHOLE = Metric("command", "whole command, process start to exit", "s")
 INNER = Metric("association", "inside the association", "s")
 _METRICS = (WHOLE, INNER)
 _TINY = 64
+_MOST_OF_HEADER = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,60 @@ def _cases(
         return Case(subject, transfer.measure, "; ".join(notes), is_slow)
 
     return tuple(case(*pair) for pair in pairs)
+
+
+def receiving_groups(pydcm: Path | None) -> tuple[Group, ...]:
+    """Group l: one foreign sender, one object after another, to servers that only receive.
+
+    Parameters
+    ----------
+    pydcm
+        An interpreter that has pydcm.
+    """
+    servers: dict[str, Server] = {
+        f"DCMTK NODELAY -> {OURS} receive": SERVERS[OURS],
+        "DCMTK NODELAY -> storescp +B": SERVERS["DCMTK NODELAY +B"],
+        "DCMTK NODELAY -> pydcm": pydcm_server(pydcm),
+    }
+    return tuple(
+        Group(
+            f"l.{load.name}",
+            f"C-STORE of {load.title} by one storescu to a RAM disk",
+            (replace(WHOLE, count=load.count),),
+            tuple(Case(subject, _sending(server, load)) for subject, server in servers.items()),
+        )
+        for load in LOADS[:2]
+    )
+
+
+def check_stored(stored: int, expected: int) -> None:
+    """See to it that all objects have arrived.
+
+    Raises
+    ------
+    Failed
+        If they have not.
+    """
+    if stored != expected:
+        raise Failed(f"{stored} of {expected} objects have been stored")
+
+
+def _sending(server: Server, load: Load) -> Measure:
+    def measure(workspace: Workspace) -> Mapping[str, float]:
+        send = CLIENTS["DCMTK NODELAY"].command
+        assert send is not None
+        folder = workspace.objects.folder(load.count, load.length, "sender0")
+        port = free_port()
+        with workspace.destination() as received:
+            with serving(server(port, received), port):
+                seconds = run(send(port, folder)).seconds
+            sizes = [path.stat().st_size for path in received.rglob("*") if path.is_file()]
+            check_stored(
+                sum(load.length < size < load.length + _MOST_OF_HEADER for size in sizes), load.count
+            )
+        return {WHOLE.key: seconds}
+
+    return measure
 
 
 def groups(quick: bool) -> tuple[Group, ...]:

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .model import OURS
-from .processes import HOST, Command, python
+from .processes import HOST, Absent, Command, Failed, python, run
 
 PYNETDICOM = "pynetdicom"
+ORTHANC = "Orthanc"
 FLOOR = "bare sockets"
 # DCMTK leaves Nagle's algorithm on unless its environment says otherwise.
 TUNED = {"TCP_NODELAY": "1"}
@@ -71,6 +72,22 @@ def _our_server(*options: object) -> Server:
     return lambda port, folder: python(
         "-m", "dicomnet", "receive", folder, "--port", port, "--quiet", *options
     )
+
+
+def pydcm_server(interpreter: Path | None) -> Server:
+    """pydcm's native server, run by an interpreter that has it; the command raises `Absent` without one."""
+
+    def command(port: int, folder: Path) -> Command:
+        if interpreter is None:
+            raise Absent("pydcm is not installed, or --pydcm does not say where")
+        try:
+            run(Command((str(interpreter), "-c", "import pydcm.dimse")))
+        except (Failed, FileNotFoundError):
+            raise Absent("the interpreter of --pydcm has no pydcm") from None
+        program = Path(__file__).with_name("pydcm_server.py")
+        return Command((str(interpreter), str(program), str(port), str(folder)), TUNED)
+
+    return command
 
 
 SERVERS: dict[str, Server] = {

@@ -56,6 +56,7 @@ KINDS: dict[str, str] = {
     "archive/test_node.py": "local",
     "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
+    "archive/test_old_stores.py": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",
     "datasets/test_plain.py::test_damaged_bytes_are_read_as_by_pydicom": "local",

@@ -1,0 +1,268 @@
+"""The archive node beside Orthanc: durable intake of many small objects and of CT slices, and queries among them.
+
+Both servers write to the same disk, answer when an object is on the medium, and have Nagle's algorithm turned off. Each
+run has a new store, which is kept until the end of the session. The client is always that of this checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection
+from pathlib import Path
+from time import perf_counter
+
+from .datasets import Studies
+from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .processes import (
+    HOST,
+    ROOT,
+    Absent,
+    Command,
+    Failed,
+    checkout,
+    cpu_of_ended,
+    cpu_of_tree,
+    free_port,
+    python,
+    run,
+    run_together,
+    serving,
+    started_from,
+)
+from .report import file_system
+from .storing import WHOLE, check_stored
+from .subjects import ORTHANC, TUNED
+
+_SMALL, _SLICE, _SLICES = 4_000, 500_000, 400
+_QUERIES = 100
+_RAM_DISKS = ("tmpfs", "ramfs")
+_KINDS: Mapping[str, tuple[str, Callable[[str], str]]] = {
+    "id": ("PatientID", str),
+    "name": ("PatientName", lambda name: f"{name[:4]}*"),
+    "date": ("StudyDate", str),
+    "accession": ("AccessionNumber", str),
+}
+_CPU = Metric("cpu", "the server's processor time an object, until it has ended", "ms")
+_STOP = Metric("stop", "from the end of the senders to that of the server", "s")
+_FIND = (
+    Metric("id", "Patient ID", "ms"),
+    Metric("name", "the first four letters of Patient's Name", "ms"),
+    Metric("date", "Study Date", "ms"),
+    Metric("accession", "Accession Number", "ms"),
+)
+
+
+@dataclass(slots=True)
+class Running:
+    """A server that runs.
+
+    Parameters
+    ----------
+    port
+        The port of its DICOM server.
+    pid
+        Its process.
+    stored
+        How many objects its store has; known when it has ended.
+    """
+
+    port: int
+    pid: int
+    stored: int = 0
+
+
+Archive = Callable[[Path], AbstractContextManager[Running]]
+
+
+def _node(*options: object) -> Archive:
+    @contextmanager
+    def running(folder: Path) -> Iterator[Running]:
+        port = free_port()
+        command = python("-m", "dicomnet", "serve", "--data", folder, "--port", port, "--quiet", *options)
+        with serving(Command(command.arguments, TUNED), port) as process:
+            found = Running(port, process.pid)
+            yield found
+        found.stored = sum(path.is_file() for path in (folder / "objects").rglob("*.dcm"))
+
+    return running
+
+
+@contextmanager
+def _orthanc(folder: Path) -> Iterator[Running]:
+    program = shutil.which(ORTHANC)
+    if program is None:
+        raise Absent("not installed")
+    port, http = free_port(), free_port()
+    settings = {
+        "Name": "benchmark",
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "StorageCompression": False,
+        "SyncStorageArea": True,
+        "HttpPort": http,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "TcpNoDelay": True,
+        "DicomAet": "NODE",
+        "DicomPort": port,
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowEcho": True,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "Plugins": [],
+    }
+    configuration = folder.with_suffix(".json")
+    configuration.write_text(json.dumps(settings))
+    with serving(Command((program, str(configuration)), TUNED), port, http) as process:
+        found = Running(port, process.pid)
+        yield found
+        connection = HTTPConnection(HOST, http, timeout=20)
+        connection.request("GET", "/statistics")
+        found.stored = json.loads(connection.getresponse().read())["CountInstances"]
+        connection.close()
+
+
+ARCHIVES: Mapping[str, Archive] = {
+    f"{OURS} serve": _node(),
+    f"{OURS} serve --workers 2": _node("--workers", 2),
+    ORTHANC: _orthanc,
+}
+
+
+def _storescu(port: int, *folders: Path) -> Command:
+    return Command(("storescu", "-q", "-xe", "-R", "+sd", HOST, str(port), *map(str, folders)), TUNED)
+
+
+def _store(port: int, *folders: Path) -> Command:
+    return python("-m", "dicomnet", "store", f"{HOST}:{port}", *folders, "--quiet")
+
+
+def _new_folder(workspace: Workspace, subject: str) -> Path:
+    folder = workspace.kept(subject.replace(" ", "-"))
+    if file_system(folder) in _RAM_DISKS:
+        raise Failed("the folder for stores is on a RAM disk; --folder names another one")
+    # What is left of the run before would be written in this one.
+    os.sync()
+    return folder
+
+
+def _intake(
+    subject: str,
+    send: Callable[..., Command],
+    folders: Callable[[Workspace], tuple[tuple[Path, ...], ...]],
+    count: int,
+) -> Measure:
+    """Store objects in a new archive; ``folders`` are those of each sender."""
+
+    def measure(workspace: Workspace) -> Mapping[str, float]:
+        of_senders = folders(workspace)
+        with ExitStack() as stack:
+            running = stack.enter_context(ARCHIVES[subject](_new_folder(workspace, subject)))
+            used_before = cpu_of_tree(running.pid)
+            with started_from(ROOT):
+                seconds = run_together([send(running.port, *each) for each in of_senders]).seconds
+            used_by_others = cpu_of_ended()
+            begin = perf_counter()
+            stack.close()
+            stop = perf_counter() - begin
+            used = cpu_of_ended() - used_by_others - used_before
+        check_stored(running.stored, count)
+        return {WHOLE.key: seconds, _CPU.key: used / count * 1e3, _STOP.key: stop}
+
+    return measure
+
+
+class _Querying:
+    """Queries of archives that are filled before their first run."""
+
+    def __init__(self, studies: int) -> None:
+        self._studies = studies
+        self._filled: dict[tuple[str, Path], Path] = {}
+
+    def measure(self, workspace: Workspace, subject: str) -> Mapping[str, float]:
+        studies = workspace.objects.studies(self._studies, _SMALL)
+        folder = self._filled.get((subject, checkout()))
+        if folder is None:
+            folder = _new_folder(workspace, subject)
+            with ARCHIVES[subject](folder) as running, started_from(ROOT):
+                run(_store(running.port, *studies.folders))
+            check_stored(running.stored, studies.objects)
+            self._filled[subject, checkout()] = folder
+        questions = workspace.kept("queries", on_disk=False) / "queries.json"
+        questions.write_text(json.dumps(_questions(studies)))
+        with ARCHIVES[subject](folder) as running, started_from(ROOT):
+            output = run(python("-m", "benchmarks.queries", running.port, questions)).output
+        return {kind: seconds * 1e3 for kind, seconds in json.loads(output).items()}
+
+    def of(self, subject: str) -> Measure:
+        """The measurement of one archive."""
+        return lambda workspace: self.measure(workspace, subject)
+
+
+def _questions(studies: Studies) -> list[tuple[str, str, str, int]]:
+    """Queries in turns of each kind: kind, keyword, value and the number of studies that match."""
+    chance = random.Random(12)
+    found = []
+    for row in chance.choices(studies.rows, k=_QUERIES):
+        for kind, (keyword, value_for) in _KINDS.items():
+            value = value_for(row[keyword])
+            prefix = value.removesuffix("*")
+            matches = (
+                other[keyword].startswith(prefix) if prefix != value else other[keyword] == value
+                for other in studies.rows
+            )
+            found.append((kind, keyword, value, sum(matches)))
+    return found
+
+
+def groups(studies: int) -> tuple[Group, ...]:
+    """Group k.
+
+    Parameters
+    ----------
+    studies
+        How many studies of five small objects are sent.
+    """
+    count = studies * 5
+    small = f"{count} x {_SMALL / 1000:g} KB of {studies} studies"
+
+    def together(workspace: Workspace) -> tuple[tuple[Path, ...], ...]:
+        return (workspace.objects.studies(studies, _SMALL).folders,)
+
+    def apart(workspace: Workspace) -> tuple[tuple[Path, ...], ...]:
+        return tuple((folder,) for folder in workspace.objects.studies(studies, _SMALL).folders)
+
+    def slices(workspace: Workspace) -> tuple[tuple[Path, ...], ...]:
+        return ((workspace.objects.folder(_SLICES, _SLICE, "sender0"),),)
+
+    def group(
+        name: str,
+        title: str,
+        send: Callable[..., Command],
+        folders: Callable[[Workspace], tuple[tuple[Path, ...], ...]],
+        of: int,
+    ) -> Group:
+        whole = replace(WHOLE, count=of)
+        cases = tuple(Case(subject, _intake(subject, send, folders, of)) for subject in ARCHIVES)
+        return Group(f"k.{name}", title, (whole, _CPU, _STOP), cases)
+
+    querying = _Querying(studies)
+    return (
+        group("dcmtk", f"durable intake of {small}, one storescu", _storescu, together, count),
+        group("dcmtk4", f"durable intake of {small}, four storescu", _storescu, apart, count),
+        group("ours", f"durable intake of {small}, one dicomnet store", _store, together, count),
+        group("ours4", f"durable intake of {small}, four dicomnet store", _store, apart, count),
+        group("ct", f"durable intake of {_SLICES} x 0.5 MB, one storescu", _storescu, slices, _SLICES),
+        Group(
+            "k.find",
+            f"C-FIND among {studies} studies, median of {_QUERIES}",
+            _FIND,
+            tuple(Case(subject, querying.of(subject)) for subject in ARCHIVES),
+        ),
+    )
