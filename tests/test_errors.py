@@ -18,6 +18,7 @@ from dicomnet.errors import (
     AssociationClosed,
     AssociationError,
     AssociationRejected,
+    AssociationReleased,
     ConnectionFailed,
     DatabaseFailure,
     DeadlineExceeded,
@@ -102,6 +103,12 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         {"source": 2, "reason": 6, "cause": "a PDU was too long"},
     ),
     "closed": (AssociationClosed(), ["not established"], {}),
+    "released": (AssociationReleased(False), ["released", "peer"], {"was_awaited": False}),
+    "released early": (
+        AssociationReleased(True),
+        ["released", "peer", "before the final response"],
+        {"was_awaited": True},
+    ),
     "nothing accepted": (
         NoAcceptedContext("1.2.840.10008.1.1"),
         ["1.2.840.10008.1.1"],

@@ -11,6 +11,7 @@
     │   ├── AssociationRejected                A-ASSOCIATE-RJ from the peer
     │   ├── AssociationAborted                 A-ABORT, or the connection was lost
     │   ├── AssociationClosed (also RuntimeError)  used after release or abort
+    │   │   └── AssociationReleased            the peer released it, perhaps before it had answered everything
     │   └── NoAcceptedContext (also ValueError)    nothing was negotiated for what is to be sent
     ├── ProtocolError                          the peer broke PS3.7 or PS3.8; knows its A-ABORT
     ├── ServiceRefusal                         a service says no; knows its DIMSE status
@@ -190,6 +191,24 @@ class AssociationClosed(AssociationError, RuntimeError):
 
     def __str__(self) -> str:
         return "the association is not established"
+
+
+class AssociationReleased(AssociationClosed):
+    """The peer released the association (PS3.8 section 7.2), which is over.
+
+    Parameters
+    ----------
+    was_awaited
+        Whether the final response to a request was to come.
+    """
+
+    def __init__(self, was_awaited: bool) -> None:
+        super().__init__(was_awaited)
+        self.was_awaited = was_awaited
+
+    def __str__(self) -> str:
+        text = "the peer released the association"
+        return f"{text} before the final response" if self.was_awaited else text
 
 
 class NoAcceptedContext(AssociationError, ValueError):

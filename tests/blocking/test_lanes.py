@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.associations import serving_ae
 from tests.blocking.test_peer import names, write_file, write_files
-from tests.scripted import Arrived, Scp
+from tests.scripted import Arrived, Scp, acceptance, read_request
 from tests.sockets import ABORT_BY_USER, PATIENCE, VERIFICATION, RawPeer
 from tests.support import wait_until
 
@@ -94,8 +94,10 @@ class Peers(Scp):
 
 
 @contextlib.contextmanager
-def scripted(react: Callable[[Arrived], bytes | None], **options: Any) -> Iterator[Peers]:
-    peers = Peers(react, **options)
+def scripted(
+    react: Callable[[Arrived], bytes | None], kind: type[Peers] = Peers, **options: Any
+) -> Iterator[Peers]:
+    peers = kind(react, **options)
     thread = threading.Thread(target=peers.accept)
     thread.start()
     try:
@@ -196,6 +198,78 @@ def test_a_peer_that_takes_only_two_associations(store: Store, tmp_path: Path) -
     answers: list[AssociateRJ | None] = [None, None, LIMIT_EXCEEDED, LIMIT_EXCEEDED]
     with scripted(succeed, answers=answers) as peers:
         check(store(peers.port, files, jobs=4, window=1), files)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("is_slow", [True, False], ids=["first answer late", "first answer at once"])
+def test_further_associations_that_are_aborted_at_the_first_request_cost_no_object(
+    store: Store, retries: int, is_slow: bool, tmp_path: Path
+) -> None:
+    files = write_files(tmp_path, 40)
+    waiting: list[Arrived] = []
+    lost: list[int] = []
+
+    def react(request: Arrived) -> bytes | None:
+        if request.connection:
+            # What the others wait for comes now.
+            lost.append(request.connection)
+            peers._peers[0].send(b"".join(each.response() for each in waiting))
+            waiting.clear()
+            return ABORT_BY_USER
+        if is_slow and not lost:
+            waiting.append(request)
+            return b""
+        return request.response()
+
+    with scripted(react, window=8) as peers:
+        check(store(peers.port, files, jobs=3, window=8, retries=retries), files)
+        # None of them was tried again and again.
+        assert len(peers.proposed) <= 3
+
+
+@pytest.mark.parametrize("after", [1, 5])
+def test_a_peer_that_bears_further_associations_no_more(store: Store, after: int, tmp_path: Path) -> None:
+    """Those that were outstanding when the first of them was lost are sent on the one that works."""
+    files = write_files(tmp_path, 60)
+
+    def react(request: Arrived) -> bytes | None:
+        is_borne = request.connection == 0 or (request.connection < 3 and request.index < after)
+        return request.response() if is_borne else ABORT_BY_USER
+
+    with scripted(react, window=8) as peers:
+        check(store(peers.port, files, jobs=3, window=8), files)
+        assert len(peers.proposed) <= 5
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_a_peer_that_aborts_each_association_at_the_first_request(
+    store: Store, retries: int, tmp_path: Path
+) -> None:
+    files = write_files(tmp_path, 12)
+    with scripted(lambda request: ABORT_BY_USER) as peers:
+        results = store(peers.port, files, jobs=3, retries=retries)
+        check(results, files, {result.sop_instance_uid for result in results})
+        assert all("aborted by the peer" in result.comment for result in results)
+        assert len(peers.proposed) <= 12 * (retries + 1)
+
+
+def test_a_peer_that_aborts_further_associations_before_the_first_request(
+    store: Store, tmp_path: Path
+) -> None:
+    class OnePeer(Peers):
+        def serve(self, peer: RawPeer) -> None:
+            if not self.proposed:
+                super().serve(peer)
+                return
+            asked = read_request(peer)
+            if asked is not None:
+                self.proposed.append(asked)
+                peer.send(acceptance(asked) + ABORT_BY_USER)
+                peer.read_to_end()
+
+    files = write_files(tmp_path, 40)
+    with scripted(succeed, kind=OnePeer) as peers:
+        check(store(peers.port, files, jobs=3, window=2, retries=0), files)
 
 
 def test_the_first_association_decides(store: Store, tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
-from tests.exchange.test_storing import answer, queue_of, requests_of, sending
+from tests.exchange.test_storing import AGREEMENT, answer, queue_of, requests_of, sending
 
 from dicomnet.errors import AssociationClosed, AssociationRejected
 from dicomnet.exchange import lanes as module
 from dicomnet.exchange.lanes import Lanes
+from dicomnet.exchange.operations import Lease
 from dicomnet.exchange.results import StoreResult
 
 
@@ -82,6 +85,62 @@ def test_what_is_left_has_failed(has_opened: bool) -> None:
     comments = [result.comment for result in iter(lanes.queue.take_result, None)]
     assert len(comments) == 2
     assert all("local limit" in comment for comment in comments)
+
+
+def lease_of(*, is_reused: bool = False) -> Lease:
+    return Lease(AGREEMENT, count(1).__next__, is_reused)
+
+
+def test_a_lane_without_any_answer_leaves_its_objects_to_one_that_works() -> None:
+    lanes = lanes_of(5)
+    here, there = lanes.enter(), lanes.enter()
+    lost, working = lease_of(), lease_of()
+    assert here.opened(lost) == 2
+    assert there.opened(working) == 0
+    assert here.lost(lost) is None
+    working.has_answer = True
+    assert here.lost(lost) is False
+
+
+@pytest.mark.parametrize("end", ["lost", "refused", "idle", "stopped"])
+def test_a_lane_without_any_answer_goes_on_where_no_other_works(end: str) -> None:
+    lanes = lanes_of(5)
+    here, there = lanes.enter(), lanes.enter()
+    lost, other = lease_of(), lease_of()
+    here.opened(lost)
+    there.opened(other)
+    assert here.lost(lost) is None
+    if end == "lost":
+        assert there.lost(other) is True
+    elif end == "refused":
+        assert there.refused(AssociationRejected(2, 3, 2)) is True
+    elif end == "idle":
+        there.pause()
+    else:
+        lanes.stop()
+    assert here.lost(lost) is True
+
+
+def test_a_lane_that_waits_for_work_with_an_association_that_was_answered_on_works() -> None:
+    lanes = lanes_of(5)
+    here, there = lanes.enter(), lanes.enter()
+    lost, working = lease_of(), lease_of()
+    here.opened(lost)
+    there.opened(working)
+    working.has_answer = True
+    there.pause()
+    assert here.lost(lost) is False
+
+
+@pytest.mark.parametrize(("is_reused", "has_answer"), [(True, False), (False, True)])
+def test_a_lane_whose_association_was_stale_or_worked_goes_on(is_reused: bool, has_answer: bool) -> None:
+    lanes = lanes_of(5)
+    here, there = lanes.enter(), lanes.enter()
+    lost, working = lease_of(is_reused=is_reused), lease_of()
+    here.opened(lost)
+    there.opened(working)
+    lost.has_answer, working.has_answer = has_answer, True
+    assert here.lost(lost) is True
 
 
 def test_a_lane_that_fails_ends_the_others() -> None:

@@ -164,11 +164,25 @@ def test_the_end_of_an_old_association_is_no_objects_fault() -> None:
     queue = queue_of(2, retries=0)
     stale = sending(queue)
     next(requests_of(stale))
-    stale.lost(AssociationAborted(None), was_stale=True)
+    stale.lost(AssociationAborted(None), may_blame=False)
     assert results_of(queue) == []
     again = sending(queue)
     assert again.window == AGREEMENT.invoked
     assert [each.command["AffectedSOPInstanceUID"] for each in requests_of(again)] == ["1.2.0", "1.2.1"]
+
+
+def test_an_association_that_is_not_known_to_work_begins_with_an_object_that_has_cost_none() -> None:
+    """So a loss tells whether the association or the object is to blame."""
+    queue = queue_of(3)
+    first = sending(queue)
+    next(requests_of(first))
+    first.lost(AssociationAborted(None))
+    again = Transmission(queue, AGREEMENT, count(1).__next__, 4, is_proven=False)
+    order = []
+    for request in requests_of(again):
+        order.append(request.command["AffectedSOPInstanceUID"])
+        again.answered(answer(request))
+    assert order == ["1.2.1", "1.2.0", "1.2.2"]
 
 
 def test_what_no_context_was_accepted_for() -> None:

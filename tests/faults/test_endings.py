@@ -71,9 +71,9 @@ class Talk:
         peer.send(acceptance_of(request))
         pdu = peer.read_pdu()
         self.context_id = pdu[10]
-        kind, self.command, _ = decode_command(pdu[12 : 10 + int.from_bytes(pdu[6:10], "big")])
+        kind, self.command, has_data = decode_command(pdu[12 : 10 + int.from_bytes(pdu[6:10], "big")])
         self._response = kind.response
-        while not pdu[11] & 2 or pdu[11] & 1:
+        while has_data and (not pdu[11] & 2 or pdu[11] & 1):
             pdu = peer.read_pdu()
 
     def respond(self, status: int, data: bytes | None = None, **counts: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from tests.cli.command import run, run_on_terminal
 from tests.faults.test_endings import PENDING, Talk, encoded, faces, scripted, take
 
 from dicomnet import Timeouts, aio
+from dicomnet.dimse.codec import decode_command
+from dicomnet.dimse.messages import C_CANCEL_RQ
 from dicomnet.errors import DeadlineExceeded, ProtocolError, ServiceRefusal
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -91,6 +94,59 @@ def test_the_command_shows_the_others_and_fails(command: str, kind: str) -> None
     assert result.returncode == 1
     assert f"dicomnet {command}: {UNREADABLE}" in result.stderr
     assert result.stderr.endswith(" (and 2 more)\n")
+
+
+@pytest.mark.parametrize("command", ["find", "worklist"])
+@pytest.mark.parametrize(
+    ("where", "limit", "shown", "returncode"),
+    [
+        ("between", 2, 2, 1),
+        ("first", 1, 1, 1),
+        ("several", 1, 1, 1),
+        ("several", 9, 2, 1),
+        ("last", 2, 2, 0),
+        ("alone", 1, 0, 1),
+    ],
+)
+def test_the_command_fails_with_a_limit_too_where_a_match_before_that_cannot_be_read(
+    command: str, where: str, limit: int, shown: int, returncode: int
+) -> None:
+    order = ORDERS[where]
+    with scripted(answering(order, BAD["cut off"])) as (port, _):
+        result = run(command, f"P@127.0.0.1:{port}", "--limit", str(limit))
+    found = [json.loads(line)["StudyInstanceUID"] for line in result.stdout.splitlines()]
+    assert found == readable(order)[:shown]
+    assert result.returncode == returncode
+    assert (UNREADABLE in result.stderr.splitlines()[-1]) if returncode else not result.stderr
+
+
+@faces
+@pytest.mark.parametrize("is_first", [True, False], ids=["before the limit", "behind it"])
+def test_a_limit_cancels_the_query_and_raises_what_came_before(face: str, is_first: bool) -> None:
+    """The final response waits for the C-CANCEL."""
+
+    def script(talk: Talk) -> None:
+        talk.peer.send(talk.response(PENDING, BAD["cut off"] if is_first else match(0)))
+        talk.respond(PENDING, match(1))
+        pdu = talk.peer.read_pdu()
+        assert decode_command(pdu[12:])[0] is C_CANCEL_RQ
+        talk.respond(0xFE00)
+
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "STUDY"
+    found: list[Dataset] = []
+    expected: AbstractContextManager[Any] = (
+        pytest.raises(ProtocolError, match=re.escape(UNREADABLE)) if is_first else nullcontext()
+    )
+    with scripted(script) as (port, ended), expected:
+        take(
+            face,
+            port,
+            lambda peer: peer.find_identifier(identifier, STUDY_ROOT, limit=1 if is_first else 2),
+            found=found,
+        )
+    assert [each.StudyInstanceUID for each in found] == (["1.2.1"] if is_first else ["1.2.0", "1.2.1"])
+    assert ended == ["release"]
 
 
 def test_the_table_has_the_others() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from .arguments import OK, Parser, UsageError, count
@@ -49,6 +48,9 @@ def run(options: Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     model = find_model(level, options.model)
-    with open_peer(options) as peer, closing(peer.find_identifier(identifier, model)) as matches:
-        write_matches(islice(matches, options.limit), options, asked)
+    with (
+        open_peer(options) as peer,
+        closing(peer.find_identifier(identifier, model, limit=options.limit)) as matches,
+    ):
+        write_matches(matches, options, asked)
     return OK

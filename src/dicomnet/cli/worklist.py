@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .arguments import OK, Parser, UsageError, ae_title, count
@@ -119,11 +118,12 @@ def run(options: Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     asked = [name for name in given if name != STEP] + list(given.get(STEP) or {})
-    with open_peer(options) as peer, closing(peer.find_identifier(identifier, MODALITY_WORKLIST)) as matches:
+    with (
+        open_peer(options) as peer,
+        closing(peer.find_identifier(identifier, MODALITY_WORKLIST, limit=options.limit)) as matches,
+    ):
         columns = [*COLUMNS.values(), *(name for name in asked if name not in COLUMNS)]
-        write_matches(
-            islice(matches, options.limit), options, columns, lambda match: _rows(match, {*COLUMNS, *asked})
-        )
+        write_matches(matches, options, columns, lambda match: _rows(match, {*COLUMNS, *asked}))
     return OK
 
 

@@ -90,6 +90,11 @@ class Conversation:
         return any(each in self._awaited and each not in here for each in message_ids)
 
     @property
+    def is_awaiting(self) -> bool:
+        """Whether final responses are to come that somebody takes."""
+        return any(each not in self._abandoned for each in self._awaited)
+
+    @property
     def has_abandoned(self) -> bool:
         """Whether final responses are to come that nobody takes."""
         return bool(self._abandoned)

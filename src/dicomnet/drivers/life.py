@@ -14,6 +14,7 @@ from ..errors import (
     AssociationAborted,
     AssociationClosed,
     AssociationRejected,
+    AssociationReleased,
     DicomnetError,
     NetworkError,
     ProtocolError,
@@ -32,6 +33,8 @@ from .deadline import Deadline, Timeouts
 from .hooks import Hooks, Phase
 
 _LIVE = (Phase.NEW, Phase.ESTABLISHED)
+# Where both sides have asked for release (PS3.8 section 9.2).
+_COLLIDED = (State.STA9, State.STA10, State.STA11, State.STA12)
 
 
 @mutable
@@ -128,6 +131,8 @@ class Life:
         self.timeouts = timeouts
         self.phase = Phase.NEW
         self.failure: DicomnetError | None = None
+        self.released: AssociationReleased | None = None
+        """What those who use the association later find, where the peer has released it."""
         self.refusal: TLSFailed | None = None
         """Why the peer ended the connection behind the TLS handshake, if that is known."""
         self.talk = Conversation(connection.trace)
@@ -233,9 +238,13 @@ class Life:
         return self.talk.next_message_id()
 
     def check_established(self) -> None:
-        """Raise what ended the association, or AssociationClosed, unless it is established."""
+        """Raise what ended the association unless it is established."""
         if self.phase is not Phase.ESTABLISHED:
-            raise self.failure or AssociationClosed()
+            raise self.what_ended()
+
+    def what_ended(self) -> DicomnetError:
+        """Why the association, which is over, cannot be used."""
+        return self.failure or self.released or AssociationClosed()
 
     def enter(self, phase: Phase, failure: DicomnetError | None = None) -> bool:
         """Go on to a phase; False where the association is over already, and stays as it ended."""
@@ -264,6 +273,9 @@ class Life:
         """What follows from the end of the association."""
         if isinstance(end, Abort):
             return Tell(Phase.ABORTED, AssociationAborted(end.source, end.reason))
+        if end.error is None and self.released is not None and self.released.was_awaited:
+            # It asked for release, and did not wait for the answer.
+            return Tell(Phase.ABORTED, self.released)
         cause = str(end.error) if end.error else ""
         return Tell(Phase.ABORTED, self.refusal or AssociationAborted(None, 0, cause))
 
@@ -313,11 +325,11 @@ class Life:
         if (end := self.talk.end()) is not None:
             self._perform_tell(self.take_end(end))
         self._give_up()
-        return self.failure or AssociationClosed()
+        return self.what_ended()
 
     def _what_ended(self, closed: AssociationClosed) -> DicomnetError:
         """Why nothing can be sent: the connection broke unnoticed, or the association is over."""
-        return self._lost() if self.phase is Phase.ESTABLISHED else closed
+        return self._lost() if self.phase is Phase.ESTABLISHED else self.released or closed
 
     @property
     def _is_turned_away(self) -> bool:
@@ -360,6 +372,8 @@ class Life:
     def _take_release(self, pdu: ReleaseRQ | ReleaseRP) -> Tell | Flush:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
         machine = self.connection.machine
+        if isinstance(pdu, ReleaseRQ) and machine.state not in _COLLIDED:
+            self.released = AssociationReleased(self.talk.is_awaiting)
         answers = machine.allows(Event.RELEASE_RESPONSE)
         if answers:
             self.connection.answer_release(monotonic())

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import AssociationClosed, AssociationError, NetworkError
 from .results import StoreResult
 from .storing import StoreQueue
+
+if TYPE_CHECKING:
+    from .operations import Lease
+
+_log = logging.getLogger(__name__)
 
 # How many results may wait for whoever takes them before nothing more is sent.
 RESULTS_LIMIT = 256
@@ -19,8 +25,8 @@ Results = TypeVar("Results")
 class Lanes:
     """The state that the lanes of one plan share. Its methods are called by one lane at a time.
 
-    `begin`, `put`, `take`, `pause` and `ended` are attempts: they give None as long as the caller has to wait for
-    other lanes.
+    `begin`, `put`, `take` and `ended`, and the methods of a `Place`, are attempts: they give None as long as the caller
+    has to wait for other lanes.
 
     Parameters
     ----------
@@ -39,12 +45,19 @@ class Lanes:
         self._count = count
         self._results: deque[StoreResult] = deque()
         self._running = self._sending = 0
+        self._places: list[Place] = []
         self._has_opened = False
         self._failure: BaseException | None = None
 
     def started(self) -> None:
         """Another lane has been started."""
         self._running += 1
+
+    def enter(self) -> Place:
+        """A lane begins: its place among the others."""
+        place = Place(self)
+        self._places.append(place)
+        return place
 
     def ended(self, failure: BaseException | None) -> bool:
         """A lane has ended.
@@ -71,7 +84,7 @@ class Lanes:
         return self.queue.ended is not None or self.queue.is_empty
 
     def opened(self) -> int:
-        """A lane has its association: how many further lanes there are to be now."""
+        """A lane has an association: how many further lanes there are to be now."""
         if self._has_opened or self.queue.ended is not None:
             return 0
         self._has_opened = True
@@ -88,6 +101,13 @@ class Lanes:
         """A lane has nothing to send for the time being, or no association to send on."""
         self._sending -= 1
         return True
+
+    def works(self, asking: Place) -> bool | None:
+        """Whether another lane has an association that the peer answers on; None where that may turn out yet."""
+        others = [each.lease for each in self._places if each is not asking and each.lease is not None]
+        if self.queue.ended is not None or not others:
+            return False
+        return True if any(each.has_answer for each in others) else None
 
     def put(self, result: StoreResult) -> bool | None:
         """Hand a result over, as soon as there is room for it."""
@@ -120,6 +140,59 @@ class Lanes:
         if self.refusal is not None and may_raise and not self._has_opened and self.queue.ended is None:
             raise self.refusal
         self.queue.fail(self.refusal or AssociationClosed())
+
+
+class Place:
+    """One lane among the others: the association that it has, or has left to be used again.
+
+    Parameters
+    ----------
+    lanes
+        What it shares with the others.
+
+    Attributes
+    ----------
+    lease
+        That association, None where there is none that is known to work, or may turn out to.
+    """
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self.lease: Lease | None = None
+
+    def opened(self, lease: Lease) -> int:
+        """The lane has an association: how many further lanes there are to be now."""
+        self.lease = lease
+        return self._lanes.opened()
+
+    def refused(self, error: NetworkError | AssociationError) -> bool:
+        """The lane gets no association: whether that is its end."""
+        self.lease = None
+        self._lanes.pause()
+        if self._lanes.is_spent:
+            # It was not needed any more, unless another lane loses its own now.
+            return False
+        _log.info("no further association could be opened: %s", error)
+        self._lanes.refusal = error
+        return True
+
+    def lost(self, lease: Lease) -> bool | None:
+        """The association is over before everything was answered: whether the lane is to have another.
+
+        Not where nothing was answered on it, and something was on that of another lane: the peer accepts more
+        associations than it bears. None while that may turn out yet.
+        """
+        self.lease = None
+        if lease.has_answer or lease.is_stale:
+            return True
+        works = self._lanes.works(self)
+        return None if works is None else not works
+
+    def pause(self) -> bool:
+        """The lane has nothing to send for the time being."""
+        if self.lease is not None and not self.lease.has_answer:
+            self.lease = None
+        return self._lanes.pause()
 
 
 class StartedLanes(Generic[Results]):

@@ -169,8 +169,14 @@ def echo() -> Operation[None]:
     return _with_retry(((VERIFICATION, NATIVE),), attempt)
 
 
-def find(identifier: Dataset, model: str) -> Operation[None]:
-    """Query (C-FIND). Reports the matches; those that cannot be read are an error after the last one."""
+def find(identifier: Dataset, model: str, limit: int | None = None) -> Operation[None]:
+    """Query (C-FIND). Reports the matches; those that cannot be read are an error after the last one.
+
+    Parameters
+    ----------
+    limit
+        After how many matches the rest is cancelled.
+    """
     from .messages import cancel_request, find_request, identifier_of
 
     def attempt(lease: Lease) -> Operation[None]:
@@ -178,7 +184,8 @@ def find(identifier: Dataset, model: str) -> Operation[None]:
         cancel = cancel_request(context.context_id, request.message_id)
         yield Begin(user.many_replies(request), cancel)
         damages: list[ProtocolError] = []
-        while (response := (yield NEXT)) is not None:
+        count = 0
+        while count != limit and (response := (yield NEXT)) is not None:
             lease.has_answer = True
             try:
                 match = identifier_of(response, context)
@@ -188,6 +195,7 @@ def find(identifier: Dataset, model: str) -> Operation[None]:
                 damages.append(error)
                 continue
             if match is not None:
+                count += 1
                 yield Report(match)
             else:
                 check_status(response, "Query/Retrieve")

@@ -184,7 +184,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
 
         return self.find_identifier(build_query(level, keys), find_model(level, model))
 
-    def find_identifier(self, identifier: Dataset, model: str) -> Matches:
+    def find_identifier(self, identifier: Dataset, model: str, *, limit: int | None = None) -> Matches:
         """Query with an Identifier of one's own.
 
         Parameters
@@ -193,8 +193,11 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
             The Identifier, with its QueryRetrieveLevel.
         model
             SOP class UID of the information model.
+        limit
+            After how many matches the rest of the query is cancelled. One before that which cannot be read is an error
+            then, too.
         """
-        matches: Matches = self._perform(operations.find(identifier, model))
+        matches: Matches = self._perform(operations.find(identifier, model, limit))
         return matches
 
     def get(

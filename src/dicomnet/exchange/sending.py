@@ -8,7 +8,7 @@ from functools import partial
 from ..errors import AssociationClosed, AssociationError, NetworkError
 from ..services import user
 from ..services.steps import Work
-from .lanes import Lanes
+from .lanes import Lanes, Place
 from .operations import LEAVE, NEXT, Begin, Lease, Operation, Report, Spawn, Use, Wait
 from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
 
@@ -73,9 +73,16 @@ def _has_work(queue: StoreQueue) -> Operation[bool]:
     return queue.ended is None and not queue.is_empty
 
 
-def _send(queue: StoreQueue, lease: Lease, window: int) -> Operation[None]:
-    """Send what waits on one association, until nothing does or it is over."""
-    sending = Transmission(queue, lease.agreement, lease.next_message_id, window)
+def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = None) -> Operation[bool]:
+    """Send what waits on one association, until nothing does or it is over; whether another one is worth trying then.
+
+    Parameters
+    ----------
+    place
+        That of the lane which sends, None where there are no others.
+    """
+    goes_on = True
+    sending = Transmission(queue, lease.agreement, lease.next_message_id, window, is_proven=place is None)
     try:
         yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable))
         while (response := (yield NEXT)) is not None:
@@ -84,9 +91,14 @@ def _send(queue: StoreQueue, lease: Lease, window: int) -> Operation[None]:
             while (result := queue.take_result()) is not None:
                 yield Report(result)
     except (NetworkError, AssociationError) as error:
-        sending.lost(error, was_stale=lease.is_stale)
+        if place is not None:
+            goes_on = yield Wait(partial(place.lost, lease))
+            if not goes_on:
+                _log.info("a further association was lost before anything was answered on it: %s", error)
+        sending.lost(error, may_blame=goes_on and not lease.is_stale)
     while (result := queue.take_result()) is not None:
         yield Report(result)
+    return goes_on
 
 
 def store_side_by_side(lanes: Lanes, *, may_raise: bool) -> Operation[None]:
@@ -102,27 +114,27 @@ def store_side_by_side(lanes: Lanes, *, may_raise: bool) -> Operation[None]:
 def lane(lanes: Lanes) -> Operation[None]:
     """Send what waits in the queue of some lanes, on one association after the other.
 
-    It ends where it gets none, and leaves its objects to the others. While it has nothing to send it waits, as another
-    may lose its association and leave it something.
+    It ends where it gets none, or none that the peer answers on, and leaves its objects to the others. While it has
+    nothing to send it waits, as another may lose its association and leave it something.
     """
-    queue = lanes.queue
-    while True:
-        yield from _has_work(queue)
-        if not (yield Wait(lanes.begin)):
-            return
-        try:
-            lease: Lease = yield Use(queue.proposal, lanes.window)
-        except (NetworkError, AssociationError) as error:
-            if not (is_spent := lanes.is_spent):
-                _log.info("no further association could be opened: %s", error)
-                lanes.refusal = error
-            yield Wait(lanes.pause)
-            if is_spent:
-                # It was not needed any more, unless another lane loses its own now.
+    queue, place = lanes.queue, lanes.enter()
+    try:
+        while True:
+            yield from _has_work(queue)
+            if not (yield Wait(lanes.begin)):
+                return
+            try:
+                lease: Lease = yield Use(queue.proposal, lanes.window)
+            except (NetworkError, AssociationError) as error:
+                if (yield Wait(partial(place.refused, error))):
+                    return
                 continue
-            return
-        for _ in range(lanes.opened()):
-            yield Spawn(lanes)
-        yield from _send(queue, lease, lanes.window)
-        yield LEAVE
-        yield Wait(lanes.pause)
+            for _ in range(place.opened(lease)):
+                yield Spawn(lanes)
+            goes_on = yield from _send(queue, lease, lanes.window, place)
+            yield LEAVE
+            yield Wait(place.pause)
+            if not goes_on:
+                return
+    finally:
+        place.lease = None

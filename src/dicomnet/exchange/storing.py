@@ -254,6 +254,9 @@ class Transmission:
         Gives a message ID that no outstanding request has.
     window
         How many requests may be outstanding where the peer sets no limit.
+    is_proven
+        Whether the association may begin with an object that was outstanding when another was lost. Else it begins
+        with one that was not, so that it is known what is to blame if this one is lost, too.
 
     Attributes
     ----------
@@ -263,9 +266,16 @@ class Transmission:
     """
 
     def __init__(
-        self, queue: StoreQueue, agreement: Agreement, next_message_id: Callable[[], int], window: int
+        self,
+        queue: StoreQueue,
+        agreement: Agreement,
+        next_message_id: Callable[[], int],
+        window: int,
+        *,
+        is_proven: bool = True,
     ) -> None:
         self._queue = queue
+        self._is_proven = is_proven
         self._agreement = agreement
         self._next_message_id = next_message_id
         self._is_careful = queue.has_losses
@@ -277,7 +287,7 @@ class Transmission:
         queue = self._queue
         contexts: dict[Pair, NegotiatedContext] = {}
         while queue.ended is None:
-            waiting = queue.take(is_careful=self._is_careful)
+            waiting = self._take()
             if waiting is None:
                 if not queue.can_look:
                     return
@@ -297,6 +307,10 @@ class Transmission:
             self._unanswered[message_id] = stored, losses, None
             yield file_request(stored, context, message_id, content)
 
+    def _take(self) -> Waiting | None:
+        first = None if self._is_proven else self._queue.take(is_careful=False)
+        return first or self._queue.take(is_careful=self._is_careful)
+
     def _context_for(self, stored: StoredObject) -> NegotiatedContext:
         pair = pair_of(stored)
         try:
@@ -307,6 +321,7 @@ class Transmission:
 
     def answered(self, response: Message) -> None:
         """A response has come."""
+        self._is_proven = True
         stored = self._unanswered.pop(response.message_id)[0]
         self._queue.report(store_result(stored, response))
 
@@ -314,17 +329,17 @@ class Transmission:
         """An object could not be read when it was to be sent."""
         self._queue.report(failed_result(self._unanswered.pop(request.message_id)[0], error))
 
-    def lost(self, error: DicomnetError, *, was_stale: bool = False) -> None:
+    def lost(self, error: DicomnetError, *, may_blame: bool = True) -> None:
         """The association is over before everything was answered.
 
         Parameters
         ----------
-        was_stale
-            It had ended before this use of it, so no object is to blame.
+        may_blame
+            Whether an object may be the cause; not where the association had ended before this use of it.
         """
         queue, outstanding = self._queue, list(self._unanswered.values())
         self._unanswered.clear()
-        if was_stale and queue.ended is None:
+        if not may_blame and queue.ended is None:
             queue.put_back(outstanding)
             return
         if not outstanding and queue.ended is None:

@@ -519,7 +519,8 @@ class Association(NormalizedServices):
 
     def _check_open(self) -> None:
         if not self.is_established:
-            raise AssociationClosed
+            link = self.state.link
+            raise (link and link.released) or AssociationClosed()
 
     def _request(self, message: Message) -> Dataset:
         response = self._response(message)

@@ -13,7 +13,6 @@ from typing import Any
 
 from ...errors import (
     AssociationAborted,
-    AssociationClosed,
     DeadlineExceeded,
     DicomnetError,
 )
@@ -212,7 +211,7 @@ class Carrier(LinkBase, asyncio.BufferedProtocol):
             if self.closed.is_set():
                 raise self._lost()
             if not self.is_live:
-                raise self.failure or AssociationClosed()
+                raise self.what_ended()
             deadline.remaining()
             self._arrived = self._loop.create_future()
             self._waiting.set(deadline)

@@ -95,7 +95,7 @@ class Link(Carrier):
         async with self.exchange():
             # Where it has not been established, the procedure finds out why.
             if self.phase is not Phase.ESTABLISHED and self.connection.agreement is not None:
-                raise AssociationClosed from self.failure
+                raise self.released or AssociationClosed() from self.failure
             return await self._finish(after_others(self, procedure))
 
     async def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Responses:

@@ -14,7 +14,6 @@ from ...dimse.datasets import discard
 from ...dimse.messages import Message
 from ...errors import (
     AssociationAborted,
-    AssociationClosed,
     DeadlineExceeded,
     DicomnetError,
     TLSFailed,
@@ -264,7 +263,7 @@ class Carrier(LinkBase):
     def _receive(self, deadline: Deadline | None, *, leaves_end: bool = False) -> bool:
         """Read once; without a deadline only what is already there. False if there was nothing."""
         if self._is_closed:
-            raise self.failure or AssociationClosed()
+            raise self.what_ended()
         if self._is_receiving:
             raise RuntimeError("a handler of what arrives cannot wait for more to arrive")
         data = self._read(deadline)
