@@ -13,6 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,19 @@ from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from sqlalchemy import insert
 
-from dicomnet.archive.catalogue import levels, schema
+from dicomnet.archive.catalogue import levels
 from dicomnet.archive.catalogue.index import Index
+from dicomnet.archive.catalogue.levels import Attributes
 from dicomnet.archive.catalogue.query import find
+from dicomnet.archive.catalogue.writer import Described, Writer
+from dicomnet.archive.entries import Source
+from dicomnet.archive.storage.files import ObjectName
 
 _SERIES, _INSTANCES = 2, 5
-_BATCH = 500
+_BATCH = 50
+_SENDER = Source("MODALITY", "10.0.0.7", "C-STORE")
+Above = tuple[Attributes, Attributes, Attributes]
 _MODALITIES = ("CT", "MR", "CR", "US", "DX", "MG", "NM", "PT", "XA", "SR")
 _FAMILIES = (
     "SCHMIDT",
@@ -147,17 +153,14 @@ QUERIES: dict[str, dict[str, str]] = {
 def fill(index: Index, studies: int, seed: int = 12) -> None:
     """Write the rows of many studies."""
     chance = random.Random(seed)
+    writer = Writer(index.database, index.kept)
     for begin in range(0, studies, _BATCH):
-        with index.database.writing() as connection:
-            rows: list[dict[str, Any]] = []
-            for number in range(begin, min(begin + _BATCH, studies)):
-                _study(connection, chance, number, studies, rows)
-            connection.execute(insert(schema.instance), rows)
+        numbers = range(begin, min(begin + _BATCH, studies))
+        writer.write([one for number in numbers for one in _study(chance, number, studies)])
 
 
-def _study(
-    connection: Any, chance: random.Random, number: int, studies: int, rows: list[dict[str, Any]]
-) -> None:
+def _study(chance: random.Random, number: int, studies: int) -> Iterator[Described]:
+    """The objects of a study."""
     patient_number = chance.randrange(max(1, studies // 2))
     person = random.Random(patient_number)
     family = "MUELLER" if person.random() < 0.015 else person.choice(_FAMILIES)
@@ -181,8 +184,6 @@ def _study(
         "ReferringPhysicianName": f"{chance.choice(_FAMILIES)}^{chance.choice(_GIVEN)}",
         "StudyDescription": chance.choice(_DESCRIPTIONS),
     }
-    collected = levels.collected(sop_class, _by_tag({"Modality": modality}))
-    study = levels.insert_study(connection, uid, collected, patient=_by_tag(patient), own=_by_tag(own))
     for of_study in range(_SERIES):
         series_uid = _uid(chance)
         of_series = {
@@ -192,7 +193,7 @@ def _study(
             "SeriesDescription": "AX 5.0",
             "StationName": "ROOM1",
         }
-        series = levels.insert_series(connection, study, series_uid, _by_tag(of_series))
+        above = (_by_tag(patient), _by_tag(own), _by_tag(of_series))
         for of_series_number in range(_INSTANCES):
             instance = _uid(chance)
             image = {
@@ -203,15 +204,22 @@ def _study(
                 "Rows": "512",
                 "Columns": "512",
             }
-            rows.append(
-                {
-                    "parent": series,
-                    "uid": instance,
-                    "sop_class": sop_class,
-                    "transfer_syntax": "1.2.840.10008.1.2.1",
-                    "attributes": levels.to_json(_by_tag(image)),
-                }
+            yield Described(
+                ObjectName(uid, series_uid, instance),
+                sop_class,
+                "1.2.840.10008.1.2.1",
+                levels.to_json(_by_tag(image)),
+                1,
+                partial(_given, above),
+                _SENDER,
+                526_000,
+                "0" * 64,
+                1_700_000_000_000 + number,
             )
+
+
+def _given(above: Above) -> Above:
+    return above
 
 
 def _uid(chance: random.Random) -> str:
@@ -268,9 +276,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     with Index(options.folder / f"{options.studies}.sqlite") as index:
-        if index.is_new:
+        if not index.is_complete:
             begin = time.process_time()
             fill(index, options.studies)
+            index.complete()
             print(f"filled: {1e6 * (time.process_time() - begin) / options.studies:.0f} µs a study")
         for name, request in requests(index):
             rounds = [measure(index, request)]

@@ -121,7 +121,7 @@ def archive_in(
     """The archive in a folder, open; what an earlier process left there is as it was."""
     with ExitStack() as stack:
         storage = stack.enter_context(Storage(root, sync=sync))
-        index = stack.enter_context(Index(root / "index.sqlite", busy_seconds=0.2))
+        index = stack.enter_context(Index(root / "index.sqlite", wait_seconds=0.2))
         if not (root / FILE_NAME).exists():
             (root / FILE_NAME).write_bytes(_empty_ledger())
         ledger = stack.enter_context(Ledger(ledger_url(root)))

@@ -340,85 +340,6 @@ def test_a_session_is_used_once(tmp_path: Path, make: Make, encode: Encode) -> N
                 session.commit()
 
 
-<<<<<<< HEAD
-# -- several at once
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """An object that is sent: what it says it is, and what is wrong with it."""
-
-    instance: int = 1
-    study: int = 1
-    series: int = 1
-    patient: str = "A"
-    is_large: bool = False
-    fault: str = ""
-
-    @property
-    def uid(self) -> str:
-        return f"1.2.3.{self.instance}"
-
-    def session(self, intake: Intake, make: Make, encode: Encode, send: Send) -> Session:
-        """It on its way into a store, complete."""
-        data = encode(
-            make(
-                SOPInstanceUID=f"{self.uid}.1" if self.fault == "instance" else self.uid,
-                SOPClassUID="1.2.840.10008.5.1.4.1.1.4" if self.fault == "class" else CT,
-                StudyInstanceUID=None if self.fault == "study" else f"1.3.{self.study}",
-                SeriesInstanceUID=f"1.4.{self.series}",
-                PatientID=self.patient,
-                PixelData=bytes(2 * SPILL_LENGTH if self.is_large else 16),
-            )
-        )
-        return send(intake, data[:-1] if self.fault == "cut" else data, instance=self.uid)
-
-
-@dataclass(frozen=True, slots=True)
-class Archive:
-    """A store with an index, in a folder of its own."""
-
-    root: Path
-    storage: Storage
-    index: Index
-
-    def contents(self) -> dict[str, Any]:
-        """All of it that is not an accident of its making."""
-        with self.index.reading() as connection:
-            of = schema
-            rows = connection.execute(
-                select(of.patient, of.study, of.series, of.instance)
-                .join(of.study, of.study.c.parent == of.patient.c.id)
-                .join(of.series, of.series.c.parent == of.study.c.id)
-                .join(of.instance, of.instance.c.parent == of.series.c.id)
-            ).all()
-        numbers = ("id", "id_1", "id_2", "id_3", "parent", "parent_1", "parent_2")
-        return {
-            "rows": sorted(
-                str([each for key, each in row._mapping.items() if key not in numbers]) for row in rows
-            ),
-            "files": {
-                str(path.relative_to(self.root)): path.read_bytes()
-                for folder in ("objects", "quarantine")
-                for path in (self.root / folder).rglob("*.dcm")
-            },
-            "staged": list((self.root / "staging").iterdir()),
-            "needs recovery": self.storage.needs_recovery,
-        }
-
-
-@contextmanager
-def _archive() -> Iterator[Archive]:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Storage(folder, sync=False) as storage,
-        Index(Path(folder) / "index.sqlite", wait_seconds=0.2) as index,
-    ):
-        yield Archive(Path(folder), storage, index)
-
-
-=======
->>>>>>> jt1
 SENT = st.builds(
     Sent,
     instance=st.integers(1, 4),
@@ -576,7 +497,7 @@ def test_an_index_that_is_locked_keeps_nobody_out(make: Make, encode: Encode, se
     with new_archive() as archive:
         intake = archive.intake
         sessions = [sent.session(intake, make, encode, send) for sent in [*group, Sent(7, fault="cut")]]
-        other = sqlite3.connect(archive.index.path, isolation_level=None)
+        other = sqlite3.connect(archive.root / "index.sqlite", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         assert statuses_of(intake.commit(sessions)) == [*[0] * 6, 0xC000]
         assert not intake.wait_for_all()
@@ -596,7 +517,7 @@ def test_an_index_that_cannot_be_read_refuses_all_of_a_group(
     group = [Sent(number, is_large=number % 2 == 0) for number in range(1, 5)]
     with new_archive() as archive:
         intake = archive.intake
-        other = sqlite3.connect(archive.index.path, isolation_level=None)
+        other = sqlite3.connect(archive.root / "index.sqlite", isolation_level=None)
         other.execute("ALTER TABLE instance RENAME TO away")
         sessions = [sent.session(intake, make, encode, send) for sent in group]
         assert statuses_of(intake.commit(sessions)) == [0xA700] * 4

@@ -35,7 +35,8 @@ from tests.tracing import calls_of, is_complete, tracer
 
 from dicomnet import Peer
 from dicomnet.archive.catalogue import schema
-from dicomnet.archive.intake import SPILL_LENGTH, Catalogue
+from dicomnet.archive.entries import Catalogue
+from dicomnet.archive.intake import SPILL_LENGTH
 from dicomnet.archive.node import Node
 from dicomnet.dimse.codec import decode_command
 from dicomnet.services.registry import OPERATIONS

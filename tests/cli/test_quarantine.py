@@ -20,7 +20,8 @@ from tests.cli.conftest import CT, MR
 from tests.support import TOOL_ENVIRONMENT, data_set_of, serving
 
 from dicomnet import Peer
-from dicomnet.archive.ledger.ledger import Ledger, Outcome, Quarantined, Source, ledger_url
+from dicomnet.archive.entries import Outcome, Quarantined, Source
+from dicomnet.archive.ledger.ledger import Ledger, ledger_url
 from dicomnet.archive.quarantine import Quarantine
 
 UID = str(dcmread(CT).SOPInstanceUID)

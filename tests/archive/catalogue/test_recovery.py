@@ -187,7 +187,12 @@ def test_objects_are_stored_meanwhile(index: Index, storage: Storage, store: Sto
         for number in range(0, 60, 2):
             store(intake, number)
     with Intake(storage, index) as intake:
-        others = threading.Thread(target=lambda: [store(intake, number) for number in range(1, 61, 2)])
+
+        def run() -> None:
+            for number in range(1, 61, 2):
+                store(intake, number)
+
+        others = threading.Thread(target=run)
         others.start()
         while others.is_alive():
             _recover(index, storage)
