@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 DEFAULT_FOLDER = Path("dicomnet-data")
+# The values of `archive.conflicts.OtherContent`.
+CONFLICTS = ("keep-first", "replace", "refuse")
 # The fields of `archive.catalogue.options.QueryOptions` that a node can do.
 WAYS = ("relational", "combined", "fuzzy", "timezone", "empty", "multiple")
 
@@ -31,6 +33,20 @@ def configure(parser: Parser) -> None:
         help="where objects and index are kept; created if it does not exist (./%(default)s)",
     )
     add_listening_options(parser)
+    storing = parser.add_argument_group("storing")
+    storing.add_argument(
+        "--on-conflict",
+        choices=CONFLICTS,
+        default=CONFLICTS[0],
+        help="what becomes of an object whose SOP Instance UID a stored object with other content has: it is kept in"
+        " quarantine and answered with a warning, it takes the place of the other one, which is kept as a version, or it"
+        " is refused (%(default)s)",
+    )
+    storing.add_argument(
+        "--database",
+        metavar="URL",
+        help="where index and ledger are, such as postgresql://USER@HOST/NAME (files in the folder of the objects)",
+    )
     queries = parser.add_argument_group("queries")
     queries.add_argument(
         "--max-matches",
@@ -72,11 +88,18 @@ def run(options: Namespace) -> int:
 
 
 def _node_options(options: Namespace) -> dict[str, Any]:
-    """What `archive.node.Node` has to know of queries; raises UsageError."""
+    """What `archive.node.Node` has to know besides; raises UsageError."""
     from ..archive.catalogue.kept import configured
     from ..archive.catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
+    from ..archive.conflicts import OtherContent
+    from ..archive.database import Database, Keeping
     from ..values import replace
 
+    if options.database is not None:
+        try:
+            Database(options.database, Keeping.DERIVED)
+        except ValueError as error:
+            raise UsageError(f"--database: {error}") from None
     for way in options.query_always:
         if way in options.query_never:
             raise UsageError(f"--query-never {way}: it is to hold always")
@@ -87,6 +110,8 @@ def _node_options(options: Namespace) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"--keep-key: {error}") from None
     return {
+        "other_content": OtherContent(options.on_conflict),
+        "database": options.database,
         "keys": options.keep_keys,
         "queries": QueryPolicy(
             supported=replace(SUPPORTED, **dict.fromkeys(options.query_never, False)),
