@@ -42,6 +42,8 @@ class Quarantine:
     ----------
     folder
         The folder of the store.
+    database
+        URL of the database that has index and ledger; None for files in the folder.
 
     Raises
     ------
@@ -51,11 +53,12 @@ class Quarantine:
         If the ledger cannot be used.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
+        self._database = database
         # A store without this folder is none, or was never opened.
         os.stat(folder / FOLDER)
-        self._ledger = Ledger(ledger_url(folder))
+        self._ledger = Ledger(database or ledger_url(folder))
 
     def close(self) -> None:
         """Close the ledger."""
@@ -75,8 +78,8 @@ class Quarantine:
 
     def kept(self, found: Quarantined) -> ObjectName | None:
         """The name of the object that is stored under its SOP Instance UID, as far as the index or its file says it."""
-        index = self.folder / INDEX_NAME
-        if index.exists():
+        index = self._index
+        if index is not None:
             from .catalogue.index import Index
 
             with contextlib.suppress(IndexUnusable), Index(index) as opened:
@@ -112,8 +115,8 @@ class Quarantine:
         path = self.path(found)
         with Storage(self.folder) as storage, contextlib.ExitStack() as stack:
             index: Index | None = None
-            if (self.folder / INDEX_NAME).exists():
-                index = stack.enter_context(open_index(self.folder / INDEX_NAME))
+            if self._index is not None:
+                index = stack.enter_context(open_index(self._index))
             intake = Intake(storage, index, other_content=OtherContent.REPLACE, ledger=self._ledger)
             try:
                 intake.recover()
@@ -130,6 +133,12 @@ class Quarantine:
                 raise ServiceRefusal(OUT_OF_RESOURCES, "it is in the intake journal, and cannot be filed now")
             self._record(found, Outcome.RELEASED)
         self._remove_file(found)
+
+    @property
+    def _index(self) -> Path | str | None:
+        """Where the index is; None if there is none."""
+        path = self.folder / INDEX_NAME
+        return self._database or (path if path.exists() else None)
 
     def _record(self, found: Quarantined, outcome: Outcome) -> None:
         if not self._ledger.ended(found.location, outcome):

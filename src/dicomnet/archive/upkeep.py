@@ -29,7 +29,7 @@ INDEX_NAME = "index.sqlite"
 _RETRY, _LOOK = 30.0, 1.0
 
 
-def open_index(url: Path | str | URL, keys: Sequence[str] = ()) -> Index:
+def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Index:
     """Open the index of a store. One that is damaged or of another version is thrown away, and a new one is begun.
 
     Parameters
@@ -37,7 +37,7 @@ def open_index(url: Path | str | URL, keys: Sequence[str] = ()) -> Index:
     url
         As of `Index`.
     keys
-        The attributes to keep besides those that are always kept, as for `Node`.
+        The attributes to keep besides those that are always kept, as for `Node`; None for those that it kept up to now.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def open_index(url: Path | str | URL, keys: Sequence[str] = ()) -> Index:
     from .catalogue.index import Index, discard
     from .catalogue.kept import configured
 
-    kept = configured(keys)
+    kept = None if keys is None else configured(keys)
     try:
         return Index(url, kept=kept)
     except IndexUnusable as error:

@@ -48,6 +48,11 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--data", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="the node's folder (./%(default)s)"
     )
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        help="the database with index and ledger, if they are not files in the folder",
+    )
     parser.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
 
 
@@ -60,7 +65,7 @@ def run(options: Namespace) -> int:
     except ModuleNotFoundError as error:
         complain(f"dicomnet quarantine: {error.name} is not installed; run pip install 'dicomnet[archive]'")
         return FAILED
-    quarantine = Quarantine(options.data)
+    quarantine = Quarantine(options.data, options.database)
     try:
         if options.action == "list":
             _list(quarantine, options)

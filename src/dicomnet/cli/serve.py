@@ -39,8 +39,8 @@ def configure(parser: Parser) -> None:
         choices=CONFLICTS,
         default=CONFLICTS[0],
         help="what becomes of an object whose SOP Instance UID a stored object with other content has: it is kept in"
-        " quarantine and answered with a warning, it takes the place of the other one, which is kept as a version, or it"
-        " is refused (%(default)s)",
+        " quarantine and answered with a warning, it takes the place of the other one, which is kept as a version, or"
+        " it is refused (%(default)s)",
     )
     storing.add_argument(
         "--database",
