@@ -164,11 +164,9 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
         return perform(calls, _PERFORMERS, self)
 
     async def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
-        peer = self._peer
-        establish = open_association(peer.address, request, peer._tls, peer.timeouts, hooks)
-        link = await (establish if self._lanes is None else self._lanes.open(establish))
-        peer._pool.add(link)
-        return link
+        one = self._peer
+        establish = open_association(one.address, request, one._tls, one.timeouts, hooks)
+        return one._pool.add(await (establish if self._lanes is None else self._lanes.open(establish)))
 
     def _make_lanes(self, lanes: Lanes) -> LaneTasks:
         return LaneTasks(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())

@@ -29,9 +29,10 @@ class Pool(Generic[AnyLink]):
                 self._busy.add(link)
             return link
 
-    def add(self, link: AnyLink) -> None:
-        """A new one, in use."""
+    def add(self, link: AnyLink) -> AnyLink:
+        """Take in a new one, which is in use; the same one is returned."""
         self._busy.add(link)
+        return link
 
     def give_back(self, proposal: Proposal, link: AnyLink) -> list[AnyLink]:
         """It is idle now, and the only one: the others are to be released."""
