@@ -157,12 +157,12 @@ def _responses(peer: RawPeer, count: int) -> list[Response]:
 
 def _check_archive(node: Node, told: Told) -> None:
     """What was told to be stored is in the store and in the index, and nothing else is."""
-    wait_until(lambda: not staged(node.storage.root), what="nothing is staged")
-    assert node.index is not None
-    with node.index.reading() as connection:
+    wait_until(lambda: not staged(node.holdings.storage.root), what="nothing is staged")
+    assert node.holdings.index is not None
+    with node.holdings.index.reading() as connection:
         indexed = list(connection.scalars(select_rows(schema.instance.c.uid)))
     acknowledged = {instance for instance, status in told.all if status == 0}
-    assert sorted(indexed) == sorted(acknowledged) == sorted(stored(node.storage.root))
+    assert sorted(indexed) == sorted(acknowledged) == sorted(stored(node.holdings.storage.root))
 
 
 class Requests:
@@ -327,7 +327,7 @@ def test_a_slow_medium_does_not_delay_the_first_response_by_all_requests(
     told = Told()
     kinds = Requests(make, encode)
     with _node(tmp_path, told) as node, _associated(node) as peer:
-        monkeypatch.setattr(node.storage, "_flush_data", lambda descriptor: sleep(0.15))
+        monkeypatch.setattr(node.holdings.storage, "_flush_data", lambda descriptor: sleep(0.15))
         peer.send(b"".join(map(kinds.one, range(1, TOGETHER + 1))))
         assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
         assert len(told.all) < TOGETHER // 2
@@ -386,22 +386,22 @@ def test_a_defect_fails_each_of_those_that_were_stored_together(
     failed = OPERATIONS["C-STORE"].handler_failed
     numbers = range(2, TOGETHER + 2)
     with _node(tmp_path, told) as node:
-        index = node.intake.catalogue
+        index = node.holdings.intake.catalogue
         with _associated(node) as peer:
             with told.held(0):
                 peer.send(kinds.one(1))
                 told.wait_for(0)
-                node.intake.catalogue = broken_index
+                node.holdings.intake.catalogue = broken_index
                 peer.send(b"".join(map(kinds.one, numbers)))
             assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
             assert peer.read_pdu()[:1] == b"\x07"
         assert told.all == [("1.2.3.1", 0), *((f"1.2.3.{number}", failed) for number in numbers)]
         assert not staged(tmp_path)
-        node.intake.catalogue = index
+        node.holdings.intake.catalogue = index
         with _associated(node) as peer:
             peer.send(kinds.one(2) + kinds.one(99) + RELEASE_RQ)
             assert _responses(peer, 2) == [(2, "1.2.3.2", 0), (99, "1.2.3.99", 0)]
     with _node(tmp_path, told) as node:
-        assert node.index is not None
-        with node.index.reading() as connection:
+        assert node.holdings.index is not None
+        with node.holdings.index.reading() as connection:
             assert set(connection.scalars(select_rows(schema.instance.c.uid))) == stored(tmp_path).keys()

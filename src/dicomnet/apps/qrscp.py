@@ -6,14 +6,13 @@ import logging
 import shutil
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..archive.entries import C_STORE_WAY, Source
-from ..archive.intake import Intake, Session
+from ..archive.holdings import Holdings
+from ..archive.intake import Session
 from ..archive.storage.files import Storage
-from ..archive.upkeep import Upkeep, open_index
 from ..cli.arguments import FAILED, OK, ae_title, port
 from ..cli.words import printable
 from ..dimse.messages import Message
@@ -34,6 +33,7 @@ from .storescp import storage_contexts
 
 if TYPE_CHECKING:
     from ..archive.catalogue.identifiers import Model
+    from ..archive.catalogue.index import Index
     from ..archive.catalogue.query import StoredInstance
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ def run(options: Namespace) -> int:
         ae.add_supported_context(uid, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
     for uid in (VERIFICATION, *_MODELS):
         ae.add_supported_context(uid)
-    with _open(folder, database, options, destinations) as archive:
+    with Holdings(folder, database=database) as holdings:
+        holdings.begin_upkeep()
+        archive = _Archive(holdings, options, destinations)
         address = (options.bind_address, options.port)
         return serve(ae, address, archive.handlers(), open_sink=archive.open_sink)
 
@@ -91,24 +93,11 @@ def _answer() -> str:
 class _Archive:
     """Event handlers over a folder of objects and its index."""
 
-    def __init__(
-        self, storage: Storage, database: Path, options: Namespace, destinations: Destinations
-    ) -> None:
-        self._storage = storage
-        self._index = open_index(database)
-        self._intake = Intake(storage, self._index)
-        self._intake.recover()
-        self._upkeep = Upkeep(storage, self._intake, self._index)
-        self._upkeep.start()
+    def __init__(self, holdings: Holdings, options: Namespace, destinations: Destinations) -> None:
+        self._holdings = holdings
         self._ae_title: str = options.ae_title
         self._logs: bool = options.log_identifier
         self._destinations = destinations
-
-    def close(self) -> None:
-        """Close the index. An object that is on its way still is indexed at the next start."""
-        self._upkeep.stop()
-        self._intake.close()
-        self._index.close()
 
     def handlers(self) -> list[EventHandlerType]:
         """The handlers of a server's events."""
@@ -121,7 +110,7 @@ class _Archive:
 
     def open_sink(self, assoc: Association, message: Message, context: NegotiatedContext) -> Session:
         """The sink of an object as it arrives."""
-        return self._intake.open(
+        return self._holdings.intake.open(
             context.abstract_syntax,
             message.command["AffectedSOPInstanceUID"],
             context.transfer_syntax,
@@ -140,7 +129,7 @@ class _Archive:
         from ..archive.catalogue.query import find
 
         model = self._model(event)
-        for status, match in find(self._index, model, event.identifier, retrieve_ae_title=self._ae_title):
+        for status, match in find(self._index(), model, event.identifier, retrieve_ae_title=self._ae_title):
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
@@ -163,14 +152,19 @@ class _Archive:
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
-            yield _PENDING, self._storage.path(each.name)
+            yield _PENDING, self._holdings.storage.path(each.name)
+
+    def _index(self) -> Index:
+        """The index, with all that was acknowledged."""
+        assert self._holdings.index is not None
+        self._holdings.intake.wait_for_all()
+        return self._holdings.index
 
     def _locate(self, event: Event) -> list[StoredInstance]:
         from ..archive.catalogue.query import locate
 
         model = self._model(event)
-        self._intake.wait_for_all()
-        return list(locate(self._index, model, event.identifier))
+        return list(locate(self._index(), model, event.identifier))
 
     def _model(self, event: Event) -> Model:
         uid = event.context.abstract_syntax
@@ -184,16 +178,6 @@ class _Archive:
         ):
             raise ServiceRefusal(_IDENTIFIER_DOES_NOT_MATCH, "the model has no such level", (0x00080052,))
         return _MODELS[uid]
-
-
-@contextmanager
-def _open(folder: Path, database: Path, options: Namespace, destinations: Destinations) -> Iterator[_Archive]:
-    with Storage(folder) as storage:
-        archive = _Archive(storage, database, options, destinations)
-        try:
-            yield archive
-        finally:
-            archive.close()
 
 
 TOOL = Tool(

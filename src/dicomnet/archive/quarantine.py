@@ -19,15 +19,16 @@ from ..encoding.scan import HeaderScanner
 from ..errors import IndexUnusable, ServiceRefusal
 from .conflicts import OtherContent
 from .entries import IDENTIFYING, Outcome, Quarantined, Source, object_name
+from .holdings import Holdings
 from .intake import Intake, Session
 from .journal import flush_folder
 from .ledger.ledger import Ledger, ledger_url
 from .storage.comparison import read_file_header
-from .storage.files import ObjectName, Storage, object_path
-from .upkeep import INDEX_NAME, bring_in_line, open_index
+from .storage.files import ObjectName, object_path
+from .upkeep import INDEX_NAME, bring_in_line
 
 if TYPE_CHECKING:
-    from .catalogue.index import Index
+    pass
 
 FOLDER = "quarantine"
 _SUFFIX = ".dcm"
@@ -113,23 +114,21 @@ class Quarantine:
             If something cannot be read or written.
         """
         path = self.path(found)
-        with Storage(self.folder) as storage, contextlib.ExitStack() as stack:
-            index: Index | None = None
-            if self._index is not None:
-                index = stack.enter_context(open_index(self._index))
-            intake = Intake(storage, index, other_content=OtherContent.REPLACE, ledger=self._ledger)
+        holdings = Holdings(
+            self.folder,
+            database=self._index,
+            has_index=self._index is not None,
+            other_content=OtherContent.REPLACE,
+        )
+        with holdings:
+            if holdings.index is not None:
+                bring_in_line(holdings.index, holdings.storage, holdings.intake.conflicts)
+            session = _filled(holdings.intake, path, found.source)
             try:
-                intake.recover()
-                if index is not None:
-                    bring_in_line(index, storage, intake.conflicts)
-                session = _filled(intake, path, found.source)
-                try:
-                    session.commit()
-                finally:
-                    session.abort()
+                session.commit()
             finally:
-                is_filed = intake.close()
-            if not is_filed:
+                session.abort()
+            if not holdings.leave():
                 raise ServiceRefusal(OUT_OF_RESOURCES, "it is in the intake journal, and cannot be filed now")
             self._record(found, Outcome.RELEASED)
         self._remove_file(found)

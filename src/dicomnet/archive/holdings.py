@@ -1,0 +1,196 @@
+"""What an archive has: the files, their index, the ledger, the intake that adds to them, and their upkeep."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from .conflicts import OtherContent
+from .filing import Progress
+from .intake import Intake
+from .storage.files import Storage
+from .upkeep import INDEX_NAME, Upkeep, open_index
+
+if TYPE_CHECKING:
+    from .catalogue.index import Index
+    from .entries import Quarantined, Version
+    from .ledger.ledger import Ledger
+
+_log = logging.getLogger(__name__)
+
+
+class Holdings:
+    """The holdings of one archive, open in this process and, after a fork, in others.
+
+    What processes that ended had acknowledged is filed at once; the rest of the upkeep begins with `begin_upkeep`.
+
+    Parameters
+    ----------
+    folder
+        The store; created if it does not exist.
+    database
+        URL or path of the database for the index, and for the ledger if it is a server's; None for files in the folder.
+    has_index
+        Whether there is an index, and a ledger; without, there is no database at all.
+    keys
+        The attributes that the index keeps besides those that it always keeps, as for `Node`; None for those that it
+        kept up to now.
+    sync, is_strict, other_content
+        As of `Storage` and `Intake`.
+    processes
+        How many processes will share them, this one included.
+
+    Attributes
+    ----------
+    storage, index, intake
+        The parts; there may be no index.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be used.
+    StoreInUse, LedgerUnusable, DatabaseFailure
+        If another process has the store, or a database cannot be used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: str | Path | None = None,
+        has_index: bool = True,
+        keys: Sequence[str] | None = None,
+        sync: bool = True,
+        is_strict: bool = False,
+        other_content: OtherContent = OtherContent.KEEP_FIRST,
+        processes: int = 1,
+    ) -> None:
+        self.storage = Storage(folder, sync=sync)
+        self.index: Index | None = None
+        self._ledger: LedgerAtNeed | None = None
+        self._upkeep: Upkeep | None = None
+        self._is_strict, self._other_content = is_strict, other_content
+        # Without other processes, nobody else has to see how far this one is.
+        self._progress = None if processes == 1 else Progress(processes)
+        try:
+            if has_index:
+                self._ledger = LedgerAtNeed(database if isinstance(database, str) else None, folder)
+                self.index = open_index(database or folder / INDEX_NAME, keys)
+            self.intake = self._new_intake(0)
+            self.recover()
+        except BaseException:
+            self._close_databases()
+            self.storage.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin_upkeep(self) -> None:
+        """Keep the index in line with the files from now on, in a thread. One process of an archive does this."""
+        if self.index is not None:
+            self._upkeep = Upkeep(self.storage, self.intake, self.index)
+            self._upkeep.start()
+
+    def prepare_fork(self) -> None:
+        """Let go of what must not be carried through a fork: databases are opened anew where they are needed."""
+        self._close_databases()
+
+    def be_process(self, number: int) -> None:
+        """Be another process of this archive, after a fork. What one before it with this number left is filed."""
+        self.storage.process = number
+        self.intake = self._new_intake(number)
+        self.recover()
+
+    def recover(self) -> None:
+        """File what processes that ended had acknowledged; what cannot be filed now is tried again."""
+        count = self.intake.recover()
+        if count:
+            _log.warning(
+                "%d objects that had been acknowledged are filed now; the last stop was not clean", count
+            )
+
+    def leave(self) -> bool:
+        """Close them in a process that shares them with others; whether all that it acknowledged is filed."""
+        if self._upkeep is not None:
+            self._upkeep.stop()
+        is_filed = self.intake.close()
+        self._close_databases()
+        return is_filed
+
+    def close(self) -> None:
+        """Close them, and the store for all processes."""
+        self.leave()
+        self.storage.close()
+
+    def _new_intake(self, process: int) -> Intake:
+        return Intake(
+            self.storage,
+            self.index,
+            is_strict=self._is_strict,
+            other_content=self._other_content,
+            ledger=self._ledger,
+            progress=self._progress,
+            process=process,
+        )
+
+    def _close_databases(self) -> None:
+        if self.index is not None:
+            self.index.close()
+        if self._ledger is not None:
+            self._ledger.close()
+
+
+class LedgerAtNeed:
+    """The ledger in the folder of a store, which is opened, or made, when something is to be recorded in it.
+
+    Parameters
+    ----------
+    url
+        Its database; None for a file in the folder.
+    folder
+        The folder of the store.
+
+    Raises
+    ------
+    LedgerUnusable, DatabaseFailure
+        If there is one, and it cannot be used.
+    """
+
+    def __init__(self, url: str | None, folder: Path) -> None:
+        from .ledger.ledger import FILE_NAME, ledger_url
+
+        self._url = url or ledger_url(folder)
+        self._lock = threading.Lock()
+        self._opened: Ledger | None = None
+        if url or (folder / FILE_NAME).exists():
+            self._ledger()
+
+    def quarantined(self, found: Quarantined) -> None:
+        """Record an object in quarantine, as `Ledger.quarantined` does."""
+        self._ledger().quarantined(found)
+
+    def kept_version(self, version: Version) -> None:
+        """Record an object that another one replaces, as `Ledger.kept_version` does."""
+        self._ledger().kept_version(version)
+
+    def close(self) -> None:
+        """Close it; it is opened anew when needed."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
+
+    def _ledger(self) -> Ledger:
+        from .ledger.ledger import Ledger
+
+        with self._lock:
+            if self._opened is None:
+                self._opened = Ledger(self._url)
+            return self._opened

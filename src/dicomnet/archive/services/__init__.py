@@ -1,0 +1,1 @@
+"""The services of the node, each in a module: what it accepts, and how it performs requests."""
