@@ -204,11 +204,11 @@ class _Querying:
 def _milliseconds(port: int, folder: Path, kind: str) -> float:
     """The mean time of a query, by the time of all on one association less that of the first alone."""
     files = query_files(folder, kind)
-    command = ("findscu", "-q", "-S", HOST, str(port))
-    one, all_of_them = (
-        min(run(Command((*command, *map(str, some)), TUNED)).seconds for _ in range(_TRIES))
-        for some in (files[:1], files)
-    )
+
+    def seconds(some: list[Path]) -> float:
+        return run(Command(("findscu", "-q", "-S", HOST, str(port), *map(str, some)), TUNED)).seconds
+
+    all_of_them, one = seconds(files), min(seconds(files[:1]) for _ in range(_TRIES))
     return (all_of_them - one) / (len(files) - 1) * 1e3
 
 
