@@ -85,7 +85,8 @@ def _measure(arguments: list[str]) -> int:
     results: Results = []
     with _workspace(options.folder) as (workspace, disk):
         facts = machine(disk)
-        print(", ".join(f"{name} {value}" for name, value in facts.items()), end="\n\n", flush=True)
+        print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
+        print(f"run by {Path(sys.executable).resolve()}", end="\n\n", flush=True)
         for group in chosen:
             of_group = _run(workspace, group, repeat)
             results.append((group, of_group))

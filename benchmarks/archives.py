@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,7 +16,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 from time import perf_counter
 
-from .datasets import Studies
 from .model import OURS, Case, Group, Measure, Metric, Workspace
 from .processes import (
     HOST,
@@ -35,6 +33,7 @@ from .processes import (
     serving,
     started_from,
 )
+from .queries import KINDS, query_files, write_queries
 from .report import file_system
 from .storing import WHOLE, check_stored
 from .subjects import ORTHANC, TUNED
@@ -42,12 +41,7 @@ from .subjects import ORTHANC, TUNED
 _SMALL, _SLICE, _SLICES = 4_000, 500_000, 400
 _QUERIES = 100
 _RAM_DISKS = ("tmpfs", "ramfs")
-_KINDS: Mapping[str, tuple[str, Callable[[str], str]]] = {
-    "id": ("PatientID", str),
-    "name": ("PatientName", lambda name: f"{name[:4]}*"),
-    "date": ("StudyDate", str),
-    "accession": ("AccessionNumber", str),
-}
+_TRIES = 3
 _CPU = Metric("cpu", "the server's processor time an object, until it has ended", "ms")
 _STOP = Metric("stop", "from the end of the senders to that of the server", "s")
 _FIND = (
@@ -184,6 +178,7 @@ class _Querying:
     def __init__(self, studies: int) -> None:
         self._studies = studies
         self._filled: dict[tuple[str, Path], Path] = {}
+        self._files: Path | None = None
 
     def measure(self, workspace: Workspace, subject: str) -> Mapping[str, float]:
         studies = workspace.objects.studies(self._studies, _SMALL)
@@ -194,31 +189,27 @@ class _Querying:
                 run(_store(running.port, *studies.folders))
             check_stored(running.stored, studies.objects)
             self._filled[subject, checkout()] = folder
-        questions = workspace.kept("queries", on_disk=False) / "queries.json"
-        questions.write_text(json.dumps(_questions(studies)))
+        if self._files is None:
+            self._files = workspace.kept("queries", on_disk=False)
+            write_queries(self._files, studies.rows, _QUERIES)
         with ARCHIVES[subject](folder) as running, started_from(ROOT):
-            output = run(python("-m", "benchmarks.queries", running.port, questions)).output
-        return {kind: seconds * 1e3 for kind, seconds in json.loads(output).items()}
+            run(python("-m", "benchmarks.queries", running.port, self._files))
+            return {kind: _milliseconds(running.port, self._files, kind) for kind in KINDS}
 
     def of(self, subject: str) -> Measure:
         """The measurement of one archive."""
         return lambda workspace: self.measure(workspace, subject)
 
 
-def _questions(studies: Studies) -> list[tuple[str, str, str, int]]:
-    """Queries in turns of each kind: kind, keyword, value and the number of studies that match."""
-    chance = random.Random(12)
-    found = []
-    for row in chance.choices(studies.rows, k=_QUERIES):
-        for kind, (keyword, value_for) in _KINDS.items():
-            value = value_for(row[keyword])
-            prefix = value.removesuffix("*")
-            matches = (
-                other[keyword].startswith(prefix) if prefix != value else other[keyword] == value
-                for other in studies.rows
-            )
-            found.append((kind, keyword, value, sum(matches)))
-    return found
+def _milliseconds(port: int, folder: Path, kind: str) -> float:
+    """The mean time of a query, by the time of all on one association less that of the first alone."""
+    files = query_files(folder, kind)
+
+    def seconds(some: list[Path]) -> float:
+        return run(Command(("findscu", "-q", "-S", HOST, str(port), *map(str, some)), TUNED)).seconds
+
+    all_of_them, one = seconds(files), min(seconds(files[:1]) for _ in range(_TRIES))
+    return (all_of_them - one) / (len(files) - 1) * 1e3
 
 
 def groups(studies: int) -> tuple[Group, ...]:
@@ -261,7 +252,7 @@ def groups(studies: int) -> tuple[Group, ...]:
         group("ct", f"durable intake of {_SLICES} x 0.5 MB, one storescu", _storescu, slices, _SLICES),
         Group(
             "k.find",
-            f"C-FIND among {studies} studies, median of {_QUERIES}",
+            f"C-FIND among {studies} studies, mean of {_QUERIES} by one findscu",
             _FIND,
             tuple(Case(subject, querying.of(subject)) for subject in ARCHIVES),
         ),

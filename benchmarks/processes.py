@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -180,7 +180,7 @@ def serving(command: Command, *ports: int) -> Iterator[subprocess.Popen[str]]:
         process = start(command, stderr=log.fileno())
         try:
             limit = perf_counter() + _START_LIMIT
-            while not all(map(is_listening, ports)):
+            while not all(_is_listening(process.pid, port) for port in ports):
                 if process.poll() is not None or perf_counter() > limit:
                     log.seek(0)
                     raise Failed(f"{_name(process)} does not listen: {log.read()[-400:].strip()}")
@@ -190,14 +190,39 @@ def serving(command: Command, *ports: int) -> Iterator[subprocess.Popen[str]]:
             end(process)
 
 
-def is_listening(port: int) -> bool:
-    """Whether a process listens on a port, according to the system: a test connection would disturb the server."""
+def _is_listening(pid: int, port: int) -> bool:
+    """Whether a process or one of its children listens on a port, according to the system.
+
+    A test connection would disturb the server, and another process may have taken the port.
+    """
+    listeners = set()
     for table in ("tcp", "tcp6"):
         for line in Path("/proc/net", table).read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                return True
-    return False
+                listeners.add(f"socket:[{fields[9]}]")
+    return bool(listeners) and any(listeners & _open_files(each) for each in (pid, *_descendants(pid)))
+
+
+def _open_files(pid: int) -> set[str]:
+    """What the descriptors of a process are; nothing once it has ended."""
+    found = set()
+    try:
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):
+                found.add(os.readlink(descriptor.path))
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    return found
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and theirs."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, path.read_text().split()):
+                yield child
+                yield from _descendants(child)
 
 
 def memory_of(pid: int, name: str = "VmRSS") -> int:
@@ -216,12 +241,7 @@ def cpu_of(pid: int) -> float:
 
 def cpu_of_tree(pid: int) -> float:
     """The processor time that a process and those that it has started have used, in seconds."""
-    children = [
-        int(child)
-        for path in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in path.read_text().split()
-    ]
-    return _cpu_times_of(pid, 4) + sum(map(cpu_of_tree, children))
+    return _cpu_times_of(pid, 4) + sum(_cpu_times_of(child, 4) for child in _descendants(pid))
 
 
 def cpu_of_ended() -> float:
