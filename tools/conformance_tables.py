@@ -13,7 +13,7 @@ from pathlib import Path
 from pydicom.datadict import keyword_for_tag
 
 from dicomnet._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomnet.archive import node
+from dicomnet.archive.services import query
 from dicomnet.archive.catalogue import identifiers
 from dicomnet.archive.catalogue.computed import COMPUTED
 from dicomnet.archive.catalogue.schema import KEPT
@@ -75,7 +75,7 @@ def limits() -> Rows:
         "data set of a response, or of a query to the node",
         "2 GiB",
         f"{RESPONSE_LIMIT >> 20} MiB",
-        f"{node.QUERY_LIMIT >> 20} MiB",
+        f"{query.QUERY_LIMIT >> 20} MiB",
     )
 
 
