@@ -314,7 +314,7 @@ class Filing:
             outcomes = [self._registered(entry) for entry in entries]
         for entry, outcome in zip(entries, outcomes, strict=True):
             if not outcome:
-                self._conflicts.set_stored_aside(entry.name, OTHER_STUDY)
+                self._conflicts.set_stored_aside(entry.name, OTHER_STUDY, entry.source)
 
     def _registered(self, entry: Entry) -> bool:
         """Register one of several objects, one of which the catalogue refuses."""
