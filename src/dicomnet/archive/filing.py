@@ -272,6 +272,8 @@ class Filing:
     def _keep(self, accepted: Accepted) -> bool:
         """Give an object its name; False if the store has another of that name."""
         name, storage, replaces = accepted.entry.name, self._storage, accepted.replaces
+        if not accepted.has_content:
+            return True
         if replaces is not None and storage.digest(replaces.name) == replaces.digest:
             self._conflicts.keep_version(replaces.name)
             if replaces.name == name:
@@ -287,7 +289,7 @@ class Filing:
                 if storage.has(name):
                     return True
                 raise
-        elif not accepted.content or storage.keep(name, accepted.content):
+        elif storage.keep(name, accepted.content):
             return True
         with accepted.opened() as content:
             comparison = storage.compare(content, name)
