@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import pytest
 from tests.archive.archives import Encode, Make
 from tests.support import wait_until
 
-from dicomnet.archive import claims as module
 from dicomnet.archive.claims import Claims
 
 HOLDER = """
@@ -186,7 +186,7 @@ def test_a_lock_that_fails_leaves_no_claim(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.fcntl, "lockf", fail)
+        patch.setattr(fcntl, "lockf", fail)
         with pytest.raises(OSError, match=os.strerror(errno.ENOLCK)):
             claims.take("1.2", 0)
     assert claims.take("1.2", 0)

@@ -151,7 +151,7 @@ def test_the_other_one_is_refused_and_leaves_nothing(
         assert _put(archive, first, make, encode, send) == 0
         assert archive.contents() == before
         assert len(before["files"]) == 1
-        assert archive.quarantine() == archive.versions() == []
+        assert [*archive.quarantine(), *archive.versions()] == []
 
 
 @pytest.mark.parametrize("policy", OtherContent)
@@ -188,8 +188,12 @@ def test_sixteen_others_at_once(
         winner = next(number for number in range(16) if content.endswith(data[number]))
         assert sent[winner].name == name
         assert found[winner] == 0
-        recorded = {KEEP_FIRST: archive.quarantine(), REPLACE: archive.versions(), REFUSE: []}[policy]
-        kept = sorted((archive.root / each.location).read_bytes()[-len(data[0]) :] for each in recorded)
+        # Nothing is recorded where nothing is kept.
+        recorded = [each.location for each in archive.quarantine()]
+        recorded += [each.location for each in archive.versions()]
+        folder = {KEEP_FIRST: "quarantine", REPLACE: "versions", REFUSE: ""}[policy]
+        assert all(location.startswith(f"{folder}/") for location in recorded)
+        kept = sorted((archive.root / location).read_bytes()[-len(data[0]) :] for location in recorded)
         others = [data[number][-len(data[0]) :] for number in range(16) if number != winner]
         assert kept == ([] if policy is REFUSE else sorted(others))
         assert len(files_of(archive.root)) == 1 + len(recorded)

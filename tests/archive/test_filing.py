@@ -29,7 +29,7 @@ from dicomnet.archive import filing, intake, journal
 from dicomnet.archive.entries import Catalogue, Entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.errors import UnusableObject
 
 
@@ -286,4 +286,32 @@ def test_a_defect_costs_one_object_and_the_thread_goes_on(
         if archive.storage.needs_recovery:
             archive.index.recover(archive.storage)
         assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 6
+        assert staged_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
+    make: Make, encode: Encode, send: Send, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """Also when the archive is closed in order after that."""
+    bad = Sent(2, is_large=is_large)
+    with archive_in(tmp_path) as archive:
+        has = archive.storage.keep_staged
+
+        def keep_staged(name: ObjectName, path: str) -> bool:
+            if name == bad.name:
+                raise LookupError("a defect")
+            return has(name, path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(archive.storage, "keep_staged", keep_staged)
+            for sent in (Sent(1), bad, Sent(3)):
+                assert _put(archive, sent, make, encode, send) == 0
+            assert archive.intake.wait_for_all()
+            assert [name.instance for name in indexed_in(archive.index)] == ["1.2.3.1", "1.2.3.3"]
+            assert not archive.intake.close()
+    with archive_in(tmp_path) as archive:
+        assert archive.intake.recover() == 1
+        assert Path(archive.storage.path(bad.name)).read_bytes().endswith(bad.data(make, encode))
+        assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 3
         assert staged_in(tmp_path) == []

@@ -151,11 +151,9 @@ def test_whatever_a_crash_has_left(
                 if file in ("other", "another object"):
                     strangers[sent.uid] = contents[file]
                 if not is_staged and file == "whole":
-                    [staged] = [
-                        each for each in (root / "staging").iterdir() if each.read_bytes() == whole
-                    ] or [None]
-                    if staged is not None:
-                        staged.unlink()
+                    for each in (root / "staging").iterdir():
+                        if each.read_bytes() == whole:
+                            each.unlink()
         # Of a large object without a staged file that has not its own file either, nothing is left at all: such a
         # one was removed by somebody.
         with _recovered(root) as archive:
@@ -428,7 +426,7 @@ def test_a_process_that_is_killed_at_many_moments(tmp_path: Path, make: Make, en
     acknowledged: dict[str, list[str]] = {}
     chance = random.Random(7)
     for run in range(1000, 1005):
-        arguments = [sys.executable, "-c", KILLED, root, tmp_path, str(run)]
+        arguments = [sys.executable, "-c", KILLED, str(root), str(tmp_path), str(run)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             said = [process.stdout.readline() for _ in range(chance.randrange(1, 40))]

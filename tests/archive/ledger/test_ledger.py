@@ -18,15 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from dicomnet.archive.database import Database, Keeping
+from dicomnet.archive.entries import Outcome, Quarantined, Source, Version
 from dicomnet.archive.ledger import migrations, schema
-from dicomnet.archive.ledger.ledger import (
-    Ledger,
-    Outcome,
-    Quarantined,
-    Source,
-    Version,
-    ledger_url,
-)
+from dicomnet.archive.ledger.ledger import Ledger, ledger_url
 from dicomnet.errors import DatabaseFailure, LedgerUnusable
 
 AT = datetime(2026, 11, 28, 12, 0, 0, 1, UTC)
