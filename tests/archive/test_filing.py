@@ -296,21 +296,25 @@ def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
     """Also when the archive is closed in order after that."""
     bad = Sent(2, is_large=is_large)
     with archive_in(tmp_path) as archive:
-        has = archive.storage.keep_staged
+        real = Storage.keep_staged
 
-        def keep_staged(name: ObjectName, path: str) -> bool:
+        def keep_staged(storage: Storage, name: ObjectName, path: str) -> bool:
             if name == bad.name:
                 raise LookupError("a defect")
-            return has(name, path)
+            return real(storage, name, path)
 
         with monkeypatch.context() as patch:
-            patch.setattr(archive.storage, "keep_staged", keep_staged)
+            patch.setattr(Storage, "keep_staged", keep_staged)
             for sent in (Sent(1), bad, Sent(3)):
                 assert _put(archive, sent, make, encode, send) == 0
             assert archive.intake.wait_for_all()
             assert [name.instance for name in indexed_in(archive.index)] == ["1.2.3.1", "1.2.3.3"]
             assert not archive.intake.close()
     with archive_in(tmp_path) as archive:
+        # Nor does it keep the archive from its next start.
+        with monkeypatch.context() as patch:
+            patch.setattr(Storage, "keep_staged", keep_staged)
+            assert archive.intake.recover() == 0
         assert archive.intake.recover() == 1
         assert Path(archive.storage.path(bad.name)).read_bytes().endswith(bad.data(make, encode))
         assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 3

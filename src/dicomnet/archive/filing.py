@@ -112,6 +112,8 @@ class Filing:
         self._length = 0
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        # Whether the journal keeps something that could not be filed because of a defect.
+        self._has_left = False
         # How many wait for what is to be filed.
         self._hurried = 0
         self.trouble: Exception | None = None
@@ -180,7 +182,7 @@ class Filing:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        if self._waiting:
+        if self._waiting or self._has_left:
             return False
         try:
             self._make_durable()
@@ -226,6 +228,7 @@ class Filing:
                     continue
                 _log.exception("an object cannot be filed; the journal keeps it")
                 self._storage.needs_recovery = True
+                self._has_left = True
                 batch[0].position = None
             else:
                 size = _BATCH

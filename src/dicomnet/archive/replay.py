@@ -104,10 +104,12 @@ class Replay:
                 # An index that is made later has to be compared with all files.
                 self._storage.needs_recovery = True
             self._filing.file_now(objects)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001
             if len(records) > 1:
                 return sum(self._file([record], left) for record in records)
-            _log.error("an acknowledged object cannot be filed now: %s", error)
+            # A defect costs one object, too, and not the start of the archive.
+            is_defect = not isinstance(error, _FAILURES)
+            _log.error("an acknowledged object cannot be filed now: %s", error, exc_info=is_defect)
             left.extend(records)
             return 0
         return len(objects)
