@@ -124,7 +124,7 @@ def archive_in(
         index = stack.enter_context(Index(root / "index.sqlite", wait_seconds=0.2))
         if not (root / FILE_NAME).exists():
             (root / FILE_NAME).write_bytes(_empty_ledger())
-        ledger = stack.enter_context(Ledger(ledger_url(root)))
+        ledger = stack.enter_context(Ledger(ledger_url(root), wait_seconds=0.2))
         intake = stack.enter_context(Intake(storage, index, other_content=other_content, ledger=ledger))
         yield Archive(root, storage, index, ledger, intake)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.sockets import descriptors
 
 from dicomnet.archive import journal as module
-from dicomnet.archive.journal import SEGMENT_LENGTH, Journal, read, remove
+from dicomnet.archive.journal import SEGMENT_LENGTH, Journal, Position, Segment, read, remove
 
 
 def kept(folder: Path) -> list[tuple[bytes, bytes]]:
@@ -133,7 +134,7 @@ def test_what_could_not_be_flushed_is_not_read_again(tmp_path: Path, monkeypatch
         refused = journal.append(b"refused", (b"2",))
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             journal.flush(refused.number)
-        journal.filed([refused])
+        journal.refused([refused])
     journal.flush(journal.append(b"later", (b"3",)).number)
     assert kept(tmp_path / "0") == [(b"kept", b"1"), (b"later", b"3")]
 
@@ -152,3 +153,192 @@ def test_a_disk_without_room_for_a_segment_leaves_nothing(
     journal.close(is_filed=False)
     remove(tmp_path / "0")
     assert not (tmp_path / "0").exists()
+
+
+def test_whoever_waited_for_a_flush_that_failed_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that one flush was to serve; those before and after are not."""
+    journal = Journal(tmp_path / "0")
+    before = journal.append(b"before", ())
+    journal.flush(before.number)
+    positions = [journal.append(b"%d" % number, ()) for number in range(4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_flush_data", failing(errno.EIO))
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            journal.flush(positions[1].number)
+    for position in positions:
+        with pytest.raises(OSError, match="flushed"):
+            journal.flush(position.number)
+    journal.refused(positions)
+    after = journal.append(b"after", ())
+    journal.flush(after.number)
+    journal.flush(before.number)
+    for position in positions:
+        with pytest.raises(OSError, match="flushed"):
+            journal.flush(position.number)
+    assert [each.description for each in read(tmp_path / "0")] == [b"before", b"after"]
+
+
+def test_a_full_segment_that_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later flush would succeed, as the system tells of an error once; the record is not acknowledged by it."""
+    journal = Journal(tmp_path / "0")
+    half = bytes(SEGMENT_LENGTH // 2)
+    waiting = journal.append(b"waits", (half,))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_flush_data", failing(errno.EIO))
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            journal.append(b"no room", (half,))
+    with pytest.raises(OSError, match="flushed"):
+        journal.flush(waiting.number)
+    journal.refused([waiting])
+    journal.flush(journal.append(b"later", (half,)).number)
+    assert [each.description for each in read(tmp_path / "0")] == [b"later"]
+
+
+def test_what_is_refused_again_and_again_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written behind what could not be flushed, so that each further record is in a segment of its own."""
+    before = descriptors()
+    journal = Journal(tmp_path / "0")
+    first = journal.append(b"first", ())
+    journal.flush(first.number)
+    for _ in range(5):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_flush_data", failing(errno.EIO))
+            refused = journal.append(b"refused", ())
+            with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+                journal.flush(refused.number)
+            journal.refused([refused])
+        assert len(list((tmp_path / "0").iterdir())) == 1
+        assert descriptors() == before + 1
+    done = journal.filed([first])
+    journal.recycle(done)
+    half = bytes(SEGMENT_LENGTH // 2)
+    for number in range(2):
+        journal.flush(journal.append(b"%d" % number, (half,)).number)
+    assert len(list((tmp_path / "0").iterdir())) == 2
+    assert [each.description for each in read(tmp_path / "0")] == [b"0", b"1"]
+    journal.close(is_filed=True)
+    assert not (tmp_path / "0").exists()
+    assert descriptors() == before
+
+
+def test_a_segment_that_cannot_be_made_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when the first segment is."""
+    journal = Journal(tmp_path / "0")
+    half = bytes(SEGMENT_LENGTH // 2)
+    journal.flush(journal.append(b"first", (half,)).number)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_write", failing(errno.ENOSPC))
+        for _ in range(2):
+            with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+                journal.append(b"refused", (half,))
+    journal.flush(journal.append(b"second", (half,)).number)
+    assert [each.description for each in read(tmp_path / "0")] == [b"first", b"second"]
+
+
+def test_a_mark_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The segment is not used again until it has one."""
+    journal = Journal(tmp_path / "0")
+    half = bytes(SEGMENT_LENGTH // 2)
+    old = [journal.append(b"old %d" % number, (half,)) for number in range(3)]
+    done = journal.filed(old[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_flush_data", failing(errno.EIO))
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            journal.recycle(done)
+    again = journal.filed([])
+    assert again == done
+    journal.recycle(again)
+    assert [each.description for each in read(tmp_path / "0")] == [b"old 2"]
+
+
+def test_a_closed_journal_takes_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "0")
+    journal.close(is_filed=True)
+    journal.close(is_filed=False)
+    with pytest.raises(ValueError):
+        journal.append(b"late", ())
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("append"), st.integers(0, 1_500)),
+    st.tuples(st.just("flush"), st.booleans()),
+    st.tuples(st.just("file"), st.integers(1, 6)),
+    st.tuples(st.just("recycle"), st.booleans()),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(STEPS, min_size=1, max_size=60))
+def test_after_a_crash_at_any_moment_there_is_what_was_acknowledged(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    """Of a killed process, and after a power cut, when only what was flushed is there. Nothing that was refused is."""
+    root = tmp_path_factory.mktemp("journal")
+    medium = root / "medium"
+    medium.mkdir()
+    is_broken = False
+
+    def flush(descriptor: int) -> None:
+        if is_broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if path.suffix == ".segment":
+            (medium / path.name).write_bytes(path.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SEGMENT_LENGTH", 4_096)
+        patch.setattr(module, "_BLOCK", bytes(4_096))
+        patch.setattr(module, "_flush_data", flush)
+        patch.setattr(os, "fsync", flush)
+        journal = Journal(root / "0")
+        appended: dict[int, bytes] = {}
+        waiting: dict[int, Position] = {}
+        acknowledged: dict[int, Position] = {}
+        refused: set[int] = set()
+        done: list[Segment] = []
+        for what, how in steps:
+            if what == "append":
+                content = bytes([len(appended) % 251]) * how
+                position = journal.append(b"%d" % len(appended), (content,))
+                appended[position.number] = b"%d %b" % (len(appended), content)
+                waiting[position.number] = position
+            elif what == "flush" and waiting:
+                is_broken = not how
+                for number, position in waiting.items():
+                    try:
+                        journal.flush(number)
+                        acknowledged[number] = position
+                    except OSError:
+                        refused.add(number)
+                        journal.refused([position])
+                waiting = {}
+                is_broken = False
+            elif what == "file":
+                numbers = sorted(acknowledged)[:how]
+                done += journal.filed([acknowledged.pop(number) for number in numbers])
+            elif what == "recycle" and done:
+                is_broken = not how
+                try:
+                    journal.recycle(done)
+                except OSError:
+                    # They are given again.
+                    pass
+                is_broken = False
+                done = []
+            killed, cut = ({each.number: each for each in read(folder)} for folder in (root / "0", medium))
+            for number in acknowledged:
+                assert number in killed
+                assert number in cut
+            for found in (killed, cut):
+                for number, record in found.items():
+                    assert b"%b %b" % (record.description, record.content) == appended[number]
+                assert list(found) == sorted(found)
+                assert not refused & found.keys()
+            # Nothing older than what is gone.
+            begin = min(killed, default=len(appended) + 1)
+            assert killed.keys() == {n for n in appended if n >= begin} - refused
+        journal.close(is_filed=False)

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from ..errors import DicomnetError
-from .entries import UNKNOWN, Accepted, Quarantined, Version
+from .entries import UNKNOWN, Accepted, Quarantined, Source, Version
 from .storage.files import ObjectName, Storage
 
 _log = logging.getLogger(__name__)
@@ -97,8 +97,17 @@ class Conflicts:
             )
         )
 
-    def set_stored_aside(self, name: ObjectName, reason: str) -> None:
+    def set_stored_aside(self, name: ObjectName, reason: str, source: Source = UNKNOWN) -> None:
         """Move a file of the store to quarantine.
+
+        Parameters
+        ----------
+        name
+            The object.
+        reason
+            Why, without any of its values.
+        source
+            Who sent it.
 
         Raises
         ------
@@ -109,7 +118,15 @@ class Conflicts:
         if kept is not None:
             self._quarantined(
                 Quarantined(
-                    name.instance, kept.location, kept.digest, kept.size, name.study, name.series, reason
+                    name.instance,
+                    kept.location,
+                    kept.digest,
+                    kept.size,
+                    name.study,
+                    name.series,
+                    reason,
+                    None,
+                    source,
                 )
             )
 

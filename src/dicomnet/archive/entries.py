@@ -120,6 +120,11 @@ class Accepted:
     replaces: Replaced | None = None
 
     @property
+    def has_content(self) -> bool:
+        """Whether it is to be written; else the store has it already."""
+        return bool(self.content or self.staged)
+
+    @property
     def length(self) -> int:
         """How much memory its content takes, in bytes."""
         return sum(map(len, self.content))

@@ -113,6 +113,8 @@ class Filing:
         self._length = 0
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        # Whether the journal keeps something that could not be filed because of a defect.
+        self._has_left = False
         # How many wait for what is to be filed.
         self._hurried = 0
         self.trouble: Exception | None = None
@@ -181,7 +183,7 @@ class Filing:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        if self._waiting:
+        if self._waiting or self._has_left:
             return False
         try:
             self._make_durable()
@@ -227,6 +229,7 @@ class Filing:
                     continue
                 _log.exception("an object cannot be filed; the journal keeps it")
                 self._storage.needs_recovery = True
+                self._has_left = True
                 batch[0].position = None
             else:
                 size = _BATCH
@@ -273,6 +276,8 @@ class Filing:
     def _keep(self, accepted: Accepted) -> bool:
         """Give an object its name; False if the store has another of that name."""
         name, storage, replaces = accepted.entry.name, self._storage, accepted.replaces
+        if not accepted.has_content:
+            return True
         if self._catalogue is not None and accepted.entry.digest is None:
             # Where something else failed before, the staged file has its name.
             with contextlib.suppress(FileNotFoundError):
@@ -292,7 +297,7 @@ class Filing:
                 if storage.has(name):
                     return True
                 raise
-        elif not accepted.content or storage.keep(name, accepted.content):
+        elif storage.keep(name, accepted.content):
             return True
         with accepted.opened() as content:
             comparison = storage.compare(content, name)
@@ -319,7 +324,7 @@ class Filing:
             outcomes = [self._registered(entry) for entry in entries]
         for entry, outcome in zip(entries, outcomes, strict=True):
             if not outcome:
-                self._conflicts.set_stored_aside(entry.name, OTHER_STUDY)
+                self._conflicts.set_stored_aside(entry.name, OTHER_STUDY, entry.source)
 
     def _registered(self, entry: Entry) -> bool:
         """Register one of several objects, one of which the catalogue refuses."""

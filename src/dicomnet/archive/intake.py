@@ -498,7 +498,7 @@ class Intake:
                 positions.append(each.position)
             self._journal.flush(positions[-1].number)
         except OSError:
-            self._journal.filed(positions)
+            self._journal.refused(positions)
             raise
         for session in sessions:
             session.release_staged()

@@ -8,6 +8,7 @@ everything in it has been filed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import logging
 import os
@@ -62,12 +63,15 @@ class Segment:
         Where the next record begins, in bytes.
     open_records
         How many records in it have not been filed.
+    is_needless
+        Whether it has only records that are not to be read again.
     """
 
     path: str
     descriptor: int
     end: int = 0
     open_records: int = 0
+    is_needless: bool = False
 
 
 @frozen
@@ -100,6 +104,8 @@ class Journal:
         # Segments that are full; they wait until what is in them has been filed.
         self._full: list[Segment] = []
         self._appended = self._flushed = 0
+        # Numbers of records that may not be on the medium, and are not read again.
+        self._revoked: list[range] = []
         self._is_closed = False
 
     def append(self, description: bytes, content: Sequence[Buffer]) -> Position:
@@ -139,24 +145,30 @@ class Journal:
         OSError
             If they may not be.
         """
-        if self._flushed >= number:
-            return
-        # Whoever comes first flushes for all that have appended by then.
-        with self._flushing:
-            if self._flushed >= number:
-                return
-            with self._lock:
-                upto, segment = self._appended, self._segment
-            if self._sync and segment is not None:
-                try:
-                    _flush_data(segment.descriptor)
-                except OSError:
-                    self._revoke()
-                    raise
+        if self._flushed < number:
+            # Whoever comes first flushes for all that have appended by then.
+            with self._flushing:
+                if self._flushed < number:
+                    self._flush()
+        if self._revoked and any(number in each for each in self._revoked):
+            raise OSError(errno.EIO, "it could not be flushed")
+
+    def _flush(self) -> None:
+        with self._lock:
+            upto, segment = self._appended, self._segment
+        if self._sync and segment is not None:
+            try:
+                _flush_data(segment.descriptor)
+            except OSError:
+                with self._lock:
+                    self._revoke(segment)
+                raise
+        # With the lock, as the segment may just have been found out to be broken when it was full.
+        with self._lock:
             self._flushed = upto
 
     def filed(self, positions: Sequence[Position]) -> list[Segment]:
-        """Records have been filed, or were not acknowledged.
+        """Records have been filed.
 
         Returns
         -------
@@ -170,6 +182,19 @@ class Journal:
             done = list(itertools.takewhile(lambda segment: not segment.open_records, self._full))
             del self._full[: len(done)]
         return done
+
+    def refused(self, positions: Sequence[Position]) -> None:
+        """Records were not acknowledged."""
+        with self._flushing, self._lock:
+            for position in positions:
+                position.segment.open_records -= 1
+            # While the medium is broken, each further record is in a segment of its own.
+            needless = [each for each in self._full if each.is_needless and not each.open_records]
+            self._full = [each for each in self._full if each not in needless]
+        for segment in needless:
+            os.close(segment.descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(segment.path)
 
     def recycle(self, segments: Sequence[Segment]) -> None:
         """Make segments free whose content is durable elsewhere.
@@ -222,6 +247,7 @@ class Journal:
                         _flush_data(segment.descriptor)
                 except OSError:
                     self._free.append(fresh)
+                    self._revoke(segment)
                     raise
                 self._full.append(segment)
             self._segment = segment = fresh
@@ -250,19 +276,22 @@ class Journal:
             raise
         return Segment(path, descriptor)
 
-    def _revoke(self) -> None:
-        """After a flush that failed: what was not acknowledged is not to be read again."""
-        with self._lock:
-            segment = self._segment
-            if segment is None:
-                return
-            position = 0
-            for record, begin in _records(segment.descriptor):
-                position = begin
-                if record.number > self._flushed:
-                    break
+    def _revoke(self, segment: Segment) -> None:
+        """After a flush that failed: what was not acknowledged is not to be read again. Called with the lock held."""
+        found = [
+            (record.number, at)
+            for record, at in _records(segment.descriptor)
+            if record.number > self._flushed
+        ]
+        if found:
+            first, position = found[0]
             with contextlib.suppress(OSError):
                 os.pwrite(segment.descriptor, _NOTHING, position)
+            if self._revoked and self._revoked[-1].stop == first:
+                first = self._revoked.pop().start
+            self._revoked.append(range(first, found[-1][0] + 1))
+            segment.is_needless = position == 0
+        if segment is self._segment:
             # Whether the medium has what was written since is not known, so nothing more is written behind it.
             self._segment = None
             self._full.append(segment)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -100,11 +100,16 @@ class Replay:
     def _file(self, records: Sequence[Record], left: list[Record]) -> int:
         try:
             objects = [found for record in records if (found := self._missing(record)) is not None]
+            if objects and self._catalogue is None:
+                # An index that is made later has to be compared with all files.
+                self._storage.needs_recovery = True
             self._filing.file_now(objects)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001
             if len(records) > 1:
                 return sum(self._file([record], left) for record in records)
-            _log.error("an acknowledged object cannot be filed now: %s", error)
+            # A defect costs one object, too, and not the start of the archive.
+            is_defect = not isinstance(error, _FAILURES)
+            _log.error("an acknowledged object cannot be filed now: %s", error, exc_info=is_defect)
             left.extend(records)
             return 0
         return len(objects)
@@ -114,11 +119,13 @@ class Replay:
         accepted = self._read(record)
         if accepted is None:
             return None
-        name = accepted.entry.name
-        if accepted.replaces is None and (accepted.content or accepted.staged) and self._storage.has(name):
-            accepted = self._compared(accepted)
-        has_file = not accepted.content and not accepted.staged
-        return None if has_file and self._is_indexed(name) else accepted
+        name, replaces = accepted.entry.name, accepted.replaces
+        if accepted.has_content:
+            if replaces is not None and self._storage.digest(replaces.name) == replaces.digest:
+                return accepted
+            if self._storage.has(name):
+                accepted = self._compared(accepted)
+        return None if not accepted.has_content and self._is_indexed(name) else accepted
 
     def _compared(self, accepted: Accepted) -> Accepted:
         """An object for which the store has a file: without content, if it is that object."""
@@ -133,7 +140,8 @@ class Replay:
             return accepted
         if accepted.staged:
             storage.discard_staged(accepted.staged)
-        return Accepted(read_entry(storage, name, self._scanner, accepted.entry.source))
+        entry = read_entry(storage, name, self._scanner, accepted.entry.source)
+        return Accepted(entry, replaces=accepted.replaces)
 
     def _is_indexed(self, name: ObjectName) -> bool:
         if self._catalogue is None:
@@ -158,16 +166,15 @@ class Replay:
         entry = Entry(name, found, header.sop_class_uid, header.transfer_syntax_uid, source)
         return Accepted(entry, (record.content,), replaces=replaces)
 
-    def _is_replaced(self, record: Record, replaced: set[tuple[str, str]]) -> bool:
+    def _is_replaced(self, record: Record, replaced: Mapping[tuple[str, str], int]) -> bool:
         """Whether the object of a record has become a version since; its place is another object's then."""
-        if not replaced:
+        if not replaced or not record.content:
             return False
         instance = decode_description(record.description).name.instance
-        digests = [digest for each, digest in replaced if each == instance]
-        if not digests or not record.content:
-            return False
         digest = hashlib.sha256(record.content).hexdigest()
-        return digest in digests and self._storage.has_version(instance, digest)
+        # The same content may have come back after that.
+        is_earlier = record.number < replaced.get((instance, digest), 0)
+        return is_earlier and self._storage.has_version(instance, digest)
 
 
 def is_left(folder: Path) -> bool:
@@ -223,11 +230,11 @@ def decode_description(description: bytes) -> Description:
     )
 
 
-def _replaced(folder: Path) -> set[tuple[str, str]]:
-    """The objects that later ones in a journal replace: SOP Instance UIDs and digests."""
-    found = set()
+def _replaced(folder: Path) -> dict[tuple[str, str], int]:
+    """The objects that others in a journal replace: SOP Instance UIDs and digests, with the last record that does."""
+    found = {}
     for record in read(folder):
         said = decode_description(record.description)
         if said.replaces is not None:
-            found.add((said.name.instance, said.replaces.digest))
+            found[said.name.instance, said.replaces.digest] = record.number
     return found

@@ -241,6 +241,8 @@ class Storage:
         self._devices: dict[int, str] = {}
         self._ahead: list[str] = []
         self._folders = threading.Lock()
+        # In a container, a process may have the same ID as the one that was killed and has left staged files.
+        self._opening = os.urandom(4).hex()
         self._numbers = itertools.count()
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
@@ -628,7 +630,8 @@ class Storage:
         return SetAside(location, digest, state.st_size, state.st_mtime)
 
     def _next_staged(self) -> str:
-        return f"{self._staging}{os.sep}{self.process}-{os.getpid()}-{next(self._numbers)}"
+        name = f"{self.process}-{self._opening}-{os.getpid()}-{next(self._numbers)}"
+        return f"{self._staging}{os.sep}{name}"
 
     def _stage_ahead(self) -> None:
         """Make the names of files that will be staged durable, so that flushing one's content is all it takes."""
