@@ -332,7 +332,7 @@ def test_requests_in_one_go_are_answered_each_in_its_turn(tmp_path: Path, make: 
 def test_a_peer_that_ends_behind_its_requests(
     tmp_path: Path, make: Make, encode: Encode, end: str, moment: str
 ) -> None:
-    """What it does not hear of is whole or not there, and the node goes on."""
+    """X10: What it does not hear of is whole or not there, can be sent again, and the node goes on."""
     told = Told()
     kinds = Requests(make, encode)
     numbers = range(2, 2 * TOGETHER)
@@ -360,6 +360,10 @@ def test_a_peer_that_ends_behind_its_requests(
         assert told.all[-1] == ("1.2.3.98", 0)
         begun = [(f"1.2.3.{number}", 0) for number in (*numbers, 2 * TOGETHER)]
         assert told.all[1:-1] == begun[: len(told.all) - 2]
+        _check_archive(node, told)
+        with _associated(node) as peer:
+            peer.send(b"".join([*map(kinds.one, numbers), whole, RELEASE_RQ]))
+            assert [status for *_, status in _responses(peer, len(begun))] == [0] * len(begun)
         _check_archive(node, told)
 
 
