@@ -238,12 +238,17 @@ def fill(folder: Path, count: int) -> None:
     with running(folder) as node:
         assert node.index is not None
         scanner = HeaderScanner({**node.index.wanted, **IDENTIFYING})
-    header = scanner.scan(data_set_bytes(1, 0, folder), EXPLICIT)
+    data_set, template = data_set_bytes(1, 0, folder), uid(1, 0).encode()
     (folder / "one.dcm").unlink()
     series = (study_uid(1), study_uid(1) + ".1")
     entries = [
-        Entry(ObjectName(*series, uid(1, image)), header, CT_IMAGE_STORAGE, EXPLICIT)
-        for image in range(1, count + 1)
+        Entry(
+            ObjectName(*series, name),
+            scanner.scan(data_set.replace(template, name.encode()), EXPLICIT),
+            CT_IMAGE_STORAGE,
+            EXPLICIT,
+        )
+        for name in (uid(1, image) for image in range(1, count + 1))
     ]
     with Index(folder / "index.sqlite") as index:
         for at in range(0, count, 1000):
