@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from tests.processes import workers_of
 from tests.support import (
     TOOL_ENVIRONMENT,
     data_set_of,
@@ -97,6 +100,55 @@ def test_kill_at_50_moments(node: KilledNode) -> None:
     assert not quarantined(node.store)
     for study in range(50):
         node.check(study)
+    node.end(signal.SIGTERM)
+
+
+def test_60000_acknowledged_objects(node: KilledNode, record_property: Callable[[str, object], None]) -> None:
+    """X01: Four workers, of which one or all are killed every second or so, until so many have been acknowledged."""
+    chance = random.Random(60_000)
+    count, of_each, kills = 60_000, 1_000, 0
+    left: dict[int, list[Path]] = {}
+    for study in range(count // of_each):
+        paths = write_objects(node.folder / "objects" / str(study), study, of_each)
+        node.sent |= {uid(study, int(path.stem)): digest(data_set_of(path)) for path in paths}
+        left[study] = paths
+    while left:
+        node.start(workers=4)
+        _, workers = workers_of(node.process, 4)
+        answered: dict[int, dict[str, int]] = {study: {} for study in list(left)[:4]}
+        senders = [
+            threading.Thread(target=store_by_peer, args=(node, left[study], found), daemon=True)
+            for study, found in answered.items()
+        ]
+        for sender in senders:
+            sender.start()
+        end = monotonic() + chance.uniform(0.3, 3.0)
+        while monotonic() < end and any(sender.is_alive() for sender in senders):
+            if chance.random() < 0.01:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                kills += 1
+            sleep(0.01)
+        node.kill_all()
+        kills += 1
+        for sender in senders:
+            sender.join(30)
+            assert not sender.is_alive()
+        for study, found in answered.items():
+            assert set(found.values()) <= {0}
+            node.acknowledged |= {name: node.sent[name] for name in found}
+            left[study] = [path for path in left[study] if uid(study, int(path.stem)) not in found]
+            if not left[study]:
+                del left[study]
+    begin = monotonic()
+    node.start(workers=4)
+    record_property("kills", kills)
+    record_property("seconds of the last start", round(monotonic() - begin, 2))
+    for study in range(count // of_each):
+        assert len(node.rows(study)) == of_each
+    assert node.acknowledged == node.sent == stored(node.store)
+    assert not quarantined(node.store)
+    print(f"{count} acknowledged, {kills} kills, last start {monotonic() - begin:.2f} s with the check")
     node.end(signal.SIGTERM)
 
 
