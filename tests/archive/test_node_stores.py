@@ -436,6 +436,7 @@ def _end(peer: RawPeer, end: str) -> None:
 def test_one_who_cannot_be_told_of_an_object_cost_the_others_their_answers(
     tmp_path: Path, make: Make, encode: Encode, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """X20."""
     kinds = Requests(make, encode)
     told = Told()
 
@@ -460,7 +461,7 @@ def test_one_who_cannot_be_told_of_an_object_cost_the_others_their_answers(
 def test_a_defect_fails_each_of_those_that_were_stored_together(
     tmp_path: Path, make: Make, encode: Encode, broken_index: Catalogue
 ) -> None:
-    """It is told once of each, the association is over, and the next one and the next start find what is there."""
+    """X20: It is told once of each, the association is over, and the next one and the next start find what is there."""
     told = Told()
     kinds = Requests(make, encode)
     failed = OPERATIONS["C-STORE"].handler_failed

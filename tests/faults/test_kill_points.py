@@ -29,7 +29,7 @@ MOMENTS: dict[str, tuple[str, int]] = {
     "a file is placed": ("?link,linkat", 100),
     "a file is not staged any more": ("?unlink,unlinkat", 100),
     "the index is written": ("pwrite64", 40),
-    "folders are made or flushed": ("?mkdir,mkdirat,fsync", 4),
+    "folders are made or flushed": ("?mkdir,mkdirat,fsync", 3),
     "all is made durable": ("syncfs", 1),
 }
 
@@ -76,6 +76,7 @@ def test_kill_at_a_system_call(node: KilledNode, moment: str) -> None:
         paths, digests = objects(node, study, 160 if calls == "syncfs" else 10)
         if not node.start(tracing=killing(calls, chance.randint(1, span))):
             # It was killed before it could serve.
+            killed += 1
             node.start()
         answered: dict[str, int] = {}
         sender = threading.Thread(target=store_by_peer, args=(node, paths, answered), daemon=True)
