@@ -93,6 +93,7 @@ KINDS: dict[str, str] = {
     "faults/test_kill.py": "slow",
     "faults/test_leaks.py": "slow",
     "faults/test_many_associations.py": "slow",
+    "faults/test_node_troubles.py::test_more_objects_in_a_study_than_sixteen_bits_count": "slow",
     "interop": "peers",
     "interop/test_commands.py": "orthanc",
     "interop/test_orthanc.py": "orthanc",

@@ -147,7 +147,7 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
     "store in use": (StoreInUse("store"), ["store"], {"root": "store"}),
     "index unusable": (
         IndexUnusable("index.db", "not a database"),
-        ["index.db", "not a database", "reindex"],
+        ["index.db", "not a database", "from the files"],
         {"path": "index.db", "cause": "not a database"},
     ),
     "ledger unusable": (

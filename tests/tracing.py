@@ -40,10 +40,26 @@ class Call:
         return result is not None and int(result[1]) >= 0
 
 
-def tracer(trace: Path, names: Sequence[str]) -> list[str]:
-    """The command line that runs another one as its own process, and tells of these system calls in a file."""
+def tracer(trace: Path, names: Sequence[str], strings: int = 65536) -> list[str]:
+    """The command line that runs another one as its own process, and tells of these system calls in a file.
+
+    Of each string it has so many bytes.
+    """
     which = f"trace={','.join(names)}"
-    return ["strace", "-D", "-f", "-y", "-s", "65536", "-e", which, "-e", "signal=none", "-o", str(trace)]
+    return [
+        "strace",
+        "-D",
+        "-f",
+        "-y",
+        "-s",
+        str(strings),
+        "-e",
+        which,
+        "-e",
+        "signal=none",
+        "-o",
+        str(trace),
+    ]
 
 
 def is_complete(trace: Path, process: int) -> bool:

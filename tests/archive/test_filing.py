@@ -30,13 +30,14 @@ from dicomnet.archive.entries import Catalogue, Entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.upkeep import bring_in_line
 from dicomnet.errors import UnusableObject
 
 
 @contextmanager
 def _locked(archive: Archive) -> Iterator[None]:
     """Within the block, nobody can write the index."""
-    other = sqlite3.connect(archive.index.path, isolation_level=None)
+    other = sqlite3.connect(archive.root / "index.sqlite", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
         yield
@@ -283,8 +284,7 @@ def test_a_defect_costs_one_object_and_the_thread_goes_on(
     with archive_in(tmp_path) as archive:
         archive.intake.recover()
         assert archive.storage.was_unclean
-        if archive.storage.needs_recovery:
-            archive.index.recover(archive.storage)
+        bring_in_line(archive.index, archive.storage, archive.intake.conflicts)
         assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 6
         assert staged_in(tmp_path) == []
 

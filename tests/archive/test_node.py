@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,7 @@ def test_what_was_received_without_an_index_was_not_found(tmp_path: Path) -> Non
 
 
 def test_a_lock_at_the_start_threw_the_index_away(tmp_path: Path) -> None:
+    """X18."""
     with running(tmp_path) as peer:
         store(peer, FILES)
     index = tmp_path / "index.sqlite"
@@ -64,12 +65,17 @@ def test_a_lock_at_the_start_threw_the_index_away(tmp_path: Path) -> None:
     assert index.stat().st_ino == before
 
 
-@pytest.mark.parametrize("damage", ["removed", "damaged"])
+@pytest.mark.parametrize("damage", ["removed", "damaged", "of an older version", "of a newer version"])
 def test_an_index_that_was_lost_stayed_empty(tmp_path: Path, damage: str) -> None:
+    """X18 X29: Also one of another version of the schema is made anew from the files, by whoever comes first."""
     with running(tmp_path) as peer:
         store(peer, FILES)
-    for path in tmp_path.glob("index.sqlite*"):
-        path.unlink()
+    if damage.startswith("of"):
+        with closing(sqlite3.connect(tmp_path / "index.sqlite")) as index:
+            index.execute(f"PRAGMA user_version={1 if damage == 'of an older version' else 1_000_000}")
+    else:
+        for path in tmp_path.glob("index.sqlite*"):
+            path.unlink()
     if damage == "damaged":
         (tmp_path / "index.sqlite").write_bytes(b"not a database" * 1000)
     with running(tmp_path) as peer:

@@ -31,7 +31,7 @@ from tests.sockets import (
     store_pdus,
 )
 from tests.support import serving, staged, stored, wait_until
-from tests.tracing import calls_of, is_complete, tracer
+from tests.tracing import Call, calls_of, is_complete, tracer
 
 from dicomnet import Peer
 from dicomnet.archive.catalogue import schema
@@ -48,42 +48,118 @@ Encode = Callable[..., bytes]
 Response = tuple[int, str, int]
 
 
-@pytest.mark.parametrize("command", ["receive", "serve"])
-@pytest.mark.parametrize("length", [1024, 500_000])
+@pytest.mark.parametrize("length", [62_000, 500_000])
+@pytest.mark.parametrize(
+    ("command", "options"), [("receive", ()), ("serve", ()), ("serve", ("--workers", "2"))]
+)
 def test_each_object_is_on_the_medium_before_its_response_is_sent(
-    tmp_path: Path, command: str, length: int
+    tmp_path: Path, command: str, options: tuple[str, ...], length: int
 ) -> None:
-    """S001. By the system calls: its data, its name, and its folder after that; only then what acknowledges it."""
-    series = [write_objects(tmp_path / str(study), study, 30, length) for study in (1, 2)]
+    """X02 S001: By the system calls: the record in the journal, a flush, the response; a segment is freed at last.
+
+    A large object is in a staged file, which is flushed before its record is written. The journal does without a record
+    only when the object has its name, its row is in the index, and both have been flushed.
+    """
+    series = [write_objects(tmp_path / str(study), study, 90, length) for study in (1, 2)]
+    paths = list(chain.from_iterable(zip(*series, strict=True)))[: 180 if length < SPILL_LENGTH else 40]
     trace = tmp_path / "trace"
-    under = tracer(trace, ["fdatasync", "fsync", "link", "linkat", "sendmsg"])
-    with serving(tmp_path / "node", "--aet", "NODE", command=command, under=under) as node:
+    watched = [
+        "fdatasync",
+        "fsync",
+        "syncfs",
+        "link",
+        "linkat",
+        "unlink",
+        "pwritev",
+        "pwritev2",
+        "pwrite64",
+        "sendmsg",
+    ]
+    under = tracer(trace, watched, 9000)
+    with serving(tmp_path / "node", "--aet", "NODE", *options, command=command, under=under) as node:
         with Peer(node.address, retries=0) as peer:
-            # So that those that arrive together belong into two folders.
-            results = list(peer.store(list(chain.from_iterable(zip(*series, strict=True)))))
-        assert [result.status for result in results] == [0] * 60
-        node.process.terminate()
-        assert node.process.wait(20) == 0
+            results = list(peer.store(paths))
+        assert [result.status for result in results] == [0] * len(paths)
+        node.end()
     wait_until(lambda: is_complete(trace, node.process.pid), 20, "the trace is complete")
-    calls = [call for call in calls_of(trace) if call.has_succeeded]
-    written = [call for call in calls if call.name == "sendmsg"]
-    links = {Path(call.text.split('"')[3]).stem: call for call in calls if call.name.startswith("link")}
-    folders = set()
-    acknowledged = []
-    for name in (uid(study, number) for study in (1, 2) for number in range(1, 31)):
-        link = links.pop(name)
-        staged, target = (node.store.parent / path for path in link.text.split('"')[1::2])
-        (response,) = [call for call in written if name in call.text]
-        (flushed,) = [call for call in calls if call.name == "fdatasync" and call.path == staged]
-        settled = [call for call in calls if call.name == "fsync" and call.path == target.parent]
-        assert flushed.end <= link.begin
-        assert any(link.end < call.begin and call.end < response.begin for call in settled)
-        folders.add(target.parent)
-        acknowledged.append(response.begin)
-    assert not links
-    assert len(folders) == 2
-    assert max(map(acknowledged.count, acknowledged)) > 1
-    assert sum(call.name == "fsync" and call.path in folders for call in calls) < 60
+    calls = Calls([call for call in calls_of(trace) if call.has_succeeded])
+    for name in (uid(int(path.parent.name), int(path.stem)) for path in paths):
+        record = calls.record_of(name)
+        link = calls.link_of(name)
+        (response,) = [call for call in calls.all if call.name == "sendmsg" and name in call.text]
+        assert calls.has_flushed(record.path, record, response)
+        if length > SPILL_LENGTH:
+            staged_at = node.store.parent / link.text.split('"')[1]
+            assert any(call.path == staged_at and call.end <= record.begin for call in calls.flushes)
+            assert calls.has_flushed(staged_at.parent, None, record)
+        freed = calls.freed(record)
+        assert calls.has_flushed_all(link, freed)
+        if command == "serve":
+            row = calls.first_row(name)
+            assert calls.has_flushed(row.path, row, freed)
+    # Several were flushed together, and a segment was freed while others came.
+    assert len([call for call in calls.flushes if call.path.suffix == ".segment"]) < 2 * len(paths)
+    if length < SPILL_LENGTH:
+        assert any(call.name == "pwrite64" and call.path.suffix == ".segment" for call in calls.all)
+
+
+class Calls:
+    """The system calls of a node that has stored objects and has ended, in their order."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.all = calls
+        self.flushes = [call for call in calls if call.name in ("fdatasync", "fsync")]
+
+    def record_of(self, instance: str) -> Call:
+        """What writes an object into the journal."""
+        (found,) = [
+            call
+            for call in self.all
+            if call.name.startswith("pwritev") and call.path.suffix == ".segment" and instance in call.text
+        ]
+        return found
+
+    def link_of(self, instance: str) -> Call:
+        """What gives an object its name."""
+        (found,) = [
+            call
+            for call in self.all
+            if call.name.startswith("link") and call.text.split('"')[3].endswith(f"{instance}.dcm")
+        ]
+        return found
+
+    def first_row(self, instance: str) -> Call:
+        """What brings an object into the index."""
+        return next(
+            call
+            for call in self.all
+            if call.name == "pwrite64" and call.path.name == "index.sqlite-wal" and instance in call.text
+        )
+
+    def freed(self, record: Call) -> Call:
+        """What makes the segment of a record free for others, or removes it."""
+        segment = record.path
+        return next(
+            call
+            for call in self.all
+            if call.begin > record.end
+            and (
+                (call.name == "pwrite64" and call.path == segment)
+                or (call.name == "unlink" and Path(call.text.split('"')[1]).parts[-3:] == segment.parts[-3:])
+            )
+        )
+
+    def has_flushed(self, path: Path, after: Call | None, before: Call) -> bool:
+        begin = -1 if after is None else after.end
+        return any(
+            call.path == path and begin <= call.begin and call.end <= before.begin for call in self.flushes
+        )
+
+    def has_flushed_all(self, after: Call, before: Call) -> bool:
+        return any(
+            call.name == "syncfs" and after.end <= call.begin and call.end <= before.begin
+            for call in self.all
+        )
 
 
 class Told:
@@ -158,6 +234,7 @@ def _responses(peer: RawPeer, count: int) -> list[Response]:
 def _check_archive(node: Node, told: Told) -> None:
     """What was told to be stored is in the store and in the index, and nothing else is."""
     wait_until(lambda: not staged(node.holdings.storage.root), what="nothing is staged")
+    assert node.holdings.intake.wait_for_all()
     assert node.holdings.index is not None
     with node.holdings.index.reading() as connection:
         indexed = list(connection.scalars(select_rows(schema.instance.c.uid)))
@@ -256,7 +333,7 @@ def test_requests_in_one_go_are_answered_each_in_its_turn(tmp_path: Path, make: 
 def test_a_peer_that_ends_behind_its_requests(
     tmp_path: Path, make: Make, encode: Encode, end: str, moment: str
 ) -> None:
-    """What it does not hear of is whole or not there, and the node goes on."""
+    """X10: What it does not hear of is whole or not there, can be sent again, and the node goes on."""
     told = Told()
     kinds = Requests(make, encode)
     numbers = range(2, 2 * TOGETHER)
@@ -284,6 +361,10 @@ def test_a_peer_that_ends_behind_its_requests(
         assert told.all[-1] == ("1.2.3.98", 0)
         begun = [(f"1.2.3.{number}", 0) for number in (*numbers, 2 * TOGETHER)]
         assert told.all[1:-1] == begun[: len(told.all) - 2]
+        _check_archive(node, told)
+        with _associated(node) as peer:
+            peer.send(b"".join([*map(kinds.one, numbers), whole, RELEASE_RQ]))
+            assert [status for *_, status in _responses(peer, len(begun))] == [0] * len(begun)
         _check_archive(node, told)
 
 
@@ -327,7 +408,7 @@ def test_a_slow_medium_does_not_delay_the_first_response_by_all_requests(
     told = Told()
     kinds = Requests(make, encode)
     with _node(tmp_path, told) as node, _associated(node) as peer:
-        monkeypatch.setattr(node.holdings.storage, "_flush_data", lambda descriptor: sleep(0.15))
+        monkeypatch.setattr("dicomnet.archive.journal._flush_data", lambda descriptor: sleep(0.15))
         peer.send(b"".join(map(kinds.one, range(1, TOGETHER + 1))))
         assert _responses(peer, 1) == [(1, "1.2.3.1", 0)]
         assert len(told.all) < TOGETHER // 2
@@ -356,6 +437,7 @@ def _end(peer: RawPeer, end: str) -> None:
 def test_one_who_cannot_be_told_of_an_object_cost_the_others_their_answers(
     tmp_path: Path, make: Make, encode: Encode, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """X20."""
     kinds = Requests(make, encode)
     told = Told()
 
@@ -380,7 +462,7 @@ def test_one_who_cannot_be_told_of_an_object_cost_the_others_their_answers(
 def test_a_defect_fails_each_of_those_that_were_stored_together(
     tmp_path: Path, make: Make, encode: Encode, broken_index: Catalogue
 ) -> None:
-    """It is told once of each, the association is over, and the next one and the next start find what is there."""
+    """X20: It is told once of each, the association is over, and the next one and the next start find what is there."""
     told = Told()
     kinds = Requests(make, encode)
     failed = OPERATIONS["C-STORE"].handler_failed

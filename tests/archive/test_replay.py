@@ -320,7 +320,7 @@ def test_what_cannot_be_filed_now_is_left_for_the_next_time(
     blocked = [sent for sent in group if trouble == "index locked" or sent.study == 1]
     with archive_in(tmp_path) as archive:
         if trouble == "index locked":
-            other = sqlite3.connect(archive.index.path, isolation_level=None)
+            other = sqlite3.connect(archive.root / "index.sqlite", isolation_level=None)
             other.execute("BEGIN EXCLUSIVE")
             in_the_way = None
         else:
@@ -347,7 +347,7 @@ def test_what_is_left_twice_in_a_row(
     """And what is received between the two recoveries is not taken for it."""
     crash(tmp_path, [Sent(1), Sent(2, is_large=True)])
     with archive_in(tmp_path) as archive:
-        other = sqlite3.connect(archive.index.path, isolation_level=None)
+        other = sqlite3.connect(archive.root / "index.sqlite", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         archive.intake.recover()
         archive.intake.recover()

@@ -192,6 +192,7 @@ def test_a_tls_handshake_that_trickles_in_ends_at_the_deadline(tmp_path: Path) -
     ],
 )
 def test_a_message_that_trickles_in_ends_at_the_deadline(name: str, first: bytes, slow: bytes) -> None:
+    """X06."""
     stored = Stored()
     with serving_ae([(evt.EVT_C_STORE, stored)], **SLOW) as server, established(server) as peer:
         begin = monotonic()
@@ -384,6 +385,7 @@ def test_a_cancel_flood_needs_no_memory() -> None:
 
 
 def test_a_handler_that_blocks_does_not_keep_others_waiting() -> None:
+    """X20."""
     entered, leave = threading.Event(), threading.Event()
 
     def store(event: Event) -> int:

@@ -464,6 +464,7 @@ def test_a_peer_that_reads_slowly_was_timed_out(face: str, rate: int, seconds: f
 @faces
 @pytest.mark.parametrize("size", [400_000, 20_000_000], ids=["in the kernel", "larger than that"])
 def test_a_peer_that_reads_nothing_is_timed_out(face: str, size: int, tmp_path: Path) -> None:
+    """X05."""
     path = large_file(tmp_path, size)
     is_over = threading.Event()
     with narrow_server(reading(0, 0, is_over)) as port:

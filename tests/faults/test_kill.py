@@ -3,134 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from tests.processes import workers_of
 from tests.support import (
     TOOL_ENVIRONMENT,
     data_set_of,
     digest,
-    digests_below,
     quarantined,
-    staged,
     stored,
     tool,
     wait_until,
 )
 
-from dicomnet import Peer
-from dicomnet.errors import DicomnetError
-
-from .objects import study_uid, uid, write_objects
-
-_READY = re.compile(rb"listening on .*:(\d+)")
-
-
-@dataclass
-class KilledNode:
-    """A node that is started and killed, with what it has acknowledged."""
-
-    folder: Path
-    fork: Callable[[list[str], Path], int]
-    process: int = 0
-    port: int = 0
-    sent: dict[str, str] = field(default_factory=dict)
-    acknowledged: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def store(self) -> Path:
-        return self.folder / "store"
-
-    def start(self, workers: int = 1) -> None:
-        output = self.folder / "output.txt"
-        output.unlink(missing_ok=True)
-        arguments = ["serve", "--data", str(self.store), "--port", "0", "--workers", str(workers)]
-        self.process = self.fork(arguments, output)
-        ready: list[int] = []
-
-        def is_ready() -> bool:
-            found = _READY.search(output.read_bytes()) if output.exists() else None
-            ready.extend([int(found[1])] if found else [])
-            return bool(ready) or not self.is_alive()
-
-        wait_until(is_ready, 20, "the node is ready")
-        assert ready, output.read_text()
-        self.port = ready[0]
-
-    def is_alive(self) -> bool:
-        return Path(f"/proc/{self.process}").exists()
-
-    def end(self, number: int) -> None:
-        os.kill(self.process, number)
-        wait_until(lambda: not self.is_alive(), 20, "the node is gone")
-
-    def check(self, study: int) -> None:
-        """What must hold after each fault, for the objects of the last round."""
-        begin = monotonic()
-        with Peer(f"127.0.0.1:{self.port}") as peer:
-            peer.echo()
-            assert monotonic() - begin < 1
-            rows = {
-                str(match.SOPInstanceUID)
-                for match in peer.find(
-                    "image", StudyInstanceUID=study_uid(study), SeriesInstanceUID=study_uid(study) + ".1"
-                )
-            }
-        files = {
-            path.stem: value
-            for folder in (self.store / "objects").glob(f"*/*/{study_uid(study)}")
-            for path, value in digests_below(folder).items()
-        }
-        assert rows == files.keys()
-        assert files.items() <= self.sent.items()
-        ours = {name for name in self.acknowledged if name.startswith(uid(study, 0)[:-7])}
-        assert ours <= files.keys()
-        assert not staged(self.store)
+from .killed import KilledNode, killed_node, store_by_peer
+from .objects import uid, write_objects
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[KilledNode]:
-    """A node that can be killed often."""
-    script = Path(__file__).with_name("forking_node.py")
-    with contextlib.ExitStack() as stack:
-        forker = stack.enter_context(
-            subprocess.Popen(
-                [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-        )
-
-        def fork(arguments: list[str], output: Path) -> int:
-            assert forker.stdin is not None
-            assert forker.stdout is not None
-            forker.stdin.write(json.dumps([arguments, str(output)]) + "\n")
-            forker.stdin.flush()
-            return int(forker.stdout.readline())
-
-        killed = KilledNode(tmp_path, fork)
-        try:
-            yield killed
-        finally:
-            if killed.process and killed.is_alive():
-                killed.end(signal.SIGKILL)
-
-
-def store_by_peer(node: KilledNode, paths: list[Path], acknowledged: dict[str, int]) -> None:
-    """Send by our Peer until the node is gone, and note what is answered."""
-    with contextlib.suppress(DicomnetError), Peer(f"127.0.0.1:{node.port}", retries=0) as peer:
-        for result in peer.store(paths):
-            if result.status is not None:
-                acknowledged[result.sop_instance_uid] = result.status
+    with killed_node(tmp_path) as killed:
+        yield killed
 
 
 def store_by_dcmtk(node: KilledNode, paths: list[Path], acknowledged: dict[str, int]) -> None:
@@ -156,6 +58,7 @@ SENDERS = (store_by_peer, store_by_peer, store_by_dcmtk)
 
 
 def test_kill_at_50_moments(node: KilledNode) -> None:
+    """X01."""
     chance = random.Random(20261121)
     in_the_middle = 0
     for study in range(50):
@@ -200,13 +103,62 @@ def test_kill_at_50_moments(node: KilledNode) -> None:
     node.end(signal.SIGTERM)
 
 
+def test_60000_acknowledged_objects(node: KilledNode, record_property: Callable[[str, object], None]) -> None:
+    """X01: Four workers, of which one or all are killed every second or so, until so many have been acknowledged."""
+    chance = random.Random(60_000)
+    count, of_each, kills = 60_000, 1_000, 0
+    left: dict[int, list[Path]] = {}
+    for study in range(count // of_each):
+        paths = write_objects(node.folder / "objects" / str(study), study, of_each)
+        node.sent |= {uid(study, int(path.stem)): digest(data_set_of(path)) for path in paths}
+        left[study] = paths
+    while left:
+        node.start(workers=4)
+        _, workers = workers_of(node.process, 4)
+        answered: dict[int, dict[str, int]] = {study: {} for study in list(left)[:4]}
+        senders = [
+            threading.Thread(target=store_by_peer, args=(node, left[study], found), daemon=True)
+            for study, found in answered.items()
+        ]
+        for sender in senders:
+            sender.start()
+        end = monotonic() + chance.uniform(0.3, 3.0)
+        while monotonic() < end and any(sender.is_alive() for sender in senders):
+            if chance.random() < 0.01:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                kills += 1
+            sleep(0.01)
+        node.kill_all()
+        kills += 1
+        for sender in senders:
+            sender.join(30)
+            assert not sender.is_alive()
+        for study, found in answered.items():
+            assert set(found.values()) <= {0}
+            node.acknowledged |= {name: node.sent[name] for name in found}
+            left[study] = [path for path in left[study] if uid(study, int(path.stem)) not in found]
+            if not left[study]:
+                del left[study]
+    begin = monotonic()
+    node.start(workers=4)
+    record_property("kills", kills)
+    record_property("seconds of the last start", round(monotonic() - begin, 2))
+    for study in range(count // of_each):
+        assert len(node.rows(study)) == of_each
+    assert node.acknowledged == node.sent == stored(node.store)
+    assert not quarantined(node.store)
+    print(f"{count} acknowledged, {kills} kills, last start {monotonic() - begin:.2f} s with the check")
+    node.end(signal.SIGTERM)
+
+
 def test_a_killed_node_leaves_no_lock(node: KilledNode) -> None:
     """X28: The next one starts though nobody let go, and a third is refused while that runs."""
     node.start()
     node.end(signal.SIGKILL)
     node.start()
     output = node.folder / "second.txt"
-    second = node.fork(["serve", "--data", str(node.store), "--port", "0"], output)
+    second = node.fork(["serve", "--data", str(node.store), "--port", "0"], output, ())
     wait_until(lambda: not Path(f"/proc/{second}").exists(), 10, "the second node has ended")
     assert "listening" not in output.read_text()
     assert "another process" in output.read_text()

@@ -108,6 +108,7 @@ def test_a_worker_that_is_killed_while_it_stores(tmp_path: Path) -> None:
 
 
 def test_a_node_whose_first_process_is_killed(tmp_path: Path) -> None:
+    """X01 X21."""
     paths = write_objects(tmp_path / "objects", 0, 300)
     digests = {uid(0, int(path.stem)): digest(data_set_of(path)) for path in paths}
     with serving(tmp_path, *WORKERS) as node:
@@ -206,6 +207,7 @@ def in_study(peer: Peer, study: pydicom.Dataset) -> list[pydicom.Dataset]:
 
 @pytest.mark.parametrize("command", ["serve", "receive"])
 def test_all_workers_are_drained(tmp_path: Path, command: str) -> None:
+    """X22."""
     (path,) = write_objects(tmp_path / "objects", 0, 1)
     with serving(tmp_path, *WORKERS, command=command) as node:
         supervisor, workers = workers_of(node.process.pid)

@@ -124,6 +124,7 @@ def test_receive_command(tmp_path: Path) -> None:
     """``dicomnet receive`` stores the same as the node, without an index."""
     with serving(tmp_path, command="receive") as node:
         assert OUR_SCUS["Peer"](node.port, sendables()) == EXPECTED
+        node.end()
     accepted = {
         each.digest
         for each in sendables()

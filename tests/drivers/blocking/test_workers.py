@@ -230,6 +230,7 @@ def test_workers_that_die_again_and_again_are_replaced_more_slowly(tmp_path: Pat
 
 
 def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X22."""
     ae = AE()
     ae.add_supported_context(VERIFICATION)
     with pytest.raises(ValueError, match="at least 1"):
