@@ -43,7 +43,7 @@ ORDERS = {
 }
 
 
-def answering(order: list[str], bad: bytes, final: int | None = 0x0000) -> Any:
+def answering(order: list[str], bad: bytes | None, final: int | None = 0x0000) -> Any:
     def script(talk: Talk) -> None:
         for number, each in enumerate(order):
             talk.respond(PENDING, match(number) if each == "good" else bad)
@@ -94,6 +94,33 @@ def test_the_command_shows_the_others_and_fails(command: str, kind: str) -> None
     assert result.returncode == 1
     assert f"dicomnet {command}: {UNREADABLE}" in result.stderr
     assert result.stderr.endswith(" (and 2 more)\n")
+
+
+ABSENT = "a pending C-FIND response has no identifier"
+
+
+@faces
+@pytest.mark.parametrize("where", ORDERS)
+def test_a_pending_response_without_an_identifier_was_taken_for_the_end(face: str, where: str) -> None:
+    """And its status for a refusal."""
+    order = ORDERS[where]
+    found: list[Dataset] = []
+    with (
+        scripted(answering(order, None)) as (port, _),
+        pytest.raises(ProtocolError, match=re.escape(ABSENT)),
+    ):
+        take(face, port, lambda peer: peer.find("study"), found=found)
+    assert [each.StudyInstanceUID for each in found] == readable(order)
+
+
+@pytest.mark.parametrize("command", ["find", "worklist"])
+def test_the_command_shows_what_has_an_identifier(command: str) -> None:
+    order = ORDERS["between"]
+    with scripted(answering(order, None)) as (port, _):
+        result = run(command, f"P@127.0.0.1:{port}")
+    assert [json.loads(line)["StudyInstanceUID"] for line in result.stdout.splitlines()] == readable(order)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"dicomnet {command}: {ABSENT}"
 
 
 @pytest.mark.parametrize("command", ["find", "worklist"])

@@ -295,9 +295,14 @@ def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | No
     Raises
     ------
     ProtocolError
-        If it is cut off or otherwise damaged.
+        If it is not there, cut off or otherwise damaged.
     """
-    return _identifier(response, context) if is_pending(response.status) else None
+    if not is_pending(response.status):
+        return None
+    found = _identifier(response, context)
+    if found is None:
+        raise ProtocolError(f"a pending {response.type.service} response has no identifier")
+    return found
 
 
 def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
