@@ -102,7 +102,12 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         ["a PDU was too long"],
         {"source": 2, "reason": 6, "cause": "a PDU was too long"},
     ),
-    "closed": (AssociationClosed(), ["not established"], {}),
+    "closed": (AssociationClosed(), ["not established"], {"cause": ""}),
+    "closed by an end that is known": (
+        AssociationClosed("association aborted by the peer"),
+        ["aborted by the peer"],
+        {"cause": "association aborted by the peer"},
+    ),
     "released": (AssociationReleased(False), ["released", "peer"], {"was_awaited": False}),
     "released early": (
         AssociationReleased(True),

@@ -187,10 +187,20 @@ class AssociationAborted(AssociationError):
 
 
 class AssociationClosed(AssociationError, RuntimeError):
-    """The association is over, or was never established, and cannot carry a message."""
+    """The association is over, or was never established, and cannot carry a message.
+
+    Parameters
+    ----------
+    cause
+        What ended it, in words; empty where that is not known or was regular.
+    """
+
+    def __init__(self, cause: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
 
     def __str__(self) -> str:
-        return "the association is not established"
+        return self.cause or "the association is not established"
 
 
 class AssociationReleased(AssociationClosed):
@@ -203,12 +213,10 @@ class AssociationReleased(AssociationClosed):
     """
 
     def __init__(self, was_awaited: bool) -> None:
-        super().__init__(was_awaited)
-        self.was_awaited = was_awaited
-
-    def __str__(self) -> str:
         text = "the peer released the association"
-        return f"{text} before the final response" if self.was_awaited else text
+        super().__init__(f"{text} before the final response" if was_awaited else text)
+        self.args = (was_awaited,)
+        self.was_awaited = was_awaited
 
 
 class NoAcceptedContext(AssociationError, ValueError):

@@ -1,4 +1,7 @@
-"""A peer that releases the association before the final response: who asked is told so, and what came before counts."""
+"""A peer that releases the association before the final response, or ends it before the first request.
+
+Who asked is told so, and what came before counts.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,14 @@ from pydicom.dataset import Dataset
 from tests.blocking.test_peer import write_file
 from tests.cli.command import run as run_command
 from tests.faults.test_endings import MATCH, PENDING, Talk, faces, operation, take
-from tests.sockets import CT_IMAGE_STORAGE, RELEASE_RQ, VERIFICATION, RawPeer, raw_server
+from tests.scripted import acceptance, read_request
+from tests.sockets import ABORT_BY_USER, CT_IMAGE_STORAGE, RELEASE_RQ, VERIFICATION, RawPeer, raw_server
 
 import dicomnet
 from dicomnet import Peer, aio
-from dicomnet.errors import AssociationReleased
+from dicomnet.errors import AssociationError, AssociationReleased
 from dicomnet.exchange.results import RetrieveProgress
+from dicomnet.wire.pdu import Abort
 
 RELEASED = "the peer released the association before the final response"
 PRINTER, MPPS = "1.2.840.10008.5.1.1.16", "1.2.840.10008.3.1.2.3.3"
@@ -223,6 +228,13 @@ def test_get_tells_what_arrived_before_the_release(is_json: bool, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.3.1.dcm"]
 
 
+def test_get_took_the_status_of_a_pending_response_for_the_end(tmp_path: Path) -> None:
+    """Nothing but an object came before the association was over."""
+    with raw_server(ending(release, lambda talk: assert_stored(talk.store(1)))) as port:
+        result = run_command("get", f"P@127.0.0.1:{port}", "-k", "StudyInstanceUID=1.2", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "retrieved 1; the peer gives no counts\n")
+
+
 def test_store_says_for_each_object_that_the_peer_released(tmp_path: Path) -> None:
     file = write_file(tmp_path, "1.2.3", sop_class=CT_IMAGE_STORAGE)
     with raw_server(ending(release)) as port:
@@ -270,3 +282,55 @@ def test_the_use_of_an_association_that_the_peer_has_released(face: str) -> None
         use(port) if face == "blocking" else asyncio.run(use_in_loop(port))
     assert not raised.value.was_awaited
     assert str(raised.value) == "the peer released the association"
+
+
+ENDS = {
+    "aborted by its user": (ABORT_BY_USER, "association aborted by the peer"),
+    "aborted by its provider": (
+        Abort(2, 2).encode(),
+        "association aborted by the peer's provider: unexpected PDU",
+    ),
+    "released": (RELEASE_RQ, "the peer released the association"),
+}
+
+
+def ending_at_once(end: bytes) -> Callable[[RawPeer], None]:
+    """For `raw_server`: accept, and end the association in the same segment."""
+
+    def serve(peer: RawPeer) -> None:
+        asked = read_request(peer)
+        if asked is not None:
+            peer.send(acceptance(asked) + end)
+            peer.read_to_end()
+
+    return serve
+
+
+@faces
+@pytest.mark.parametrize("end", ENDS)
+def test_an_association_that_is_over_before_the_first_request(face: str, end: str) -> None:
+    """It was "not established", without a word of why."""
+    pdu, words = ENDS[end]
+    with raw_server(ending_at_once(pdu)) as port, pytest.raises(AssociationError) as raised:
+        echo(face, port)
+    assert str(raised.value).startswith(words)
+
+
+@faces
+@pytest.mark.parametrize("end", ENDS)
+def test_each_object_says_why_its_association_was_over(face: str, end: str, tmp_path: Path) -> None:
+    pdu, words = ENDS[end]
+    files = [write_file(tmp_path, f"1.2.{number}") for number in range(2)]
+    with raw_server(ending_at_once(pdu)) as port:
+        results = take(face, port, lambda peer: peer.store(files))
+    assert sorted(each.path for each in results) == [str(file) for file in files]
+    assert all(each.status is None and each.comment.startswith(words) for each in results)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_says_why_the_association_was_over(command: str, tmp_path: Path) -> None:
+    pdu, words = ENDS["aborted by its user"]
+    with raw_server(ending_at_once(pdu)) as port:
+        result = run_command(command, f"P@127.0.0.1:{port}", *COMMANDS[command], cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"dicomnet {command}: {words}"

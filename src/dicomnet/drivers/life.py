@@ -246,6 +246,10 @@ class Life:
         """Why the association, which is over, cannot be used."""
         return self.failure or self.released or AssociationClosed()
 
+    def what_closed(self) -> AssociationClosed:
+        """Why the association, which is over, cannot be used for something new."""
+        return self.released or AssociationClosed(str(self.failure or ""))
+
     def enter(self, phase: Phase, failure: DicomnetError | None = None) -> bool:
         """Go on to a phase; False where the association is over already, and stays as it ended."""
         if self.phase not in _LIVE:
@@ -327,9 +331,9 @@ class Life:
         self._give_up()
         return self.what_ended()
 
-    def _what_ended(self, closed: AssociationClosed) -> DicomnetError:
+    def _why_not_sent(self) -> DicomnetError:
         """Why nothing can be sent: the connection broke unnoticed, or the association is over."""
-        return self._lost() if self.phase is Phase.ESTABLISHED else self.released or closed
+        return self._lost() if self.phase is Phase.ESTABLISHED else self.what_closed()
 
     @property
     def _is_turned_away(self) -> bool:

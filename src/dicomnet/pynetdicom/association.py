@@ -520,7 +520,7 @@ class Association(NormalizedServices):
     def _check_open(self) -> None:
         if not self.is_established:
             link = self.state.link
-            raise (link and link.released) or AssociationClosed()
+            raise AssociationClosed() if link is None else link.what_closed()
 
     def _request(self, message: Message) -> Dataset:
         response = self._response(message)

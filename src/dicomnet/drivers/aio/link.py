@@ -95,7 +95,7 @@ class Link(Carrier):
         async with self.exchange():
             # Where it has not been established, the procedure finds out why.
             if self.phase is not Phase.ESTABLISHED and self.connection.agreement is not None:
-                raise self.released or AssociationClosed() from self.failure
+                raise self.what_closed() from self.failure
             return await self._finish(after_others(self, procedure))
 
     async def iterate(self, procedure: steps.Procedure[None], cancel: Message | None = None) -> Responses:
@@ -248,8 +248,8 @@ class Link(Carrier):
                 for batch in batches:
                     is_begun = True
                     await self._write(batch, deadline)
-        except AssociationClosed as closed:
-            raise self._what_ended(closed) from None
+        except AssociationClosed:
+            raise self._why_not_sent() from None
         except asyncio.CancelledError:
             # What was handed over goes out; a message of which something is missing ends the association.
             if is_begun and not _is_exhausted(batches):

@@ -227,8 +227,8 @@ class Link(Carrier):
                 for batch in batches:
                     is_partly_written = True
                     self._write(batch, deadline, more=more)
-        except AssociationClosed as closed:
-            raise self._what_ended(closed) from None
+        except AssociationClosed:
+            raise self._why_not_sent() from None
         except BaseException as error:
             if is_partly_written:
                 # Part of a message is on the wire: nothing can follow it.
