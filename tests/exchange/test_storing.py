@@ -23,6 +23,7 @@ from dicomnet.exchange.results import StoreResult
 from dicomnet.exchange.storing import StorePlan, StoreQueue, Supply, Transmission
 from dicomnet.services.steps import Work
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
+from dicomnet.values import replace
 
 CONTEXT = NegotiatedContext(1, CT_IMAGE_STORAGE, Result.ACCEPTANCE, IMPLICIT_VR_LE, True, False)
 AGREEMENT = Agreement({1: CONTEXT}, 16384)
@@ -113,6 +114,13 @@ def test_associations_beside_each_other_report_each_object_once(
         last.answered(answer(request))
     results = results_of(queue)
     assert sorted(result.path for result in results) == sorted(f"{n}.dcm" for n in range(number))
+
+
+@pytest.mark.parametrize(("granted", "window"), [(0, 4), (1, 1), (3, 3), (4, 4), (200, 4), (0xFFFF, 4)])
+def test_no_more_are_outstanding_than_were_asked_for_whatever_the_peer_grants(
+    granted: int, window: int
+) -> None:
+    assert sending(queue_of(9), replace(AGREEMENT, invoked=granted)).window == window
 
 
 def test_after_a_loss_one_at_a_time() -> None:

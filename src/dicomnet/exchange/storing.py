@@ -253,7 +253,7 @@ class Transmission:
     next_message_id
         Gives a message ID that no outstanding request has.
     window
-        How many requests may be outstanding where the peer sets no limit.
+        How many requests may be outstanding at most; the peer may grant fewer.
     is_proven
         Whether the association may begin with an object that was outstanding when another was lost. Else it begins
         with one that was not, so that it is known what is to blame if this one is lost, too.
@@ -279,7 +279,7 @@ class Transmission:
         self._agreement = agreement
         self._next_message_id = next_message_id
         self._is_careful = queue.has_losses
-        self.window = 1 if self._is_careful else agreement.invoked or window
+        self.window = 1 if self._is_careful else min(agreement.invoked or window, window)
         self._unanswered: dict[int, Waiting] = {}
 
     def requests(self) -> Iterator[Message | Work]:
