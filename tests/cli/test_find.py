@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -319,3 +320,9 @@ def test_a_key_that_cannot_be_encoded_is_a_mistake_of_the_command_line(keys: lis
     result = run("find", f"NOBODY@127.0.0.1:{free_port()}", *(word for key in keys for word in ("-k", key)))
     assert result.returncode == 2
     assert "dicomnet find: " in result.stderr
+
+
+def test_a_key_that_is_no_text_had_a_traceback() -> None:
+    """Of the bytes of another encoding, nothing can be sent."""
+    said = complaint(run("find", "P@127.0.0.1:1", "-k", os.fsdecode(b"PatientName=M\xfcller*")), 2)
+    assert said.startswith("dicomnet find: PatientName has bytes that are not text")

@@ -6,6 +6,8 @@ import warnings
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 from tests.grids import grid
@@ -198,3 +200,94 @@ def test_the_chosen_set_is_sent_as_the_standard_spells_it() -> None:
     keys = build_keys({"SpecificCharacterSet": "ISO 8859-1", "PatientName": "Müller"})
     assert keys.SpecificCharacterSet == "ISO_IR 100"
     assert b"M\xfcller" in encode_keys(keys, True, True)
+
+
+# As PS3.5 has them: Annex H.3.1 with the first value left out, as many devices do, and Annex K.2.
+EXTENDED = [
+    (
+        "ISO 2022 IR 87",
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B",
+    ),
+    (
+        "\\ISO 2022 IR 87",
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B",
+    ),
+    (
+        "\\ISO 2022 IR 58",
+        "Zhang^XiaoDong=张^小东",
+        b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab",
+    ),
+]
+extended = grid(("chosen", "text", "expected"), EXTENDED)
+
+
+def _holder(dataset: Dataset, depth: int) -> Dataset:
+    for _ in range(depth):
+        dataset = dataset.RequestAttributesSequence[0]
+    return dataset
+
+
+@extended
+@grid("depth", [0, 1, 2])
+@grid("is_implicit", [True, False])
+def test_a_name_was_sent_without_the_escape_sequences_of_its_set(
+    chosen: str, text: str, expected: bytes, depth: int, is_implicit: bool
+) -> None:
+    """pydicom leaves them out; what arrived was another name."""
+    sent = encode_keys(_keys(text, chosen, depth), is_implicit, True)
+    # Of the name, and of the description, which is no name.
+    assert sent.count(expected) == 2
+    assert sent == encode_answer(_keys(text, chosen, depth), is_implicit, True)
+    with warnings.catch_warnings():
+        # pydicom warns of what it makes of a name for itself.
+        warnings.simplefilter("ignore")
+        found = _holder(decode(sent, is_implicit, True), depth)
+        assert str(found.PatientName) == found.StudyDescription == text
+        again = decode(sent, is_implicit, True)
+        assert _holder(again, depth).PatientName
+        assert encode_object(again, is_implicit, True) == sent
+
+
+@extended
+def test_a_name_was_read_with_escape_sequences_in_it(chosen: str, text: str, expected: bytes) -> None:
+    assert decode_text(expected, codecs_of(terms_of(chosen))) == text
+
+
+def test_several_names_in_gb_2312() -> None:
+    names = ["Zhang^XiaoDong=张^小东", "Wang", "王^五"]
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = ["", "ISO 2022 IR 58"]
+    dataset.OtherPatientNames, dataset.PatientComments = names, "第一行\r\nsecond 第二行"
+    found = decode(encode_object(dataset, False, True), False, True)
+    assert [str(each) for each in found.OtherPatientNames] == names
+    assert found.PatientComments == "第一行\r\nsecond 第二行"
+    assert encode_object(found, False, True) == encode_object(dataset, False, True)
+    found.PatientName = "Ł"
+    with pytest.raises(TextNotEncodable):
+        encode_keys(found, False, True)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"\x1b$)A", b"\x1b", b"\xd5\xc5", b"\xd5", b"\\", b"^", b"=", b"A", b" ", b"\0"]),
+        max_size=9,
+    )
+)
+def test_damaged_names_in_gb_2312_are_read_and_written(parts: list[bytes]) -> None:
+    value = b"".join(parts)
+    value += b" " * (len(value) % 2)
+    data = b"\x08\0\x05\0\x10\0\0\0\\ISO 2022 IR 58 \x10\0\x10\0" + len(value).to_bytes(4, "little") + value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = decode(data, True, True)
+        assert str(found.PatientName) is not None
+        encode_answer(found, True, True)
+
+
+@pytest.mark.parametrize("keys", [{"PatientName": "M\udcfcller"}, {"PatientID": ["1", "\ud800"]}])
+def test_a_key_of_bytes_that_are_no_text_is_an_error(keys: dict[str, Any]) -> None:
+    (name,) = keys
+    with pytest.raises(ValueError, match=f"{name} has bytes that are not text"):
+        build_keys(keys)

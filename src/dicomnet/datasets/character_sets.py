@@ -23,6 +23,11 @@ from pydicom.charset import (
 UTF_8 = "ISO_IR 192"
 """The defined term of the character set that holds any text."""
 
+GB_2312 = "iso_ir_58"
+"""pydicom's codec for ISO 2022 IR 58, whose escape sequence it neither writes nor takes away."""
+
+GB_2312_ESCAPE = b"\x1b$)A"
+
 LATIN_1 = "latin_1"
 """The codec of Latin-1, which pydicom also has for the default repertoire, under another name."""
 
@@ -197,12 +202,15 @@ class TextEncoder(NamedTuple):
         Specific Character Set as it was chosen; empty where it was not.
     is_ascii_based
         Whether a text of ASCII is encoded as it is; other codecs have escape sequences or a yen sign.
+    is_by_pieces
+        Whether pydicom leaves out escape sequences, so that a text is encoded piece by piece, each with its own.
     """
 
     codecs: list[str]
     allowed: tuple[str, ...]
     chosen: str
     is_ascii_based: bool
+    is_by_pieces: bool
 
     def check(self, text: str) -> None:
         """Raise `CannotHold` for a text that cannot be encoded."""
@@ -212,10 +220,41 @@ class TextEncoder(NamedTuple):
     def encode(self, text: str) -> bytes:
         """Encode a text, or raise `CannotHold`."""
         self.check(text)
+        if self.is_by_pieces:
+            return b"".join([_encode_piece(piece, self.codecs) for piece in _DELIMITERS.split(text)])
         return encode_string(text, self.codecs)
 
 
-_ESCAPED = frozenset(("shift_jis", "iso2022_jp", "iso2022_jp_2"))
+_MULTI_BYTE = frozenset(("iso2022_jp", "iso2022_jp_2"))
+_ESCAPED = _MULTI_BYTE | {"shift_jis"}
+_NOT_ASCII = re.compile(r"([^\x00-\x7f]+)")
+_ASCII_ESCAPE = b"\x1b(B"
+# What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
+_DELIMITERS = re.compile(r"([\\^=\r\n\f\t])")
+
+
+def _encode_piece(piece: str, codecs: list[str]) -> bytes:
+    if piece.isascii():
+        return piece.encode("ascii")
+    if GB_2312 in codecs and _is_all_encodable(piece, GB_2312):
+        return GB_2312_ESCAPE + piece.encode(GB_2312)
+    if codecs[0] in _MULTI_BYTE:
+        # A text begins and ends in ASCII also where nothing but the code extension is declared.
+        return b"".join([_encode_run(run, codecs) for run in _NOT_ASCII.split(piece)])
+    return encode_string(piece, [each for each in codecs if each != GB_2312])
+
+
+def _encode_run(run: str, codecs: list[str]) -> bytes:
+    if run.isascii():
+        return run.encode("ascii")
+    for codec in codecs:
+        if codec in _MULTI_BYTE and _is_all_encodable(run, codec):
+            return custom_encoders[codec](run, errors="strict") + _ASCII_ESCAPE
+    return encode_string(run, codecs)
+
+
+def _is_all_encodable(text: str, codec: str) -> bool:
+    return all(_is_encodable(character, codec) for character in text)
 
 
 @lru_cache(256)
@@ -235,7 +274,9 @@ def text_encoder(terms: tuple[str, ...], *, is_strict: bool) -> TextEncoder:
         # What DICOM does not have cannot be declared to a peer. An object keeps what it was read with.
         is_ascii = is_strict and (row is None or (term and not row.term) or codec == default_encoding)
         allowed.add("ascii" if is_ascii else codec)
-    return TextEncoder(codecs, tuple(sorted(allowed)), "\\".join(terms), codecs[0] not in _ESCAPED)
+    is_by_pieces = codecs[0] in _MULTI_BYTE or GB_2312 in codecs[1:]
+    is_ascii_based = codecs[0] not in _ESCAPED
+    return TextEncoder(codecs, tuple(sorted(allowed)), "\\".join(terms), is_ascii_based, is_by_pieces)
 
 
 def load_codecs() -> None:

@@ -6,12 +6,14 @@ it. Responses need many small data sets, so there are also cheap ways to make on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from struct import Struct, error, pack
 from typing import Any, Final, NamedTuple
 
 from pydicom.charset import python_encoding
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.multival import MultiValue
@@ -33,6 +35,8 @@ from ..encoding.elements import (
 )
 from ..encoding.vrs import VRS, ValueRepresentation
 from .character_sets import (
+    GB_2312,
+    GB_2312_ESCAPE,
     UTF_8,
     CannotHold,
     TextEncoder,
@@ -50,6 +54,7 @@ from .pydicom_insides import (
     raw_element,
     template_of_read,
 )
+from .text import value_text, values_of
 
 # From a value and what encodes its text to bytes, without padding.
 _Encode = Callable[[Any, TextEncoder], bytes]
@@ -121,9 +126,14 @@ def _encode_name(value: Any, encoder: TextEncoder) -> bytes:
             if not text.isascii():
                 # It would keep these bytes, too, for any other character set.
                 encoder.check(text)
-                return PersonName(text).encode(encoder.codecs)
+                return (
+                    encoder.encode(text) if encoder.is_by_pieces else PersonName(text).encode(encoder.codecs)
+                )
         elif value.encodings != tuple(encoder.codecs):
             encoder.check("".join(value.components))
+        if encoder.is_by_pieces and GB_2312_ESCAPE not in (bytes_of_name(value) or b""):
+            # Where pydicom has made the bytes, they are not right.
+            return encoder.encode("=".join(value.components))
         return value.encode(encoder.codecs)
     if value is None:
         return b""
@@ -460,6 +470,8 @@ def correct_character_sets(dataset: Dataset) -> None:
         terms = terms_of(value.decode("latin-1") if isinstance(value, bytes) else value)
         if terms != significant(terms) or not python_encoding.keys() >= set(terms):
             _decode_with(dataset, codecs_of(terms))
+        if GB_2312 in codecs_of(terms)[1:]:
+            _decode_escaped(dataset, codecs_of(terms))
     for element in dict(dataset.items()).values():
         if isinstance(element, DataElement) and element.VR == "SQ":
             for item in element.value:
@@ -475,6 +487,38 @@ def _decode_with(dataset: Dataset, codecs: list[str]) -> None:
                 if _CHARACTER_SET not in item:
                     item._parent_encoding = codecs
                     _decode_with(item, codecs)
+
+
+def _decode_escaped(dataset: Dataset, codecs: list[str]) -> None:
+    """Decode text in which pydicom would leave escape sequences; what it was read from is kept of names."""
+    for tag, element in dict(dataset.items()).items():
+        raw = element.value
+        if isinstance(raw, bytes) and GB_2312_ESCAPE not in raw:
+            continue
+        vr = element.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
+        if vr == "SQ":
+            for item in _items_of(dataset, tag):
+                if _CHARACTER_SET not in item:
+                    _decode_escaped(item, codecs)
+        elif isinstance(raw, bytes) and vr in VRS and VRS[vr].has_character_set:
+            values: list[Any] = values_of(vr, value_text(vr, raw, codecs, "little")) or [""]
+            if vr == "PN":
+                parts = raw.rstrip(b" \0").split(b"\\")
+                known = parts if len(parts) == len(values) else [None] * len(values)
+                values = [
+                    PersonName(value, codecs, part, IGNORE) for value, part in zip(values, known, strict=True)
+                ]
+            value = values if len(values) > 1 else values[0]
+            dataset[tag] = DataElement(tag, vr, value, validation_mode=IGNORE)
+
+
+def _items_of(dataset: Dataset, tag: BaseTag) -> Iterable[Dataset]:
+    try:
+        items: Iterable[Dataset] = dataset[tag].value
+    except Exception:  # noqa: BLE001
+        # pydicom raises whatever the bytes lead to, again to who looks at the sequence.
+        return ()
+    return items
 
 
 @lru_cache(4)

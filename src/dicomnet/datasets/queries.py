@@ -158,6 +158,13 @@ def _build(keys: Mapping[str, Any], chosen: list[object]) -> Dataset:
         if not is_ascii and vr in VRS and not VRS[vr].has_character_set:
             raise ValueError(f"{keyword} has characters that are not ASCII, which its VR, {vr}, cannot have")
         # Keys may be wildcards or ranges, which are no valid values of their VR.
+        if any(isinstance(each, str) and not _is_text(each) for each in values):
+            raise ValueError(f"{keyword} has bytes that are not text in the encoding of this system")
         value = values if is_list else given
         query[tag] = DataElement(tag, vr, "" if value is None else value, validation_mode=0)
     return query
+
+
+def _is_text(value: str) -> bool:
+    """Whether it has no lone surrogates, which stand for bytes that Python could not decode."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)

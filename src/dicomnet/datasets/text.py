@@ -10,7 +10,7 @@ from struct import iter_unpack
 from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings
 
 from ..encoding.vrs import NUMBERS, VRS
-from .character_sets import LATIN_1
+from .character_sets import GB_2312, LATIN_1
 
 _ESCAPE = b"\x1b"
 # What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
@@ -38,7 +38,7 @@ def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
     for piece in re.split(rb"(\x1b[\x20-\x2f]+[\x30-\x7e])", raw):
         if piece in CODES_TO_ENCODINGS:
             codec = CODES_TO_ENCODINGS[piece]
-            prefix = piece if codec in handled_encodings else b""
+            prefix = piece if codec in handled_encodings and codec != GB_2312 else b""
         elif prefix:
             text.append((prefix + piece).decode(codec, "replace"))
         else:
