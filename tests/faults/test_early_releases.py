@@ -228,6 +228,13 @@ def test_get_tells_what_arrived_before_the_release(is_json: bool, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.3.1.dcm"]
 
 
+def test_get_took_the_status_of_a_pending_response_for_the_end(tmp_path: Path) -> None:
+    """Nothing but an object came before the association was over."""
+    with raw_server(ending(release, lambda talk: assert_stored(talk.store(1)))) as port:
+        result = run_command("get", f"P@127.0.0.1:{port}", "-k", "StudyInstanceUID=1.2", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "retrieved 1; the peer gives no counts\n")
+
+
 def test_store_says_for_each_object_that_the_peer_released(tmp_path: Path) -> None:
     file = write_file(tmp_path, "1.2.3", sop_class=CT_IMAGE_STORAGE)
     with raw_server(ending(release)) as port:

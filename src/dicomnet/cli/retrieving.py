@@ -177,7 +177,8 @@ class Retrieval:
         words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
         if words:
             return f"the peer counts {words}"
-        ending = f", and ends with status 0x{self.last.status:04X}" if self.last.status else ""
+        is_told = self.last.is_final and self.last.status
+        ending = f", and ends with status 0x{self.last.status:04X}" if is_told else ""
         return f"the peer gives no counts{ending}"
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import AssociationClosed, AssociationError, NetworkError
 from .results import StoreResult
 from .storing import StoreQueue
-
-if TYPE_CHECKING:
-    from .operations import Lease
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +139,20 @@ class Lanes:
         self.queue.fail(self.refusal or AssociationClosed())
 
 
+class Used(Protocol):
+    """An association that a lane uses, as far as the others need it."""
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the peer has answered on it."""
+        ...
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it may have been over before this use of it, if it is over now."""
+        ...
+
+
 class Place:
     """One lane among the others: the association that it has, or has left to be used again.
 
@@ -158,9 +169,9 @@ class Place:
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
-        self.lease: Lease | None = None
+        self.lease: Used | None = None
 
-    def opened(self, lease: Lease) -> int:
+    def opened(self, lease: Used) -> int:
         """The lane has an association: how many further lanes there are to be now."""
         self.lease = lease
         return self._lanes.opened()
@@ -176,7 +187,7 @@ class Place:
         self._lanes.refusal = error
         return True
 
-    def lost(self, lease: Lease) -> bool | None:
+    def lost(self, lease: Used) -> bool | None:
         """The association is over before everything was answered: whether the lane is to have another.
 
         Not where nothing was answered on it, and something was on that of another lane: the peer accepts more
