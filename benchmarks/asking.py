@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from time import perf_counter
 
 from pydicom.dataset import Dataset
 
@@ -13,12 +12,7 @@ from dicomnet.datasets.codec import encode
 from dicomnet.dimse.codec import encode_command
 from dicomnet.dimse.messages import C_CANCEL_RQ, C_FIND_RQ
 from dicomnet.exchange.contexts import FIND_MODELS
-from dicomnet.wire.items import (
-    ImplementationClassUID,
-    MaximumLength,
-    ProposedContext,
-    SOPClassExtendedNegotiation,
-)
+from dicomnet.wire.items import ImplementationClassUID, MaximumLength, ProposedContext
 from dicomnet.wire.pdu import Abort, AssociateRQ, DataValue, PDataTF, ReleaseRQ
 
 from .processes import HOST, Failed
@@ -39,18 +33,21 @@ class Requestor:
     ----------
     port
         Of the acceptor.
-    options
-        What is proposed in SOP class extended negotiation, a byte for each option.
+
+    Attributes
+    ----------
+    statuses
+        The status of each response to the request, up to the final one.
     """
 
-    def __init__(self, port: int, options: bytes = b"") -> None:
+    def __init__(self, port: int) -> None:
         self.socket = socket.create_connection((HOST, port), _PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
         self._message_id = self._context = 0
-        negotiated = tuple(SOPClassExtendedNegotiation(uid, options) for uid in _CONTEXTS.values() if options)
+        self.statuses: Iterator[int] = iter(())
         contexts = tuple(ProposedContext(number, uid, (_EXPLICIT_LE,)) for number, uid in _CONTEXTS.items())
-        items = (MaximumLength(1 << 16), ImplementationClassUID("1.2.3.4"), *negotiated)
+        items = (MaximumLength(1 << 16), ImplementationClassUID("1.2.3.4"))
         self.socket.sendall(AssociateRQ("ARCHIVE", "ASKING", contexts, items).encode())
         if self._pdu()[0] != _ASSOCIATE_AC:
             raise Failed("the association was not accepted")
@@ -72,14 +69,31 @@ class Requestor:
             DataValue(context, False, True, data),
         )
         self.socket.sendall(PDataTF(values).encode())
+        self.statuses = self._statuses()
 
     def cancel(self) -> None:
         """Cancel the request."""
         command = encode_command(C_CANCEL_RQ, {"MessageIDBeingRespondedTo": self._message_id}, False)
         self.socket.sendall(PDataTF((DataValue(self._context, True, True, command),)).encode())
 
-    def statuses(self) -> Iterator[int]:
-        """The status of each response, up to the final one."""
+    def finish(self) -> None:
+        """Cancel the request, and read what comes until it is over."""
+        self.cancel()
+        for _ in self.statuses:
+            continue
+
+    def release(self) -> None:
+        """End the association and close the connection."""
+        self.socket.sendall(ReleaseRQ().encode())
+        self._pdu()
+        self.socket.close()
+
+    def abort(self) -> None:
+        """Abort the association and close the connection."""
+        self.socket.sendall(Abort(0, 0).encode())
+        self.socket.close()
+
+    def _statuses(self) -> Iterator[int]:
         status = 0xFF00
         while status in PENDING:
             kind, body = self._pdu()
@@ -93,29 +107,6 @@ class Requestor:
                     status = struct.unpack_from("<H", body, found)[0]
                     yield status
                 at += 4 + length
-
-    def first(self) -> float:
-        """Seconds to the first response; what is behind it is cancelled."""
-        begin = perf_counter()
-        statuses = self.statuses()
-        status = next(statuses)
-        taken = perf_counter() - begin
-        if status in PENDING:
-            self.cancel()
-            for _ in statuses:
-                continue
-        return taken
-
-    def release(self) -> None:
-        """End the association and close the connection."""
-        self.socket.sendall(ReleaseRQ().encode())
-        self._pdu()
-        self.socket.close()
-
-    def abort(self) -> None:
-        """Abort the association and close the connection."""
-        self.socket.sendall(Abort(0, 0).encode())
-        self.socket.close()
 
     def _pdu(self) -> tuple[int, bytes]:
         while True:

@@ -1,26 +1,17 @@
 """Queries of an index of many studies: time to the first match and to the last one.
 
-    python -m benchmarks.catalogue FOLDER --studies 200000
-    python -m benchmarks.catalogue FOLDER --studies 200000 --served [--cold]
+    python -m benchmarks.catalogue FOLDER --studies 200000 [--served [--cold]]
 
 The index is written by the functions that intake uses for the rows above an instance, with 2 series of 5 instances in
 each study, random UIDs and 1.5 % of the names MUELL*. It is kept in the folder for the next run.
-
-With `--served`, a node has the index, in a process of its own. Then it is measured, too, what memory it needs for all
-matches, and how soon it ends a search that is cancelled or aborted, or whose connection is closed. With `--cold`, for
-which one has to be root, the kernel's caches are dropped before each query for a single value.
+With ``--served`` a node has it, see `benchmarks.served`; ``--cold`` drops the kernel's caches, and needs root.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import random
-import select
-import signal
 import statistics
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +26,6 @@ from sqlalchemy import insert
 from dicomnet.archive.catalogue import levels, schema
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.query import find
-from dicomnet.archive.node import Node
-
-from .asking import PENDING, Requestor
-from .processes import HOST, end, memory_of, python, start
 
 _SERIES, _INSTANCES = 2, 5
 _BATCH = 500
@@ -274,164 +261,6 @@ def measure(index: Index, request: Dataset) -> tuple[float, float, int]:
     return first, time.perf_counter() - begin, count
 
 
-def _serve(folder: Path) -> None:
-    """Be the node that has an index, until a signal comes."""
-    # There are no files, so it must not look whether they are what the index says.
-    (folder / "lock").unlink(missing_ok=True)
-    node = Node(folder, address=(HOST, 0))
-    node.start()
-    print(node.address[1], flush=True)
-    signal.sigwait((signal.SIGTERM, signal.SIGINT))
-    node.shutdown()
-
-
-def _measure_served(folder: Path, asked: dict[str, Dataset], rounds: int) -> None:
-    """Print tables of what a node takes that answers."""
-    server = start(python("-m", "benchmarks.catalogue", folder, "--serve"), stdout=subprocess.PIPE)
-    try:
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        requestor = Requestor(port)
-        print(f"{'first response, ms':42} median      p99")
-        for name, request in asked.items():
-            firsts = sorted(_first(requestor, request) for _ in range(rounds))
-            last = firsts[min(rounds - 1, int(0.99 * rounds))]
-            print(f"{name:40} {1e3 * statistics.median(firsts):8.1f} {1e3 * last:8.1f}", flush=True)
-        requestor.release()
-        _measure_memory(server.pid, port, asked["all studies"])
-        print(f"{'until the search ends, ms':42} cancel    abort    close")
-        for name in _BROAD:
-            ends = [[_end(server.pid, port, asked[name], how, at) for at in _ENDS_AT] for how in _ENDINGS]
-            worst = "".join(f"{1e3 * max(each):9.1f}" for each in ends)
-            print(f"{name:38}{worst}", flush=True)
-    finally:
-        end(server)
-
-
-def _first(requestor: Requestor, request: Dataset) -> float:
-    requestor.ask(request)
-    return requestor.first()
-
-
-def _measure_memory(server: int, port: int, everything: Dataset) -> None:
-    before = memory_of(server)
-    requestor = Requestor(port)
-    begin = time.perf_counter()
-    requestor.ask(everything)
-    count = sum(status in PENDING for status in requestor.statuses())
-    taken = time.perf_counter() - begin
-    requestor.release()
-    before_mib, peak_mib = (each / (1 << 20) for each in (before, memory_of(server, "VmHWM")))
-    print(
-        f"{count} matches in {taken:.1f} s, resident memory {before_mib:.0f} MiB before, {peak_mib:.0f} at its peak"
-    )
-
-
-# Broad queries, with and without matches, and after how many seconds they are ended.
-_BROAD = (
-    "all studies",
-    "ModalitiesInStudy=CT",
-    "NumberOfStudyRelatedInstances=7 (none)",
-    "PatientName *UELLER*",
-    "all patients, three counts",
-)
-_ENDS_AT = (0.005, 0.02, 0.1, 0.4, 1.0)
-_ENDINGS = ("cancel", "abort", "close")
-# A server that has used no more than this for so long, in seconds, does nothing.
-_NOTHING, _LONG = 0.002, 0.15
-
-
-def _end(server: int, port: int, request: Dataset, how: str, after: float) -> float:
-    """Seconds from the end that a requestor makes of its query to the final response, or to the end of the work."""
-    requestor = Requestor(port)
-    requestor.ask(request)
-    statuses = requestor.statuses()
-    due = time.perf_counter() + after
-    # What has come is read, so that the server is never held up.
-    while (left := due - time.perf_counter()) > 0:
-        if select.select([requestor.socket], [], [], left)[0] and next(statuses, None) not in PENDING:
-            requestor.release()
-            return 0.0
-    begin = time.perf_counter()
-    if how == "cancel":
-        requestor.cancel()
-        for _ in statuses:
-            continue
-        taken = time.perf_counter() - begin
-        requestor.release()
-        return taken
-    if how == "abort":
-        requestor.abort()
-    else:
-        requestor.socket.close()
-    return _idle_since(server) - begin
-
-
-def _idle_since(pid: int) -> float:
-    """When a process used the processor for the last time, once it has not done so for a while."""
-    used, since = _used(pid), time.perf_counter()
-    while time.perf_counter() - since < _LONG:
-        time.sleep(0.002)
-        now = _used(pid)
-        if now - used > _NOTHING:
-            used, since = now, time.perf_counter()
-    return since
-
-
-def _used(pid: int) -> float:
-    """The processor time of all threads of a process, in seconds."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9
-
-
-def _measure_cold(folder: Path, index: Index, rounds: int) -> None:
-    """Print the time to the first response to queries for single values with cold caches."""
-    chance = random.Random()
-    server = start(python("-m", "benchmarks.catalogue", folder, "--serve"), stdout=subprocess.PIPE)
-    try:
-        assert server.stdout is not None
-        port = int(server.stdout.readline())
-        requestor = Requestor(port)
-        _first(requestor, identifier({"PatientID": "none"}))
-        print(f"{'cold, first response, ms':42} median    worst")
-        firsts: dict[str, list[float]] = {}
-        for _ in range(rounds):
-            for name, request in _single(index, chance):
-                os.sync()
-                Path("/proc/sys/vm/drop_caches").write_text("3")
-                firsts.setdefault(name, []).append(_first(requestor, request))
-        for name, each in firsts.items():
-            print(f"{name:40} {1e3 * statistics.median(each):8.1f} {1e3 * max(each):8.1f}", flush=True)
-        requestor.release()
-    finally:
-        end(server)
-
-
-_SINGLE = ("PatientID", "AccessionNumber", "StudyDate", "PatientName", "StudyID", "PatientBirthDate")
-
-
-def _single(index: Index, chance: random.Random) -> Iterator[tuple[str, Dataset]]:
-    """Queries for the single values of some study."""
-    with index.reading() as connection:
-        last = connection.exec_driver_sql("SELECT max(id) FROM study").scalar_one()
-        uid, series = connection.exec_driver_sql(
-            "SELECT study.uid, series.uid FROM series JOIN study ON study.id = series.parent WHERE study.id = ?",
-            (chance.randrange(1, last),),
-        ).first() or ("", "")
-    own = identifier(dict.fromkeys(_SINGLE, "") | {"StudyInstanceUID": uid})
-    (one,) = (match for _, match in find(index, "STUDY", own))
-    for keyword in (*_SINGLE, "StudyInstanceUID"):
-        yield keyword, identifier({keyword: str(one[keyword].value)})
-    yield "series of a study", identifier(QUERIES["series of a study"] | {"StudyInstanceUID": uid})
-    yield (
-        "images of a series",
-        identifier(QUERIES["images of a series"] | {"StudyInstanceUID": uid, "SeriesInstanceUID": series}),
-    )
-
-
 def main() -> None:
     """Fill the index if it is empty, and print a table in milliseconds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -440,24 +269,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--served", action="store_true")
     parser.add_argument("--cold", action="store_true")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        _serve(options.folder)
-        return
-    folder = options.folder / str(options.studies)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Index(folder / "index.sqlite") as index:
+    path = options.folder / f"{options.studies}.sqlite"
+    with Index(path) as index:
         if index.is_new:
             begin = time.process_time()
             fill(index, options.studies)
             print(f"filled: {1e6 * (time.process_time() - begin) / options.studies:.0f} µs a study")
+        asked = dict(requests(index))
         if options.served:
-            if options.cold:
-                _measure_cold(folder, index, options.rounds)
-            _measure_served(folder, dict(requests(index)), options.rounds)
+            from .served import measure as measure_served
+            from .served import singles
+
+            cold = singles(index, options.rounds) if options.cold else []
+            index.close()
+            measure_served(path, asked, cold, options.rounds)
             return
-        for name, request in requests(index):
+        for name, request in asked.items():
             rounds = [measure(index, request)]
             if rounds[0][1] < 1:
                 rounds += [measure(index, request) for _ in range(options.rounds - 1)]

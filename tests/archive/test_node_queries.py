@@ -11,6 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
@@ -107,7 +108,7 @@ def test_a_bad_level_is_refused_and_named(tmp_path: Path) -> None:
 def test_moments_by_agreement(tmp_path: Path, asked: bytes | None, said: tuple[str, str, str]) -> None:
     """S024: over the network; tests/archive/catalogue/test_zones.py has the cases."""
     zoned = dcmread(FILES[0])
-    zoned.SOPInstanceUID = zoned.file_meta.MediaStorageSOPInstanceUID = zoned.StudyInstanceUID = "1.2.9"
+    zoned.SOPInstanceUID = zoned.file_meta.MediaStorageSOPInstanceUID = zoned.StudyInstanceUID = UID("1.2.9")
     zoned.StudyDate, zoned.StudyTime, zoned.TimezoneOffsetFromUTC = "20040119", "010000", "+0000"
     zoned.save_as(tmp_path / "zoned.dcm")
     with filled(tmp_path / "store") as node, Peer(f"127.0.0.1:{node.address[1]}") as peer:
