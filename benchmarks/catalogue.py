@@ -1,9 +1,10 @@
 """Queries of an index of many studies: time to the first match and to the last one.
 
-    python -m benchmarks.catalogue FOLDER --studies 200000
+    python -m benchmarks.catalogue FOLDER --studies 200000 [--served [--cold]]
 
 The index is written by the functions that intake uses for the rows above an instance, with 2 series of 5 instances in
 each study, random UIDs and 1.5 % of the names MUELL*. It is kept in the folder for the next run.
+With ``--served`` a node has it, see `benchmarks.served`; ``--cold`` drops the kernel's caches, and needs root.
 """
 
 from __future__ import annotations
@@ -274,14 +275,26 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--studies", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--served", action="store_true")
+    parser.add_argument("--cold", action="store_true")
     options = parser.parse_args()
-    with Index(options.folder / f"{options.studies}.sqlite") as index:
+    path = options.folder / f"{options.studies}.sqlite"
+    with Index(path) as index:
         if not index.is_complete:
             begin = time.process_time()
             fill(index, options.studies)
             index.complete()
             print(f"filled: {1e6 * (time.process_time() - begin) / options.studies:.0f} µs a study")
-        for name, request in requests(index):
+        asked = dict(requests(index))
+        if options.served:
+            from .served import measure as measure_served
+            from .served import singles
+
+            cold = singles(index, options.rounds) if options.cold else []
+            index.close()
+            measure_served(path, asked, cold, options.rounds)
+            return
+        for name, request in asked.items():
             rounds = [measure(index, request)]
             if rounds[0][1] < 1:
                 rounds += [measure(index, request) for _ in range(options.rounds - 1)]

@@ -11,6 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE
 from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 
@@ -84,6 +85,42 @@ def test_what_was_agreed_on_holds(tmp_path: Path, asked: bytes | None, answer: b
             association, STUDY_ROOT, QueryRetrieveLevel="STUDY", PatientName="MR1^CompresedSamples"
         )
         assert fuzzy == ([0xFF00, 0] if answer and len(answer) > 2 else [0])
+
+
+def test_a_bad_level_is_refused_and_named(tmp_path: Path) -> None:
+    """S010: the association goes on."""
+    with filled(tmp_path) as node, associated(node, STUDY_ROOT, None) as association:
+        for keys in (
+            {},
+            {"QueryRetrieveLevel": ""},
+            {"QueryRetrieveLevel": "FRAME"},
+            {"QueryRetrieveLevel": "PATIENT"},
+        ):
+            ((status, _),) = association.send_c_find(_keys(StudyInstanceUID="", **keys), STUDY_ROOT)
+            assert (status.Status, status.OffendingElement) == (0xA900, 0x00080052)
+        found = _statuses(association, STUDY_ROOT, QueryRetrieveLevel="STUDY", StudyInstanceUID="")
+        assert found == [0xFF00, 0xFF00, 0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [(b"\0\0\0\1", ("20040118", "200000", "-0500")), (None, ("20040119", "010000", "-"))]
+)
+def test_moments_by_agreement(tmp_path: Path, asked: bytes | None, said: tuple[str, str, str]) -> None:
+    """S024: over the network; tests/archive/catalogue/test_zones.py has the cases."""
+    zoned = dcmread(FILES[0])
+    zoned.SOPInstanceUID = zoned.file_meta.MediaStorageSOPInstanceUID = zoned.StudyInstanceUID = UID("1.2.9")
+    zoned.StudyDate, zoned.StudyTime, zoned.TimezoneOffsetFromUTC = "20040119", "010000", "+0000"
+    zoned.save_as(tmp_path / "zoned.dcm")
+    with filled(tmp_path / "store") as node, Peer(f"127.0.0.1:{node.address[1]}") as peer:
+        assert [result.status for result in peer.store([str(tmp_path / "zoned.dcm")])] == [0]
+        with associated(node, STUDY_ROOT, asked) as association:
+            keys = _keys(
+                QueryRetrieveLevel="STUDY", StudyInstanceUID="1.2.9", StudyDate=said[0], StudyTime=""
+            )
+            keys.TimezoneOffsetFromUTC = "-0500"
+            ((status, match), (final, _)) = association.send_c_find(keys, STUDY_ROOT)
+        assert (status.Status, final.Status) == (0xFF00, 0)
+        assert (match.StudyDate, match.StudyTime, match.get("TimezoneOffsetFromUTC", "-")) == said
 
 
 def test_patients_and_studies_only(tmp_path: Path) -> None:

@@ -106,6 +106,41 @@ def test_universal_matching(vr: str, key: str, universal: bool) -> None:
     assert is_universal(key) is universal
 
 
+@pytest.mark.parametrize("vr", ["AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
+def test_value_representations_with_wild_cards(vr: str) -> None:
+    """S016 S017: An asterisk is any sequence, also none; a question mark is one character (PS3.4 section C.2.2.2.4)."""
+    for key, found in {
+        "AB*": "AB ABC",
+        "A?C": "ABC",
+        "*C": "ABC",
+        "*B*": "AB ABC",
+        "??": "AB",
+        "AB?": "ABC",
+    }.items():
+        assert [value for value in ("AB", "ABC") if value_test(vr, key)(value)] == found.split()
+
+
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [
+        ("UI", "1.23"),
+        ("DA", "20240101"),
+        ("TM", "101530"),
+        ("DT", "20240101101530"),
+        ("AS", "030Y"),
+        ("IS", "123"),
+        ("DS", "1.5"),
+        ("US", "12"),
+        ("FD", "1.5"),
+    ],
+)
+def test_value_representations_without_wild_cards(vr: str, value: str) -> None:
+    """S016."""
+    assert value_test(vr, value)(value)
+    for key in (f"{value[:-1]}*", f"{value[:-1]}?", f"*{value[1:]}", "?" * len(value)):
+        assert not value_test(vr, key)(value)
+
+
 def test_many_wild_cards_are_refused_or_fast() -> None:
     with pytest.raises(ServiceRefusal) as refusal:
         value_test("LO", "*a" * 500)

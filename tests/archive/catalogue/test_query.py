@@ -489,6 +489,66 @@ def test_what_arrives_meanwhile_is_not_answered(
     assert len(_studies(index)) == 10
 
 
+def test_a_study_that_grows_meanwhile_is_answered_once(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make
+) -> None:
+    """S026: what arrives gives the studies further values that match, also those that are answered already."""
+    index, store = archive
+
+    def add(study: int, number: int) -> None:
+        modality, description = ("CT", "MR", "PT", "US")[number % 4], f"THORAX {number}"
+        store(
+            make(
+                StudyInstanceUID=f"1.{study}",
+                SeriesInstanceUID=f"1.{study}.{number}",
+                SOPInstanceUID=f"1.{study}.{number}.1",
+                Modality=modality,
+                StudyDescription=description,
+            )
+        )
+
+    for study in range(60):
+        add(study, 0)
+    every = sorted(f"1.{study}" for study in range(60))
+    keys: list[dict[str, str]] = [{}, {"StudyDescription": "*HOR*"}, {"ModalitiesInStudy": "?T\\MR\\US"}]
+    for round_, asked in enumerate(keys):
+        identifier = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="", **asked)
+        seen = []
+        for number, (_, answer) in enumerate(find(index, "STUDY", identifier)):
+            seen.append(answer.StudyInstanceUID)
+            if number % 10 == 0:
+                for study in range(0, 60, 7):
+                    add(study, 1 + number + 100 * round_)
+        assert sorted(seen) == every
+
+
+@pytest.mark.parametrize(
+    ("level", "keys"),
+    [
+        ("PATIENT", "PatientName PatientID PatientSex PatientComments NumberOfPatientRelatedStudies"),
+        ("STUDY", "StudyInstanceUID PatientID StudyDate ProcedureCodeSequence ModalitiesInStudy"),
+        ("SERIES", "StudyInstanceUID SeriesInstanceUID Modality Laterality StudyDescription"),
+        ("IMAGE", "StudyInstanceUID SeriesInstanceUID SOPInstanceUID InstanceNumber Rows ImageComments"),
+    ],
+)
+@pytest.mark.parametrize("name", ["Doe^John", "M\u00fcller^Eva"])
+def test_an_answer_has_what_was_asked_for_and_no_more(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make, level: str, keys: str, name: str
+) -> None:
+    """S015 S022: also what is absent from the objects; and a character set only where one is needed."""
+    index, store = archive
+    data_set = make(PatientName=name, PatientID="P1", SpecificCharacterSet="ISO_IR 100")
+    store(data_set)
+    above = {"SERIES": ["StudyInstanceUID"], "IMAGE": ["StudyInstanceUID", "SeriesInstanceUID"]}
+    asked: dict[str, Any] = dict.fromkeys([*keys.split(), "PatientName"], "")
+    asked |= {keyword: data_set[keyword].value for keyword in above.get(level, ())}
+    (answer,) = _ask(index, "PATIENT" if level == "PATIENT" else "STUDY", QueryRetrieveLevel=level, **asked)
+    own = {"QueryRetrieveLevel", "RetrieveAETitle"} | (set() if name.isascii() else {"SpecificCharacterSet"})
+    assert {element.keyword for element in answer} == asked.keys() | own
+    assert (answer.QueryRetrieveLevel, answer.RetrieveAETitle) == (level, "ARCHIVE")
+    assert str(answer.PatientName) == name
+
+
 def test_a_large_answer_takes_little_memory(
     archive: tuple[Index, Callable[[Dataset], None]], make: Make
 ) -> None:
