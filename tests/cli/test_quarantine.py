@@ -196,8 +196,7 @@ def test_what_the_intake_refuses_leaves_the_stored_object_as_it_was(store: Path)
     said = complaint(run("quarantine", "release", UID, "--data", store), 1)
     assert "SOP Class UID is not that of the command" in said
     assert _objects(store) == before
-    # The next node looks at the files.
-    assert (store / "lock").read_text() == "in use\n"
+    assert (store / "lock").read_text() == "at rest\n"
     assert _names(store.parent) == sorted(str(dcmread(path).PatientName) for path in (CT, MR))
 
 
