@@ -606,10 +606,11 @@ class Storage:
                 raise
 
     def _write_state(self, state: bytes) -> None:
-        os.pwrite(self._lock, state, 0)
-        os.ftruncate(self._lock, len(state))
-        if self.sync:
-            os.fsync(self._lock)
+        with _naming(str(self.root / "lock")):
+            os.pwrite(self._lock, state, 0)
+            os.ftruncate(self._lock, len(state))
+            if self.sync:
+                os.fsync(self._lock)
 
     def _series_folder(self, name: ObjectName) -> str:
         return f"{self._objects}{os.sep}{_study_folder(name.study)}{os.sep}{name.series}"
