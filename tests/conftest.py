@@ -27,7 +27,6 @@ KINDS: dict[str, str] = {
     "apps/test_configuration.py": "quick",
     "archive": "quick",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
-    "archive/catalogue/test_index.py::test_flipped_bytes_are_found_at_the_start": "local",
     "archive/catalogue/test_index.py::test_many_threads_share_transactions": "local",
     "archive/catalogue/test_index.py::test_receiving_needs_no_database": "local",
     "archive/catalogue/test_postgresql.py": "local",

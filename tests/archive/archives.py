@@ -150,7 +150,10 @@ def _empty_ledger() -> bytes:
 
 
 def rows_of(index: Index) -> list[str]:
-    """The objects that are indexed, with all that is kept of them, but not the numbers of the rows."""
+    """The objects that are indexed, with all attributes that are kept of them.
+
+    Left out are the numbers of the rows, and what a row that is made from the file does not have.
+    """
     of = schema
     with index.reading() as connection:
         rows = connection.execute(
@@ -160,7 +163,8 @@ def rows_of(index: Index) -> list[str]:
             .join(of.instance, of.instance.c.parent == of.series.c.id)
         ).all()
     numbers = ("id", "id_1", "id_2", "id_3", "parent", "parent_1", "parent_2")
-    return sorted(str([each for key, each in row._mapping.items() if key not in numbers]) for row in rows)
+    left_out = (*numbers, "size", "digest", "stored_at", "source")
+    return sorted(str([each for key, each in row._mapping.items() if key not in left_out]) for row in rows)
 
 
 def indexed_in(index: Index) -> list[ObjectName]:

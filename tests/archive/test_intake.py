@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pydicom
@@ -19,6 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from sqlalchemy import select
 from tests.archive.archives import (
     NAME,
     Encode,
@@ -26,19 +28,22 @@ from tests.archive.archives import (
     Put,
     Send,
     Sent,
+    files_of,
     indexed_in,
     new_archive,
     staged_in,
     status_of,
     statuses_of,
 )
+from tests.archive.conftest import SENDER
 from tests.sockets import descriptors
 from tests.support import wait_until
 from tests.tracing import Call, calls_of
 
 from dicomnet.archive import journal as journal_module
+from dicomnet.archive.catalogue import schema
 from dicomnet.archive.conflicts import OtherContent
-from dicomnet.archive.entries import Catalogue
+from dicomnet.archive.entries import Catalogue, Source
 from dicomnet.archive.intake import SPILL_LENGTH, Intake
 from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.encoding.file_header import decode_file_header
@@ -422,6 +427,29 @@ def test_objects_that_are_committed_together_are_each_for_itself(
         assert contents["staged"] == []
         assert contents["needs recovery"] is False
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_the_index_knows_who_sent_an_object_and_what_its_file_was(
+    make: Make, encode: Encode, send: Send, is_large: bool
+) -> None:
+    begun = time()
+    with new_archive() as archive:
+        session = Sent(1, is_large=is_large).session(archive.intake, make, encode, send)
+        assert session.commit() == 0
+        assert archive.intake.wait_for_all()
+        (whole,) = files_of(archive.root).values()
+        of, who = schema.instance.c, schema.source.c
+        with archive.index.reading() as connection:
+            row = connection.execute(
+                select(
+                    of.size, of.digest, of.stored_at, of.location, who.ae_title, who.address, who.way
+                ).join(schema.source, who.id == of.source)
+            ).one()
+    assert row[:2] == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert begun - 1 <= row.stored_at / 1000 <= time() + 1
+    assert row.location is None
+    assert Source(*row[4:]) == SENDER
 
 
 def test_nothing_is_committed() -> None:

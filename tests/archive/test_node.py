@@ -15,7 +15,6 @@ from pydicom.uid import UID
 
 from dicomnet import Peer
 from dicomnet.archive.node import Node
-from dicomnet.errors import DatabaseFailure
 
 FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm")]
 
@@ -56,12 +55,11 @@ def test_a_lock_at_the_start_threw_the_index_away(tmp_path: Path) -> None:
     before = index.stat().st_ino
     other = sqlite3.connect(index, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(DatabaseFailure, match=r"index\.sqlite.*locked"):
-        Node(tmp_path, address=("127.0.0.1", 0))
-    other.execute("ROLLBACK")
-    other.close()
     with running(tmp_path) as peer:
+        # Nothing has to be written, so nothing waits.
         assert studies(peer) == 2
+        other.execute("ROLLBACK")
+        other.close()
     assert index.stat().st_ino == before
 
 
@@ -72,7 +70,9 @@ def test_an_index_that_was_lost_stayed_empty(tmp_path: Path, damage: str) -> Non
         store(peer, FILES)
     if damage.startswith("of"):
         with closing(sqlite3.connect(tmp_path / "index.sqlite")) as index:
-            index.execute(f"PRAGMA user_version={1 if damage == 'of an older version' else 1_000_000}")
+            version = 1 if damage == "of an older version" else 1_000_000
+            index.execute(f"UPDATE state SET value = '{version}' WHERE name = 'version'")
+            index.commit()
     else:
         for path in tmp_path.glob("index.sqlite*"):
             path.unlink()

@@ -39,7 +39,7 @@ from dicomnet.archive.entries import read_entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.journal import Journal
-from dicomnet.archive.replay import NOT_AS_RECEIVED
+from dicomnet.archive.replay import NOT_AS_RECEIVED, decode_description
 from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.scan import HeaderScanner
@@ -219,7 +219,7 @@ def test_records_of_objects_that_took_the_place_of_others(
         if is_large:
             # By the name that its record says.
             *_, record = journal.read(root / "journal" / "0")
-            name = record.description.partition(b'"staged": "')[2].partition(b'"')[0].decode()
+            name = decode_description(record.description).staged
             (root / "staging" / name).write_bytes(whole)
         if state == "not filed":
             shutil.rmtree(root / "versions")

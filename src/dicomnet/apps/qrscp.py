@@ -33,7 +33,6 @@ from .storescp import storage_contexts
 
 if TYPE_CHECKING:
     from ..archive.catalogue.identifiers import Model
-    from ..archive.catalogue.index import Index
     from ..archive.catalogue.query import StoredInstance
 
 _log = logging.getLogger(__name__)
@@ -129,7 +128,9 @@ class _Archive:
         from ..archive.catalogue.query import find
 
         model = self._model(event)
-        for status, match in find(self._index(), model, event.identifier, retrieve_ae_title=self._ae_title):
+        for status, match in find(
+            self._holdings.index_to_search(), model, event.identifier, retrieve_ae_title=self._ae_title
+        ):
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
@@ -154,17 +155,11 @@ class _Archive:
                 return
             yield _PENDING, self._holdings.storage.path(each.name)
 
-    def _index(self) -> Index:
-        """The index, with all that was acknowledged."""
-        assert self._holdings.index is not None
-        self._holdings.intake.wait_for_all()
-        return self._holdings.index
-
     def _locate(self, event: Event) -> list[StoredInstance]:
         from ..archive.catalogue.query import locate
 
         model = self._model(event)
-        return list(locate(self._index(), model, event.identifier))
+        return list(locate(self._holdings.index_to_search(), model, event.identifier))
 
     def _model(self, event: Event) -> Model:
         uid = event.context.abstract_syntax

@@ -155,7 +155,9 @@ class Conflicts:
             )
 
     def _quarantined(self, found: Quarantined) -> None:
-        _log.warning("a file is kept in quarantine as %s: %s", found.location, found.reason)
+        source = found.source
+        sender = f"from {source.ae_title}@{source.address} " if source.address else ""
+        _log.warning("a file %sis kept in quarantine as %s: %s", sender, found.location, found.reason)
         if self._record is None:
             return
         try:

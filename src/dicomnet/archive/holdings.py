@@ -6,8 +6,11 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
+from ..dimse.datasets import OUT_OF_RESOURCES
+from ..errors import ServiceRefusal
 from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from .ledger.ledger import Ledger
 
 _log = logging.getLogger(__name__)
+
+# How long a query waits for an index that is being made, and how often it looks, in seconds.
+_PATIENCE, _LOOK = 5.0, 0.02
 
 
 class Holdings:
@@ -107,6 +113,26 @@ class Holdings:
         self.storage.process = number
         self.intake = self._new_intake(number)
         self.recover()
+
+    def index_to_search(self) -> Index:
+        """The index, with all that was acknowledged before.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if it cannot be read, or is being made anew from the files: what it lacks would be taken
+            for what is not there.
+        """
+        index = self.index
+        if index is None:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "there is no index")
+        self.intake.wait_for_all()
+        end = monotonic() + _PATIENCE
+        while not index.is_complete:
+            if monotonic() >= end:
+                raise ServiceRefusal(OUT_OF_RESOURCES, "the index is being made from the files; try later")
+            sleep(_LOOK)
+        return index
 
     def recover(self) -> None:
         """File what processes that ended had acknowledged; what cannot be filed now is tried again."""

@@ -84,7 +84,9 @@ class Quarantine:
             from .catalogue.index import Index
 
             with contextlib.suppress(IndexUnusable), Index(index) as opened:
-                return opened.names_of([found.instance]).get(found.instance)
+                indexed = opened.names_of([found.instance]).get(found.instance)
+                if indexed is not None:
+                    return indexed
         name = _name(self.path(found))
         return name if os.path.exists(object_path(self.folder, name)) else None
 

@@ -51,7 +51,7 @@ def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Inde
     try:
         return Index(url, kept=kept)
     except IndexUnusable as error:
-        _log.warning("%s: a new one is made from the files", error)
+        _log.warning("%s", error)
         discard(url)
         return Index(url, kept=kept)
 

@@ -60,6 +60,8 @@ class Index:
         self.kept = kept or STANDARD
         self._write_lock = threading.Lock()
         self._name_of = Lookup(self.database, _NAME_OF)
+        # The generation of the database that was found to be complete.
+        self._complete_generation = -1
         # Set when the database turns out to be damaged.
         self.is_damaged = threading.Event()
         try:
@@ -100,8 +102,14 @@ class Index:
         ServiceRefusal
             With status 0xA700, if the database cannot be read.
         """
-        with self.reading() as connection:
-            return _state(connection, schema.COMPLETE_STATE) == _YES
+        # Once it is, it stays so, unless another file takes its place.
+        self.database.look_for_another_file()
+        if self._complete_generation != self.database.generation:
+            with self.reading() as connection:
+                if _state(connection, schema.COMPLETE_STATE) != _YES:
+                    return False
+            self._complete_generation = self.database.generation
+        return True
 
     def complete(self) -> None:
         """Record that all files of the store have been looked at.
@@ -229,6 +237,7 @@ class Index:
         with self._write_lock:
             self.close()
             self.database.discard(schema.metadata)
+            self._complete_generation = -1
             self._prepare(self.kept)
             self.is_damaged.clear()
 

@@ -71,10 +71,7 @@ class QueryService:
         from ...datasets.codec import decode_whole, encode
         from ..catalogue.query import search
 
-        index = self._holdings.index
-        assert index is not None
-        # What was acknowledged before is found.
-        self._holdings.intake.wait_for_all()
+        index = self._holdings.index_to_search()
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = _decoded(decode_whole, encoded, context.transfer_syntax)
