@@ -1,14 +1,16 @@
 """Where the rows are that may match a query: SQL from the keys of a request.
 
 A source has the row IDs of all rows that match one key, and possibly of others. Of several sources the shortest one
-decides, which is found out by looking: databases without statistics do not know it.
+decides, which is found out by reading them side by side: databases without statistics do not know it.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from itertools import count
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, select
@@ -32,13 +34,10 @@ from .values import LIMIT, first_moment
 
 # How many values of a list are put into one statement.
 CHUNK = 500
-# How many rows of each of several sources are looked at before it is decided which is the shortest.
-_ROUNDS = (500, 5_000, 50_000)
-_SLICE = 5_000
+# How many rows of a source are read before somebody else may do something.
+_SLICE = 500
 
 Condition = ColumnElement[bool]
-# Row IDs, or None where none were found for a while.
-RowIds = Iterator["array[int] | None"]
 
 _of_study, _of_series, _of_instance = schema.study.c, schema.series.c, schema.instance.c
 _ID = {level: schema.TABLES[level].c.id for level in Level}
@@ -53,20 +52,13 @@ class Source:
 
     statements: tuple[Select[Any], ...]
 
-    def first(self, connection: Connection, count: int) -> array[int]:
-        """The first row IDs, up to a number of them."""
-        found: array[int] = array("q")
-        for statement in self.statements:
-            if len(found) < count:
-                found.extend(connection.scalars(statement.limit(count - len(found))))
-        return found
-
-    def slices(self, connection: Connection) -> Iterator[array[int]]:
+    def slices(self, connection: Connection) -> Generator[array[int], None, None]:
         """All row IDs, some at a time."""
         streaming = connection.execution_options(yield_per=_SLICE)
         for statement in self.statements:
-            for part in streaming.scalars(statement).partitions():
-                yield array("q", part)
+            with closing(streaming.scalars(statement)) as found:
+                for part in found.partitions():
+                    yield array("q", part)
 
 
 def sources_of(request: Request, dialect: str) -> list[Source]:
@@ -89,24 +81,37 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
     return found
 
 
-def shortest(connection: Connection, sources: list[Source]) -> tuple[array[int], Source | None]:
-    """The row IDs that are in all sources that are short, and if none of them is, the first IDs of one of them.
+def shortest(
+    connection: Connection, sources: list[Source], rounds: int | None
+) -> Generator[None, None, tuple[array[int], bool]]:
+    """Read sources side by side until one of them is at its end, with a pause after each slice of all.
+
+    Parameters
+    ----------
+    rounds
+        After how many slices of each to give up; None for never.
 
     Returns
     -------
     tuple
-        Row IDs, and the source that has more of them.
+        The row IDs that are in all sources which are at their end, and True; or if none is, the first ones of one of
+        them, and False.
     """
-    if len(sources) == 1:
-        found = sources[0].first(connection, _ROUNDS[0])
-        return found, sources[0] if len(found) == _ROUNDS[0] else None
-    for count in _ROUNDS:
-        each = [source.first(connection, count) for source in sources]
-        whole = [found for found in each if len(found) < count]
-        if whole:
-            common = set.intersection(*map(set, whole))
-            return array("q", sorted(common)), None
-    return each[0], sources[0]
+    found: list[array[int]] = [array("q") for _ in sources]
+    with ExitStack() as stack:
+        streams = [stack.enter_context(closing(source.slices(connection))) for source in sources]
+        for _ in count() if rounds is None else range(rounds):
+            whole = []
+            for ids, stream in zip(found, streams, strict=True):
+                part = next(stream, None)
+                if part is None:
+                    whole.append(ids)
+                else:
+                    ids.extend(part)
+            if whole:
+                return array("q", sorted(set(whole[0]).intersection(*whole[1:]))), True
+            yield
+    return found[0], False
 
 
 def residue(request: Request) -> list[Condition]:
