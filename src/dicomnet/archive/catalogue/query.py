@@ -45,7 +45,7 @@ _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for l
 # the first match.
 _FIRST_PAGE, _PAGE = 50, CHUNK // 2
 # How many slices of a source, or of several, are read before the first match is looked for.
-_ALONE, _SIDE_BY_SIDE = 2, 10
+_ALONE, _SIDE_BY_SIDE = 1, 10
 # A walk reads as many rows at once as take about so long, in seconds.
 _SOON = 0.01
 _WIDEST = 1 << 14

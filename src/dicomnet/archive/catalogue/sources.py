@@ -52,13 +52,18 @@ class Source:
 
     statements: tuple[Select[Any], ...]
 
-    def slices(self, connection: Connection) -> Generator[array[int], None, None]:
-        """All row IDs, some at a time."""
+    def slices(self, connection: Connection) -> Generator[tuple[array[int], bool], None, None]:
+        """All row IDs, some at a time, and with each whether there are no more."""
         streaming = connection.execution_options(yield_per=_SLICE)
+        waiting: array[int] = array("q")
         for statement in self.statements:
             with closing(streaming.scalars(statement)) as found:
                 for part in found.partitions():
-                    yield array("q", part)
+                    waiting.extend(part)
+                    if len(waiting) >= _SLICE:
+                        yield waiting, False
+                        waiting = array("q")
+        yield waiting, True
 
 
 def sources_of(request: Request, dialect: str) -> list[Source]:
@@ -103,11 +108,10 @@ def shortest(
         for _ in count() if rounds is None else range(rounds):
             whole = []
             for ids, stream in zip(found, streams, strict=True):
-                part = next(stream, None)
-                if part is None:
+                part, is_last = next(stream)
+                ids.extend(part)
+                if is_last:
                     whole.append(ids)
-                else:
-                    ids.extend(part)
             if whole:
                 return array("q", sorted(set(whole[0]).intersection(*whole[1:]))), True
             yield
