@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, closing
-from itertools import count
+from itertools import count as counted
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, select
@@ -51,6 +51,8 @@ class Source:
     """Statements that together give the row IDs of one key. An ID may come several times."""
 
     statements: tuple[Select[Any], ...]
+    # Whether the beginning of each value is known, so that the index leads to them.
+    is_anchored: bool = True
 
     def slices(self, connection: Connection) -> Generator[tuple[array[int], bool], None, None]:
         """All row IDs, some at a time, and with each whether there are no more."""
@@ -64,6 +66,24 @@ class Source:
                         yield waiting, False
                         waiting = array("q")
         yield waiting, True
+
+    def is_within(self, connection: Connection, limit: int) -> bool:
+        """Whether it has no more row IDs than some number, which the index alone tells."""
+        count = 0
+        for statement in self.statements if self.is_anchored else ():
+            some = statement.limit(limit + 1 - count).subquery()
+            count += connection.scalar(select(func.count()).select_from(some)) or 0
+            if count > limit:
+                return False
+        return self.is_anchored
+
+    def among(self, connection: Connection, row_ids: Sequence[int]) -> set[int]:
+        """Which of some row IDs it has."""
+        found: set[int] = set()
+        for statement in self.statements:
+            (number,) = statement.selected_columns
+            found.update(connection.scalars(statement.where(number.in_(row_ids))))
+        return found
 
 
 def sources_of(request: Request, dialect: str) -> list[Source]:
@@ -82,13 +102,13 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
                 for one in wanted
                 for place in _places(one, dialect)
             ]
-            found.append(Source(tuple(statements)))
+            found.append(Source(tuple(statements), all(one.is_anchored for one in wanted)))
     return found
 
 
 def shortest(
     connection: Connection, sources: list[Source], rounds: int | None
-) -> Generator[None, None, tuple[array[int], bool]]:
+) -> Generator[None, None, tuple[array[int], list[Source] | None]]:
     """Read sources side by side until one of them is at its end, with a pause after each slice of all.
 
     Parameters
@@ -99,23 +119,25 @@ def shortest(
     Returns
     -------
     tuple
-        The row IDs that are in all sources which are at their end, and True; or if none is, the first ones of one of
-        them, and False.
+        The row IDs that are in all sources which are at their end, and the sources which are not; or if none is, the
+        first row IDs of one of them, and None.
     """
     found: list[array[int]] = [array("q") for _ in sources]
     with ExitStack() as stack:
         streams = [stack.enter_context(closing(source.slices(connection))) for source in sources]
-        for _ in count() if rounds is None else range(rounds):
-            whole = []
-            for ids, stream in zip(found, streams, strict=True):
+        for _ in counted() if rounds is None else range(rounds):
+            whole, others = [], []
+            for source, ids, stream in zip(sources, found, streams, strict=True):
                 part, is_last = next(stream)
                 ids.extend(part)
                 if is_last:
                     whole.append(ids)
+                else:
+                    others.append(source)
             if whole:
-                return array("q", sorted(set(whole[0]).intersection(*whole[1:]))), True
+                return array("q", sorted(set(whole[0]).intersection(*whole[1:]))), others
             yield
-    return found[0], False
+    return found[0], None
 
 
 def residue(request: Request) -> list[Condition]:
@@ -133,6 +155,7 @@ class _Wanted:
 
     condition: Callable[[ColumnElement[str]], Condition]
     parts: tuple[str, ...] = ()
+    is_anchored: bool = True
 
 
 def _places(wanted: _Wanted, dialect: str) -> list[FromClause]:
@@ -256,7 +279,7 @@ def _wanted_pattern(wanted: Pattern | None, text: str) -> _Wanted | None:
             )
         )
     is_long = any(len(part) >= trigrams.LENGTH for part in parts)
-    return _Wanted(lambda column: column.like(like, escape="\\"), parts if is_long else ())
+    return _Wanted(lambda column: column.like(like, escape="\\"), parts if is_long else (), is_anchored=False)
 
 
 # A part of a key that has neither wild cards nor characters that JSON escapes.
