@@ -151,13 +151,15 @@ def test_the_shortest_of_several_sources_decides(archive: Archive, make: Make) -
         connection.exec_driver_sql("INSERT INTO study_value (study, tag, value) VALUES (?, ?, ?)", rows)
     assert studies(index, StudyDate="20240101", AccessionNumber="A1") == ["1.1"]
     assert studies(index, StudyDate="20240101", AccessionNumber="A77") == ["2.77"]
-    assert len(studies(index, StudyDate="20240101", AccessionNumber="A1*")) == 1_111
     assert len(studies(index, StudyDate="20240101", AccessionNumber="A*")) == 6_499
     assert len(studies(index, StudyDate="20240101-")) == 6_499
     assert studies(index, StudyDate="20240102-", AccessionNumber="A*") == []
     ones = {f"2.{number}" for number in range(2, 6_500) if str(number)[0] == "1" and number % 7 == 3}
     for accession in ("A1*", "*A1*"):
         assert set(studies(index, StudyDescription="D3", AccessionNumber=accession)) == ones
+        assert set(studies(index, StudyDate="20240101", AccessionNumber=accession)) == {"1.1"} | {
+            f"2.{number}" for number in range(2, 6_500) if str(number)[0] == "1"
+        }
     # Where all have many rows, the first match does not wait until they are read, and nobody waits for long.
     both = identifier(QueryRetrieveLevel="STUDY", StudyDate="20240101-", AccessionNumber="A*")
     pauses = [match is None for match in search(index, "STUDY", both)]

@@ -46,8 +46,8 @@ _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for l
 _FIRST_PAGE, _PAGE = 50, CHUNK // 2
 # How many slices of a source, or of several, are read before the first match is looked for.
 _ALONE, _SIDE_BY_SIDE = 1, 10
-# So many rows are read sooner than other sources are asked for them, and a source with so many row IDs is not asked.
-_FEW, _SHORT = 100, 30_000
+# So many rows are read sooner than other sources are asked for them.
+_FEW = 100
 # A walk reads as many rows at once as take about so long, in seconds.
 _SOON = 0.01
 _WIDEST = 1 << 14
@@ -207,17 +207,16 @@ def _row_ids(index: Index, sources: list[Source]) -> Iterator[array[int] | None]
         if others is None:
             yield found
             continue
-        if len(found) > _FEW and others:
-            yield from _narrowed(index, found, others)
+        exact = [source for source in others if source.is_exact]
+        if len(found) > _FEW and exact:
+            yield from _narrowed(index, found, exact)
         else:
             yield found
         break
 
 
 def _narrowed(index: Index, row_ids: array[int], sources: list[Source]) -> Iterator[array[int]]:
-    """The row IDs that short sources have, too: to ask these costs less than to read the rows."""
-    with index.reading() as connection:
-        sources = [source for source in sources if source.is_within(connection, _SHORT)]
+    """The row IDs that exact sources have, too: to ask these costs less than to read the rows."""
     for at in range(0, len(row_ids), CHUNK):
         left = set(row_ids[at : at + CHUNK])
         with index.reading() as connection:

@@ -51,8 +51,8 @@ class Source:
     """Statements that together give the row IDs of one key. An ID may come several times."""
 
     statements: tuple[Select[Any], ...]
-    # Whether the beginning of each value is known, so that the index leads to them.
-    is_anchored: bool = True
+    # Whether its values are known, so that the index tells of a row ID whether it is there.
+    is_exact: bool = True
 
     def slices(self, connection: Connection) -> Generator[tuple[array[int], bool], None, None]:
         """All row IDs, some at a time, and with each whether there are no more."""
@@ -66,16 +66,6 @@ class Source:
                         yield waiting, False
                         waiting = array("q")
         yield waiting, True
-
-    def is_within(self, connection: Connection, limit: int) -> bool:
-        """Whether it has no more row IDs than some number, which the index alone tells."""
-        count = 0
-        for statement in self.statements if self.is_anchored else ():
-            some = statement.limit(limit + 1 - count).subquery()
-            count += connection.scalar(select(func.count()).select_from(some)) or 0
-            if count > limit:
-                return False
-        return self.is_anchored
 
     def among(self, connection: Connection, row_ids: Sequence[int]) -> set[int]:
         """Which of some row IDs it has."""
@@ -102,7 +92,7 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
                 for one in wanted
                 for place in _places(one, dialect)
             ]
-            found.append(Source(tuple(statements), all(one.is_anchored for one in wanted)))
+            found.append(Source(tuple(statements), all(one.is_exact for one in wanted)))
     return found
 
 
@@ -155,7 +145,7 @@ class _Wanted:
 
     condition: Callable[[ColumnElement[str]], Condition]
     parts: tuple[str, ...] = ()
-    is_anchored: bool = True
+    is_exact: bool = False
 
 
 def _places(wanted: _Wanted, dialect: str) -> list[FromClause]:
@@ -233,7 +223,7 @@ def _wanted_value(vr: str, text: str) -> _Wanted | None:
         limits = moment_range(text, moments)
         if limits is None:
             moment = first_moment(moments, text)
-            return _Wanted(lambda column: column.in_(sorted({moment, text})))
+            return _Wanted(lambda column: column.in_(sorted({moment, text})), is_exact=True)
         low, high = limits
         return _Wanted(lambda column: and_(column >= low, column <= high))
     if vr == "PN":
@@ -264,7 +254,7 @@ def _loosened(wanted: Pattern) -> Pattern:
 
 def _wanted_pattern(wanted: Pattern | None, text: str) -> _Wanted | None:
     if wanted is None or wanted.is_exact:
-        return _Wanted(lambda column: column == text) if text else None
+        return _Wanted(lambda column: column == text, is_exact=True) if text else None
     parts = tuple(re.split(r"[*?]+", wanted.text))
     if not any(parts):
         return None
@@ -279,7 +269,7 @@ def _wanted_pattern(wanted: Pattern | None, text: str) -> _Wanted | None:
             )
         )
     is_long = any(len(part) >= trigrams.LENGTH for part in parts)
-    return _Wanted(lambda column: column.like(like, escape="\\"), parts if is_long else (), is_anchored=False)
+    return _Wanted(lambda column: column.like(like, escape="\\"), parts if is_long else ())
 
 
 # A part of a key that has neither wild cards nor characters that JSON escapes.
