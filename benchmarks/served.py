@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import select
-import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,11 +23,10 @@ from pydicom.dataset import Dataset
 
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.query import find
-from dicomnet.archive.node import Node
 
 from .asking import PENDING, Requestor
 from .catalogue import QUERIES, identifier
-from .processes import HOST, end, memory_of, python, start
+from .processes import Failed, end, memory_of, python, start
 
 _SINGLE = ("PatientID", "AccessionNumber", "StudyDate", "PatientName", "StudyID", "PatientBirthDate")
 # Broad queries, with and without matches, and after how many seconds they are ended, and how.
@@ -98,21 +96,17 @@ def _served(path: Path) -> Iterator[tuple[int, int]]:
     # As the store is new, nobody looks whether it has the objects of the index.
     with TemporaryDirectory(dir=path.parent) as store:
         (Path(store) / "index.sqlite").symlink_to(path.resolve())
-        server = start(python("-m", "benchmarks.served", store), stdout=subprocess.PIPE)
+        serve = python("-m", "dicomnet", "serve", "--data", store, "--port", 0, "--drain", 1)
+        server = start(serve, stdout=subprocess.PIPE)
         try:
             assert server.stdout is not None
-            yield server.pid, int(server.stdout.readline())
+            said = server.stdout.readline()
+            found = re.search(r":(\d+), storing", said)
+            if found is None:
+                raise Failed(f"dicomnet serve said {said!r}")
+            yield server.pid, int(found[1])
         finally:
             end(server)
-
-
-def _serve(store: Path) -> None:
-    """Be the node, until a signal comes."""
-    node = Node(store, address=(HOST, 0))
-    node.start()
-    print(node.address[1], flush=True)
-    signal.sigwait((signal.SIGTERM, signal.SIGINT))
-    node.shutdown()
 
 
 def _measure_firsts(server: int, port: int, asked: Mapping[str, Dataset], rounds: int) -> None:
@@ -222,7 +216,3 @@ def _used(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
-
-
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))

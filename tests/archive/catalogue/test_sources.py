@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import event
-from tests.archive.catalogue.asking import ask, studies
+from tests.archive.catalogue.asking import ask, identifier, studies
 
 from dicomnet.archive.catalogue.index import Index
+from dicomnet.archive.catalogue.query import search
 
 Archive = tuple[Index, Callable[[Dataset], None]]
 Make = Callable[..., Dataset]
@@ -132,20 +133,36 @@ def test_the_shortest_of_several_sources_decides(archive: Archive, make: Make) -
     store(data_set)
     rows = [
         (number, tag, value)
-        for number in range(2, 1_500)
-        for tag, value in ((0x00080020, "20240101"), (0x00080050, f"A{number}"))
+        for number in range(2, 6_500)
+        for tag, value in (
+            (0x00080020, "20240101"),
+            (0x00080050, f"A{number}"),
+            (0x00081030, f"D{number % 7}"),
+        )
     ]
     with index.database.writing() as connection:
         connection.exec_driver_sql(
             "INSERT INTO study (id, parent, uid, attributes) WITH RECURSIVE n(i) AS"
-            " (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 1499)"
-            " SELECT i, 1, '2.' || i, json_object('0020000D', '2.' || i, '00080020', '20240101', '00080050', 'A' || i)"
+            " (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 6499)"
+            " SELECT i, 1, '2.' || i, json_object('0020000D', '2.' || i, '00080020', '20240101',"
+            " '00080050', 'A' || i, '00081030', 'D' || (i % 7))"
             " FROM n"
         )
         connection.exec_driver_sql("INSERT INTO study_value (study, tag, value) VALUES (?, ?, ?)", rows)
     assert studies(index, StudyDate="20240101", AccessionNumber="A1") == ["1.1"]
     assert studies(index, StudyDate="20240101", AccessionNumber="A77") == ["2.77"]
-    assert len(studies(index, StudyDate="20240101", AccessionNumber="A1*")) == 611
-    assert len(studies(index, StudyDate="20240101", AccessionNumber="A*")) == 1_499
-    assert len(studies(index, StudyDate="20240101-")) == 1_499
+    assert len(studies(index, StudyDate="20240101", AccessionNumber="A*")) == 6_499
+    assert len(studies(index, StudyDate="20240101-")) == 6_499
     assert studies(index, StudyDate="20240102-", AccessionNumber="A*") == []
+    ones = {f"2.{number}" for number in range(2, 6_500) if str(number)[0] == "1" and number % 7 == 3}
+    for accession in ("A1*", "*A1*"):
+        assert set(studies(index, StudyDescription="D3", AccessionNumber=accession)) == ones
+        assert set(studies(index, StudyDate="20240101", AccessionNumber=accession)) == {"1.1"} | {
+            f"2.{number}" for number in range(2, 6_500) if str(number)[0] == "1"
+        }
+    # Where all have many rows, the first match does not wait until they are read, and nobody waits for long.
+    both = identifier(QueryRetrieveLevel="STUDY", StudyDate="20240101-", AccessionNumber="A*")
+    pauses = [match is None for match in search(index, "STUDY", both)]
+    assert pauses.count(False) == 6_499
+    assert pauses.index(False) <= 10
+    assert pauses.count(True) > 20

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from time import perf_counter
 from typing import Any
 
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, FromClause, Select, func, select
+from sqlalchemy import Connection, FromClause, Row, Select, func, select
 
 from ...errors import ServiceRefusal
 from ...services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
@@ -41,8 +41,13 @@ from .sources import CHUNK, Condition, Source, residue, shortest, sources_of, ui
 
 _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for level in Level)
 
-# How many rows are read at once; fewer at first, as somebody waits for the first match.
-_FIRST_PAGE, _PAGE = 50, CHUNK
+# How many rows are read at once: so many that a cancelled search ends soon, and fewer at first, as somebody waits for
+# the first match.
+_FIRST_PAGE, _PAGE = 50, CHUNK // 2
+# How many slices of a source, or of several, are read before the first match is looked for.
+_ALONE, _SIDE_BY_SIDE = 1, 10
+# So many rows are read sooner than other sources are asked for them.
+_FEW = 100
 # A walk reads as many rows at once as take about so long, in seconds.
 _SOON = 0.01
 _WIDEST = 1 << 14
@@ -120,12 +125,10 @@ def search(
     with index.reading() as connection:
         last = connection.scalar(select(func.max(table.c.id))) or 0
         sources = sources_of(request, connection.dialect.name)
-        known = shortest(connection, sources) if sources else None
-    if known is None:
-        pages = _walk(index, request, last)
-    else:
-        pages = _pages(index, request, _once(_row_ids(index, *known), last))
-    return _responses(request, pages, retrieve_ae_title)
+    if not sources:
+        return _responses(request, _walk(index, request, last), retrieve_ae_title)
+    row_ids = _once(_row_ids(index, sources), last)
+    return _responses(request, _pages(index, request, row_ids), retrieve_ae_title)
 
 
 def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredInstance]:
@@ -196,17 +199,31 @@ def _joined_tables(level: Level) -> FromClause:
     )
 
 
-def _row_ids(index: Index, first: array[int], source: Source | None) -> Iterator[array[int] | None]:
-    """The row IDs to look at: the first ones, and behind them all that the source has."""
-    yield first
-    if source is None:
-        return
-    every: array[int] = array("q")
-    with index.reading() as connection:
-        for part in source.slices(connection):
-            every.extend(part)
-            yield None
-    yield every
+def _row_ids(index: Index, sources: list[Source]) -> Iterator[array[int] | None]:
+    """The row IDs to look at: where there are many, first some of them, and then all."""
+    for rounds in (_ALONE if len(sources) == 1 else _SIDE_BY_SIDE, None):
+        with index.reading() as connection:
+            found, others = yield from shortest(connection, sources, rounds)
+        if others is None:
+            yield found
+            continue
+        exact = [source for source in others if source.is_exact]
+        if len(found) > _FEW and exact:
+            yield from _narrowed(index, found, exact)
+        else:
+            yield found
+        break
+
+
+def _narrowed(index: Index, row_ids: array[int], sources: list[Source]) -> Iterator[array[int]]:
+    """The row IDs that exact sources have, too: to ask these costs less than to read the rows."""
+    for at in range(0, len(row_ids), CHUNK):
+        left = set(row_ids[at : at + CHUNK])
+        with index.reading() as connection:
+            for source in sources:
+                if left:
+                    left = source.among(connection, sorted(left))
+        yield array("q", sorted(left))
 
 
 def _once(row_ids: Iterator[array[int] | None], last: int) -> Iterator[list[int] | None]:
@@ -226,13 +243,12 @@ def _once(row_ids: Iterator[array[int] | None], last: int) -> Iterator[list[int]
             page.append(number)
             if len(page) == size:
                 yield page
-                page, size = [], _PAGE
+                page, size = [], min(2 * size, _PAGE)
         yield page or None
 
 
-# A match's attributes, and what objects say otherwise.
-_Match = tuple[Attributes, Others]
-_Pages = Iterator["list[_Match] | None"]
+# The attributes of the matches in a page.
+_Pages = Iterator["list[Attributes] | None"]
 
 
 def _pages(index: Index, request: Request, row_ids: Iterator[list[int] | None]) -> _Pages:
@@ -257,23 +273,34 @@ def _walk(index: Index, request: Request, last: int) -> _Pages:
         with index.reading() as connection:
             matches = reader.read(connection, statement)
         # The page may have been full before its end.
-        at = reader.last if len(matches) == _PAGE else at + width
-        yield matches
+        is_full = reader.count == _PAGE
+        at = reader.last if is_full else at + width
         taken = perf_counter() - began
-        if len(matches) < _PAGE:
+        yield matches
+        if not is_full:
             width = min(width * 2, _WIDEST) if taken < _SOON else max(width // 2, _FIRST_PAGE)
 
 
 class _Reader:
-    """Reads rows with the attributes of the levels above and the computed ones."""
+    """Reads rows with the attributes of the levels above and the computed ones, and tests them.
+
+    Attributes
+    ----------
+    count, last
+        How many rows were read last, and the row ID of the last one.
+    """
 
     def __init__(self, request: Request) -> None:
         level = self.level = request.level
         table = schema.TABLES[level]
         shown = [above for above in Level if Level.STUDY <= above <= level] or [Level.PATIENT]
-        self.computed = {
+        self._computed = {
             key.tag: COMPUTED[level][key.tag] for key in request.keys if key.tag in COMPUTED[level]
         }
+        tested = [key for key in request.keys if not key.is_universal]
+        self._tested = [(f"{key.tag:08X}", key) for key in tested if key.tag not in self._computed]
+        self._tested_late = [(f"{key.tag:08X}", key) for key in tested if key.tag in self._computed]
+        self._combined = [(f"{each.date:08X}", f"{each.time:08X}", each) for each in request.combined]
         kept = [schema.TABLES[above].c.attributes for above in shown]
         others = [schema.TABLES[above].c.others for above in shown if above is not Level.IMAGE]
         owner = table.c.parent if level is Level.STUDY else table.c.id
@@ -285,18 +312,31 @@ class _Reader:
             .where(*residue(request))
             .order_by(table.c.id)
         )
-        self.last = 0
+        self.count = self.last = 0
 
-    def read(self, connection: Connection, statement: Select[Any]) -> list[_Match]:
-        """The rows of a statement; the number of the last one is `last`."""
+    def read(self, connection: Connection, statement: Select[Any]) -> list[Attributes]:
+        """The attributes of the rows of a statement that match."""
         rows = connection.execute(statement).all()
+        self.count = len(rows)
         if not rows:
             return []
         self.last = rows[-1][0]
-        values = {
-            tag: collect(connection, [row[1] if tag in PATIENT_COUNTS else row[0] for row in rows])
-            for tag, collect in self.computed.items()
-        }
+        found = self._matching(rows)
+        # What is computed costs more, and is so of few.
+        numbers = {tag: 1 if tag in PATIENT_COUNTS else 0 for tag in self._computed}
+        for tag, collect in self._computed.items() if found else ():
+            at, name = numbers[tag], f"{tag:08X}"
+            values = collect(connection, [row[at] for row, _ in found])
+            for row, attributes in found:
+                attributes[name] = values.get(row[at], "0")
+        return [
+            attributes
+            for _, attributes in found
+            if all(key.accepts(attributes[name]) for name, key in self._tested_late)
+        ]
+
+    def _matching(self, rows: Sequence[Row[Any]]) -> list[tuple[Row[Any], Attributes]]:
+        """The rows whose attributes match, as far as these are kept."""
         parsed: dict[str, Any] = {}
         found = []
         for row in rows:
@@ -310,9 +350,11 @@ class _Reader:
                     of_level = zone.moved(*of_level)
                 attributes |= of_level[0]
                 others |= of_level[1]
-            for tag, by_number in values.items():
-                attributes[f"{tag:08X}"] = by_number.get(row[1] if tag in PATIENT_COUNTS else row[0], "0")
-            found.append((attributes, others))
+            if all(_accepts(name, key, attributes, others) for name, key in self._tested) and all(
+                each.accepts(attributes.get(date, ""), attributes.get(time, ""))
+                for date, time, each in self._combined
+            ):
+                found.append((row, attributes))
         return found
 
 
@@ -323,21 +365,14 @@ def _responses(
     request: Request, pages: _Pages, retrieve_ae_title: str
 ) -> Iterator[tuple[int, Dataset] | None]:
     status = PENDING_UNSUPPORTED_KEYS if request.has_unsupported else PENDING
-    tested = [(f"{key.tag:08X}", key) for key in request.keys if not key.is_universal]
     for page in pages:
-        has_match = False
-        for match in page or ():
-            if all(_accepts(name, key, match) for name, key in tested) and all(
-                each.accepts(match[0].get(f"{each.date:08X}", ""), match[0].get(f"{each.time:08X}", ""))
-                for each in request.combined
-            ):
-                has_match = True
-                yield status, response(request, match[0], retrieve_ae_title)
-        if not has_match:
+        if not page:
             yield None
+            continue
+        for attributes in page:
+            yield status, response(request, attributes, retrieve_ae_title)
 
 
-def _accepts(name: str, key: Key, match: _Match) -> bool:
+def _accepts(name: str, key: Key, attributes: Attributes, others: Others) -> bool:
     """Whether a key matches the attribute, or what another object says of it."""
-    attributes, others = match
     return key.accepts(attributes.get(name, "")) or any(map(key.accepts, others.get(name, ())))

@@ -1,14 +1,16 @@
 """Where the rows are that may match a query: SQL from the keys of a request.
 
 A source has the row IDs of all rows that match one key, and possibly of others. Of several sources the shortest one
-decides, which is found out by looking: databases without statistics do not know it.
+decides, which is found out by reading them side by side: databases without statistics do not know it.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
+from itertools import count as counted
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, select
@@ -32,13 +34,10 @@ from .values import LIMIT, first_moment
 
 # How many values of a list are put into one statement.
 CHUNK = 500
-# How many rows of each of several sources are looked at before it is decided which is the shortest.
-_ROUNDS = (500, 5_000, 50_000)
-_SLICE = 5_000
+# How many rows of a source are read before somebody else may do something.
+_SLICE = 500
 
 Condition = ColumnElement[bool]
-# Row IDs, or None where none were found for a while.
-RowIds = Iterator["array[int] | None"]
 
 _of_study, _of_series, _of_instance = schema.study.c, schema.series.c, schema.instance.c
 _ID = {level: schema.TABLES[level].c.id for level in Level}
@@ -52,21 +51,29 @@ class Source:
     """Statements that together give the row IDs of one key. An ID may come several times."""
 
     statements: tuple[Select[Any], ...]
+    # Whether its values are known, so that the index tells of a row ID whether it is there.
+    is_exact: bool = True
 
-    def first(self, connection: Connection, count: int) -> array[int]:
-        """The first row IDs, up to a number of them."""
-        found: array[int] = array("q")
-        for statement in self.statements:
-            if len(found) < count:
-                found.extend(connection.scalars(statement.limit(count - len(found))))
-        return found
-
-    def slices(self, connection: Connection) -> Iterator[array[int]]:
-        """All row IDs, some at a time."""
+    def slices(self, connection: Connection) -> Generator[tuple[array[int], bool], None, None]:
+        """All row IDs, some at a time, and with each whether there are no more."""
         streaming = connection.execution_options(yield_per=_SLICE)
+        waiting: array[int] = array("q")
         for statement in self.statements:
-            for part in streaming.scalars(statement).partitions():
-                yield array("q", part)
+            with closing(streaming.scalars(statement)) as found:
+                for part in found.partitions():
+                    waiting.extend(part)
+                    if len(waiting) >= _SLICE:
+                        yield waiting, False
+                        waiting = array("q")
+        yield waiting, True
+
+    def among(self, connection: Connection, row_ids: Sequence[int]) -> set[int]:
+        """Which of some row IDs it has."""
+        found: set[int] = set()
+        for statement in self.statements:
+            (number,) = statement.selected_columns
+            found.update(connection.scalars(statement.where(number.in_(row_ids))))
+        return found
 
 
 def sources_of(request: Request, dialect: str) -> list[Source]:
@@ -85,28 +92,42 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
                 for one in wanted
                 for place in _places(one, dialect)
             ]
-            found.append(Source(tuple(statements)))
+            found.append(Source(tuple(statements), all(one.is_exact for one in wanted)))
     return found
 
 
-def shortest(connection: Connection, sources: list[Source]) -> tuple[array[int], Source | None]:
-    """The row IDs that are in all sources that are short, and if none of them is, the first IDs of one of them.
+def shortest(
+    connection: Connection, sources: list[Source], rounds: int | None
+) -> Generator[None, None, tuple[array[int], list[Source] | None]]:
+    """Read sources side by side until one of them is at its end, with a pause after each slice of all.
+
+    Parameters
+    ----------
+    rounds
+        After how many slices of each to give up; None for never.
 
     Returns
     -------
     tuple
-        Row IDs, and the source that has more of them.
+        The row IDs that are in all sources which are at their end, and the sources which are not; or if none is, the
+        first row IDs of one of them, and None.
     """
-    if len(sources) == 1:
-        found = sources[0].first(connection, _ROUNDS[0])
-        return found, sources[0] if len(found) == _ROUNDS[0] else None
-    for count in _ROUNDS:
-        each = [source.first(connection, count) for source in sources]
-        whole = [found for found in each if len(found) < count]
-        if whole:
-            common = set.intersection(*map(set, whole))
-            return array("q", sorted(common)), None
-    return each[0], sources[0]
+    found: list[array[int]] = [array("q") for _ in sources]
+    with ExitStack() as stack:
+        streams = [stack.enter_context(closing(source.slices(connection))) for source in sources]
+        for _ in counted() if rounds is None else range(rounds):
+            whole, others = [], []
+            for source, ids, stream in zip(sources, found, streams, strict=True):
+                part, is_last = next(stream)
+                ids.extend(part)
+                if is_last:
+                    whole.append(ids)
+                else:
+                    others.append(source)
+            if whole:
+                return array("q", sorted(set(whole[0]).intersection(*whole[1:]))), others
+            yield
+    return found[0], None
 
 
 def residue(request: Request) -> list[Condition]:
@@ -124,6 +145,7 @@ class _Wanted:
 
     condition: Callable[[ColumnElement[str]], Condition]
     parts: tuple[str, ...] = ()
+    is_exact: bool = False
 
 
 def _places(wanted: _Wanted, dialect: str) -> list[FromClause]:
@@ -201,7 +223,7 @@ def _wanted_value(vr: str, text: str) -> _Wanted | None:
         limits = moment_range(text, moments)
         if limits is None:
             moment = first_moment(moments, text)
-            return _Wanted(lambda column: column.in_(sorted({moment, text})))
+            return _Wanted(lambda column: column.in_(sorted({moment, text})), is_exact=True)
         low, high = limits
         return _Wanted(lambda column: and_(column >= low, column <= high))
     if vr == "PN":
@@ -232,7 +254,7 @@ def _loosened(wanted: Pattern) -> Pattern:
 
 def _wanted_pattern(wanted: Pattern | None, text: str) -> _Wanted | None:
     if wanted is None or wanted.is_exact:
-        return _Wanted(lambda column: column == text) if text else None
+        return _Wanted(lambda column: column == text, is_exact=True) if text else None
     parts = tuple(re.split(r"[*?]+", wanted.text))
     if not any(parts):
         return None
