@@ -45,6 +45,8 @@ Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 # How long a lock is waited for, in seconds.
 WAIT_SECONDS = 5.0
+# After how many of SQLite's steps it is asked whether to stop; some milliseconds.
+_STEPS = 100_000
 
 
 class Keeping(Enum):
@@ -109,8 +111,6 @@ class _Product:
     # Have a transaction exclude all others of its kind.
     exclude: Callable[[Connection], None]
     trouble: Callable[[BaseException], tuple[Trouble, str]]
-    # A query that reads all of a database, and gives "ok" if it is whole; empty where there is none.
-    check: str
 
 
 class Database:
@@ -190,18 +190,28 @@ class Database:
             self._product.exclude(connection)
             yield connection
 
-    def check(self) -> None:
+    def check(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
         """Read all of it, and see whether it is whole, as far as the product has a means for that.
+
+        Parameters
+        ----------
+        is_stopped
+            Asked now and then whether to stop.
 
         Raises
         ------
         DatabaseFailure
-            If it is not, or cannot be read.
+            If it is not, cannot be read, or that was stopped.
         """
-        if not self._product.check:
+        if not self.is_file:
             return
         with self.reading() as connection:
-            found = connection.exec_driver_sql(self._product.check).scalar_one()
+            driver: Any = connection.connection.driver_connection
+            driver.set_progress_handler(lambda: int(is_stopped()), _STEPS)
+            try:
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            finally:
+                driver.set_progress_handler(None, 0)
         if found != "ok":
             raise DatabaseFailure(self.name, Trouble.DAMAGED, str(found))
 
@@ -537,7 +547,6 @@ _PRODUCTS = {
         insert=sqlite.insert,
         exclude=_exclude_nothing,
         trouble=_sqlite_trouble,
-        check="PRAGMA quick_check(1)",
     ),
     "postgresql": _Product(
         driver="postgresql+psycopg",
@@ -549,6 +558,5 @@ _PRODUCTS = {
         insert=postgresql.insert,
         exclude=_exclude_by_lock,
         trouble=_postgresql_trouble,
-        check="",
     ),
 }

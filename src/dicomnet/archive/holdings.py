@@ -85,6 +85,8 @@ class Holdings:
             if has_index:
                 self._ledger = LedgerAtNeed(database if isinstance(database, str) else None, folder)
                 self.index = open_index(database or folder / INDEX_NAME, keys)
+                if self.storage.needs_recovery:
+                    self.index.doubt()
             self.intake = self._new_intake(0)
             self.recover()
         except BaseException:

@@ -49,7 +49,10 @@ def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Inde
 
     kept = None if keys is None else configured(keys)
     try:
-        return Index(url, kept=kept)
+        index = Index(url, kept=kept)
+        if index.is_damaged:
+            index.renew()
+        return index
     except IndexUnusable as error:
         _log.warning("%s", error)
         discard(url)
@@ -108,6 +111,9 @@ class Upkeep:
         self._intake = intake
         self._index = index
         self._filling = Filling(index, storage)
+        # When what journals of processes that ended still have is tried again.
+        self._next_rest = 0.0
+        self._is_filled = False
         self._is_to_be_checked = storage.was_killed
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dicomnet-upkeep", daemon=True)
@@ -127,6 +133,8 @@ class Upkeep:
             try:
                 self._look_after()
             except (ServiceRefusal, DatabaseFailure, IndexUnusable, OSError) as error:
+                if self._is_stopping.is_set():
+                    return
                 _log.error("the upkeep of the archive is tried again in %d s: %s", _RETRY, error)
                 self._is_stopping.wait(_RETRY)
             except Exception:  # noqa: BLE001
@@ -136,14 +144,18 @@ class Upkeep:
 
     def _look_after(self) -> None:
         index = self._index
-        if index.is_damaged.is_set():
+        if index.is_damaged:
             _log.error("the index is damaged; a new one is made from the files")
             index.renew()
         bring_in_line(index, self._storage, self._intake.conflicts, self._is_stopping.is_set)
-        self._intake.recover_rest()
-        self._filling.run(self._is_stopping)
+        if monotonic() >= self._next_rest:
+            self._next_rest = monotonic() + _RETRY
+            self._intake.recover_rest()
+        if not self._is_filled:
+            self._filling.run(self._is_stopping)
+            self._is_filled = True
         if self._is_to_be_checked:
             begun = monotonic()
-            if index.check():
+            if index.check(self._is_stopping.is_set):
                 self._is_to_be_checked = False
                 _log.info("the index is whole; reading it took %.0f s", monotonic() - begun)

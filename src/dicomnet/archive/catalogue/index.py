@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import Self
 
@@ -26,6 +26,7 @@ from .writer import Described, Writer
 _log = logging.getLogger(__name__)
 
 _PART = 500
+_MARK = ".damaged"
 
 
 class Index:
@@ -62,8 +63,8 @@ class Index:
         self._name_of = Lookup(self.database, _NAME_OF)
         # The generation of the database that was found to be complete.
         self._complete_generation = -1
-        # Set when the database turns out to be damaged.
-        self.is_damaged = threading.Event()
+        # It is there when any process has found the file to be damaged, until another file takes its place.
+        self._mark = f"{self.database.url.database}{_MARK}" if self.database.is_file else None
         try:
             self.kept = self._prepare(kept)
         except DatabaseFailure as failure:
@@ -94,6 +95,11 @@ class Index:
         return self.kept.wanted
 
     @property
+    def is_damaged(self) -> bool:
+        """Whether any process has found it to be damaged, so that it has to be renewed."""
+        return self._mark is not None and os.path.exists(self._mark)
+
+    @property
     def is_complete(self) -> bool:
         """Whether all files of the store have been looked at since the index was made.
 
@@ -121,6 +127,12 @@ class Index:
         """
         with self.writing() as connection:
             _set_state(connection, schema.COMPLETE_STATE, _YES)
+
+    def doubt(self) -> None:
+        """Record that the store has files which it may lack. Raises as `complete`."""
+        with self.writing() as connection:
+            _set_state(connection, schema.COMPLETE_STATE, _NO)
+        self._complete_generation = -1
 
     def add(self, entries: Sequence[Entry]) -> list[bool]:
         """Index objects in one transaction. Objects that are indexed already are left as they are.
@@ -209,16 +221,21 @@ class Index:
             self._note(failure)
             raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from failure
 
-    def check(self) -> bool:
+    def check(self, is_stopped: Callable[[], bool] = lambda: False) -> bool:
         """Whether the database is whole, as far as it can tell by reading all of it.
+
+        Parameters
+        ----------
+        is_stopped
+            Asked now and then whether to stop.
 
         Raises
         ------
         ServiceRefusal
-            With status 0xA700, if the database cannot be read.
+            With status 0xA700, if the database cannot be read, or that was stopped.
         """
         try:
-            self.database.check()
+            self.database.check(is_stopped)
         except DatabaseFailure as failure:
             self._note(failure)
             if failure.is_damage:
@@ -239,7 +256,9 @@ class Index:
             self.database.discard(schema.metadata)
             self._complete_generation = -1
             self._prepare(self.kept)
-            self.is_damaged.clear()
+            if self._mark is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._mark)
 
     def instances(self, study: str, series: str) -> set[str]:
         """The SOP Instance UIDs that are indexed in a series.
@@ -327,8 +346,9 @@ class Index:
             return remember(connection, kept)
 
     def _note(self, failure: DatabaseFailure) -> None:
-        if failure.is_damage:
-            self.is_damaged.set()
+        if failure.is_damage and self._mark is not None:
+            with contextlib.suppress(OSError):
+                os.close(os.open(self._mark, os.O_CREAT | os.O_WRONLY, 0o640))
         _log.warning("the index has failed: %s", failure.cause)
 
 
@@ -348,6 +368,9 @@ def discard(url: str | os.PathLike[str] | URL) -> None:
     database = _database(url, WAIT_SECONDS)
     try:
         database.discard(schema.metadata)
+        if database.is_file:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{database.url.database}{_MARK}")
     finally:
         database.close()
 
@@ -358,7 +381,7 @@ def _database(url: str | os.PathLike[str] | URL, wait_seconds: float) -> Databas
     return Database(url, Keeping.DERIVED, wait_seconds=wait_seconds)
 
 
-_YES = "yes"
+_YES, _NO = "yes", "no"
 _NAME_OF = (
     select(schema.study.c.uid, schema.series.c.uid, schema.instance.c.uid)
     .join(schema.series, schema.series.c.parent == schema.study.c.id)
