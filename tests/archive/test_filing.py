@@ -150,6 +150,53 @@ def test_trouble_is_told_once_when_it_begins_and_when_it_ends(
         assert staged_in(archive.root) == []
 
 
+def test_an_object_whose_file_cannot_be_written_keeps_no_other_waiting(
+    make: Make, encode: Encode, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One folder in which nothing can be made held up all that came after, and with it queries and intake."""
+    monkeypatch.setattr(journal, "SEGMENT_LENGTH", 64 << 10)
+    with new_archive() as archive:
+        bad = [Sent(1, study=1), Sent(2, study=1, is_large=True)]
+        folder = Path(archive.storage.path(bad[0].name)).parent.parent
+        folder.parent.mkdir(parents=True)
+        folder.write_text("in the way")
+        for sent in bad:
+            assert _put(archive, sent, make, encode, send) == 0
+        others = [Sent(number, study=2) for number in range(10, 400)]
+        for at in range(0, len(others), 13):
+            sessions = [sent.session(archive.intake, make, encode, send) for sent in others[at : at + 13]]
+            assert set(statuses_of(archive.intake.commit(sessions))) == {0}
+        names = {sent.name for sent in others}
+        wait_until(lambda: names == set(indexed_in(archive.index)), 10, "the others are filed")
+        # Something is not there that was acknowledged; whoever asks is told, and does not wait for it.
+        assert not archive.intake.wait_for_all()
+        # Neither does the journal grow for its sake.
+        wait_until(lambda: len(list((archive.root / "journal" / "0").iterdir())) < 8, 10, "parts are free")
+        folder.unlink()
+        wait_until(archive.intake.wait_for_all, 10, "it is filed after all")
+        assert set(indexed_in(archive.index)) == names | {sent.name for sent in bad}
+    assert not (archive.root / "journal" / "0").exists()
+
+
+def test_what_is_stuck_at_the_end_is_named_and_filed_by_the_next_process(
+    tmp_path: Path, make: Make, encode: Encode, send: Send
+) -> None:
+    sent = [Sent(1, study=1), Sent(2, study=1, is_large=True), Sent(3, study=2)]
+    with archive_in(tmp_path) as archive:
+        folder = Path(archive.storage.path(sent[0].name)).parent.parent
+        folder.parent.mkdir(parents=True)
+        folder.write_text("in the way")
+        for each in sent:
+            assert _put(archive, each, make, encode, send) == 0
+        assert not archive.intake.close()
+        assert {uid for uid, _ in archive.intake.unfiled} == {sent[0].uid, sent[1].uid}
+        assert all(isinstance(error, OSError) for _, error in archive.intake.unfiled)
+    folder.unlink()
+    with archive_in(tmp_path) as archive:
+        assert archive.intake.recover() == 2
+        assert set(indexed_in(archive.index)) == {each.name for each in sent}
+
+
 @pytest.mark.parametrize("is_large", [False, True])
 def test_what_waits_has_a_bound(
     make: Make, encode: Encode, send: Send, is_large: bool, monkeypatch: pytest.MonkeyPatch

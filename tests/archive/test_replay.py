@@ -35,11 +35,11 @@ from tests.archive.conftest import SENDER
 from dicomnet.archive import journal
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.conflicts import OtherContent
-from dicomnet.archive.entries import read_entry
+from dicomnet.archive.entries import decode_description, read_entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.journal import Journal
-from dicomnet.archive.replay import NOT_AS_RECEIVED, decode_description
+from dicomnet.archive.replay import NOT_AS_RECEIVED
 from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.scan import HeaderScanner

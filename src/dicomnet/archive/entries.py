@@ -162,6 +162,54 @@ class Accepted:
         )
 
 
+@frozen
+class Description:
+    """What the journal says of an object besides its content.
+
+    Parameters
+    ----------
+    name
+        Its name in the store.
+    staged
+        The name of its staged file; empty if the journal has its content, or it has its name already.
+    source
+        Who sent it.
+    replaces
+        The stored object whose place it takes; None if it takes none.
+    """
+
+    name: ObjectName
+    staged: str
+    source: Source
+    replaces: Replaced | None
+
+
+def encode_description(accepted: Accepted) -> bytes:
+    """The description of an object, as it stands in a record: texts with a NUL between them, which none of them has."""
+    name, source, replaces = accepted.entry.name, accepted.entry.source, accepted.replaces
+    texts = [
+        name.study,
+        name.series,
+        name.instance,
+        os.path.basename(accepted.staged),
+        source.ae_title,
+        source.address,
+        source.way,
+    ]
+    if replaces is not None:
+        texts += [replaces.name.study, replaces.name.series, replaces.digest]
+    return "\0".join(texts).encode()
+
+
+def decode_description(description: bytes) -> Description:
+    """A description, from its record."""
+    study, series, instance, staged, ae_title, address, way, *replaced = description.decode().split("\0")
+    replaces = replaced and Replaced(ObjectName(replaced[0], replaced[1], instance), replaced[2])
+    return Description(
+        ObjectName(study, series, instance), staged, Source(ae_title, address, way), replaces or None
+    )
+
+
 class Outcome(Enum):
     """What became of an object in quarantine."""
 

@@ -18,8 +18,8 @@ from time import monotonic, sleep
 from ..encoding.scan import HeaderScanner
 from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
 from .conflicts import Conflicts
-from .entries import Accepted, Catalogue, Entry, read_entry
-from .journal import Journal
+from .entries import Accepted, Catalogue, Entry, encode_description, read_entry
+from .journal import Journal, Segment
 from .storage.comparison import Comparison
 from .storage.files import Storage
 
@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 _BATCH = 500
 _LINGER = 0.1
 _FIRST_DELAY, _LONGEST_DELAY = 0.05, 2.0
+# How many of the objects that are stuck are tried in vain before the rest has to wait for the next time.
+_TRIES = 20
 # How often the progress of other processes is looked at, in seconds.
 _LOOK = 0.002
 
@@ -113,11 +115,17 @@ class Filing:
         self._length = 0
         self._thread: threading.Thread | None = None
         self._is_closing = False
+        # Objects whose own files cannot be written now, and when that is tried again; the others do not wait for them.
+        self._stuck: list[Accepted] = []
+        self._retry_at = 0.0
+        self._delay = _FIRST_DELAY
         # Whether the journal keeps something that could not be filed because of a defect.
         self._has_left = False
         # How many wait for what is to be filed.
         self._hurried = 0
+        # Why something cannot be filed now, and whether nothing can be.
         self.trouble: Exception | None = None
+        self._is_held = False
 
     @property
     def length(self) -> int:
@@ -160,14 +168,15 @@ class Filing:
         Where this process cannot file at present, that is not waited for.
         """
         wanted = self._progress.missing()
-        if not wanted:
-            return True
-        with self.hurrying():
-            return self._wait_until(wanted, monotonic() + seconds)
+        if wanted:
+            with self.hurrying():
+                if not self._wait_until(wanted, monotonic() + seconds):
+                    return False
+        return not self._stuck
 
     def _wait_until(self, wanted: Mapping[int, int], end: float) -> bool:
         while not self._progress.has_reached(wanted):
-            if self.trouble is not None or monotonic() >= end:
+            if self._is_held or monotonic() >= end:
                 return False
             if wanted.keys() == {self._process}:
                 with self._changed:
@@ -183,7 +192,7 @@ class Filing:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
-        if self._waiting or self._has_left:
+        if self._waiting or self._stuck or self._has_left:
             return False
         try:
             self._make_durable()
@@ -191,6 +200,12 @@ class Filing:
             _log.error("what was stored may not be on the medium yet: %s; the journal keeps it", error)
             return False
         return True
+
+    @property
+    def unfiled(self) -> list[tuple[str, Exception]]:
+        """After `close`: the SOP Instance UIDs of objects that only the journal has, each with the reason."""
+        reason = self.trouble or OSError("it could not be filed")
+        return [(each.entry.name.instance, reason) for each in (*self._stuck, *self._waiting)]
 
     def file_now(self, objects: Sequence[Accepted]) -> None:
         """File objects in the caller's thread.
@@ -204,62 +219,137 @@ class Filing:
         self._register(kept)
 
     def _is_free(self, wanted: Mapping[int, int]) -> bool:
-        return self.trouble is not None or self._progress.has_reached(wanted)
+        return self._is_held or self._progress.has_reached(wanted)
 
     def _run(self) -> None:
-        delay, size = _FIRST_DELAY, _BATCH
+        size = _BATCH
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting) or self._is_closing)
-                self._changed.wait_for(self._is_urgent, _LINGER)
-                batch = list(itertools.islice(self._waiting, size))
+            batch = self._next(size)
+            if self._stuck and (self._is_closing or monotonic() >= self._retry_at):
+                self._retry()
             if not batch:
-                return
+                if self._is_closing:
+                    return
+                continue
             try:
                 self.file_now(batch)
-            except (OSError, ServiceRefusal, DatabaseFailure, LedgerUnusable) as error:
-                if not self._pause(error, delay):
+            except OSError as error:
+                if len(batch) > 1:
+                    # One of them may be to blame, and is found one by one.
+                    size = 1
+                    continue
+                self._is_stuck(batch[0], error)
+                continue
+            except (ServiceRefusal, DatabaseFailure, LedgerUnusable) as error:
+                if not self._pause(error):
                     return
-                delay = min(2 * delay, _LONGEST_DELAY)
                 continue
             except Exception:  # noqa: BLE001
                 if len(batch) > 1:
-                    # One of them is to blame, and is found one by one.
                     size = 1
                     continue
-                _log.exception("an object cannot be filed; the journal keeps it")
-                self._storage.needs_recovery = True
-                self._has_left = True
-                batch[0].position = None
+                self._is_defect(batch[0])
             else:
                 size = _BATCH
-            if self.trouble is not None:
-                _log.warning("what was received can be filed again")
-            delay = _FIRST_DELAY
+            with self._changed:
+                self._is_held = False
+                for _ in batch:
+                    self._waiting.popleft()
+                self._progress.filed(self._process, len(batch))
             self._is_filed(batch)
+
+    def _next(self, size: int) -> list[Accepted]:
+        """The next objects to be filed; none if it is time to end, or to try again what is stuck."""
+        with self._changed:
+            seconds = max(0.0, self._retry_at - monotonic()) if self._stuck else None
+            self._changed.wait_for(lambda: bool(self._waiting) or self._is_closing, seconds)
+            if self._waiting:
+                self._changed.wait_for(self._is_urgent, _LINGER)
+            return list(itertools.islice(self._waiting, size))
 
     def _is_urgent(self) -> bool:
         return self._hurried > 0 or self._is_closing or len(self._waiting) >= _BATCH
 
-    def _pause(self, error: Exception, seconds: float) -> bool:
+    def _pause(self, error: Exception) -> bool:
         """Wait before what failed is tried again; False if there is no time for that any more."""
+        self._tell(error)
+        with self._changed:
+            self.trouble, self._is_held = error, True
+            self._changed.notify_all()
+            is_over = self._changed.wait_for(lambda: self._is_closing, self._delay)
+        self._delay = min(2 * self._delay, _LONGEST_DELAY)
+        return not is_over
+
+    def _is_stuck(self, accepted: Accepted, error: OSError) -> None:
+        """The file of the first object that waits cannot be written; nobody waits for it."""
+        self._tell(error)
+        with self._changed:
+            self._stuck.append(self._waiting.popleft())
+            self._retry_at = monotonic() + self._delay
+            self.trouble = error
+            self._progress.filed(self._process, 1)
+            self._changed.notify_all()
+
+    def _retry(self) -> None:
+        """Try again to file what is stuck; where many fail, the rest has its turn the next time."""
+        failed: list[Accepted] = []
+        left = deque(self._stuck)
+        while left and len(failed) < _TRIES:
+            accepted = left.popleft()
+            try:
+                self.file_now([accepted])
+            except (OSError, ServiceRefusal, DatabaseFailure, LedgerUnusable) as error:
+                failed.append(accepted)
+                self.trouble = error
+                continue
+            except Exception:  # noqa: BLE001
+                self._is_defect(accepted)
+            self._stuck.remove(accepted)
+            self._is_filed([accepted])
+        self._stuck = [*left, *failed]
+        self._move_up()
+        self._delay = min(2 * self._delay, _LONGEST_DELAY)
+        self._retry_at = monotonic() + self._delay
+
+    def _move_up(self) -> None:
+        """Append the records of what is stuck once more, so that the segments that had them are free again."""
+        if not self._stuck or not self._journal.is_held_up:
+            return
+        before = [each.position for each in self._stuck if each.position is not None]
+        try:
+            for each in self._stuck:
+                each.position = self._journal.append(encode_description(each), each.content)
+            position = self._stuck[-1].position
+            assert position is not None
+            self._journal.flush(position.number)
+        except OSError as error:
+            _log.error("the journal cannot be shortened: %s", error)
+            return
+        self._recycle(self._journal.filed(before))
+
+    def _is_defect(self, accepted: Accepted) -> None:
+        _log.exception("an object cannot be filed; the journal keeps it")
+        self._storage.needs_recovery = True
+        self._has_left = True
+        accepted.position = None
+
+    def _tell(self, error: Exception) -> None:
         if self.trouble is None:
             _log.error("what was received cannot be filed now, and is kept in the journal: %s", error)
-        with self._changed:
-            self.trouble = error
-            self._changed.notify_all()
-            return not self._changed.wait_for(lambda: self._is_closing, seconds)
 
     def _is_filed(self, batch: Sequence[Accepted]) -> None:
         with self._changed:
-            for each in batch:
-                self._waiting.popleft()
-                self._length -= each.length
-            self.trouble = None
-            self._progress.filed(self._process, len(batch))
+            self._length -= sum(each.length for each in batch)
+            if not self._stuck:
+                if self.trouble is not None:
+                    _log.warning("what was received can be filed again")
+                self.trouble = None
+                self._delay = _FIRST_DELAY
             self._changed.notify_all()
         self._done([each.entry.name.instance for each in batch])
-        segments = self._journal.filed([each.position for each in batch if each.position is not None])
+        self._recycle(self._journal.filed([each.position for each in batch if each.position is not None]))
+
+    def _recycle(self, segments: list[Segment]) -> None:
         if segments:
             try:
                 self._make_durable()

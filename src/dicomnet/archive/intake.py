@@ -33,12 +33,13 @@ from .entries import (
     Entry,
     Replaced,
     Source,
+    encode_description,
     object_name,
     read_entry,
 )
 from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position
-from .replay import Replay, encode_description, is_left
+from .replay import Replay, is_left
 from .storage.comparison import Comparison
 from .storage.files import ObjectName, StagedFile, Storage
 
@@ -375,7 +376,7 @@ class Intake:
             session.finish()
         return outcomes
 
-    def wait_for_all(self, seconds: float = PATIENCE / 2) -> bool:
+    def wait_for_all(self, seconds: float = PATIENCE) -> bool:
         """Wait until all that was acknowledged by now can be found in the catalogue; False if it cannot in time."""
         return self._filing.wait_for_all(seconds)
 
@@ -406,6 +407,11 @@ class Intake:
         self._journal.close(is_filed=is_filed)
         self._claims.close()
         return is_filed
+
+    @property
+    def unfiled(self) -> list[tuple[str, Exception]]:
+        """After `close`: the SOP Instance UIDs of objects that only the journal has, each with the reason."""
+        return self._filing.unfiled
 
     def _release(self, instances: Sequence[str]) -> None:
         self._claims.release(instances)

@@ -23,6 +23,8 @@ from ..values import Buffer, frozen, mutable
 _log = logging.getLogger(__name__)
 
 SEGMENT_LENGTH = 8 << 20
+# How many segments may wait for records that are not filed for long.
+_HELD_UP = 4
 
 # Magic, number of the record, length of its description, length of its content, checksum of all but this header.
 _HEADER = struct.Struct("<8sQIII")
@@ -166,6 +168,11 @@ class Journal:
         # With the lock, as the segment may just have been found out to be broken when it was full.
         with self._lock:
             self._flushed = upto
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether segments wait that would be free, but for a few records."""
+        return len(self._full) >= _HELD_UP
 
     def filed(self, positions: Sequence[Position]) -> list[Segment]:
         """Records have been filed.

@@ -227,6 +227,14 @@ class Node:
             self.holdings.recover()
         self.holdings.close()
 
+    @property
+    def unfiled(self) -> list[tuple[str, Exception]]:
+        """After `shutdown`: the SOP Instance UIDs of objects that only the journal has, each with the reason.
+
+        The next node that has the store files them. Those of worker processes are not known here.
+        """
+        return self.holdings.intake.unfiled
+
     def take_slot(self, association: object) -> bool:
         """Count an association among those that are open, unless there are too many."""
         with self._slots_lock:

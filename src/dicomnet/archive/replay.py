@@ -15,9 +15,8 @@ from pathlib import Path
 from ..encoding.file_header import decode_file_header
 from ..encoding.scan import HeaderScanner
 from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
-from ..values import frozen
 from .conflicts import Conflicts
-from .entries import Accepted, Catalogue, Entry, Replaced, Source, entry_of, read_entry
+from .entries import Accepted, Catalogue, Entry, decode_description, entry_of, read_entry
 from .filing import Filing
 from .journal import Record, read, remove
 from .storage.comparison import Comparison
@@ -180,54 +179,6 @@ class Replay:
 def is_left(folder: Path) -> bool:
     """Whether a folder is a journal that was read, and of which something could not be filed."""
     return _LEFT in folder.name
-
-
-@frozen
-class Description:
-    """What the journal says of an object besides its content.
-
-    Parameters
-    ----------
-    name
-        Its name in the store.
-    staged
-        The name of its staged file; empty if the journal has its content, or it has its name already.
-    source
-        Who sent it.
-    replaces
-        The stored object whose place it takes; None if it takes none.
-    """
-
-    name: ObjectName
-    staged: str
-    source: Source
-    replaces: Replaced | None
-
-
-def encode_description(accepted: Accepted) -> bytes:
-    """The description of an object, as it stands in a record: texts with a NUL between them, which none of them has."""
-    name, source, replaces = accepted.entry.name, accepted.entry.source, accepted.replaces
-    texts = [
-        name.study,
-        name.series,
-        name.instance,
-        os.path.basename(accepted.staged),
-        source.ae_title,
-        source.address,
-        source.way,
-    ]
-    if replaces is not None:
-        texts += [replaces.name.study, replaces.name.series, replaces.digest]
-    return "\0".join(texts).encode()
-
-
-def decode_description(description: bytes) -> Description:
-    """A description, from its record."""
-    study, series, instance, staged, ae_title, address, way, *replaced = description.decode().split("\0")
-    replaces = replaced and Replaced(ObjectName(replaced[0], replaced[1], instance), replaced[2])
-    return Description(
-        ObjectName(study, series, instance), staged, Source(ae_title, address, way), replaces or None
-    )
 
 
 def _replaced(folder: Path) -> dict[tuple[str, str], int]:

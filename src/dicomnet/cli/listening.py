@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import DicomnetError
+from ..exchange.results import LocalFailure
 from .arguments import (
     FAILED,
     OK,
@@ -50,6 +52,11 @@ class Node(Protocol):
 
     def shutdown(self, drain: float) -> None:
         """Stop, after up to ``drain`` seconds for open associations."""
+        ...
+
+    @property
+    def unfiled(self) -> Sequence[tuple[str, Exception]]:
+        """After `shutdown`: the objects that only the intake journal has, each with the reason."""
         ...
 
 
@@ -162,9 +169,22 @@ def listen(
         complain(f"dicomnet {command}: {bind_failure(error, options.bind, options.port)}")
         return FAILED
     if _serve(node, folder, options):
-        return OK
+        return FAILED if _complain_of_unfiled(command, node) else OK
     complain(f"dicomnet {command}: the processes of the server were ended from outside, not by this command")
     return FAILED
+
+
+def _complain_of_unfiled(command: str, node: Node) -> bool:
+    """Whether objects that were acknowledged have no file yet; it is said how many, and why."""
+    unfiled = node.unfiled
+    if unfiled:
+        instance, error = unfiled[-1]
+        path = error.filename if isinstance(error, OSError) else None
+        complain(
+            f"dicomnet {command}: {len(unfiled)} acknowledged objects cannot be filed now, and stay in the intake"
+            f" journal for the next start: {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
+        )
+    return bool(unfiled)
 
 
 def _check_platform() -> None:
@@ -264,7 +284,8 @@ def _shut_down(node: Node, drain: float, there: socket.socket, failures: list[Ex
 
 
 def _report(sop_instance_uid: str, status: int) -> None:
-    outcome = "stored" if status == 0 else f"refused with status 0x{status:04X}"
+    words = {0x0000: "stored", 0xB000: "kept in quarantine"}
+    outcome = words.get(status, f"refused with status 0x{status:04X}")
     try:
         sys.stdout.write(f"{outcome}: {printable(sop_instance_uid)}\n")
     except BrokenPipeError:

@@ -90,7 +90,14 @@ class Arrivals:
     def fail(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
         """An object was refused."""
         cause = refusal.__cause__
-        error = cause if isinstance(cause, OSError) else refusal
+        self._failed(sop_instance_uid, cause if isinstance(cause, OSError) else refusal)
+
+    def lose(self, sop_instance_uid: str, error: Exception) -> None:
+        """An object that was acknowledged could not get its file; only the intake journal has it."""
+        self.count -= 1
+        self._failed(sop_instance_uid, error)
+
+    def _failed(self, sop_instance_uid: str, error: Exception) -> None:
         path = error.filename if isinstance(error, OSError) else None
         if path is None and is_uid(sop_instance_uid):
             path = self._folder
@@ -172,3 +179,5 @@ def _receiver(options: Namespace, arrivals: Arrivals) -> Iterator[None]:
         yield
     finally:
         node.shutdown(_DRAIN_SECONDS)
+        for unfiled in node.unfiled:
+            arrivals.lose(*unfiled)
