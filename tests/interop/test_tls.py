@@ -139,8 +139,13 @@ def node_scp(folder: Path, tls: Identity) -> Iterator[tuple[int, Received]]:
     """Our archive node."""
     node = Node(folder / "store", address=("127.0.0.1", 0), tls=tls.context(is_server=True))
     node.start()
+
+    def received() -> list[str]:
+        assert node.holdings.intake.wait_for_all()
+        return list(stored(folder / "store").values())
+
     try:
-        yield node.address[1], lambda: list(stored(folder / "store").values())
+        yield node.address[1], received
     finally:
         node.shutdown()
 

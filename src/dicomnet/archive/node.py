@@ -53,6 +53,8 @@ _FOR_OBJECTS = ("pydicom.datadict",)
 _FOR_QUERIES = (
     "dicomnet.datasets.codec",
     "dicomnet.archive.catalogue.query",
+    "dicomnet.archive.catalogue.recovery",
+    "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
 )
 _FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()

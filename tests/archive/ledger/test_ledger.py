@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from dicomnet.archive.database import Database, Keeping
 from dicomnet.archive.entries import Outcome, Quarantined, Source, Version
+from dicomnet.archive.ledger import ledger as ledger_module
 from dicomnet.archive.ledger import migrations, schema
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
 from dicomnet.errors import DatabaseFailure, LedgerUnusable
@@ -101,9 +102,15 @@ def test_each_migration_is_known(database_url: str, ledger: Ledger) -> None:
     assert [each.revision for each in script.walk_revisions()][::-1] == list(schema.REVISIONS)
 
 
-def test_the_migrations_lead_to_the_tables(database_url: str, ledger: Ledger) -> None:
+@pytest.mark.parametrize("how", [ledger_module._make, ledger_module._upgrade])
+def test_the_migrations_lead_to_the_tables(database_url: str, how: Callable[[Connection], None]) -> None:
+    """A new ledger has those that the migrations make."""
     database = Database(database_url, Keeping.DURABLE)
+    with database.writing_alone() as connection:
+        how(connection)
     with database.reading() as connection:
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {schema.REVISION_TABLE}").scalar_one()
+        assert found == schema.REVISIONS[-1]
         context = MigrationContext.configure(connection, opts={"version_table": schema.REVISION_TABLE})
         assert compare_metadata(context, schema.metadata) == []
     database.close()
@@ -132,7 +139,7 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(database_url: str, ledger: 
 _KILLED = """
 import os, signal, sys
 from sqlalchemy import Engine, event
-from dicomnet.archive.ledger.ledger import Ledger
+from dicomnet.archive.ledger import ledger as module
 left = int(sys.argv[2])
 def count(connection, cursor, statement, *rest):
     global left
@@ -141,15 +148,18 @@ def count(connection, cursor, statement, *rest):
         if not left:
             os.kill(os.getpid(), signal.SIGKILL)
 event.listen(Engine, "after_cursor_execute", count)
-Ledger(sys.argv[1]).close()
+if sys.argv[3] == "migrated":
+    module._make = module._upgrade
+module.Ledger(sys.argv[1]).close()
 """
 
 
-def test_x29_a_migration_that_is_killed_leaves_nothing_half_done(database_url: str) -> None:
+@pytest.mark.parametrize("way", ["made", "migrated"])
+def test_x29_a_migration_that_is_killed_leaves_nothing_half_done(database_url: str, way: str) -> None:
     statements = 0
     while True:
         statements += 1
-        command = [sys.executable, "-c", _KILLED, database_url, str(statements)]
+        command = [sys.executable, "-c", _KILLED, database_url, str(statements), way]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode != -signal.SIGKILL:
             break

@@ -188,7 +188,8 @@ class Ledger:
             before = self._revision(connection)
             if before == schema.REVISIONS[-1]:
                 return
-            _upgrade(connection)
+            is_new = before is None and not inspect(connection).has_table(schema.quarantine.name)
+            (_make if is_new else _upgrade)(connection)
         _log.info("the ledger was brought from revision %s to %s", before or "none", schema.REVISIONS[-1])
 
     def _revision(self, connection: Connection) -> str | None:
@@ -206,6 +207,13 @@ class Ledger:
 def ledger_url(folder: str | os.PathLike[str]) -> URL:
     """The URL of the ledger that lies in the folder of a store."""
     return sqlite_url(Path(folder) / FILE_NAME)
+
+
+def _make(connection: Connection) -> None:
+    """Make the tables as the migrations do, without Alembic: nothing is to be imported while a request is served."""
+    schema.metadata.create_all(connection)
+    schema.revision.create(connection)
+    connection.execute(schema.revision.insert().values(version_num=schema.REVISIONS[-1]))
 
 
 def _upgrade(connection: Connection) -> None:

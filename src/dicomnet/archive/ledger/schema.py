@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, MetaData, Table
+from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 
 from ..database import IDENTIFIER, INSTANT, SIZE, TEXT
 
@@ -15,6 +15,7 @@ metadata = MetaData()
 
 # The revision that a ledger has, in a table of Alembic's.
 REVISION_TABLE = "ledger_revision"
+revision = Table(REVISION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
 
 
 def _object() -> list[Column[Any]]:
