@@ -18,7 +18,7 @@ from tests.processes import children_of, is_alive, wait_for_the_end
 from tests.support import digests_below, staged, wait_until
 
 from dicomnet import Peer
-from dicomnet.errors import DicomnetError
+from dicomnet.errors import AssociationAborted, DicomnetError, ServiceRefusal
 
 from .objects import study_uid, uid
 
@@ -87,12 +87,23 @@ class KilledNode:
         }
 
     def rows(self, study: int) -> set[str]:
-        """The objects of a study that a query finds."""
-        with Peer(f"127.0.0.1:{self.port}") as peer:
-            found = peer.find(
-                "image", StudyInstanceUID=study_uid(study), SeriesInstanceUID=study_uid(study) + ".1"
-            )
-            return {str(match.SOPInstanceUID) for match in found}
+        """The objects of a study that a query finds.
+
+        It is refused while a worker that was killed has what it had acknowledged, and lost if a worker is killed.
+        """
+        keys = {"StudyInstanceUID": study_uid(study), "SeriesInstanceUID": f"{study_uid(study)}.1"}
+        found: list[set[str]] = []
+
+        def has_found() -> bool:
+            with contextlib.suppress(ServiceRefusal, AssociationAborted), self._peer() as peer:
+                found.append({str(match.SOPInstanceUID) for match in peer.find("image", **keys)})
+            return bool(found)
+
+        wait_until(has_found, 60, "a query is answered")
+        return found[0]
+
+    def _peer(self) -> Peer:
+        return Peer(f"127.0.0.1:{self.port}")
 
     def check(self, study: int) -> None:
         """What must hold after each fault, for the objects of the last round."""

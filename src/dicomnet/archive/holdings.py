@@ -122,13 +122,14 @@ class Holdings:
         Raises
         ------
         ServiceRefusal
-            With status 0xA700, if it cannot be read, or is being made anew from the files: what it lacks would be taken
-            for what is not there.
+            With status 0xA700, if it cannot be read, is being made anew from the files, or lacks what another process
+            has acknowledged: what it lacks would be taken for what is not there.
         """
         index = self.index
         if index is None:
             raise ServiceRefusal(OUT_OF_RESOURCES, "there is no index")
-        self.intake.wait_for_all()
+        if not self.intake.wait_for_all() and not self.intake.is_in_trouble:
+            raise ServiceRefusal(OUT_OF_RESOURCES, "what was received before cannot be found yet; try later")
         end = monotonic() + _PATIENCE
         while not index.is_complete:
             if monotonic() >= end:

@@ -409,6 +409,11 @@ class Intake:
         return is_filed
 
     @property
+    def is_in_trouble(self) -> bool:
+        """Whether something cannot be filed now; the log says what."""
+        return self._filing.trouble is not None
+
+    @property
     def unfiled(self) -> list[tuple[str, Exception]]:
         """After `close`: the SOP Instance UIDs of objects that only the journal has, each with the reason."""
         return self._filing.unfiled
