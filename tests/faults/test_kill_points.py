@@ -152,7 +152,6 @@ class Senders:
         ("a record is written", 60),
         ("the journal is flushed", 6),
         ("a file is placed", 45),
-        ("the index is written", 50),
     ],
 )
 def test_each_worker_is_killed_at_a_system_call(node: KilledNode, moment: str, when: int) -> None:
