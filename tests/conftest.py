@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "": "local",
     "apps/test_configuration.py": "quick",
     "archive": "quick",
+    "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
     "archive/catalogue/test_index.py::test_many_threads_share_transactions": "local",
     "archive/catalogue/test_index.py::test_receiving_needs_no_database": "local",

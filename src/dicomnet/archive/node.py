@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 # What requests need besides what this module imports: for objects that are there in another form, and for queries.
 _FOR_OBJECTS = ("pydicom.datadict",)
 _FOR_QUERIES = (
-    "dicomnet.datasets.codec",
+    "dicomnet.archive.catalogue.encoded",
     "dicomnet.archive.catalogue.query",
     "dicomnet.archive.catalogue.recovery",
     "dicomnet.archive.catalogue.filling",

@@ -174,11 +174,14 @@ def _encode(ds: Dataset, how: tuple[bool, bool, bool], *, is_strict: bool, may_r
         if error.chosen and not may_recode:
             raise
         encoded = _native(_recoded(ds), is_implicit_vr, is_little_endian, is_strict)
-    if deflated:
-        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        encoded = deflater.compress(encoded) + deflater.flush()
-        encoded += b"\x00" * (len(encoded) % 2)
-    return encoded
+    return deflate(encoded) if deflated else encoded
+
+
+def deflate(encoded: bytes) -> bytes:
+    """An encoded data set as the deflated transfer syntax has it (PS3.5 section A.5)."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = deflater.compress(encoded) + deflater.flush()
+    return deflated + b"\x00" * (len(deflated) % 2)
 
 
 def _recoded(ds: Dataset) -> Dataset:

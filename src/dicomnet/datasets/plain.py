@@ -64,7 +64,7 @@ _STATUS: Final = BaseTag(0x00000900)
 _MISSING: Final = object()
 
 
-class _NotPlain(Exception):
+class NotPlain(Exception):
     """Something that is for pydicom."""
 
 
@@ -99,7 +99,7 @@ def _encode_string(value: Any, encoder: TextEncoder) -> bytes:
     if value is None:
         return b""
     if not _are_many(value):
-        raise _NotPlain
+        raise NotPlain
     return b"\\".join([_encode_string(each or "", encoder) for each in value])
 
 
@@ -111,7 +111,7 @@ def _encode_text(value: Any, encoder: TextEncoder) -> bytes:
     if value is None:
         return b""
     if not _are_many(value):
-        raise _NotPlain
+        raise NotPlain
     return b"\\".join([_encode_text(each, encoder) for each in value])
 
 
@@ -138,7 +138,7 @@ def _encode_name(value: Any, encoder: TextEncoder) -> bytes:
     if value is None:
         return b""
     if not _are_many(value):
-        raise _NotPlain
+        raise NotPlain
     return b"\\".join([_encode_name(each, encoder) for each in value])
 
 
@@ -159,7 +159,7 @@ def _encode_bytes(value: Any, encoder: TextEncoder) -> bytes:
         return value
     if value is None:
         return b""
-    raise _NotPlain
+    raise NotPlain
 
 
 def _number_encoder(order: str, letter: str) -> _Encode:
@@ -173,7 +173,7 @@ def _number_encoder(order: str, letter: str) -> _Encode:
             return b""
         # Of a LUT descriptor, not all values are signed even where its VR is SS.
         if letter == "h" or not isinstance(value, MultiValue | list):
-            raise _NotPlain
+            raise NotPlain
         return pack(f"{order}{len(value)}{letter}", *value)
 
     return encode
@@ -188,13 +188,13 @@ def _tag_encoder(order: str) -> _Encode:
         if value is None:
             return b""
         if not isinstance(value, MultiValue | list):
-            raise _NotPlain
+            raise NotPlain
         return b"".join([encode(each, encoder) for each in value])
 
     return encode
 
 
-class _Writer(NamedTuple):
+class Writer(NamedTuple):
     """How elements of a VR are written.
 
     Parameters
@@ -231,11 +231,12 @@ def _encoder(vr: ValueRepresentation, order: str) -> _Encode | None:
 
 
 @lru_cache(4)
-def _writers(encoding: Encoding) -> Mapping[str | None, _Writer]:
+def writers_of(encoding: Encoding) -> Mapping[str | None, Writer]:
+    """How elements are written, by VR; by None those of an unknown one, where it is not written."""
     # A length that does not fit raises, and pydicom makes the element UN.
-    writers: dict[str | None, _Writer] = {
+    writers: dict[str | None, Writer] = {
         # pydicom writes UN as it is.
-        name: _Writer(
+        name: Writer(
             *encoding.header_format(name),
             _encoder(vr, encoding.struct_order),
             b"" if name == "UN" else vr.padding,
@@ -244,7 +245,7 @@ def _writers(encoding: Encoding) -> Mapping[str | None, _Writer]:
     }
     if encoding.is_implicit:
         # An element that was read and not looked at, which is written as it is.
-        writers[None] = _Writer(*encoding.header_format(""), _encode_bytes, b"")
+        writers[None] = Writer(*encoding.header_format(""), _encode_bytes, b"")
     return writers
 
 
@@ -298,13 +299,13 @@ class _PlainWriter:
         self._is_strict = is_strict
         self._encoding = encoding
         self._flags = (encoding.is_implicit, encoding.is_little_endian)
-        self._writers = _writers(encoding)
+        self._writers = writers_of(encoding)
         self._parts = parts
 
     def write(self, dataset: Dataset, encoder: TextEncoder) -> None:
         """Write a data set, or an item inside of one whose text is encoded so."""
         if type(dataset) is not Dataset and type(dataset) is not FileDataset:
-            raise _NotPlain
+            raise NotPlain
         elements = dict(dataset.items())
         is_as_read = is_read_in(dataset, self._flags)
         if _CHARACTER_SET in elements:
@@ -319,20 +320,20 @@ class _PlainWriter:
                 continue
             if type(element) is not DataElement:
                 if not isinstance(element, RawDataElement):
-                    raise _NotPlain
+                    raise NotPlain
                 if is_as_read and element.value is not None:
                     self._write_as_read(element)
                     continue
                 element = dataset[tag]
             writer = writers.get(element.VR)
             if writer is None:
-                raise _NotPlain
+                raise NotPlain
             header, name, encode, padding = writer
             if encode is None:
                 self._write_sequence(writer, element, encoder)
                 continue
             if element.is_undefined_length:
-                raise _NotPlain
+                raise NotPlain
             try:
                 value = encode(element.value, encoder)
             except CannotHold:
@@ -345,11 +346,11 @@ class _PlainWriter:
     def _write_as_read(self, element: RawDataElement) -> None:
         value = element.value
         if element.length == UNDEFINED_LENGTH or element.VR not in self._writers or value is None:
-            raise _NotPlain
+            raise NotPlain
         header, name, _, _ = self._writers[element.VR]
         self._parts += (header(element.tag >> 16, element.tag & 0xFFFF, name, len(value)), value)
 
-    def _write_sequence(self, writer: _Writer, element: DataElement, encoder: TextEncoder) -> None:
+    def _write_sequence(self, writer: Writer, element: DataElement, encoder: TextEncoder) -> None:
         parts, mark = self._parts, self._encoding.header
         at = len(parts)
         # Here the header is put when the length is known.
@@ -445,7 +446,7 @@ def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> D
     """
     try:
         elements = _read(data, encoding_of(is_implicit_vr, is_little_endian))
-    except (_NotPlain, error):
+    except (NotPlain, error):
         return None
     dataset = template_of_read(is_implicit_vr, is_little_endian).make(elements)
     if _CHARACTER_SET in elements:
@@ -529,7 +530,7 @@ def _beginnings(encoding: Encoding) -> Callable[[bytes], tuple[BaseTag, str | No
     def beginning(first: bytes) -> tuple[BaseTag, str | None, int]:
         tag, vr, form = encoding.beginning(first)
         if tag >= FIRST_DELIMITER or (vr not in VRS and not encoding.is_implicit):
-            raise _NotPlain
+            raise NotPlain
         return BaseTag(tag), vr or None, form
 
     return beginning
@@ -540,7 +541,7 @@ def _read(data: bytes, encoding: Encoding) -> dict[BaseTag, DataElement | RawDat
     is_implicit, is_little_endian = encoding.is_implicit, encoding.is_little_endian
     if is_implicit and looks_like_vr(data[4:6]):
         # pydicom takes it for explicit.
-        raise _NotPlain
+        raise NotPlain
     read_head, beginning = encoding.head, _beginnings(encoding)
     elements: dict[BaseTag, DataElement | RawDataElement] = {}
     at, end = 0, len(data)
@@ -552,7 +553,7 @@ def _read(data: bytes, encoding: Encoding) -> dict[BaseTag, DataElement | RawDat
             start, length = encoding.value(form, length, data, at)
         at = start + length
         if at > end:
-            raise _NotPlain
+            raise NotPlain
         value: Any = data[start:at]
         if not length:
             value = None if vr is None else empty_value_for_VR(vr, raw=True)

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.data import get_charset_files, get_testdata_files
 from pydicom.dataset import Dataset
 
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import Storage
+from dicomnet.encoding.file_header import decode_file_header
+from dicomnet.errors import ServiceRefusal, UnusableObject
 
 
 @pytest.fixture
@@ -27,3 +32,37 @@ def archive(
             assert intake.wait_for_all()
 
         yield index, store
+
+
+@pytest.fixture(scope="session")
+def real(
+    tmp_path_factory: pytest.TempPathFactory, put: Callable[..., int]
+) -> Iterator[tuple[Index, list[Dataset]]]:
+    """An archive of pydicom's test files, and what pydicom reads in those it took."""
+    root = tmp_path_factory.mktemp("real")
+    taken: dict[str, Dataset] = {}
+    with (
+        Storage(root / "store", sync=False) as storage,
+        Index(root / "index") as index,
+        Intake(storage, index) as intake,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        for path in sorted(map(Path, get_testdata_files() + get_charset_files())):
+            if not path.is_file():
+                continue
+            try:
+                whole = path.read_bytes()
+                header = decode_file_header(whole)
+                if not header.transfer_syntax_uid:
+                    continue
+                read = pydicom.dcmread(path)
+                sop_class, instance = str(read.get("SOPClassUID", "")), str(read.get("SOPInstanceUID", ""))
+                syntax = header.transfer_syntax_uid
+                if syntax and "." in sop_class:
+                    put(intake, whole[header.offset :], sop_class=sop_class, instance=instance, syntax=syntax)
+                    taken.setdefault(instance, read)
+            except (UnusableObject, ServiceRefusal):
+                pass
+        assert intake.wait_for_all()
+        yield index, list(taken.values())

@@ -5,14 +5,12 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.data import get_charset_files, get_testdata_files
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomFileLike
@@ -31,44 +29,11 @@ from dicomnet.archive.catalogue.query import find, locate, search
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import Storage
 from dicomnet.datasets.text import trimmed
-from dicomnet.encoding.file_header import decode_file_header
-from dicomnet.errors import ServiceRefusal, UnusableObject
+from dicomnet.errors import ServiceRefusal
 
 Make = Callable[..., Dataset]
 Encode = Callable[..., bytes]
 Put = Callable[..., int]
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory, put: Put) -> Iterator[tuple[Index, list[Dataset]]]:
-    """An archive of pydicom's test files, and what pydicom reads in those it took."""
-    root = tmp_path_factory.mktemp("real")
-    taken: dict[str, Dataset] = {}
-    with (
-        Storage(root / "store", sync=False) as storage,
-        Index(root / "index") as index,
-        Intake(storage, index) as intake,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
-        for path in sorted(map(Path, get_testdata_files() + get_charset_files())):
-            if not path.is_file():
-                continue
-            try:
-                whole = path.read_bytes()
-                header = decode_file_header(whole)
-                if not header.transfer_syntax_uid:
-                    continue
-                read = pydicom.dcmread(path)
-                sop_class, instance = str(read.get("SOPClassUID", "")), str(read.get("SOPInstanceUID", ""))
-                syntax = header.transfer_syntax_uid
-                if syntax and "." in sop_class:
-                    put(intake, whole[header.offset :], sop_class=sop_class, instance=instance, syntax=syntax)
-                    taken.setdefault(instance, read)
-            except (UnusableObject, ServiceRefusal):
-                pass
-        assert intake.wait_for_all()
-        yield index, list(taken.values())
 
 
 def _distinct(data_sets: list[Dataset], keyword: str) -> list[str]:
@@ -575,7 +540,7 @@ def test_a_large_answer_takes_little_memory(
     assert sum(1 for _ in find(index, "STUDY", identifier)) == 3_000
     # A search that finds nothing pauses, so that it can be given up.
     for keys in ({"NumberOfStudyRelatedSeries": "7"}, {"PatientSex": "X"}, {"PatientComments": "*z*"}):
-        nothing = list(search(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", **keys)))
+        nothing = list(search(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", **keys)).matches)
         assert set(nothing) == {None}
         assert len(nothing) > 5
     everything = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")

@@ -162,7 +162,7 @@ def test_the_shortest_of_several_sources_decides(archive: Archive, make: Make) -
         }
     # Where all have many rows, the first match does not wait until they are read, and nobody waits for long.
     both = identifier(QueryRetrieveLevel="STUDY", StudyDate="20240101-", AccessionNumber="A*")
-    pauses = [match is None for match in search(index, "STUDY", both)]
+    pauses = [match is None for match in search(index, "STUDY", both).matches]
     assert pauses.count(False) == 6_499
     assert pauses.index(False) <= 10
     assert pauses.count(True) > 20

@@ -70,6 +70,28 @@ class StoredInstance:
     transfer_syntax_uid: str
 
 
+@frozen
+class Search:
+    """A query that is being answered.
+
+    Parameters
+    ----------
+    request
+        Its parsed identifier.
+    matches
+        The attributes of each match, and None where nothing was found for a while, so that the caller can see whether
+        the answer is still wanted.
+    """
+
+    request: Request
+    matches: Iterator[Attributes | None]
+
+    @property
+    def status(self) -> int:
+        """The status of a response with a match: 0xFF01 if the request has keys that are not supported, else 0xFF00."""
+        return PENDING_UNSUPPORTED_KEYS if self.request.has_unsupported else PENDING
+
+
 def find(
     index: Index,
     model: Model,
@@ -78,20 +100,28 @@ def find(
     retrieve_ae_title: str = "",
     options: QueryOptions = NO_OPTIONS,
 ) -> Iterator[tuple[int, Dataset]]:
-    """Answer a query; as `search`, without the pauses."""
-    found = search(index, model, identifier, retrieve_ae_title=retrieve_ae_title, options=options)
-    return (match for match in found if match is not None)
+    """Answer a query; as `search`, without the pauses.
+
+    Parameters
+    ----------
+    retrieve_ae_title
+        Retrieve AE Title (0008,0054) of the responses; left out of them if empty.
+
+    Returns
+    -------
+    Iterator
+        Status and identifier of each response.
+    """
+    found = search(index, model, identifier, options=options)
+    return (
+        (found.status, response(found.request, attributes, retrieve_ae_title))
+        for attributes in found.matches
+        if attributes is not None
+    )
 
 
-def search(
-    index: Index,
-    model: Model,
-    identifier: Dataset,
-    *,
-    retrieve_ae_title: str = "",
-    options: QueryOptions = NO_OPTIONS,
-) -> Iterator[tuple[int, Dataset] | None]:
-    """Answer a query.
+def search(index: Index, model: Model, identifier: Dataset, *, options: QueryOptions = NO_OPTIONS) -> Search:
+    """Begin to answer a query.
 
     No match is returned twice, and none that was added after the call.
 
@@ -103,16 +133,8 @@ def search(
         The information model: that with the root ``PATIENT`` or ``STUDY``, or ``PATIENT_STUDY_ONLY``.
     identifier
         The request identifier.
-    retrieve_ae_title
-        Retrieve AE Title (0008,0054) of the responses; left out of them if empty.
     options
         What was agreed on with the requestor.
-
-    Returns
-    -------
-    Iterator
-        Status and identifier of each response: 0xFF00, or 0xFF01 if the request has keys that are not supported. None
-        where nothing was found for a while, so that the caller can see whether the answer is still wanted.
 
     Raises
     ------
@@ -126,9 +148,9 @@ def search(
         last = connection.scalar(select(func.max(table.c.id))) or 0
         sources = sources_of(request, connection.dialect.name)
     if not sources:
-        return _responses(request, _walk(index, request, last), retrieve_ae_title)
+        return Search(request, _each(_walk(index, request, last)))
     row_ids = _once(_row_ids(index, sources), last)
-    return _responses(request, _pages(index, request, row_ids), retrieve_ae_title)
+    return Search(request, _each(_pages(index, request, row_ids)))
 
 
 def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredInstance]:
@@ -361,16 +383,9 @@ class _Reader:
 _AVAILABILITY = f"{INSTANCE_AVAILABILITY:08X}"
 
 
-def _responses(
-    request: Request, pages: _Pages, retrieve_ae_title: str
-) -> Iterator[tuple[int, Dataset] | None]:
-    status = PENDING_UNSUPPORTED_KEYS if request.has_unsupported else PENDING
+def _each(pages: _Pages) -> Iterator[Attributes | None]:
     for page in pages:
-        if not page:
-            yield None
-            continue
-        for attributes in page:
-            yield status, response(request, attributes, retrieve_ae_title)
+        yield from page or (None,)
 
 
 def _accepts(name: str, key: Key, attributes: Attributes, others: Others) -> bool:

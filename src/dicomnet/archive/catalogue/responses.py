@@ -26,13 +26,21 @@ def response(request: Request, attributes: Attributes, retrieve_ae_title: str) -
     elements.append(_element(QUERY_RETRIEVE_LEVEL, "CS", request.level.name))
     if retrieve_ae_title:
         elements.append(_element(RETRIEVE_AE_TITLE, "AE", retrieve_ae_title))
-    offset = attributes.get(f"{TIMEZONE_OFFSET:08X}", "")
-    if offset and request.options.timezone and _has_time(request):
+    offset = offset_of(request, attributes)
+    if offset:
         elements.append(_element(TIMEZONE_OFFSET, "SH", offset))
-    character_set = _character_set(request, attributes)
+    character_set = character_set_of(request, attributes)
     if character_set:
         elements.append(_element(SPECIFIC_CHARACTER_SET, "CS", character_set))
     return dataset_of(elements)
+
+
+def offset_of(request: Request, attributes: Attributes) -> str:
+    """Timezone Offset From UTC (0008,0201) of the response; empty if it has none."""
+    if not request.options.timezone or not _has_time(request):
+        return ""
+    offset: str = attributes.get(f"{TIMEZONE_OFFSET:08X}", "")
+    return offset
 
 
 def _has_time(request: Request) -> bool:
@@ -60,11 +68,15 @@ def _item(keys: Sequence[Key], attributes: Attributes) -> Dataset:
 
 
 def _element(tag: int, vr: str, text: str) -> DataElement:
+    return DataElement(tag, vr, value_of(vr, text), validation_mode=config.IGNORE)
+
+
+def value_of(vr: str, text: str) -> Any:
+    """The value of an element with this text: None, one, or a list of several."""
     values: list[Any] = values_of(vr, text)
     if vr in NUMBER_VRS:
         values = [number for number in map(_number(vr), values) if number is not None]
-    value = values[0] if len(values) == 1 else values or None
-    return DataElement(tag, vr, value, validation_mode=config.IGNORE)
+    return values[0] if len(values) == 1 else values or None
 
 
 def _number(vr: str) -> Callable[[str], float | int | str | None]:
@@ -76,7 +88,7 @@ def _number(vr: str) -> Callable[[str], float | int | str | None]:
             if vr in ("FL", "FD"):
                 return number
             if vr == "DS":
-                return text
+                return text.strip()
             return int(number)
         except (ValueError, OverflowError):
             return None
@@ -84,7 +96,7 @@ def _number(vr: str) -> Callable[[str], float | int | str | None]:
     return convert
 
 
-def _character_set(request: Request, attributes: Attributes) -> str:
+def character_set_of(request: Request, attributes: Attributes) -> str:
     """The character set of the response: that of the request if it can encode the values (PS3.4 section C.2.2.2)."""
     text = "".join(_texts(request.keys, attributes))
     if text.isascii():

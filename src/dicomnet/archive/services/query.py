@@ -68,7 +68,8 @@ class QueryService:
     def _find(
         self, encoded: bytes | bytearray, context: NegotiatedContext, caller: Caller
     ) -> Iterator[Answer | StillSearching]:
-        from ...datasets.codec import decode_whole, encode
+        from ...datasets.codec import decode_whole
+        from ..catalogue.encoded import EncodedResponses
         from ..catalogue.query import search
 
         index = self._holdings.index_to_search()
@@ -78,16 +79,17 @@ class QueryService:
         model = MODELS[context.abstract_syntax]
         options = self._policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
         count = 0
-        for found in search(index, model, identifier, options=options):
-            if found is None:
+        found = search(index, model, identifier, options=options)
+        responses, status = EncodedResponses(found.request, how), found.status
+        for attributes in found.matches:
+            if attributes is None:
                 yield STILL_SEARCHING
                 continue
             if count == self._policy.maximum:
                 yield Answer(LIMIT_REACHED)
                 return
             count += 1
-            status, match = found
-            data = encode(match, *how)
+            data = responses.encode(attributes)
             if data is None:
                 raise ServiceRefusal(0xC000, "a match could not be encoded")
             yield Answer(status, data)
