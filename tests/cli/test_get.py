@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import CT, MR, TEST_FILES
@@ -227,6 +230,105 @@ def test_a_peer_that_does_not_tell_the_classes(
     assert ("--sop-class" in result.stderr, result.returncode) == (not options, 0)
     (path,) = tmp_path.iterdir()
     assert data_set_of(path) == data_set_of(COMPRESSED)
+
+
+def with_value(match: Dataset, keyword: str, value: object) -> Dataset:
+    """The match with a value that pydicom would complain of."""
+    if value is None:
+        del match[keyword]
+    else:
+        match[keyword] = DataElement(keyword, "UI", value, validation_mode=0)
+    return match
+
+
+@contextmanager
+def naming_classes(values: list[object], keyword: str = "SOPClassUID") -> Iterator[tuple[str, list[Any]]]:
+    """A peer with the objects CT and RLE, which names those classes in further matches; what is proposed to it."""
+    files = (CT, RLE)
+    proposed: list[Any] = []
+
+    def find(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
+        for path in files:
+            match, asked = dcmread(path), event.identifier
+            if any(asked.get(key) and asked[key].value != match[key].value for key in KEYS[1:]):
+                continue
+            answer = Dataset()
+            for key in (element.keyword for element in asked):
+                setattr(answer, key, asked[key].value if "Level" in key else match.get(key))
+            if path == CT and keyword in answer:
+                for value in values:
+                    yield 0xFF00, with_value(deepcopy(answer), keyword, value)
+            if path != CT or keyword not in answer:
+                yield 0xFF00, answer
+
+    def get(event: evt.Event) -> Iterator[Any]:
+        proposed.extend(event.assoc.requestor.requested_contexts)
+        yield 1
+        yield 0xFF00, RLE
+
+    ae = AE("NODE")
+    for uid in (*MODELS_OF_FIND, *MODELS_OF_GET):
+        ae.add_supported_context(uid)
+    ae.add_supported_context(dcmread(RLE).SOPClassUID, ALL_TRANSFER_SYNTAXES, scu_role=True, scp_role=True)
+    handlers: list[Any] = [(evt.EVT_C_FIND, find), (evt.EVT_C_GET, get)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    try:
+        yield f"NODE@127.0.0.1:{server.server_address[1]}", proposed
+    finally:
+        ae.shutdown()
+
+
+MR_CLASS, CT_CLASS = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
+UNTOLD = "the peer does not tell the SOP class in {} matches"
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "said"),
+    [
+        ([CT_CLASS], {CT_CLASS}, ()),
+        ([[MR_CLASS, CT_CLASS]], {MR_CLASS, CT_CLASS}, ()),
+        ([[MR_CLASS, "hello world"]], {MR_CLASS}, ("'hello world'",)),
+        (["hello world"], set(), ("'hello world'", UNTOLD.format("1 of 2"))),
+        (["1.2.\xfc"], set(), ("'1.2.\\xfc'", UNTOLD.format("1 of 2"))),
+        (["1.2." + "9" * 86], set(), ("'1.2.99999", UNTOLD.format("1 of 2"))),
+        (["1..2", MR_CLASS], {MR_CLASS}, ("'1..2'", UNTOLD.format("1 of 3"))),
+        ([""], set(), (UNTOLD.format("1 of 2"),)),
+        ([None, CT_CLASS, "x"], {CT_CLASS}, ("'x'", UNTOLD.format("2 of 4"))),
+    ],
+)
+def test_a_bad_sop_class_in_a_match_cost_the_good_ones(
+    tmp_path: Path, values: list[object], classes: set[str], said: tuple[str, ...]
+) -> None:
+    with naming_classes(values) as (address, proposed):
+        result = run("get", address, "-L", "study", "-k", "PatientID=1", "--any-syntax", "--to", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert all(each in result.stderr for each in said), result.stderr
+    assert bool(result.stderr) == bool(said)
+    own = {str(dcmread(RLE).SOPClassUID), MODELS_OF_GET[1]}
+    assert {context.abstract_syntax for context in proposed} == classes | own
+    (path,) = tmp_path.iterdir()
+    assert data_set_of(path) == data_set_of(RLE)
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("value", ["1.2.\xfc", "", None])
+def test_a_bad_unique_key_in_a_match_cost_the_others(tmp_path: Path, keyword: str, value: object) -> None:
+    with naming_classes([value], keyword) as (address, _):
+        result = run("get", address, "-L", "study", "-k", "PatientID=1", "--any-syntax", "--to", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert UNTOLD.format("1 of 2") in result.stderr
+    (path,) = tmp_path.iterdir()
+    assert data_set_of(path) == data_set_of(RLE)
+
+
+def test_bad_classes_alone_leave_the_usual_ones(tmp_path: Path) -> None:
+    with naming_classes(["hello", ""]) as (address, proposed):
+        result = run(
+            "get", address, "-L", "study", "-k", "PatientID=1", "--any-syntax", "--to", tmp_path, "-q"
+        )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert len(proposed) > 1
 
 
 @pytest.mark.parametrize(

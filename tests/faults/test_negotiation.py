@@ -13,16 +13,22 @@ import pytest
 from tests.associations import associated, ct_image, serving_ae
 from tests.damaged import (
     ANSWERS,
+    APPLICATION,
     BROKEN_FRAMING,
+    CLASS_UID,
     CT,
     DAMAGED,
     EXPLICIT,
     GOOD,
     IMPLICIT,
+    LENGTH,
     VERIFICATION,
     answer_of,
+    associate,
     context,
+    item,
     proposing,
+    role,
 )
 from tests.interop.peers import aio_server
 from tests.retrieving import SCUS
@@ -39,7 +45,7 @@ from tests.sockets import (
     store_pdus,
 )
 
-from dicomnet import Peer, aio, build_context
+from dicomnet import Peer, aio, build_context, evt
 from dicomnet.archive.node import Node
 from dicomnet.datasets.codec import encode
 from dicomnet.dimse.messages import C_STORE_RQ, Message
@@ -120,6 +126,92 @@ def test_a_node_that_takes_private_classes_takes_uids_only(private: str, tmp_pat
     with node(tmp_path, accepts_private=True) as port, RawPeer.connect(port) as peer:
         peer.send(proposing(GOOD, context(3, private, IMPLICIT)))
         assert answer_of(peer.read_pdu()) == {1: 0, 3: 0 if private.endswith(" ") else 3}
+
+
+def gives_back(request: aio.AssociationRequest) -> aio.Acceptance:
+    identity = request.identity.primary_field if request.identity else None
+    return aio.Acceptance(identity=identity, extended=request.extended)
+
+
+@contextlib.contextmanager
+def aio_that_gives_back() -> Iterator[int]:
+    with aio_server({VERIFICATION: SYNTAXES}, {}, admit=gives_back) as port:
+        yield port
+
+
+def supports_what_is_asked(event: Any) -> None:
+    asked = list(event.assoc.requestor.requested_contexts)
+    for each in asked:
+        each.scu_role = each.scp_role = True
+    event.assoc.acceptor.supported_contexts = asked
+
+
+@contextlib.contextmanager
+def ae_that_gives_back() -> Iterator[int]:
+    handlers: list[Any] = [
+        (evt.EVT_REQUESTED, supports_what_is_asked),
+        (evt.EVT_SOP_EXTENDED, lambda event: event.app_info),
+        (evt.EVT_SOP_COMMON, lambda event: event.items),
+        (evt.EVT_USER_ID, lambda event: (True, event.primary_field)),
+    ]
+    with serving_ae(handlers, uids=(VERIFICATION,)) as server:
+        yield server.server_address[1]
+
+
+def named(kind: int, uid: bytes, rest: bytes) -> bytes:
+    return item(kind, len(uid).to_bytes(2, "big") + uid + rest)
+
+
+BAD_NAMES = [b"1.\xff2", b"1." + b"2" * 68, b"", b"hello world", b"1.2\\1.3", b"\0", b"1..2", "1.２".encode()]
+# The sub-items behind the SOP class, and what the proposal has besides.
+GIVEN_BACK: dict[str, Callable[[bytes], tuple[bytes, ...]]] = {
+    "extended": lambda uid: (GOOD, user(named(0x56, uid, b"\1"), named(0x56, b"1.2.3", b"\2"))),
+    "common extended": lambda uid: (GOOD, user(named(0x57, uid, named(0, uid, b"")[4:] + b"\0\0"))),
+    "role": lambda uid: (GOOD, context(3, uid, IMPLICIT), user(role(uid, 1, 1), role(VERIFICATION, 1, 1))),
+    "transfer syntax": lambda uid: (context(1, VERIFICATION, uid, IMPLICIT), user()),
+}
+
+
+def user(*sub_items: bytes) -> bytes:
+    return item(0x50, b"".join((LENGTH, CLASS_UID, *sub_items)))
+
+
+@pytest.mark.parametrize("face", [aio_that_gives_back, ae_that_gives_back])
+@pytest.mark.parametrize("what", GIVEN_BACK)
+def test_a_bad_item_that_a_handler_gave_back_ended_the_association(face: Any, what: str) -> None:
+    """It is not answered; what is good is."""
+    with face() as port:
+        for uid in BAD_NAMES:
+            with RawPeer.connect(port) as peer:
+                peer.send(associate(APPLICATION, *GIVEN_BACK[what](uid)))
+                answer = peer.read_pdu()
+                assert answer_of(answer)[1] == 0, uid
+                if what == "extended":
+                    assert named(0x56, b"1.2.3", b"\2") in answer
+                    assert answer.count(b"\x56\0") == 1
+                if what == "role" and not uid.startswith((b"hello", b"1..")):
+                    assert answer_of(answer) != {1: 0, 3: 0}
+                peer.send(echo_pdus())
+                assert status_of(peer.read_pdu()) == 0
+
+
+@pytest.mark.parametrize("face", [aio_that_gives_back, ae_that_gives_back])
+def test_an_answer_too_long_for_our_own_items_ended_the_association(face: Any) -> None:
+    """The peer's items had just enough room; ours that say who we are take more."""
+    long = [
+        [named(0x56, b"1.2.3", bytes(65_470))],
+        [named(0x56, b"1.2.3", bytes(32_000)), named(0x56, b"1.2.4", bytes(33_450))],
+        [item(0x58, b"\3\1" + named(0, bytes(65_470), b"\0\0")[4:])],
+    ]
+    with face() as port:
+        for items in long:
+            with RawPeer.connect(port) as peer:
+                peer.send(associate(APPLICATION, GOOD, item(0x50, b"".join((LENGTH, *items)))))
+                answer = peer.read_pdu()
+                assert answer_of(answer) == {1: 0}
+                assert (named(0x56, b"1.2.3", bytes(32_000)) in answer) == (len(items) == 2)
+                peer.send(echo_pdus())
+                assert status_of(peer.read_pdu()) == 0
 
 
 # -- as requestor

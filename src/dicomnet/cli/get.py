@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..encoding.identity import is_uid
 from .arguments import FAILED, OK, Parser, UsageError
+from .matches import Match, plain
 from .requestor import add_peer_options, open_peer
 from .retrieving import UNIQUE_KEYS, Retrieval, add_retrieve_options, retrieve_identifier
 from .syntaxes import SYNTAXES
@@ -94,17 +96,11 @@ def run(options: Namespace) -> int:
 
     with open_peer(options) as peer:
         if options.any_syntax and not classes:
-            classes = list(dict.fromkeys(_classes(peer, level, identifier, options)))
-            if not classes:
+            objects = list(_classes(peer, level, identifier, options))
+            if not objects:
                 complain("dicomnet get: the peer has nothing that matches")
                 return FAILED
-            if not all(classes):
-                classes = list(COMMON_IMAGES)
-                if not options.quiet:
-                    complain(
-                        "the peer does not tell the SOP classes of its objects, so only the usual ones of images are"
-                        " taken; --sop-class takes others"
-                    )
+            classes = _proposable(objects, options)
         contexts = _contexts(classes, options) if classes else None
         with retrieval.told(known, options):
             responses = peer.get_identifier(identifier, model, to=options.to, contexts=contexts)
@@ -136,23 +132,72 @@ def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
     return {uid: list(wanted[:room]) for uid in classes}
 
 
-def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) -> Iterator[str]:
-    """The SOP class of each object, empty where it is not told; asked for from the top down, level by level."""
+def _proposable(objects: list[list[str]], options: Namespace) -> list[str]:
+    """The SOP classes to propose for objects with what the peer names as theirs; says what it cannot be.
+
+    Those of images where none can be proposed.
+    """
+    named = dict.fromkeys(uid for values in objects for uid in values)
+    classes = list(filter(is_uid, named))
+    without = sum(not any(map(is_uid, values)) for values in objects)
+    if not options.quiet:
+        bad = [f"{value[:64]!a}" for value in named if not is_uid(value)]
+        if bad:
+            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+            complain(
+                f"what the peer gives as SOP Class UID is not one, and left out: {', '.join(bad[:3])}{more}"
+            )
+        if not classes:
+            complain(
+                "the peer does not tell the SOP classes of its objects, so only the usual ones of images are"
+                " taken; --sop-class takes others"
+            )
+        elif without:
+            complain(
+                f"the peer does not tell the SOP class in {without} of {len(objects)} matches, so only the classes"
+                " of the others are taken; --sop-class takes others"
+            )
+    return classes or list(COMMON_IMAGES)
+
+
+def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) -> Iterator[list[str]]:
+    """What the peer names as the SOP class of each object; asked for from the top down, level by level.
+
+    Empty where it names none, and for a match below which cannot be looked, as it has no unique key.
+    """
     from ..datasets.queries import build_identifier
     from ..exchange.contexts import find_model
 
     # One information model for all levels; in that of the study root, the patient is not a key of what is below it.
     model = find_model(level, options.model)
     unique = [key for key in UNIQUE_KEYS if key != "PatientID" or "patient" in (level, options.model)]
-    given = [{e.keyword: e.value for e in identifier if e.keyword != "QueryRetrieveLevel"}]
+    given: list[dict[str, object]] = [
+        {e.keyword: e.value for e in identifier if e.keyword != "QueryRetrieveLevel"}
+    ]
     for here in LEVELS[LEVELS.index(level) : -1]:
         key = next(key for key, its in UNIQUE_KEYS.items() if its == here)
         found = []
         for keys in given:
             for match in peer.find_identifier(build_identifier(here, {key: None} | keys), model):
-                told = keys | {name: str(match[name].value) for name in unique if match.get(name)}
-                found.append({name: value for name, value in told.items() if name in unique})
+                told = keys | _unique_keys(plain(match), unique)
+                if told.get(key):
+                    found.append({name: value for name, value in told.items() if name in unique})
+                else:
+                    yield []
         given = found
     for keys in given:
         for match in peer.find_identifier(build_identifier("image", {"SOPClassUID": None} | keys), model):
-            yield str(match.get("SOPClassUID") or "")
+            yield _values(plain(match).get("SOPClassUID"))
+
+
+def _unique_keys(match: Match, unique: list[str]) -> dict[str, list[str]]:
+    """The unique keys of a match as keys of the next query, without values that they cannot have."""
+    values = {name: _values(match.get(name)) for name in unique}
+    usable = {name: [each for each in values[name] if name == "PatientID" or is_uid(each)] for name in unique}
+    return {name: several for name, several in usable.items() if several}
+
+
+def _values(value: object) -> list[str]:
+    """The values of an attribute of a match that are not empty."""
+    each = value if isinstance(value, list) else [value]
+    return [str(one) for one in each if one]

@@ -274,9 +274,14 @@ def text_encoder(terms: tuple[str, ...], *, is_strict: bool) -> TextEncoder:
         # What DICOM does not have cannot be declared to a peer. An object keeps what it was read with.
         is_ascii = is_strict and (row is None or (term and not row.term) or codec == default_encoding)
         allowed.add("ascii" if is_ascii else codec)
-    is_by_pieces = codecs[0] in _MULTI_BYTE or GB_2312 in codecs[1:]
+    is_by_pieces = are_beyond_pydicom(codecs)
     is_ascii_based = codecs[0] not in _ESCAPED
     return TextEncoder(codecs, tuple(sorted(allowed)), "\\".join(terms), is_ascii_based, is_by_pieces)
+
+
+def are_beyond_pydicom(codecs: Sequence[str]) -> bool:
+    """Whether pydicom leaves out escape sequences of these, or fails at names with an empty component."""
+    return codecs[0] in _MULTI_BYTE or GB_2312 in codecs[1:]
 
 
 def load_codecs() -> None:

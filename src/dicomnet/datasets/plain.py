@@ -35,11 +35,11 @@ from ..encoding.elements import (
 )
 from ..encoding.vrs import VRS, ValueRepresentation
 from .character_sets import (
-    GB_2312,
     GB_2312_ESCAPE,
     UTF_8,
     CannotHold,
     TextEncoder,
+    are_beyond_pydicom,
     codecs_of,
     holds,
     significant,
@@ -54,7 +54,7 @@ from .pydicom_insides import (
     raw_element,
     template_of_read,
 )
-from .text import value_text, values_of
+from .text import ESCAPE, value_text, values_of
 
 # From a value and what encodes its text to bytes, without padding.
 _Encode = Callable[[Any, TextEncoder], bytes]
@@ -451,9 +451,10 @@ def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> D
     dataset = template_of_read(is_implicit_vr, is_little_endian).make(elements)
     if _CHARACTER_SET in elements:
         terms = _terms_read(elements[_CHARACTER_SET].value)
-        if len(terms) > 1:
+        codecs = codecs_of(terms)
+        if len(terms) > 1 or are_beyond_pydicom(codecs):
             return None
-        dataset.set_original_encoding(is_implicit_vr, is_little_endian, codecs_of(terms))
+        dataset.set_original_encoding(is_implicit_vr, is_little_endian, codecs)
     return dataset
 
 
@@ -471,7 +472,7 @@ def correct_character_sets(dataset: Dataset) -> None:
         terms = terms_of(value.decode("latin-1") if isinstance(value, bytes) else value)
         if terms != significant(terms) or not python_encoding.keys() >= set(terms):
             _decode_with(dataset, codecs_of(terms))
-        if GB_2312 in codecs_of(terms)[1:]:
+        if are_beyond_pydicom(codecs_of(terms)):
             _decode_escaped(dataset, codecs_of(terms))
     for element in dict(dataset.items()).values():
         if isinstance(element, DataElement) and element.VR == "SQ":
@@ -491,10 +492,10 @@ def _decode_with(dataset: Dataset, codecs: list[str]) -> None:
 
 
 def _decode_escaped(dataset: Dataset, codecs: list[str]) -> None:
-    """Decode text in which pydicom would leave escape sequences; what it was read from is kept of names."""
+    """Decode text that `are_beyond_pydicom` is about; what it was read from is kept of names."""
     for tag, element in dict(dataset.items()).items():
         raw = element.value
-        if isinstance(raw, bytes) and GB_2312_ESCAPE not in raw:
+        if isinstance(raw, bytes) and ESCAPE not in raw:
             continue
         vr = element.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
         if vr == "SQ":

@@ -12,7 +12,7 @@ from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings
 from ..encoding.vrs import NUMBERS, VRS
 from .character_sets import GB_2312, LATIN_1
 
-_ESCAPE = b"\x1b"
+ESCAPE = b"\x1b"
 # What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
 _RESETS = re.compile(rb"([\\^=\r\n\f\t])")
 _CHARSET_VRS = frozenset(row.name for row in VRS.values() if row.has_character_set)
@@ -31,7 +31,7 @@ def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
     codecs
         From `character_sets.codecs_of`.
     """
-    if _ESCAPE not in raw:
+    if ESCAPE not in raw:
         return raw.decode("ascii") if raw.isascii() else raw.decode(codecs[0], "replace")
     text = []
     codec, prefix = codecs[0], b""
@@ -39,7 +39,8 @@ def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
         if piece in CODES_TO_ENCODINGS:
             codec = CODES_TO_ENCODINGS[piece]
             prefix = piece if codec in handled_encodings and codec != GB_2312 else b""
-        elif prefix:
+        elif prefix or codec == codecs[0]:
+            # In a character set of several bytes, those of a delimiter may be part of a character.
             text.append((prefix + piece).decode(codec, "replace"))
         else:
             # A delimiter takes G0 and G1 back to the first character set.

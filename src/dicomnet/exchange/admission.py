@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from ..encoding.identity import is_uid
 from ..errors import REJECT_REASONS, REJECT_RESULTS, AssociationRejected
 from ..upper_layer.negotiation import first_of, items_of
 from ..values import field, frozen
@@ -114,12 +115,15 @@ def extended_items(
 ) -> tuple[SOPClassExtendedNegotiation, ...]:
     """The answers to SOP class extended negotiation, where it was asked for.
 
+    A handler may answer all that was asked; what the peer did not name by a UID gets no answer.
+
     Raises
     ------
     ValueError
         If one of them cannot be encoded.
     """
-    asked = {item.sop_class for item in items_of(request.user_items, SOPClassExtendedNegotiation)}
+    extended = items_of(request.user_items, SOPClassExtendedNegotiation)
+    asked = {item.sop_class for item in extended if is_uid(item.sop_class)}
     items = [
         SOPClassExtendedNegotiation(str(uid), bytes(information))
         for uid, information in answers.items()

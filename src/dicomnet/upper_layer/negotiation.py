@@ -7,9 +7,9 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TypeVar
 
-from ..encoding.identity import is_uid
+from ..encoding.identity import fits_command, is_uid
 from ..values import field, frozen
-from ..wire.fields import note
+from ..wire.fields import MAXIMUM_ITEM_LENGTH, note
 from ..wire.items import (
     AsynchronousOperationsWindow,
     ContextResult,
@@ -380,8 +380,14 @@ def accept(
             granted_roles[role.sop_class] = role
     asked = first_of(request.user_items, AsynchronousOperationsWindow)
     granted = window or (_granted_window(asked, acceptor.performed_window) if asked else None)
-    answers: list[UserItem | None] = [*granted_roles.values(), granted, *extended, identity]
-    items = acceptor.identification + tuple(item for item in answers if item is not None)
+    items: tuple[UserItem, ...] = (*acceptor.identification, *granted_roles.values())
+    items += (granted,) if granted else ()
+    answers: list[UserItem] = [*((identity,) if identity else ()), *extended]
+    if answers:
+        items += _fitting(answers, items, faults)
+    for item in items_of(request.user_items, SOPClassExtendedNegotiation):
+        if not is_uid(item.sop_class):
+            note(faults, f"an extended negotiation has the SOP class {item.sop_class[:70]!a}: not answered")
     answer = AssociateAC(
         tuple(
             ContextResult.answering(c.context_id, c.result, c.transfer_syntax or _any_uid(c.proposed))
@@ -393,6 +399,25 @@ def accept(
     invoked, performed = (granted.performed, granted.invoked) if granted else (1, 1)
     maximum = _peer_maximum(request.user_items, faults)
     return answer, Agreement(contexts, maximum, invoked, performed, request.user_items, tuple(faults))
+
+
+def _fitting(
+    answers: list[UserItem], others: tuple[UserItem, ...], faults: list[str]
+) -> tuple[UserItem, ...]:
+    """The answers of handlers that the User Information Item has room for besides other items."""
+    room = MAXIMUM_ITEM_LENGTH - sum(len(item.encode()) for item in others)
+    fitting = []
+    for answer in answers:
+        try:
+            size = len(answer.encode())
+        except ValueError:
+            size = room + 1
+        if size <= room:
+            room -= size
+            fitting.append(answer)
+        else:
+            note(faults, f"there is no room to answer with a {type(answer).__name__}: left out")
+    return tuple(fitting)
 
 
 def _note_what_is_bad(proposed: ProposedContext, faults: list[str]) -> None:
@@ -440,12 +465,15 @@ def _accept_context(
     if proposed.context_id % 2 == 0:
         # No ID that the standard has (PS3.8 section 9.3.2.2), but the peer's for the result that it waits for.
         return conclude(Result.NO_REASON), None
-    supported = acceptor.supported.get(uid)
+    # A handler may support all that was proposed, as it came.
+    supported = acceptor.supported.get(uid) if fits_command(uid) else None
     if supported is None:
         if acceptor.accepts_unknown is None or not is_uid(uid) or not acceptor.accepts_unknown(uid):
             return conclude(Result.ABSTRACT_SYNTAX_NOT_SUPPORTED), None
         supported = SupportedContext(tuple(filter(is_uid, proposed.transfer_syntaxes)), True, True)
     transfer_syntax = supported.choose(proposed.transfer_syntaxes)
+    if transfer_syntax is not None and not fits_command(transfer_syntax):
+        transfer_syntax = supported.choose(tuple(filter(fits_command, proposed.transfer_syntaxes)))
     if transfer_syntax is None:
         return conclude(Result.TRANSFER_SYNTAXES_NOT_SUPPORTED), None
     if asked is None or (supported.scu_role is None and supported.scp_role is None):

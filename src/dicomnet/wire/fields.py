@@ -16,6 +16,8 @@ INVALID_VALUE = 6
 UNRECOGNISED_PDU = 1
 UNEXPECTED_PDU = 2
 
+# Of the content of an item or field, whose length has two bytes.
+MAXIMUM_ITEM_LENGTH = 0xFFFF
 
 Made = TypeVar("Made")
 
@@ -188,7 +190,7 @@ def item(item_type: int, *content: Buffer) -> bytes:
         If the content is longer than 65,535 bytes.
     """
     body = b"".join(content)
-    if len(body) > 0xFFFF:
+    if len(body) > MAXIMUM_ITEM_LENGTH:
         raise ValueError(f"item 0x{item_type:02X} is longer than 65,535 bytes")
     return _ITEM_HEADER(item_type, len(body)) + body
 

@@ -19,6 +19,7 @@ from ..holdings import Holdings
 from .service import NATIVE, Caller
 
 if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     from ..catalogue.identifiers import Model
@@ -75,7 +76,7 @@ class QueryService:
         index = self._holdings.index_to_search()
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
-        identifier = _decoded(decode_whole, encoded, context.transfer_syntax)
+        identifier = read_identifier(decode_whole, encoded, context.transfer_syntax)
         model = MODELS[context.abstract_syntax]
         options = self._policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
         count = 0
@@ -95,12 +96,19 @@ class QueryService:
             yield Answer(status, data)
 
 
-def _decoded(decode: Callable[..., Dataset], encoded: bytes | bytearray, transfer_syntax_uid: str) -> Dataset:
+def _look_at(_data_set: Dataset, _element: DataElement) -> None:
+    """Do nothing: the walk itself has decoded it."""
+
+
+def read_identifier(
+    decode: Callable[..., Dataset], encoded: bytes | bytearray, transfer_syntax_uid: str
+) -> Dataset:
     """An identifier that is whole: without what is cut off, a query would select more than was meant."""
     try:
         identifier = decode(encoded, transfer_syntax_uid)
-        # pydicom decodes values when they are first used; what is wrong with them is to be known now.
-        identifier.decode()
+        # pydicom decodes values when they are first used; what is wrong with them is to be known now. Its `decode`
+        # would decode names a second time, and take halves of characters for the equals signs between their groups.
+        identifier.walk(_look_at)
     except ServiceRefusal:
         raise
     except Exception as error:
