@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from time import monotonic, sleep
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Engine,
     Integer,
     MetaData,
+    Row,
     Select,
     Table,
     Text,
@@ -411,6 +412,64 @@ class Lookup:
         if self._connection is not None:
             connection, self._connection, self._cursor = self._connection, None, None
             connection.close()
+
+
+class Query:
+    """A SELECT whose text is made once for each product; the values of its parameters are given when it is asked.
+
+    Parameters
+    ----------
+    statement
+        The query; the value of an expanding parameter is a list, which is not empty.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement = statement
+        # By the name of the dialect and the lengths of the lists: the text, the names of the parameters in the text in
+        # their order, if that counts, those of each list, and the values that are always the same.
+        self._texts: dict[
+            tuple[str, tuple[int, ...]],
+            tuple[str, Sequence[str] | None, Mapping[str, Sequence[str]], Mapping[str, Any]],
+        ] = {}
+
+    def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        """All rows."""
+        return connection.exec_driver_sql(*self._bound(connection, values)).all()
+
+    def slices(
+        self, connection: Connection, values: Mapping[str, Any], size: int
+    ) -> Generator[Sequence[Row[Any]], None, None]:
+        """All rows, some at a time."""
+        options = {"yield_per": size}
+        with contextlib.closing(
+            connection.exec_driver_sql(*self._bound(connection, values), execution_options=options)
+        ) as found:
+            yield from found.partitions()
+
+    def _bound(
+        self, connection: Connection, values: Mapping[str, Any]
+    ) -> tuple[str, tuple[Any, ...] | dict[str, Any]]:
+        product = connection.dialect.name
+        lists = {name: _padded(value) for name, value in values.items() if isinstance(value, list)}
+        key = product, tuple(map(len, lists.values()))
+        if key not in self._texts:
+            compiled = self.statement.compile(dialect=connection.dialect)
+            state = compiled.construct_expanded_state({**values, **lists})
+            constant = {name: value for name, value in compiled.params.items() if name not in values}
+            self._texts[key] = str(state.statement), state.positiontup, state.parameter_expansion, constant
+        statement, order, expansion, always = self._texts[key]
+        given: dict[str, Any] = {**always, **values}
+        for name, each in lists.items():
+            del given[name]
+            given.update(zip(expansion[name], each, strict=True))
+        if product == "postgresql":
+            given = {name: _without_nul(value) for name, value in given.items()}
+        return statement, given if order is None else tuple([given[name] for name in order])
+
+
+def _padded(values: list[Any]) -> list[Any]:
+    """A list with the last value repeated, so that few lengths occur."""
+    return values + values[-1:] * ((1 << (len(values) - 1).bit_length()) - len(values))
 
 
 def sqlite_url(path: str | os.PathLike[str]) -> URL:

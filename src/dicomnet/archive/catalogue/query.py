@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from functools import lru_cache
+from itertools import chain, zip_longest
 from time import perf_counter
 from typing import Any
 
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, FromClause, Row, Select, func, select
+from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, select
 
 from ...errors import ServiceRefusal
 from ...services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
 from ...values import frozen
+from ..database import Query
 from ..storage.files import ObjectName
 from . import schema
 from .computed import COMPUTED, PATIENT_COUNTS
@@ -37,7 +39,17 @@ from .matching import pattern
 from .options import NO_OPTIONS, QueryOptions
 from .responses import response
 from .schema import Level
-from .sources import CHUNK, Condition, Source, residue, shortest, sources_of, uid_conditions
+from .sources import (
+    CHUNK,
+    Condition,
+    Residue,
+    Source,
+    residue,
+    residue_condition,
+    shortest,
+    sources_of,
+    uid_conditions,
+)
 
 _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for level in Level)
 
@@ -143,14 +155,23 @@ def search(index: Index, model: Model, identifier: Dataset, *, options: QueryOpt
         0xA700 if the index cannot be read, which may be raised while iterating.
     """
     request = parse(model, identifier, options, index.kept)
-    table = schema.TABLES[request.level]
+    reader = _Reader(request)
+    # In one transaction, as most queries need no other.
     with index.reading() as connection:
-        last = connection.scalar(select(func.max(table.c.id))) or 0
+        last = _LAST[request.level].rows(connection, {})[0][0] or 0
         sources = sources_of(request, connection.dialect.name)
-    if not sources:
-        return Search(request, _each(_walk(index, request, last)))
-    row_ids = _once(_row_ids(index, sources), last)
-    return Search(request, _each(_pages(index, request, row_ids)))
+        if not sources:
+            return Search(request, _each(_walk(index, reader, last)))
+        known = _known(connection, sources)
+        row_ids = _once(_row_ids(index, sources) if known is None else iter((known,)), last)
+        pages = _pages(index, reader, row_ids)
+        if known is not None:
+            page = next(row_ids)
+            pages = chain((reader.page(connection, page) if page else None,), pages)
+    return Search(request, _each(pages))
+
+
+_LAST = {level: Query(select(func.max(table.c.id))) for level, table in schema.TABLES.items()}
 
 
 def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredInstance]:
@@ -221,6 +242,17 @@ def _joined_tables(level: Level) -> FromClause:
     )
 
 
+def _known(connection: Connection, sources: list[Source]) -> array[int] | None:
+    """The row IDs to look at, if it takes only the first slices to know them."""
+    try:
+        next(search := shortest(connection, sources, 1))
+    except StopIteration as end:
+        found, others = end.value
+        return None if others and len(found) > _FEW else found
+    search.close()
+    return None
+
+
 def _row_ids(index: Index, sources: list[Source]) -> Iterator[array[int] | None]:
     """The row IDs to look at: where there are many, first some of them, and then all."""
     for rounds in (_ALONE if len(sources) == 1 else _SIDE_BY_SIDE, None):
@@ -273,27 +305,23 @@ def _once(row_ids: Iterator[array[int] | None], last: int) -> Iterator[list[int]
 _Pages = Iterator["list[Attributes] | None"]
 
 
-def _pages(index: Index, request: Request, row_ids: Iterator[list[int] | None]) -> _Pages:
-    reader = _Reader(request)
-    number = schema.TABLES[request.level].c.id
+def _pages(index: Index, reader: _Reader, row_ids: Iterator[list[int] | None]) -> _Pages:
     for page in row_ids:
         if page is None:
             yield None
             continue
         with index.reading() as connection:
-            yield reader.read(connection, reader.statement.where(number.in_(page)))
+            matches = reader.page(connection, page)
+        yield matches
 
 
-def _walk(index: Index, request: Request, last: int) -> _Pages:
+def _walk(index: Index, reader: _Reader, last: int) -> _Pages:
     """All rows, in the order of their numbers. However few of them match, no statement takes long."""
-    reader = _Reader(request)
-    number = schema.TABLES[request.level].c.id
     at, width = 0, _FIRST_PAGE
     while at < last:
         began = perf_counter()
-        statement = reader.statement.where(number > at, number <= min(at + width, last)).limit(_PAGE)
         with index.reading() as connection:
-            matches = reader.read(connection, statement)
+            matches = reader.between(connection, at, min(at + width, last))
         # The page may have been full before its end.
         is_full = reader.count == _PAGE
         at = reader.last if is_full else at + width
@@ -301,6 +329,44 @@ def _walk(index: Index, request: Request, last: int) -> _Pages:
         yield matches
         if not is_full:
             width = min(width * 2, _WIDEST) if taken < _SOON else max(width // 2, _FIRST_PAGE)
+
+
+def _shown(level: Level) -> list[Level]:
+    """The levels whose attributes the answers at a level may have."""
+    return [above for above in Level if Level.STUDY <= above <= level] or [Level.PATIENT]
+
+
+def _rows(level: Level, residues: tuple[Residue, ...]) -> Select[Any]:
+    """The rows of a level: row ID, owner of what is computed, attributes, and what objects say otherwise."""
+    table = schema.TABLES[level]
+    kept = [schema.TABLES[above].c.attributes for above in _shown(level)]
+    others = [schema.TABLES[above].c.others for above in _shown(level) if above is not Level.IMAGE]
+    owner = table.c.parent if level is Level.STUDY else table.c.id
+    conditions = [
+        residue_condition(one, bindparam(_RESIDUE.format(number))) for number, one in enumerate(residues)
+    ]
+    return (
+        select(table.c.id, owner, *kept, *others)
+        .select_from(_joined_tables(level))
+        .where(*conditions)
+        .order_by(table.c.id)
+    )
+
+
+_RESIDUE = "residue_{}"
+
+
+@lru_cache(256)
+def _page_query(level: Level, residues: tuple[Residue, ...]) -> Query:
+    number = schema.TABLES[level].c.id
+    return Query(_rows(level, residues).where(number.in_(bindparam("row_ids", expanding=True))))
+
+
+@lru_cache(256)
+def _walk_query(level: Level, residues: tuple[Residue, ...]) -> Query:
+    number = schema.TABLES[level].c.id
+    limits = number > bindparam("after"), number <= bindparam("last")
+    return Query(_rows(level, residues).where(*limits).limit(_PAGE))
 
 
 class _Reader:
@@ -313,9 +379,8 @@ class _Reader:
     """
 
     def __init__(self, request: Request) -> None:
-        level = self.level = request.level
-        table = schema.TABLES[level]
-        shown = [above for above in Level if Level.STUDY <= above <= level] or [Level.PATIENT]
+        level = request.level
+        shown = _shown(level)
         self._computed = {
             key.tag: COMPUTED[level][key.tag] for key in request.keys if key.tag in COMPUTED[level]
         }
@@ -323,22 +388,24 @@ class _Reader:
         self._tested = [(f"{key.tag:08X}", key) for key in tested if key.tag not in self._computed]
         self._tested_late = [(f"{key.tag:08X}", key) for key in tested if key.tag in self._computed]
         self._combined = [(f"{each.date:08X}", f"{each.time:08X}", each) for each in request.combined]
-        kept = [schema.TABLES[above].c.attributes for above in shown]
-        others = [schema.TABLES[above].c.others for above in shown if above is not Level.IMAGE]
-        owner = table.c.parent if level is Level.STUDY else table.c.id
-        self._kept = slice(2, 2 + len(kept))
+        self._kept = slice(2, 2 + len(shown))
         self._zones = [request.zone(above) for above in shown]
-        self.statement = (
-            select(table.c.id, owner, *kept, *others)
-            .select_from(_joined_tables(level))
-            .where(*residue(request))
-            .order_by(table.c.id)
-        )
+        residues = residue(request)
+        self._how = level, tuple(one for one, _ in residues)
+        self._values = {_RESIDUE.format(number): value for number, (_, value) in enumerate(residues)}
         self.count = self.last = 0
 
-    def read(self, connection: Connection, statement: Select[Any]) -> list[Attributes]:
-        """The attributes of the rows of a statement that match."""
-        rows = connection.execute(statement).all()
+    def page(self, connection: Connection, row_ids: list[int]) -> list[Attributes]:
+        """The attributes of the rows with these numbers that match."""
+        values = {**self._values, "row_ids": row_ids}
+        return self._matches(connection, _page_query(*self._how).rows(connection, values))
+
+    def between(self, connection: Connection, after: int, last: int) -> list[Attributes]:
+        """The attributes of the rows between two numbers that match; of a page at the most."""
+        values = {**self._values, "after": after, "last": last}
+        return self._matches(connection, _walk_query(*self._how).rows(connection, values))
+
+    def _matches(self, connection: Connection, rows: Sequence[Row[Any]]) -> list[Attributes]:
         self.count = len(rows)
         if not rows:
             return []

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing
+from functools import lru_cache
 from itertools import count as counted
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, and_, bindparam, func, select
 
 from ...datasets.text import folded, values_of
 from ...values import frozen
+from ..database import Query
 from . import schema, trigrams
 from .identifiers import UNIQUE, Key, Request
 from .levels import MODALITY
@@ -48,32 +50,37 @@ _SAME_AS = {MODALITY: MODALITIES_IN_STUDY, 0x00080016: SOP_CLASSES_IN_STUDY}
 
 @frozen
 class Source:
-    """Statements that together give the row IDs of one key. An ID may come several times."""
+    """Queries, with their values, that together give the row IDs of one key. An ID may come several times."""
 
-    statements: tuple[Select[Any], ...]
+    queries: tuple[tuple[Query, Mapping[str, Any]], ...]
     # Whether its values are known, so that the index tells of a row ID whether it is there.
     is_exact: bool = True
 
     def slices(self, connection: Connection) -> Generator[tuple[array[int], bool], None, None]:
         """All row IDs, some at a time, and with each whether there are no more."""
-        streaming = connection.execution_options(yield_per=_SLICE)
         waiting: array[int] = array("q")
-        for statement in self.statements:
-            with closing(streaming.scalars(statement)) as found:
-                for part in found.partitions():
-                    waiting.extend(part)
+        for query, values in self.queries:
+            with closing(query.slices(connection, values, _SLICE)) as found:
+                for part in found:
+                    waiting.extend([row[0] for row in part])
                     if len(waiting) >= _SLICE:
                         yield waiting, False
                         waiting = array("q")
         yield waiting, True
 
-    def among(self, connection: Connection, row_ids: Sequence[int]) -> set[int]:
+    def among(self, connection: Connection, row_ids: list[int]) -> set[int]:
         """Which of some row IDs it has."""
-        found: set[int] = set()
-        for statement in self.statements:
-            (number,) = statement.selected_columns
-            found.update(connection.scalars(statement.where(number.in_(row_ids))))
-        return found
+        return {
+            row[0]
+            for query, values in self.queries
+            for row in _among(query).rows(connection, {**values, "row_ids": row_ids})
+        }
+
+
+@lru_cache(512)
+def _among(query: Query) -> Query:
+    (number,) = query.statement.selected_columns
+    return Query(query.statement.where(number.in_(bindparam("row_ids", expanding=True))))
 
 
 def sources_of(request: Request, dialect: str) -> list[Source]:
@@ -87,12 +94,12 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
         vr = request.kept.found_by.get(tag) or COLLECTED.get(tag)
         wanted = None if vr is None or not key.is_narrowing else _wanted(vr, key.sought)
         if wanted is not None:
-            statements = [
-                _statement(request.level, place, tag, one)
+            queries = [
+                (_query(request.level, place, one.form), {"tag": tag, **one.values, **values})
                 for one in wanted
-                for place in _places(one, dialect)
+                for place, values in _places(one, dialect)
             ]
-            found.append(Source(tuple(statements), all(one.is_exact for one in wanted)))
+            found.append(Source(tuple(queries), all(one.is_exact for one in wanted)))
     return found
 
 
@@ -130,45 +137,91 @@ def shortest(
     return found[0], None
 
 
-def residue(request: Request) -> list[Condition]:
-    """Conditions on the rows themselves, for keys that are no source."""
-    found: list[Condition] = []
+# A condition on a row that has one parameter: that the count of what is below it has a value, or without a tag that the
+# JSON text of a level contains one.
+Residue = tuple[Level, int | None]
+
+
+def residue(request: Request) -> list[tuple[Residue, Any]]:
+    """Conditions on the rows themselves, for keys that are no source, each with the value of its parameter."""
+    found: list[tuple[Residue, Any]] = []
     for key in request.keys:
         if key.is_narrowing and key.tag not in request.kept.found_by:
-            found += _kept_condition(request, key) + _count_condition(request.level, key)
+            found += _kept_condition(request, key)
+            if (request.level, key.tag) in _COUNTS and key.text.isdecimal():
+                found.append(((request.level, key.tag), int(key.text)))
     return found
+
+
+def residue_condition(of: Residue, parameter: BindParameter[Any]) -> Condition:
+    """The condition."""
+    level, tag = of
+    if tag is not None:
+        count: ColumnElement[int] = _COUNTS[level, tag]
+        return count == parameter
+    table = schema.TABLES[level].c
+    contains = table.attributes.like(parameter, escape="\\")
+    return contains if level is Level.IMAGE else contains | table.others.is_not(None)
+
+
+# The condition that a value must fulfil, whose parameters are those of `_Wanted.values`.
+_Form = Callable[[ColumnElement[str]], Condition]
 
 
 @frozen
 class _Wanted:
     """What a value must be, and parts that it must have, if that is the better way to find it."""
 
-    condition: Callable[[ColumnElement[str]], Condition]
+    form: _Form
+    values: Mapping[str, Any]
     parts: tuple[str, ...] = ()
     is_exact: bool = False
 
 
-def _places(wanted: _Wanted, dialect: str) -> list[FromClause]:
-    return (trigrams.places(dialect, wanted.parts) if wanted.parts else []) or [schema.study_value]
+def _is_value(column: ColumnElement[str]) -> Condition:
+    return column == bindparam("value")
 
 
-def _statement(level: Level, place: FromClause, tag: int, wanted: _Wanted) -> Select[Any]:
+def _is_one_of(column: ColumnElement[str]) -> Condition:
+    return column.in_(bindparam("values", expanding=True))
+
+
+def _is_between(column: ColumnElement[str]) -> Condition:
+    return and_(column >= bindparam("low"), column <= bindparam("high"))
+
+
+def _is_like(column: ColumnElement[str]) -> Condition:
+    return column.like(bindparam("like"), escape="\\")
+
+
+def _begins_and_is_like(column: ColumnElement[str]) -> Condition:
+    # The first two use the index, which LIKE does not.
+    return and_(column >= bindparam("low"), column < bindparam("high"), _is_like(column))
+
+
+def _places(wanted: _Wanted, dialect: str) -> list[tuple[FromClause, dict[str, str]]]:
+    found = trigrams.places(dialect, wanted.parts) if wanted.parts else []
+    return found or [(schema.study_value, {})]
+
+
+@lru_cache(512)
+def _query(level: Level, place: FromClause, form: _Form) -> Query:
     """The rows of a level that belong to the studies with a value."""
-    where = (place.c.tag == tag, wanted.condition(place.c.value))
+    where = (place.c.tag == bindparam("tag"), form(place.c.value))
     number = place.c.study
     if level is Level.PATIENT:
-        return (
+        return Query(
             select(_of_study.parent)
             .distinct()
             .join_from(place, schema.study, _of_study.id == number)
             .where(*where)
         )
     if level is Level.STUDY:
-        return select(number).where(*where)
+        return Query(select(number).where(*where))
     joined = place.join(schema.series, _of_series.parent == number)
     if level is Level.IMAGE:
         joined = joined.join(schema.instance, _of_instance.parent == _of_series.id)
-    return select(_ID[level]).select_from(joined).where(*where)
+    return Query(select(_ID[level]).select_from(joined).where(*where))
 
 
 def _uid_source(request: Request) -> Source | None:
@@ -178,14 +231,17 @@ def _uid_source(request: Request) -> Source | None:
         if level > request.level or key is None or not key.is_narrowing:
             continue
         uids = sorted(set(key.text.split("\\")) - {""})
-        uid = schema.TABLES[level].c.uid
-        return Source(
-            tuple(
-                select(_ID[request.level]).select_from(_below(level, request.level)).where(condition)
-                for condition in uid_conditions(uid, uids)
-            )
-        )
+        if len(uids) == 1:
+            return Source(((_uid_query(level, request.level, _is_value), {"value": uids[0]}),))
+        query = _uid_query(level, request.level, _is_one_of)
+        return Source(tuple((query, {"values": uids[at : at + CHUNK]}) for at in range(0, len(uids), CHUNK)))
     return None
+
+
+@lru_cache(32)
+def _uid_query(upper: Level, lower: Level, form: _Form) -> Query:
+    condition = form(schema.TABLES[upper].c.uid)
+    return Query(select(_ID[lower]).select_from(_below(upper, lower)).where(condition))
 
 
 def uid_conditions(column: ColumnElement[str], uids: list[str]) -> list[Condition]:
@@ -223,9 +279,9 @@ def _wanted_value(vr: str, text: str) -> _Wanted | None:
         limits = moment_range(text, moments)
         if limits is None:
             moment = first_moment(moments, text)
-            return _Wanted(lambda column: column.in_(sorted({moment, text})), is_exact=True)
+            return _Wanted(_is_one_of, {"values": sorted({moment, text})}, is_exact=True)
         low, high = limits
-        return _Wanted(lambda column: and_(column >= low, column <= high))
+        return _Wanted(_is_between, {"low": low, "high": high})
     if vr == "PN":
         return _wanted_name(text)
     return _wanted_pattern(pattern(text) if vr in WILDCARD_VRS else None, text)
@@ -254,29 +310,28 @@ def _loosened(wanted: Pattern) -> Pattern:
 
 def _wanted_pattern(wanted: Pattern | None, text: str) -> _Wanted | None:
     if wanted is None or wanted.is_exact:
-        return _Wanted(lambda column: column == text, is_exact=True) if text else None
+        return _Wanted(_is_value, {"value": text}, is_exact=True) if text else None
     parts = tuple(re.split(r"[*?]+", wanted.text))
     if not any(parts):
         return None
-    like = wanted.text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
-    like = like.replace("*", "%").replace("?", "_")
+    like = _escaped(wanted.text).replace("*", "%").replace("?", "_")
     prefix = wanted.prefix
     if prefix:
-        # These use the index, which LIKE does not.
-        return _Wanted(
-            lambda column: and_(
-                column >= prefix, column < prefix + "\U0010ffff", column.like(like, escape="\\")
-            )
-        )
+        return _Wanted(_begins_and_is_like, {"low": prefix, "high": prefix + "\U0010ffff", "like": like})
     is_long = any(len(part) >= trigrams.LENGTH for part in parts)
-    return _Wanted(lambda column: column.like(like, escape="\\"), parts if is_long else ())
+    return _Wanted(_is_like, {"like": like}, parts if is_long else ())
+
+
+def _escaped(text: str) -> str:
+    """A text for LIKE in which no character has a meaning."""
+    return text.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_")
 
 
 # A part of a key that has neither wild cards nor characters that JSON escapes.
 _PLAIN_PART = re.compile(r'[^*?"\\\x00-\x1f]+')
 
 
-def _kept_condition(request: Request, key: Key) -> list[Condition]:
+def _kept_condition(request: Request, key: Key) -> list[tuple[Residue, str]]:
     """That the JSON text contains the longest literal part of the key, for an attribute that is only there."""
     owner = request.kept.level_of(key.tag)
     if owner is None or key.vr not in WILDCARD_VRS - {"PN"} or len(values_of(key.vr, key.text)) != 1:
@@ -284,16 +339,7 @@ def _kept_condition(request: Request, key: Key) -> list[Condition]:
     part = max(_PLAIN_PART.findall(key.text), key=len, default="")
     if owner is Level.PATIENT and request.level is not Level.PATIENT:
         owner = Level.STUDY
-    of = schema.TABLES[owner].c
-    if not part:
-        return []
-    contains = of.attributes.contains(part, autoescape=True)
-    return [contains if owner is Level.IMAGE else contains | of.others.is_not(None)]
-
-
-def _count_condition(level: Level, key: Key) -> list[Condition]:
-    count = _COUNTS.get((level, key.tag))
-    return [count == int(key.text)] if count is not None and key.text.isdecimal() else []
+    return [((owner, None), f"%{_escaped(part)}%")] if part else []
 
 
 def _count(upper: Level, lower: Level) -> Any:

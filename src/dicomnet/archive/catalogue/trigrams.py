@@ -67,7 +67,7 @@ def rows_removed(connection: Connection) -> None:
         connection.exec_driver_sql(_LOWER)
 
 
-def places(dialect: str, parts: Sequence[str]) -> list[FromClause]:
+def places(dialect: str, parts: Sequence[str]) -> list[tuple[FromClause, dict[str, str]]]:
     """Where in SQLite the values are that have all these parts; nothing where the database knows it by itself.
 
     Parameters
@@ -80,14 +80,16 @@ def places(dialect: str, parts: Sequence[str]) -> list[FromClause]:
     Returns
     -------
     list
-        Subqueries with the columns ``study``, ``tag`` and ``value``, which also have values without these parts.
+        Subqueries with the columns ``study``, ``tag`` and ``value``, which also have values without these parts, each
+        with the values of its parameters.
     """
     if dialect != "sqlite":
         return []
     pieces = sorted({part[at : at + LENGTH] for part in parts for at in range(len(part) - LENGTH + 1)})
     match = " AND ".join('"' + piece.replace('"', '""') + '"' for piece in pieces)
-    columns = (column("study", Integer), column("tag", Integer), column("value", Text))
-    return [
-        text(_FOUND).bindparams(match=match).columns(*columns).subquery(),
-        text(_WAITING_VALUES).columns(*columns).subquery(),
-    ]
+    return [(_IN_INDEX, {"match": match}), (_WAITING, {})]
+
+
+_COLUMNS = (column("study", Integer), column("tag", Integer), column("value", Text))
+_IN_INDEX = text(_FOUND).columns(*_COLUMNS).subquery()
+_WAITING = text(_WAITING_VALUES).columns(*_COLUMNS).subquery()
