@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ServiceRefusal
 from ..values import frozen
 from .arguments import FAILED, OK, Parser, UsageError, port, seconds
 from .listening import add_bind_options, bind_failure, check_bind
@@ -87,8 +88,8 @@ class Report:
         )
 
 
-# What arrives while we wait: a report, or None when the association has ended.
-Inbox = queue.SimpleQueue[Report | None]
+# What arrives while we wait: a report, why one was refused, or None when the association has ended.
+Inbox = queue.SimpleQueue[Report | str | None]
 
 
 def configure(parser: Parser) -> None:
@@ -189,7 +190,6 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
-    from ..errors import ServiceRefusal
     from ..exchange.results import describe_status
     from ..pynetdicom import events as evt
     from ..pynetdicom.connect import connect
@@ -220,6 +220,7 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
 
 
 def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
+    what = "report"
     while True:
         left = max(0.0, begin + options.wait - monotonic()) if options.wait else None
         try:
@@ -230,13 +231,17 @@ def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
                 if options.listen is not None
                 else "; many peers report on another association: use --listen to receive reports there"
             )
-            complain(f"dicomnet commit: no report came within {options.wait:g} s{advice}")
+            complain(f"dicomnet commit: no {what} came within {options.wait:g} s{advice}")
             return None
-        if report is not None:
+        if isinstance(report, Report):
             return report
-        if options.listen is None:
+        if report is not None:
+            # The peer may report again.
+            complain(f"dicomnet commit: a report of the peer is refused: {report}")
+            what = "report that can be used"
+        elif options.listen is None:
             complain(
-                "dicomnet commit: the peer ended the association without a report; if it reports on another"
+                f"dicomnet commit: the peer ended the association without a {what}; if it reports on another"
                 " association, use --listen"
             )
             return None
@@ -269,7 +274,11 @@ def _listening(options: Namespace, handlers: list[Any]) -> Iterator[None]:
 
 def _receive_report(event: Event, transaction: str, inbox: Inbox) -> tuple[int, None]:
     """Handle an N-EVENT-REPORT."""
-    information = event.event_information
+    try:
+        information = event.event_information
+    except ServiceRefusal as error:
+        inbox.put(f"it is cut off or damaged: {error.comment}")
+        raise
     if information.get("TransactionUID") != transaction:
         return INVALID_ARGUMENT, None
     inbox.put(Report.read(information))
