@@ -227,6 +227,16 @@ def test_a_report_of_another_transaction_is_refused() -> None:
     assert scp.statuses == [0x0115]
 
 
+@pytest.mark.parametrize("event_type", [0, 3, 9])
+def test_a_report_with_an_event_type_that_does_not_exist_was_a_success(event_type: int) -> None:
+    scp = SCP(lambda asked: (event_type, all_kept(asked)[1]))
+    with scp.running() as address:
+        result = run("commit", address, CT, "--wait", "1")
+    assert (result.stdout, result.returncode) == ("", 1)
+    assert f"no Event Type {event_type}" in result.stderr
+    assert scp.statuses == [0x0113]
+
+
 @pytest.mark.parametrize("cut", [1, 6, 40])
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_report_that_was_cut_off_was_answered_with_success(

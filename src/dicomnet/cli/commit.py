@@ -27,7 +27,9 @@ PUSH_MODEL = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 REQUEST_COMMITMENT = 1
-INVALID_ARGUMENT = 0x0115
+NO_SUCH_EVENT_TYPE, INVALID_ARGUMENT = 0x0113, 0x0115
+# Of a report: all are committed, or failures exist (PS3.4 section J.3.3).
+EVENT_TYPES = (1, 2)
 
 # Failure Reason (0008,1197), PS3.4 section J.3.3.1.2 and PS3.3 section C.14.1.1.
 REASONS = {
@@ -281,6 +283,9 @@ def _receive_report(event: Event, transaction: str, inbox: Inbox) -> tuple[int, 
         raise
     if information.get("TransactionUID") != transaction:
         return INVALID_ARGUMENT, None
+    if event.event_type not in EVENT_TYPES:
+        inbox.put(f"a report of storage commitment has no Event Type {event.event_type}")
+        return NO_SUCH_EVENT_TYPE, None
     inbox.put(Report.read(information))
     return 0x0000, None
 
