@@ -15,6 +15,7 @@ import pynetdicom
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pynetdicom import association
 from pynetdicom import evt as foreign_evt
 from tests.cli.command import complaint, run
 from tests.cli.conftest import CT, MR, StartPeer
@@ -224,6 +225,36 @@ def test_a_report_of_another_transaction_is_refused() -> None:
         said = complaint(run("commit", address, CT, "--wait", "1"), 1)
     assert "no report came" in said
     assert scp.statuses == [0x0115]
+
+
+@pytest.mark.parametrize("event_type", [0, 3, 9])
+def test_a_report_with_an_event_type_that_does_not_exist_was_a_success(event_type: int) -> None:
+    scp = SCP(lambda asked: (event_type, all_kept(asked)[1]))
+    with scp.running() as address:
+        result = run("commit", address, CT, "--wait", "1")
+    assert (result.stdout, result.returncode) == ("", 1)
+    assert f"no Event Type {event_type}" in result.stderr
+    assert scp.statuses == [0x0113]
+
+
+@pytest.mark.parametrize("cut", [1, 6, 40])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_report_that_was_cut_off_was_answered_with_success(
+    monkeypatch: pytest.MonkeyPatch, cut: int, elsewhere: bool
+) -> None:
+    """What was left of it was taken for the whole, which may have named failed objects."""
+    whole = vars(association)["encode"]
+    monkeypatch.setattr(association, "encode", lambda *args: (whole(*args) or b"")[:-cut])
+    here = free_port() if elsewhere else 0
+    scp = SCP(all_kept, here=here)
+    with scp.running() as address:
+        listening = ["--listen", str(here)] if here else []
+        result = run("commit", address, CT, "--wait", "1", *listening)
+    assert (result.stdout, result.returncode) == ("", 1)
+    first, second = result.stderr.splitlines()
+    assert "a report of the peer is refused: it is cut off" in first
+    assert "no report that can be used came" in second
+    assert scp.statuses == [0x0110]
 
 
 def test_the_association_ends_without_a_report() -> None:

@@ -109,7 +109,9 @@ def test_the_patient_root_model(archive: str, model: tuple[str, ...]) -> None:
         (("-k", "Rows=65536"), "'65536'"),
         (("-k", "ReferencedStudySequence=1"), "ReferencedStudySequence"),
         (("-k", "QueryRetrieveLevel=FRAME"), "'FRAME'"),
-        (("-k", "InstanceNumber=first"), "first"),
+        (("-k", "InstanceNumber=first"), "'first' is not a value that InstanceNumber can have"),
+        (("-k", "PatientWeight=7*"), "'7*' is not a value that PatientWeight can have"),
+        (("-k", "Rows=5*"), "Rows"),
     ],
 )
 def test_a_wrong_key_is_one_line_and_status_2(arguments: tuple[str, ...], named: str) -> None:

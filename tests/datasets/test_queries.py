@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomnet.datasets.codec import decode, encode
+from dicomnet.datasets.codec import decode, encode, encode_keys
 from dicomnet.datasets.queries import build_keys, build_query
 
 
@@ -100,3 +100,20 @@ def test_the_character_set_of_an_item_is_that_of_the_data_set() -> None:
 def test_keys_that_do_not_exist(keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="'Bogus'"):
         build_keys(keys)
+
+
+@pytest.mark.parametrize(
+    "keyword", ["InstanceNumber", "PatientWeight", "Rows", "RecommendedDisplayFrameRateInFloat"]
+)
+@pytest.mark.parametrize("value", ["*", "**", "", None])
+def test_an_asterisk_was_not_taken_as_a_number(keyword: str, value: str | None) -> None:
+    """It matches everything, as an empty value does."""
+    keys = build_keys({keyword: value})
+    assert keys[keyword].is_empty
+    assert encode_keys(keys, True, True)[4:] == bytes(4)
+
+
+@pytest.mark.parametrize(("keyword", "value"), [("InstanceNumber", "1?"), ("PatientWeight", "x")])
+def test_a_key_that_is_not_a_number_is_named(keyword: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"is not a value that {keyword} can have"):
+        build_keys({keyword: value})

@@ -256,7 +256,9 @@ def test_one_bad_detail_of_an_acceptance_ended_the_association(
 # -- roles that a peer does not answer
 
 
-def sends_objects(answered: RoleSelection | None, statuses: list[int]) -> Callable[[RawPeer], None]:
+def sends_objects(
+    answered: RoleSelection | None, statuses: list[int], see: Callable[[bytes], None] = lambda pdu: None
+) -> Callable[[RawPeer], None]:
     """An SCP of C-GET that sends one object, whatever it says of roles."""
 
     def serve(peer: RawPeer) -> None:
@@ -283,7 +285,9 @@ def sends_objects(answered: RoleSelection | None, statuses: list[int]) -> Callab
             "AffectedSOPInstanceUID": "1.2.3.4",
         }
         peer.send(message_pdus(Message(C_STORE_RQ, command, stored.context_id, data)))
-        statuses.append(status_of(peer.read_pdu()))
+        response = peer.read_pdu()
+        statuses.append(status_of(response))
+        see(response)
         peer.send(request.response(0))
         peer.read_pdu()
         peer.send(RELEASE_RP)
@@ -313,6 +317,16 @@ def test_objects_of_a_peer_that_answers_no_role_were_refused(
     assert arrived == ([] if status else ["1.2.3.4"])
     said = [record for record in caplog.records if "role of SCP" in record.getMessage()]
     assert len(said) == (answered is None)
+
+
+@pytest.mark.parametrize("scu", SCUS)
+def test_a_refused_role_was_explained_as_another_sop_class(scu: str) -> None:
+    comments: list[bytes] = []
+    answered = RoleSelection(CT, True, False)
+    with raw_server(sends_objects(answered, [], comments.append)) as port:
+        SCUS[scu](port, "C-GET", lambda uid: 0)
+    (comment,) = comments
+    assert b"not given the role of SCU" in comment
 
 
 @pytest.mark.parametrize("face", ["Peer", "aio.Peer"])

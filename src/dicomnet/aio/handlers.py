@@ -68,15 +68,13 @@ class Request:
         Raises
         ------
         ServiceRefusal
-            With status 0xC000, for an identifier that does not parse to its end.
+            If it is not the object of a C-STORE and does not parse to its end: with status 0xC000 for an identifier,
+            with 0x0110 for the information of a normalized service.
         """
-        from ..datasets.codec import decode_whole
-        from ..exchange.messages import decode_from
+        from ..datasets.codec import decode_request
 
-        if self.message.type.data_set == "Identifier":
-            # Without what is cut off, a query would select more than was meant.
-            return decode_whole(self.data or b"", self.context.transfer_syntax)
-        return decode_from(self.context, self.data or b"")
+        keyword = self.message.type.data_set or "DataSet"
+        return decode_request(self.data or b"", self.context.transfer_syntax, keyword)
 
     @property
     def association(self) -> Association:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ServiceRefusal
 from ..values import frozen
 from .arguments import FAILED, OK, Parser, UsageError, port, seconds
 from .listening import add_bind_options, bind_failure, check_bind
@@ -26,7 +27,9 @@ PUSH_MODEL = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 REQUEST_COMMITMENT = 1
-INVALID_ARGUMENT = 0x0115
+NO_SUCH_EVENT_TYPE, INVALID_ARGUMENT = 0x0113, 0x0115
+# Of a report: all are committed, or failures exist (PS3.4 section J.3.3).
+EVENT_TYPES = (1, 2)
 
 # Failure Reason (0008,1197), PS3.4 section J.3.3.1.2 and PS3.3 section C.14.1.1.
 REASONS = {
@@ -87,8 +90,8 @@ class Report:
         )
 
 
-# What arrives while we wait: a report, or None when the association has ended.
-Inbox = queue.SimpleQueue[Report | None]
+# What arrives while we wait: a report, why one was refused, or None when the association has ended.
+Inbox = queue.SimpleQueue[Report | str | None]
 
 
 def configure(parser: Parser) -> None:
@@ -189,7 +192,6 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
     from pydicom.dataset import Dataset
     from pydicom.uid import generate_uid
 
-    from ..errors import ServiceRefusal
     from ..exchange.results import describe_status
     from ..pynetdicom import events as evt
     from ..pynetdicom.connect import connect
@@ -220,6 +222,7 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
 
 
 def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
+    what = "report"
     while True:
         left = max(0.0, begin + options.wait - monotonic()) if options.wait else None
         try:
@@ -230,13 +233,17 @@ def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
                 if options.listen is not None
                 else "; many peers report on another association: use --listen to receive reports there"
             )
-            complain(f"dicomnet commit: no report came within {options.wait:g} s{advice}")
+            complain(f"dicomnet commit: no {what} came within {options.wait:g} s{advice}")
             return None
-        if report is not None:
+        if isinstance(report, Report):
             return report
-        if options.listen is None:
+        if report is not None:
+            # The peer may report again.
+            complain(f"dicomnet commit: a report of the peer is refused: {report}")
+            what = "report that can be used"
+        elif options.listen is None:
             complain(
-                "dicomnet commit: the peer ended the association without a report; if it reports on another"
+                f"dicomnet commit: the peer ended the association without a {what}; if it reports on another"
                 " association, use --listen"
             )
             return None
@@ -269,9 +276,16 @@ def _listening(options: Namespace, handlers: list[Any]) -> Iterator[None]:
 
 def _receive_report(event: Event, transaction: str, inbox: Inbox) -> tuple[int, None]:
     """Handle an N-EVENT-REPORT."""
-    information = event.event_information
+    try:
+        information = event.event_information
+    except ServiceRefusal as error:
+        inbox.put(f"it is cut off or damaged: {error.comment}")
+        raise
     if information.get("TransactionUID") != transaction:
         return INVALID_ARGUMENT, None
+    if event.event_type not in EVENT_TYPES:
+        inbox.put(f"a report of storage commitment has no Event Type {event.event_type}")
+        return NO_SUCH_EVENT_TYPE, None
     inbox.put(Report.read(information))
     return 0x0000, None
 

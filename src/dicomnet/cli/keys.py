@@ -102,7 +102,7 @@ def _key_value(name: str, text: str | None) -> object:
             f"{name} cannot be matched by a value (its VR is {vr}); use -k {name} to have it returned"
         )
     form = NUMBERS.get(vr)
-    if form is None:
+    if form is None or not text.strip("*"):
         return text
     try:
         number = float(text) if vr in ("FL", "FD") else int(text)

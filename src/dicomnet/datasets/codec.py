@@ -14,9 +14,11 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.uid import UID
 
 from .._version import IMPLEMENTATION_CLASS_UID
+from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.scan import scan
 from ..encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from ..errors import ServiceRefusal
+from ..services.registry import PROCESSING_FAILURE
 from .character_sets import text_encoder
 from .plain import (
     TextNotEncodable,
@@ -35,6 +37,8 @@ _log = logging.getLogger(__name__)
 
 # What a deflated data set may become at the most, in bytes; it stays deflated wherever it need not be decoded.
 INFLATE_LIMIT = 1 << 30
+# Of the normalized services (PS3.7 Annex C.5.18).
+_RESOURCE_LIMITATION = 0x0213
 
 
 def decode(
@@ -84,10 +88,42 @@ def decode_whole(encoded: Buffer, transfer_syntax_uid: str) -> Dataset:
     content = _inflated(bytes(encoded)) if syntax.is_deflated else bytes(encoded)
     how = syntax.is_implicit, syntax.is_little_endian
     plain = decode_plain(content, *how)
-    if plain is not None:
+    if plain is not None and not any(element.VR == "SQ" for element in dict(plain.items()).values()):
         return plain
     scan(content, EXPLICIT_VR_LITTLE_ENDIAN if syntax.is_deflated else transfer_syntax_uid, {})
-    return _read(content, *how)
+    return _read(content, *how) if plain is None else plain
+
+
+def decode_request(encoded: Buffer, transfer_syntax_uid: str, keyword: str) -> Dataset:
+    """Decode the data set of a request for the handler that performs it.
+
+    Parameters
+    ----------
+    encoded, transfer_syntax_uid
+        As of `decode_whole`.
+    keyword
+        Which parameter it is, such as ``Identifier``. The object of a C-STORE (``DataSet``) is decoded as far as it
+        goes.
+
+    Raises
+    ------
+    ServiceRefusal
+        If it does not parse to its end, where it would say something else than was meant: with status 0xC000 for an
+        Identifier; for the information of a normalized service with 0x0110, and with 0x0213 if it inflates to more than
+        the limit (PS3.7 Annex C.5).
+    zlib.error
+        If it is deflated, and damaged or cut off.
+    """
+    if keyword == "DataSet":
+        syntax = transfer_syntax(transfer_syntax_uid)
+        return decode(encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+    try:
+        return decode_whole(encoded, transfer_syntax_uid)
+    except ServiceRefusal as error:
+        if keyword == "Identifier":
+            raise
+        status = _RESOURCE_LIMITATION if error.status == OUT_OF_RESOURCES else PROCESSING_FAILURE
+        raise ServiceRefusal(status, error.comment) from error
 
 
 def _read(encoded: bytes, is_implicit_vr: bool, is_little_endian: bool) -> Dataset:
@@ -101,7 +137,7 @@ def _inflated(encoded: bytes) -> bytes:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         encoded = inflater.decompress(encoded, INFLATE_LIMIT)
         if inflater.unconsumed_tail:
-            raise ServiceRefusal(0xA700, "the data set inflates to more than the limit")
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the data set inflates to more than the limit")
         if not inflater.eof:
             raise zlib.error("the deflated data set is cut off")
     return encoded

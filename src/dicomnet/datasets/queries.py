@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..encoding.vrs import VRS
+from ..encoding.vrs import NUMBERS, VRS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -45,6 +45,9 @@ RETURN_KEYS = {
     "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "InstanceNumber"),
 }
 
+
+# VRs of numbers, as which a wildcard cannot be encoded.
+_NUMERIC = frozenset(("DS", "IS", *NUMBERS))
 
 LEVELS = {name.lower(): name for name in RETURN_KEYS} | {"instance": "IMAGE"}
 
@@ -160,8 +163,14 @@ def _build(keys: Mapping[str, Any], chosen: list[object]) -> Dataset:
         # Keys may be wildcards or ranges, which are no valid values of their VR.
         if any(isinstance(each, str) and not _is_text(each) for each in values):
             raise ValueError(f"{keyword} has bytes that are not text in the encoding of this system")
+        if vr in _NUMERIC:
+            # An asterisk matches everything, which a number says by being empty (PS3.4 section C.2.2.2.3).
+            given = None if isinstance(given, str) and not given.strip("*") else given
         value = values if is_list else given
-        query[tag] = DataElement(tag, vr, "" if value is None else value, validation_mode=0)
+        try:
+            query[tag] = DataElement(tag, vr, "" if value is None else value, validation_mode=0)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{value!r} is not a value that {keyword} can have (its VR is {vr})") from error
     return query
 
 

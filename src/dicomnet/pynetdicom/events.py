@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydicom.config import IGNORE
 from pydicom.uid import UID
 
-from ..datasets.codec import create_file_meta, decode, decode_whole
+from ..datasets.codec import create_file_meta, decode_request
 from ..dimse.datasets import MemorySink
 from ..dimse.messages import Message
 from ..encoding.file_header import encode_file_header
-from ..encoding.transfer_syntaxes import transfer_syntax
 from ..upper_layer.negotiation import NegotiatedContext
 from . import dimse_primitives
 from .presentation import PresentationContextTuple
@@ -169,27 +168,57 @@ class Event:
 
     @property
     def identifier(self) -> Dataset:
-        """The decoded Identifier of a C-FIND, C-GET or C-MOVE request."""
+        """The decoded Identifier of a C-FIND, C-GET or C-MOVE request.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xC000, if it does not parse to its end.
+        """
         return self._decoded("Identifier", "identifier")
 
     @property
     def action_information(self) -> Dataset:
-        """The decoded Action Information of an N-ACTION request."""
+        """The decoded Action Information of an N-ACTION request.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0x0110, if it does not parse to its end.
+        """
         return self._decoded("ActionInformation", "action_information")
 
     @property
     def attribute_list(self) -> Dataset:
-        """The decoded Attribute List of an N-CREATE request."""
+        """The decoded Attribute List of an N-CREATE request.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0x0110, if it does not parse to its end.
+        """
         return self._decoded("AttributeList", "attribute_list")
 
     @property
     def event_information(self) -> Dataset:
-        """The decoded Event Information of an N-EVENT-REPORT request."""
+        """The decoded Event Information of an N-EVENT-REPORT request.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0x0110, if it does not parse to its end.
+        """
         return self._decoded("EventInformation", "event_information")
 
     @property
     def modification_list(self) -> Dataset:
-        """The decoded Modification List of an N-SET request."""
+        """The decoded Modification List of an N-SET request.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0x0110, if it does not parse to its end.
+        """
         return self._decoded("ModificationList", "modification_list")
 
     @property
@@ -293,15 +322,8 @@ class Event:
             if sink is not None and not isinstance(sink, MemorySink):
                 encoded = self._elsewhere(sink)
             encoded = encoded or BytesIO()
-            syntax = transfer_syntax(self.context.transfer_syntax)
-            if keyword == "Identifier":
-                # Without what is cut off, a query would select more than was meant.
-                whole = encoded.getvalue() if isinstance(encoded, BytesIO) else encoded
-                self._cache[keyword] = decode_whole(whole, syntax.uid)
-            else:
-                self._cache[keyword] = decode(
-                    encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated
-                )
+            whole = encoded.getvalue() if isinstance(encoded, BytesIO) else encoded
+            self._cache[keyword] = decode_request(whole, str(self.context.transfer_syntax), keyword)
         value: Dataset = self._cache[keyword]
         return value
 

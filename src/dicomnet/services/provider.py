@@ -134,15 +134,19 @@ def _check(message: Message, context: NegotiatedContext, operation: Operation) -
     service = message.type.service
     if isinstance(message.data, Malformed):
         raise _refusal_of(message.data, service)
-    is_ours = context.as_scp or context.is_role_unanswered or operation.performer is Performer.EITHER
+    if not (context.as_scp or context.is_role_unanswered or operation.performer is Performer.EITHER):
+        discard(message.data)
+        raise ServiceRefusal(
+            SOP_CLASS_NOT_SUPPORTED, "the peer was not given the role of SCU for this SOP class"
+        )
     if service.startswith("C-"):
         # Not so the normalized services: the SOP class of a context may stand for several (PS3.4 H.3 and CC.3.1).
         sop_class = message.command.get("AffectedSOPClassUID", context.abstract_syntax)
         # Some peers put spaces before a UID.
-        is_ours = is_ours and sop_class.lstrip(" ") == context.abstract_syntax
-    if not is_ours:
-        discard(message.data)
-        raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED, "the SOP class is not that of the presentation context")
+        if sop_class.lstrip(" ") != context.abstract_syntax:
+            discard(message.data)
+            comment = "the SOP class is not that of the presentation context"
+            raise ServiceRefusal(SOP_CLASS_NOT_SUPPORTED, comment)
     if not offers(context.abstract_syntax, service):
         discard(message.data)
         raise ServiceRefusal(UNRECOGNISED_OPERATION, f"the SOP class has no {service}")
