@@ -13,10 +13,10 @@ from pathlib import Path
 from pydicom.datadict import keyword_for_tag
 
 from dicomnet._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomnet.archive.services import query
 from dicomnet.archive.catalogue import identifiers
 from dicomnet.archive.catalogue.computed import COMPUTED
 from dicomnet.archive.catalogue.schema import KEPT
+from dicomnet.archive.services import query
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding import walk
