@@ -176,6 +176,21 @@ def test_what_is_not_kept_is_told_with_the_reason(study: Path) -> None:
         assert result.stdout.count("\n") == 1
 
 
+def test_a_file_with_a_bad_uid_had_no_line_and_was_not_counted(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(CT.read_bytes().replace(dcmread(CT).SOPClassUID.encode() + b"\0", b"x" * 26))
+    (tmp_path / "note.txt").write_text("not DICOM")
+    with SCP(all_kept).running() as address:
+        result = run("commit", address, tmp_path, MR, "--json")
+        counted = run("commit", address, tmp_path, MR)
+    assert (result.returncode, counted.returncode) == (1, 1)
+    lines = {line["path"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert lines.keys() == {str(bad), str(MR)}
+    assert (lines[str(bad)]["outcome"], lines[str(MR)]["outcome"]) == ("failed", "committed")
+    assert "SOP Class UID" in lines[str(bad)]["comment"]
+    assert counted.stdout.endswith("committed 1, failed 1\n")
+
+
 def test_an_object_that_the_report_does_not_name_is_not_committed() -> None:
     with SCP(nothing_named).running() as address:
         result = run("commit", address, CT)

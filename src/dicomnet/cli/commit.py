@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
+    from ..exchange.results import StoreResult
     from ..pynetdicom.events import Event
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
@@ -135,11 +136,14 @@ def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     if options.listen is not None:
         check_bind("commit", options, "send reports")
-    unreadable: list[str] = []
+    unreadable: list[StoreResult] = []
     by_uid: dict[str, Wanted] = {}
     for each in _wanted(options, unreadable):
         by_uid.setdefault(each.sop_instance_uid, each)
     wanted = list(by_uid.values())
+    if options.json:
+        for result in unreadable:
+            _write_line(Wanted("", result.sop_instance_uid, result.path), "failed", None, result.comment)
     if not wanted:
         complain("dicomnet commit: there are no objects to commit")
         return FAILED
@@ -149,11 +153,11 @@ def run(options: Namespace) -> int:
     outcomes = [_write(each, report, options) for each in wanted]
     if not options.quiet:
         say = complain if options.json else print
-        say(f"committed {sum(outcomes)}, failed {len(wanted) - sum(outcomes)}")
+        say(f"committed {sum(outcomes)}, failed {len(wanted) - sum(outcomes) + len(unreadable)}")
     return OK if all(outcomes) and not unreadable else FAILED
 
 
-def _wanted(options: Namespace, unreadable: list[str]) -> Iterator[Wanted]:
+def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wanted]:
     from ..drivers.files import StoredObject
     from ..exchange.files import find_files, scan
 
@@ -171,7 +175,7 @@ def _wanted(options: Namespace, unreadable: list[str]) -> Iterator[Wanted]:
         elif not (each.is_skipped and options.quiet):
             complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.path}: {each.comment}")
         if not isinstance(each, StoredObject) and not each.is_skipped:
-            unreadable.append(each.path)
+            unreadable.append(each)
 
 
 def _listed(lines: Iterable[str], name: str) -> Iterator[Wanted]:
@@ -321,18 +325,22 @@ def _write(wanted: Wanted, report: Report, options: Namespace) -> bool:
         )
     outcome = "committed" if is_committed else "failed"
     if options.json:
-        import json
-
-        line = {
-            "path": wanted.path or None,
-            "sop_class_uid": wanted.sop_class_uid,
-            "sop_instance_uid": wanted.sop_instance_uid,
-            "outcome": outcome,
-            "reason": reason,
-            "comment": comment or None,
-        }
-        print(json.dumps(line))
+        _write_line(wanted, outcome, reason, comment)
     elif not (is_committed and options.quiet):
         name = printable(wanted.path or wanted.sop_instance_uid)
         print(f"{outcome}: {name}" + (f": {comment}" if comment else ""))
     return is_committed
+
+
+def _write_line(wanted: Wanted, outcome: str, reason: int | None, comment: str) -> None:
+    import json
+
+    line = {
+        "path": wanted.path or None,
+        "sop_class_uid": wanted.sop_class_uid or None,
+        "sop_instance_uid": wanted.sop_instance_uid or None,
+        "outcome": outcome,
+        "reason": reason,
+        "comment": comment or None,
+    }
+    print(json.dumps(line))
