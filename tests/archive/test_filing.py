@@ -144,8 +144,12 @@ def test_trouble_is_told_once_when_it_begins_and_when_it_ends(
                 # A query must not wait in vain again and again.
                 assert not archive.intake.wait_for_all(60)
             wait_until(archive.intake.wait_for_all, 10, "all is filed")
-            told = [each for each in caplog.records if each.name == filing.__name__]
-            assert [each.levelname for each in told] == ["ERROR", "WARNING"]
+
+            def levels() -> list[str]:
+                return [each.levelname for each in caplog.records if each.name == filing.__name__]
+
+            wait_until(lambda: len(levels()) > 1, 10, "its end is told")
+            assert levels() == ["ERROR", "WARNING"]
             assert len(indexed_in(archive.index)) == before + 3
         assert staged_in(archive.root) == []
 
