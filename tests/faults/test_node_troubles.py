@@ -210,11 +210,17 @@ def test_a_peer_that_stalls_in_an_object(tmp_path: Path, end: str) -> None:
         over.set()
         if end != "silent":
             thread.join()
-        with RawPeer.connect(node.address[1]) as other:
-            other.send(request_pdu(*CONTEXTS))
-            assert other.read_pdu()[0] == 2
-            other.send(echo_pdus())
-            assert status_of(other.read_pdu()) == 0
+
+        def is_free() -> bool:
+            with RawPeer.connect(node.address[1]) as other:
+                other.send(request_pdu(*CONTEXTS))
+                if other.read_pdu()[0] != 2:
+                    return False
+                other.send(echo_pdus())
+                return status_of(other.read_pdu()) == 0
+
+        # The slot is given back a moment after the peer has heard of it.
+        wait_until(is_free, 10, "the slot is free")
         wait_until(lambda: not staged(tmp_path))
     assert stored(tmp_path) == {}
 
