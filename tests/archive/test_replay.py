@@ -359,6 +359,68 @@ def test_what_is_left_twice_in_a_row(
         _is_as_acknowledged(archive, [Sent(1), Sent(2, is_large=True), Sent(3, is_large=True)], make, encode)
 
 
+def test_what_was_filed_of_a_journal_that_is_left_is_not_put_back(
+    crash: Crash, make: Make, encode: Encode, send: Send, tmp_path: Path
+) -> None:
+    """It displaced the object that had taken its place since, as long as another one could not be filed."""
+    stays, blocked, newer = Sent(1), Sent(2, study=2), Sent(1, patient="B")
+    crash(tmp_path, [stays, blocked])
+    with archive_in(tmp_path, other_content=OtherContent.REPLACE) as archive:
+        in_the_way = Path(archive.storage.path(blocked.name)).parent
+        in_the_way.parent.mkdir(parents=True)
+        in_the_way.write_text("in the way")
+        assert archive.intake.recover() == 1
+        assert newer.session(archive.intake, make, encode, send).commit() == 0
+        assert archive.intake.wait_for_all()
+        for _ in range(2):
+            archive.intake.recover_rest()
+            assert Path(archive.storage.path(newer.name)).read_bytes() == _whole(newer, make, encode)
+        in_the_way.unlink()
+        archive.intake.recover_rest()
+        assert archive.quarantine() == []
+        assert [each.instance for each in archive.versions()] == [newer.uid]
+    with _recovered(tmp_path) as archive:
+        _is_as_acknowledged(archive, [newer, blocked], make, encode)
+
+
+def test_a_process_in_the_place_of_another_spares_the_staged_files_of_journals_that_are_left(
+    make: Make, encode: Encode, send: Send, tmp_path: Path
+) -> None:
+    """It removed them as those of nobody, and with them large objects that had been acknowledged."""
+    sent = Sent(1, is_large=True)
+    with archive_in(tmp_path) as archive:
+        progress = Progress(3)
+        in_the_way = Path(archive.storage.path(sent.name)).parent
+        in_the_way.parent.mkdir(parents=True)
+        in_the_way.write_text("in the way")
+        for _ in range(3):
+            # The first one is killed, and so are those that come in its place.
+            archive.storage.process = 1
+            intake = Intake(archive.storage, archive.index, progress=progress, process=1)
+            intake.recover()
+            if not list(archive.storage.journals.glob("1*")):
+                assert sent.session(intake, make, encode, send).commit() == 0
+            intake.close()
+        in_the_way.unlink()
+        archive.storage.process = 0
+        archive.intake.recover_rest()
+        assert Path(archive.storage.path(sent.name)).read_bytes() == _whole(sent, make, encode)
+        assert indexed_in(archive.index) == [sent.name]
+
+
+def test_a_journal_that_cannot_be_read_keeps_the_staged_files(
+    crash: Crash, make: Make, encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of them it needs is not known, and they were removed."""
+    group = [Sent(1, is_large=True), Sent(2)]
+    crash(tmp_path, group)
+    with monkeypatch.context() as patch, archive_in(tmp_path) as archive:
+        patch.setattr("dicomnet.archive.replay.read", _fails)
+        assert archive.intake.recover() == 0
+    with _recovered(tmp_path) as archive:
+        _is_as_acknowledged(archive, group, make, encode)
+
+
 def test_without_an_index(crash: Crash, make: Make, encode: Encode, tmp_path: Path) -> None:
     """And the index that is made later is compared with the files."""
     group = [Sent(1), Sent(2, is_large=True)]

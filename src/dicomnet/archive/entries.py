@@ -88,7 +88,8 @@ class Replaced:
     name
         Its name in the store.
     digest
-        SHA-256 of its file, as hexadecimal digits: if the store has another file by then, nothing is replaced.
+        SHA-256 of its file, as hexadecimal digits: if the store has another file by then, nothing is replaced. Empty if
+        there is a row of it alone.
     """
 
     name: ObjectName

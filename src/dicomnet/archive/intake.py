@@ -386,10 +386,15 @@ class Intake:
         Called before anything is received, by a process that is the only one, or by one in the place of another. What
         cannot be filed now stays in its journal, and is tried again at the next call.
         """
-        folders = [self._folder] if self._process else _folders(self.storage.journals)
         replay = Replay(self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
-        count = sum(map(replay.folder, folders))
-        self.storage.clear_staging(self._process or None, keep=replay.staged)
+        count = 0
+        for folder in _folders(self.storage.journals):
+            if not self._process or folder == self._folder:
+                count += replay.folder(folder)
+            elif is_left(folder):
+                replay.spare(folder)
+        if replay.staged is not None:
+            self.storage.clear_staging(self._process or None, keep=replay.staged)
         self._progress.begin_anew(self._process)
         return count
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableOb
 from .conflicts import Conflicts
 from .entries import Accepted, Catalogue, Entry, decode_description, entry_of, read_entry
 from .filing import Filing
-from .journal import Record, read, remove
+from .journal import Journal, Record, read, remove
 from .storage.comparison import Comparison
 from .storage.files import ObjectName, Storage
 
@@ -45,7 +45,8 @@ class Replay:
     Attributes
     ----------
     staged
-        Names of the staged files that journals still need, since they could not be filed now.
+        Names of the staged files that journals still need, since they could not be filed now; None if that is not
+        known, as a journal cannot be read now.
     """
 
     def __init__(
@@ -61,7 +62,17 @@ class Replay:
         self._filing = filing
         self._conflicts = conflicts
         self._scanner = scanner
-        self.staged: set[str] = set()
+        self.staged: set[str] | None = set()
+
+    def spare(self, folder: Path) -> None:
+        """Leave a journal for later, with the staged files that it needs."""
+        try:
+            self._need(read(folder))
+        except FileNotFoundError:
+            # Another process is filing it, and may have put what is left elsewhere.
+            self.staged = None
+        except OSError as error:
+            self._cannot_file(folder, error)
 
     def folder(self, folder: Path) -> int:
         """File the objects of one journal, which is removed if that succeeds; how many had not been filed."""
@@ -75,26 +86,39 @@ class Replay:
             self._storage.make_durable()
             if self._catalogue is not None:
                 self._catalogue.make_durable()
-            if not left:
+            if left:
+                self._keep(folder, left)
+            else:
                 remove(folder)
         except OSError as error:
-            _log.error("the intake journal %s cannot be read again now: %s", folder, error)
-            self._keep(folder, [])
-            return filed
-        if left:
-            _log.error(
-                "%d acknowledged objects cannot be filed now, and stay in the intake journal", len(left)
-            )
-            self._keep(folder, left)
+            self._cannot_file(folder, error)
+            if not is_left(folder):
+                os.rename(folder, _next_left(folder))
         return filed
 
     def _keep(self, folder: Path, left: Sequence[Record]) -> None:
-        """Put a journal aside for the next time, so that a new one can be begun."""
-        for record in left:
-            self.staged.add(decode_description(record.description).staged)
-        if not is_left(folder):
-            names = (Path(f"{folder}{_LEFT}{number}") for number in count())
-            os.rename(folder, next(path for path in names if not path.exists()))
+        """Keep what could not be filed for the next time, and only that: the rest may have been replaced by then."""
+        _log.error("%d acknowledged objects cannot be filed now, and stay in the intake journal", len(left))
+        self._need(left)
+        if is_left(folder) and sum(1 for _ in read(folder)) == len(left):
+            return
+        journal = Journal(_next_left(folder), sync=self._storage.sync)
+        try:
+            for record in left:
+                position = journal.append(record.description, (record.content,))
+            journal.flush(position.number)
+        finally:
+            journal.close(is_filed=False)
+        remove(folder)
+
+    def _need(self, records: Iterable[Record]) -> None:
+        names = {decode_description(record.description).staged for record in records}
+        if self.staged is not None:
+            self.staged |= names
+
+    def _cannot_file(self, folder: Path, error: OSError) -> None:
+        _log.error("what the intake journal %s has cannot be filed now: %s", folder, error)
+        self.staged = None
 
     def _file(self, records: Sequence[Record], left: list[Record]) -> int:
         try:
@@ -120,7 +144,7 @@ class Replay:
             return None
         name, replaces = accepted.entry.name, accepted.replaces
         if accepted.has_content:
-            if replaces is not None and self._storage.digest(replaces.name) == replaces.digest:
+            if replaces is not None and self._storage.has_file(replaces.name, replaces.digest):
                 return accepted
             if self._storage.has(name):
                 accepted = self._compared(accepted)
@@ -174,6 +198,13 @@ class Replay:
         # The same content may have come back after that.
         is_earlier = record.number < replaced.get((instance, digest), 0)
         return is_earlier and self._storage.has_version(instance, digest)
+
+
+def _next_left(folder: Path) -> Path:
+    """A folder for what is left of a journal."""
+    journal = folder.name.partition(_LEFT)[0]
+    names = (folder.with_name(f"{journal}{_LEFT}{number}") for number in count())
+    return next(path for path in names if not path.exists())
 
 
 def is_left(folder: Path) -> bool:

@@ -538,6 +538,10 @@ class Storage:
         except FileNotFoundError:
             return ""
 
+    def has_file(self, name: ObjectName, digest: str) -> bool:
+        """Whether the store has an object of that name, and its file this digest. Raises as `digest`."""
+        return digest != "" and self.digest(name) == digest
+
     def objects(self) -> Iterator[tuple[tuple[str, str], list[str]]]:
         """All series of the store, each as (Study and Series Instance UID) and the SOP Instance UIDs in it."""
         for study, series in self.series():
