@@ -122,6 +122,20 @@ def test_the_other_one_takes_the_place_of_the_first(
         assert staged_in(archive.root) == []
 
 
+def test_the_row_of_an_object_without_a_file_gives_way(make: Make, encode: Encode, send: Send) -> None:
+    """In another study: the object that was to take its place waited for a file that is not there."""
+    first, second = Sent(), Sent(study=2, patient="B")
+    with new_archive(other_content=REPLACE) as archive:
+        assert _put(archive, first, make, encode, send) == 0
+        assert archive.intake.wait_for_all()
+        os.unlink(archive.storage.path(first.name))
+        assert _put(archive, second, make, encode, send) == 0
+        assert archive.intake.wait_for_all()
+        assert _stored(archive, second).endswith(second.data(make, encode))
+        assert indexed_in(archive.index) == [second.name]
+        assert (archive.versions(), archive.quarantine()) == ([], [])
+
+
 def test_a_place_is_taken_twice_before_anything_is_filed(make: Make, encode: Encode, send: Send) -> None:
     """In one group, and nobody waits in between."""
     row = [Sent(patient=patient) for patient in "ABC"]

@@ -32,6 +32,7 @@ from dicomnet.archive.intake import Intake
 from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.archive.upkeep import bring_in_line
 from dicomnet.errors import UnusableObject
+from dicomnet.values import Buffer
 
 
 @contextmanager
@@ -180,6 +181,34 @@ def test_an_object_whose_file_cannot_be_written_keeps_no_other_waiting(
         wait_until(archive.intake.wait_for_all, 10, "it is filed after all")
         assert set(indexed_in(archive.index)) == names | {sent.name for sent in bad}
     assert not (archive.root / "journal" / "0").exists()
+
+
+def test_one_bad_object_among_many_costs_each_of_them_one_more_attempt(
+    make: Make, encode: Encode, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that waited were tried together again after each one alone."""
+    count = 60
+    with new_archive() as archive:
+        bad = Sent(30, study=30)
+        folder = Path(archive.storage.path(bad.name)).parent.parent
+        folder.parent.mkdir(parents=True)
+        folder.write_text("in the way")
+        sessions = [
+            Sent(number, study=number).session(archive.intake, make, encode, send) for number in range(count)
+        ]
+        kept: list[ObjectName] = []
+        keep = archive.storage.keep
+
+        def counted(name: ObjectName, content: Sequence[Buffer]) -> bool:
+            kept.append(name)
+            return keep(name, content)
+
+        monkeypatch.setattr(archive.storage, "keep", counted)
+        assert set(statuses_of(archive.intake.commit(sessions))) == {0}
+        wait_until(lambda: len(indexed_in(archive.index)) == count - 1, 10, "the others are filed")
+        assert max(kept.count(name) for name in set(kept) - {bad.name}) <= 2
+        folder.unlink()
+        wait_until(archive.intake.wait_for_all, 10, "it is filed after all")
 
 
 def test_what_is_stuck_at_the_end_is_named_and_filed_by_the_next_process(

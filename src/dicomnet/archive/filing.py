@@ -222,63 +222,57 @@ class Filing:
         return self._is_held or self._progress.has_reached(wanted)
 
     def _run(self) -> None:
-        size = _BATCH
         while True:
-            batch = self._next(size)
-            if self._stuck and (self._is_closing or monotonic() >= self._retry_at):
+            batch = self._next()
+            is_last = self._is_closing and not batch
+            if self._stuck and (is_last or monotonic() >= self._retry_at):
                 self._retry()
-            if not batch:
-                if self._is_closing:
-                    return
-                continue
-            try:
-                self.file_now(batch)
-            except OSError as error:
-                if len(batch) > 1:
-                    # One of them may be to blame, and is found one by one.
-                    size = 1
-                    continue
-                self._is_stuck(batch[0], error)
-                continue
-            except (ServiceRefusal, DatabaseFailure, LedgerUnusable) as error:
-                if not self._pause(error):
-                    return
-                continue
-            except Exception:  # noqa: BLE001
-                if len(batch) > 1:
-                    size = 1
-                    continue
-                self._is_defect(batch[0])
-            else:
-                size = _BATCH
-            with self._changed:
-                self._is_held = False
-                for _ in batch:
-                    self._waiting.popleft()
-                self._progress.filed(self._process, len(batch))
-            self._is_filed(batch)
+            if is_last or (batch and not self._file(batch) and self._is_closing):
+                return
 
-    def _next(self, size: int) -> list[Accepted]:
+    def _file(self, batch: Sequence[Accepted]) -> bool:
+        """File the objects that wait first; False if they have to wait on."""
+        try:
+            self.file_now(batch)
+        except (ServiceRefusal, DatabaseFailure, LedgerUnusable) as error:
+            self._pause(error)
+            return False
+        except Exception as error:  # noqa: BLE001
+            if len(batch) > 1:
+                # One of them may be to blame, and is found one by one.
+                return all(self._file([each]) for each in batch)
+            if isinstance(error, OSError):
+                self._is_stuck(batch[0], error)
+                return True
+            self._is_defect(batch[0])
+        with self._changed:
+            self._is_held = False
+            for _ in batch:
+                self._waiting.popleft()
+            self._progress.filed(self._process, len(batch))
+        self._is_filed(batch)
+        return True
+
+    def _next(self) -> list[Accepted]:
         """The next objects to be filed; none if it is time to end, or to try again what is stuck."""
         with self._changed:
             seconds = max(0.0, self._retry_at - monotonic()) if self._stuck else None
             self._changed.wait_for(lambda: bool(self._waiting) or self._is_closing, seconds)
             if self._waiting:
                 self._changed.wait_for(self._is_urgent, _LINGER)
-            return list(itertools.islice(self._waiting, size))
+            return list(itertools.islice(self._waiting, _BATCH))
 
     def _is_urgent(self) -> bool:
         return self._hurried > 0 or self._is_closing or len(self._waiting) >= _BATCH
 
-    def _pause(self, error: Exception) -> bool:
-        """Wait before what failed is tried again; False if there is no time for that any more."""
+    def _pause(self, error: Exception) -> None:
+        """Wait before what failed is tried again."""
         self._tell(error)
         with self._changed:
             self.trouble, self._is_held = error, True
             self._changed.notify_all()
-            is_over = self._changed.wait_for(lambda: self._is_closing, self._delay)
+            self._changed.wait_for(lambda: self._is_closing, self._delay)
         self._delay = min(2 * self._delay, _LONGEST_DELAY)
-        return not is_over
 
     def _is_stuck(self, accepted: Accepted, error: OSError) -> None:
         """The file of the first object that waits cannot be written; nobody waits for it."""
@@ -372,7 +366,7 @@ class Filing:
             # Where something else failed before, the staged file has its name.
             with contextlib.suppress(FileNotFoundError):
                 accepted.measure()
-        if replaces is not None and storage.digest(replaces.name) == replaces.digest:
+        if replaces is not None and storage.has_file(replaces.name, replaces.digest):
             self._conflicts.keep_version(replaces.name)
             if replaces.name == name:
                 storage.replace(name, accepted.staged or storage.write_staged(accepted.content))

@@ -129,8 +129,14 @@ class Index:
             _set_state(connection, schema.COMPLETE_STATE, _YES)
 
     def doubt(self) -> None:
-        """Record that the store has files which it may lack. Raises as `complete`."""
-        with self.writing() as connection:
+        """Record that the store has files which it may lack.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the database cannot be written.
+        """
+        with self._write_lock, self.database.writing_alone() as connection:
             _set_state(connection, schema.COMPLETE_STATE, _NO)
         self._complete_generation = -1
 
