@@ -41,7 +41,8 @@ from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position
 from .replay import Replay, is_left
 from .storage.comparison import Comparison
-from .storage.files import ObjectName, StagedFile, Storage
+from .storage.files import ObjectName, Storage
+from .storage.staging import StagedFile
 
 _log = logging.getLogger(__name__)
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnet.archive.storage import files as module
+from dicomnet.archive.storage import staging
 from dicomnet.archive.storage.comparison import Comparison
 from dicomnet.archive.storage.files import ObjectName, Storage
 from dicomnet.encoding.file_header import encode_file_header
@@ -422,7 +423,7 @@ def test_without_sync_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.
     def refuse(*arguments: object) -> None:
         raise AssertionError(arguments)
 
-    for where, call in ((os, "fsync"), (os, "sync"), (module, "_FLUSH_DATA"), (module, "_SYNCFS")):
+    for where, call in ((os, "fsync"), (os, "sync"), (staging, "_FLUSH_DATA"), (module, "_SYNCFS")):
         monkeypatch.setattr(where, call, refuse)
     with Storage(tmp_path, sync=False) as storage:
         assert storage.keep(NAME, _file(b"one"))

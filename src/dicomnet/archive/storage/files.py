@@ -28,6 +28,7 @@ from ...errors import StoreInUse
 from ...values import Buffer, frozen
 from ..journal import flush_folder
 from .comparison import Comparison, compared, is_beginning
+from .staging import STAGING_FLAGS, StagedFile, naming, write_all
 
 if sys.platform == "win32":
     import msvcrt
@@ -44,12 +45,9 @@ else:
 _log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20
-_BUFFERS_PER_CALL = 512
 _SUFFIX = ".dcm"
 # Linux: flushes one file system; elsewhere all are flushed.
 _SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
-_FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
-_STAGING_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 # How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they notice.
 _LOCK_SECONDS = 0.5
 # What the lock file says. Where the process that had the store was killed, the journal has what is to be done; only
@@ -110,88 +108,6 @@ class SetAside:
     digest: str
     size: int
     written_at: float
-
-
-class StagedFile:
-    """A file that is being written in the staging folder. Its name there is durable."""
-
-    __slots__ = ("_descriptor", "path")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._descriptor = os.open(path, _STAGING_FLAGS, 0o640)
-
-    @property
-    def descriptor(self) -> int:
-        """The file descriptor, open for reading and writing."""
-        return self._descriptor
-
-    def write(self, buffers: Sequence[Buffer]) -> None:
-        """Append buffers, with as few system calls as possible.
-
-        Raises
-        ------
-        OSError
-            If they cannot be written; it names the file.
-        """
-        with _naming(self.path):
-            write_all(self._descriptor, buffers)
-
-    def finish(self, *, sync: bool) -> None:
-        """Close the file, whose content is then complete, and on the medium if it is to be."""
-        try:
-            if sync:
-                with _naming(self.path):
-                    _FLUSH_DATA(self._descriptor)
-        finally:
-            # Even if `close` fails the descriptor is closed, and its number may soon belong to another file.
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-    def discard(self) -> None:
-        """Close the file and remove it. A second call does nothing."""
-        try:
-            if self._descriptor >= 0:
-                self.finish(sync=False)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
-
-
-if sys.platform == "win32":
-
-    def _write_some(descriptor: int, buffers: Sequence[Buffer]) -> int:
-        return os.write(descriptor, buffers[0])
-else:
-
-    def _write_some(descriptor: int, buffers: Sequence[Buffer]) -> int:
-        return os.writev(descriptor, buffers[:_BUFFERS_PER_CALL])
-
-
-@contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Within the block, an error of a file names it; only what opens a file does so by itself."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = path
-        raise
-
-
-def write_all(descriptor: int, buffers: Sequence[Buffer]) -> None:
-    """Append buffers to a file, with as few system calls as possible.
-
-    Raises
-    ------
-    OSError
-        If they cannot be written.
-    """
-    left = sum(map(len, buffers))
-    while left:
-        written = _write_some(descriptor, buffers)
-        left -= written
-        if left:
-            buffers = _without_first(buffers, written)
 
 
 class Storage:
@@ -315,8 +231,8 @@ class Storage:
             If it cannot be written.
         """
         path = self._next_staged()
-        with _naming(path):
-            descriptor = os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640)
+        with naming(path):
+            descriptor = os.open(path, STAGING_FLAGS | os.O_EXCL, 0o640)
             try:
                 try:
                     write_all(descriptor, content)
@@ -610,7 +526,7 @@ class Storage:
                 raise
 
     def _write_state(self, state: bytes) -> None:
-        with _naming(str(self.root / "lock")):
+        with naming(str(self.root / "lock")):
             os.pwrite(self._lock, state, 0)
             os.ftruncate(self._lock, len(state))
             if self.sync:
@@ -642,7 +558,7 @@ class Storage:
         """Make the names of files that will be staged durable, so that flushing one's content is all it takes."""
         for _ in range(_STAGED_AHEAD):
             path = self._next_staged()
-            os.close(os.open(path, _STAGING_FLAGS | os.O_EXCL, 0o640))
+            os.close(os.open(path, STAGING_FLAGS | os.O_EXCL, 0o640))
             self._ahead.append(path)
         self._flush_folder(self._staging)
 
@@ -711,15 +627,6 @@ def _flush_file_system(folder: str) -> None:
             raise OSError(number, os.strerror(number), folder)
     finally:
         os.close(descriptor)
-
-
-def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
-    """The buffers without their first `count` bytes."""
-    left = list(buffers)
-    while count >= len(left[0]):
-        count -= len(left.pop(0))
-    left[0] = memoryview(left[0])[count:]
-    return left
 
 
 def _folders(path: str, cannot_read: Callable[[OSError], None] | None = None) -> list[str]:
