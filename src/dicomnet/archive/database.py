@@ -234,7 +234,9 @@ class Database:
                     os.close(descriptor)
 
     def discard(self, tables: MetaData) -> None:
-        """Remove the file, or these tables of a server.
+        """Put the file aside, under its name with ``.old``, or remove these tables of a server.
+
+        It may be the file of another program, whose name was given by mistake.
 
         Raises
         ------
@@ -248,7 +250,7 @@ class Database:
             return
         for end in ("-wal", "-shm", ""):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self.url.database}{end}")
+                os.replace(f"{self.url.database}{end}", f"{self.url.database}.old{end}")
 
     def insert(self, table: Table) -> Insert:
         """An INSERT that may have ``on_conflict_do_nothing`` or ``on_conflict_do_update``."""
@@ -475,6 +477,11 @@ def _padded(values: list[Any]) -> list[Any]:
 def sqlite_url(path: str | os.PathLike[str]) -> URL:
     """The URL of a SQLite file."""
     return URL.create("sqlite", database=os.fspath(path))
+
+
+def is_file_url(url: str | URL) -> bool:
+    """Whether a URL is that of a SQLite file. Raises as `Database`."""
+    return _url(url).get_backend_name() == "sqlite"
 
 
 def _url(url: str | URL) -> URL:

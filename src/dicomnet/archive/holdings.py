@@ -83,7 +83,7 @@ class Holdings:
         self._progress = None if processes == 1 else Progress(processes)
         try:
             if has_index:
-                self._ledger = LedgerAtNeed(database if isinstance(database, str) else None, folder)
+                self._ledger = LedgerAtNeed(folder, database)
                 self.index = open_index(database or folder / INDEX_NAME, keys)
                 if self.storage.needs_recovery:
                     self.index.doubt()
@@ -181,10 +181,10 @@ class LedgerAtNeed:
 
     Parameters
     ----------
-    url
-        Its database; None for a file in the folder.
     folder
         The folder of the store.
+    database
+        As of `ledger_url`.
 
     Raises
     ------
@@ -192,13 +192,14 @@ class LedgerAtNeed:
         If there is one, and it cannot be used.
     """
 
-    def __init__(self, url: str | None, folder: Path) -> None:
-        from .ledger.ledger import FILE_NAME, ledger_url
+    def __init__(self, folder: Path, database: str | Path | None) -> None:
+        from .database import is_file_url
+        from .ledger.ledger import ledger_url
 
-        self._url = url or ledger_url(folder)
+        self._url = ledger_url(folder, database)
         self._lock = threading.Lock()
         self._opened: Ledger | None = None
-        if url or (folder / FILE_NAME).exists():
+        if not is_file_url(self._url) or Path(self._url.database or "").exists():
             self._ledger()
 
     def quarantined(self, found: Quarantined) -> None:

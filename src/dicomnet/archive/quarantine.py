@@ -59,7 +59,7 @@ class Quarantine:
         self._database = database
         # A store without this folder is none, or was never opened.
         os.stat(folder / FOLDER)
-        self._ledger = Ledger(database or ledger_url(folder))
+        self._ledger = Ledger(ledger_url(folder, database))
 
     def close(self) -> None:
         """Close the ledger."""

@@ -160,7 +160,8 @@ def listen(
             **more(options),
         )
     except ModuleNotFoundError as error:
-        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[archive]'")
+        extras = "archive,postgresql" if error.name == "psycopg" else "archive"
+        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
         return FAILED
     except OSError as error:
         # An error that names a file comes from the store; one that does not, from the socket.

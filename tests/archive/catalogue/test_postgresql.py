@@ -28,12 +28,13 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.recovery import Findings, Recovery
 from dicomnet.archive.conflicts import Conflicts
+from dicomnet.archive.database import Database, Keeping
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger
 from dicomnet.archive.storage.files import Storage
 from dicomnet.archive.upkeep import open_index
-from dicomnet.errors import IndexUnusable, ServiceRefusal
+from dicomnet.errors import DatabaseFailure, IndexUnusable, ServiceRefusal
 
 Make = Callable[..., Dataset]
 Encode = Callable[..., bytes]
@@ -190,6 +191,23 @@ def test_an_index_of_another_version_is_made_anew_from_the_files(
             assert _counts(index) == (4, 4, 4, 8, 1)
     with Ledger(url) as ledger:
         assert len(list(ledger.quarantine())) == 1
+
+
+@pytest.mark.parametrize("tables", [["patient", "study", "instance"], ["state"], ["patient", "state"]])
+def test_tables_of_another_program_are_left_alone(postgresql: PostgreSQL, tables: list[str]) -> None:
+    """Tables with the names of ours were taken for those of an older version, and removed."""
+    url = postgresql.new_database()
+    database = Database(url, Keeping.DERIVED)
+    with database.writing() as connection:
+        for table in tables:
+            connection.exec_driver_sql(f"CREATE TABLE {table} (name text, value text)")
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ('theirs', 'precious')")
+    with pytest.raises(DatabaseFailure, match="a database of its own"):
+        open_index(url)
+    with database.reading() as connection:
+        for table in tables:
+            assert connection.exec_driver_sql(f"SELECT value FROM {table}").scalar_one() == "precious"
+    database.close()
 
 
 def test_a_value_with_a_nul(

@@ -8,12 +8,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from secrets import token_hex
-from typing import Self
+from typing import NoReturn, Self
 
 from sqlalchemy import URL, Connection, bindparam, delete, inspect, select
 
 from ...dimse.datasets import OUT_OF_RESOURCES
-from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, UnusableObject
+from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
 from ..database import WAIT_SECONDS, Database, Keeping, Lookup, sqlite_url
 from ..entries import Entry
 from ..storage.files import ObjectName
@@ -333,8 +333,11 @@ class Index:
     def _prepare(self, kept: Kept | None) -> Kept:
         """Look at the tables, and write only where something is missing; what is kept."""
         with self.database.reading() as connection:
-            if inspect(connection).has_table(schema.state.name):
+            there = schema.metadata.tables.keys() & set(inspect(connection).get_table_names())
+            if schema.state.name in there:
                 version = _state(connection, schema.VERSION_STATE)
+                if version is None:
+                    self._refuse_tables(there)
                 if version != str(schema.VERSION):
                     raise IndexUnusable(
                         self.database.name, f"it is of version {version}, not {schema.VERSION}"
@@ -342,14 +345,26 @@ class Index:
                 before = added(connection)
                 if kept is None or kept.added == before:
                     return kept or kept_with(before)
-            elif inspect(connection).has_table(schema.instance.name):
-                raise IndexUnusable(self.database.name, "it is of an older version")
+            elif there:
+                self._refuse_tables(there)
         with self.database.writing_alone() as connection:
             schema.metadata.create_all(connection)
             if _state(connection, schema.VERSION_STATE) is None:
                 _set_state(connection, schema.VERSION_STATE, str(schema.VERSION))
                 _set_state(connection, schema.NUMBERING_STATE, token_hex())
             return remember(connection, kept)
+
+    def _refuse_tables(self, there: Iterable[str]) -> NoReturn:
+        """Tables with the names of ours, and no word of what they are."""
+        if self.database.is_file:
+            # Of a version before it said so in the tables, or of another program: the file is put aside.
+            raise IndexUnusable(self.database.name, "it is of an older version")
+        tables = ", ".join(sorted(there))
+        raise DatabaseFailure(
+            self.database.name,
+            Trouble.REFUSED,
+            f"it has tables of another program ({tables}); give dicomnet a database of its own",
+        )
 
     def _note(self, failure: DatabaseFailure) -> None:
         if failure.is_damage and self._mark is not None:
@@ -359,7 +374,7 @@ class Index:
 
 
 def discard(url: str | os.PathLike[str] | URL) -> None:
-    """Throw an index away, which nobody has open. The files of the store have all that is in it.
+    """Put an index aside, which nobody has open, or remove its tables from a server. The files have all that is in it.
 
     Parameters
     ----------

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Row, Select, inspect, select, text, update
+from sqlalchemy import URL, Connection, Row, Select, inspect, make_url, select, text, update
 
 from ...errors import DatabaseFailure, LedgerUnusable
-from ..database import WAIT_SECONDS, Database, Keeping, sqlite_url
+from ..database import WAIT_SECONDS, Database, Keeping, is_file_url, sqlite_url
 from ..entries import Outcome, Quarantined, Source, Version
 from . import schema
 
@@ -204,8 +204,19 @@ class Ledger:
         return found
 
 
-def ledger_url(folder: str | os.PathLike[str]) -> URL:
-    """The URL of the ledger that lies in the folder of a store."""
+def ledger_url(folder: str | os.PathLike[str], database: str | os.PathLike[str] | None = None) -> URL:
+    """The URL of the ledger of a store.
+
+    Parameters
+    ----------
+    folder
+        The folder of the store, in which it is a file.
+    database
+        Path or URL of the index. If that is a server's, the ledger is there, too; a file that has an index may be put
+        aside at any moment, and has nothing else.
+    """
+    if isinstance(database, str) and "://" in database and not is_file_url(database):
+        return make_url(database)
     return sqlite_url(Path(folder) / FILE_NAME)
 
 
