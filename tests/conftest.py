@@ -28,6 +28,7 @@ KINDS: dict[str, str] = {
     "archive": "quick",
     "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
+    "archive/catalogue/test_index.py::test_another_process_that_looks_into_the_index_takes_nothing_away": "local",
     "archive/catalogue/test_index.py::test_many_threads_share_transactions": "local",
     "archive/catalogue/test_index.py::test_receiving_needs_no_database": "local",
     "archive/catalogue/test_postgresql.py": "local",

@@ -41,6 +41,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from ..errors import DatabaseFailure, Trouble
 from ..values import frozen
+from .medium import flush_file, flush_folder
 
 Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
@@ -224,14 +225,14 @@ class Database:
         OSError
             If it may not.
         """
-        # A server keeps each commit; a file does, if it is to.
-        for end in ("-wal", "") if self.is_file else ():
-            with contextlib.suppress(FileNotFoundError):
-                descriptor = os.open(f"{self.url.database}{end}", os.O_RDWR)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+        if not self.is_file:
+            return  # A server keeps each commit.
+        # Nothing is in the file itself but what SQLite flushed there when it moved it from its log, which is not there
+        # if all was moved. The file must not be opened but by SQLite: when one of its descriptors is closed, the
+        # process loses all its locks of it, and another process may remove the log in which this one goes on writing.
+        with contextlib.suppress(FileNotFoundError):
+            flush_file(f"{self.url.database}-wal")
+        flush_folder(os.path.dirname(self.url.database or "") or ".")
 
     def discard(self, tables: MetaData) -> None:
         """Put the file aside, under its name with ``.old``, or remove these tables of a server.

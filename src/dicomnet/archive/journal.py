@@ -19,6 +19,7 @@ from pathlib import Path
 from zlib import crc32
 
 from ..values import Buffer, frozen, mutable
+from .medium import flush_folder
 
 _log = logging.getLogger(__name__)
 
@@ -330,17 +331,6 @@ def remove(folder: str | os.PathLike[str]) -> None:
         os.unlink(path)
     with contextlib.suppress(OSError):
         os.rmdir(folder)
-
-
-def flush_folder(folder: str) -> None:
-    """Return when the names in a folder are on the medium."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ from .conflicts import OtherContent
 from .entries import IDENTIFYING, Outcome, Quarantined, Source, object_name
 from .holdings import Holdings
 from .intake import Intake, Session
-from .journal import flush_folder
 from .ledger.ledger import Ledger, ledger_url
+from .medium import flush_folder
 from .storage.comparison import read_file_header
 from .storage.files import ObjectName, object_path
 from .upkeep import INDEX_NAME, bring_in_line

@@ -160,6 +160,32 @@ def test_another_process_has_put_a_new_index_in_the_place_of_a_damaged_one(
         assert _counts(index) == (1, 1, 1, 2)
 
 
+def test_another_process_that_looks_into_the_index_takes_nothing_away(
+    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+) -> None:
+    """To flush it, its file was opened and closed, which gave up the locks that SQLite holds on it.
+
+    Whoever closed it next took himself for the last one, and removed the log in which we went on writing.
+    """
+    look = (
+        "import sqlite3, sys\n"
+        "print(*sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM instance').fetchone())"
+    )
+
+    def counted_by_another_process() -> int:
+        command = [sys.executable, "-c", look, path]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+    with Index(path) as index, Intake(storage, index) as intake:
+        for number in range(3):
+            assert _add(intake, number, make, encode, put) == 0
+            assert intake.wait_for_all()
+            index.make_durable()
+            assert counted_by_another_process() == number + 1
+            assert Path(f"{path}-wal").exists()
+    assert counted_by_another_process() == 3
+
+
 def test_an_index_of_another_version(path: Path) -> None:
     Index(path).close()
     with sqlite3.connect(path) as connection:

@@ -26,7 +26,7 @@ from typing import BinaryIO, Self
 from ...encoding.identity import is_uid
 from ...errors import StoreInUse
 from ...values import Buffer, frozen
-from ..journal import flush_folder
+from ..medium import flush_folder
 from .comparison import Comparison, compared, is_beginning
 from .staging import STAGING_FLAGS, StagedFile, naming, write_all
 
