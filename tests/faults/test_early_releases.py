@@ -6,7 +6,10 @@ Who asked is told so, and what came before counts.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,6 +119,25 @@ def test_a_request_on_an_association_that_the_peer_releases(
         ask(face, port, uid, send)
     assert raised.value.was_awaited
     assert str(raised.value) == RELEASED
+
+
+def test_a_peer_that_releases_and_does_not_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block of an association in asyncio was left while the connection was open, and then the loop was closed."""
+    monkeypatch.setattr("dicomnet.aio.opening.LAST_WORDS", 0.2)
+    is_left = threading.Event()
+
+    def stay(peer: RawPeer) -> None:
+        release(peer)
+        is_left.wait(60)
+
+    uid, send = REQUESTS["echo"]
+    with raw_server(ending(stay)) as port, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(AssociationReleased):
+            ask("aio", port, uid, send)
+        gc.collect()
+        is_left.set()
+    assert not warned
 
 
 @faces

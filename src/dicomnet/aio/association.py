@@ -17,9 +17,8 @@ from ..exchange.n_services import AwaitedNormalizedServices
 from ..exchange.requests import echo_request
 from ..services import user
 from ..services.registry import is_pending
-from ..upper_layer.negotiation import (
-    NegotiatedContext,
-)
+from ..upper_layer.negotiation import NegotiatedContext
+from .opening import wait_closed
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 class Association(AwaitedNormalizedServices):
     """An association that `connect` opened, or that a request came on.
 
-    Use it as an async context manager, which releases it; or call `release`.
+    Use it as an async context manager, which releases it and leaves no connection behind; or call `release`.
     """
 
     def __init__(self, link: Link) -> None:
@@ -267,10 +266,13 @@ class Association(AwaitedNormalizedServices):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            await self.release()
-        else:
-            self.abort()
+        try:
+            if kind is None:
+                await self.release()
+            else:
+                self.abort()
+        finally:
+            await wait_closed(self._link)
 
 
 class FindResponses:
