@@ -113,6 +113,8 @@ class Upkeep:
         self._filling = Filling(index, storage)
         # When what journals of processes that ended still have is tried again.
         self._next_rest = 0.0
+        # An object that cannot be indexed meanwhile is looked for at the next start, not by one walk after the other.
+        self._is_in_line = False
         self._is_filled = False
         self._is_to_be_checked = storage.was_killed
         self._is_stopping = threading.Event()
@@ -147,7 +149,9 @@ class Upkeep:
         if index.is_damaged:
             _log.error("the index is damaged; a new one is made from the files")
             index.renew()
-        bring_in_line(index, self._storage, self._intake.conflicts, self._is_stopping.is_set)
+        if not self._is_in_line or not index.is_complete:
+            bring_in_line(index, self._storage, self._intake.conflicts, self._is_stopping.is_set)
+            self._is_in_line = index.is_complete
         if monotonic() >= self._next_rest:
             self._next_rest = monotonic() + _RETRY
             self._intake.recover_rest()
