@@ -163,8 +163,8 @@ def test_each_worker_is_killed_at_a_system_call(node: KilledNode, moment: str, w
     assert node.start(workers=4, tracing=killing(calls, when))
     senders = Senders(node, 0)
     senders.join()
-    said = node.output.read_text()
-    assert said.count("was ended by signal 9") >= 2, said
+    # Files are placed behind the answers.
+    wait_until(lambda: node.output.read_text().count("was ended by signal 9") >= 2, 20)
     for study, answered in enumerate(senders.answered):
         assert set(answered.values()) == {0}
         assert node.rows(study) == answered.keys()
