@@ -173,7 +173,7 @@ def test_another_process_that_looks_into_the_index_takes_nothing_away(
     )
 
     def counted_by_another_process() -> int:
-        command = [sys.executable, "-c", look, path]
+        command = [sys.executable, "-c", look, str(path)]
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
     with Index(path) as index, Intake(storage, index) as intake:
