@@ -101,12 +101,14 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
 
     def use(self, step: Use) -> Calls[Lease]:
         """Use an idle association that proposed just this, or open one."""
-        yield from self.leave()
+        if self._link is not None:
+            yield from self.leave()
         pool = self._peer._pool
         link = pool.take(step.proposal)
         is_reused = link is not None and link.phase is Phase.ESTABLISHED
         # Others that are idle take room that the peer may need.
-        yield Call(partial(self._release, pool.take_idle()))
+        if idle := pool.take_idle():
+            yield Call(partial(self._release, idle))
         if link is None or not is_reused:
             request = self._peer._request(step.proposal, step.window)
             link = yield Call(partial(self._open, request, RequestorHooks()))
@@ -138,8 +140,8 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         elif self._proposal is None:
             pool.lose(link)
             yield Call(partial(self._release, (link,)))
-        else:
-            yield Call(partial(self._release, pool.give_back(self._proposal, link)))
+        elif surplus := pool.give_back(self._proposal, link):
+            yield Call(partial(self._release, surplus))
 
     def break_off(self, error: BaseException) -> None:
         """End the association where the user interrupts or cancels: what goes on is not waited for."""
