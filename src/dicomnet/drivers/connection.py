@@ -13,6 +13,7 @@ from ..dimse.codec import encode_command
 from ..dimse.datasets import FileRange, Source
 from ..dimse.messages import UNRECOGNISED, Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
+from ..services.registry import PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
 from ..upper_layer.machine import Machine
 from ..upper_layer.negotiation import Agreement, conclude_as_requestor, first_of, supports_version
 from ..upper_layer.table import TABLE, Effect, Event, State
@@ -37,6 +38,9 @@ from .reading import fill, open_file, stamp_of
 from .trace import Trace, is_logged
 
 _log = logging.getLogger(__name__)
+
+# Another status may be trouble, which is logged at a level of its own. None is that of a request.
+_NO_TROUBLE = frozenset((None, SUCCESS, PENDING, PENDING_UNSUPPORTED_KEYS))
 
 # How much of what a peer still sends after the end is read away, in bytes, before the connection is closed.
 LAST_BYTES = 1 << 20
@@ -307,8 +311,7 @@ class Connection:
             observer = None if message.type.service is UNRECOGNISED else self.observer
             if observer is not None and "EVT_DIMSE_SENT" in observer.names:
                 observer.notify("EVT_DIMSE_SENT", message=message)
-            # A status other than 0x0000 may be trouble, which is logged at another level.
-            if is_traced or message.command.get("Status"):
+            if is_traced or message.command.get("Status") not in _NO_TROUBLE:
                 self.trace.message(message, is_sent=True)
             batch += fragment(message.context_id, command, maximum, is_command=True)
             if data is None:
