@@ -135,13 +135,16 @@ class Filing:
     def accept(self, objects: Sequence[Accepted]) -> None:
         """File objects that are durable in the journal; returns at once."""
         with self._changed:
+            # The thread that waits for more is not woken for each.
+            wakes = not self._waiting
             self._waiting.extend(objects)
             self._length += sum(each.length for each in objects)
             self._progress.acknowledged(self._process, len(objects))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dicomnet-filing", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if wakes or self._is_urgent():
+                self._changed.notify_all()
 
     def wait_for_room(self, length: int, seconds: float) -> bool:
         """Wait until what waits takes no more than so many bytes; False if it does not in time."""
