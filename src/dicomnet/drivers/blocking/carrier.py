@@ -323,11 +323,17 @@ class Carrier(LinkBase):
         if self.connection.must_close:
             self._close()
 
-    def _write(self, buffers: list[Buffer], deadline: Deadline, *, more: bool = False) -> None:
+    def _write(
+        self, buffers: list[Buffer], deadline: Deadline | None, *, more: bool = False
+    ) -> Deadline | None:
+        """Write all of these; the deadline of the message that they belong to, once there was one to wait for."""
         if self._is_closed:
             raise self._lost()
         try:
-            self._writer.write(buffers, deadline, self._wait_to_write, more=more)
+            if left := self._writer.write_now(buffers, more=more):
+                deadline = deadline or self.message_deadline()
+                self._writer.write_on(left, deadline, self._wait_to_write, more=more)
+            return deadline
         except DicomnetError:
             raise
         except OSError as error:

@@ -220,13 +220,13 @@ class Link(Carrier):
         return run.value
 
     def _put(self, batches: Iterable[list[Buffer]], more: bool) -> None:
-        deadline = self.message_deadline()
+        deadline: Deadline | None = None
         is_partly_written = False
         try:
             with self._writer:
                 for batch in batches:
                     is_partly_written = True
-                    self._write(batch, deadline, more=more)
+                    deadline = self._write(batch, deadline, more=more)
         except AssociationClosed:
             raise self._why_not_sent() from None
         except BaseException as error:

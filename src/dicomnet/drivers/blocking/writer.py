@@ -65,25 +65,34 @@ class Writer:
         OSError
             If the connection is no more; also what ``wait`` raises.
         """
+        self.write_on(self.write_now(buffers, more=more), deadline, wait, more=more)
+
+    def write_now(self, buffers: list[Buffer], *, more: bool = False) -> list[Buffer]:
+        """Write of these what the channel takes at once: what is left for `write_on`. Raises as `write`."""
         if self._connection.observer is not None:
             self._connection.sent(buffers)
         buffers = self._channel.prepare(buffers)
-        at = 0
-        while True:
-            sent = self._channel.send(buffers[at:] if at else buffers, more=more)
+        sent = self._channel.send(buffers, more=more)
+        if sent is None:
+            return buffers
+        return [] if sent == sum(map(len, buffers)) else _without(buffers, sent)
+
+    def write_on(
+        self,
+        left: list[Buffer],
+        deadline: Deadline,
+        wait: Callable[[Deadline], object],
+        *,
+        more: bool = False,
+    ) -> None:
+        """Write what `write_now` has left. Parameters and exceptions as of `write`."""
+        while left:
+            sent = self._channel.send(left, more=more)
             if sent is None:
                 wait(deadline)
                 continue
-            if not at and sent == sum(map(len, buffers)):
-                return
             deadline.moved(sent)
-            while at < len(buffers) and sent >= len(buffers[at]):
-                sent -= len(buffers[at])
-                at += 1
-            if at == len(buffers):
-                return
-            if sent:
-                buffers[at] = memoryview(buffers[at])[sent:]
+            left = _without(left, sent)
 
     def wait(self, deadline: Deadline) -> None:
         """Wait until the channel takes more, and read nothing meanwhile."""
@@ -99,3 +108,12 @@ class Writer:
             _log.debug("the last words could not be sent: %s", error)
         finally:
             self._lock.release()
+
+
+def _without(buffers: list[Buffer], count: int) -> list[Buffer]:
+    """The buffers without their first `count` bytes."""
+    at = 0
+    while at < len(buffers) and count >= len(buffers[at]):
+        count -= len(buffers[at])
+        at += 1
+    return [memoryview(buffers[at])[count:], *buffers[at + 1 :]] if count else buffers[at:]
