@@ -20,7 +20,8 @@ from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.entries import Quarantined, Version
 from dicomnet.archive.intake import SPILL_LENGTH, Intake, Session
 from dicomnet.archive.ledger.ledger import FILE_NAME, Ledger, ledger_url
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.errors import ServiceRefusal
 
 Make = Callable[..., Dataset]
@@ -90,7 +91,7 @@ class Archive:
     """A store with an index and a ledger, in a folder of its own."""
 
     root: Path
-    storage: Storage
+    storage: FolderStorage
     index: Index
     ledger: Ledger
     intake: Intake
@@ -120,7 +121,7 @@ def archive_in(
 ) -> Iterator[Archive]:
     """The archive in a folder, open; what an earlier process left there is as it was."""
     with ExitStack() as stack:
-        storage = stack.enter_context(Storage(root, sync=sync))
+        storage = stack.enter_context(FolderStorage(root, sync=sync))
         index = stack.enter_context(Index(root / "index.sqlite", wait_seconds=0.2))
         if not (root / FILE_NAME).exists():
             (root / FILE_NAME).write_bytes(_empty_ledger())

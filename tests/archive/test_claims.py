@@ -198,9 +198,9 @@ import os, sys, threading
 from pathlib import Path
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 root, data = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-storage = Storage(root, sync=False)
+storage = FolderStorage(root, sync=False)
 uids = [f"1.2.3.4.{number}" for number in range(10, 26)]
 progress = Progress(3)
 def groups(process):

@@ -29,7 +29,8 @@ from dicomnet.archive import filing, intake, journal
 from dicomnet.archive.entries import Catalogue, Entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.upkeep import bring_in_line
 from dicomnet.errors import UnusableObject
 from dicomnet.values import Buffer
@@ -290,12 +291,12 @@ def test_a_store_that_cannot_be_made_durable_keeps_its_journal(
 ) -> None:
     """Segments are not used again, and the next start reads them: the content is there although a file lost it."""
 
-    def fail(_: Storage) -> None:
+    def fail(_: FolderStorage) -> None:
         raise OSError("the medium is broken")
 
     monkeypatch.setattr(journal, "SEGMENT_LENGTH", 1 << 11)
     with archive_in(tmp_path) as archive, monkeypatch.context() as patch:
-        patch.setattr(Storage, "make_durable", fail)
+        patch.setattr(FolderStorage, "make_durable", fail)
         for number in range(1, 10):
             assert _put(archive, Sent(number), make, encode, send) == 0
             assert archive.intake.wait_for_all()
@@ -376,15 +377,15 @@ def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
     """Also when the archive is closed in order after that."""
     bad = Sent(2, is_large=is_large)
     with archive_in(tmp_path) as archive:
-        real = Storage.keep_staged
+        real = FolderStorage.keep_staged
 
-        def keep_staged(storage: Storage, name: ObjectName, path: str) -> bool:
+        def keep_staged(storage: FolderStorage, name: ObjectName, path: str) -> bool:
             if name == bad.name:
                 raise LookupError("a defect")
             return real(storage, name, path)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Storage, "keep_staged", keep_staged)
+            patch.setattr(FolderStorage, "keep_staged", keep_staged)
             for sent in (Sent(1), bad, Sent(3)):
                 assert _put(archive, sent, make, encode, send) == 0
             assert archive.intake.wait_for_all()
@@ -393,7 +394,7 @@ def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
     with archive_in(tmp_path) as archive:
         # Nor does it keep the archive from its next start.
         with monkeypatch.context() as patch:
-            patch.setattr(Storage, "keep_staged", keep_staged)
+            patch.setattr(FolderStorage, "keep_staged", keep_staged)
             assert archive.intake.recover() == 0
         assert archive.intake.recover() == 1
         assert Path(archive.storage.path(bad.name)).read_bytes().endswith(bad.data(make, encode))

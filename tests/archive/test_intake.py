@@ -45,7 +45,8 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.entries import Catalogue, Source
 from dicomnet.archive.intake import SPILL_LENGTH, Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal
 
@@ -62,7 +63,7 @@ def test_the_data_set_is_kept_as_received(
 ) -> None:
     """S003."""
     data = encode(make(PixelData=bytes(range(250)) * (pixels // 250)), syntax)
-    with Storage(tmp_path, sync=False) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path, sync=False) as storage, Intake(storage) as intake:
         assert put(intake, data, syntax=syntax, fragment=fragment) == 0
         assert intake.wait_for_all()
         whole = Path(storage.path(NAME)).read_bytes()
@@ -82,7 +83,7 @@ def test_the_data_set_is_kept_as_received(
 
 def test_files_of_pydicom_survive(tmp_path: Path, put: Put) -> None:
     """S003."""
-    with Storage(tmp_path, sync=False) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path, sync=False) as storage, Intake(storage) as intake:
         for file in ("CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "reportsi.dcm", "image_dfl.dcm"):
             found = get_testdata_file(file)
             assert isinstance(found, str)
@@ -127,7 +128,7 @@ def test_an_object_must_match_its_command(
     status: int,
 ) -> None:
     """S002 S006."""
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         assert status_of(lambda: put(intake, encode(make(**attributes)))) == status
         assert files(tmp_path) == ["lock"]
 
@@ -152,7 +153,7 @@ def test_no_uid_of_a_peer_leaves_the_store(
     (tmp_path / "canary").write_text("sings")
     padded = uid + bytes(len(uid) % 2)
     mark = b"9.8.7"
-    with Storage(tmp_path / "store") as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path / "store") as storage, Intake(storage) as intake:
         for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             data = encode(make(**{keyword: mark.decode()}))
             field = len(mark + b"\0").to_bytes(2, "little") + mark + b"\0"
@@ -174,7 +175,7 @@ def test_a_damaged_object_leaves_nothing(
 ) -> None:
     """S002."""
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         assert status_of(lambda: put(intake, data[:-1])) == 0xC000
         assert status_of(lambda: put(intake, b"")) in (0xA900, 0xC000)
         session = intake.open(CT, NAME.instance, ExplicitVRLittleEndian)
@@ -190,7 +191,7 @@ def test_the_same_again_and_another_one(
     tmp_path: Path, make: Make, encode: Encode, put: Put, pixels: int
 ) -> None:
     """S004. Also at once, when the first one has no file yet."""
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         first = encode(make(PixelData=bytes(pixels)))
         assert put(intake, first) == 0
         assert put(intake, first) == 0
@@ -206,7 +207,7 @@ def test_sixteen_senders_of_one_object(
 ) -> None:
     """S004."""
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         found: list[int] = []
         threads = [threading.Thread(target=lambda: found.append(put(intake, data))) for _ in range(16)]
         for thread in threads:
@@ -223,10 +224,10 @@ def test_sixteen_senders_of_one_object(
 FULL = """
 import resource, sys, os
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.errors import ServiceRefusal
 data = open(sys.argv[2], "rb").read()
-storage = Storage(sys.argv[1])
+storage = FolderStorage(sys.argv[1])
 intake = Intake(storage)
 def put():
     session = intake.open("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4.5", "1.2.840.10008.1.2.1")
@@ -269,7 +270,7 @@ def test_a_folder_of_the_journal_that_cannot_be_made(
     tmp_path: Path, make: Make, encode: Encode, put: Put, pixels: int
 ) -> None:
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         (tmp_path / "journal").write_text("in the way")
         assert status_of(lambda: put(intake, data)) == 0xA700
         assert staged_in(tmp_path) == []
@@ -285,7 +286,7 @@ def test_a_folder_of_objects_that_cannot_be_written_keeps_nobody_out(
 ) -> None:
     """The object is acknowledged, as the journal has it, and filed when that is possible again."""
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         os.rename(tmp_path / "objects", tmp_path / "away")
         (tmp_path / "objects").write_text("in the way")
         assert put(intake, data) == 0
@@ -302,8 +303,8 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
     script = (
         "import sys, hashlib\n"
         "from dicomnet.archive.intake import Intake\n"
-        "from dicomnet.archive.storage.files import Storage\n"
-        "data = open(sys.argv[2], 'rb').read(); intake = Intake(Storage(sys.argv[1]))\n"
+        "from dicomnet.archive.storage.folder import FolderStorage\n"
+        "data = open(sys.argv[2], 'rb').read(); intake = Intake(FolderStorage(sys.argv[1]))\n"
         "for number in range(100000):\n"
         "    uid = f'1.2.3.4.{number:05}'; one = data.replace(b'1.2.3.4.55555', uid.encode())\n"
         "    session = intake.open('1.2.840.10008.5.1.4.1.1.2', uid, '1.2.840.10008.1.2.1')\n"
@@ -323,7 +324,7 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
         acknowledged += [
             line.split() for line in process.stdout.read().splitlines() if len(line) == 13 + 1 + 64
         ]
-    with Storage(tmp_path / "store") as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path / "store") as storage, Intake(storage) as intake:
         intake.recover()
         for uid, digest in acknowledged:
             whole = Path(storage.path(ObjectName("1.2.3", "1.2.3.4", uid))).read_bytes()
@@ -332,7 +333,7 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
 
 def test_a_session_is_used_once(tmp_path: Path, make: Make, encode: Encode) -> None:
     data = memoryview(encode(make()))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         done = intake.open(CT, NAME.instance, ExplicitVRLittleEndian)
         done.write(data)
         assert done.commit() == 0
@@ -455,7 +456,7 @@ def test_the_index_knows_who_sent_an_object_and_what_its_file_was(
 def test_nothing_is_committed() -> None:
     with new_archive() as archive:
         assert archive.intake.commit([]) == []
-        with Storage(archive.root / "other", sync=False) as storage, Intake(storage) as intake:
+        with FolderStorage(archive.root / "other", sync=False) as storage, Intake(storage) as intake:
             assert intake.commit([]) == []
 
 
@@ -467,9 +468,9 @@ def test_objects_together_need_no_more_descriptors_than_one(
     script = """
 import os, resource, sys
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 data = open(sys.argv[2], "rb").read()
-intake = Intake(Storage(sys.argv[1]))
+intake = Intake(FolderStorage(sys.argv[1]))
 def group(first):
     for number in range(first, first + 16):
         uid = f"1.2.3.4.{number}"
@@ -562,7 +563,7 @@ def test_an_index_with_a_defect_leaves_nothing_open(
     tmp_path: Path, make: Make, encode: Encode, send: Send, broken_index: Catalogue
 ) -> None:
     group = [Sent(1), Sent(2, is_large=True), Sent(3, is_large=True, fault="cut"), Sent(4, fault="cut")]
-    with Storage(tmp_path) as storage, Intake(storage, broken_index) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage, broken_index) as intake:
         before = descriptors()
         sessions = [sent.session(intake, make, encode, send) for sent in group]
         with pytest.raises(LookupError, match="2 objects"):
@@ -603,7 +604,7 @@ def test_what_was_placed_and_never_committed_leaves_nothing(make: Make, encode: 
 
 
 def test_a_session_that_is_over_among_others(tmp_path: Path, make: Make, encode: Encode, send: Send) -> None:
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path) as storage, Intake(storage) as intake:
         before = descriptors()
         sessions = [
             sent.session(intake, make, encode, send) for sent in (Sent(1), Sent(2), Sent(3, is_large=True))
@@ -716,7 +717,7 @@ def test_an_irregular_object_is_stored_as_it_came_with_one_warning(
 ) -> None:
     """It was refused with 0xC000, though none of its elements was lost."""
     data = encode(make()) + rest
-    with Storage(tmp_path / "tolerant", sync=False) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path / "tolerant", sync=False) as storage, Intake(storage) as intake:
         assert put(intake, data) == 0
         assert intake.wait_for_all()
         (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
@@ -727,7 +728,7 @@ def test_an_irregular_object_is_stored_as_it_came_with_one_warning(
         # The same once more is the same object.
         assert put(intake, data) == 0
     with (
-        Storage(tmp_path / "strict", sync=False) as storage,
+        FolderStorage(tmp_path / "strict", sync=False) as storage,
         Intake(storage, is_strict=True) as intake,
         pytest.raises(ServiceRefusal) as refusal,
     ):
@@ -741,12 +742,12 @@ from pathlib import Path
 from dicomnet.archive import journal
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 # So that segments are full soon, and used again.
 journal.SEGMENT_LENGTH = 1 << 12
 root = Path(sys.argv[1])
 small, large = ((root / name).read_bytes() for name in ("small", "large"))
-storage, index = Storage(root / "store"), Index(root / "store" / "index.sqlite")
+storage, index = FolderStorage(root / "store"), Index(root / "store" / "index.sqlite")
 intake = Intake(storage, index)
 def put(number, data):
     sys.stderr.write(f"begin {number}.")

@@ -40,7 +40,8 @@ from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.journal import Journal
 from dicomnet.archive.replay import NOT_AS_RECEIVED
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.scan import HeaderScanner
 
@@ -128,7 +129,7 @@ def test_whatever_a_crash_has_left(
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         crash(root, group)
-        with Storage(root, sync=False) as storage, Index(root / "index.sqlite") as index:
+        with FolderStorage(root, sync=False) as storage, Index(root / "index.sqlite") as index:
             scanner = HeaderScanner(index.wanted)
             for sent, (_, file, length, has_row, is_staged) in zip(group, left, strict=True):
                 whole = _whole(sent, make, encode)
@@ -207,7 +208,8 @@ def test_records_of_objects_that_took_the_place_of_others(
         shutil.copytree(live, root)
     # The last one, which may be filed, or not yet, or by half.
     path, old = (
-        Path(Storage.path(archive.storage, name)).relative_to(live) for name in (last.name, row[-2].name)
+        Path(FolderStorage.path(archive.storage, name)).relative_to(live)
+        for name in (last.name, row[-2].name)
     )
     whole = (root / path).read_bytes()
     if state in ("not filed", "version kept"):
@@ -267,7 +269,7 @@ def test_segments_are_read_in_the_order_in_which_they_were_written(
     live, root = tmp_path / "live", tmp_path / "copy"
     with archive_in(live, other_content=OtherContent.REPLACE) as archive:
         # So that no segment is used again.
-        monkeypatch.setattr(Storage, "make_durable", _fails)
+        monkeypatch.setattr(FolderStorage, "make_durable", _fails)
         for sent in [first, *others, last]:
             assert sent.session(archive.intake, make, encode, send).commit() == 0
         assert archive.intake.wait_for_all()
@@ -297,7 +299,7 @@ def test_the_journal_of_a_process_that_is_not_there_any_more(
     """There were more workers at the time. Only a worker that takes another's place leaves the others' alone."""
     crash(tmp_path, [Sent(1), Sent(2, is_large=True)])
     (tmp_path / "journal" / "0").rename(tmp_path / "journal" / "12")
-    with Storage(tmp_path, sync=False) as storage:
+    with FolderStorage(tmp_path, sync=False) as storage:
         storage.process = 3
         with Intake(storage, progress=Progress(4), process=3) as worker:
             assert worker.recover() == 0
@@ -425,7 +427,7 @@ def test_without_an_index(crash: Crash, make: Make, encode: Encode, tmp_path: Pa
     """And the index that is made later is compared with the files."""
     group = [Sent(1), Sent(2, is_large=True)]
     crash(tmp_path, group)
-    with Storage(tmp_path, sync=False) as storage, Intake(storage) as intake:
+    with FolderStorage(tmp_path, sync=False) as storage, Intake(storage) as intake:
         assert intake.recover() == 2
         for sent in group:
             assert Path(storage.path(sent.name)).read_bytes() == _whole(sent, make, encode)
@@ -435,7 +437,7 @@ def test_without_an_index(crash: Crash, make: Make, encode: Encode, tmp_path: Pa
 
 def test_the_source_survives(crash: Crash, tmp_path: Path, make: Make, encode: Encode) -> None:
     crash(tmp_path, [Sent(1)])
-    with Storage(tmp_path) as storage, Index(tmp_path / "index.sqlite") as index:
+    with FolderStorage(tmp_path) as storage, Index(tmp_path / "index.sqlite") as index:
         rival = Sent(1, study=2)
         storage.keep(rival.name, [_whole(rival, make, encode)])
         index.add([read_entry(storage, rival.name, HeaderScanner(index.wanted))])
@@ -454,12 +456,12 @@ from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 # So that segments are used again.
 journal.SEGMENT_LENGTH = 1 << 14
 root, run = Path(sys.argv[1]), sys.argv[3]
 objects = [(Path(sys.argv[2]) / name).read_bytes() for name in ("small", "large", "other")]
-storage, index, ledger = Storage(root), Index(root / "index.sqlite"), Ledger(ledger_url(root))
+storage, index, ledger = FolderStorage(root), Index(root / "index.sqlite"), Ledger(ledger_url(root))
 intake = Intake(storage, index, other_content=OtherContent.REPLACE, ledger=ledger)
 intake.recover()
 lock = threading.Lock()
@@ -502,7 +504,11 @@ def test_a_process_that_is_killed_at_many_moments(tmp_path: Path, make: Make, en
                 if len(digest) == 64:
                     acknowledged.setdefault(found, []).append(digest)
     assert len(acknowledged) > 5
-    with Storage(root) as storage, Index(root / "index.sqlite") as index, Intake(storage, index) as intake:
+    with (
+        FolderStorage(root) as storage,
+        Index(root / "index.sqlite") as index,
+        Intake(storage, index) as intake,
+    ):
         assert not storage.was_unclean
         intake.recover()
         names = indexed_in(index)
@@ -528,7 +534,7 @@ def test_a_process_that_is_killed_at_many_moments(tmp_path: Path, make: Make, en
 
 
 def test_a_journal_that_cannot_be_read_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         own = Journal(tmp_path / "journal" / "0")
         own.flush(own.append(b"{}", (b"",)).number)
         own.close(is_filed=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..archive.entries import C_STORE_WAY, Source
 from ..archive.holdings import Holdings
 from ..archive.intake import Session
-from ..archive.storage.files import Storage
+from ..archive.storage.folder import FolderStorage
 from ..cli.arguments import FAILED, OK, ae_title, port
 from ..cli.words import printable
 from ..dimse.messages import Message
@@ -72,7 +72,7 @@ def _clean(folder: Path, database: Path) -> int:
     if _answer() != "yes":
         print("nothing was deleted")
         return FAILED
-    storage = Storage(folder)
+    storage = FolderStorage(folder)
     try:
         for name in ("objects", "quarantine", "versions", "journal"):
             shutil.rmtree(folder / name, ignore_errors=not (folder / name).exists())

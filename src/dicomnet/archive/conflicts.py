@@ -9,7 +9,8 @@ from typing import Protocol
 
 from ..errors import DicomnetError
 from .entries import UNKNOWN, Accepted, Quarantined, Source, Version
-from .storage.files import ObjectName, Storage
+from .storage.folder import FolderStorage
+from .storage.store import ObjectName
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Conflicts:
         The ledger; None if nothing is recorded.
     """
 
-    def __init__(self, storage: Storage, record: Record | None) -> None:
+    def __init__(self, storage: FolderStorage, record: Record | None) -> None:
         self._storage = storage
         self._record = record
 

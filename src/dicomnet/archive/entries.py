@@ -17,7 +17,8 @@ from ..errors import ServiceRefusal, UnusableObject
 from ..values import Buffer, frozen, mutable
 from .journal import Position
 from .storage.comparison import read_file_header
-from .storage.files import ObjectName, Storage
+from .storage.folder import FolderStorage
+from .storage.store import ObjectName
 
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
@@ -367,7 +368,9 @@ def object_name(header: Header) -> ObjectName:
         ) from None
 
 
-def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner, source: Source = UNKNOWN) -> Entry:
+def read_entry(
+    storage: FolderStorage, name: ObjectName, scanner: HeaderScanner, source: Source = UNKNOWN
+) -> Entry:
     """Read a stored object's header for the index.
 
     Parameters

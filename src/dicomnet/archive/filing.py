@@ -21,7 +21,7 @@ from .conflicts import Conflicts
 from .entries import Accepted, Catalogue, Entry, encode_description, read_entry
 from .journal import Journal, Segment
 from .storage.comparison import Comparison
-from .storage.files import Storage
+from .storage.folder import FolderStorage
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Filing:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: FolderStorage,
         catalogue: Catalogue | None,
         journal: Journal,
         conflicts: Conflicts,

@@ -14,7 +14,7 @@ from ..errors import ServiceRefusal
 from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
-from .storage.files import Storage
+from .storage.folder import FolderStorage
 from .upkeep import INDEX_NAME, Upkeep, open_index
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Holdings:
         other_content: OtherContent = OtherContent.KEEP_FIRST,
         processes: int = 1,
     ) -> None:
-        self.storage = Storage(folder, sync=sync)
+        self.storage = FolderStorage(folder, sync=sync)
         self.index: Index | None = None
         self._ledger: LedgerAtNeed | None = None
         self._upkeep: Upkeep | None = None

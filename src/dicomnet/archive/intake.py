@@ -41,8 +41,9 @@ from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position
 from .replay import Replay, is_left
 from .storage.comparison import Comparison
-from .storage.files import ObjectName, Storage
+from .storage.folder import FolderStorage
 from .storage.staging import StagedFile
+from .storage.store import ObjectName
 
 _log = logging.getLogger(__name__)
 
@@ -270,7 +271,7 @@ class Intake:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: FolderStorage,
         catalogue: Catalogue | None = None,
         *,
         is_strict: bool = False,

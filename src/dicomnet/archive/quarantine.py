@@ -24,7 +24,8 @@ from .intake import Intake, Session
 from .ledger.ledger import Ledger, ledger_url
 from .medium import flush_folder
 from .storage.comparison import read_file_header
-from .storage.files import ObjectName, object_path
+from .storage.folder import object_path
+from .storage.store import ObjectName
 from .upkeep import INDEX_NAME, bring_in_line
 
 if TYPE_CHECKING:

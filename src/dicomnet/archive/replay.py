@@ -20,7 +20,8 @@ from .entries import Accepted, Catalogue, Entry, decode_description, entry_of, r
 from .filing import Filing
 from .journal import Journal, Record, read, remove
 from .storage.comparison import Comparison
-from .storage.files import ObjectName, Storage
+from .storage.folder import FolderStorage
+from .storage.store import ObjectName
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Replay:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: FolderStorage,
         catalogue: Catalogue | None,
         filing: Filing,
         conflicts: Conflicts,

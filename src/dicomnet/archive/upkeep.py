@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import DatabaseFailure, IndexUnusable, ServiceRefusal
 from .conflicts import Conflicts
 from .intake import Intake
-from .storage.files import Storage
+from .storage.folder import FolderStorage
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -60,7 +60,7 @@ def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Inde
 
 
 def bring_in_line(
-    index: Index, storage: Storage, conflicts: Conflicts, is_stopped: Callable[[], bool] = lambda: False
+    index: Index, storage: FolderStorage, conflicts: Conflicts, is_stopped: Callable[[], bool] = lambda: False
 ) -> None:
     """Bring an index in line with the files of its store, unless it is known to be.
 
@@ -104,7 +104,7 @@ class Upkeep:
         The archive.
     """
 
-    def __init__(self, storage: Storage, intake: Intake, index: Index) -> None:
+    def __init__(self, storage: FolderStorage, intake: Intake, index: Index) -> None:
         from .catalogue.filling import Filling
 
         self._storage = storage

@@ -142,7 +142,7 @@ def _time(at: datetime | None) -> str | None:
 
 
 def _show(quarantine: Quarantine, found: Quarantined, options: Namespace) -> None:
-    from ..archive.storage.files import object_path
+    from ..archive.storage.folder import object_path
 
     name = quarantine.kept(found)
     here = _content(quarantine.path(found))

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
 
@@ -22,7 +22,7 @@ def archive(
 ) -> Iterator[tuple[Index, Callable[[Dataset], None]]]:
     """An empty archive, and how to store an object in it."""
     with (
-        Storage(tmp_path / "store", sync=False) as storage,
+        FolderStorage(tmp_path / "store", sync=False) as storage,
         Index(tmp_path / "index") as index,
         Intake(storage, index) as intake,
     ):
@@ -42,7 +42,7 @@ def real(
     root = tmp_path_factory.mktemp("real")
     taken: dict[str, Dataset] = {}
     with (
-        Storage(root / "store", sync=False) as storage,
+        FolderStorage(root / "store", sync=False) as storage,
         Index(root / "index") as index,
         Intake(storage, index) as intake,
         warnings.catch_warnings(),

@@ -21,7 +21,8 @@ from dicomnet.archive.catalogue.kept import STANDARD, Kept, configured
 from dicomnet.archive.catalogue.recovery import Recovery
 from dicomnet.archive.conflicts import Conflicts
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 
 STATUS, REASON, KVP = ("StudyStatusID@STUDY", "ReasonForStudy@STUDY", "KVP@IMAGE")
 COUNT = 130
@@ -31,7 +32,7 @@ class Archive:
     """A store, whose index may be opened with one list of attributes after the other."""
 
     def __init__(self, folder: Path, make: Callable[..., Dataset], encode: Callable[..., bytes]) -> None:
-        self.storage = Storage(folder / "store", sync=False)
+        self.storage = FolderStorage(folder / "store", sync=False)
         self.path = folder / "index.sqlite"
         self._make, self._encode = make, encode
 

@@ -19,7 +19,8 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index, discard
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.errors import DatabaseFailure, IndexUnusable
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
@@ -30,8 +31,8 @@ Put = Callable[..., int]
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with Storage(tmp_path / "store", sync=False) as opened:
+def storage(tmp_path: Path) -> Iterator[FolderStorage]:
+    with FolderStorage(tmp_path / "store", sync=False) as opened:
         yield opened
 
 
@@ -62,7 +63,7 @@ def _add(intake: Intake, number: int, make: Make, encode: Encode, put: Put) -> i
 
 
 def test_what_is_stored_is_indexed(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     with Index(path) as index, Intake(storage, index) as intake:
         for number in range(12):
@@ -75,7 +76,7 @@ def test_what_is_stored_is_indexed(
 
 
 def test_many_threads_share_transactions(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     with Index(path) as index, Intake(storage, index) as intake:
         found: list[int] = []
@@ -95,7 +96,7 @@ def test_many_threads_share_transactions(
 
 
 def test_one_instance_uid_in_two_studies(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     with Index(path) as index, Intake(storage, index) as intake:
         assert put(intake, encode(make())) == 0
@@ -108,7 +109,7 @@ def test_one_instance_uid_in_two_studies(
 
 
 def test_damage_is_found_by_a_check_and_a_new_index_takes_its_place(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """Opening it does not read it as a whole, which takes minutes where it is large."""
     with Index(path) as index, Intake(storage, index) as intake:
@@ -142,7 +143,7 @@ def test_what_is_no_database_is_unusable(path: Path) -> None:
 
 
 def test_another_process_has_put_a_new_index_in_the_place_of_a_damaged_one(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """Whoever has the old file open goes over to the new one, also with what it remembers of rows."""
     with Index(path) as index, Intake(storage, index) as intake, Index(path) as other:
@@ -161,7 +162,7 @@ def test_another_process_has_put_a_new_index_in_the_place_of_a_damaged_one(
 
 
 def test_another_process_that_looks_into_the_index_takes_nothing_away(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """To flush it, its file was opened and closed, which gave up the locks that SQLite holds on it.
 
@@ -205,7 +206,7 @@ def test_an_index_of_the_time_before_it_said_its_version_so(path: Path) -> None:
 
 
 def test_a_locked_database_at_the_start_is_not_damaged(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """Nothing is written where nothing is to be changed; what has to be made waits for the lock."""
     other = sqlite3.connect(path, isolation_level=None)
@@ -229,7 +230,7 @@ def test_a_locked_database_at_the_start_is_not_damaged(
 
 
 def test_an_index_that_cannot_be_opened_is_not_damaged(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     with Index(path) as index, Intake(storage, index) as intake:
         assert _add(intake, 1, make, encode, put) == 0
@@ -243,7 +244,7 @@ def test_an_index_that_cannot_be_opened_is_not_damaged(
 
 
 def test_a_locked_database_keeps_nobody_out(
-    storage: Storage,
+    storage: FolderStorage,
     path: Path,
     make: Make,
     encode: Encode,
@@ -285,11 +286,11 @@ import os, resource, sys
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.errors import ServiceRefusal
 data = open(sys.argv[1] + "/object", "rb").read()
 index = Index(sys.argv[1] + "/index.sqlite")
-intake = Intake(Storage(sys.argv[1] + "/store"), index)
+intake = Intake(FolderStorage(sys.argv[1] + "/store"), index)
 def put(number):
     uid = f"1.2.3.4.{number:05}"
     session = intake.open("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2.1")
@@ -316,7 +317,7 @@ with index.reading() as connection:
 
 
 def test_odd_values_do_not_stop_an_object(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     item = Dataset()
     item.ScheduledProcedureStepID = "S1"

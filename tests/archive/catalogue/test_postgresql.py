@@ -32,7 +32,7 @@ from dicomnet.archive.database import Database, Keeping
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.upkeep import open_index
 from dicomnet.errors import DatabaseFailure, IndexUnusable, ServiceRefusal
 
@@ -65,8 +65,8 @@ def test_every_query_at_other_levels_has_the_answer_of_the_standard(
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with Storage(tmp_path / "store", sync=False) as opened:
+def storage(tmp_path: Path) -> Iterator[FolderStorage]:
+    with FolderStorage(tmp_path / "store", sync=False) as opened:
         yield opened
 
 
@@ -90,7 +90,7 @@ def _counts(index: Index) -> tuple[int, ...]:
 def test_several_writers_at_once_write_each_row_once(
     is_server: bool,
     tmp_path: Path,
-    storage: Storage,
+    storage: FolderStorage,
     postgresql: PostgreSQL,
     make: Make,
     encode: Encode,
@@ -121,7 +121,7 @@ def test_several_writers_at_once_write_each_row_once(
 
 
 def test_an_object_of_the_same_uid_and_other_content(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """X17."""
     with Index(postgresql.new_database()) as index, Intake(storage, index) as intake:
@@ -135,7 +135,7 @@ def test_an_object_of_the_same_uid_and_other_content(
 
 
 def test_what_is_acknowledged_while_the_server_is_killed_is_indexed_when_it_is_back(
-    storage: Storage, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, make: Make, encode: Encode, put: Put
 ) -> None:
     """X18. Objects whose UID cannot be looked up are refused; queries are, too; nothing is started anew."""
     with PostgreSQL(durable=True) as server:
@@ -165,7 +165,7 @@ def test_what_is_acknowledged_while_the_server_is_killed_is_indexed_when_it_is_b
 
 
 def test_an_index_of_another_version_is_made_anew_from_the_files(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """X29. Twice, as the second time nothing is to be done; the ledger in the same database is left as it is."""
     url = postgresql.new_database()
@@ -211,7 +211,7 @@ def test_tables_of_another_program_are_left_alone(postgresql: PostgreSQL, tables
 
 
 def test_a_value_with_a_nul(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """PostgreSQL keeps none in a text; the object was refused, or the whole batch."""
     data = encode(make(StudyDescription="ab cd")).replace(b"ab cd", b"ab\0cd")
@@ -222,7 +222,7 @@ def test_a_value_with_a_nul(
 
 
 def test_what_a_department_types_is_found_by_an_index(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """A table is read as a whole only where PostgreSQL has no other way, as the planner is made to think."""
     with Index(postgresql.new_database()) as index, Intake(storage, index) as intake:

@@ -27,7 +27,7 @@ from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.matching import is_universal, value_test
 from dicomnet.archive.catalogue.query import find, locate, search
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.datasets.text import trimmed
 from dicomnet.errors import ServiceRefusal
 
@@ -405,7 +405,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory, make: Make, encode: Encode, pu
     """An archive of one study for each of some odd values."""
     root = tmp_path_factory.mktemp("odd")
     with (
-        Storage(root / "store", sync=False) as storage,
+        FolderStorage(root / "store", sync=False) as storage,
         Index(root / "index") as index,
         Intake(storage, index) as intake,
     ):

@@ -17,19 +17,20 @@ from dicomnet.archive.catalogue.recovery import Findings, Recovery
 from dicomnet.archive.conflicts import Conflicts
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 
 Store = Callable[[Intake, int], None]
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with Storage(tmp_path / "store", sync=False) as opened:
+def storage(tmp_path: Path) -> Iterator[FolderStorage]:
+    with FolderStorage(tmp_path / "store", sync=False) as opened:
         yield opened
 
 
 @pytest.fixture
-def index(storage: Storage) -> Iterator[Index]:
+def index(storage: FolderStorage) -> Iterator[Index]:
     with Index(storage.root / "index.sqlite") as opened:
         yield opened
 
@@ -54,7 +55,7 @@ def _name(number: int) -> ObjectName:
     return ObjectName(f"1.2.{number % 2}", f"1.2.3.4.{number % 3}", f"1.2.3.4.5.{number}")
 
 
-def _recover(index: Index, storage: Storage) -> Findings:
+def _recover(index: Index, storage: FolderStorage) -> Findings:
     recovery = Recovery(index, storage, Conflicts(storage, None))
     assert recovery.run()
     return recovery.findings
@@ -83,7 +84,7 @@ def _rows(index: Index) -> list[tuple[str, ...]]:
         return sorted(tuple(row) for row in found)
 
 
-def test_what_differs_is_corrected(index: Index, storage: Storage, store: Store) -> None:
+def test_what_differs_is_corrected(index: Index, storage: FolderStorage, store: Store) -> None:
     for first, catalogue in ((0, index), (3, None)):
         with Intake(storage, catalogue) as intake:
             for number in range(first, first + 3):
@@ -99,7 +100,7 @@ def test_what_differs_is_corrected(index: Index, storage: Storage, store: Store)
     assert _recover(index, storage) == Findings()
 
 
-def test_files_that_are_away_and_come_back(index: Index, storage: Storage, store: Store) -> None:
+def test_files_that_are_away_and_come_back(index: Index, storage: FolderStorage, store: Store) -> None:
     with Intake(storage, index) as intake:
         for number in range(6):
             store(intake, number)
@@ -116,7 +117,7 @@ def test_files_that_are_away_and_come_back(index: Index, storage: Storage, store
     assert _rows(index) == before
 
 
-def test_a_new_index_has_the_rows_of_the_old_one(index: Index, storage: Storage, store: Store) -> None:
+def test_a_new_index_has_the_rows_of_the_old_one(index: Index, storage: FolderStorage, store: Store) -> None:
     with Intake(storage, index) as intake:
         for number in range(6):
             store(intake, number)
@@ -130,7 +131,7 @@ def test_a_new_index_has_the_rows_of_the_old_one(index: Index, storage: Storage,
 
 def test_of_two_files_of_one_instance_the_older_is_kept(
     index: Index,
-    storage: Storage,
+    storage: FolderStorage,
     make: Callable[..., Dataset],
     encode: Callable[..., bytes],
     put: Callable[..., int],
@@ -155,7 +156,7 @@ def test_of_two_files_of_one_instance_the_older_is_kept(
 
 def test_a_folder_that_cannot_be_read_costs_nothing(
     index: Index,
-    storage: Storage,
+    storage: FolderStorage,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -181,7 +182,7 @@ def test_a_folder_that_cannot_be_read_costs_nothing(
     assert bad in caplog.text
 
 
-def test_objects_are_stored_meanwhile(index: Index, storage: Storage, store: Store) -> None:
+def test_objects_are_stored_meanwhile(index: Index, storage: FolderStorage, store: Store) -> None:
     """No row of theirs is taken for one without a file, and none is there twice."""
     with Intake(storage) as intake:
         for number in range(0, 60, 2):
@@ -203,7 +204,7 @@ def test_objects_are_stored_meanwhile(index: Index, storage: Storage, store: Sto
 
 
 def test_it_stops_when_it_is_to_and_goes_on_the_next_time(
-    index: Index, storage: Storage, store: Store
+    index: Index, storage: FolderStorage, store: Store
 ) -> None:
     with Intake(storage) as intake:
         for number in range(6):

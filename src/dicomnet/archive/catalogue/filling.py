@@ -16,7 +16,8 @@ from ...encoding.scan import HeaderScanner
 from ...errors import DatabaseFailure, ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..entries import IDENTIFYING, Entry, read_entry
-from ..storage.files import ObjectName, Storage
+from ..storage.folder import FolderStorage
+from ..storage.store import ObjectName
 from . import levels, schema
 from .described import attributes_of
 from .index import Index
@@ -65,7 +66,7 @@ class Filling:
         Its store.
     """
 
-    def __init__(self, index: Index, storage: Storage) -> None:
+    def __init__(self, index: Index, storage: FolderStorage) -> None:
         self._index = index
         self._storage = storage
         self._read = self._unread = 0

@@ -12,7 +12,8 @@ from ...errors import ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..conflicts import Conflicts
 from ..entries import Entry, read_entry
-from ..storage.files import ObjectName, Storage
+from ..storage.folder import FolderStorage
+from ..storage.store import ObjectName
 from .index import Index
 
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Recovery:
     def __init__(
         self,
         index: Index,
-        storage: Storage,
+        storage: FolderStorage,
         conflicts: Conflicts,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -200,7 +201,7 @@ class Recovery:
             self._quarantined += 1
 
 
-def _age(storage: Storage, name: ObjectName) -> float:
+def _age(storage: FolderStorage, name: ObjectName) -> float:
     try:
         return os.stat(storage.path(name)).st_mtime
     except FileNotFoundError:

@@ -25,10 +25,11 @@ from typing import BinaryIO, Self
 
 from ...encoding.identity import is_uid
 from ...errors import StoreInUse
-from ...values import Buffer, frozen
+from ...values import Buffer
 from ..medium import flush_folder
 from .comparison import Comparison, compared, is_beginning
 from .staging import STAGING_FLAGS, StagedFile, naming, write_all
+from .store import ObjectName, SetAside
 
 if sys.platform == "win32":
     import msvcrt
@@ -64,53 +65,7 @@ def _study_folder(study: str) -> str:
     return os.sep.join((digest[:2], digest[2:], study))
 
 
-@frozen
-class ObjectName:
-    """The name of an object in the store: the UIDs that its path is made of.
-
-    Parameters
-    ----------
-    study, series, instance
-        Study, Series and SOP Instance UID.
-
-    Raises
-    ------
-    ValueError
-        If one of them is not a valid UID.
-    """
-
-    study: str
-    series: str
-    instance: str
-
-    def __post_init__(self) -> None:
-        if not (is_uid(self.study) and is_uid(self.series) and is_uid(self.instance)):
-            raise ValueError("the name of an object must consist of valid UIDs")
-
-
-@frozen
-class SetAside:
-    """A file that is kept beside the objects of the store: in quarantine, or as a version.
-
-    Parameters
-    ----------
-    location
-        Where it is, below the folder of the store, with slashes.
-    digest
-        SHA-256 of the file, as hexadecimal digits.
-    size
-        Its length in bytes.
-    written_at
-        When it was written, in seconds since 1970.
-    """
-
-    location: str
-    digest: str
-    size: int
-    written_at: float
-
-
-class Storage:
+class FolderStorage:
     """The folder of a store, locked for this process and those that it forks.
 
     It holds ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` are a hash of the Study

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.archive.storage import files as module
+from dicomnet.archive.storage import folder as module
 from dicomnet.archive.storage import staging
 from dicomnet.archive.storage.comparison import Comparison
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.identity import is_uid
 from dicomnet.errors import StoreInUse
@@ -33,14 +34,14 @@ def _file(content: bytes, name: ObjectName = NAME, sender: str = "A") -> list[by
     return [encode_file_header(CLASS, name.instance, SYNTAX, sender), b"a data set of ", content]
 
 
-def _staged(storage: Storage, content: bytes) -> str:
+def _staged(storage: FolderStorage, content: bytes) -> str:
     staged = storage.stage()
     staged.write(_file(content))
     staged.finish(sync=storage.sync)
     return staged.path
 
 
-def _compared(storage: Storage, content: list[bytes], name: ObjectName = NAME) -> Comparison:
+def _compared(storage: FolderStorage, content: list[bytes], name: ObjectName = NAME) -> Comparison:
     return storage.compare(BytesIO(b"".join(content)), name)
 
 
@@ -87,7 +88,7 @@ def test_uids_of_real_devices(text: str) -> None:
 @pytest.mark.parametrize("is_staged", [False, True])
 def test_a_name_is_given_once(tmp_path: Path, files: Callable[[Path], list[str]], is_staged: bool) -> None:
     """Nothing is overwritten, and what is refused leaves nothing."""
-    with Storage(tmp_path / "store") as storage:
+    with FolderStorage(tmp_path / "store") as storage:
 
         def keep(content: bytes) -> bool:
             if not is_staged:
@@ -111,7 +112,7 @@ def test_a_name_is_given_once(tmp_path: Path, files: Callable[[Path], list[str]]
 
 
 def test_quarantine_keeps_each_content_once(tmp_path: Path) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         kept = [
             storage.quarantine_content("1.2", _file(b"one")),
             storage.quarantine_staged("1.2", _staged(storage, b"one")),
@@ -138,8 +139,8 @@ def test_quarantine_keeps_each_content_once(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
     script = (
-        "import sys, os, signal; from dicomnet.archive.storage.files import Storage; s = Storage(sys.argv[1]);"
-        "s.stage().write([b'half']); print('ready', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "import sys, os, signal; from dicomnet.archive.storage.folder import FolderStorage;"
+        "s = FolderStorage(sys.argv[1]); s.stage().write([b'half']); print('ready', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
         " if sys.stdin.readline() else None"
     )
     with subprocess.Popen(
@@ -149,43 +150,43 @@ def test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock(tmp_path: Pat
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         with pytest.raises(StoreInUse):
-            Storage(tmp_path)
+            FolderStorage(tmp_path)
         left = [path.read_bytes() for path in (tmp_path / "staging").iterdir()]
         assert b"half" in left
         process.stdin.write("\n")
         process.stdin.flush()
         process.wait(10)
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         assert not storage.was_unclean
         storage.clear_staging()
         assert list((tmp_path / "staging").iterdir()) == []
         with pytest.raises(StoreInUse):
-            Storage(tmp_path)
+            FolderStorage(tmp_path)
 
 
 def test_a_store_knows_that_an_index_may_lack_objects_until_that_is_mended(tmp_path: Path) -> None:
     """Also after a process that was killed, which is like one that never closes."""
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         assert not storage.was_unclean
         assert (tmp_path / "lock").read_text() == "in use\n"
         storage.needs_recovery = True
         assert (tmp_path / "lock").read_text() == "unindexed\n"
     for _ in range(2):
-        with Storage(tmp_path) as storage:
+        with FolderStorage(tmp_path) as storage:
             assert storage.was_unclean
             assert storage.needs_recovery
             assert (tmp_path / "lock").read_text() == "unindexed\n"
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         storage.needs_recovery = False
         assert (tmp_path / "lock").read_text() == "in use\n"
     assert (tmp_path / "lock").read_text() == "at rest\n"
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         assert not storage.was_unclean
 
 
 def test_what_a_process_has_left_is_removed_but_for_what_is_needed(tmp_path: Path) -> None:
     names = ("12-0", "12-1-7", "12-2", "123-0", "1-2")
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         staging = tmp_path / "staging"
 
         def left() -> set[str]:
@@ -204,7 +205,7 @@ def test_what_a_process_has_left_is_removed_but_for_what_is_needed(tmp_path: Pat
 @pytest.mark.parametrize("contents", [[b"same"] * 16, [bytes([number]) for number in range(16)]])
 @pytest.mark.parametrize("is_staged", [False, True])
 def test_sixteen_at_once(tmp_path: Path, contents: list[bytes], is_staged: bool) -> None:
-    with Storage(tmp_path, sync=False) as storage:
+    with FolderStorage(tmp_path, sync=False) as storage:
         found: list[tuple[bool, bytes]] = []
         start = threading.Barrier(len(contents))
 
@@ -230,7 +231,7 @@ def test_sixteen_at_once(tmp_path: Path, contents: list[bytes], is_staged: bool)
 def test_more_buffers_than_one_system_call_takes(tmp_path: Path) -> None:
     """And empty ones among them, so that a call ends at each kind of boundary."""
     buffers = [bytes([number % 251]) * (number % 3) for number in range(3_000)]
-    with Storage(tmp_path / "store") as storage:
+    with FolderStorage(tmp_path / "store") as storage:
         staged = storage.stage()
         staged.write(buffers)
         staged.write([b"", b"the end"])
@@ -240,7 +241,7 @@ def test_more_buffers_than_one_system_call_takes(tmp_path: Path) -> None:
 
 
 def test_moving_into_quarantine(tmp_path: Path) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         storage.keep(NAME, _file(b"one"))
         kept = storage.quarantine(NAME)
         assert kept is not None
@@ -252,7 +253,7 @@ def test_moving_into_quarantine(tmp_path: Path) -> None:
 
 
 def test_an_object_that_is_replaced_is_kept_as_a_version(tmp_path: Path) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         storage.keep(NAME, _file(b"one"))
         os.utime(storage.path(NAME), (1_000, 2_000))
         digest = sha256(b"".join(_file(b"one"))).hexdigest()
@@ -275,7 +276,10 @@ def test_an_object_that_is_replaced_is_kept_as_a_version(tmp_path: Path) -> None
 
 def test_a_part_of_the_store_may_be_on_another_file_system(tmp_path: Path) -> None:
     """By symbolic links, as administrators do it; files cannot be linked or renamed across."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere, Storage(tmp_path / "store") as storage:
+    with (
+        tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere,
+        FolderStorage(tmp_path / "store") as storage,
+    ):
         assert os.stat(elsewhere).st_dev != os.stat(tmp_path).st_dev
         storage.keep(NAME, _file(b"first"))
         study = Path(storage.path(NAME)).parent.parent
@@ -306,7 +310,7 @@ def test_a_part_of_the_store_may_be_on_another_file_system(tmp_path: Path) -> No
 
 
 def test_what_is_not_ours_in_the_store_is_passed_over(tmp_path: Path) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         storage.keep(NAME, _file(b"one"))
         folder = Path(storage.path(NAME)).parent
         (folder / "notes.txt").write_text("x")
@@ -318,11 +322,12 @@ def test_what_is_not_ours_in_the_store_is_passed_over(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 def done(what):
     sys.stderr.write(f"done {what}.")
     sys.stderr.flush()
-storage = Storage(sys.argv[1])
+storage = FolderStorage(sys.argv[1])
 done("opened")
 staged = storage.stage()
 staged.write([b"staged"])
@@ -425,7 +430,7 @@ def test_without_sync_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.
 
     for where, call in ((os, "fsync"), (os, "sync"), (staging, "_FLUSH_DATA"), (module, "_SYNCFS")):
         monkeypatch.setattr(where, call, refuse)
-    with Storage(tmp_path, sync=False) as storage:
+    with FolderStorage(tmp_path, sync=False) as storage:
         assert storage.keep(NAME, _file(b"one"))
         assert not storage.keep_staged(NAME, _staged(storage, b"two"))
         storage.keep_version(NAME)
@@ -438,7 +443,7 @@ def test_without_sync_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.
 def test_a_file_system_that_cannot_be_flushed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         storage.keep(NAME, _file(b"one"))
 
         def fail(descriptor: int) -> int:
@@ -456,7 +461,7 @@ def test_a_staged_file_that_cannot_be_closed_is_not_closed_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its number may belong to another file by then."""
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         staged = storage.stage()
         descriptor = staged.descriptor
         calls: list[int] = []
@@ -482,7 +487,7 @@ def test_a_staged_file_that_has_its_name_and_cannot_be_let_go_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever tries again finds the object under its name."""
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         path = _staged(storage, b"one")
         unlink = os.unlink
 
@@ -503,7 +508,7 @@ def test_a_staged_file_that_has_its_name_and_cannot_be_let_go_of(
 
 @pytest.mark.parametrize("is_staged", [False, True])
 def test_folders_that_were_removed_from_outside_are_made_anew(tmp_path: Path, is_staged: bool) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         for content in (b"one", b"two"):
             if is_staged:
                 assert storage.keep_staged(NAME, _staged(storage, content))
@@ -515,7 +520,7 @@ def test_folders_that_were_removed_from_outside_are_made_anew(tmp_path: Path, is
 
 
 def test_a_staged_file_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    with Storage(tmp_path) as storage:
+    with FolderStorage(tmp_path) as storage:
         with pytest.raises(FileNotFoundError):
             storage.keep_staged(NAME, storage.staged("0-1-2"))
         assert not storage.has(NAME)
