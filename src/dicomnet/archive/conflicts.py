@@ -9,8 +9,7 @@ from typing import Protocol
 
 from ..errors import DicomnetError
 from .entries import UNKNOWN, Accepted, Quarantined, Source, Version
-from .storage.folder import FolderStorage
-from .storage.store import ObjectName
+from .storage.store import ObjectName, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Conflicts:
         The ledger; None if nothing is recorded.
     """
 
-    def __init__(self, storage: FolderStorage, record: Record | None) -> None:
+    def __init__(self, storage: Storage, record: Record | None) -> None:
         self._storage = storage
         self._record = record
 
@@ -79,11 +78,8 @@ class Conflicts:
         OSError
             If it cannot be written.
         """
-        entry, storage = accepted.entry, self._storage
-        if accepted.staged:
-            kept = storage.quarantine_staged(entry.name.instance, accepted.staged)
-        else:
-            kept = storage.quarantine_content(entry.name.instance, accepted.content)
+        entry = accepted.entry
+        kept = self._storage.quarantine_content(entry.name.instance, accepted.whole)
         self._quarantined(
             Quarantined(
                 entry.name.instance,

@@ -16,8 +16,7 @@ from ...encoding.scan import HeaderScanner
 from ...errors import DatabaseFailure, ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..entries import IDENTIFYING, Entry, read_entry
-from ..storage.folder import FolderStorage
-from ..storage.store import ObjectName
+from ..storage.store import ObjectName, Storage
 from . import levels, schema
 from .described import attributes_of
 from .index import Index
@@ -66,7 +65,7 @@ class Filling:
         Its store.
     """
 
-    def __init__(self, index: Index, storage: FolderStorage) -> None:
+    def __init__(self, index: Index, storage: Storage) -> None:
         self._index = index
         self._storage = storage
         self._read = self._unread = 0

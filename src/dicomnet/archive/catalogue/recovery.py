@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from time import monotonic
 
@@ -12,8 +11,7 @@ from ...errors import ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..conflicts import Conflicts
 from ..entries import Entry, read_entry
-from ..storage.folder import FolderStorage
-from ..storage.store import ObjectName
+from ..storage.store import ObjectName, Storage
 from .index import Index
 
 _log = logging.getLogger(__name__)
@@ -70,7 +68,7 @@ class Recovery:
     def __init__(
         self,
         index: Index,
-        storage: FolderStorage,
+        storage: Storage,
         conflicts: Conflicts,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -201,8 +199,8 @@ class Recovery:
             self._quarantined += 1
 
 
-def _age(storage: FolderStorage, name: ObjectName) -> float:
+def _age(storage: Storage, name: ObjectName) -> float:
     try:
-        return os.stat(storage.path(name)).st_mtime
+        return storage.written_at(name)
     except FileNotFoundError:
         return float("inf")
