@@ -29,7 +29,7 @@ from dicomnet.archive.catalogue.levels import Attributes
 from dicomnet.archive.catalogue.query import find
 from dicomnet.archive.catalogue.writer import Described, Writer
 from dicomnet.archive.entries import Source
-from dicomnet.archive.storage.files import ObjectName
+from dicomnet.archive.storage.store import ObjectName
 
 _SERIES, _INSTANCES = 2, 5
 _BATCH = 50

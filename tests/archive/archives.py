@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydicom.dataset import Dataset
 from sqlalchemy import select
+from tests.archive.stores import MemoryStorage
 from tests.objects import CT_IMAGE_STORAGE
 
 from dicomnet.archive.catalogue import schema
@@ -20,7 +21,9 @@ from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.entries import Quarantined, Version
 from dicomnet.archive.intake import SPILL_LENGTH, Intake, Session
 from dicomnet.archive.ledger.ledger import FILE_NAME, Ledger, ledger_url
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName, Storage
 from dicomnet.errors import ServiceRefusal
 
 Make = Callable[..., Dataset]
@@ -85,12 +88,16 @@ class Sent:
         return send(intake, self.data(make, encode), instance=self.uid)
 
 
+S = TypeVar("S", bound=Storage)
+
+
 @dataclass(frozen=True, slots=True)
-class Archive:
-    """A store with an index and a ledger, in a folder of its own."""
+class ArchiveOn(Generic[S]):
+    """An archive on a store of some kind: the store with an index and a ledger, and a folder of its own."""
 
     root: Path
-    storage: Storage
+    local: LocalFolder
+    storage: S
     index: Index
     ledger: Ledger
     intake: Intake
@@ -100,10 +107,16 @@ class Archive:
         assert self.intake.wait_for_all()
         return {
             "rows": rows_of(self.index),
-            "files": files_of(self.root),
+            "files": self.files(),
             "staged": staged_in(self.root),
-            "needs recovery": self.storage.needs_recovery,
+            "needs recovery": self.local.needs_recovery,
         }
+
+    def files(self) -> dict[str, bytes]:
+        """All files of the store, by where they are."""
+        return (
+            self.storage.bucket.contents() if isinstance(self.storage, MemoryStorage) else files_of(self.root)
+        )
 
     def quarantine(self) -> list[Quarantined]:
         """What the ledger says of the quarantine, the oldest first."""
@@ -114,29 +127,56 @@ class Archive:
         return list(self.ledger.versions())[::-1]
 
 
-@contextmanager
+Archive = ArchiveOn[FolderStorage]
+
+
 def archive_in(
     root: Path, *, sync: bool = False, other_content: OtherContent = OtherContent.KEEP_FIRST
-) -> Iterator[Archive]:
-    """The archive in a folder, open; what an earlier process left there is as it was."""
+) -> AbstractContextManager[Archive]:
+    """The archive in a folder, as `archive_on`."""
+    return archive_on(FolderStorage.of, root, sync=sync, other_content=other_content)
+
+
+@contextmanager
+def archive_on(
+    open_store: Callable[[LocalFolder], S],
+    root: Path,
+    *,
+    sync: bool = False,
+    other_content: OtherContent = OtherContent.KEEP_FIRST,
+) -> Iterator[ArchiveOn[S]]:
+    """The archive on a store, open; what an earlier process left is as it was."""
     with ExitStack() as stack:
-        storage = stack.enter_context(Storage(root, sync=sync))
+        local = stack.enter_context(LocalFolder(root, sync=sync))
+        storage = open_store(local)
         index = stack.enter_context(Index(root / "index.sqlite", wait_seconds=0.2))
         if not (root / FILE_NAME).exists():
             (root / FILE_NAME).write_bytes(_empty_ledger())
         ledger = stack.enter_context(Ledger(ledger_url(root), wait_seconds=0.2))
-        intake = stack.enter_context(Intake(storage, index, other_content=other_content, ledger=ledger))
-        yield Archive(root, storage, index, ledger, intake)
+        intake = stack.enter_context(
+            Intake(local, storage, index, other_content=other_content, ledger=ledger)
+        )
+        yield ArchiveOn(root, local, storage, index, ledger, intake)
+
+
+def new_archive(
+    *, sync: bool = False, other_content: OtherContent = OtherContent.KEEP_FIRST
+) -> AbstractContextManager[Archive]:
+    """An empty archive in a folder, which is removed at the end."""
+    return new_archive_on(FolderStorage.of, sync=sync, other_content=other_content)
 
 
 @contextmanager
-def new_archive(
-    *, sync: bool = False, other_content: OtherContent = OtherContent.KEEP_FIRST
-) -> Iterator[Archive]:
-    """An empty archive, which is removed at the end."""
+def new_archive_on(
+    open_store: Callable[[LocalFolder], S],
+    *,
+    sync: bool = False,
+    other_content: OtherContent = OtherContent.KEEP_FIRST,
+) -> Iterator[ArchiveOn[S]]:
+    """An empty archive on an empty store, which is removed at the end."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        archive_in(Path(folder), sync=sync, other_content=other_content) as archive,
+        archive_on(open_store, Path(folder), sync=sync, other_content=other_content) as archive,
     ):
         yield archive
 
@@ -177,6 +217,11 @@ def indexed_in(index: Index) -> list[ObjectName]:
             .join(of.instance, of.instance.c.parent == of.series.c.id)
         ).all()
     return sorted((ObjectName(*row) for row in rows), key=lambda name: name.instance)
+
+
+def objects_of(storage: Storage) -> list[tuple[tuple[str, str], list[str]]]:
+    """All series of a store, each as (Study and Series Instance UID) and the SOP Instance UIDs in it."""
+    return [(series, list(storage.instances(*series))) for series in storage.series()]
 
 
 def files_of(root: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from tests.postgresql import PostgreSQL
 
 from dicomnet.archive.entries import Catalogue, Entry, Source
 from dicomnet.archive.intake import Intake, Session
-from dicomnet.archive.storage.files import ObjectName
+from dicomnet.archive.storage.store import ObjectName
 
 SENDER = Source("SENDER", "192.0.2.1", "C-STORE")
 

@@ -198,14 +198,16 @@ import os, sys, threading
 from pathlib import Path
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 root, data = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
-storage = Storage(root, sync=False)
+local = LocalFolder(root, sync=False)
+storage = FolderStorage.of(local)
 uids = [f"1.2.3.4.{number}" for number in range(10, 26)]
 progress = Progress(3)
 def groups(process):
-    storage.process = process
-    with Intake(storage, progress=progress, process=process) as intake:
+    local.staging.process = process
+    with Intake(local, storage, progress=progress, process=process) as intake:
         # In opposite orders, again and again, by two threads of each process.
         def run(step):
             for _ in range(15):
@@ -231,7 +233,7 @@ for process in (1, 2):
         os._exit(0)
     children.append(child)
 print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
-print([len(instances) for _, instances in storage.objects()], len(list(storage.quarantined())))
+print([len(list(storage.instances(*series))) for series in storage.series()], len(list(storage.quarantined())))
 """
 
 

@@ -29,10 +29,10 @@ from dicomnet.archive import filing, intake, journal
 from dicomnet.archive.entries import Catalogue, Entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import Content, ObjectName
 from dicomnet.archive.upkeep import bring_in_line
 from dicomnet.errors import UnusableObject
-from dicomnet.values import Buffer
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def test_what_other_processes_acknowledged_is_waited_for() -> None:
     progress.filed(2, 3)
     assert progress.missing() == {2: 5}
     with new_archive() as archive:
-        own = Intake(archive.storage, archive.index, progress=progress, process=1)
+        own = Intake(archive.local, archive.storage, archive.index, progress=progress, process=1)
         with own:
             assert not own.wait_for_all(0.05)
             threads = [threading.Timer(0.05, progress.filed, (2, 2))]
@@ -199,7 +199,7 @@ def test_one_bad_object_among_many_costs_each_of_them_one_more_attempt(
         kept: list[ObjectName] = []
         keep = archive.storage.keep
 
-        def counted(name: ObjectName, content: Sequence[Buffer]) -> bool:
+        def counted(name: ObjectName, content: Content) -> bool:
             kept.append(name)
             return keep(name, content)
 
@@ -266,7 +266,7 @@ def test_closing_while_in_trouble_leaves_all_in_the_journal(
             assert not archive.intake.close()
             assert not archive.intake.close()
         assert len(indexed_in(archive.index)) == 1
-        assert not archive.storage.needs_recovery
+        assert not archive.local.needs_recovery
     with archive_in(tmp_path) as archive:
         assert archive.intake.recover() == 2
         assert [name.instance for name in indexed_in(archive.index)] == [f"1.2.3.{n}" for n in (1, 2, 3)]
@@ -282,7 +282,7 @@ def test_closing_files_what_waits_and_removes_the_journal(
         assert statuses_of(archive.intake.commit(sessions)) == [0] * 3
         assert archive.intake.close()
         assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 3
-        assert list(archive.storage.journals.iterdir()) == []
+        assert list(archive.local.journals.iterdir()) == []
 
 
 def test_a_store_that_cannot_be_made_durable_keeps_its_journal(
@@ -290,12 +290,12 @@ def test_a_store_that_cannot_be_made_durable_keeps_its_journal(
 ) -> None:
     """Segments are not used again, and the next start reads them: the content is there although a file lost it."""
 
-    def fail(_: Storage) -> None:
+    def fail(_: FolderStorage) -> None:
         raise OSError("the medium is broken")
 
     monkeypatch.setattr(journal, "SEGMENT_LENGTH", 1 << 11)
     with archive_in(tmp_path) as archive, monkeypatch.context() as patch:
-        patch.setattr(Storage, "make_durable", fail)
+        patch.setattr(FolderStorage, "make_durable", fail)
         for number in range(1, 10):
             assert _put(archive, Sent(number), make, encode, send) == 0
             assert archive.intake.wait_for_all()
@@ -308,7 +308,7 @@ def test_a_store_that_cannot_be_made_durable_keeps_its_journal(
         archive.intake.recover()
         assert files_of(tmp_path) == before
         assert len(indexed_in(archive.index)) == 9
-        assert list(archive.storage.journals.iterdir()) == []
+        assert list(archive.local.journals.iterdir()) == []
 
 
 def test_an_object_that_the_index_refuses_does_not_stop_the_others(
@@ -329,7 +329,7 @@ def test_an_object_that_the_index_refuses_does_not_stop_the_others(
         assert archive.intake.wait_for_all()
         assert [name.instance for name in indexed_in(archive.index)] == [f"1.2.3.{n}" for n in (1, 2, 4, 5)]
         assert len(files_of(archive.root)) == 5
-        assert archive.storage.needs_recovery
+        assert archive.local.needs_recovery
 
 
 def test_a_defect_costs_one_object_and_the_thread_goes_on(
@@ -359,12 +359,12 @@ def test_a_defect_costs_one_object_and_the_thread_goes_on(
             assert found == [f"1.2.3.{number}" for number in (1, 4, 5)]
             assert _put(archive, Sent(6), make, encode, send) == 0
             assert archive.intake.wait_for_all()
-            assert archive.storage.needs_recovery
+            assert archive.local.needs_recovery
             archive.intake.close()
     with archive_in(tmp_path) as archive:
         archive.intake.recover()
-        assert archive.storage.was_unclean
-        bring_in_line(archive.index, archive.storage, archive.intake.conflicts)
+        assert archive.local.was_unclean
+        bring_in_line(archive.index, archive.intake)
         assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 6
         assert staged_in(tmp_path) == []
 
@@ -376,15 +376,15 @@ def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
     """Also when the archive is closed in order after that."""
     bad = Sent(2, is_large=is_large)
     with archive_in(tmp_path) as archive:
-        real = Storage.keep_staged
+        real = FolderStorage.keep
 
-        def keep_staged(storage: Storage, name: ObjectName, path: str) -> bool:
+        def keep(storage: FolderStorage, name: ObjectName, content: Content) -> bool:
             if name == bad.name:
                 raise LookupError("a defect")
-            return real(storage, name, path)
+            return real(storage, name, content)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Storage, "keep_staged", keep_staged)
+            patch.setattr(FolderStorage, "keep", keep)
             for sent in (Sent(1), bad, Sent(3)):
                 assert _put(archive, sent, make, encode, send) == 0
             assert archive.intake.wait_for_all()
@@ -393,7 +393,7 @@ def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
     with archive_in(tmp_path) as archive:
         # Nor does it keep the archive from its next start.
         with monkeypatch.context() as patch:
-            patch.setattr(Storage, "keep_staged", keep_staged)
+            patch.setattr(FolderStorage, "keep", keep)
             assert archive.intake.recover() == 0
         assert archive.intake.recover() == 1
         assert Path(archive.storage.path(bad.name)).read_bytes().endswith(bad.data(make, encode))

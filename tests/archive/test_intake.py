@@ -31,11 +31,14 @@ from tests.archive.archives import (
     files_of,
     indexed_in,
     new_archive,
+    new_archive_on,
+    objects_of,
     staged_in,
     status_of,
     statuses_of,
 )
 from tests.archive.conftest import SENDER
+from tests.archive.stores import KINDS
 from tests.sockets import descriptors
 from tests.support import wait_until
 from tests.tracing import Call, calls_of
@@ -45,7 +48,9 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.entries import Catalogue, Source
 from dicomnet.archive.intake import SPILL_LENGTH, Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal
 
@@ -62,7 +67,10 @@ def test_the_data_set_is_kept_as_received(
 ) -> None:
     """S003."""
     data = encode(make(PixelData=bytes(range(250)) * (pixels // 250)), syntax)
-    with Storage(tmp_path, sync=False) as storage, Intake(storage) as intake:
+    with (
+        LocalFolder(tmp_path, sync=False) as local,
+        Intake(local, storage := FolderStorage.of(local)) as intake,
+    ):
         assert put(intake, data, syntax=syntax, fragment=fragment) == 0
         assert intake.wait_for_all()
         whole = Path(storage.path(NAME)).read_bytes()
@@ -82,7 +90,10 @@ def test_the_data_set_is_kept_as_received(
 
 def test_files_of_pydicom_survive(tmp_path: Path, put: Put) -> None:
     """S003."""
-    with Storage(tmp_path, sync=False) as storage, Intake(storage) as intake:
+    with (
+        LocalFolder(tmp_path, sync=False) as local,
+        Intake(local, storage := FolderStorage.of(local)) as intake,
+    ):
         for file in ("CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "reportsi.dcm", "image_dfl.dcm"):
             found = get_testdata_file(file)
             assert isinstance(found, str)
@@ -127,7 +138,7 @@ def test_an_object_must_match_its_command(
     status: int,
 ) -> None:
     """S002 S006."""
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, FolderStorage.of(local)) as intake:
         assert status_of(lambda: put(intake, encode(make(**attributes)))) == status
         assert files(tmp_path) == ["lock"]
 
@@ -152,7 +163,7 @@ def test_no_uid_of_a_peer_leaves_the_store(
     (tmp_path / "canary").write_text("sings")
     padded = uid + bytes(len(uid) % 2)
     mark = b"9.8.7"
-    with Storage(tmp_path / "store") as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path / "store") as local, Intake(local, FolderStorage.of(local)) as intake:
         for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             data = encode(make(**{keyword: mark.decode()}))
             field = len(mark + b"\0").to_bytes(2, "little") + mark + b"\0"
@@ -174,7 +185,7 @@ def test_a_damaged_object_leaves_nothing(
 ) -> None:
     """S002."""
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, FolderStorage.of(local)) as intake:
         assert status_of(lambda: put(intake, data[:-1])) == 0xC000
         assert status_of(lambda: put(intake, b"")) in (0xA900, 0xC000)
         session = intake.open(CT, NAME.instance, ExplicitVRLittleEndian)
@@ -190,7 +201,7 @@ def test_the_same_again_and_another_one(
     tmp_path: Path, make: Make, encode: Encode, put: Put, pixels: int
 ) -> None:
     """S004. Also at once, when the first one has no file yet."""
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, storage := FolderStorage.of(local)) as intake:
         first = encode(make(PixelData=bytes(pixels)))
         assert put(intake, first) == 0
         assert put(intake, first) == 0
@@ -206,7 +217,7 @@ def test_sixteen_senders_of_one_object(
 ) -> None:
     """S004."""
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, storage := FolderStorage.of(local)) as intake:
         found: list[int] = []
         threads = [threading.Thread(target=lambda: found.append(put(intake, data))) for _ in range(16)]
         for thread in threads:
@@ -215,7 +226,7 @@ def test_sixteen_senders_of_one_object(
             thread.join()
         assert found == [0] * 16
         assert intake.wait_for_all()
-        assert list(storage.objects()) == [(("1.2.3", "1.2.3.4"), ["1.2.3.4.5"])]
+        assert objects_of(storage) == [(("1.2.3", "1.2.3.4"), ["1.2.3.4.5"])]
         assert list(storage.quarantined()) == []
         assert staged_in(tmp_path) == []
 
@@ -223,11 +234,13 @@ def test_sixteen_senders_of_one_object(
 FULL = """
 import resource, sys, os
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.errors import ServiceRefusal
 data = open(sys.argv[2], "rb").read()
-storage = Storage(sys.argv[1])
-intake = Intake(storage)
+local = LocalFolder(sys.argv[1])
+storage = FolderStorage.of(local)
+intake = Intake(local, storage)
 def put():
     session = intake.open("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4.5", "1.2.840.10008.1.2.1")
     try:
@@ -269,7 +282,7 @@ def test_a_folder_of_the_journal_that_cannot_be_made(
     tmp_path: Path, make: Make, encode: Encode, put: Put, pixels: int
 ) -> None:
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, storage := FolderStorage.of(local)) as intake:
         (tmp_path / "journal").write_text("in the way")
         assert status_of(lambda: put(intake, data)) == 0xA700
         assert staged_in(tmp_path) == []
@@ -285,7 +298,7 @@ def test_a_folder_of_objects_that_cannot_be_written_keeps_nobody_out(
 ) -> None:
     """The object is acknowledged, as the journal has it, and filed when that is possible again."""
     data = encode(make(PixelData=bytes(pixels)))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, storage := FolderStorage.of(local)) as intake:
         os.rename(tmp_path / "objects", tmp_path / "away")
         (tmp_path / "objects").write_text("in the way")
         assert put(intake, data) == 0
@@ -302,8 +315,10 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
     script = (
         "import sys, hashlib\n"
         "from dicomnet.archive.intake import Intake\n"
-        "from dicomnet.archive.storage.files import Storage\n"
-        "data = open(sys.argv[2], 'rb').read(); intake = Intake(Storage(sys.argv[1]))\n"
+        "from dicomnet.archive.local import LocalFolder\n"
+        "from dicomnet.archive.storage.folder import FolderStorage\n"
+        "data = open(sys.argv[2], 'rb').read(); local = LocalFolder(sys.argv[1])\n"
+        "intake = Intake(local, FolderStorage.of(local))\n"
         "for number in range(100000):\n"
         "    uid = f'1.2.3.4.{number:05}'; one = data.replace(b'1.2.3.4.55555', uid.encode())\n"
         "    session = intake.open('1.2.840.10008.5.1.4.1.1.2', uid, '1.2.840.10008.1.2.1')\n"
@@ -323,7 +338,10 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
         acknowledged += [
             line.split() for line in process.stdout.read().splitlines() if len(line) == 13 + 1 + 64
         ]
-    with Storage(tmp_path / "store") as storage, Intake(storage) as intake:
+    with (
+        LocalFolder(tmp_path / "store") as local,
+        Intake(local, storage := FolderStorage.of(local)) as intake,
+    ):
         intake.recover()
         for uid, digest in acknowledged:
             whole = Path(storage.path(ObjectName("1.2.3", "1.2.3.4", uid))).read_bytes()
@@ -332,7 +350,7 @@ def test_what_is_acknowledged_survives_kill_9(tmp_path: Path, make: Make, encode
 
 def test_a_session_is_used_once(tmp_path: Path, make: Make, encode: Encode) -> None:
     data = memoryview(encode(make()))
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, FolderStorage.of(local)) as intake:
         done = intake.open(CT, NAME.instance, ExplicitVRLittleEndian)
         done.write(data)
         assert done.commit() == 0
@@ -358,6 +376,7 @@ OBJECT = Sent()
 OTHER, ELSEWHERE = Sent(patient="B"), Sent(study=2)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=12)
 @given(
     st.lists(st.lists(SENT, min_size=1, max_size=8), min_size=1, max_size=3),
@@ -387,6 +406,7 @@ OTHER, ELSEWHERE = Sent(patient="B"), Sent(study=2)
     OtherContent.KEEP_FIRST,
 )
 def test_objects_that_are_committed_together_are_each_for_itself(
+    kind: str,
     make: Make,
     encode: Encode,
     send: Send,
@@ -402,8 +422,8 @@ def test_objects_that_are_committed_together_are_each_for_itself(
     }
     before = descriptors()
     with (
-        new_archive(other_content=other_content) as together,
-        new_archive(other_content=other_content) as alone,
+        new_archive_on(KINDS[kind](), other_content=other_content) as together,
+        new_archive_on(KINDS[kind](), other_content=other_content) as alone,
     ):
         for group in groups:
             sessions = [sent.session(together.intake, make, encode, send) for sent in group]
@@ -422,7 +442,7 @@ def test_objects_that_are_committed_together_are_each_for_itself(
                 assert outcome in {"": good[other_content], "cut": (0xC000,)}.get(sent.fault, (0xA900,))
         contents = together.contents()
         # What is in the index is in the store, once, and nothing else is.
-        objects = [uid for _, instances in together.storage.objects() for uid in instances]
+        objects = [uid for _, instances in objects_of(together.storage) for uid in instances]
         assert len(objects) == len(set(objects)) == len(contents["rows"])
         assert contents["staged"] == []
         assert contents["needs recovery"] is False
@@ -455,7 +475,10 @@ def test_the_index_knows_who_sent_an_object_and_what_its_file_was(
 def test_nothing_is_committed() -> None:
     with new_archive() as archive:
         assert archive.intake.commit([]) == []
-        with Storage(archive.root / "other", sync=False) as storage, Intake(storage) as intake:
+        with (
+            LocalFolder(archive.root / "other", sync=False) as local,
+            Intake(local, FolderStorage.of(local)) as intake,
+        ):
             assert intake.commit([]) == []
 
 
@@ -467,9 +490,11 @@ def test_objects_together_need_no_more_descriptors_than_one(
     script = """
 import os, resource, sys
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 data = open(sys.argv[2], "rb").read()
-intake = Intake(Storage(sys.argv[1]))
+local = LocalFolder(sys.argv[1])
+intake = Intake(local, FolderStorage.of(local))
 def group(first):
     for number in range(first, first + 16):
         uid = f"1.2.3.4.{number}"
@@ -512,7 +537,7 @@ def test_a_journal_that_cannot_be_flushed(
             patch.setattr(journal_module, "_flush_data", fail)
             assert statuses_of(intake.commit(sessions)) == [0xA700] * 6
         assert archive.contents() == before
-        numbers = [record.description for record in journal_module.read(archive.storage.journals / "0")]
+        numbers = [record.description for record in journal_module.read(archive.local.journals / "0")]
         assert len(numbers) == 1
         again = [sent.session(intake, make, encode, send) for sent in group]
         assert statuses_of(intake.commit(again)) == [0] * 6
@@ -529,7 +554,7 @@ def test_an_index_that_is_locked_keeps_nobody_out(make: Make, encode: Encode, se
         other.execute("BEGIN EXCLUSIVE")
         assert statuses_of(intake.commit(sessions)) == [*[0] * 6, 0xC000]
         assert not intake.wait_for_all()
-        assert not archive.storage.needs_recovery
+        assert not archive.local.needs_recovery
         other.execute("ROLLBACK")
         other.close()
         wait_until(intake.wait_for_all, 10, "the index was written")
@@ -562,15 +587,18 @@ def test_an_index_with_a_defect_leaves_nothing_open(
     tmp_path: Path, make: Make, encode: Encode, send: Send, broken_index: Catalogue
 ) -> None:
     group = [Sent(1), Sent(2, is_large=True), Sent(3, is_large=True, fault="cut"), Sent(4, fault="cut")]
-    with Storage(tmp_path) as storage, Intake(storage, broken_index) as intake:
+    with (
+        LocalFolder(tmp_path) as local,
+        Intake(local, storage := FolderStorage.of(local), broken_index) as intake,
+    ):
         before = descriptors()
         sessions = [sent.session(intake, make, encode, send) for sent in group]
         with pytest.raises(LookupError, match="2 objects"):
             intake.commit(sessions)
         assert staged_in(tmp_path) == []
         assert descriptors() == before
-        assert list(storage.objects()) == []
-        assert not storage.needs_recovery
+        assert objects_of(storage) == []
+        assert not local.needs_recovery
         for session in sessions:
             with pytest.raises(ValueError):
                 session.commit()
@@ -598,12 +626,12 @@ def test_what_was_placed_and_never_committed_leaves_nothing(make: Make, encode: 
         contents = archive.contents()
         assert (contents["rows"], contents["files"], contents["staged"]) == ([], {}, [])
         assert contents["needs recovery"] is False
-        assert not archive.storage.journals.exists()
+        assert not archive.local.journals.exists()
         assert Sent(1).session(archive.intake, make, encode, send).commit() == 0
 
 
 def test_a_session_that_is_over_among_others(tmp_path: Path, make: Make, encode: Encode, send: Send) -> None:
-    with Storage(tmp_path) as storage, Intake(storage) as intake:
+    with LocalFolder(tmp_path) as local, Intake(local, FolderStorage.of(local)) as intake:
         before = descriptors()
         sessions = [
             sent.session(intake, make, encode, send) for sent in (Sent(1), Sent(2), Sent(3, is_large=True))
@@ -629,17 +657,18 @@ def _forms(make: Make, encode: Encode, **attributes: Any) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("first", FORMS)
 @pytest.mark.parametrize("pixels", [64, 3 * SPILL_LENGTH])
 def test_the_same_object_in_another_form_is_the_same_object(
-    make: Make, encode: Encode, put: Put, first: str, pixels: int
+    kind: str, make: Make, encode: Encode, put: Put, first: str, pixels: int
 ) -> None:
     """One copy, in the form that came first, and the index says so."""
     whole = {"PixelData": bytes(range(16)) * (pixels // 16)}
     forms = _forms(make, encode, **whole)
     others = [_forms(make, encode, **whole | change) for change in ({"PatientID": "P2"}, {"Rows": 3})]
     others.append(_forms(make, encode, PixelData=whole["PixelData"][:-1] + b"\0"))
-    with new_archive() as archive:
+    with new_archive_on(KINDS[kind]()) as archive:
         intake = archive.intake
         assert put(intake, forms[first], syntax=first) == 0
         before = archive.contents()
@@ -656,11 +685,14 @@ def test_the_same_object_in_another_form_is_the_same_object(
         assert len(list(archive.storage.quarantined())) == len(others) * len(FORMS)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("turn", range(3))
-def test_sixteen_senders_of_one_object_in_four_forms(make: Make, encode: Encode, put: Put, turn: int) -> None:
+def test_sixteen_senders_of_one_object_in_four_forms(
+    kind: str, make: Make, encode: Encode, put: Put, turn: int
+) -> None:
     """The row of the index tells the transfer syntax of the file, whichever thread comes first."""
     forms = _forms(make, encode)
-    with new_archive() as archive:
+    with new_archive_on(KINDS[kind]()) as archive:
         intake = archive.intake
         found: list[int] = []
         start = threading.Barrier(16)
@@ -680,7 +712,7 @@ def test_sixteen_senders_of_one_object_in_four_forms(make: Make, encode: Encode,
         [(_, kept)] = archive.contents()["files"].items()
         assert f"'{decode_file_header(kept).transfer_syntax_uid}'" in row
         assert archive.contents()["staged"] == []
-        assert not archive.storage.needs_recovery
+        assert not archive.local.needs_recovery
 
 
 def test_a_damaged_file_of_the_store_is_no_form_of_an_object(make: Make, encode: Encode, put: Put) -> None:
@@ -716,7 +748,10 @@ def test_an_irregular_object_is_stored_as_it_came_with_one_warning(
 ) -> None:
     """It was refused with 0xC000, though none of its elements was lost."""
     data = encode(make()) + rest
-    with Storage(tmp_path / "tolerant", sync=False) as storage, Intake(storage) as intake:
+    with (
+        LocalFolder(tmp_path / "tolerant", sync=False) as local,
+        Intake(local, FolderStorage.of(local)) as intake,
+    ):
         assert put(intake, data) == 0
         assert intake.wait_for_all()
         (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
@@ -727,8 +762,8 @@ def test_an_irregular_object_is_stored_as_it_came_with_one_warning(
         # The same once more is the same object.
         assert put(intake, data) == 0
     with (
-        Storage(tmp_path / "strict", sync=False) as storage,
-        Intake(storage, is_strict=True) as intake,
+        LocalFolder(tmp_path / "strict", sync=False) as local,
+        Intake(local, FolderStorage.of(local), is_strict=True) as intake,
         pytest.raises(ServiceRefusal) as refusal,
     ):
         put(intake, data)
@@ -741,13 +776,14 @@ from pathlib import Path
 from dicomnet.archive import journal
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 # So that segments are full soon, and used again.
 journal.SEGMENT_LENGTH = 1 << 12
 root = Path(sys.argv[1])
 small, large = ((root / name).read_bytes() for name in ("small", "large"))
-storage, index = Storage(root / "store"), Index(root / "store" / "index.sqlite")
-intake = Intake(storage, index)
+local, index = LocalFolder(root / "store"), Index(root / "store" / "index.sqlite")
+intake = Intake(local, FolderStorage.of(local), index)
 def put(number, data):
     sys.stderr.write(f"begin {number}.")
     uid = f"1.2.3.4.{number}"

@@ -233,13 +233,13 @@ def _responses(peer: RawPeer, count: int) -> list[Response]:
 
 def _check_archive(node: Node, told: Told) -> None:
     """What was told to be stored is in the store and in the index, and nothing else is."""
-    wait_until(lambda: not staged(node.holdings.storage.root), what="nothing is staged")
+    wait_until(lambda: not staged(node.holdings.local.root), what="nothing is staged")
     assert node.holdings.intake.wait_for_all()
     assert node.holdings.index is not None
     with node.holdings.index.reading() as connection:
         indexed = list(connection.scalars(select_rows(schema.instance.c.uid)))
     acknowledged = {instance for instance, status in told.all if status == 0}
-    assert sorted(indexed) == sorted(acknowledged) == sorted(stored(node.holdings.storage.root))
+    assert sorted(indexed) == sorted(acknowledged) == sorted(stored(node.holdings.local.root))
 
 
 class Requests:

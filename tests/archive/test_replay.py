@@ -28,6 +28,7 @@ from tests.archive.archives import (
     archive_in,
     files_of,
     indexed_in,
+    objects_of,
     staged_in,
 )
 from tests.archive.conftest import SENDER
@@ -39,8 +40,10 @@ from dicomnet.archive.entries import decode_description, read_entry
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.journal import Journal
+from dicomnet.archive.local import LocalFolder
 from dicomnet.archive.replay import NOT_AS_RECEIVED
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.scan import HeaderScanner
 
@@ -93,8 +96,8 @@ def _is_as_acknowledged(archive: Archive, group: Sequence[Sent], make: Make, enc
     stored = [path for path in files_of(archive.root) if path.startswith("objects")]
     assert len(stored) == len(group)
     assert staged_in(archive.root) == []
-    assert not list(archive.storage.journals.glob("*"))
-    assert not archive.storage.needs_recovery
+    assert not list(archive.local.journals.glob("*"))
+    assert not archive.local.needs_recovery
 
 
 # What a crash may leave of an object's file: nothing, all, only the beginning, other bytes; and whether it has its row
@@ -128,7 +131,8 @@ def test_whatever_a_crash_has_left(
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         crash(root, group)
-        with Storage(root, sync=False) as storage, Index(root / "index.sqlite") as index:
+        with LocalFolder(root, sync=False) as local, Index(root / "index.sqlite") as index:
+            storage = FolderStorage.of(local)
             scanner = HeaderScanner(index.wanted)
             for sent, (_, file, length, has_row, is_staged) in zip(group, left, strict=True):
                 whole = _whole(sent, make, encode)
@@ -170,7 +174,7 @@ def test_what_was_removed_since_does_not_come_back(crash: Crash, tmp_path: Path)
         path.unlink()
     with _recovered(tmp_path) as archive:
         assert archive.contents() == {"rows": [], "files": {}, "staged": [], "needs recovery": False}
-        assert not list(archive.storage.journals.glob("*"))
+        assert not list(archive.local.journals.glob("*"))
 
 
 @pytest.mark.parametrize("is_large", [False, True])
@@ -207,7 +211,8 @@ def test_records_of_objects_that_took_the_place_of_others(
         shutil.copytree(live, root)
     # The last one, which may be filed, or not yet, or by half.
     path, old = (
-        Path(Storage.path(archive.storage, name)).relative_to(live) for name in (last.name, row[-2].name)
+        Path(FolderStorage.path(archive.storage, name)).relative_to(live)
+        for name in (last.name, row[-2].name)
     )
     whole = (root / path).read_bytes()
     if state in ("not filed", "version kept"):
@@ -267,7 +272,7 @@ def test_segments_are_read_in_the_order_in_which_they_were_written(
     live, root = tmp_path / "live", tmp_path / "copy"
     with archive_in(live, other_content=OtherContent.REPLACE) as archive:
         # So that no segment is used again.
-        monkeypatch.setattr(Storage, "make_durable", _fails)
+        monkeypatch.setattr(FolderStorage, "make_durable", _fails)
         for sent in [first, *others, last]:
             assert sent.session(archive.intake, make, encode, send).commit() == 0
         assert archive.intake.wait_for_all()
@@ -297,13 +302,13 @@ def test_the_journal_of_a_process_that_is_not_there_any_more(
     """There were more workers at the time. Only a worker that takes another's place leaves the others' alone."""
     crash(tmp_path, [Sent(1), Sent(2, is_large=True)])
     (tmp_path / "journal" / "0").rename(tmp_path / "journal" / "12")
-    with Storage(tmp_path, sync=False) as storage:
-        storage.process = 3
-        with Intake(storage, progress=Progress(4), process=3) as worker:
+    with LocalFolder(tmp_path, sync=False) as local:
+        local.staging.process = 3
+        with Intake(local, FolderStorage.of(local), progress=Progress(4), process=3) as worker:
             assert worker.recover() == 0
         assert (tmp_path / "journal" / "12").exists()
         assert staged_in(tmp_path) != []
-        storage.needs_recovery = False
+        local.needs_recovery = False
     with _recovered(tmp_path) as archive:
         _is_as_acknowledged(archive, [Sent(1), Sent(2, is_large=True)], make, encode)
 
@@ -336,7 +341,7 @@ def test_what_cannot_be_filed_now_is_left_for_the_next_time(
         else:
             in_the_way.unlink()
             assert [name.instance for name in indexed_in(archive.index)] == ["1.2.3.1", "1.2.3.3", "1.2.3.5"]
-        assert list(archive.storage.journals.glob("*"))
+        assert list(archive.local.journals.glob("*"))
     with _recovered(tmp_path) as archive:
         _is_as_acknowledged(archive, group, make, encode)
 
@@ -395,14 +400,14 @@ def test_a_process_in_the_place_of_another_spares_the_staged_files_of_journals_t
         in_the_way.write_text("in the way")
         for _ in range(3):
             # The first one is killed, and so are those that come in its place.
-            archive.storage.process = 1
-            intake = Intake(archive.storage, archive.index, progress=progress, process=1)
+            archive.local.staging.process = 1
+            intake = Intake(archive.local, archive.storage, archive.index, progress=progress, process=1)
             intake.recover()
-            if not list(archive.storage.journals.glob("1*")):
+            if not list(archive.local.journals.glob("1*")):
                 assert sent.session(intake, make, encode, send).commit() == 0
             intake.close()
         in_the_way.unlink()
-        archive.storage.process = 0
+        archive.local.staging.process = 0
         archive.intake.recover_rest()
         assert Path(archive.storage.path(sent.name)).read_bytes() == _whole(sent, make, encode)
         assert indexed_in(archive.index) == [sent.name]
@@ -425,18 +430,21 @@ def test_without_an_index(crash: Crash, make: Make, encode: Encode, tmp_path: Pa
     """And the index that is made later is compared with the files."""
     group = [Sent(1), Sent(2, is_large=True)]
     crash(tmp_path, group)
-    with Storage(tmp_path, sync=False) as storage, Intake(storage) as intake:
+    with (
+        LocalFolder(tmp_path, sync=False) as local,
+        Intake(local, storage := FolderStorage.of(local)) as intake,
+    ):
         assert intake.recover() == 2
         for sent in group:
             assert Path(storage.path(sent.name)).read_bytes() == _whole(sent, make, encode)
-        assert storage.needs_recovery
+        assert local.needs_recovery
     assert not list((tmp_path / "journal").glob("*"))
 
 
 def test_the_source_survives(crash: Crash, tmp_path: Path, make: Make, encode: Encode) -> None:
     crash(tmp_path, [Sent(1)])
-    with Storage(tmp_path) as storage, Index(tmp_path / "index.sqlite") as index:
-        rival = Sent(1, study=2)
+    with LocalFolder(tmp_path) as local, Index(tmp_path / "index.sqlite") as index:
+        rival, storage = Sent(1, study=2), FolderStorage.of(local)
         storage.keep(rival.name, [_whole(rival, make, encode)])
         index.add([read_entry(storage, rival.name, HeaderScanner(index.wanted))])
     with _recovered(tmp_path) as archive:
@@ -454,13 +462,15 @@ from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 # So that segments are used again.
 journal.SEGMENT_LENGTH = 1 << 14
 root, run = Path(sys.argv[1]), sys.argv[3]
 objects = [(Path(sys.argv[2]) / name).read_bytes() for name in ("small", "large", "other")]
-storage, index, ledger = Storage(root), Index(root / "index.sqlite"), Ledger(ledger_url(root))
-intake = Intake(storage, index, other_content=OtherContent.REPLACE, ledger=ledger)
+local = LocalFolder(root)
+storage, index, ledger = FolderStorage.of(local), Index(root / "index.sqlite"), Ledger(ledger_url(root))
+intake = Intake(local, storage, index, other_content=OtherContent.REPLACE, ledger=ledger)
 intake.recover()
 lock = threading.Lock()
 def store(thread):
@@ -502,13 +512,17 @@ def test_a_process_that_is_killed_at_many_moments(tmp_path: Path, make: Make, en
                 if len(digest) == 64:
                     acknowledged.setdefault(found, []).append(digest)
     assert len(acknowledged) > 5
-    with Storage(root) as storage, Index(root / "index.sqlite") as index, Intake(storage, index) as intake:
-        assert not storage.was_unclean
+    with (
+        LocalFolder(root) as local,
+        Index(root / "index.sqlite") as index,
+        Intake(local, storage := FolderStorage.of(local), index) as intake,
+    ):
+        assert not local.was_unclean
         intake.recover()
         names = indexed_in(index)
         assert len({name.instance for name in names}) == len(names)
         assert acknowledged.keys() <= {name.instance for name in names}
-        stored = {uid for _, instances in storage.objects() for uid in instances}
+        stored = {uid for _, instances in objects_of(storage) for uid in instances}
         assert stored == {name.instance for name in names}
 
         for found, digests in acknowledged.items():
@@ -528,11 +542,11 @@ def test_a_process_that_is_killed_at_many_moments(tmp_path: Path, make: Make, en
 
 
 def test_a_journal_that_cannot_be_read_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Storage(tmp_path) as storage:
+    with LocalFolder(tmp_path) as local:
         own = Journal(tmp_path / "journal" / "0")
         own.flush(own.append(b"{}", (b"",)).number)
         own.close(is_filed=False)
-        with Intake(storage) as intake:
+        with Intake(local, FolderStorage.of(local)) as intake:
             monkeypatch.setattr(journal, "read", _fails)
             monkeypatch.setattr("dicomnet.archive.replay.read", _fails)
             assert intake.recover() == 0

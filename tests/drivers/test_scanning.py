@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom.data import get_testdata_file, get_testdata_files
 
-from dicomnet.drivers.scanning import scan_file
+from dicomnet.drivers.scanning import scan_file, scan_stream
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.encoding.scan import Header, HeaderScanner, scan
 from dicomnet.errors import ServiceRefusal, UnusableObject
@@ -87,3 +88,33 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     for _ in range(2):
         with path.open("rb") as file, pytest.raises(ServiceRefusal, match="empty"):
             scan_file(scanner, file.fileno(), 0, "1.2.840.10008.1.2.1")
+
+
+def _outcome_of_stream(
+    whole: bytes, offset: int, syntax: str, scanner: HeaderScanner
+) -> Header | tuple[int, str]:
+    try:
+        return scan_stream(scanner, BytesIO(whole), offset, syntax)
+    except ServiceRefusal as refusal:
+        return refusal.status, str(refusal)
+
+
+def test_a_stream_that_is_no_file_scans_as_its_bytes_do() -> None:
+    """Whether its layout is known from an earlier one, or all of it has to be read; and wherever it was read before."""
+    learned = HeaderScanner(TAGS)
+    for name, data, syntax in _files():
+        for content in (data, data, data[:-1]):
+            for start in (b"", b"what is before it"):
+                found = _outcome_of_stream(start + content, len(start), syntax, learned)
+                assert found == _outcome(content, syntax), (name, len(content))
+    with pytest.raises(ServiceRefusal, match="empty"):
+        scan_stream(learned, BytesIO(), 0, "1.2.840.10008.1.2.1")
+
+
+def test_a_stream_of_a_file_scans_as_the_file_does() -> None:
+    found = get_testdata_file("CT_small.dcm")
+    assert isinstance(found, str)
+    data, offset, syntax = _split(Path(found))
+    with open(found, "rb") as file:
+        file.read(100)
+        assert scan_stream(HeaderScanner(TAGS), file, offset, syntax) == scan(data, syntax, TAGS)

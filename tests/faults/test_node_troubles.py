@@ -19,7 +19,7 @@ from dicomnet import Peer
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.entries import IDENTIFYING, Entry
 from dicomnet.archive.node import Node
-from dicomnet.archive.storage.files import ObjectName
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding.scan import HeaderScanner
 from dicomnet.exchange.contexts import FIND_MODELS, VERIFICATION

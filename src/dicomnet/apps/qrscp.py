@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..archive.entries import C_STORE_WAY, Source
 from ..archive.holdings import Holdings
 from ..archive.intake import Session
-from ..archive.storage.files import Storage
+from ..archive.local import LocalFolder
+from ..archive.storage.folder import FolderStorage
 from ..cli.arguments import FAILED, OK, ae_title, port
 from ..cli.words import printable
 from ..dimse.messages import Message
@@ -59,7 +60,7 @@ def run(options: Namespace) -> int:
         ae.add_supported_context(uid)
     with Holdings(folder, database=database) as holdings:
         holdings.begin_upkeep()
-        archive = _Archive(holdings, options, destinations)
+        archive = _Archive(holdings, FolderStorage.beside(folder), options, destinations)
         address = (options.bind_address, options.port)
         return serve(ae, address, archive.handlers(), open_sink=archive.open_sink)
 
@@ -72,13 +73,10 @@ def _clean(folder: Path, database: Path) -> int:
     if _answer() != "yes":
         print("nothing was deleted")
         return FAILED
-    storage = Storage(folder)
-    try:
+    with LocalFolder(folder):
         for name in ("objects", "quarantine", "versions", "journal"):
             shutil.rmtree(folder / name, ignore_errors=not (folder / name).exists())
         discard(database)
-    finally:
-        storage.close()
     return OK
 
 
@@ -92,8 +90,11 @@ def _answer() -> str:
 class _Archive:
     """Event handlers over a folder of objects and its index."""
 
-    def __init__(self, holdings: Holdings, options: Namespace, destinations: Destinations) -> None:
+    def __init__(
+        self, holdings: Holdings, files: FolderStorage, options: Namespace, destinations: Destinations
+    ) -> None:
         self._holdings = holdings
+        self._files = files
         self._ae_title: str = options.ae_title
         self._logs: bool = options.log_identifier
         self._destinations = destinations
@@ -153,7 +154,7 @@ class _Archive:
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
-            yield _PENDING, self._holdings.storage.path(each.name)
+            yield _PENDING, self._files.path(each.name)
 
     def _locate(self, event: Event) -> list[StoredInstance]:
         from ..archive.catalogue.query import locate

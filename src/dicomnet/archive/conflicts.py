@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..errors import DicomnetError
 from .entries import UNKNOWN, Accepted, Quarantined, Source, Version
-from .storage.files import ObjectName, Storage
+from .storage.store import ObjectName, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -78,11 +78,8 @@ class Conflicts:
         OSError
             If it cannot be written.
         """
-        entry, storage = accepted.entry, self._storage
-        if accepted.staged:
-            kept = storage.quarantine_staged(entry.name.instance, accepted.staged)
-        else:
-            kept = storage.quarantine_content(entry.name.instance, accepted.content)
+        entry = accepted.entry
+        kept = self._storage.quarantine_content(entry.name.instance, accepted.whole)
         self._quarantined(
             Quarantined(
                 entry.name.instance,

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import BinaryIO, Protocol
 
-from ..drivers.scanning import scan_file
+from ..drivers.scanning import scan_stream
 from ..encoding.identity import is_uid
 from ..encoding.scan import Header, HeaderScanner
 from ..errors import ServiceRefusal, UnusableObject
 from ..values import Buffer, frozen, mutable
 from .journal import Position
 from .storage.comparison import read_file_header
-from .storage.files import ObjectName, Storage
+from .storage.store import Content, ObjectName, Staged, Storage
 
 DATA_SET_DOES_NOT_MATCH = 0xA900
 
@@ -95,6 +94,16 @@ class Replaced:
     name: ObjectName
     digest: str
 
+    def is_in(self, storage: Storage) -> bool:
+        """Whether the store still has the object, and the same file of it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        return self.digest != "" and storage.digest(self.name) == self.digest
+
 
 @mutable
 class Accepted:
@@ -105,9 +114,9 @@ class Accepted:
     entry
         What it is.
     content
-        The whole file; empty if it is staged, or has its name already.
+        The whole file in memory; empty if it is staged, or has its name already.
     staged
-        The path of the staged file; empty if there is none.
+        The staged file; None if there is none.
     position
         Where it is in the journal; None if it is not in it.
     replaces
@@ -116,14 +125,19 @@ class Accepted:
 
     entry: Entry
     content: Sequence[Buffer] = ()
-    staged: str = ""
+    staged: Staged | None = None
     position: Position | None = None
     replaces: Replaced | None = None
 
     @property
     def has_content(self) -> bool:
         """Whether it is to be written; else the store has it already."""
-        return bool(self.content or self.staged)
+        return self.staged is not None or bool(self.content)
+
+    @property
+    def whole(self) -> Content:
+        """Its file as a store takes it."""
+        return self.staged or self.content
 
     @property
     def length(self) -> int:
@@ -132,7 +146,7 @@ class Accepted:
 
     def opened(self) -> BinaryIO:
         """Its file, for reading."""
-        return open(self.staged, "rb") if self.staged else BytesIO(b"".join(self.content))
+        return self.staged.open() if self.staged else BytesIO(b"".join(self.content))
 
     def measure(self) -> None:
         """Take size and digest of the file into the entry, unless the file has its name already.
@@ -143,8 +157,8 @@ class Accepted:
             If it cannot be read.
         """
         if self.staged:
-            with open(self.staged, "rb") as file:
-                digest, size = hashlib.file_digest(file, "sha256"), os.fstat(file.fileno()).st_size
+            with self.staged.open() as file:
+                digest, size = hashlib.file_digest(file, "sha256"), file.seek(0, SEEK_END)
         elif self.content:
             digest, size = hashlib.sha256(), self.length
             for part in self.content:
@@ -192,7 +206,7 @@ def encode_description(accepted: Accepted) -> bytes:
         name.study,
         name.series,
         name.instance,
-        os.path.basename(accepted.staged),
+        accepted.staged.name if accepted.staged else "",
         source.ae_title,
         source.address,
         source.way,
@@ -227,7 +241,7 @@ class Quarantined:
     instance, study, series
         SOP, Study and Series Instance UID; the latter two empty where they are not known.
     location
-        Where its file is, below the folder of the store, with slashes.
+        Where its file is, as of `SetAside`.
     digest
         SHA-256 of the file, as hexadecimal digits.
     size
@@ -386,13 +400,14 @@ def read_entry(storage: Storage, name: ObjectName, scanner: HeaderScanner, sourc
     OSError
         If it cannot be read.
     """
-    entry = entry_of(storage.path(name), scanner, source)
+    with storage.open(name) as file:
+        entry = entry_of(file, scanner, source)
     if entry.name != name:
         raise UnusableObject("the file is not named after the object in it")
     return entry
 
 
-def entry_of(path: str, scanner: HeaderScanner, source: Source = UNKNOWN) -> Entry:
+def entry_of(file: BinaryIO, scanner: HeaderScanner, source: Source = UNKNOWN) -> Entry:
     """Read the header of the object in a file.
 
     Raises
@@ -402,8 +417,7 @@ def entry_of(path: str, scanner: HeaderScanner, source: Source = UNKNOWN) -> Ent
     OSError
         If it cannot be read.
     """
-    file_header = read_file_header(path)
-    with open(path, "rb", buffering=0) as file:
-        syntax = file_header.transfer_syntax_uid
-        header = scan_file(scanner, file.fileno(), file_header.offset, syntax)
+    file_header = read_file_header(file)
+    syntax = file_header.transfer_syntax_uid
+    header = scan_stream(scanner, file, file_header.offset, syntax)
     return Entry(object_name(header), header, header.uid(SOP_CLASS_UID), syntax, source)

@@ -20,8 +20,9 @@ from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableOb
 from .conflicts import Conflicts
 from .entries import Accepted, Catalogue, Entry, encode_description, read_entry
 from .journal import Journal, Segment
-from .storage.comparison import Comparison
-from .storage.files import Storage
+from .local import LocalFolder
+from .storage.comparison import Comparison, compare
+from .storage.store import Storage
 
 _log = logging.getLogger(__name__)
 
@@ -79,8 +80,10 @@ class Filing:
 
     Parameters
     ----------
-    storage, catalogue, journal
-        Where the objects go, and where they are until then; without a catalogue they are only stored.
+    local, journal
+        Where the objects are until they are filed.
+    storage, catalogue
+        Where they go; without a catalogue they are only stored.
     conflicts
         Keeps what cannot be stored.
     scanner
@@ -93,15 +96,17 @@ class Filing:
 
     def __init__(
         self,
+        local: LocalFolder,
+        journal: Journal,
         storage: Storage,
         catalogue: Catalogue | None,
-        journal: Journal,
         conflicts: Conflicts,
         scanner: HeaderScanner,
         done: Callable[[Sequence[str]], None],
         progress: Progress,
         process: int,
     ) -> None:
+        self._local = local
         self._storage = storage
         self._catalogue = catalogue
         self._journal = journal
@@ -326,7 +331,7 @@ class Filing:
 
     def _is_defect(self, accepted: Accepted) -> None:
         _log.exception("an object cannot be filed; the journal keeps it")
-        self._storage.needs_recovery = True
+        self._local.needs_recovery = True
         self._has_left = True
         accepted.position = None
 
@@ -369,30 +374,27 @@ class Filing:
             # Where something else failed before, the staged file has its name.
             with contextlib.suppress(FileNotFoundError):
                 accepted.measure()
-        if replaces is not None and storage.has_file(replaces.name, replaces.digest):
+        if replaces is not None and replaces.is_in(storage):
             self._conflicts.keep_version(replaces.name)
             if replaces.name == name:
-                storage.replace(name, accepted.staged or storage.write_staged(accepted.content))
+                storage.replace(name, accepted.whole)
                 return True
             storage.remove(replaces.name)
-        if accepted.staged:
-            try:
-                if storage.keep_staged(name, accepted.staged):
-                    return True
-            except FileNotFoundError:
-                # It was kept before something else failed.
-                if storage.has(name):
-                    return True
-                raise
-        elif storage.keep(name, accepted.content):
-            return True
+        try:
+            if storage.keep(name, accepted.whole):
+                return True
+        except FileNotFoundError:
+            # What was staged was kept before something else failed.
+            if accepted.staged and storage.has(name):
+                return True
+            raise
         with accepted.opened() as content:
-            comparison = storage.compare(content, name)
+            comparison = compare(storage, content, name)
         if comparison is Comparison.OTHER:
             self._conflicts.set_aside(accepted, OTHER_CONTENT)
             return False
         if accepted.staged:
-            storage.discard_staged(accepted.staged)
+            accepted.staged.discard()
         if comparison is Comparison.SAME_IN_ANOTHER_FORM:
             # What is kept is what is indexed.
             accepted.entry = read_entry(storage, name, self._scanner, accepted.entry.source)
@@ -420,5 +422,5 @@ class Filing:
             return all(self._catalogue.add([entry]))
         except UnusableObject as error:
             _log.error("object %s is stored, and no query finds it: %s", entry.name.instance, error)
-            self._storage.needs_recovery = True
+            self._local.needs_recovery = True
             return True

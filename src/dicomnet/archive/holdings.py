@@ -14,7 +14,9 @@ from ..errors import ServiceRefusal
 from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
-from .storage.files import Storage
+from .local import LocalFolder
+from .storage.folder import FolderStorage
+from .storage.store import Storage
 from .upkeep import INDEX_NAME, Upkeep, open_index
 
 if TYPE_CHECKING:
@@ -45,13 +47,13 @@ class Holdings:
         The attributes that the index keeps besides those that it always keeps, as for `Node`; None for those that it
         kept up to now.
     sync, is_strict, other_content
-        As of `Storage` and `Intake`.
+        As of `LocalFolder` and `Intake`.
     processes
         How many processes will share them, this one included.
 
     Attributes
     ----------
-    storage, index, intake
+    local, storage, index, intake
         The parts; there may be no index.
 
     Raises
@@ -74,7 +76,7 @@ class Holdings:
         other_content: OtherContent = OtherContent.KEEP_FIRST,
         processes: int = 1,
     ) -> None:
-        self.storage = Storage(folder, sync=sync)
+        self.local = LocalFolder(folder, sync=sync)
         self.index: Index | None = None
         self._ledger: LedgerAtNeed | None = None
         self._upkeep: Upkeep | None = None
@@ -82,16 +84,17 @@ class Holdings:
         # Without other processes, nobody else has to see how far this one is.
         self._progress = None if processes == 1 else Progress(processes)
         try:
+            self.storage: Storage = FolderStorage.of(self.local)
             if has_index:
                 self._ledger = LedgerAtNeed(folder, database)
                 self.index = open_index(database or folder / INDEX_NAME, keys)
-                if self.storage.needs_recovery:
+                if self.local.needs_recovery:
                     self.index.doubt()
             self.intake = self._new_intake(0)
             self.recover()
         except BaseException:
             self._close_databases()
-            self.storage.close()
+            self.local.close()
             raise
 
     def __enter__(self) -> Self:
@@ -103,7 +106,7 @@ class Holdings:
     def begin_upkeep(self) -> None:
         """Keep the index in line with the files from now on, in a thread. One process of an archive does this."""
         if self.index is not None:
-            self._upkeep = Upkeep(self.storage, self.intake, self.index)
+            self._upkeep = Upkeep(self.intake, self.index)
             self._upkeep.start()
 
     def prepare_fork(self) -> None:
@@ -112,7 +115,7 @@ class Holdings:
 
     def be_process(self, number: int) -> None:
         """Be another process of this archive, after a fork. What one before it with this number left is filed."""
-        self.storage.process = number
+        self.local.staging.process = number
         self.intake = self._new_intake(number)
         self.recover()
 
@@ -156,10 +159,11 @@ class Holdings:
     def close(self) -> None:
         """Close them, and the store for all processes."""
         self.leave()
-        self.storage.close()
+        self.local.close()
 
     def _new_intake(self, process: int) -> Intake:
         return Intake(
+            self.local,
             self.storage,
             self.index,
             is_strict=self._is_strict,
@@ -174,6 +178,22 @@ class Holdings:
             self.index.close()
         if self._ledger is not None:
             self._ledger.close()
+
+
+def storage_beside(folder: Path) -> Storage:
+    """The store of an archive that another process may have open.
+
+    Parameters
+    ----------
+    folder
+        The folder of the archive.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no archive.
+    """
+    return FolderStorage.beside(folder)
 
 
 class LedgerAtNeed:

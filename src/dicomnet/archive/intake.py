@@ -39,10 +39,11 @@ from .entries import (
 )
 from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position
+from .local import LocalFolder
 from .replay import Replay, is_left
-from .storage.comparison import Comparison
-from .storage.files import ObjectName, Storage
+from .storage.comparison import Comparison, compare
 from .storage.staging import StagedFile
+from .storage.store import ObjectName, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -56,9 +57,6 @@ SPILL_LENGTH = 64 << 10
 # become less, or for another object with the same UID to be filed, in seconds.
 WAITING_LIMIT = 32 << 20
 PATIENCE = 10.0
-# How many records of a journal are filed together when it is read again.
-_BATCH = 200
-_LOOK = 0.002
 
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
@@ -120,7 +118,7 @@ class Session:
             elif len(self._head) + len(data) <= SPILL_LENGTH:
                 self._head += data
             else:
-                self._staged = self._intake.storage.stage()
+                self._staged = self._intake.local.staging.stage()
                 self._staged.write((self._file_header, self._head, data))
                 self._head = bytearray()
         except OSError as error:
@@ -217,8 +215,8 @@ class Session:
         entry = Entry(name, header, self.sop_class, self.transfer_syntax, self.source)
         if self._staged is None:
             return Accepted(entry, (self._file_header, self._head))
-        self._staged.finish(sync=self._intake.storage.sync)
-        return Accepted(entry, staged=self._staged.path)
+        self._staged.finish(sync=self._intake.local.sync)
+        return Accepted(entry, staged=self._staged)
 
     def _scan(self) -> Header:
         if self._staged is None:
@@ -248,6 +246,8 @@ class Intake:
 
     Parameters
     ----------
+    local
+        The folder of the archive on this machine.
     storage
         The store.
     catalogue
@@ -270,6 +270,7 @@ class Intake:
 
     def __init__(
         self,
+        local: LocalFolder,
         storage: Storage,
         catalogue: Catalogue | None = None,
         *,
@@ -279,30 +280,30 @@ class Intake:
         progress: Progress | None = None,
         process: int = 0,
     ) -> None:
+        self.local = local
         self.storage = storage
         self.catalogue = catalogue
         self._other_content = other_content
         wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
         self.scanner = HeaderScanner(wanted, is_strict=is_strict)
         self._reader = HeaderScanner(wanted)
-        self._folder = storage.journals / str(process)
-        self._journal = Journal(self._folder, sync=storage.sync)
+        self._folder = local.journals / str(process)
+        self._journal = Journal(self._folder, sync=local.sync)
         self._progress = progress or Progress(1)
         self._process = process
         self.conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
+            local,
+            self._journal,
             storage,
             catalogue,
-            self._journal,
             self.conflicts,
             self._reader,
             self._release,
             self._progress,
             process,
         )
-        self._claims = Claims(
-            storage.root / "claims" if progress is not None else None, self._filing.hurrying
-        )
+        self._claims = Claims(local.claims if progress is not None else None, self._filing.hurrying)
 
     def __enter__(self) -> Self:
         return self
@@ -387,23 +388,23 @@ class Intake:
         Called before anything is received, by a process that is the only one, or by one in the place of another. What
         cannot be filed now stays in its journal, and is tried again at the next call.
         """
-        replay = Replay(self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+        replay = self._new_replay()
         count = 0
-        for folder in _folders(self.storage.journals):
+        for folder in _folders(self.local.journals):
             if not self._process or folder == self._folder:
                 count += replay.folder(folder)
             elif is_left(folder):
                 replay.spare(folder)
         if replay.staged is not None:
-            self.storage.clear_staging(self._process or None, keep=replay.staged)
+            self.local.staging.clear(self._process or None, keep=replay.staged)
         self._progress.begin_anew(self._process)
         return count
 
     def recover_rest(self) -> None:
         """Try again to file what could not be filed when it was found in the journals of processes that ended."""
-        left = [folder for folder in _folders(self.storage.journals) if is_left(folder)]
+        left = [folder for folder in _folders(self.local.journals) if is_left(folder)]
         if left:
-            replay = Replay(self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+            replay = self._new_replay()
             for folder in left:
                 replay.folder(folder)
 
@@ -423,6 +424,9 @@ class Intake:
     def unfiled(self) -> list[tuple[str, Exception]]:
         """After `close`: the SOP Instance UIDs of objects that only the journal has, each with the reason."""
         return self._filing.unfiled
+
+    def _new_replay(self) -> Replay:
+        return Replay(self.local, self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
 
     def _release(self, instances: Sequence[str]) -> None:
         self._claims.release(instances)
@@ -479,7 +483,7 @@ class Intake:
         if known in (None, name):
             try:
                 with accepted.opened() as content:
-                    comparison = storage.compare(content, name)
+                    comparison = compare(storage, content, name)
             except FileNotFoundError:
                 # The row has lost its file, which gets one again.
                 return None
@@ -506,7 +510,7 @@ class Intake:
             raise ServiceRefusal(OUT_OF_RESOURCES, "what was received before cannot be filed now")
         if self.catalogue is None:
             # An index that is made later has to be compared with all files.
-            self.storage.needs_recovery = True
+            self.local.needs_recovery = True
         objects = [session.accepted for session in sessions]
         positions: list[Position] = []
         try:

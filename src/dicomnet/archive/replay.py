@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, islice
 from pathlib import Path
@@ -19,8 +18,9 @@ from .conflicts import Conflicts
 from .entries import Accepted, Catalogue, Entry, decode_description, entry_of, read_entry
 from .filing import Filing
 from .journal import Journal, Record, read, remove
-from .storage.comparison import Comparison
-from .storage.files import ObjectName, Storage
+from .local import LocalFolder
+from .storage.comparison import Comparison, compare, is_cut_off
+from .storage.store import ObjectName, Storage
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class Replay:
 
     Parameters
     ----------
+    local
+        Where what is staged is.
     storage, catalogue, filing, conflicts
         Where their objects go.
     scanner
@@ -51,12 +53,14 @@ class Replay:
 
     def __init__(
         self,
+        local: LocalFolder,
         storage: Storage,
         catalogue: Catalogue | None,
         filing: Filing,
         conflicts: Conflicts,
         scanner: HeaderScanner,
     ) -> None:
+        self._local = local
         self._storage = storage
         self._catalogue = catalogue
         self._filing = filing
@@ -93,7 +97,7 @@ class Replay:
         except OSError as error:
             self._cannot_file(folder, error)
             if not is_left(folder):
-                os.rename(folder, _next_left(folder))
+                folder.rename(_next_left(folder))
         return filed
 
     def _keep(self, folder: Path, left: Sequence[Record]) -> None:
@@ -102,7 +106,7 @@ class Replay:
         self._need(left)
         if is_left(folder) and sum(1 for _ in read(folder)) == len(left):
             return
-        journal = Journal(_next_left(folder), sync=self._storage.sync)
+        journal = Journal(_next_left(folder), sync=self._local.sync)
         try:
             for record in left:
                 position = journal.append(record.description, (record.content,))
@@ -125,7 +129,7 @@ class Replay:
             objects = [found for record in records if (found := self._missing(record)) is not None]
             if objects and self._catalogue is None:
                 # An index that is made later has to be compared with all files.
-                self._storage.needs_recovery = True
+                self._local.needs_recovery = True
             self._filing.file_now(objects)
         except Exception as error:  # noqa: BLE001
             if len(records) > 1:
@@ -144,7 +148,7 @@ class Replay:
             return None
         name, replaces = accepted.entry.name, accepted.replaces
         if accepted.has_content:
-            if replaces is not None and self._storage.has_file(replaces.name, replaces.digest):
+            if replaces is not None and replaces.is_in(self._storage):
                 return accepted
             if self._storage.has(name):
                 accepted = self._compared(accepted)
@@ -154,15 +158,15 @@ class Replay:
         """An object for which the store has a file: without content, if it is that object."""
         name, storage = accepted.entry.name, self._storage
         with accepted.opened() as content:
-            comparison = storage.compare(content, name)
-            if comparison is Comparison.OTHER and storage.is_cut_off(content, name):
+            comparison = compare(storage, content, name)
+            if comparison is Comparison.OTHER and is_cut_off(storage, content, name):
                 storage.remove(name)
                 return accepted
         if comparison is Comparison.OTHER:
             self._conflicts.set_stored_aside(name, NOT_AS_RECEIVED)
             return accepted
         if accepted.staged:
-            storage.discard_staged(accepted.staged)
+            accepted.staged.discard()
         entry = read_entry(storage, name, self._scanner, accepted.entry.source)
         return Accepted(entry, replaces=accepted.replaces)
 
@@ -175,9 +179,11 @@ class Replay:
         """The object of a record; None if it was removed since."""
         said = decode_description(record.description)
         name, source, replaces = said.name, said.source, said.replaces
-        staged = self._storage.staged(said.staged) if said.staged else ""
-        if staged and os.path.exists(staged):
-            return Accepted(entry_of(staged, self._scanner, source), staged=staged, replaces=replaces)
+        staged = self._local.staging.find(said.staged) if said.staged else None
+        if staged is not None:
+            with staged.open() as file:
+                entry = entry_of(file, self._scanner, source)
+            return Accepted(entry, staged=staged, replaces=replaces)
         if not record.content:
             # It has its file already, but perhaps no row.
             if not self._storage.has(name):

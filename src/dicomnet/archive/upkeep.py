@@ -13,9 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseFailure, IndexUnusable, ServiceRefusal
-from .conflicts import Conflicts
 from .intake import Intake
-from .storage.files import Storage
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -59,15 +57,13 @@ def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Inde
         return Index(url, kept=kept)
 
 
-def bring_in_line(
-    index: Index, storage: Storage, conflicts: Conflicts, is_stopped: Callable[[], bool] = lambda: False
-) -> None:
+def bring_in_line(index: Index, intake: Intake, is_stopped: Callable[[], bool] = lambda: False) -> None:
     """Bring an index in line with the files of its store, unless it is known to be.
 
     Parameters
     ----------
-    index, storage, conflicts
-        The index, the store, and where files go that cannot be indexed.
+    index, intake
+        The index, and the intake of its archive, which knows where files go that cannot be indexed.
     is_stopped
         Asked now and then whether to stop; the rest is then done at the next call.
 
@@ -78,17 +74,18 @@ def bring_in_line(
     """
     from .catalogue.recovery import Findings, Recovery
 
-    if index.is_complete and not storage.needs_recovery:
+    local = intake.local
+    if index.is_complete and not local.needs_recovery:
         return
-    recovery = Recovery(index, storage, conflicts, is_stopped)
+    recovery = Recovery(index, intake.storage, intake.conflicts, is_stopped)
     # What turns out meanwhile not to be in the index sets it again.
-    storage.needs_recovery = False
+    local.needs_recovery = False
     is_done = False
     try:
         is_done = recovery.run()
     finally:
         if not is_done:
-            storage.needs_recovery = True
+            local.needs_recovery = True
     if is_done:
         index.complete()
         if recovery.findings != Findings():
@@ -100,23 +97,22 @@ class Upkeep:
 
     Parameters
     ----------
-    storage, intake, index
+    intake, index
         The archive.
     """
 
-    def __init__(self, storage: Storage, intake: Intake, index: Index) -> None:
+    def __init__(self, intake: Intake, index: Index) -> None:
         from .catalogue.filling import Filling
 
-        self._storage = storage
         self._intake = intake
         self._index = index
-        self._filling = Filling(index, storage)
+        self._filling = Filling(index, intake.storage)
         # When what journals of processes that ended still have is tried again.
         self._next_rest = 0.0
         # An object that cannot be indexed meanwhile is looked for at the next start, not by one walk after the other.
         self._is_in_line = False
         self._is_filled = False
-        self._is_to_be_checked = storage.was_killed
+        self._is_to_be_checked = intake.local.was_killed
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dicomnet-upkeep", daemon=True)
 
@@ -150,7 +146,7 @@ class Upkeep:
             _log.error("the index is damaged; a new one is made from the files")
             index.renew()
         if not self._is_in_line or not index.is_complete:
-            bring_in_line(index, self._storage, self._intake.conflicts, self._is_stopping.is_set)
+            bring_in_line(index, self._intake, self._is_stopping.is_set)
             self._is_in_line = index.is_complete
         if monotonic() >= self._next_rest:
             self._next_rest = monotonic() + _RETRY

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import ServiceRefusal
 from .arguments import FAILED, OK, Parser, UsageError
@@ -133,7 +133,7 @@ def _row(quarantine: Quarantine, found: Quarantined) -> dict[str, object]:
         "arrivals": found.arrivals,
         "last_at": _time(found.last_at),
         "size": found.size,
-        "path": str(quarantine.path(found)) if quarantine.path(found).exists() else None,
+        "path": quarantine.storage.where_aside(found.location),
     }
 
 
@@ -142,11 +142,9 @@ def _time(at: datetime | None) -> str | None:
 
 
 def _show(quarantine: Quarantine, found: Quarantined, options: Namespace) -> None:
-    from ..archive.storage.files import object_path
-
     name = quarantine.kept(found)
-    here = _content(quarantine.path(found))
-    there = {} if name is None else _content(Path(object_path(quarantine.folder, name)))
+    here = _content(quarantine.storage.open_aside(found.location))
+    there = {} if name is None else _content(quarantine.storage.open(name))
     if name is None:
         complain("no object is stored under this SOP Instance UID")
     rows = [
@@ -164,12 +162,13 @@ def _show(quarantine: Quarantine, found: Quarantined, options: Namespace) -> Non
         complain(f"{len(rows)} attribute{'' if len(rows) == 1 else 's'} differ{'s' * (len(rows) == 1)}")
 
 
-def _content(path: Path) -> dict[str, object]:
-    """The attributes of the object in a file by keyword; of long ones their length and digest."""
+def _content(file: BinaryIO) -> dict[str, object]:
+    """The attributes of the object in a file by keyword, of long ones their length and digest; the file is closed."""
     from pydicom import dcmread
     from pydicom.datadict import keyword_for_tag
 
-    data_set: Any = dcmread(path, force=True)
+    with file:
+        data_set: Any = dcmread(file, force=True)
     found: dict[str, object] = {"TransferSyntaxUID": str(data_set.file_meta.get("TransferSyntaxUID", ""))}
     for tag in list(data_set.keys()):
         value = data_set.get_item(tag).value

@@ -1,9 +1,13 @@
-"""The header scan of a file, without reading what is not needed."""
+"""The header scan of a file or stream, without reading what is not needed."""
 
 from __future__ import annotations
 
 import mmap
 import os
+from io import SEEK_END
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from ..encoding.scan import Header, HeaderScanner
 from ..encoding.walk import refuse
@@ -40,6 +44,29 @@ def scan_file(scanner: HeaderScanner, descriptor: int, offset: int, transfer_syn
         recognized = scanner.recognize(head, length, transfer_syntax_uid)
         if recognized is not None:
             return recognized
+    return _scan_all(scanner, descriptor, offset, transfer_syntax_uid)
+
+
+def scan_stream(scanner: HeaderScanner, stream: BinaryIO, offset: int, transfer_syntax_uid: str) -> Header:
+    """Scan the data set in a stream, which may be of a file. Parameters and what is raised as of `scan_file`."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        length = stream.seek(0, SEEK_END) - offset
+        stream.seek(offset)
+        recognized = scanner.recognize(stream.read(_HEAD_LENGTH), length, transfer_syntax_uid)
+        if recognized is not None:
+            return recognized
+        # However long it is, it takes no memory.
+        with TemporaryFile() as copy:
+            stream.seek(0)
+            copyfileobj(stream, copy)
+            copy.flush()
+            return _scan_all(scanner, copy.fileno(), offset, transfer_syntax_uid)
+    return scan_file(scanner, descriptor, offset, transfer_syntax_uid)
+
+
+def _scan_all(scanner: HeaderScanner, descriptor: int, offset: int, transfer_syntax_uid: str) -> Header:
     try:
         mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     except ValueError:

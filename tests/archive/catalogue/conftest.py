@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.encoding.file_header import decode_file_header
 from dicomnet.errors import ServiceRefusal, UnusableObject
 
@@ -22,9 +23,9 @@ def archive(
 ) -> Iterator[tuple[Index, Callable[[Dataset], None]]]:
     """An empty archive, and how to store an object in it."""
     with (
-        Storage(tmp_path / "store", sync=False) as storage,
+        LocalFolder(tmp_path / "store", sync=False) as local,
         Index(tmp_path / "index") as index,
-        Intake(storage, index) as intake,
+        Intake(local, FolderStorage.of(local), index) as intake,
     ):
 
         def store(data_set: Dataset) -> None:
@@ -42,9 +43,9 @@ def real(
     root = tmp_path_factory.mktemp("real")
     taken: dict[str, Dataset] = {}
     with (
-        Storage(root / "store", sync=False) as storage,
+        LocalFolder(root / "store", sync=False) as local,
         Index(root / "index") as index,
-        Intake(storage, index) as intake,
+        Intake(local, FolderStorage.of(local), index) as intake,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

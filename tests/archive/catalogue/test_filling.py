@@ -21,7 +21,9 @@ from dicomnet.archive.catalogue.kept import STANDARD, Kept, configured
 from dicomnet.archive.catalogue.recovery import Recovery
 from dicomnet.archive.conflicts import Conflicts
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 
 STATUS, REASON, KVP = ("StudyStatusID@STUDY", "ReasonForStudy@STUDY", "KVP@IMAGE")
 COUNT = 130
@@ -31,7 +33,8 @@ class Archive:
     """A store, whose index may be opened with one list of attributes after the other."""
 
     def __init__(self, folder: Path, make: Callable[..., Dataset], encode: Callable[..., bytes]) -> None:
-        self.storage = Storage(folder / "store", sync=False)
+        self.local = LocalFolder(folder / "store", sync=False)
+        self.storage = FolderStorage.of(self.local)
         self.path = folder / "index.sqlite"
         self._make, self._encode = make, encode
 
@@ -39,7 +42,7 @@ class Archive:
         return Index(self.path, kept=configured(keys) if keys else STANDARD)
 
     def store(self, index: Index, numbers: range, put: Callable[..., int]) -> None:
-        with Intake(self.storage, index) as intake:
+        with Intake(self.local, self.storage, index) as intake:
             for number in numbers:
                 data_set = self._make(
                     StudyInstanceUID=f"1.{number // 2}",
@@ -59,7 +62,7 @@ class Archive:
 def archive(tmp_path: Path, make: Callable[..., Dataset], encode: Callable[..., bytes]) -> Iterator[Archive]:
     made = Archive(tmp_path, make, encode)
     yield made
-    made.storage.close()
+    made.local.close()
 
 
 def _kvps(index: Index, number: int) -> list[str]:

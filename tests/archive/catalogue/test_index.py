@@ -19,7 +19,9 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index, discard
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.errors import DatabaseFailure, IndexUnusable
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
@@ -30,9 +32,14 @@ Put = Callable[..., int]
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with Storage(tmp_path / "store", sync=False) as opened:
+def local(tmp_path: Path) -> Iterator[LocalFolder]:
+    with LocalFolder(tmp_path / "store", sync=False) as opened:
         yield opened
+
+
+@pytest.fixture
+def storage(local: LocalFolder) -> FolderStorage:
+    return FolderStorage.of(local)
 
 
 @pytest.fixture
@@ -62,9 +69,9 @@ def _add(intake: Intake, number: int, make: Make, encode: Encode, put: Put) -> i
 
 
 def test_what_is_stored_is_indexed(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         for number in range(12):
             assert _add(intake, number, make, encode, put) == 0
             assert _add(intake, number, make, encode, put) == 0
@@ -75,9 +82,9 @@ def test_what_is_stored_is_indexed(
 
 
 def test_many_threads_share_transactions(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         found: list[int] = []
 
         def run(first: int) -> None:
@@ -95,9 +102,9 @@ def test_many_threads_share_transactions(
 
 
 def test_one_instance_uid_in_two_studies(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         assert put(intake, encode(make())) == 0
         assert put(intake, encode(make(StudyInstanceUID="9.9"))) == 0xB000
         assert intake.wait_for_all()
@@ -108,10 +115,10 @@ def test_one_instance_uid_in_two_studies(
 
 
 def test_damage_is_found_by_a_check_and_a_new_index_takes_its_place(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """Opening it does not read it as a whole, which takes minutes where it is large."""
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         for number in range(100):
             _add(intake, number, make, encode, put)
     with Index(path) as index:
@@ -142,17 +149,17 @@ def test_what_is_no_database_is_unusable(path: Path) -> None:
 
 
 def test_another_process_has_put_a_new_index_in_the_place_of_a_damaged_one(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """Whoever has the old file open goes over to the new one, also with what it remembers of rows."""
-    with Index(path) as index, Intake(storage, index) as intake, Index(path) as other:
+    with Index(path) as index, Intake(local, storage, index) as intake, Index(path) as other:
         assert _add(intake, 1, make, encode, put) == 0
         assert intake.wait_for_all()
         assert other.names_of(["1.2.3.4.5.1"])
         index.renew()
         assert not other.names_of(["1.2.3.4.5.1"])
         assert _uids(other) == []
-        with Intake(storage, other, progress=Progress(2), process=1) as another:
+        with Intake(local, storage, other, progress=Progress(2), process=1) as another:
             assert _add(another, 4, make, encode, put) == 0
         assert _add(intake, 10, make, encode, put) == 0
         assert intake.wait_for_all()
@@ -161,7 +168,7 @@ def test_another_process_has_put_a_new_index_in_the_place_of_a_damaged_one(
 
 
 def test_another_process_that_looks_into_the_index_takes_nothing_away(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """To flush it, its file was opened and closed, which gave up the locks that SQLite holds on it.
 
@@ -176,7 +183,7 @@ def test_another_process_that_looks_into_the_index_takes_nothing_away(
         command = [sys.executable, "-c", look, str(path)]
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         for number in range(3):
             assert _add(intake, number, make, encode, put) == 0
             assert intake.wait_for_all()
@@ -205,7 +212,7 @@ def test_an_index_of_the_time_before_it_said_its_version_so(path: Path) -> None:
 
 
 def test_a_locked_database_at_the_start_is_not_damaged(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     """Nothing is written where nothing is to be changed; what has to be made waits for the lock."""
     other = sqlite3.connect(path, isolation_level=None)
@@ -217,7 +224,7 @@ def test_a_locked_database_at_the_start_is_not_damaged(
     assert 0.25 < monotonic() - begun < 10
     assert not caught.value.is_damage
     other.execute("ROLLBACK")
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         assert _add(intake, 1, make, encode, put) == 0
     before = path.stat().st_ino
     other.execute("BEGIN EXCLUSIVE")
@@ -229,9 +236,9 @@ def test_a_locked_database_at_the_start_is_not_damaged(
 
 
 def test_an_index_that_cannot_be_opened_is_not_damaged(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         assert _add(intake, 1, make, encode, put) == 0
     path.parent.rename(path.parent.with_name("away"))
     with pytest.raises(DatabaseFailure) as caught:
@@ -243,7 +250,8 @@ def test_an_index_that_cannot_be_opened_is_not_damaged(
 
 
 def test_a_locked_database_keeps_nobody_out(
-    storage: Storage,
+    local: LocalFolder,
+    storage: FolderStorage,
     path: Path,
     make: Make,
     encode: Encode,
@@ -251,7 +259,7 @@ def test_a_locked_database_keeps_nobody_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What is acknowledged meanwhile comes into the index when that can be written again, in any case once."""
-    with Index(path, wait_seconds=0.2) as index, Intake(storage, index) as intake:
+    with Index(path, wait_seconds=0.2) as index, Intake(local, storage, index) as intake:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         found: list[int] = []
@@ -267,7 +275,7 @@ def test_a_locked_database_keeps_nobody_out(
         assert found == [0] * 8
         assert not intake.wait_for_all()
         assert _counts(index) == (0, 0, 0, 0)
-        assert not storage.needs_recovery
+        assert not local.needs_recovery
         other.execute("ROLLBACK")
         other.close()
         wait_until(intake.wait_for_all, 10, "the index was written")
@@ -285,11 +293,13 @@ import os, resource, sys
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.errors import ServiceRefusal
 data = open(sys.argv[1] + "/object", "rb").read()
 index = Index(sys.argv[1] + "/index.sqlite")
-intake = Intake(Storage(sys.argv[1] + "/store"), index)
+local = LocalFolder(sys.argv[1] + "/store")
+intake = Intake(local, FolderStorage.of(local), index)
 def put(number):
     uid = f"1.2.3.4.{number:05}"
     session = intake.open("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.840.10008.1.2.1")
@@ -316,7 +326,7 @@ with index.reading() as connection:
 
 
 def test_odd_values_do_not_stop_an_object(
-    storage: Storage, path: Path, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, path: Path, make: Make, encode: Encode, put: Put
 ) -> None:
     item = Dataset()
     item.ScheduledProcedureStepID = "S1"
@@ -329,7 +339,7 @@ def test_odd_values_do_not_stop_an_object(
     )
     with pytest.warns(UserWarning, match="ISO_IR 999"):
         data = encode(data_set)
-    with Index(path) as index, Intake(storage, index) as intake:
+    with Index(path) as index, Intake(local, storage, index) as intake:
         assert put(intake, data) == 0
         assert intake.wait_for_all()
         assert _counts(index) == (1, 1, 1, 1)

@@ -15,7 +15,8 @@ from dicomnet.archive.catalogue.kept import STANDARD, Kept, configured, describe
 from dicomnet.archive.catalogue.query import find
 from dicomnet.archive.catalogue.schema import KEPT, Level
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 
 MOTHER, REGION, KVP, SPACING, SITE = 0x00101060, 0x00082218, 0x00180060, 0x00180088, 0x00321020
 
@@ -95,11 +96,11 @@ def store(
     tmp_path: Path, make: Callable[..., Dataset], encode: Callable[..., bytes], put: Callable[..., int]
 ) -> Callable[[Kept], Index]:
     """Makes an index of five studies; the first has two objects, which differ in what is configured."""
-    opened = Storage(tmp_path / "store", sync=False)
+    local = LocalFolder(tmp_path / "store", sync=False)
 
     def filled(kept: Kept) -> Index:
         index = Index(tmp_path / "index.sqlite", kept=kept)
-        intake = Intake(opened, index)
+        intake = Intake(local, FolderStorage.of(local), index)
         for number in range(5):
             for which in range(2 if number == 0 else 1):
                 data_set = make(

@@ -32,7 +32,8 @@ from dicomnet.archive.database import Database, Keeping
 from dicomnet.archive.filing import Progress
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.upkeep import open_index
 from dicomnet.errors import DatabaseFailure, IndexUnusable, ServiceRefusal
 
@@ -65,9 +66,14 @@ def test_every_query_at_other_levels_has_the_answer_of_the_standard(
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with Storage(tmp_path / "store", sync=False) as opened:
+def local(tmp_path: Path) -> Iterator[LocalFolder]:
+    with LocalFolder(tmp_path / "store", sync=False) as opened:
         yield opened
+
+
+@pytest.fixture
+def storage(local: LocalFolder) -> FolderStorage:
+    return FolderStorage.of(local)
 
 
 def _object(make: Make, number: int) -> Dataset:
@@ -90,7 +96,8 @@ def _counts(index: Index) -> tuple[int, ...]:
 def test_several_writers_at_once_write_each_row_once(
     is_server: bool,
     tmp_path: Path,
-    storage: Storage,
+    local: LocalFolder,
+    storage: FolderStorage,
     postgresql: PostgreSQL,
     make: Make,
     encode: Encode,
@@ -102,7 +109,7 @@ def test_several_writers_at_once_write_each_row_once(
     Index(url).close()
 
     def store(process: int) -> None:
-        with Index(url) as index, Intake(storage, index, progress=progress, process=process) as intake:
+        with Index(url) as index, Intake(local, storage, index, progress=progress, process=process) as intake:
             for number in range(process * 10, process * 10 + 25):
                 data_set = _object(make, number)
                 assert put(intake, encode(data_set), instance=data_set.SOPInstanceUID) == 0
@@ -121,10 +128,10 @@ def test_several_writers_at_once_write_each_row_once(
 
 
 def test_an_object_of_the_same_uid_and_other_content(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """X17."""
-    with Index(postgresql.new_database()) as index, Intake(storage, index) as intake:
+    with Index(postgresql.new_database()) as index, Intake(local, storage, index) as intake:
         assert put(intake, encode(make())) == 0
         assert put(intake, encode(make(PatientName="Other"))) == 0xB000
         assert put(intake, encode(make(StudyInstanceUID="9.9"))) == 0xB000
@@ -135,13 +142,13 @@ def test_an_object_of_the_same_uid_and_other_content(
 
 
 def test_what_is_acknowledged_while_the_server_is_killed_is_indexed_when_it_is_back(
-    storage: Storage, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, make: Make, encode: Encode, put: Put
 ) -> None:
     """X18. Objects whose UID cannot be looked up are refused; queries are, too; nothing is started anew."""
     with PostgreSQL(durable=True) as server:
         with (
             Index(server.new_database(), wait_seconds=1) as index,
-            Intake(storage, index) as intake,
+            Intake(local, storage, index) as intake,
         ):
             for number in range(40):
                 if number == 20:
@@ -165,12 +172,12 @@ def test_what_is_acknowledged_while_the_server_is_killed_is_indexed_when_it_is_b
 
 
 def test_an_index_of_another_version_is_made_anew_from_the_files(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """X29. Twice, as the second time nothing is to be done; the ledger in the same database is left as it is."""
     url = postgresql.new_database()
     with Ledger(url) as ledger, Index(url) as index:
-        with Intake(storage, index, ledger=ledger) as intake:
+        with Intake(local, storage, index, ledger=ledger) as intake:
             for number in range(8):
                 data_set = _object(make, number)
                 assert put(intake, encode(data_set), instance=data_set.SOPInstanceUID) == 0
@@ -211,21 +218,21 @@ def test_tables_of_another_program_are_left_alone(postgresql: PostgreSQL, tables
 
 
 def test_a_value_with_a_nul(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """PostgreSQL keeps none in a text; the object was refused, or the whole batch."""
     data = encode(make(StudyDescription="ab cd")).replace(b"ab cd", b"ab\0cd")
-    with Index(postgresql.new_database()) as index, Intake(storage, index) as intake:
+    with Index(postgresql.new_database()) as index, Intake(local, storage, index) as intake:
         assert put(intake, data) == 0
         assert intake.wait_for_all()
         assert len(studies(index, StudyDescription="ab?cd")) == 1
 
 
 def test_what_a_department_types_is_found_by_an_index(
-    storage: Storage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
+    local: LocalFolder, storage: FolderStorage, postgresql: PostgreSQL, make: Make, encode: Encode, put: Put
 ) -> None:
     """A table is read as a whole only where PostgreSQL has no other way, as the planner is made to think."""
-    with Index(postgresql.new_database()) as index, Intake(storage, index) as intake:
+    with Index(postgresql.new_database()) as index, Intake(local, storage, index) as intake:
         for number in range(10):
             data_set = make(
                 StudyInstanceUID=f"1.{number}",

@@ -27,7 +27,8 @@ from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.matching import is_universal, value_test
 from dicomnet.archive.catalogue.query import find, locate, search
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.datasets.text import trimmed
 from dicomnet.errors import ServiceRefusal
 
@@ -405,9 +406,9 @@ def odd(tmp_path_factory: pytest.TempPathFactory, make: Make, encode: Encode, pu
     """An archive of one study for each of some odd values."""
     root = tmp_path_factory.mktemp("odd")
     with (
-        Storage(root / "store", sync=False) as storage,
+        LocalFolder(root / "store", sync=False) as local,
         Index(root / "index") as index,
-        Intake(storage, index) as intake,
+        Intake(local, FolderStorage.of(local), index) as intake,
     ):
         for number, text in enumerate([*ODD_TEXTS, "20200101", "2020.01.01", "20201231"]):
             with warnings.catch_warnings():

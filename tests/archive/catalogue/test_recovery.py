@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
+from tests.archive.archives import objects_of
 
 from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index, discard
@@ -17,19 +18,26 @@ from dicomnet.archive.catalogue.recovery import Findings, Recovery
 from dicomnet.archive.conflicts import Conflicts
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
-from dicomnet.archive.storage.files import ObjectName, Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 
 Store = Callable[[Intake, int], None]
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    with Storage(tmp_path / "store", sync=False) as opened:
+def local(tmp_path: Path) -> Iterator[LocalFolder]:
+    with LocalFolder(tmp_path / "store", sync=False) as opened:
         yield opened
 
 
 @pytest.fixture
-def index(storage: Storage) -> Iterator[Index]:
+def storage(local: LocalFolder) -> FolderStorage:
+    return FolderStorage.of(local)
+
+
+@pytest.fixture
+def index(storage: FolderStorage) -> Iterator[Index]:
     with Index(storage.root / "index.sqlite") as opened:
         yield opened
 
@@ -54,7 +62,7 @@ def _name(number: int) -> ObjectName:
     return ObjectName(f"1.2.{number % 2}", f"1.2.3.4.{number % 3}", f"1.2.3.4.5.{number}")
 
 
-def _recover(index: Index, storage: Storage) -> Findings:
+def _recover(index: Index, storage: FolderStorage) -> Findings:
     recovery = Recovery(index, storage, Conflicts(storage, None))
     assert recovery.run()
     return recovery.findings
@@ -83,9 +91,11 @@ def _rows(index: Index) -> list[tuple[str, ...]]:
         return sorted(tuple(row) for row in found)
 
 
-def test_what_differs_is_corrected(index: Index, storage: Storage, store: Store) -> None:
+def test_what_differs_is_corrected(
+    index: Index, local: LocalFolder, storage: FolderStorage, store: Store
+) -> None:
     for first, catalogue in ((0, index), (3, None)):
-        with Intake(storage, catalogue) as intake:
+        with Intake(local, storage, catalogue) as intake:
             for number in range(first, first + 3):
                 store(intake, number)
     os.unlink(storage.path(_name(0)))
@@ -95,12 +105,14 @@ def test_what_differs_is_corrected(index: Index, storage: Storage, store: Store)
     os.rename(storage.path(_name(4)), storage.path(renamed))
     assert _recover(index, storage) == Findings(added=1, removed=1, quarantined=2)
     assert _uids(index) == ["1.2.3.4.5.1", "1.2.3.4.5.2", "1.2.3.4.5.3"]
-    assert sorted(uid for _, instances in storage.objects() for uid in instances) == _uids(index)
+    assert sorted(uid for _, instances in objects_of(storage) for uid in instances) == _uids(index)
     assert _recover(index, storage) == Findings()
 
 
-def test_files_that_are_away_and_come_back(index: Index, storage: Storage, store: Store) -> None:
-    with Intake(storage, index) as intake:
+def test_files_that_are_away_and_come_back(
+    index: Index, local: LocalFolder, storage: FolderStorage, store: Store
+) -> None:
+    with Intake(local, storage, index) as intake:
         for number in range(6):
             store(intake, number)
     before = _rows(index)
@@ -116,8 +128,10 @@ def test_files_that_are_away_and_come_back(index: Index, storage: Storage, store
     assert _rows(index) == before
 
 
-def test_a_new_index_has_the_rows_of_the_old_one(index: Index, storage: Storage, store: Store) -> None:
-    with Intake(storage, index) as intake:
+def test_a_new_index_has_the_rows_of_the_old_one(
+    index: Index, local: LocalFolder, storage: FolderStorage, store: Store
+) -> None:
+    with Intake(local, storage, index) as intake:
         for number in range(6):
             store(intake, number)
     before = _rows(index)
@@ -130,13 +144,14 @@ def test_a_new_index_has_the_rows_of_the_old_one(index: Index, storage: Storage,
 
 def test_of_two_files_of_one_instance_the_older_is_kept(
     index: Index,
-    storage: Storage,
+    local: LocalFolder,
+    storage: FolderStorage,
     make: Callable[..., Dataset],
     encode: Callable[..., bytes],
     put: Callable[..., int],
 ) -> None:
     older, newer = encode(make(StudyInstanceUID="9.9")), encode(make(StudyInstanceUID="1.1"))
-    with Intake(storage) as intake:
+    with Intake(local, storage) as intake:
         put(intake, older)
         assert intake.wait_for_all()
         put(intake, newer)
@@ -155,16 +170,17 @@ def test_of_two_files_of_one_instance_the_older_is_kept(
 
 def test_a_folder_that_cannot_be_read_costs_nothing(
     index: Index,
-    storage: Storage,
+    local: LocalFolder,
+    storage: FolderStorage,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It kept the whole archive from starting, and its rows were at stake."""
-    with Intake(storage, index) as intake:
+    with Intake(local, storage, index) as intake:
         for number in range(6):
             store(intake, number)
-    with Intake(storage) as intake:
+    with Intake(local, storage) as intake:
         store(intake, 8)
     bad = os.path.dirname(storage.path(_name(0)))
     scandir = os.scandir
@@ -181,12 +197,14 @@ def test_a_folder_that_cannot_be_read_costs_nothing(
     assert bad in caplog.text
 
 
-def test_objects_are_stored_meanwhile(index: Index, storage: Storage, store: Store) -> None:
+def test_objects_are_stored_meanwhile(
+    index: Index, local: LocalFolder, storage: FolderStorage, store: Store
+) -> None:
     """No row of theirs is taken for one without a file, and none is there twice."""
-    with Intake(storage) as intake:
+    with Intake(local, storage) as intake:
         for number in range(0, 60, 2):
             store(intake, number)
-    with Intake(storage, index) as intake:
+    with Intake(local, storage, index) as intake:
 
         def run() -> None:
             for number in range(1, 61, 2):
@@ -203,9 +221,9 @@ def test_objects_are_stored_meanwhile(index: Index, storage: Storage, store: Sto
 
 
 def test_it_stops_when_it_is_to_and_goes_on_the_next_time(
-    index: Index, storage: Storage, store: Store
+    index: Index, local: LocalFolder, storage: FolderStorage, store: Store
 ) -> None:
-    with Intake(storage) as intake:
+    with Intake(local, storage) as intake:
         for number in range(6):
             store(intake, number)
     asked = iter([False, False, True])

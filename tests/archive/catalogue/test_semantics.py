@@ -16,7 +16,8 @@ from tests.archive.catalogue.asking import identifier
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.query import find
 from dicomnet.archive.intake import Intake
-from dicomnet.archive.storage.files import Storage
+from dicomnet.archive.local import LocalFolder
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.errors import ServiceRefusal
 
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"
@@ -535,9 +536,9 @@ def filled(
 ) -> Iterator[Index]:
     """An index of all studies of the table."""
     with (
-        Storage(folder, sync=False) as storage,
+        LocalFolder(folder, sync=False) as local,
         Index(url) as index,
-        Intake(storage, index) as intake,
+        Intake(local, FolderStorage.of(local), index) as intake,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")

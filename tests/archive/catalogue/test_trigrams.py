@@ -8,7 +8,7 @@ from tests.archive.catalogue.asking import studies
 
 from dicomnet.archive.catalogue import trigrams
 from dicomnet.archive.catalogue.index import Index
-from dicomnet.archive.storage.files import ObjectName
+from dicomnet.archive.storage.store import ObjectName
 
 NAMES = [
     "Müller^Eva",

@@ -16,7 +16,7 @@ from ...encoding.scan import HeaderScanner
 from ...errors import DatabaseFailure, ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..entries import IDENTIFYING, Entry, read_entry
-from ..storage.files import ObjectName, Storage
+from ..storage.store import ObjectName, Storage
 from . import levels, schema
 from .described import attributes_of
 from .index import Index

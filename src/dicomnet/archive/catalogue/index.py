@@ -16,7 +16,7 @@ from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
 from ..database import WAIT_SECONDS, Database, Keeping, Lookup, sqlite_url
 from ..entries import Entry
-from ..storage.files import ObjectName
+from ..storage.store import ObjectName
 from . import schema, trigrams
 from .described import Describer
 from .kept import STANDARD, Kept, added, kept_with, remember

@@ -21,7 +21,7 @@ from ...errors import ServiceRefusal
 from ...services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
 from ...values import frozen
 from ..database import Query
-from ..storage.files import ObjectName
+from ..storage.store import ObjectName
 from . import schema
 from .computed import COMPUTED, PATIENT_COUNTS
 from .identifiers import (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from time import monotonic
 
@@ -12,7 +11,7 @@ from ...errors import ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..conflicts import Conflicts
 from ..entries import Entry, read_entry
-from ..storage.files import ObjectName, Storage
+from ..storage.store import ObjectName, Storage
 from .index import Index
 
 _log = logging.getLogger(__name__)
@@ -202,6 +201,6 @@ class Recovery:
 
 def _age(storage: Storage, name: ObjectName) -> float:
     try:
-        return os.stat(storage.path(name)).st_mtime
+        return storage.written_at(name)
     except FileNotFoundError:
         return float("inf")

@@ -159,7 +159,8 @@ source = Table(
     UniqueConstraint("ae_title", "address", "way"),
 )
 # `size` and `digest` (SHA-256, hexadecimal) are of the file as it was received; a row that was made from the file has
-# none. `stored_at` is in milliseconds since 1970. `location` is where the file is, if not where its UIDs say.
+# none. `stored_at` is in milliseconds since 1970. `location` is empty where the archive's own store has the object
+# under its name, as it has all objects now; for one that is elsewhere it is the text by which its keeper finds it.
 instance = Table(
     "instance",
     metadata,

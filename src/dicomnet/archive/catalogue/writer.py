@@ -16,7 +16,7 @@ from ...errors import DatabaseFailure, Trouble
 from ...values import mutable
 from ..database import Database, Insertion
 from ..entries import Source
-from ..storage.files import ObjectName
+from ..storage.store import ObjectName
 from . import levels, schema, trigrams
 from .kept import Kept
 from .levels import Attributes, KnownSeries

@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import os
 from enum import Enum
-from io import RawIOBase
 from typing import BinaryIO
 
 from ...drivers.files import read_header
 from ...encoding.comparison import Encoded, have_same_content
 from ...encoding.file_header import FileHeader
 from ...errors import UnusableObject
+from .store import ObjectName, Storage
 
 _BLOCK = 1 << 20
 
 
 class Comparison(Enum):
-    """The outcome of `Storage.compare`."""
+    """The outcome of `compare`."""
 
     SAME = "the same object in the same form"
     SAME_IN_ANOTHER_FORM = "the same object, encoded otherwise"
     OTHER = "another object"
 
 
-def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
-    """Read the preamble and the file meta information of a file.
+def compare(storage: Storage, content: BinaryIO, name: ObjectName) -> Comparison:
+    """Compare a file with an object of a store.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with storage.open(name) as kept:
+        return compared(content, kept)
+
+
+def is_cut_off(storage: Storage, content: BinaryIO, name: ObjectName) -> bool:
+    """Whether an object of a store is only the beginning of a file, as a power cut may leave it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    with storage.open(name) as kept:
+        return is_beginning(kept, content)
+
+
+def read_file_header(file: BinaryIO) -> FileHeader:
+    """Read the preamble and the file meta information of a file, from its beginning.
 
     Raises
     ------
@@ -33,11 +57,6 @@ def read_file_header(path: str | os.PathLike[str]) -> FileHeader:
     OSError
         If it cannot be read.
     """
-    with open(path, "rb", buffering=0) as file:
-        return _header_of(file)
-
-
-def _header_of(file: RawIOBase | BinaryIO) -> FileHeader:
     header, _ = read_header(file)
     if not header.transfer_syntax_uid:
         raise UnusableObject("the file has no file meta information")
@@ -47,7 +66,7 @@ def _header_of(file: RawIOBase | BinaryIO) -> FileHeader:
 def compared(one: BinaryIO, other: BinaryIO) -> Comparison:
     """How the objects in two files differ; who sent them does not matter."""
     try:
-        first, second = _header_of(one), _header_of(other)
+        first, second = read_file_header(one), read_file_header(other)
     except UnusableObject:
         return Comparison.OTHER
     syntaxes = first.transfer_syntax_uid, second.transfer_syntax_uid

@@ -1,31 +1,56 @@
-"""Files that are being written in the staging folder of a store."""
+"""The staging folder of an archive: files of objects that have no name in the store yet, on this machine.
+
+A large object is written there as it comes, and is durable there until the store gives it its name.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from io import BufferedReader
+from pathlib import Path
 
 from ...values import Buffer
+from ..medium import flush_folder
 
+# The name of the staging folder, in the folder of an archive.
+STAGING = "staging"
 _BUFFERS_PER_CALL = 512
+# So many names are made durable by one flush.
+_STAGED_AHEAD = 8
 _FLUSH_DATA = getattr(os, "fdatasync", os.fsync)
-STAGING_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class StagedFile:
-    """A file that is being written in the staging folder. Its name there is durable."""
+    """A file that is being written in the staging folder, or is complete. Its name there is durable.
 
-    __slots__ = ("_descriptor", "path")
+    Parameters
+    ----------
+    path
+        The file.
+    descriptor
+        It, open for reading and writing; -1 once it is complete.
+    """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._descriptor = os.open(path, STAGING_FLAGS, 0o640)
+    __slots__ = ("_descriptor", "_path")
+
+    def __init__(self, path: str, descriptor: int = -1) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    @property
+    def name(self) -> str:
+        """Its name in the staging folder, by which `Staging.find` finds it again."""
+        return os.path.basename(self._path)
 
     @property
     def descriptor(self) -> int:
-        """The file descriptor, open for reading and writing."""
+        """The file descriptor, open for reading and writing, while the file is not complete."""
         return self._descriptor
 
     def write(self, buffers: Sequence[Buffer]) -> None:
@@ -36,19 +61,29 @@ class StagedFile:
         OSError
             If they cannot be written; it names the file.
         """
-        with naming(self.path):
+        with naming(self._path):
             write_all(self._descriptor, buffers)
 
     def finish(self, *, sync: bool) -> None:
         """Close the file, whose content is then complete, and on the medium if it is to be."""
         try:
             if sync:
-                with naming(self.path):
+                with naming(self._path):
                     _FLUSH_DATA(self._descriptor)
         finally:
             # Even if `close` fails the descriptor is closed, and its number may soon belong to another file.
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
+
+    def open(self) -> BufferedReader:
+        """The file, complete, for reading.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read; FileNotFoundError if it is gone.
+        """
+        return open(self._path, "rb")
 
     def discard(self) -> None:
         """Close the file and remove it. A second call does nothing."""
@@ -57,7 +92,106 @@ class StagedFile:
                 self.finish(sync=False)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
+                os.unlink(self._path)
+
+
+class Staging:
+    """The staging folder of an archive: objects that have no name in a store yet, or are about to get one.
+
+    Parameters
+    ----------
+    folder
+        The folder; it need not be there until something is staged.
+    sync
+        Whether names are made durable before they are used.
+
+    Attributes
+    ----------
+    process
+        Which of the processes of an archive this one is; the names of its staged files begin with it.
+    """
+
+    def __init__(self, folder: Path, *, sync: bool = True) -> None:
+        self.process = 0
+        self._folder = str(folder)
+        self._sync = sync
+        self._ahead: list[str] = []
+        self._lock = threading.Lock()
+        # In a container, a process may have the same ID as the one that was killed and has left staged files.
+        self._opening = os.urandom(4).hex()
+        self._numbers = itertools.count()
+
+    def stage(self) -> StagedFile:
+        """Create a file to write an object into.
+
+        Raises
+        ------
+        OSError
+            If it cannot be created.
+        """
+        with self._lock:
+            if not self._ahead:
+                self._stage_ahead()
+            path = self._ahead.pop()
+        return StagedFile(path, os.open(path, _FLAGS, 0o640))
+
+    def write(self, content: Sequence[Buffer]) -> StagedFile:
+        """Stage an object whose content is durable elsewhere.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        path = self._next()
+        with naming(path):
+            descriptor = os.open(path, _FLAGS | os.O_EXCL, 0o640)
+            try:
+                try:
+                    write_all(descriptor, content)
+                finally:
+                    os.close(descriptor)
+            except OSError:
+                os.unlink(path)
+                raise
+        return StagedFile(path)
+
+    def find(self, name: str) -> StagedFile | None:
+        """A file that was staged, by its name; None if there is none of that name any more."""
+        path = self.path(name)
+        return StagedFile(path) if os.path.exists(path) else None
+
+    def path(self, name: str) -> str:
+        """The path of a file, by its name."""
+        return f"{self._folder}{os.sep}{name}"
+
+    def clear(self, process: int | None = None, *, keep: Collection[str] = ()) -> None:
+        """Remove the staged files of one process that has ended, or of all, except those with some names."""
+        begin = "" if process is None else f"{process}-"
+        with os.scandir(self._folder) as left:
+            for entry in left:
+                if entry.name.startswith(begin) and entry.name not in keep:
+                    os.unlink(entry.path)
+
+    def close(self) -> None:
+        """Remove the names that were made ahead."""
+        with self._lock:
+            for path in self._ahead:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+            self._ahead.clear()
+
+    def _next(self) -> str:
+        return self.path(f"{self.process}-{self._opening}-{os.getpid()}-{next(self._numbers)}")
+
+    def _stage_ahead(self) -> None:
+        """Make the names of files that will be staged durable, so that flushing one's content is all it takes."""
+        for _ in range(_STAGED_AHEAD):
+            path = self._next()
+            os.close(os.open(path, _FLAGS | os.O_EXCL, 0o640))
+            self._ahead.append(path)
+        if self._sync:
+            flush_folder(self._folder)
 
 
 if sys.platform == "win32":

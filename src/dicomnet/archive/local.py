@@ -1,0 +1,138 @@
+"""The folder that an archive has on its machine, whatever keeps its objects: lock, journals, and what is staged."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Self
+
+from ..errors import StoreInUse
+from .medium import flush_folder
+from .storage.staging import STAGING, Staging, naming
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they notice.
+_LOCK_SECONDS = 0.5
+# What the lock file says. Where the process that had the store was killed, the journal has what is to be done; only
+# objects that no index knows take a comparison of all files with the index.
+_IN_USE, _AT_REST, _UNINDEXED = b"in use\n", b"at rest\n", b"unindexed\n"
+
+
+class LocalFolder:
+    """The folder of an archive, locked for this process and those that it forks.
+
+    It holds ``staging``; ``journal``, see `archive.journal`; and ``lock``, which also says how the archive was left.
+
+    Parameters
+    ----------
+    root
+        The folder; created if it does not exist.
+    sync
+        Whether to wait until written data are on the medium. Without, an object survives the end of the process but
+        not a power cut.
+
+    Attributes
+    ----------
+    staging, journals, claims
+        The staging folder; the folder of the journals; the file of claims, see `archive.claims`.
+    was_unclean
+        Whether the last process that had the archive left objects that an index may lack.
+    was_killed
+        Whether it did not end in order, as far as is known.
+
+    Raises
+    ------
+    StoreInUse
+        If another process has the archive open.
+    OSError
+        If the folder cannot be used.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, sync: bool = True) -> None:
+        self.root = Path(root)
+        self.sync = sync
+        self.journals = self.root / "journal"
+        self.claims = self.root / "claims"
+        self.staging = Staging(self.root / STAGING, sync=sync)
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquire_lock()
+        state = os.pread(self._lock, 64, 0)
+        self.was_unclean = state == _UNINDEXED
+        self.was_killed = state not in (b"", _AT_REST)
+        self._needs_recovery = self.was_unclean
+        try:
+            self._write_state(_UNINDEXED if self._needs_recovery else _IN_USE)
+            (self.root / STAGING).mkdir(exist_ok=True)
+            if sync:
+                flush_folder(str(self.root))
+        except OSError:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether an index may lack objects of the store."""
+        return self._needs_recovery
+
+    @needs_recovery.setter
+    def needs_recovery(self, value: bool) -> None:
+        if value is not self._needs_recovery:
+            self._needs_recovery = value
+            # Whoever comes after a kill has to know.
+            self._write_state(_UNINDEXED if value else _IN_USE)
+
+    def close(self) -> None:
+        """Unlock it, and mark it as cleanly closed unless `needs_recovery` is set. May be called twice."""
+        if self._lock < 0:
+            return
+        self.staging.close()
+        if os.pread(self._lock, 64, 0) != _UNINDEXED:
+            self._write_state(_AT_REST)
+        os.close(self._lock)
+        self._lock = -1
+
+    def _acquire_lock(self) -> int:
+        """Lock the archive; returns the descriptor of the lock file, which also records how it was closed."""
+        lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o640)
+        end = monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                # The operating system releases the lock of a process that ends, so a lock is never stale.
+                _lock(lock)
+                return lock
+            except OSError as error:
+                is_held = error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+                if is_held and monotonic() < end:
+                    sleep(_LOCK_SECONDS / 50)
+                    continue
+                os.close(lock)
+                if is_held:
+                    raise StoreInUse(str(self.root)) from None
+                raise
+
+    def _write_state(self, state: bytes) -> None:
+        with naming(str(self.root / "lock")):
+            os.pwrite(self._lock, state, 0)
+            os.ftruncate(self._lock, len(state))
+            if self.sync:
+                os.fsync(self._lock)

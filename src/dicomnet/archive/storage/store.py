@@ -1,0 +1,230 @@
+"""What the archive needs of a store of objects, whatever keeps them: a folder, or the buckets of an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from io import BufferedReader
+from typing import Protocol
+
+from ...encoding.identity import is_uid
+from ...values import Buffer, frozen
+
+
+@frozen
+class ObjectName:
+    """The name of an object in the store: the UIDs that tell where it belongs.
+
+    Parameters
+    ----------
+    study, series, instance
+        Study, Series and SOP Instance UID.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not a valid UID.
+    """
+
+    study: str
+    series: str
+    instance: str
+
+    def __post_init__(self) -> None:
+        if not (is_uid(self.study) and is_uid(self.series) and is_uid(self.instance)):
+            raise ValueError("the name of an object must consist of valid UIDs")
+
+
+@frozen
+class SetAside:
+    """A file that is kept beside the objects of the store: in quarantine, or as a version.
+
+    Parameters
+    ----------
+    instance
+        SOP Instance UID of the object in it.
+    location
+        Where it is: a text that means something to this store only.
+    digest
+        SHA-256 of the file, as hexadecimal digits.
+    size
+        Its length in bytes.
+    written_at
+        When it was written, in seconds since 1970.
+    """
+
+    instance: str
+    location: str
+    digest: str
+    size: int
+    written_at: float
+
+
+class Staged(Protocol):
+    """An object that is complete and durable on this machine, and is to have a name in the store.
+
+    It has a name in the staging folder, by which it is found again after a kill, see `archive.storage.staging`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name in the staging folder."""
+        ...
+
+    def open(self) -> BufferedReader:
+        """The whole file, for reading.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read; FileNotFoundError if it is gone.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Remove it. A second call does nothing."""
+        ...
+
+
+Content = Staged | Sequence[Buffer]
+"""A whole file, on its way into a store: staged, or in memory."""
+
+
+class Storage(Protocol):
+    """A store of objects, each a whole DICOM file under its name, and of files set aside. Threads may share it.
+
+    An object is there as a whole or not at all, also where a process is killed meanwhile, and nothing takes its place
+    but by `replace`. Until `make_durable`, a power cut may leave an object out, or only the beginning of its file.
+
+    All operations raise OSError where the store cannot now do what it is asked.
+    """
+
+    def has(self, name: ObjectName) -> bool:
+        """Whether the store has an object of that name."""
+        ...
+
+    def keep(self, name: ObjectName, content: Content) -> bool:
+        """Give an object its name, unless the name is in use. It is durable after `make_durable`.
+
+        Returns
+        -------
+        bool
+            False where the name is in use. What is staged is left then, and where this raises; else it is no longer
+            staged.
+
+        Raises
+        ------
+        FileNotFoundError
+            If what is staged is gone.
+        """
+        ...
+
+    def replace(self, name: ObjectName, content: Content) -> None:
+        """Put an object in the place of the one that is stored; it is then no longer staged.
+
+        It is durable after `make_durable`. If it fails, what is stored and what is staged are as they were.
+        """
+        ...
+
+    def remove(self, name: ObjectName) -> None:
+        """Remove an object whose content is kept elsewhere, durably. Does nothing if there is none."""
+        ...
+
+    def open(self, name: ObjectName) -> BufferedReader:
+        """An object's file, for reading from any place in it: no more is fetched than is read, but for a buffer.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the store has no such object.
+        """
+        ...
+
+    def digest(self, name: ObjectName) -> str:
+        """The SHA-256 of an object's file, as hexadecimal digits; empty if the store has no such object."""
+        ...
+
+    def written_at(self, name: ObjectName) -> float:
+        """When an object's file was written, in seconds since 1970.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the store has no such object.
+        """
+        ...
+
+    def series(self, cannot_read: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, str]]:
+        """The Study and Series Instance UIDs of all series in the store.
+
+        Parameters
+        ----------
+        cannot_read
+            Called for a part of the store that cannot be read, which is passed over then; None to raise instead.
+        """
+        ...
+
+    def instances(self, study: str, series: str) -> Iterator[str]:
+        """The SOP Instance UIDs of the objects in a series; none, or FileNotFoundError, if there is no such series."""
+        ...
+
+    def make_durable(self) -> None:
+        """Return when all that was kept so far is on the medium, names and contents."""
+        ...
+
+    def quarantine_content(self, instance: str, content: Content) -> SetAside:
+        """Keep an object in quarantine, durably; it is then no longer staged.
+
+        Parameters
+        ----------
+        instance
+            Its SOP Instance UID.
+        content
+            The whole file; what is in quarantine already is there once.
+        """
+        ...
+
+    def quarantine(self, name: ObjectName) -> SetAside | None:
+        """Move an object to quarantine, for instance because another study already has its SOP Instance UID.
+
+        Returns
+        -------
+        SetAside
+            None if the store has no such object.
+        """
+        ...
+
+    def quarantined(self, instance: str = "") -> Iterator[SetAside]:
+        """The files in quarantine; only those of a SOP Instance UID, if one is given."""
+        ...
+
+    def keep_version(self, name: ObjectName) -> SetAside:
+        """Keep the file of an object among the versions, durably, so that another may take its place.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the store has no such object.
+        """
+        ...
+
+    def has_version(self, instance: str, digest: str) -> bool:
+        """Whether a file with this digest is among the versions of an object."""
+        ...
+
+    def open_aside(self, location: str) -> BufferedReader:
+        """A file that was set aside, by its location; for reading as by `open`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there any more.
+        """
+        ...
+
+    def where_aside(self, location: str) -> str | None:
+        """Where people find a file that was set aside, such as a path or a URL; None if it is not there any more."""
+        ...
+
+    def drop_aside(self, location: str) -> None:
+        """Delete a file that was set aside, durably. Does nothing if it is not there any more."""
+        ...
