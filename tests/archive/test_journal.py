@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.sockets import descriptors
 
@@ -272,7 +272,8 @@ STEPS = st.one_of(
 
 
 @settings(max_examples=60)
-@given(st.lists(STEPS, min_size=1, max_size=60))
+@example(steps=[("append", 1_010), ("append", 1_500), ("append", 1_500), ("flush", False)])
+@given(steps=st.lists(STEPS, min_size=1, max_size=60))
 def test_after_a_crash_at_any_moment_there_is_what_was_acknowledged(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:

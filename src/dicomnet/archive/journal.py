@@ -107,6 +107,9 @@ class Journal:
         # Segments that are full; they wait until what is in them has been filed.
         self._full: list[Segment] = []
         self._appended = self._flushed = 0
+        # Up to which record all lie in segments that were flushed when they were full. That counts once no other flush
+        # is under way, as the one that fails may be another than the one that finds out.
+        self._sealed = 0
         # Numbers of records that may not be on the medium, and are not read again.
         self._revoked: list[range] = []
         self._is_closed = False
@@ -151,6 +154,8 @@ class Journal:
         if self._flushed < number:
             # Whoever comes first flushes for all that have appended by then.
             with self._flushing:
+                with self._lock:
+                    self._flushed = max(self._flushed, self._sealed)
                 if self._flushed < number:
                     self._flush()
         if self._revoked and any(number in each for each in self._revoked):
@@ -257,6 +262,7 @@ class Journal:
                     self._free.append(fresh)
                     self._revoke(segment)
                     raise
+                self._sealed = self._appended
                 self._full.append(segment)
             self._segment = segment = fresh
         return segment
@@ -286,6 +292,7 @@ class Journal:
 
     def _revoke(self, segment: Segment) -> None:
         """After a flush that failed: what was not acknowledged is not to be read again. Called with the lock held."""
+        self._sealed = min(self._sealed, self._flushed)
         found = [
             (record.number, at)
             for record, at in _records(segment.descriptor)
