@@ -80,6 +80,10 @@ class MemoryStorage:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
 
+    @property
+    def is_volatile(self) -> bool:
+        return False
+
     def has(self, name: ObjectName) -> bool:
         return self.bucket.has(_key(name))
 

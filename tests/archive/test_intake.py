@@ -4,11 +4,13 @@ import errno
 import hashlib
 import os
 import re
+import resource
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import time
@@ -916,3 +918,56 @@ def test_the_journal_is_removed_when_all_is_durable(traced: list[Call]) -> None:
     assert synced[-1].end < indexed[0].begin
     assert indexed[-1].end < removed[0].begin
     assert not list(Path(removed[0].text.split('"')[1]).parent.parent.glob("*"))
+
+
+@pytest.fixture
+def memory_disk() -> Iterator[Path]:
+    """A folder on a RAM disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_on_a_ram_disk_an_object_has_its_file_when_it_is_acknowledged(
+    memory_disk: Path, make: Make, encode: Encode, put: Put, send: Send
+) -> None:
+    """There is nothing to flush, and so nothing to gain by a journal, which costs as much as the file."""
+    data = [
+        encode(make(PixelData=bytes(length), SOPInstanceUID=f"1.2.3.{length}")) for length in (16, 99_000)
+    ]
+    with LocalFolder(memory_disk) as local, Intake(local, FolderStorage.of(local)) as intake:
+        for each, length in zip(data, (16, 99_000), strict=True):
+            name = ObjectName(NAME.study, NAME.series, f"1.2.3.{length}")
+            assert put(intake, each, instance=name.instance) == 0
+            assert Path(FolderStorage.of(local).path(name)).read_bytes().endswith(each)
+            assert put(intake, each, instance=name.instance) == 0
+            other = encode(make(PixelData=bytes(length), SOPInstanceUID=name.instance, PatientID="other"))
+            assert put(intake, other, instance=name.instance) == 0xB000
+        assert not local.journals.exists()
+        assert intake.wait_for_all()
+        # An index that is made later has to be compared with them.
+        assert local.needs_recovery
+    assert not list((memory_disk / "staging").iterdir())
+
+
+def test_on_a_ram_disk_an_object_that_has_no_room_is_refused_alone(
+    memory_disk: Path, make: Make, encode: Encode, send: Send
+) -> None:
+    lengths = (16, 30_000, 18)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with LocalFolder(memory_disk) as local, Intake(local, FolderStorage.of(local)) as intake:
+        sessions = [
+            send(
+                intake,
+                encode(make(PixelData=bytes(length), SOPInstanceUID=f"1.2.3.{length}")),
+                instance=f"1.2.3.{length}",
+            )
+            for length in lengths
+        ]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            outcomes = intake.commit(sessions)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert statuses_of(outcomes) == [0, 0xA700, 0]
+        [(_, instances)] = objects_of(FolderStorage.of(local))
+        assert set(instances) == {"1.2.3.16", "1.2.3.18"}

@@ -27,7 +27,7 @@ MOMENTS: dict[str, tuple[str, int]] = {
     "a response is sent": ("sendmsg", 8),
     "a file is written": ("writev", 100),
     "a file is placed": ("?link,linkat", 100),
-    "a file is not staged any more": ("?unlink,unlinkat", 100),
+    "a file is not staged any more": ("?unlink,unlinkat", 3),
     "the index is written": ("pwrite64", 40),
     "folders are made or flushed": ("?mkdir,mkdirat,fsync", 3),
     "all is made durable": ("syncfs", 1),

@@ -289,6 +289,8 @@ class Intake:
         self._reader = HeaderScanner(wanted)
         self._folder = local.journals / str(process)
         self._journal = Journal(self._folder, sync=local.sync)
+        # It saves flushes, and knows after a kill which rows are missing.
+        self._needs_journal = catalogue is not None or not storage.is_volatile
         self._progress = progress or Progress(1)
         self._process = process
         self.conflicts = Conflicts(storage, ledger)
@@ -459,8 +461,14 @@ class Intake:
                     new.append(session)
                 else:
                     outcomes[session.sop_instance] = outcome
-            self._keep(new)
-            kept = new
+            if new and self.catalogue is None:
+                # An index that is made later has to be compared with all files.
+                self.local.needs_recovery = True
+            if self._needs_journal:
+                self._keep(new)
+                kept = new
+            else:
+                outcomes.update(self._store(new))
         except (OSError, ServiceRefusal) as error:
             refusal = error if isinstance(error, ServiceRefusal) else _refusal(error)
             for session in sessions:
@@ -502,15 +510,24 @@ class Intake:
         self.conflicts.set_aside(accepted, OTHER_CONTENT, KEPT_IN_QUARANTINE)
         return KEPT_IN_QUARANTINE
 
+    def _store(self, sessions: Sequence[Session]) -> dict[str, ServiceRefusal]:
+        """Give objects their files at once; those that cannot be written are refused."""
+        refusals = {}
+        for session in sessions:
+            try:
+                self._filing.file_now([session.accepted])
+            except OSError as error:
+                refusals[session.sop_instance] = _refusal(error)
+        # A part of the store may be on another medium than the rest.
+        self.storage.make_durable()
+        return refusals
+
     def _keep(self, sessions: Sequence[Session]) -> None:
         """Return when objects are durable in the journal, and have them filed."""
         if not sessions:
             return
         if not self._filing.wait_for_room(WAITING_LIMIT, PATIENCE):
             raise ServiceRefusal(OUT_OF_RESOURCES, "what was received before cannot be filed now")
-        if self.catalogue is None:
-            # An index that is made later has to be compared with all files.
-            self.local.needs_recovery = True
         objects = [session.accepted for session in sessions]
         positions: list[Position] = []
         try:

@@ -1,8 +1,25 @@
-"""What was written by others, brought to the medium."""
+"""The medium that files are on: what was written by others is brought there, and whether it keeps anything."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
+
+_IN_MEMORY = frozenset(("tmpfs", "ramfs"))
+
+
+def is_in_memory(folder: str) -> bool:
+    """Whether a folder is on a RAM disk, as far as the system says: nothing there survives a power cut."""
+    device = os.stat(folder).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with contextlib.suppress(OSError):
+        # On Linux only (proc_pid_mountinfo(5)).
+        for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="replace").splitlines():
+            mount, _, source = line.partition(" - ")
+            if mount.split(" ")[2] == number:
+                return source.partition(" ")[0] in _IN_MEMORY
+    return False
 
 
 def flush_file(path: str) -> None:

@@ -306,3 +306,34 @@ def test_folders_that_were_removed_from_outside_are_made_anew(tmp_path: Path, is
             assert Path(storage.path(NAME)).read_bytes() == b"".join(_file(content))
             for path in (tmp_path / "objects").iterdir():
                 shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR])
+def test_a_file_system_that_has_no_files_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Such are those of networks; an object is staged there, and linked."""
+    opened = os.open
+
+    def refuse(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, os.strerror(number), path)
+        return opened(path, flags, mode)
+
+    with LocalFolder(tmp_path) as local:
+        storage = FolderStorage.of(local)
+        monkeypatch.setattr(os, "open", refuse)
+        assert storage.keep(NAME, _file(b"first"))
+        assert not storage.keep(NAME, _file(b"second"))
+        assert Path(storage.path(NAME)).read_bytes() == b"".join(_file(b"first"))
+        assert not list((tmp_path / "staging").iterdir())
+
+
+def test_a_ram_disk_keeps_nothing(tmp_path: Path) -> None:
+    with LocalFolder(tmp_path / "a") as flushed, LocalFolder(tmp_path / "b", sync=False) as not_flushed:
+        assert FolderStorage.of(not_flushed).is_volatile
+        device = os.stat(tmp_path).st_dev
+        is_memory = device == os.stat("/dev/shm").st_dev
+        assert FolderStorage.of(flushed).is_volatile is is_memory
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, LocalFolder(memory) as local:
+        assert FolderStorage.of(local).is_volatile

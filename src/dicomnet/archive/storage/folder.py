@@ -1,7 +1,7 @@
 """The store in a folder: it holds each object as a DICOM file, whose name is made from validated UIDs.
 
-Files are written in a staging folder, and only then linked to their name. Nothing is overwritten. They are made durable
-many at a time; until then the intake journal has their content.
+Files get their names when they are complete. Nothing is overwritten. They are made durable many at a time; until then
+the intake journal has their content.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import Self
 
 from ...encoding.identity import is_uid
+from ...values import Buffer
 from ..local import LocalFolder
-from ..medium import flush_folder
-from .staging import STAGING, Staging
+from ..medium import flush_folder, is_in_memory
+from .staging import STAGING, Staging, naming, write_all
 from .store import Content, ObjectName, SetAside
 
 _SUFFIX = ".dcm"
+# Linux: a file without a name. It lies where the other files of its folder are; one that is made elsewhere, and then
+# linked, stays where the files of that folder are, with all other objects.
+_NAMELESS = getattr(os, "O_TMPFILE", 0)
+_NOT_OFFERED = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS))
 # Linux: flushes one file system; elsewhere all are flushed.
 _SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
 # Where files are, below the folder of the store.
@@ -37,6 +42,10 @@ def _study_folder(study: str) -> str:
     """Path of a study's folder below ``objects``, under two levels of hash so that no folder has too many entries."""
     digest = hashlib.blake2b(study.encode("ascii"), digest_size=2).hexdigest()
     return os.sep.join((digest[:2], digest[2:], study))
+
+
+class _NotOffered(Exception):
+    """Files without a name cannot be made here."""
 
 
 class FolderStorage:
@@ -67,6 +76,7 @@ class FolderStorage:
         self._made: set[str] = set()
         self._devices: dict[int, str] = {}
         self._folders = threading.Lock()
+        self._may_be_nameless = _NAMELESS != 0
 
     @classmethod
     def of(cls, local: LocalFolder) -> Self:
@@ -82,6 +92,11 @@ class FolderStorage:
             os.makedirs(folder, exist_ok=True)
         storage._flush_folder(str(local.root))
         return storage
+
+    @cached_property
+    def is_volatile(self) -> bool:
+        """Whether nothing in it survives a power cut: it is on a RAM disk, or nothing is flushed."""
+        return not self.sync or is_in_memory(self._objects)
 
     @classmethod
     def beside(cls, root: Path) -> Self:
@@ -105,9 +120,13 @@ class FolderStorage:
         return os.path.exists(self.path(name))
 
     def keep(self, name: ObjectName, content: Content) -> bool:
-        """Give an object its name, as `Storage.keep` says: its file gets a second name and loses the first one."""
+        """Give an object its name, as `Storage.keep` says: a staged file gets a second one and loses the first."""
+        target = self.path(name)
+        if isinstance(content, Sequence) and self._may_be_nameless:
+            with contextlib.suppress(_NotOffered):
+                return self._in_its_folder(target, lambda: self._write(content, target))
         with self._staged(content) as path:
-            is_kept = self._give_name(path, self.path(name))
+            is_kept = self._in_its_folder(target, lambda: _link(path, target))
             if is_kept:
                 _discard(content)
         return is_kept
@@ -241,23 +260,47 @@ class FolderStorage:
         finally:
             staged.discard()
 
-    def _give_name(self, path: str, target: str) -> bool:
-        """Give a staged file a name in the store besides; False if it is in use."""
-        for _ in range(2):
+    def _in_its_folder(self, target: str, give_name: Callable[[], None]) -> bool:
+        """Give a file a name in the store, in a folder that is made where it is missing; False if it is in use."""
+        folder = os.path.dirname(target)
+        for is_last in (False, True):
             try:
-                self._make(os.path.dirname(target))
-                _link(path, target)
+                self._make(folder)
+                give_name()
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                if not os.path.exists(path):
+                if is_last or os.path.isdir(folder):
                     raise
                 # Folders that this process had created or seen were removed from outside.
                 with self._folders:
                     self._made.clear()
-                continue
-            return True
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), target)
+            else:
+                break
+        return True
+
+    def _write(self, content: Sequence[Buffer], target: str) -> None:
+        """Write a file that gets its name when it is complete."""
+        with naming(target):
+            try:
+                descriptor = os.open(os.path.dirname(target), os.O_RDWR | os.O_CLOEXEC | _NAMELESS, 0o640)
+            except OSError as error:
+                if error.errno not in _NOT_OFFERED:
+                    raise
+                self._may_be_nameless = False
+                raise _NotOffered from error
+            try:
+                write_all(descriptor, content)
+                try:
+                    # With a descriptor given, this is the call that follows the link; the path is absolute.
+                    os.link(f"/proc/self/fd/{descriptor}", target, src_dir_fd=descriptor)
+                except FileNotFoundError as error:
+                    if os.path.isdir("/proc/self/fd"):
+                        raise
+                    self._may_be_nameless = False
+                    raise _NotOffered from error
+            finally:
+                os.close(descriptor)
 
     def _series_folder(self, name: ObjectName) -> str:
         return f"{self._objects}{os.sep}{_study_folder(name.study)}{os.sep}{name.series}"

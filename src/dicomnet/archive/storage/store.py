@@ -98,6 +98,11 @@ class Storage(Protocol):
     All operations raise OSError where the store cannot now do what it is asked.
     """
 
+    @property
+    def is_volatile(self) -> bool:
+        """Whether nothing in it survives a power cut, so that nothing is gained by a journal."""
+        ...
+
     def has(self, name: ObjectName) -> bool:
         """Whether the store has an object of that name."""
         ...
