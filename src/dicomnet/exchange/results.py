@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..dimse.messages import Message
 from ..errors import ServiceRefusal
-from ..services.registry import SOME_SUB_OPERATIONS_FAILED, SUCCESS, is_pending
+from ..services.registry import SUCCESS, is_pending
 from ..values import field, frozen, mutable, replace
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class StoreResult:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the peer has it now: success, or a warning (PS3.4 Table B.2-1)."""
-        return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
+        """Whether the peer has it now: success, or a warning (PS3.7 Annex C, PS3.4 Table B.2-1)."""
+        return self.status is not None and is_done(self.status)
 
 
 @frozen
@@ -132,10 +132,11 @@ class RetrieveProgress:
         The last response said success, or a warning and that none has failed; here none has failed either, and no
         fewer have arrived than the peer says it has sent.
         """
-        if self.status == SOME_SUB_OPERATIONS_FAILED and self.failed is None:
+        if self.status != SUCCESS and self.failed is None:
             return False
-        is_good = self.status in (SUCCESS, SOME_SUB_OPERATIONS_FAILED)
-        return is_good and not (self.failed or self.failed_uids or self.local_failures or self.missing)
+        return is_done(self.status) and not (
+            self.failed or self.failed_uids or self.local_failures or self.missing
+        )
 
     @property
     def sent(self) -> int | None:
@@ -160,7 +161,7 @@ class RetrieveProgress:
 
         Its cause is the first failure of ours, if there was one.
         """
-        if self.status not in (SUCCESS, SOME_SUB_OPERATIONS_FAILED):
+        if not is_done(self.status):
             cause = self.local_failures[0].error if self.local_failures else None
             raise ServiceRefusal(self.status, self.comment) from cause
 
@@ -192,6 +193,15 @@ class RetrieveProgress:
             "" if status == SUCCESS or is_pending(status) else _comment(response, "Query/Retrieve"),
         )
         return progress if receipt is None else progress.with_receipt(receipt)
+
+
+def is_done(status: int) -> bool:
+    """Whether the peer has performed an operation: success, or any warning (PS3.7 Annex C)."""
+    if status == SUCCESS:
+        return True
+    from ..services.statuses import WARNING, category
+
+    return category(status) == WARNING
 
 
 def store_result(stored: StoredObject, response: Message) -> StoreResult:
