@@ -101,7 +101,7 @@ class RetrieveProgress:
     remaining, completed, failed, warnings
         How many sub-operations are in which state, as the peer said last; None where it has not said.
     failed_uids
-        SOP Instance UIDs that the last response says have failed.
+        SOP Instance UIDs that the last response says have failed, whatever its status is.
     comment
         What went wrong, in words; empty where nothing did.
     received
@@ -129,13 +129,13 @@ class RetrieveProgress:
     def is_complete(self) -> bool:
         """Whether all objects have arrived, as far as both sides know.
 
-        The last response said success, or a warning and that none has failed; here none has failed either, and no
-        fewer have arrived than the peer says it has sent.
+        The last response said success, or a warning and that none has failed; no list of failed ones came with it, and
+        none was left over. Here none has failed either, and no fewer have arrived than the peer says it has sent.
         """
         if self.status != SUCCESS and self.failed is None:
             return False
         return is_done(self.status) and not (
-            self.failed or self.failed_uids or self.local_failures or self.missing
+            self.failed or self.failed_uids or self.local_failures or self.missing or self.unsent
         )
 
     @property
@@ -155,6 +155,13 @@ class RetrieveProgress:
             return 0
         refused = max(len(self.local_failures) - (self.failed or 0), 0)
         return max((self.sent or 0) - self.received - refused, 0)
+
+    @property
+    def unsent(self) -> int:
+        """How many objects the peer counted as remaining when it ended, less those that have arrived uncounted."""
+        if not self.is_final or not self.remaining:
+            return 0
+        return max(self.remaining - max((self.received or 0) - (self.sent or 0), 0), 0)
 
     def check(self) -> None:
         """Raise ServiceRefusal if the operation ended with neither success nor a warning.
