@@ -15,6 +15,8 @@ from ..cli.arguments import OK
 from ..cli.words import reason
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
+from ..errors import ServiceRefusal
+from ..exchange.results import LocalFailure, Receipt
 from ..pynetdicom.ae import AE
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
 from ..pynetdicom.hooks import OpenUserSink
@@ -47,9 +49,15 @@ PREFIXES = {
 }
 
 
-def store_handler(options: Namespace) -> EventHandlerType:
-    """The handler that writes received objects where the options of `OUTPUT` say."""
-    return (EVT_C_STORE, _store, [options.ignore, Path(options.output_directory)])
+def store_handler(options: Namespace, receipt: Receipt | None = None) -> EventHandlerType:
+    """The handler that writes received objects where the options of `OUTPUT` say.
+
+    Parameters
+    ----------
+    receipt
+        What is told of each object, for those who have asked for it.
+    """
+    return (EVT_C_STORE, _store, [options.ignore, Path(options.output_directory), receipt or Receipt()])
 
 
 def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
@@ -58,21 +66,23 @@ def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
     return f"{PREFIXES.get(known.keyword if known else '', 'UN')}.{sop_instance_uid}"
 
 
-def _store(event: Event, ignores: bool, folder: Path) -> int:
+def _store(event: Event, ignores: bool, folder: Path, receipt: Receipt) -> int:
     uid = str(event.request.AffectedSOPInstanceUID)
     if not is_uid(uid):
         _log.error("refused an object: %r is not a SOP Instance UID", uid)
+        refusal = ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
+        receipt.failures.append(LocalFailure(uid, refusal))
         return INVALID_SOP_INSTANCE
     name = file_name(str(event.request.AffectedSOPClassUID), uid)
-    if ignores:
-        _log.info("received %s", name)
-        return SUCCESS
     try:
-        write_whole(folder, name, event.encoded_dataset())
+        if not ignores:
+            write_whole(folder, name, event.encoded_dataset())
     except OSError as error:
         _log.error("%s could not be written: %s", name, error)
+        receipt.failures.append(LocalFailure(uid, error, os.fspath(folder / name)))
         return OUT_OF_RESOURCES
-    _log.info("stored %s", name)
+    _log.info("received %s" if ignores else "stored %s", name)
+    receipt.count += 1
     return SUCCESS
 
 

@@ -308,14 +308,20 @@ def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | No
 def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
     """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
 
-    None where the status is success or pending, and an empty one where the peer sent none.
+    None where the status is pending, or is success and the peer names none that failed; otherwise an empty one where it
+    sent none.
 
     Raises
     ------
     ProtocolError
         If it is cut off or otherwise damaged.
     """
-    return _failed(response, context) if category(response.status) in (WARNING, FAILURE, CANCEL) else None
+    status_class = category(response.status)
+    if status_class not in (SUCCESS, WARNING, FAILURE, CANCEL):
+        return None
+    found = _failed(response, context)
+    # Beside success there is none by the standard; a peer that sends one all the same has something to say.
+    return None if status_class == SUCCESS and not uids_of(found) else found
 
 
 def _failed(response: Message, context: NegotiatedContext) -> Dataset:
