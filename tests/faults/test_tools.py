@@ -1,0 +1,139 @@
+"""The tools that are named as pynetdicom's: one bad file, object or key reached too far, or passed without a word."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pynetdicom import evt
+from tests.apps.tools import CT, foreign_scp, run
+from tests.faults.test_endings import object_of
+from tests.sockets import (
+    CT_IMAGE_STORAGE,
+    RawPeer,
+    acceptance_of,
+    message_pdus,
+    raw_server,
+)
+
+from dicomnet.dimse.codec import decode_command
+from dicomnet.dimse.messages import C_STORE_RSP, Message
+from dicomnet.encoding.file_header import encode_file_header
+
+# -- storescu
+
+
+def three_files(folder: Path) -> Path:
+    """A folder whose files are sent in the order of their numbers."""
+    folder.mkdir()
+    for number in (1, 2, 3):
+        header = encode_file_header(CT_IMAGE_STORAGE, f"1.2.3.{number}", "1.2.840.10008.1.2")
+        (folder / f"{number}.dcm").write_bytes(header + object_of(number))
+    return folder
+
+
+def losing(lost: str, stored: list[str]) -> Any:
+    """A storage SCP that ends its association, without an answer, over one object."""
+
+    def serve(peer: RawPeer) -> None:
+        peer.send(acceptance_of(peer.read_pdu()))
+        while (pdu := peer.read_pdu()) and pdu[0] == 4:
+            command = decode_command(pdu[12 : 10 + int.from_bytes(pdu[6:10], "big")])[1]
+            while pdu[11] != 2:
+                pdu = peer.read_pdu()
+            instance = command["AffectedSOPInstanceUID"]
+            if instance == lost:
+                peer.send(bytes.fromhex("07000000000400000200"))
+                return
+            stored.append(instance)
+            peer.send(stored_response(command, pdu[10]))
+        peer.send(bytes.fromhex("06000000000400000000"))
+
+    return serve
+
+
+def stored_response(command: dict[str, Any], context_id: int) -> bytes:
+    elements = {
+        "AffectedSOPClassUID": command["AffectedSOPClassUID"],
+        "MessageIDBeingRespondedTo": command["MessageID"],
+        "AffectedSOPInstanceUID": command["AffectedSOPInstanceUID"],
+        "Status": 0,
+    }
+    return message_pdus(Message(C_STORE_RSP, elements, context_id))
+
+
+@pytest.mark.parametrize("lost", ["1.2.3.1", "1.2.3.2", "1.2.3.3"])
+def test_an_object_that_cost_its_association_cost_all_behind_it(lost: str, tmp_path: Path) -> None:
+    stored: list[str] = []
+    with raw_server(losing(lost, stored)) as port:
+        done = run("storescu", "127.0.0.1", str(port), "-cx", three_files(tmp_path / "study"))
+    assert done.returncode == 1
+    assert stored == [each for each in ("1.2.3.1", "1.2.3.2", "1.2.3.3") if each != lost]
+    assert f"E: {tmp_path / 'study' / lost[-1]}.dcm was not stored\n" in done.stderr
+    assert done.stderr.count(" was not ") == 1
+
+
+def test_files_that_are_left_over_are_named(tmp_path: Path) -> None:
+    """The peer is gone after the first one."""
+    gone = threading.Event()
+
+    def serve(peer: RawPeer) -> None:
+        if gone.is_set():
+            return
+        gone.set()
+        losing("1.2.3.1", [])(peer)
+
+    with raw_server(serve) as port:
+        done = run("storescu", "127.0.0.1", str(port), "-cx", three_files(tmp_path / "study"))
+    assert done.returncode == 1
+    assert f"E: {tmp_path / 'study' / '1.dcm'} was not stored\n" in done.stderr
+    for name in ("2.dcm", "3.dcm"):
+        assert f"E: {tmp_path / 'study' / name} was not sent\n" in done.stderr
+
+
+def make_dangling(folder: Path) -> Path:
+    (folder / "bad").symlink_to(folder / "nowhere")
+    return folder / "bad"
+
+
+def make_long_uid(folder: Path) -> Path:
+    header = encode_file_header(CT_IMAGE_STORAGE, "1.2.3.4", "1.2.840.10008.1.2")
+    short = b"\x08\x00\x00\x001.2.3.4\0"
+    assert short in object_of(4)
+    (folder / "bad").write_bytes(header + object_of(4).replace(short, b"\x48\x00\x00\x001." + b"2" * 70))
+    return folder / "bad"
+
+
+def make_without_syntax(folder: Path) -> Path:
+    (folder / "bad").write_bytes(bytes(128) + b"DICM")
+    return folder / "bad"
+
+
+@pytest.mark.parametrize("make", [make_dangling, make_long_uid, make_without_syntax])
+def test_what_could_not_be_sent_of_a_folder_was_no_failure(make: Any, tmp_path: Path) -> None:
+    shutil.copy(CT, tmp_path / "ct.dcm")
+    bad = make(tmp_path)
+    with foreign_scp([(evt.EVT_C_STORE, lambda event: 0)]) as port:
+        done = run("storescu", "127.0.0.1", str(port), "-v", tmp_path)
+    assert done.returncode == 1
+    assert f"E: {bad} is not sent: " in done.stderr
+    assert "I: C-STORE: 0x0000 (Success)\n" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_read_cost_all_others(tmp_path: Path) -> None:
+    shutil.copy(CT, tmp_path / "ct.dcm")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        with foreign_scp([(evt.EVT_C_STORE, lambda event: 0)]) as port:
+            done = run("storescu", "127.0.0.1", str(port), "-v", "-r", tmp_path)
+    finally:
+        closed.chmod(0o700)
+    assert done.returncode == 1
+    assert f"E: {closed} is not sent: " in done.stderr
+    assert "I: C-STORE: 0x0000 (Success)\n" in done.stderr
