@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 from pynetdicom import evt
-from tests.apps.tools import CT, foreign_scp, run
-from tests.faults.test_endings import object_of
+from tests.apps.tools import CT, foreign_scp, run, running_scp
+from tests.faults.test_endings import Talk, object_of, scripted
 from tests.sockets import (
     CT_IMAGE_STORAGE,
+    RELEASE_RQ,
     RawPeer,
     acceptance_of,
     message_pdus,
     raw_server,
+    request_pdu,
+    status_of,
+    store_pdus,
 )
 
 from dicomnet.dimse.codec import decode_command
@@ -137,3 +141,52 @@ def test_a_folder_that_cannot_be_read_cost_all_others(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"E: {closed} is not sent: " in done.stderr
     assert "I: C-STORE: 0x0000 (Success)\n" in done.stderr
+
+
+# -- storescp, getscu and movescu
+
+
+WHOLE = object_of(1)
+DAMAGED = {
+    "empty": (b"", 0xA900),
+    "a value cut off": (WHOLE[:-4], 0xC000),
+    "a header cut off": (WHOLE + b"\x10\x00\x20\x00", 0xC000),
+    "garbage": (b"\xff" * 101, 0xC000),
+    "without a SOP Instance UID": (WHOLE[: WHOLE.index(b"\x08\x00\x18\x00")], 0xA900),
+}
+
+
+@pytest.mark.parametrize("option", [(), ("--ignore",)], ids=["files", "ignored"])
+def test_storescp_acknowledged_a_damaged_data_set(option: tuple[str, ...], tmp_path: Path) -> None:
+    with running_scp(tmp_path, "storescp", "-od", "received", *option) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
+        peer.read_pdu()
+        for data, status in DAMAGED.values():
+            peer.send(store_pdus(data, instance="1.2.3.1"))
+            assert status_of(peer.read_pdu()) == status
+        peer.send(store_pdus(WHOLE + bytes(8), instance="1.2.3.1"))
+        assert status_of(peer.read_pdu()) == 0
+        peer.send(RELEASE_RQ)
+        peer.read_pdu()
+    assert [path.name for path in tmp_path.glob("received/*")] == ([] if option else ["CT.1.2.3.1"])
+    said = (tmp_path / "output.txt").read_text()
+    assert said.count("E: refused an object: '1.2.3.1': ") == len(DAMAGED)
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGED if name != "empty"])
+def test_getscu_kept_a_damaged_data_set_without_a_word(damage: str, tmp_path: Path) -> None:
+    data, status = DAMAGED[damage]
+    statuses = []
+
+    def script(talk: Talk) -> None:
+        statuses.append(talk.store(1, data))
+        statuses.append(talk.store(2, object_of(2)))
+        talk.respond(0x0000, Completed=2, Failed=0, Warning=0)
+
+    options = ("-S", "-k", "StudyInstanceUID=1.2", "-od", "received")
+    with scripted(script) as (port, _):
+        done = run("getscu", "127.0.0.1", str(port), *options, cwd=tmp_path)
+    assert statuses == [status, 0]
+    assert done.returncode == 1
+    assert "E: refused an object: '1.2.3.1': " in done.stderr
+    assert [path.name for path in tmp_path.glob("received/*")] == ["CT.1.2.3.2"]

@@ -15,6 +15,7 @@ from ..cli.arguments import OK
 from ..cli.words import reason
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
+from ..encoding.scan import HeaderScanner
 from ..errors import ServiceRefusal
 from ..exchange.results import LocalFailure, Receipt
 from ..pynetdicom.ae import AE
@@ -26,6 +27,8 @@ from ..services.sop_classes import SOP_CLASSES
 _log = logging.getLogger(__name__)
 
 CANNOT_UNDERSTAND = 0xC000
+DATA_SET_DOES_NOT_MATCH = 0xA900
+_SOP_INSTANCE_UID = 0x00080018
 
 # What the name of a file begins with, by the keyword of the SOP class; others begin with UN.
 PREFIXES = {
@@ -68,11 +71,12 @@ def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
 
 def _store(event: Event, ignores: bool, folder: Path, receipt: Receipt) -> int:
     uid = str(event.request.AffectedSOPInstanceUID)
-    if not is_uid(uid):
-        _log.error("refused an object: %r is not a SOP Instance UID", uid)
-        refusal = ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
+    try:
+        _check(event, uid)
+    except ServiceRefusal as refusal:
+        _log.error("refused an object: %r: %s", uid, refusal.comment)
         receipt.failures.append(LocalFailure(uid, refusal))
-        return INVALID_SOP_INSTANCE
+        return refusal.status
     name = file_name(str(event.request.AffectedSOPClassUID), uid)
     try:
         if not ignores:
@@ -84,6 +88,18 @@ def _store(event: Event, ignores: bool, folder: Path, receipt: Receipt) -> int:
     _log.info("received %s" if ignores else "stored %s", name)
     receipt.count += 1
     return SUCCESS
+
+
+def _check(event: Event, uid: str) -> None:
+    """Raise ServiceRefusal unless the object has a UID, and its data set is there to the end."""
+    if not is_uid(uid):
+        raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
+    data = memoryview(event.encoded_dataset(include_meta=False))
+    header = HeaderScanner({_SOP_INSTANCE_UID: "UI"}).scan(data, str(event.context.transfer_syntax))
+    if not header.uid(_SOP_INSTANCE_UID):
+        raise ServiceRefusal(
+            DATA_SET_DOES_NOT_MATCH, "the data set has no SOP Instance UID", (_SOP_INSTANCE_UID,)
+        )
 
 
 def write_whole(folder: Path, name: str, content: bytes) -> None:
