@@ -190,3 +190,19 @@ def test_getscu_kept_a_damaged_data_set_without_a_word(damage: str, tmp_path: Pa
     assert done.returncode == 1
     assert "E: refused an object: '1.2.3.1': " in done.stderr
     assert [path.name for path in tmp_path.glob("received/*")] == ["CT.1.2.3.2"]
+
+
+# -- findscu
+
+
+@pytest.mark.parametrize("tool", ["findscu", "getscu", "movescu"])
+@pytest.mark.parametrize(
+    ("charset", "name"), [("ISO_IR 100", "山田*"), ("ISO_IR 6", "Müller"), ("\\ISO 2022 IR 87", "한글")]
+)
+def test_a_key_that_its_character_set_lacks_was_a_traceback(tool: str, charset: str, name: str) -> None:
+    """It is known before there is an association."""
+    keys = ("-S", "-k", f"SpecificCharacterSet={charset}", "-k", f"PatientName={name}")
+    done = run(tool, "127.0.0.1", "1", *keys)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"{tool}: the keys cannot be encoded: element (0010,0010) ")
