@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -354,8 +355,12 @@ def test_no_descriptors_left(tmp_path: Path) -> None:
 
 
 def _sockets(process: int) -> set[str]:
-    with_names = (os.readlink(path) for path in Path(f"/proc/{process}/fd").iterdir())
-    return {name for name in with_names if name.startswith("socket:")}
+    found = set()
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        # It may be closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(path))
+    return {name for name in found if name.startswith("socket:")}
 
 
 def _cpu_seconds(process: int) -> float:

@@ -74,11 +74,12 @@ def program(folder: Path, then: str = "shutdown", count: int = 2) -> Iterator[Pr
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            if then == "block":
+            if then in ("block", "early"):
                 ports = [free_port()]
                 process.stdin.write(f"{ports[0]}\n")
                 process.stdin.flush()
-                wait_until(lambda: is_listening(ports[0]))
+                if then == "block":
+                    wait_until(lambda: is_listening(ports[0]))
             else:
                 ports = [int(port) for port in process.stdout.readline().split()]
             yield Program(process, ports, log)
@@ -190,6 +191,12 @@ def test_a_signals_handler_may_shut_down(tmp_path: Path) -> None:
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(20) == 1  # with "the server has ended"
         assert not any(map(is_alive, [supervisor, *workers]))
+
+
+def test_a_signal_that_comes_while_the_workers_are_started(tmp_path: Path) -> None:
+    """The server was not told, and served for ever."""
+    with program(tmp_path, "early") as served:
+        assert served.process.wait(20) == 1  # with "the server has ended"
 
 
 def test_workers_do_not_end_by_signals_meant_for_the_program(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Arguments: how many workers, a file that gets the process ID of a worker for each association, and what to do when a
 line comes in: ``shutdown`` and check that nothing is left, ``leave`` without it, or ``block`` from the start, where
-SIGTERM shuts down.
+SIGTERM shuts down; it comes by itself as soon as there is a second process with ``early``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from dicomnet import AE, evt
+from dicomnet.drivers.blocking import workers
 from dicomnet.pynetdicom.events import Event, EventHandlerType
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -39,7 +41,16 @@ def main() -> None:
     ae = AE("SERVER")
     ae.add_supported_context(VERIFICATION)
     handlers: list[EventHandlerType] = [(evt.EVT_ESTABLISHED, note, [path]), (evt.EVT_C_ECHO, echo)]
-    if then == "block":
+    if then == "early":
+        fork = workers._fork
+
+        def fork_and_end(run: Callable[[], int]) -> int:
+            process = fork(run)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return process
+
+        workers._fork = fork_and_end
+    if then in ("block", "early"):
         port = int(sys.stdin.readline())
         signal.signal(signal.SIGTERM, lambda *_: ae.shutdown())
         ae.start_server(("127.0.0.1", port), evt_handlers=handlers, workers=count)

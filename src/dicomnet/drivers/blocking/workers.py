@@ -124,8 +124,9 @@ class WorkerProcesses:
         self._control: socket.socket | None = None
         self._process = 0
         self._is_in_order = True
-        # A signal's handler may shut down in the middle of `serve_forever`.
+        # A signal's handler may shut down in the middle of `serve_forever`, or of `start`.
         self._lock = threading.RLock()
+        self._is_over = False
 
     @property
     def listener(self) -> socket.socket:
@@ -160,6 +161,8 @@ class WorkerProcesses:
         self._control = here
         self._listener.close()
         _started.add(self)
+        if self._is_over:
+            self.shutdown()
 
     def serve_forever(self) -> None:
         """Wait until another thread, or a signal's handler, has shut the workers down, or their supervisor is lost."""
@@ -173,6 +176,7 @@ class WorkerProcesses:
         bool
             Whether each worker that there ever was has ended in order.
         """
+        self._is_over = True
         if self._control is None:
             self._listener.close()
             return self._is_in_order
