@@ -80,11 +80,12 @@ def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
 
 
 def _kept() -> list[Sendable]:
-    return [
-        each
-        for each in sendables()
-        if EXPECTED[each.path.name] == 0 and len(own_data_set(each.path)) % 2 == 0
-    ]
+    """Files that Orthanc keeps as they are, one of each SOP Instance UID."""
+    found: dict[str, Sendable] = {}
+    for each in sendables():
+        if EXPECTED[each.path.name] == 0 and len(own_data_set(each.path)) % 2 == 0:
+            found.setdefault(str(dcmread(each.path, force=True).SOPInstanceUID), each)
+    return list(found.values())
 
 
 def _images(paths: Iterable[Path]) -> dict[str, str]:
@@ -320,8 +321,13 @@ def test_orthanc_stores(scp: str, tmp_path: Path) -> None:
     ):
         sent = _call(f"{address}/modalities/us/store", [_upload(address, each.path) for each in files()])
         assert (sent["InstancesCount"], sent["FailedInstancesCount"]) == (len(files()), 0)
-        kept = [path for path in received.rglob("*") if path.is_file()]
-        assert _images(kept) == _images(each.path for each in files())
+        # The node gives objects their files after it has answered.
+        wait_until(lambda: len(_files_below(received)) == len(files()))
+        assert _images(_files_below(received)) == _images(each.path for each in files())
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def _find_ae(port: int | None) -> contextlib.AbstractContextManager[int]:
