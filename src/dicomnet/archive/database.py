@@ -268,14 +268,17 @@ class Database:
         return self._reader.dialect
 
     def connected(self) -> PoolProxiedConnection:
-        """A connection of the driver, for reading, which the caller closes.
+        """A connection of the driver, for reading, which is the caller's alone, and which he closes.
 
         Raises
         ------
         DBAPIError, sqlalchemy.exc.TimeoutError
             If there is none; see `failing`.
         """
-        return self._reader.raw_connection()
+        connection = self._reader.raw_connection()
+        # One that goes back to a pool that was closed meanwhile would stay open.
+        connection.detach()
+        return connection
 
     def look_for_another_file(self) -> None:
         """Close the connections to a file that another one has replaced."""
