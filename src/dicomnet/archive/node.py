@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import pickle
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +15,8 @@ from typing import Any
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import Sink
 from ..dimse.messages import C_STORE_RQ, Message
+from ..drivers.blocking.channel import Channel
+from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
 from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.deadline import Timeouts
@@ -37,7 +41,14 @@ from ..upper_layer.negotiation import (
     refuse_names,
 )
 from ..wire.items import SOPClassExtendedNegotiation
-from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
+from ..wire.pdu import (
+    CALLING_TITLE_NOT_RECOGNIZED,
+    LOCAL_LIMIT_EXCEEDED,
+    AssociateAC,
+    AssociateRJ,
+    AssociateRQ,
+)
+from .access import EVERYBODY, NOT_AUTHORIZED, Access, limited, names_in
 from .catalogue.options import SUPPORTED, QueryPolicy
 from .conflicts import OtherContent
 from .holdings import Holdings
@@ -45,6 +56,7 @@ from .services.query import QueryService
 from .services.service import Caller, Service
 from .services.storage import OnStored, StorageService
 from .services.verification import VerificationService
+from .terms import Terms
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +93,7 @@ class Node:
     address
         Host and port to listen on; port 0 chooses a free one.
     ae_title
-        Its AE title. Association requests that call it by any other title are accepted, too.
+        Its AE title.
     has_index
         Whether it answers queries.
     sync
@@ -121,6 +133,10 @@ class Node:
         the background.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
+    called_titles
+        The AE titles by which it may be called; with none, association requests that call any title are accepted.
+    access
+        Who may do what; by default everybody may do everything.
 
     Raises
     ------
@@ -156,12 +172,11 @@ class Node:
         queries: QueryPolicy | None = None,
         keys: Sequence[str] = (),
         workers: int = 1,
+        called_titles: Sequence[str] = (),
+        access: Access = EVERYBODY,
     ) -> None:
         _load(has_index)
-        self._excess = excess
         self.ae_title = ae_title
-        self.timeouts = timeouts or Timeouts()
-        self.maximum_associations = maximum_associations
         self._on_refused = on_refused
         self._slots: set[object] = set()
         self._slots_lock = threading.Lock()
@@ -180,20 +195,31 @@ class Node:
         storage = StorageService(self.holdings, on_stored)
         self.stores = storage
         services: list[Service] = [VerificationService(), storage]
+        queries = queries or QueryPolicy()
         if has_index:
-            services.append(QueryService(self.holdings, queries or QueryPolicy()))
+            services.append(QueryService(self.holdings, queries))
         self.services = {service.operation: service for service in services}
-        self.acceptor = Acceptor(
-            {uid: context for service in services for uid, context in service.contexts.items()},
-            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
-            may_be_storage if accepts_private else None,
-            performed_window=window,
+        self.operations = {uid: service.operation for service in services for uid in service.contexts}
+        # What accepts in this process.
+        self._accepting: Server | None = None
+        self._adopt(
+            Terms(
+                called_titles=tuple(called_titles),
+                access=access,
+                timeouts=timeouts or Timeouts(),
+                maximum_associations=maximum_associations,
+                window=window,
+                accepts_private=accepts_private,
+                excess=excess,
+                other_content=other_content,
+                queries=queries,
+            )
         )
         try:
-            self._server: Server | WorkerProcesses = (
-                Server(listen(address), self._receive, tls=tls)
-                if workers == 1
-                else WorkerProcesses(address, workers, self._work)
+            if workers == 1:
+                self._accepting = Server(listen(address), self._receive, tls=tls)
+            self._server: Server | WorkerProcesses = self._accepting or WorkerProcesses(
+                address, workers, self._work, on_told=self._told
             )
         except BaseException:
             self.holdings.close()
@@ -237,10 +263,22 @@ class Node:
         """
         return self.holdings.intake.unfiled
 
+    def change(self, terms: Terms) -> None:
+        """Let other terms hold from now on; associations that are open go on under those that they began with.
+
+        Raises
+        ------
+        ValueError, ssl.SSLError, OSError
+            If the files for TLS cannot be used; nothing is changed then.
+        """
+        self._adopt(terms)
+        if isinstance(self._server, WorkerProcesses):
+            self._server.tell(pickle.dumps(terms))
+
     def take_slot(self, association: object) -> bool:
         """Count an association among those that are open, unless there are too many."""
         with self._slots_lock:
-            if len(self._slots) >= self.maximum_associations:
+            if len(self._slots) >= self.terms.maximum_associations:
                 return False
             self._slots.add(association)
             return True
@@ -260,12 +298,49 @@ class Node:
         self.holdings.be_process(worker.number + 1)
         if worker.number == 0:
             self.holdings.begin_upkeep()
-        worker.serve(Server(worker.listener, self._receive, tls=self._tls, share=worker.share))
+        self._accepting = Server(worker.listener, self._receive, tls=self._tls, share=worker.share)
+        worker.serve(self._accepting)
         return self.holdings.leave()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
+        terms = self.terms
         hooks = _NodeHooks(self, peer[0])
-        return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
+        return Reception(
+            hooks,
+            terms.timeouts,
+            MAXIMUM_LENGTH,
+            excess=terms.excess,
+            trouble=logging.WARNING,
+            opened=hooks.opened,
+        )
+
+    def _adopt(self, terms: Terms) -> None:
+        """Let terms hold in this process, all of them or none."""
+        tls = None if terms.tls is None else terms.tls.context()
+        self.terms = terms
+        self.acceptor = Acceptor(
+            {uid: context for each in self.services.values() for uid, context in each.contexts.items()},
+            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            may_be_storage if terms.accepts_private else None,
+            performed_window=terms.window,
+        )
+        self.holdings.other_content = terms.other_content
+        for service in self.services.values():
+            if isinstance(service, QueryService):
+                service.policy = terms.queries
+        if terms.log is not None:
+            terms.log.turn_on()
+        if tls is not None:
+            self._tls = tls
+            if self._accepting is not None:
+                self._accepting.tls = tls
+
+    def _told(self, pickled: bytes) -> None:
+        """Adopt terms in a worker or in its supervisor; they come from `change` in the process that forked it."""
+        try:
+            self._adopt(pickle.loads(pickled))
+        except (ValueError, OSError) as error:
+            _log.error("process %d goes on under the terms that it has: %s", os.getpid(), error)
 
 
 class _NodeHooks(WithoutRetrieval):
@@ -277,15 +352,27 @@ class _NodeHooks(WithoutRetrieval):
         self._address = address
         self._agreed: dict[str, Any] = {}
         self._caller = Caller("", address, self._agreed)
+        self._allowed: frozenset[str] = frozenset()
+        self._channel: Channel | None = None
+
+    def opened(self, link: Link) -> None:
+        """The connection is made; under TLS its handshake is to come."""
+        self._channel = link.channel
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        refused = refuse_names(request)
+        terms = self._node.terms
+        refused = refuse_names(request, called=terms.called_titles)
         if refused is not None:
             return refused
+        names = names_in({} if self._channel is None else self._channel.peer_certificate)
+        self._allowed = terms.access.allowed(request.calling_ae_title, self._address, names)
+        if not self._allowed:
+            return CALLING_TITLE_NOT_RECOGNIZED
         if not self._node.take_slot(self):
             return LOCAL_LIMIT_EXCEEDED
         self._caller = Caller(request.calling_ae_title, self._address, self._agreed)
-        return accept(request, self._node.acceptor, extended=self._agree(request))
+        acceptor = limited(self._node.acceptor, self._node.operations, self._allowed, request)
+        return accept(request, acceptor, extended=self._agree(request))
 
     def _agree(self, request: AssociateRQ) -> Iterator[SOPClassExtendedNegotiation]:
         """The answers to SOP class extended negotiation; of two proposals for one class the first counts."""
@@ -310,6 +397,8 @@ class _NodeHooks(WithoutRetrieval):
         service = self._node.services.get(operation)
         if service is None:
             raise ServiceRefusal(OPERATIONS[operation].handler_failed)
+        if operation not in self._allowed:
+            raise ServiceRefusal(NOT_AUTHORIZED, "this is not allowed to the peer")
         return service
 
     def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:

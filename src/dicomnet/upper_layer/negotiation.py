@@ -321,12 +321,16 @@ class Acceptor:
         same, with any transfer syntax and role. None accepts none.
     performed_window
         How many operations the acceptor is willing to perform at once; 0 means no limit.
+    refuses
+        A predicate on the UID of an abstract syntax that is supported: whether this requestor may not use it, which the
+        result "user rejection" says. None refuses none.
     """
 
     supported: Mapping[str, SupportedContext]
     identification: tuple[UserItem, ...]
     accepts_unknown: Callable[[str], bool] | None = None
     performed_window: int = 1
+    refuses: Callable[[str], bool] | None = None
 
 
 def accept(
@@ -471,6 +475,8 @@ def _accept_context(
         if acceptor.accepts_unknown is None or not is_uid(uid) or not acceptor.accepts_unknown(uid):
             return conclude(Result.ABSTRACT_SYNTAX_NOT_SUPPORTED), None
         supported = SupportedContext(tuple(filter(is_uid, proposed.transfer_syntaxes)), True, True)
+    if acceptor.refuses is not None and acceptor.refuses(uid):
+        return conclude(Result.USER_REJECTION), None
     transfer_syntax = supported.choose(proposed.transfer_syntaxes)
     if transfer_syntax is not None and not fits_command(transfer_syntax):
         transfer_syntax = supported.choose(tuple(filter(fits_command, proposed.transfer_syntaxes)))

@@ -41,6 +41,11 @@ class QueryService:
         What is searched; it has an index.
     policy
         What queries may do.
+
+    Attributes
+    ----------
+    policy
+        As above; may be replaced at any time.
     """
 
     operation = "C-FIND"
@@ -48,11 +53,11 @@ class QueryService:
 
     def __init__(self, holdings: Holdings, policy: QueryPolicy) -> None:
         self._holdings = holdings
-        self._policy = policy
+        self.policy = policy
 
     def agree(self, proposed: SOPClassExtendedNegotiation) -> tuple[QueryOptions, bytes]:
         """What queries may do by agreement."""
-        return agree(proposed.application_information, self._policy.supported)
+        return agree(proposed.application_information, self.policy.supported)
 
     def open_sink(self, message: Message, context: NegotiatedContext, caller: Caller) -> MemorySink:
         """Where an identifier goes."""
@@ -78,7 +83,8 @@ class QueryService:
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = read_identifier(decode_whole, encoded, context.transfer_syntax)
         model = MODELS[context.abstract_syntax]
-        options = self._policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
+        policy = self.policy
+        options = policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
         count = 0
         found = search(index, model, identifier, options=options)
         responses, status = EncodedResponses(found.request, how), found.status
@@ -86,7 +92,7 @@ class QueryService:
             if attributes is None:
                 yield STILL_SEARCHING
                 continue
-            if count == self._policy.maximum:
+            if count == policy.maximum:
                 yield Answer(LIMIT_REACHED)
                 return
             count += 1
