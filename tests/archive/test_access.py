@@ -37,7 +37,7 @@ from dicomnet.upper_layer.negotiation import Acceptor, Result, SupportedContext,
 from dicomnet.wire.items import ProposedContext, RoleSelection
 from dicomnet.wire.pdu import AssociateAC, AssociateRQ
 
-CT = dcmread(get_testdata_file("CT_small.dcm"))
+CT = dcmread(str(get_testdata_file("CT_small.dcm")))
 CLASSES = {
     Verification: "echo",
     CTImageStorage: "store",
@@ -242,7 +242,7 @@ def test_who_may_do_what(node: Node, made: Certificates, who: str) -> None:
     )
     if expected is None:
         assert association.is_rejected
-        rejection = association.acceptor.primitive
+        rejection: Any = association.acceptor.primitive
         assert (rejection.result, rejection.result_source, rejection.diagnostic) == (1, 1, 3)
         return
     assert association.is_established

@@ -135,7 +135,7 @@ def configure(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     if options.listen is not None:
-        check_bind("commit", options, "send reports")
+        check_bind("commit", options.bind, options.allow_public, "send reports")
     unreadable: list[StoreResult] = []
     by_uid: dict[str, Wanted] = {}
     for each in _wanted(options, unreadable):

@@ -57,8 +57,12 @@ class Log:
             logger.removeHandler(handler)
 
 
+# What a record that is about an association has: the peer's host; its AE title, host and port.
+_FIELDS = ("peer", "association")
+
+
 class JSONLines(logging.Formatter):
-    """Formats a record as an object of JSON in one line: time, level, logger, peer where it is about one, message."""
+    """Formats a record as an object of JSON in a line: time, level, logger, process, peer, association and message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -70,9 +74,9 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "process": record.process,
         }
-        peer = getattr(record, "peer", None)
-        if peer is not None:
-            line["peer"] = str(peer)
+        for name in _FIELDS:
+            if getattr(record, name, None) is not None:
+                line[name] = str(getattr(record, name))
         line["message"] = record.getMessage()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
