@@ -111,12 +111,6 @@ def test_no_name_can_be_taken_for_a_subject() -> None:
     assert names_in({}) == frozenset()
 
 
-def test_an_access_that_trusts_mere_titles() -> None:
-    assert not Access().is_bound
-    assert not Access((rule("echo", title="A"),)).is_bound
-    assert Access((rule("echo", address="10.0.0.0/8"), rule("find", certificate="ct1"), rule())).is_bound
-
-
 @pytest.mark.parametrize(
     ("words", "role", "result"),
     [

@@ -66,6 +66,13 @@ def test_on_a_terminal_there_is_a_table() -> None:
     assert '"name"' not in shown.text
 
 
+def test_a_host_name_that_is_not_known_is_told_and_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("access = [{address = 'nowhere.invalid', allow = ['echo']}]")
+    done = run("config", "check", "node.toml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "W: access: the host name nowhere.invalid is not known" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

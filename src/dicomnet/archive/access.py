@@ -79,11 +79,6 @@ class Rule:
             )
         )
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether a peer cannot merely say that it is the one: a title alone is no proof."""
-        return self.networks is not None or self.certificate is not None
-
 
 @frozen
 class Access:
@@ -113,11 +108,6 @@ class Access:
             return EVERYTHING
         found = _address(address)
         return next((each.allowed for each in self.rules if each.fits(title, found, names)), frozenset())
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether nobody may do anything for a mere AE title."""
-        return self.rules is not None and all(each.is_bound or not each.allowed for each in self.rules)
 
 
 EVERYBODY = Access()

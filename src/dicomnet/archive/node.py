@@ -202,6 +202,7 @@ class Node:
         self.operations = {uid: service.operation for service in services for uid in service.contexts}
         # What accepts in this process.
         self._accepting: Server | None = None
+        self.terms = Terms()
         self._adopt(
             Terms(
                 called_titles=tuple(called_titles),
@@ -317,7 +318,7 @@ class Node:
     def _adopt(self, terms: Terms) -> None:
         """Let terms hold in this process, all of them or none."""
         tls = None if terms.tls is None else terms.tls.context()
-        self.terms = terms
+        before, self.terms = self.terms, terms
         self.acceptor = Acceptor(
             {uid: context for each in self.services.values() for uid, context in each.contexts.items()},
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
@@ -328,7 +329,7 @@ class Node:
         for service in self.services.values():
             if isinstance(service, QueryService):
                 service.policy = terms.queries
-        if terms.log is not None:
+        if terms.log is not None and terms.log != before.log:
             terms.log.turn_on()
         if tls is not None:
             self._tls = tls

@@ -53,11 +53,16 @@ def run(options: Namespace) -> int:
     if options.action == "check" and file is None:
         raise UsageError("config check needs FILE")
     try:
+        import logging
+
         from ..archive.settings.applied import terms_of
         from ..archive.settings.reading import read
+        from ..exchange.logs import log_to_stderr
 
         settings = read(file, given_by(options, with_output=False))
         if options.action == "check":
+            # A host name that is not known now is no mistake, and told.
+            log_to_stderr(logging.getLogger("dicomnet"), logging.WARNING)
             terms_of(settings)
     except ModuleNotFoundError as error:
         complain(f"dicomnet config: {error.name} is not installed; run pip install 'dicomnet[archive]'")

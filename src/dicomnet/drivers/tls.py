@@ -86,7 +86,7 @@ class ServerCertificate:
     passphrase
         Of the key; None if it has none.
     client_ca
-        A file in PEM with the certificates that clients' are trusted by; None for those of the system.
+        A file in PEM with the certificates that clients' are trusted by; None for none.
     client_certificate
         Whether clients are asked for a certificate, and whether they must have one.
     """
@@ -116,9 +116,7 @@ class ServerCertificate:
         )
         if self.client_certificate is not ssl.CERT_NONE:
             context.verify_mode = self.client_certificate
-            if self.client_ca is None:
-                context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-            else:
+            if self.client_ca is not None:
                 context.load_verify_locations(self.client_ca)
         return context
 

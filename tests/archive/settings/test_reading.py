@@ -346,6 +346,19 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
         "[tls]\nclient_ca = 'c'",
         ['node.toml:2: tls.client_ca: it needs tls.client_certificate = "optional" or "required"'],
     ),
+    "an address that is none": (
+        "[[access]]\naddress = '10.0.0.300'\nallow = []",
+        [
+            (
+                "node.toml:2: access.0.address: found '10.0.0.300', expected an address, a network such as 10.0.0.0/8"
+                " (without bits behind the prefix) or a host name"
+            )
+        ],
+    ),
+    "clients who are asked without authorities": (
+        "[tls]\ncertificate = 'c'\nclient_certificate = 'required'",
+        ["node.toml:3: tls.client_certificate: it needs tls.client_ca"],
+    ),
     "clients who are asked without TLS": (
         "[tls]\nclient_certificate = 'required'",
         ["node.toml:2: tls.client_certificate: it needs tls.certificate"],
@@ -418,8 +431,9 @@ def test_the_file_for_tls_that_cannot_be_used_is_named(file: Path) -> None:
     assert mistakes(file, f"{asking}client_ca = '{made.key}'")[0].startswith(
         f"node.toml:5: tls.client_ca: {made.key.name}: the file holds nothing that fits"
     )
+    asking += f"client_ca = '{made.authority}'\n"
     assert mistakes(file, f"{asking}passphrase_file = 'none'") == [
-        "node.toml:5: tls.passphrase_file: none: No such file or directory: none"
+        "node.toml:6: tls.passphrase_file: none: No such file or directory: none"
     ]
 
 
@@ -501,6 +515,14 @@ def test_the_words_of_the_table_are_those_of_the_node() -> None:
     """It does not import them."""
     assert tuple(each.value for each in OtherContent) == CONFLICTS
     assert tuple(operations_of_rules) == OPERATIONS
+
+
+def test_a_port_that_is_to_have_tls_has_it_at_the_next_start(file: Path) -> None:
+    before = read(None)
+    file.write_text("tls = {certificate = 'c', key = 'k'}")
+    wanted, kept = kept_for_the_next_start(before, read(file))
+    assert kept == ["tls.certificate", "tls.key"]
+    assert wanted.values == before.values
 
 
 def test_a_section_has_no_underline() -> None:

@@ -87,18 +87,27 @@ def node_options(settings: Settings, terms: Terms) -> dict[str, Any]:
 
 def kept_for_the_next_start(before: Settings, after: Settings) -> tuple[Settings, list[str]]:
     """The settings that hold after a change while a node runs, and the names of those that wait for the next start."""
-    kept = [each.name for each in after.differences(before) if not each.may_change]
-    if (before["tls.certificate"] is None) is not (after["tls.certificate"] is None):
-        # A port has TLS or not, for as long as it is open.
-        kept += [each for each in after.values if each.startswith("tls.")]
+    # A port has TLS or not, for as long as it is open.
+    is_other_port = (before["tls.certificate"] is None) is not (after["tls.certificate"] is None)
+    kept = [
+        each.name
+        for each in after.differences(before)
+        if not each.may_change or (is_other_port and each.section == "tls")
+    ]
     values = dict(after.values) | {each: before[each] for each in kept}
     return replace(after, values=values), kept
 
 
 def is_guarded(settings: Settings) -> bool:
     """Whether nobody may do anything who cannot prove to be somebody: by address, or by certificate."""
-    has_certificates = settings["tls.certificate"] and settings["tls.client_certificate"] == "required"
-    return bool(has_certificates) or _access(settings).is_bound
+    if settings["tls.certificate"] is not None and settings["tls.client_certificate"] == "required":
+        return True
+    # A title alone is no proof.
+    proofs = ("address", "certificate")
+    rules = settings.access
+    return rules is not None and all(
+        not rule["allow"] or any(rule.get(each) is not None for each in proofs) for rule in rules
+    )
 
 
 def _access(settings: Settings) -> Access:
@@ -187,6 +196,12 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
         ("server.ae_titles", not values["server.ae_titles"], "there must be one at least"),
         ("tls.key", bool(values["tls.key"]) and not has_tls, "it needs tls.certificate"),
         ("tls.client_certificate", asks and not has_tls, "it needs tls.certificate"),
+        (
+            # Those of the system would let in whoever can buy one.
+            "tls.client_certificate",
+            asks and has_tls and values["tls.client_ca"] is None,
+            "it needs tls.client_ca",
+        ),
         (
             "tls.client_ca",
             values["tls.client_ca"] is not None and not asks,

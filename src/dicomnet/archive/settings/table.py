@@ -412,7 +412,7 @@ SETTINGS: tuple[Setting, ...] = (
 def _check_network(found: str) -> None:
     from ipaddress import ip_network
 
-    if "/" in found:
+    if "/" in found or ":" in found or not any(map(str.isalpha, found)):
         ip_network(found)
 
 
