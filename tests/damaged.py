@@ -311,6 +311,24 @@ DAMAGED: dict[str, Case] = {
     "AE titles that go on behind a NUL": Case(
         associate(APPLICATION, GOOD, USER, titles=TITLE_END), ALONE, ALONE
     ),
+    "AE titles in UTF-8": Case(
+        associate(APPLICATION, GOOD, USER, titles="RÖNTGEN".encode().ljust(16) + "ÀÍßÉ".encode().ljust(16)),
+        ALONE,
+        ALONE,
+    ),
+    "AE titles in Shift JIS": Case(
+        associate(
+            APPLICATION,
+            GOOD,
+            USER,
+            titles="放射線".encode("shift_jis").ljust(16) + "検査室".encode("shift_jis").ljust(16),
+        ),
+        ALONE,
+        ALONE,
+    ),
+    "AE titles with each byte from 80 to 9F": Case(
+        associate(APPLICATION, GOOD, USER, titles=bytes(range(0x80, 0xA0))), ALONE, ALONE
+    ),
     "AE titles with the byte FF": Case(
         associate(APPLICATION, GOOD, USER, titles=b"ANY\xff".ljust(16) + b"RAW\xff".ljust(16)), ALONE, ALONE
     ),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 from tests.apps.tools import CT, JPEG_2000, MR, OURS, PACKAGES, THEIRS, run, running_scp
 from tests.support import data_set_of, free_port, run_tool, tool
+
+from dicomnet import Peer
+from dicomnet.errors import ServiceRefusal
+from dicomnet.exchange.results import RetrieveProgress
 
 CT_KEYS = ("-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID=1CT1")
 NAME = "CT.1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"
@@ -72,6 +78,33 @@ def test_a_request_that_does_not_fit_the_model(tmp_path: Path) -> None:
         done = run("getscu", "127.0.0.1", str(port), "-k", "QueryRetrieveLevel=STUDY", "-S")
     assert "C-GET: 0xA900 (Failure)" in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("damage", [os.unlink, lambda path: os.truncate(path, 140)], ids=["gone", "cut off"])
+@pytest.mark.parametrize("service", ["get", "move"])
+def test_an_object_whose_file_cannot_be_read_was_not_named_to_the_peer(
+    service: str, damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """PS3.4 section C.4.2.1.4.2: the Failed SOP Instance UID List has the objects that failed."""
+    here = tmp_path / "here"
+    here.mkdir()
+    with running_scp(here, "storescp") as store:
+        with running_scp(tmp_path, "qrscp", *configure(tmp_path, HERE=store)) as port:
+            assert run("storescu", "127.0.0.1", str(port), CT).returncode == 0
+            uid = NAME.removeprefix("CT.")
+            # Files are made behind the answer, and before one to a query.
+            assert run("findscu", "127.0.0.1", str(port), *CT_KEYS).returncode == 0
+            (path,) = (tmp_path / "objects").rglob(f"{uid}.dcm")
+            damage(path)
+            with Peer(f"127.0.0.1:{port}") as peer:
+                if service == "get":
+                    responses = peer.get("patient", to=tmp_path / "got", PatientID="1CT1")
+                else:
+                    responses = peer.move("HERE", "patient", PatientID="1CT1")
+                found: list[RetrieveProgress] = []
+                with pytest.raises(ServiceRefusal, match="no sub-operation"):
+                    found.extend(responses)
+    assert found[-1].failed_uids == (uid,)
 
 
 def test_nothing_that_matches(tmp_path: Path) -> None:

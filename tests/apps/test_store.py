@@ -151,7 +151,10 @@ def test_a_file_that_was_named_and_cannot_be_sent_is_a_failure(study: Path) -> N
 def test_what_the_peer_does_not_take_is_told(tmp_path: Path) -> None:
     with foreign_scp([(evt.EVT_C_STORE, lambda event: 0xA700)]) as port:
         refused = run("storescu", "127.0.0.1", str(port), CT)
-    assert (refused.stderr, refused.returncode) == ("E: C-STORE: 0xA700 (Failure)\n", 1)
+    assert (refused.stderr, refused.returncode) == (
+        f"E: C-STORE: 0xA700 (Failure)\nE: {CT} was not stored\n",
+        1,
+    )
     with running_scp(tmp_path, "storescp", "-xi") as port:
         unfit = run("storescu", "127.0.0.1", str(port), JPEG_2000, MR, "-v")
     assert unfit.returncode == 1

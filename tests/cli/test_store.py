@@ -94,6 +94,16 @@ def test_a_refused_object_fails_and_a_warning_does_not(start_peer: StartPeer) ->
     assert run("store", f"127.0.0.1:{port}", MR).returncode == 0
 
 
+@pytest.mark.parametrize("status", [0x0001, 0x0107, 0x0116])
+def test_a_warning_that_all_services_share_was_a_failure(start_peer: StartPeer, status: int) -> None:
+    """The peer has the object (PS3.7 section C.4); the line said "failed", and "warning" in the words of the status."""
+    port = start_peer([(evt.EVT_C_STORE, lambda event: status)])
+    result = run("store", f"127.0.0.1:{port}", CT)
+    assert result.returncode == 0
+    assert result.stdout.startswith("sent 1 (1 with warnings), skipped 0, failed 0: ")
+    assert result.stderr.startswith(f"warning: {CT}: ")
+
+
 def test_nothing_but_skipped_files_is_a_failure(start_peer: StartPeer) -> None:
     result = run("store", f"127.0.0.1:{start_peer()}", __file__)
     assert result.returncode == 1

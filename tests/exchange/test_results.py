@@ -15,10 +15,27 @@ def test_statuses_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "is_stored"), [(0, True), (0xB000, True), (0xB007, True), (0xA700, False), (None, False)]
+    ("status", "is_stored"),
+    [
+        (0, True),
+        (0x0001, True),
+        (0x0107, True),
+        (0x0116, True),
+        (0xB000, True),
+        (0xB007, True),
+        (0xBFFF, True),
+        (0x0106, False),
+        (0x0111, False),
+        (0xA700, False),
+        (0xC000, False),
+        (0xFE00, False),
+        (0xFF00, False),
+        (0x7777, False),
+        (None, False),
+    ],
 )
 def test_what_counts_as_stored(status: int | None, is_stored: bool) -> None:
-    """PS3.4 Table B.2-1."""
+    """The status classes of PS3.7 Annex C, and PS3.4 Table B.2-1."""
     assert StoreResult("path", status).is_stored is is_stored
 
 
@@ -37,6 +54,16 @@ def test_the_progress_of_a_retrieval() -> None:
     assert not last.is_complete
     assert last.comment
     last.check()
+
+
+@pytest.mark.parametrize("status", [0x0001, 0x0107, 0x0116, 0xB000, 0xB123, 0xBFFF])
+def test_a_retrieval_that_ended_with_an_unusual_warning_was_a_failure(status: int) -> None:
+    """PS3.7 Annex C: the operation was performed. Whether all has come, the counts tell."""
+    last = RetrieveProgress(0xFF00).next(response(status, Completed=1, Failed=0, Warning=1), ())
+    last.check()
+    assert last.is_complete
+    assert not RetrieveProgress(0xFF00).next(response(status, Completed=1, Failed=1), ()).is_complete
+    assert not RetrieveProgress(0xFF00).next(response(status), ()).is_complete
 
 
 def test_a_retrieval_that_ends_with_a_failure() -> None:

@@ -153,8 +153,8 @@ class Association(AwaitedNormalizedServices):
         status : pydicom.dataset.Dataset
             With Status and the numbers of sub-operations.
         identifier : pydicom.dataset.Dataset or None
-            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel. Left early,
-            the rest is cancelled.
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel, or where the
+            peer sent one beside success. Left early, the rest is cancelled.
 
         Raises
         ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 
+from ..exchange.results import Receipt
 from ..pynetdicom.association import Association
 from ..pynetdicom.presentation import StoragePresentationContexts, build_context, build_role
 from . import models
@@ -19,10 +20,11 @@ def run(options: Namespace) -> int:
     """Run the tool and return its exit status."""
     identifier = build_identifier(options)
     model = models.GET_MODELS[options.model]
+    receipt = Receipt()
 
     def talk(assoc: Association) -> int:
         log_identifier("the request", identifier)
-        return follow(assoc.send_c_get(identifier, model), "C-GET")
+        return follow(assoc.send_c_get(identifier, model), "C-GET", receipt)
 
     # The objects come back over the association, so we are the SCP of storage (PS3.4 section C.5.3.1).
     roles = [build_role(each.abstract_syntax or "", scp_role=True) for each in StoragePresentationContexts]
@@ -31,7 +33,7 @@ def run(options: Namespace) -> int:
         [build_context(model), *StoragePresentationContexts],
         talk,
         negotiation=[*roles, *models.negotiation(options, model)],
-        handlers=[store_handler(options)],
+        handlers=[store_handler(options, receipt)],
     )
 
 

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from ..cli.arguments import UsageError
+from ..datasets.codec import encode_keys
 from ..encoding.vrs import NUMBERS
 from ..errors import UnusableObject
 
@@ -27,7 +28,7 @@ def build_identifier(options: Namespace) -> Dataset:
     Raises
     ------
     UsageError
-        If the options describe none, or a key cannot be parsed.
+        If the options describe none, or a key cannot be parsed or encoded.
     UnusableObject
         If the file is not a DICOM file.
     OSError
@@ -46,6 +47,11 @@ def build_identifier(options: Namespace) -> Dataset:
     text = "".join(options.keys)
     if not text.isascii() and "SpecificCharacterSet" not in identifier:
         identifier.SpecificCharacterSet = "ISO_IR 192"
+    try:
+        # Before there is an association, which it would cost.
+        encode_keys(identifier, True, True)
+    except ValueError as error:
+        raise UsageError(f"the keys cannot be encoded: {error}") from error
     return identifier
 
 

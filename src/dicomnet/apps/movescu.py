@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from argparse import Namespace
 
-from ..cli.arguments import ae_title, port
+from ..cli.arguments import FAILED, ae_title, port
+from ..exchange.results import Receipt
 from ..pynetdicom.association import Association
 from ..pynetdicom.presentation import build_context
 from . import models
@@ -32,6 +33,7 @@ def run(options: Namespace) -> int:
     """Run the tool and return its exit status."""
     identifier = build_identifier(options)
     model = models.MOVE_MODELS[options.model]
+    receipt = Receipt()
 
     def talk(assoc: Association) -> int:
         log_identifier("the request", identifier)
@@ -43,11 +45,12 @@ def run(options: Namespace) -> int:
         destination.start_server(
             ("", options.store_port),
             block=False,
-            evt_handlers=[store_handler(options)],
+            evt_handlers=[store_handler(options, receipt)],
             contexts=storage_contexts(),
         )
     with destination:
-        return converse(options, [build_context(model)], talk, negotiation=negotiation)
+        status = converse(options, [build_context(model)], talk, negotiation=negotiation)
+    return FAILED if receipt.failures else status
 
 
 TOOL = Tool(

@@ -24,6 +24,7 @@ from ..pynetdicom import events as evt
 from ..pynetdicom.association import Association
 from ..pynetdicom.events import Event, EventHandlerType
 from ..upper_layer.negotiation import NegotiatedContext
+from ..values import frozen
 from . import models
 from .configuration import Destinations, configure
 from .findscu import log_identifier
@@ -154,7 +155,7 @@ class _Archive:
             if event.is_cancelled:
                 yield _CANCEL, None
                 return
-            yield _PENDING, self._files.path(each.name)
+            yield _PENDING, _InstancePath(self._files.path(each.name), each.name.instance)
 
     def _locate(self, event: Event) -> list[StoredInstance]:
         from ..archive.catalogue.query import locate
@@ -174,6 +175,17 @@ class _Archive:
         ):
             raise ServiceRefusal(_IDENTIFIER_DOES_NOT_MATCH, "the model has no such level", (0x00080052,))
         return _MODELS[uid]
+
+
+@frozen
+class _InstancePath:
+    """A file of the store, which names its object to the peer also where it cannot be read."""
+
+    path: str
+    sop_instance_uid: str
+
+    def __fspath__(self) -> str:
+        return self.path
 
 
 TOOL = Tool(

@@ -15,6 +15,9 @@ from ..cli.arguments import OK
 from ..cli.words import reason
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
+from ..encoding.scan import HeaderScanner
+from ..errors import ServiceRefusal
+from ..exchange.results import LocalFailure, Receipt
 from ..pynetdicom.ae import AE
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
 from ..pynetdicom.hooks import OpenUserSink
@@ -24,6 +27,8 @@ from ..services.sop_classes import SOP_CLASSES
 _log = logging.getLogger(__name__)
 
 CANNOT_UNDERSTAND = 0xC000
+DATA_SET_DOES_NOT_MATCH = 0xA900
+_SOP_INSTANCE_UID = 0x00080018
 
 # What the name of a file begins with, by the keyword of the SOP class; others begin with UN.
 PREFIXES = {
@@ -47,9 +52,15 @@ PREFIXES = {
 }
 
 
-def store_handler(options: Namespace) -> EventHandlerType:
-    """The handler that writes received objects where the options of `OUTPUT` say."""
-    return (EVT_C_STORE, _store, [options.ignore, Path(options.output_directory)])
+def store_handler(options: Namespace, receipt: Receipt | None = None) -> EventHandlerType:
+    """The handler that writes received objects where the options of `OUTPUT` say.
+
+    Parameters
+    ----------
+    receipt
+        What is told of each object, for those who have asked for it.
+    """
+    return (EVT_C_STORE, _store, [options.ignore, Path(options.output_directory), receipt or Receipt()])
 
 
 def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
@@ -58,22 +69,37 @@ def file_name(sop_class_uid: str, sop_instance_uid: str) -> str:
     return f"{PREFIXES.get(known.keyword if known else '', 'UN')}.{sop_instance_uid}"
 
 
-def _store(event: Event, ignores: bool, folder: Path) -> int:
+def _store(event: Event, ignores: bool, folder: Path, receipt: Receipt) -> int:
     uid = str(event.request.AffectedSOPInstanceUID)
-    if not is_uid(uid):
-        _log.error("refused an object: %r is not a SOP Instance UID", uid)
-        return INVALID_SOP_INSTANCE
-    name = file_name(str(event.request.AffectedSOPClassUID), uid)
-    if ignores:
-        _log.info("received %s", name)
-        return SUCCESS
     try:
-        write_whole(folder, name, event.encoded_dataset())
+        _check(event, uid)
+    except ServiceRefusal as refusal:
+        _log.error("refused an object: %r: %s", uid, refusal.comment)
+        receipt.failures.append(LocalFailure(uid, refusal))
+        return refusal.status
+    name = file_name(str(event.request.AffectedSOPClassUID), uid)
+    try:
+        if not ignores:
+            write_whole(folder, name, event.encoded_dataset())
     except OSError as error:
         _log.error("%s could not be written: %s", name, error)
+        receipt.failures.append(LocalFailure(uid, error, os.fspath(folder / name)))
         return OUT_OF_RESOURCES
-    _log.info("stored %s", name)
+    _log.info("received %s" if ignores else "stored %s", name)
+    receipt.count += 1
     return SUCCESS
+
+
+def _check(event: Event, uid: str) -> None:
+    """Raise ServiceRefusal unless the object has a UID, and its data set is there to the end."""
+    if not is_uid(uid):
+        raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
+    data = memoryview(event.encoded_dataset(include_meta=False))
+    header = HeaderScanner({_SOP_INSTANCE_UID: "UI"}).scan(data, str(event.context.transfer_syntax))
+    if not header.uid(_SOP_INSTANCE_UID):
+        raise ServiceRefusal(
+            DATA_SET_DOES_NOT_MATCH, "the data set has no SOP Instance UID", (_SOP_INSTANCE_UID,)
+        )
 
 
 def write_whole(folder: Path, name: str, content: bytes) -> None:

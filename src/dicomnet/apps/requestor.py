@@ -11,16 +11,21 @@ from pydicom.dataset import Dataset
 
 from ..cli.arguments import FAILED, OK
 from ..cli.words import printable
+from ..exchange.messages import uids_of
+from ..exchange.results import Receipt, RetrieveProgress
 from ..pynetdicom.ae import AE
 from ..pynetdicom.association import Association
 from ..pynetdicom.events import EventHandlerType
 from ..pynetdicom.presentation import PresentationContext
 from ..pynetdicom.status import code_to_category
+from ..services.registry import PENDING
 
 _log = logging.getLogger(__name__)
 
 # What the responses of C-GET and C-MOVE count (PS3.7 section 9.1.3).
-_COUNTS = ("Remaining", "Completed", "Failed", "Warning")
+_COUNTS = {
+    name.lower(): f"NumberOf{name}Suboperations" for name in ("Remaining", "Completed", "Failed", "Warning")
+}
 
 
 def application_entity(aet: str, options: Namespace) -> AE:
@@ -110,13 +115,53 @@ def outcome(status: Dataset, what: str) -> int:
     return OK if is_good else FAILED
 
 
-def follow(responses: Iterator[tuple[Dataset, Dataset | None]], what: str) -> int:
-    """Log the responses of a C-GET or C-MOVE to the end; returns the exit status."""
-    final = Dataset()
-    for final, _ in responses:
+def follow(
+    responses: Iterator[tuple[Dataset, Dataset | None]], what: str, receipt: Receipt | None = None
+) -> int:
+    """Log the responses of a C-GET or C-MOVE to the end; returns the exit status.
+
+    Parameters
+    ----------
+    responses
+        As `Association.send_c_get` and `send_c_move` give them.
+    what
+        The operation.
+    receipt
+        What has arrived here, None where nothing is to.
+    """
+    progress, final = RetrieveProgress(PENDING), Dataset()
+    for final, identifier in responses:
         if "Status" in final and code_to_category(final.Status) == "Pending":
             _log.info("%s: 0x%04X (Pending)", what, final.Status)
-        counts = [f"{name.lower()} {final.get(f'NumberOf{name}Suboperations') or 0}" for name in _COUNTS]
-        _log.info("sub-operations: %s", ", ".join(counts))
+        progress = _next(progress, final, identifier)
+        _log.info("sub-operations: %s", _counts(final))
     status = outcome(final, what)
-    return FAILED if final.get("NumberOfFailedSuboperations") else status
+    if receipt is not None:
+        progress = progress.with_receipt(receipt)
+    for uid in progress.failed_uids:
+        _log.error("failed: %s", printable(uid))
+    if progress.missing:
+        _log.error(
+            "%d of %d objects that the peer says it has sent did not arrive", progress.missing, progress.sent
+        )
+    return status if progress.is_complete else FAILED
+
+
+def _next(progress: RetrieveProgress, response: Dataset, identifier: Dataset | None) -> RetrieveProgress:
+    """The progress after a response; a count that it leaves out has not changed."""
+    remaining, completed, failed, warnings = (response.get(keyword) for keyword in _COUNTS.values())
+    return RetrieveProgress(
+        response.get("Status", PENDING),
+        remaining,
+        progress.completed if completed is None else completed,
+        progress.failed if failed is None else failed,
+        progress.warnings if warnings is None else warnings,
+        uids_of(identifier),
+    )
+
+
+def _counts(response: Dataset) -> str:
+    """The counts that a response has, in words."""
+    given = {name: response.get(keyword) for name, keyword in _COUNTS.items()}
+    words = ", ".join(f"{name} {count}" for name, count in given.items() if count is not None)
+    return words or "the peer gives no counts"

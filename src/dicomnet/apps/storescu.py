@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from argparse import Namespace
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cli.arguments import FAILED, OK
 from ..cli.words import reason
 from ..drivers.files import StoredObject, open_object
+from ..drivers.reading import NotDICOM
 from ..errors import DicomnetError, UnusableObject
 from ..exchange.requests import check_uids
 from ..pynetdicom.association import Association
@@ -31,17 +33,25 @@ def run(options: Namespace) -> int:
     if not objects:
         _log.warning("there is no DICOM file to send")
         return FAILED
+    contexts = _contexts(options, objects)
+    left = deque(enumerate(objects))
 
     def talk(assoc: Association) -> int:
         status = OK
-        for number, each in enumerate(objects):
-            if not assoc.is_established:
-                return FAILED
+        while left and assoc.is_established:
+            number, each = left.popleft()
             _log.info("sending %s", each.path)
             status |= _send(assoc, each, number % 0xFFFF + 1)
         return status
 
-    return converse(options, _contexts(options, objects), talk) or failed
+    status, before = failed, len(left) + 1
+    # An object that costs its association costs no other one; a peer that takes none at all is left alone.
+    while 0 < len(left) < before:
+        before = len(left)
+        status |= converse(options, contexts, talk)
+    for _, each in left:
+        _log.error("%s was not sent", each.path)
+    return status
 
 
 def _contexts(options: Namespace, objects: Sequence[StoredObject]) -> list[PresentationContext]:
@@ -54,10 +64,13 @@ def _contexts(options: Namespace, objects: Sequence[StoredObject]) -> list[Prese
 
 def _send(assoc: Association, each: StoredObject, message_id: int) -> int:
     try:
-        return outcome(assoc.send_c_store(os.fspath(each.path), message_id), "C-STORE")
+        status = outcome(assoc.send_c_store(os.fspath(each.path), message_id), "C-STORE")
     except (DicomnetError, OSError, ValueError) as error:
         _log.error("%s was not sent: %s", each.path, _words(error))
         return FAILED
+    if status != OK:
+        _log.error("%s was not stored", each.path)
+    return status
 
 
 def _words(error: Exception) -> str:
@@ -77,16 +90,24 @@ def _open_all(paths: Sequence[str], *, recurses: bool) -> tuple[list[StoredObjec
                 objects.append(stored)
             except (UnusableObject, OSError) as error:
                 _log.error("%s is not sent: %s", each, reason(error))
-                status = status if is_folder else FAILED
+                if not (is_folder and isinstance(error, NotDICOM)):
+                    status = FAILED
     return objects, status
 
 
 def _files(folder: Path, recurses: bool) -> Iterator[Path]:
-    for each in sorted(folder.iterdir()):
-        if each.is_file():
+    """What a folder has to send; the folder itself where it cannot be read, for that to be told."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        yield folder
+        return
+    for each in entries:
+        if os.path.isdir(each):
+            if recurses and not each.is_symlink():
+                yield from _files(each, recurses)
+        elif os.path.isfile(each) or not os.path.exists(each):
             yield each
-        elif recurses and each.is_dir() and not each.is_symlink():
-            yield from _files(each, recurses)
 
 
 TOOL = Tool(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
-from ..exchange.results import LocalFailure
+from ..exchange.results import LocalFailure, is_done
 from .arguments import FAILED, OK, Parser, ae_title, port, seconds
 from .listening import DEFAULT_PORT, add_bind_options, bind_failure, check_bind, open_node
 from .requestor import add_peer_options, open_peer
@@ -82,7 +82,7 @@ class Arrivals:
 
     def add(self, sop_instance_uid: str, status: int) -> None:
         """An object was stored, or not."""
-        if status == 0 or status & 0xF000 == 0xB000:
+        if is_done(status):
             with self._changed:
                 self.count += 1
                 self._changed.notify()

@@ -173,6 +173,7 @@ class Retrieval:
             (self.last.completed, "completed"),
             (self.last.warnings, "with warnings"),
             (self.last.failed, "failed"),
+            (self.last.unsent or None, "not sent"),
         )
         words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
         if words:

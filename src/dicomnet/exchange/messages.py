@@ -308,16 +308,24 @@ def identifier_of(response: Message, context: NegotiatedContext) -> Dataset | No
 def failed_of(response: Message, context: NegotiatedContext) -> Dataset | None:
     """The Identifier of a C-GET's or C-MOVE's final response, decoded: what failed (PS3.4 section C.4.2.1.4.2).
 
-    None where the status is success or pending, and an empty one where the peer sent none. Orthanc puts the list into
-    the command set.
+    None where the status is pending, or is success and the peer names none that failed; otherwise an empty one where it
+    sent none.
 
     Raises
     ------
     ProtocolError
         If it is cut off or otherwise damaged.
     """
-    if category(response.status) not in (WARNING, FAILURE, CANCEL):
+    status_class = category(response.status)
+    if status_class not in (SUCCESS, WARNING, FAILURE, CANCEL):
         return None
+    found = _failed(response, context)
+    # Beside success there is none by the standard; a peer that sends one all the same has something to say.
+    return None if status_class == SUCCESS and not uids_of(found) else found
+
+
+def _failed(response: Message, context: NegotiatedContext) -> Dataset:
+    """What a final response says has failed; Orthanc puts the list into the command set."""
     found = _identifier(response, context)
     if found is not None:
         return found
@@ -342,8 +350,8 @@ def _identifier(response: Message, context: NegotiatedContext) -> Dataset | None
 
 
 def failed_uids_of(response: Message, context: NegotiatedContext) -> tuple[str, ...]:
-    """The Failed SOP Instance UID List of a C-GET's or C-MOVE's response."""
-    return uids_of(failed_of(response, context))
+    """The Failed SOP Instance UID List of a C-GET's or C-MOVE's response; a peer may give one and say success."""
+    return () if is_pending(response.status) else uids_of(_failed(response, context))
 
 
 def uids_of(identifier: Dataset | None) -> tuple[str, ...]:

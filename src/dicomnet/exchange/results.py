@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..dimse.messages import Message
 from ..errors import ServiceRefusal
-from ..services.registry import SOME_SUB_OPERATIONS_FAILED, SUCCESS, is_pending
+from ..services.registry import SUCCESS, is_pending
 from ..values import field, frozen, mutable, replace
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class StoreResult:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the peer has it now: success, or a warning (PS3.4 Table B.2-1)."""
-        return self.status is not None and (self.status == SUCCESS or self.status & 0xF000 == 0xB000)
+        """Whether the peer has it now: success, or a warning (PS3.7 Annex C, PS3.4 Table B.2-1)."""
+        return self.status is not None and is_done(self.status)
 
 
 @frozen
@@ -101,7 +101,7 @@ class RetrieveProgress:
     remaining, completed, failed, warnings
         How many sub-operations are in which state, as the peer said last; None where it has not said.
     failed_uids
-        SOP Instance UIDs that the last response says have failed.
+        SOP Instance UIDs that the last response says have failed, whatever its status is.
     comment
         What went wrong, in words; empty where nothing did.
     received
@@ -129,13 +129,14 @@ class RetrieveProgress:
     def is_complete(self) -> bool:
         """Whether all objects have arrived, as far as both sides know.
 
-        The last response said success, or a warning and that none has failed; here none has failed either, and no
-        fewer have arrived than the peer says it has sent.
+        The last response said success, or a warning and that none has failed; no list of failed ones came with it, and
+        none was left over. Here none has failed either, and no fewer have arrived than the peer says it has sent.
         """
-        if self.status == SOME_SUB_OPERATIONS_FAILED and self.failed is None:
+        if self.status != SUCCESS and self.failed is None:
             return False
-        is_good = self.status in (SUCCESS, SOME_SUB_OPERATIONS_FAILED)
-        return is_good and not (self.failed or self.failed_uids or self.local_failures or self.missing)
+        return is_done(self.status) and not (
+            self.failed or self.failed_uids or self.local_failures or self.missing or self.unsent
+        )
 
     @property
     def sent(self) -> int | None:
@@ -155,12 +156,19 @@ class RetrieveProgress:
         refused = max(len(self.local_failures) - (self.failed or 0), 0)
         return max((self.sent or 0) - self.received - refused, 0)
 
+    @property
+    def unsent(self) -> int:
+        """How many objects the peer counted as remaining when it ended, less those that have arrived uncounted."""
+        if not self.is_final or not self.remaining:
+            return 0
+        return max(self.remaining - max((self.received or 0) - (self.sent or 0), 0), 0)
+
     def check(self) -> None:
         """Raise ServiceRefusal if the operation ended with neither success nor a warning.
 
         Its cause is the first failure of ours, if there was one.
         """
-        if self.status not in (SUCCESS, SOME_SUB_OPERATIONS_FAILED):
+        if not is_done(self.status):
             cause = self.local_failures[0].error if self.local_failures else None
             raise ServiceRefusal(self.status, self.comment) from cause
 
@@ -192,6 +200,15 @@ class RetrieveProgress:
             "" if status == SUCCESS or is_pending(status) else _comment(response, "Query/Retrieve"),
         )
         return progress if receipt is None else progress.with_receipt(receipt)
+
+
+def is_done(status: int) -> bool:
+    """Whether the peer has performed an operation: success, or any warning (PS3.7 Annex C)."""
+    if status == SUCCESS:
+        return True
+    from ..services.statuses import WARNING, category
+
+    return category(status) == WARNING
 
 
 def store_result(stored: StoredObject, response: Message) -> StoreResult:

@@ -157,12 +157,16 @@ def _sub_operation(content: Any) -> SubOperation:
         return SubOperation(content, str(content.get("SOPInstanceUID") or ""))
     if not isinstance(content, str | Path) and not hasattr(content, "__fspath__"):
         return SubOperation(UnusableObject(f"a {type(content).__name__} is not an object that can be sent"))
+    # A path may know which object it leads to, for the list of what has failed.
+    instance = str(getattr(content, "sop_instance_uid", ""))
     try:
         stored = open_object(content)
     except UnusableObject as error:
-        return SubOperation(UnusableObject(f"{os.fspath(content)}: {error}"))
+        return SubOperation(UnusableObject(f"{os.fspath(content)}: {error}"), instance)
     except OSError as error:
-        return SubOperation(UnusableObject(f"{os.fspath(content)} cannot be read: {error.strerror}"))
+        return SubOperation(
+            UnusableObject(f"{os.fspath(content)} cannot be read: {error.strerror}"), instance
+        )
     return SubOperation(stored, stored.header.sop_instance_uid)
 
 

@@ -431,7 +431,8 @@ class Association(NormalizedServices):
         status : pydicom.dataset.Dataset
             With Status and the numbers of sub-operations, or empty if no valid response came.
         identifier : pydicom.dataset.Dataset or None
-            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel, or
+            where the peer sent one beside success.
 
         Raises
         ------
@@ -470,7 +471,8 @@ class Association(NormalizedServices):
         status : pydicom.dataset.Dataset
             With Status and the numbers of sub-operations, or empty if no valid response came.
         identifier : pydicom.dataset.Dataset or None
-            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel.
+            With the Failed SOP Instance UID List, where the status is one of warning, failure or cancel, or
+            where the peer sent one beside success.
 
         Raises
         ------

@@ -293,7 +293,7 @@ def refuse_names(
     calling = {title.strip() for title in calling}
     if request.application_context != DICOM_APPLICATION_CONTEXT:
         return AssociateRJ(1, 1, 2)
-    # A title must not be blank or have control characters (PS3.8 section 9.3.2), and both titles are logged.
+    # A title must not be blank or have control characters (PS3.8 section 9.3.2).
     if not _is_title(request.calling_ae_title) or (calling and request.calling_ae_title not in calling):
         return AssociateRJ(1, 1, 3)
     if not _is_title(request.called_ae_title) or (called and request.called_ae_title not in called):
@@ -303,7 +303,8 @@ def refuse_names(
 
 
 def _is_title(title: str) -> bool:
-    return bool(title) and title.isprintable()
+    """Whether it can be a title; bytes above 7EH are letters of some encoding, and none of those is known here."""
+    return bool(title) and not any(character < " " or character == "\x7f" for character in title)
 
 
 @frozen
