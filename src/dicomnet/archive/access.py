@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -51,7 +53,7 @@ class Rule:
     Parameters
     ----------
     title
-        The AE title that the peer calls itself; None for any.
+        The AE title that the peer calls itself, in Latin-1, UTF-8 or Shift JIS where it is not ASCII; None for any.
     networks
         Its addresses; None for any.
     certificate
@@ -68,7 +70,7 @@ class Rule:
     def fits(self, title: str, address: _Address | None, names: frozenset[str]) -> bool:
         """Whether it is for a peer."""
         return (
-            (self.title is None or self.title == title)
+            (self.title is None or title in _forms_of(self.title))
             and (self.certificate is None or self.certificate in names)
             and (
                 self.networks is None
@@ -98,7 +100,7 @@ class Access:
         Parameters
         ----------
         title
-            The calling AE title, without blanks around it.
+            The calling AE title, a character for each byte, without blanks around it.
         address
             Its host.
         names
@@ -111,6 +113,16 @@ class Access:
 
 
 EVERYBODY = Access()
+
+
+@lru_cache
+def _forms_of(title: str) -> frozenset[str]:
+    """How a title may come: titles of peers are read as Latin-1, in which each byte is a character."""
+    forms = {title}
+    for codec in ("latin-1", "utf-8", "shift_jis"):
+        with suppress(UnicodeEncodeError):
+            forms.add(title.encode(codec).decode("latin-1"))
+    return frozenset(forms)
 
 
 def limited(

@@ -410,9 +410,15 @@ def _rule(world: World, content: str) -> Configured:
 
 
 def title_of_a_rule(world: World) -> None:
-    node = _rule(world, 'title = "CT1"\nallow = ["echo"]')
+    node = _rule(world, 'title = "CT1"\nallow = ["echo"]\n[[access]]\ntitle = "RÖNTGEN"\nallow = ["echo"]')
     associate(node, calling="CT1").release()
     assert rejection(associate(node, calling="CT2")) == (1, 1, 3)
+    for title, kind in (("RÖNTGEN", b"\2"), ("RONTGEN", b"\3")):
+        with RawPeer.connect(node.port) as peer:
+            request = bytearray(request_pdu())
+            request[26:42] = title.encode().ljust(16)
+            peer.send(bytes(request))
+            assert peer.read_pdu()[:1] == kind
 
 
 def address_of_a_rule(world: World) -> None:

@@ -222,6 +222,12 @@ def _title(found: str) -> None:
         raise ValueError
 
 
+def _peers_title(found: str) -> None:
+    """Check a title that a peer may have, which need not be as the standard wants ours."""
+    if found != found.strip() or not found.isprintable() or len(found) > 16:
+        raise ValueError
+
+
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
 FOLDER = Kind("the path of a folder", _path, _path, is_path=True)
@@ -230,3 +236,4 @@ PORT = number(0, 65535)
 TITLE = text(
     "an AE title of up to 16 ASCII characters, without a backslash and without blanks around it", _title
 )
+PEERS_TITLE = text("an AE title of up to 16 characters, without blanks around it", _peers_title)

@@ -14,6 +14,7 @@ from .kinds import (
     FILE,
     FLAG,
     FOLDER,
+    PEERS_TITLE,
     PORT,
     SECONDS,
     TITLE,
@@ -432,7 +433,7 @@ REMOTE_SETTINGS: tuple[Setting, ...] = (
     ),
 )
 RULE_SETTINGS: tuple[Setting, ...] = (
-    Setting(ACCESS, "title", TITLE, None, "the AE title that the peer calls itself", absent="any"),
+    Setting(ACCESS, "title", PEERS_TITLE, None, "the AE title that the peer calls itself", absent="any"),
     Setting(
         ACCESS,
         "address",
