@@ -20,6 +20,7 @@ from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Trans
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.exchange import storing
 from dicomnet.exchange.results import StoreResult
+from dicomnet.exchange.sendable import Sendable
 from dicomnet.exchange.storing import StorePlan, StoreQueue, Supply, Transmission
 from dicomnet.services.steps import Work
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
@@ -220,8 +221,9 @@ def accepting(*sop_classes: str) -> Agreement:
     return Agreement(contexts, 16384)
 
 
-def names(units: Iterable[StoredObject | StoreResult]) -> list[str]:
-    return [Path(unit.path).stem.lstrip("0") or "0" for unit in units]
+def names(units: Iterable[Sendable | StoreResult]) -> list[str]:
+    paths = (unit.path if isinstance(unit, StoreResult) else str(unit.file) for unit in units)
+    return [Path(path).stem.lstrip("0") or "0" for path in paths]
 
 
 def test_a_queue_goes_on_with_what_its_plan_proposes_and_the_rest_is_for_the_next_part(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..cli.arguments import FAILED, OK
 from ..cli.words import reason
+from ..dimse.datasets import name_of
 from ..drivers.files import StoredObject, open_object
 from ..errors import DicomnetError, UnusableObject
 from ..exchange.requests import check_uids
@@ -37,7 +38,7 @@ def run(options: Namespace) -> int:
         for number, each in enumerate(objects):
             if not assoc.is_established:
                 return FAILED
-            _log.info("sending %s", each.path)
+            _log.info("sending %s", each.file)
             status |= _send(assoc, each, number % 0xFFFF + 1)
         return status
 
@@ -54,9 +55,9 @@ def _contexts(options: Namespace, objects: Sequence[StoredObject]) -> list[Prese
 
 def _send(assoc: Association, each: StoredObject, message_id: int) -> int:
     try:
-        return outcome(assoc.send_c_store(os.fspath(each.path), message_id), "C-STORE")
+        return outcome(assoc.send_c_store(name_of(each.file), message_id), "C-STORE")
     except (DicomnetError, OSError, ValueError) as error:
-        _log.error("%s was not sent: %s", each.path, _words(error))
+        _log.error("%s was not sent: %s", each.file, _words(error))
         return FAILED
 
 
