@@ -8,11 +8,12 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import Sink
 from ..dimse.messages import C_STORE_RQ, Message
+from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
 from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.deadline import Timeouts
@@ -26,7 +27,7 @@ from ..exchange.addresses import MAXIMUM_LENGTH
 from ..services import descriptions as descriptions
 from ..services.registry import OPERATIONS
 from ..services.service_classes import may_be_storage
-from ..services.steps import Answer, StillSearching
+from ..services.steps import Answer, Performed, StillSearching
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -42,9 +43,13 @@ from .catalogue.options import SUPPORTED, QueryPolicy
 from .conflicts import OtherContent
 from .holdings import Holdings
 from .services.query import QueryService
+from .services.retrieve import GetService, MoveService, RetrievePolicy
 from .services.service import Caller, Service
 from .services.storage import OnStored, StorageService
 from .services.verification import VerificationService
+
+if TYPE_CHECKING:
+    from .services.retrieval import Retrieval
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +58,9 @@ _FOR_OBJECTS = ("pydicom.datadict",)
 _FOR_QUERIES = (
     "dicomnet.archive.catalogue.encoded",
     "dicomnet.archive.catalogue.query",
+    "dicomnet.archive.services.retrieval",
+    "dicomnet.datasets.transcode",
+    "dicomnet.blocking.lanes",
     "dicomnet.archive.catalogue.recovery",
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
@@ -115,6 +123,8 @@ class Node:
         URL of the database for index and ledger, as of `Database`; None for files inside the folder.
     queries
         What queries may do.
+    retrieval
+        What may be retrieved, and which move destinations there are; by default none.
     keys
         Attributes to be kept in the index besides those that it always keeps, so that they are keys of queries: texts
         of the form ``KEYWORD[,KEYWORD...]@LEVEL``. Those of objects that are there already are read from the files in
@@ -154,6 +164,7 @@ class Node:
         other_content: OtherContent = OtherContent.KEEP_FIRST,
         database: str | None = None,
         queries: QueryPolicy | None = None,
+        retrieval: RetrievePolicy | None = None,
         keys: Sequence[str] = (),
         workers: int = 1,
     ) -> None:
@@ -177,17 +188,22 @@ class Node:
             # The one that accepts in this process, or the workers and this one.
             processes=1 if workers == 1 else workers + 1,
         )
-        storage = StorageService(self.holdings, on_stored)
-        self.stores = storage
-        services: list[Service] = [VerificationService(), storage]
+        self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
+        services: list[Service] = [VerificationService(), self.stores]
         if has_index:
-            services.append(QueryService(self.holdings, queries or QueryPolicy()))
+            policy = retrieval or RetrievePolicy()
+            services += (
+                QueryService(self.holdings, queries or QueryPolicy(), ae_title),
+                GetService(self.holdings, policy, window),
+                MoveService(self.holdings, policy, window, ae_title=ae_title, timeouts=self.timeouts),
+            )
         self.services = {service.operation: service for service in services}
         self.acceptor = Acceptor(
             {uid: context for service in services for uid, context in service.contexts.items()},
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
             may_be_storage if accepts_private else None,
             performed_window=window,
+            invoked_window=window if has_index else 1,
         )
         try:
             self._server: Server | WorkerProcesses = (
@@ -265,7 +281,14 @@ class Node:
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
         hooks = _NodeHooks(self, peer[0])
-        return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
+        return Reception(
+            hooks,
+            self.timeouts,
+            MAXIMUM_LENGTH,
+            excess=self._excess,
+            trouble=logging.WARNING,
+            opened=hooks.opened,
+        )
 
 
 class _NodeHooks(WithoutRetrieval):
@@ -276,7 +299,12 @@ class _NodeHooks(WithoutRetrieval):
         self._node = node
         self._address = address
         self._agreed: dict[str, Any] = {}
-        self._caller = Caller("", address, self._agreed)
+        self._link: Link
+        self._caller: Caller
+
+    def opened(self, link: Link) -> None:
+        """The connection is there."""
+        self._link = link
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         refused = refuse_names(request)
@@ -284,7 +312,7 @@ class _NodeHooks(WithoutRetrieval):
             return refused
         if not self._node.take_slot(self):
             return LOCAL_LIMIT_EXCEEDED
-        self._caller = Caller(request.calling_ae_title, self._address, self._agreed)
+        self._caller = Caller(request.calling_ae_title, self._address, self._agreed, self._link)
         return accept(request, self._node.acceptor, extended=self._agree(request))
 
     def _agree(self, request: AssociateRQ) -> Iterator[SOPClassExtendedNegotiation]:
@@ -312,8 +340,14 @@ class _NodeHooks(WithoutRetrieval):
             raise ServiceRefusal(OPERATIONS[operation].handler_failed)
         return service
 
-    def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
+    def next_answer(
+        self, answers: Iterator[Answer | StillSearching | Performed]
+    ) -> Answer | StillSearching | Performed | None:
         return next(answers, None)
+
+    def finish(self, retrieval: Retrieval) -> Performed:
+        """Send nothing more for a C-GET or C-MOVE."""
+        return retrieval.finish()
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
         if message.type is C_STORE_RQ:

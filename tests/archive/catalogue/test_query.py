@@ -571,7 +571,7 @@ def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], Non
                 )
 
     def asked(model: Any, **keys: str) -> list[str]:
-        return sorted(one.name.instance for one in locate(index, model, _identifier(**keys)))
+        return sorted(one.name.instance for one in locate(index, model, _identifier(**keys)).objects)
 
     assert len(asked("PATIENT", QueryRetrieveLevel="PATIENT", PatientID="P1")) == 12
     assert len(asked("STUDY", QueryRetrieveLevel="STUDY", StudyInstanceUID="1.0\\1.1")) == 12
@@ -582,7 +582,7 @@ def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], Non
     ]
     keys = {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.0", "SeriesInstanceUID": "1.0.1"}
     assert asked("STUDY", **keys, SOPInstanceUID="1.0.1.1\\1.0.1.2\\1.1.0.0") == ["1.0.1.1", "1.0.1.2"]
-    (one,) = locate(index, "STUDY", _identifier(**keys, SOPInstanceUID="1.0.1.1"))
+    (one,) = locate(index, "STUDY", _identifier(**keys, SOPInstanceUID="1.0.1.1")).objects
     assert one.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
     assert one.transfer_syntax_uid == "1.2.840.10008.1.2.1"
     for bad in (
@@ -652,7 +652,7 @@ def test_an_asterisk_is_no_unique_key(archive: tuple[Index, Callable[[Dataset], 
         _ask(index, "STUDY", QueryRetrieveLevel="SERIES", StudyInstanceUID="*", SeriesInstanceUID="")
     assert refusal.value.status == 0xA900
     with pytest.raises(ServiceRefusal) as refusal:
-        list(locate(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="*")))
+        locate(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="*"))
     assert refusal.value.status == 0xA900
 
 
