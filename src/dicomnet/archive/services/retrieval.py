@@ -156,16 +156,18 @@ class Get(Retrieval):
         window: int,
     ) -> None:
         super().__init__(request, caller, found, storage, transcoding)
-        link = caller.association
-        lease = Lease(link.agreement, link.next_message_id)
-        self._results = PerformanceOn(link, store_here(self.supply, lease, window)).results()
+        self._association, self._message_id = caller.association, request.message_id
+        lease = Lease(self._association.agreement, self._association.next_message_id)
+        operation = store_here(self.supply, lease, window)
+        self._results = PerformanceOn(self._association, operation).results()
         self._due = 0.0
 
     def __next__(self) -> Performed:
         outcomes = []
         for result in self._results:
             outcomes.append(self.outcome_of(result))
-            if monotonic() >= self._due:
+            # What arrives beside the answers is known at once.
+            if monotonic() >= self._due or self._association.talk.is_cancelled(self._message_id):
                 break
         if not outcomes:
             raise StopIteration
@@ -237,12 +239,10 @@ class Move(Retrieval):
         return Performed(outcomes)
 
     def finish(self) -> Performed:
-        if not self._is_over:
-            self.supply.drop(AssociationClosed())
-            self._wait(0.0 if self._association.has_ended else _PATIENCE)
-        if self._thread.is_alive():
-            # It releases the association with the destination.
-            self._thread.join(_PATIENCE if self._is_over else 0.0)
+        self._stop()
+        if self._thread.is_alive() and not self._association.has_ended:
+            # It waits for answers, and releases the association with the destination.
+            self._thread.join(_PATIENCE)
         self.abort()
         with self._changed:
             left = Performed(self._take())
@@ -250,15 +250,16 @@ class Move(Retrieval):
         return left
 
     def abort(self) -> None:
-        super().abort()
+        self._stop()
         if self._thread.is_alive():
             self._peer.abort()
-            self._wait(_PATIENCE)
+            self._thread.join(_PATIENCE)
 
-    def _wait(self, seconds: float) -> None:
+    def _stop(self) -> None:
         with self._changed:
-            # Results that nobody takes must not hold up the thread.
-            self._changed.wait_for(lambda: self._is_over, seconds)
+            super().abort()
+            # It need not wait for room any more.
+            self._changed.notify_all()
 
     def _has_to_be_told(self) -> bool:
         return self._is_over or len(self._results) >= _RESULTS_LIMIT
