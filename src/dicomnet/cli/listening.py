@@ -65,8 +65,14 @@ DEFAULT_PORT = 11112
 _SHUT_DOWN, _HAS_ENDED = 0, 255
 
 
-def add_listening_options(parser: Parser) -> None:
-    """Add the options of a command that runs a node."""
+def add_listening_options(parser: Parser, what: str) -> None:
+    """Add the options of a command that runs a node.
+
+    Parameters
+    ----------
+    what
+        What anybody who can reach it may do, for the help.
+    """
     parser.add_argument(
         "-p",
         "--port",
@@ -77,7 +83,7 @@ def add_listening_options(parser: Parser) -> None:
     parser.add_argument(
         "-aet", "--aet", type=ae_title, default="DICOMNET", metavar="AET", help="our AE title (%(default)s)"
     )
-    add_bind_options(parser, "store and query")
+    add_bind_options(parser, what)
     parser.add_argument(
         "--accept-private",
         action="store_true",
@@ -128,6 +134,7 @@ def listen(
     options: Namespace,
     *,
     has_index: bool,
+    what: str,
     more: Callable[[Namespace], dict[str, Any]] = lambda _: {},
 ) -> int:
     """Run a node until a signal ends it; returns the exit status.
@@ -138,12 +145,14 @@ def listen(
         The folder of the store.
     has_index
         Whether it answers queries.
+    what
+        What anybody who can reach it may do.
     more
         Makes further options of the node, for which the archive's libraries are needed.
     """
     command = "serve" if has_index else "receive"
     set_up_service_logging(options)
-    check_bind(command, options, "store and query")
+    check_bind(command, options, what)
     if options.workers > 1:
         _check_platform()
     on_stored = _report if options.verbose or options.debug else None

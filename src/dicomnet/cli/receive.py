@@ -22,9 +22,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="where to store; created if it does not exist"
     )
-    add_listening_options(parser)
+    add_listening_options(parser, "store")
 
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    return listen(options.folder, options, has_index=False)
+    return listen(options.folder, options, has_index=False, what="store")

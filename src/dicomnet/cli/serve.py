@@ -6,15 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Parser, UsageError
+from .arguments import Parser, UsageError, count
 from .listening import add_listening_options, listen
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 DEFAULT_FOLDER = Path("dicomnet-data")
+_ANYBODY_MAY = "store, query and retrieve"
 # The values of `archive.conflicts.OtherContent`.
 CONFLICTS = ("keep-first", "replace", "refuse")
+# The values of `encoding.transfer_syntaxes.Transcoding`.
+DECOMPRESS = ("never", "if-needed")
 # The fields of `archive.catalogue.options.QueryOptions` that a node can do.
 WAYS = ("relational", "combined", "fuzzy", "timezone", "empty", "multiple")
 
@@ -22,8 +25,11 @@ WAYS = ("relational", "combined", "fuzzy", "timezone", "empty", "multiple")
 def configure(parser: Parser) -> None:
     """Add the options of this command to the parser."""
     parser.explain(
-        "Run an archive node: store what peers send (C-STORE), index it, and answer queries (C-FIND) and C-ECHO.",
-        "dicomnet serve --data /srv/dicom --port 11112\ndicomnet serve --aet ARCHIVE --bind 10.0.0.5 --allow-public",
+        "Run an archive node: store what peers send (C-STORE), index it, answer queries (C-FIND) and C-ECHO,\nand give"
+        " out what is stored (C-GET, C-MOVE).",
+        "dicomnet serve --data /srv/dicom --port 11112\n"
+        "dicomnet serve --destination WORKSTATION@10.0.0.7:11112\n"
+        "dicomnet serve --aet ARCHIVE --bind 10.0.0.5 --allow-public",
     )
     parser.add_argument(
         "--data",
@@ -32,7 +38,7 @@ def configure(parser: Parser) -> None:
         metavar="DIR",
         help="where objects and index are kept; created if it does not exist (./%(default)s)",
     )
-    add_listening_options(parser)
+    add_listening_options(parser, _ANYBODY_MAY)
     storing = parser.add_argument_group("storing")
     storing.add_argument(
         "--on-conflict",
@@ -80,11 +86,34 @@ def configure(parser: Parser) -> None:
         " keeps, by keyword or (gggg,eeee); those of objects that are there already are read from the files in the"
         " background",
     )
+    retrieval = parser.add_argument_group("retrieval")
+    retrieval.add_argument(
+        "--destination",
+        action="append",
+        default=[],
+        dest="destinations",
+        metavar="AET@host:port",
+        help="where objects may be moved to (C-MOVE); may be given several times (nowhere)",
+    )
+    retrieval.add_argument(
+        "--destination-jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="how many associations a C-MOVE may have side by side with its destination (%(default)s)",
+    )
+    retrieval.add_argument(
+        "--decompress",
+        choices=DECOMPRESS,
+        default=DECOMPRESS[1],
+        help="what becomes of a compressed object whose receiver takes native ones only: it counts as failed, or it is"
+        " decompressed (%(default)s)",
+    )
 
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    return listen(options.data, options, has_index=True, more=_node_options)
+    return listen(options.data, options, has_index=True, what=_ANYBODY_MAY, more=_node_options)
 
 
 def _node_options(options: Namespace) -> dict[str, Any]:
@@ -93,6 +122,8 @@ def _node_options(options: Namespace) -> dict[str, Any]:
     from ..archive.catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
     from ..archive.conflicts import OtherContent
     from ..archive.database import Database, Keeping
+    from ..archive.services.retrieve import RetrievePolicy, destinations_of
+    from ..encoding.transfer_syntaxes import Transcoding
     from ..values import replace
 
     if options.database is not None:
@@ -109,6 +140,10 @@ def _node_options(options: Namespace) -> dict[str, Any]:
         configured(options.keep_keys)
     except ValueError as error:
         raise UsageError(f"--keep-key: {error}") from None
+    try:
+        destinations = destinations_of(options.destinations)
+    except ValueError as error:
+        raise UsageError(f"--destination: {error}") from None
     return {
         "other_content": OtherContent(options.on_conflict),
         "database": options.database,
@@ -118,6 +153,7 @@ def _node_options(options: Namespace) -> dict[str, Any]:
             always=QueryOptions(**dict.fromkeys(options.query_always, True)),
             maximum=options.max_matches,
         ),
+        "retrieval": RetrievePolicy(destinations, options.destination_jobs, Transcoding(options.decompress)),
     }
 
 
