@@ -10,12 +10,11 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import Sink
 from ..dimse.messages import C_STORE_RQ, Message
-from ..drivers.blocking.channel import Channel
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
 from ..drivers.blocking.workers import Worker, WorkerProcesses
@@ -30,7 +29,7 @@ from ..exchange.addresses import MAXIMUM_LENGTH
 from ..services import descriptions as descriptions
 from ..services.registry import OPERATIONS
 from ..services.service_classes import may_be_storage
-from ..services.steps import Answer, StillSearching
+from ..services.steps import Answer, Performed, StillSearching
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -53,10 +52,14 @@ from .catalogue.options import SUPPORTED, QueryPolicy
 from .conflicts import OtherContent
 from .holdings import Holdings
 from .services.query import QueryService
+from .services.retrieve import GetService, MoveService, RetrievePolicy
 from .services.service import Caller, Service
 from .services.storage import OnStored, StorageService
 from .services.verification import VerificationService
 from .terms import Terms
+
+if TYPE_CHECKING:
+    from .services.retrieval import Retrieval
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +68,9 @@ _FOR_OBJECTS = ("pydicom.datadict",)
 _FOR_QUERIES = (
     "dicomnet.archive.catalogue.encoded",
     "dicomnet.archive.catalogue.query",
+    "dicomnet.archive.services.retrieval",
+    "dicomnet.datasets.transcode",
+    "dicomnet.blocking.lanes",
     "dicomnet.archive.catalogue.recovery",
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
@@ -127,6 +133,8 @@ class Node:
         URL of the database for index and ledger, as of `Database`; None for files inside the folder.
     queries
         What queries may do.
+    retrieval
+        What may be retrieved, and which move destinations there are; by default none.
     keys
         Attributes to be kept in the index besides those that it always keeps, so that they are keys of queries: texts
         of the form ``KEYWORD[,KEYWORD...]@LEVEL``. Those of objects that are there already are read from the files in
@@ -170,6 +178,7 @@ class Node:
         other_content: OtherContent = OtherContent.KEEP_FIRST,
         database: str | None = None,
         queries: QueryPolicy | None = None,
+        retrieval: RetrievePolicy | None = None,
         keys: Sequence[str] = (),
         workers: int = 1,
         called_titles: Sequence[str] = (),
@@ -192,30 +201,34 @@ class Node:
             # The one that accepts in this process, or the workers and this one.
             processes=1 if workers == 1 else workers + 1,
         )
-        storage = StorageService(self.holdings, on_stored)
-        self.stores = storage
-        services: list[Service] = [VerificationService(), storage]
-        queries = queries or QueryPolicy()
+        self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
+        services: list[Service] = [VerificationService(), self.stores]
+        terms = Terms(
+            called_titles=tuple(called_titles),
+            access=access,
+            timeouts=timeouts or Timeouts(),
+            maximum_associations=maximum_associations,
+            window=window,
+            accepts_private=accepts_private,
+            excess=excess,
+            other_content=other_content,
+            queries=queries or QueryPolicy(),
+            retrieval=retrieval or RetrievePolicy(),
+        )
         if has_index:
-            services.append(QueryService(self.holdings, queries))
+            services += (
+                QueryService(self.holdings, terms.queries, ae_title),
+                GetService(self.holdings, terms.retrieval, window),
+                MoveService(
+                    self.holdings, terms.retrieval, window, ae_title=ae_title, timeouts=terms.timeouts
+                ),
+            )
         self.services = {service.operation: service for service in services}
         self.operations = {uid: service.operation for service in services for uid in service.contexts}
         # What accepts in this process.
         self._accepting: Server | None = None
         self.terms = Terms()
-        self._adopt(
-            Terms(
-                called_titles=tuple(called_titles),
-                access=access,
-                timeouts=timeouts or Timeouts(),
-                maximum_associations=maximum_associations,
-                window=window,
-                accepts_private=accepts_private,
-                excess=excess,
-                other_content=other_content,
-                queries=queries,
-            )
-        )
+        self._adopt(terms)
         try:
             if workers == 1:
                 self._accepting = Server(listen(address), self._receive, tls=tls)
@@ -324,11 +337,16 @@ class Node:
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
             may_be_storage if terms.accepts_private else None,
             performed_window=terms.window,
+            invoked_window=terms.window if GetService.operation in self.services else 1,
         )
         self.holdings.other_content = terms.other_content
         for service in self.services.values():
             if isinstance(service, QueryService):
                 service.policy = terms.queries
+            elif isinstance(service, GetService | MoveService):
+                service.policy, service.window = terms.retrieval, terms.window
+            if isinstance(service, MoveService):
+                service.timeouts = terms.timeouts
         if terms.log is not None and terms.log != before.log:
             terms.log.turn_on()
         if tls is not None:
@@ -352,26 +370,26 @@ class _NodeHooks(WithoutRetrieval):
         self._node = node
         self._address = address
         self._agreed: dict[str, Any] = {}
-        self._caller = Caller("", address, self._agreed)
+        self._link: Link
+        self._caller: Caller
         self._allowed: frozenset[str] = frozenset()
-        self._channel: Channel | None = None
 
     def opened(self, link: Link) -> None:
-        """The connection is made; under TLS its handshake is to come."""
-        self._channel = link.channel
+        """The connection is there; under TLS its handshake is to come."""
+        self._link = link
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         terms = self._node.terms
         refused = refuse_names(request, called=terms.called_titles)
         if refused is not None:
             return refused
-        names = names_in({} if self._channel is None else self._channel.peer_certificate)
+        names = names_in(self._link.channel.peer_certificate)
         self._allowed = terms.access.allowed(request.calling_ae_title, self._address, names)
         if not self._allowed:
             return CALLING_TITLE_NOT_RECOGNIZED
         if not self._node.take_slot(self):
             return LOCAL_LIMIT_EXCEEDED
-        self._caller = Caller(request.calling_ae_title, self._address, self._agreed)
+        self._caller = Caller(request.calling_ae_title, self._address, self._agreed, self._link)
         acceptor = limited(self._node.acceptor, self._node.operations, self._allowed, request)
         return accept(request, acceptor, extended=self._agree(request))
 
@@ -402,8 +420,14 @@ class _NodeHooks(WithoutRetrieval):
             raise ServiceRefusal(NOT_AUTHORIZED, "this is not allowed to the peer")
         return service
 
-    def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
+    def next_answer(
+        self, answers: Iterator[Answer | StillSearching | Performed]
+    ) -> Answer | StillSearching | Performed | None:
         return next(answers, None)
+
+    def finish(self, retrieval: Retrieval) -> Performed:
+        """Send nothing more for a C-GET or C-MOVE."""
+        return retrieval.finish()
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
         if message.type is C_STORE_RQ:

@@ -11,6 +11,7 @@ from ..values import field, frozen
 from .access import EVERYBODY, Access
 from .catalogue.options import QueryPolicy
 from .conflicts import OtherContent
+from .services.retrieve import RetrievePolicy
 
 if TYPE_CHECKING:
     from ..drivers.tls import ServerCertificate
@@ -40,6 +41,8 @@ class Terms:
         What becomes of an object whose SOP Instance UID a stored object with other content has. It holds at once.
     queries
         What queries may do. It holds at once.
+    retrieval
+        What may be retrieved, and which move destinations there are. It holds at once.
     tls
         What it shows in TLS handshakes; None leaves that as it is.
     log
@@ -55,5 +58,6 @@ class Terms:
     excess: int = MAXIMUM_LENGTH
     other_content: OtherContent = OtherContent.KEEP_FIRST
     queries: QueryPolicy = field(default_factory=QueryPolicy)
+    retrieval: RetrievePolicy = field(default_factory=RetrievePolicy)
     tls: ServerCertificate | None = None
     log: Log | None = None

@@ -11,14 +11,14 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..archive.settings.values import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
-from ..values import field, frozen
+from ..values import frozen
 from .arguments import FAILED, OK, UsageError
 from .settings import complain_of
 from .words import complain, printable, reason
@@ -104,21 +104,21 @@ class Served:
         Reads its settings, again and again; raises Mistakes and OSError.
     has_index
         Whether it answers queries.
+    what
+        What anybody who can reach it may do.
     has_file
         Whether SIGHUP makes it read its settings again.
     is_verbose
         Whether each object that is stored is reported.
-    more
-        Further parameters of `archive.node.Node`.
     """
 
     command: str
     read: Callable[[], Settings]
+    what: str
     folder: Path | None = None
     has_index: bool = True
     has_file: bool = False
     is_verbose: bool = False
-    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def listen(served: Served) -> int:
@@ -132,7 +132,7 @@ def listen(served: Served) -> int:
         terms = terms_of(settings)
         host, number = settings["server.address"], settings["server.port"]
         if not is_guarded(settings):
-            check_bind(command, host, settings["server.allow_public"], "store and query")
+            check_bind(command, host, settings["server.allow_public"], served.what)
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
@@ -142,7 +142,6 @@ def listen(served: Served) -> int:
             has_index=served.has_index,
             on_stored=_report if served.is_verbose else None,
             **node_options(settings, terms),
-            **served.more,
         )
     except ModuleNotFoundError as error:
         extras = "archive,postgresql" if error.name == "psycopg" else "archive"
@@ -156,7 +155,7 @@ def listen(served: Served) -> int:
             raise
         complain(f"dicomnet {command}: {bind_failure(error, host, number)}")
         return FAILED
-    if _serve(node, folder, Configuration(command, served.read, settings, node), has_file=served.has_file):
+    if _serve(node, folder, Configuration(served, settings, node), has_file=served.has_file):
         return FAILED if _complain_of_unfiled(command, node) else OK
     complain(f"dicomnet {command}: the processes of the server were ended from outside, not by this command")
     return FAILED
@@ -167,19 +166,16 @@ class Configuration:
 
     Parameters
     ----------
-    command
-        The command that runs it.
-    read
-        Reads the settings.
+    served
+        What runs it.
     settings
         Those that hold.
     node
         The node.
     """
 
-    def __init__(self, command: str, read: Callable[[], Settings], settings: Settings, node: Node) -> None:
-        self._command = command
-        self._read = read
+    def __init__(self, served: Served, settings: Settings, node: Node) -> None:
+        self._served = served
         self.settings = settings
         self._node = node
 
@@ -188,10 +184,13 @@ class Configuration:
         from ..archive.settings.applied import is_guarded, kept_for_the_next_start, terms_of
 
         try:
-            wanted, kept = kept_for_the_next_start(self.settings, self._read())
+            wanted, kept = kept_for_the_next_start(self.settings, self._served.read())
             if not is_guarded(wanted):
                 check_bind(
-                    self._command, wanted["server.address"], wanted["server.allow_public"], "store and query"
+                    self._served.command,
+                    wanted["server.address"],
+                    wanted["server.allow_public"],
+                    self._served.what,
                 )
             self._node.change(terms_of(wanted))
         except Mistakes as mistakes:

@@ -32,6 +32,7 @@ def run(options: Namespace) -> int:
         Served(
             "receive",
             lambda: settings_by_options(options),
+            "store",
             options.folder,
             has_index=False,
             is_verbose=options.verbose or options.debug,

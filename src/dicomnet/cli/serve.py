@@ -18,10 +18,12 @@ DEFAULT_FOLDER = Path("dicomnet-data")
 def configure(parser: Parser) -> None:
     """Add the options of this command to the parser."""
     parser.explain(
-        "Run an archive node: store what peers send (C-STORE), index it, and answer queries (C-FIND) and C-ECHO.\n"
+        "Run an archive node: store what peers send (C-STORE), index it, answer queries (C-FIND) and C-ECHO,\n"
+        "and give out what is stored (C-GET, C-MOVE).\n"
         "What options do not say, environment variables do, and then the file; dicomnet config shows what holds.",
         "dicomnet serve --data /srv/dicom --port 11112\n"
         "dicomnet serve --config /etc/dicomnet.toml\n"
+        "dicomnet serve --destination WORKSTATION@10.0.0.7:11112\n"
         "dicomnet serve --aet ARCHIVE --bind 10.0.0.5 --allow-public",
     )
     add_config_options(parser)
@@ -34,6 +36,7 @@ def run(options: Namespace) -> int:
         Served(
             "serve",
             lambda: read_settings(options),
+            "store, query and retrieve",
             has_file=config_file(options) is not None,
             is_verbose=options.verbose or options.debug,
         )

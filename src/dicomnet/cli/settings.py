@@ -93,7 +93,7 @@ def given_by(options: Namespace, *, with_output: bool = True) -> dict[str, Text 
     for row in SETTINGS:
         value = getattr(options, row.name, None)
         if value is not None:
-            found[row.name] = Text(" ".join(value)) if isinstance(value, list) else value
+            found[row.name] = Text(_REPEATED[row.name].join(value)) if isinstance(value, list) else value
     return found
 
 
@@ -116,8 +116,8 @@ def complain_of(command: str, mistakes: Mistakes) -> int:
     return USAGE
 
 
-# Options that may be given several times, each with a part of the list.
-_REPEATED = ("queries.keep_keys",)
+# Options that may be given several times, each with a part of the list, and what is between items in a text.
+_REPEATED = {"queries.keep_keys": " ", "retrieval.destinations": ","}
 
 
 def _checked(row: Setting) -> Callable[[str], Text]:

@@ -121,6 +121,32 @@ class ServerCertificate:
         return context
 
 
+@frozen
+class ClientCertificate:
+    """What a client trusts, and what it shows where a server asks.
+
+    Parameters
+    ----------
+    authority
+        As of `client_context`.
+    certificate, key, passphrase
+        As of `ServerCertificate`; None for a certificate if there is none to show.
+    """
+
+    authority: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
+
+    def context(self) -> ssl.SSLContext:
+        """The context of a client, with what the files have now; raises as that of `ServerCertificate`."""
+        context = client_context(self.authority)
+        if self.certificate is not None:
+            password = _refuse_to_ask if self.passphrase is None else self.passphrase
+            context.load_cert_chain(self.certificate, self.key, password=password)
+        return context
+
+
 def _refuse_to_ask() -> str:
     raise ValueError(
         "the key has a passphrase; write a copy without it by 'openssl pkey -in KEY -out COPY', readable only for us"

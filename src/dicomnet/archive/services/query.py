@@ -41,6 +41,8 @@ class QueryService:
         What is searched; it has an index.
     policy
         What queries may do.
+    ae_title
+        The AE title from which what is found can be retrieved.
 
     Attributes
     ----------
@@ -51,8 +53,9 @@ class QueryService:
     operation = "C-FIND"
     contexts: ClassVar[Mapping[str, SupportedContext]] = dict.fromkeys(MODELS, NATIVE)
 
-    def __init__(self, holdings: Holdings, policy: QueryPolicy) -> None:
+    def __init__(self, holdings: Holdings, policy: QueryPolicy, ae_title: str) -> None:
         self._holdings = holdings
+        self._ae_title = ae_title
         self.policy = policy
 
     def agree(self, proposed: SOPClassExtendedNegotiation) -> tuple[QueryOptions, bytes]:
@@ -87,7 +90,8 @@ class QueryService:
         options = policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
         count = 0
         found = search(index, model, identifier, options=options)
-        responses, status = EncodedResponses(found.request, how), found.status
+        responses = EncodedResponses(found.request, how, retrieve_ae_title=self._ae_title)
+        status = found.status
         for attributes in found.matches:
             if attributes is None:
                 yield STILL_SEARCHING

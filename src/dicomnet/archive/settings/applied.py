@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ...drivers.deadline import Timeouts
-from ...drivers.tls import ServerCertificate
+from ...drivers.tls import ClientCertificate, ServerCertificate
+from ...encoding.transfer_syntaxes import Transcoding
+from ...exchange.addresses import PeerAddress
 from ...exchange.logs import Log
 from ...values import replace
 from ..access import OPERATIONS, Access, Rule, networks_of
 from ..catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
 from ..conflicts import OtherContent
+from ..services.retrieve import RetrievePolicy, destinations_of
 from ..terms import Terms
 from .table import ACCESS, REMOTES
 from .values import DEFAULT, Mistakes, Settings, defaults
@@ -59,6 +62,7 @@ def terms_of(settings: Settings) -> Terms:
             always=QueryOptions(**dict.fromkeys(settings["queries.always"], True)),
             maximum=settings["queries.max_matches"],
         ),
+        retrieval=_retrieval(settings),
         tls=_certificate(settings),
         log=log_of(settings),
     )
@@ -82,6 +86,7 @@ def node_options(settings: Settings, terms: Terms) -> dict[str, Any]:
         "excess": terms.excess,
         "other_content": terms.other_content,
         "queries": terms.queries,
+        "retrieval": terms.retrieval,
     }
 
 
@@ -126,6 +131,27 @@ def _access(settings: Settings) -> Access:
     )
 
 
+def _retrieval(settings: Settings) -> RetrievePolicy:
+    """What is given out; the remotes are destinations, too, and we show them the certificate that we have."""
+    peers = settings.peers
+    destinations = destinations_of(settings["retrieval.destinations"])
+    tls = {
+        title: ClientCertificate(
+            each.ca, _text(settings["tls.certificate"]), _text(settings["tls.key"]), _passphrase(settings)
+        )
+        for title, each in peers.items()
+        if each.tls
+    }
+    for title, each in tls.items():
+        _can_be_used(settings, f"{REMOTES}.{peers[title].name}", each.context)
+    return RetrievePolicy(
+        destinations | {title: each.peer for title, each in peers.items()},
+        settings["retrieval.jobs"],
+        Transcoding(settings["retrieval.decompress"]),
+        tls,
+    )
+
+
 def _certificate(settings: Settings) -> ServerCertificate | None:
     if settings["tls.certificate"] is None:
         return None
@@ -161,7 +187,8 @@ def _can_be_used(settings: Settings, name: str, use: Callable[[], Any]) -> Any:
         why = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
     except ValueError as error:
         why = str(error)
-    raise Mistakes([_said(settings, name, f"{settings[name]}: {why}")]) from None
+    shown = f"{settings[name]}: {why}" if name in settings.values else why
+    raise Mistakes([_said(settings, name, shown)]) from None
 
 
 def _text(path: Path | None) -> str | None:
@@ -228,10 +255,15 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
             )
         )
     titles: dict[str, str] = {}
+    for place in values["retrieval.destinations"]:
+        title = PeerAddress.parse(place).ae_title
+        rows.append(("retrieval.destinations", title in titles, f"there are two with the AE title {title}"))
+        titles[title] = "retrieval.destinations"
     for name, remote in settings.remotes.items():
         title = remote.get("ae_title", name)
-        other = titles.setdefault(title, name)
-        rows.append((f"{REMOTES}.{name}", other != name, f"{REMOTES}.{other} has the AE title {title}, too"))
+        here = f"{REMOTES}.{name}"
+        other = titles.setdefault(title, here)
+        rows.append((here, other != here, f"{other} has the AE title {title}, too"))
         if "ae_title" not in remote:
             rows.append((f"{REMOTES}.{name}", not _is_title(name), "its name is no AE title; give ae_title"))
     return rows

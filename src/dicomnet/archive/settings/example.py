@@ -26,6 +26,7 @@ _EXAMPLES: dict[str, Any] = {
     "queries.always": ["relational", "empty"],
     "queries.never": ["fuzzy"],
     "queries.keep_keys": ["KVP,SliceThickness@image", "ReferringPhysicianName@study"],
+    "retrieval.destinations": ["WORKSTATION@10.0.0.8:11112"],
     "tls.certificate": "node.pem",
     "tls.key": "node.key",
     "tls.passphrase": "secret",

@@ -228,6 +228,14 @@ def _peers_title(found: str) -> None:
         raise ValueError
 
 
+def _peer(found: str) -> None:
+    from ...exchange.addresses import PeerAddress
+
+    PeerAddress.parse(found)
+    if "@" not in found:
+        raise ValueError
+
+
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
 FOLDER = Kind("the path of a folder", _path, _path, is_path=True)
@@ -237,3 +245,4 @@ TITLE = text(
     "an AE title of up to 16 ASCII characters, without a backslash and without blanks around it", _title
 )
 PEERS_TITLE = text("an AE title of up to 16 characters, without blanks around it", _peers_title)
+PEER = text("a peer as AET@host:port, an IPv6 address in brackets", _peer)

@@ -14,6 +14,7 @@ from .kinds import (
     FILE,
     FLAG,
     FOLDER,
+    PEER,
     PEERS_TITLE,
     PORT,
     SECONDS,
@@ -101,13 +102,14 @@ SECTIONS = {
     "server": "How peers reach the node, and what it is called.",
     "limits": "What peers may use at most. A time of 0 is without end.",
     "queries": "What queries may do.",
+    "retrieval": "What is given out (C-GET, C-MOVE).",
     "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
     "logging": "What is written to standard error.",
 }
 REMOTES, ACCESS = "remotes", "access"
 # Those of which there may be many, each with a name or in an order.
 MANY = {
-    REMOTES: "Other nodes by a name of your choice, such as those to which objects may be moved.",
+    REMOTES: "Other nodes by a name of your choice: those to which objects may be moved.",
     ACCESS: "Who may do what: of the rules the first that fits a peer counts; it fits where all fit that it names of "
     "title, address and certificate. A peer that no rule fits, or that may do nothing, is rejected; of one that may do "
     "some, only the presentation contexts for that are accepted. Without any rule everybody may do everything.",
@@ -188,7 +190,7 @@ SETTINGS: tuple[Setting, ...] = (
         "allow_public",
         FLAG,
         False,
-        "listen on an address that other machines can reach, though anybody may then store and query",
+        "listen on an address that other machines can reach, though anybody may then store, query and retrieve",
         ("--allow-public",),
     ),
     Setting(
@@ -323,6 +325,39 @@ SETTINGS: tuple[Setting, ...] = (
         " background",
         ("--keep-key",),
         "KEY[,KEY...]@LEVEL",
+        needs_index=True,
+    ),
+    Setting(
+        "retrieval",
+        "destinations",
+        several(PEER),
+        (),
+        "where objects may be moved to (C-MOVE), besides the remotes",
+        ("--destination",),
+        "AET@host:port",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "retrieval",
+        "jobs",
+        COUNT,
+        1,
+        "how many associations a C-MOVE may have side by side with its destination",
+        ("--destination-jobs",),
+        "N",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "retrieval",
+        "decompress",
+        choice("never", "if-needed"),
+        "if-needed",
+        "what becomes of a compressed object whose receiver takes native ones only: it counts as failed, or it is"
+        " decompressed",
+        ("--decompress",),
+        may_change=True,
         needs_index=True,
     ),
     Setting(
