@@ -24,10 +24,11 @@ from tests.sockets import (
 )
 from tests.support import stored
 
-from dicomnet import AE
+from dicomnet import AE, Peer
 from dicomnet.archive.access import EVERYTHING, OPERATIONS, Access, Rule, limited, names_in, networks_of
 from dicomnet.archive.node import Node
 from dicomnet.drivers.tls import ServerCertificate, client_context
+from dicomnet.errors import NoAcceptedContext
 from dicomnet.pynetdicom.sop_class import (
     CTImageStorage,
     StudyRootQueryRetrieveInformationModelFind,
@@ -267,3 +268,21 @@ def test_who_may_not_store_and_does_so_all_the_same(tmp_path: Path, proposed: st
             peer.send(RELEASE_RQ)
             assert peer.read_pdu() == RELEASE_RP
         assert stored(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("word", "may"), [("get", True), ("find", False)])
+def test_who_may_get_has_what_is_stored_and_cannot_move_it(tmp_path: Path, word: str, may: bool) -> None:
+    access = Access((rule("store", title="CT1"), rule(word)))
+    with running(tmp_path / "node", access=access) as started:
+        address = f"127.0.0.1:{started.address[1]}"
+        with Peer(address, calling="CT1") as sender:
+            assert [each.status for each in sender.store(str(get_testdata_file("CT_small.dcm")))] == [0]
+        with Peer(address, calling="VIEWER") as peer:
+            with pytest.raises(NoAcceptedContext):
+                list(peer.move("VIEWER", "study", StudyInstanceUID=CT.StudyInstanceUID))
+            if may:
+                last = list(peer.get("study", StudyInstanceUID=CT.StudyInstanceUID, to=tmp_path / "got"))[-1]
+                assert (last.status, last.completed, last.received) == (0, 1, 1)
+            else:
+                with pytest.raises(NoAcceptedContext):
+                    list(peer.get("study", StudyInstanceUID=CT.StudyInstanceUID, to=tmp_path / "got"))

@@ -70,7 +70,8 @@ class Peer(
     timeouts
         One deadline a stage, in seconds.
     window
-        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
+        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing. In `get` they are the
+        peer's, which may use that or not.
     retries
         How often an object is sent again whose association was lost before its response.
     transcode

@@ -281,7 +281,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         """
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles)
+        request = association_request(self.address, self.calling, proposal, 1, roles, performed=self.window)
         hooks = self._receiver_hooks(to, on_object)
         progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
         return progress

@@ -152,7 +152,7 @@ def test_an_object_whose_file_is_damaged_costs_itself(
     assert last.failed_uids == (uid(1, 2),)
     said = [each.getMessage() for each in caplog.records if "retrieval" in each.name]
     assert len(said) == 2
-    assert said[0].startswith(f"{uid(1, 2)} was not sent")
+    assert said[0].startswith(f"{service} of ASKING (127.0.0.1): {uid(1, 2)} was not sent")
     there = f" to THERE@127.0.0.1:{port}" if service == "C-MOVE" else ""
     outcome = f"{service} of ASKING (127.0.0.1){there}, STUDY level: 4 of 5 objects sent, 1 failed, in "
     assert re.fullmatch(re.escape(outcome) + r"\d+\.\d\d s", said[1])

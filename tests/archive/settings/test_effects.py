@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import ssl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 from tests.archive.settings.nodes import Configured, configured
 from tests.cli.command import run
+from tests.faults.objects import study_uid, write_objects
 from tests.sockets import (
     Certificates,
     RawPeer,
@@ -25,11 +29,11 @@ from tests.sockets import (
 )
 from tests.support import free_port, stored, wait_until
 
-from dicomnet import AE, Peer
-from dicomnet.archive.settings.reading import read
+from dicomnet import AE, Peer, evt
+from dicomnet.archive.node import Node
 from dicomnet.archive.settings.table import MANY, REMOTE_SETTINGS, RULE_SETTINGS, SETTINGS
-from dicomnet.drivers.tls import client_context
-from dicomnet.errors import DicomnetError, TLSFailed
+from dicomnet.drivers.tls import ServerCertificate, client_context
+from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
@@ -380,29 +384,104 @@ def identifiers(world: World) -> None:
         assert ("Somebody^Secret" in node.said) is bool(more)
 
 
-def _remote(world: World, more: str = "") -> Any:
-    """What is known of a remote named PACS; the node itself calls none."""
-    path = world.folder / "remotes.toml"
-    path.write_text(f'[remotes.PACS]\nhost = "pacs.example"\nport = 104\n{more}')
-    return read(path).peers
+@contextmanager
+def receiving(world: World, **options: Any) -> Iterator[Node]:
+    """A receiver, in this process."""
+    there = Node(world.folder / "there", address=("127.0.0.1", 0), has_index=False, sync=False, **options)
+    there.start()
+    try:
+        yield there
+    finally:
+        there.shutdown()
 
 
-def host_of_a_remote(world: World) -> None:
-    remote = _remote(world)["PACS"]
-    assert (str(remote.peer), remote.name, remote.tls) == ("PACS@pacs.example:104", "PACS", False)
+def _moved(world: World, node: Configured, to: str, path: str = CT) -> int:
+    """Store an object and have it moved: the status of the last response."""
+    peer = world.peer(node)
+    assert one(peer, path) == 0
+    try:
+        return list(peer.move(to, "study", StudyInstanceUID=dcmread(path).StudyInstanceUID))[-1].status
+    except ServiceRefusal as refusal:
+        return refusal.status
 
 
-def title_of_a_remote(world: World) -> None:
-    peers = _remote(world, 'ae_title = "PACS 1"')
-    assert [str(each.peer) for each in peers.values()] == ["PACS 1@pacs.example:104"]
+def destinations(world: World) -> None:
+    with receiving(world) as there:
+        node = world.node(f'retrieval.destinations = ["THERE@127.0.0.1:{there.address[1]}"]')
+        assert _moved(world, node, "THERE") == 0
+        assert _moved(world, node, "ELSEWHERE") == 0xA801
+    assert len(stored(world.folder / "there")) == 1
 
 
-def tls_of_a_remote(world: World) -> None:
-    assert _remote(world, "tls = true")["PACS"].tls
+def jobs(world: World) -> None:
+    """The associations wait for each other, so that none can have done everything alone."""
+    arrivals, meeting = [0], threading.Barrier(3)
+
+    def wait_for_others(instance: str, status: int) -> None:
+        arrivals[0] += 1
+        if arrivals[0] <= 3:
+            meeting.wait(20)
+
+    with receiving(world, on_stored=wait_for_others, window=1) as there:
+        node = world.node(f'retrieval = {{destinations = ["THERE@127.0.0.1:{there.address[1]}"], jobs = 3}}')
+        paths = write_objects(world.folder / "objects", 1, 30, 64)
+        peer = world.peer(node)
+        assert all(each.is_stored for each in peer.store(paths))
+        last = list(peer.move("THERE", "study", StudyInstanceUID=study_uid(1)))[-1]
+        assert (last.status, last.completed) == (0, 30)
+        assert not meeting.broken
 
 
-def ca_of_a_remote(world: World) -> None:
-    assert _remote(world, 'ca = "hospital.pem"')["PACS"].ca == str(world.folder / "hospital.pem")
+def decompress(world: World) -> None:
+    """A receiver that takes native objects only."""
+    compressed = str(get_testdata_file("JPEG2000.dcm"))
+    ae = AE("THERE")
+    ae.add_supported_context(dcmread(compressed).SOPClassUID, "1.2.840.10008.1.2.1")
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0)])
+    assert server is not None
+    path = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if "lean" not in each]
+    with_decoders = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    try:
+        content = f'retrieval.destinations = ["THERE@127.0.0.1:{server.server_address[1]}"]\n'
+        node = world.node(content, environment=with_decoders)
+        assert _moved(world, node, "THERE", compressed) == 0
+        world.end(node)
+        node = world.node(f'{content}retrieval.decompress = "never"', environment=with_decoders)
+        assert _moved(world, node, "THERE", compressed) != 0
+    finally:
+        server.shutdown()
+
+
+def remote(world: World) -> None:
+    """By host, port and title: the title is the name where nothing else is said."""
+    with receiving(world, called_titles=["PACS", "PACS 2"]) as there:
+        where = f'host = "127.0.0.1"\nport = {there.address[1]}\n'
+        node = world.node(f'[remotes.PACS]\n{where}[remotes.other]\n{where}ae_title = "PACS 2"\n')
+        assert [_moved(world, node, each) for each in ("PACS", "PACS 2", "other")] == [0, 0, 0xA801]
+
+
+def remote_by_tls(world: World) -> None:
+    """It is trusted by ``ca``, and shown the certificate of the node."""
+    made = world.certificates
+    (world.folder / "strange").mkdir()
+    strange = make_certificates(world.folder / "strange")
+    shown = ServerCertificate(
+        str(made.certificate), str(made.key), None, str(made.authority), ssl.CERT_REQUIRED
+    )
+    own = f'tls.certificate = "{made.of("ct1")}"\n'
+    with receiving(world, tls=shown.context()) as there:
+        where = f'[remotes.PACS]\nhost = "localhost"\nport = {there.address[1]}\ntls = true\n'
+        node = world.node(f'{own}{where}ca = "{made.authority}"')
+        with Peer(node.address, tls=world.client()) as peer:
+            assert one(peer, CT) == 0
+            study = dcmread(CT).StudyInstanceUID
+            assert list(peer.move("PACS", "study", StudyInstanceUID=study))[-1].status == 0
+            (node.folder / "node.toml").write_text(f'{own}{where}ca = "{strange.authority}"')
+            node.process.send_signal(signal.SIGHUP)
+            node.wait_for("was read again; changed: remotes")
+            with pytest.raises(ServiceRefusal):
+                list(peer.move("PACS", "study", StudyInstanceUID=study))
+        node.wait_for("certificate is not trusted")
 
 
 def _rule(world: World, content: str) -> Configured:
@@ -467,6 +546,9 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "queries.always": always,
     "queries.never": never,
     "queries.keep_keys": keep_keys,
+    "retrieval.destinations": destinations,
+    "retrieval.jobs": jobs,
+    "retrieval.decompress": decompress,
     "tls.certificate": certificate,
     "tls.key": key,
     "tls.passphrase": passphrase,
@@ -476,11 +558,11 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "logging.level": level,
     "logging.format": format,
     "logging.identifiers": identifiers,
-    "remotes.host": host_of_a_remote,
-    "remotes.port": host_of_a_remote,
-    "remotes.ae_title": title_of_a_remote,
-    "remotes.tls": tls_of_a_remote,
-    "remotes.ca": ca_of_a_remote,
+    "remotes.host": remote,
+    "remotes.port": remote,
+    "remotes.ae_title": remote,
+    "remotes.tls": remote_by_tls,
+    "remotes.ca": remote_by_tls,
     "access.title": title_of_a_rule,
     "access.address": address_of_a_rule,
     "access.certificate": certificate_of_a_rule,

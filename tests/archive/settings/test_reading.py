@@ -106,6 +106,9 @@ OTHERS = {
     "queries.always": ["relational", "combined"],
     "queries.never": ["timezone"],
     "queries.keep_keys": ["KVP,SliceThickness@image", "(0010,1060)@PATIENT"],
+    "retrieval.destinations": ["A@10.0.0.1:104", "B@[::1]:104"],
+    "retrieval.jobs": 4,
+    "retrieval.decompress": "never",
     "tls.certificate": "/x.pem",
     "tls.key": "/y.pem",
     "tls.passphrase": "a b=c#d",
@@ -379,6 +382,27 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     "two remotes of one title": (
         "[remotes.A]\nhost = 'a'\nport = 1\n[remotes.B]\nhost = 'a'\nport = 1\nae_title = 'A'",
         ["node.toml:4: remotes.B: remotes.A has the AE title A, too"],
+    ),
+    "a destination that is a remote, too": (
+        "retrieval.destinations = ['A@a:1']\n[remotes.A]\nhost = 'a'\nport = 1",
+        ["node.toml:2: remotes.A: retrieval.destinations has the AE title A, too"],
+    ),
+    "a destination without a title": (
+        "[retrieval]\ndestinations = ['a:1']",
+        [
+            (
+                "node.toml:2: retrieval.destinations: found 'a:1', expected a peer as AET@host:port, an IPv6 address"
+                " in brackets"
+            )
+        ],
+    ),
+    "two destinations of one title": (
+        "[retrieval]\ndestinations = ['A@a:1', 'A@b:1']",
+        ["node.toml:2: retrieval.destinations: there are two with the AE title A"],
+    ),
+    "certificates for a remote that are none": (
+        "[remotes.A]\nhost = 'a'\nport = 1\ntls = true\nca = 'node.toml'",
+        ["node.toml:1: remotes.A: the file holds nothing that fits (NO_CERTIFICATE_OR_CRL_FOUND)"],
     ),
     "a remote whose name is no title": (
         "[remotes.'much too long a name']\nhost = 'a'\nport = 1",

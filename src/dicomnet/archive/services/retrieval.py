@@ -110,7 +110,15 @@ class Retrieval(Iterator[Performed | StillSearching]):
             self._failed += 1
             status = "" if result.status is None else f" (status 0x{result.status:04X})"
             instance = ascii(result.sop_instance_uid)[1:-1]
-            _log.warning("%s was not sent%s: %s%s", instance, self.to, result.comment, status)
+            _log.warning(
+                "%s: %s was not sent%s: %s%s",
+                self._what[0],
+                instance,
+                self.to,
+                result.comment,
+                status,
+                extra={"peer": self._what[0]},
+            )
         return result.status, result.sop_instance_uid
 
     @property
