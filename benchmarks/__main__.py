@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dicomnet
 
-from . import against, archives, latency, messages, resources, storing
+from . import against, archives, latency, messages, resources, retrievals, storing
 from .datasets import PARTS
 from .model import Case, Group, Result, Workspace
 from .processes import ROOT, Absent, Failed
@@ -45,7 +45,7 @@ def _measure(arguments: list[str]) -> int:
         "--against",
         metavar="DIR",
         type=Path,
-        help="measure ours only (groups a, b, c, f, g, k), alternating with the checkout of before in DIR",
+        help="measure ours only (groups a, b, c, f, g, k, m), alternating with the checkout of before in DIR",
     )
     parser.add_argument(
         "--folder", metavar="DIR", type=Path, help="where stores on a disk are made (the temporary folder)"
@@ -68,6 +68,7 @@ def _measure(arguments: list[str]) -> int:
     ]
     every += archives.groups(options.studies or (200 if options.quick else 2000))
     every += storing.receiving_groups(options.pydcm)
+    every += retrievals.groups()
     every.sort(key=lambda group: group.key[0])
     if options.against:
         if options.record:

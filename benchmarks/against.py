@@ -12,7 +12,7 @@ from .model import OURS, Group, Measure, Result, Workspace
 from .processes import Failed, started_from
 
 # The groups whose rows are ours on both sides, and the data path or the start-up.
-_LETTERS = "abcfgk"
+_LETTERS = "abcfgkm"
 BEFORE, AFTER = "before", "after"
 
 

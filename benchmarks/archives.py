@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from time import perf_counter
+from types import MappingProxyType
+from typing import Protocol
 
 from .model import OURS, Case, Group, Measure, Metric, Workspace
 from .processes import (
@@ -71,14 +73,26 @@ class Running:
     stored: int = 0
 
 
-Archive = Callable[[Path], AbstractContextManager[Running]]
+class Archive(Protocol):
+    """Starts a server."""
+
+    def __call__(
+        self, folder: Path, destinations: Mapping[str, int] = MappingProxyType({})
+    ) -> AbstractContextManager[Running]:
+        """A server with its store in a folder, which can move objects to ports of this machine, by AE title."""
+        ...
 
 
 def _node(*options: object) -> Archive:
     @contextmanager
-    def running(folder: Path) -> Iterator[Running]:
+    def running(folder: Path, destinations: Mapping[str, int] = MappingProxyType({})) -> Iterator[Running]:
         port = free_port()
-        command = python("-m", "dicomnet", "serve", "--data", folder, "--port", port, "--quiet", *options)
+        to = [
+            word for title, at in destinations.items() for word in ("--destination", f"{title}@{HOST}:{at}")
+        ]
+        command = python(
+            "-m", "dicomnet", "serve", "--data", folder, "--port", port, "--quiet", *to, *options
+        )
         with serving(Command(command.arguments, TUNED), port) as process:
             found = Running(port, process.pid)
             yield found
@@ -88,7 +102,7 @@ def _node(*options: object) -> Archive:
 
 
 @contextmanager
-def _orthanc(folder: Path) -> Iterator[Running]:
+def _orthanc(folder: Path, destinations: Mapping[str, int] = MappingProxyType({})) -> Iterator[Running]:
     program = shutil.which(ORTHANC)
     if program is None:
         raise Absent("not installed")
@@ -109,6 +123,9 @@ def _orthanc(folder: Path) -> Iterator[Running]:
         "DicomAlwaysAllowEcho": True,
         "DicomAlwaysAllowStore": True,
         "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowMove": True,
+        "DicomModalities": {title: [title, HOST, at] for title, at in destinations.items()},
         "Plugins": [],
     }
     configuration = folder.with_suffix(".json")
@@ -133,11 +150,13 @@ def _storescu(port: int, *folders: Path) -> Command:
     return Command(("storescu", "-q", "-xe", "-R", "+sd", HOST, str(port), *map(str, folders)), TUNED)
 
 
-def _store(port: int, *folders: Path) -> Command:
+def store_command(port: int, *folders: Path) -> Command:
+    """Our sender."""
     return python("-m", "dicomnet", "store", f"{HOST}:{port}", *folders, "--quiet")
 
 
-def _new_folder(workspace: Workspace, subject: str) -> Path:
+def new_folder(workspace: Workspace, subject: str) -> Path:
+    """An empty folder on the disk for the store of a subject."""
     folder = workspace.kept(subject.replace(" ", "-"))
     if file_system(folder) in _RAM_DISKS:
         raise Failed("the folder for stores is on a RAM disk; --folder names another one")
@@ -157,7 +176,7 @@ def _intake(
     def measure(workspace: Workspace) -> Mapping[str, float]:
         of_senders = folders(workspace)
         with ExitStack() as stack:
-            running = stack.enter_context(ARCHIVES[subject](_new_folder(workspace, subject)))
+            running = stack.enter_context(ARCHIVES[subject](new_folder(workspace, subject)))
             used_before = cpu_of_tree(running.pid)
             with started_from(ROOT):
                 seconds = run_together([send(running.port, *each) for each in of_senders]).seconds
@@ -184,9 +203,9 @@ class _Querying:
         studies = workspace.objects.studies(self._studies, _SMALL)
         folder = self._filled.get((subject, checkout()))
         if folder is None:
-            folder = _new_folder(workspace, subject)
+            folder = new_folder(workspace, subject)
             with ARCHIVES[subject](folder) as running, started_from(ROOT):
-                run(_store(running.port, *studies.folders))
+                run(store_command(running.port, *studies.folders))
             check_stored(running.stored, studies.objects)
             self._filled[subject, checkout()] = folder
         if self._files is None:
@@ -247,8 +266,8 @@ def groups(studies: int) -> tuple[Group, ...]:
     return (
         group("dcmtk", f"durable intake of {small}, one storescu", _storescu, together, count),
         group("dcmtk4", f"durable intake of {small}, four storescu", _storescu, apart, count),
-        group("ours", f"durable intake of {small}, one dicomnet store", _store, together, count),
-        group("ours4", f"durable intake of {small}, four dicomnet store", _store, apart, count),
+        group("ours", f"durable intake of {small}, one dicomnet store", store_command, together, count),
+        group("ours4", f"durable intake of {small}, four dicomnet store", store_command, apart, count),
         group("ct", f"durable intake of {_SLICES} x 0.5 MB, one storescu", _storescu, slices, _SLICES),
         Group(
             "k.find",

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -157,29 +157,46 @@ class Certificates(NamedTuple):
             context.load_cert_chain(self.certificate, self.key)
         return context
 
+    def of(self, name: str) -> Path:
+        """Certificate and key of another one that was issued, in one file."""
+        return self.authority.parent / f"{name}.pem"
+
 
 def make_certificates(
-    folder: Path, lasts: timedelta = timedelta(hours=1), *, is_plain: bool = False
+    folder: Path,
+    lasts: timedelta = timedelta(hours=1),
+    *,
+    is_plain: bool = False,
+    others: Sequence[str] = (),
 ) -> Certificates:
     """An authority and a certificate for this machine, valid since some minutes and for an hour unless said else.
 
-    A plain one lacks what RFC 5280 asks for and many devices leave out, such as the Authority Key Identifier.
+    A plain one lacks what RFC 5280 asks for and many devices leave out, such as the Authority Key Identifier. Others
+    are issued for those names, of a hospital, with a subject alternative name below ``hospital.example``.
     """
     now = datetime.now(UTC)
 
     def issue(
-        name: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, ca: bool
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        issuer: str,
+        signer: ec.EllipticCurvePrivateKey,
+        ca: bool,
+        host: str = "localhost",
     ) -> bytes:
+        attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+        if host != "localhost":
+            attributes.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Hospital"))
         builder = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .subject_name(x509.Name(attributes))
             .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
             .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
         )
         if not is_plain:
             own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -196,13 +213,15 @@ def make_certificates(
     made = Certificates(folder / "authority.pem", folder / "certificate.pem", folder / "key.pem")
     made.authority.write_bytes(issue("Test authority", authority_key, "Test authority", authority_key, True))
     made.certificate.write_bytes(issue("localhost", key, "Test authority", authority_key, False))
-    made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+    key_in_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
+    made.key.write_bytes(key_in_pem)
+    for name in others:
+        host = f"{name}.hospital.example".lower()
+        made.of(name).write_bytes(issue(name, key, "Test authority", authority_key, False, host) + key_in_pem)
     return made
 
 

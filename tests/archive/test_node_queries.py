@@ -141,7 +141,6 @@ def test_the_number_of_matches_has_a_limit(tmp_path: Path, maximum: int | None, 
         assert _statuses(association, STUDY_ROOT, QueryRetrieveLevel="STUDY", PatientID="") == statuses
 
 
-def test_no_node_is_named_for_a_retrieval_that_it_does_not_support(tmp_path: Path) -> None:
-    """Fault F16."""
+def test_the_node_is_named_for_the_retrieval_of_what_is_found(tmp_path: Path) -> None:
     with filled(tmp_path) as node, Peer(f"127.0.0.1:{node.address[1]}") as peer:
-        assert all("RetrieveAETitle" not in match for match in peer.find("study", RetrieveAETitle=""))
+        assert [match.RetrieveAETitle for match in peer.find("study")] == ["DICOMNET"] * 2

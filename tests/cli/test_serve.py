@@ -277,7 +277,7 @@ def test_what_queries_may_do(tmp_path: Path) -> None:
             "'multiframe' is not one of relational, combined, fuzzy",
         ),
         (["--query-never", ""], "'' is not one of"),
-        (["--query-always", "empty", "--query-never", "multiple,empty"], "--query-never empty"),
+        (["--query-always", "empty", "--query-never", "multiple,empty"], "empty is to hold always"),
     ],
 )
 def test_options_of_queries_that_mean_nothing(tmp_path: Path, options: list[str], why: str) -> None:

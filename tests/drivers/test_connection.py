@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dicomnet.dimse.codec import encode_command
 from dicomnet.dimse.datasets import FileRange, MemorySink
 from dicomnet.dimse.messages import C_ECHO_RQ, C_FIND_RSP, C_STORE_RQ, Message
 from dicomnet.drivers.connection import Connection, Happening, ProviderAbort
-from dicomnet.drivers.reading import stamp_of
+from dicomnet.drivers.reading import stamp_of, stamp_of_stream
 from dicomnet.errors import AssociationClosed, ProtocolError, UnusableObject
 from dicomnet.upper_layer.machine import Machine
 from dicomnet.upper_layer.negotiation import (
@@ -453,6 +454,44 @@ def test_a_file_that_becomes_shorter_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 10)
     with pytest.raises(UnusableObject, match="became shorter"):
         list(sta6_requestor().send(store(FileRange(path, 5, 6))))
+
+
+class InMemory:
+    """A file without a path."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def open(self) -> BufferedReader:
+        return BufferedReader(BytesIO(self.content))
+
+    def __str__(self) -> str:
+        return "an object"
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, LIMIT - 12, 3 << 20])
+def test_a_file_without_a_path_is_read_forward(size: int) -> None:
+    content = (bytes(range(256)) * (size // 256 + 1))[:size]
+    file = InMemory(b"head" + content + b"tail")
+    looked_at = FileRange(file, 4, size, stamp=stamp_of_stream(file.open(), 4))
+    receiver, received = sta6(), []
+    for batch in sta6_requestor().send(store(looked_at)):
+        received += feed(receiver, b"".join(batch))
+    (message,) = received
+    assert isinstance(message, Message)
+    assert isinstance(message.data, MemorySink)
+    assert bytes(message.data.content) == content
+    with pytest.raises(UnusableObject, match="an object became shorter"):
+        list(sta6_requestor().send(store(FileRange(file, 4, size + 5))))
+
+
+@pytest.mark.parametrize("other", [b"headand more", b"hea-and "])
+def test_a_file_without_a_path_that_has_another_header_or_length_is_not_sent(other: bytes) -> None:
+    file = InMemory(b"headtail")
+    looked_at = FileRange(file, 4, 4, stamp=stamp_of_stream(file.open(), 4))
+    file.content = other
+    with pytest.raises(UnusableObject, match="an object was changed"):
+        next(sta6_requestor().send(store(looked_at)))
 
 
 @pytest.mark.parametrize("other", [b"a longer object", b"an0ther object"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count
+from io import BufferedReader
+from itertools import count, islice
 from pathlib import Path
 from weakref import ref
 
@@ -20,6 +21,7 @@ from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Trans
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.exchange import storing
 from dicomnet.exchange.results import StoreResult
+from dicomnet.exchange.sendable import Identity, KnownObject, Sendable
 from dicomnet.exchange.storing import StorePlan, StoreQueue, Supply, Transmission
 from dicomnet.services.steps import Work
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
@@ -220,8 +222,9 @@ def accepting(*sop_classes: str) -> Agreement:
     return Agreement(contexts, 16384)
 
 
-def names(units: Iterable[StoredObject | StoreResult]) -> list[str]:
-    return [Path(unit.path).stem.lstrip("0") or "0" for unit in units]
+def names(units: Iterable[Sendable | StoreResult]) -> list[str]:
+    paths = (unit.path if isinstance(unit, StoreResult) else str(unit.file) for unit in units)
+    return [Path(path).stem.lstrip("0") or "0" for path in paths]
 
 
 def test_a_queue_goes_on_with_what_its_plan_proposes_and_the_rest_is_for_the_next_part(
@@ -309,3 +312,57 @@ def test_what_is_put_aside_is_not_kept_in_memory(tmp_path: Path) -> None:
     later = StoreQueue(rest[1][0], 1, supply)
     sent = list(requests_of(sending(later, accepting("1.2.98"))))
     assert [type(request.data) for request in sent] == [FileRange] * 2
+
+
+def known(number: int) -> KnownObject:
+    return KnownObject(Unread(), Identity(CT_IMAGE_STORAGE, f"1.2.{number}", IMPLICIT_VR_LE))
+
+
+class Unread:
+    """A file that must not be read."""
+
+    def open(self) -> BufferedReader:
+        raise AssertionError("it is read too early")
+
+
+def test_objects_that_are_known_are_not_read_before_their_turn() -> None:
+    """Neither when they are planned, nor where they fail without being sent."""
+    supply = Supply((known(number) for number in range(9)), Transcoding.NEVER, patience=2)
+    part = supply.part(3)
+    assert part is not None
+    queue = StoreQueue(part[1][0], 1, supply)
+    work = next(iter(sending(queue, AGREEMENT).requests()))
+    assert isinstance(work, Message)
+    assert isinstance(work.data, Work)
+    queue.unreachable(AssociationClosed())
+    assert [result.sop_instance_uid for result in results_of(queue)] == ["1.2.1", "1.2.2"]
+    rest = supply.part(100)
+    assert rest is not None
+    assert [result.sop_instance_uid for result in rest[0]] == [f"1.2.{number}" for number in range(3, 9)]
+    assert all(result.status is None for result in rest[0])
+
+
+def test_a_peer_that_ends_each_association_before_an_answer_is_given_up() -> None:
+    patient, impatient = (Supply((), Transcoding.NEVER, patience=patience) for patience in (None, 2))
+    for supply, ends in ((patient, False), (impatient, True)):
+        for has_answer in (False, True):
+            supply.lost(AssociationClosed(), has_answer=has_answer)
+            assert supply.ended is None
+        supply.lost(AssociationClosed(), has_answer=False)
+        assert (supply.ended is not None) is ends
+
+
+def test_nothing_is_said_of_what_is_dropped() -> None:
+    supply = Supply((known(number) for number in range(9)), Transcoding.NEVER)
+    part = supply.part(3)
+    assert part is not None
+    queue = StoreQueue(part[1][0], 1, supply)
+    requests = sending(queue, AGREEMENT)
+    assert len(list(islice(requests.requests(), 1))) == 1
+    supply.drop(AssociationClosed())
+    assert list(requests.requests()) == []
+    requests.lost(AssociationClosed())
+    queue.fail(AssociationClosed())
+    # That one was on its way.
+    assert [result.sop_instance_uid for result in results_of(queue)] == ["1.2.0"]
+    assert supply.part(100) is None

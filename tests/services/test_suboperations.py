@@ -14,11 +14,13 @@ from dicomnet.encoding.transfer_syntaxes import transfer_syntax
 from dicomnet.errors import AssociationAborted, NoAcceptedContext, ServiceRefusal, UnusableObject
 from dicomnet.services.provider import provide
 from dicomnet.services.steps import (
+    STILL_SEARCHING,
     Answer,
     Cancelled,
     Finish,
     Handle,
     Next,
+    Performed,
     Send,
     Step,
     Store,
@@ -45,6 +47,8 @@ class Script:
         What the handler counts, by default the sub-operations among the answers.
     cancelled_after
         How many pending responses there are before the C-CANCEL.
+    last
+        What `Finish` gives.
     """
 
     def __init__(
@@ -54,7 +58,9 @@ class Script:
         *,
         count: int | None = None,
         cancelled_after: int | None = None,
+        last: Performed | None = None,
     ) -> None:
+        self.last = last
         self.answers = list(answers)
         self.stores = list(stores)
         self.count = sum(isinstance(each, SubOperation) for each in answers) if count is None else count
@@ -77,6 +83,8 @@ class Script:
                 return self.cancelled_after is not None and len(self.sent) >= self.cancelled_after
             case Store():
                 return Message(C_STORE_RSP, {"Status": _outcome(self.stores.pop(0))}, 3)
+            case Finish():
+                return self.last
             case Send():
                 self.sent.append(step.message)
         return None
@@ -291,3 +299,45 @@ def test_the_failed_list_as_pydicom_reads_it(syntax: uid.UID, count: int) -> Non
         assert len(found) > 0xFFFF
         found = found.rstrip(b"\0").decode().split("\\")
     assert ([found] if isinstance(found, str) else list(found)) == uids
+
+
+def performed(*statuses: int | None, first: int = 1) -> Performed:
+    return Performed([(status, f"1.2.{number}") for number, status in enumerate(statuses, first)])
+
+
+def test_sub_operations_that_are_performed_elsewhere_are_told_of_together() -> None:
+    """Nothing is told where nothing has happened, and the last of them are told by the final response."""
+    answers = [Performed([]), STILL_SEARCHING, performed(0, 0, 0xA700), performed(None, 0xB000, 0, first=4)]
+    script = Script(answers, count=6)
+    responses = script.run(C_MOVE_RQ)
+    assert [each["Status"] for each in responses] == [0xFF00, 0xFF00, 0xB000]
+    assert [counts(each) for each in responses] == [(6, 0, 0, 0), (3, 2, 1, 0), (None, 3, 2, 1)]
+    assert failed(script.sent[-1]) == ["1.2.3", "1.2.4"]
+
+
+def test_what_was_on_its_way_when_they_were_cancelled_counts() -> None:
+    script = Script(
+        [performed(0), performed(0, first=2)], count=9, cancelled_after=1, last=performed(0, None)
+    )
+    responses = script.run(C_MOVE_RQ)
+    assert [each["Status"] for each in responses] == [0xFF00, 0xFE00]
+    assert counts(responses[-1]) == (5, 3, 1, 0)
+
+
+def test_a_cancel_behind_the_last_of_them_finds_nothing_to_cancel() -> None:
+    assert Script([performed(0, 0)], count=2, cancelled_after=0).run()[-1]["Status"] == 0x0000
+
+
+def test_those_that_are_missing_in_the_end_have_failed() -> None:
+    assert counts(Script([performed(0, 0)], count=5).run()[-1]) == (None, 2, 3, 0)
+
+
+def test_more_of_them_than_sixteen_bits_count() -> None:
+    """The counts stop at what they can say; the outcome and the list of what has failed are right."""
+    many = [Performed([(0, f"1.2.{number}")] * 1000) for number in range(70)]
+    script = Script([*many, performed(0xA700)], count=70_001)
+    responses = script.run(C_MOVE_RQ)
+    assert counts(responses[0]) == (0xFFFF, 1000, 0, 0)
+    assert counts(responses[-1]) == (None, 0xFFFF, 1, 0)
+    assert responses[-1]["Status"] == 0xB000
+    assert failed(script.sent[-1]) == ["1.2.1"]

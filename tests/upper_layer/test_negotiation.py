@@ -310,6 +310,39 @@ def test_the_window_is_what_was_asked_or_less(
     assert (concluded.invoked, concluded.performed) == granted
 
 
+@pytest.mark.parametrize(
+    ("asked", "wanted", "granted"), [(1, 16, 1), (5, 16, 5), (5, 3, 3), (0, 16, 16), (5, 0, 5), (0, 0, 0)]
+)
+def test_an_acceptor_that_invokes_operations_itself_takes_what_the_requestor_performs(
+    asked: int, wanted: int, granted: int
+) -> None:
+    """As for the C-STOREs of a C-GET."""
+    asking = request((CT, (IMPLICIT,)), items=(AsynchronousOperationsWindow(1, asked),))
+    answer, agreement = accept(asking, Acceptor(SUPPORTED, IDENTIFICATION, invoked_window=wanted))
+    assert (agreement.performed, agreement.invoked) == (1, granted)
+    concluded = conclude_as_requestor(asking, answer)
+    assert (concluded.invoked, concluded.performed) == (1, granted)
+
+
+@pytest.mark.parametrize(
+    ("roles", "proposed", "chosen"),
+    [
+        ((False, True), (JPEG, BIG, IMPLICIT), IMPLICIT),
+        ((False, True), (JPEG, IMPLICIT, EXPLICIT), EXPLICIT),
+        ((False, True), (JPEG, BIG), JPEG),
+        ((True, True), (JPEG, IMPLICIT), JPEG),
+        (None, (JPEG, IMPLICIT), JPEG),
+    ],
+)
+def test_what_is_sent_to_a_requestor_gets_a_context_that_fits_most(
+    roles: tuple[bool, bool] | None, proposed: tuple[str, ...], chosen: str
+) -> None:
+    supported = SupportedContext((IMPLICIT, EXPLICIT, JPEG, BIG), True, True, to_send=(EXPLICIT, IMPLICIT))
+    items = () if roles is None else (RoleSelection(CT, *roles),)
+    _, agreement = accept(request((CT, proposed), items=items), Acceptor({CT: supported}, IDENTIFICATION))
+    assert [context.transfer_syntax for context in agreement.accepted] == [chosen]
+
+
 def test_a_window_that_was_not_asked_for_is_not_answered() -> None:
     """Q002."""
     answer, agreement = accept(

@@ -161,7 +161,7 @@ class _Archive:
         from ..archive.catalogue.query import locate
 
         model = self._model(event)
-        return list(locate(self._holdings.index_to_search(), model, event.identifier))
+        return list(locate(self._holdings.index_to_search(), model, event.identifier).objects)
 
     def _model(self, event: Event) -> Model:
         uid = event.context.abstract_syntax

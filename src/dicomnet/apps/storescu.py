@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..cli.arguments import FAILED, OK
 from ..cli.words import reason
+from ..dimse.datasets import name_of
 from ..drivers.files import StoredObject, open_object
 from ..drivers.reading import NotDICOM
 from ..errors import DicomnetError, UnusableObject
@@ -40,7 +41,7 @@ def run(options: Namespace) -> int:
         status = OK
         while left and assoc.is_established:
             number, each = left.popleft()
-            _log.info("sending %s", each.path)
+            _log.info("sending %s", each.file)
             status |= _send(assoc, each, number % 0xFFFF + 1)
         return status
 
@@ -50,7 +51,7 @@ def run(options: Namespace) -> int:
         before = len(left)
         status |= converse(options, contexts, talk)
     for _, each in left:
-        _log.error("%s was not sent", each.path)
+        _log.error("%s was not sent", each.file)
     return status
 
 
@@ -64,12 +65,12 @@ def _contexts(options: Namespace, objects: Sequence[StoredObject]) -> list[Prese
 
 def _send(assoc: Association, each: StoredObject, message_id: int) -> int:
     try:
-        status = outcome(assoc.send_c_store(os.fspath(each.path), message_id), "C-STORE")
+        status = outcome(assoc.send_c_store(name_of(each.file), message_id), "C-STORE")
     except (DicomnetError, OSError, ValueError) as error:
-        _log.error("%s was not sent: %s", each.path, _words(error))
+        _log.error("%s was not sent: %s", each.file, _words(error))
         return FAILED
     if status != OK:
-        _log.error("%s was not stored", each.path)
+        _log.error("%s was not stored", each.file)
     return status
 
 

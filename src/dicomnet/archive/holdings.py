@@ -148,6 +148,15 @@ class Holdings:
                 "%d objects that had been acknowledged are filed now; the last stop was not clean", count
             )
 
+    @property
+    def other_content(self) -> OtherContent:
+        """What becomes of an object whose SOP Instance UID a stored object with other content has."""
+        return self._other_content
+
+    @other_content.setter
+    def other_content(self, value: OtherContent) -> None:
+        self._other_content = self.intake.other_content = value
+
     def leave(self) -> bool:
         """Close them in a process that shares them with others; whether all that it acknowledged is filed."""
         if self._upkeep is not None:

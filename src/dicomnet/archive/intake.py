@@ -264,6 +264,8 @@ class Intake:
 
     Attributes
     ----------
+    other_content
+        As above; may be changed at any time.
     conflicts
         The keeper of objects that cannot be stored.
     """
@@ -283,7 +285,7 @@ class Intake:
         self.local = local
         self.storage = storage
         self.catalogue = catalogue
-        self._other_content = other_content
+        self.other_content = other_content
         wanted = {**(catalogue.wanted if catalogue else {}), **IDENTIFYING}
         self.scanner = HeaderScanner(wanted, is_strict=is_strict)
         self._reader = HeaderScanner(wanted)
@@ -501,9 +503,9 @@ class Intake:
                     session.is_stored(read_entry(storage, name, self._reader, session.source))
                     return None
                 return SUCCESS
-        if self._other_content is OtherContent.REFUSE:
+        if self.other_content is OtherContent.REFUSE:
             return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        if self._other_content is OtherContent.REPLACE:
+        if self.other_content is OtherContent.REPLACE:
             other = known or name
             accepted.replaces = Replaced(other, storage.digest(other))
             return None

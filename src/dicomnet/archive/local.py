@@ -25,11 +25,40 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+# What locking says where another process has the lock.
+_HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 # How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they notice.
 _LOCK_SECONDS = 0.5
-# What the lock file says. Where the process that had the store was killed, the journal has what is to be done; only
-# objects that no index knows take a comparison of all files with the index.
+# What the lock file says in its first line. Where the process that had the store was killed, the journal has what is
+# to be done; only objects that no index knows take a comparison of all files with the index.
 _IN_USE, _AT_REST, _UNINDEXED = b"in use\n", b"at rest\n", b"unindexed\n"
+
+
+def process_to_signal(root: Path) -> int:
+    """The process that has an archive and reads its configuration again at SIGHUP; 0 if there is none.
+
+    Parameters
+    ----------
+    root
+        The folder of the archive.
+
+    Raises
+    ------
+    OSError
+        If it has no lock file, or that cannot be read.
+    """
+    lock = os.open(root / "lock", os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        try:
+            _lock(lock)
+        except OSError as error:
+            if error.errno not in _HELD:
+                raise
+            second = os.pread(lock, 64, 0).splitlines()[1:2]
+            return int(second[0]) if second and second[0].isdigit() else 0
+        return 0
+    finally:
+        os.close(lock)
 
 
 class LocalFolder:
@@ -70,7 +99,8 @@ class LocalFolder:
         self.staging = Staging(self.root / STAGING, sync=sync)
         self.root.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
-        state = os.pread(self._lock, 64, 0)
+        self._listener = 0
+        state = self._read_state()
         self.was_unclean = state == _UNINDEXED
         self.was_killed = state not in (b"", _AT_REST)
         self._needs_recovery = self.was_unclean
@@ -106,10 +136,16 @@ class LocalFolder:
         if self._lock < 0:
             return
         self.staging.close()
-        if os.pread(self._lock, 64, 0) != _UNINDEXED:
+        self._listener = 0
+        if self._read_state() != _UNINDEXED:
             self._write_state(_AT_REST)
         os.close(self._lock)
         self._lock = -1
+
+    def take_signals(self) -> None:
+        """Let others know that this process, of those that share the lock, reads its configuration again at SIGHUP."""
+        self._listener = os.getpid()
+        self._write_state(self._read_state())
 
     def _acquire_lock(self) -> int:
         """Lock the archive; returns the descriptor of the lock file, which also records how it was closed."""
@@ -121,7 +157,7 @@ class LocalFolder:
                 _lock(lock)
                 return lock
             except OSError as error:
-                is_held = error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+                is_held = error.errno in _HELD
                 if is_held and monotonic() < end:
                     sleep(_LOCK_SECONDS / 50)
                     continue
@@ -130,7 +166,13 @@ class LocalFolder:
                     raise StoreInUse(str(self.root)) from None
                 raise
 
+    def _read_state(self) -> bytes:
+        first, end, _ = os.pread(self._lock, 64, 0).partition(b"\n")
+        return first + end
+
     def _write_state(self, state: bytes) -> None:
+        if self._listener:
+            state += b"%d\n" % self._listener
         with naming(str(self.root / "lock")):
             os.pwrite(self._lock, state, 0)
             os.ftruncate(self._lock, len(state))

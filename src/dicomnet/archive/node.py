@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import pickle
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import Sink
 from ..dimse.messages import C_STORE_RQ, Message
+from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
 from ..drivers.blocking.workers import Worker, WorkerProcesses
 from ..drivers.deadline import Timeouts
@@ -26,7 +29,7 @@ from ..exchange.addresses import MAXIMUM_LENGTH
 from ..services import descriptions as descriptions
 from ..services.registry import OPERATIONS
 from ..services.service_classes import may_be_storage
-from ..services.steps import Answer, StillSearching
+from ..services.steps import Answer, Performed, StillSearching
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -37,14 +40,26 @@ from ..upper_layer.negotiation import (
     refuse_names,
 )
 from ..wire.items import SOPClassExtendedNegotiation
-from ..wire.pdu import LOCAL_LIMIT_EXCEEDED, AssociateAC, AssociateRJ, AssociateRQ
+from ..wire.pdu import (
+    CALLING_TITLE_NOT_RECOGNIZED,
+    LOCAL_LIMIT_EXCEEDED,
+    AssociateAC,
+    AssociateRJ,
+    AssociateRQ,
+)
+from .access import EVERYBODY, NOT_AUTHORIZED, Access, limited, names_in
 from .catalogue.options import SUPPORTED, QueryPolicy
 from .conflicts import OtherContent
 from .holdings import Holdings
 from .services.query import QueryService
+from .services.retrieve import GetService, MoveService, RetrievePolicy
 from .services.service import Caller, Service
 from .services.storage import OnStored, StorageService
 from .services.verification import VerificationService
+from .terms import Terms
+
+if TYPE_CHECKING:
+    from .services.retrieval import Retrieval
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +68,9 @@ _FOR_OBJECTS = ("pydicom.datadict",)
 _FOR_QUERIES = (
     "dicomnet.archive.catalogue.encoded",
     "dicomnet.archive.catalogue.query",
+    "dicomnet.archive.services.retrieval",
+    "dicomnet.datasets.transcode",
+    "dicomnet.blocking.lanes",
     "dicomnet.archive.catalogue.recovery",
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
@@ -81,7 +99,7 @@ class Node:
     address
         Host and port to listen on; port 0 chooses a free one.
     ae_title
-        Its AE title. Association requests that call it by any other title are accepted, too.
+        Its AE title.
     has_index
         Whether it answers queries.
     sync
@@ -115,12 +133,18 @@ class Node:
         URL of the database for index and ledger, as of `Database`; None for files inside the folder.
     queries
         What queries may do.
+    retrieval
+        What may be retrieved, and which move destinations there are; by default none.
     keys
         Attributes to be kept in the index besides those that it always keeps, so that they are keys of queries: texts
         of the form ``KEYWORD[,KEYWORD...]@LEVEL``. Those of objects that are there already are read from the files in
         the background.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
+    called_titles
+        The AE titles by which it may be called; with none, association requests that call any title are accepted.
+    access
+        Who may do what; by default everybody may do everything.
 
     Raises
     ------
@@ -154,14 +178,14 @@ class Node:
         other_content: OtherContent = OtherContent.KEEP_FIRST,
         database: str | None = None,
         queries: QueryPolicy | None = None,
+        retrieval: RetrievePolicy | None = None,
         keys: Sequence[str] = (),
         workers: int = 1,
+        called_titles: Sequence[str] = (),
+        access: Access = EVERYBODY,
     ) -> None:
         _load(has_index)
-        self._excess = excess
         self.ae_title = ae_title
-        self.timeouts = timeouts or Timeouts()
-        self.maximum_associations = maximum_associations
         self._on_refused = on_refused
         self._slots: set[object] = set()
         self._slots_lock = threading.Lock()
@@ -177,23 +201,39 @@ class Node:
             # The one that accepts in this process, or the workers and this one.
             processes=1 if workers == 1 else workers + 1,
         )
-        storage = StorageService(self.holdings, on_stored)
-        self.stores = storage
-        services: list[Service] = [VerificationService(), storage]
-        if has_index:
-            services.append(QueryService(self.holdings, queries or QueryPolicy()))
-        self.services = {service.operation: service for service in services}
-        self.acceptor = Acceptor(
-            {uid: context for service in services for uid, context in service.contexts.items()},
-            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
-            may_be_storage if accepts_private else None,
-            performed_window=window,
+        self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
+        services: list[Service] = [VerificationService(), self.stores]
+        terms = Terms(
+            called_titles=tuple(called_titles),
+            access=access,
+            timeouts=timeouts or Timeouts(),
+            maximum_associations=maximum_associations,
+            window=window,
+            accepts_private=accepts_private,
+            excess=excess,
+            other_content=other_content,
+            queries=queries or QueryPolicy(),
+            retrieval=retrieval or RetrievePolicy(),
         )
+        if has_index:
+            services += (
+                QueryService(self.holdings, terms.queries, ae_title),
+                GetService(self.holdings, terms.retrieval, window),
+                MoveService(
+                    self.holdings, terms.retrieval, window, ae_title=ae_title, timeouts=terms.timeouts
+                ),
+            )
+        self.services = {service.operation: service for service in services}
+        self.operations = {uid: service.operation for service in services for uid in service.contexts}
+        # What accepts in this process.
+        self._accepting: Server | None = None
+        self.terms = Terms()
+        self._adopt(terms)
         try:
-            self._server: Server | WorkerProcesses = (
-                Server(listen(address), self._receive, tls=tls)
-                if workers == 1
-                else WorkerProcesses(address, workers, self._work)
+            if workers == 1:
+                self._accepting = Server(listen(address), self._receive, tls=tls)
+            self._server: Server | WorkerProcesses = self._accepting or WorkerProcesses(
+                address, workers, self._work, on_told=self._told
             )
         except BaseException:
             self.holdings.close()
@@ -237,10 +277,22 @@ class Node:
         """
         return self.holdings.intake.unfiled
 
+    def change(self, terms: Terms) -> None:
+        """Let other terms hold from now on; associations that are open go on under those that they began with.
+
+        Raises
+        ------
+        ValueError, ssl.SSLError, OSError
+            If the files for TLS cannot be used; nothing is changed then.
+        """
+        self._adopt(terms)
+        if isinstance(self._server, WorkerProcesses):
+            self._server.tell(pickle.dumps(terms))
+
     def take_slot(self, association: object) -> bool:
         """Count an association among those that are open, unless there are too many."""
         with self._slots_lock:
-            if len(self._slots) >= self.maximum_associations:
+            if len(self._slots) >= self.terms.maximum_associations:
                 return False
             self._slots.add(association)
             return True
@@ -260,12 +312,54 @@ class Node:
         self.holdings.be_process(worker.number + 1)
         if worker.number == 0:
             self.holdings.begin_upkeep()
-        worker.serve(Server(worker.listener, self._receive, tls=self._tls, share=worker.share))
+        self._accepting = Server(worker.listener, self._receive, tls=self._tls, share=worker.share)
+        worker.serve(self._accepting)
         return self.holdings.leave()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
+        terms = self.terms
         hooks = _NodeHooks(self, peer[0])
-        return Reception(hooks, self.timeouts, MAXIMUM_LENGTH, excess=self._excess, trouble=logging.WARNING)
+        return Reception(
+            hooks,
+            terms.timeouts,
+            MAXIMUM_LENGTH,
+            excess=terms.excess,
+            trouble=logging.WARNING,
+            opened=hooks.opened,
+        )
+
+    def _adopt(self, terms: Terms) -> None:
+        """Let terms hold in this process, all of them or none."""
+        tls = None if terms.tls is None else terms.tls.context()
+        before, self.terms = self.terms, terms
+        self.acceptor = Acceptor(
+            {uid: context for each in self.services.values() for uid, context in each.contexts.items()},
+            identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            may_be_storage if terms.accepts_private else None,
+            performed_window=terms.window,
+            invoked_window=terms.window if GetService.operation in self.services else 1,
+        )
+        self.holdings.other_content = terms.other_content
+        for service in self.services.values():
+            if isinstance(service, QueryService):
+                service.policy = terms.queries
+            elif isinstance(service, GetService | MoveService):
+                service.policy, service.window = terms.retrieval, terms.window
+            if isinstance(service, MoveService):
+                service.timeouts = terms.timeouts
+        if terms.log is not None and terms.log != before.log:
+            terms.log.turn_on()
+        if tls is not None:
+            self._tls = tls
+            if self._accepting is not None:
+                self._accepting.tls = tls
+
+    def _told(self, pickled: bytes) -> None:
+        """Adopt terms in a worker or in its supervisor; they come from `change` in the process that forked it."""
+        try:
+            self._adopt(pickle.loads(pickled))
+        except (ValueError, OSError) as error:
+            _log.error("process %d goes on under the terms that it has: %s", os.getpid(), error)
 
 
 class _NodeHooks(WithoutRetrieval):
@@ -276,16 +370,28 @@ class _NodeHooks(WithoutRetrieval):
         self._node = node
         self._address = address
         self._agreed: dict[str, Any] = {}
-        self._caller = Caller("", address, self._agreed)
+        self._link: Link
+        self._caller: Caller
+        self._allowed: frozenset[str] = frozenset()
+
+    def opened(self, link: Link) -> None:
+        """The connection is there; under TLS its handshake is to come."""
+        self._link = link
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
-        refused = refuse_names(request)
+        terms = self._node.terms
+        refused = refuse_names(request, called=terms.called_titles)
         if refused is not None:
             return refused
+        names = names_in(self._link.channel.peer_certificate)
+        self._allowed = terms.access.allowed(request.calling_ae_title, self._address, names)
+        if not self._allowed:
+            return CALLING_TITLE_NOT_RECOGNIZED
         if not self._node.take_slot(self):
             return LOCAL_LIMIT_EXCEEDED
-        self._caller = Caller(request.calling_ae_title, self._address, self._agreed)
-        return accept(request, self._node.acceptor, extended=self._agree(request))
+        self._caller = Caller(request.calling_ae_title, self._address, self._agreed, self._link)
+        acceptor = limited(self._node.acceptor, self._node.operations, self._allowed, request)
+        return accept(request, acceptor, extended=self._agree(request))
 
     def _agree(self, request: AssociateRQ) -> Iterator[SOPClassExtendedNegotiation]:
         """The answers to SOP class extended negotiation; of two proposals for one class the first counts."""
@@ -310,10 +416,18 @@ class _NodeHooks(WithoutRetrieval):
         service = self._node.services.get(operation)
         if service is None:
             raise ServiceRefusal(OPERATIONS[operation].handler_failed)
+        if operation not in self._allowed:
+            raise ServiceRefusal(NOT_AUTHORIZED, "this is not allowed to the peer")
         return service
 
-    def next_answer(self, answers: Iterator[Answer | StillSearching]) -> Answer | StillSearching | None:
+    def next_answer(
+        self, answers: Iterator[Answer | StillSearching | Performed]
+    ) -> Answer | StillSearching | Performed | None:
         return next(answers, None)
+
+    def finish(self, retrieval: Retrieval) -> Performed:
+        """Send nothing more for a C-GET or C-MOVE."""
+        return retrieval.finish()
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
         if message.type is C_STORE_RQ:

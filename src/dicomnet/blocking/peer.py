@@ -11,7 +11,7 @@ from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
-from ..exchange.operations import Next, Operation, Report, Step
+from ..exchange.operations import Leave, Next, Operation, Report, Step
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..exchange.results import RetrieveProgress, StoreResult
@@ -70,7 +70,8 @@ class Peer(
     timeouts
         One deadline a stage, in seconds.
     window
-        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing.
+        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing. In `get` they are the
+        peer's, which may use that or not.
     retries
         How often an object is sent again whose association was lost before its response.
     transcode
@@ -201,6 +202,30 @@ class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, 
         from .lanes import LaneThreads
 
         return LaneThreads(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())
+
+
+class PerformanceOn(Performance[None]):
+    """An operation while it is performed on an association that is there, and stays: it neither opens nor ends any.
+
+    Parameters
+    ----------
+    link
+        The association.
+    operation
+        What is performed.
+    """
+
+    def __init__(self, link: Link, operation: Operation[None]) -> None:
+        nobody: Any = None
+        super().__init__(nobody, operation)
+        self._link = link
+
+    def leave(self, step: Leave | None = None) -> Calls[None]:
+        """Want no more of what was begun."""
+        if self._responses is not None:
+            self._responses.close()
+            self._responses = None
+        yield from ()
 
 
 _PERFORMERS: Mapping[type[Step | Call], Callable[[Any, Any], Any]] = {

@@ -145,18 +145,3 @@ def set_up_logging(options: argparse.Namespace) -> None:
     from ..exchange.logs import log_to_stderr
 
     log_to_stderr(logger, logging.DEBUG if options.debug else logging.INFO)
-
-
-def set_up_service_logging(options: argparse.Namespace) -> None:
-    """The same for a command that runs on: what goes wrong is always logged, with the time."""
-    import logging
-
-    from ..exchange.logs import log_to_stderr
-
-    logger = logging.getLogger("dicomnet")
-    for handler in logger.handlers[:]:
-        logger.removeHandler(handler)
-    level = logging.ERROR if options.quiet else logging.WARNING
-    if options.verbose or options.debug:
-        level = logging.DEBUG if options.debug else logging.INFO
-    log_to_stderr(logger, level, as_service=True)

@@ -135,7 +135,7 @@ def configure(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     if options.listen is not None:
-        check_bind("commit", options, "send reports")
+        check_bind("commit", options.bind, options.allow_public, "send reports")
     unreadable: list[StoreResult] = []
     by_uid: dict[str, Wanted] = {}
     for each in _wanted(options, unreadable):
@@ -171,7 +171,7 @@ def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wante
                 yield from _listed(lines, name)
     for each in scan(find_files(options.paths)):
         if isinstance(each, StoredObject):
-            yield Wanted(each.header.sop_class_uid, each.header.sop_instance_uid, str(each.path))
+            yield Wanted(each.header.sop_class_uid, each.header.sop_instance_uid, str(each.file))
         elif not (each.is_skipped and options.quiet):
             complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.path}: {each.comment}")
         if not isinstance(each, StoredObject) and not each.is_skipped:

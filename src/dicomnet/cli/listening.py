@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -14,24 +15,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..archive.settings.values import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
-from .arguments import (
-    FAILED,
-    OK,
-    Parser,
-    UsageError,
-    ae_title,
-    count,
-    port,
-    seconds,
-    set_up_service_logging,
-)
+from ..values import frozen
+from .arguments import FAILED, OK, UsageError
+from .settings import complain_of
 from .words import complain, printable, reason
 
 if TYPE_CHECKING:
     import argparse
-    from argparse import Namespace
+
+    from ..archive.settings.values import Settings
+    from ..archive.terms import Terms
+
+_log = logging.getLogger(__name__)
 
 
 class Node(Protocol):
@@ -50,6 +48,15 @@ class Node(Protocol):
         """Wait until it has stopped."""
         ...
 
+    def change(self, terms: Terms) -> None:
+        """Let other terms hold."""
+        ...
+
+    @property
+    def holdings(self) -> Any:
+        """What it has."""
+        ...
+
     def shutdown(self, drain: float) -> None:
         """Stop, after up to ``drain`` seconds for open associations."""
         ...
@@ -63,46 +70,6 @@ class Node(Protocol):
 DEFAULT_PORT = 11112
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
 _SHUT_DOWN, _HAS_ENDED = 0, 255
-
-
-def add_listening_options(parser: Parser) -> None:
-    """Add the options of a command that runs a node."""
-    parser.add_argument(
-        "-p",
-        "--port",
-        type=port,
-        default=DEFAULT_PORT,
-        help="the port to listen on (%(default)s); 0 chooses a free one",
-    )
-    parser.add_argument(
-        "-aet", "--aet", type=ae_title, default="DICOMNET", metavar="AET", help="our AE title (%(default)s)"
-    )
-    add_bind_options(parser, "store and query")
-    parser.add_argument(
-        "--accept-private",
-        action="store_true",
-        help="also store objects of unknown SOP classes, such as private ones",
-    )
-    parser.add_argument(
-        "--strict",
-        action="store_true",
-        help="refuse objects whose form breaks the standard, such as zeros behind the last element; without this option"
-        " they are stored as they were received, with a warning in the log",
-    )
-    parser.add_argument(
-        "--workers",
-        type=count,
-        default=1,
-        metavar="N",
-        help="how many processes accept associations, so that parallel senders use more than one core (%(default)s)",
-    )
-    parser.add_argument(
-        "--drain",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long open associations may go on after SIGTERM or Ctrl-C (%(default)g); a second signal ends at once",
-    )
 
 
 def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
@@ -123,56 +90,125 @@ def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
     )
 
 
-def listen(
-    folder: Path,
-    options: Namespace,
-    *,
-    has_index: bool,
-    more: Callable[[Namespace], dict[str, Any]] = lambda _: {},
-) -> int:
-    """Run a node until a signal ends it; returns the exit status.
+@frozen
+class Served:
+    """What a command that listens serves.
 
     Parameters
     ----------
+    command
+        Its name.
     folder
         The folder of the store.
+    read
+        Reads its settings, again and again; raises Mistakes and OSError.
     has_index
         Whether it answers queries.
-    more
-        Makes further options of the node, for which the archive's libraries are needed.
+    what
+        What anybody who can reach it may do.
+    has_file
+        Whether SIGHUP makes it read its settings again.
+    is_verbose
+        Whether each object that is stored is reported.
     """
-    command = "serve" if has_index else "receive"
-    set_up_service_logging(options)
-    check_bind(command, options, "store and query")
-    if options.workers > 1:
-        _check_platform()
-    on_stored = _report if options.verbose or options.debug else None
+
+    command: str
+    read: Callable[[], Settings]
+    what: str
+    folder: Path | None = None
+    has_index: bool = True
+    has_file: bool = False
+    is_verbose: bool = False
+
+
+def listen(served: Served) -> int:
+    """Run a node until a signal ends it; returns the exit status."""
+    command = served.command
     try:
+        from ..archive.settings.applied import is_guarded, log_of, node_options, terms_of
+
+        settings = served.read()
+        log_of(settings).turn_on()
+        terms = terms_of(settings)
+        host, number = settings["server.address"], settings["server.port"]
+        if not is_guarded(settings):
+            check_bind(command, host, settings["server.allow_public"], served.what)
+        if settings["server.workers"] > 1:
+            _check_platform()
+        folder = served.folder or settings["storage.folder"]
         node = open_node(
             folder,
-            (options.bind, options.port),
-            options.aet,
-            has_index=has_index,
-            accepts_private=options.accept_private,
-            strict=options.strict,
-            on_stored=on_stored,
-            workers=options.workers,
-            **more(options),
+            (host, number),
+            has_index=served.has_index,
+            on_stored=_report if served.is_verbose else None,
+            **node_options(settings, terms),
         )
     except ModuleNotFoundError as error:
         extras = "archive,postgresql" if error.name == "psycopg" else "archive"
         complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
         return FAILED
+    except Mistakes as mistakes:
+        return complain_of(command, mistakes)
     except OSError as error:
         # An error that names a file comes from the store; one that does not, from the socket.
         if isinstance(error, DicomnetError) or error.filename is not None:
             raise
-        complain(f"dicomnet {command}: {bind_failure(error, options.bind, options.port)}")
+        complain(f"dicomnet {command}: {bind_failure(error, host, number)}")
         return FAILED
-    if _serve(node, folder, options):
+    if _serve(node, folder, Configuration(served, settings, node), has_file=served.has_file):
         return FAILED if _complain_of_unfiled(command, node) else OK
     complain(f"dicomnet {command}: the processes of the server were ended from outside, not by this command")
     return FAILED
+
+
+class Configuration:
+    """The settings that hold for a running node.
+
+    Parameters
+    ----------
+    served
+        What runs it.
+    settings
+        Those that hold.
+    node
+        The node.
+    """
+
+    def __init__(self, served: Served, settings: Settings, node: Node) -> None:
+        self._served = served
+        self.settings = settings
+        self._node = node
+
+    def reload(self) -> None:
+        """Read the settings again; what may change is changed, and if anything is wrong, nothing is."""
+        from ..archive.settings.applied import is_guarded, kept_for_the_next_start, terms_of
+
+        try:
+            wanted, kept = kept_for_the_next_start(self.settings, self._served.read())
+            if not is_guarded(wanted):
+                check_bind(
+                    self._served.command,
+                    wanted["server.address"],
+                    wanted["server.allow_public"],
+                    self._served.what,
+                )
+            self._node.change(terms_of(wanted))
+        except Mistakes as mistakes:
+            for line in mistakes.lines:
+                _log.error("%s", line)
+            _log.error("the configuration is wrong; nothing is changed")
+            return
+        except (UsageError, OSError, ValueError) as error:
+            _log.error("the configuration cannot be used, and nothing is changed: %s", error)
+            return
+        changed = [each.name for each in self.settings.differences(wanted)]
+        changed += [
+            name for name in ("remotes", "access") if getattr(self.settings, name) != getattr(wanted, name)
+        ]
+        self.settings = wanted
+        if kept:
+            _log.warning("changed at the next start only: %s", ", ".join(kept))
+        _log.warning("the configuration was read again; changed: %s", ", ".join(changed) or "nothing")
 
 
 def _complain_of_unfiled(command: str, node: Node) -> bool:
@@ -197,32 +233,32 @@ def _check_platform() -> None:
         raise UsageError(str(error)) from None
 
 
-def open_node(folder: Path, address: tuple[str, int], ae_title: str, **options: Any) -> Node:
+def open_node(folder: Path, address: tuple[str, int], **options: Any) -> Node:
     """Make a node, which does not listen yet; its options are those of `archive.node.Node`."""
     from ..archive import node
 
-    return node.Node(folder, address=address, ae_title=ae_title, **options)
+    return node.Node(folder, address=address, **options)
 
 
-def check_bind(command: str, options: Namespace, what: str) -> None:
-    """Raise UsageError for an address that other machines can reach, unless the options allow it.
+def check_bind(command: str, host: str, is_allowed: bool, what: str) -> None:
+    """Raise UsageError for an address that other machines can reach, unless that is allowed.
 
     Parameters
     ----------
     what
         What anybody who can reach the address may do.
     """
-    if _is_loopback(options.bind):
+    if _is_loopback(host):
         return
-    if not options.allow_public:
+    if not is_allowed:
         raise UsageError(
-            f"there is no access control yet, and other machines can reach {options.bind or 'every address'}:"
+            f"there is no access control, and other machines can reach {host or 'every address'}:"
             f" anybody could {what}; use --allow-public to allow that"
         )
     complain(f"dicomnet {command}: warning: there is no access control; anybody who can reach us may {what}")
 
 
-def _serve(node: Node, folder: Path, options: Namespace) -> bool:
+def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: bool) -> bool:
     """Serve until the first signal, then drain; a second signal has its default effect, and ends the process.
 
     Returns
@@ -231,12 +267,13 @@ def _serve(node: Node, folder: Path, options: Namespace) -> bool:
         Whether a signal ended it; False if the node ended by itself.
     """
     here, there = socket.socketpair()
+    reloading = (signal.SIGHUP,) if has_file and hasattr(signal, "SIGHUP") else ()
     with here, there:
         there.setblocking(False)
         handlers = {
             # The handler does nothing; its presence makes the interpreter write the signal's number to the socket.
             each: signal.signal(each, lambda number, frame: None)
-            for each in (signal.SIGTERM, signal.SIGINT)
+            for each in (signal.SIGTERM, signal.SIGINT, *reloading)
         }
         signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
         # What is there now stays. Without this, each full collection would hold a query up for 20 ms or more.
@@ -245,18 +282,24 @@ def _serve(node: Node, folder: Path, options: Namespace) -> bool:
         node.start()
         host, number = node.address
         endpoint = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
-        print(f"listening on {options.aet}@{endpoint}, storing in {printable(str(folder))}", flush=True)
+        title = configuration.settings["server.ae_titles"][0]
+        if reloading:
+            node.holdings.local.take_signals()
+        print(f"listening on {title}@{endpoint}, storing in {printable(str(folder))}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()
-        is_asked = here.recv(1)[0] != _HAS_ENDED
-        if is_asked and not options.quiet:
+        while (number := here.recv(1)[0]) in reloading:
+            configuration.reload()
+        is_asked = number != _HAS_ENDED
+        drain = configuration.settings["server.drain"]
+        if is_asked and configuration.settings["logging.level"] != "error":
             complain(
-                f"draining for up to {options.drain:g} s until associations end; a second signal ends them at once"
+                f"draining for up to {drain:g} s until associations end; a second signal ends them at once"
             )
         failures: list[Exception] = []
         threading.Thread(
-            target=_shut_down, args=(node, options.drain, there, failures), name="shutdown", daemon=True
+            target=_shut_down, args=(node, drain, there, failures), name="shutdown", daemon=True
         ).start()
-        while (number := here.recv(1)[0]) == _HAS_ENDED:
+        while (number := here.recv(1)[0]) in (_HAS_ENDED, *reloading):
             continue
         signal.set_wakeup_fd(-1)
         for each, handler in handlers.items():

@@ -24,6 +24,8 @@ COMMANDS = {
     "diagnose": "find the layer that fails between us and a peer",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
+    "config": "check, show or explain the configuration of a node",
+    "reload": "have a running node read its configuration again",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
 }
 # Exit statuses after Ctrl-C or a closed pipe, as shells report them: 128 plus the number of the signal.

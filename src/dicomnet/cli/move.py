@@ -129,7 +129,7 @@ def run(options: Namespace) -> int:
     level, identifier = retrieve_identifier(options)
     model = find_model(level, options.model, MOVE_MODELS)
     if options.receive is not None:
-        check_bind("move", options, "store")
+        check_bind("move", options.bind, options.allow_public, "store")
     arrivals = Arrivals(options.receive)
     retrieval = Retrieval("move", arrivals if options.receive is not None else None)
 
@@ -164,7 +164,7 @@ def _receiver(options: Namespace, arrivals: Arrivals) -> Iterator[None]:
         node = open_node(
             options.receive,
             address,
-            options.destination,
+            ae_title=options.destination,
             has_index=False,
             on_stored=arrivals.add,
             on_refused=arrivals.fail,

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Parser
-from .listening import add_listening_options, listen
+from .listening import Served, listen
+from .settings import add_setting_options, settings_by_options
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -22,9 +23,18 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="where to store; created if it does not exist"
     )
-    add_listening_options(parser)
+    add_setting_options(parser, has_index=False)
 
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    return listen(options.folder, options, has_index=False)
+    return listen(
+        Served(
+            "receive",
+            lambda: settings_by_options(options),
+            "store",
+            options.folder,
+            has_index=False,
+            is_verbose=options.verbose or options.debug,
+        )
+    )

@@ -20,8 +20,9 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
-from ..dimse.datasets import FileRange, Source
+from ..dimse.datasets import FileRange, Source, name_of
 from ..drivers.files import StoredObject
+from ..drivers.reading import open_stream
 from ..encoding.elements import (
     HEAD_SIZE,
     IMPLICIT_LITTLE,
@@ -88,7 +89,7 @@ def transcode_file(stored: StoredObject, target: str) -> bytes | memoryview:
         If the file cannot be read, is damaged, or cannot be decompressed here.
     """
     own = stored.header.transfer_syntax_uid
-    with _named(str(stored.path), own, target), open(stored.path, "rb") as file:
+    with _named(name_of(stored.file), own, target), open_stream(stored.file) as file:
         file.seek(stored.header.offset)
         return _transcode(file, own, target, stored.header.sop_class_uid, stored.header.sop_instance_uid)
 
@@ -133,11 +134,11 @@ def even_file(stored: StoredObject) -> Source:
         If the file cannot be read.
     """
     header = stored.header
-    with open(stored.path, "rb") as file:
+    with open_stream(stored.file) as file:
         file.seek(header.offset)
         padded = _padded(file, transfer_syntax(header.transfer_syntax_uid).encoding)
     if padded is None:
-        return FileRange(stored.path, header.offset, stored.length, 1, stored.stamp)
+        return FileRange(stored.file, header.offset, stored.length, 1, stored.stamp)
     return padded
 
 

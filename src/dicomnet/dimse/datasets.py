@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import ServiceRefusal
 from ..values import frozen
+
+if TYPE_CHECKING:
+    from io import BufferedReader
 
 OUT_OF_RESOURCES = 0xA700
 
@@ -96,24 +99,47 @@ class Malformed:
     comment: str
 
 
+class Readable(Protocol):
+    """A file that is not reached by a path, such as an object of a store. `str` gives the name that people know."""
+
+    def open(self) -> BufferedReader:
+        """The whole file, for reading from any place in it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be opened.
+        """
+        ...
+
+
+AnyFile = str | os.PathLike[str] | Readable
+"""A file: its path, or what opens it."""
+
+
+def name_of(file: AnyFile) -> str:
+    """The path of a file, or the name by which people know it."""
+    return os.fspath(file) if isinstance(file, str | os.PathLike) else str(file)
+
+
 @frozen
 class FileRange:
     """An encoded data set inside a file, to be sent byte for byte.
 
     Parameters
     ----------
-    path
+    file
         The file.
     offset, length
         Position and length of the data set in the file, in bytes.
     padding
         Number of zero bytes to send after it: 1 after a deflated data set of odd length (PS3.5 section A.5).
     stamp
-        Identifies the state of the file whose header was read, see `dicomnet.drivers.files.stamp_of`. A file that has
+        Identifies the state of the file whose header was read, see `dicomnet.drivers.reading.stamp_of`. A file that has
         changed since may hold another object, and is not sent. None skips this check.
     """
 
-    path: str | os.PathLike[str]
+    file: AnyFile
     offset: int
     length: int
     padding: int = 0

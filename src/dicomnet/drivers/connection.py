@@ -4,13 +4,12 @@ one deadline out. Owns no socket."""
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from ..dimse.assembler import Assembler, OpenSink
 from ..dimse.codec import encode_command
-from ..dimse.datasets import FileRange, Source
+from ..dimse.datasets import FileRange, Source, name_of
 from ..dimse.messages import UNRECOGNISED, Message
 from ..errors import AssociationClosed, ProtocolError, UnusableObject
 from ..services.registry import PENDING, PENDING_UNSUPPORTED_KEYS, SUCCESS
@@ -34,7 +33,7 @@ from ..wire.pdu import (
 )
 from ..wire.scanner import Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
-from .reading import fill, open_file, stamp_of
+from .reading import open_to_send
 from .trace import Trace, is_logged
 
 _log = logging.getLogger(__name__)
@@ -518,21 +517,21 @@ def _pieces(data: Buffer | FileRange, length: int, step: int) -> Iterator[memory
     buffer = borrow_buffer()
     view = memoryview(buffer)[:step]
     try:
-        descriptor = open_file(data.path)
+        opened = open_to_send(data.file)
         try:
-            if data.stamp is not None and data.stamp != stamp_of(os.fstat(descriptor)):
-                raise UnusableObject(f"{os.fspath(data.path)} was changed since it was looked at")
+            if data.stamp is not None and data.stamp != opened.stamp(data.offset):
+                raise UnusableObject(f"{name_of(data.file)} was changed since it was looked at")
             for at in range(0, length, step) if length else (0,):
                 piece = view[: length - at]
                 wanted = min(len(piece), data.length - at)
-                if not fill(piece[:wanted], descriptor, data.offset + at):
-                    raise UnusableObject(f"{os.fspath(data.path)} became shorter while it was sent")
+                if not opened.fill(piece[:wanted], data.offset + at):
+                    raise UnusableObject(f"{name_of(data.file)} became shorter while it was sent")
                 piece[wanted:] = bytes(len(piece) - wanted)
                 yield piece
         finally:
-            os.close(descriptor)
+            opened.close()
     except OSError as error:
-        raise UnusableObject(f"{os.fspath(data.path)} cannot be read: {error.strerror}") from error
+        raise UnusableObject(f"{name_of(data.file)} cannot be read: {error.strerror}") from error
     finally:
         return_buffer(buffer)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from io import FileIO, RawIOBase
+from io import BufferedReader, FileIO, RawIOBase
 from typing import BinaryIO
 
-from ..dimse.datasets import FileRange
+from ..dimse.datasets import AnyFile, FileRange, Readable
 from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from ..encoding.file_header import (
     BEGIN,
@@ -26,7 +26,7 @@ from ..encoding.transfer_syntaxes import (
 )
 from ..errors import UnusableObject
 from ..values import frozen
-from .reading import NotDICOM, _check_kind, open_file, stamp_of
+from .reading import NotDICOM, _check_kind, open_file, stamp_of, stamp_of_stream
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -43,17 +43,17 @@ class StoredObject:
 
     Parameters
     ----------
-    path
+    file
         The file.
     header
         What its file meta information says.
     length
         Of the data set, in bytes.
     stamp
-        See `stamp_of`.
+        See `stamp_of` and `stamp_of_stream`.
     """
 
-    path: str | os.PathLike[str]
+    file: AnyFile
     header: FileHeader
     length: int
     stamp: tuple[int, ...] | None = None
@@ -64,7 +64,7 @@ class StoredObject:
         padding = 0
         if self.length % 2:
             padding = int(transfer_syntax(self.header.transfer_syntax_uid).is_deflated)
-        return FileRange(self.path, self.header.offset, self.length, padding, self.stamp)
+        return FileRange(self.file, self.header.offset, self.length, padding, self.stamp)
 
 
 def open_object(path: str | os.PathLike[str]) -> StoredObject:
@@ -82,12 +82,12 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
     return read_object(path)[0]
 
 
-def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObject, memoryview | None]:
+def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview | None]:
     """As `open_object`, and the data set besides where the file is small.
 
     Parameters
     ----------
-    path
+    file
         The file.
     limit
         The most bytes of a file that is read as a whole.
@@ -97,28 +97,46 @@ def read_object(path: str | os.PathLike[str], limit: int = 0) -> tuple[StoredObj
     StoredObject, memoryview or None
         The data set, None where it is left to be read when it is sent.
     """
-    descriptor = open_file(path)
+    if not isinstance(file, str | os.PathLike):
+        return _read_stream(file, limit)
+    descriptor = open_file(file)
     try:
         status = os.fstat(descriptor)
         _check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header = _known.recognize(start) or _decode_and_learn(descriptor, start)
+        header = _known.recognize(start) or _decode_and_learn(FileIO(descriptor, closefd=False), start)
     finally:
         os.close(descriptor)
+    length, content = _data_set_of(header, size, start, limit)
+    return StoredObject(file, header, length, stamp_of(status)), content
+
+
+def _read_stream(file: Readable, limit: int) -> tuple[StoredObject, memoryview | None]:
+    with file.open() as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        start = stream.read(size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
+        header = _known.recognize(start) or _decode_and_learn(stream, start)
+        length, content = _data_set_of(header, size, start, limit)
+        stamp = None if content is not None else stamp_of_stream(stream, header.offset)
+    return StoredObject(file, header, length, stamp), content
+
+
+def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tuple[int, memoryview | None]:
+    """The length of the data set of a file, and the data set where it was read at once."""
     length = size - header.offset
     if length <= 0:
         raise UnusableObject("the file has no data set")
     # One of odd length might need padding.
     is_complete = len(start) == size <= limit and length % 2 == 0
-    content = memoryview(start)[header.offset :] if is_complete else None
-    return StoredObject(path, header, length, stamp_of(status)), content
+    return length, memoryview(start)[header.offset :] if is_complete else None
 
 
-def _decode_and_learn(descriptor: int, start: bytes) -> FileHeader:
+def _decode_and_learn(file: RawIOBase | BufferedReader, start: bytes) -> FileHeader:
     """The header of a file whose layout is not known."""
     try:
-        header, prefix = read_header(FileIO(descriptor, closefd=False), start)
+        header, prefix = read_header(file, start)
     except UnusableObject as error:
         if start[BEGIN - len(MAGIC) : BEGIN] != MAGIC:
             raise NotDICOM(error.cause) from error

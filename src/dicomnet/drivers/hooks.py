@@ -53,7 +53,7 @@ class Hooks(Protocol):
         ...
 
     def next_answer(self, answers: Any) -> Any:
-        """The next of many replies, an `Answer`, or None after the last; of a `Retrieval` also a `SubOperation`."""
+        """The next of many replies, an `Answer`, or None after the last; of a `Retrieval` what `Next` gives."""
         ...
 
     def store(self, retrieval: Any, sub_operation: SubOperation) -> Any:
@@ -61,7 +61,7 @@ class Hooks(Protocol):
         ...
 
     def finish(self, retrieval: Any) -> Any:
-        """Let go of the handler and the destination of a C-GET or C-MOVE, see `Finish`."""
+        """Let go of the handler and the destination of a C-GET or C-MOVE: what `Finish` gives."""
         ...
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:

@@ -1,4 +1,4 @@
-"""What both drivers share of TLS: a client's context, and what failures mean. Apart, since `ssl` is slow to import."""
+"""What both drivers share of TLS: contexts, and what failures mean. Apart, since `ssl` is slow to import."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ssl
 from os import PathLike
 
 from ..errors import TLSFailed
+from ..values import field, frozen
 
 _NOT_ACCEPTED = "the peer does not accept our certificate"
 # What a peer says by an alert (RFC 8446 section 6.2), or OpenSSL on our side, and what that comes from.
@@ -72,6 +73,78 @@ def load_certificate(
         If a file cannot be used.
     """
     context.load_cert_chain(certificate, key, password=_refuse_to_ask)
+
+
+@frozen
+class ServerCertificate:
+    """What a server shows in TLS handshakes, and what it asks of clients.
+
+    Parameters
+    ----------
+    certificate, key
+        Files in PEM; None for a key that is in the file of the certificate.
+    passphrase
+        Of the key; None if it has none.
+    client_ca
+        A file in PEM with the certificates that clients' are trusted by; None for none.
+    client_certificate
+        Whether clients are asked for a certificate, and whether they must have one.
+    """
+
+    certificate: str
+    key: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
+    client_ca: str | None = None
+    client_certificate: ssl.VerifyMode = ssl.CERT_NONE
+
+    def context(self) -> ssl.SSLContext:
+        """The context of a server, with what the files have now.
+
+        Raises
+        ------
+        ValueError
+            If the key has a passphrase, and none is given.
+        ssl.SSLError, OSError
+            If a file cannot be used.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
+        passphrase = self.passphrase
+        context.load_cert_chain(
+            self.certificate, self.key, password=_refuse_to_ask if passphrase is None else passphrase
+        )
+        if self.client_certificate is not ssl.CERT_NONE:
+            context.verify_mode = self.client_certificate
+            if self.client_ca is not None:
+                context.load_verify_locations(self.client_ca)
+        return context
+
+
+@frozen
+class ClientCertificate:
+    """What a client trusts, and what it shows where a server asks.
+
+    Parameters
+    ----------
+    authority
+        As of `client_context`.
+    certificate, key, passphrase
+        As of `ServerCertificate`; None for a certificate if there is none to show.
+    """
+
+    authority: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
+
+    def context(self) -> ssl.SSLContext:
+        """The context of a client, with what the files have now; raises as that of `ServerCertificate`."""
+        context = client_context(self.authority)
+        if self.certificate is not None:
+            password = _refuse_to_ask if self.passphrase is None else self.passphrase
+            context.load_cert_chain(self.certificate, self.key, password=password)
+        return context
 
 
 def _refuse_to_ask() -> str:

@@ -184,8 +184,8 @@ class Trace:
 
     def _say(self, level: int, text: str, *values: object) -> None:
         if is_logged(level):
-            peer = self._address and self._address[0]
-            _log.log(level, f"%s: {text}", self.peer, *values, extra={"peer": peer})
+            more = {"peer": self._address and self._address[0], "association": self.peer}
+            _log.log(level, f"%s: {text}", self.peer, *values, extra=more)
 
     def _established(self) -> None:
         if not is_logged(logging.INFO) or self._request is None:

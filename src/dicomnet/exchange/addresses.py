@@ -67,6 +67,7 @@ def association_request(
     pairs: Iterable[Context],
     window: int,
     roles: Mapping[str, tuple[bool, bool]] | None = None,
+    performed: int = 1,
 ) -> AssociateRQ:
     """An A-ASSOCIATE-RQ that proposes these abstract syntaxes, each with its transfer syntaxes.
 
@@ -76,12 +77,14 @@ def association_request(
         How many operations are wanted outstanding; 1 proposes nothing.
     roles
         By abstract syntax, whether the role of SCU and that of SCP are wanted. Without an entry the requestor is SCU.
+    performed
+        How many operations the peer may have outstanding here.
     """
     items: tuple[UserItem, ...] = identification_items(
         MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     )
-    if window != 1:
-        items += (AsynchronousOperationsWindow(window, 1),)
+    if (window, performed) != (1, 1):
+        items += (AsynchronousOperationsWindow(window, performed),)
     # Sub-items go in increasing order of their types.
     items += tuple(RoleSelection(uid, scu, scp) for uid, (scu, scp) in (roles or {}).items())
     contexts = tuple(

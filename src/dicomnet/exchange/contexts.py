@@ -20,7 +20,7 @@ from ..upper_layer.negotiation import (
 from ..wire.pdu import MAXIMUM_CONTEXTS
 
 if TYPE_CHECKING:
-    from ..drivers.files import StoredObject
+    from .sendable import Sendable
 
 VERIFICATION = "1.2.840.10008.1.1"
 NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
@@ -34,7 +34,7 @@ Context = tuple[str, tuple[str, ...]]
 Proposal = tuple[Context, ...]
 
 
-def pair_of(stored: StoredObject) -> Pair:
+def pair_of(stored: Sendable) -> Pair:
     """The SOP class and transfer syntax that an object needs."""
     return stored.header.sop_class_uid, stored.header.transfer_syntax_uid
 

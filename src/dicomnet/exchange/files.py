@@ -11,10 +11,11 @@ from ..drivers.reading import NotDICOM
 from ..errors import UnusableObject
 from .requests import check_uids
 from .results import StoreResult, failed_result
+from .sendable import AnySendable, KnownObject, Sendable
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 # What was found at a path, and the data set where that was read at once.
-Look = tuple[StoredObject | StoreResult, memoryview | None]
+Look = tuple[Sendable | StoreResult, memoryview | None]
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
@@ -53,7 +54,14 @@ def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
         yield look_at(path)[0]
 
 
-def look_at(path: str, limit: int = 0) -> Look:
+def examine(file: str | KnownObject, limit: int = 0) -> Look:
+    """As `look_at`, for a file of which it may be known already what it is: that is not looked at yet."""
+    if not isinstance(file, KnownObject):
+        return look_at(file, limit)
+    return _checked(file), None
+
+
+def look_at(path: str, limit: int = 0) -> tuple[StoredObject | StoreResult, memoryview | None]:
     """A file with its header, or the result of skipping it.
 
     Parameters
@@ -71,9 +79,13 @@ def look_at(path: str, limit: int = 0) -> Look:
     if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         comment = "a DICOMDIR, which is not for sending"
         return StoreResult(path, None, comment=comment, is_skipped=True), None
+    return _checked(stored), content
+
+
+def _checked(stored: AnySendable) -> AnySendable | StoreResult:
     header = stored.header
     try:
         check_uids(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
     except UnusableObject as error:
-        return failed_result(stored, error), None
-    return stored, content
+        return failed_result(stored, error)
+    return stored

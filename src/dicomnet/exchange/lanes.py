@@ -136,7 +136,8 @@ class Lanes:
             raise self._failure
         if self.refusal is not None and may_raise and not self._has_opened and self.queue.ended is None:
             raise self.refusal
-        self.queue.fail(self.refusal or AssociationClosed())
+        if not self.queue.is_empty:
+            self.queue.unreachable(self.refusal or AssociationClosed())
 
 
 class Used(Protocol):

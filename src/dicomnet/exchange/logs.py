@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
-from ..values import mutable
+from .. import _config
+from ..values import frozen, mutable
 
 _SHORT = "%(levelname).1s: %(message)s"
 _WITH_TIME = "%(asctime)s %(levelname)s %(message)s"
@@ -28,16 +29,75 @@ def debug_logger() -> None:
     log_to_stderr(logger, logging.DEBUG)
 
 
-def log_to_stderr(logger: logging.Logger, level: int, *, as_service: bool = False) -> None:
+@frozen
+class Log:
+    """What a program that runs on logs to standard error.
+
+    Parameters
+    ----------
+    level
+        As of `logging`.
+    as_json
+        Whether each line is an object of JSON.
+    has_identifiers
+        Whether keys and values of queries are logged at debug level: patients' data.
+    """
+
+    level: int = logging.WARNING
+    as_json: bool = False
+    has_identifiers: bool = False
+
+    def turn_on(self) -> None:
+        """Log like this from now on, and not as before."""
+        logger = logging.getLogger("dicomnet")
+        before = logger.handlers[:]
+        _config.LOG_IDENTIFIERS = self.has_identifiers
+        log_to_stderr(logger, self.level, as_service=True, as_json=self.as_json)
+        for handler in before:
+            logger.removeHandler(handler)
+
+
+# What a record that is about an association has: the peer's host; its AE title, host and port.
+_FIELDS = ("peer", "association")
+
+
+class JSONLines(logging.Formatter):
+    """Formats a record as an object of JSON in a line: time, level, logger, process, peer, association and message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        import json
+
+        line = {
+            "time": self.formatTime(record, _TIME),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+        }
+        for name in _FIELDS:
+            if getattr(record, name, None) is not None:
+                line[name] = str(getattr(record, name))
+        line["message"] = record.getMessage()
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_to_stderr(
+    logger: logging.Logger, level: int, *, as_service: bool = False, as_json: bool = False
+) -> None:
     """Write what a logger gets to standard error, from a level on.
 
     Parameters
     ----------
     as_service
         Whether each line has a time stamp, and what a peer can cause over and over is left out; see `RateLimit`.
+    as_json
+        Whether each line is an object of JSON.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(_WITH_TIME, _TIME) if as_service else logging.Formatter(_SHORT))
+    plain = logging.Formatter(_WITH_TIME, _TIME) if as_service else logging.Formatter(_SHORT)
+    handler.setFormatter(JSONLines() if as_json else plain)
     if as_service:
         handler.addFilter(RateLimit())
     logger.addHandler(handler)

@@ -41,7 +41,8 @@ from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..wire.fields import ae_title_bytes, check_range
 from .contexts import context_for, context_for_report, substitute_context
-from .requests import check_uids, file_in
+from .requests import check_uids
+from .store_requests import file_in
 
 _log = logging.getLogger(__name__)
 

@@ -141,13 +141,17 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
             If the first association cannot be opened. Later failures are in the results.
         """
         from .files import find_files
-        from .sending import store
         from .storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
+        return self.store_supply(Supply(find_files(paths), self.transcoding), jobs)
+
+    def store_supply(self, supply: Supply, jobs: int | None = None) -> Results:
+        """Store what a supply gives; see `store`."""
+        from .sending import store
+
         most = self.jobs if jobs is None else _checked_jobs(jobs)
-        supply = Supply(find_files(paths), self.transcoding)
         self._supplies.add(supply)
         results: Results = self._perform(store(supply, self.window, self.retries, most))
         return results
@@ -277,7 +281,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         """
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles)
+        request = association_request(self.address, self.calling, proposal, 1, roles, performed=self.window)
         hooks = self._receiver_hooks(to, on_object)
         progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
         return progress

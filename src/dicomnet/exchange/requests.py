@@ -1,24 +1,12 @@
-"""Requests that are made without pydicom, which takes long to import: C-ECHO, and C-STORE of a file."""
+"""What requests have in common that are made without pydicom, which takes long to import; and C-ECHO."""
 
 from __future__ import annotations
 
-import logging
-import os
-from typing import TYPE_CHECKING
-
-from ..dimse.datasets import Source
-from ..dimse.messages import C_ECHO_RQ, C_STORE_RQ, Message
+from ..dimse.messages import C_ECHO_RQ, Message
 from ..encoding.identity import fits_command, is_uid
-from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import UnusableObject
-from ..services.steps import Work
-from ..upper_layer.negotiation import Agreement, NegotiatedContext
+from ..upper_layer.negotiation import Agreement
 from .contexts import VERIFICATION, context_for
-
-if TYPE_CHECKING:
-    from ..drivers.files import StoredObject
-
-_log = logging.getLogger(__name__)
 
 
 def check_uids(sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
@@ -38,59 +26,6 @@ def check_uids(sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
         raise UnusableObject("its SOP Class UID is not a UID")
     if not is_uid(transfer_syntax):
         raise UnusableObject("its Transfer Syntax UID is not a UID")
-
-
-def file_request(
-    stored: StoredObject, context: NegotiatedContext, message_id: int, content: memoryview | None = None
-) -> Message:
-    """A C-STORE-RQ for a file on a context that was chosen for it; its data set may still be `Work`.
-
-    Parameters
-    ----------
-    content
-        As of `file_in`.
-    """
-    header = stored.header
-    command = {
-        "AffectedSOPClassUID": header.sop_class_uid,
-        "MessageID": message_id,
-        "Priority": 0,
-        "AffectedSOPInstanceUID": header.sop_instance_uid,
-    }
-    return Message(C_STORE_RQ, command, context.context_id, file_in(context, stored, content))
-
-
-def file_in(
-    context: NegotiatedContext, stored: StoredObject, content: memoryview | None = None
-) -> Source | Work:
-    """The data set of a file in the transfer syntax of a context: as it is, or the work to make it.
-
-    Parameters
-    ----------
-    content
-        The data set as it is, where it was read already.
-    """
-    if context.transfer_syntax == stored.header.transfer_syntax_uid:
-        if stored.length % 2 and not transfer_syntax(context.transfer_syntax).is_deflated:
-            return Work(lambda: _even(stored))
-        return stored.data if content is None else content
-
-    def convert() -> Source:
-        from ..datasets.transcode import transcode_file
-
-        return transcode_file(stored, context.transfer_syntax)
-
-    return Work(convert)
-
-
-def _even(stored: StoredObject) -> Source:
-    from ..datasets.transcode import even_file
-
-    _log.info(
-        "%s has a data set of odd length: its odd values are padded, and group lengths left out, as it is sent",
-        ascii(os.fspath(stored.path))[1:-1],
-    )
-    return even_file(stored)
 
 
 def echo_request(agreement: Agreement, message_id: int) -> Message:

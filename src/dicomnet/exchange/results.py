@@ -11,7 +11,7 @@ from ..services.registry import SUCCESS, is_pending
 from ..values import field, frozen, mutable, replace
 
 if TYPE_CHECKING:
-    from ..drivers.files import StoredObject
+    from .sendable import Sendable
 
 
 @frozen
@@ -211,21 +211,21 @@ def is_done(status: int) -> bool:
     return category(status) == WARNING
 
 
-def store_result(stored: StoredObject, response: Message) -> StoreResult:
+def store_result(stored: Sendable, response: Message) -> StoreResult:
     """The result for an object that was answered by a C-STORE-RSP."""
     status = response.status
     comment = str(response.command.get("ErrorComment", ""))
     if status != SUCCESS and not comment:
         comment = describe_status(status, "Storage")
     return StoreResult(
-        str(stored.path), status, stored.header.sop_instance_uid, comment, length=stored.length
+        str(stored.file), status, stored.header.sop_instance_uid, comment, length=stored.length or 0
     )
 
 
-def failed_result(stored: StoredObject, error: Exception) -> StoreResult:
+def failed_result(stored: Sendable, error: Exception) -> StoreResult:
     """The result for an object that got no response."""
     return StoreResult(
-        str(stored.path), None, stored.header.sop_instance_uid, str(error), length=stored.length
+        str(stored.file), None, stored.header.sop_instance_uid, str(error), length=stored.length or 0
     )
 
 

@@ -18,6 +18,7 @@ from ..dimse.messages import Message
 from ..drivers.files import StoredObject, open_object
 from ..drivers.hooks import Phase
 from ..drivers.life import Life
+from ..drivers.reading import open_stream
 from ..encoding.identity import is_uid
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..errors import (
@@ -44,6 +45,7 @@ from .answers import split_status
 from .contexts import NATIVE, Context, Pair, pair_of
 from .handling import END
 from .messages import store_request, uids_of
+from .store_requests import sub_operation_elements
 
 _log = logging.getLogger(__name__)
 
@@ -177,7 +179,8 @@ def _lightened(sub_operation: SubOperation) -> SubOperation:
         from pydicom import dcmread
 
         try:
-            source = dcmread(source.path, stop_before_pixels=True, force=True)
+            with open_stream(source.file) as stream:
+                source = dcmread(stream, stop_before_pixels=True, force=True)
         except Exception as error:  # noqa: BLE001
             # pydicom raises whatever the content of the file leads to.
             return SubOperation(UnusableObject(str(error)), sub_operation.sop_instance_uid)
@@ -216,8 +219,7 @@ def storing(
     Parameters
     ----------
     originator
-        AE title of who requested the C-MOVE; nothing is said of it for a C-GET, nor where it came in other characters
-        than an AE title may have.
+        AE title of who requested it, see `sub_operation_elements`.
 
     Raises
     ------
@@ -227,17 +229,15 @@ def storing(
     source = sub_operation.source
     if isinstance(source, UnusableObject):
         raise source
-    is_move = request.type.service == "C-MOVE"
-    if not (originator.isascii() and originator.isprintable()) or "\\" in originator:
-        originator = ""
+    elements = sub_operation_elements(request, originator)
     try:
         return store_request(
             agreement,
             source,
             message_id,
-            request.command.get("Priority", 0),
-            originator if is_move else None,
-            request.message_id if is_move else None,
+            elements["Priority"],
+            elements.get("MoveOriginatorApplicationEntityTitle"),
+            elements.get("MoveOriginatorMessageID"),
         )
     except NoAcceptedContext:
         raise

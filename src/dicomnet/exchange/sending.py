@@ -29,7 +29,7 @@ def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[Non
     jobs
         How many associations may be open side by side.
     """
-    may_raise = True
+    may_raise = supply.patience is None
     try:
         part = yield Work(partial(supply.part, FIRST_LOOK))
         while part is not None:
@@ -50,6 +50,26 @@ def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[Non
         supply.end(AssociationClosed())
 
 
+def store_here(supply: Supply, lease: Lease, window: int) -> Operation[None]:
+    """Store on the association that there is, and no other: the sub-operations of a C-GET. Reports as `store`.
+
+    Parameters
+    ----------
+    lease
+        That association.
+    """
+    while (part := (yield Work(partial(supply.part, FIRST_LOOK)))) is not None:
+        skipped, plans = part
+        for result in skipped:
+            yield Report(result)
+        for plan in plans:
+            queue = StoreQueue(plan, 0, supply)
+            yield from _send(queue, lease, window)
+            queue.fail(queue.ended or AssociationClosed())
+            while (result := queue.take_result()) is not None:
+                yield Report(result)
+
+
 def _store_one_by_one(queue: StoreQueue, window: int, *, may_raise: bool) -> Operation[None]:
     while (yield from _has_work(queue)):
         try:
@@ -57,7 +77,7 @@ def _store_one_by_one(queue: StoreQueue, window: int, *, may_raise: bool) -> Ope
         except (NetworkError, AssociationError) as error:
             if may_raise:
                 raise
-            queue.fail(error)
+            queue.unreachable(error)
             break
         may_raise = False
         yield from _send(queue, lease, window)
@@ -96,6 +116,7 @@ def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = No
             if not goes_on:
                 _log.info("a further association was lost before anything was answered on it: %s", error)
         sending.lost(error, may_blame=goes_on and not lease.is_stale)
+        queue.lost(error, has_answer=lease.has_answer)
     while (result := queue.take_result()) is not None:
         yield Report(result)
     return goes_on

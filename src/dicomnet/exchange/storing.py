@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from ..dimse.messages import Message
-from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import DicomnetError, NoAcceptedContext, UnusableObject
 from ..services.steps import Work
@@ -23,9 +23,10 @@ from .contexts import (
     propose,
     substitute_context,
 )
-from .files import Look, look_at, scan
-from .requests import file_request
+from .files import Look, examine
 from .results import StoreResult, failed_result, store_result
+from .sendable import SMALL_FILE, KnownObject, Sendable
+from .store_requests import STORE_ELEMENTS, file_request
 
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
@@ -34,8 +35,6 @@ FIRST_LOOK = 256
 LOOK_TOGETHER = 8
 # How many are looked at together where nothing is on its way, and how many may be put aside.
 SCAN_AHEAD = 4096
-# The largest file, in bytes, that is read at once where it is looked at to be sent next.
-SMALL_FILE = 1 << 16
 
 
 class Supply:
@@ -44,21 +43,39 @@ class Supply:
     Parameters
     ----------
     files
-        Their paths.
+        Their paths, or objects of which it is known what they are.
     transcoding
         Whether compressed objects may be decompressed.
+    elements
+        The elements of each C-STORE-RQ that are not about its object.
+    patience
+        After how many associations in a row that were lost before an answer the peer counts as lost, and nothing more
+        is sent; so it does at once where no association can be opened. None for a peer that is tried again, and where
+        it is an error if the first association cannot be opened.
 
     Attributes
     ----------
     ended
         Why nothing more is to be sent, None as long as more may be.
+    is_dropped
+        Whether nothing is to be said of what is not sent.
     """
 
-    def __init__(self, files: Iterable[str], transcoding: Transcoding) -> None:
+    def __init__(
+        self,
+        files: Iterable[str | KnownObject],
+        transcoding: Transcoding,
+        elements: Mapping[str, Any] = STORE_ELEMENTS,
+        patience: int | None = None,
+    ) -> None:
+        self.elements = elements
+        self.patience = patience
+        self.is_dropped = False
+        self._losses = 0
         self._files = iter(files)
         self._transcoding = transcoding
         # What was looked at and has no place in the plan that is being sent.
-        self._aside: deque[StoredObject] = deque()
+        self._aside: deque[Sendable] = deque()
         # What went wrong while objects were on their way.
         self._failure: Exception | None = None
         # The plan that further objects may be added to while it is being sent.
@@ -71,6 +88,28 @@ class Supply:
         """Nothing more is to be sent: what was not looked at yet has failed."""
         self.ended = error
 
+    def drop(self, error: DicomnetError) -> None:
+        """Nothing more is to be sent, and what is left has not failed: nothing is said of it."""
+        self.is_dropped = True
+        self.end(error)
+
+    def lost(self, error: DicomnetError, *, has_answer: bool) -> None:
+        """An association was lost.
+
+        Parameters
+        ----------
+        has_answer
+            Whether the peer had answered on it.
+        """
+        self._losses = 1 if has_answer else self._losses + 1
+        if self.patience is not None and self._losses >= self.patience:
+            self.end(error)
+
+    def unreachable(self, error: DicomnetError) -> None:
+        """No association can be opened."""
+        if self.patience is not None:
+            self.end(error)
+
     def part(self, count: int) -> tuple[list[StoreResult], list[StorePlan]] | None:
         """Look at the next files: what is skipped of them, and plans for what is to be sent; None after the last.
 
@@ -79,20 +118,22 @@ class Supply:
         FileNotFoundError
             If a path does not exist; and whatever else the paths raise that the caller gave.
         """
+        if self.is_dropped:
+            return None
         if self._failure is not None and not self._aside:
             raise self._failure
         further = 0 if self._failure is not None else max(0, count - len(self._aside))
-        looked = list(scan(islice(self._files, further)))
+        looked = [examine(each)[0] for each in islice(self._files, further)]
         self._is_exhausted = self._is_exhausted or len(looked) < further
         part = [*self._aside, *looked]
         self._aside.clear()
         if not part:
             return None
         if self.ended is not None:
-            return [failed_result(u, self.ended) if isinstance(u, StoredObject) else u for u in part], []
+            return [u if isinstance(u, StoreResult) else failed_result(u, self.ended) for u in part], []
         plans: list[StorePlan] = []
         for stored in part:
-            if isinstance(stored, StoredObject) and not any(plan.takes(stored) for plan in plans):
+            if not isinstance(stored, StoreResult) and not any(plan.takes(stored) for plan in plans):
                 plans.append(StorePlan(self._transcoding))
                 plans[-1].takes(stored)
         self._open_plan = plans[-1] if plans else None
@@ -116,7 +157,7 @@ class Supply:
                 if path is None:
                     self._is_exhausted = True
                     return None
-                look = look_at(path, SMALL_FILE)
+                look = examine(path, SMALL_FILE)
             except Exception as error:  # noqa: BLE001
                 # The paths may come from the caller's own generator, which raises what it likes.
                 self._failure = error
@@ -129,7 +170,7 @@ class Supply:
 
 
 # An object that waits: how many associations it has cost, and its data set where that was read already.
-Waiting = tuple[StoredObject, int, memoryview | None]
+Waiting = tuple[Sendable, int, memoryview | None]
 
 
 class StoreQueue:
@@ -181,6 +222,20 @@ class StoreQueue:
         """Why nothing more is to be sent, None as long as more may be."""
         return self._failure or self._supply.ended
 
+    @property
+    def elements(self) -> Mapping[str, Any]:
+        """The elements of each C-STORE-RQ that are not about its object."""
+        return self._supply.elements
+
+    def lost(self, error: DicomnetError, *, has_answer: bool) -> None:
+        """An association was lost, see `Supply.lost`."""
+        self._supply.lost(error, has_answer=has_answer)
+
+    def unreachable(self, error: DicomnetError) -> None:
+        """No association can be opened: what waits has failed, and where the peer counts as lost, all that is left."""
+        self.fail(error)
+        self._supply.unreachable(error)
+
     def look_on(self) -> None:
         """Look at the next files. Reads them."""
         for _ in range(LOOK_TOGETHER):
@@ -188,10 +243,10 @@ class StoreQueue:
             if look is None:
                 return
             unit, content = look
-            if isinstance(unit, StoredObject):
-                self._waiting.append((unit, 0, content))
-            else:
+            if isinstance(unit, StoreResult):
                 self._results.append(unit)
+            else:
+                self._waiting.append((unit, 0, content))
 
     def take(self, *, is_careful: bool) -> Waiting | None:
         """The next object to send, None where none waits.
@@ -226,7 +281,8 @@ class StoreQueue:
         """Send nothing more: everything that waits has failed."""
         self._failure = self._failure or error
         while (waiting := self.take(is_careful=True)) is not None:
-            self.report(failed_result(waiting[0], error))
+            if not self._supply.is_dropped:
+                self.report(failed_result(waiting[0], error))
 
     def report(self, result: StoreResult) -> None:
         """A result is there, for whoever takes it."""
@@ -305,13 +361,13 @@ class Transmission:
             message_id = self._next_message_id()
             # What was read is kept no longer than it takes to send it.
             self._unanswered[message_id] = stored, losses, None
-            yield file_request(stored, context, message_id, content)
+            yield file_request(stored, context, message_id, content, queue.elements)
 
     def _take(self) -> Waiting | None:
         first = None if self._is_proven else self._queue.take(is_careful=False)
         return first or self._queue.take(is_careful=self._is_careful)
 
-    def _context_for(self, stored: StoredObject) -> NegotiatedContext:
+    def _context_for(self, stored: Sendable) -> NegotiatedContext:
         pair = pair_of(stored)
         try:
             return context_for(self._agreement, *pair)
@@ -360,11 +416,11 @@ class StorePlan:
     """
 
     transcoding: Transcoding = Transcoding.NEVER
-    objects: list[StoredObject] = field(default_factory=list)
+    objects: list[Sendable] = field(default_factory=list)
     pairs: dict[Pair, None] = field(default_factory=dict)
     proposal: Proposal = ()
 
-    def takes(self, stored: StoredObject) -> bool:
+    def takes(self, stored: Sendable) -> bool:
         """Add an object, unless its context finds no room."""
         pair = pair_of(stored)
         if pair not in self.pairs:

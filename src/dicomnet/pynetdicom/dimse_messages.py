@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydicom.config import IGNORE
@@ -19,6 +18,7 @@ from ..dimse.codec import encode_command
 from ..dimse.datasets import FileRange, MemorySink
 from ..dimse.messages import Message, MessageType
 from ..dimse.parameters import DATA_SET_PRESENT, NO_DATA_SET, PARAMETERS
+from ..drivers.reading import open_stream
 from ..exchange.answers import plain_value
 from ..upper_layer.negotiation import NegotiatedContext
 from ..wire.fragmenter import fragment
@@ -74,7 +74,7 @@ class DIMSEMessage:
         """The encoded data set; empty without one, and where its sink is not memory."""
         data = None if self._message is None else self._message.data
         if isinstance(data, FileRange):
-            with Path(data.path).open("rb") as file:
+            with open_stream(data.file) as file:
                 file.seek(data.offset)
                 return BytesIO(file.read(data.length))
         return BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else BytesIO()

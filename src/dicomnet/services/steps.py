@@ -169,7 +169,8 @@ STILL_SEARCHING = StillSearching()
 class Next:
     """Get the next answer of a handler that has many. Outcome: an `Answer`, `STILL_SEARCHING`, or None after the last.
 
-    Of a `Retrieval` it is a `SubOperation`, an `Answer` that ends it, or None after the last.
+    Of a `Retrieval` it is a `SubOperation` that is to be performed, or what became of some that the floor above
+    performs by itself (`Performed`, or `STILL_SEARCHING`); or an `Answer` that ends it, or None after the last.
     """
 
     answers: Any
@@ -218,6 +219,19 @@ class SubOperation:
     sop_instance_uid: str = ""
 
 
+@frozen
+class Performed:
+    """Sub-operations of a C-GET or C-MOVE that are over; the requestor is told how far it is.
+
+    Parameters
+    ----------
+    outcomes
+        For each the status of its C-STORE response, None where there is none, and the SOP Instance UID.
+    """
+
+    outcomes: Sequence[tuple[int | None, str]]
+
+
 @mutable
 class Store:
     """Send an object by C-STORE: on the same association for a C-GET, for a C-MOVE on one to the destination.
@@ -231,7 +245,10 @@ class Store:
 
 @mutable
 class Finish:
-    """Nothing more is sent for a retrieval: let go of its handler and its destination. Outcome: None."""
+    """Nothing more is sent for a retrieval: let go of its handler and its destination.
+
+    Outcome: None, or what became meanwhile of sub-operations that were on their way (`Performed`).
+    """
 
     retrieval: Retrieval
 

@@ -28,9 +28,11 @@ from .steps import (
     Finish,
     Handle,
     Next,
+    Performed,
     Procedure,
     Retrieval,
     Send,
+    StillSearching,
     Store,
     SubOperation,
     answer_of,
@@ -39,6 +41,8 @@ from .steps import (
 _log = logging.getLogger(__name__)
 
 _FAILED_SOP_INSTANCE_UID_LIST = 0x0008, 0x0058
+# What a retrieval gives, see `Next`.
+_Given = SubOperation | Performed | StillSearching | Answer | None
 # The counts are of VR US.
 _MOST = 0xFFFF
 
@@ -77,6 +81,11 @@ class Tally:
             self.failures += 1
             if sop_instance_uid:
                 self.failed[sop_instance_uid] = None
+
+    def add_all(self, performed: Performed) -> None:
+        """Sub-operations are over."""
+        for status, sop_instance_uid in performed.outcomes:
+            self.add(status, sop_instance_uid)
 
     def give_up(self) -> None:
         """What remains will not be sent, and has failed."""
@@ -118,25 +127,34 @@ def sub_operations(message: Message, context: NegotiatedContext) -> Procedure[No
     tally = Tally(retrieval.count)
     try:
         final = yield from _send_objects(message, retrieval, tally)
-        yield Finish(retrieval)
+        performed: Performed | None = yield Finish(retrieval)
     finally:
         # What ends the association of the request ends the one to the destination too.
         retrieval.abort()
+    if performed is not None:
+        tally.add_all(performed)
     yield Send(_final_response(message, context, tally, final))
 
 
 def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Procedure[Answer | None]:
-    """Send what there is, with a pending response for each; the outcome is what ended it, None for its regular end."""
+    """Send what there is, with pending responses; the outcome is what ended it, None for its regular end."""
     while True:
         answer = yield from _next(retrieval)
+        if isinstance(answer, Performed):
+            tally.add_all(answer)
         # A cancel that comes after the last object finds nothing to cancel.
-        if (answer is not None or tally.remaining) and (yield Cancelled(message.message_id)):
+        may_be_cancelled = tally.remaining or isinstance(answer, SubOperation | Answer)
+        if may_be_cancelled and (yield Cancelled(message.message_id)):
             if isinstance(answer, SubOperation):
                 # It was given before the handler could know; one that looks ends in its own way.
                 answer = yield from _next(retrieval)
             if isinstance(answer, Answer) and answer.status != SUCCESS:
                 return answer
             return Answer(CANCELLED)
+        if isinstance(answer, Performed | StillSearching):
+            if isinstance(answer, Performed) and tally.remaining:
+                yield Send(respond(message, PENDING, **tally.elements(with_remaining=True)))
+            continue
         if not isinstance(answer, SubOperation):
             # Where all are over, what became of them says how it ends (PS3.4 sections C.4.2.2.1 and C.4.3.2.1).
             return answer if tally.remaining or not retrieval.count else None
@@ -161,9 +179,9 @@ def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Proce
         yield Send(respond(message, PENDING, **tally.elements(with_remaining=True)))
 
 
-def _next(retrieval: Retrieval) -> Procedure[SubOperation | Answer | None]:
+def _next(retrieval: Retrieval) -> Procedure[_Given]:
     try:
-        given: SubOperation | Answer | None = yield Next(retrieval)
+        given: _Given = yield Next(retrieval)
     except ServiceRefusal as refusal:
         return answer_of(refusal)
     return given

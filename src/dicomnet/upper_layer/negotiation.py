@@ -95,15 +95,29 @@ class SupportedContext:
     is_ordered
         Whether the order of the acceptor's own transfer syntaxes decides which one is chosen. By default the order of
         the proposal does.
+    to_send
+        Those of the transfer syntaxes that are chosen first, in this order, where the requestor only wants to be SCP:
+        what is sent to it then must have the one that was chosen, and most objects can have these.
     """
 
     transfer_syntaxes: tuple[str, ...]
     scu_role: bool | None = None
     scp_role: bool | None = None
     is_ordered: bool = False
+    to_send: tuple[str, ...] = ()
 
-    def choose(self, proposed: tuple[str, ...]) -> str | None:
-        """The transfer syntax to accept for a context, or None if none of those proposed is supported."""
+    def choose(self, proposed: tuple[str, ...], asked: RoleSelection | None = None) -> str | None:
+        """The transfer syntax to accept for a context, or None if none of those proposed is supported.
+
+        Parameters
+        ----------
+        asked
+            The roles that the requestor wants, None where it says nothing of them.
+        """
+        if asked is not None and asked.scp_role and not asked.scu_role:
+            for syntax in self.to_send:
+                if syntax in proposed:
+                    return syntax
         first, second = proposed, self.transfer_syntaxes
         if self.is_ordered:
             first, second = second, first
@@ -322,12 +336,19 @@ class Acceptor:
         same, with any transfer syntax and role. None accepts none.
     performed_window
         How many operations the acceptor is willing to perform at once; 0 means no limit.
+    invoked_window
+        How many operations the acceptor would like to have outstanding itself.
+    refuses
+        A predicate on the UID of an abstract syntax that is supported: whether this requestor may not use it, which the
+        result "user rejection" says. None refuses none.
     """
 
     supported: Mapping[str, SupportedContext]
     identification: tuple[UserItem, ...]
     accepts_unknown: Callable[[str], bool] | None = None
     performed_window: int = 1
+    refuses: Callable[[str], bool] | None = None
+    invoked_window: int = 1
 
 
 def accept(
@@ -351,7 +372,7 @@ def accept(
         What we support.
     window
         The asynchronous operations window to grant. By default as much as the requestor asks for, up to
-        `Acceptor.performed_window`.
+        `Acceptor.performed_window`, and of its own up to `Acceptor.invoked_window`.
     extended
         The answers to SOP class extended negotiation.
     identity
@@ -380,7 +401,7 @@ def accept(
         if role is not None:
             granted_roles[role.sop_class] = role
     asked = first_of(request.user_items, AsynchronousOperationsWindow)
-    granted = window or (_granted_window(asked, acceptor.performed_window) if asked else None)
+    granted = window or (_granted_window(asked, acceptor) if asked else None)
     items: tuple[UserItem, ...] = (*acceptor.identification, *granted_roles.values())
     items += (granted,) if granted else ()
     answers: list[UserItem] = [*((identity,) if identity else ()), *extended]
@@ -438,10 +459,15 @@ def _any_uid(proposed: tuple[str, ...]) -> str:
     return next(filter(is_uid, proposed), _IMPLICIT_VR_LITTLE_ENDIAN)
 
 
-def _granted_window(asked: AsynchronousOperationsWindow, limit: int) -> AsynchronousOperationsWindow:
-    """The window to grant: never more than was asked for (0 asks for no limit), and one in the reverse direction."""
-    invoked = min(asked.invoked, limit) if asked.invoked and limit else asked.invoked or limit
-    return AsynchronousOperationsWindow(invoked, 1)
+def _granted_window(asked: AsynchronousOperationsWindow, acceptor: Acceptor) -> AsynchronousOperationsWindow:
+    """The window to grant: never more than was asked for, in either direction. 0 asks for no limit, and is one."""
+    return AsynchronousOperationsWindow(
+        _smaller(asked.invoked, acceptor.performed_window), _smaller(asked.performed, acceptor.invoked_window)
+    )
+
+
+def _smaller(one: int, other: int) -> int:
+    return min(one, other) if one and other else one or other
 
 
 def _accept_context(
@@ -472,7 +498,9 @@ def _accept_context(
         if acceptor.accepts_unknown is None or not is_uid(uid) or not acceptor.accepts_unknown(uid):
             return conclude(Result.ABSTRACT_SYNTAX_NOT_SUPPORTED), None
         supported = SupportedContext(tuple(filter(is_uid, proposed.transfer_syntaxes)), True, True)
-    transfer_syntax = supported.choose(proposed.transfer_syntaxes)
+    if acceptor.refuses is not None and acceptor.refuses(uid):
+        return conclude(Result.USER_REJECTION), None
+    transfer_syntax = supported.choose(proposed.transfer_syntaxes, asked)
     if transfer_syntax is not None and not fits_command(transfer_syntax):
         transfer_syntax = supported.choose(tuple(filter(fits_command, proposed.transfer_syntaxes)))
     if transfer_syntax is None:

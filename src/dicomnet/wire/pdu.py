@@ -200,6 +200,8 @@ class AssociateRJ:
 
 # The rejection of an association that is one too many, for now (PS3.8 Table 9-21).
 LOCAL_LIMIT_EXCEEDED = AssociateRJ(2, 3, 2)
+# That of a peer that may do nothing here.
+CALLING_TITLE_NOT_RECOGNIZED = AssociateRJ(1, 1, 3)
 
 
 @frozen

@@ -25,6 +25,7 @@ from tests.archive.catalogue.asking import studies as _studies
 from dicomnet.archive.catalogue import schema
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.matching import is_universal, value_test
+from dicomnet.archive.catalogue.options import QueryOptions
 from dicomnet.archive.catalogue.query import find, locate, search
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.local import LocalFolder
@@ -571,7 +572,7 @@ def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], Non
                 )
 
     def asked(model: Any, **keys: str) -> list[str]:
-        return sorted(one.name.instance for one in locate(index, model, _identifier(**keys)))
+        return sorted(one.name.instance for one in locate(index, model, _identifier(**keys)).objects)
 
     assert len(asked("PATIENT", QueryRetrieveLevel="PATIENT", PatientID="P1")) == 12
     assert len(asked("STUDY", QueryRetrieveLevel="STUDY", StudyInstanceUID="1.0\\1.1")) == 12
@@ -582,7 +583,7 @@ def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], Non
     ]
     keys = {"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.0", "SeriesInstanceUID": "1.0.1"}
     assert asked("STUDY", **keys, SOPInstanceUID="1.0.1.1\\1.0.1.2\\1.1.0.0") == ["1.0.1.1", "1.0.1.2"]
-    (one,) = locate(index, "STUDY", _identifier(**keys, SOPInstanceUID="1.0.1.1"))
+    (one,) = locate(index, "STUDY", _identifier(**keys, SOPInstanceUID="1.0.1.1")).objects
     assert one.sop_class_uid == "1.2.840.10008.5.1.4.1.1.2"
     assert one.transfer_syntax_uid == "1.2.840.10008.1.2.1"
     for bad in (
@@ -597,6 +598,59 @@ def test_what_a_retrieval_asks_for(archive: tuple[Index, Callable[[Dataset], Non
         with pytest.raises(ServiceRefusal) as refusal:
             locate(index, "PATIENT", _identifier(QueryRetrieveLevel="PATIENT", PatientID=patient))
         assert refusal.value.status == 0xA900
+
+
+def test_a_retrieval_need_not_name_the_levels_above(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make
+) -> None:
+    """Those that it names must hold, and none may have a wild card."""
+    index, store = archive
+    for study in range(2):
+        names = {
+            "StudyInstanceUID": f"1.{study}",
+            "SeriesInstanceUID": f"1.{study}.1",
+            "PatientID": f"P{study}",
+        }
+        store(make(SOPInstanceUID=f"1.{study}.1.1", **names))
+    relational = QueryOptions(relational=True)
+
+    def asked(**keys: str) -> list[str]:
+        found = locate(index, "PATIENT", _identifier(**keys), options=relational)
+        names = [one.name.instance for one in found.objects]
+        assert len(names) == found.count
+        assert found.level == keys["QueryRetrieveLevel"]
+        return names
+
+    series = {"QueryRetrieveLevel": "SERIES", "SeriesInstanceUID": "1.0.1\\1.1.1"}
+    assert asked(**series) == asked(**series, PatientID="*") == ["1.0.1.1", "1.1.1.1"]
+    assert asked(**series, PatientID="P1") == asked(**series, StudyInstanceUID="1.1") == ["1.1.1.1"]
+    assert asked(**series, PatientID="P1", StudyInstanceUID="1.0") == []
+    assert asked(**series, PatientID="P0\\P1", StudyInstanceUID="1.0\\1.1") == ["1.0.1.1", "1.1.1.1"]
+    for wrong in (
+        {"PatientID": "P*"},
+        {"PatientID": "P?"},
+        {"SeriesInstanceUID": ""},
+        {"SeriesInstanceUID": "\\"},
+    ):
+        with pytest.raises(ServiceRefusal) as refusal:
+            asked(**(series | wrong))
+        assert refusal.value.status == 0xA900
+
+
+def test_a_patient_id_that_a_study_has_no_more_retrieved_it(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make
+) -> None:
+    """What a study is found by may be left over from what it said before."""
+    index, store = archive
+    store(make(PatientID="NEW"))
+    with index.writing() as connection:
+        (study,) = connection.execute(select(schema.study.c.id)).scalars()
+        connection.execute(
+            insert(schema.study_value).values(id=1_000_000, study=study, tag=0x00100020, value="OLD")
+        )
+    for patient, count in (("NEW", 1), ("OLD", 0)):
+        keys = _identifier(QueryRetrieveLevel="PATIENT", PatientID=patient)
+        assert locate(index, "PATIENT", keys).count == count
 
 
 @pytest.mark.parametrize(
@@ -652,7 +706,7 @@ def test_an_asterisk_is_no_unique_key(archive: tuple[Index, Callable[[Dataset], 
         _ask(index, "STUDY", QueryRetrieveLevel="SERIES", StudyInstanceUID="*", SeriesInstanceUID="")
     assert refusal.value.status == 0xA900
     with pytest.raises(ServiceRefusal) as refusal:
-        list(locate(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="*")))
+        locate(index, "STUDY", _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="*"))
     assert refusal.value.status == 0xA900
 
 

@@ -15,7 +15,7 @@ from ...datasets.codec import deflate, encode
 from ...datasets.plain import NotPlain, Writer, writers_of
 from ...encoding.elements import encoding_of
 from ...encoding.vrs import VRS
-from .identifiers import QUERY_RETRIEVE_LEVEL, Request
+from .identifiers import QUERY_RETRIEVE_LEVEL, RETRIEVE_AE_TITLE, Request
 from .levels import Attributes
 from .matching import NUMBER_VRS
 from .responses import character_set_of, offset_of, response, value_of
@@ -64,10 +64,15 @@ class EncodedResponses:
         The parsed request.
     how
         Whether the transfer syntax is implicit, little endian and deflated.
+    retrieve_ae_title
+        Retrieve AE Title (0008,0054) of the responses; left out of them if empty.
     """
 
-    def __init__(self, request: Request, how: tuple[bool, bool, bool]) -> None:
+    def __init__(
+        self, request: Request, how: tuple[bool, bool, bool], *, retrieve_ae_title: str = ""
+    ) -> None:
         self._request = request
+        self._retrieve_ae_title = retrieve_ae_title
         self._how = how
         self._writers = writers_of(encoding_of(*how[:2]))
         keys = sorted(request.keys, key=lambda key: key.tag)
@@ -79,7 +84,7 @@ class EncodedResponses:
         """The response for a match; None if it cannot be encoded."""
         encoded = self._encoded(attributes)
         if encoded is None:
-            return encode(response(self._request, attributes, ""), *self._how)
+            return encode(response(self._request, attributes, self._retrieve_ae_title), *self._how)
         return deflate(encoded) if self._how[2] else encoded
 
     def _encoded(self, attributes: Attributes) -> bytes | None:
@@ -120,6 +125,8 @@ class EncodedResponses:
 
     def _layout(self, character_set: str, offset: str) -> _Layout:
         constant = {QUERY_RETRIEVE_LEVEL: ("CS", self._request.level.name)}
+        if self._retrieve_ae_title:
+            constant[RETRIEVE_AE_TITLE] = ("AE", self._retrieve_ae_title)
         if offset:
             constant[TIMEZONE_OFFSET] = ("SH", offset)
         if character_set:

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, or_, select
 
 from ...errors import ServiceRefusal
 from ...services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
@@ -34,8 +34,8 @@ from .identifiers import (
     parse,
 )
 from .index import Index
-from .levels import PATIENT_ID, Attributes, Others
-from .matching import pattern
+from .levels import PATIENT_ID, Attributes, Others, parsed
+from .matching import is_universal
 from .options import NO_OPTIONS, QueryOptions
 from .responses import response
 from .schema import Level
@@ -50,6 +50,7 @@ from .sources import (
     sources_of,
     uid_conditions,
 )
+from .values import found_values
 
 _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for level in Level)
 
@@ -75,11 +76,34 @@ class StoredInstance:
         Its name in the store.
     sop_class_uid, transfer_syntax_uid
         UIDs.
+    size
+        The length of its file in bytes, as it was received; None where that is not known.
     """
 
     name: ObjectName
     sop_class_uid: str
     transfer_syntax_uid: str
+    size: int | None = None
+
+
+@frozen
+class Located:
+    """The objects that a retrieval selects.
+
+    Parameters
+    ----------
+    level
+        The level of the request, such as ``STUDY``.
+    count
+        How many there are.
+    objects
+        They, in the order in which they were received. They are read from the index a page at a time; one that is gone
+        by then is left out.
+    """
+
+    level: str
+    count: int
+    objects: Iterator[StoredInstance]
 
 
 @frozen
@@ -174,27 +198,36 @@ def search(index: Index, model: Model, identifier: Dataset, *, options: QueryOpt
 _LAST = {level: Query(select(func.max(table.c.id))) for level, table in schema.TABLES.items()}
 
 
-def locate(index: Index, model: Model, identifier: Dataset) -> Iterator[StoredInstance]:
+def locate(index: Index, model: Model, identifier: Dataset, *, options: QueryOptions = NO_OPTIONS) -> Located:
     """The objects that a C-MOVE or C-GET request selects, by its unique keys alone (PS3.4 section C.4.2.1.4).
 
-    Parameters and exceptions are those of `find`. If the unique key of the level itself is missing, 0xA900 is raised.
+    Parameters and exceptions are those of `search`. If the unique key of the level itself is missing, or one has a wild
+    card, 0xA900 is raised; with the option ``relational``, those of the levels above may be missing.
     """
-    request = parse(model, identifier)
-    unique = UNIQUE[request.level]
-    own = request.key(unique)
-    if own is None or own.is_universal or (own.vr != "UI" and not pattern(own.text).is_exact):
-        raise ServiceRefusal(
-            IDENTIFIER_DOES_NOT_MATCH, "the unique key of the level is missing or has a wild card", (unique,)
-        )
+    request = parse(model, identifier, options)
+    _check_unique_keys(request)
     row_ids: array[int] = array("q")
-    for conditions in _unique_key_conditions(request):
+    for conditions in _unique_key_conditions(index, request):
         statement = select(_of_instance.id).select_from(_joined_tables(Level.IMAGE)).where(*conditions)
         with index.reading() as connection:
             row_ids.extend(connection.scalars(statement))
-    return _located(index, row_ids)
+    return Located(request.level.name, len(row_ids), _located(index, array("q", sorted(row_ids))))
 
 
-def _unique_key_conditions(request: Request) -> Iterator[list[Condition]]:
+def _check_unique_keys(request: Request) -> None:
+    """Refuse a request that might select more than was meant."""
+    for level, tag in UNIQUE.items():
+        text = "" if level > request.level or (key := request.key(tag)) is None else key.text
+        if level is request.level and not text.strip("\\*"):
+            comment = "the unique key of the level is missing"
+        elif not is_universal(text) and ("*" in text or "?" in text):
+            comment = "a unique key has a wild card"
+        else:
+            continue
+        raise ServiceRefusal(IDENTIFIER_DOES_NOT_MATCH, comment, (tag,))
+
+
+def _unique_key_conditions(index: Index, request: Request) -> Iterator[list[Condition]]:
     """The conditions on the unique keys, in parts if one of them is a list of many."""
     fixed: list[Condition] = []
     parts: list[Condition] = []
@@ -203,32 +236,45 @@ def _unique_key_conditions(request: Request) -> Iterator[list[Condition]]:
         if level > request.level or key is None or key.is_universal:
             continue
         if tag == PATIENT_ID:
-            fixed.append(_of_study.id.in_(_studies_of(key.text.split("\\"))))
-            continue
-        conditions = uid_conditions(schema.TABLES[level].c.uid, sorted(set(key.text.split("\\")) - {""}))
+            conditions: list[Condition] = [
+                _of_study.id.in_(studies[at : at + CHUNK])
+                for studies in (_studies_of(index, key),)
+                for at in range(0, len(studies) or 1, CHUNK)
+            ]
+        else:
+            conditions = uid_conditions(schema.TABLES[level].c.uid, sorted(set(key.text.split("\\")) - {""}))
         if level is request.level:
             parts = conditions
-        else:
+        elif len(conditions) == 1:
             fixed += conditions
+        else:
+            fixed.append(or_(*conditions))
     return ([*fixed, *([part] if part is not None else [])] for part in parts or (None,))
 
 
-def _studies_of(patient_ids: list[str]) -> Select[Any]:
+def _studies_of(index: Index, key: Key) -> list[int]:
+    """The row IDs of the studies of patients, by a key with their IDs."""
     of = schema.study_value.c
-    return select(of.study).where(of.tag == PATIENT_ID, of.value.in_(patient_ids))
+    found = (
+        select(_of_study.id, _of_study.attributes, _of_study.others)
+        .join(schema.study_value, of.study == _of_study.id)
+        .where(of.tag == PATIENT_ID, of.value.in_(sorted(found_values(key.vr, key.text))))
+        .distinct()
+    )
+    with index.reading() as connection:
+        rows = connection.execute(found).all()
+    # A value may be left over from what the study said before.
+    name = f"{PATIENT_ID:08X}"
+    return [number for number, *texts in rows if _accepts(name, key, *parsed(texts))]
 
 
 def _located(index: Index, row_ids: array[int]) -> Iterator[StoredInstance]:
-    of = _of_instance
-    statement = select(_of_study.uid, _of_series.uid, of.uid, of.sop_class, of.transfer_syntax)
     for at in range(0, len(row_ids), _PAGE):
-        page = row_ids[at : at + _PAGE].tolist()
         with index.reading() as connection:
-            rows = connection.execute(
-                statement.select_from(_joined_tables(Level.IMAGE)).where(of.id.in_(page)).order_by(of.id)
-            ).all()
-        for study, series, uid, sop_class, syntax in rows:
-            yield StoredInstance(ObjectName(study, series, uid), sop_class, syntax)
+            rows = _LOCATED.rows(connection, {"row_ids": row_ids[at : at + _PAGE].tolist()})
+        for each in rows:
+            row: tuple[Any, ...] = tuple(each)
+            yield StoredInstance(ObjectName(*row[:3]), *row[3:])
 
 
 def _joined_tables(level: Level) -> FromClause:
@@ -240,6 +286,21 @@ def _joined_tables(level: Level) -> FromClause:
         if level is Level.SERIES
         else schema.instance.join(joined, _of_series.id == _of_instance.parent)
     )
+
+
+_LOCATED = Query(
+    select(
+        _of_study.uid,
+        _of_series.uid,
+        _of_instance.uid,
+        _of_instance.sop_class,
+        _of_instance.transfer_syntax,
+        _of_instance.size,
+    )
+    .select_from(_joined_tables(Level.IMAGE))
+    .where(_of_instance.id.in_(bindparam("row_ids", expanding=True)))
+    .order_by(_of_instance.id)
+)
 
 
 def _known(connection: Connection, sources: list[Source]) -> array[int] | None:
@@ -426,15 +487,15 @@ class _Reader:
 
     def _matching(self, rows: Sequence[Row[Any]]) -> list[tuple[Row[Any], Attributes]]:
         """The rows whose attributes match, as far as these are kept."""
-        parsed: dict[str, Any] = {}
+        read: dict[str, Any] = {}
         found = []
         for row in rows:
             attributes: Attributes = {_AVAILABILITY: "ONLINE"}
             others: Others = {}
             for text, contrary, zone in zip_longest(row[self._kept], row[self._kept.stop :], self._zones):
-                if text not in parsed:
-                    parsed[text] = json.loads(text)
-                of_level: tuple[Attributes, Others] = parsed[text], json.loads(contrary) if contrary else {}
+                if text not in read:
+                    read[text] = json.loads(text)
+                of_level: tuple[Attributes, Others] = read[text], json.loads(contrary) if contrary else {}
                 if zone is not None:
                     of_level = zone.moved(*of_level)
                 attributes |= of_level[0]

@@ -41,18 +41,26 @@ class QueryService:
         What is searched; it has an index.
     policy
         What queries may do.
+    ae_title
+        The AE title from which what is found can be retrieved.
+
+    Attributes
+    ----------
+    policy
+        As above; may be replaced at any time.
     """
 
     operation = "C-FIND"
     contexts: ClassVar[Mapping[str, SupportedContext]] = dict.fromkeys(MODELS, NATIVE)
 
-    def __init__(self, holdings: Holdings, policy: QueryPolicy) -> None:
+    def __init__(self, holdings: Holdings, policy: QueryPolicy, ae_title: str) -> None:
         self._holdings = holdings
-        self._policy = policy
+        self._ae_title = ae_title
+        self.policy = policy
 
     def agree(self, proposed: SOPClassExtendedNegotiation) -> tuple[QueryOptions, bytes]:
         """What queries may do by agreement."""
-        return agree(proposed.application_information, self._policy.supported)
+        return agree(proposed.application_information, self.policy.supported)
 
     def open_sink(self, message: Message, context: NegotiatedContext, caller: Caller) -> MemorySink:
         """Where an identifier goes."""
@@ -78,15 +86,17 @@ class QueryService:
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = read_identifier(decode_whole, encoded, context.transfer_syntax)
         model = MODELS[context.abstract_syntax]
-        options = self._policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
+        policy = self.policy
+        options = policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))
         count = 0
         found = search(index, model, identifier, options=options)
-        responses, status = EncodedResponses(found.request, how), found.status
+        responses = EncodedResponses(found.request, how, retrieve_ae_title=self._ae_title)
+        status = found.status
         for attributes in found.matches:
             if attributes is None:
                 yield STILL_SEARCHING
                 continue
-            if count == self._policy.maximum:
+            if count == policy.maximum:
                 yield Answer(LIMIT_REACHED)
                 return
             count += 1

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...dimse.datasets import Sink
 from ...dimse.messages import Message
 from ...upper_layer.negotiation import NegotiatedContext, SupportedContext
 from ...values import frozen
 from ...wire.items import SOPClassExtendedNegotiation
+
+if TYPE_CHECKING:
+    from ...drivers.blocking.link import Link
 
 
 @frozen
@@ -22,11 +25,17 @@ class Caller:
         Its AE title, as it says, and its host.
     agreed
         What was agreed with it by SOP class extended negotiation: for each SOP class what the service made of it.
+    association
+        The association.
     """
 
     ae_title: str
     address: str
     agreed: Mapping[str, Any]
+    association: Link
+
+    def __str__(self) -> str:
+        return f"{ascii(self.ae_title)[1:-1]} ({self.address})"
 
 
 class Service(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from ...dimse.messages import Message
-from ...encoding.transfer_syntaxes import TRANSFER_SYNTAXES
+from ...encoding.transfer_syntaxes import PREFERRED_NATIVE, TRANSFER_SYNTAXES
 from ...errors import ServiceRefusal
 from ...services.registry import OPERATIONS, SUCCESS
 from ...services.service_names import ServiceName
@@ -30,6 +30,9 @@ _ANSWERS = {
 }
 
 
+_STORAGE_CLASSES = [uid for uid, row in SOP_CLASSES.items() if row.service is ServiceName.STORAGE]
+
+
 class StorageService:
     """The service that stores objects of all storage classes, in any transfer syntax that is known.
 
@@ -39,16 +42,20 @@ class StorageService:
         Where they are stored.
     on_stored
         Called after each request with the SOP Instance UID and the status; None for nobody.
+    gives_out
+        Whether there is C-GET, for which the requestor has the role of SCP.
     """
 
     operation = "C-STORE"
-    contexts: ClassVar[Mapping[str, SupportedContext]] = {
-        uid: SupportedContext(tuple(TRANSFER_SYNTAXES))
-        for uid, row in SOP_CLASSES.items()
-        if row.service is ServiceName.STORAGE
-    }
 
-    def __init__(self, holdings: Holdings, on_stored: OnStored | None) -> None:
+    def __init__(self, holdings: Holdings, on_stored: OnStored | None, *, gives_out: bool = False) -> None:
+        syntaxes = tuple(TRANSFER_SYNTAXES)
+        context = (
+            SupportedContext(syntaxes, True, True, to_send=PREFERRED_NATIVE)
+            if gives_out
+            else SupportedContext(syntaxes)
+        )
+        self.contexts: Mapping[str, SupportedContext] = dict.fromkeys(_STORAGE_CLASSES, context)
         self._holdings = holdings
         self._on_stored = on_stored
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from struct import pack
+from typing import Any
 
 from ...errors import TLSFailed
 from ...values import Buffer
@@ -65,6 +66,11 @@ class Channel:
             If it failed.
         """
         return True
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """The peer's verified certificate, as `ssl.SSLSocket.getpeercert` gives it; empty without one."""
+        return {}
 
     @property
     def tls_version(self) -> str:

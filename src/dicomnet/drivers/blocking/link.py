@@ -146,8 +146,12 @@ class Link(Carrier):
                 self.read_ahead()
             finally:
                 self.lock.release()
-        is_over = self._is_closed or self.phase is not Phase.ESTABLISHED
-        return is_over or self.talk.is_cancelled(message_id)
+        return self.has_ended or self.talk.is_cancelled(message_id)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the association is over, as far as it is known."""
+        return self._is_closed or self.phase is not Phase.ESTABLISHED
 
     def read_ahead(self, *, leaves_end: bool = False) -> bool:
         """Read, without waiting, what is there while a request is being performed; False if there was nothing.

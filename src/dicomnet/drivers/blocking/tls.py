@@ -6,7 +6,8 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...errors import TLSFailed
 from ...values import Buffer
@@ -65,6 +66,11 @@ class TLSChannel(Channel):
             raise tls_error(error) from error
         self.is_ready = True
         return True
+
+    @property
+    def peer_certificate(self) -> Mapping[str, Any]:
+        """The peer's verified certificate, as `ssl.SSLSocket.getpeercert` gives it; empty without one."""
+        return self._tls.getpeercert() or {} if self.is_ready else {}
 
     @property
     def tls_version(self) -> str:

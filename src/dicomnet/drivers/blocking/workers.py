@@ -27,8 +27,10 @@ from .server import Server
 _log = logging.getLogger(__name__)
 
 IN_ORDER, OUT_OF_ORDER = 0, 1
-# How long associations may go on, in seconds: the one thing that a supervisor and its workers are told.
-_WORD = struct.Struct("!d")
+# What a supervisor and its workers are told: how long associations may go on, in seconds, and then the end; or, where
+# that is negative, what follows, whose length in bytes is the second field.
+_WORD = struct.Struct("!dI")
+_GO_ON = -1.0
 _ENDING = frozenset((signal.SIGTERM, signal.SIGINT))
 # How long workers may take to end beyond what they may drain, in seconds; then they are killed.
 _GRACE = 10.0
@@ -50,15 +52,23 @@ class Worker:
         What it takes of the connections.
     number
         Its number, from 0; the process in the place of one that died has the same.
+    on_told
+        As of `WorkerProcesses`.
     """
 
     def __init__(
-        self, listener: socket.socket, control: socket.socket, share: FairShare, number: int
+        self,
+        listener: socket.socket,
+        control: socket.socket,
+        share: FairShare,
+        number: int,
+        on_told: OnTold,
     ) -> None:
         self.listener = listener
         self.share = share
         self.number = number
         self._control = control
+        self._on_told = on_told
 
     def serve(self, server: Server) -> None:
         """Run a server until the supervisor ends it; where that is gone, the process ends at once."""
@@ -69,13 +79,17 @@ class Worker:
 
     def _obey(self, server: Server) -> NoReturn:
         with contextlib.suppress(OSError):
-            word = self._control.recv(_WORD.size)
-            if word:
-                threading.Thread(target=server.shutdown, args=_WORD.unpack(word), daemon=True).start()
-                self._control.recv(1)
+            while (heard := _hear(self._control)) is not None:
+                drain, told = heard
+                if drain == _GO_ON:
+                    self._on_told(told)
+                else:
+                    threading.Thread(target=server.shutdown, args=(drain,), daemon=True).start()
         os._exit(OUT_OF_ORDER)
 
 
+# Takes what the processes of a server are told.
+OnTold = Callable[[bytes], None]
 # What is done in a worker process; tells whether it leaves everything in order.
 Work = Callable[[Worker], bool]
 
@@ -95,6 +109,9 @@ class WorkerProcesses:
         Runs in each of them.
     on_lost
         Told of the process ID of each worker that did not end in order, in the supervisor's process.
+    on_told
+        Takes what `tell` says, in a thread of each worker, and before in the supervisor's process, from which the next
+        workers are forked; must not raise.
 
     Raises
     ------
@@ -112,6 +129,7 @@ class WorkerProcesses:
         count: int,
         work: Work,
         on_lost: Callable[[int], None] | None = None,
+        on_told: OnTold = lambda _: None,
     ) -> None:
         if count < 1:
             raise ValueError("a server has at least 1 worker")
@@ -121,12 +139,14 @@ class WorkerProcesses:
         self._count = count
         self._work = work
         self._on_lost = on_lost
+        self._on_told = on_told
         self._control: socket.socket | None = None
         self._process = 0
         self._is_in_order = True
         # A signal's handler may shut down in the middle of `serve_forever`, or of `start`.
         self._lock = threading.RLock()
         self._is_over = False
+        self._speaking = threading.RLock()
 
     @property
     def listener(self) -> socket.socket:
@@ -150,7 +170,9 @@ class WorkerProcesses:
 
         def supervise() -> int:
             here.close()
-            return _Supervisor(self._listener, there, self._count, self._work, self._on_lost).run()
+            return _Supervisor(
+                self._listener, there, self._count, self._work, self._on_lost, self._on_told
+            ).run()
 
         with there:
             try:
@@ -180,11 +202,23 @@ class WorkerProcesses:
         if self._control is None:
             self._listener.close()
             return self._is_in_order
-        with contextlib.suppress(OSError):
-            self._control.send(_WORD.pack(drain))
+        with contextlib.suppress(OSError), self._speaking:
+            self._control.sendall(_WORD.pack(drain, 0))
         self._wait()
         self._forget()
         return self._is_in_order
+
+    def tell(self, what: bytes) -> None:
+        """Let the supervisor and all workers know something, also those that will be.
+
+        Raises
+        ------
+        OSError
+            If they are gone.
+        """
+        if self._control is not None:
+            with self._speaking:
+                self._control.sendall(_WORD.pack(_GO_ON, len(what)) + what)
 
     def _wait(self) -> None:
         with self._lock:
@@ -250,11 +284,13 @@ class _Supervisor:
         count: int,
         work: Work,
         on_lost: Callable[[int], None] | None,
+        on_told: OnTold,
     ) -> None:
         self._listener = listener
         self._control = control
         self._work = work
         self._on_lost = on_lost
+        self._on_told = on_told
         self._counts = ConnectionCounts(count)
         self._slots = [_Slot(number) for number in range(count)]
         self._children, self._wake = socket.socketpair()
@@ -296,20 +332,24 @@ class _Supervisor:
 
     def _obey(self) -> bool:
         """Hand on what the caller says; False if there is no caller any more."""
-        word = self._control.recv(_WORD.size)
-        if not word:
+        heard = _hear(self._control)
+        if heard is None:
             self._kill()
             for slot in self._slots:
                 if slot.process:
                     os.waitpid(slot.process, 0)
             return False
-        (drain,) = _WORD.unpack(word)
-        self._limit = monotonic() + drain + _GRACE
-        self._listener.close()
+        drain, told = heard
+        if drain == _GO_ON:
+            self._on_told(told)
+        else:
+            self._limit = monotonic() + drain + _GRACE
+            self._listener.close()
+        word = _WORD.pack(drain, len(told)) + told
         for slot in self._slots:
             if slot.control is not None:
                 with contextlib.suppress(OSError):
-                    slot.control.send(word)
+                    slot.control.sendall(word)
         return True
 
     def _kill(self) -> None:
@@ -331,7 +371,7 @@ class _Supervisor:
             for each in (self._control, self._children, self._wake):
                 each.close()
             share = FairShare(self._counts, slot.number)
-            is_in_order = self._work(Worker(self._listener, there, share, slot.number))
+            is_in_order = self._work(Worker(self._listener, there, share, slot.number, self._on_told))
             return IN_ORDER if is_in_order else OUT_OF_ORDER
 
         with there:
@@ -374,6 +414,23 @@ class _Supervisor:
         slot.deaths += 1
         # 0, 1, 2, 4 … seconds: what kills each worker at once must not keep the machine busy with forking.
         slot.due = now + (min(2.0 ** (slot.deaths - 2), _LONGEST_DELAY) if slot.deaths > 1 else 0.0)
+
+
+def _hear(control: socket.socket) -> tuple[float, bytes] | None:
+    """The next that is said; None if nobody is there to say anything."""
+    head = _read(control, _WORD.size)
+    if len(head) < _WORD.size:
+        return None
+    drain, length = _WORD.unpack(head)
+    told = _read(control, length)
+    return None if len(told) < length else (drain, told)
+
+
+def _read(control: socket.socket, length: int) -> bytes:
+    content = b""
+    while len(content) < length and (more := control.recv(length - len(content))):
+        content += more
+    return content
 
 
 def _note(number: int, frame: object) -> None:

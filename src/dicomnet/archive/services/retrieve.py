@@ -1,0 +1,236 @@
+"""Retrieval: C-GET and C-MOVE in the Query/Retrieve Information Models (PS3.4 sections C.4.2 and C.4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from ...dimse.datasets import OUT_OF_RESOURCES, MemorySink
+from ...dimse.messages import Message
+from ...encoding.transfer_syntaxes import Transcoding
+from ...errors import ServiceRefusal
+from ...exchange.addresses import PeerAddress
+from ...exchange.contexts import GET_MODELS, MOVE_MODELS
+from ...services.registry import MOVE_DESTINATION_UNKNOWN, OPERATIONS
+from ...upper_layer.negotiation import NegotiatedContext, SupportedContext
+from ...values import field, frozen
+from ...wire.items import SOPClassExtendedNegotiation
+from ..catalogue.options import QueryOptions
+from ..holdings import Holdings
+from .query import QUERY_LIMIT, read_identifier
+from .service import NATIVE, Caller
+
+if TYPE_CHECKING:
+    from ...drivers.deadline import Timeouts
+    from ...drivers.tls import ClientCertificate
+    from ..catalogue.identifiers import Model
+    from ..catalogue.query import Located
+    from .retrieval import Retrieval
+
+# Refused: out of resources, unable to calculate the number of matches (PS3.4 Tables C.4-2 and C.4-3).
+_CANNOT_COUNT = 0xA701
+# Refused: out of resources, unable to perform sub-operations (PS3.4 Table C.4-2).
+_CANNOT_SEND = 0xA702
+# Many peers leave out the unique keys of the levels above.
+_OPTIONS = QueryOptions(relational=True)
+_IS_RELATIONAL = 1
+
+
+@frozen
+class RetrievePolicy:
+    """What an archive gives out, and to whom.
+
+    Parameters
+    ----------
+    destinations
+        Where objects may be moved to, by AE title.
+    jobs
+        How many associations a C-MOVE may have side by side with its destination.
+    transcoding
+        Whether compressed objects are decompressed for a receiver that takes no other form of them.
+    tls
+        How destinations are reached by TLS, by AE title; others are reached without.
+
+    Raises
+    ------
+    ValueError
+        If ``jobs`` is less than 1.
+    """
+
+    destinations: Mapping[str, PeerAddress] = field(default_factory=dict)
+    jobs: int = 1
+    transcoding: Transcoding = Transcoding.IF_NEEDED
+    tls: Mapping[str, ClientCertificate] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError("there is at least 1 association to move objects with")
+
+
+def destinations_of(addresses: Iterable[str | PeerAddress]) -> dict[str, PeerAddress]:
+    """Move destinations by AE title.
+
+    Parameters
+    ----------
+    addresses
+        Each with its AE title, as in ``WORKSTATION@10.0.0.7:11112``.
+
+    Raises
+    ------
+    ValueError
+        If one is not of that form, or two have the same AE title.
+    """
+    found: dict[str, PeerAddress] = {}
+    for each in addresses:
+        address = PeerAddress.parse(each) if isinstance(each, str) else each
+        if isinstance(each, str) and "@" not in each:
+            raise ValueError(f"{each!r} has no AE title; write AET@host:port, for instance {address}")
+        title = address.ae_title.strip(" ")
+        if found.setdefault(title, address) is not address:
+            raise ValueError(f"there are two destinations with the AE title {title}")
+    return found
+
+
+class _RetrieveService:
+    """The base of both services.
+
+    Parameters
+    ----------
+    holdings
+        What is retrieved; it has an index.
+    policy
+        What is given out, and to whom.
+    window
+        How many C-STORE requests may be outstanding, if the receiver grants it.
+    """
+
+    operation: ClassVar[str]
+    models: ClassVar[Mapping[str, Model]]
+
+    def __init__(self, holdings: Holdings, policy: RetrievePolicy, window: int) -> None:
+        self.holdings = holdings
+        self.policy = policy
+        self.window = window
+
+    @property
+    def contexts(self) -> Mapping[str, SupportedContext]:
+        """The information models."""
+        return dict.fromkeys(self.models, NATIVE)
+
+    def agree(self, proposed: SOPClassExtendedNegotiation) -> tuple[None, bytes]:
+        """Relational retrieval holds in any case; nothing else is agreed on (PS3.4 sections C.5.2 and C.5.3)."""
+        asked = proposed.application_information
+        return None, bytes((asked[:1] == bytes((_IS_RELATIONAL,)), *bytes(len(asked) - 1))) if asked else b""
+
+    def open_sink(self, message: Message, context: NegotiatedContext, caller: Caller) -> MemorySink:
+        """Where an identifier goes."""
+        return MemorySink(QUERY_LIMIT)
+
+    def handle(self, message: Message, context: NegotiatedContext, caller: Caller) -> Retrieval:
+        """Find the objects, and begin to send them."""
+        if not isinstance(message.data, MemorySink):
+            raise ServiceRefusal(OPERATIONS[self.operation].handler_failed)
+        self.check(message)
+        try:
+            found = self._locate(message.data.content, context)
+        except ServiceRefusal as refusal:
+            if refusal.status == OUT_OF_RESOURCES:
+                raise ServiceRefusal(_CANNOT_COUNT, refusal.comment, refusal.offending) from refusal
+            raise
+        return self.begin(message, caller, found)
+
+    def _locate(self, encoded: bytes | bytearray, context: NegotiatedContext) -> Located:
+        from ...datasets.codec import decode_whole
+        from ..catalogue.query import locate
+
+        index = self.holdings.index_to_search()
+        identifier = read_identifier(decode_whole, encoded, context.transfer_syntax)
+        return locate(index, self.models[context.abstract_syntax], identifier, options=_OPTIONS)
+
+    def check(self, message: Message) -> None:
+        """Refuse a request for what its command set says."""
+
+    def begin(self, message: Message, caller: Caller, found: Located) -> Retrieval:
+        """Begin to send objects."""
+        raise NotImplementedError
+
+
+class GetService(_RetrieveService):
+    """The service that gives objects out on the association on which they are asked for. Parameters as of its base."""
+
+    operation = "C-GET"
+    models: ClassVar[Mapping[str, Model]] = {
+        GET_MODELS["patient"]: "PATIENT",
+        GET_MODELS["study"]: "STUDY",
+        "1.2.840.10008.5.1.4.1.2.3.3": "PATIENT_STUDY_ONLY",
+    }
+
+    def begin(self, message: Message, caller: Caller, found: Located) -> Retrieval:
+        from .retrieval import Get
+
+        return Get(message, caller, found, self.holdings.storage, self.policy.transcoding, self.window)
+
+
+class MoveService(_RetrieveService):
+    """The service that sends objects to a destination from the configuration.
+
+    Parameters
+    ----------
+    holdings, policy, window
+        As of its base.
+    ae_title
+        The AE title that it calls with.
+    timeouts
+        The deadline of each stage of the associations with destinations.
+
+    Attributes
+    ----------
+    timeouts
+        As above; as `policy` and `window`, may be replaced at any time.
+    """
+
+    operation = "C-MOVE"
+    models: ClassVar[Mapping[str, Model]] = {
+        MOVE_MODELS["patient"]: "PATIENT",
+        MOVE_MODELS["study"]: "STUDY",
+        "1.2.840.10008.5.1.4.1.2.3.2": "PATIENT_STUDY_ONLY",
+    }
+
+    def __init__(
+        self, holdings: Holdings, policy: RetrievePolicy, window: int, *, ae_title: str, timeouts: Timeouts
+    ) -> None:
+        super().__init__(holdings, policy, window)
+        self._ae_title = ae_title
+        self.timeouts = timeouts
+
+    def check(self, message: Message) -> None:
+        """Refuse a destination that is not configured."""
+        self._destination(message)
+
+    def begin(self, message: Message, caller: Caller, found: Located) -> Retrieval:
+        from ...blocking.peer import Peer
+        from .retrieval import Move
+
+        destination = self._destination(message)
+        certificate = self.policy.tls.get(destination.ae_title)
+        try:
+            tls = None if certificate is None else certificate.context()
+        except (OSError, ValueError) as error:
+            # Errors of OpenSSL are such of the system.
+            raise ServiceRefusal(_CANNOT_SEND, "the files for TLS cannot be used") from error
+        peer = Peer(
+            destination,
+            calling=self._ae_title,
+            tls=tls,
+            timeouts=self.timeouts,
+            window=self.window,
+            jobs=self.policy.jobs,
+        )
+        return Move(message, caller, found, self.holdings.storage, self.policy.transcoding, peer)
+
+    def _destination(self, message: Message) -> PeerAddress:
+        title = message.command.get("MoveDestination", "").strip(" ")
+        try:
+            return self.policy.destinations[title]
+        except KeyError:
+            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "the move destination is not configured") from None

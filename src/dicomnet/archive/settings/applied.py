@@ -1,0 +1,297 @@
+"""What settings mean to a node: whether they fit together, the terms that they are, and how it is made."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...drivers.deadline import Timeouts
+from ...drivers.tls import ClientCertificate, ServerCertificate
+from ...encoding.transfer_syntaxes import Transcoding
+from ...exchange.addresses import PeerAddress
+from ...exchange.logs import Log
+from ...values import replace
+from ..access import OPERATIONS, Access, Rule, networks_of
+from ..catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
+from ..conflicts import OtherContent
+from ..services.retrieve import RetrievePolicy, destinations_of
+from ..terms import Terms
+from .table import ACCESS, REMOTES
+from .values import DEFAULT, Mistakes, Settings, defaults
+
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+_ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
+
+def log_of(settings: Settings) -> Log:
+    """What is logged."""
+    return Log(
+        LEVELS[settings["logging.level"]],
+        settings["logging.format"] == "json",
+        settings["logging.identifiers"],
+    )
+
+
+def terms_of(settings: Settings) -> Terms:
+    """The terms of a node with these settings.
+
+    Raises
+    ------
+    Mistakes
+        If they do not fit together, or a file that they name cannot be used.
+    """
+    _check(settings)
+    limits = {
+        stage: settings[f"limits.{stage}_timeout"] or None for stage in ("association", "message", "idle")
+    }
+    titles = settings["server.ae_titles"]
+    return Terms(
+        called_titles=() if settings["server.any_called_title"] else titles,
+        access=_access(settings),
+        timeouts=replace(Timeouts(), **limits),
+        maximum_associations=settings["limits.associations"],
+        window=settings["limits.window"],
+        accepts_private=settings["storage.accept_private"],
+        excess=settings["limits.pdu_excess"],
+        other_content=OtherContent(settings["storage.on_conflict"]),
+        queries=QueryPolicy(
+            supported=replace(SUPPORTED, **dict.fromkeys(settings["queries.never"], False)),
+            always=QueryOptions(**dict.fromkeys(settings["queries.always"], True)),
+            maximum=settings["queries.max_matches"],
+        ),
+        retrieval=_retrieval(settings),
+        tls=_certificate(settings),
+        log=log_of(settings),
+    )
+
+
+def node_options(settings: Settings, terms: Terms) -> dict[str, Any]:
+    """The parameters of `archive.node.Node`, besides folder and address."""
+    return {
+        "ae_title": settings["server.ae_titles"][0],
+        "strict": settings["storage.strict"],
+        "workers": settings["server.workers"],
+        "database": settings["storage.database"],
+        "keys": settings["queries.keep_keys"],
+        "tls": None if terms.tls is None else terms.tls.context(),
+        "called_titles": terms.called_titles,
+        "access": terms.access,
+        "timeouts": terms.timeouts,
+        "maximum_associations": terms.maximum_associations,
+        "window": terms.window,
+        "accepts_private": terms.accepts_private,
+        "excess": terms.excess,
+        "other_content": terms.other_content,
+        "queries": terms.queries,
+        "retrieval": terms.retrieval,
+    }
+
+
+def kept_for_the_next_start(before: Settings, after: Settings) -> tuple[Settings, list[str]]:
+    """The settings that hold after a change while a node runs, and the names of those that wait for the next start."""
+    # A port has TLS or not, for as long as it is open.
+    is_other_port = (before["tls.certificate"] is None) is not (after["tls.certificate"] is None)
+    kept = [
+        each.name
+        for each in after.differences(before)
+        if not each.may_change or (is_other_port and each.section == "tls")
+    ]
+    values = dict(after.values) | {each: before[each] for each in kept}
+    return replace(after, values=values), kept
+
+
+def is_guarded(settings: Settings) -> bool:
+    """Whether nobody may do anything who cannot prove to be somebody: by address, or by certificate."""
+    if settings["tls.certificate"] is not None and settings["tls.client_certificate"] == "required":
+        return True
+    # A title alone is no proof.
+    proofs = ("address", "certificate")
+    rules = settings.access
+    return rules is not None and all(
+        not rule["allow"] or any(rule.get(each) is not None for each in proofs) for rule in rules
+    )
+
+
+def _access(settings: Settings) -> Access:
+    if settings.access is None:
+        return Access()
+    return Access(
+        tuple(
+            Rule(
+                each.get("title"),
+                None if each.get("address") is None else networks_of(each["address"]),
+                each.get("certificate"),
+                frozenset(OPERATIONS[word] for word in each["allow"]),
+            )
+            for each in settings.access
+        )
+    )
+
+
+def _retrieval(settings: Settings) -> RetrievePolicy:
+    """What is given out; the remotes are destinations, too, and we show them the certificate that we have."""
+    peers = settings.peers
+    destinations = destinations_of(settings["retrieval.destinations"])
+    tls = {
+        title: ClientCertificate(
+            each.ca, _text(settings["tls.certificate"]), _text(settings["tls.key"]), _passphrase(settings)
+        )
+        for title, each in peers.items()
+        if each.tls
+    }
+    for title, each in tls.items():
+        _can_be_used(settings, f"{REMOTES}.{peers[title].name}", each.context)
+    return RetrievePolicy(
+        destinations | {title: each.peer for title, each in peers.items()},
+        settings["retrieval.jobs"],
+        Transcoding(settings["retrieval.decompress"]),
+        tls,
+    )
+
+
+def _certificate(settings: Settings) -> ServerCertificate | None:
+    if settings["tls.certificate"] is None:
+        return None
+    made = ServerCertificate(
+        str(settings["tls.certificate"]),
+        _text(settings["tls.key"]),
+        _passphrase(settings),
+        _text(settings["tls.client_ca"]),
+        _ASKED[settings["tls.client_certificate"]],
+    )
+    # Which of the files it is, neither OpenSSL nor Python tells.
+    alone = replace(made, client_ca=None, client_certificate=ssl.CERT_NONE)
+    for each, name in ((alone, "tls.certificate"), (made, "tls.client_ca")):
+        _can_be_used(settings, name, each.context)
+    return made
+
+
+def _passphrase(settings: Settings) -> str | None:
+    given: str | None = settings["tls.passphrase"]
+    file: Path | None = settings["tls.passphrase_file"]
+    if given is not None or file is None:
+        return given
+    content: str = _can_be_used(settings, "tls.passphrase_file", file.read_text)
+    return content.partition("\n")[0].rstrip("\r")
+
+
+def _can_be_used(settings: Settings, name: str, use: Callable[[], Any]) -> Any:
+    try:
+        return use()
+    except ssl.SSLError as error:
+        why = f"the file holds nothing that fits ({error.reason or 'not PEM'})"
+    except OSError as error:
+        why = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+    except ValueError as error:
+        why = str(error)
+    shown = f"{settings[name]}: {why}" if name in settings.values else why
+    raise Mistakes([_said(settings, name, shown)]) from None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _said(settings: Settings, name: str, words: str) -> str:
+    """A sentence about a setting, with its place."""
+    place = settings.origin(name)
+    return f"{name}: {words}" if place == DEFAULT else f"{place}: {name}: {words}"
+
+
+def _check(settings: Settings) -> None:
+    """Raise Mistakes if settings do not fit together."""
+    said = [_said(settings, name, words) for name, is_wrong, words in _conditions(settings) if is_wrong]
+    for name, check in _CHECKS.items():
+        if settings[name] != defaults()[name]:
+            try:
+                check(settings[name])
+            except ValueError as error:
+                said.append(_said(settings, name, str(error)))
+    if said:
+        raise Mistakes(said)
+
+
+def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
+    """What must not be, each with the setting to change, and in words."""
+    values: Mapping[str, Any] = settings.values
+    has_tls = values["tls.certificate"] is not None
+    asks = values["tls.client_certificate"] != "none"
+    rows = [
+        ("server.ae_titles", not values["server.ae_titles"], "there must be one at least"),
+        ("tls.key", bool(values["tls.key"]) and not has_tls, "it needs tls.certificate"),
+        ("tls.client_certificate", asks and not has_tls, "it needs tls.certificate"),
+        (
+            # Those of the system would let in whoever can buy one.
+            "tls.client_certificate",
+            asks and has_tls and values["tls.client_ca"] is None,
+            "it needs tls.client_ca",
+        ),
+        (
+            "tls.client_ca",
+            values["tls.client_ca"] is not None and not asks,
+            'it needs tls.client_certificate = "optional" or "required"',
+        ),
+        (
+            "tls.passphrase_file",
+            None not in (values["tls.passphrase"], values["tls.passphrase_file"]),
+            "there is tls.passphrase, too",
+        ),
+    ]
+    for way in values["queries.always"]:
+        rows += [
+            ("queries.never", way in values["queries.never"], f"{way} is to hold always"),
+            ("queries.always", not getattr(SUPPORTED, way), f"{way}: run pip install 'dicomnet[archive]'"),
+        ]
+    for index, rule in enumerate(settings.access or ()):
+        is_in_vain = rule.get("certificate") is not None and not (has_tls and asks)
+        rows.append(
+            (
+                f"{ACCESS}.{index}.certificate",
+                is_in_vain,
+                'no client shows one without tls.certificate, and tls.client_certificate = "optional" or "required"',
+            )
+        )
+    titles: dict[str, str] = {}
+    for place in values["retrieval.destinations"]:
+        title = PeerAddress.parse(place).ae_title
+        rows.append(("retrieval.destinations", title in titles, f"there are two with the AE title {title}"))
+        titles[title] = "retrieval.destinations"
+    for name, remote in settings.remotes.items():
+        title = remote.get("ae_title", name)
+        here = f"{REMOTES}.{name}"
+        other = titles.setdefault(title, here)
+        rows.append((here, other != here, f"{other} has the AE title {title}, too"))
+        if "ae_title" not in remote:
+            rows.append((f"{REMOTES}.{name}", not _is_title(name), "its name is no AE title; give ae_title"))
+    return rows
+
+
+def _is_title(name: str) -> bool:
+    from .kinds import TITLE
+
+    try:
+        return bool(TITLE.check(name))
+    except ValueError:
+        return False
+
+
+def _check_database(url: str) -> None:
+    from ..database import Database, Keeping
+
+    Database(url, Keeping.DERIVED)
+
+
+def _check_keys(keys: tuple[str, ...]) -> None:
+    from ..catalogue.kept import configured
+
+    configured(keys)
+
+
+# What takes other libraries to check; each raises ValueError.
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "storage.database": _check_database,
+    "queries.keep_keys": _check_keys,
+}

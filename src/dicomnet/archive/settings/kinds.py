@@ -1,0 +1,248 @@
+"""The kinds of values that settings have: how each is read from a text and from TOML, and how it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...values import frozen
+
+_LONGEST_TIME = 1e9
+_MOST = 10**18
+
+
+class Unfit(ValueError):
+    """A value is not of its kind.
+
+    Parameters
+    ----------
+    found
+        The value, as it is written.
+    expected
+        What would be right, for instance ``a number from 0 to 65535``.
+    """
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(f"{found} is not {expected}")
+        self.found = found
+        self.expected = expected
+
+
+class Text(str):
+    """A text from the command line or the environment, where all values are texts; in a file a number is a number."""
+
+    __slots__ = ()
+
+
+@frozen
+class Kind:
+    """A kind of values.
+
+    Parameters
+    ----------
+    expected
+        What a value of this kind is, for a sentence that begins with "is not".
+    of_text
+        Makes a value of a text, as of the environment; raises ValueError.
+    of_toml
+        Makes a value of one that TOML knows; raises ValueError.
+    is_path, is_secret, is_list
+        Whether it is a path, relative to what names it; whether nobody may see it; whether it has several items.
+    words
+        All values, where they are few.
+    """
+
+    expected: str
+    of_text: Callable[[str], Any]
+    of_toml: Callable[[Any], Any]
+    is_path: bool = False
+    is_secret: bool = False
+    is_list: bool = False
+    words: tuple[str, ...] = ()
+
+    def check(self, found: Any) -> Any:
+        """The value that is meant.
+
+        Raises
+        ------
+        Unfit
+            If it is none of this kind.
+        """
+        try:
+            return self.of_text(str(found)) if isinstance(found, Text) else self.of_toml(found)
+        except Unfit:
+            raise
+        except (ValueError, TypeError):
+            raise Unfit("what is given" if self.is_secret else in_words(found), self.expected) from None
+
+
+def in_words(found: Any) -> str:
+    """A value as a message shows it."""
+    if isinstance(found, dict):
+        return "a table"
+    if isinstance(found, list) and any(isinstance(each, dict | list) for each in found):
+        return "a list"
+    text = as_toml(found) if isinstance(found, bool | int | float | list | tuple) else repr(str(found))
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def as_toml(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(as_toml, value))}]"
+    import json
+
+    # A basic string of TOML has the escapes of JSON, and no other.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def _string(found: Any) -> str:
+    if not isinstance(found, str):
+        raise TypeError
+    return found
+
+
+def number(low: int, high: int | None = None) -> Kind:
+    """A whole number within limits."""
+
+    def of_toml(found: Any) -> int:
+        if not _is_number(found) or isinstance(found, float) or not low <= found <= (high or _MOST):
+            raise ValueError
+        return int(found)
+
+    def of_text(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or len(text) > 18:
+            raise ValueError
+        return of_toml(int(text))
+
+    return Kind(f"a number from {low} {'on' if high is None else f'to {high}'}", of_text, of_toml)
+
+
+def choice(*words: str) -> Kind:
+    """One of several words."""
+
+    def one(found: Any) -> str:
+        if found not in words:
+            raise ValueError
+        return str(found)
+
+    return Kind(f"one of {', '.join(words)}", one, one, words=words)
+
+
+def text(
+    expected: str = "a text",
+    check: Callable[[str], Any] = str,
+    *,
+    is_secret: bool = False,
+    may_be_empty: bool = False,
+) -> Kind:
+    """A text, as it is.
+
+    Parameters
+    ----------
+    check
+        Raises ValueError for one that is wrong.
+    """
+
+    def of_toml(found: Any) -> str:
+        check(_string(found))
+        if not found and not may_be_empty:
+            raise ValueError
+        return str(found)
+
+    return Kind(expected, of_toml, of_toml, is_secret=is_secret)
+
+
+def several(kind: Kind, separator: str | None = ",") -> Kind:
+    """A list of items of a kind.
+
+    Parameters
+    ----------
+    separator
+        What is between them in a text; None for blanks.
+    """
+
+    def of_toml(found: Any) -> tuple[Any, ...]:
+        if not isinstance(found, list | tuple):
+            raise TypeError
+        return tuple(kind.check(each) for each in found)
+
+    def of_text(words: str) -> tuple[Any, ...]:
+        return tuple(kind.check(Text(each.strip())) for each in words.split(separator))
+
+    return Kind(f"a list, each item {kind.expected}", of_text, of_toml, is_list=True)
+
+
+def _seconds(found: Any) -> float:
+    if not _is_number(found) or not 0 <= found < _LONGEST_TIME:
+        raise ValueError
+    return float(found)
+
+
+def _flag(found: Any) -> bool:
+    if not isinstance(found, bool):
+        raise TypeError
+    return found
+
+
+def _flag_of(word: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[word.lower()]
+
+
+def _flag_of_text(word: str) -> bool:
+    try:
+        return _flag_of(word)
+    except KeyError:
+        raise ValueError from None
+
+
+def _path(found: Any) -> Path:
+    if not _string(found) or "\0" in found:
+        raise ValueError
+    return Path(found)
+
+
+def _title(found: str) -> None:
+    from ...wire.fields import ae_title_bytes
+
+    ae_title_bytes(found, "an AE title")
+    # Titles are compared as peers' are: without the blanks that fill them up.
+    if found != found.strip():
+        raise ValueError
+
+
+def _peers_title(found: str) -> None:
+    """Check a title that a peer may have, which need not be as the standard wants ours."""
+    if found != found.strip() or not found.isprintable() or len(found) > 16:
+        raise ValueError
+
+
+def _peer(found: str) -> None:
+    from ...exchange.addresses import PeerAddress
+
+    PeerAddress.parse(found)
+    if "@" not in found:
+        raise ValueError
+
+
+FLAG = Kind("true or false", _flag_of_text, _flag)
+SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
+FOLDER = Kind("the path of a folder", _path, _path, is_path=True)
+FILE = Kind("the path of a file", _path, _path, is_path=True)
+PORT = number(0, 65535)
+TITLE = text(
+    "an AE title of up to 16 ASCII characters, without a backslash and without blanks around it", _title
+)
+PEERS_TITLE = text("an AE title of up to 16 characters, without blanks around it", _peers_title)
+PEER = text("a peer as AET@host:port, an IPv6 address in brackets", _peer)

@@ -1,0 +1,502 @@
+"""The table of all settings of a node.
+
+Options of `dicomnet serve` and `receive`, the configuration file, environment variables, the example and the manual are
+made from it. It needs no library, and little else, since each command with such options imports it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...values import frozen
+from ..catalogue.options import QueryOptions
+from .kinds import (
+    FILE,
+    FLAG,
+    FOLDER,
+    PEER,
+    PEERS_TITLE,
+    PORT,
+    SECONDS,
+    TITLE,
+    Kind,
+    as_toml,
+    choice,
+    number,
+    several,
+    text,
+)
+
+# What begins the name of each environment variable.
+PREFIX = "DICOMNET_"
+# The ways of matching that a node can do.
+WAYS = tuple(name for name in QueryOptions.__annotations__ if name != "multiframe")
+# The values of `archive.conflicts.OtherContent`, and the keys of `archive.access.OPERATIONS`.
+CONFLICTS = ("keep-first", "replace", "refuse")
+OPERATIONS = ("echo", "store", "find", "get", "move")
+COUNT = number(1, 65535)
+
+
+@frozen
+class Setting:
+    """A setting: a row of the table.
+
+    Parameters
+    ----------
+    section, key
+        The table of the file that it is in, and its name there.
+    kind
+        What its values are.
+    default
+        Its value where nobody says anything; None for none.
+    help
+        What it does, without the default.
+    options
+        The options of the command, empty where there is none.
+    metavar
+        What stands for the value in the help of the option.
+    absent
+        What holds where there is no value, in words.
+    may_change
+        Whether a new value counts when the configuration is read again; else at the next start.
+    needs_index
+        Whether it is only for a node that answers queries, and so not for `dicomnet receive`.
+    is_required
+        Whether it must be given, in the entries of ``remotes`` and ``access``.
+    """
+
+    section: str
+    key: str
+    kind: Kind
+    default: Any
+    help: str
+    options: tuple[str, ...] = ()
+    metavar: str | None = None
+    absent: str = ""
+    may_change: bool = False
+    needs_index: bool = False
+    is_required: bool = False
+
+    @property
+    def name(self) -> str:
+        """Section and key."""
+        return f"{self.section}.{self.key}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return f"{PREFIX}{self.section}_{self.key}".upper()
+
+    @property
+    def shown_default(self) -> str:
+        """The default, in words."""
+        if self.default is None:
+            return self.absent or "none"
+        if self.kind.is_list:
+            return ", ".join(map(str, self.default)) or self.absent or "none"
+        return as_toml(self.default).strip('"')
+
+
+SECTIONS = {
+    "storage": "Where objects are kept, and which.",
+    "server": "How peers reach the node, and what it is called.",
+    "limits": "What peers may use at most. A time of 0 is without end.",
+    "queries": "What queries may do.",
+    "retrieval": "What is given out (C-GET, C-MOVE).",
+    "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
+    "logging": "What is written to standard error.",
+}
+REMOTES, ACCESS = "remotes", "access"
+# Those of which there may be many, each with a name or in an order.
+MANY = {
+    REMOTES: "Other nodes by a name of your choice: those to which objects may be moved.",
+    ACCESS: "Who may do what: of the rules the first that fits a peer counts; it fits where all fit that it names of "
+    "title, address and certificate. A peer that no rule fits, or that may do nothing, is rejected; of one that may do "
+    "some, only the presentation contexts for that are accepted. Without any rule everybody may do everything.",
+}
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "storage",
+        "folder",
+        FOLDER,
+        "dicomnet-data",
+        "where objects and index are kept; created if it does not exist",
+        ("--data",),
+        "DIR",
+        needs_index=True,
+    ),
+    Setting(
+        "storage",
+        "database",
+        text("a URL"),
+        None,
+        "where index and ledger are, such as postgresql://USER@HOST/NAME",
+        ("--database",),
+        "URL",
+        "files in the folder of the objects",
+        needs_index=True,
+    ),
+    Setting(
+        "storage",
+        "on_conflict",
+        choice(*CONFLICTS),
+        CONFLICTS[0],
+        "what becomes of an object whose SOP Instance UID a stored object with other content has: it is kept in"
+        " quarantine and answered with a warning, it takes the place of the other one, which is kept as a version, or"
+        " it is refused",
+        ("--on-conflict",),
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "storage",
+        "strict",
+        FLAG,
+        False,
+        "refuse objects whose form breaks the standard, such as zeros behind the last element; without this"
+        " they are stored as they were received, with a warning in the log",
+        ("--strict",),
+    ),
+    Setting(
+        "storage",
+        "accept_private",
+        FLAG,
+        False,
+        "also store objects of unknown SOP classes, such as private ones",
+        ("--accept-private",),
+        may_change=True,
+    ),
+    Setting(
+        "server",
+        "address",
+        text("an address or a host name", may_be_empty=True),
+        "127.0.0.1",
+        "the address to listen on; empty is every IPv4 address",
+        ("--bind",),
+        "ADDRESS",
+    ),
+    Setting(
+        "server",
+        "port",
+        PORT,
+        11112,
+        "the port to listen on; 0 chooses a free one",
+        ("-p", "--port"),
+        "PORT",
+    ),
+    Setting(
+        "server",
+        "allow_public",
+        FLAG,
+        False,
+        "listen on an address that other machines can reach, though anybody may then store, query and retrieve",
+        ("--allow-public",),
+    ),
+    Setting(
+        "server",
+        "ae_titles",
+        several(TITLE),
+        ("DICOMNET",),
+        "our AE titles, the first of which we use as a client",
+        ("-aet", "--aet"),
+        "AET[,AET...]",
+        may_change=True,
+    ),
+    Setting(
+        "server",
+        "any_called_title",
+        FLAG,
+        True,
+        "whether associations are accepted that call us by a title that is not ours",
+        may_change=True,
+    ),
+    Setting(
+        "server",
+        "workers",
+        COUNT,
+        1,
+        "how many processes accept associations, so that parallel senders use more than one core",
+        ("--workers",),
+        "N",
+    ),
+    Setting(
+        "server",
+        "drain",
+        SECONDS,
+        30.0,
+        "how long open associations may go on after SIGTERM or Ctrl-C, in seconds; a second signal ends at once",
+        ("--drain",),
+        "SECONDS",
+        may_change=True,
+    ),
+    Setting(
+        "limits",
+        "associations",
+        COUNT,
+        256,
+        "how many associations may be open at once, in each worker process",
+        may_change=True,
+    ),
+    Setting(
+        "limits",
+        "association_timeout",
+        SECONDS,
+        30.0,
+        "how long TLS handshake, negotiation and release may take, each, in seconds",
+        may_change=True,
+    ),
+    Setting(
+        "limits",
+        "message_timeout",
+        SECONDS,
+        30.0,
+        "how long a message may take beyond what its size earns, in seconds",
+        may_change=True,
+    ),
+    Setting(
+        "limits",
+        "idle_timeout",
+        SECONDS,
+        60.0,
+        "how long nothing may happen on an association, in seconds",
+        may_change=True,
+    ),
+    Setting(
+        "limits",
+        "window",
+        COUNT,
+        16,
+        "how many C-STORE requests a peer may have outstanding, if it negotiates that",
+        may_change=True,
+    ),
+    Setting(
+        "limits",
+        "pdu_excess",
+        number(0, 1 << 30),
+        786_432,
+        "how many bytes longer than announced a P-DATA-TF PDU may be, which is logged; a longer one ends the"
+        " association",
+        may_change=True,
+    ),
+    Setting(
+        "queries",
+        "max_matches",
+        number(1),
+        None,
+        "how many matches a query has at most; one that has more ends with the status 0xB001",
+        ("--max-matches",),
+        "N",
+        "any number",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "queries",
+        "always",
+        several(choice(*WAYS)),
+        (),
+        "ways of matching that hold without being negotiated: relational (the keys of the levels above may be left"
+        " out), combined (a date and its time are one range), fuzzy (names that sound alike), timezone (the request's"
+        ' offset counts), empty ("" matches what has no value), multiple (each value of a key must match)',
+        ("--query-always",),
+        "WAY[,WAY...]",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "queries",
+        "never",
+        several(choice(*WAYS)),
+        (),
+        "ways of matching that are refused when they are negotiated",
+        ("--query-never",),
+        "WAY[,WAY...]",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "queries",
+        "keep_keys",
+        several(text(), None),
+        (),
+        "attributes that the index keeps at a level (patient, study, series, image) besides those that it always"
+        " keeps, by keyword or (gggg,eeee); those of objects that are there already are read from the files in the"
+        " background",
+        ("--keep-key",),
+        "KEY[,KEY...]@LEVEL",
+        needs_index=True,
+    ),
+    Setting(
+        "retrieval",
+        "destinations",
+        several(PEER),
+        (),
+        "where objects may be moved to (C-MOVE), besides the remotes",
+        ("--destination",),
+        "AET@host:port",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "retrieval",
+        "jobs",
+        COUNT,
+        1,
+        "how many associations a C-MOVE may have side by side with its destination",
+        ("--destination-jobs",),
+        "N",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "retrieval",
+        "decompress",
+        choice("never", "if-needed"),
+        "if-needed",
+        "what becomes of a compressed object whose receiver takes native ones only: it counts as failed, or it is"
+        " decompressed",
+        ("--decompress",),
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "tls",
+        "certificate",
+        FILE,
+        None,
+        "our certificate (PEM), with those up to its authority behind it; without one there is no TLS",
+        ("--tls-cert",),
+        "FILE",
+        may_change=True,
+    ),
+    Setting(
+        "tls",
+        "key",
+        FILE,
+        None,
+        "its private key (PEM)",
+        ("--tls-key",),
+        "FILE",
+        "in the file of the certificate",
+        may_change=True,
+    ),
+    Setting(
+        "tls",
+        "passphrase",
+        text(is_secret=True),
+        None,
+        "the passphrase of the key; a file that only we can read, or the environment, is the better place",
+        may_change=True,
+    ),
+    Setting(
+        "tls",
+        "passphrase_file",
+        FILE,
+        None,
+        "a file whose first line is the passphrase of the key",
+        may_change=True,
+    ),
+    Setting(
+        "tls",
+        "client_ca",
+        FILE,
+        None,
+        "certificates (PEM) of the authorities of clients, or of the clients themselves",
+        ("--tls-ca",),
+        "FILE",
+        may_change=True,
+    ),
+    Setting(
+        "tls",
+        "client_certificate",
+        choice("none", "optional", "required"),
+        "none",
+        "whether clients are asked for a certificate, and whether they must have one",
+        ("--tls-client-certificate",),
+        may_change=True,
+    ),
+    Setting(
+        "logging",
+        "level",
+        choice("error", "warning", "info", "debug"),
+        "warning",
+        "what is logged: failures, what an administrator has to know, each step, the network's traffic"
+        " (-q, -v and -d are error, info and debug)",
+        may_change=True,
+    ),
+    Setting(
+        "logging",
+        "format",
+        choice("text", "json"),
+        "text",
+        "a line of text, or an object of JSON in a line",
+        ("--log-format",),
+        may_change=True,
+    ),
+    Setting(
+        "logging",
+        "identifiers",
+        FLAG,
+        False,
+        "at level debug, also log the keys and values of queries and their matches: patients' data",
+        may_change=True,
+    ),
+)
+
+
+def _check_network(found: str) -> None:
+    from ipaddress import ip_network
+
+    if "/" in found or ":" in found or not any(map(str.isalpha, found)):
+        ip_network(found)
+
+
+# The keys of a remote, and those of a rule.
+REMOTE_SETTINGS: tuple[Setting, ...] = (
+    Setting(REMOTES, "host", text("a host name or an address"), None, "where it is", is_required=True),
+    Setting(REMOTES, "port", number(1, 65535), None, "its port", is_required=True),
+    Setting(REMOTES, "ae_title", TITLE, None, "its AE title", absent="its name here"),
+    Setting(REMOTES, "tls", FLAG, False, "whether it is reached by TLS; we show the certificate of [tls]"),
+    Setting(
+        REMOTES,
+        "ca",
+        FILE,
+        None,
+        "certificates (PEM) to trust",
+        absent="those of the system",
+    ),
+)
+RULE_SETTINGS: tuple[Setting, ...] = (
+    Setting(ACCESS, "title", PEERS_TITLE, None, "the AE title that the peer calls itself", absent="any"),
+    Setting(
+        ACCESS,
+        "address",
+        text(
+            "an address, a network such as 10.0.0.0/8 (without bits behind the prefix) or a host name",
+            _check_network,
+        ),
+        None,
+        "its address, a network such as 10.1.0.0/16, or a host name, which is looked up when the file is read",
+        absent="any",
+    ),
+    Setting(
+        ACCESS,
+        "certificate",
+        text("a name"),
+        None,
+        "who it is by its verified certificate: the common name, the whole subject as in CN=ct1,O=Hospital, or one of"
+        " the subject alternative names",
+        absent="any, or none",
+    ),
+    Setting(
+        ACCESS,
+        "allow",
+        several(choice(*OPERATIONS)),
+        None,
+        f"what it may do: {', '.join(OPERATIONS)}; an empty list is nothing",
+        is_required=True,
+    ),
+)
+
+BY_NAME = {each.name: each for each in SETTINGS}

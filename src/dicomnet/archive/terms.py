@@ -1,0 +1,63 @@
+"""The terms of a node: what it may change while it runs, for associations that begin then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..drivers.deadline import Timeouts
+from ..exchange.addresses import MAXIMUM_LENGTH
+from ..exchange.logs import Log
+from ..values import field, frozen
+from .access import EVERYBODY, Access
+from .catalogue.options import QueryPolicy
+from .conflicts import OtherContent
+from .services.retrieve import RetrievePolicy
+
+if TYPE_CHECKING:
+    from ..drivers.tls import ServerCertificate
+
+
+@frozen
+class Terms:
+    """What a node may change while it runs.
+
+    Parameters
+    ----------
+    called_titles
+        The AE titles by which it may be called; none means any title.
+    access
+        Who may do what.
+    timeouts
+        The deadline of each stage, in seconds.
+    maximum_associations
+        How many associations may be open at once, in each worker process.
+    window
+        How many C-STORE requests a peer may have outstanding.
+    accepts_private
+        Whether it accepts unknown SOP classes, such as private ones, and stores their objects.
+    excess
+        How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
+    other_content
+        What becomes of an object whose SOP Instance UID a stored object with other content has. It holds at once.
+    queries
+        What queries may do. It holds at once.
+    retrieval
+        What may be retrieved, and which move destinations there are. It holds at once.
+    tls
+        What it shows in TLS handshakes; None leaves that as it is.
+    log
+        What is logged; None leaves that as it is.
+    """
+
+    called_titles: tuple[str, ...] = ()
+    access: Access = EVERYBODY
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    maximum_associations: int = 256
+    window: int = 16
+    accepts_private: bool = False
+    excess: int = MAXIMUM_LENGTH
+    other_content: OtherContent = OtherContent.KEEP_FIRST
+    queries: QueryPolicy = field(default_factory=QueryPolicy)
+    retrieval: RetrievePolicy = field(default_factory=RetrievePolicy)
+    tls: ServerCertificate | None = None
+    log: Log | None = None

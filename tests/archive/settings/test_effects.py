@@ -1,0 +1,581 @@
+"""Each key of the configuration file does what its help says: a row for each, with a real node over sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.uid import UID
+from tests.archive.settings.nodes import Configured, configured
+from tests.cli.command import run
+from tests.faults.objects import study_uid, write_objects
+from tests.sockets import (
+    Certificates,
+    RawPeer,
+    echo_pdus,
+    make_certificates,
+    request_pdu,
+)
+from tests.support import free_port, stored, wait_until
+
+from dicomnet import AE, Peer, evt
+from dicomnet.archive.node import Node
+from dicomnet.archive.settings.table import MANY, REMOTE_SETTINGS, RULE_SETTINGS, SETTINGS
+from dicomnet.drivers.tls import ServerCertificate, client_context
+from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
+from dicomnet.exchange.addresses import MAXIMUM_LENGTH
+from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
+from dicomnet.wire.items import AsynchronousOperationsWindow
+from dicomnet.wire.pdu import AssociateAC
+
+CT, MR = (str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm"))
+STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
+ABORT = b"\x07"
+
+
+class World:
+    """Starts nodes in a folder, and ends them with the test."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self._certificates: Certificates | None = None
+        self._peers: list[Peer] = []
+
+    def node(self, content: str, *options: str, **more: Any) -> Configured:
+        """A running node."""
+        return self._stack.enter_context(configured(self.folder, content, *options, **more))
+
+    def peer(self, node: Configured, **more: Any) -> Peer:
+        """A client of it."""
+        peer = self._stack.enter_context(Peer(node.address, **more))
+        self._peers.append(peer)
+        return peer
+
+    def end(self, node: Configured) -> None:
+        """Release all associations, and end a node in order."""
+        for peer in self._peers:
+            peer.close()
+        assert node.end() == 0
+
+    @property
+    def certificates(self) -> Certificates:
+        """Certificates, made once."""
+        self._certificates = self._certificates or make_certificates(self.folder, others=("ct1", "ct2"))
+        return self._certificates
+
+    def file(self, **changes: Any) -> str:
+        """A CT image with other values."""
+        image = dcmread(CT)
+        for name, value in changes.items():
+            setattr(image, name, value)
+        image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+        path = self.folder / f"{len(list(self.folder.glob('*.dcm')))}.dcm"
+        image.save_as(path)
+        return str(path)
+
+    def client(self, name: str | None = None) -> ssl.SSLContext:
+        """A TLS context of a client."""
+        context = client_context(self.certificates.authority)
+        context.check_hostname = False
+        if name is not None:
+            context.load_cert_chain(self.certificates.of(name))
+        return context
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(tmp_path, stack)
+
+
+def one(peer: Peer, path: str) -> int | None:
+    (result,) = peer.store(path)
+    return result.status
+
+
+def associate(node: Configured, *, called: str | None = None, calling: str = "MODALITY", **more: Any) -> Any:
+    ae = AE(calling)
+    ae.add_requested_context(Verification)
+    ae.add_requested_context(CTImageStorage)
+    return ae.associate(node.host, node.port, ae_title=called or node.title, **more)
+
+
+def rejection(association: Any) -> tuple[int, int, int]:
+    assert association.is_rejected
+    answer = association.acceptor.primitive
+    return answer.result, answer.result_source, answer.diagnostic
+
+
+# -- a function for each key
+
+
+def folder(world: World) -> None:
+    """Relative to the file."""
+    (world.folder / "sub").mkdir()
+    (world.folder / "sub" / "x.toml").write_text('[storage]\nfolder = "here"\n')
+    node = world.node("", "--config", "sub/x.toml")
+    assert one(world.peer(node), CT) == 0
+    world.end(node)
+    assert len(stored(world.folder / "sub" / "here")) == 1
+
+
+def database(world: World) -> None:
+    node = world.node(f'storage.database = "sqlite:///{world.folder}/elsewhere.sqlite"')
+    assert one(world.peer(node), CT) == 0
+    assert len(list(world.peer(node).find("study"))) == 1
+    assert (world.folder / "elsewhere.sqlite").exists()
+    assert not (world.folder / "dicomnet-data" / "index.sqlite").exists()
+
+
+def on_conflict(world: World) -> None:
+    node = world.node('storage.on_conflict = "refuse"')
+    peer = world.peer(node)
+    assert one(peer, CT) == 0
+    assert one(peer, world.file(PatientName="Other")) == 0x0111
+
+
+def strict(world: World) -> None:
+    path = Path(world.file())
+    path.write_bytes(path.read_bytes() + bytes(10))
+    assert one(world.peer(world.node("storage.strict = true")), str(path)) == 0xC000
+
+
+def accept_private(world: World) -> None:
+    node = world.node("storage.accept_private = true")
+    assert one(world.peer(node), world.file(SOPClassUID=UID("1.3.12.2.1107.5.9.1"))) == 0
+
+
+def address(world: World) -> None:
+    node = world.node('server.address = "127.0.0.2"')
+    assert node.host == "127.0.0.2"
+    world.peer(node).echo()
+
+
+def port(world: World) -> None:
+    number = free_port()
+    node = world.node(f"server.port = {number}", port=False)
+    assert node.port == number
+    world.peer(node).echo()
+
+
+def allow_public(world: World) -> None:
+    """The folder cannot be used, so that nothing is ever served to others by this test."""
+    content = 'server.address = "0.0.0.0"\nstorage.folder = "node.toml/x"\n'
+    (world.folder / "node.toml").write_text(content)
+    refused = run("serve", "--config", "node.toml", cwd=world.folder)
+    assert "use --allow-public" in refused.stderr
+    (world.folder / "node.toml").write_text(f"{content}server.allow_public = true")
+    warned = run("serve", "--config", "node.toml", cwd=world.folder)
+    assert "warning: there is no access control" in warned.stderr
+    assert "not a directory" in warned.stderr
+
+
+def ae_titles(world: World) -> None:
+    node = world.node('server.ae_titles = ["MINE", "MY OTHER"]\nserver.any_called_title = false')
+    assert node.title == "MINE"
+    for title in ("MINE", "MY OTHER"):
+        associate(node, called=title).release()
+    assert rejection(associate(node, called="DICOMNET")) == (1, 1, 7)
+
+
+def any_called_title(world: World) -> None:
+    assert rejection(associate(world.node("server.any_called_title = false"), called="X")) == (1, 1, 7)
+
+
+def workers(world: World) -> None:
+    node = world.node("server.workers = 3")
+
+    def children(process: int) -> list[int]:
+        return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+    (supervisor,) = children(node.process.pid)
+    wait_until(lambda: len(children(supervisor)) == 3, what="three workers")
+
+
+def drain(world: World) -> None:
+    node = world.node("server.drain = 0.2")
+    association = associate(node)
+    node.process.terminate()
+    assert node.process.wait(10) == 0
+    assert "draining for up to 0.2 s" in node.said
+    wait_until(lambda: association.is_aborted, what="the association is aborted")
+
+
+def associations(world: World) -> None:
+    node = world.node("limits.associations = 1")
+    first = associate(node)
+    assert rejection(associate(node)) == (2, 3, 2)
+    first.release()
+
+
+def association_timeout(world: World) -> None:
+    """Of the default, this would take longer than the peer has patience."""
+    with RawPeer.connect(world.node("limits.association_timeout = 0.3").port) as peer:
+        assert peer.read_to_end()[:1] in (b"", ABORT)
+
+
+def message_timeout(world: World) -> None:
+    with RawPeer.connect(world.node("limits.message_timeout = 0.3").port) as peer:
+        peer.send(request_pdu())
+        assert peer.read_pdu()[:1] == b"\2"
+        peer.send(echo_pdus()[:-4])
+        assert peer.read_pdu()[:1] == ABORT
+
+
+def idle_timeout(world: World) -> None:
+    with RawPeer.connect(world.node("limits.idle_timeout = 0.3").port) as peer:
+        peer.send(request_pdu())
+        assert peer.read_pdu()[:1] == b"\2"
+        assert peer.read_pdu()[:1] == ABORT
+
+
+def window(world: World) -> None:
+    with RawPeer.connect(world.node("limits.window = 3").port) as peer:
+        peer.send(request_pdu(window=10))
+        answer = AssociateAC.decode(memoryview(peer.read_pdu())[6:])
+        (granted,) = [each for each in answer.user_items if isinstance(each, AsynchronousOperationsWindow)]
+        assert granted.invoked == 3
+
+
+def pdu_excess(world: World) -> None:
+    with RawPeer.connect(world.node("limits.pdu_excess = 10").port) as peer:
+        peer.send(request_pdu())
+        assert peer.read_pdu()[:1] == b"\2"
+        peer.send(b"\4\0" + (MAXIMUM_LENGTH + 11).to_bytes(4, "big"))
+        assert peer.read_pdu()[:1] == ABORT
+
+
+def max_matches(world: World) -> None:
+    node = world.node("queries.max_matches = 1")
+    assert [each.status for each in world.peer(node).store([CT, MR])] == [0, 0]
+    assert "0xB001" in run("find", node.address).stderr
+
+
+def always(world: World) -> None:
+    node = world.node('queries.always = ["relational"]')
+    assert one(world.peer(node), CT) == 0
+    found = run("find", node.address, "-L", "series", "-k", "Modality=CT")
+    assert len(found.stdout.splitlines()) == 1, found.stderr
+
+
+def never(world: World) -> None:
+    node = world.node('queries.never = ["relational"]')
+    item = SOPClassExtendedNegotiation()
+    item.sop_class_uid, item.service_class_application_information = STUDY_ROOT, b"\1\1"
+    ae = AE()
+    ae.add_requested_context(STUDY_ROOT)
+    association = ae.associate(node.host, node.port, ext_neg=[item])
+    assert association.acceptor.sop_class_extended == {STUDY_ROOT: b"\0\1"}
+    association.release()
+
+
+def keep_keys(world: World) -> None:
+    node = world.node('queries.keep_keys = ["KVP@series", "SliceThickness@image"]')
+    assert one(world.peer(node), CT) == 0
+    study = f"StudyInstanceUID={dcmread(CT).StudyInstanceUID}"
+    (line,) = run("find", node.address, "-L", "series", "-k", study, "-k", "KVP").stdout.splitlines()
+    assert json.loads(line)["KVP"] == 120
+
+
+def certificate(world: World) -> None:
+    """With the key in the file of the certificate; without TLS nobody gets in."""
+    made = world.certificates
+    (world.folder / "both.pem").write_bytes(made.certificate.read_bytes() + made.key.read_bytes())
+    node = world.node('tls.certificate = "both.pem"')
+    world.peer(node, tls=world.client()).echo()
+    with pytest.raises(DicomnetError):
+        world.peer(node).echo()
+
+
+def key(world: World) -> None:
+    made = world.certificates
+    node = world.node(f'tls.certificate = "{made.certificate.name}"\ntls.key = "{made.key.name}"')
+    world.peer(node, tls=world.client()).echo()
+
+
+def _encrypted(world: World) -> str:
+    loaded = serialization.load_pem_private_key(world.certificates.key.read_bytes(), None)
+    (world.folder / "encrypted.pem").write_bytes(
+        loaded.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"open sesame"),
+        )
+    )
+    return f'tls.certificate = "{world.certificates.certificate}"\ntls.key = "encrypted.pem"\n'
+
+
+def passphrase(world: World) -> None:
+    node = world.node(f'{_encrypted(world)}tls.passphrase = "open sesame"')
+    world.peer(node, tls=world.client()).echo()
+
+
+def passphrase_file(world: World) -> None:
+    (world.folder / "secret").write_text("open sesame\nmore\n")
+    node = world.node(f'{_encrypted(world)}tls.passphrase_file = "secret"')
+    world.peer(node, tls=world.client()).echo()
+
+
+def _tls(world: World, more: str, authority: Path | None = None) -> str:
+    made = world.certificates
+    return (
+        f'tls.certificate = "{made.certificate}"\ntls.key = "{made.key}"\n'
+        f'tls.client_ca = "{authority or made.authority}"\n{more}'
+    )
+
+
+def client_ca(world: World) -> None:
+    (world.folder / "strange").mkdir()
+    strange = make_certificates(world.folder / "strange", others=("ct1",))
+    node = world.node(_tls(world, 'tls.client_certificate = "required"', strange.authority))
+    with pytest.raises(TLSFailed, match="does not accept our certificate"):
+        world.peer(node, tls=world.client("ct1")).echo()
+    context = world.client()
+    context.load_cert_chain(strange.of("ct1"))
+    world.peer(node, tls=context).echo()
+
+
+def client_certificate(world: World) -> None:
+    node = world.node(_tls(world, 'tls.client_certificate = "required"'))
+    world.peer(node, tls=world.client("ct1")).echo()
+    with pytest.raises(TLSFailed, match="wants a certificate of ours"):
+        world.peer(node, tls=world.client()).echo()
+    world.end(node)
+    node = world.node(_tls(world, 'tls.client_certificate = "optional"'))
+    world.peer(node, tls=world.client()).echo()
+
+
+def level(world: World) -> None:
+    node = world.node('logging.level = "info"')
+    world.peer(node).echo()
+    node.wait_for(" INFO DICOMNET@127.0.0.1")
+
+
+def format(world: World) -> None:
+    node = world.node('logging.format = "json"\nserver.any_called_title = false')
+    associate(node, called="X")
+    node.wait_for('"message"')
+    (line,) = [json.loads(each) for each in node.said.splitlines() if each.startswith("{")]
+    assert line["level"] == "warning"
+    assert line["peer"] == "127.0.0.1"
+    assert line["association"].startswith("MODALITY@127.0.0.1:")
+    assert "called AE title not recognised" in line["message"]
+
+
+def identifiers(world: World) -> None:
+    content = 'logging.level = "debug"\n'
+    for more in ("", "logging.identifiers = true"):
+        node = world.node(content + more)
+        assert list(world.peer(node).find("study", PatientName="Somebody^Secret")) == []
+        world.end(node)
+        assert ("Somebody^Secret" in node.said) is bool(more)
+
+
+@contextmanager
+def receiving(world: World, **options: Any) -> Iterator[Node]:
+    """A receiver, in this process."""
+    there = Node(world.folder / "there", address=("127.0.0.1", 0), has_index=False, sync=False, **options)
+    there.start()
+    try:
+        yield there
+    finally:
+        there.shutdown()
+
+
+def _moved(world: World, node: Configured, to: str, path: str = CT) -> int:
+    """Store an object and have it moved: the status of the last response."""
+    peer = world.peer(node)
+    assert one(peer, path) == 0
+    try:
+        return list(peer.move(to, "study", StudyInstanceUID=dcmread(path).StudyInstanceUID))[-1].status
+    except ServiceRefusal as refusal:
+        return refusal.status
+
+
+def destinations(world: World) -> None:
+    with receiving(world) as there:
+        node = world.node(f'retrieval.destinations = ["THERE@127.0.0.1:{there.address[1]}"]')
+        assert _moved(world, node, "THERE") == 0
+        assert _moved(world, node, "ELSEWHERE") == 0xA801
+    assert len(stored(world.folder / "there")) == 1
+
+
+def jobs(world: World) -> None:
+    """The associations wait for each other, so that none can have done everything alone."""
+    arrivals, meeting = [0], threading.Barrier(3)
+
+    def wait_for_others(instance: str, status: int) -> None:
+        arrivals[0] += 1
+        if arrivals[0] <= 3:
+            meeting.wait(20)
+
+    with receiving(world, on_stored=wait_for_others, window=1) as there:
+        node = world.node(f'retrieval = {{destinations = ["THERE@127.0.0.1:{there.address[1]}"], jobs = 3}}')
+        paths = write_objects(world.folder / "objects", 1, 30, 64)
+        peer = world.peer(node)
+        assert all(each.is_stored for each in peer.store(paths))
+        last = list(peer.move("THERE", "study", StudyInstanceUID=study_uid(1)))[-1]
+        assert (last.status, last.completed) == (0, 30)
+        assert not meeting.broken
+
+
+def decompress(world: World) -> None:
+    """A receiver that takes native objects only."""
+    compressed = str(get_testdata_file("JPEG2000.dcm"))
+    ae = AE("THERE")
+    ae.add_supported_context(dcmread(compressed).SOPClassUID, "1.2.840.10008.1.2.1")
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: 0)])
+    assert server is not None
+    path = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if "lean" not in each]
+    with_decoders = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    try:
+        content = f'retrieval.destinations = ["THERE@127.0.0.1:{server.server_address[1]}"]\n'
+        node = world.node(content, environment=with_decoders)
+        assert _moved(world, node, "THERE", compressed) == 0
+        world.end(node)
+        node = world.node(f'{content}retrieval.decompress = "never"', environment=with_decoders)
+        assert _moved(world, node, "THERE", compressed) != 0
+    finally:
+        server.shutdown()
+
+
+def remote(world: World) -> None:
+    """By host, port and title: the title is the name where nothing else is said."""
+    with receiving(world, called_titles=["PACS", "PACS 2"]) as there:
+        where = f'host = "127.0.0.1"\nport = {there.address[1]}\n'
+        node = world.node(f'[remotes.PACS]\n{where}[remotes.other]\n{where}ae_title = "PACS 2"\n')
+        assert [_moved(world, node, each) for each in ("PACS", "PACS 2", "other")] == [0, 0, 0xA801]
+
+
+def remote_by_tls(world: World) -> None:
+    """It is trusted by ``ca``, and shown the certificate of the node."""
+    made = world.certificates
+    (world.folder / "strange").mkdir()
+    strange = make_certificates(world.folder / "strange")
+    shown = ServerCertificate(
+        str(made.certificate), str(made.key), None, str(made.authority), ssl.CERT_REQUIRED
+    )
+    own = f'tls.certificate = "{made.of("ct1")}"\n'
+    with receiving(world, tls=shown.context()) as there:
+        where = f'[remotes.PACS]\nhost = "localhost"\nport = {there.address[1]}\ntls = true\n'
+        node = world.node(f'{own}{where}ca = "{made.authority}"')
+        with Peer(node.address, tls=world.client()) as peer:
+            assert one(peer, CT) == 0
+            study = dcmread(CT).StudyInstanceUID
+            assert list(peer.move("PACS", "study", StudyInstanceUID=study))[-1].status == 0
+            (node.folder / "node.toml").write_text(f'{own}{where}ca = "{strange.authority}"')
+            node.process.send_signal(signal.SIGHUP)
+            node.wait_for("was read again; changed: remotes")
+            with pytest.raises(ServiceRefusal):
+                list(peer.move("PACS", "study", StudyInstanceUID=study))
+        node.wait_for("certificate is not trusted")
+
+
+def _rule(world: World, content: str) -> Configured:
+    return world.node(f"[[access]]\n{content}")
+
+
+def title_of_a_rule(world: World) -> None:
+    node = _rule(world, 'title = "CT1"\nallow = ["echo"]\n[[access]]\ntitle = "RÖNTGEN"\nallow = ["echo"]')
+    associate(node, calling="CT1").release()
+    assert rejection(associate(node, calling="CT2")) == (1, 1, 3)
+    for title, kind in (("RÖNTGEN", b"\2"), ("RONTGEN", b"\3")):
+        with RawPeer.connect(node.port) as peer:
+            request = bytearray(request_pdu())
+            request[26:42] = title.encode().ljust(16)
+            peer.send(bytes(request))
+            assert peer.read_pdu()[:1] == kind
+
+
+def address_of_a_rule(world: World) -> None:
+    node = _rule(world, 'address = "127.0.0.2"\nallow = ["echo"]')
+    associate(node, bind_address=("127.0.0.2", 0)).release()
+    assert rejection(associate(node)) == (1, 1, 3)
+
+
+def certificate_of_a_rule(world: World) -> None:
+    content = _tls(world, 'tls.client_certificate = "optional"\n[[access]]\n')
+    node = world.node(f'{content}certificate = "ct1.hospital.example"\nallow = ["echo"]')
+    associate(node, tls_args=(world.client("ct1"), "localhost")).release()
+    assert rejection(associate(node, tls_args=(world.client("ct2"), "localhost"))) == (1, 1, 3)
+    assert rejection(associate(node, tls_args=(world.client(), "localhost"))) == (1, 1, 3)
+
+
+def allowed_by_a_rule(world: World) -> None:
+    node = _rule(world, 'title = "A"\nallow = ["echo"]\n[[access]]\nallow = ["store"]')
+    for calling, accepted in (("A", Verification), ("B", CTImageStorage)):
+        association = associate(node, calling=calling)
+        assert [each.abstract_syntax for each in association.accepted_contexts] == [accepted]
+        assert [each.result for each in association.rejected_contexts] == [1]
+        association.release()
+
+
+EFFECTS: dict[str, Callable[[World], None]] = {
+    "storage.folder": folder,
+    "storage.database": database,
+    "storage.on_conflict": on_conflict,
+    "storage.strict": strict,
+    "storage.accept_private": accept_private,
+    "server.address": address,
+    "server.port": port,
+    "server.allow_public": allow_public,
+    "server.ae_titles": ae_titles,
+    "server.any_called_title": any_called_title,
+    "server.workers": workers,
+    "server.drain": drain,
+    "limits.associations": associations,
+    "limits.association_timeout": association_timeout,
+    "limits.message_timeout": message_timeout,
+    "limits.idle_timeout": idle_timeout,
+    "limits.window": window,
+    "limits.pdu_excess": pdu_excess,
+    "queries.max_matches": max_matches,
+    "queries.always": always,
+    "queries.never": never,
+    "queries.keep_keys": keep_keys,
+    "retrieval.destinations": destinations,
+    "retrieval.jobs": jobs,
+    "retrieval.decompress": decompress,
+    "tls.certificate": certificate,
+    "tls.key": key,
+    "tls.passphrase": passphrase,
+    "tls.passphrase_file": passphrase_file,
+    "tls.client_ca": client_ca,
+    "tls.client_certificate": client_certificate,
+    "logging.level": level,
+    "logging.format": format,
+    "logging.identifiers": identifiers,
+    "remotes.host": remote,
+    "remotes.port": remote,
+    "remotes.ae_title": remote,
+    "remotes.tls": remote_by_tls,
+    "remotes.ca": remote_by_tls,
+    "access.title": title_of_a_rule,
+    "access.address": address_of_a_rule,
+    "access.certificate": certificate_of_a_rule,
+    "access.allow": allowed_by_a_rule,
+}
+
+
+def test_each_key_has_a_row() -> None:
+    known = {each.name for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS)}
+    assert set(EFFECTS) == known
+    assert {each.partition(".")[0] for each in known} >= set(MANY)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_a_key_does_what_its_help_says(world: World, name: str) -> None:
+    EFFECTS[name](world)

@@ -1,0 +1,127 @@
+"""`dicomnet config`, and how the other commands use a configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.archive.settings.nodes import configured
+from tests.cli.command import complaint, run, run_on_terminal
+from tests.support import dicomnet, run_tool
+
+from dicomnet import Peer
+from dicomnet.archive.settings.table import SETTINGS
+from dicomnet.cli.main import COMMANDS
+
+
+def test_the_example_is_a_file_that_nothing_is_wrong_with(tmp_path: Path) -> None:
+    example = run("config", "example")
+    assert example.returncode == 0
+    (tmp_path / "node.toml").write_text(example.stdout)
+    checked = run("config", "check", "node.toml", cwd=tmp_path)
+    assert (checked.stdout, checked.returncode) == ("node.toml: nothing is wrong\n", 0)
+    with configured(tmp_path, example.stdout) as node, Peer(node.address) as peer:
+        peer.echo()
+
+
+def test_a_line_for_each_mistake(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[server]\nprot = 1\n\nport = 'x'\n")
+    for command in (["config", "check", "node.toml"], ["serve", "--config", "node.toml"]):
+        done = run(*command, cwd=tmp_path)
+        assert (done.stdout, done.returncode) == ("", 2)
+        assert done.stderr.splitlines() == [
+            f"dicomnet {command[0]}: node.toml:2: server.prot is not known; did you mean port?",
+            f"dicomnet {command[0]}: node.toml:4: server.port: found 'x', expected a number from 0 to 65535",
+        ]
+    assert not (tmp_path / "dicomnet-data").exists()
+
+
+def test_what_holds_and_where_it_comes_from(tmp_path: Path) -> None:
+    content = "[server]\nport = 1\nworkers = 2\n[tls]\npassphrase = 'open sesame'\n[[access]]\nallow = []\n"
+    (tmp_path / "node.toml").write_text(content)
+    environment = {**os.environ, "DICOMNET_CONFIG": "node.toml", "DICOMNET_SERVER_WORKERS": "3"}
+    arguments = dicomnet("config", "show", "--aet", "A", "--set", "limits.window=5")
+    done = run_tool(arguments, cwd=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    rows = {line["name"]: (line["value"], line["from"]) for line in map(json.loads, done.stdout.splitlines())}
+    assert rows["server.port"] == ("1", "node.toml:2")
+    assert rows["server.workers"] == ("3", "DICOMNET_SERVER_WORKERS")
+    assert rows["server.ae_titles"] == ('["A"]', "--aet")
+    assert rows["limits.window"] == ("5", "--set limits.window")
+    assert rows["limits.associations"] == ("256", "default")
+    assert rows["access.0.allow"] == ("[]", "node.toml:7")
+    assert rows["tls.passphrase"] == ("(hidden)", "node.toml:5")
+    assert "sesame" not in done.stdout
+    assert list(rows)[: len(SETTINGS)] == [each.name for each in SETTINGS]
+
+
+def test_on_a_terminal_there_is_a_table() -> None:
+    shown = run_on_terminal("config", "show")
+    assert shown.returncode == 0
+    assert "limits.associations" in shown.text
+    assert '"name"' not in shown.text
+
+
+def test_a_host_name_that_is_not_known_is_told_and_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("access = [{address = 'nowhere.invalid', allow = ['echo']}]")
+    done = run("config", "check", "node.toml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "W: access: the host name nowhere.invalid is not known" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["config"], "ACTION"),
+        (["config", "print"], "'print'"),
+        (["config", "check"], "FILE"),
+        (["serve", "--set", "limits.windw=1"], "did you mean limits.window?"),
+        (["serve", "--set", "limits.window"], "is not KEY=VALUE"),
+        (["serve", "--set", "limits.window=0"], "'0' is not a number from 1 to 65535"),
+        (["serve", "--tls-key", "k"], "it needs tls.certificate"),
+        (["receive", "x", "--tls-cert", "none.pem"], "none.pem: No such file or directory"),
+        (["receive", "x", "--config", "x.toml"], "--config"),
+    ],
+)
+def test_a_wrong_command_line(tmp_path: Path, arguments: list[str], named: str) -> None:
+    assert named in complaint(run(*arguments, cwd=tmp_path), 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "config", "reload"])
+def test_a_file_that_is_not_there(command: str, tmp_path: Path) -> None:
+    action = ["check"] if command == "config" else []
+    done = run(command, *action, "--config", "none.toml", cwd=tmp_path)
+    assert complaint(done, 1) == f"dicomnet {command}: none.toml: no such file or directory"
+
+
+@pytest.mark.parametrize("command", ["serve", "config", "reload"])
+def test_without_the_archive_extra(command: str, tmp_path: Path) -> None:
+    code = "import sys; sys.modules['pydantic'] = None; from dicomnet.cli.main import main; sys.exit(main())"
+    action = ["show"] if command == "config" else []
+    arguments = [sys.executable, "-c", code, command, *action]
+    done = subprocess.run(
+        arguments, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=None
+    )
+    assert "pip install 'dicomnet[archive]'" in complaint(done, 1)
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_the_help_of_a_command_needs_neither_pydantic_nor_tls(command: str) -> None:
+    code = (
+        "import sys; from dicomnet.cli import main\n"
+        "try:\n    main.main()\nfinally:\n"
+        "    print(sorted({'pydantic', 'pydantic_settings', 'sqlalchemy', 'ssl', 'tomllib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.endswith("[]\n"), done.stderr
