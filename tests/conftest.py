@@ -105,6 +105,7 @@ KINDS: dict[str, str] = {
     "faults/test_kill_points.py::test_four_workers_are_killed_at_any_moment": "slow",
     "faults/test_leaks.py": "slow",
     "faults/test_many_associations.py": "slow",
+    "faults/test_node_troubles.py::test_more_objects_in_a_retrieval_than_sixteen_bits_count": "slow",
     "faults/test_node_troubles.py::test_more_objects_in_a_study_than_sixteen_bits_count": "slow",
     "interop": "peers",
     "interop/test_commands.py": "orthanc",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from time import monotonic
+from typing import cast
 
 import pytest
 from tests.sockets import RawPeer, echo_pdus, find_pdus, request_pdu, status_of, store_pdus
@@ -19,11 +22,12 @@ from dicomnet import Peer
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.entries import IDENTIFYING, Entry
 from dicomnet.archive.node import Node
-from dicomnet.archive.storage.store import ObjectName
+from dicomnet.archive.storage.store import ObjectName, Storage
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding.scan import HeaderScanner
+from dicomnet.errors import ServiceRefusal
 from dicomnet.exchange.contexts import FIND_MODELS, VERIFICATION
-from dicomnet.exchange.results import StoreResult
+from dicomnet.exchange.results import RetrieveProgress, StoreResult
 
 from .objects import (
     CT_IMAGE_STORAGE,
@@ -375,3 +379,40 @@ def test_more_objects_in_a_study_than_sixteen_bits_count(tmp_path: Path) -> None
         assert monotonic() - begin < 2
         (study,) = peer.find("study", StudyInstanceUID=study_uid(1), NumberOfStudyRelatedInstances="")
         assert study.NumberOfStudyRelatedInstances == count + 1
+
+
+class Generated:
+    """Files of the objects that `fill` has put in the index."""
+
+    def __init__(self) -> None:
+        self._template = file_of(1, 0)
+
+    def open(self, name: ObjectName) -> BufferedReader:
+        return BufferedReader(BytesIO(self._template.replace(uid(1, 0).encode(), name.instance.encode())))
+
+
+def test_more_objects_in_a_retrieval_than_sixteen_bits_count(tmp_path: Path) -> None:
+    """All of them come, or have failed, and none of it takes memory for each."""
+    count = 65_600
+    everything = {uid(1, number) for number in range(1, count + 1)}
+    fill(tmp_path, count)
+    with running(tmp_path) as node, Peer(f"127.0.0.1:{node.address[1]}") as peer:
+        got: set[str] = set()
+        stored_files, node.holdings.storage = node.holdings.storage, cast(Storage, Generated())
+        before = _resident(os.getpid())
+        for last in peer.get(
+            "study", StudyInstanceUID=study_uid(1), on_object=lambda each: got.add(each.sop_instance_uid)
+        ):
+            assert last.remaining is None or last.remaining <= 0xFFFF
+        assert (last.status, last.completed, last.failed, last.received) == (0, 0xFFFF, 0, count)
+        assert got == everything
+        # The names that this test has kept are the most of it.
+        assert _resident(os.getpid()) - before < 50 << 20
+        node.holdings.storage = stored_files
+        told: list[RetrieveProgress] = []
+        with pytest.raises(ServiceRefusal) as refusal:
+            told.extend(peer.get("study", StudyInstanceUID=study_uid(1), to=tmp_path / "got"))
+        assert refusal.value.status == 0xA702
+        last = told[-1]
+        assert (last.completed, last.failed) == (0, 0xFFFF)
+        assert set(last.failed_uids) == everything

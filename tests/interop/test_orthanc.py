@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from tests.support import digest, free_port, is_listening, running_process, tool, wait_until
+from tests.support import digest, free_port, is_listening, running_process, serving, tool, wait_until
 
 from dicomnet import AE, Peer, aio, build_context, build_role, evt
 from dicomnet.archive.node import Node
@@ -392,3 +392,25 @@ def test_orthanc_finds_and_has_objects_moved(scp: Any, tmp_path: Path) -> None:
         assert _call(f"{address}/queries/{none}/answers") == []
         _call(f"{address}/queries/{found}/answers/0/retrieve", {"TargetAet": "NODE", "Synchronous": True})
         assert len(_call(f"{address}/instances")) == len(files())
+
+
+def test_orthanc_has_objects_of_the_node_moved(tmp_path: Path) -> None:
+    """Of all kinds and in all transfer syntaxes, by the study, to itself."""
+    incoming = free_port()
+    with serving(tmp_path / "node", "--destination", f"NODE@127.0.0.1:{incoming}") as node:
+        with Peer(node.address) as peer:
+            kept: dict[str, Path] = {}
+            for result in peer.store([each.path for each in _kept()]):
+                # Of two with one UID the first one stays.
+                kept.setdefault(result.sop_instance_uid, Path(result.path))
+        with asking(tmp_path / "orthanc", node.port, DicomPort=incoming) as address:
+            asked = {"Level": "Study", "Query": {"StudyInstanceUID": ""}}
+            found = _call(f"{address}/modalities/us/query", asked)["ID"]
+            _call(f"{address}/queries/{found}/retrieve", {"TargetAet": "NODE", "Synchronous": True})
+            assert len(_call(f"{address}/instances")) == len(kept)
+    received = [
+        path
+        for path in (tmp_path / "orthanc" / "store").glob("*/*/*")
+        if path.read_bytes()[128:132] == b"DICM"
+    ]
+    assert _images(received) == _images(kept.values())
