@@ -135,6 +135,8 @@ def _show(text: str) -> None:
 def _workspace(folder: Path | None = None) -> Iterator[tuple[Workspace, Path]]:
     ram = Path(tempfile.mkdtemp(prefix="benchmark-", dir=_RAM_DISK if _RAM_DISK.is_dir() else None))
     disk = Path(tempfile.mkdtemp(prefix="benchmark-", dir=folder))
+    # A database's server may run as another user.
+    disk.chmod(0o711)
     try:
         yield Workspace(ram, disk), disk
     finally:

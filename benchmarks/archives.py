@@ -18,6 +18,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Protocol
 
+from .databases import OfServer, postgresql
 from .model import OURS, Case, Group, Measure, Metric, Workspace
 from .processes import (
     HOST,
@@ -62,15 +63,18 @@ class Running:
     ----------
     port
         The port of its DICOM server.
-    pid
-        Its process.
+    pids
+        Its process, and that of the server of its database, if it has one.
     stored
         How many objects its store has; known when it has ended.
+    ended
+        When it ended, without its database, by `perf_counter`.
     """
 
     port: int
-    pid: int
+    pids: tuple[int, ...]
     stored: int = 0
+    ended: float = 0.0
 
 
 class Archive(Protocol):
@@ -83,7 +87,7 @@ class Archive(Protocol):
         ...
 
 
-def _node(*options: object) -> Archive:
+def _node(*options: object, on_postgresql: bool = False) -> Archive:
     @contextmanager
     def running(folder: Path, destinations: Mapping[str, int] = MappingProxyType({})) -> Iterator[Running]:
         port = free_port()
@@ -93,9 +97,17 @@ def _node(*options: object) -> Archive:
         command = python(
             "-m", "dicomnet", "serve", "--data", folder, "--port", port, "--quiet", *to, *options
         )
-        with serving(Command(command.arguments, TUNED), port) as process:
-            found = Running(port, process.pid)
-            yield found
+        with ExitStack() as stack:
+            arguments, pids = command.arguments, tuple[int, ...]()
+            if on_postgresql:
+                # Databases of the runs before stay in it, as stores stay on the disk.
+                server = stack.enter_context(postgresql(folder.parent / "postgresql"))
+                database = OfServer(server, folder.name.lower().replace("-", "_"))
+                arguments, pids = (*arguments, "--database", database.url), (server.pid,)
+            with serving(Command(arguments, TUNED), port) as process:
+                found = Running(port, (process.pid, *pids))
+                yield found
+            found.ended = perf_counter()
         found.stored = sum(path.is_file() for path in (folder / "objects").rglob("*.dcm"))
 
     return running
@@ -131,17 +143,19 @@ def _orthanc(folder: Path, destinations: Mapping[str, int] = MappingProxyType({}
     configuration = folder.with_suffix(".json")
     configuration.write_text(json.dumps(settings))
     with serving(Command((program, str(configuration)), TUNED), port, http) as process:
-        found = Running(port, process.pid)
+        found = Running(port, (process.pid,))
         yield found
         connection = HTTPConnection(HOST, http, timeout=20)
         connection.request("GET", "/statistics")
         found.stored = json.loads(connection.getresponse().read())["CountInstances"]
         connection.close()
+    found.ended = perf_counter()
 
 
 ARCHIVES: Mapping[str, Archive] = {
     f"{OURS} serve": _node(),
     f"{OURS} serve --workers 2": _node("--workers", 2),
+    f"{OURS} serve on PostgreSQL": _node(on_postgresql=True),
     ORTHANC: _orthanc,
 }
 
@@ -177,16 +191,15 @@ def _intake(
         of_senders = folders(workspace)
         with ExitStack() as stack:
             running = stack.enter_context(ARCHIVES[subject](new_folder(workspace, subject)))
-            used_before = cpu_of_tree(running.pid)
+            used_before = sum(map(cpu_of_tree, running.pids))
             with started_from(ROOT):
                 seconds = run_together([send(running.port, *each) for each in of_senders]).seconds
             used_by_others = cpu_of_ended()
             begin = perf_counter()
             stack.close()
-            stop = perf_counter() - begin
             used = cpu_of_ended() - used_by_others - used_before
         check_stored(running.stored, count)
-        return {WHOLE.key: seconds, _CPU.key: used / count * 1e3, _STOP.key: stop}
+        return {WHOLE.key: seconds, _CPU.key: used / count * 1e3, _STOP.key: running.ended - begin}
 
     return measure
 

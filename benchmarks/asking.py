@@ -21,7 +21,7 @@ PENDING = frozenset((0xFF00, 0xFF01))
 _EXPLICIT_LE = "1.2.840.10008.1.2.1"
 _CONTEXTS = {1: FIND_MODELS["study"], 3: FIND_MODELS["patient"]}
 _ASSOCIATE_AC, _P_DATA_TF = 2, 4
-_STATUS = struct.pack("<HHL", 0x0000, 0x0900, 2)
+_STATUS = 0x0900
 _BLOCK = 1 << 18
 _PATIENCE = 120.0
 
@@ -103,8 +103,7 @@ class Requestor:
             while at < len(body):
                 length, _, header = struct.unpack_from(">LBB", body, at)
                 if header & 1:
-                    found = body.index(_STATUS, at) + len(_STATUS)
-                    status = struct.unpack_from("<H", body, found)[0]
+                    status = _status(body, at + 6)
                     yield status
                 at += 4 + length
 
@@ -120,3 +119,13 @@ class Requestor:
             if not block:
                 raise Failed("the connection was closed")
             self._received += block
+
+
+def _status(body: bytes, at: int) -> int:
+    """The status in the command set that begins there."""
+    while True:
+        _, element, length = struct.unpack_from("<HHL", body, at)
+        if element == _STATUS:
+            status: int = struct.unpack_from("<H", body, at + 8)[0]
+            return status
+        at += 8 + length

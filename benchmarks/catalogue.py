@@ -1,261 +1,31 @@
 """Queries of an index of many studies: time to the first match and to the last one.
 
-    python -m benchmarks.catalogue FOLDER --studies 200000 [--served [--cold]]
+    python -m benchmarks.catalogue FOLDER --studies 200000 [--postgresql] [--served [--cold] | --intake | --starts]
 
 The index is written by the functions that intake uses for the rows above an instance, with 2 series of 5 instances in
 each study, random UIDs and 1.5 % of the names MUELL*. It is kept in the folder for the next run.
-With ``--served`` a node has it, see `benchmarks.served`; ``--cold`` drops the kernel's caches, and needs root.
+With ``--postgresql`` it is in a server that is started for it, which has its data in the folder, too.
+With ``--served`` a node has it, see `benchmarks.served`; for ``--intake`` and ``--starts`` see `benchmarks.filled`.
+``--cold`` and ``--starts`` drop the kernel's caches, and need root.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import time
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydicom import config
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from dicomnet.archive.catalogue import levels
 from dicomnet.archive.catalogue.index import Index
-from dicomnet.archive.catalogue.levels import Attributes
 from dicomnet.archive.catalogue.query import find
-from dicomnet.archive.catalogue.writer import Described, Writer
-from dicomnet.archive.entries import Source
-from dicomnet.archive.storage.store import ObjectName
 
-_SERIES, _INSTANCES = 2, 5
-_BATCH = 50
-_SENDER = Source("MODALITY", "10.0.0.7", "C-STORE")
-Above = tuple[Attributes, Attributes, Attributes]
-_MODALITIES = ("CT", "MR", "CR", "US", "DX", "MG", "NM", "PT", "XA", "SR")
-_FAMILIES = (
-    "SCHMIDT",
-    "MEYER",
-    "WAGNER",
-    "BECKER",
-    "HOFFMANN",
-    "KOCH",
-    "RICHTER",
-    "KLEIN",
-    "WOLF",
-    "NEUMANN",
-    "SCHWARZ",
-    "BRAUN",
-    "HOFMANN",
-    "LANGE",
-    "WERNER",
-    "KRAUSE",
-    "LEHMANN",
-    "KOEHLER",
-    "MAIER",
-    "FUCHS",
-    "PETERS",
-    "SCHOLZ",
-    "MOELLER",
-    "WEISS",
-    "JUNG",
-    "HAHN",
-    "VOGEL",
-    "KELLER",
-    "FRANK",
-    "BERGER",
-    "WINKLER",
-    "ROTH",
-    "BECK",
-)
-_GIVEN = (
-    "ANNA",
-    "BERND",
-    "CLARA",
-    "DIETER",
-    "EVA",
-    "FRANZ",
-    "GRETA",
-    "HANS",
-    "INGA",
-    "JAN",
-    "KARLA",
-    "LARS",
-    "MARIA",
-    "NILS",
-    "OLGA",
-    "PAUL",
-    "RITA",
-    "SVEN",
-    "TINA",
-    "UWE",
-)
-_DESCRIPTIONS = (
-    "THORAX PA",
-    "ABDOMEN",
-    "SCHAEDEL NATIV",
-    "KNIE LINKS",
-    "LWS 2 EBENEN",
-    "MAMMOGRAPHIE",
-    "HERZ",
-    "BECKEN",
-)
-
-QUERIES: dict[str, dict[str, str]] = {
-    "PatientID exact": {"PatientID": "{patient}"},
-    "AccessionNumber exact": {"AccessionNumber": "A0001234"},
-    "PatientName MUELL*": {"PatientName": "MUELL*"},
-    "PatientName *UELLER*": {"PatientName": "*UELLER*"},
-    "PatientName *zzz* (none)": {"PatientName": "*zzz*"},
-    "PatientName M*": {"PatientName": "M*"},
-    "one day": {"StudyDate": "20230117"},
-    "30 days": {"StudyDate": "20230101-20230130"},
-    "ModalitiesInStudy=CT + day": {"ModalitiesInStudy": "CT", "StudyDate": "20230117"},
-    "ModalitiesInStudy=CT": {"ModalitiesInStudy": "CT"},
-    "Accession *0001234": {"AccessionNumber": "*0001234"},
-    "PatientID *01234": {"PatientID": "*01234"},
-    "StudyDescription=NONE": {"StudyDescription": "NONE"},
-    "PatientBirthDate": {"PatientBirthDate": "19700101"},
-    "NumberOfStudyRelatedInstances=10": {"NumberOfStudyRelatedInstances": "10"},
-    "NumberOfStudyRelatedInstances=7 (none)": {"NumberOfStudyRelatedInstances": "7"},
-    "StudyTime=1015": {"StudyTime": "1015"},
-    "StudyTime=10-1059": {"StudyTime": "10-1059"},
-    "SOPClassesInStudy": {"SOPClassesInStudy": "1.2.840.10008.5.1.4.1.1.4"},
-    "ReferringPhysicianName *AUER^H*": {"ReferringPhysicianName": "*AUER^H*"},
-    "name prefix + year + modality": {
-        "PatientName": "MUELL*",
-        "StudyDate": "20230101-20231231",
-        "ModalitiesInStudy": "CT",
-    },
-    "all studies": {},
-    "series of a study": {
-        "QueryRetrieveLevel": "SERIES",
-        "StudyInstanceUID": "{study}",
-        "SeriesInstanceUID": "",
-    },
-    "images of a series": {
-        "QueryRetrieveLevel": "IMAGE",
-        "StudyInstanceUID": "{study}",
-        "SeriesInstanceUID": "{series}",
-        "SOPInstanceUID": "",
-    },
-    "all patients, three counts": {
-        "QueryRetrieveLevel": "PATIENT",
-        "NumberOfPatientRelatedStudies": "",
-        "NumberOfPatientRelatedSeries": "",
-        "NumberOfPatientRelatedInstances": "",
-    },
-}
-
-
-def fill(index: Index, studies: int, seed: int = 12) -> None:
-    """Write the rows of many studies."""
-    chance = random.Random(seed)
-    writer = Writer(index.database, index.kept)
-    for begin in range(0, studies, _BATCH):
-        numbers = range(begin, min(begin + _BATCH, studies))
-        writer.write([one for number in numbers for one in _study(chance, number, studies)])
-
-
-def _study(chance: random.Random, number: int, studies: int) -> Iterator[Described]:
-    """The objects of a study."""
-    patient_number = chance.randrange(max(1, studies // 2))
-    person = random.Random(patient_number)
-    family = "MUELLER" if person.random() < 0.015 else person.choice(_FAMILIES)
-    modality = chance.choice(_MODALITIES)
-    sop_class = f"1.2.840.10008.5.1.4.1.1.{_MODALITIES.index(modality) + 2}"
-    patient = {
-        "PatientName": f"{family}{person.choice(('', 'IN', 'MANN'))}^{person.choice(_GIVEN)}",
-        "PatientID": f"P{patient_number:07}",
-        "PatientBirthDate": f"{person.randrange(1930, 2015)}{person.randrange(1, 13):02}{person.randrange(1, 29):02}",
-        "PatientSex": person.choice("MF"),
-    }
-    uid = _uid(chance)
-    day = f"{chance.randrange(2014, 2025)}{chance.randrange(1, 13):02}{chance.randrange(1, 29):02}"
-    clock = f"{chance.randrange(7, 19):02}{chance.randrange(60):02}{chance.randrange(60):02}"
-    own = {
-        "StudyDate": day,
-        "StudyTime": clock,
-        "AccessionNumber": f"A{number:07}",
-        "StudyID": str(number),
-        "StudyInstanceUID": uid,
-        "ReferringPhysicianName": f"{chance.choice(_FAMILIES)}^{chance.choice(_GIVEN)}",
-        "StudyDescription": chance.choice(_DESCRIPTIONS),
-    }
-    for of_study in range(_SERIES):
-        series_uid = _uid(chance)
-        of_series = {
-            "Modality": modality,
-            "SeriesNumber": str(of_study + 1),
-            "SeriesInstanceUID": series_uid,
-            "SeriesDescription": "AX 5.0",
-            "StationName": "ROOM1",
-        }
-        above = (_by_tag(patient), _by_tag(own), _by_tag(of_series))
-        for of_series_number in range(_INSTANCES):
-            instance = _uid(chance)
-            image = {
-                "InstanceNumber": str(of_series_number + 1),
-                "SOPInstanceUID": instance,
-                "SOPClassUID": sop_class,
-                "ImageType": "ORIGINAL\\PRIMARY",
-                "Rows": "512",
-                "Columns": "512",
-            }
-            yield Described(
-                ObjectName(uid, series_uid, instance),
-                sop_class,
-                "1.2.840.10008.1.2.1",
-                levels.to_json(_by_tag(image)),
-                1,
-                partial(_given, above),
-                _SENDER,
-                526_000,
-                "0" * 64,
-                1_700_000_000_000 + number,
-            )
-
-
-def _given(above: Above) -> Above:
-    return above
-
-
-def _uid(chance: random.Random) -> str:
-    return f"2.25.{chance.getrandbits(122)}"
-
-
-def _by_tag(attributes: dict[str, str]) -> dict[str, str]:
-    return {f"{tag_for_keyword(keyword):08X}": value for keyword, value in attributes.items()}
-
-
-def identifier(keys: dict[str, str]) -> Dataset:
-    """A request identifier; at STUDY level if the keys do not say otherwise."""
-    data_set = Dataset()
-    level = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}
-    for keyword, value in (
-        keys if "QueryRetrieveLevel" in keys else level | {"PatientName": ""} | keys
-    ).items():
-        tag = tag_for_keyword(keyword)
-        if tag is None:
-            raise ValueError(keyword)
-        data_set.add(DataElement(tag, dictionary_VR(tag), value or None, validation_mode=config.IGNORE))
-    return data_set
-
-
-def requests(index: Index) -> Iterator[tuple[str, Dataset]]:
-    """The queries, with the UIDs and the Patient ID of a study that is there."""
-    with index.reading() as connection:
-        study, series = connection.exec_driver_sql(
-            "SELECT study.uid, series.uid FROM series JOIN study ON study.id = series.parent"
-            " WHERE study.id = (SELECT max(id) / 2 FROM study) LIMIT 1"
-        ).one()
-    (one,) = find(index, "STUDY", identifier({"StudyInstanceUID": study, "PatientID": ""}))
-    known = {"study": study, "series": series, "patient": str(one[1].PatientID)}
-    for name, keys in QUERIES.items():
-        yield name, identifier({keyword: value.format(**known) for keyword, value in keys.items()})
+from . import filled, served
+from .databases import database
+from .studies import fill, requests
 
 
 def measure(index: Index, request: Dataset) -> tuple[float, float, int]:
@@ -275,32 +45,43 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--studies", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--served", action="store_true")
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--intake", action="store_true")
+    parser.add_argument("--starts", action="store_true")
     options = parser.parse_args()
-    path = options.folder / f"{options.studies}.sqlite"
-    with Index(path) as index:
-        if not index.is_complete:
-            begin = time.process_time()
-            fill(index, options.studies)
-            index.complete()
-            print(f"filled: {1e6 * (time.process_time() - begin) / options.studies:.0f} µs a study")
-        asked = dict(requests(index))
+    with database(options.folder, str(options.studies), on_postgresql=options.postgresql) as where:
+        with Index(where.url) as index:
+            if not index.is_complete:
+                begin, used = time.perf_counter(), time.process_time()
+                fill(index, options.studies)
+                index.complete()
+                each = (
+                    1e6 * taken / options.studies
+                    for taken in (time.perf_counter() - begin, time.process_time() - used)
+                )
+                print("filled: {:.0f} µs a study, {:.0f} of them processor time of ours".format(*each))
+            asked = dict(requests(index))
+            cold = served.singles(index, options.rounds) if options.cold else []
+            if not (options.served or options.intake or options.starts):
+                _print_queries(index, asked, options.rounds)
         if options.served:
-            from .served import measure as measure_served
-            from .served import singles
+            served.measure(where, options.folder, asked, cold, options.rounds)
+        if options.intake:
+            filled.measure_intake(where, options.folder, options.rounds)
+        if options.starts:
+            filled.measure_starts(where, options.folder, asked["PatientID exact"], options.rounds)
 
-            cold = singles(index, options.rounds) if options.cold else []
-            index.close()
-            measure_served(path, asked, cold, options.rounds)
-            return
-        for name, request in asked.items():
-            rounds = [measure(index, request)]
-            if rounds[0][1] < 1:
-                rounds += [measure(index, request) for _ in range(options.rounds - 1)]
-            first, whole = (1e3 * statistics.median(each[at] for each in rounds) for at in (0, 1))
-            worst = 1e3 * max(each[0] for each in rounds)
-            print(f"{name:40} {first:8.1f} {whole:9.1f} ({rounds[0][2]})  worst first {worst:.1f}")
+
+def _print_queries(index: Index, asked: Mapping[str, Dataset], rounds: int) -> None:
+    for name, request in asked.items():
+        each = [measure(index, request)]
+        if each[0][1] < 1:
+            each += [measure(index, request) for _ in range(rounds - 1)]
+        first, whole = (1e3 * statistics.median(one[at] for one in each) for at in (0, 1))
+        worst = 1e3 * max(one[0] for one in each)
+        print(f"{name:40} {first:8.1f} {whole:9.1f} ({each[0][2]})  worst first {worst:.1f}")
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def _is_listening(pid: int, port: int) -> bool:
             fields = line.split()
             if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
                 listeners.add(f"socket:[{fields[9]}]")
-    return bool(listeners) and any(listeners & _open_files(each) for each in (pid, *_descendants(pid)))
+    return bool(listeners) and any(listeners & _open_files(each) for each in (pid, *descendants(pid)))
 
 
 def _open_files(pid: int) -> set[str]:
@@ -216,13 +216,13 @@ def _open_files(pid: int) -> set[str]:
     return found
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
     """The processes that a process has started, and theirs."""
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(FileNotFoundError, ProcessLookupError):
             for child in map(int, path.read_text().split()):
                 yield child
-                yield from _descendants(child)
+                yield from descendants(child)
 
 
 def memory_of(pid: int, name: str = "VmRSS") -> int:
@@ -241,7 +241,7 @@ def cpu_of(pid: int) -> float:
 
 def cpu_of_tree(pid: int) -> float:
     """The processor time that a process and those that it has started have used, in seconds."""
-    return _cpu_times_of(pid, 4) + sum(_cpu_times_of(child, 4) for child in _descendants(pid))
+    return _cpu_times_of(pid, 4) + sum(_cpu_times_of(child, 4) for child in descendants(pid))
 
 
 def cpu_of_ended() -> float:

@@ -78,10 +78,10 @@ class _Filled:
             if receiver is not None:
                 stack.enter_context(serving(receiver(port, folder), port))
             running = stack.enter_context(ARCHIVES[subject](store, {_TITLE: port}))
-            used = cpu_of_tree(running.pid)
+            used = sum(map(cpu_of_tree, running.pids))
             with started_from(ROOT):
                 seconds = run(request(running.port, self._study, folder)).seconds
-            used = cpu_of_tree(running.pid) - used
+            used = sum(map(cpu_of_tree, running.pids)) - used
             stack.close()
             received = sum(
                 path.stat().st_size > self._load.length for path in folder.rglob("*") if path.is_file()

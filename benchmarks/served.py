@@ -7,17 +7,12 @@ the time to the first response to queries for single values.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import re
 import select
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pydicom.dataset import Dataset
 
@@ -25,8 +20,10 @@ from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.query import find
 
 from .asking import PENDING, Requestor
-from .catalogue import QUERIES, identifier
-from .processes import Failed, end, memory_of, python, start
+from .databases import Database
+from .nodes import Node, serving
+from .processes import memory_of
+from .studies import QUERIES, identifier
 
 _SINGLE = ("PatientID", "AccessionNumber", "StudyDate", "PatientName", "StudyID", "PatientBirthDate")
 # Broad queries, with and without matches, and after how many seconds they are ended, and how.
@@ -41,7 +38,6 @@ _ENDS_AT = (0.005, 0.02, 0.1, 0.4, 1.0)
 _ENDINGS = ("cancel", "abort", "close")
 # A server that has used no more processor time than this for so long does nothing, in seconds.
 _NOTHING, _LONG = 0.002, 0.15
-_CACHES = Path("/proc/sys/vm/drop_caches")
 
 Named = tuple[str, Dataset]
 
@@ -67,13 +63,17 @@ def singles(index: Index, count: int) -> list[Named]:
     return found
 
 
-def measure(path: Path, asked: Mapping[str, Dataset], cold: Sequence[Named], rounds: int) -> None:
+def measure(
+    database: Database, folder: Path, asked: Mapping[str, Dataset], cold: Sequence[Named], rounds: int
+) -> None:
     """Print the tables, in milliseconds.
 
     Parameters
     ----------
-    path
-        The SQLite file of the index, which must not be open.
+    database
+        That of the index.
+    folder
+        Where the stores of nodes are made.
     asked
         Queries by name.
     cold
@@ -82,39 +82,20 @@ def measure(path: Path, asked: Mapping[str, Dataset], cold: Sequence[Named], rou
         How often to ask each of the others.
     """
     if cold:
-        with _served(path) as (server, port):
-            _measure_cold(server, port, cold)
-    with _served(path) as (server, port):
-        _measure_memory(server, port, asked["all studies"])
-        _measure_firsts(server, port, asked, rounds)
-        _measure_ends(server, port, asked)
+        with serving(database, folder) as node:
+            _measure_cold(database, node, cold)
+    with serving(database, folder) as node:
+        _measure_memory(node, asked["all studies"])
+        _measure_firsts(node, asked, rounds)
+        _measure_ends(node, asked)
 
 
-@contextlib.contextmanager
-def _served(path: Path) -> Iterator[tuple[int, int]]:
-    """A node that has the index: its process ID, and its port."""
-    # As the store is new, nobody looks whether it has the objects of the index.
-    with TemporaryDirectory(dir=path.parent) as store:
-        (Path(store) / "index.sqlite").symlink_to(path.resolve())
-        serve = python("-m", "dicomnet", "serve", "--data", store, "--port", 0, "--drain", 1)
-        server = start(serve, stdout=subprocess.PIPE)
-        try:
-            assert server.stdout is not None
-            said = server.stdout.readline()
-            found = re.search(r":(\d+), storing", said)
-            if found is None:
-                raise Failed(f"dicomnet serve said {said!r}")
-            yield server.pid, int(found[1])
-        finally:
-            end(server)
-
-
-def _measure_firsts(server: int, port: int, asked: Mapping[str, Dataset], rounds: int) -> None:
-    requestor = Requestor(port)
+def _measure_firsts(node: Node, asked: Mapping[str, Dataset], rounds: int) -> None:
+    requestor = Requestor(node.port)
     print(f"{'first response, ms':42} median      p99  processor")
     for name, request in asked.items():
-        _first(requestor, request, server)
-        each = [_first(requestor, request, server) for _ in range(rounds)]
+        _first(requestor, request, node)
+        each = [_first(requestor, request, node) for _ in range(rounds)]
         firsts = sorted(first for first, _ in each)
         last = firsts[min(rounds - 1, int(0.99 * rounds))]
         used = statistics.median(used for _, used in each)
@@ -122,23 +103,26 @@ def _measure_firsts(server: int, port: int, asked: Mapping[str, Dataset], rounds
     requestor.release()
 
 
-def _measure_cold(server: int, port: int, cold: Sequence[Named]) -> None:
-    requestor = Requestor(port)
-    _first(requestor, identifier({"PatientID": "none"}), server)
+def _measure_cold(database: Database, node: Node, cold: Sequence[Named]) -> None:
+    requestor = Requestor(node.port)
+    nothing = identifier({"PatientID": "none"})
+    _first(requestor, nothing, node)
     print(f"{'first response, cold caches, ms':42} median    worst")
     firsts: dict[str, list[float]] = {}
     for name, request in cold:
-        os.sync()
-        _CACHES.write_text("3")
-        firsts.setdefault(name, []).append(_first(requestor, request, server)[0])
+        database.drop_caches()
+        if database.processes:
+            # The node has to connect to it anew.
+            _first(requestor, nothing, node)
+        firsts.setdefault(name, []).append(_first(requestor, request, node)[0])
     for name, each in firsts.items():
         _show(name, statistics.median(each), max(each))
     requestor.release()
 
 
-def _measure_memory(server: int, port: int, everything: Dataset) -> None:
-    requestor = Requestor(port)
-    before = memory_of(server)
+def _measure_memory(node: Node, everything: Dataset) -> None:
+    requestor = Requestor(node.port)
+    before = memory_of(node.pid)
     begin = time.perf_counter()
     requestor.ask(everything)
     count = sum(status in PENDING for status in requestor.statuses)
@@ -146,16 +130,16 @@ def _measure_memory(server: int, port: int, everything: Dataset) -> None:
     requestor.release()
     print(f"{count} matches in {taken:.1f} s")
     print(
-        f"resident memory, MB: {before / 1e6:.0f} before, {memory_of(server, 'VmHWM') / 1e6:.0f} at its peak"
+        f"resident memory, MB: {before / 1e6:.0f} before, {memory_of(node.pid, 'VmHWM') / 1e6:.0f} at its peak"
     )
 
 
-def _measure_ends(server: int, port: int, asked: Mapping[str, Dataset]) -> None:
+def _measure_ends(node: Node, asked: Mapping[str, Dataset]) -> None:
     print(f"{'until the search ends, at worst, ms':42}" + "".join(f"{how:>9}" for how in _ENDINGS))
     for name in _BROAD:
         _show(
             name,
-            *(max(_end(server, port, asked[name], how, after) for after in _ENDS_AT) for how in _ENDINGS),
+            *(max(_end(node, asked[name], how, after) for after in _ENDS_AT) for how in _ENDINGS),
         )
 
 
@@ -163,21 +147,21 @@ def _show(name: str, *seconds: float) -> None:
     print(f"{name:40}" + "".join(f"{1e3 * each:9.1f}" for each in seconds), flush=True)
 
 
-def _first(requestor: Requestor, request: Dataset, server: int) -> tuple[float, float]:
+def _first(requestor: Requestor, request: Dataset, node: Node) -> tuple[float, float]:
     """Seconds to the first response, and the processor time that the server had needed then."""
-    before = _used(server)
+    before = node.used()
     begin = time.perf_counter()
     requestor.ask(request)
     status = next(requestor.statuses)
-    taken = time.perf_counter() - begin, _used(server) - before
+    taken = time.perf_counter() - begin, node.used() - before
     if status in PENDING:
         requestor.finish()
     return taken
 
 
-def _end(server: int, port: int, request: Dataset, how: str, after: float) -> float:
+def _end(node: Node, request: Dataset, how: str, after: float) -> float:
     """Seconds from the end that a requestor makes of its query to the final response, or to the end of the work."""
-    requestor = Requestor(port)
+    requestor = Requestor(node.port)
     requestor.ask(request)
     due = time.perf_counter() + after
     # What has come is read, so that the server is never held up.
@@ -195,24 +179,15 @@ def _end(server: int, port: int, request: Dataset, how: str, after: float) -> fl
         requestor.abort()
     else:
         requestor.socket.close()
-    return max(0.0, _idle_since(server) - begin)
+    return max(0.0, _idle_since(node) - begin)
 
 
-def _idle_since(pid: int) -> float:
-    """When a process used the processor for the last time, once it has not done so for a while."""
-    used, since = _used(pid), time.perf_counter()
+def _idle_since(node: Node) -> float:
+    """When a node used the processor for the last time, once it has not done so for a while."""
+    used, since = node.used(), time.perf_counter()
     while time.perf_counter() - since < _LONG:
         time.sleep(0.002)
-        now = _used(pid)
+        now = node.used()
         if now - used > _NOTHING:
             used, since = now, time.perf_counter()
     return since
-
-
-def _used(pid: int) -> float:
-    """The processor time of all threads of a process, in seconds."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total / 1e9

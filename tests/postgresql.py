@@ -52,15 +52,18 @@ class PostgreSQL:
 
     Parameters
     ----------
+    folder
+        Where it is, and is left; None for a temporary folder. A socket's path must be short, and the folders above it
+        open to the server's user.
     durable
         Whether it flushes what it writes, so that it can be killed and started again.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path | None = None, *, durable: bool = False) -> None:
         self._settings = ("full_page_writes=on",) if durable else _WITHOUT_FLUSHES
         self._numbers = itertools.count(1)
-        # A socket's path must be short, and the folders above it open to the server's user.
-        self.folder = Path(tempfile.mkdtemp(prefix="dicomnet-pg-"))
+        self._is_temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="dicomnet-pg-"))
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
@@ -70,7 +73,8 @@ class PostgreSQL:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        shutil.rmtree(self.folder)
+        if self._is_temporary:
+            shutil.rmtree(self.folder)
 
     @property
     def data(self) -> Path:
@@ -80,6 +84,7 @@ class PostgreSQL:
     def start(self) -> None:
         """Start it, and return when it accepts connections. It may have run before."""
         if not self.data.exists():
+            self.folder.mkdir(exist_ok=True)
             if account := _account():
                 shutil.chown(self.folder, account["user"], account["group"])
             how = ("-U", _SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
@@ -123,6 +128,12 @@ class PostgreSQL:
             if self._reader is not None:
                 self._reader.join(30)
             self._process = self._reader = None
+
+    @property
+    def pid(self) -> int:
+        """The process of a server that runs."""
+        assert self._process is not None
+        return self._process.pid
 
     def url(self, database: str = "postgres") -> str:
         """The URL of one of its databases."""

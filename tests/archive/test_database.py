@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Column, MetaData, Table, func, select
 from tests.postgresql import PostgreSQL
 
-from dicomnet.archive.database import IDENTIFIER, INSTANT, SIZE, TEXT, Database, Keeping, sqlite_url
+from dicomnet.archive.database import IDENTIFIER, INSTANT, SIZE, TEXT, Database, Keeping, Query, sqlite_url
 from dicomnet.errors import DatabaseFailure, Trouble
 
 _METADATA = MetaData()
@@ -78,6 +78,25 @@ def test_a_reader_cannot_write(database: Database) -> None:
     with pytest.raises(DatabaseFailure), database.reading() as connection:
         connection.execute(database.insert(THING).values(name="one"))
     assert _count(database) == 0
+
+
+def test_a_slice_of_many_rows_was_all_of_them(database: Database) -> None:
+    """From a server all rows came before the first match of a query; from a file they came one by one."""
+    _add(database, *map(str, range(1_200)))
+    with database.reading() as connection:
+        slices = Query(select(THING.c.id)).slices(connection, {}, 500)
+        assert [len(rows) for rows in slices] == [500, 500, 200]
+
+
+def test_a_server_plans_a_search_with_its_values(postgresql: PostgreSQL) -> None:
+    """With a plan for any values, of a long list each one was compared with each row of a source, for 0.2 s.
+
+    What is written, and what is looked up for each object that comes, is planned once.
+    """
+    with closing(Database(postgresql.new_database(), Keeping.DERIVED)) as database:
+        for transaction, mode in ((database.reading, "force_custom_plan"), (database.writing, "auto")):
+            with transaction() as connection:
+                assert connection.exec_driver_sql("SHOW plan_cache_mode").scalar() == mode
 
 
 def test_text_is_ordered_by_code_point(database: Database) -> None:

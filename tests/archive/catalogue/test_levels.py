@@ -146,15 +146,16 @@ def test_the_modality_of_a_series_that_changes(archive: Archive, make: Make) -> 
 
 
 def test_objects_that_say_the_same_are_not_compared(archive: Archive, make: Make) -> None:
-    """Nothing but the row of the instance is written, and nothing is read for it."""
+    """Nothing but the row of the instance and the count of its study is written, and nothing is read for it."""
     index, store = archive
     store(make(SOPInstanceUID="1.1", InstanceNumber="1"))
     statements: list[str] = []
     event.listen(index.database._writer, "before_cursor_execute", lambda *call: statements.append(call[2]))
     for number in range(2, 5):
         store(make(SOPInstanceUID=f"1.{number}", InstanceNumber=str(number)))
-    written = {one.partition(" (")[0] for one in statements if one.startswith(("INSERT", "UPDATE", "DELETE"))}
-    assert written == {"INSERT INTO instance"}
+    changes = [one for one in statements if one.startswith(("INSERT", "UPDATE", "DELETE"))]
+    assert {" ".join(one.split()[:3]) for one in changes} == {"INSERT INTO instance", "UPDATE study SET"}
+    assert not [one for one in changes if "attributes=" in one]
     # What is looked up does not depend on how much there is above.
     read = {one for one in statements if one.startswith("SELECT")}
     assert all("state" in one or "max(instance.id)" in one for one in read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from dicomnet.archive.intake import Intake
 from dicomnet.archive.ledger.ledger import Ledger
 from dicomnet.archive.local import LocalFolder
 from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.upkeep import open_index
 from dicomnet.errors import DatabaseFailure, IndexUnusable, ServiceRefusal
 
@@ -92,6 +94,46 @@ def _counts(index: Index) -> tuple[int, ...]:
         return tuple(connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
 
 
+def _are_counted(index: Index) -> bool:
+    """Whether each study has the numbers of its series and instances, as they are counted."""
+    study, series, instance = schema.study.c, schema.series.c, schema.instance.c
+    below = schema.study.join(schema.series, series.parent == study.id)
+    below = below.join(schema.instance, instance.parent == series.id)
+    numbers = func.count(series.id.distinct()), func.count(instance.id)
+    with index.reading() as connection:
+        counted = connection.execute(select(study.uid, *numbers).select_from(below).group_by(study.uid)).all()
+        kept = connection.execute(select(study.uid, study.series_count, study.instance_count)).all()
+    return sorted(map(tuple, counted)) == sorted(map(tuple, kept))
+
+
+def test_the_counts_of_a_study_are_those_of_its_series_and_instances(
+    database_url: str, local: LocalFolder, storage: FolderStorage, make: Make, encode: Encode, put: Put
+) -> None:
+    """Whatever is added, comes again, is of another study, and is removed, alone or with others."""
+    chance = random.Random(4)
+    with Index(database_url) as index, Intake(local, storage, index) as intake:
+        for _ in range(12):
+            for number in chance.choices(range(40), k=12):
+                data_set = _object(make, number)
+                if not chance.randrange(6):
+                    data_set.StudyInstanceUID = "1.77"
+                put(intake, encode(data_set), instance=data_set.SOPInstanceUID)
+            assert intake.wait_for_all()
+            assert _are_counted(index)
+            names = list(index.names_of([f"1.9.{number}" for number in range(40)]).values())
+            for name in chance.sample(names, k=len(names) // 2):
+                storage.remove(name)
+                index.forget(name)
+                index.forget(name)
+                assert _are_counted(index)
+            some = chance.choice(list(index.names_of([f"1.9.{number}" for number in range(40)]).values()))
+            of_series = index.instances(some.study, some.series)
+            for uid in of_series:
+                storage.remove(ObjectName(some.study, some.series, uid))
+            index.forget_all(some.study, some.series, of_series | {"1.2.3"})
+            assert _are_counted(index)
+
+
 @pytest.mark.parametrize("is_server", [False, True])
 def test_several_writers_at_once_write_each_row_once(
     is_server: bool,
@@ -122,6 +164,7 @@ def test_several_writers_at_once_write_each_row_once(
         thread.join()
     with Index(url) as index:
         assert _counts(index) == (4, 4, 4, 55, 1)
+        assert _are_counted(index)
         assert len(studies(index, PatientName="*UELL*")) == 4
         assert Recovery(index, storage, Conflicts(storage, None)).run()
         assert _counts(index) == (4, 4, 4, 55, 1)

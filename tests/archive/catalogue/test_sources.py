@@ -142,9 +142,9 @@ def test_the_shortest_of_several_sources_decides(archive: Archive, make: Make) -
     ]
     with index.database.writing() as connection:
         connection.exec_driver_sql(
-            "INSERT INTO study (id, parent, uid, attributes) WITH RECURSIVE n(i) AS"
+            "INSERT INTO study (id, parent, uid, series_count, instance_count, attributes) WITH RECURSIVE n(i) AS"
             " (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 6499)"
-            " SELECT i, 1, '2.' || i, json_object('0020000D', '2.' || i, '00080020', '20240101',"
+            " SELECT i, 1, '2.' || i, 1, 1, json_object('0020000D', '2.' || i, '00080020', '20240101',"
             " '00080050', 'A' || i, '00081030', 'D' || (i % 7))"
             " FROM n"
         )

@@ -39,18 +39,21 @@ def _grouped(value: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
     return (value,) if isinstance(value, Column) else ()
 
 
-_series_below = (schema.series, _of_series.parent == _of_study.id)
 _instances_below = (schema.instance, _of_instance.parent == _of_series.id)
-_STUDIES, _SERIES, _INSTANCES = (func.count(table.id) for table in (_of_study, _of_series, _of_instance))
+# What is computed of the studies of a patient.
+OF_PATIENT: dict[int, ColumnElement[Any]] = {
+    0x00201200: func.count(_of_study.id),
+    0x00201202: func.sum(_of_study.series_count),
+    0x00201204: func.sum(_of_study.instance_count),
+}
+# The columns of a study with the numbers of what is below it.
+STUDY_COUNTS = {0x00201206: _of_study.series_count, 0x00201208: _of_study.instance_count}
 
 PATIENT_COUNTS: dict[int, Collect] = {
-    0x00201200: _collected(_of_study.parent, _STUDIES, (schema.study,)),
-    0x00201202: _collected(_of_study.parent, _SERIES, (schema.study, _series_below)),
-    0x00201204: _collected(_of_study.parent, _INSTANCES, (schema.study, _series_below, _instances_below)),
+    tag: _collected(_of_study.parent, count, (schema.study,)) for tag, count in OF_PATIENT.items()
 }
-_STUDY_COUNTS: dict[int, Collect] = {
-    0x00201206: _collected(_of_series.parent, _SERIES, (schema.series,)),
-    0x00201208: _collected(_of_series.parent, _INSTANCES, (schema.series, _instances_below)),
+_OF_STUDY: dict[int, Collect] = {
+    **{tag: _collected(_of_study.id, count, (schema.study,)) for tag, count in STUDY_COUNTS.items()},
     MODALITIES_IN_STUDY: _collected(_of_series.parent, _of_series.modality, (schema.series,)),
     SOP_CLASSES_IN_STUDY: _collected(
         _of_series.parent, _of_instance.sop_class, (schema.series, _instances_below)
@@ -64,7 +67,7 @@ _SYNTAXES: dict[int, Collect] = {
 }
 COMPUTED: dict[Level, dict[int, Collect]] = {
     Level.PATIENT: PATIENT_COUNTS,
-    Level.STUDY: {**PATIENT_COUNTS, **_STUDY_COUNTS},
+    Level.STUDY: {**PATIENT_COUNTS, **_OF_STUDY},
     Level.SERIES: _SERIES_COUNTS,
     Level.IMAGE: _SYNTAXES,
 }

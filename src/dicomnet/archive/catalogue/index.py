@@ -20,6 +20,7 @@ from ..storage.store import ObjectName
 from . import schema, trigrams
 from .described import Describer
 from .kept import STANDARD, Kept, added, kept_with, remember
+from .levels import COUNT
 from .schema import Level
 from .writer import Described, Writer
 
@@ -325,10 +326,15 @@ class Index:
         wanted = sorted(instances)
         with self.writing() as connection:
             number = _find_series(connection, study, series)
+            removed = 0
             for at in range(0, len(wanted), _PART):
                 part = wanted[at : at + _PART]
-                connection.execute(delete(schema.instance).where(of.parent == number, of.uid.in_(part)))
-            _remove_empty(connection, number)
+                found = connection.execute(
+                    delete(schema.instance).where(of.parent == number, of.uid.in_(part))
+                )
+                removed += found.rowcount
+            connection.execute(COUNT, {"study": study, "series": 0, "instances": -removed})
+            _remove_empty(connection, study, number)
 
     def _prepare(self, kept: Kept | None) -> Kept:
         """Look at the tables, and write only where something is missing; what is kept."""
@@ -428,7 +434,7 @@ def _find_series(connection: Connection, study: str, series: str) -> int | None:
     ).scalar()
 
 
-def _remove_empty(connection: Connection, series: int | None) -> None:
+def _remove_empty(connection: Connection, study: str, series: int | None) -> None:
     """Remove a series without instances, and its study and patient if nothing else is below them."""
     number, has_removed = series, False
     for level in (Level.SERIES, Level.STUDY, Level.PATIENT):
@@ -438,6 +444,8 @@ def _remove_empty(connection: Connection, series: int | None) -> None:
         if row is None:
             break
         connection.execute(delete(above).where(above.c.id == number))
+        if level is Level.SERIES:
+            connection.execute(COUNT, {"study": study, "series": -1, "instances": 0})
         if level is Level.STUDY:
             connection.execute(delete(schema.study_value).where(schema.study_value.c.study == number))
             trigrams.rows_removed(connection)

@@ -125,6 +125,16 @@ UPDATE = {
     for level in _ABOVE
 }
 
+# Adds to the numbers of series and of instances of a study.
+COUNT = (
+    update(schema.study)
+    .where(schema.study.c.uid == bindparam("study"))
+    .values(
+        series_count=schema.study.c.series_count + bindparam("series"),
+        instance_count=schema.study.c.instance_count + bindparam("instances"),
+    )
+)
+
 
 def identity(patient: Attributes) -> str:
     """What distinguishes a patient from others: an ID with its issuer; without one, name and birth date."""

@@ -22,7 +22,7 @@ from ..database import IDENTIFIER, SIZE, TEXT
 from . import trigrams
 
 # Version of the tables, stored in `state`. An index of another version has to be rebuilt from the files.
-VERSION = 3
+VERSION = 4
 
 
 class Level(IntEnum):
@@ -120,6 +120,7 @@ STATES = VERSION_STATE, COMPLETE_STATE, NUMBERING_STATE = "version", "complete",
 
 # `attributes` holds the attributes of the level as JSON: text by tag, or for a sequence a list of such objects.
 # `others` holds what later objects say otherwise: a list of such values by tag; None if all agree.
+# A study has the numbers of its series and of its instances, which are asked for often and would be counted each time.
 patient = Table(
     "patient",
     metadata,
@@ -136,6 +137,8 @@ study = Table(
     Column("uid", Text, nullable=False, unique=True),
     Column("attributes", Text, nullable=False),
     Column("others", Text),
+    Column("series_count", Integer, nullable=False, index=True),
+    Column("instance_count", Integer, nullable=False, index=True),
 )
 series = Table(
     "series",

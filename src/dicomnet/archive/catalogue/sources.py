@@ -20,6 +20,7 @@ from ...datasets.text import folded, values_of
 from ...values import frozen
 from ..database import Query
 from . import schema, trigrams
+from .computed import OF_PATIENT, STUDY_COUNTS
 from .identifiers import UNIQUE, Key, Request
 from .levels import MODALITY
 from .matching import (
@@ -38,6 +39,8 @@ from .values import LIMIT, first_moment
 CHUNK = 500
 # How many rows of a source are read before somebody else may do something.
 _SLICE = 500
+# No count has more digits, and a column of a database holds no number of many more.
+_DIGITS = 9
 
 Condition = ColumnElement[bool]
 
@@ -90,6 +93,10 @@ def sources_of(request: Request, dialect: str) -> list[Source]:
         return [by_uid]
     found = []
     for key in request.keys:
+        count = _counted(key)
+        if request.level is Level.STUDY and key.tag in STUDY_COUNTS and count is not None:
+            found.append(Source(((_count_query(key.tag), {"value": count}),)))
+            continue
         tag = _SAME_AS.get(key.tag, key.tag)
         vr = request.kept.found_by.get(tag) or COLLECTED.get(tag)
         wanted = None if vr is None or not key.is_narrowing else _wanted(vr, key.sought)
@@ -148,8 +155,9 @@ def residue(request: Request) -> list[tuple[Residue, Any]]:
     for key in request.keys:
         if key.is_narrowing and key.tag not in request.kept.found_by:
             found += _kept_condition(request, key)
-            if (request.level, key.tag) in _COUNTS and key.text.isdecimal():
-                found.append(((request.level, key.tag), int(key.text)))
+            count = _counted(key)
+            if (request.level, key.tag) in _COUNTS and count is not None:
+                found.append(((request.level, key.tag), count))
     return found
 
 
@@ -236,6 +244,17 @@ def _uid_source(request: Request) -> Source | None:
         query = _uid_query(level, request.level, _is_one_of)
         return Source(tuple((query, {"values": uids[at : at + CHUNK]}) for at in range(0, len(uids), CHUNK)))
     return None
+
+
+def _counted(key: Key) -> int | None:
+    """The count that a key asks for; None if it is not one that a database can have."""
+    is_count = key.is_narrowing and key.text.isdecimal() and len(key.text) <= _DIGITS
+    return int(key.text) if is_count else None
+
+
+@lru_cache(32)
+def _count_query(tag: int) -> Query:
+    return Query(select(_of_study.id).where(_is_value(STUDY_COUNTS[tag])))
 
 
 @lru_cache(32)
@@ -342,24 +361,14 @@ def _kept_condition(request: Request, key: Key) -> list[tuple[Residue, str]]:
     return [((owner, None), f"%{_escaped(part)}%")] if part else []
 
 
-def _count(upper: Level, lower: Level) -> Any:
-    """The number of rows of one level below a row of another."""
-    first = Level(upper + 1)
-    of = schema.TABLES[first].c
-    return (
-        select(func.count())
-        .select_from(_below(first, lower))
-        .where(of.parent == _ID[upper])
-        .correlate(schema.TABLES[upper])
-        .scalar_subquery()
-    )
+def _below_it(level: Level, count: Any) -> Any:
+    """What is computed of the rows below a row of a level."""
+    of = schema.TABLES[Level(level + 1)].c
+    return select(count).where(of.parent == _ID[level]).correlate(schema.TABLES[level]).scalar_subquery()
 
 
+# Counts that are computed for each row.
 _COUNTS = {
-    (Level.PATIENT, 0x00201200): _count(Level.PATIENT, Level.STUDY),
-    (Level.PATIENT, 0x00201202): _count(Level.PATIENT, Level.SERIES),
-    (Level.PATIENT, 0x00201204): _count(Level.PATIENT, Level.IMAGE),
-    (Level.STUDY, 0x00201206): _count(Level.STUDY, Level.SERIES),
-    (Level.STUDY, 0x00201208): _count(Level.STUDY, Level.IMAGE),
-    (Level.SERIES, 0x00201209): _count(Level.SERIES, Level.IMAGE),
+    **{(Level.PATIENT, tag): _below_it(Level.PATIENT, count) for tag, count in OF_PATIENT.items()},
+    (Level.SERIES, 0x00201209): _below_it(Level.SERIES, func.count(_of_instance.id)),
 }

@@ -7,6 +7,7 @@ other before they are written; one transaction of this kind excludes all others.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -131,7 +132,7 @@ class Writer:
         rows.load(objects)
         for each in objects:
             rows.merge(each)
-        rows.write()
+        rows.write(Counter())
 
     def _add_missing(self, connection: Connection, objects: Sequence[Described]) -> list[bool]:
         of = schema.instance.c
@@ -161,7 +162,7 @@ class Writer:
             if not self._series.has_said(each.series, each.signature):
                 self._series.said(each.series, rows.merge(each), each.signature)
         sources = self._source_numbers(connection, {each.source for each in objects}, rows)
-        rows.write()
+        rows.write(Counter(each.name.study for each in objects))
         first = rows.next_number(schema.instance)
         self._insert[schema.instance](
             connection,
@@ -296,15 +297,28 @@ class _Rows:
             series.merge(of_series)
         return series.number
 
-    def write(self) -> None:
-        """Write the rows that are new or have changed."""
+    def write(self, instances: Counter[str]) -> None:
+        """Write the rows that are new or have changed.
+
+        Parameters
+        ----------
+        instances
+            How many objects are added to each study, by UID.
+        """
         patients, studies, series = self._patients.values(), self._studies.values(), self._series.values()
         insert = self._insert
         insert[schema.patient](
             self._connection, [(row.number, row.key, *row.texts) for row in patients if row.is_new]
         )
         new = [row for row in studies if row.is_new]
-        insert[schema.study](self._connection, [(row.number, row.parent, row.key, *row.texts) for row in new])
+        new_series = Counter(study for (study, _), row in self._series.items() if row.is_new)
+        insert[schema.study](
+            self._connection,
+            [
+                (row.number, row.parent, row.key, *row.texts, new_series[row.key], instances[row.key])
+                for row in new
+            ],
+        )
         insert[schema.series](
             self._connection,
             [
@@ -313,6 +327,8 @@ class _Rows:
                 if row.is_new
             ],
         )
+        known = sorted(instances.keys() - {row.key for row in new})
+        self._count([(study, new_series[study], instances[study]) for study in known])
         for level, rows in zip(_ABOVE, (patients, studies, series), strict=True):
             for row in rows:
                 if row.has_changed and not row.is_new:
@@ -362,6 +378,11 @@ class _Rows:
             statement = select(*columns).where(column.in_(wanted[at : at + _PART]))
             for number, parent, key, *texts in self._connection.execute(statement):
                 yield _Row(number, parent, key, *levels.parsed(texts))
+
+    def _count(self, added: Sequence[tuple[str, int, int]]) -> None:
+        if added:
+            names = ("study", "series", "instances")
+            self._connection.execute(levels.COUNT, [dict(zip(names, each, strict=True)) for each in added])
 
     def _update(self, level: Level, row: _Row) -> None:
         attributes, others = row.texts

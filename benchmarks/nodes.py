@@ -1,0 +1,82 @@
+"""A node with an empty store that has the index of many studies, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .databases import Database
+from .processes import Failed, end, python, start
+
+
+@dataclass(slots=True)
+class Node:
+    """A node that runs.
+
+    Parameters
+    ----------
+    process
+        Its process.
+    port
+        Its port.
+    database
+        That of its index.
+    began
+        When it was started, by `time.perf_counter`.
+    """
+
+    process: subprocess.Popen[str]
+    port: int
+    database: Database
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+        return self.process.pid
+
+    def used(self) -> float:
+        """The processor time of all threads of the node and of its database's server, in seconds."""
+        return sum(map(_used, (self.pid, *self.database.processes)))
+
+
+@contextlib.contextmanager
+def serving(database: Database, folder: Path) -> Iterator[Node]:
+    """A node that has an index, with a new store in a folder."""
+    # As the store is new, nobody looks whether it has the objects of the index.
+    with TemporaryDirectory(dir=folder) as store, running(database, Path(store)) as node:
+        yield node
+
+
+@contextlib.contextmanager
+def running(database: Database, store: Path) -> Iterator[Node]:
+    """A node that has an index and a store, once it accepts connections."""
+    serve = python(
+        "-m", "dicomnet", "serve", "--data", store, "--port", 0, "--drain", 1, "--database", database.url
+    )
+    began = time.perf_counter()
+    process = start(serve, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        found = re.search(r":(\d+), storing", said)
+        if found is None:
+            raise Failed(f"dicomnet serve said {said!r}")
+        yield Node(process, int(found[1]), database, began)
+    finally:
+        end(process)
+
+
+def _used(pid: int) -> float:
+    total = 0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
