@@ -231,7 +231,9 @@ def test_an_index_that_is_lost_is_made_from_the_store(
         archive.local.needs_recovery = True
         bring_in_line(archive.index, archive.intake)
         assert not archive.local.needs_recovery
-        assert rows_of(archive.index) == [row for row in before if f"'{group[0].uid}'" not in row]
+        # The study has four objects instead of five.
+        left = [row.replace(", 2, 5, ", ", 2, 4, ") for row in before if f"'{group[0].uid}'" not in row]
+        assert rows_of(archive.index) == left
         assert [each.instance for each in archive.storage.quarantined()] == [Sent(7).uid]
 
 
