@@ -15,10 +15,20 @@ from time import monotonic
 
 import psycopg
 import pytest
-from sqlalchemy import Column, MetaData, Table, func, select
+from sqlalchemy import Column, MetaData, Table, bindparam, func, select
 from tests.postgresql import PostgreSQL
 
-from dicomnet.archive.database import IDENTIFIER, INSTANT, SIZE, TEXT, Database, Keeping, Query, sqlite_url
+from dicomnet.archive.database import (
+    IDENTIFIER,
+    INSTANT,
+    SIZE,
+    TEXT,
+    Database,
+    Keeping,
+    Lookup,
+    Query,
+    sqlite_url,
+)
 from dicomnet.errors import DatabaseFailure, Trouble
 
 _METADATA = MetaData()
@@ -88,11 +98,18 @@ def test_a_slice_of_many_rows_was_all_of_them(database: Database) -> None:
         assert [len(rows) for rows in slices] == [500, 500, 200]
 
 
-def test_a_server_plans_a_search_with_its_values(postgresql: PostgreSQL) -> None:
-    """With a plan for any values, of a long list each one was compared with each row of a source, for 0.2 s.
+def test_a_lookup_sees_what_was_committed_since(database: Database) -> None:
+    """Its connection stays, but no transaction of it does."""
+    with closing(Lookup(database, select(THING.c.id).where(THING.c.name == bindparam("name")))) as lookup:
+        assert lookup.first(["one", "two"]) == {}
+        _add(database, "one")
+        assert lookup.first(["one", "two"]).keys() == {"one"}
+        _add(database, "two")
+        assert lookup.first(["one", "two"]).keys() == {"one", "two"}
 
-    What is written, and what is looked up for each object that comes, is planned once.
-    """
+
+def test_a_server_plans_a_search_with_its_values(postgresql: PostgreSQL) -> None:
+    """With a plan for any values, of a long list each one was compared with each row of a source, for 0.2 s."""
     with closing(Database(postgresql.new_database(), Keeping.DERIVED)) as database:
         for transaction, mode in ((database.reading, "force_custom_plan"), (database.writing, "auto")):
             with transaction() as connection:

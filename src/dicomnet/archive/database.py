@@ -107,6 +107,8 @@ class _Product:
     arguments: Callable[[Keeping, float, bool], dict[str, Any]]
     # Set a new connection up, which may be for reading only.
     prepare: Callable[[Any, Keeping, float, bool], None]
+    # Have each statement of a connection for reading be a transaction of its own, and be planned once.
+    separate: Callable[[Any], None]
     # What begins a transaction, for reading and for writing; empty where the driver does it.
     begin: tuple[str, str]
     insert: Callable[[Table], Insert]
@@ -270,14 +272,18 @@ class Database:
     def connected(self) -> PoolProxiedConnection:
         """A connection of the driver, for statements that are asked again and again: the caller's alone, who closes it.
 
+        Each statement sees what was committed before it.
+
         Raises
         ------
         DBAPIError, sqlalchemy.exc.TimeoutError
             If there is none; see `failing`.
         """
-        connection = self._writer.raw_connection()
+        connection = self._reader.raw_connection()
+        driver = connection.driver_connection
         # One that goes back to a pool that was closed meanwhile would stay open.
         connection.detach()
+        self._product.separate(driver)
         return connection
 
     def look_for_another_file(self) -> None:
@@ -402,8 +408,6 @@ class Lookup:
                     # All of it, which ends the statement, and with it the lock of what it reads.
                     for row in self._cursor.fetchall():
                         found[value] = row
-                # So that the next one sees what is committed meanwhile.
-                self._connection.rollback()
             except BaseException:
                 self._forget()
                 raise
@@ -599,6 +603,16 @@ def _prepare_postgresql(connection: Any, keeping: Keeping, wait: float, is_reade
     connection.read_only = is_reader
 
 
+def _separate_statements(connection: Any) -> None:
+    # A transaction of one statement would be three questions to the server.
+    connection.autocommit = True
+    connection.execute("SET plan_cache_mode TO auto")
+
+
+def _separate_nothing(connection: Any) -> None:
+    """In SQLite each statement is a transaction of its own, where none has begun."""
+
+
 # Any number that no other program locks in the same database.
 _MIGRATION = 0x6469636F6D6E6574
 
@@ -617,6 +631,7 @@ _PRODUCTS = {
         engine_options={"max_overflow": 32},
         arguments=lambda keeping, wait, is_reader: {"timeout": wait},
         prepare=_prepare_sqlite,
+        separate=_separate_nothing,
         begin=("BEGIN", "BEGIN IMMEDIATE"),
         insert=sqlite.insert,
         exclude=_exclude_nothing,
@@ -628,6 +643,7 @@ _PRODUCTS = {
         engine_options={"max_overflow": 5, "pool_pre_ping": True},
         arguments=_postgresql_arguments,
         prepare=_prepare_postgresql,
+        separate=_separate_statements,
         begin=("", ""),
         insert=postgresql.insert,
         exclude=_exclude_by_lock,
