@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.sockets import make_certificates
 
+from dicomnet.archive.access import EVERYTHING
 from dicomnet.archive.access import OPERATIONS as operations_of_rules  # noqa: N811
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.settings.applied import is_guarded, kept_for_the_next_start, node_options, terms_of
@@ -160,9 +161,15 @@ def test_paths_of_a_file_are_beside_it(file: Path) -> None:
     assert settings.peers["A"].ca == str(file.parent / "ca.pem")
 
 
-def test_no_rules_are_as_if_there_was_no_table(file: Path) -> None:
+def test_a_table_without_rules_lets_nobody_in(file: Path) -> None:
+    """It was as if there was no table, and everybody may do everything."""
     file.write_text("access = []\nremotes = {}")
-    assert read(file).access is None
+    settings = read(file)
+    assert settings.access == ()
+    assert terms_of(settings).access.allowed("A", "127.0.0.1") == frozenset()
+    assert is_guarded(settings)
+    file.write_text("remotes = {}")
+    assert terms_of(read(file)).access.allowed("A", "127.0.0.1") == EVERYTHING
 
 
 def test_what_a_node_is_made_of(file: Path) -> None:

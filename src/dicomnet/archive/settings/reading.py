@@ -239,7 +239,8 @@ def _settings(checked: BaseSettings, sources: Sequence[_Source]) -> Settings:
         origins[f"{table}.{name}"] = _origin((table, name), sources)
         for key in entry:
             origins[f"{table}.{name}.{key}"] = _origin((table, name, key), sources)
-    return Settings(values, origins, remotes, access or None)
+    # Where there is a table without a rule, nobody may do anything.
+    return Settings(values, origins, remotes, access if ACCESS in checked.model_fields_set else None)
 
 
 def _given(entry: BaseModel) -> dict[str, Any]:

@@ -112,7 +112,8 @@ MANY = {
     REMOTES: "Other nodes by a name of your choice: those to which objects may be moved.",
     ACCESS: "Who may do what: of the rules the first that fits a peer counts; it fits where all fit that it names of "
     "title, address and certificate. A peer that no rule fits, or that may do nothing, is rejected; of one that may do "
-    "some, only the presentation contexts for that are accepted. Without any rule everybody may do everything.",
+    "some, only the presentation contexts for that are accepted. Without this table everybody may do "
+    "everything; with an empty one, nobody.",
 }
 
 SETTINGS: tuple[Setting, ...] = (
