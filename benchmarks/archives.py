@@ -18,6 +18,8 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Protocol
 
+from dicomnet.archive.medium import is_in_memory
+
 from .databases import OfServer, postgresql
 from .model import OURS, Case, Group, Measure, Metric, Workspace
 from .processes import (
@@ -37,13 +39,11 @@ from .processes import (
     started_from,
 )
 from .queries import KINDS, query_files, write_queries
-from .report import file_system
 from .storing import WHOLE, check_stored
 from .subjects import ORTHANC, TUNED
 
 _SMALL, _SLICE, _SLICES = 4_000, 500_000, 400
 _QUERIES = 100
-_RAM_DISKS = ("tmpfs", "ramfs")
 _TRIES = 3
 _CPU = Metric("cpu", "the server's processor time an object, until it has ended", "ms")
 _STOP = Metric("stop", "from the end of the senders to that of the server", "s")
@@ -172,7 +172,7 @@ def store_command(port: int, *folders: Path) -> Command:
 def new_folder(workspace: Workspace, subject: str) -> Path:
     """An empty folder on the disk for the store of a subject."""
     folder = workspace.kept(subject.replace(" ", "-"))
-    if file_system(folder) in _RAM_DISKS:
+    if is_in_memory(folder):
         raise Failed("the folder for stores is on a RAM disk; --folder names another one")
     # What is left of the run before would be written in this one.
     os.sync()

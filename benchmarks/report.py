@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from dicomnet.archive.medium import file_system
+
 from .model import Group, Metric, Result
 from .subjects import ORTHANC
 
@@ -41,7 +43,7 @@ def machine(disk: Path) -> dict[str, object]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_version()} ({platform.python_compiler()}, {_call():.0f} ns a call)",
         "load": round(os.getloadavg()[0], 2),
-        "disk": file_system(disk),
+        "disk": file_system(disk) or "unknown",
         "dcmtk": storescu.split()[2],
         "orthanc": _version_of_orthanc(),
         **{name: version(name) for name in ("dicomnet", "pynetdicom", "pydicom")},
@@ -60,17 +62,6 @@ def _version_of_orthanc() -> str:
     return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[
         1
     ]
-
-
-def file_system(folder: Path) -> str:
-    """The type of the file system that a folder is on."""
-    state = folder.stat().st_dev
-    device = f"{os.major(state)}:{os.minor(state)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        mount, _, source = line.partition(" - ")
-        if mount.split()[2] == device:
-            return source.split()[0]
-    return "unknown"
 
 
 def _field(path: str, name: str) -> str:

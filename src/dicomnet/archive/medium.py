@@ -9,17 +9,22 @@ from pathlib import Path
 _IN_MEMORY = frozenset(("tmpfs", "ramfs"))
 
 
-def is_in_memory(folder: str) -> bool:
+def is_in_memory(folder: str | Path) -> bool:
     """Whether a folder is on a RAM disk, as far as the system says: nothing there survives a power cut."""
+    return file_system(folder) in _IN_MEMORY
+
+
+def file_system(folder: str | Path) -> str:
+    """The type of the file system that a folder is on, such as ext4; empty where the system does not say it."""
     device = os.stat(folder).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     with contextlib.suppress(OSError):
-        # On Linux only (proc_pid_mountinfo(5)).
+        # See proc_pid_mountinfo(5).
         for line in Path("/proc/self/mountinfo").read_bytes().decode(errors="replace").splitlines():
             mount, _, source = line.partition(" - ")
             if mount.split(" ")[2] == number:
-                return source.partition(" ")[0] in _IN_MEMORY
-    return False
+                return source.partition(" ")[0]
+    return ""
 
 
 def flush_file(path: str) -> None:

@@ -1,6 +1,11 @@
-"""Large buffers that are lent out: to receive into while a connection talks, to read a file into while it is sent."""
+"""Buffers: large ones that are lent out, to receive into while a connection talks and to read a file into while it is
+sent; and what is left of several when some bytes of them are written."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..values import Buffer
 
 # A slice of 512 x 512 pixels of two bytes has room in it, with all that is around them.
 BUFFER_LENGTH = 3 << 18
@@ -47,3 +52,12 @@ class Lent:
         if self._buffer is not None:
             return_buffer(self._buffer)
             self._buffer = None
+
+
+def without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
+    """The buffers without their first ``count`` bytes, of which nothing is copied."""
+    at = 0
+    while at < len(buffers) and count >= len(buffers[at]):
+        count -= len(buffers[at])
+        at += 1
+    return [memoryview(buffers[at])[count:], *buffers[at + 1 :]] if count else [*buffers[at:]]

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 
+from ...drivers.buffers import without_first
 from ...values import Buffer
 from ..medium import flush_folder
 
@@ -227,13 +228,4 @@ def write_all(descriptor: int, buffers: Sequence[Buffer]) -> None:
         written = _write_some(descriptor, buffers)
         left -= written
         if left:
-            buffers = _without_first(buffers, written)
-
-
-def _without_first(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
-    """The buffers without their first `count` bytes."""
-    left = list(buffers)
-    while count >= len(left[0]):
-        count -= len(left.pop(0))
-    left[0] = memoryview(left[0])[count:]
-    return left
+            buffers = without_first(buffers, written)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from ...values import Buffer
+from ..buffers import without_first
 from ..connection import Connection
 from ..deadline import Deadline
 from .channel import Channel
@@ -75,7 +76,7 @@ class Writer:
         sent = self._channel.send(buffers, more=more)
         if sent is None:
             return buffers
-        return [] if sent == sum(map(len, buffers)) else _without(buffers, sent)
+        return [] if sent == sum(map(len, buffers)) else without_first(buffers, sent)
 
     def write_on(
         self,
@@ -92,7 +93,7 @@ class Writer:
                 wait(deadline)
                 continue
             deadline.moved(sent)
-            left = _without(left, sent)
+            left = without_first(left, sent)
 
     def wait(self, deadline: Deadline) -> None:
         """Wait until the channel takes more, and read nothing meanwhile."""
@@ -108,12 +109,3 @@ class Writer:
             _log.debug("the last words could not be sent: %s", error)
         finally:
             self._lock.release()
-
-
-def _without(buffers: list[Buffer], count: int) -> list[Buffer]:
-    """The buffers without their first `count` bytes."""
-    at = 0
-    while at < len(buffers) and count >= len(buffers[at]):
-        count -= len(buffers[at])
-        at += 1
-    return [memoryview(buffers[at])[count:], *buffers[at + 1 :]] if count else buffers[at:]
