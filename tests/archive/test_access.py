@@ -27,6 +27,7 @@ from tests.support import stored
 from dicomnet import AE, Peer
 from dicomnet.archive.access import EVERYTHING, OPERATIONS, Access, Rule, limited, names_in, networks_of
 from dicomnet.archive.node import Node
+from dicomnet.archive.terms import Terms
 from dicomnet.drivers.tls import ServerCertificate, client_context
 from dicomnet.errors import NoAcceptedContext
 from dicomnet.pynetdicom.sop_class import (
@@ -188,7 +189,9 @@ def node(made: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     shown = ServerCertificate(
         str(made.certificate), str(made.key), None, str(made.authority), ssl.CERT_OPTIONAL
     )
-    with running(tmp_path_factory.mktemp("store"), tls=shown.context(), access=Access(RULES)) as started:
+    with running(
+        tmp_path_factory.mktemp("store"), tls=shown.context(), terms=Terms(access=Access(RULES))
+    ) as started:
         yield started
 
 
@@ -259,7 +262,7 @@ def test_who_may_not_store_and_does_so_all_the_same(tmp_path: Path, proposed: st
         (ProposedContext(1, proposed, (EXPLICIT,)),),
         (RoleSelection(CTImageStorage, True, True),),
     )
-    with running(tmp_path, access=Access((rule("echo", "get"),))) as started:
+    with running(tmp_path, terms=Terms(access=Access((rule("echo", "get"),)))) as started:
         with RawPeer.connect(started.address[1]) as peer:
             peer.send(request.encode())
             assert peer.read_pdu()[:1] == b"\2"
@@ -273,7 +276,7 @@ def test_who_may_not_store_and_does_so_all_the_same(tmp_path: Path, proposed: st
 @pytest.mark.parametrize(("word", "may"), [("get", True), ("find", False)])
 def test_who_may_get_has_what_is_stored_and_cannot_move_it(tmp_path: Path, word: str, may: bool) -> None:
     access = Access((rule("store", title="CT1"), rule(word)))
-    with running(tmp_path / "node", access=access) as started:
+    with running(tmp_path / "node", terms=Terms(access=access)) as started:
         address = f"127.0.0.1:{started.address[1]}"
         with Peer(address, calling="CT1") as sender:
             assert [each.status for each in sender.store(str(get_testdata_file("CT_small.dcm")))] == [0]

@@ -15,13 +15,15 @@ from pydicom.uid import UID
 
 from dicomnet import Peer
 from dicomnet.archive.node import Node
+from dicomnet.archive.terms import Terms
 
 FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm")]
 
 
 @contextmanager
 def running(folder: Path, *, has_index: bool = True, accepts_private: bool = False) -> Iterator[Peer]:
-    node = Node(folder, address=("127.0.0.1", 0), has_index=has_index, accepts_private=accepts_private)
+    terms = Terms(accepts_private=accepts_private)
+    node = Node(folder, address=("127.0.0.1", 0), has_index=has_index, terms=terms)
     node.start()
     try:
         with Peer(f"127.0.0.1:{node.address[1]}") as peer:

@@ -18,6 +18,7 @@ from pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet import Peer
 from dicomnet.archive.catalogue.options import QueryPolicy
 from dicomnet.archive.node import Node
+from dicomnet.archive.terms import Terms
 
 STUDY_ROOT, PATIENT_STUDY_ONLY = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.3.1"
 FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm")]
@@ -25,7 +26,7 @@ FILES = [str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm
 
 @contextmanager
 def filled(folder: Path, queries: QueryPolicy | None = None) -> Iterator[Node]:
-    node = Node(folder, address=("127.0.0.1", 0), queries=queries)
+    node = Node(folder, address=("127.0.0.1", 0), terms=Terms(queries=queries or QueryPolicy()))
     node.start()
     try:
         with Peer(f"127.0.0.1:{node.address[1]}") as peer:

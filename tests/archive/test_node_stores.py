@@ -38,6 +38,7 @@ from dicomnet.archive.catalogue import schema
 from dicomnet.archive.entries import Catalogue
 from dicomnet.archive.intake import SPILL_LENGTH
 from dicomnet.archive.node import Node
+from dicomnet.archive.terms import Terms
 from dicomnet.dimse.codec import decode_command
 from dicomnet.services.registry import OPERATIONS
 from dicomnet.services.steps import TOGETHER
@@ -192,7 +193,7 @@ class Told:
 @contextmanager
 def _node(folder: Path, told: Told) -> Iterator[Node]:
     """A node that takes one association at a time, so that one that is not given back is noticed."""
-    node = Node(folder, address=("127.0.0.1", 0), on_stored=told, maximum_associations=1)
+    node = Node(folder, address=("127.0.0.1", 0), on_stored=told, terms=Terms(maximum_associations=1))
     node.start()
     try:
         yield node

@@ -164,7 +164,7 @@ def test_a_public_address_needs_the_switch(tmp_path: Path, command: str, address
     where = ["--data", str(tmp_path)] if command == "serve" else [str(tmp_path)]
     result = run(command, *where, "--port", "0", "--bind", address)
     line = complaint(result, 2)
-    assert "no access control" in line
+    assert "nobody has to prove who they are" in line
     assert "--allow-public" in line
     assert list(tmp_path.iterdir()) == []
 
@@ -175,7 +175,7 @@ def test_a_public_address_is_warned_of(tmp_path: Path) -> None:
     result = run("serve", "--data", tmp_path / "file" / "x", "--bind", "0.0.0.0", "--allow-public")
     assert result.returncode == 1
     warning, failure = result.stderr.splitlines()
-    assert warning.startswith("dicomnet serve: warning: there is no access control")
+    assert warning.startswith("dicomnet serve: warning: nobody has to prove who they are")
     assert failure.endswith("not a directory")
 
 

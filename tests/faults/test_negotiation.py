@@ -47,6 +47,7 @@ from tests.sockets import (
 
 from dicomnet import Peer, aio, build_context, evt
 from dicomnet.archive.node import Node
+from dicomnet.archive.terms import Terms
 from dicomnet.datasets.codec import encode
 from dicomnet.dimse.messages import C_STORE_RQ, Message
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
@@ -71,8 +72,8 @@ def aio_acceptor(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def node(folder: Path, **options: Any) -> Iterator[int]:
-    made = Node(folder, address=("127.0.0.1", 0), has_index=False, sync=False, **options)
+def node(folder: Path, terms: Terms | None = None) -> Iterator[int]:
+    made = Node(folder, address=("127.0.0.1", 0), has_index=False, sync=False, terms=terms)
     made.start()
     try:
         yield made.address[1]
@@ -123,7 +124,7 @@ def test_a_request_whose_lengths_contradict_each_other_is_aborted(name: str, acc
 @pytest.mark.parametrize("private", ["1.2.3\xff", "", "word", "1" * 65, "1.2.840.10008.5.1.4.1.1.2 "])
 def test_a_node_that_takes_private_classes_takes_uids_only(private: str, tmp_path: Path) -> None:
     """One that is only padded is the class that it pads."""
-    with node(tmp_path, accepts_private=True) as port, RawPeer.connect(port) as peer:
+    with node(tmp_path, Terms(accepts_private=True)) as port, RawPeer.connect(port) as peer:
         peer.send(proposing(GOOD, context(3, private, IMPLICIT)))
         assert answer_of(peer.read_pdu()) == {1: 0, 3: 0 if private.endswith(" ") else 3}
 
@@ -382,10 +383,10 @@ def test_a_pdu_somewhat_longer_than_announced_ended_the_association(
 
 
 @pytest.mark.parametrize(
-    ("options", "length"), [({}, 2 * MAXIMUM_LENGTH + 1), ({"excess": 0}, MAXIMUM_LENGTH + 1)]
+    ("terms", "length"), [(Terms(), 2 * MAXIMUM_LENGTH + 1), (Terms(excess=0), MAXIMUM_LENGTH + 1)]
 )
-def test_a_pdu_beyond_all_bounds_still_ends_it(options: dict[str, int], length: int, tmp_path: Path) -> None:
-    with node(tmp_path, **options) as port, RawPeer.connect(port) as peer:
+def test_a_pdu_beyond_all_bounds_still_ends_it(terms: Terms, length: int, tmp_path: Path) -> None:
+    with node(tmp_path, terms) as port, RawPeer.connect(port) as peer:
         peer.send(request_pdu((1, CT)))
         peer.read_pdu()
         peer.send(b"\x04\0" + length.to_bytes(4, "big"))

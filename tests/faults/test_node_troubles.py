@@ -22,7 +22,9 @@ from dicomnet import Peer
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.entries import IDENTIFYING, Entry
 from dicomnet.archive.node import Node
+from dicomnet.archive.services.storage import OnStored
 from dicomnet.archive.storage.store import ObjectName, Storage
+from dicomnet.archive.terms import Terms
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.encoding.scan import HeaderScanner
 from dicomnet.errors import ServiceRefusal
@@ -170,8 +172,8 @@ def test_a_query_finds_what_any_process_has_acknowledged(tmp_path: Path) -> None
 
 
 @contextmanager
-def running(folder: Path, **options: object) -> Iterator[Node]:
-    node = Node(folder, address=("127.0.0.1", 0), **options)  # type: ignore[arg-type]
+def running(folder: Path, terms: Terms | None = None, on_stored: OnStored | None = None) -> Iterator[Node]:
+    node = Node(folder, address=("127.0.0.1", 0), terms=terms, on_stored=on_stored)
     node.start()
     try:
         yield node
@@ -187,7 +189,7 @@ def test_a_peer_that_stalls_in_an_object(tmp_path: Path, end: str) -> None:
     """X06 X07: After the time for a message the association is over, its slot free, and nothing is stored."""
     request = store_pdus(bytes(300_000), context_id=3)
     with (
-        running(tmp_path, timeouts=Timeouts(message=0.5, idle=30), maximum_associations=1) as node,
+        running(tmp_path, Terms(timeouts=Timeouts(message=0.5, idle=30), maximum_associations=1)) as node,
         RawPeer.connect(node.address[1]) as peer,
     ):
         peer.send(request_pdu(*CONTEXTS))
@@ -232,7 +234,7 @@ def test_a_peer_that_stalls_in_an_object(tmp_path: Path, end: str) -> None:
 def test_a_peer_that_is_gone_without_a_word_gives_its_slot_back(tmp_path: Path) -> None:
     """X07: The idle time is all that it costs."""
     with (
-        running(tmp_path, timeouts=Timeouts(idle=0.5), maximum_associations=1) as node,
+        running(tmp_path, Terms(timeouts=Timeouts(idle=0.5), maximum_associations=1)) as node,
         RawPeer.connect(node.address[1]) as peer,
     ):
         peer.send(request_pdu(*CONTEXTS))

@@ -18,7 +18,6 @@ from ..dimse.messages import C_STORE_RQ, Message
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.server import Server
 from ..drivers.blocking.workers import Worker, WorkerProcesses
-from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Phase, WithoutRetrieval
 from ..drivers.reception import Reception
 from ..drivers.transport import listen
@@ -47,12 +46,11 @@ from ..wire.pdu import (
     AssociateRJ,
     AssociateRQ,
 )
-from .access import EVERYBODY, NOT_AUTHORIZED, Access, limited, names_in
-from .catalogue.options import SUPPORTED, QueryPolicy
-from .conflicts import OtherContent
+from .access import NOT_AUTHORIZED, limited, names_in
+from .catalogue.options import SUPPORTED
 from .holdings import Holdings
 from .services.query import QueryService
-from .services.retrieve import GetService, MoveService, RetrievePolicy
+from .services.retrieve import GetService, MoveService
 from .services.service import Caller, Service
 from .services.storage import OnStored, StorageService
 from .services.verification import VerificationService
@@ -106,15 +104,9 @@ class Node:
         Whether an object is on the medium before it is acknowledged. Without, it survives the end of the process but
         not a power cut.
     tls
-        TLS context of a server; None for plain TCP.
-    timeouts
-        The deadline of each stage, in seconds.
-    maximum_associations
-        How many associations may be open at once, in each worker process.
-    window
-        How many C-STORE requests a peer may have outstanding.
-    accepts_private
-        Whether it accepts unknown SOP classes, such as private ones, and stores their objects.
+        TLS context of a server; None for that of the terms, or for plain TCP.
+    terms
+        What may be changed while it runs, see `change`; by default everybody may do everything.
     on_stored
         Called after each C-STORE request with the SOP Instance UID and the status.
     on_refused
@@ -124,27 +116,14 @@ class Node:
         Whether objects whose form breaks the standard are refused even where nothing is lost: those with zeros behind
         the last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, or file
         meta information in the data set. Without, they are kept as they were received, and the log says so.
-    excess
-        How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
-    other_content
-        What becomes of an object whose SOP Instance UID a stored object with other content has. The first is kept and
-        the second put in quarantine, or takes its place, or is refused.
     database
         URL of the database for index and ledger, as of `Database`; None for files inside the folder.
-    queries
-        What queries may do.
-    retrieval
-        What may be retrieved, and which move destinations there are; by default none.
     keys
         Attributes to be kept in the index besides those that it always keeps, so that they are keys of queries: texts
         of the form ``KEYWORD[,KEYWORD...]@LEVEL``. Those of objects that are there already are read from the files in
         the background.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
-    called_titles
-        The AE titles by which it may be called; with none, association requests that call any title are accepted.
-    access
-        Who may do what; by default everybody may do everything.
 
     Raises
     ------
@@ -167,22 +146,13 @@ class Node:
         has_index: bool = True,
         sync: bool = True,
         tls: ssl.SSLContext | None = None,
-        timeouts: Timeouts | None = None,
-        maximum_associations: int = 256,
-        window: int = 16,
-        accepts_private: bool = False,
+        terms: Terms | None = None,
         on_stored: OnStored | None = None,
         on_refused: OnRefused | None = None,
         strict: bool = False,
-        excess: int = MAXIMUM_LENGTH,
-        other_content: OtherContent = OtherContent.KEEP_FIRST,
         database: str | None = None,
-        queries: QueryPolicy | None = None,
-        retrieval: RetrievePolicy | None = None,
         keys: Sequence[str] = (),
         workers: int = 1,
-        called_titles: Sequence[str] = (),
-        access: Access = EVERYBODY,
     ) -> None:
         _load(has_index)
         self.ae_title = ae_title
@@ -190,6 +160,7 @@ class Node:
         self._slots: set[object] = set()
         self._slots_lock = threading.Lock()
         self._tls = tls
+        terms = terms or Terms()
         self.holdings = Holdings(
             folder,
             database=database,
@@ -197,30 +168,22 @@ class Node:
             keys=keys,
             sync=sync,
             is_strict=strict,
-            other_content=other_content,
+            other_content=terms.other_content,
             # The one that accepts in this process, or the workers and this one.
             processes=1 if workers == 1 else workers + 1,
         )
         self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
         services: list[Service] = [VerificationService(), self.stores]
-        terms = Terms(
-            called_titles=tuple(called_titles),
-            access=access,
-            timeouts=timeouts or Timeouts(),
-            maximum_associations=maximum_associations,
-            window=window,
-            accepts_private=accepts_private,
-            excess=excess,
-            other_content=other_content,
-            queries=queries or QueryPolicy(),
-            retrieval=retrieval or RetrievePolicy(),
-        )
         if has_index:
             services += (
                 QueryService(self.holdings, terms.queries, ae_title),
-                GetService(self.holdings, terms.retrieval, window),
+                GetService(self.holdings, terms.retrieval, terms.window),
                 MoveService(
-                    self.holdings, terms.retrieval, window, ae_title=ae_title, timeouts=terms.timeouts
+                    self.holdings,
+                    terms.retrieval,
+                    terms.window,
+                    ae_title=ae_title,
+                    timeouts=terms.timeouts,
                 ),
             )
         self.services = {service.operation: service for service in services}
@@ -231,7 +194,7 @@ class Node:
         self._adopt(terms)
         try:
             if workers == 1:
-                self._accepting = Server(listen(address), self._receive, tls=tls)
+                self._accepting = Server(listen(address), self._receive, tls=self._tls)
             self._server: Server | WorkerProcesses = self._accepting or WorkerProcesses(
                 address, workers, self._work, on_told=self._told
             )

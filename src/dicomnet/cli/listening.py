@@ -252,10 +252,12 @@ def check_bind(command: str, host: str, is_allowed: bool, what: str) -> None:
         return
     if not is_allowed:
         raise UsageError(
-            f"there is no access control, and other machines can reach {host or 'every address'}:"
+            f"other machines can reach {host or 'every address'}, and nobody has to prove who they are:"
             f" anybody could {what}; use --allow-public to allow that"
         )
-    complain(f"dicomnet {command}: warning: there is no access control; anybody who can reach us may {what}")
+    complain(
+        f"dicomnet {command}: warning: nobody has to prove who they are; whoever can reach us may {what}"
+    )
 
 
 def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: bool) -> bool:

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..archive.settings.values import defaults
 from ..errors import ServiceRefusal
 from .arguments import FAILED, OK, Parser, UsageError
 from .matches import plain
-from .serve import DEFAULT_FOLDER
 from .terminal import write_table
 from .words import complain, is_terminal, printable
 
@@ -46,7 +46,11 @@ def configure(parser: Parser) -> None:
         "object", nargs="?", default="", metavar="OBJECT", help="which one; with list, a SOP Instance UID"
     )
     parser.add_argument(
-        "--data", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="the node's folder (./%(default)s)"
+        "--data",
+        type=Path,
+        default=defaults()["storage.folder"],
+        metavar="DIR",
+        help="the node's folder (./%(default)s)",
     )
     parser.add_argument(
         "--database",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import Parser
@@ -11,8 +10,6 @@ from .settings import add_config_options, add_setting_options, config_file, read
 
 if TYPE_CHECKING:
     from argparse import Namespace
-
-DEFAULT_FOLDER = Path("dicomnet-data")
 
 
 def configure(parser: Parser) -> None:

@@ -17,9 +17,11 @@ from tests.support import data_set_of
 from dicomnet import Peer
 from dicomnet.archive.node import Node
 from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
+from dicomnet.archive.terms import Terms
 from dicomnet.datasets.codec import encode
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_GET_RQ, C_MOVE_RQ, Message
+from dicomnet.drivers.deadline import Timeouts
 from dicomnet.errors import ServiceRefusal
 from dicomnet.exchange.results import RetrieveProgress
 from dicomnet.wire.items import AsynchronousOperationsWindow, ProposedContext, RoleSelection
@@ -36,7 +38,8 @@ def running(folder: Path, *destinations: str, **options: Any) -> Iterator[Node]:
     """A node with move destinations; further options are those of `RetrievePolicy`, and ``timeouts``."""
     timeouts = options.pop("timeouts", None)
     policy = RetrievePolicy(destinations_of(destinations), **options)
-    node = Node(folder, address=("127.0.0.1", 0), retrieval=policy, timeouts=timeouts, sync=False)
+    terms = Terms(retrieval=policy, timeouts=timeouts or Timeouts())
+    node = Node(folder, address=("127.0.0.1", 0), terms=terms, sync=False)
     node.start()
     try:
         yield node

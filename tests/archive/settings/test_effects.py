@@ -32,6 +32,7 @@ from tests.support import free_port, stored, wait_until
 from dicomnet import AE, Peer, evt
 from dicomnet.archive.node import Node
 from dicomnet.archive.settings.table import MANY, REMOTE_SETTINGS, RULE_SETTINGS, SETTINGS
+from dicomnet.archive.terms import Terms
 from dicomnet.drivers.tls import ServerCertificate, client_context
 from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
@@ -179,7 +180,7 @@ def allow_public(world: World) -> None:
     assert "use --allow-public" in refused.stderr
     (world.folder / "node.toml").write_text(f"{content}server.allow_public = true")
     warned = run("serve", "--config", "node.toml", cwd=world.folder)
-    assert "warning: there is no access control" in warned.stderr
+    assert "warning: nobody has to prove who they are" in warned.stderr
     assert "not a directory" in warned.stderr
 
 
@@ -422,7 +423,7 @@ def jobs(world: World) -> None:
         if arrivals[0] <= 3:
             meeting.wait(20)
 
-    with receiving(world, on_stored=wait_for_others, window=1) as there:
+    with receiving(world, on_stored=wait_for_others, terms=Terms(window=1)) as there:
         node = world.node(f'retrieval = {{destinations = ["THERE@127.0.0.1:{there.address[1]}"], jobs = 3}}')
         paths = write_objects(world.folder / "objects", 1, 30, 64)
         peer = world.peer(node)
@@ -454,7 +455,7 @@ def decompress(world: World) -> None:
 
 def remote(world: World) -> None:
     """By host, port and title: the title is the name where nothing else is said."""
-    with receiving(world, called_titles=["PACS", "PACS 2"]) as there:
+    with receiving(world, terms=Terms(called_titles=("PACS", "PACS 2"))) as there:
         where = f'host = "127.0.0.1"\nport = {there.address[1]}\n'
         node = world.node(f'[remotes.PACS]\n{where}[remotes.other]\n{where}ae_title = "PACS 2"\n')
         assert [_moved(world, node, each) for each in ("PACS", "PACS 2", "other")] == [0, 0, 0xA801]

@@ -176,8 +176,8 @@ def test_what_a_node_is_made_of(file: Path) -> None:
     file.write_text("limits = {idle_timeout = 0, message_timeout = 7}\nserver.ae_titles = ['A', 'B']")
     settings = read(file)
     options = node_options(settings, terms_of(settings))
-    assert options["timeouts"] == Timeouts(message=7.0, idle=None)
-    assert (options["ae_title"], options["called_titles"]) == ("A", ())
+    assert options["terms"].timeouts == Timeouts(message=7.0, idle=None)
+    assert (options["ae_title"], options["terms"].called_titles) == ("A", ())
 
 
 # -- what is wrong

@@ -76,17 +76,7 @@ def node_options(settings: Settings, terms: Terms) -> dict[str, Any]:
         "workers": settings["server.workers"],
         "database": settings["storage.database"],
         "keys": settings["queries.keep_keys"],
-        "tls": None if terms.tls is None else terms.tls.context(),
-        "called_titles": terms.called_titles,
-        "access": terms.access,
-        "timeouts": terms.timeouts,
-        "maximum_associations": terms.maximum_associations,
-        "window": terms.window,
-        "accepts_private": terms.accepts_private,
-        "excess": terms.excess,
-        "other_content": terms.other_content,
-        "queries": terms.queries,
-        "retrieval": terms.retrieval,
+        "terms": terms,
     }
 
 
