@@ -173,19 +173,11 @@ class Node:
             processes=1 if workers == 1 else workers + 1,
         )
         self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
-        services: list[Service] = [VerificationService(), self.stores]
-        if has_index:
-            services += (
-                QueryService(self.holdings, terms.queries, ae_title),
-                GetService(self.holdings, terms.retrieval, terms.window),
-                MoveService(
-                    self.holdings,
-                    terms.retrieval,
-                    terms.window,
-                    ae_title=ae_title,
-                    timeouts=terms.timeouts,
-                ),
-            )
+        services: list[Service] = [
+            VerificationService(),
+            self.stores,
+            *(self._finding(terms) if has_index else ()),
+        ]
         self.services = {service.operation: service for service in services}
         self.operations = {uid: service.operation for service in services for uid in service.contexts}
         # What accepts in this process.
@@ -269,6 +261,15 @@ class Node:
         """An association is over."""
         with self._slots_lock:
             self._slots.discard(association)
+
+    def _finding(self, terms: Terms) -> list[Service]:
+        """The services that take an index."""
+        holdings, retrieval, window = self.holdings, terms.retrieval, terms.window
+        return [
+            QueryService(holdings, terms.queries, self.ae_title),
+            GetService(holdings, retrieval, window),
+            MoveService(holdings, retrieval, window, ae_title=self.ae_title, timeouts=terms.timeouts),
+        ]
 
     def _work(self, worker: Worker) -> bool:
         """Be a worker process."""
