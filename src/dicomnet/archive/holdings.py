@@ -55,6 +55,8 @@ class Holdings:
     ----------
     local, storage, index, intake
         The parts; there may be no index.
+    is_kept_up
+        Whether this process or another one has the upkeep.
 
     Raises
     ------
@@ -80,6 +82,7 @@ class Holdings:
         self.index: Index | None = None
         self._ledger: LedgerAtNeed | None = None
         self._upkeep: Upkeep | None = None
+        self.is_kept_up = False
         self._is_strict, self._other_content = is_strict, other_content
         # Without other processes, nobody else has to see how far this one is.
         self._progress = None if processes == 1 else Progress(processes)
@@ -105,12 +108,17 @@ class Holdings:
 
     def begin_upkeep(self) -> None:
         """Keep the index in line with the files from now on, in a thread. One process of an archive does this."""
+        self.is_kept_up = True
         if self.index is not None:
             self._upkeep = Upkeep(self.intake, self.index)
             self._upkeep.start()
 
     def prepare_fork(self) -> None:
-        """Let go of what must not be carried through a fork: databases are opened anew where they are needed."""
+        """Let go of what must not be carried through a fork: databases are opened anew where they are needed.
+
+        Another process will have the upkeep.
+        """
+        self.is_kept_up = True
         self._close_databases()
 
     def be_process(self, number: int) -> None:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import pickle
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +59,7 @@ from .terms import Terms
 
 if TYPE_CHECKING:
     from .services.retrieval import Retrieval
+    from .tasks.control import Control
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ _FOR_QUERIES = (
     "dicomnet.archive.catalogue.recovery",
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
+    "dicomnet.archive.tasks.control",
 )
 _FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()
 OnRefused = Callable[[str, ServiceRefusal], None]
@@ -182,6 +185,7 @@ class Node:
         self.operations = {uid: service.operation for service in services for uid in service.contexts}
         # What accepts in this process.
         self._accepting: Server | None = None
+        self._control: Control | None = None
         self.terms = Terms()
         self._adopt(terms)
         try:
@@ -212,13 +216,20 @@ class Node:
         else:
             self.holdings.begin_upkeep()
         self._server.start()
+        if self.holdings.index is not None and hasattr(socket, "AF_UNIX"):
+            self._take_tasks()
 
     def wait(self) -> None:
         """Wait until `shutdown` is done."""
         self._server.serve_forever()
 
     def shutdown(self, drain: float = 0.0) -> None:
-        """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store."""
+        """Stop accepting, let associations go on for up to ``drain`` seconds, end them, and close the store.
+
+        Tasks of an administrator are stopped at once.
+        """
+        if self._control is not None:
+            self._control.close()
         if self._server.shutdown(drain) is False:
             # Of what processes left that did not end in order, the next start files what cannot be filed now.
             self.holdings.recover()
@@ -261,6 +272,16 @@ class Node:
         """An association is over."""
         with self._slots_lock:
             self._slots.discard(association)
+
+    def _take_tasks(self) -> None:
+        from .tasks.control import Control
+
+        try:
+            self._control = Control(self.holdings)
+        except OSError as error:
+            _log.error("no command can have this node perform a task: %s", error)
+        else:
+            self._control.start()
 
     def _finding(self, terms: Terms) -> list[Service]:
         """The services that take an index."""

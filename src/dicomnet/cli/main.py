@@ -26,6 +26,7 @@ COMMANDS = {
     "receive": "store what peers send into a folder",
     "config": "check, show or explain the configuration of a node",
     "reload": "have a running node read its configuration again",
+    "reindex": "make the index of an archive anew from its files",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
 }
 # Exit statuses after Ctrl-C or a closed pipe, as shells report them: 128 plus the number of the signal.

@@ -34,7 +34,7 @@ class Progress:
             Size of the file in bytes.
         """
 
-    def reach(self, done: int, total: int) -> None:
+    def reach(self, done: int, total: int | None) -> None:
         """Report how many files or objects are done.
 
         Parameters
@@ -42,7 +42,7 @@ class Progress:
         done
             The number of those that are done.
         total
-            How many there are, as far as is known.
+            How many there are, as far as is known; None where it is not.
         """
 
     def say(self, text: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..archive.settings.values import defaults
+from ..archive.settings.values import Mistakes
 from ..errors import ServiceRefusal
 from .arguments import FAILED, OK, Parser, UsageError
 from .matches import plain
+from .settings import complain_of, read_settings
+from .tasks import add_archive_options
 from .terminal import write_table
 from .words import complain, is_terminal, printable
 
@@ -45,18 +46,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "object", nargs="?", default="", metavar="OBJECT", help="which one; with list, a SOP Instance UID"
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=defaults()["storage.folder"],
-        metavar="DIR",
-        help="the node's folder (./%(default)s)",
-    )
-    parser.add_argument(
-        "--database",
-        metavar="URL",
-        help="the database with index and ledger, if they are not files in the folder",
-    )
+    add_archive_options(parser)
     parser.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
 
 
@@ -66,10 +56,14 @@ def run(options: Namespace) -> int:
         raise UsageError(f"quarantine {options.action} needs OBJECT, an ID that quarantine list shows")
     try:
         from ..archive.quarantine import Quarantine
+
+        settings = read_settings(options)
     except ModuleNotFoundError as error:
         complain(f"dicomnet quarantine: {error.name} is not installed; run pip install 'dicomnet[archive]'")
         return FAILED
-    quarantine = Quarantine(options.data, options.database)
+    except Mistakes as mistakes:
+        return complain_of("quarantine", mistakes)
+    quarantine = Quarantine(settings["storage.folder"], settings["storage.database"])
     try:
         if options.action == "list":
             _list(quarantine, options)

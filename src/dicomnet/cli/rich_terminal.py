@@ -75,7 +75,7 @@ class RichProgress(Progress):
         self._size += size
         self._bar.update(self._task, advance=1, size=f"{self._size / 1e6:.1f} MB")
 
-    def reach(self, done: int, total: int) -> None:
+    def reach(self, done: int, total: int | None) -> None:
         self._bar.update(self._task, completed=done, total=total)
 
     def say(self, text: str) -> None:

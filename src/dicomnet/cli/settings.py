@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +21,24 @@ _HEADINGS = {"tls": "TLS"}
 _BY_OUTPUT = {"quiet": "error", "verbose": "info", "debug": "debug"}
 
 
-def add_setting_options(parser: Parser, *, has_index: bool) -> None:
+def add_setting_options(parser: Parser, *, has_index: bool, names: Collection[str] = BY_NAME) -> None:
     """Add the options that settings have, in a group for each section.
 
     Parameters
     ----------
     has_index
         Whether they are for a node that answers queries.
+    names
+        The settings that the command knows; by default all.
     """
     for section in SECTIONS:
         rows = [
             each
             for each in SETTINGS
-            if each.section == section and each.options and (has_index or not each.needs_index)
+            if each.section == section
+            and each.name in names
+            and each.options
+            and (has_index or not each.needs_index)
         ]
         group = parser.add_argument_group(_HEADINGS.get(section, section)) if rows else None
         for row in rows:

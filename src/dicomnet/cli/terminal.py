@@ -69,7 +69,7 @@ class PlainProgress(Progress):
         self._done += 1
         self._show()
 
-    def reach(self, done: int, total: int) -> None:
+    def reach(self, done: int, total: int | None) -> None:
         self._done, self._total = done, total
         self._show()
 
@@ -81,7 +81,8 @@ class PlainProgress(Progress):
         now = monotonic()
         if now - self._shown_at >= _REFRESH:
             self._shown_at = now
-            sys.stderr.write(f"\r{self._done} of {self._total} {self._what}")
+            of_all = "" if self._total is None else f" of {self._total}"
+            sys.stderr.write(f"\r{self._done}{of_all} {self._what}")
             sys.stderr.flush()
 
     def _clear(self) -> None:

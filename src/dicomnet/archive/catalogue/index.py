@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import NoReturn, Self
 
-from sqlalchemy import URL, Connection, bindparam, delete, inspect, select
+from sqlalchemy import URL, Connection, bindparam, delete, func, inspect, select
 
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
@@ -109,9 +109,9 @@ class Index:
         ServiceRefusal
             With status 0xA700, if the database cannot be read.
         """
-        # Once it is, it stays so, unless another file takes its place.
+        # Once a file is, it stays so, unless another takes its place. Anybody may make a server's tables anew.
         self.database.look_for_another_file()
-        if self._complete_generation != self.database.generation:
+        if not self.database.is_file or self._complete_generation != self.database.generation:
             with self.reading() as connection:
                 if _state(connection, schema.COMPLETE_STATE) != _YES:
                     return False
@@ -304,6 +304,17 @@ class Index:
             yield from ((row[0], row[1]) for row in rows)
             last = rows[-1][2]
 
+    def count(self) -> int:
+        """How many objects are indexed.
+
+        Raises
+        ------
+        ServiceRefusal
+            With status 0xA700, if the database cannot be read.
+        """
+        with self.reading() as connection:
+            return int(connection.scalar(_ALL) or 0)
+
     def forget(self, name: ObjectName) -> None:
         """Remove an object, with its series, study and patient where nothing else is below them.
 
@@ -415,6 +426,8 @@ _NAME_OF = (
     .join(schema.instance, schema.instance.c.parent == schema.series.c.id)
     .where(schema.instance.c.uid == bindparam("instance"))
 )
+
+_ALL = select(func.sum(schema.study.c.instance_count))
 
 
 def _state(connection: Connection, name: str) -> str | None:

@@ -1,0 +1,112 @@
+"""The tasks by name, and how one reports while it is performed."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import Any
+
+from ...errors import DicomnetError
+from ...values import frozen
+
+# How often progress is reported, in seconds.
+PACE = 0.2
+
+
+class TaskStopped(DicomnetError):
+    """A task ends before it is done, as nobody waits for it any more, or the archive is closed."""
+
+    def __str__(self) -> str:
+        return "the task was stopped before it was done; what it did stays"
+
+
+class Reporter(ABC):
+    """Where a task reports what it does. It is used by one thread."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Say how far the task is; to be called often, as this is how a task learns that it is to stop.
+
+        Parameters
+        ----------
+        done
+            How many of the things are done that it is about.
+        total
+            How many there are; None where that is not known.
+
+        Raises
+        ------
+        TaskStopped
+            If the task is to stop.
+        """
+        now = monotonic()
+        if now >= self._next:
+            self._next = now + PACE
+            self.show_progress(done, total)
+
+    @abstractmethod
+    def show_progress(self, done: int, total: int | None) -> None:
+        """Pass progress on, which is not called too often; raises TaskStopped if the task is to stop."""
+
+    @abstractmethod
+    def item(self, **fields: Any) -> None:
+        """Say what was found or done with one thing.
+
+        Parameters
+        ----------
+        **fields
+            What is said, in values that JSON has.
+
+        Raises
+        ------
+        TaskStopped
+            If the task is to stop.
+        """
+
+
+# A task: performed with the archive, where it reports, and its own parameters; returns its summary, in JSON's values.
+Perform = Callable[..., Mapping[str, Any]]
+
+
+@frozen
+class Task:
+    """A task: a row of the table.
+
+    Parameters
+    ----------
+    home, function
+        The module beside this one, and its function that is called as `Perform`.
+    is_for_whole_index
+        Whether it wants an index that is known to have all objects; else it begins at once.
+    may_begin_archive
+        Whether the archive's folder is made if there is none.
+    """
+
+    home: str
+    function: str
+    is_for_whole_index: bool = True
+    may_begin_archive: bool = False
+
+
+TASKS: Mapping[str, Task] = {
+    "reindex": Task("reindexing", "reindex", is_for_whole_index=False),
+}
+
+
+def performer(name: str) -> Perform:
+    """The function that performs a task.
+
+    Raises
+    ------
+    ValueError
+        If there is no such task.
+    """
+    if name not in TASKS:
+        raise ValueError(f"there is no task named {name!a}; the archive is of another version")
+    task = TASKS[name]
+    found: Perform = getattr(importlib.import_module(f".{task.home}", __package__), task.function)
+    return found

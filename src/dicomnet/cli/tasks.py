@@ -1,0 +1,140 @@
+"""The common part of the commands that have a task performed with an archive: which archive, and what is shown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..archive.settings.values import Mistakes
+from ..errors import DicomnetError
+from ..values import frozen
+from .arguments import FAILED, OK, Parser
+from .progress import Progress
+from .settings import add_config_options, add_setting_options, complain_of, read_settings
+from .terminal import progress_on_terminal
+from .words import complain, is_terminal
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from ..archive.settings.values import Settings
+
+# What says which archive it is.
+ARCHIVE = ("storage.folder", "storage.database")
+
+
+def add_archive_options(parser: Parser, *more: str) -> None:
+    """Add the options for the archive: those of the node that serves it, so that both take the same configuration.
+
+    Parameters
+    ----------
+    *more
+        Further settings that have an option, by their names.
+    """
+    add_config_options(parser)
+    add_setting_options(parser, has_index=True, names=(*ARCHIVE, *more))
+
+
+@frozen
+class Shown:
+    """What a command shows of its task.
+
+    Parameters
+    ----------
+    doing, what
+        The activity, and the things that it is about, for the display of progress.
+    item
+        The line for one thing; None where things have no line but in JSON.
+    summary
+        The line at the end.
+    has_failed
+        Whether the summary of the task says that something went wrong.
+    """
+
+    doing: str
+    what: str
+    summary: Callable[[Mapping[str, Any]], str]
+    item: Callable[[Mapping[str, Any]], str | None] | None = None
+    has_failed: Callable[[Mapping[str, Any]], bool] = lambda summary: False
+
+
+def run_task(
+    options: Namespace,
+    command: str,
+    name: str,
+    parameters: Callable[[Settings], Mapping[str, Any]],
+    shown: Shown,
+) -> int:
+    """Have a task performed, by the node that has the archive or here; returns the exit status.
+
+    Parameters
+    ----------
+    options
+        With those of `add_archive_options`, and ``json``: whether each thing is a line of JSON on standard output, and
+        so is the summary.
+    command
+        The command, for what it says.
+    name, parameters
+        As of `archive.tasks.performing.perform`; the parameters by the settings that hold.
+    shown
+        What is shown.
+    """
+    try:
+        from ..archive.conflicts import OtherContent
+        from ..archive.tasks.performing import perform
+
+        settings = read_settings(options)
+        reporter = _reporter(options, shown)
+        with reporter.display:
+            summary = perform(
+                settings["storage.folder"],
+                name,
+                parameters(settings),
+                reporter,
+                database=settings["storage.database"],
+                other_content=OtherContent(settings["storage.on_conflict"]),
+            )
+    except ModuleNotFoundError as error:
+        extras = "archive,postgresql" if error.name == "psycopg" else "archive"
+        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
+        return FAILED
+    except Mistakes as mistakes:
+        return complain_of(command, mistakes)
+    except (DicomnetError, OSError) as error:
+        from ..archive.tasks.control import in_words
+
+        complain(f"dicomnet {command}: {in_words(error)}")
+        return FAILED
+    if options.json:
+        print(json.dumps({"summary": dict(summary)}))
+    elif not options.quiet:
+        print(shown.summary(summary))
+    return FAILED if shown.has_failed(summary) else OK
+
+
+def _reporter(options: Namespace, shown: Shown) -> Any:
+    from ..archive.tasks.task import Reporter
+
+    class Display(Reporter):
+        """Shows on the terminal what a task reports."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.display = Progress()
+            if is_terminal(sys.stderr) and not options.quiet and not options.json:
+                self.display = progress_on_terminal(shown.doing, None, shown.what)
+
+        def show_progress(self, done: int, total: int | None) -> None:
+            self.display.reach(done, total)
+
+        def item(self, **fields: Any) -> None:
+            if options.json:
+                print(json.dumps(fields))
+                return
+            line = shown.item(fields) if shown.item is not None else None
+            if line is not None:
+                self.display.say(line)
+
+    return Display()
