@@ -228,7 +228,7 @@ def test_a_release_that_is_killed_loses_nothing_and_can_be_done_again(store: Pat
     while True:
         copies += 1
         copy = tmp_path / f"copy{copies}"
-        shutil.copytree(store, copy)
+        shutil.copytree(store, copy, ignore=shutil.ignore_patterns("control"))
         command = [sys.executable, "-c", _KILLED, str(copy), UID, str(copies)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=TOOL_ENVIRONMENT)
         assert done.returncode in (0, -signal.SIGKILL), done.stderr

@@ -12,14 +12,14 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, BinaryIO
 
 from ...errors import DicomnetError, ServiceRefusal, StoreInUse
 from ..holdings import Holdings
-from .task import Reporter, TaskStopped, performer
+from .task import Perform, Reporter, TaskStopped, performer
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ class Control:
     ----------
     holdings
         The archive.
+    find
+        Finds the function that performs a task by its name, as `performer` does.
 
     Raises
     ------
@@ -67,8 +69,9 @@ class Control:
         If the socket cannot be made.
     """
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, holdings: Holdings, find: Callable[[str], Perform] = performer) -> None:
         self._holdings = holdings
+        self._find = find
         self._folder = holdings.local.root
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -84,7 +87,7 @@ class Control:
                 self._listener.bind(address)
                 os.chmod(self._folder / NAME, 0o600)
             self._listener.listen()
-        except OSError:
+        except BaseException:
             self._listener.close()
             raise
         self._thread = threading.Thread(target=self._accept, name="dicomnet-tasks", daemon=True)
@@ -147,7 +150,7 @@ class Control:
             request = json.loads(reader.readline(_LONGEST))
             name, parameters = request["task"], request["parameters"]
             _log.warning("task %s begins", name)
-            summary = performer(name)(self._holdings, _Sender(connection), **parameters)
+            summary = self._find(name)(self._holdings, _Sender(connection), **parameters)
         except (DicomnetError, OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("task %s ends: %s", name, in_words(error))
             _send(connection, FAILED, {"cause": in_words(error)})
