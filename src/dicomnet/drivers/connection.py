@@ -307,8 +307,12 @@ class Connection:
             if data is not None and not isinstance(data, Source):
                 raise TypeError(f"a {type(data).__name__} cannot be sent as a data set")
             command = encode_command(message.type, message.command, data is not None)
-            observer = None if message.type.service is UNRECOGNISED else self.observer
-            if observer is not None and "EVT_DIMSE_SENT" in observer.names:
+            observer = self.observer
+            if (
+                observer is not None
+                and "EVT_DIMSE_SENT" in observer.names
+                and message.type.service is not UNRECOGNISED
+            ):
                 observer.notify("EVT_DIMSE_SENT", message=message)
             if is_traced or message.command.get("Status") not in _NO_TROUBLE:
                 self.trace.message(message, is_sent=True)

@@ -90,9 +90,13 @@ class Course(Generic[Value]):
         DicomnetError
             If the procedure ends with it; what was answered before that is ``ready``.
         """
-        error, self.error = self.error, None
+        error = self.error
         try:
-            step = self._procedure.send(self.outcome) if error is None else self._procedure.throw(error)
+            if error is None:
+                step = self._procedure.send(self.outcome)
+            else:
+                self.error = None
+                step = self._procedure.throw(error)
         except StopIteration as stop:
             self.is_over = True
             self.value = stop.value
@@ -105,11 +109,12 @@ class Course(Generic[Value]):
         except BaseException:
             self.abandon()
             raise
-        if isinstance(step, Deliver):
+        kind = type(step)
+        if kind is Deliver:
             self.outcome = None
             self.ready.append(step.message)
             return None
-        if isinstance(step, Send) and step.message.type.has_response:
+        if kind is Send and step.message.type.has_response:
             self._sent.add(step.message.message_id)
         return step
 

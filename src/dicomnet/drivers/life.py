@@ -359,19 +359,19 @@ class Life:
 
     def _take_request(self, message: Message) -> Perform:
         # A requestor starts without it; a server has it before the first request.
-        from ..services import provider
+        from ..services.provider import provide, provide_stores, refuse_duplicate
 
         if not self.talk.begin(message.message_id):
-            return Perform(provider.refuse_duplicate(message, self.hooks.refused))
+            return Perform(refuse_duplicate(message, self.hooks.refused))
         stores = self.hooks.stores if message.type is C_STORE_RQ else None
         if stores is None:
             context = self.agreement.contexts[message.context_id]
-            procedure = provider.provide(message, context, self.hooks.refused)
+            procedure = provide(message, context, self.hooks.refused)
             return Perform(procedure, (message,))
         # A peer without a window sends the next one when it has heard of this one.
         may_come = self.agreement.performed != 1
         batch = Batch(stores, message, monotonic(), len(self.talk.inbox) if may_come else None)
-        return Perform(provider.provide_stores(batch, self.hooks.refused), batch.requests)
+        return Perform(provide_stores(batch, self.hooks.refused), batch.requests)
 
     def _take_release(self, pdu: ReleaseRQ | ReleaseRP) -> Tell | Flush:
         """The peer asked for release, or answered ours, or both at once (PS3.8 section 7.2.2)."""
