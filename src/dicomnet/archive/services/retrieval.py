@@ -52,6 +52,10 @@ class _StoredFile:
         """It, for reading."""
         return self.storage.open(self.name)
 
+    def read(self, length: int) -> bytes | None:
+        """All of it, if it is of this length."""
+        return self.storage.read(self.name, length)
+
     def __str__(self) -> str:
         return self.name.instance
 
