@@ -89,8 +89,8 @@ class Supply:
         self._lock = threading.Lock()
 
     def end(self, error: DicomnetError) -> None:
-        """Nothing more is to be sent: what was not looked at yet has failed."""
-        self.ended = error
+        """Nothing more is to be sent: what was not looked at yet has failed. The first reason stays."""
+        self.ended = self.ended or error
 
     def drop(self, error: DicomnetError) -> None:
         """Nothing more is to be sent, and what is left has not failed: nothing is said of it."""
