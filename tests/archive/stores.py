@@ -103,6 +103,10 @@ class MemoryStorage:
     def open(self, name: ObjectName) -> BufferedReader:
         return self._opened(_key(name))
 
+    def read(self, name: ObjectName, length: int) -> bytes | None:
+        content, _ = self.bucket.get(_key(name))
+        return content if len(content) == length else None
+
     def digest(self, name: ObjectName) -> str:
         try:
             return hashlib.sha256(self.bucket.get(_key(name))[0]).hexdigest()

@@ -465,6 +465,9 @@ class InMemory:
     def open(self) -> BufferedReader:
         return BufferedReader(BytesIO(self.content))
 
+    def read(self, length: int) -> bytes | None:
+        return self.content if len(self.content) == length else None
+
     def __str__(self) -> str:
         return "an object"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from itertools import count, islice
 from pathlib import Path
 from weakref import ref
@@ -21,7 +21,7 @@ from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Trans
 from dicomnet.errors import AssociationAborted, AssociationClosed, UnusableObject
 from dicomnet.exchange import storing
 from dicomnet.exchange.results import StoreResult
-from dicomnet.exchange.sendable import Identity, KnownObject, Sendable
+from dicomnet.exchange.sendable import WHOLE_FILE, Identity, KnownObject, Sendable
 from dicomnet.exchange.storing import StorePlan, StoreQueue, Supply, Transmission
 from dicomnet.services.steps import Work
 from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext, Result
@@ -324,6 +324,9 @@ class Unread:
     def open(self) -> BufferedReader:
         raise AssertionError("it is read too early")
 
+    def read(self, length: int) -> bytes | None:
+        raise AssertionError("it is read too early")
+
 
 def test_objects_that_are_known_are_not_read_before_their_turn() -> None:
     """Neither when they are planned, nor where they fail without being sent."""
@@ -366,3 +369,149 @@ def test_nothing_is_said_of_what_is_dropped() -> None:
     # That one was on its way.
     assert [result.sop_instance_uid for result in results_of(queue)] == ["1.2.0"]
     assert supply.part(100) is None
+
+
+class Files:
+    """Files that are not reached by a path, and which of them were read."""
+
+    def __init__(self) -> None:
+        self.read_of: list[int] = []
+
+    def known(self, number: int, length: int = 0, harm: str = "") -> KnownObject:
+        header = Identity(CT_IMAGE_STORAGE, f"1.2.{number}", EXPLICIT_VR_LITTLE_ENDIAN)
+        content = encode_file_header(CT_IMAGE_STORAGE, header.sop_instance_uid, EXPLICIT_VR_LITTLE_ENDIAN)
+        content += b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+        return KnownObject(File(self, number, content + harm.encode()), header, length or len(content))
+
+
+class File:
+    """One of them."""
+
+    def __init__(self, files: Files, number: int, content: bytes) -> None:
+        self._files, self._number, self._content = files, number, content
+
+    def open(self) -> BufferedReader:
+        self._files.read_of.append(self._number)
+        return BufferedReader(BytesIO(self._content))
+
+    def read(self, length: int) -> bytes | None:
+        self._files.read_of.append(self._number)
+        return self._content if length == len(self._content) else None
+
+
+def with_known(*objects: KnownObject) -> StoreQueue:
+    supply = Supply(objects, Transcoding.NEVER)
+    part = supply.part(100)
+    assert part is not None
+    return StoreQueue(part[1][0], 0, supply)
+
+
+EXPLICIT_AGREEMENT = accepting(CT_IMAGE_STORAGE)
+
+
+def do_ahead(transmission: Transmission) -> bool:
+    """Do what is to be done ahead, if there is anything."""
+    work = transmission.ahead()
+    if work is not None:
+        work.function()
+    return work is not None
+
+
+def test_the_next_object_is_read_while_one_is_on_its_way() -> None:
+    files = Files()
+    transmission = sending(with_known(*map(files.known, range(3))), EXPLICIT_AGREEMENT)
+    assert not do_ahead(transmission)
+    requests = requests_of(transmission)
+    first = next(requests)
+    assert files.read_of == []
+    assert do_ahead(transmission)
+    assert files.read_of == [1]
+    transmission.answered(answer(first))
+    second = next(requests)
+    assert isinstance(second.data, memoryview)
+    assert bytes(second.data) == b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+    content = ref(second.data)
+    del second
+    assert isinstance(next(requests).data, Work)
+    # It waits for its answer, and what was read is not kept for that.
+    assert content() is None
+    assert files.read_of == [1]
+
+
+def test_what_is_read_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By number, however many associations have to wait, and by length."""
+    monkeypatch.setattr(storing, "MADE_AHEAD", 2)
+    files = Files()
+    queue = with_known(*map(files.known, range(9)))
+    used = [sending(queue, EXPLICIT_AGREEMENT) for _ in range(3)]
+    for each in used:
+        next(requests_of(each))
+    assert [do_ahead(each) for each in used] == [True, True, False]
+    assert files.read_of == [3, 4]
+    large = files.known(1, length=WHOLE_FILE + 1)
+    transmission = sending(with_known(files.known(0), large), EXPLICIT_AGREEMENT)
+    next(requests_of(transmission))
+    assert not do_ahead(transmission)
+
+
+def test_an_object_that_cannot_be_read_ahead_costs_itself_when_it_is_its_turn() -> None:
+    files = Files()
+    transmission = sending(with_known(files.known(0), files.known(1, harm="harm")), EXPLICIT_AGREEMENT)
+    requests = requests_of(transmission)
+    next(requests)
+    assert do_ahead(transmission)
+    work = next(requests).data
+    assert isinstance(work, Work)
+    with pytest.raises(UnusableObject, match="bytes instead of"):
+        work.function()
+
+
+def test_an_object_that_another_association_takes_while_it_is_read_ahead() -> None:
+    """It is sent by that one, which reads it, and not kept by the other."""
+    files = Files()
+    queue = with_known(*map(files.known, range(3)))
+    one, other = (sending(queue, EXPLICIT_AGREEMENT) for _ in range(2))
+    requests = requests_of(one)
+    next(requests)
+    work = one.ahead()
+    assert work is not None
+    taken = next(requests_of(other))
+    assert isinstance(taken.data, Work)
+    work.function()
+    assert isinstance(next(requests).data, Work)
+
+
+def test_what_was_read_ahead_for_an_association_that_is_lost_is_sent_on_another() -> None:
+    files = Files()
+    queue = with_known(*map(files.known, range(3)))
+    lost = sending(queue, EXPLICIT_AGREEMENT)
+    next(requests_of(lost))
+    assert do_ahead(lost)
+    lost.lost(AssociationAborted(None))
+    again = sending(queue, EXPLICIT_AGREEMENT)
+    sent = list(requests_of(again))
+    assert [each.command["AffectedSOPInstanceUID"] for each in sent] == ["1.2.1", "1.2.2"]
+    assert isinstance(sent[0].data, memoryview)
+    # Where it takes another transfer syntax, it is made for that.
+    queue = with_known(*map(files.known, range(2)))
+    lost = sending(queue, EXPLICIT_AGREEMENT)
+    next(requests_of(lost))
+    assert do_ahead(lost)
+    lost.lost(AssociationAborted(None))
+    (request,) = requests_of(sending(queue))
+    assert isinstance(request.data, Work)
+    made = request.data.function()
+    assert bytes(made) == b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
+
+
+def test_further_files_are_looked_at_while_the_last_one_is_on_its_way(tmp_path: Path) -> None:
+    supply = supplied(tmp_path, "aaa")
+    part = supply.part(1)
+    assert part is not None
+    transmission = sending(StoreQueue(part[1][0], 1, supply), accepting("1.2.97"))
+    units = transmission.requests()
+    assert isinstance(next(units), Message)
+    assert do_ahead(transmission)
+    assert not do_ahead(transmission)
+    (tmp_path / "0001.dcm").unlink()
+    assert isinstance(next(units), Message)

@@ -390,7 +390,14 @@ class Generated:
         self._template = file_of(1, 0)
 
     def open(self, name: ObjectName) -> BufferedReader:
-        return BufferedReader(BytesIO(self._template.replace(uid(1, 0).encode(), name.instance.encode())))
+        return BufferedReader(BytesIO(self._made(name)))
+
+    def read(self, name: ObjectName, length: int) -> bytes | None:
+        content = self._made(name)
+        return content if len(content) == length else None
+
+    def _made(self, name: ObjectName) -> bytes:
+        return self._template.replace(uid(1, 0).encode(), name.instance.encode())
 
 
 def test_more_objects_in_a_retrieval_than_sixteen_bits_count(tmp_path: Path) -> None:

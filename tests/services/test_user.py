@@ -118,6 +118,18 @@ def test_a_request_is_taken_only_when_there_is_room_for_it() -> None:
     assert taken == [1, 2, 3]
 
 
+def test_work_on_what_comes_next_is_done_where_there_is_no_room_for_it_yet() -> None:
+    work = iter([Work(lambda: b""), None])
+    procedure = pipeline([store(1), store(2), store(3)], 2, lambda *_: None, lambda: next(work))
+    assert isinstance(next(procedure), Send)
+    assert isinstance(next(procedure), Send)
+    assert isinstance(next(procedure), Work)
+    assert isinstance(next(procedure), Receive)
+    assert isinstance(procedure.send(stored(2)), Deliver)
+    assert isinstance(next(procedure), Send)
+    assert isinstance(next(procedure), Receive)
+
+
 def test_the_end_of_the_association_ends_the_pipeline() -> None:
     """Only an object that cannot be read is passed over; what else fails is not."""
     told: list[object] = []

@@ -112,6 +112,16 @@ class Readable(Protocol):
         """
         ...
 
+    def read(self, length: int) -> bytes | None:
+        """The whole file if it is of this length, in bytes; None if it is of another.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
+        ...
+
 
 AnyFile = str | os.PathLike[str] | Readable
 """A file: its path, or what opens it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from io import BufferedReader, FileIO, RawIOBase
+from io import BufferedReader, BytesIO, FileIO, RawIOBase
 from typing import BinaryIO
 
 from ..dimse.datasets import AnyFile, FileRange, Readable
@@ -123,6 +123,16 @@ def _read_stream(file: Readable, limit: int) -> tuple[StoredObject, memoryview |
     return StoredObject(file, header, length, stamp), content
 
 
+def object_in(content: bytes, file: AnyFile) -> tuple[StoredObject, memoryview | None]:
+    """As `read_object`, for the content of a file that was read as a whole; None for a data set of odd length."""
+    header = _known.recognize(content)
+    if header is None:
+        stream = BytesIO(content)
+        header = _decode_and_learn(stream, stream.read(PREFIX_LENGTH))
+    length, data = _data_set_of(header, len(content), content, len(content))
+    return StoredObject(file, header, length), data
+
+
 def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tuple[int, memoryview | None]:
     """The length of the data set of a file, and the data set where it was read at once."""
     length = size - header.offset
@@ -133,7 +143,7 @@ def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tup
     return length, memoryview(start)[header.offset :] if is_complete else None
 
 
-def _decode_and_learn(file: RawIOBase | BufferedReader, start: bytes) -> FileHeader:
+def _decode_and_learn(file: RawIOBase | BufferedReader | BytesIO, start: bytes) -> FileHeader:
     """The header of a file whose layout is not known."""
     try:
         header, prefix = read_header(file, start)

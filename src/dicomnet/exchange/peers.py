@@ -348,9 +348,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         return True
 
     def _abort(self) -> list[AnyLink]:
-        """End what is open at once: the associations."""
+        """End what is open at once: the associations, those too that are being released."""
         self._stop_stores()
-        links = self._pool.clear()
+        links = [*self._pool.ending, *self._pool.clear()]
         for link in links:
             link.abort()
         return links

@@ -20,6 +20,7 @@ class Pool(Generic[AnyLink]):
         self._lock = threading.Lock()
         self._busy: set[AnyLink] = set()
         self._idle: dict[Proposal, AnyLink] = {}
+        self._ending: list[AnyLink] = []
 
     def take(self, proposal: Proposal) -> AnyLink | None:
         """An idle one that proposed just this, which is in use from now on."""
@@ -65,4 +66,11 @@ class Pool(Generic[AnyLink]):
         idle = self.take_idle()
         with self._lock:
             busy, self._busy = self._busy, set()
-            return [*idle, *busy]
+            self._ending = [*idle, *busy]
+            return list(self._ending)
+
+    @property
+    def ending(self) -> list[AnyLink]:
+        """Those that `clear` gave last: some may be in the middle of their release."""
+        with self._lock:
+            return list(self._ending)

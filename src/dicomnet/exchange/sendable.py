@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TypeVar
 
 from ..dimse.datasets import Readable
-from ..drivers.files import StoredObject, read_object
+from ..drivers.buffers import BUFFER_LENGTH
+from ..drivers.files import StoredObject, object_in, read_object
 from ..errors import UnusableObject
 from ..values import frozen
 
 # The largest file, in bytes, that is read at once where it is looked at to be sent next.
 SMALL_FILE = 1 << 16
+# The largest file, in bytes, of which nothing has to be found out before it is sent, that is read at once.
+WHOLE_FILE = BUFFER_LENGTH
 
 
 @frozen
@@ -46,8 +49,13 @@ class KnownObject:
     header: Identity
     length: int | None = None
 
-    def read(self) -> tuple[StoredObject, memoryview | None]:
+    def read(self, *, whole: bool = True) -> tuple[StoredObject, memoryview | None]:
         """Look at the file, as `read_object` does.
+
+        Parameters
+        ----------
+        whole
+            Whether the data set is wanted, where the file is not too large to be read at once.
 
         Raises
         ------
@@ -55,7 +63,7 @@ class KnownObject:
             If it cannot be read, is damaged, or is not that of this object.
         """
         try:
-            stored, content = read_object(self.file, SMALL_FILE)
+            stored, content = self._look(whole)
         except OSError as error:
             raise UnusableObject(f"its file cannot be read: {error.strerror or error}") from error
         length = stored.header.offset + stored.length
@@ -68,6 +76,15 @@ class KnownObject:
         ):
             raise UnusableObject("its file has another object, or that in another transfer syntax")
         return stored, content
+
+    def _look(self, whole: bool) -> tuple[StoredObject, memoryview | None]:
+        length = self.length
+        if whole and length is not None and length <= WHOLE_FILE:
+            content = self.file.read(length)
+            found = (None, None) if content is None else object_in(content, self.file)
+            if found[1] is not None:
+                return found
+        return read_object(self.file, SMALL_FILE if whole else 0)
 
 
 Sendable = StoredObject | KnownObject

@@ -104,7 +104,7 @@ def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = No
     goes_on = True
     sending = Transmission(queue, lease.agreement, lease.next_message_id, window, is_proven=place is None)
     try:
-        yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable))
+        yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable, sending.ahead))
         while (response := (yield NEXT)) is not None:
             lease.has_answer = True
             sending.answered(response)

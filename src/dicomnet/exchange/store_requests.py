@@ -42,15 +42,15 @@ def file_request(
     stored: Sendable,
     context: NegotiatedContext,
     message_id: int,
-    content: memoryview | None = None,
+    data: Source | Work,
     elements: Mapping[str, Any] = STORE_ELEMENTS,
 ) -> Message:
-    """A C-STORE-RQ for a file on a context that was chosen for it; its data set may still be `Work`.
+    """A C-STORE-RQ for a file on a context that was chosen for it.
 
     Parameters
     ----------
-    content
-        As of `file_in`.
+    data
+        Its data set, as `file_in` gives it.
     elements
         The elements of the command set that are not about the object.
     """
@@ -61,7 +61,7 @@ def file_request(
         "AffectedSOPInstanceUID": header.sop_instance_uid,
         **elements,
     }
-    return Message(C_STORE_RQ, command, context.context_id, file_in(context, stored, content))
+    return Message(C_STORE_RQ, command, context.context_id, data)
 
 
 def file_in(context: NegotiatedContext, stored: Sendable, content: memoryview | None = None) -> Source | Work:
@@ -89,7 +89,8 @@ def file_in(context: NegotiatedContext, stored: Sendable, content: memoryview | 
 
 def _read(context: NegotiatedContext, known: KnownObject) -> Source:
     """The data set of an object that is read now."""
-    data = file_in(context, *known.read())
+    is_sent_as_stored = context.transfer_syntax == known.header.transfer_syntax_uid
+    data = file_in(context, *known.read(whole=is_sent_as_stored))
     if isinstance(data, Work):
         made: Source = data.function()
         return made

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
+from ..dimse.datasets import Source
 from ..dimse.messages import Message
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import DicomnetError, NoAcceptedContext, UnusableObject
@@ -25,14 +27,16 @@ from .contexts import (
 )
 from .files import Look, examine
 from .results import StoreResult, failed_result, store_result
-from .sendable import SMALL_FILE, KnownObject, Sendable
-from .store_requests import STORE_ELEMENTS, file_request
+from .sendable import SMALL_FILE, WHOLE_FILE, KnownObject, Sendable
+from .store_requests import STORE_ELEMENTS, file_in, file_request
 
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
 FIRST_LOOK = 256
 # How many are looked at together meanwhile, since asyncio does that in a thread.
 LOOK_TOGETHER = 8
+# How many of the next objects may have their data sets made ahead.
+MADE_AHEAD = 4
 # How many are looked at together where nothing is on its way, and how many may be put aside.
 SCAN_AHEAD = 4096
 
@@ -85,8 +89,8 @@ class Supply:
         self._lock = threading.Lock()
 
     def end(self, error: DicomnetError) -> None:
-        """Nothing more is to be sent: what was not looked at yet has failed."""
-        self.ended = error
+        """Nothing more is to be sent: what was not looked at yet has failed. The first reason stays."""
+        self.ended = self.ended or error
 
     def drop(self, error: DicomnetError) -> None:
         """Nothing more is to be sent, and what is left has not failed: nothing is said of it."""
@@ -169,8 +173,65 @@ class Supply:
         return None
 
 
-# An object that waits: how many associations it has cost, and its data set where that was read already.
-Waiting = tuple[Sendable, int, memoryview | None]
+@mutable
+class Waiting:
+    """An object that waits to be sent.
+
+    Parameters
+    ----------
+    stored
+        The object.
+    losses
+        How many associations it has cost.
+    content
+        Its data set as it is stored, where that was read already.
+    made_for
+        The transfer syntax for which its data set was made ahead, or is just being made; empty where it was not.
+    made
+        That data set, or why there is none.
+    is_taken
+        Whether it waits no longer.
+    """
+
+    stored: Sendable
+    losses: int = 0
+    content: memoryview | None = None
+    made_for: str = ""
+    made: Source | UnusableObject | None = None
+    is_taken: bool = False
+
+    def data_in(self, context: NegotiatedContext) -> Source | Work:
+        """Its data set in the transfer syntax of a context, or the work to make it. It is kept here no longer."""
+        made, content = self.made, self.content
+        self.made = self.content = None
+        if made is None or self.made_for != context.transfer_syntax:
+            return file_in(context, self.stored, content)
+        return Work(partial(_refuse, made)) if isinstance(made, UnusableObject) else made
+
+    def make_ahead(self, context: NegotiatedContext) -> Work | None:
+        """The work to make its data set for a context, before it is its turn; None where that is not worth it."""
+        length = self.stored.length
+        if length is None or length > WHOLE_FILE:
+            return None
+        data = file_in(context, self.stored, self.content)
+        if not isinstance(data, Work):
+            return None
+        self.made_for = context.transfer_syntax
+        return Work(partial(self._make, data.function))
+
+    def _make(self, function: Callable[[], Source]) -> None:
+        made: Source | UnusableObject
+        try:
+            made = function()
+        except UnusableObject as error:
+            made = error
+        # Another association may have taken it meanwhile.
+        if not self.is_taken:
+            self.made = made
+
+
+def _refuse(error: UnusableObject) -> NoReturn:
+    raise error
 
 
 class StoreQueue:
@@ -195,7 +256,7 @@ class StoreQueue:
         self._plan = plan
         self._retries = retries
         self._supply = Supply((), plan.transcoding) if supply is None else supply
-        self._waiting: deque[Waiting] = deque((stored, 0, None) for stored in plan.objects)
+        self._waiting: deque[Waiting] = deque(map(Waiting, plan.objects))
         # Those that were outstanding when an association was lost. One of them may have been the cause, so they are
         # sent one at a time.
         self._suspects: deque[Waiting] = deque()
@@ -246,7 +307,7 @@ class StoreQueue:
             if isinstance(unit, StoreResult):
                 self._results.append(unit)
             else:
-                self._waiting.append((unit, 0, content))
+                self._waiting.append(Waiting(unit, content=content))
 
     def take(self, *, is_careful: bool) -> Waiting | None:
         """The next object to send, None where none waits.
@@ -258,31 +319,50 @@ class StoreQueue:
         """
         try:
             if is_careful and self._suspects:
-                return self._suspects.popleft()
-            return self._waiting.popleft() if self._waiting else None
+                taken = self._suspects.popleft()
+            elif self._waiting:
+                taken = self._waiting.popleft()
+            else:
+                return None
         except IndexError:
             # Another association has taken the last one at this moment.
             return self.take(is_careful=is_careful)
+        taken.is_taken = True
+        return taken
+
+    def next_to_make(self) -> Waiting | None:
+        """One of the next objects whose data set nobody has begun to make; None where there are enough others."""
+        try:
+            for at in range(MADE_AHEAD):
+                waiting = self._waiting[at]
+                if not waiting.made_for:
+                    return waiting
+        except IndexError:
+            # There are no more, or another association has taken the last one at this moment.
+            return None
+        return None
 
     def put_back(self, objects: Sequence[Waiting]) -> None:
         """Objects that were not sent after all come first again."""
+        for each in objects:
+            each.is_taken, each.made_for = False, ""
         self._waiting.extendleft(reversed(objects))
 
     def blame(self, objects: Sequence[Waiting], error: DicomnetError) -> None:
         """Objects were outstanding when an association was lost: each is sent again, or has failed too often."""
-        for stored, losses, _ in reversed(objects):
+        for each in reversed(objects):
             self.has_losses = True
-            if losses >= self._retries or self.ended is not None:
-                self.report(failed_result(stored, error))
+            if each.losses >= self._retries or self.ended is not None:
+                self.report(failed_result(each.stored, error))
             else:
-                self._suspects.appendleft((stored, losses + 1, None))
+                self._suspects.appendleft(Waiting(each.stored, each.losses + 1))
 
     def fail(self, error: DicomnetError) -> None:
         """Send nothing more: everything that waits has failed."""
         self._failure = self._failure or error
         while (waiting := self.take(is_careful=True)) is not None:
             if not self._supply.is_dropped:
-                self.report(failed_result(waiting[0], error))
+                self.report(failed_result(waiting.stored, error))
 
     def report(self, result: StoreResult) -> None:
         """A result is there, for whoever takes it."""
@@ -337,11 +417,12 @@ class Transmission:
         self._is_careful = queue.has_losses
         self.window = 1 if self._is_careful else min(agreement.invoked or window, window)
         self._unanswered: dict[int, Waiting] = {}
+        self._contexts: dict[Pair, NegotiatedContext] = {}
 
     def requests(self) -> Iterator[Message | Work]:
         """The requests, each made when there is room for it; between them, the work of looking at the next files."""
         queue = self._queue
-        contexts: dict[Pair, NegotiatedContext] = {}
+        contexts = self._contexts
         while queue.ended is None:
             waiting = self._take()
             if waiting is None:
@@ -349,7 +430,7 @@ class Transmission:
                     return
                 yield Work(queue.look_on)
                 continue
-            stored, losses, content = waiting
+            stored = waiting.stored
             pair = pair_of(stored)
             context = contexts.get(pair)
             if context is None:
@@ -359,9 +440,20 @@ class Transmission:
                     queue.report(failed_result(stored, error))
                     continue
             message_id = self._next_message_id()
-            # What was read is kept no longer than it takes to send it.
-            self._unanswered[message_id] = stored, losses, None
-            yield file_request(stored, context, message_id, content, queue.elements)
+            self._unanswered[message_id] = waiting
+            yield file_request(stored, context, message_id, waiting.data_in(context), queue.elements)
+
+    def ahead(self) -> Work | None:
+        """Work on what comes next, to be done while the peer is busy: its data set is made, or further files looked at.
+
+        None where nothing can be done before a response has come.
+        """
+        queue = self._queue
+        if not queue.has_objects:
+            return Work(queue.look_on) if queue.can_look else None
+        waiting = queue.next_to_make()
+        context = None if waiting is None else self._contexts.get(pair_of(waiting.stored))
+        return None if waiting is None or context is None else waiting.make_ahead(context)
 
     def _take(self) -> Waiting | None:
         first = None if self._is_proven else self._queue.take(is_careful=False)
@@ -378,12 +470,12 @@ class Transmission:
     def answered(self, response: Message) -> None:
         """A response has come."""
         self._is_proven = True
-        stored = self._unanswered.pop(response.message_id)[0]
+        stored = self._unanswered.pop(response.message_id).stored
         self._queue.report(store_result(stored, response))
 
     def unusable(self, request: Message, error: UnusableObject) -> None:
         """An object could not be read when it was to be sent."""
-        self._queue.report(failed_result(self._unanswered.pop(request.message_id)[0], error))
+        self._queue.report(failed_result(self._unanswered.pop(request.message_id).stored, error))
 
     def lost(self, error: DicomnetError, *, may_blame: bool = True) -> None:
         """The association is over before everything was answered.

@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 _FAILED_SOP_INSTANCE_UID_LIST = 0x0008, 0x0058
 # What a retrieval gives, see `Next`.
 _Given = SubOperation | Performed | StillSearching | Answer | None
+# How it ends because of a C-CANCEL.
+_STOPPED = Answer(CANCELLED)
 # The counts are of VR US.
 _MOST = 0xFFFF
 
@@ -133,6 +135,9 @@ def sub_operations(message: Message, context: NegotiatedContext) -> Procedure[No
         retrieval.abort()
     if performed is not None:
         tally.add_all(performed)
+    if final is _STOPPED and not tally.remaining:
+        # All of them were on their way when it was cancelled.
+        final = None
     yield Send(_final_response(message, context, tally, final))
 
 
@@ -150,7 +155,7 @@ def _send_objects(message: Message, retrieval: Retrieval, tally: Tally) -> Proce
                 answer = yield from _next(retrieval)
             if isinstance(answer, Answer) and answer.status != SUCCESS:
                 return answer
-            return Answer(CANCELLED)
+            return _STOPPED
         if isinstance(answer, Performed | StillSearching):
             if isinstance(answer, Performed) and tally.remaining:
                 yield Send(respond(message, PENDING, **tally.elements(with_remaining=True)))

@@ -31,7 +31,10 @@ def many_replies(request: Message) -> Procedure[None]:
 
 
 def pipeline(
-    requests: Iterable[Message | Work], window: int, unusable: Callable[[Message, UnusableObject], None]
+    requests: Iterable[Message | Work],
+    window: int,
+    unusable: Callable[[Message, UnusableObject], None],
+    ahead: Callable[[], Work | None] = lambda: None,
 ) -> Procedure[None]:
     """Send requests with up to ``window`` of them outstanding, and deliver each response (PS3.7 Annex D.3.3.3).
 
@@ -44,6 +47,8 @@ def pipeline(
         At least 1; the granted number of operations that may be outstanding.
     unusable
         Told of a request whose data set could not be read, before anything of it was sent.
+    ahead
+        Gives work on what comes next, to be done before a response is waited for, while the peer has something to do.
     """
     outstanding: set[int] = set()
     for request in requests:
@@ -60,6 +65,8 @@ def pipeline(
             unusable(request, error)
             continue
         outstanding.add(request.message_id)
+        if len(outstanding) >= window and (work := ahead()) is not None:
+            yield work
         while len(outstanding) >= window:
             yield from _deliver_one(outstanding)
     while outstanding:

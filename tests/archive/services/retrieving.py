@@ -35,11 +35,11 @@ COUNT = 20
 
 @contextmanager
 def running(folder: Path, *destinations: str, **options: Any) -> Iterator[Node]:
-    """A node with move destinations; further options are those of `RetrievePolicy`, and ``timeouts``."""
-    timeouts = options.pop("timeouts", None)
+    """A node with move destinations; further options are those of `RetrievePolicy`, ``timeouts`` and ``database``."""
+    timeouts, database = options.pop("timeouts", None), options.pop("database", None)
     policy = RetrievePolicy(destinations_of(destinations), **options)
     terms = Terms(retrieval=policy, timeouts=timeouts or Timeouts())
-    node = Node(folder, address=("127.0.0.1", 0), terms=terms, sync=False)
+    node = Node(folder, address=("127.0.0.1", 0), terms=terms, sync=False, database=database)
     node.start()
     try:
         yield node

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, cast
 
 import pytest
 from tests.faults.objects import study_uid, uid
+from tests.postgresql import PostgreSQL
 from tests.scripted import Arrived, Scp, read_request
-from tests.sockets import RawPeer, cancel_pdus, raw_server
+from tests.sockets import RELEASE_RP, RawPeer, cancel_pdus, raw_server
 from tests.support import free_port, wait_for_files, wait_until
 
+from dicomnet.archive.storage.store import ObjectName, Storage
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_MOVE_RQ
 from dicomnet.drivers.deadline import Timeouts
@@ -34,6 +38,9 @@ from .retrieving import (
     raw_retrieval,
     running,
 )
+
+# What a final response says.
+NUMBERS = tuple(f"NumberOf{name}Suboperations" for name in ("Completed", "Failed", "Warning"))
 
 # -- whatever a destination does (X26)
 
@@ -106,12 +113,21 @@ def moves_under_way() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "dicomnet-move"]
 
 
-def test_a_destination_that_is_not_there(tmp_path: Path) -> None:
-    with running(tmp_path / "node", f"THERE@127.0.0.1:{free_port()}") as node:
-        fill(node, tmp_path)
-        responses = moved(node)
-    assert final(responses) == (0xA702, 0, COUNT, 0)
-    assert set(responses[-1].failed_uids) == {uid(1, number) for number in range(1, COUNT + 1)}
+def test_a_destination_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All objects have failed, and the reason is said once."""
+    port = free_port()
+    with running(tmp_path / "node", f"THERE@127.0.0.1:{port}") as node:
+        fill(node, tmp_path, 300)
+        with caplog.at_level(logging.INFO, "dicomnet.archive.services"):
+            responses = moved(node)
+    assert final(responses) == (0xA702, 0, 300, 0)
+    assert set(responses[-1].failed_uids) == {uid(1, number) for number in range(1, 301)}
+    reason, end = (each.getMessage() for each in caplog.records if "retrieval" in each.name)
+    assert reason.startswith(
+        f"C-MOVE of ASKING (127.0.0.1): 300 objects were not sent to THERE@127.0.0.1:{port}: "
+    )
+    assert "refused" in reason
+    assert "0 of 300 objects sent, 300 failed" in end
 
 
 def test_a_destination_that_is_gone_in_the_middle(tmp_path: Path) -> None:
@@ -124,6 +140,29 @@ def test_a_destination_that_is_gone_in_the_middle(tmp_path: Path) -> None:
     assert final(responses) == (0xB000, 6, 594, 0)
     assert len(responses[-1].failed_uids) == 594
     assert len(scp.proposed) <= 3
+
+
+class NeverReleased(Scp):
+    """Does not answer a release request."""
+
+    def serve(self, peer: RawPeer) -> None:
+        send = peer.send
+        peer.send = lambda data: None if data == RELEASE_RP else send(data)  # type: ignore[method-assign]
+        super().serve(peer)
+        peer.read_to_end()
+
+
+def test_a_destination_that_never_releases(tmp_path: Path) -> None:
+    """X11: What it has counts, and the final response does not wait for it."""
+    scp = NeverReleased(lambda request: request.response())
+    with raw_server(scp.serve) as port, running(tmp_path / "node", f"THERE@127.0.0.1:{port}") as node:
+        fill(node, tmp_path)
+        begin = monotonic()
+        assert final(moved(node)) == (0, COUNT, 0, 0)
+        # The association has thirty seconds.
+        assert monotonic() - begin < 10
+        assert not moves_under_way()
+        scp.end()
 
 
 @pytest.mark.parametrize("harm", ["gone", "shorter", "of another object", "no DICOM file"])
@@ -158,6 +197,79 @@ def test_an_object_whose_file_is_damaged_costs_itself(
     assert re.fullmatch(re.escape(outcome) + r"\d+\.\d\d s", said[1])
     assert "Fault" not in caplog.text
     assert "P1" not in caplog.text
+
+
+@pytest.mark.parametrize("service", ["C-MOVE", "C-GET"])
+def test_a_database_that_is_away_in_the_middle(tmp_path: Path, service: str) -> None:
+    """What was sent counts, and what the index cannot name any more has failed."""
+    count = 1000
+    with PostgreSQL(durable=True) as server:
+
+        def react(request: Arrived) -> bytes:
+            if request.index == 10:
+                server.stop(signal.SIGQUIT)
+            return request.response()
+
+        scp = Scp(react, window=1)
+        with (
+            raw_server(scp.serve) as port,
+            running(tmp_path / "node", f"THERE@127.0.0.1:{port}", database=server.new_database()) as node,
+        ):
+            fill(node, tmp_path, count)
+            if service == "C-MOVE":
+                last = raw_retrieval(node, C_MOVE_RQ, MOVE)[-1]
+                sent = len(scp.arrived)
+            else:
+                with getting(node, 1) as peer:
+                    sent = 0
+                    while (request := next_store(peer)) is not None:
+                        request.index = sent
+                        peer.send(react(request))
+                        sent += 1
+                    last = decode_command(peer.last[12:])[1]
+            server.start()
+            assert 10 < sent < count
+            assert [last[name] for name in NUMBERS] == [sent, count - sent, 0]
+            assert last["Status"] == 0xB000
+
+
+class Defective:
+    """A store with a defect, met with all objects but some."""
+
+    def __init__(self, storage: Storage, good: int) -> None:
+        self._storage = storage
+        self._good = good
+
+    def read(self, name: ObjectName, length: int) -> bytes | None:
+        if int(name.instance[-2:]) > self._good:
+            raise LookupError("a defect")
+        return self._storage.read(name, length)
+
+
+@pytest.mark.parametrize(("good", "status"), [(0, 0xA702), (3, 0xB000)])
+@pytest.mark.parametrize("service", ["C-MOVE", "C-GET"])
+def test_a_defect_of_ours_leaves_a_final_response(
+    tmp_path: Path, service: str, good: int, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    scp = Scp(lambda request: request.response(), window=1)
+    with raw_server(scp.serve) as port, running(tmp_path / "node", f"THERE@127.0.0.1:{port}") as node:
+        fill(node, tmp_path)
+        wait_for_files(tmp_path / "node", COUNT)
+        node.holdings.storage = cast(Storage, Defective(node.holdings.storage, good))
+        if service == "C-MOVE":
+            last = raw_retrieval(node, C_MOVE_RQ, MOVE)[-1]
+        else:
+            with getting(node, 1) as peer:
+                while (request := next_store(peer)) is not None:
+                    peer.send(request.response())
+                last = decode_command(peer.last[12:])[1]
+        assert last["Status"] == status
+        # What was on its way then may not count.
+        assert max(0, good - 1) <= last[NUMBERS[0]] <= good
+        assert last[NUMBERS[0]] + last[NUMBERS[1]] == COUNT
+        assert "a defect" in caplog.text
+        with peer_of(node) as peer:
+            peer.echo()
 
 
 # -- cancels and ends
@@ -204,6 +316,54 @@ def test_a_cancelled_get_stops_soon_and_says_what_is_left(tmp_path: Path) -> Non
                 sent,
                 COUNT - sent,
             ]
+
+
+@pytest.mark.parametrize("window", [1, 4, 0])
+def test_a_get_that_is_cancelled_at_any_moment(tmp_path: Path, window: int) -> None:
+    """What was sent was completed, and the rest remains; behind the last response nothing is left to cancel."""
+    with running(tmp_path / "node") as node:
+        fill(node, tmp_path)
+        for moment in range(COUNT + 1):
+            with getting(node, window) as peer:
+                sent = 0
+                if moment == 0:
+                    peer.send(cancel_pdus())
+                while (request := next_store(peer)) is not None:
+                    sent += 1
+                    peer.send(request.response() + (cancel_pdus() if sent == moment else b""))
+                last = decode_command(peer.last[12:])[1]
+            assert [last[name] for name in NUMBERS] == [sent, 0, 0]
+            assert last.get("NumberOfRemainingSuboperations", 0) == COUNT - sent
+            assert last["Status"] == (0x0000 if sent == COUNT else 0xFE00)
+            assert moment <= sent
+
+
+@pytest.mark.parametrize("window", [1, 16])
+def test_a_move_that_is_cancelled_at_any_moment(tmp_path: Path, window: int) -> None:
+    """What arrived was completed or, unanswered, has failed; the rest remains."""
+    reached = threading.Event()
+    due = [0]
+
+    def react(request: Arrived) -> bytes:
+        if request.index == due[0]:
+            reached.set()
+        return request.response()
+
+    def cancel(peer: RawPeer) -> None:
+        assert reached.wait(10)
+        peer.send(cancel_pdus())
+
+    scp = Scp(react, window)
+    with raw_server(scp.serve) as port, running(tmp_path / "node", f"THERE@127.0.0.1:{port}") as node:
+        fill(node, tmp_path)
+        for due[0] in range(COUNT):
+            reached.clear()
+            scp.arrived.clear()
+            last = raw_retrieval(node, C_MOVE_RQ, MOVE, on_peer=cancel)[-1]
+            assert [last[name] for name in NUMBERS] == [len(scp.arrived), 0, 0]
+            assert last.get("NumberOfRemainingSuboperations", 0) == COUNT - len(scp.arrived)
+            assert last["Status"] == (0x0000 if len(scp.arrived) == COUNT else 0xFE00)
+        assert not moves_under_way()
 
 
 @pytest.mark.parametrize("ends", ["abort", "close"])

@@ -51,9 +51,10 @@ from .retrieving import (
 # -- what is selected
 
 
-def test_what_a_request_selects_at_each_level_of_each_model(tmp_path: Path) -> None:
+def test_what_a_request_selects_at_each_level_of_each_model(tmp_path: Path, database_url: str) -> None:
     with receiver(tmp_path / "there") as there:
-        with running(tmp_path / "node", f"THERE@127.0.0.1:{there.address[1]}") as node:
+        destination = f"THERE@127.0.0.1:{there.address[1]}"
+        with running(tmp_path / "node", destination, database=database_url) as node:
             fill(node, tmp_path, 3)
             fill(node, tmp_path, 2, study=2)
             one, two, series = study_uid(1), study_uid(2), study_uid(1) + ".1"

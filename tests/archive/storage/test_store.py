@@ -111,6 +111,16 @@ def test_uids_of_real_devices(text: str) -> None:
     assert is_uid(text)
 
 
+def test_a_file_is_read_as_a_whole_if_it_is_as_long_as_was_said(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.read(NAME, 5)
+    storage.keep(NAME, _file(b"first"))
+    whole = _whole(b"first")
+    assert storage.read(NAME, len(whole)) == whole
+    for other in (0, 1, len(whole) - 1, len(whole) + 1, 1 << 20):
+        assert storage.read(NAME, other) is None
+
+
 @pytest.mark.parametrize("is_staged", [False, True])
 def test_a_name_is_given_once(storage: Storage, local: LocalFolder, is_staged: bool) -> None:
     """Nothing is overwritten, and what is refused leaves nothing, but what was staged before."""

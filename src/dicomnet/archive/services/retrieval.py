@@ -12,7 +12,7 @@ from time import monotonic
 from ...blocking.peer import Peer, PerformanceOn
 from ...dimse.messages import Message
 from ...encoding.transfer_syntaxes import Transcoding
-from ...errors import AssociationClosed, ServiceRefusal
+from ...errors import AssociationClosed, DicomnetError, ServiceRefusal
 from ...exchange.operations import Lease
 from ...exchange.results import StoreResult
 from ...exchange.sendable import Identity, KnownObject
@@ -51,6 +51,10 @@ class _StoredFile:
     def open(self) -> BufferedReader:
         """It, for reading."""
         return self.storage.open(self.name)
+
+    def read(self, length: int) -> bytes | None:
+        """All of it, if it is of this length."""
+        return self.storage.read(self.name, length)
 
     def __str__(self) -> str:
         return self.name.instance
@@ -93,6 +97,10 @@ class Retrieval(Iterator[Performed | StillSearching]):
         self._begin = monotonic()
         self._what = f"{request.type.service} of {caller}", f"{found.level} level"
         self._sent = self._failed = 0
+        # Of those that failed, how many because nothing more could be sent at all.
+        self._cut_off = 0
+        # Why what is left cannot even be named.
+        self._failure: ServiceRefusal | None = None
 
     @abstractmethod
     def finish(self) -> Performed:
@@ -104,8 +112,13 @@ class Retrieval(Iterator[Performed | StillSearching]):
 
     def outcome_of(self, result: StoreResult) -> tuple[int | None, str]:
         """What is counted of a result."""
+        ended = self.supply.ended
         if result.is_stored:
             self._sent += 1
+        elif ended is not None and result.status is None and result.comment == str(ended):
+            # One line for all of them is enough.
+            self._failed += 1
+            self._cut_off += 1
         else:
             self._failed += 1
             status = "" if result.status is None else f" (status 0x{result.status:04X})"
@@ -121,6 +134,14 @@ class Retrieval(Iterator[Performed | StillSearching]):
             )
         return result.status, result.sop_instance_uid
 
+    def fail(self, comment: str) -> None:
+        """What is left cannot be named, and has failed."""
+        self._failure = ServiceRefusal(NO_SUB_OPERATION_PERFORMED, comment)
+
+    def end(self) -> Exception:
+        """What ends it when all results are there: the failure, but for one after which some objects were sent."""
+        return StopIteration() if self._failure is None or self._sent else self._failure
+
     @property
     def to(self) -> str:
         """Where the objects go, for the log."""
@@ -129,7 +150,18 @@ class Retrieval(Iterator[Performed | StillSearching]):
     def log_end(self) -> None:
         """Say how it ended."""
         who, level = self._what
-        is_whole = self._sent + self._failed == self.count
+        if self._cut_off:
+            _log.warning(
+                "%s: %d objects were not sent%s: %s",
+                who,
+                self._cut_off,
+                self.to,
+                self.supply.ended,
+                extra={"peer": who},
+            )
+        early = "" if self._sent + self._failed == self.count else "; it ended early"
+        if self._failure is not None:
+            early += f": {self._failure.comment}"
         _log.info(
             "%s%s, %s: %d of %d objects sent, %d failed, in %.2f s%s",
             who,
@@ -139,7 +171,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
             self.count,
             self._failed,
             monotonic() - self._begin,
-            "" if is_whole else "; it ended early",
+            early,
         )
 
 
@@ -172,13 +204,22 @@ class Get(Retrieval):
 
     def __next__(self) -> Performed:
         outcomes = []
-        for result in self._results:
-            outcomes.append(self.outcome_of(result))
-            # What arrives beside the answers is known at once.
-            if monotonic() >= self._due or self._association.talk.is_cancelled(self._message_id):
-                break
+        try:
+            for result in self._results:
+                outcomes.append(self.outcome_of(result))
+                # What arrives beside the answers is known at once.
+                if monotonic() >= self._due or self._association.talk.is_cancelled(self._message_id):
+                    break
+        except ServiceRefusal as refusal:
+            # The index cannot be read. What was sent before that counts.
+            self.fail(refusal.comment)
+        except DicomnetError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            _log.exception("objects cannot be sent")
+            self.fail(type(error).__name__)
         if not outcomes:
-            raise StopIteration
+            raise self.end()
         self._due = monotonic() + _PACE
         return Performed(outcomes)
 
@@ -220,7 +261,6 @@ class Move(Retrieval):
         self._peer = peer
         self._results: list[StoreResult] = []
         self._changed = threading.Condition()
-        self._failure: Exception | None = None
         self._is_over = not found.count
         self._told = 0.0
         self._thread = threading.Thread(target=self._send, name="dicomnet-move", daemon=True)
@@ -238,9 +278,7 @@ class Move(Retrieval):
             outcomes = self._take()
             is_over = self._is_over
         if not outcomes and is_over:
-            if self._failure is not None:
-                raise self._failure
-            raise StopIteration
+            raise self.end()
         if not outcomes and monotonic() < self._told + _SIGN_OF_LIFE:
             return STILL_SEARCHING
         self._told = monotonic()
@@ -295,10 +333,10 @@ class Move(Retrieval):
                         self._put(result)
                 except ServiceRefusal as refusal:
                     # The index cannot be read.
-                    self._failure = ServiceRefusal(NO_SUB_OPERATION_PERFORMED, refusal.comment)
+                    self.fail(refusal.comment)
                 except Exception as error:  # noqa: BLE001
                     _log.exception("objects cannot be sent%s", self.to)
-                    self._failure = ServiceRefusal(NO_SUB_OPERATION_PERFORMED, type(error).__name__)
+                    self.fail(type(error).__name__)
                 finally:
                     self._end()
         except Exception:  # noqa: BLE001

@@ -27,6 +27,7 @@ from .staging import STAGING, Staging, naming, write_all
 from .store import Content, ObjectName, SetAside
 
 _SUFFIX = ".dcm"
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 # Linux: a file without a name. It lies where the other files of its folder are; one that is made elsewhere, and then
 # linked, stays where the files of that folder are, with all other objects.
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
@@ -154,6 +155,18 @@ class FolderStorage:
     def open(self, name: ObjectName) -> BufferedReader:
         """An object's file, for reading."""
         return _opened(self.path(name))
+
+    def read(self, name: ObjectName, length: int) -> bytes | None:
+        """An object's whole file if it is of this length, in bytes; None if it is of another."""
+        descriptor = os.open(self.path(name), _READ)
+        try:
+            # One more than there should be, so that a longer file is noticed.
+            content = os.read(descriptor, length + 1)
+            while 0 < len(content) < length and (more := os.read(descriptor, length + 1 - len(content))):
+                content += more
+        finally:
+            os.close(descriptor)
+        return content if len(content) == length else None
 
     def digest(self, name: ObjectName) -> str:
         """The SHA-256 of an object's file, as hexadecimal digits; empty if the store has no such object."""

@@ -144,6 +144,10 @@ class Storage(Protocol):
         """
         ...
 
+    def read(self, name: ObjectName, length: int) -> bytes | None:
+        """An object's whole file if it is of this length, in bytes; None if it is of another. Raises as `open`."""
+        ...
+
     def digest(self, name: ObjectName) -> str:
         """The SHA-256 of an object's file, as hexadecimal digits; empty if the store has no such object."""
         ...
