@@ -504,6 +504,29 @@ def test_what_was_read_ahead_for_an_association_that_is_lost_is_sent_on_another(
     assert bytes(made) == b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
 
 
+def test_what_is_made_late_for_one_association_is_not_sent_in_the_transfer_syntax_of_another() -> None:
+    """Its data set was sent as if it were in the syntax for which another association had it made."""
+    files = Files()
+    queue = with_known(*map(files.known, range(3)))
+    explicit, implicit = sending(queue, EXPLICIT_AGREEMENT), sending(queue)
+    next(requests_of(explicit))
+    late = explicit.ahead()
+    assert late is not None
+    # Another association takes the object, and gives it back unsent.
+    waiting = queue.take(is_careful=False)
+    assert waiting is not None
+    queue.put_back([waiting])
+    requests = requests_of(implicit)
+    sent = next(requests)
+    assert sent.command["AffectedSOPInstanceUID"] == "1.2.1"
+    queue.put_back([waiting])
+    assert implicit.ahead() is not None
+    late.function()
+    again = next(requests)
+    assert isinstance(again.data, Work)
+    assert bytes(again.data.function()) == b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100"
+
+
 def test_further_files_are_looked_at_while_the_last_one_is_on_its_way(tmp_path: Path) -> None:
     supply = supplied(tmp_path, "aaa")
     part = supply.part(1)

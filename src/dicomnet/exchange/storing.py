@@ -185,10 +185,10 @@ class Waiting:
         How many associations it has cost.
     content
         Its data set as it is stored, where that was read already.
-    made_for
-        The transfer syntax for which its data set was made ahead, or is just being made; empty where it was not.
+    is_begun
+        Whether somebody has begun to make its data set ahead.
     made
-        That data set, or why there is none.
+        That data set, or why there is none, with the transfer syntax that it is for.
     is_taken
         Whether it waits no longer.
     """
@@ -196,17 +196,18 @@ class Waiting:
     stored: Sendable
     losses: int = 0
     content: memoryview | None = None
-    made_for: str = ""
-    made: Source | UnusableObject | None = None
+    is_begun: bool = False
+    made: tuple[str, Source | UnusableObject] | None = None
     is_taken: bool = False
 
     def data_in(self, context: NegotiatedContext) -> Source | Work:
         """Its data set in the transfer syntax of a context, or the work to make it. It is kept here no longer."""
         made, content = self.made, self.content
         self.made = self.content = None
-        if made is None or self.made_for != context.transfer_syntax:
+        if made is None or made[0] != context.transfer_syntax:
             return file_in(context, self.stored, content)
-        return Work(partial(_refuse, made)) if isinstance(made, UnusableObject) else made
+        data = made[1]
+        return Work(partial(_refuse, data)) if isinstance(data, UnusableObject) else data
 
     def make_ahead(self, context: NegotiatedContext) -> Work | None:
         """The work to make its data set for a context, before it is its turn; None where that is not worth it."""
@@ -216,10 +217,10 @@ class Waiting:
         data = file_in(context, self.stored, self.content)
         if not isinstance(data, Work):
             return None
-        self.made_for = context.transfer_syntax
-        return Work(partial(self._make, data.function))
+        self.is_begun = True
+        return Work(partial(self._make, context.transfer_syntax, data.function))
 
-    def _make(self, function: Callable[[], Source]) -> None:
+    def _make(self, transfer_syntax: str, function: Callable[[], Source]) -> None:
         made: Source | UnusableObject
         try:
             made = function()
@@ -227,7 +228,7 @@ class Waiting:
             made = error
         # Another association may have taken it meanwhile.
         if not self.is_taken:
-            self.made = made
+            self.made = transfer_syntax, made
 
 
 def _refuse(error: UnusableObject) -> NoReturn:
@@ -335,7 +336,7 @@ class StoreQueue:
         try:
             for at in range(MADE_AHEAD):
                 waiting = self._waiting[at]
-                if not waiting.made_for:
+                if not waiting.is_begun:
                     return waiting
         except IndexError:
             # There are no more, or another association has taken the last one at this moment.
@@ -345,7 +346,7 @@ class StoreQueue:
     def put_back(self, objects: Sequence[Waiting]) -> None:
         """Objects that were not sent after all come first again."""
         for each in objects:
-            each.is_taken, each.made_for = False, ""
+            each.is_taken = each.is_begun = False
         self._waiting.extendleft(reversed(objects))
 
     def blame(self, objects: Sequence[Waiting], error: DicomnetError) -> None:
