@@ -50,11 +50,14 @@ def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Inde
         index = Index(url, kept=kept)
         if index.is_damaged:
             index.renew()
+            index.was_damaged = True
         return index
     except IndexUnusable as error:
         _log.warning("%s", error)
         discard(url)
-        return Index(url, kept=kept)
+        index = Index(url, kept=kept)
+        index.was_damaged = isinstance(error.__cause__, DatabaseFailure)
+        return index
 
 
 def bring_in_line(index: Index, intake: Intake, is_stopped: Callable[[], bool] = lambda: False) -> None:
