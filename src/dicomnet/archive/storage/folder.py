@@ -22,7 +22,7 @@ from typing import Self
 
 from ...encoding.identity import is_uid
 from ...values import Buffer
-from ..local import LocalFolder
+from ..local import LocalFolder, set_stray_aside
 from ..medium import flush_file_system, flush_folder, is_in_memory
 from .staging import STAGING, Staging, naming, write_all
 from .store import Content, ObjectName, SetAside
@@ -33,7 +33,7 @@ _SUFFIX = ".dcm"
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _NOT_OFFERED = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS))
 # Where files are, below the folder of the store.
-_OBJECTS, _QUARANTINE, _VERSIONS, _STRAYS = "objects", "quarantine", "versions", "strays"
+_OBJECTS, _QUARANTINE, _VERSIONS = "objects", "quarantine", "versions"
 # A copy that is being made on another file system, and how old one is that a kill has left, in seconds.
 _PART = ".part"
 _LEFT_AFTER = 3600.0
@@ -297,14 +297,8 @@ class FolderStorage:
         return is_kept
 
     def set_stray_aside(self, location: str) -> str:
-        """Move a stray file to ``strays`` beside the store, under the path that it had."""
-        path, target = self.root / location, self.root / _STRAYS / location
-        target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        while os.path.lexists(target):
-            target = target.with_name(f"{target.name}.again")
-        # Which copies it where it has to.
-        shutil.move(path, target)
-        return self._location(target)
+        """Move a stray file to ``strays`` beside the store, below the path that it has."""
+        return set_stray_aside(self.root, location)
 
     def _studies(self, cannot_read: Callable[[OSError], None] | None) -> Iterator[str]:
         for first in _folders(self._objects, cannot_read):
