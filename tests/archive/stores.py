@@ -116,9 +116,11 @@ class MemoryStorage:
     def written_at(self, name: ObjectName) -> float:
         return self.bucket.get(_key(name))[1]
 
-    def series(self, cannot_read: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, str]]:
+    def series(
+        self, cannot_read: Callable[[OSError], None] | None = None, *, study: str = ""
+    ) -> Iterator[tuple[str, str]]:
         try:
-            keys = self.bucket.keys("objects/")
+            keys = self.bucket.keys(f"objects/{study}/" if study else "objects/")
         except OSError as error:
             if cannot_read is None:
                 raise
@@ -146,15 +148,16 @@ class MemoryStorage:
         return kept
 
     def quarantined(self, instance: str = "") -> Iterator[SetAside]:
-        for key in self.bucket.keys(f"quarantine/{instance}/" if instance else "quarantine/"):
-            content, written_at = self.bucket.get("/".join(key))
-            yield SetAside(key[1], "/".join(key), key[2], len(content), written_at)
+        return self._aside(f"quarantine/{instance}/" if instance else "quarantine/")
 
     def keep_version(self, name: ObjectName) -> SetAside:
         return self._set_aside("versions", name.instance, *self.bucket.get(_key(name)))
 
     def has_version(self, instance: str, digest: str) -> bool:
         return self.bucket.has(f"versions/{instance}/{digest}")
+
+    def versions(self) -> Iterator[SetAside]:
+        return self._aside("versions/")
 
     def open_aside(self, location: str) -> BufferedReader:
         return self._opened(location)
@@ -164,6 +167,33 @@ class MemoryStorage:
 
     def drop_aside(self, location: str) -> None:
         self.bucket.remove(location)
+
+    def put_aside_again(self, location: str, content: Content) -> None:
+        if location.split("/")[0] not in ("quarantine", "versions"):
+            raise ValueError(location)
+        self.bucket.put(location, _whole(content), is_new=True)
+        _discard(content)
+
+    def location(self, name: ObjectName) -> str:
+        return _key(name)
+
+    def strays(self, cannot_read: Callable[[OSError], None]) -> Iterator[str]:
+        return iter(())
+
+    def put_in_place(self, location: str, name: ObjectName) -> bool:
+        content, written_at = self.bucket.get(location)
+        is_kept = self.bucket.put(_key(name), content, is_new=True, written_at=written_at)
+        if is_kept:
+            self.bucket.remove(location)
+        return is_kept
+
+    def set_stray_aside(self, location: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "there are no strays", location)
+
+    def _aside(self, prefix: str) -> Iterator[SetAside]:
+        for key in self.bucket.keys(prefix):
+            content, written_at = self.bucket.get("/".join(key))
+            yield SetAside(key[1], "/".join(key), key[2], len(content), written_at)
 
     def _opened(self, key: str) -> BufferedReader:
         return BufferedReader(BytesIO(self.bucket.get(key)[0]))

@@ -194,13 +194,15 @@ class Database:
             self._product.exclude(connection)
             yield connection
 
-    def check(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
+    def check(self, is_stopped: Callable[[], bool] = lambda: False, *, is_thorough: bool = False) -> None:
         """Read all of it, and see whether it is whole, as far as the product has a means for that.
 
         Parameters
         ----------
         is_stopped
             Asked now and then whether to stop.
+        is_thorough
+            Whether each row is also looked up by what it is found by, which takes several times as long.
 
         Raises
         ------
@@ -209,11 +211,12 @@ class Database:
         """
         if not self.is_file:
             return
+        how = "integrity" if is_thorough else "quick"
         with self.reading() as connection:
             driver: Any = connection.connection.driver_connection
             driver.set_progress_handler(lambda: int(is_stopped()), _STEPS)
             try:
-                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+                found = connection.exec_driver_sql(f"PRAGMA {how}_check(1)").scalar_one()
             finally:
                 driver.set_progress_handler(None, 0)
         if found != "ok":

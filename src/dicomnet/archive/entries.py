@@ -230,6 +230,8 @@ class Outcome(Enum):
 
     RELEASED = "released"
     DROPPED = "dropped"
+    # Its file was found to be missing.
+    LOST = "lost"
 
 
 @frozen

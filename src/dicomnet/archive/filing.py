@@ -41,6 +41,11 @@ OTHER_CONTENT = "another object with this SOP Instance UID is stored"
 OTHER_STUDY = "this SOP Instance UID is indexed in another study or series"
 
 
+# What is counted of each process: objects acknowledged, those of them that nobody waits for any more as they are filed
+# or stuck, and those that are stuck.
+_COUNTS = 3
+
+
 class Progress:
     """How many objects each process has acknowledged, and how many of them it has filed. Processes that fork share it.
 
@@ -51,28 +56,38 @@ class Progress:
     """
 
     def __init__(self, processes: int) -> None:
-        self._counts = memoryview(mmap.mmap(-1, 16 * processes)).cast("Q")
+        self._counts = memoryview(mmap.mmap(-1, 8 * _COUNTS * processes)).cast("Q")
 
     def acknowledged(self, process: int, count: int) -> None:
         """A process has acknowledged further objects."""
-        self._counts[2 * process] += count
+        self._counts[_COUNTS * process] += count
 
     def filed(self, process: int, count: int) -> None:
         """A process has filed further objects."""
-        self._counts[2 * process + 1] += count
+        self._counts[_COUNTS * process + 1] += count
+
+    def set_stuck(self, process: int, count: int) -> None:
+        """So many objects of a process cannot be filed now; nobody waits for them."""
+        self._counts[_COUNTS * process + 2] = count
+
+    @property
+    def stuck(self) -> int:
+        """How many objects of all processes cannot be filed now."""
+        return sum(self._counts[2::_COUNTS])
 
     def begin_anew(self, process: int) -> None:
         """A process has taken the place of one that ended, and filed what that had acknowledged."""
-        self._counts[2 * process + 1] = self._counts[2 * process]
+        self._counts[_COUNTS * process + 1] = self._counts[_COUNTS * process]
+        self.set_stuck(process, 0)
 
     def missing(self) -> dict[int, int]:
         """Of the processes that have something to file now, the counts at which they will have done so."""
-        pairs = zip(self._counts[::2], self._counts[1::2], strict=True)
+        pairs = zip(self._counts[::_COUNTS], self._counts[1::_COUNTS], strict=True)
         return {process: counts[0] for process, counts in enumerate(pairs) if counts[1] < counts[0]}
 
     def has_reached(self, counts: Mapping[int, int]) -> bool:
         """Whether all of that has been filed."""
-        return all(self._counts[2 * process + 1] >= count for process, count in counts.items())
+        return all(self._counts[_COUNTS * process + 1] >= count for process, count in counts.items())
 
 
 class Filing:
@@ -287,6 +302,7 @@ class Filing:
         self._tell(error)
         with self._changed:
             self._stuck.append(self._waiting.popleft())
+            self._progress.set_stuck(self._process, len(self._stuck))
             self._retry_at = monotonic() + self._delay
             self.trouble = error
             self._progress.filed(self._process, 1)
@@ -309,6 +325,7 @@ class Filing:
             self._stuck.remove(accepted)
             self._is_filed([accepted])
         self._stuck = [*left, *failed]
+        self._progress.set_stuck(self._process, len(self._stuck))
         self._move_up()
         self._delay = min(2 * self._delay, _LONGEST_DELAY)
         self._retry_at = monotonic() + self._delay

@@ -53,8 +53,8 @@ class Holdings:
 
     Attributes
     ----------
-    local, storage, index, intake
-        The parts; there may be no index.
+    local, storage, index, ledger, intake
+        The parts; there may be neither index nor ledger.
     is_kept_up
         Whether this process or another one has the upkeep.
 
@@ -80,7 +80,7 @@ class Holdings:
     ) -> None:
         self.local = LocalFolder(folder, sync=sync)
         self.index: Index | None = None
-        self._ledger: LedgerAtNeed | None = None
+        self.ledger: LedgerAtNeed | None = None
         self._upkeep: Upkeep | None = None
         self.is_kept_up = False
         self._is_strict, self._other_content = is_strict, other_content
@@ -89,7 +89,7 @@ class Holdings:
         try:
             self.storage: Storage = FolderStorage.of(self.local)
             if has_index:
-                self._ledger = LedgerAtNeed(folder, database)
+                self.ledger = LedgerAtNeed(folder, database)
                 self.index = open_index(database or folder / INDEX_NAME, keys)
                 if self.local.needs_recovery:
                     self.index.doubt()
@@ -185,7 +185,7 @@ class Holdings:
             self.index,
             is_strict=self._is_strict,
             other_content=self._other_content,
-            ledger=self._ledger,
+            ledger=self.ledger,
             progress=self._progress,
             process=process,
         )
@@ -193,8 +193,8 @@ class Holdings:
     def _close_databases(self) -> None:
         if self.index is not None:
             self.index.close()
-        if self._ledger is not None:
-            self._ledger.close()
+        if self.ledger is not None:
+            self.ledger.close()
 
 
 def storage_beside(folder: Path) -> Storage:
@@ -236,16 +236,32 @@ class LedgerAtNeed:
         self._url = ledger_url(folder, database)
         self._lock = threading.Lock()
         self._opened: Ledger | None = None
-        if not is_file_url(self._url) or Path(self._url.database or "").exists():
-            self._ledger()
+        self._is_server = not is_file_url(self._url)
+        self.if_there()
+
+    @property
+    def opened(self) -> Ledger:
+        """The ledger, open; it is made if there is none."""
+        from .ledger.ledger import Ledger
+
+        with self._lock:
+            if self._opened is None:
+                self._opened = Ledger(self._url)
+            return self._opened
+
+    def if_there(self) -> Ledger | None:
+        """The ledger, open; None if nothing was ever recorded in one."""
+        if self._opened is not None or self._is_server or Path(self._url.database or "").exists():
+            return self.opened
+        return None
 
     def quarantined(self, found: Quarantined) -> None:
         """Record an object in quarantine, as `Ledger.quarantined` does."""
-        self._ledger().quarantined(found)
+        self.opened.quarantined(found)
 
     def kept_version(self, version: Version) -> None:
         """Record an object that another one replaces, as `Ledger.kept_version` does."""
-        self._ledger().kept_version(version)
+        self.opened.kept_version(version)
 
     def close(self) -> None:
         """Close it; it is opened anew when needed."""
@@ -253,11 +269,3 @@ class LedgerAtNeed:
             if self._opened is not None:
                 self._opened.close()
                 self._opened = None
-
-    def _ledger(self) -> Ledger:
-        from .ledger.ledger import Ledger
-
-        with self._lock:
-            if self._opened is None:
-                self._opened = Ledger(self._url)
-            return self._opened

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -38,7 +39,7 @@ from .entries import (
     read_entry,
 )
 from .filing import OTHER_CONTENT, Filing, Progress
-from .journal import Journal, Position
+from .journal import Journal, Position, read
 from .local import LocalFolder
 from .replay import Replay, is_left
 from .storage.comparison import Comparison, compare
@@ -385,6 +386,39 @@ class Intake:
     def wait_for_all(self, seconds: float = PATIENCE) -> bool:
         """Wait until all that was acknowledged by now can be found in the catalogue; False if it cannot in time."""
         return self._filing.wait_for_all(seconds)
+
+    @contextmanager
+    def claimed(self, instance: str, seconds: float = PATIENCE) -> Iterator[bool]:
+        """Within the block, nobody stores an object with this SOP Instance UID, and none that was received waits.
+
+        Gives False if that cannot be had, since one is being stored all the time.
+
+        Raises
+        ------
+        OSError
+            If it cannot be seen what other processes do.
+        """
+        is_claimed = self._claims.take(instance, seconds)
+        try:
+            yield is_claimed
+        finally:
+            if is_claimed:
+                self._claims.release([instance])
+
+    def count_stuck(self) -> int:
+        """How many acknowledged objects cannot be filed now: those of all processes, also of such that have ended.
+
+        Raises
+        ------
+        OSError
+            If a journal cannot be read.
+        """
+        count = self._progress.stuck
+        for folder in filter(is_left, _folders(self.local.journals)):
+            # It is gone where it has just been filed.
+            with suppress(FileNotFoundError):
+                count += sum(1 for _ in read(folder))
+        return count
 
     def recover(self) -> int:
         """File what processes that have ended acknowledged and did not file; how many objects these were.

@@ -340,6 +340,14 @@ def remove(folder: str | os.PathLike[str]) -> None:
         os.rmdir(folder)
 
 
+def strays(folder: str | os.PathLike[str]) -> list[str]:
+    """The names of files and folders in the folder of a journal that are not its segments."""
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if not entry.name.endswith(_SUFFIX))
+    except FileNotFoundError:
+        return []
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
 
 from ..errors import StoreInUse
+from . import journal
 from .medium import flush_folder
 from .storage.staging import STAGING, Staging, naming
 
@@ -25,6 +28,10 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+# Where files are put that lie where they do not belong.
+_STRAYS = "strays"
+# The folders of journals: of a process, and what is left of one.
+_JOURNAL = re.compile(r"\d+(\.left\d+)?")
 # What locking says where another process has the lock.
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 # How long to wait for the lock, in seconds: the workers of a node that was killed hold it until they notice.
@@ -59,6 +66,35 @@ def process_to_signal(root: Path) -> int:
         return 0
     finally:
         os.close(lock)
+
+
+def set_stray_aside(root: Path, location: str) -> str:
+    """Move a stray file or folder to ``strays`` in the folder of an archive, below the path that it has there.
+
+    Parameters
+    ----------
+    root
+        The folder of the archive.
+    location
+        Where it is, below that folder, with slashes.
+
+    Returns
+    -------
+    str
+        Where it is then.
+
+    Raises
+    ------
+    OSError
+        If it cannot be moved.
+    """
+    target = root / _STRAYS / location
+    target.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    while os.path.lexists(target):
+        target = target.with_name(f"{target.name}.again")
+    # Which copies it where it has to.
+    shutil.move(root / location, target)
+    return target.relative_to(root).as_posix()
 
 
 class LocalFolder:
@@ -141,6 +177,17 @@ class LocalFolder:
             self._write_state(_AT_REST)
         os.close(self._lock)
         self._lock = -1
+
+    def strays(self) -> list[str]:
+        """Where files and folders are, below the folder, that do not belong to what it has besides a store."""
+        found = [f"{STAGING}/{name}" for name in self.staging.strays()]
+        for folder in sorted(self.journals.iterdir()) if self.journals.is_dir() else ():
+            where = f"{self.journals.name}/{folder.name}"
+            if _JOURNAL.fullmatch(folder.name) and folder.is_dir():
+                found += [f"{where}/{name}" for name in journal.strays(folder)]
+            else:
+                found.append(where)
+        return found
 
     def take_signals(self) -> None:
         """Let others know that this process, of those that share the lock, reads its configuration again at SIGHUP."""

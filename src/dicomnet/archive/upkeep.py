@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
     from .catalogue.index import Index
+    from .catalogue.recovery import Findings
 
 _log = logging.getLogger(__name__)
 
@@ -50,14 +51,19 @@ def open_index(url: Path | str | URL, keys: Sequence[str] | None = None) -> Inde
         index = Index(url, kept=kept)
         if index.is_damaged:
             index.renew()
+            index.was_damaged = True
         return index
     except IndexUnusable as error:
         _log.warning("%s", error)
         discard(url)
-        return Index(url, kept=kept)
+        index = Index(url, kept=kept)
+        index.was_damaged = isinstance(error.__cause__, DatabaseFailure)
+        return index
 
 
-def bring_in_line(index: Index, intake: Intake, is_stopped: Callable[[], bool] = lambda: False) -> None:
+def bring_in_line(
+    index: Index, intake: Intake, is_stopped: Callable[[], bool] = lambda: False
+) -> Findings | None:
     """Bring an index in line with the files of its store, unless it is known to be.
 
     Parameters
@@ -66,6 +72,11 @@ def bring_in_line(index: Index, intake: Intake, is_stopped: Callable[[], bool] =
         The index, and the intake of its archive, which knows where files go that cannot be indexed.
     is_stopped
         Asked now and then whether to stop; the rest is then done at the next call.
+
+    Returns
+    -------
+    Findings
+        What was set right; None if nothing was to be done, or not all of it was.
 
     Raises
     ------
@@ -76,7 +87,7 @@ def bring_in_line(index: Index, intake: Intake, is_stopped: Callable[[], bool] =
 
     local = intake.local
     if index.is_complete and not local.needs_recovery:
-        return
+        return None
     recovery = Recovery(index, intake.storage, intake.conflicts, is_stopped)
     # What turns out meanwhile not to be in the index sets it again.
     local.needs_recovery = False
@@ -86,10 +97,12 @@ def bring_in_line(index: Index, intake: Intake, is_stopped: Callable[[], bool] =
     finally:
         if not is_done:
             local.needs_recovery = True
-    if is_done:
-        index.complete()
-        if recovery.findings != Findings():
-            _log.warning("the index was brought in line with the files: %s", recovery.findings)
+    if not is_done:
+        return None
+    index.complete()
+    if recovery.findings != Findings():
+        _log.warning("the index was brought in line with the files: %s", recovery.findings)
+    return recovery.findings
 
 
 class Upkeep:

@@ -27,6 +27,7 @@ COMMANDS = {
     "config": "check, show or explain the configuration of a node",
     "reload": "have a running node read its configuration again",
     "reindex": "make the index of an archive anew from its files",
+    "check": "compare the files of an archive with its index and their digests",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
 }
 # Exit statuses after Ctrl-C or a closed pipe, as shells report them: 128 plus the number of the signal.

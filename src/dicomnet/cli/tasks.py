@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..archive.settings.values import Mistakes
+from ..encoding.identity import is_uid
 from ..errors import DicomnetError
 from ..values import frozen
 from .arguments import FAILED, OK, Parser
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from ..archive.settings.values import Settings
 
+_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]?)i?[bB]?(?:/s)?")
+_UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 # What says which archive it is.
 ARCHIVE = ("storage.folder", "storage.database")
 
@@ -35,6 +40,29 @@ def add_archive_options(parser: Parser, *more: str) -> None:
     """
     add_config_options(parser)
     add_setting_options(parser, has_index=True, names=(*ARCHIVE, *more))
+
+
+def add_rate_option(parser: Parser) -> None:
+    """Add the option for how fast a task reads."""
+    parser.add_argument(
+        "--rate", type=_rate, metavar="RATE", help="read no more than that in a second, such as 50MB/s"
+    )
+
+
+def _rate(text: str) -> float:
+    """A number of bytes in a second."""
+    found = _RATE.fullmatch(text.strip())
+    rate = float(found[1]) * _UNITS[(found[2] or "").upper()] if found else 0.0
+    if not rate:
+        raise ArgumentTypeError(f"{text!r} is not a rate; it is a number with kB, MB or GB, such as 50MB/s")
+    return rate
+
+
+def uid(text: str) -> str:
+    """A UID."""
+    if not is_uid(text):
+        raise ArgumentTypeError(f"{text!r} is not a UID; it is digits and dots")
+    return text
 
 
 @frozen

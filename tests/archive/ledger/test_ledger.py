@@ -102,7 +102,7 @@ def test_each_migration_is_known(database_url: str, ledger: Ledger) -> None:
     assert [each.revision for each in script.walk_revisions()][::-1] == list(schema.REVISIONS)
 
 
-@pytest.mark.parametrize("how", [ledger_module._make, ledger_module._upgrade])
+@pytest.mark.parametrize("how", [ledger_module._make, ledger_module.upgrade])
 def test_the_migrations_lead_to_the_tables(database_url: str, how: Callable[[Connection], None]) -> None:
     """A new ledger has those that the migrations make."""
     database = Database(database_url, Keeping.DURABLE)
@@ -149,7 +149,7 @@ def count(connection, cursor, statement, *rest):
             os.kill(os.getpid(), signal.SIGKILL)
 event.listen(Engine, "after_cursor_execute", count)
 if sys.argv[3] == "migrated":
-    module._make = module._upgrade
+    module._make = module.upgrade
 module.Ledger(sys.argv[1]).close()
 """
 
@@ -248,6 +248,6 @@ def test_a_locked_ledger_is_waited_for_and_left_as_it_is(tmp_path: Path) -> None
 
 
 def test_each_commit_is_flushed(tmp_path: Path) -> None:
-    with Ledger(ledger_url(tmp_path)) as ledger, ledger._database.writing() as connection:
+    with Ledger(ledger_url(tmp_path)) as ledger, ledger.database.writing() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.archive.archives import objects_of
 
+from dicomnet.archive import medium
 from dicomnet.archive.local import LocalFolder
-from dicomnet.archive.storage import folder as module
 from dicomnet.archive.storage import staging
 from dicomnet.archive.storage.comparison import Comparison, compare
 from dicomnet.archive.storage.folder import FolderStorage
@@ -24,6 +24,7 @@ from dicomnet.encoding.file_header import encode_file_header
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
 CLASS, SYNTAX = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
+_OLD = ".part"
 
 
 def _file(content: bytes, name: ObjectName = NAME, sender: str = "A") -> list[bytes]:
@@ -107,6 +108,7 @@ def test_what_is_not_ours_in_the_store_is_passed_over(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
+from dicomnet.archive import medium
 from dicomnet.archive.local import LocalFolder
 from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.storage.store import ObjectName
@@ -215,7 +217,7 @@ def test_without_sync_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.
     def refuse(*arguments: object) -> None:
         raise AssertionError(arguments)
 
-    for where, call in ((os, "fsync"), (os, "sync"), (staging, "_FLUSH_DATA"), (module, "_SYNCFS")):
+    for where, call in ((os, "fsync"), (os, "sync"), (staging, "_FLUSH_DATA"), (medium, "_SYNCFS")):
         monkeypatch.setattr(where, call, refuse)
     with LocalFolder(tmp_path, sync=False) as local:
         storage = FolderStorage.of(local)
@@ -240,7 +242,7 @@ def test_a_file_system_that_cannot_be_flushed_is_told(
             return -1
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_SYNCFS", fail)
+            patch.setattr(medium, "_SYNCFS", fail)
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 storage.make_durable()
         storage.make_durable()
@@ -337,3 +339,54 @@ def test_a_ram_disk_keeps_nothing(tmp_path: Path) -> None:
         assert FolderStorage.of(flushed).is_volatile is is_memory
     with tempfile.TemporaryDirectory(dir="/dev/shm") as memory, LocalFolder(memory) as local:
         assert FolderStorage.of(local).is_volatile
+
+
+def test_what_does_not_belong_to_the_store_is_found_and_set_aside(tmp_path: Path) -> None:
+    with LocalFolder(tmp_path) as local:
+        storage = FolderStorage.of(local)
+        storage.keep(NAME, _file(b"first"))
+        storage.keep_version(NAME)
+        path = Path(storage.path(NAME))
+        series, study = path.parent, path.parent.parent
+        elsewhere = tmp_path / "objects" / "zz"
+        planted = [
+            tmp_path / "objects" / "notes.txt",
+            study / "1.2.dcm",
+            series / "image.dcm",
+            series / "1.2.3",
+            series / f"1.2.dcm.77{_OLD}",
+            elsewhere / study.name / series.name / path.name,
+            tmp_path / "quarantine" / "1.2.3" / "1.dcm",
+            tmp_path / "versions" / "x" / f"{'0' * 64}.dcm",
+        ]
+        for each in planted:
+            each.parent.mkdir(parents=True, exist_ok=True)
+            each.write_text("stray")
+        os.utime(planted[4], (0, 0))
+        # Such a copy is being made, and what the file system puts at its top belongs there.
+        (series / f"1.3.dcm.78{_OLD}").touch()
+        (tmp_path / "objects" / "lost+found").mkdir()
+        unread: list[OSError] = []
+        found = [tmp_path / location for location in storage.strays(unread.append)]
+        assert sorted(found) == sorted(planted)
+        assert unread == []
+        for each in planted:
+            moved = storage.set_stray_aside(each.relative_to(tmp_path).as_posix())
+            assert (tmp_path / moved).read_text() == "stray"
+        assert list(storage.strays(unread.append)) == []
+        assert objects_of(storage) == [((NAME.study, NAME.series), [NAME.instance])]
+
+
+def test_a_link_to_a_file_system_that_is_not_mounted_is_not_an_empty_folder(tmp_path: Path) -> None:
+    with LocalFolder(tmp_path / "store") as local:
+        storage = FolderStorage.of(local)
+        storage.keep(NAME, _file(b"first"))
+        study = Path(storage.path(NAME)).parent.parent
+        shutil.move(study, tmp_path / "mounted")
+        study.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(OSError, match="link to what is not there") as refused:
+            list(storage.instances(NAME.study, NAME.series))
+        assert not isinstance(refused.value, FileNotFoundError)
+        unread: list[OSError] = []
+        assert list(storage.strays(unread.append)) == []
+        assert [each.filename for each in unread] == [str(study)]

@@ -300,3 +300,57 @@ def test_sixteen_at_once(
     assert _kept(storage) == _whole(winner)
     # Of the losers, only those that were staged are there, for whoever decides what becomes of them.
     assert len(staged_in(local.root)) == (15 if is_staged else 0)
+
+
+def test_what_was_set_aside_is_listed_and_can_be_put_there_again(
+    storage: Storage, local: LocalFolder
+) -> None:
+    storage.keep(NAME, _file(b"first"))
+    version = storage.keep_version(NAME)
+    quarantined = storage.quarantine(NAME)
+    assert quarantined is not None
+    assert (list(storage.versions()), list(storage.quarantined())) == ([version], [quarantined])
+    for location in (version.location, quarantined.location):
+        storage.drop_aside(location)
+        storage.put_aside_again(location, _staged(local, b"first"))
+        assert _aside(storage, location) == _whole(b"first")
+        # What is there is left, and what was staged is not staged any more.
+        storage.put_aside_again(location, _file(b"second"))
+        assert _aside(storage, location) == _whole(b"first")
+    assert [each.digest for each in storage.versions()] == [version.digest]
+    assert staged_in(local.root) == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../x",
+        "/etc/passwd",
+        "objects/00/11/1.2/1.3/1.4.dcm",
+        "index.sqlite",
+        f"other/../quarantine/1.2/{'0' * 64}.dcm",
+    ],
+)
+def test_nothing_is_put_aside_elsewhere(storage: Storage, location: str) -> None:
+    with pytest.raises(ValueError):
+        storage.put_aside_again(location, _file(b"x"))
+
+
+def test_an_object_under_the_name_of_another_gets_its_own(storage: Storage) -> None:
+    other = ObjectName(NAME.study, "1.2.3.5", "1.2.3.4.6")
+    storage.keep(other, _file(b"content"))
+    assert storage.put_in_place(storage.location(other), NAME)
+    assert [each for each in objects_of(storage) if each[1]] == [((NAME.study, NAME.series), [NAME.instance])]
+    assert _kept(storage) == _whole(b"content")
+    storage.keep(other, _file(b"second"))
+    assert not storage.put_in_place(storage.location(other), NAME)
+    assert _kept(storage, other) == _whole(b"second")
+
+
+def test_the_series_of_one_study(storage: Storage) -> None:
+    names = [ObjectName(f"1.{study}", f"1.{study}.{series}", "1") for study in (1, 2) for series in (1, 2)]
+    for name in names:
+        storage.keep(name, _file(b"", name))
+    assert list(storage.series(study="1.2")) == [("1.2", "1.2.1"), ("1.2", "1.2.2")]
+    assert list(storage.series(study="1.3")) == []
+    assert sorted(storage.series()) == [(name.study, name.series) for name in names]

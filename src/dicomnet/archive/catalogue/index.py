@@ -43,6 +43,11 @@ class Index:
     wait_seconds
         How long to wait for a lock that another process holds, in seconds.
 
+    Attributes
+    ----------
+    was_damaged
+        Whether it has taken the place of one that was damaged, since it was opened.
+
     Raises
     ------
     IndexUnusable
@@ -59,6 +64,7 @@ class Index:
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         self.database = _database(url, wait_seconds)
+        self.was_damaged = False
         self.kept = kept or STANDARD
         self._write_lock = threading.Lock()
         self._name_of = Lookup(self.database, _NAME_OF)
@@ -127,7 +133,7 @@ class Index:
             With status 0xA700, if the database cannot be written.
         """
         with self.writing() as connection:
-            _set_state(connection, schema.COMPLETE_STATE, _YES)
+            set_state(connection, schema.COMPLETE_STATE, _YES)
 
     def doubt(self) -> None:
         """Record that the store has files which it may lack.
@@ -138,7 +144,7 @@ class Index:
             If the database cannot be written.
         """
         with self._write_lock, self.database.writing_alone() as connection:
-            _set_state(connection, schema.COMPLETE_STATE, _NO)
+            set_state(connection, schema.COMPLETE_STATE, _NO)
         self._complete_generation = -1
 
     def add(self, entries: Sequence[Entry]) -> list[bool]:
@@ -228,13 +234,13 @@ class Index:
             self._note(failure)
             raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be written") from failure
 
-    def check(self, is_stopped: Callable[[], bool] = lambda: False) -> bool:
+    def check(self, is_stopped: Callable[[], bool] = lambda: False, *, is_thorough: bool = False) -> bool:
         """Whether the database is whole, as far as it can tell by reading all of it.
 
         Parameters
         ----------
-        is_stopped
-            Asked now and then whether to stop.
+        is_stopped, is_thorough
+            As of `Database.check`.
 
         Raises
         ------
@@ -242,7 +248,7 @@ class Index:
             With status 0xA700, if the database cannot be read, or that was stopped.
         """
         try:
-            self.database.check(is_stopped)
+            self.database.check(is_stopped, is_thorough=is_thorough)
         except DatabaseFailure as failure:
             self._note(failure)
             if failure.is_damage:
@@ -276,7 +282,7 @@ class Index:
             With status 0xA700, if the database cannot be read.
         """
         with self.reading() as connection:
-            number = _find_series(connection, study, series)
+            number = find_series(connection, study, series)
             of = schema.instance.c
             return set(connection.scalars(select(of.uid).where(of.parent == number)))
 
@@ -336,7 +342,7 @@ class Index:
         of = schema.instance.c
         wanted = sorted(instances)
         with self.writing() as connection:
-            number = _find_series(connection, study, series)
+            number = find_series(connection, study, series)
             removed = 0
             for at in range(0, len(wanted), _PART):
                 part = wanted[at : at + _PART]
@@ -367,8 +373,8 @@ class Index:
         with self.database.writing_alone() as connection:
             schema.metadata.create_all(connection)
             if _state(connection, schema.VERSION_STATE) is None:
-                _set_state(connection, schema.VERSION_STATE, str(schema.VERSION))
-                _set_state(connection, schema.NUMBERING_STATE, token_hex())
+                set_state(connection, schema.VERSION_STATE, str(schema.VERSION))
+                set_state(connection, schema.NUMBERING_STATE, token_hex())
             return remember(connection, kept)
 
     def _refuse_tables(self, there: Iterable[str]) -> NoReturn:
@@ -434,12 +440,14 @@ def _state(connection: Connection, name: str) -> str | None:
     return connection.execute(select(schema.state.c.value).where(schema.state.c.name == name)).scalar()
 
 
-def _set_state(connection: Connection, name: str, value: str) -> None:
+def set_state(connection: Connection, name: str, value: str) -> None:
+    """Note what is known of the index as a whole, see `schema.STATES`."""
     connection.execute(delete(schema.state).where(schema.state.c.name == name))
     connection.execute(schema.state.insert().values(name=name, value=value))
 
 
-def _find_series(connection: Connection, study: str, series: str) -> int | None:
+def find_series(connection: Connection, study: str, series: str) -> int | None:
+    """The row ID of a series; None if it is not there."""
     return connection.execute(
         select(schema.series.c.id)
         .join(schema.study, schema.study.c.id == schema.series.c.parent)
@@ -464,4 +472,4 @@ def _remove_empty(connection: Connection, study: str, series: int | None) -> Non
             trigrams.rows_removed(connection)
         number, has_removed = row._mapping.get("parent"), True
     if has_removed:
-        _set_state(connection, schema.NUMBERING_STATE, token_hex())
+        set_state(connection, schema.NUMBERING_STATE, token_hex())

@@ -34,6 +34,11 @@ class Ledger:
     wait_seconds
         How long to wait for a lock that another process holds, in seconds.
 
+    Attributes
+    ----------
+    database
+        The database.
+
     Raises
     ------
     LedgerUnusable
@@ -43,13 +48,13 @@ class Ledger:
     """
 
     def __init__(self, url: str | URL, *, wait_seconds: float = WAIT_SECONDS) -> None:
-        self._database = Database(url, Keeping.DURABLE, wait_seconds=wait_seconds)
+        self.database = Database(url, Keeping.DURABLE, wait_seconds=wait_seconds)
         try:
             self._migrate()
         except DatabaseFailure as failure:
             self.close()
             if failure.is_damage:
-                raise LedgerUnusable(self._database.name, f"it is damaged: {failure.cause}") from failure
+                raise LedgerUnusable(self.database.name, f"it is damaged: {failure.cause}") from failure
             raise
         except BaseException:
             self.close()
@@ -63,7 +68,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database. No other method may be running."""
-        self._database.close()
+        self.database.close()
 
     def quarantined(self, found: Quarantined) -> None:
         """Record an object that was put in quarantine; it is durable at the end. The same file again is counted.
@@ -73,23 +78,15 @@ class Ledger:
         DatabaseFailure
             If the ledger cannot be written.
         """
-        now = datetime.now(UTC)
-        arrived = found.arrived_at or now
-        row = _object_row(found) | {
-            "reason": found.reason,
-            "status": found.status,
-            "arrived_at": arrived,
-            "arrivals": found.arrivals,
-            "last_at": found.last_at or arrived,
-        }
+        row = _quarantine_row(found)
         of = schema.quarantine.c
-        insert = self._database.insert(schema.quarantine).values(row)
+        insert = self.database.insert(schema.quarantine).values(row)
         statement = insert.on_conflict_do_update(
             index_elements=[of.location],
             index_where=text("outcome IS NULL"),
             set_={"arrivals": of.arrivals + 1, "last_at": row["last_at"]},
         )
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(statement)
 
     def ended(self, location: str, outcome: Outcome) -> bool:
@@ -102,9 +99,23 @@ class Ledger:
         """
         of = schema.quarantine.c
         statement = update(schema.quarantine).where(of.location == location, schema.OPEN)
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             ended = connection.execute(statement.values(outcome=outcome.value, outcome_at=datetime.now(UTC)))
         return ended.rowcount > 0
+
+    def lost(self, found: Quarantined) -> None:
+        """Record an object of the store as lost, with the reason; it is durable at the end.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the ledger cannot be written.
+        """
+        ending = {"outcome": Outcome.LOST.value, "outcome_at": datetime.now(UTC)}
+        with self.database.writing() as connection:
+            connection.execute(
+                self.database.insert(schema.quarantine).values(_quarantine_row(found) | ending)
+            )
 
     def quarantine(self, instance: str = "", *, ended: bool = False) -> Iterator[Quarantined]:
         """The objects in quarantine, the newest first.
@@ -151,8 +162,8 @@ class Ledger:
             "stored_at": version.stored_at,
             "replaced_at": version.replaced_at or datetime.now(UTC),
         }
-        with self._database.writing() as connection:
-            connection.execute(self._database.insert(schema.version).values(row))
+        with self.database.writing() as connection:
+            connection.execute(self.database.insert(schema.version).values(row))
 
     def versions(self, instance: str = "") -> Iterator[Version]:
         """The objects that were replaced, the newest first; only those of a SOP Instance UID, if one is given.
@@ -173,7 +184,7 @@ class Ledger:
         page = statement.order_by(number.desc()).limit(_PAGE)
         last: int | None = None
         while True:
-            with self._database.reading() as connection:
+            with self.database.reading() as connection:
                 rows = connection.execute(page if last is None else page.where(number < last)).all()
             yield from rows
             if len(rows) < _PAGE:
@@ -181,15 +192,15 @@ class Ledger:
             last = rows[-1].id
 
     def _migrate(self) -> None:
-        with self._database.reading() as connection:
+        with self.database.reading() as connection:
             if self._revision(connection) == schema.REVISIONS[-1]:
                 return
-        with self._database.writing_alone() as connection:
+        with self.database.writing_alone() as connection:
             before = self._revision(connection)
             if before == schema.REVISIONS[-1]:
                 return
             is_new = before is None and not inspect(connection).has_table(schema.quarantine.name)
-            (_make if is_new else _upgrade)(connection)
+            (_make if is_new else upgrade)(connection)
         _log.info("the ledger was brought from revision %s to %s", before or "none", schema.REVISIONS[-1])
 
     def _revision(self, connection: Connection) -> str | None:
@@ -198,7 +209,7 @@ class Ledger:
         found = connection.exec_driver_sql(f"SELECT version_num FROM {schema.REVISION_TABLE}").scalar()
         if found is not None and found not in schema.REVISIONS:
             raise LedgerUnusable(
-                self._database.name,
+                self.database.name,
                 f"it is of revision {found}, of a newer dicomnet; this one knows {schema.REVISIONS[-1]}",
             )
         return found
@@ -227,7 +238,8 @@ def _make(connection: Connection) -> None:
     connection.execute(schema.revision.insert().values(version_num=schema.REVISIONS[-1]))
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Bring the tables to a revision, by default the newest."""
     # Importing Alembic takes half a second, and most ledgers are of the newest revision.
     from alembic import command
     from alembic.config import Config
@@ -236,7 +248,7 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 # The fields that both kinds of objects have besides their source.
@@ -249,6 +261,17 @@ def _object_row(found: Quarantined | Version) -> dict[str, Any]:
         "ae_title": source.ae_title,
         "address": source.address,
         "way": source.way,
+    }
+
+
+def _quarantine_row(found: Quarantined) -> dict[str, Any]:
+    arrived = found.arrived_at or datetime.now(UTC)
+    return _object_row(found) | {
+        "reason": found.reason,
+        "status": found.status,
+        "arrived_at": arrived,
+        "arrivals": found.arrivals,
+        "last_at": found.last_at or arrived,
     }
 
 

@@ -7,22 +7,23 @@ the intake journal has their content.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from io import BufferedReader, FileIO
 from pathlib import Path
+from time import time
 from typing import Self
 
 from ...encoding.identity import is_uid
 from ...values import Buffer
-from ..local import LocalFolder
-from ..medium import flush_folder, is_in_memory
+from ..local import LocalFolder, set_stray_aside
+from ..medium import flush_file_system, flush_folder, is_in_memory
 from .staging import STAGING, Staging, naming, write_all
 from .store import Content, ObjectName, SetAside
 
@@ -32,10 +33,14 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 # linked, stays where the files of that folder are, with all other objects.
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _NOT_OFFERED = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS))
-# Linux: flushes one file system; elsewhere all are flushed.
-_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
 # Where files are, below the folder of the store.
 _OBJECTS, _QUARANTINE, _VERSIONS = "objects", "quarantine", "versions"
+# A copy that is being made on another file system, and how old one is that a kill has left, in seconds.
+_PART = ".part"
+_LEFT_AFTER = 3600.0
+# What file systems have in their uppermost folder, which a folder of the store may be.
+_OF_THE_FILE_SYSTEM = frozenset(("lost+found",))
+_LOCATION_ASIDE = re.compile(rf"(?:{_QUARANTINE}|{_VERSIONS})/([0-9.]+)/[0-9a-f]{{64}}\{_SUFFIX}")
 
 
 @lru_cache(maxsize=1024)
@@ -180,19 +185,27 @@ class FolderStorage:
         """When an object's file was written, in seconds since 1970."""
         return os.stat(self.path(name)).st_mtime
 
-    def series(self, cannot_read: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, str]]:
+    def series(
+        self, cannot_read: Callable[[OSError], None] | None = None, *, study: str = ""
+    ) -> Iterator[tuple[str, str]]:
         """The Study and Series Instance UIDs of all series in the store, as `Storage.series` says."""
-        for first in _folders(self._objects, cannot_read):
-            for second in _folders(first, cannot_read):
-                for study in _folders(second, cannot_read):
-                    for series in _folders(study, cannot_read):
-                        pair = (os.path.basename(study), os.path.basename(series))
-                        if is_uid(pair[0]) and is_uid(pair[1]):
-                            yield pair
+        for folder in [self._study(study)] if study else self._studies(cannot_read):
+            if study and not os.path.lexists(folder):
+                return
+            for series in _folders(folder, cannot_read):
+                pair = (os.path.basename(folder), os.path.basename(series))
+                if is_uid(pair[0]) and is_uid(pair[1]):
+                    yield pair
 
     def instances(self, study: str, series: str) -> Iterator[str]:
         """The SOP Instance UIDs of the objects in a series."""
-        with os.scandir(f"{self._objects}{os.sep}{_study_folder(study)}{os.sep}{series}") as entries:
+        folder = f"{self._study(study)}{os.sep}{series}"
+        try:
+            opened = os.scandir(folder)
+        except FileNotFoundError:
+            self._refuse_lost_links(folder)
+            raise
+        with opened as entries:
             for entry in entries:
                 name, suffix = os.path.splitext(entry.name)
                 if suffix == _SUFFIX and is_uid(name) and entry.is_file(follow_symlinks=False):
@@ -205,7 +218,7 @@ class FolderStorage:
         with self._folders:
             folders = [self._objects, *self._devices.values()]
         for folder in folders:
-            _flush_file_system(folder)
+            flush_file_system(folder)
 
     def quarantine_content(self, instance: str, content: Content) -> SetAside:
         """Keep an object in quarantine, durably; it is then no longer staged."""
@@ -226,15 +239,7 @@ class FolderStorage:
 
     def quarantined(self, instance: str = "") -> Iterator[SetAside]:
         """The files in quarantine; only those of a SOP Instance UID, if one is given."""
-        for folder in Path(self._quarantine).iterdir():
-            if not is_uid(folder.name) or (instance and folder.name != instance) or not folder.is_dir():
-                continue
-            for path in folder.glob(f"*{_SUFFIX}"):
-                with contextlib.suppress(FileNotFoundError):
-                    state = path.stat()
-                    yield SetAside(
-                        folder.name, self._location(path), path.stem, state.st_size, state.st_mtime
-                    )
+        return self._aside(self._quarantine, instance)
 
     def keep_version(self, name: ObjectName) -> SetAside:
         """Keep the file of an object among the versions, durably."""
@@ -243,6 +248,10 @@ class FolderStorage:
     def has_version(self, instance: str, digest: str) -> bool:
         """Whether a file with this digest is among the versions of an object."""
         return os.path.exists(os.path.join(self._versions, instance, digest + _SUFFIX))
+
+    def versions(self) -> Iterator[SetAside]:
+        """The files among the versions."""
+        return self._aside(self._versions, "") if os.path.isdir(self._versions) else iter(())
 
     def open_aside(self, location: str) -> BufferedReader:
         """A file that was set aside, for reading."""
@@ -260,6 +269,113 @@ class FolderStorage:
         with contextlib.suppress(OSError):
             # Another one may be there, or the node may be about to put one there, which makes the folder anew.
             self._flush_folder(str(path.parent))
+
+    def put_aside_again(self, location: str, content: Content) -> None:
+        """Keep a file where it was set aside, durably."""
+        found = _LOCATION_ASIDE.fullmatch(location)
+        if found is None or not is_uid(found[1]):
+            raise ValueError("no file is set aside there")
+        with self._staged(content) as path:
+            self._keep_aside(path, str(self.root / location))
+            _discard(content)
+
+    def location(self, name: ObjectName) -> str:
+        """Where an object is below the folder of the store, with slashes."""
+        return "/".join(
+            (_OBJECTS, *_study_folder(name.study).split(os.sep), name.series, name.instance + _SUFFIX)
+        )
+
+    def strays(self, cannot_read: Callable[[OSError], None]) -> Iterator[str]:
+        """Where files are that lie in the store and are not part of it."""
+        is_hash = re.compile(r"[0-9a-f]{2}").fullmatch
+        of_objects = (is_hash, is_hash, is_uid, is_uid)
+        folders: tuple[tuple[str, Sequence[Callable[[str], object]]], ...] = (
+            (self._objects, of_objects),
+            (self._quarantine, (is_uid,)),
+            (self._versions, (is_uid,)),
+        )
+        for folder, levels in folders:
+            if os.path.exists(folder):
+                for path in self._strays(folder, levels, cannot_read):
+                    yield self._location(Path(path))
+
+    def put_in_place(self, location: str, name: ObjectName) -> bool:
+        """Give a file that lies in the store the name of the object in it, durably."""
+        path, target = str(self.root / location), self.path(name)
+        is_kept = self._in_its_folder(target, lambda: _link(path, target))
+        if is_kept:
+            self._flush_folder(os.path.dirname(target))
+            os.unlink(path)
+            self._flush_folder(os.path.dirname(path))
+        return is_kept
+
+    def set_stray_aside(self, location: str) -> str:
+        """Move a stray file to ``strays`` beside the store, below the path that it has."""
+        return set_stray_aside(self.root, location)
+
+    def _studies(self, cannot_read: Callable[[OSError], None] | None) -> Iterator[str]:
+        for first in _folders(self._objects, cannot_read):
+            for second in _folders(first, cannot_read):
+                yield from _folders(second, cannot_read)
+
+    def _study(self, study: str) -> str:
+        return f"{self._objects}{os.sep}{_study_folder(study)}"
+
+    def _refuse_lost_links(self, folder: str) -> None:
+        """A folder on a file system that is not mounted must not be taken for one that is not there."""
+        while len(folder) >= len(self._objects):
+            if os.path.islink(folder) and not os.path.exists(folder):
+                raise OSError(errno.ENXIO, "it is a link to what is not there", folder)
+            folder = os.path.dirname(folder)
+
+    def _aside(self, above: str, instance: str) -> Iterator[SetAside]:
+        for folder in Path(above).iterdir():
+            if not is_uid(folder.name) or (instance and folder.name != instance) or not folder.is_dir():
+                continue
+            for path in folder.glob(f"*{_SUFFIX}"):
+                with contextlib.suppress(FileNotFoundError):
+                    state = path.stat()
+                    yield SetAside(
+                        folder.name, self._location(path), path.stem, state.st_size, state.st_mtime
+                    )
+
+    def _strays(
+        self, folder: str, levels: Sequence[Callable[[str], object]], cannot_read: Callable[[OSError], None]
+    ) -> Iterator[str]:
+        """The strays below a folder, of which the folders inside have names of some form, one level after the other."""
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            cannot_read(error)
+            return
+        for entry in entries:
+            if entry.is_symlink() and not os.path.exists(entry.path):
+                cannot_read(OSError(errno.ENXIO, "it is a link to what is not there", entry.path))
+            elif entry.is_dir():
+                is_ours = bool(levels) and bool(levels[0](entry.name))
+                if is_ours and len(levels) == 2 and folder.startswith(self._objects):
+                    is_ours = entry.path == self._study(entry.name)
+                if is_ours:
+                    yield from self._strays(entry.path, levels[1:], cannot_read)
+                elif entry.name not in _OF_THE_FILE_SYSTEM:
+                    yield from _files_below(entry.path, cannot_read)
+            elif levels or not self._is_part(entry):
+                yield entry.path
+
+    def _is_part(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a file belongs where objects, or files that are set aside, have theirs."""
+        if entry.name.endswith(_PART):
+            # One that is being made is gone in a moment.
+            with contextlib.suppress(FileNotFoundError):
+                return time() - entry.stat(follow_symlinks=False).st_mtime < _LEFT_AFTER
+            return True
+        if not entry.is_file(follow_symlinks=False):
+            return False
+        if entry.path.startswith(self._objects + os.sep):
+            name, suffix = os.path.splitext(entry.name)
+            return suffix == _SUFFIX and is_uid(name)
+        return _LOCATION_ASIDE.fullmatch(self._location(Path(entry.path))) is not None
 
     @contextlib.contextmanager
     def _staged(self, content: Content) -> Iterator[str]:
@@ -316,21 +432,26 @@ class FolderStorage:
                 os.close(descriptor)
 
     def _series_folder(self, name: ObjectName) -> str:
-        return f"{self._objects}{os.sep}{_study_folder(name.study)}{os.sep}{name.series}"
+        return f"{self._study(name.study)}{os.sep}{name.series}"
 
     def _set_aside(self, path: str, above: str, instance: str) -> SetAside:
         folder = os.path.join(above, instance)
-        os.makedirs(folder, mode=0o750, exist_ok=True)
         with FileIO(path) as file:
             if self.sync:
                 os.fsync(file.fileno())
             digest, state = _digest(file), os.fstat(file.fileno())
         kept = os.path.join(folder, digest + _SUFFIX)
+        self._keep_aside(path, kept)
+        return SetAside(instance, self._location(Path(kept)), digest, state.st_size, state.st_mtime)
+
+    def _keep_aside(self, path: str, kept: str) -> None:
+        """Give a file the name that it has where it is set aside, durably."""
+        folder = os.path.dirname(kept)
+        os.makedirs(folder, mode=0o750, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             _link(path, kept)
-        for changed in (folder, above, str(self.root)):
+        for changed in (folder, os.path.dirname(folder), str(self.root)):
             self._flush_folder(changed)
-        return SetAside(instance, self._location(Path(kept)), digest, state.st_size, state.st_mtime)
 
     def _location(self, path: Path) -> str:
         """The location of a file that is set aside: where it is below the folder of the store, with slashes."""
@@ -367,7 +488,7 @@ def _link(source: str, target: str) -> None:
 @contextlib.contextmanager
 def _copied(source: str, target: str) -> Iterator[str]:
     """A durable copy of a file on another file system, beside the name that it is to have."""
-    copy = f"{target}.{os.getpid()}.part"
+    copy = f"{target}.{os.getpid()}{_PART}"
     try:
         shutil.copyfile(source, copy)
         with open(copy, "rb") as file:
@@ -394,19 +515,6 @@ def _digest(file: FileIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush_file_system(folder: str) -> None:
-    """Return when all that was written to the file system of a folder is on the medium."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if _SYNCFS is None:
-            os.sync()
-        elif _SYNCFS(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), folder)
-    finally:
-        os.close(descriptor)
-
-
 def _folders(path: str, cannot_read: Callable[[OSError], None] | None = None) -> list[str]:
     try:
         with os.scandir(path) as entries:
@@ -416,3 +524,10 @@ def _folders(path: str, cannot_read: Callable[[OSError], None] | None = None) ->
             raise
         cannot_read(error)
         return []
+
+
+def _files_below(folder: str, cannot_read: Callable[[OSError], None]) -> Iterator[str]:
+    """All files below a folder, in their order; links are not followed."""
+    for path, folders, names in os.walk(folder, onerror=cannot_read):
+        folders.sort()
+        yield from (os.path.join(path, name) for name in sorted(names))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +21,8 @@ from ..medium import flush_folder
 
 # The name of the staging folder, in the folder of an archive.
 STAGING = "staging"
+# The names of files there: the process, what tells it from one with its ID, that ID, and a number.
+_NAME = re.compile(r"\d+-[0-9a-f]{8}-\d+-\d+")
 _BUFFERS_PER_CALL = 512
 # So many names are made durable by one flush.
 _STAGED_AHEAD = 8
@@ -173,6 +176,13 @@ class Staging:
             for entry in left:
                 if entry.name.startswith(begin) and entry.name not in keep:
                     os.unlink(entry.path)
+
+    def strays(self) -> list[str]:
+        """The names of files and folders there that this program never makes."""
+        with os.scandir(self._folder) as there:
+            return sorted(
+                entry.name for entry in there if not (_NAME.fullmatch(entry.name) and entry.is_file())
+            )
 
     def close(self) -> None:
         """Remove the names that were made ahead."""

@@ -162,13 +162,17 @@ class Storage(Protocol):
         """
         ...
 
-    def series(self, cannot_read: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, str]]:
+    def series(
+        self, cannot_read: Callable[[OSError], None] | None = None, *, study: str = ""
+    ) -> Iterator[tuple[str, str]]:
         """The Study and Series Instance UIDs of all series in the store.
 
         Parameters
         ----------
         cannot_read
             Called for a part of the store that cannot be read, which is passed over then; None to raise instead.
+        study
+            Only those of this study, if one is given.
         """
         ...
 
@@ -220,6 +224,10 @@ class Storage(Protocol):
         """Whether a file with this digest is among the versions of an object."""
         ...
 
+    def versions(self) -> Iterator[SetAside]:
+        """The files among the versions."""
+        ...
+
     def open_aside(self, location: str) -> BufferedReader:
         """A file that was set aside, by its location; for reading as by `open`.
 
@@ -236,4 +244,36 @@ class Storage(Protocol):
 
     def drop_aside(self, location: str) -> None:
         """Delete a file that was set aside, durably. Does nothing if it is not there any more."""
+        ...
+
+    def put_aside_again(self, location: str, content: Content) -> None:
+        """Keep a file where it was set aside, durably; what is there already is left. It is then no longer staged.
+
+        Raises
+        ------
+        ValueError
+            If this store never sets a file aside there.
+        """
+        ...
+
+    def location(self, name: ObjectName) -> str:
+        """Where an object is, as of `SetAside`, whether or not the store has it."""
+        ...
+
+    def strays(self, cannot_read: Callable[[OSError], None]) -> Iterator[str]:
+        """Where files are that lie in the store and are not part of it, such as what a kill has left of a copy.
+
+        Parameters
+        ----------
+        cannot_read
+            Called for a part of the store that cannot be read, which is passed over then.
+        """
+        ...
+
+    def put_in_place(self, location: str, name: ObjectName) -> bool:
+        """Give a file that lies in the store the name of the object in it, durably; False if the name is in use."""
+        ...
+
+    def set_stray_aside(self, location: str) -> str:
+        """Move a stray file out of the store, to where nothing looks for objects; returns where it is then."""
         ...

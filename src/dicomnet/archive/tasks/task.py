@@ -22,6 +22,23 @@ class TaskStopped(DicomnetError):
         return "the task was stopped before it was done; what it did stays"
 
 
+class TaskRefused(DicomnetError):
+    """A task cannot be performed as it was asked for, and nothing was done.
+
+    Parameters
+    ----------
+    cause
+        Why, and what to do.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return self.cause
+
+
 class Reporter(ABC):
     """Where a task reports what it does. It is used by one thread."""
 
@@ -94,6 +111,7 @@ class Task:
 
 TASKS: Mapping[str, Task] = {
     "reindex": Task("reindexing", "reindex", is_for_whole_index=False),
+    "check": Task("checking", "check", is_for_whole_index=False),
 }
 
 
