@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from pathlib import Path
 
 _IN_MEMORY = frozenset(("tmpfs", "ramfs"))
+# Linux: flushes one file system; elsewhere all are flushed.
+_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
 
 
 def is_in_memory(folder: str | Path) -> bool:
@@ -48,6 +51,25 @@ def flush_folder(folder: str) -> None:
     """
     if os.name != "nt":
         _flush(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def flush_file_system(folder: str) -> None:
+    """Return when all that was written to the file system of a folder is on the medium.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder, or something may not be there.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if _SYNCFS is None:
+            os.sync()
+        elif _SYNCFS(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), folder)
+    finally:
+        os.close(descriptor)
 
 
 def _flush(path: str, flags: int) -> None:

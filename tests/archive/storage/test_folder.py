@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.archive.archives import objects_of
 
+from dicomnet.archive import medium
 from dicomnet.archive.local import LocalFolder
-from dicomnet.archive.storage import folder as module
 from dicomnet.archive.storage import staging
 from dicomnet.archive.storage.comparison import Comparison, compare
 from dicomnet.archive.storage.folder import FolderStorage
@@ -215,7 +215,7 @@ def test_without_sync_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.
     def refuse(*arguments: object) -> None:
         raise AssertionError(arguments)
 
-    for where, call in ((os, "fsync"), (os, "sync"), (staging, "_FLUSH_DATA"), (module, "_SYNCFS")):
+    for where, call in ((os, "fsync"), (os, "sync"), (staging, "_FLUSH_DATA"), (medium, "_SYNCFS")):
         monkeypatch.setattr(where, call, refuse)
     with LocalFolder(tmp_path, sync=False) as local:
         storage = FolderStorage.of(local)
@@ -240,7 +240,7 @@ def test_a_file_system_that_cannot_be_flushed_is_told(
             return -1
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_SYNCFS", fail)
+            patch.setattr(medium, "_SYNCFS", fail)
             with pytest.raises(OSError, match=os.strerror(errno.EIO)):
                 storage.make_durable()
         storage.make_durable()

@@ -7,7 +7,6 @@ the intake journal has their content.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import hashlib
 import os
@@ -22,7 +21,7 @@ from typing import Self
 from ...encoding.identity import is_uid
 from ...values import Buffer
 from ..local import LocalFolder
-from ..medium import flush_folder, is_in_memory
+from ..medium import flush_file_system, flush_folder, is_in_memory
 from .staging import STAGING, Staging, naming, write_all
 from .store import Content, ObjectName, SetAside
 
@@ -31,8 +30,6 @@ _SUFFIX = ".dcm"
 # linked, stays where the files of that folder are, with all other objects.
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _NOT_OFFERED = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS))
-# Linux: flushes one file system; elsewhere all are flushed.
-_SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
 # Where files are, below the folder of the store.
 _OBJECTS, _QUARANTINE, _VERSIONS = "objects", "quarantine", "versions"
 
@@ -192,7 +189,7 @@ class FolderStorage:
         with self._folders:
             folders = [self._objects, *self._devices.values()]
         for folder in folders:
-            _flush_file_system(folder)
+            flush_file_system(folder)
 
     def quarantine_content(self, instance: str, content: Content) -> SetAside:
         """Keep an object in quarantine, durably; it is then no longer staged."""
@@ -379,19 +376,6 @@ def _opened(path: str) -> BufferedReader:
 
 def _digest(file: FileIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush_file_system(folder: str) -> None:
-    """Return when all that was written to the file system of a folder is on the medium."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if _SYNCFS is None:
-            os.sync()
-        elif _SYNCFS(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), folder)
-    finally:
-        os.close(descriptor)
 
 
 def _folders(path: str, cannot_read: Callable[[OSError], None] | None = None) -> list[str]:
