@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from io import BufferedReader, FileIO, RawIOBase
+from io import FileIO, RawIOBase
 from typing import BinaryIO
 
 from ..dimse.datasets import AnyFile, FileRange, Readable
@@ -105,7 +105,7 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
         _check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header = _known.recognize(start) or _decode_and_learn(FileIO(descriptor, closefd=False), start)
+        header, _ = identify(FileIO(descriptor, closefd=False), start)
     finally:
         os.close(descriptor)
     length, content = _data_set_of(header, size, start, limit)
@@ -117,7 +117,7 @@ def _read_stream(file: Readable, limit: int) -> tuple[StoredObject, memoryview |
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         start = stream.read(size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header = _known.recognize(start) or _decode_and_learn(stream, start)
+        header, _ = identify(stream, start)
         length, content = _data_set_of(header, size, start, limit)
         stamp = None if content is not None else stamp_of_stream(stream, header.offset)
     return StoredObject(file, header, length, stamp), content
@@ -133,7 +133,28 @@ def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tup
     return length, memoryview(start)[header.offset :] if is_complete else None
 
 
-def _decode_and_learn(file: RawIOBase | BufferedReader, start: bytes) -> FileHeader:
+def identify(file: RawIOBase | BinaryIO, start: bytes) -> tuple[FileHeader, bytes]:
+    """The header of an open file, as of `open_object`, and as much as was read with it.
+
+    Parameters
+    ----------
+    file
+        Where to read on.
+    start
+        What was read of it already, `PREFIX_LENGTH` bytes or the whole file.
+
+    Raises
+    ------
+    UnusableObject
+        As `open_object`.
+    OSError
+        If it cannot be read.
+    """
+    known = _known.recognize(start)
+    return (known, start) if known is not None else _decode_and_learn(file, start)
+
+
+def _decode_and_learn(file: RawIOBase | BinaryIO, start: bytes) -> tuple[FileHeader, bytes]:
     """The header of a file whose layout is not known."""
     try:
         header, prefix = read_header(file, start)
@@ -145,7 +166,7 @@ def _decode_and_learn(file: RawIOBase | BufferedReader, start: bytes) -> FileHea
     syntax = transfer_syntax(header.transfer_syntax_uid)
     if not syntax.is_deflated:
         _known.learn(start, header, syntax.encoding)
-    return header
+    return header, prefix
 
 
 def read_header(file: RawIOBase | BinaryIO, start: bytes = b"") -> tuple[FileHeader, bytes]:
