@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from io import FileIO, RawIOBase
-from typing import BinaryIO
+from io import FileIO
+from typing import Protocol
 
 from ..dimse.datasets import AnyFile, FileRange, Readable
 from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -26,7 +26,7 @@ from ..encoding.transfer_syntaxes import (
 )
 from ..errors import UnusableObject
 from ..values import frozen
-from .reading import NotDICOM, _check_kind, open_file, stamp_of, stamp_of_stream
+from .reading import NotDICOM, check_kind, open_file, stamp_of, stamp_of_stream
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -35,6 +35,14 @@ _GUESSED = {
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
 _known = KnownFiles()
+
+
+class Source(Protocol):
+    """An open file or stream, as far as a header is read from it."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Further bytes."""
+        ...
 
 
 @frozen
@@ -102,7 +110,7 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
     descriptor = open_file(file)
     try:
         status = os.fstat(descriptor)
-        _check_kind(status)
+        check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
         header, _ = identify(FileIO(descriptor, closefd=False), start)
@@ -133,7 +141,7 @@ def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tup
     return length, memoryview(start)[header.offset :] if is_complete else None
 
 
-def identify(file: RawIOBase | BinaryIO, start: bytes) -> tuple[FileHeader, bytes]:
+def identify(file: Source, start: bytes) -> tuple[FileHeader, bytes]:
     """The header of an open file, as of `open_object`, and as much as was read with it.
 
     Parameters
@@ -154,7 +162,7 @@ def identify(file: RawIOBase | BinaryIO, start: bytes) -> tuple[FileHeader, byte
     return (known, start) if known is not None else _decode_and_learn(file, start)
 
 
-def _decode_and_learn(file: RawIOBase | BinaryIO, start: bytes) -> tuple[FileHeader, bytes]:
+def _decode_and_learn(file: Source, start: bytes) -> tuple[FileHeader, bytes]:
     """The header of a file whose layout is not known."""
     try:
         header, prefix = read_header(file, start)
@@ -169,7 +177,7 @@ def _decode_and_learn(file: RawIOBase | BinaryIO, start: bytes) -> tuple[FileHea
     return header, prefix
 
 
-def read_header(file: RawIOBase | BinaryIO, start: bytes = b"") -> tuple[FileHeader, bytes]:
+def read_header(file: Source, start: bytes = b"") -> tuple[FileHeader, bytes]:
     """Read the file meta information of an open file, and as much as was read with it.
 
     Parameters

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..drivers.files import StoredObject, read_object
 from ..drivers.reading import NotDICOM
+from ..encoding.file_header import MEDIA_STORAGE_DIRECTORY
 from ..errors import UnusableObject
 from .requests import check_uids
 from .results import StoreResult, failed_result
 from .sendable import AnySendable, KnownObject, Sendable
 
-MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 # What was found at a path, and the data set where that was read at once.
 Look = tuple[Sendable | StoreResult, memoryview | None]
 
