@@ -16,6 +16,7 @@ from typing import IO
 from ..datasets.file_sets import Directory, Placed, read_for_directory
 from ..errors import UnusableObject
 from .medium import flush_file, flush_file_system
+from .storage.staging import naming
 from .storage.store import ObjectName, Storage
 
 _BLOCK = 1 << 20
@@ -85,6 +86,11 @@ class FolderTarget(Target):
         path = self.where(name)
         if not self._replaces and os.path.lexists(path):
             return Written.SAME if _has_content(path, content, length) else Written.IN_THE_WAY
+        with naming(path):
+            self._write(path, content)
+        return Written.WRITTEN
+
+    def _write(self, path: str, content: Iterable[bytes]) -> None:
         folder = os.path.dirname(path)
         if folder != self._made:
             os.makedirs(folder, exist_ok=True)
@@ -102,7 +108,6 @@ class FolderTarget(Target):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)
             raise
-        return Written.WRITTEN
 
     def where(self, name: Sequence[str]) -> str:
         return os.path.join(self._root, *name)
@@ -148,7 +153,10 @@ class ZipTarget(Target):
             # What cannot be read to its end is found before a part of it is there, which could not be taken back.
             pass
         try:
-            with self._zip.open("/".join(name), "w", force_zip64=length >= zipfile.ZIP64_LIMIT) as member:
+            with (
+                naming(self._path),
+                self._zip.open("/".join(name), "w", force_zip64=length >= zipfile.ZIP64_LIMIT) as member,
+            ):
                 for block in content:
                     member.write(block)
         except UnusableObject as error:
@@ -159,8 +167,9 @@ class ZipTarget(Target):
         return f"{self._path}!{'/'.join(name)}"
 
     def finish(self) -> None:
-        self._zip.close()
-        self._file.close()
+        with naming(self._path):
+            self._zip.close()
+            self._file.close()
         flush_file(self._part)
         os.replace(self._part, self._path)
         self._is_finished = True

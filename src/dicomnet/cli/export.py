@@ -142,8 +142,9 @@ def _export(options: Namespace, asked: dict[str, Any]) -> int:
         try:
             _copy(settings["storage.folder"], target, found, tally, is_file_set=options.media)
         except OSError as error:
+            sum_of_it = f"{tally.counts[EXPORTED]} of {count} objects were exported"
             complain(
-                f"dicomnet export: {in_words(error)}; {tally.counts[EXPORTED]} of {count} objects were exported"
+                f"dicomnet export: {in_words(error)}; {'there is no zip file' if options.zip else sum_of_it}"
             )
             return FAILED
         finally:

@@ -21,10 +21,11 @@ from pydicom.uid import generate_uid
 from ..drivers.files import read_header
 from ..encoding.elements import EXPLICIT_LITTLE, ITEM
 from ..encoding.file_header import MEDIA_STORAGE_DIRECTORY, encode_file_header
+from ..encoding.scan import scan
 from ..encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
-from ..errors import DicomnetError, UnusableObject
+from ..errors import ServiceRefusal, UnusableObject
 from ..values import field, frozen, mutable
-from .codec import decode_whole, encode_object
+from .codec import decode, decode_whole, encode_object
 from .plain import correct_character_sets
 from .pydicom_insides import directory_record_type
 
@@ -61,38 +62,46 @@ _OTHER_STAND_INS: _StandIns = {
 }
 
 
-def referenced_files(file: BinaryIO) -> list[tuple[str, ...]]:
-    """The files to which the records of a DICOMDIR that are in use refer, each once, as the components of their names.
+def referenced_files(file: BinaryIO) -> tuple[list[tuple[str, ...]], str]:
+    """The files to which the records of a DICOMDIR that are in use refer.
 
     Parameters
     ----------
     file
         The DICOMDIR, from its beginning.
 
+    Returns
+    -------
+    tuple
+        The components of their names, each file once, as far as the DICOMDIR goes; and what is wrong with it, empty if
+        nothing is.
+
     Raises
     ------
-    UnusableObject
-        If it is damaged.
     OSError
         If it cannot be read.
     """
+    found: dict[tuple[str, ...], None] = {}
     try:
         header, start = read_header(file)
+        syntax = transfer_syntax(header.transfer_syntax_uid)
         encoded = start[header.offset :] + file.read()
-        records = decode_whole(encoded, header.transfer_syntax_uid).get("DirectoryRecordSequence") or ()
-        found: dict[tuple[str, ...], None] = {}
-        for record in records:
+        damage = ""
+        try:
+            scan(encoded, header.transfer_syntax_uid, {})
+        except ServiceRefusal as refusal:
+            damage = refusal.comment
+        data_set = decode(encoded, syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
+        for record in data_set.get("DirectoryRecordSequence") or ():
             names = record.get("ReferencedFileID") if record.get("RecordInUseFlag", _IN_USE) else None
             if names:
                 found[(names,) if isinstance(names, str) else tuple(map(str, names))] = None
-    except (DicomnetError, OSError) as error:
-        if isinstance(error, OSError):
-            raise
-        raise UnusableObject(f"the DICOMDIR is damaged: {error}") from error
-    except Exception as error:
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001
         # pydicom raises whatever the bytes lead to.
-        raise UnusableObject(f"the DICOMDIR is damaged: {type(error).__name__}") from error
-    return list(found)
+        damage = str(error) or type(error).__name__
+    return list(found), damage
 
 
 class Lister:

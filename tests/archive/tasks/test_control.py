@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.archive.tasks.reporting import KeptReporter
 
 from dicomnet.archive.holdings import Holdings
 from dicomnet.archive.tasks.control import NAME, Control, TaskFailed, ask
@@ -21,21 +22,6 @@ from dicomnet.archive.tasks.task import Reporter, TaskStopped, performer
 from dicomnet.errors import StoreInUse
 
 Run = Callable[..., Any]
-
-
-class _Kept(Reporter):
-    """Keeps what is reported."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.items: list[dict[str, Any]] = []
-        self.reached: list[tuple[int, int | None]] = []
-
-    def show_progress(self, done: int, total: int | None) -> None:
-        self.reached.append((done, total))
-
-    def item(self, **fields: Any) -> None:
-        self.items.append(fields)
 
 
 @pytest.fixture
@@ -68,7 +54,7 @@ def test_a_task_is_performed_by_the_process_that_has_the_archive(
         return {"said": len(words)}
 
     tasks["say"] = say
-    kept = _Kept()
+    kept = KeptReporter()
     with closing(_serving(holdings, tasks)):
         assert ask(holdings.local.root, "say", {"words": ["Müller", "b\n"]}, kept) == {"said": 2}
     assert kept.items == [{"word": "Müller"}, {"word": "b\n"}]
@@ -84,14 +70,14 @@ def test_why_a_task_failed_is_told_and_the_next_one_is_performed(
     tasks["fail"] = fail
     with closing(_serving(holdings, tasks)):
         with pytest.raises(TaskFailed, match=r"^/x/y: Permission denied$"):
-            ask(holdings.local.root, "fail", {"error": "file"}, _Kept())
+            ask(holdings.local.root, "fail", {"error": "file"}, KeptReporter())
         with pytest.raises(TaskFailed, match="RuntimeError; see its log") as failed:
-            ask(holdings.local.root, "fail", {"error": "bug"}, _Kept())
+            ask(holdings.local.root, "fail", {"error": "bug"}, KeptReporter())
         assert "secret" not in str(failed.value)
         with pytest.raises(TaskFailed, match="no task named 'other'"):
-            ask(holdings.local.root, "other", {}, _Kept())
+            ask(holdings.local.root, "other", {}, KeptReporter())
         with pytest.raises(TaskFailed, match="unexpected keyword"):
-            ask(holdings.local.root, "fail", {"of_a_later_version": 1}, _Kept())
+            ask(holdings.local.root, "fail", {"of_a_later_version": 1}, KeptReporter())
 
 
 @pytest.mark.parametrize("ends", ["command", "node"])
@@ -135,7 +121,7 @@ def test_a_socket_that_a_killed_node_has_left_is_replaced(holdings: Holdings, ta
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(holdings.local.root / NAME))
     with closing(_serving(holdings, tasks)):
-        assert ask(holdings.local.root, "say", {}, _Kept()) == {}
+        assert ask(holdings.local.root, "say", {}, KeptReporter()) == {}
 
 
 @pytest.mark.parametrize(
@@ -157,22 +143,22 @@ def test_a_request_that_makes_no_sense_costs_only_its_connection(
                 answer = b""
         for line in answer.splitlines():
             assert json.loads(line)["about"] == "failed"
-        assert ask(holdings.local.root, "say", {}, _Kept()) == {}
+        assert ask(holdings.local.root, "say", {}, KeptReporter()) == {}
 
 
 def test_a_folder_with_a_long_name_has_a_control_socket_too(tmp_path: Path, tasks: dict[str, Run]) -> None:
     folder = tmp_path / ("long" * 30)
     tasks["say"] = lambda holdings, reporter: {}
     with Holdings(folder) as holdings, closing(_serving(holdings, tasks)):
-        assert ask(folder, "say", {}, _Kept()) == {}
+        assert ask(folder, "say", {}, KeptReporter()) == {}
 
 
 def test_an_archive_that_another_process_than_a_node_has_is_in_use(holdings: Holdings) -> None:
     with pytest.raises(StoreInUse):
-        perform(holdings.local.root, "reindex", {}, _Kept())
+        perform(holdings.local.root, "reindex", {}, KeptReporter())
 
 
 def test_a_folder_without_an_archive_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="not the folder of an archive"):
-        perform(tmp_path / "nothing", "reindex", {}, _Kept())
+        perform(tmp_path / "nothing", "reindex", {}, KeptReporter())
     assert list(tmp_path.iterdir()) == []

@@ -88,13 +88,10 @@ def _is_directory(start: bytes) -> bool:
 def _of_directory(path: str, file: BufferedReader, *, is_named: bool) -> Iterator[Found]:
     """The files to which a DICOMDIR refers, if the user has named it; else only those that are missing."""
     file.seek(0)
-    try:
-        references = referenced_files(file)
-    except UnusableObject as error:
-        yield Finding(Place(path), Outcome.UNREADABLE if is_named else Outcome.SKIPPED, error.cause)
-        return
-    if not is_named:
-        yield Finding(Place(path), Outcome.SKIPPED, _A_DIRECTORY)
+    references, damage = referenced_files(file)
+    if damage or not is_named:
+        reason = f"a damaged DICOMDIR: {damage}" if damage else _A_DIRECTORY
+        yield Finding(Place(path), Outcome.UNREADABLE if is_named else Outcome.SKIPPED, reason)
     lister = Lister(os.path.dirname(path))
     for reference in references:
         found = lister.find(reference)
