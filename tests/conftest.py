@@ -102,6 +102,7 @@ KINDS: dict[str, str] = {
     "exchange/test_logs.py::test_many_peers_are_no_way_around_it": "local",
     "exchange/test_retrieval_golden.py": "local",
     "faults/test_kill.py": "slow",
+    "faults/test_kill_import.py": "slow",
     "faults/test_kill_points.py::test_each_worker_is_killed_at_a_system_call": "slow",
     "faults/test_kill_points.py::test_four_workers_are_killed_at_any_moment": "slow",
     "faults/test_leaks.py": "slow",

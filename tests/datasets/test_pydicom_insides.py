@@ -6,6 +6,7 @@ from io import BytesIO
 
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -18,6 +19,7 @@ from dicomnet.datasets.pydicom_insides import (
     Template,
     bytes_of_name,
     dataset_of,
+    directory_record_type,
     is_read_in,
     raw_element,
     template_of_read,
@@ -96,3 +98,17 @@ def test_a_name_keeps_its_bytes() -> None:
     name.encode(["iso8859"])
     assert "original_string" in vars(name), WHICH
     assert pydicom_insides.bytes_of_name(None) is None
+
+
+def test_the_types_of_directory_records_are_told() -> None:
+    expected = {
+        "CT_small.dcm": ("IMAGE", True),
+        "rtplan.dcm": ("RT PLAN", True),
+        "test-SR.dcm": ("SR DOCUMENT", True),
+    }
+    for name, kind in expected.items():
+        data_set = pydicom.dcmread(get_testdata_file(name) or "", stop_before_pixels=True)
+        assert directory_record_type(data_set) == kind, WHICH
+    palette = Dataset()
+    palette.SOPClassUID = "1.2.840.10008.5.1.4.39.1"
+    assert directory_record_type(palette) == ("PALETTE", False), WHICH

@@ -72,19 +72,26 @@ class Session:
     placed
         The outcome of `place`: the object as it is accepted, or its refusal. None before `place`, and when the session
         is over.
+    is_adopted
+        Whether the object is a file that lies there already, see `adopt`.
+    was_there
+        Whether the commit found that the store had the same object already.
     """
 
     __slots__ = (
+        "_data_at",
         "_file_header",
         "_head",
         "_intake",
         "_is_over",
         "_staged",
+        "is_adopted",
         "placed",
         "sop_class",
         "sop_instance",
         "source",
         "transfer_syntax",
+        "was_there",
     )
 
     def __init__(
@@ -96,9 +103,12 @@ class Session:
         self.sop_instance = sop_instance
         self.transfer_syntax = transfer_syntax
         self._file_header = encode_file_header(sop_class, sop_instance, transfer_syntax, source.ae_title)
+        # Where the data set begins in the staged file.
+        self._data_at = len(self._file_header)
         self._head = bytearray()
         self._staged: StagedFile | None = None
         self._is_over = False
+        self.is_adopted = self.was_there = False
         self.placed: Accepted | ServiceRefusal | None = None
 
     def write(self, data: memoryview) -> None:
@@ -125,6 +135,18 @@ class Session:
         except OSError as error:
             self.abort()
             raise _refusal(error) from error
+
+    def adopt(self, staged: StagedFile, data_at: int) -> None:
+        """Take a complete file as it lies, with its own file meta information, in the place of what would be written.
+
+        Parameters
+        ----------
+        staged
+            The file, made by `Staging.link`; from now on the session's.
+        data_at
+            Where its data set begins, in bytes.
+        """
+        self._staged, self._data_at, self.is_adopted = staged, data_at, True
 
     def commit(self) -> int:
         """Check the object and store it, as `Intake.commit` does for several objects.
@@ -216,14 +238,15 @@ class Session:
         entry = Entry(name, header, self.sop_class, self.transfer_syntax, self.source)
         if self._staged is None:
             return Accepted(entry, (self._file_header, self._head))
-        self._staged.finish(sync=self._intake.local.sync)
+        # Adopted files are flushed together, by the commit.
+        self._staged.finish(sync=self._intake.local.sync and not self.is_adopted)
         return Accepted(entry, staged=self._staged)
 
     def _scan(self) -> Header:
         if self._staged is None:
             return self._intake.scanner.scan(self._head, self.transfer_syntax)
-        descriptor, offset = self._staged.descriptor, len(self._file_header)
-        return scan_file(self._intake.scanner, descriptor, offset, self.transfer_syntax)
+        descriptor = self._staged.descriptor
+        return scan_file(self._intake.scanner, descriptor, self._data_at, self.transfer_syntax)
 
     def _name(self, header: Header) -> ObjectName:
         if header.uid(SOP_CLASS_UID) != self.sop_class:
@@ -500,6 +523,8 @@ class Intake:
             if new and self.catalogue is None:
                 # An index that is made later has to be compared with all files.
                 self.local.needs_recovery = True
+            if any(session.is_adopted for session in new):
+                self.local.staging.make_durable()
             if self._needs_journal:
                 self._keep(new)
                 kept = new
@@ -536,6 +561,7 @@ class Intake:
                     # The file has lost its row, or had none yet.
                     session.is_stored(read_entry(storage, name, self._reader, session.source))
                     return None
+                session.was_there = True
                 return SUCCESS
         if self.other_content is OtherContent.REFUSE:
             return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")

@@ -7,9 +7,9 @@ import ctypes
 import os
 from pathlib import Path
 
+_IN_MEMORY = frozenset(("tmpfs", "ramfs"))
 # Linux: flushes one file system; elsewhere all are flushed.
 _SYNCFS = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None) if os.name == "posix" else None
-_IN_MEMORY = frozenset(("tmpfs", "ramfs"))
 
 
 def is_in_memory(folder: str | Path) -> bool:
@@ -59,7 +59,7 @@ def flush_file_system(folder: str) -> None:
     Raises
     ------
     OSError
-        If it may not be.
+        If there is no such folder, or something may not be there.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -17,7 +17,7 @@ def add_key_option(group: argparse._ArgumentGroup, what: str) -> None:
         "-k",
         "--key",
         dest="keys",
-        type=_key,
+        type=key,
         action="append",
         default=[],
         metavar="KEYWORD[=VALUE]",
@@ -59,7 +59,8 @@ def read_keys(options: argparse.Namespace) -> Keys:
     return keys
 
 
-def _key(text: str) -> tuple[str, str | None]:
+def key(text: str) -> tuple[str, str | None]:
+    """A key as it is written, and its value; raises ArgumentTypeError."""
     name, equals, value = text.partition("=")
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not a key; write KEYWORD=VALUE or KEYWORD")

@@ -26,10 +26,14 @@ COMMANDS = {
     "receive": "store what peers send into a folder",
     "config": "check, show or explain the configuration of a node",
     "reload": "have a running node read its configuration again",
+    "import": "store files, folders, zip and tar files and media in an archive",
+    "export": "copy objects of an archive into a folder, a zip file or onto media",
     "reindex": "make the index of an archive anew from its files",
     "check": "compare the files of an archive with its index and their digests",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
 }
+# Those whose names cannot be names of modules.
+_MODULES = {"import": "import_"}
 # Exit statuses after Ctrl-C or a closed pipe, as shells report them: 128 plus the number of the signal.
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -98,7 +102,7 @@ def guarded(name: str, command: Callable[[], int]) -> int:
 def _run(command: str, words: list[str]) -> int:
     if not command:
         return _help(words)
-    module = import_module(f".{command}", __package__)
+    module = import_module(f".{_MODULES.get(command, command)}", __package__)
     parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
     module.configure(parser)
     add_output_options(parser)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from ..archive.settings.values import Settings
+    from ..archive.tasks.task import Reporter
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]?)i?[bB]?(?:/s)?")
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
@@ -109,21 +110,51 @@ def run_task(
     shown
         What is shown.
     """
-    try:
-        from ..archive.conflicts import OtherContent
-        from ..archive.tasks.performing import perform
 
+    def run() -> int:
         settings = read_settings(options)
         reporter = _reporter(options, shown)
         with reporter.display:
-            summary = perform(
-                settings["storage.folder"],
-                name,
-                parameters(settings),
-                reporter,
-                database=settings["storage.database"],
-                other_content=OtherContent(settings["storage.on_conflict"]),
-            )
+            summary = perform_task(settings, name, parameters(settings), reporter)
+        if options.json:
+            print(json.dumps({"summary": dict(summary)}))
+        elif not options.quiet:
+            print(shown.summary(summary))
+        return FAILED if shown.has_failed(summary) else OK
+
+    return guarded(command, run)
+
+
+def perform_task(
+    settings: Settings, name: str, parameters: Mapping[str, Any], reporter: Reporter
+) -> Mapping[str, Any]:
+    """Have a task performed, as `archive.tasks.performing.perform` does, with the archive that settings name."""
+    from ..archive.conflicts import OtherContent
+    from ..archive.tasks.performing import perform
+
+    return perform(
+        settings["storage.folder"],
+        name,
+        parameters,
+        reporter,
+        database=settings["storage.database"],
+        is_strict=settings["storage.strict"],
+        other_content=OtherContent(settings["storage.on_conflict"]),
+    )
+
+
+def guarded(command: str, run: Callable[[], int]) -> int:
+    """Run what uses an archive; returns the exit status, after a complaint where it fails.
+
+    Parameters
+    ----------
+    command
+        The command, for what is said.
+    run
+        Does it, and returns the exit status.
+    """
+    try:
+        return run()
     except ModuleNotFoundError as error:
         extras = "archive,postgresql" if error.name == "psycopg" else "archive"
         complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
@@ -135,11 +166,6 @@ def run_task(
 
         complain(f"dicomnet {command}: {in_words(error)}")
         return FAILED
-    if options.json:
-        print(json.dumps({"summary": dict(summary)}))
-    elif not options.quiet:
-        print(shown.summary(summary))
-    return FAILED if shown.has_failed(summary) else OK
 
 
 def _reporter(options: Namespace, shown: Shown) -> Any:

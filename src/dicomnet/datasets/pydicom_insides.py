@@ -1,4 +1,5 @@
-"""What relies on the inside of pydicom's classes, for speed: a data set is made in a tenth of its constructor's time.
+"""What relies on the inside of pydicom: its classes, for speed, as a data set is made in a tenth of its constructor's
+time; and what it knows of directory records.
 
 Its test asserts the structure that is relied on here, and fails where a version of pydicom has another one.
 """
@@ -74,3 +75,12 @@ def bytes_of_name(name: Any) -> bytes | None:
     """The bytes that a `PersonName` was read from or encoded to; None where there are none."""
     known: bytes | None = getattr(name, "original_string", None)
     return known
+
+
+def directory_record_type(dataset: Dataset) -> tuple[str, bool]:
+    """The type of the directory record of an object (PS3.3 table F.4-1), and whether it is below a series."""
+    # Only media need this.
+    from pydicom.fileset import _four_level_record_type, _single_level_record_type
+
+    single = _single_level_record_type(dataset)
+    return (_four_level_record_type(dataset), True) if single == "PATIENT" else (single, False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from io import BufferedReader, BytesIO, FileIO, RawIOBase
-from typing import BinaryIO
+from io import BytesIO, FileIO
+from typing import Protocol
 
 from ..dimse.datasets import AnyFile, FileRange, Readable
 from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -26,7 +26,7 @@ from ..encoding.transfer_syntaxes import (
 )
 from ..errors import UnusableObject
 from ..values import frozen
-from .reading import NotDICOM, _check_kind, open_file, stamp_of, stamp_of_stream
+from .reading import NotDICOM, check_kind, open_file, stamp_of, stamp_of_stream
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -35,6 +35,14 @@ _GUESSED = {
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
 _known = KnownFiles()
+
+
+class Source(Protocol):
+    """An open file or stream, as far as a header is read from it."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Further bytes."""
+        ...
 
 
 @frozen
@@ -102,10 +110,10 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
     descriptor = open_file(file)
     try:
         status = os.fstat(descriptor)
-        _check_kind(status)
+        check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header = _known.recognize(start) or _decode_and_learn(FileIO(descriptor, closefd=False), start)
+        header, _ = identify(FileIO(descriptor, closefd=False), start)
     finally:
         os.close(descriptor)
     length, content = _data_set_of(header, size, start, limit)
@@ -117,7 +125,7 @@ def _read_stream(file: Readable, limit: int) -> tuple[StoredObject, memoryview |
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         start = stream.read(size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header = _known.recognize(start) or _decode_and_learn(stream, start)
+        header, _ = identify(stream, start)
         length, content = _data_set_of(header, size, start, limit)
         stamp = None if content is not None else stamp_of_stream(stream, header.offset)
     return StoredObject(file, header, length, stamp), content
@@ -128,7 +136,7 @@ def object_in(content: bytes, file: AnyFile) -> tuple[StoredObject, memoryview |
     header = _known.recognize(content)
     if header is None:
         stream = BytesIO(content)
-        header = _decode_and_learn(stream, stream.read(PREFIX_LENGTH))
+        header, _ = _decode_and_learn(stream, stream.read(PREFIX_LENGTH))
     length, data = _data_set_of(header, len(content), content, len(content))
     return StoredObject(file, header, length), data
 
@@ -143,7 +151,28 @@ def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tup
     return length, memoryview(start)[header.offset :] if is_complete else None
 
 
-def _decode_and_learn(file: RawIOBase | BufferedReader | BytesIO, start: bytes) -> FileHeader:
+def identify(file: Source, start: bytes) -> tuple[FileHeader, bytes]:
+    """The header of an open file, as of `open_object`, and as much as was read with it.
+
+    Parameters
+    ----------
+    file
+        Where to read on.
+    start
+        What was read of it already, `PREFIX_LENGTH` bytes or the whole file.
+
+    Raises
+    ------
+    UnusableObject
+        As `open_object`.
+    OSError
+        If it cannot be read.
+    """
+    known = _known.recognize(start)
+    return (known, start) if known is not None else _decode_and_learn(file, start)
+
+
+def _decode_and_learn(file: Source, start: bytes) -> tuple[FileHeader, bytes]:
     """The header of a file whose layout is not known."""
     try:
         header, prefix = read_header(file, start)
@@ -155,10 +184,10 @@ def _decode_and_learn(file: RawIOBase | BufferedReader | BytesIO, start: bytes) 
     syntax = transfer_syntax(header.transfer_syntax_uid)
     if not syntax.is_deflated:
         _known.learn(start, header, syntax.encoding)
-    return header
+    return header, prefix
 
 
-def read_header(file: RawIOBase | BinaryIO, start: bytes = b"") -> tuple[FileHeader, bytes]:
+def read_header(file: Source, start: bytes = b"") -> tuple[FileHeader, bytes]:
     """Read the file meta information of an open file, and as much as was read with it.
 
     Parameters

@@ -34,7 +34,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     try:
         return os.open(path, _READ_AT_ONCE)
     except OSError:
-        _check_kind(os.stat(path))
+        check_kind(os.stat(path))
         # It fails again, or waits for a program that is to give up its lease on the file.
         return os.open(path, _READ)
 
@@ -125,7 +125,7 @@ def open_to_send(file: AnyFile) -> _OpenPath | _OpenStream:
     return _OpenPath(file) if isinstance(file, str | os.PathLike) else _OpenStream(file.open())
 
 
-def _check_kind(status: os.stat_result) -> None:
+def check_kind(status: os.stat_result) -> None:
     # A folder is let through: reading it fails with the reason.
     if not (S_ISREG(status.st_mode) or S_ISDIR(status.st_mode)):
         raise NotDICOM("not a file")

@@ -21,6 +21,8 @@ BEGIN = len(PREAMBLE) + len(MAGIC)
 # Of a header of 12 bytes, which is the longest that an element may have.
 _HEADER_LIMIT = 12
 
+# The SOP class of a DICOMDIR, which is not an object but says which files have them.
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
 """Media Storage SOP Class UID and SOP Instance UID, and Transfer Syntax UID, of the file meta information."""
 

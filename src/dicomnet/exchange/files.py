@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ..drivers.files import StoredObject, read_object
 from ..drivers.reading import NotDICOM
+from ..encoding.file_header import MEDIA_STORAGE_DIRECTORY
 from ..errors import UnusableObject
 from .requests import check_uids
 from .results import StoreResult, failed_result
 from .sendable import AnySendable, KnownObject, Sendable
 
-MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 # What was found at a path, and the data set where that was read at once.
 Look = tuple[Sendable | StoreResult, memoryview | None]
 
 
-def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
+def find_files(
+    paths: Iterable[str | os.PathLike[str]], without: Collection[tuple[int, int]] = ()
+) -> Iterator[str]:
     """The files among paths, and inside those that are folders, in the order of names; links are followed.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+    without
+        Folders that are left out with all that is in them, each by the numbers of its device and its inode.
 
     Raises
     ------
@@ -32,9 +41,15 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str]:
             yield name
             continue
         unreadable: list[OSError] = []
-        seen: set[tuple[int, int]] = set()
+        seen = set(without)
         for folder, folders, files in os.walk(name, onerror=unreadable.append, followlinks=True):
-            identity = os.stat(folder)
+            try:
+                identity = os.stat(folder)
+            except OSError as error:
+                # It was removed meanwhile.
+                unreadable.append(error)
+                folders.clear()
+                continue
             if (identity.st_dev, identity.st_ino) in seen:
                 # A link led back here.
                 folders.clear()

@@ -8,12 +8,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from secrets import token_hex
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from sqlalchemy import URL, Connection, bindparam, delete, func, inspect, select
 
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
+from ...values import frozen
 from ..database import WAIT_SECONDS, Database, Keeping, Lookup, sqlite_url
 from ..entries import Entry
 from ..storage.store import ObjectName
@@ -28,6 +29,23 @@ _log = logging.getLogger(__name__)
 
 _PART = 500
 _MARK = ".damaged"
+
+
+@frozen
+class IndexedFile:
+    """The file of an object, as the index knows it.
+
+    Parameters
+    ----------
+    name
+        Its name in the store.
+    size, digest
+        Its length in bytes, and its SHA-256 as hexadecimal digits, as it was received; None where that is not known.
+    """
+
+    name: ObjectName
+    size: int | None
+    digest: str | None
 
 
 class Index:
@@ -67,7 +85,7 @@ class Index:
         self.was_damaged = False
         self.kept = kept or STANDARD
         self._write_lock = threading.Lock()
-        self._name_of = Lookup(self.database, _NAME_OF)
+        self._file_of = Lookup(self.database, _FILE_OF)
         # The generation of the database that was found to be complete.
         self._complete_generation = -1
         # It is there when any process has found the file to be damaged, until another file takes its place.
@@ -93,7 +111,7 @@ class Index:
 
     def close(self) -> None:
         """Close the database; what is needed later is opened anew. No other method may be running."""
-        self._name_of.close()
+        self._file_of.close()
         self.database.close()
 
     @property
@@ -185,12 +203,17 @@ class Index:
         ServiceRefusal
             With status 0xA700, if the database cannot be read.
         """
-        try:
-            rows = self._name_of.first(instances)
-        except DatabaseFailure as failure:
-            self._note(failure)
-            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from failure
-        return {instance: ObjectName(row[0], row[1], instance) for instance, row in rows.items()}
+        return {
+            instance: ObjectName(row[0], row[1], instance)
+            for instance, row in self._rows_of(instances).items()
+        }
+
+    def files_of(self, instances: Iterable[str]) -> dict[str, IndexedFile]:
+        """As `names_of`, with what is known of their files."""
+        return {
+            instance: IndexedFile(ObjectName(study, series, instance), size, digest)
+            for instance, (study, series, size, digest) in self._rows_of(instances).items()
+        }
 
     def make_durable(self) -> None:
         """Return when all that was added is on the medium.
@@ -353,6 +376,14 @@ class Index:
             connection.execute(COUNT, {"study": study, "series": 0, "instances": -removed})
             _remove_empty(connection, study, number)
 
+    def _rows_of(self, instances: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+        """The rows of `_FILE_OF` by SOP Instance UID; raises ServiceRefusal."""
+        try:
+            return self._file_of.first(instances)
+        except DatabaseFailure as failure:
+            self._note(failure)
+            raise ServiceRefusal(OUT_OF_RESOURCES, "the index cannot be read") from failure
+
     def _prepare(self, kept: Kept | None) -> Kept:
         """Look at the tables, and write only where something is missing; what is kept."""
         with self.database.reading() as connection:
@@ -426,8 +457,8 @@ def _database(url: str | os.PathLike[str] | URL, wait_seconds: float) -> Databas
 
 
 _YES, _NO = "yes", "no"
-_NAME_OF = (
-    select(schema.study.c.uid, schema.series.c.uid, schema.instance.c.uid)
+_FILE_OF = (
+    select(schema.study.c.uid, schema.series.c.uid, schema.instance.c.size, schema.instance.c.digest)
     .join(schema.series, schema.series.c.parent == schema.study.c.id)
     .join(schema.instance, schema.instance.c.parent == schema.series.c.id)
     .where(schema.instance.c.uid == bindparam("instance"))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...drivers.buffers import without_first
 from ...values import Buffer
-from ..medium import flush_folder
+from ..medium import flush_file_system, flush_folder
 
 # The name of the staging folder, in the folder of an archive.
 STAGING = "staging"
@@ -38,7 +38,7 @@ class StagedFile:
     path
         The file.
     descriptor
-        It, open for reading and writing; -1 once it is complete.
+        It, open for reading and writing, or only for reading where it has its content; -1 once it is complete.
     """
 
     __slots__ = ("_descriptor", "_path")
@@ -138,6 +138,39 @@ class Staging:
                 self._stage_ahead()
             path = self._ahead.pop()
         return StagedFile(path, os.open(path, _FLAGS, 0o640))
+
+    def link(self, path: str) -> StagedFile:
+        """Stage a file that lies on the same file system, by giving it a second name, which is not durable yet.
+
+        Parameters
+        ----------
+        path
+            The file; a symbolic link is followed.
+
+        Raises
+        ------
+        OSError
+            If it cannot have a second name here, or cannot be read.
+        """
+        staged = self._next()
+        # The call itself does not follow a link everywhere.
+        os.link(os.path.realpath(path), staged)
+        try:
+            return StagedFile(staged, os.open(staged, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
+        except OSError:
+            os.unlink(staged)
+            raise
+
+    def make_durable(self) -> None:
+        """Return when all files in the folder are on the medium, names and contents.
+
+        Raises
+        ------
+        OSError
+            If they may not be.
+        """
+        if self._sync:
+            flush_file_system(self._folder)
 
     def write(self, content: Sequence[Buffer]) -> StagedFile:
         """Stage an object whose content is durable elsewhere.

@@ -21,6 +21,7 @@ def perform(
     reporter: Reporter,
     *,
     database: str | None = None,
+    is_strict: bool = False,
     other_content: OtherContent = OtherContent.KEEP_FIRST,
 ) -> Mapping[str, Any]:
     """Perform a task with an archive.
@@ -33,7 +34,7 @@ def perform(
         The task, and what it takes besides archive and reporter, in values that JSON has.
     reporter
         Where it reports.
-    database, other_content
+    database, is_strict, other_content
         As of `Holdings`; a node that has the archive goes by its own.
 
     Returns
@@ -52,7 +53,7 @@ def perform(
     if not task.may_begin_archive and not (folder / "lock").exists():
         raise FileNotFoundError(f"{folder} is not the folder of an archive: it has no file named lock")
     try:
-        holdings = Holdings(folder, database=database, other_content=other_content)
+        holdings = Holdings(folder, database=database, is_strict=is_strict, other_content=other_content)
     except StoreInUse:
         return ask(folder, name, parameters, reporter)
     with holdings:

@@ -112,6 +112,8 @@ class Task:
 TASKS: Mapping[str, Task] = {
     "reindex": Task("reindexing", "reindex", is_for_whole_index=False),
     "check": Task("checking", "check", is_for_whole_index=False),
+    "import": Task("importing", "import_files", may_begin_archive=True),
+    "locate": Task("locating", "find_objects"),
 }
 
 
