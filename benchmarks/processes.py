@@ -18,6 +18,7 @@ from time import perf_counter, sleep
 HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parents[1]
 _POLL = 0.005
+_REST = 0.3
 _START_LIMIT = 20.0
 # A node may have to file what it has acknowledged.
 _END_LIMIT = 60.0
@@ -223,6 +224,24 @@ def descendants(pid: int) -> Iterator[int]:
             for child in map(int, path.read_text().split()):
                 yield child
                 yield from descendants(child)
+
+
+def at_rest(pids: Sequence[int]) -> None:
+    """Wait until processes have used no processor time for a while, so that their start is over.
+
+    Raises
+    ------
+    Failed
+        If they do not come to rest.
+    """
+    limit = perf_counter() + _START_LIMIT
+    used = sum(map(cpu_of_tree, pids))
+    while perf_counter() < limit:
+        sleep(_REST)
+        before, used = used, sum(map(cpu_of_tree, pids))
+        if used - before < _REST / 20:
+            return
+    raise Failed("the server has not come to rest")
 
 
 def memory_of(pid: int, name: str = "VmRSS") -> int:

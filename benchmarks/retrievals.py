@@ -1,6 +1,7 @@
 """The archive node beside Orthanc: how fast a study comes out, by C-MOVE and C-GET, to DCMTK's receivers and ours.
 
-The archives are filled before their first run, and started anew for each; what they give out goes to the RAM disk.
+The archives are filled before their first run, and started anew for each, which begins when their start is over; what
+they give out goes to the RAM disk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .processes import (
     HOST,
     ROOT,
     Command,
+    at_rest,
     checkout,
     cpu_of_tree,
     free_port,
@@ -30,7 +32,9 @@ from .storing import LOADS, WHOLE, Load, check_stored
 from .subjects import ORTHANC, SERVERS, TUNED, Server
 
 _LOADS = tuple(load for load in LOADS if load.name in ("small", "medium"))
-_SUBJECTS = (f"{OURS} serve", ORTHANC)
+_SUBJECTS = (f"{OURS} serve", f"{OURS} serve on PostgreSQL", ORTHANC)
+# What no archive can beat; its time is that inside the association, without a command's start.
+_PREPARED = "bytes made before"
 _TITLE = "THERE"
 _CPU = Metric("cpu", "the archive's processor time an object", "ms")
 # Commands of requestors, from the port of the archive, the Study Instance UID and a folder.
@@ -78,6 +82,7 @@ class _Filled:
             if receiver is not None:
                 stack.enter_context(serving(receiver(port, folder), port))
             running = stack.enter_context(ARCHIVES[subject](store, {_TITLE: port}))
+            at_rest(running.pids)
             used = sum(map(cpu_of_tree, running.pids))
             with started_from(ROOT):
                 seconds = run(request(running.port, self._study, folder)).seconds
@@ -88,6 +93,18 @@ class _Filled:
             )
         check_stored(received, self._load.count)
         return {WHOLE.key: seconds, _CPU.key: used / self._load.count * 1e3}
+
+    def prepared(self, receiver: Server, window: int) -> Measure:
+        """The measurement of a sender whose bytes were made before."""
+
+        def measure(workspace: Workspace) -> Mapping[str, float]:
+            objects = workspace.objects.folder(self._load.count, self._load.length, "sender0")
+            port = free_port()
+            with workspace.destination() as folder, serving(receiver(port, folder), port):
+                sent = run(python("-m", "benchmarks.prepared", port, objects, window))
+            return {WHOLE.key: float(sent.output)}
+
+        return measure
 
     def of(self, subject: str, request: Request, receiver: Server | None) -> Measure:
         """The measurement of one archive."""
@@ -109,13 +126,22 @@ class _Filled:
 def groups() -> tuple[Group, ...]:
     """Group m."""
     filled = {load.name: _Filled(load) for load in _LOADS}
+
+    def cases(way: str, load: Load) -> tuple[Case, ...]:
+        _, request, receiver = _WAYS[way]
+        found = [Case(each, filled[load.name].of(each, request, receiver)) for each in _SUBJECTS]
+        if receiver is not None:
+            window = 16 if receiver is SERVERS[OURS] else 1
+            found.append(Case(_PREPARED, filled[load.name].prepared(receiver, window)))
+        return tuple(found)
+
     return tuple(
         Group(
             f"m.{way}.{load.name}",
             f"{title}: {load.title}",
             (replace(WHOLE, count=load.count), _CPU),
-            tuple(Case(subject, filled[load.name].of(subject, request, receiver)) for subject in _SUBJECTS),
+            cases(way, load),
         )
-        for way, (title, request, receiver) in _WAYS.items()
+        for way, (title, _, _) in _WAYS.items()
         for load in _LOADS
     )

@@ -126,7 +126,11 @@ _READY = re.compile(rb"listening on .*:(\d+).*\n")
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, *options: str, command: str = "serve", under: Sequence[str] = ()
+    folder: Path,
+    *options: str,
+    command: str = "serve",
+    under: Sequence[str] = (),
+    environment: dict[str, str] | None = None,
 ) -> Iterator[ServedNode]:
     """A ``dicomnet serve`` on any free port, whose store is ``store`` in a folder; ready when the block begins.
 
@@ -137,7 +141,7 @@ def serving(
     output.unlink(missing_ok=True)
     where = ["--data", "store"] if command == "serve" else ["store"]
     arguments = [*under, *dicomnet(command, *where, "--port", "0", *options)]
-    with running_process(arguments, folder) as process:
+    with running_process(arguments, folder, environment=environment) as process:
         ready: list[int] = []
 
         def is_ready() -> bool:

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Protocol, TypeVar, get_args
 
 import pytest
 from tests.sockets import (
+    ABORT_BY_USER,
     CT_IMAGE_STORAGE,
     IMPLICIT_VR_LE,
     PATIENCE,
@@ -688,3 +690,18 @@ def test_a_request_and_an_abort_that_come_together_are_no_association(driver: Dr
 def test_an_echo_goes_both_ways(driver: Driver) -> None:
     with driver.serve(User()) as port, opened(driver, port, User()) as link:
         assert driver.run(link, one_reply(echo(link.next_message_id()))).status == 0
+
+
+def test_an_abort_behind_the_release_closes_the_connection(driver: Driver) -> None:
+    """The blocking driver left it open until ARTIM expired, and getscu of DCMTK, which takes the data set of a final
+    response for a fault, waited for that."""
+    with driver.serve(User()) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu(*CONTEXTS))
+        assert peer.read_pdu()[:1] == b"\x02"
+        peer.send(RELEASE_RQ)
+        assert peer.read_pdu() == RELEASE_RP
+        begin = monotonic()
+        peer.send(ABORT_BY_USER)
+        assert peer.read_to_end() == b""
+        # ARTIM has five.
+        assert monotonic() - begin < 3

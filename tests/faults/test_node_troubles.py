@@ -15,13 +15,23 @@ from time import monotonic
 from typing import cast
 
 import pytest
-from tests.sockets import RawPeer, echo_pdus, find_pdus, request_pdu, status_of, store_pdus
+from tests.scripted import Arrived, Scp
+from tests.sockets import (
+    RawPeer,
+    echo_pdus,
+    find_pdus,
+    raw_server,
+    request_pdu,
+    status_of,
+    store_pdus,
+)
 from tests.support import data_set_of, digest, quarantined, serving, staged, stored, wait_until
 
 from dicomnet import Peer
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.entries import IDENTIFYING, Entry
 from dicomnet.archive.node import Node
+from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
 from dicomnet.archive.services.storage import OnStored
 from dicomnet.archive.storage.store import ObjectName, Storage
 from dicomnet.archive.terms import Terms
@@ -401,12 +411,24 @@ class Generated:
 
 
 def test_more_objects_in_a_retrieval_than_sixteen_bits_count(tmp_path: Path) -> None:
-    """All of them come, or have failed, and none of it takes memory for each."""
-    count = 65_600
+    """All of 100,000 come, or have failed, and none of it takes memory for each."""
+    count = 100_000
     everything = {uid(1, number) for number in range(1, count + 1)}
     fill(tmp_path, count)
-    with running(tmp_path) as node, Peer(f"127.0.0.1:{node.address[1]}") as peer:
-        got: set[str] = set()
+    got: set[str] = set()
+
+    def take(request: Arrived) -> bytes:
+        got.add(scp.arrived.pop().instance)
+        return request.response()
+
+    scp = Scp(take)
+    with (
+        raw_server(scp.serve) as port,
+        running(
+            tmp_path, Terms(retrieval=RetrievePolicy(destinations_of([f"THERE@127.0.0.1:{port}"])))
+        ) as node,
+        Peer(f"127.0.0.1:{node.address[1]}") as peer,
+    ):
         stored_files, node.holdings.storage = node.holdings.storage, cast(Storage, Generated())
         before = _resident(os.getpid())
         for last in peer.get(
@@ -416,6 +438,13 @@ def test_more_objects_in_a_retrieval_than_sixteen_bits_count(tmp_path: Path) -> 
         assert (last.status, last.completed, last.failed, last.received) == (0, 0xFFFF, 0, count)
         assert got == everything
         # The names that this test has kept are the most of it.
+        assert _resident(os.getpid()) - before < 50 << 20
+        got.clear()
+        before = _resident(os.getpid())
+        for last in peer.move("THERE", "study", StudyInstanceUID=study_uid(1)):
+            assert last.remaining is None or last.remaining <= 0xFFFF
+        assert (last.status, last.completed, last.failed) == (0, 0xFFFF, 0)
+        assert got == everything
         assert _resident(os.getpid()) - before < 50 << 20
         node.holdings.storage = stored_files
         told: list[RetrieveProgress] = []

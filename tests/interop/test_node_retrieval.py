@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from tests.support import (
     data_set_of,
     digests_below,
     free_port,
+    is_listening,
     run_tool,
+    running_process,
     serving,
     stored,
     tool,
@@ -26,7 +29,7 @@ from tests.support import (
 from dicomnet import Peer
 
 from .corpus import EXPECTED, PADDED, sendables
-from .peers import FOREIGN_SCPS
+from .peers import FOREIGN_SCPS, send_by_dcmtk
 
 CT, MR = (Path(str(get_testdata_file(name))) for name in ("CT_small.dcm", "MR_small.dcm"))
 # By level, the keywords of its unique key and of those above.
@@ -92,6 +95,79 @@ def test_movescu_of_dcmtk_to_storescp_of_dcmtk(tmp_path: Path, root: str, level:
         assert done.returncode == 0, done.stdout + done.stderr
         wait_until(lambda: len(list(received.iterdir())) == 1)
     assert [data_set_of(path) for path in received.iterdir()] == [data_set_of(CT)]
+
+
+@pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm", "JPEG-LL.dcm"])
+def test_what_dcmtk_has_stored_it_finds_at_each_level_and_gets_back(tmp_path: Path, name: str) -> None:
+    """storescu, findscu, movescu with storescp, and getscu for a native object: byte for byte.
+
+    storescu encodes some objects anew, so it sends the object to storescp, too. getscu proposes compressed transfer
+    syntaxes only beside native ones in one context, of which the node takes a native one.
+    """
+    path = Path(str(get_testdata_file(name)))
+    got = tmp_path / "got"
+    got.mkdir()
+    with (
+        FOREIGN_SCPS["DCMTK"](tmp_path / "scp") as (port, received),
+        serving(tmp_path / "node", "--destination", f"SCP@127.0.0.1:{port}") as node,
+    ):
+        peer = ["127.0.0.1", str(node.port)]
+        assert [send_by_dcmtk(each, [path], tmp_path) for each in (port, node.port)] == [[0], [0]]
+        for level in LEVELS:
+            keys = keys_of(path, "-P", level)
+            found = run_tool([tool("findscu"), "-v", "-P", *keys, *peer])
+            said = found.stdout + found.stderr
+            assert ("Find Response: 1 (Pending)" in said, "Find Response: 2" in said) == (True, False), said
+        keys = keys_of(path, "-P", "STUDY")
+        done = run_tool([tool("movescu"), "-v", "-P", "-aem", "SCP", *keys, *peer])
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_until(lambda: len(list(received.iterdir())) == 2)
+        if name == "CT_small.dcm":
+            done = run_tool([tool("getscu"), "-v", "-P", "+B", "-od", str(got), *keys, *peer])
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert len(list(got.iterdir())) == 1
+    assert len({data_set_of(each) for folder in (received, got) for each in folder.iterdir()}) == 1
+
+
+@pytest.mark.parametrize("decompress", ["if-needed", "never"])
+def test_compressed_objects_to_programs_of_dcmtk_that_take_native_ones_only(
+    tmp_path: Path, decompress: str
+) -> None:
+    """They are decompressed or not sent at all, as configured; beside them, native ones are sent as they are."""
+    compressed, native = (Path(str(get_testdata_file(name))) for name in ("MR_small_RLE.dcm", "MR_small.dcm"))
+    got, received, port = tmp_path / "got", tmp_path / "received", free_port()
+    got.mkdir()
+    received.mkdir()
+    arguments = [tool("storescp"), "--bit-preserving", "-od", str(received), str(port)]
+    options = ("--destination", f"SCP@127.0.0.1:{port}", "--decompress", decompress)
+    path = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if "lean" not in each]
+    with_decoders = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    with (
+        running_process(arguments, tmp_path),
+        serving(tmp_path / "node", *options, environment=with_decoders) as node,
+    ):
+        wait_until(lambda: is_listening(port), what="storescp listens")
+        peer = ["127.0.0.1", str(node.port)]
+        with Peer(node.address) as sender:
+            assert all(result.is_stored for result in sender.store([compressed, CT]))
+        read = [pydicom.dcmread(path) for path in (compressed, CT)]
+        keys = ["-k", "QueryRetrieveLevel=STUDY"]
+        keys += ["-k", "StudyInstanceUID=" + "\\".join(each.StudyInstanceUID for each in read)]
+        moved = run_tool([tool("movescu"), "-v", "-S", "-aem", "SCP", *keys, *peer])
+        gotten = run_tool([tool("getscu"), "-v", "-S", "+B", "-od", str(got), *keys, *peer])
+    is_sent = decompress == "if-needed"
+    # DCMTK's exit status tells of a warning, too.
+    assert (moved.returncode == 0) is is_sent, moved.stdout + moved.stderr
+    said = gotten.stdout + gotten.stderr
+    assert ("Received C-GET Response (Success)" in said) is is_sent, said
+    for folder in (received, got):
+        files = {pydicom.dcmread(each).SOPInstanceUID: each for each in folder.iterdir()}
+        assert len(files) == 1 + is_sent
+        assert data_set_of(files[read[1].SOPInstanceUID]) == data_set_of(CT)
+        if is_sent:
+            found = pydicom.dcmread(files[read[0].SOPInstanceUID])
+            assert not found.file_meta.TransferSyntaxUID.is_compressed
+            assert found.PixelData == pydicom.dcmread(native).PixelData
 
 
 @pytest.mark.parametrize("syntaxes", ["+xs", "+xv", "+xe"])

@@ -235,12 +235,15 @@ class Carrier(LinkBase):
         if self._is_closed:
             return
         waste = bytearray(65536)
-        while self._unread > 0:
+        while self._unread > 0 and not self.connection.must_close:
             count = self._channel.receive_into(waste)
             if count is None:
                 self._await_close()
                 return
             self._unread -= count or self._unread
+            for happening in self.connection.receive(memoryview(waste)[:count], monotonic()):
+                # An A-ABORT ends the wait, as the state machine says; the rest is for nobody.
+                _log.debug("behind the end of the association came %s", type(happening).__name__)
         self._close()
 
     def _try_handshake(self) -> bool:
