@@ -19,12 +19,13 @@ from .storage.staging import STAGING, Staging, naming
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
+    def lock_at_once(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
+    def lock_at_once(descriptor: int) -> None:
+        """Lock an open file for this process and those that it forks; raises OSError if another one has it."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -57,7 +58,7 @@ def process_to_signal(root: Path) -> int:
     lock = os.open(root / "lock", os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         try:
-            _lock(lock)
+            lock_at_once(lock)
         except OSError as error:
             if error.errno not in _HELD:
                 raise
@@ -201,7 +202,7 @@ class LocalFolder:
         while True:
             try:
                 # The operating system releases the lock of a process that ends, so a lock is never stale.
-                _lock(lock)
+                lock_at_once(lock)
                 return lock
             except OSError as error:
                 is_held = error.errno in _HELD

@@ -84,14 +84,27 @@ def run(options: Namespace) -> int:
         "checking",
         "objects",
         _summary,
-        lambda finding: None if options.quiet and finding["finding"] == "contradiction" else _line(finding),
+        lambda finding: None if options.quiet and finding["finding"] == "contradiction" else line_of(finding),
         has_failed=lambda summary: summary["is_damaged"] or not summary["is_complete"],
     )
     return run_task(options, "check", "check", lambda settings: parameters, shown)
 
 
-def _line(finding: Mapping[str, Any]) -> str:
-    """A finding as a line."""
+def findings_in_words(summary: Mapping[str, Any]) -> str:
+    """How many findings there are of each kind."""
+    return ", ".join(f"{count} {kind}" for kind, count in summary["found"].items()) or "nothing found"
+
+
+def line_of(finding: Mapping[str, Any], outcomes: Mapping[str, str] = _OUTCOMES) -> str:
+    """A finding as a line.
+
+    Parameters
+    ----------
+    finding
+        As it is reported.
+    outcomes
+        What is said at its end, by what became of it.
+    """
     uids = [finding.get(f"{level}_instance_uid") for level in ("study", "series", "sop")]
     where = finding.get("path") or "/".join(filter(None, uids))
     line = (
@@ -106,13 +119,12 @@ def _line(finding: Mapping[str, Any]) -> str:
         line += f" ({', '.join(finding['attributes'])})"
     if "detail" in finding:
         line += f" ({finding['detail']})"
-    outcome = _OUTCOMES.get(finding["outcome"])
+    outcome = outcomes.get(finding["outcome"])
     return f"{line}: {outcome}" if outcome else line
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
-    found = ", ".join(f"{count} {kind}" for kind, count in summary["found"].items())
-    more = [found or "nothing found"]
+    more = [findings_in_words(summary)]
     if summary["without_digest"]:
         more.append(f"{summary['without_digest']} objects without a digest to compare with (--add-digests)")
     if summary["digests_added"]:

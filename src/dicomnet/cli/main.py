@@ -30,6 +30,8 @@ COMMANDS = {
     "export": "copy objects of an archive into a folder, a zip file or onto media",
     "reindex": "make the index of an archive anew from its files",
     "check": "compare the files of an archive with its index and their digests",
+    "backup": "copy an archive into a folder, while it is in use",
+    "restore": "make an archive of a backup",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
 }
 # Those whose names cannot be names of modules.

@@ -78,7 +78,7 @@ class Ledger:
         DatabaseFailure
             If the ledger cannot be written.
         """
-        row = _quarantine_row(found)
+        row = quarantine_row(found)
         of = schema.quarantine.c
         insert = self.database.insert(schema.quarantine).values(row)
         statement = insert.on_conflict_do_update(
@@ -113,9 +113,7 @@ class Ledger:
         """
         ending = {"outcome": Outcome.LOST.value, "outcome_at": datetime.now(UTC)}
         with self.database.writing() as connection:
-            connection.execute(
-                self.database.insert(schema.quarantine).values(_quarantine_row(found) | ending)
-            )
+            connection.execute(self.database.insert(schema.quarantine).values(quarantine_row(found) | ending))
 
     def quarantine(self, instance: str = "", *, ended: bool = False) -> Iterator[Quarantined]:
         """The objects in quarantine, the newest first.
@@ -264,7 +262,8 @@ def _object_row(found: Quarantined | Version) -> dict[str, Any]:
     }
 
 
-def _quarantine_row(found: Quarantined) -> dict[str, Any]:
+def quarantine_row(found: Quarantined) -> dict[str, Any]:
+    """An object in quarantine as it is entered."""
     arrived = found.arrived_at or datetime.now(UTC)
     return _object_row(found) | {
         "reason": found.reason,

@@ -50,6 +50,19 @@ def _study_folder(study: str) -> str:
     return os.sep.join((digest[:2], digest[2:], study))
 
 
+def location_of(name: ObjectName) -> str:
+    """Where an object is below the folder of a store, with slashes."""
+    return (
+        f"{_OBJECTS}/{_study_folder(name.study).replace(os.sep, '/')}/{name.series}/{name.instance}{_SUFFIX}"
+    )
+
+
+def is_location_aside(location: str) -> bool:
+    """Whether a store in a folder sets files aside there."""
+    found = _LOCATION_ASIDE.fullmatch(location)
+    return found is not None and is_uid(found[1])
+
+
 class _NotOffered(Exception):
     """Files without a name cannot be made here."""
 
@@ -272,8 +285,7 @@ class FolderStorage:
 
     def put_aside_again(self, location: str, content: Content) -> None:
         """Keep a file where it was set aside, durably."""
-        found = _LOCATION_ASIDE.fullmatch(location)
-        if found is None or not is_uid(found[1]):
+        if not is_location_aside(location):
             raise ValueError("no file is set aside there")
         with self._staged(content) as path:
             self._keep_aside(path, str(self.root / location))
@@ -281,9 +293,7 @@ class FolderStorage:
 
     def location(self, name: ObjectName) -> str:
         """Where an object is below the folder of the store, with slashes."""
-        return "/".join(
-            (_OBJECTS, *_study_folder(name.study).split(os.sep), name.series, name.instance + _SUFFIX)
-        )
+        return location_of(name)
 
     def strays(self, cannot_read: Callable[[OSError], None]) -> Iterator[str]:
         """Where files are that lie in the store and are not part of it."""
@@ -375,7 +385,7 @@ class FolderStorage:
         if entry.path.startswith(self._objects + os.sep):
             name, suffix = os.path.splitext(entry.name)
             return suffix == _SUFFIX and is_uid(name)
-        return _LOCATION_ASIDE.fullmatch(self._location(Path(entry.path))) is not None
+        return is_location_aside(self._location(Path(entry.path)))
 
     @contextlib.contextmanager
     def _staged(self, content: Content) -> Iterator[str]:

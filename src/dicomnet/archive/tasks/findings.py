@@ -87,8 +87,8 @@ KINDS: Mapping[str, Kind] = {
 }
 
 # What became of a finding: nothing was to be done, or could be; it was repaired; the file is in quarantine; what the
-# archive had is gone.
-FOUND, LEFT, REPAIRED, QUARANTINED, LOST = "found", "left", "repaired", "quarantined", "lost"
+# archive had is gone; a backup has what it had before.
+FOUND, LEFT, REPAIRED, QUARANTINED, LOST, KEPT = "found", "left", "repaired", "quarantined", "lost", "kept"
 
 
 class Findings:

@@ -17,6 +17,10 @@ _BLOCK = 1 << 20
 _NAP = 0.1
 
 
+class CannotRead(OSError):
+    """A file that is open cannot be read."""
+
+
 class Pace:
     """The pace at which a task reads, and the place where it learns that it is to stop.
 
@@ -55,8 +59,14 @@ class Pace:
         self.tick()
 
     def blocks(self, file: BinaryIO) -> Iterator[bytes]:
-        """The content of a file, block by block."""
-        while block := file.read(_BLOCK):
+        """The content of a file, block by block.
+
+        Raises
+        ------
+        CannotRead
+            If it cannot be read.
+        """
+        while block := _block(file):
             yield block
             self.took(len(block))
 
@@ -98,6 +108,13 @@ class Watch:
         """Raise why it was to stop, if it was."""
         if self._raised is not None:
             raise self._raised
+
+
+def _block(file: BinaryIO) -> bytes:
+    try:
+        return file.read(_BLOCK)
+    except OSError as error:
+        raise CannotRead(error.errno, error.strerror or str(error)) from error
 
 
 @frozen

@@ -114,6 +114,8 @@ TASKS: Mapping[str, Task] = {
     "check": Task("checking", "check", is_for_whole_index=False),
     "import": Task("importing", "import_files", may_begin_archive=True),
     "locate": Task("locating", "find_objects"),
+    "backup": Task("backing_up", "back_up", is_for_whole_index=False),
+    "restore": Task("restoring", "restore", is_for_whole_index=False, may_begin_archive=True),
 }
 
 
