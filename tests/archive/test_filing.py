@@ -399,3 +399,29 @@ def test_a_defect_before_an_object_has_its_file_does_not_lose_it(
         assert Path(archive.storage.path(bad.name)).read_bytes().endswith(bad.data(make, encode))
         assert len(indexed_in(archive.index)) == len(files_of(tmp_path)) == 3
         assert staged_in(tmp_path) == []
+
+
+def test_what_another_process_cannot_file_is_counted_and_so_is_what_one_that_ended_has_left(
+    tmp_path: Path, make: Make, encode: Encode, send: Send
+) -> None:
+    progress, sent = Progress(2), Sent(1)
+    with archive_in(tmp_path) as archive:
+        study = Path(archive.storage.path(sent.name)).parent.parent
+        study.parent.mkdir(parents=True)
+        study.write_text("in the way")
+        storage = archive.storage
+        first = Intake(archive.local, storage, archive.index, progress=progress, process=0)
+        second = Intake(archive.local, storage, archive.index, progress=progress, process=1)
+        with first, second:
+            assert status_of(sent.session(second, make, encode, send).commit) == 0
+            wait_until(lambda: first.count_stuck() == 1, what="it is stuck")
+            # Nobody waits for it.
+            assert first.wait_for_all()
+    with archive_in(tmp_path) as archive:
+        # It stays in a journal that no process writes any more.
+        assert archive.intake.recover() == 0
+        assert archive.intake.count_stuck() == 1
+        study.unlink()
+        archive.intake.recover_rest()
+        assert archive.intake.count_stuck() == 0
+        assert indexed_in(archive.index) == [sent.name]

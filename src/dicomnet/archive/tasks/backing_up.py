@@ -20,7 +20,7 @@ from ..ledger import portable
 from ..storage.folder import is_location_aside, location_of
 from ..storage.store import ObjectName
 from .findings import KEPT, KINDS, LEFT, LOST, QUARANTINED, REPAIRED, Findings
-from .manifest import Earlier, Line, key_of, ledger_path
+from .manifest import Line, key_of, ledger_path
 from .reading import CannotRead, Pace
 from .target import Copy, Target
 from .task import Reporter, TaskRefused
@@ -142,7 +142,7 @@ class _Backup:
         self._pace = pace
         self._target = target
         self._is_verifying = is_verifying
-        self._earlier = Earlier(target.folder)
+        self._earlier = target.earlier()
         # Damaged objects, which are in the quarantine of the backup: where, and their copies.
         self._damaged: dict[str, tuple[Line, Copy, str]] = {}
         # Where files are set aside that cannot be listed.

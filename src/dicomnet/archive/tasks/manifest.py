@@ -119,6 +119,13 @@ class Manifest:
     folder
         The folder of the backup.
 
+    Attributes
+    ----------
+    path
+        Where it is until it is complete.
+    files, size
+        How many files it has by now, and their length together in bytes.
+
     Raises
     ------
     OSError
@@ -127,8 +134,8 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = next_part(folder)
-        descriptor = for_patients_data(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        self.path = next_part(folder)
+        descriptor = for_patients_data(str(self.path), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         self._file = os.fdopen(descriptor, "wb")
         self._digest = hashlib.sha256()
         self.files = self.size = 0
@@ -168,7 +175,7 @@ class Manifest:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        self._path.replace(self._folder / NAME)
+        self.path.replace(self._folder / NAME)
         for part in self._folder.glob(_PARTS):
             part.unlink()
 
@@ -249,11 +256,14 @@ class Earlier:
     ----------
     folder
         The folder of the backup.
+    present
+        The manifest that is being written, which is none of them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, present: Path) -> None:
         # Of two lines for one file the later run has the better one.
-        paths = [*sorted(folder.glob(_PARTS), key=_number, reverse=True), *_if_there(folder / NAME)]
+        parts = sorted(set(folder.glob(_PARTS)) - {present}, key=_number, reverse=True)
+        paths = [*parts, *_if_there(folder / NAME)]
         self._lines: Iterator[Line] = heapq.merge(*map(lines, paths), key=lambda line: line.key)
         self._next = next(self._lines, None)
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 from ...values import frozen, mutable
 from ..local import lock_at_once
 from ..medium import flush_file_system
-from .manifest import FOLDERS, LEDGER, Line, Manifest, for_patients_data, has_any, key_of, lines
+from .manifest import FOLDERS, LEDGER, Earlier, Line, Manifest, for_patients_data, has_any, key_of, lines
 from .manifest import NAME as MANIFEST
 from .reading import Pace
 from .task import TaskRefused
@@ -218,6 +218,10 @@ class Target:
             if path != self.folder / ledger.path:
                 path.unlink()
         shutil.rmtree(self.folder / _COPIES)
+
+    def earlier(self) -> Earlier:
+        """What earlier runs have left."""
+        return Earlier(self.folder, self._manifest.path)
 
     @property
     def totals(self) -> tuple[int, int]:
