@@ -200,3 +200,17 @@ def test_a_command_that_is_killed_stops_the_node_from_importing(tmp_path: Path) 
 
 def test_paths_are_needed(tmp_path: Path) -> None:
     assert "PATH" in complaint(run("import", "--data", tmp_path), 2)
+
+
+def test_names_that_are_not_text_reach_a_node_and_come_back(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path) + b"/f\xff"
+    os.mkdir(folder)
+    for name, content in ((b"\xfe.dcm", file_of(1, 1)), (b"\xfd.dcm", CT.read_bytes()[:-100])):
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(content)
+    with serving(tmp_path) as node:
+        lines, summary = lines_of(run("import", "--data", node.store, "--json", os.fsdecode(folder)))
+        assert (summary["stored"], summary["refused"]) == (1, 1)
+        assert {os.fsencode(each["path"]) for each in lines} == {folder + b"/\xfe.dcm", folder + b"/\xfd.dcm"}
+        said = run("import", "--data", node.store, os.fsdecode(folder)).stderr
+    assert said == f"refused: {tmp_path}/f\\udcff/\\udcfd.dcm: an element is longer than what contains it\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import zipfile
@@ -19,7 +20,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from tests.archive.tasks.imports import LARGE, Import
 from tests.archive.tasks.kept import Kept
 from tests.faults.objects import file_of, uid, write_objects
-from tests.support import data_set_of, digest, quarantined, stored
+from tests.support import data_set_of, dicomnet, digest, quarantined, run_tool, stored
 
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.holdings import Holdings
@@ -236,6 +237,34 @@ def test_a_linked_file_is_the_same_file_and_is_kept_as_it_is(
     # What was linked is there for those who copy, and the other way round.
     assert run(tmp_path / "in").counts == {"already_there": 7}
     assert not list((_root(holdings) / "staging").glob("*-*-*-*/*"))
+
+
+def test_linked_files_are_on_the_medium_before_their_records_are(tmp_path: Path) -> None:
+    """Others wrote them, perhaps a moment ago, and one flush is enough for all."""
+    write_objects(tmp_path / "in", 1, 5)
+    trace, store = tmp_path / "trace.txt", tmp_path / "store"
+    calls = "trace=link,linkat,syncfs,pwritev,pwritev2,fdatasync"
+    options = ["strace", "-f", "-y", "-s", "4096", "-e", calls, "-o", str(trace)]
+    done = run_tool([*options, *dicomnet("import", "--data", store, "--link", tmp_path / "in")])
+    assert done.stdout.startswith("5 stored (5 linked)"), done.stderr
+    lines = trace.read_text().splitlines()
+    staged = {
+        match[1]: number
+        for number, line in enumerate(lines)
+        if (match := re.search(rf'link\("{tmp_path}/in/.*"{store}/staging/([-\w]+)"', line))
+    }
+    assert len(staged) == 5
+    records = [number for number, line in enumerate(lines) if "pwritev" in line and ".segment>" in line]
+    records = [number for number in records if any(name in lines[number] for name in staged)]
+    assert len(records) == 5
+    flushed = [
+        number for number, line in enumerate(lines) if re.search(r"syncfs\(\d+<.*/staging>\) += 0", line)
+    ]
+    assert max(staged.values()) < flushed[0] < min(records)
+    assert any(
+        number > max(records) and "fdatasync" in line and ".segment>" in line
+        for number, line in enumerate(lines)
+    )
 
 
 def test_what_cannot_be_linked_is_copied(tmp_path: Path, holdings: Holdings, run: Import) -> None:
