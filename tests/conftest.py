@@ -62,6 +62,7 @@ KINDS: dict[str, str] = {
     "archive/test_access.py::test_who_may_do_what": "local",
     "archive/test_access.py::test_who_may_not_store_and_does_so_all_the_same": "local",
     "archive/test_access.py::test_a_host_name_means_its_addresses": "local",
+    "archive/test_log_lines.py": "local",
     "archive/test_node.py": "local",
     "archive/test_claims.py": "local",
     "archive/test_conflicts.py": "local",

@@ -134,7 +134,7 @@ class Session:
                 self._head = bytearray()
         except OSError as error:
             self.abort()
-            raise _refusal(error) from error
+            raise _refusal(error, self.sop_instance) from error
 
     def adopt(self, staged: StagedFile, data_at: int) -> None:
         """Take a complete file as it lies, with its own file meta information, in the place of what would be written.
@@ -188,7 +188,7 @@ class Session:
         except ServiceRefusal as refusal:
             self.placed = refusal
         except OSError as error:
-            self.placed = _refusal(error)
+            self.placed = _refusal(error, self.sop_instance)
             self.placed.__cause__ = error
         finally:
             if not isinstance(self.placed, Accepted):
@@ -234,6 +234,7 @@ class Session:
                 name.instance,
                 self.source.ae_title or "?",
                 ", and ".join(header.irregular),
+                extra=self.source.about(name.instance),
             )
         entry = Entry(name, header, self.sop_class, self.transfer_syntax, self.source)
         if self._staged is None:
@@ -579,7 +580,7 @@ class Intake:
             try:
                 self._filing.file_now([session.accepted])
             except OSError as error:
-                refusals[session.sop_instance] = _refusal(error)
+                refusals[session.sop_instance] = _refusal(error, session.sop_instance)
         # A part of the store may be on another medium than the rest.
         self.storage.make_durable()
         return refusals
@@ -622,8 +623,8 @@ def _folders(path: Path) -> list[Path]:
     return sorted(path.iterdir()) if path.exists() else []
 
 
-def _refusal(error: OSError) -> ServiceRefusal:
-    _log.warning("an object cannot be stored: %s", error)
+def _refusal(error: OSError, instance: str = "") -> ServiceRefusal:
+    _log.warning("an object cannot be stored: %s", error, extra={"object": instance} if instance else None)
     if error.errno in _OUT_OF_SPACE:
         return ServiceRefusal(OUT_OF_RESOURCES, "there is no space left for the object")
     return ServiceRefusal(OUT_OF_RESOURCES, "the object cannot be written")

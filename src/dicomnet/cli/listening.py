@@ -129,10 +129,11 @@ def listen(served: Served) -> int:
 
         settings = served.read()
         log_of(settings).turn_on()
+        say = _words_to(settings)
         terms = terms_of(settings)
         host, number = settings["server.address"], settings["server.port"]
         if not is_guarded(settings):
-            check_bind(command, host, settings["server.allow_public"], served.what)
+            check_bind(command, host, settings["server.allow_public"], served.what, say=say)
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
@@ -191,6 +192,7 @@ class Configuration:
                     wanted["server.address"],
                     wanted["server.allow_public"],
                     self._served.what,
+                    say=_words_to(wanted),
                 )
             self._node.change(terms_of(wanted))
         except Mistakes as mistakes:
@@ -240,13 +242,28 @@ def open_node(folder: Path, address: tuple[str, int], **options: Any) -> Node:
     return node.Node(folder, address=address, **options)
 
 
-def check_bind(command: str, host: str, is_allowed: bool, what: str) -> None:
+def _words_to(settings: Settings) -> Callable[[str], object]:
+    """Where words of the command itself go: into the log, if a program is to read that, and else as they are."""
+    if settings["logging.format"] == "json":
+        return lambda words: _log.warning("%s", words)
+    return complain
+
+
+def check_bind(
+    command: str,
+    host: str,
+    is_allowed: bool,
+    what: str,
+    say: Callable[[str], object] = complain,
+) -> None:
     """Raise UsageError for an address that other machines can reach, unless that is allowed.
 
     Parameters
     ----------
     what
         What anybody who can reach the address may do.
+    say
+        Says a warning where it is.
     """
     if _is_loopback(host):
         return
@@ -255,9 +272,7 @@ def check_bind(command: str, host: str, is_allowed: bool, what: str) -> None:
             f"other machines can reach {host or 'every address'}, and nobody has to prove who they are:"
             f" anybody could {what}; use --allow-public to allow that"
         )
-    complain(
-        f"dicomnet {command}: warning: nobody has to prove who they are; whoever can reach us may {what}"
-    )
+    say(f"dicomnet {command}: warning: nobody has to prove who they are; whoever can reach us may {what}")
 
 
 def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: bool) -> bool:
@@ -294,7 +309,7 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         is_asked = number != _HAS_ENDED
         drain = configuration.settings["server.drain"]
         if is_asked and configuration.settings["logging.level"] != "error":
-            complain(
+            _words_to(configuration.settings)(
                 f"draining for up to {drain:g} s until associations end; a second signal ends them at once"
             )
         failures: list[Exception] = []

@@ -36,8 +36,6 @@ from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 from .reading import open_to_send
 from .trace import Trace, is_logged
 
-_log = logging.getLogger(__name__)
-
 # Another status may be trouble, which is logged at a level of its own. None is that of a request.
 _NO_TROUBLE = frozenset((None, SUCCESS, PENDING, PENDING_UNSUPPORTED_KEYS))
 
@@ -392,20 +390,20 @@ class Connection:
         self._unknown_responses += 1
         if self._unknown_responses > STRAY_LIMIT:
             raise ProtocolError("the peer goes on answering what was not asked", UNEXPECTED_PDU)
-        _log.warning("%s: ignored an %s", self.trace.peer, response.type.name)
+        self.trace.say(logging.WARNING, "ignored an %s", response.type.name)
 
     def _tell_excess(self) -> None:
         self._has_told_excess = True
-        _log.warning(
-            "%s: sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
-            self.trace.peer,
+        self.trace.say(
+            logging.WARNING,
+            "sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
             self.scanner.longest_excess,
             self.scanner.maximum_length,
         )
 
     def _establish(self, agreement: Agreement, now: float) -> None:
         if agreement.faults:
-            _log.warning("%s: negotiates with faults: %s", self.trace.peer, "; ".join(agreement.faults))
+            self.trace.say(logging.WARNING, "negotiates with faults: %s", "; ".join(agreement.faults))
         try:
             fragment_size(agreement.peer_maximum_length)
         except ValueError as error:

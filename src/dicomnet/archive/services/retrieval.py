@@ -11,6 +11,7 @@ from time import monotonic
 
 from ...blocking.peer import Peer, PerformanceOn
 from ...dimse.messages import Message
+from ...drivers.trace import served
 from ...encoding.transfer_syntaxes import Transcoding
 from ...errors import AssociationClosed, DicomnetError, ServiceRefusal
 from ...exchange.operations import Lease
@@ -94,6 +95,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
             sub_operation_elements(request, caller.ae_title),
             self.patience,
         )
+        self._association = caller.association
         self._begin = monotonic()
         self._what = f"{request.type.service} of {caller}", f"{found.level} level"
         self._sent = self._failed = 0
@@ -130,7 +132,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
                 self.to,
                 result.comment,
                 status,
-                extra={"peer": self._what[0]},
+                extra={**self._association.connection.trace.fields, "object": instance},
             )
         return result.status, result.sop_instance_uid
 
@@ -157,7 +159,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
                 self._cut_off,
                 self.to,
                 self.supply.ended,
-                extra={"peer": who},
+                extra=self._association.connection.trace.fields,
             )
         early = "" if self._sent + self._failed == self.count else "; it ended early"
         if self._failure is not None:
@@ -172,6 +174,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
             self._failed,
             monotonic() - self._begin,
             early,
+            extra=self._association.connection.trace.fields,
         )
 
 
@@ -196,7 +199,7 @@ class Get(Retrieval):
         window: int,
     ) -> None:
         super().__init__(request, caller, found, storage, transcoding)
-        self._association, self._message_id = caller.association, request.message_id
+        self._message_id = request.message_id
         lease = Lease(self._association.agreement, self._association.next_message_id)
         operation = store_here(self.supply, lease, window)
         self._results = PerformanceOn(self._association, operation).results()
@@ -257,7 +260,6 @@ class Move(Retrieval):
         peer: Peer,
     ) -> None:
         super().__init__(request, caller, found, storage, transcoding)
-        self._association = caller.association
         self._peer = peer
         self._results: list[StoreResult] = []
         self._changed = threading.Condition()
@@ -326,6 +328,8 @@ class Move(Retrieval):
         return len(self._results) < _RESULTS_LIMIT or self.supply.is_dropped
 
     def _send(self) -> None:
+        # A thread of its own has no word of it yet.
+        served.set(self._association.connection.trace)
         try:
             with self._peer:
                 try:
