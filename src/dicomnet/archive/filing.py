@@ -75,6 +75,13 @@ class Progress:
         """How many objects of all processes cannot be filed now."""
         return sum(self._counts[2::_COUNTS])
 
+    @property
+    def unfiled(self) -> int:
+        """How many objects have been acknowledged and are on their way to be filed, without those that are stuck."""
+        # In this order, so that what goes on meanwhile makes it no less than none.
+        filed = sum(self._counts[1::_COUNTS])
+        return sum(self._counts[::_COUNTS]) - filed
+
     def begin_anew(self, process: int) -> None:
         """A process has taken the place of one that ended, and filed what that had acknowledged."""
         self._counts[_COUNTS * process + 1] = self._counts[_COUNTS * process]

@@ -293,6 +293,8 @@ class Intake:
         As above; may be changed at any time.
     conflicts
         The keeper of objects that cannot be stored.
+    progress
+        How many objects wait to be filed, in all processes that share it.
     """
 
     def __init__(
@@ -318,7 +320,7 @@ class Intake:
         self._journal = Journal(self._folder, sync=local.sync)
         # It saves flushes, and knows after a kill which rows are missing.
         self._needs_journal = catalogue is not None or not storage.is_volatile
-        self._progress = progress or Progress(1)
+        self.progress = progress or Progress(1)
         self._process = process
         self.conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
@@ -329,7 +331,7 @@ class Intake:
             self.conflicts,
             self._reader,
             self._release,
-            self._progress,
+            self.progress,
             process,
         )
         self._claims = Claims(local.claims if progress is not None else None, self._filing.hurrying)
@@ -437,7 +439,7 @@ class Intake:
         OSError
             If a journal cannot be read.
         """
-        count = self._progress.stuck
+        count = self.progress.stuck
         for folder in filter(is_left, _folders(self.local.journals)):
             # It is gone where it has just been filed.
             with suppress(FileNotFoundError):
@@ -459,7 +461,7 @@ class Intake:
                 replay.spare(folder)
         if replay.staged is not None:
             self.local.staging.clear(self._process or None, keep=replay.staged)
-        self._progress.begin_anew(self._process)
+        self.progress.begin_anew(self._process)
         return count
 
     def recover_rest(self) -> None:

@@ -40,6 +40,11 @@ class Node(Protocol):
         """Host and port."""
         ...
 
+    @property
+    def watch_address(self) -> tuple[str, int] | None:
+        """Host and port of health and metrics, if they are shown."""
+        ...
+
     def start(self) -> None:
         """Begin to accept associations."""
         ...
@@ -134,6 +139,15 @@ def listen(served: Served) -> int:
         host, number = settings["server.address"], settings["server.port"]
         if not is_guarded(settings):
             check_bind(command, host, settings["server.allow_public"], served.what, say=say)
+        if settings["watch.port"] is not None:
+            check_bind(
+                command,
+                settings["watch.address"],
+                settings["watch.allow_public"],
+                "see health and metrics",
+                "set watch.allow_public",
+                say=say,
+            )
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
@@ -145,8 +159,9 @@ def listen(served: Served) -> int:
             **node_options(settings, terms),
         )
     except ModuleNotFoundError as error:
-        extras = "archive,postgresql" if error.name == "psycopg" else "archive"
-        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
+        missing = (error.name or "").partition(".")[0]
+        extras = "archive,postgresql" if missing == "psycopg" else "archive"
+        complain(f"dicomnet {command}: {missing} is not installed; run pip install 'dicomnet[{extras}]'")
         return FAILED
     except Mistakes as mistakes:
         return complain_of(command, mistakes)
@@ -254,6 +269,7 @@ def check_bind(
     host: str,
     is_allowed: bool,
     what: str,
+    how: str = "use --allow-public",
     say: Callable[[str], object] = complain,
 ) -> None:
     """Raise UsageError for an address that other machines can reach, unless that is allowed.
@@ -262,6 +278,8 @@ def check_bind(
     ----------
     what
         What anybody who can reach the address may do.
+    how
+        How it is allowed.
     say
         Says a warning where it is.
     """
@@ -270,7 +288,7 @@ def check_bind(
     if not is_allowed:
         raise UsageError(
             f"other machines can reach {host or 'every address'}, and nobody has to prove who they are:"
-            f" anybody could {what}; use --allow-public to allow that"
+            f" anybody could {what}; {how} to allow that"
         )
     say(f"dicomnet {command}: warning: nobody has to prove who they are; whoever can reach us may {what}")
 
@@ -298,11 +316,13 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         gc.freeze()
         node.start()
         host, number = node.address
-        endpoint = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        endpoint = _endpoint(host, number)
         title = configuration.settings["server.ae_titles"][0]
         if reloading:
             node.holdings.local.take_signals()
         print(f"listening on {title}@{endpoint}, storing in {printable(str(folder))}", flush=True)
+        if node.watch_address is not None:
+            print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()
         while (number := here.recv(1)[0]) in reloading:
             configuration.reload()
@@ -326,6 +346,10 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         if failures:
             raise failures[0]
         return is_asked
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _wait(node: Node, there: socket.socket) -> None:

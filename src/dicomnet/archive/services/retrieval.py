@@ -81,6 +81,13 @@ class Retrieval(Iterator[Performed | StillSearching]):
         Has their files.
     transcoding
         Whether they may be decompressed.
+
+    Attributes
+    ----------
+    operation
+        C-GET or C-MOVE.
+    length
+        How many bytes the files of the objects have that were sent, since somebody set it to 0.
     """
 
     patience = 1
@@ -103,6 +110,8 @@ class Retrieval(Iterator[Performed | StillSearching]):
         self._cut_off = 0
         # Why what is left cannot even be named.
         self._failure: ServiceRefusal | None = None
+        self.operation = request.type.service
+        self.length = 0
 
     @abstractmethod
     def finish(self) -> Performed:
@@ -117,6 +126,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
         ended = self.supply.ended
         if result.is_stored:
             self._sent += 1
+            self.length += result.length
         elif ended is not None and result.status is None and result.comment == str(ended):
             # One line for all of them is enough.
             self._failed += 1
