@@ -70,7 +70,7 @@ class Rule:
     def fits(self, title: str, address: _Address | None, names: frozenset[str]) -> bool:
         """Whether it is for a peer."""
         return (
-            (self.title is None or title in _forms_of(self.title))
+            (self.title is None or title in forms_of(self.title))
             and (self.certificate is None or self.certificate in names)
             and (
                 self.networks is None
@@ -116,7 +116,7 @@ EVERYBODY = Access()
 
 
 @lru_cache
-def _forms_of(title: str) -> frozenset[str]:
+def forms_of(title: str) -> frozenset[str]:
     """How a title may come: titles of peers are read as Latin-1, in which each byte is a character."""
     forms = {title}
     for codec in ("latin-1", "utf-8", "shift_jis"):

@@ -154,11 +154,14 @@ class Conflicts:
     def _quarantined(self, found: Quarantined) -> None:
         source = found.source
         sender = f"from {source.ae_title}@{source.address} " if source.address else ""
-        _log.warning("a file %sis kept in quarantine as %s: %s", sender, found.location, found.reason)
+        about = source.about(found.instance)
+        _log.warning(
+            "a file %sis kept in quarantine as %s: %s", sender, found.location, found.reason, extra=about
+        )
         if self._record is None:
             return
         try:
             self._record.quarantined(found)
         except (DicomnetError, OSError, ImportError) as failure:
             # The file is kept all the same, and listed without this.
-            _log.error("why %s is in quarantine cannot be recorded: %s", found.location, failure)
+            _log.error("why %s is in quarantine cannot be recorded: %s", found.location, failure, extra=about)

@@ -43,6 +43,10 @@ class Source:
     address: str = ""
     way: str = ""
 
+    def about(self, instance: str) -> dict[str, str]:
+        """What a record of the log has that is about an object from it, by the SOP Instance UID."""
+        return {"object": instance, **({"peer": self.address} if self.address else {})}
+
 
 UNKNOWN = Source()
 C_STORE_WAY = "C-STORE"

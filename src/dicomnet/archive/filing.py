@@ -75,6 +75,13 @@ class Progress:
         """How many objects of all processes cannot be filed now."""
         return sum(self._counts[2::_COUNTS])
 
+    @property
+    def unfiled(self) -> int:
+        """How many objects have been acknowledged and are on their way to be filed, without those that are stuck."""
+        # In this order, so that what goes on meanwhile makes it no less than none.
+        filed = sum(self._counts[1::_COUNTS])
+        return sum(self._counts[::_COUNTS]) - filed
+
     def begin_anew(self, process: int) -> None:
         """A process has taken the place of one that ended, and filed what that had acknowledged."""
         self._counts[_COUNTS * process + 1] = self._counts[_COUNTS * process]
@@ -299,7 +306,7 @@ class Filing:
 
     def _is_stuck(self, accepted: Accepted, error: OSError) -> None:
         """The file of the first object that waits cannot be written; nobody waits for it."""
-        self._tell(error)
+        self._tell(error, _about(accepted))
         with self._changed:
             self._stuck.append(self._waiting.popleft())
             self._progress.set_stuck(self._process, len(self._stuck))
@@ -347,14 +354,15 @@ class Filing:
         self._recycle(self._journal.filed(before))
 
     def _is_defect(self, accepted: Accepted) -> None:
-        _log.exception("an object cannot be filed; the journal keeps it")
+        _log.exception("an object cannot be filed; the journal keeps it", extra=_about(accepted))
         self._local.needs_recovery = True
         self._has_left = True
         accepted.position = None
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: Exception, about: Mapping[str, str] | None = None) -> None:
         if self.trouble is None:
-            _log.error("what was received cannot be filed now, and is kept in the journal: %s", error)
+            words = "what was received cannot be filed now, and is kept in the journal: %s"
+            _log.error(words, error, extra=about)
 
     def _is_filed(self, batch: Sequence[Accepted]) -> None:
         with self._changed:
@@ -438,6 +446,13 @@ class Filing:
         try:
             return all(self._catalogue.add([entry]))
         except UnusableObject as error:
-            _log.error("object %s is stored, and no query finds it: %s", entry.name.instance, error)
+            instance = entry.name.instance
+            about = entry.source.about(instance)
+            _log.error("object %s is stored, and no query finds it: %s", instance, error, extra=about)
             self._local.needs_recovery = True
             return True
+
+
+def _about(accepted: Accepted) -> Mapping[str, str]:
+    entry = accepted.entry
+    return entry.source.about(entry.name.instance)

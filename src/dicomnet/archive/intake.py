@@ -134,7 +134,7 @@ class Session:
                 self._head = bytearray()
         except OSError as error:
             self.abort()
-            raise _refusal(error) from error
+            raise _refusal(error, self.sop_instance) from error
 
     def adopt(self, staged: StagedFile, data_at: int) -> None:
         """Take a complete file as it lies, with its own file meta information, in the place of what would be written.
@@ -188,7 +188,7 @@ class Session:
         except ServiceRefusal as refusal:
             self.placed = refusal
         except OSError as error:
-            self.placed = _refusal(error)
+            self.placed = _refusal(error, self.sop_instance)
             self.placed.__cause__ = error
         finally:
             if not isinstance(self.placed, Accepted):
@@ -234,6 +234,7 @@ class Session:
                 name.instance,
                 self.source.ae_title or "?",
                 ", and ".join(header.irregular),
+                extra=self.source.about(name.instance),
             )
         entry = Entry(name, header, self.sop_class, self.transfer_syntax, self.source)
         if self._staged is None:
@@ -292,6 +293,8 @@ class Intake:
         As above; may be changed at any time.
     conflicts
         The keeper of objects that cannot be stored.
+    progress
+        How many objects wait to be filed, in all processes that share it.
     """
 
     def __init__(
@@ -317,7 +320,7 @@ class Intake:
         self._journal = Journal(self._folder, sync=local.sync)
         # It saves flushes, and knows after a kill which rows are missing.
         self._needs_journal = catalogue is not None or not storage.is_volatile
-        self._progress = progress or Progress(1)
+        self.progress = progress or Progress(1)
         self._process = process
         self.conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
@@ -328,7 +331,7 @@ class Intake:
             self.conflicts,
             self._reader,
             self._release,
-            self._progress,
+            self.progress,
             process,
         )
         self._claims = Claims(local.claims if progress is not None else None, self._filing.hurrying)
@@ -436,7 +439,7 @@ class Intake:
         OSError
             If a journal cannot be read.
         """
-        count = self._progress.stuck
+        count = self.progress.stuck
         for folder in filter(is_left, _folders(self.local.journals)):
             # It is gone where it has just been filed.
             with suppress(FileNotFoundError):
@@ -458,7 +461,7 @@ class Intake:
                 replay.spare(folder)
         if replay.staged is not None:
             self.local.staging.clear(self._process or None, keep=replay.staged)
-        self._progress.begin_anew(self._process)
+        self.progress.begin_anew(self._process)
         return count
 
     def recover_rest(self) -> None:
@@ -579,7 +582,7 @@ class Intake:
             try:
                 self._filing.file_now([session.accepted])
             except OSError as error:
-                refusals[session.sop_instance] = _refusal(error)
+                refusals[session.sop_instance] = _refusal(error, session.sop_instance)
         # A part of the store may be on another medium than the rest.
         self.storage.make_durable()
         return refusals
@@ -622,8 +625,8 @@ def _folders(path: Path) -> list[Path]:
     return sorted(path.iterdir()) if path.exists() else []
 
 
-def _refusal(error: OSError) -> ServiceRefusal:
-    _log.warning("an object cannot be stored: %s", error)
+def _refusal(error: OSError, instance: str = "") -> ServiceRefusal:
+    _log.warning("an object cannot be stored: %s", error, extra={"object": instance} if instance else None)
     if error.errno in _OUT_OF_SPACE:
         return ServiceRefusal(OUT_OF_RESOURCES, "there is no space left for the object")
     return ServiceRefusal(OUT_OF_RESOURCES, "the object cannot be written")

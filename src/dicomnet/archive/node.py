@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.datasets import Sink
@@ -60,6 +60,8 @@ from .terms import Terms
 if TYPE_CHECKING:
     from .services.retrieval import Retrieval
     from .tasks.control import Control
+    from .watch.association import Tally
+    from .watch.watch import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -127,6 +129,8 @@ class Node:
         the background.
     workers
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
+    watch
+        Host and port for health and metrics by HTTP; None for neither, and then nothing is counted.
 
     Raises
     ------
@@ -156,6 +160,7 @@ class Node:
         database: str | None = None,
         keys: Sequence[str] = (),
         workers: int = 1,
+        watch: tuple[str, int] | None = None,
     ) -> None:
         _load(has_index)
         self.ae_title = ae_title
@@ -164,6 +169,8 @@ class Node:
         self._slots_lock = threading.Lock()
         self._tls = tls
         terms = terms or Terms()
+        # The one that accepts in this process, or the workers and this one.
+        processes = 1 if workers == 1 else workers + 1
         self.holdings = Holdings(
             folder,
             database=database,
@@ -172,8 +179,7 @@ class Node:
             sync=sync,
             is_strict=strict,
             other_content=terms.other_content,
-            # The one that accepts in this process, or the workers and this one.
-            processes=1 if workers == 1 else workers + 1,
+            processes=processes,
         )
         self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
         services: list[Service] = [
@@ -186,15 +192,20 @@ class Node:
         # What accepts in this process.
         self._accepting: Server | None = None
         self._control: Control | None = None
+        self.watch: Watch | None = None
         self.terms = Terms()
-        self._adopt(terms)
         try:
+            self._adopt(terms)
+            if watch is not None:
+                self.watch = _watching(self.holdings, watch, terms, processes)
             if workers == 1:
                 self._accepting = Server(listen(address), self._receive, tls=self._tls)
             self._server: Server | WorkerProcesses = self._accepting or WorkerProcesses(
                 address, workers, self._work, on_told=self._told
             )
         except BaseException:
+            if self.watch is not None:
+                self.watch.close()
             self.holdings.close()
             raise
 
@@ -202,6 +213,11 @@ class Node:
     def address(self) -> tuple[str, int]:
         """The host and port it listens on."""
         return self._server.address
+
+    @property
+    def watch_address(self) -> tuple[str, int] | None:
+        """The host and port of health and metrics; None if they are not shown."""
+        return None if self.watch is None else self.watch.address
 
     def start(self) -> None:
         """Begin to accept associations.
@@ -216,6 +232,8 @@ class Node:
         else:
             self.holdings.begin_upkeep()
         self._server.start()
+        if self.watch is not None:
+            self.watch.start()
         if self.holdings.index is not None and hasattr(socket, "AF_UNIX"):
             self._take_tasks()
 
@@ -228,11 +246,15 @@ class Node:
 
         Tasks of an administrator are stopped at once.
         """
+        if self.watch is not None:
+            self.watch.stopping()
         if self._control is not None:
             self._control.close()
         if self._server.shutdown(drain) is False:
             # Of what processes left that did not end in order, the next start files what cannot be filed now.
             self.holdings.recover()
+        if self.watch is not None:
+            self.watch.close()
         self.holdings.close()
 
     @property
@@ -295,20 +317,29 @@ class Node:
     def _work(self, worker: Worker) -> bool:
         """Be a worker process."""
         self.holdings.be_process(worker.number + 1)
+        if self.watch is not None:
+            self.watch.be_process(worker.number + 1)
         if worker.number == 0:
             self.holdings.begin_upkeep()
         self._accepting = Server(worker.listener, self._receive, tls=self._tls, share=worker.share)
         worker.serve(self._accepting)
+        if self.watch is not None:
+            self.watch.counts.leave()
         return self.holdings.leave()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
         terms = self.terms
         hooks = _NodeHooks(self, peer[0])
+        tally = None
+        if self.watch is not None:
+            tally = self.watch.tally()
+            hooks = _WatchedHooks(self, peer[0], tally)
         return Reception(
             hooks,
             terms.timeouts,
             MAXIMUM_LENGTH,
             excess=terms.excess,
+            meter=tally,
             trouble=logging.WARNING,
             opened=hooks.opened,
         )
@@ -325,6 +356,8 @@ class Node:
             invoked_window=terms.window if GetService.operation in self.services else 1,
         )
         self.holdings.other_content = terms.other_content
+        if self.watch is not None:
+            self.watch.adopt(terms)
         for service in self.services.values():
             if isinstance(service, QueryService):
                 service.policy = terms.queries
@@ -425,3 +458,39 @@ class _NodeHooks(WithoutRetrieval):
 
     def closed(self) -> None:
         self._node.give_slot_back(self)
+
+
+class _WatchedHooks(_NodeHooks):
+    """The same, where what happens is counted."""
+
+    def __init__(self, node: Node, address: str, tally: Tally) -> None:
+        super().__init__(node, address)
+        self._tally = tally
+
+    def opened(self, link: Link) -> None:
+        super().opened(link)
+        self._tally.opened(link)
+
+    def next_answer(
+        self, answers: Iterator[Answer | StillSearching | Performed]
+    ) -> Answer | StillSearching | Performed | None:
+        given = super().next_answer(answers)
+        if isinstance(given, Performed):
+            self._tally.performed(cast("Retrieval", answers), given)
+        return given
+
+    def finish(self, retrieval: Retrieval) -> Performed:
+        left = super().finish(retrieval)
+        self._tally.performed(retrieval, left)
+        return left
+
+    def phase_changed(self, phase: Phase) -> None:
+        super().phase_changed(phase)
+        self._tally.entered(phase)
+
+
+def _watching(holdings: Holdings, address: tuple[str, int], terms: Terms, processes: int) -> Watch:
+    # What it takes of libraries, other nodes start without.
+    from .watch.watch import Watch
+
+    return Watch(holdings, address, terms, processes)

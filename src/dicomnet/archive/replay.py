@@ -136,7 +136,10 @@ class Replay:
                 return sum(self._file([record], left) for record in records)
             # A defect costs one object, too, and not the start of the archive.
             is_defect = not isinstance(error, _FAILURES)
-            _log.error("an acknowledged object cannot be filed now: %s", error, exc_info=is_defect)
+            about = {"object": _instance_of(records[0])}
+            _log.error(
+                "an acknowledged object cannot be filed now: %s", error, exc_info=is_defect, extra=about
+            )
             left.extend(records)
             return 0
         return len(objects)
@@ -204,6 +207,14 @@ class Replay:
         # The same content may have come back after that.
         is_earlier = record.number < replaced.get((instance, digest), 0)
         return is_earlier and self._storage.has_version(instance, digest)
+
+
+def _instance_of(record: Record) -> str:
+    """The SOP Instance UID of the object of a record, which may be what is wrong with it."""
+    try:
+        return decode_description(record.description).name.instance
+    except ValueError:
+        return "?"
 
 
 def _next_left(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from .access import EVERYBODY, Access
 from .catalogue.options import QueryPolicy
 from .conflicts import OtherContent
 from .services.retrieve import RetrievePolicy
+from .watch.policy import WatchPolicy
 
 if TYPE_CHECKING:
     from ..drivers.tls import ServerCertificate
@@ -43,6 +44,8 @@ class Terms:
         What queries may do. It holds at once.
     retrieval
         What may be retrieved, and which move destinations there are. It holds at once.
+    watch
+        From when on it says that it is not well. It holds at once.
     tls
         What it shows in TLS handshakes; None leaves that as it is.
     log
@@ -59,5 +62,6 @@ class Terms:
     other_content: OtherContent = OtherContent.KEEP_FIRST
     queries: QueryPolicy = field(default_factory=QueryPolicy)
     retrieval: RetrievePolicy = field(default_factory=RetrievePolicy)
+    watch: WatchPolicy = field(default_factory=WatchPolicy)
     tls: ServerCertificate | None = None
     log: Log | None = None

@@ -40,6 +40,11 @@ class Node(Protocol):
         """Host and port."""
         ...
 
+    @property
+    def watch_address(self) -> tuple[str, int] | None:
+        """Host and port of health and metrics, if they are shown."""
+        ...
+
     def start(self) -> None:
         """Begin to accept associations."""
         ...
@@ -129,10 +134,20 @@ def listen(served: Served) -> int:
 
         settings = served.read()
         log_of(settings).turn_on()
+        say = _words_to(settings)
         terms = terms_of(settings)
         host, number = settings["server.address"], settings["server.port"]
         if not is_guarded(settings):
-            check_bind(command, host, settings["server.allow_public"], served.what)
+            check_bind(command, host, settings["server.allow_public"], served.what, say=say)
+        if settings["watch.port"] is not None:
+            check_bind(
+                command,
+                settings["watch.address"],
+                settings["watch.allow_public"],
+                "see health and metrics",
+                "set watch.allow_public",
+                say=say,
+            )
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
@@ -144,8 +159,9 @@ def listen(served: Served) -> int:
             **node_options(settings, terms),
         )
     except ModuleNotFoundError as error:
-        extras = "archive,postgresql" if error.name == "psycopg" else "archive"
-        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
+        missing = (error.name or "").partition(".")[0]
+        extras = "archive,postgresql" if missing == "psycopg" else "archive"
+        complain(f"dicomnet {command}: {missing} is not installed; run pip install 'dicomnet[{extras}]'")
         return FAILED
     except Mistakes as mistakes:
         return complain_of(command, mistakes)
@@ -191,6 +207,7 @@ class Configuration:
                     wanted["server.address"],
                     wanted["server.allow_public"],
                     self._served.what,
+                    say=_words_to(wanted),
                 )
             self._node.change(terms_of(wanted))
         except Mistakes as mistakes:
@@ -240,24 +257,40 @@ def open_node(folder: Path, address: tuple[str, int], **options: Any) -> Node:
     return node.Node(folder, address=address, **options)
 
 
-def check_bind(command: str, host: str, is_allowed: bool, what: str) -> None:
+def _words_to(settings: Settings) -> Callable[[str], object]:
+    """Where words of the command itself go: into the log, if a program is to read that, and else as they are."""
+    if settings["logging.format"] == "json":
+        return lambda words: _log.warning("%s", words)
+    return complain
+
+
+def check_bind(
+    command: str,
+    host: str,
+    is_allowed: bool,
+    what: str,
+    how: str = "use --allow-public",
+    say: Callable[[str], object] = complain,
+) -> None:
     """Raise UsageError for an address that other machines can reach, unless that is allowed.
 
     Parameters
     ----------
     what
         What anybody who can reach the address may do.
+    how
+        How it is allowed.
+    say
+        Says a warning where it is.
     """
     if _is_loopback(host):
         return
     if not is_allowed:
         raise UsageError(
             f"other machines can reach {host or 'every address'}, and nobody has to prove who they are:"
-            f" anybody could {what}; use --allow-public to allow that"
+            f" anybody could {what}; {how} to allow that"
         )
-    complain(
-        f"dicomnet {command}: warning: nobody has to prove who they are; whoever can reach us may {what}"
-    )
+    say(f"dicomnet {command}: warning: nobody has to prove who they are; whoever can reach us may {what}")
 
 
 def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: bool) -> bool:
@@ -283,18 +316,20 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         gc.freeze()
         node.start()
         host, number = node.address
-        endpoint = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+        endpoint = _endpoint(host, number)
         title = configuration.settings["server.ae_titles"][0]
         if reloading:
             node.holdings.local.take_signals()
         print(f"listening on {title}@{endpoint}, storing in {printable(str(folder))}", flush=True)
+        if node.watch_address is not None:
+            print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()
         while (number := here.recv(1)[0]) in reloading:
             configuration.reload()
         is_asked = number != _HAS_ENDED
         drain = configuration.settings["server.drain"]
         if is_asked and configuration.settings["logging.level"] != "error":
-            complain(
+            _words_to(configuration.settings)(
                 f"draining for up to {drain:g} s until associations end; a second signal ends them at once"
             )
         failures: list[Exception] = []
@@ -311,6 +346,10 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         if failures:
             raise failures[0]
         return is_asked
+
+
+def _endpoint(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _wait(node: Node, there: socket.socket) -> None:

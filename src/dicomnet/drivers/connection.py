@@ -36,8 +36,6 @@ from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 from .reading import open_to_send
 from .trace import Trace, is_logged
 
-_log = logging.getLogger(__name__)
-
 # Another status may be trouble, which is logged at a level of its own. None is that of a request.
 _NO_TROUBLE = frozenset((None, SUCCESS, PENDING, PENDING_UNSUPPORTED_KEYS))
 
@@ -96,6 +94,26 @@ class Observer(Protocol):
         ...
 
 
+class Meter(Protocol):
+    """Takes the measure of messages. Each object passes it twice, so it is not asked by names as an observer is."""
+
+    def came(self, message: Message, now: float, length: int) -> None:
+        """A message is complete.
+
+        Parameters
+        ----------
+        now
+            When its last byte was read, on the monotonic clock.
+        length
+            The length of its data set in bytes; without one, that of the message before.
+        """
+        ...
+
+    def goes(self, message: Message) -> None:
+        """A message is about to be written."""
+        ...
+
+
 class Connection:
     """The state of one association.
 
@@ -111,6 +129,8 @@ class Connection:
         The ARTIM timer's period in seconds (PS3.8 section 9.1.5), None for none.
     observer
         Takes notifications, where a user wants them.
+    meter
+        Takes the measure of messages, where somebody wants that.
     excess
         How many bytes longer than announced a P-DATA-TF may be, which is logged; some peers count differently.
     trouble
@@ -125,6 +145,7 @@ class Connection:
         open_sink: OpenSink,
         artim: float | None,
         observer: Observer | None = None,
+        meter: Meter | None = None,
         excess: int = 0,
         trouble: int = logging.INFO,
     ) -> None:
@@ -146,6 +167,7 @@ class Connection:
         self._unknown_responses = 0
         self._sent_abort = False
         self.observer = observer
+        self.meter = meter
         self._received_tap = _Tap()
         self._sent_tap = _Tap()
 
@@ -314,6 +336,8 @@ class Connection:
                 and message.type.service is not UNRECOGNISED
             ):
                 observer.notify("EVT_DIMSE_SENT", message=message)
+            if self.meter is not None:
+                self.meter.goes(message)
             if is_traced or message.command.get("Status") not in _NO_TROUBLE:
                 self.trace.message(message, is_sent=True)
             batch += fragment(message.context_id, command, maximum, is_command=True)
@@ -361,6 +385,8 @@ class Connection:
         if is_unrecognised and message.type.is_response:
             self._ignore(message)
             return None
+        if self.meter is not None:
+            self.meter.came(message, now, self._assembler.data_length)
         if is_logged(logging.INFO):
             length = None if message.data is None else self._assembler.data_length
             self.trace.message(message, is_sent=False, length=length)
@@ -392,20 +418,20 @@ class Connection:
         self._unknown_responses += 1
         if self._unknown_responses > STRAY_LIMIT:
             raise ProtocolError("the peer goes on answering what was not asked", UNEXPECTED_PDU)
-        _log.warning("%s: ignored an %s", self.trace.peer, response.type.name)
+        self.trace.say(logging.WARNING, "ignored an %s", response.type.name)
 
     def _tell_excess(self) -> None:
         self._has_told_excess = True
-        _log.warning(
-            "%s: sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
-            self.trace.peer,
+        self.trace.say(
+            logging.WARNING,
+            "sends P-DATA-TF PDUs of up to %d bytes, though %d were announced: they are taken all the same",
             self.scanner.longest_excess,
             self.scanner.maximum_length,
         )
 
     def _establish(self, agreement: Agreement, now: float) -> None:
         if agreement.faults:
-            _log.warning("%s: negotiates with faults: %s", self.trace.peer, "; ".join(agreement.faults))
+            self.trace.say(logging.WARNING, "negotiates with faults: %s", "; ".join(agreement.faults))
         try:
             fragment_size(agreement.peer_maximum_length)
         except ValueError as error:

@@ -16,8 +16,6 @@ from ..wire.pdu import Abort
 from .connection import STRAY_LIMIT, Happening, ProviderAbort
 from .trace import Trace
 
-_log = logging.getLogger(__name__)
-
 # How many happenings may wait while a request is performed, before the peer has to wait too.
 INBOX_LIMIT = 64
 
@@ -127,9 +125,9 @@ class Conversation:
         if self._awaited.get(message_id) is not response.type:
             discard(response.data)
             self._strays += 1
-            _log.warning(
-                "%s: ignored a %s that answers no request (Message ID %d)",
-                self._trace.peer,
+            self._trace.say(
+                logging.WARNING,
+                "ignored a %s that answers no request (Message ID %d)",
                 response.type.name,
                 message_id,
             )

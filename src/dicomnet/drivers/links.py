@@ -13,8 +13,7 @@ from .acse import Await, release, request
 from .course import Advance
 from .deadline import Deadline
 from .life import Fail, Flush, Life, Tell
-
-_log = logging.getLogger(__name__)
+from .trace import served
 
 AnyLink = TypeVar("AnyLink", bound=Life)
 
@@ -66,13 +65,14 @@ class Serving(Section[LinkBase]):
     __slots__ = ()
 
     def __enter__(self) -> None:
-        pass
+        served.set(self._link.connection.trace)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        served.set(None)
         if isinstance(error, DicomnetError):
-            _log.info("the association ended: %s", error)
+            self._link.connection.trace.say(logging.INFO, "the association ended: %s", error)
             return True
         if isinstance(error, Exception):
             self._link.abort(failure=AssociationAborted(None, 0, str(error)))

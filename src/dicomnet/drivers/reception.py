@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 # it with.
 from ..services import descriptions, provider, suboperations  # noqa: F401
 from ..values import frozen
-from .connection import Connection, Observer
+from .connection import Connection, Meter, Observer
 from .deadline import Timeouts
 from .hooks import Hooks, Phase
 from .life import Life
@@ -45,8 +45,8 @@ class Reception:
         The largest PDU-length of a P-DATA-TF that we take, in bytes; 0 is no limit.
     excess
         How many bytes longer than that a P-DATA-TF may be, which is logged; 0 ends such an association.
-    observer
-        Takes notifications, where a user wants them.
+    observer, meter
+        Take notifications, and the measure of messages, where a user wants that.
     trouble
         At which level of `logging` rejections, aborts and refused requests are logged.
     opened
@@ -60,6 +60,7 @@ class Reception:
     maximum_length: int
     excess: int = 0
     observer: Observer | None = None
+    meter: Meter | None = None
     trouble: int = logging.INFO
     opened: Callable[[Any], object] = _ignore
     closed: Callable[[], object] = _ignore
@@ -72,6 +73,7 @@ class Reception:
             open_sink=self.hooks.open_sink,
             artim=self.timeouts.association,
             observer=self.observer,
+            meter=self.meter,
             excess=self.excess,
             trouble=self.trouble,
         )

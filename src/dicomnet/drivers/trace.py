@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ _log = logging.getLogger(__name__)
 
 is_logged: Callable[[int], bool] = _log.isEnabledFor
 """Whether anything of that level is logged: the one question that a message asks where nothing is."""
+
+# Whose requests are being performed here, so that what is logged meanwhile can be told to be about it.
+served: ContextVar[Trace | None] = ContextVar("served", default=None)
 
 # How many operations are timed at once. More are not under way, unless a peer never answers.
 _MOST_OPERATIONS = 1024
@@ -109,21 +113,27 @@ class Trace:
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return f"{_words().shown(title)}@{place}" if title else place
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """What a record of the log has that is about the association."""
+        host = {} if self._address is None else {"peer": self._address[0]}
+        return {**host, "association": self.peer}
+
     def opened(self, address: tuple[str, int]) -> None:
         """The transport connection is there."""
         self._address = address
-        self._say(logging.DEBUG, "connection opened by %s", "us" if self._is_requestor else "the peer")
+        self.say(logging.DEBUG, "connection opened by %s", "us" if self._is_requestor else "the peer")
 
     def secured(self, version: str) -> None:
         """The TLS handshake is done."""
         self._tls = version
-        self._say(logging.DEBUG, "TLS handshake done: %s", version)
+        self.say(logging.DEBUG, "TLS handshake done: %s", version)
 
     def closed(self) -> None:
         """The transport connection is gone, or is closed now. Called again, it does nothing."""
         if not self._is_closed:
             self._is_closed = True
-            self._say(logging.DEBUG, "connection closed")
+            self.say(logging.DEBUG, "connection closed")
 
     def pdu(self, pdu: PDU, *, is_sent: bool) -> None:
         """A PDU other than P-DATA-TF was received, or is about to be sent."""
@@ -136,14 +146,14 @@ class Trace:
         contexts = self._request.contexts if self._request is not None else ()
         proposed = {each.context_id: each.abstract_syntax for each in contexts}
         for line in _words().describe_pdu(pdu, proposed):
-            self._say(logging.DEBUG, "%s %s", "sent" if is_sent else "received", line)
+            self.say(logging.DEBUG, "%s %s", "sent" if is_sent else "received", line)
 
     def entered(self, phase: Phase, failure: DicomnetError | None) -> None:
         """The association entered a phase of its life, with a failure where it did not end regularly."""
         if phase is Phase.ESTABLISHED:
             self._established()
         elif phase is Phase.RELEASED:
-            self._say(logging.INFO, "association released")
+            self.say(logging.INFO, "association released")
         elif phase is Phase.REJECTED:
             self._rejected(failure)
         elif phase is Phase.ABORTED:
@@ -182,10 +192,21 @@ class Trace:
             began = monotonic() if arriving is None else arriving
             self._begun[is_sent, message.message_id] = _Begun(label, began, length, message.type.response)
 
-    def _say(self, level: int, text: str, *values: object) -> None:
+    def say(self, level: int, text: str, *values: object, instance: str = "") -> None:
+        """Log something about the association.
+
+        Parameters
+        ----------
+        level
+            As of `logging`.
+        text, values
+            What is said; the peer is put before it.
+        instance
+            The SOP Instance UID of the object that it is about, as it came; empty for none.
+        """
         if is_logged(level):
-            more = {"peer": self._address and self._address[0], "association": self.peer}
-            _log.log(level, f"%s: {text}", self.peer, *values, extra=more)
+            about = {"object": instance} if instance else {}
+            _log.log(level, f"%s: {text}", self.peer, *values, extra={**self.fields, **about})
 
     def _established(self) -> None:
         if not is_logged(logging.INFO) or self._request is None:
@@ -193,7 +214,7 @@ class Trace:
         contexts = self._answer.contexts if isinstance(self._answer, AssociateAC) else ()
         accepted = sum(not each.result for each in contexts)
         title = self._request.calling_ae_title if self._is_requestor else self._request.called_ae_title
-        self._say(
+        self.say(
             logging.INFO,
             "association established, our AE title %s, %d of %d presentation contexts accepted, %s",
             _words().shown(title),
@@ -211,7 +232,7 @@ class Trace:
         is_silent = isinstance(failure, AssociationAborted) and failure.source is None and not failure.cause
         if self._request is None and (failure is None or is_silent):
             # Those who only look whether the port is open are no trouble.
-            self._say(logging.INFO, "connection ended before an association was asked for")
+            self.say(logging.INFO, "connection ended before an association was asked for")
             return
         self._say_end("association aborted by us" if failure is None else str(failure))
 
@@ -222,7 +243,7 @@ class Trace:
         about = (
             f" (called AE title {shown(self._request.called_ae_title)})" if self._request is not None else ""
         )
-        self._say(self._trouble, "%s%s", shown(text, _LONGEST_CAUSE), about)
+        self.say(self._trouble, "%s%s", shown(text, _LONGEST_CAUSE), about)
 
     def _tell_message(
         self, message: Message, is_sent: bool, length: int | None, arriving: float | None
@@ -233,9 +254,16 @@ class Trace:
             syntax = _words().syntax_name(self._syntax_of(message.context_id))
             took = f" in {_milliseconds(arriving)}" if arriving is not None else ""
             data = f"; data set of {length} bytes{took}, {syntax}"
-        self._say(logging.DEBUG, "%s P-DATA-TF: %s%s", "sent" if is_sent else "received", words, data)
+        self.say(
+            logging.DEBUG,
+            "%s P-DATA-TF: %s%s",
+            "sent" if is_sent else "received",
+            words,
+            data,
+            instance=_instance_of(message),
+        )
         for line in self._identifier(message):
-            self._say(logging.DEBUG, "  %s", line)
+            self.say(logging.DEBUG, "  %s", line)
 
     def _identifier(self, message: Message) -> Iterator[str]:
         if not _config.LOG_IDENTIFIERS or message.type.data_set != "Identifier":
@@ -261,8 +289,13 @@ class Trace:
             # The operation goes on: this does not answer it.
             if is_logged(logging.INFO):
                 outcome = words.describe_outcome(response)
-                self._say(
-                    logging.INFO, "%s: a %s came: %s", self._begun[key].label, response.type.name, outcome
+                self.say(
+                    logging.INFO,
+                    "%s: a %s came: %s",
+                    self._begun[key].label,
+                    response.type.name,
+                    outcome,
+                    instance=_instance_of(response),
                 )
             return
         if is_pending(response.command.get("Status", 0)):
@@ -283,7 +316,15 @@ class Trace:
         if begun is None and not is_sent:
             # Whether there was such an operation is not known here.
             label, verb = f"a {response.type.name} for Message ID {key[1]}", "came"
-        self._say(level, "%s %s: %s%s", label, verb, words.describe_outcome(response), about)
+        self.say(
+            level,
+            "%s %s: %s%s",
+            label,
+            verb,
+            words.describe_outcome(response),
+            about,
+            instance=_instance_of(response),
+        )
 
 
 def _words() -> ModuleType:
@@ -291,6 +332,11 @@ def _words() -> ModuleType:
     from ..services import descriptions
 
     return descriptions
+
+
+def _instance_of(message: Message) -> str:
+    command = message.command
+    return str(command.get("AffectedSOPInstanceUID") or command.get("RequestedSOPInstanceUID") or "")
 
 
 def _milliseconds(begin: float) -> str:

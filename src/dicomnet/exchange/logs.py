@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from .. import _config
+from ..drivers.trace import served
 from ..values import frozen, mutable
 
 _SHORT = "%(levelname).1s: %(message)s"
@@ -57,12 +58,17 @@ class Log:
             logger.removeHandler(handler)
 
 
-# What a record that is about an association has: the peer's host; its AE title, host and port.
-_FIELDS = ("peer", "association")
+# What a record has: the peer's host, and its AE title, host and port, if it is about an association; the SOP Instance
+# UID, if it is about an object.
+_FIELDS = ("peer", "association", "object")
 
 
 class JSONLines(logging.Formatter):
-    """Formats a record as an object of JSON in a line: time, level, logger, process, peer, association and message."""
+    """Formats a record as an object of JSON in a line: time, level, logger, process and message.
+
+    With peer, association and object, where it is about them. Where a record does not say, peer and association are
+    those whose requests are being performed in its thread.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -74,9 +80,10 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "process": record.process,
         }
-        for name in _FIELDS:
-            if getattr(record, name, None) is not None:
-                line[name] = str(getattr(record, name))
+        trace = served.get()
+        about = {} if trace is None else trace.fields
+        about |= {name: str(getattr(record, name)) for name in _FIELDS if hasattr(record, name)}
+        line.update(about)
         line["message"] = record.getMessage()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

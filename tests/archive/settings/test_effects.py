@@ -18,6 +18,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
 from tests.archive.settings.nodes import Configured, configured
+from tests.archive.watch.pages import health, metrics, port_of
 from tests.cli.command import run
 from tests.faults.objects import study_uid, write_objects
 from tests.sockets import (
@@ -453,6 +454,51 @@ def decompress(world: World) -> None:
         server.shutdown()
 
 
+def watch_port(world: World) -> None:
+    number = free_port()
+    node = world.node(f"watch.port = {number}")
+    assert health(number)[0] == 200
+    assert metrics(number)["dicomnet_ready", frozenset()] == 1
+    assert f"health and metrics: http://127.0.0.1:{number}\n" in node.said
+    world.end(node)
+    assert "health and metrics" not in world.node("").said
+
+
+def watch_address(world: World) -> None:
+    world.node('watch.port = 0\nwatch.address = "127.0.0.2"').wait_for("http://127.0.0.2:")
+
+
+def watch_allow_public(world: World) -> None:
+    """The switch of the other port is none for this one. The folder cannot be used, so that nothing is ever shown."""
+    content = 'watch = {port = 0, address = "0.0.0.0"%s}\nstorage.folder = "node.toml/x"\nserver.allow_public = true'
+    (world.folder / "node.toml").write_text(content % "")
+    refused = run("serve", "--config", "node.toml", cwd=world.folder)
+    assert "anybody could see health and metrics; set watch.allow_public to allow that" in refused.stderr
+    (world.folder / "node.toml").write_text(content % ", allow_public = true")
+    warned = run("serve", "--config", "node.toml", cwd=world.folder)
+    assert "warning: nobody has to prove who they are; whoever can reach us may see health" in warned.stderr
+    assert "not a directory" in warned.stderr
+
+
+def disk_reserve(world: World) -> None:
+    node = world.node(f"watch.port = 0\nwatch.disk_reserve = {10**12}")
+    status, said = health(port_of(node))
+    assert status == 503
+    assert said["checks"]["disk"]["message"].endswith(f"{10**12} are the reserve")
+
+
+def certificate_days(world: World) -> None:
+    """That of the tests is valid for an hour."""
+    (world.folder / "both.pem").write_bytes(
+        world.certificates.certificate.read_bytes() + world.certificates.key.read_bytes()
+    )
+    content = 'tls.certificate = "both.pem"\nwatch = {port = 0, certificate_days = %d}'
+    for days, word in ((1, "warning"), (0, "ok")):
+        node = world.node(content % days)
+        assert health(port_of(node))[1]["checks"]["certificate"]["status"] == word
+        world.end(node)
+
+
 def remote(world: World) -> None:
     """By host, port and title: the title is the name where nothing else is said."""
     with receiving(world, terms=Terms(called_titles=("PACS", "PACS 2"))) as there:
@@ -559,6 +605,11 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "logging.level": level,
     "logging.format": format,
     "logging.identifiers": identifiers,
+    "watch.port": watch_port,
+    "watch.address": watch_address,
+    "watch.allow_public": watch_allow_public,
+    "watch.disk_reserve": disk_reserve,
+    "watch.certificate_days": certificate_days,
     "remotes.host": remote,
     "remotes.port": remote,
     "remotes.ae_title": remote,

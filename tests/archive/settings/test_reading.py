@@ -119,6 +119,11 @@ OTHERS = {
     "logging.level": "debug",
     "logging.format": "json",
     "logging.identifiers": True,
+    "watch.port": 9104,
+    "watch.address": "",
+    "watch.allow_public": True,
+    "watch.disk_reserve": 0,
+    "watch.certificate_days": 7,
 }
 
 

@@ -150,7 +150,8 @@ class Filling:
             except (UnusableObject, ServiceRefusal, OSError) as error:
                 if isinstance(error, OSError) and error.errno in _SHORT_OF:
                     raise
-                _log.info("%s cannot be read for the index: %s", one.name.instance, error)
+                instance = one.name.instance
+                _log.info("%s cannot be read for the index: %s", instance, error, extra={"object": instance})
         return found
 
     def _taken(

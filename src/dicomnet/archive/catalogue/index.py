@@ -142,6 +142,22 @@ class Index:
             self._complete_generation = self.database.generation
         return True
 
+    def look(self) -> bool:
+        """Whether it is complete, as the database says now; for those who want to know whether that answers.
+
+        Raises
+        ------
+        DatabaseFailure
+            If it cannot be read. It is not logged unless the database is damaged.
+        """
+        try:
+            with self.database.reading() as connection:
+                return _state(connection, schema.COMPLETE_STATE) == _YES
+        except DatabaseFailure as failure:
+            if failure.is_damage:
+                self._note(failure)
+            raise
+
     def complete(self) -> None:
         """Record that all files of the store have been looked at.
 

@@ -175,7 +175,9 @@ class Recovery:
         except UnusableObject as error:
             if len(entries) > 1:
                 return [outcome for entry in entries for outcome in self._add([entry])]
-            _log.error("object %s is stored, and no query finds it: %s", entries[0].name.instance, error)
+            instance = entries[0].name.instance
+            about = entries[0].source.about(instance)
+            _log.error("object %s is stored, and no query finds it: %s", instance, error, extra=about)
             self._unreadable += 1
             return [True]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, Row, Select, inspect, make_url, select, text, update
+from sqlalchemy import URL, Connection, Row, Select, func, inspect, make_url, select, text, update
 
 from ...errors import DatabaseFailure, LedgerUnusable
 from ..database import WAIT_SECONDS, Database, Keeping, is_file_url, sqlite_url
@@ -147,6 +147,18 @@ class Ledger:
                 outcome=outcome,
                 outcome_at=row.outcome_at,
             )
+
+    def quarantine_count(self) -> int:
+        """How many objects are in quarantine.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the ledger cannot be read.
+        """
+        with self.database.reading() as connection:
+            found = connection.scalar(select(func.count()).select_from(schema.quarantine).where(schema.OPEN))
+        return int(found or 0)
 
     def kept_version(self, version: Version) -> None:
         """Record an object that another one replaces; it is durable at the end.

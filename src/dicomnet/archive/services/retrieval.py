@@ -11,6 +11,7 @@ from time import monotonic
 
 from ...blocking.peer import Peer, PerformanceOn
 from ...dimse.messages import Message
+from ...drivers.trace import served
 from ...encoding.transfer_syntaxes import Transcoding
 from ...errors import AssociationClosed, DicomnetError, ServiceRefusal
 from ...exchange.operations import Lease
@@ -80,6 +81,13 @@ class Retrieval(Iterator[Performed | StillSearching]):
         Has their files.
     transcoding
         Whether they may be decompressed.
+
+    Attributes
+    ----------
+    operation
+        C-GET or C-MOVE.
+    length
+        How many bytes the files of the objects have that were sent, since somebody set it to 0.
     """
 
     patience = 1
@@ -94,6 +102,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
             sub_operation_elements(request, caller.ae_title),
             self.patience,
         )
+        self._association = caller.association
         self._begin = monotonic()
         self._what = f"{request.type.service} of {caller}", f"{found.level} level"
         self._sent = self._failed = 0
@@ -101,6 +110,8 @@ class Retrieval(Iterator[Performed | StillSearching]):
         self._cut_off = 0
         # Why what is left cannot even be named.
         self._failure: ServiceRefusal | None = None
+        self.operation = request.type.service
+        self.length = 0
 
     @abstractmethod
     def finish(self) -> Performed:
@@ -115,6 +126,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
         ended = self.supply.ended
         if result.is_stored:
             self._sent += 1
+            self.length += result.length
         elif ended is not None and result.status is None and result.comment == str(ended):
             # One line for all of them is enough.
             self._failed += 1
@@ -130,7 +142,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
                 self.to,
                 result.comment,
                 status,
-                extra={"peer": self._what[0]},
+                extra={**self._association.connection.trace.fields, "object": instance},
             )
         return result.status, result.sop_instance_uid
 
@@ -157,7 +169,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
                 self._cut_off,
                 self.to,
                 self.supply.ended,
-                extra={"peer": who},
+                extra=self._association.connection.trace.fields,
             )
         early = "" if self._sent + self._failed == self.count else "; it ended early"
         if self._failure is not None:
@@ -172,6 +184,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
             self._failed,
             monotonic() - self._begin,
             early,
+            extra=self._association.connection.trace.fields,
         )
 
 
@@ -196,7 +209,7 @@ class Get(Retrieval):
         window: int,
     ) -> None:
         super().__init__(request, caller, found, storage, transcoding)
-        self._association, self._message_id = caller.association, request.message_id
+        self._message_id = request.message_id
         lease = Lease(self._association.agreement, self._association.next_message_id)
         operation = store_here(self.supply, lease, window)
         self._results = PerformanceOn(self._association, operation).results()
@@ -257,7 +270,6 @@ class Move(Retrieval):
         peer: Peer,
     ) -> None:
         super().__init__(request, caller, found, storage, transcoding)
-        self._association = caller.association
         self._peer = peer
         self._results: list[StoreResult] = []
         self._changed = threading.Condition()
@@ -326,6 +338,8 @@ class Move(Retrieval):
         return len(self._results) < _RESULTS_LIMIT or self.supply.is_dropped
 
     def _send(self) -> None:
+        # A thread of its own has no word of it yet.
+        served.set(self._association.connection.trace)
         try:
             with self._peer:
                 try:

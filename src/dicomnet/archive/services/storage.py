@@ -100,7 +100,8 @@ class StorageService:
                 self._on_stored(session.sop_instance, status)
             except Exception:  # noqa: BLE001
                 # What is stored is answered, whatever becomes of the news.
-                _log.exception("nobody could be told that %s was stored", session.sop_instance)
+                about = {"object": session.sop_instance}
+                _log.exception("nobody could be told that %s was stored", session.sop_instance, extra=about)
 
 
 def _sessions(requests: Sequence[Message]) -> list[Session]:

@@ -19,6 +19,7 @@ from ..catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
 from ..conflicts import OtherContent
 from ..services.retrieve import RetrievePolicy, destinations_of
 from ..terms import Terms
+from ..watch.policy import WatchPolicy
 from .table import ACCESS, REMOTES
 from .values import DEFAULT, Mistakes, Settings, defaults
 
@@ -63,6 +64,7 @@ def terms_of(settings: Settings) -> Terms:
             maximum=settings["queries.max_matches"],
         ),
         retrieval=_retrieval(settings),
+        watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
         tls=_certificate(settings),
         log=log_of(settings),
     )
@@ -77,6 +79,9 @@ def node_options(settings: Settings, terms: Terms) -> dict[str, Any]:
         "database": settings["storage.database"],
         "keys": settings["queries.keep_keys"],
         "terms": terms,
+        "watch": None
+        if settings["watch.port"] is None
+        else (settings["watch.address"], settings["watch.port"]),
     }
 
 

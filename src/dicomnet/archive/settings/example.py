@@ -32,6 +32,7 @@ _EXAMPLES: dict[str, Any] = {
     "tls.passphrase": "secret",
     "tls.passphrase_file": "node.passphrase",
     "tls.client_ca": "clients.pem",
+    "watch.port": 9104,
 }
 _REMOTE = {"host": "10.0.0.7", "port": 104, "ae_title": "PACS", "tls": False, "ca": "hospital.pem"}
 _RULE = {

@@ -105,6 +105,8 @@ SECTIONS = {
     "retrieval": "What is given out (C-GET, C-MOVE).",
     "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
     "logging": "What is written to standard error.",
+    "watch": "Health and metrics, by HTTP on a port of its own. Whoever can reach it may read them; they have no"
+    " patients' data.",
 }
 REMOTES, ACCESS = "remotes", "access"
 # Those of which there may be many, each with a name or in an order.
@@ -441,6 +443,46 @@ SETTINGS: tuple[Setting, ...] = (
         FLAG,
         False,
         "at level debug, also log the keys and values of queries and their matches: patients' data",
+        may_change=True,
+    ),
+    Setting(
+        "watch",
+        "port",
+        PORT,
+        None,
+        "the port for /health and /metrics; 0 chooses a free one",
+        ("--watch-port",),
+        "PORT",
+        "neither is shown, and nothing is counted",
+    ),
+    Setting(
+        "watch",
+        "address",
+        text("an address or a host name", may_be_empty=True),
+        "127.0.0.1",
+        "the address for them; empty is every IPv4 address",
+    ),
+    Setting(
+        "watch",
+        "allow_public",
+        FLAG,
+        False,
+        "show them on an address that other machines can reach, though nobody has to prove who they are",
+    ),
+    Setting(
+        "watch",
+        "disk_reserve",
+        number(0),
+        1024,
+        "how many MiB must be free where objects, journal and database are; below that the node is not ready",
+        may_change=True,
+    ),
+    Setting(
+        "watch",
+        "certificate_days",
+        number(0, 3650),
+        30,
+        "how many days before our certificate expires /health warns of it; when it has, the node is not ready",
         may_change=True,
     ),
 )

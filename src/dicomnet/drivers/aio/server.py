@@ -111,7 +111,7 @@ class Server(ServerBase[Link]):
             self._closed(reception, link)
             if not isinstance(error, OSError):
                 raise
-            _log.info("%s: a connection ended before it was served: %s", link.connection.trace.peer, error)
+            link.connection.trace.say(logging.INFO, "it ended before it was served: %s", error)
 
     def _forget(self, link: Link) -> None:
         self._links.discard(link)

@@ -196,7 +196,7 @@ class Carrier(LinkBase):
                 if not self._is_closed:
                     self._receive(None)
         except DicomnetError as error:
-            _log.info("a connection ended before its association: %s", error)
+            self.connection.trace.say(logging.INFO, "it ended before its association: %s", error)
         finally:
             self._buffer.give_back()
         if self._inbox and isinstance(self._inbox[0], AssociateRQ):

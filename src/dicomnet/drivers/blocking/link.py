@@ -51,9 +51,6 @@ from .channel import Channel
 from .run import Iteration, Run
 from .watcher import Watcher, WorkerPool
 
-_log = logging.getLogger(__name__)
-
-
 # How long a thread stays with a connection that has fallen silent, in seconds, before it goes back to the watcher.
 _STAY = 0.05
 
@@ -358,7 +355,7 @@ class Link(Carrier):
             try:
                 self.release()
             except DicomnetError as error:
-                _log.info("the association ended: %s", error)
+                self.connection.trace.say(logging.INFO, "the association ended: %s", error)
 
 
 Link.performers = {
