@@ -127,7 +127,7 @@ class Checks:
         # Also what processes that have ended could not file.
         stuck = intake.count_stuck()
         unfiled = intake.progress.unfiled + stuck
-        journal = sum(map(os.path.getsize, _files(self._holdings.local.journals)))
+        journal = sum(_lengths(self._holdings.local.journals))
         values = {
             series.UNFILED.name: {"": float(unfiled)},
             series.STUCK.name: {"": float(stuck)},
@@ -192,9 +192,12 @@ def _is_running(process: int) -> bool:
     return state not in (b"Z", b"X")
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """The files in the folders of a folder."""
-    with contextlib.suppress(FileNotFoundError):
+def _lengths(folder: Path) -> Iterator[int]:
+    """The lengths of the files in the folders of a folder, of which any may go meanwhile."""
+    gone = contextlib.suppress(FileNotFoundError, NotADirectoryError)
+    with gone:
         for each in os.scandir(folder):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                yield from (file.path for file in os.scandir(each.path) if file.is_file())
+            with gone:
+                for file in os.scandir(each.path):
+                    with gone:
+                        yield file.stat().st_size
