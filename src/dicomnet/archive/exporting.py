@@ -62,7 +62,8 @@ class Target(ABC):
     def finish(self) -> None:
         """Return when all that was written is complete, and on the medium."""
 
-    def close(self) -> None:  # noqa: B027
+    @abstractmethod
+    def close(self) -> None:
         """Remove what is not complete."""
 
 
@@ -115,6 +116,9 @@ class FolderTarget(Target):
     def finish(self) -> None:
         if self._root.exists():
             flush_file_system(str(self._root))
+
+    def close(self) -> None:
+        """Nothing is left: a file that is not complete is removed where it fails."""
 
 
 class ZipTarget(Target):

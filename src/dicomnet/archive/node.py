@@ -249,8 +249,11 @@ class Node:
         if self.watch is not None:
             self.watch.stopping()
         if self._control is not None:
+            self._control.stop()
+        is_in_order = self._server.shutdown(drain)
+        if self._control is not None:
             self._control.close()
-        if self._server.shutdown(drain) is False:
+        if is_in_order is False:
             # Of what processes left that did not end in order, the next start files what cannot be filed now.
             self.holdings.recover()
         if self.watch is not None:

@@ -17,7 +17,7 @@ from .settings import (
     given_by,
 )
 from .terminal import write_table
-from .words import complain, is_terminal, printable
+from .words import complain_of_missing, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -65,7 +65,7 @@ def run(options: Namespace) -> int:
             log_to_stderr(logging.getLogger("dicomnet"), logging.WARNING)
             terms_of(settings)
     except ModuleNotFoundError as error:
-        complain(f"dicomnet config: {error.name} is not installed; run pip install 'dicomnet[archive]'")
+        complain_of_missing("config", error)
         return FAILED
     except Mistakes as mistakes:
         return complain_of("config", mistakes)

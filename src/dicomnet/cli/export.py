@@ -14,11 +14,9 @@ from ..encoding.identity import is_uid
 from ..errors import UnusableObject
 from .arguments import FAILED, OK, Parser, UsageError
 from .keys import add_key_option, key, read_keys
-from .progress import Progress
 from .settings import read_settings
-from .tasks import add_archive_options, guarded, perform_task
-from .terminal import progress_on_terminal
-from .words import complain, is_terminal
+from .tasks import add_archive_options, guarded, perform_task, progress_shown
+from .words import complain
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -129,7 +127,7 @@ def _listed(name: str) -> list[str]:
 
 
 def _export(options: Namespace, asked: dict[str, Any]) -> int:
-    from ..archive.tasks.control import in_words
+    from ..archive.tasks.task import in_words
 
     settings = read_settings(options)
     tally = _Tally(options)
@@ -215,9 +213,7 @@ class _Tally:
         self.counts = dict.fromkeys(_OUTCOMES, 0)
         self.total: int | None = None
         self.bytes = 0
-        self.display = Progress()
-        if is_terminal(sys.stderr) and not options.quiet and not options.json:
-            self.display = progress_on_terminal("exporting", None, "objects")
+        self.display = progress_shown(options, "exporting", "objects")
 
     def tell(self, outcome: str, uid: str, path: str = "", reason: str = "") -> None:
         """What became of an object, or of a UID that was asked for."""

@@ -21,7 +21,7 @@ from ..exchange.results import LocalFailure
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError
 from .settings import complain_of
-from .words import complain, printable, reason
+from .words import complain, complain_of_missing, printable, reason
 
 if TYPE_CHECKING:
     import argparse
@@ -159,9 +159,7 @@ def listen(served: Served) -> int:
             **node_options(settings, terms),
         )
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        extras = "archive,postgresql" if missing == "psycopg" else "archive"
-        complain(f"dicomnet {command}: {missing} is not installed; run pip install 'dicomnet[{extras}]'")
+        complain_of_missing(command, error)
         return FAILED
     except Mistakes as mistakes:
         return complain_of(command, mistakes)

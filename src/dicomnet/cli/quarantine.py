@@ -14,7 +14,7 @@ from .matches import plain
 from .settings import complain_of, read_settings
 from .tasks import add_archive_options
 from .terminal import write_table
-from .words import complain, is_terminal, printable
+from .words import complain, complain_of_missing, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
 
         settings = read_settings(options)
     except ModuleNotFoundError as error:
-        complain(f"dicomnet quarantine: {error.name} is not installed; run pip install 'dicomnet[archive]'")
+        complain_of_missing("quarantine", error)
         return FAILED
     except Mistakes as mistakes:
         return complain_of("quarantine", mistakes)

@@ -11,7 +11,7 @@ from ..archive.local import process_to_signal
 from ..archive.settings.values import Mistakes
 from .arguments import FAILED, OK, Parser
 from .settings import add_config_options, complain_of, read_settings
-from .words import complain, printable
+from .words import complain, complain_of_missing, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     try:
         folder = folder or read_settings(options)["storage.folder"]
     except ModuleNotFoundError as error:
-        complain(f"dicomnet reload: {error.name} is not installed; run pip install 'dicomnet[archive]'")
+        complain_of_missing("reload", error)
         return FAILED
     except Mistakes as mistakes:
         return complain_of("reload", mistakes)

@@ -17,7 +17,7 @@ from .arguments import FAILED, OK, Parser
 from .progress import Progress
 from .settings import add_config_options, add_setting_options, complain_of, read_settings
 from .terminal import progress_on_terminal
-from .words import complain, is_terminal
+from .words import complain, complain_of_missing, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -156,16 +156,22 @@ def guarded(command: str, run: Callable[[], int]) -> int:
     try:
         return run()
     except ModuleNotFoundError as error:
-        extras = "archive,postgresql" if error.name == "psycopg" else "archive"
-        complain(f"dicomnet {command}: {error.name} is not installed; run pip install 'dicomnet[{extras}]'")
+        complain_of_missing(command, error)
         return FAILED
     except Mistakes as mistakes:
         return complain_of(command, mistakes)
     except (DicomnetError, OSError) as error:
-        from ..archive.tasks.control import in_words
+        from ..archive.tasks.task import in_words
 
         complain(f"dicomnet {command}: {in_words(error)}")
         return FAILED
+
+
+def progress_shown(options: Namespace, doing: str, what: str) -> Progress:
+    """The display of progress that a command has: none where it is quiet, writes JSON, or has no terminal."""
+    if is_terminal(sys.stderr) and not options.quiet and not options.json:
+        return progress_on_terminal(doing, None, what)
+    return Progress()
 
 
 def _reporter(options: Namespace, shown: Shown) -> Any:
@@ -176,9 +182,7 @@ def _reporter(options: Namespace, shown: Shown) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.display = Progress()
-            if is_terminal(sys.stderr) and not options.quiet and not options.json:
-                self.display = progress_on_terminal(shown.doing, None, shown.what)
+            self.display = progress_shown(options, shown.doing, shown.what)
 
         def show_progress(self, done: int, total: int | None) -> None:
             self.display.reach(done, total)

@@ -22,6 +22,13 @@ def complain(text: str) -> None:
     print(f"{printable(text)}\n", end="", file=sys.stderr)
 
 
+def complain_of_missing(command: str, error: ModuleNotFoundError) -> None:
+    """Write a line to standard error about a library that a command needs and cannot find."""
+    missing = (error.name or "").partition(".")[0]
+    extras = "archive,postgresql" if missing == "psycopg" else "archive"
+    complain(f"dicomnet {command}: {missing} is not installed; run pip install 'dicomnet[{extras}]'")
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal; None stands for a stream that the process does not have."""
     return stream is not None and not stream.closed and stream.isatty()

@@ -24,9 +24,8 @@ from tests.support import data_set_of, dicomnet, digest, quarantined, run_tool, 
 
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.holdings import Holdings
-from dicomnet.archive.tasks.control import TaskFailed
 from dicomnet.archive.tasks.importing import import_files
-from dicomnet.archive.tasks.task import TaskStopped
+from dicomnet.archive.tasks.task import TaskFailed, TaskStopped
 
 
 def _root(holdings: Holdings) -> Path:

@@ -12,8 +12,8 @@ from tests.archive.tasks.imports import Import
 from tests.archive.tasks.kept import Kept
 
 from dicomnet.archive.holdings import Holdings
-from dicomnet.archive.tasks.control import TaskFailed
 from dicomnet.archive.tasks.locating import find_objects
+from dicomnet.archive.tasks.task import TaskFailed
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 

@@ -19,7 +19,7 @@ from ..holdings import Holdings
 from ..ledger import portable
 from ..storage.folder import is_location_aside, location_of
 from ..storage.store import ObjectName
-from .findings import KEPT, KINDS, LEFT, LOST, QUARANTINED, REPAIRED, Findings
+from .findings import KEPT, KINDS, LEFT, LOST, QUARANTINED, REPAIRED, Findings, is_likely
 from .manifest import Line, key_of, ledger_path
 from .reading import CannotRead, Pace
 from .target import Copy, Target
@@ -28,8 +28,6 @@ from .task import Reporter, TaskRefused
 # How often it is waited that what was acknowledged is filed, each time for as long as the intake waits for anything.
 _WAITS = 6
 _QUARANTINE, _VERSIONS = "quarantine", "versions"
-# Files that are no longer in an archive are removed from a backup if they are no more than this part, or this number.
-_LIKELY_PART, _LIKELY_NUMBER = 10, 100
 
 
 def back_up(
@@ -420,7 +418,7 @@ def _is_received(row: Row | None, copy: Copy) -> bool:
 def _prune(target: Target, backup: _Backup, findings: Findings, *, accepts_loss: bool) -> int:
     """Remove what lies in the backup and is not in its manifest; how many files that were."""
     count = sum(1 for _ in target.left_over())
-    if count > max(_LIKELY_NUMBER, target.totals[0] // _LIKELY_PART) and not accepts_loss:
+    if not (accepts_loss or is_likely(count, target.totals[0])):
         raise TaskRefused(
             f"the backup is complete, but {count} files that are not in the archive any more are not removed, as they"
             " are more than a tenth of all; --accept-loss has them removed"

@@ -17,13 +17,11 @@ from ..catalogue.inspection import Inspection, Row
 from ..entries import Entry, Quarantined
 from ..holdings import Holdings
 from ..storage.store import ObjectName
-from .findings import KINDS, LEFT, LOST, QUARANTINED, REPAIRED, Findings
+from .findings import KINDS, LEFT, LOST, QUARANTINED, REPAIRED, Findings, is_likely
 from .reading import Examined, Pace, examine
 
 _BATCH = 200
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# More objects than this part, and than this number, do not lose their files but by a file system that is not mounted.
-_LIKELY_PART, _LIKELY_NUMBER = 10, 100
 _NOT_MOUNTED = (
     "{missing} of {total} are missing: is a file system not mounted? --accept-loss has them forgotten"
 )
@@ -349,9 +347,7 @@ class ObjectCheck:
             return LOST
 
         total = self._pace.total or 0
-        is_unlikely = (
-            self._missing > max(_LIKELY_NUMBER, total // _LIKELY_PART) and not self._how.accepts_loss
-        )
+        is_unlikely = not (self._how.accepts_loss or is_likely(self._missing, total))
         self._findings.found(
             "file-missing",
             name=name,

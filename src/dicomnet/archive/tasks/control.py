@@ -1,7 +1,8 @@
 """The control socket: the way for commands on this machine to the node that has an archive.
 
 It lies in the folder of the archive, and only who may write there can use it. A connection is for one task: its name
-and parameters come as one line of JSON, and what it reports goes back as such lines, the last one with its end.
+and parameters come as one line of JSON, and what it reports goes back as such lines, each with what it is about and its
+fields; the last one is the end.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, BinaryIO
 
-from ...errors import DicomnetError, ServiceRefusal, StoreInUse
+from ...errors import DicomnetError, StoreInUse
 from ..holdings import Holdings
-from .task import Perform, Reporter, TaskStopped, performer
+from .task import Perform, Reporter, TaskFailed, TaskStopped, in_words, performer
 
 _log = logging.getLogger(__name__)
 
@@ -34,23 +35,6 @@ _LONGEST_NAME = 100
 _PATIENCE, _LOOK = 5.0, 0.05
 # How long a command that does not read what is reported is waited for, in seconds.
 _SEND_SECONDS = 30.0
-
-
-class TaskFailed(DicomnetError):
-    """A task failed in the process that has the archive.
-
-    Parameters
-    ----------
-    cause
-        Why, in words.
-    """
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-    def __str__(self) -> str:
-        return self.cause
 
 
 class Control:
@@ -96,32 +80,42 @@ class Control:
         """Begin to take tasks."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop the tasks that are under way, and wait for them."""
+    def stop(self) -> None:
+        """Take no more tasks, and have those that are under way stop at their next report."""
         with self._lock:
             self._is_closing = True
             # This wakes the thread that accepts, and those that wait for a request or until something is read.
             for each in (self._listener, *self._open):
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Stop, and wait for the tasks that are under way."""
+        self.stop()
         if self._thread.ident is not None:
             self._thread.join()
         for thread in self._threads:
             thread.join()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._folder / NAME)
-        self._listener.close()
+        if self._listener.fileno() >= 0:
+            # Afterwards, another node may have one there.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._folder / NAME)
+            self._listener.close()
 
     def _accept(self) -> None:
+        is_told = False
         while True:
             try:
                 connection, _ = self._listener.accept()
             except OSError as error:
                 if self._is_closing:
                     return
-                _log.error("no task can be taken now: %s", error)
+                if not is_told:
+                    _log.error("no task can be taken now: %s", error)
+                    is_told = True
                 sleep(_LOOK)
                 continue
+            is_told = False
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             with self._lock:
                 if self._is_closing:
@@ -211,8 +205,7 @@ def ask(folder: Path, name: str, parameters: Mapping[str, Any], reporter: Report
     with _connected(folder) as connection, connection.makefile("rb") as reader:
         connection.sendall(json.dumps({"task": name, "parameters": parameters}).encode() + b"\n")
         for line in reader:
-            fields = json.loads(line)
-            about = fields.pop("about")
+            about, fields = json.loads(line)
             if about == PROGRESS:
                 reporter.show_progress(**fields)
             elif about == ITEM:
@@ -223,16 +216,6 @@ def ask(folder: Path, name: str, parameters: Mapping[str, Any], reporter: Report
                 summary: Mapping[str, Any] = fields
                 return summary
     raise TaskFailed("the node that has the archive has ended before the task was done")
-
-
-def in_words(error: Exception) -> str:
-    """Why a task failed."""
-    if isinstance(error, ServiceRefusal):
-        return error.comment
-    if isinstance(error, OSError) and error.strerror is not None and not isinstance(error, DicomnetError):
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return f"{name}{error.strerror}"
-    return str(error)
 
 
 def _connected(folder: Path) -> socket.socket:
@@ -272,4 +255,4 @@ def _address(folder: Path) -> Iterator[str]:
 
 
 def _send(connection: socket.socket, about: str, fields: Mapping[str, Any]) -> None:
-    connection.sendall(json.dumps({"about": about, **fields}).encode() + b"\n")
+    connection.sendall(json.dumps([about, fields]).encode() + b"\n")

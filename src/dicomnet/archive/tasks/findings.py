@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-from ...errors import DicomnetError, ServiceRefusal
+from ...errors import DicomnetError
 from ...values import frozen
 from ..storage.store import ObjectName
-from .task import Reporter, TaskStopped
+from .task import Reporter, TaskStopped, in_words
 
 
 @frozen
@@ -86,6 +86,15 @@ KINDS: Mapping[str, Kind] = {
     "contradiction": Kind("objects of one study contradict each other", is_damage=False),
 }
 
+# More than this part of all, and than this number, are not gone but by a file system that is not mounted.
+_LIKELY_PART, _LIKELY_NUMBER = 10, 100
+
+
+def is_likely(gone: int, total: int) -> bool:
+    """Whether so many of all may be gone for good."""
+    return gone <= max(_LIKELY_NUMBER, total // _LIKELY_PART)
+
+
 # What became of a finding: nothing was to be done, or could be; it was repaired; the file is in quarantine; what the
 # archive had is gone; a backup has what it had before.
 FOUND, LEFT, REPAIRED, QUARANTINED, LOST, KEPT = "found", "left", "repaired", "quarantined", "lost", "kept"
@@ -156,7 +165,7 @@ class Findings:
                 except TaskStopped:
                     raise
                 except (DicomnetError, OSError) as error:
-                    cause = error.comment if isinstance(error, ServiceRefusal) else str(error)
+                    cause = in_words(error)
                     detail = f"{detail}; {cause}" if detail else cause
         self.tell(kind, outcome, name=name, path=path, detail=detail, **more)
         return outcome

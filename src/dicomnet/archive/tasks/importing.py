@@ -28,9 +28,8 @@ from ..entries import Source
 from ..holdings import Holdings
 from ..intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Session
 from .candidate import Candidate, Outcome, Place, Unreadable, in_words
-from .control import TaskFailed
 from .searching import search
-from .task import Reporter
+from .task import Reporter, TaskFailed
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -13,8 +13,7 @@ from ..catalogue.index import Index
 from ..catalogue.options import QueryOptions
 from ..catalogue.query import StoredInstance, locate, search
 from ..holdings import Holdings
-from .control import TaskFailed
-from .task import Reporter
+from .task import Reporter, TaskFailed, in_words
 
 # The levels at which keys may match, from the highest to the lowest.
 LEVELS = ("study", "series", "image")
@@ -176,4 +175,4 @@ def _parsed(index: Index, level: str, keys: Mapping[str, Any]) -> Request:
     try:
         return parse("STUDY", build_identifier(level, keys), _RELATIONAL, index.kept)
     except (ValueError, ServiceRefusal) as error:
-        raise TaskFailed(error.comment if isinstance(error, ServiceRefusal) else str(error)) from error
+        raise TaskFailed(in_words(error)) from error

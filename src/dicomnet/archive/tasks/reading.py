@@ -11,7 +11,7 @@ from ...encoding.scan import HeaderScanner
 from ...errors import ServiceRefusal, UnusableObject
 from ...values import frozen
 from ..entries import Entry, entry_of
-from .task import Reporter
+from .task import Reporter, in_words
 
 _BLOCK = 1 << 20
 _NAP = 0.1
@@ -163,5 +163,4 @@ def examine(opened: Callable[[], BinaryIO], scanner: HeaderScanner, pace: Pace) 
         try:
             return Examined(size, digest.hexdigest(), entry_of(file, scanner))
         except (UnusableObject, ServiceRefusal) as error:
-            cause = error.comment if isinstance(error, ServiceRefusal) else str(error)
-            return Examined(size, digest.hexdigest(), None, cause)
+            return Examined(size, digest.hexdigest(), None, in_words(error))

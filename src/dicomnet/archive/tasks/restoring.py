@@ -32,7 +32,7 @@ from .findings import LEFT, LOST, Findings
 from .manifest import NAME as MANIFEST
 from .manifest import Line, Totals, lines, verified
 from .reading import CannotRead, Pace, Watch
-from .task import Reporter, TaskRefused
+from .task import Reporter, TaskRefused, in_words
 
 # What says in the folder of an archive that it is being restored, and how far that is.
 _STATE = "restore.json"
@@ -271,8 +271,7 @@ class _Restore:
             try:
                 entry = entry_of(file, self._scanner, line.source)
             except (UnusableObject, ServiceRefusal) as error:
-                cause = error.comment if isinstance(error, ServiceRefusal) else str(error)
-                self._findings.tell("not-readable-as-object", LEFT, name=name, detail=cause)
+                self._findings.tell("not-readable-as-object", LEFT, name=name, detail=in_words(error))
                 return
         if entry.name != name:
             self._findings.tell("other-object", LEFT, name=name)

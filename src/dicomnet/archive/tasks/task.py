@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
-from ...errors import DicomnetError
+from ...errors import DicomnetError, ServiceRefusal
 from ...values import frozen
 
 # How often progress is reported, in seconds.
@@ -22,8 +23,8 @@ class TaskStopped(DicomnetError):
         return "the task was stopped before it was done; what it did stays"
 
 
-class TaskRefused(DicomnetError):
-    """A task cannot be performed as it was asked for, and nothing was done.
+class TaskFailed(DicomnetError):
+    """A task cannot be performed, or not to its end.
 
     Parameters
     ----------
@@ -37,6 +38,10 @@ class TaskRefused(DicomnetError):
 
     def __str__(self) -> str:
         return self.cause
+
+
+class TaskRefused(TaskFailed):
+    """A task cannot be performed as it was asked for, and nothing was done."""
 
 
 class Reporter(ABC):
@@ -132,3 +137,13 @@ def performer(name: str) -> Perform:
     task = TASKS[name]
     found: Perform = getattr(importlib.import_module(f".{task.home}", __package__), task.function)
     return found
+
+
+def in_words(error: Exception) -> str:
+    """Why a task, or a part of it, failed."""
+    if isinstance(error, ServiceRefusal):
+        return error.comment
+    if isinstance(error, OSError) and error.strerror is not None and not isinstance(error, DicomnetError):
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{name}{error.strerror}"
+    return str(error)
