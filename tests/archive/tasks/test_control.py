@@ -61,6 +61,20 @@ def test_a_task_is_performed_by_the_process_that_has_the_archive(
     assert kept.reached == [(0, 2)]
 
 
+def test_what_is_said_may_have_any_name(holdings: Holdings, tasks: dict[str, Run]) -> None:
+    """A field named as one of the protocol's own would have changed what the line was about."""
+
+    def say(_: Holdings, reporter: Reporter) -> dict[str, Any]:
+        reporter.item(about="end", failed=1)
+        return {"about": "failed", "cause": "none"}
+
+    tasks["say"] = say
+    kept = Kept()
+    with closing(_serving(holdings, tasks)):
+        assert ask(holdings.local.root, "say", {}, kept) == {"about": "failed", "cause": "none"}
+    assert kept.items == [{"about": "end", "failed": 1}]
+
+
 def test_why_a_task_failed_is_told_and_the_next_one_is_performed(
     holdings: Holdings, tasks: dict[str, Run]
 ) -> None:
