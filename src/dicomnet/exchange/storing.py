@@ -419,6 +419,8 @@ class Transmission:
         self.window = 1 if self._is_careful else min(agreement.invoked or window, window)
         self._unanswered: dict[int, Waiting] = {}
         self._contexts: dict[Pair, NegotiatedContext] = {}
+        # Whether the data set of the last object had to be made; of files that are sent as they are, none has.
+        self._is_making = False
 
     def requests(self) -> Iterator[Message | Work]:
         """The requests, each made when there is room for it; between them, the work of looking at the next files."""
@@ -442,7 +444,9 @@ class Transmission:
                     continue
             message_id = self._next_message_id()
             self._unanswered[message_id] = waiting
-            yield file_request(stored, context, message_id, waiting.data_in(context), queue.elements)
+            data = waiting.data_in(context)
+            self._is_making = waiting.is_begun or isinstance(data, Work)
+            yield file_request(stored, context, message_id, data, queue.elements)
 
     def ahead(self) -> Work | None:
         """Work on what comes next, to be done while the peer is busy: its data set is made, or further files looked at.
@@ -452,7 +456,7 @@ class Transmission:
         queue = self._queue
         if not queue.has_objects:
             return Work(queue.look_on) if queue.can_look else None
-        waiting = queue.next_to_make()
+        waiting = queue.next_to_make() if self._is_making else None
         context = None if waiting is None else self._contexts.get(pair_of(waiting.stored))
         return None if waiting is None or context is None else waiting.make_ahead(context)
 
