@@ -195,6 +195,34 @@ def test_an_association_that_is_not_known_to_work_begins_with_an_object_that_has
     assert order == ["1.2.1", "1.2.0", "1.2.2"]
 
 
+def test_an_object_that_meets_the_end_of_two_associations_beside_each_other_is_sent_again() -> None:
+    """A peer that ends each association after some objects did so twice with the same one, which then had failed."""
+
+    def sent(transmission: Transmission, requests: Iterator[Message], number: int) -> None:
+        for request in islice(requests, number):
+            transmission.answered(answer(request))
+
+    one_at_a_time = replace(AGREEMENT, invoked=1)
+    queue = queue_of(6)
+    first, other = sending(queue, one_at_a_time), sending(queue, one_at_a_time)
+    next(requests_of(other))
+    other.lost(AssociationAborted(None))
+    other = Transmission(queue, one_at_a_time, count(1).__next__, 4, is_proven=False)
+    others = requests_of(other)
+    sent(other, others, 3)
+    requests = requests_of(first)
+    sent(first, requests, 1)
+    assert next(requests).command["AffectedSOPInstanceUID"] == "1.2.4"
+    first.lost(AssociationAborted(None))
+    assert next(others).command["AffectedSOPInstanceUID"] == "1.2.4"
+    other.lost(AssociationAborted(None))
+    again = sending(queue)
+    sent(again, requests_of(again), 9)
+    assert sorted((result.sop_instance_uid, result.status) for result in results_of(queue)) == [
+        (f"1.2.{number}", 0) for number in range(6)
+    ]
+
+
 def test_what_no_context_was_accepted_for() -> None:
     queue = queue_of(2, sop_class="1.2.3")
     assert list(requests_of(sending(queue))) == []

@@ -245,7 +245,8 @@ class StoreQueue:
     plan
         What is to be sent.
     retries
-        How often an object is sent again that was outstanding when its association was lost.
+        How often an object is sent again that was outstanding when its association was lost. An end that it met on an
+        association after others is not counted, since a peer may end each association after some.
     supply
         Gives further objects of the plan, and knows when nothing more is to be sent.
     """
@@ -344,10 +345,10 @@ class StoreQueue:
         return None
 
     def put_back(self, objects: Sequence[Waiting]) -> None:
-        """Objects that were not sent after all come first again."""
-        for each in objects:
+        """Objects of which nothing was learnt come first again, each where it was before."""
+        for each in reversed(objects):
             each.is_taken = each.is_begun = False
-        self._waiting.extendleft(reversed(objects))
+            (self._suspects if each.losses else self._waiting).appendleft(each)
 
     def blame(self, objects: Sequence[Waiting], error: DicomnetError) -> None:
         """Objects were outstanding when an association was lost: each is sent again, or has failed too often."""
@@ -421,6 +422,9 @@ class Transmission:
         self._contexts: dict[Pair, NegotiatedContext] = {}
         # Whether the data set of the last object had to be made; of files that are sent as they are, none has.
         self._is_making = False
+        # Whether the peer has had others after those that were outstanding when an association was lost. What another
+        # lane has lost since then may be sent at the moment when the peer has had enough of this association.
+        self._has_moved_on = False
 
     def requests(self) -> Iterator[Message | Work]:
         """The requests, each made when there is room for it; between them, the work of looking at the next files."""
@@ -462,7 +466,10 @@ class Transmission:
 
     def _take(self) -> Waiting | None:
         first = None if self._is_proven else self._queue.take(is_careful=False)
-        return first or self._queue.take(is_careful=self._is_careful)
+        taken = first or self._queue.take(is_careful=self._is_careful)
+        if first is None and taken is not None and not taken.losses:
+            self._has_moved_on = True
+        return taken
 
     def _context_for(self, stored: Sendable) -> NegotiatedContext:
         pair = pair_of(stored)
@@ -492,7 +499,8 @@ class Transmission:
         """
         queue, outstanding = self._queue, list(self._unanswered.values())
         self._unanswered.clear()
-        if not may_blame and queue.ended is None:
+        is_chance = self._has_moved_on and bool(outstanding) and all(each.losses for each in outstanding)
+        if queue.ended is None and (is_chance or not may_blame):
             queue.put_back(outstanding)
             return
         if not outstanding and queue.ended is None:
