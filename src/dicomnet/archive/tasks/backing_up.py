@@ -6,7 +6,7 @@ that is read later. The index is derived from the files; what it knows beyond th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from io import SEEK_END
 from pathlib import Path
@@ -298,7 +298,8 @@ class _Backup:
             except OSError as error:
                 self._unlisted.append(f"{top}/")
                 self._cannot_read(error, top)
-        entries = self._target.write(self._entries(places))
+        with closing(self._entries(places)) as lines:
+            entries = self._target.write(lines)
         places |= dict.fromkeys(self._damaged, 0.0)
         for path in sorted(filter(is_location_aside, places), key=key_of):
             for line in self._earlier.up_to(key_of(path)):
@@ -332,7 +333,7 @@ class _Backup:
             self._put(ledger, entries)
         self._target.finish(ledger)
 
-    def _entries(self, places: dict[str, float]) -> Iterator[str]:
+    def _entries(self, places: dict[str, float]) -> Generator[str, None, None]:
         """The entries of the ledger; where they say that files are is noted."""
         yield portable.nothing()
         try:
