@@ -1,4 +1,4 @@
-"""A peer inside the test process, DCMTK's storage SCP, and files to send."""
+"""A peer inside the test process, DCMTK's storage SCP and archive, and files to send."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from tests.cli.command import run
 from tests.support import free_port, is_listening, running_process, tool, wait_until
 
 from dicomnet import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
@@ -89,3 +90,32 @@ def study(tmp_path: Path) -> Path:
     (folder / "notes.txt").write_text("no image")
     (folder / "empty").touch()
     return folder
+
+
+CONFIGURATION = """\
+NetworkTCPPort = {port}
+MaxPDUSize = 16384
+MaxAssociations = 16
+HostTable BEGIN
+HostTable END
+VendorTable BEGIN
+VendorTable END
+AETable BEGIN
+ARCHIVE {folder} RW (100, 100mb) ANY
+AETable END
+"""
+
+
+@pytest.fixture(scope="package")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """DCMTK's archive with two studies, of one patient each; its address as a peer is written."""
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "store").mkdir()
+    port = free_port()
+    (folder / "dcmqrscp.cfg").write_text(CONFIGURATION.format(port=port, folder=folder / "store"))
+    command = [tool("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), str(port)]
+    with running_process(command, folder):
+        wait_until(lambda: is_listening(port), what="dcmqrscp listens")
+        address = f"ARCHIVE@127.0.0.1:{port}"
+        assert run("store", address, CT, MR).returncode == 0
+        yield address

@@ -13,39 +13,11 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from tests.cli.command import complaint, run, run_on_terminal
-from tests.cli.conftest import CT, MR, StartPeer
-from tests.support import free_port, is_listening, running_process, tool, wait_until
+from tests.cli.conftest import StartPeer
+from tests.support import free_port
 
 from dicomnet import evt
 from dicomnet.cli.matches import plain
-
-CONFIGURATION = """\
-NetworkTCPPort = {port}
-MaxPDUSize = 16384
-MaxAssociations = 16
-HostTable BEGIN
-HostTable END
-VendorTable BEGIN
-VendorTable END
-AETable BEGIN
-ARCHIVE {folder} RW (100, 100mb) ANY
-AETable END
-"""
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """DCMTK's archive with two studies, of one patient each; its address as a peer is written."""
-    folder = tmp_path_factory.mktemp("archive")
-    (folder / "store").mkdir()
-    port = free_port()
-    (folder / "dcmqrscp.cfg").write_text(CONFIGURATION.format(port=port, folder=folder / "store"))
-    command = [tool("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), str(port)]
-    with running_process(command, folder):
-        wait_until(lambda: is_listening(port), what="dcmqrscp listens")
-        address = f"ARCHIVE@127.0.0.1:{port}"
-        assert run("store", address, CT, MR).returncode == 0
-        yield address
 
 
 def found(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ class Peer(
         LaneTasks,
         AsyncGenerator[StoreResult, None],
         AsyncGenerator["Dataset", None],
+        AsyncGenerator[tuple["Dataset", ...], None],
         AsyncGenerator[RetrieveProgress, None],
     ]
 ):

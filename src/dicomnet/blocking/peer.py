@@ -53,6 +53,7 @@ class Peer(
         "LaneThreads",
         Iterator[StoreResult],
         Generator["Dataset", None, None],
+        Generator[tuple["Dataset", ...], None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
     ]
 ):

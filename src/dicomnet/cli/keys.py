@@ -46,7 +46,7 @@ def read_keys(options: argparse.Namespace) -> Keys:
     """The keys by keyword, as `build_keys` takes them; raises UsageError if one is not valid."""
     keys: Keys = {}
     for name, value in options.keys:
-        *sequences, last = [_keyword(part.removesuffix("[0]")) for part in name.split(".")]
+        *sequences, last = [keyword_of(part.removesuffix("[0]")) for part in name.split(".")]
         inside = keys
         for sequence in sequences:
             if _vr(sequence) != "SQ":
@@ -55,7 +55,7 @@ def read_keys(options: argparse.Namespace) -> Keys:
             inside = inside[sequence]
         if _vr(last) == "SQ" and isinstance(inside.get(last), dict) and not value:
             continue
-        inside[last] = _key_value(last, value)
+        inside[last] = key_value(last, value)
     return keys
 
 
@@ -73,7 +73,7 @@ def _vr(keyword: str) -> str:
     return dictionary_VR(tag_for_keyword(keyword) or 0)
 
 
-def _keyword(name: str) -> str:
+def keyword_of(name: str) -> str:
     """The keyword of an attribute that is given by its keyword or tag; raises UsageError if it is unknown."""
     from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
@@ -91,7 +91,7 @@ def _keyword(name: str) -> str:
     return keyword
 
 
-def _key_value(name: str, text: str | None) -> object:
+def key_value(name: str, text: str | None) -> object:
     """A key's value as `build_query` takes it; raises UsageError if the attribute cannot have such a value."""
     import struct
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import OK, Parser, UsageError, ae_title, count
 from .keys import Keys, add_key_option, read_keys
-from .matches import Match, write_matches
+from .matches import Form, Match, plain, write_matches
 from .requestor import add_peer_options, open_peer
 
 if TYPE_CHECKING:
@@ -123,7 +123,12 @@ def run(options: Namespace) -> int:
         closing(peer.find_identifier(identifier, MODALITY_WORKLIST, limit=options.limit)) as matches,
     ):
         columns = [*COLUMNS.values(), *(name for name in asked if name not in COLUMNS)]
-        write_matches(matches, options, columns, lambda match: _rows(match, {*COLUMNS, *asked}))
+        write_matches(
+            map(plain, matches),
+            Form(options.json, options.quiet),
+            columns,
+            rows_of=lambda match: _rows(match, {*COLUMNS, *asked}),
+        )
     return OK
 
 

@@ -86,13 +86,25 @@ def build_identifier(level: str, keys: Mapping[str, Any]) -> Dataset:
     ValueError
         As of `build_query`.
     """
-    if level.lower() not in LEVELS:
-        raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
+    name = query_level(level)
     if "QueryRetrieveLevel" in keys:
         raise ValueError("'QueryRetrieveLevel' is not a key of a query")
     query = build_keys(keys)
-    query.QueryRetrieveLevel = LEVELS[level.lower()]
+    query.QueryRetrieveLevel = name
     return query
+
+
+def query_level(level: str) -> str:
+    """The Query/Retrieve Level (0008,0052) that is meant by ``patient``, ``study``, ``series`` or ``image``.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+    """
+    if level.lower() not in LEVELS:
+        raise ValueError(f"{level!r} is not a level; use patient, study, series or image")
+    return LEVELS[level.lower()]
 
 
 def build_keys(keys: Mapping[str, Any]) -> Dataset:

@@ -36,6 +36,7 @@ AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
 # What hands out the results of `store`, the matches of a query and the progress of a retrieval, one at a time.
 Results = TypeVar("Results")
 Matches = TypeVar("Matches")
+Paths = TypeVar("Paths")
 Progress = TypeVar("Progress")
 
 
@@ -56,7 +57,7 @@ def _checked_jobs(jobs: int) -> int:
     return jobs
 
 
-class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
+class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
 
     def __init__(
@@ -187,6 +188,41 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Progress]):
         from ..datasets.queries import build_query
 
         return self.find_identifier(build_query(level, keys), find_model(level, model))
+
+    def walk(self, level: str, *, model: str | None = None, is_deep: bool = False, **keys: Any) -> Paths:
+        """Query level by level from the top down (C-FIND), as a peer needs it that has no relational queries.
+
+        Each key is asked for at its own level: studies by their date, those of their series by the modality. A level is
+        passed over where its unique key is given and nothing else is asked of it.
+
+        Parameters
+        ----------
+        level, model
+            As of `find`.
+        is_deep
+            Whether all that is below a match is looked for, too: its series, and their objects.
+        keys
+            As of `find`; those that no table of the standard has are asked for at the lowest level.
+
+        Yields
+        ------
+        tuple of pydicom.dataset.Dataset
+            Each match as the last one, behind the study and the series that it belongs to, as far as they were asked
+            for. With ``is_deep`` a study comes before its series, and a series before its objects.
+
+        Raises
+        ------
+        ValueError
+            If the level, the model or a keyword does not exist.
+        NetworkError, AssociationError
+            If no association can be opened, or it ends early.
+        ServiceRefusal, ProtocolError
+            If a query fails. What is below its match is missing then; it is raised when all others have been yielded.
+        """
+        from .walking import plan, walk
+
+        paths: Paths = self._perform(walk(plan(level, model, keys, is_deep=is_deep)))
+        return paths
 
     def find_identifier(self, identifier: Dataset, model: str, *, limit: int | None = None) -> Matches:
         """Query with an Identifier of one's own.

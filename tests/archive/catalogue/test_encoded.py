@@ -19,9 +19,10 @@ from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.options import QueryOptions
 from dicomnet.archive.catalogue.query import search
 from dicomnet.archive.catalogue.responses import response
-from dicomnet.archive.catalogue.schema import KEPT, Level
+from dicomnet.archive.catalogue.schema import KEPT
 from dicomnet.datasets.character_sets import CHARACTER_SETS
 from dicomnet.datasets.codec import encode
+from dicomnet.datasets.levels import Level
 from dicomnet.encoding.vrs import VRS
 from dicomnet.errors import ServiceRefusal
 

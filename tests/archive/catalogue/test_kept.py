@@ -13,10 +13,11 @@ from tests.archive.catalogue.asking import ask, identifier, studies
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.kept import STANDARD, Kept, configured, described
 from dicomnet.archive.catalogue.query import find
-from dicomnet.archive.catalogue.schema import KEPT, Level
+from dicomnet.archive.catalogue.schema import KEPT
 from dicomnet.archive.intake import Intake
 from dicomnet.archive.local import LocalFolder
 from dicomnet.archive.storage.folder import FolderStorage
+from dicomnet.datasets.levels import Level
 
 MOTHER, REGION, KVP, SPACING, SITE = 0x00101060, 0x00082218, 0x00180060, 0x00180088, 0x00321020
 

@@ -9,7 +9,8 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from dicomnet.archive.catalogue import schema
-from dicomnet.archive.catalogue.schema import KEPT, KEPT_IN_ITEMS, READ, TABLES, WANTED, Level
+from dicomnet.archive.catalogue.schema import KEPT, KEPT_IN_ITEMS, READ, TABLES, WANTED
+from dicomnet.datasets.levels import Level
 
 # The unique and required keys of PS3.4 Tables C.6-1 to C.6-4.
 REQUIRED = {

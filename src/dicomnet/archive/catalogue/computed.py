@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, func, select
 
+from ...datasets.levels import Level
 from . import schema
-from .schema import MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, Level
+from .schema import MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY
 
 _of_study, _of_series, _of_instance = schema.study.c, schema.series.c, schema.instance.c
 _AVAILABLE_TRANSFER_SYNTAX = 0x00083002

@@ -8,6 +8,7 @@ from itertools import islice
 from time import time
 
 from ...datasets.character_sets import codecs_of
+from ...datasets.levels import Level
 from ...datasets.text import value_text
 from ...encoding.scan import Header, HeaderScanner
 from ...errors import ServiceRefusal
@@ -15,7 +16,7 @@ from ..entries import Entry
 from . import levels
 from .kept import Kept
 from .levels import Attributes
-from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, Level
+from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET
 from .writer import Described
 
 # A longer value, in bytes, is not kept; no attribute that one queries for is that long.

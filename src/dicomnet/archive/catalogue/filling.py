@@ -12,6 +12,7 @@ from time import monotonic
 
 from sqlalchemy import Connection, select, update
 
+from ...datasets.levels import Level
 from ...encoding.scan import HeaderScanner
 from ...errors import DatabaseFailure, ServiceRefusal, UnusableObject
 from ...values import frozen
@@ -22,7 +23,7 @@ from .described import attributes_of
 from .index import Index
 from .kept import Place, by_level, described
 from .levels import Attributes
-from .schema import SPECIFIC_CHARACTER_SET, Level
+from .schema import SPECIFIC_CHARACTER_SET
 from .writer import Described
 
 _log = logging.getLogger(__name__)

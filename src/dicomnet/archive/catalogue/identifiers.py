@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from ...datasets.character_sets import codecs_of, terms_of
+from ...datasets.levels import Level
 from ...datasets.text import trimmed, value_text
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import ServiceRefusal
@@ -29,7 +30,7 @@ from .matching import (
     value_test,
 )
 from .options import NO_OPTIONS, QueryOptions
-from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET, Level
+from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET
 from .zones import Zone, minutes_of, widened
 
 IDENTIFIER_DOES_NOT_MATCH = 0xA900

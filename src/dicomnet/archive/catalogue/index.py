@@ -12,6 +12,7 @@ from typing import Any, NoReturn, Self
 
 from sqlalchemy import URL, Connection, bindparam, delete, func, inspect, select
 
+from ...datasets.levels import Level
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import DatabaseFailure, IndexUnusable, ServiceRefusal, Trouble, UnusableObject
 from ...values import frozen
@@ -22,7 +23,6 @@ from . import schema, trigrams
 from .described import Describer
 from .kept import STANDARD, Kept, added, kept_with, remember
 from .levels import COUNT
-from .schema import Level
 from .writer import Described, Writer
 
 _log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from typing import Any
 from pydicom.datadict import keyword_for_tag
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
+from ...datasets.levels import Level
 from ...encoding.identity import is_uid
 from ...values import frozen
 from ..entries import Entry, Source
@@ -17,7 +18,6 @@ from ..storage.store import ObjectName
 from . import schema
 from .described import Describer
 from .index import Index, find_series, set_state
-from .schema import Level
 
 # How many rows are read at a time; nobody waits for them.
 _PART = 500

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from sqlalchemy import Connection, delete, func, insert, select
 
+from ...datasets.levels import Level
 from ...values import frozen
 from . import schema
 from .computed import COMPUTED
 from .levels import SIGNED, Attributes
 from .matching import NUMBER_VRS, WILDCARD_VRS
-from .schema import KEPT, READ, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET, WANTED, Level
+from .schema import KEPT, READ, SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET, WANTED
 from .values import found_values
 
 # An attribute and the level at which it is kept.

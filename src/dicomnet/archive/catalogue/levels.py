@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
+from ...datasets.levels import Level
 from ...datasets.text import folded_name
 from ...encoding.scan import Header
 from . import schema
-from .schema import READ, SPECIFIC_CHARACTER_SET, Level
+from .schema import READ, SPECIFIC_CHARACTER_SET
 from .values import found_values
 
 PATIENT_NAME, PATIENT_ID, ISSUER_OF_PATIENT_ID = 0x00100010, 0x00100020, 0x00100021

@@ -17,6 +17,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, or_, select
 
+from ...datasets.levels import Level
 from ...errors import ServiceRefusal
 from ...services.registry import PENDING, PENDING_UNSUPPORTED_KEYS
 from ...values import frozen
@@ -38,7 +39,6 @@ from .levels import PATIENT_ID, Attributes, Others, parsed
 from .matching import is_universal
 from .options import NO_OPTIONS, QueryOptions
 from .responses import response
-from .schema import Level
 from .sources import (
     CHUNK,
     Condition,

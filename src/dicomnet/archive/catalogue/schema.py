@@ -1,8 +1,6 @@
-"""The tables of the index, and the attributes it keeps at each level of an information model (PS3.4 section C.6)."""
+"""The tables of the index, and the attributes it keeps at each level."""
 
 from __future__ import annotations
-
-from enum import IntEnum
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from sqlalchemy import (
@@ -18,47 +16,12 @@ from sqlalchemy import (
     literal,
 )
 
+from ...datasets.levels import ATTRIBUTES, Level
 from ..database import IDENTIFIER, SIZE, TEXT
 from . import trigrams
 
 # Version of the tables, stored in `state`. An index of another version has to be rebuilt from the files.
 VERSION = 4
-
-
-class Level(IntEnum):
-    """The levels of the Query/Retrieve Information Models, named as in Query/Retrieve Level (0008,0052)."""
-
-    PATIENT = 0
-    STUDY = 1
-    SERIES = 2
-    IMAGE = 3
-
-
-_KEYWORDS = {
-    Level.PATIENT: """
-        PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex OtherPatientIDs
-        OtherPatientNames EthnicGroup PatientComments ReferencedPatientSequence OtherPatientIDsSequence
-    """,
-    Level.STUDY: """
-        StudyDate StudyTime AccessionNumber StudyID StudyInstanceUID ReferringPhysicianName StudyDescription
-        ProcedureCodeSequence NameOfPhysiciansReadingStudy AdmittingDiagnosesDescription ReferencedStudySequence
-        PatientAge PatientSize PatientWeight Occupation AdditionalPatientHistory OtherStudyNumbers
-        IssuerOfAccessionNumberSequence RequestedProcedureDescription
-    """,
-    Level.SERIES: """
-        Modality SeriesNumber SeriesInstanceUID SeriesDate SeriesTime SeriesDescription Laterality BodyPartExamined
-        PatientPosition ProtocolName PerformingPhysicianName OperatorsName Manufacturer ManufacturerModelName
-        InstitutionName InstitutionalDepartmentName StationName PerformedProcedureStepStartDate
-        PerformedProcedureStepStartTime PerformedProcedureStepID PerformedProcedureStepDescription
-        PerformedProtocolCodeSequence RequestAttributesSequence FrameOfReferenceUID
-    """,
-    Level.IMAGE: """
-        InstanceNumber SOPInstanceUID SOPClassUID ImageType ContentDate ContentTime AcquisitionDate AcquisitionTime
-        AcquisitionDateTime AcquisitionNumber InstanceCreationDate InstanceCreationTime Rows Columns BitsAllocated
-        NumberOfFrames PhotometricInterpretation ConceptNameCodeSequence CompletionFlag VerificationFlag
-        ContentLabel ContentDescription PresentationCreationDate PresentationCreationTime ImageComments
-    """,
-}
 
 
 # The attributes that are kept of the items of sequences.
@@ -84,7 +47,7 @@ def _vrs(keywords: str) -> dict[int, str]:
 
 SPECIFIC_CHARACTER_SET, TIMEZONE_OFFSET = 0x00080005, 0x00080201
 # The attributes kept at each level: tag and VR.
-KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in _KEYWORDS.items()}
+KEPT: dict[Level, dict[int, str]] = {level: _vrs(keywords) for level, keywords in ATTRIBUTES.items()}
 KEPT_IN_ITEMS = _vrs(_NESTED_KEYWORDS)
 # Beside them each level has the time zone of its dates and times; those of the patient's birth have none.
 READ = {

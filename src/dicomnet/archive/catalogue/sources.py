@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, ColumnElement, Connection, FromClause, and_, bindparam, func, select
 
+from ...datasets.levels import Level
 from ...datasets.text import folded, values_of
 from ...values import frozen
 from ..database import Query
@@ -32,7 +33,7 @@ from .matching import (
     pattern,
     time_moments,
 )
-from .schema import COLLECTED, MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY, Level
+from .schema import COLLECTED, MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY
 from .values import LIMIT, first_moment
 
 # How many values of a list are put into one statement.

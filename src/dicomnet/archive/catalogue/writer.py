@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
+from ...datasets.levels import Level
 from ...errors import DatabaseFailure, Trouble
 from ...values import mutable
 from ..database import Database, Insertion
@@ -21,7 +22,6 @@ from ..storage.store import ObjectName
 from . import levels, schema, trigrams
 from .kept import Kept
 from .levels import Attributes, KnownSeries
-from .schema import Level
 
 _ABOVE = (Level.PATIENT, Level.STUDY, Level.SERIES)
 _MERGED = ("attributes", "others")
