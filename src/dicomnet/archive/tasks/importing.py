@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
@@ -40,6 +41,9 @@ _GROUP = 64
 # After so many, all is waited for that has not been filed, as it takes memory.
 _AHEAD = 2000
 _BLOCK = 1 << 20
+_COMPRESSED = (
+    "compressed by Orthanc (StorageCompression), and so no DICOM file; have Orthanc send its objects"
+)
 # Outcomes of which the reporter is told only if it wants to know all.
 _USUAL = frozenset((Outcome.STORED, Outcome.ALREADY_THERE, Outcome.SKIPPED))
 
@@ -168,7 +172,10 @@ class _Import:
             else:
                 self._take_alone(candidate, header, start)
         except NotDICOM as error:
-            self._tell(candidate.place, Outcome.SKIPPED, error.cause)
+            if _is_compressed_by_orthanc(candidate.start):
+                self._tell(candidate.place, Outcome.REFUSED, _COMPRESSED)
+            else:
+                self._tell(candidate.place, Outcome.SKIPPED, error.cause)
         except UnusableObject as error:
             self._tell(candidate.place, Outcome.REFUSED, error.cause)
         except Unreadable as error:
@@ -345,6 +352,20 @@ class _Import:
 def _update(hashes: Sequence[_Hash], block: Buffer) -> None:
     for each in hashes:
         each.update(block)
+
+
+def _is_compressed_by_orthanc(start: bytes) -> bool:
+    """Whether a file is a DICOM file, or the first part of one, as Orthanc compresses it: its length, then zlib.
+
+    To skip one would lose an object, and not all of them are objects: some are cut off in front of the pixel data.
+    """
+    if int.from_bytes(start[:8], "little") < BEGIN:
+        return False
+    try:
+        inflated = zlib.decompressobj().decompress(start[8:], BEGIN)
+    except zlib.error:
+        return False
+    return inflated[BEGIN - len(MAGIC) :] == MAGIC
 
 
 def _is_complete(start: bytes, header: FileHeader) -> bool:
