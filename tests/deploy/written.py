@@ -39,10 +39,9 @@ def unit(path: Path) -> dict[str, dict[str, list[str]]]:
     return sections
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """The blocks of code of a page of the manual, or of README.md, that are in a language; empty is none."""
-    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
-    return [text for found, text in _BLOCK.findall(path.read_text()) if found == language]
+def all_blocks(page: str) -> list[tuple[str, str]]:
+    """The blocks of code of a page, each with its language, which may be empty."""
+    return _BLOCK.findall((ROOT / page).read_text())
 
 
 def commands(block: str) -> Iterator[str]:
