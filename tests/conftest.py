@@ -87,6 +87,8 @@ KINDS: dict[str, str] = {
     "datasets/test_plain.py::test_real_files_are_encoded_as_pydicom_does": "local",
     "datasets/test_transcode.py": "local",
     "deploy": "quick",
+    "deploy/test_department.py": "peers",
+    "deploy/test_moving.py": "orthanc",
     "dimse": "quick",
     "dimse/test_codec.py::test_a_damaged_command_set_gives_a_message_or_a_protocol_error": "local",
     "dimse/test_codec.py::test_command_sets_with_thousands_of_elements_are_not_kept_in_memory": "local",
