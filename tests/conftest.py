@@ -89,6 +89,7 @@ KINDS: dict[str, str] = {
     "deploy": "quick",
     "deploy/test_department.py": "peers",
     "deploy/test_moving.py": "orthanc",
+    "deploy/test_readme.py": "local",
     "dimse": "quick",
     "dimse/test_codec.py::test_a_damaged_command_set_gives_a_message_or_a_protocol_error": "local",
     "dimse/test_codec.py::test_command_sets_with_thousands_of_elements_are_not_kept_in_memory": "local",

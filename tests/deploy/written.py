@@ -44,6 +44,12 @@ def all_blocks(page: str) -> list[tuple[str, str]]:
     return _BLOCK.findall((ROOT / page).read_text())
 
 
+def inline(page: str) -> list[str]:
+    """What a page has between backticks in its text, each in a line."""
+    found = re.findall(r"`([^`]+)`", _BLOCK.sub("", (ROOT / page).read_text()))
+    return [" ".join(each.split()) for each in found]
+
+
 def commands(block: str) -> Iterator[str]:
     """The lines of a block for a shell, with what a backslash at the end continues; comments are left out."""
     for line in block.replace("\\\n", " ").splitlines():
