@@ -59,8 +59,9 @@ def test_the_settings_of_the_image_hold(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(name, value)
     settings = read(CONFIGURATION, {})
     assert settings["server.address"] == ""
-    assert str(settings["storage.folder"]) in instruction("VOLUME")
-    assert f"archive:{settings['storage.folder']}" in COMPOSE
+    (volume,) = instruction("VOLUME")
+    assert str(settings["storage.folder"].parent) == volume
+    assert f"- archive:{volume}\n" in COMPOSE
     assert settings["storage.database"] == "postgresql://dicomnet@database/dicomnet"
     assert f"EXPOSE {settings['server.port']}\n" in IMAGE
     assert f'"127.0.0.1:{settings["server.port"]}:{settings["server.port"]}"' in COMPOSE
