@@ -40,6 +40,10 @@ def test_what_the_image_is_made_of_exists() -> None:
     ]
     assert copied == ["pyproject.toml", "README.md", "LICENSE", "src"]
     assert all((ROOT / path).exists() for path in copied)
+    # The rest of the folder, such as data/, does not even come to who makes the image.
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert {line[1:] for line in ignored if line.startswith("!")} == set(copied)
     assert {PROJECT["readme"], *PROJECT["license-files"]} < set(copied)
     (extras,) = re.findall(r"'\.\[(.*)\]'", IMAGE)
     assert set(extras.split(",")) == set(PROJECT["optional-dependencies"])
