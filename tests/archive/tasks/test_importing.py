@@ -80,6 +80,19 @@ def test_what_orthanc_has_compressed_is_not_passed_over(tmp_path: Path, run: Imp
     assert all("compressed by Orthanc" in reason for reason in found.reasons("refused").values())
 
 
+def test_what_orthanc_keeps_of_an_object_in_front_of_its_pixels_is_not_taken_for_the_object(
+    tmp_path: Path, run: Import
+) -> None:
+    """It was stored as an image without pixels, and the image itself went into quarantine."""
+    whole = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    (folder := tmp_path / "bucket").mkdir()
+    (folder / "0de72b5f.dcm.head").write_bytes(whole[: whole.index(b"\xe0\x7f\x10\x00OW")])
+    (folder / "a1658865.dcm").write_bytes(whole)
+    found = run(folder)
+    assert found.counts == {"stored": 1, "refused": 1}
+    assert found.reasons("refused").keys() == {"0de72b5f.dcm.head"}
+
+
 def test_a_second_import_writes_nothing(tmp_path: Path, holdings: Holdings, run: Import) -> None:
     folder = tmp_path / "in"
     write_objects(folder / "small", 1, 70)

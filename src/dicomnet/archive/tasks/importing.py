@@ -44,6 +44,10 @@ _BLOCK = 1 << 20
 _COMPRESSED = (
     "compressed by Orthanc (StorageCompression), and so no DICOM file; have Orthanc send its objects"
 )
+# Where Orthanc's plugins store, each object is there a second time, up to its pixel data: well formed, and an image
+# without an image. Nothing but the name tells.
+_BEGINNING_SUFFIX = ".dcm.head"
+_BEGINNING = "named as what Orthanc's plugins keep of an object in front of its pixel data, and so not whole"
 # Outcomes of which the reporter is told only if it wants to know all.
 _USUAL = frozenset((Outcome.STORED, Outcome.ALREADY_THERE, Outcome.SKIPPED))
 
@@ -161,6 +165,9 @@ class _Import:
     def _take(self, candidate: Candidate) -> None:
         """Have a candidate wait for the commit, unless it is not an object, or is there already."""
         instance = ""
+        if (candidate.place.member or candidate.place.path).endswith(_BEGINNING_SUFFIX):
+            self._tell(candidate.place, Outcome.REFUSED, _BEGINNING)
+            return
         try:
             header, start = identify(candidate, candidate.start)
             instance = header.sop_instance_uid
