@@ -315,7 +315,7 @@ def test_a_deflate_stream_may_be_padded_but_not_followed(
     data = encode(make(), DeflatedExplicitVRLittleEndian)
     scan(data + b"\0", DeflatedExplicitVRLittleEndian, {})
     with pytest.raises(ServiceRefusal):
-        scan(data + bytes(100), DeflatedExplicitVRLittleEndian, {})
+        scan(data + bytes(100) + b"\1", DeflatedExplicitVRLittleEndian, {})
 
 
 def _small(name: str) -> tuple[bytes, str]:
@@ -378,6 +378,28 @@ def test_deflated_data_sets_of_any_length(
 ) -> None:
     data = encode(make(PixelData=bytes(length)), DeflatedExplicitVRLittleEndian)
     assert scan(data, DeflatedExplicitVRLittleEndian, {0x00080018: "UI"}).uid(0x00080018) == "1.2.3.4.5"
+
+
+@pytest.mark.parametrize("learns", [False, True])
+@pytest.mark.parametrize("count", [10, 65_530, 258_387])
+def test_zeros_behind_a_deflated_data_set(
+    count: int, learns: bool, make: Callable[..., Dataset], encode: Callable[..., bytes]
+) -> None:
+    """Orthanc's files have them: what it stored by C-STORE could not be imported."""
+    syntax, wanted = DeflatedExplicitVRLittleEndian, {0x00080018: "UI"}
+    data = encode(make(PixelData=bytes(5000)), syntax)
+    tolerant, strict = HeaderScanner(wanted), HeaderScanner(wanted, is_strict=True)
+    for _ in range(3):
+        if learns:
+            assert tolerant.scan(data, syntax).irregular == strict.scan(data, syntax).irregular == ()
+        found = tolerant.scan(data + bytes(count), syntax)
+        assert found.uid(0x00080018) == "1.2.3.4.5"
+        assert found.irregular == ("there are zeros behind the deflated data set",)
+        with pytest.raises(ServiceRefusal, match="zeros"):
+            strict.scan(data + bytes(count), syntax)
+        for last in (b"\1", b"\1" + bytes(9)):
+            with pytest.raises(ServiceRefusal, match="something behind the deflated data set"):
+                tolerant.scan(data + bytes(count) + last, syntax)
 
 
 def test_a_value_that_is_too_long_is_not_picked() -> None:

@@ -20,6 +20,7 @@ from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError
+from .service_manager import service_manager
 from .settings import complain_of
 from .words import complain, complain_of_missing, printable, reason
 
@@ -318,14 +319,20 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         title = configuration.settings["server.ae_titles"][0]
         if reloading:
             node.holdings.local.take_signals()
-        print(f"listening on {title}@{endpoint}, storing in {printable(str(folder))}", flush=True)
+        status = f"listening on {title}@{endpoint}, storing in {printable(str(folder))}"
+        print(status, flush=True)
         if node.watch_address is not None:
             print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()
+        manager = service_manager()
+        manager.is_ready(status)
         while (number := here.recv(1)[0]) in reloading:
+            manager.reloads()
             configuration.reload()
+            manager.is_ready(status)
         is_asked = number != _HAS_ENDED
         drain = configuration.settings["server.drain"]
+        manager.stops(drain, "waiting for open associations to end")
         if is_asked and configuration.settings["logging.level"] != "error":
             _words_to(configuration.settings)(
                 f"draining for up to {drain:g} s until associations end; a second signal ends them at once"

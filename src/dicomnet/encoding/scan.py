@@ -26,6 +26,8 @@ IMPLICIT_VR_SYNTAXES = frozenset((IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.113619.5.2
 DEFLATED_SYNTAXES = frozenset(row.uid for row in TRANSFER_SYNTAXES.values() if row.is_deflated)
 # What zlib and gzip writers leave behind the stream, and the byte that makes its length even.
 _DEFLATE_TRAILER = 9
+# Orthanc's C-STORE SCP writes as many as make the file as long as the data set was before.
+_ZEROS = "there are zeros behind the deflated data set"
 
 
 @frozen
@@ -97,12 +99,12 @@ class HeaderScanner:
         ServiceRefusal
             With status 0xC000, if the data set does not parse to its end, or goes beyond a limit.
         """
-        content, encoding = _native(data, transfer_syntax_uid)
+        content, encoding, forms = _native(data, transfer_syntax_uid, is_strict=self._is_strict)
         self._known.count()
-        recognized = self._recognize(content, len(content), encoding)
+        recognized = None if forms else self._recognize(content, len(content), encoding)
         if recognized is not None:
             return recognized
-        return _walk(content, encoding, self._wanted, self._known, is_strict=self._is_strict)
+        return _walk(content, encoding, self._wanted, self._known, forms, is_strict=self._is_strict)
 
     def scan_items(self, header: Header, tag: int) -> list[Header]:
         """Pick attributes of the items of a sequence that was found.
@@ -191,8 +193,8 @@ def scan(
     data: Buffer, transfer_syntax_uid: str, wanted: Mapping[int, str], *, is_strict: bool = False
 ) -> Header:
     """Scan one data set, and learn nothing of it; see `HeaderScanner.scan`."""
-    content, encoding = _native(data, transfer_syntax_uid)
-    return _walk(content, encoding, wanted, is_strict=is_strict)
+    content, encoding, forms = _native(data, transfer_syntax_uid, is_strict=is_strict)
+    return _walk(content, encoding, wanted, forms=forms, is_strict=is_strict)
 
 
 def _walk(
@@ -200,19 +202,25 @@ def _walk(
     encoding: Encoding,
     wanted: Mapping[int, str],
     known: KnownHeaders | None = None,
+    forms: tuple[str, ...] = (),
     *,
     is_strict: bool,
 ) -> Header:
     one = Walk(data, encoding, wanted, known, is_strict=is_strict)
     one.run()
-    return Header(one.values, one.pixel_data, encoding, tuple(one.irregular))
+    return Header(one.values, one.pixel_data, encoding, (*forms, *one.irregular))
 
 
-def _native(data: Buffer, transfer_syntax_uid: str) -> tuple[Buffer, Encoding]:
-    """A data set that is not deflated, or not any more, and how its elements are encoded."""
-    if transfer_syntax_uid in DEFLATED_SYNTAXES:
-        return _inflate(data), EXPLICIT_LITTLE
-    return data, _encoding_of(transfer_syntax_uid)
+def _native(
+    data: Buffer, transfer_syntax_uid: str, *, is_strict: bool
+) -> tuple[Buffer, Encoding, tuple[str, ...]]:
+    """A data set that is not deflated, or not any more; how its elements are encoded; and what is irregular."""
+    if transfer_syntax_uid not in DEFLATED_SYNTAXES:
+        return data, _encoding_of(transfer_syntax_uid), ()
+    content, has_zeros = _inflate(data)
+    if has_zeros and is_strict:
+        refuse(_ZEROS)
+    return content, EXPLICIT_LITTLE, (_ZEROS,) if has_zeros else ()
 
 
 def _encoding_of(transfer_syntax_uid: str) -> Encoding:
@@ -222,8 +230,8 @@ def _encoding_of(transfer_syntax_uid: str) -> Encoding:
     return EXPLICIT_BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_LITTLE
 
 
-def _inflate(data: Buffer) -> bytes:
-    """Inflate a raw deflate stream (RFC 1951, PS3.5 section A.5) within the limits."""
+def _inflate(data: Buffer) -> tuple[bytes, bool]:
+    """Inflate a raw deflate stream (RFC 1951, PS3.5 section A.5) within the limits; whether zeros are behind it."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces: list[bytes] = []
     total = used = 0
@@ -243,6 +251,14 @@ def _inflate(data: Buffer) -> bytes:
         if total > INFLATED_LIMIT or (total > RATIO_FLOOR and total > used * RATIO_LIMIT):
             refuse("the deflated data set inflates beyond the limit")
         pieces.append(piece)
-    if len(data) - used + len(stream.unused_data) > _DEFLATE_TRAILER:
+    has_more = len(data) - used + len(stream.unused_data) > _DEFLATE_TRAILER
+    if has_more and not (
+        _is_zero(stream.unused_data)
+        and all(_is_zero(data[at : at + 65536]) for at in range(used, len(data), 65536))
+    ):
         refuse("there is something behind the deflated data set")
-    return b"".join(pieces)
+    return b"".join(pieces), has_more
+
+
+def _is_zero(data: Buffer) -> bool:
+    return not bytes(data).strip(b"\0")

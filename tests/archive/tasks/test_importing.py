@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,6 +57,40 @@ def test_a_folder_with_all_that_may_lie_in_one(tmp_path: Path, holdings: Holding
     assert stored(_root(holdings)) == _digests(folder)
     assert holdings.index is not None
     assert holdings.index.count() == 73
+
+
+def test_what_orthanc_has_compressed_is_not_passed_over(tmp_path: Path, run: Import) -> None:
+    """It was skipped as no DICOM file, and an archive that was moved lacked it without a word."""
+    whole = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    cut = whole[: whole.index(b"\xe0\x7f\x10\x00OW")]
+    contents = {
+        "object": whole,
+        "without-pixels": cut,
+        "summary": b'{"0010,0010": {"Name": "PatientName"}}' * 20,
+        "zeros": bytes(5000),
+    }
+    (folder := tmp_path / "orthanc" / "0d" / "e7").mkdir(parents=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(len(content).to_bytes(8, "little") + zlib.compress(content))
+    (folder / "index").write_bytes(b"SQLite format 3\0" + bytes(4080))
+    (folder / "plain").write_bytes(whole)
+    found = run(tmp_path / "orthanc")
+    assert found.counts == {"stored": 1, "skipped": 3, "refused": 2}
+    assert found.reasons("refused").keys() == {"object", "without-pixels"}
+    assert all("compressed by Orthanc" in reason for reason in found.reasons("refused").values())
+
+
+def test_what_orthanc_keeps_of_an_object_in_front_of_its_pixels_is_not_taken_for_the_object(
+    tmp_path: Path, run: Import
+) -> None:
+    """It was stored as an image without pixels, and the image itself went into quarantine."""
+    whole = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    (folder := tmp_path / "bucket").mkdir()
+    (folder / "0de72b5f.dcm.head").write_bytes(whole[: whole.index(b"\xe0\x7f\x10\x00OW")])
+    (folder / "a1658865.dcm").write_bytes(whole)
+    found = run(folder)
+    assert found.counts == {"stored": 1, "refused": 1}
+    assert found.reasons("refused").keys() == {"0de72b5f.dcm.head"}
 
 
 def test_a_second_import_writes_nothing(tmp_path: Path, holdings: Holdings, run: Import) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
@@ -40,6 +41,13 @@ _GROUP = 64
 # After so many, all is waited for that has not been filed, as it takes memory.
 _AHEAD = 2000
 _BLOCK = 1 << 20
+_COMPRESSED = (
+    "compressed by Orthanc (StorageCompression), and so no DICOM file; have Orthanc send its objects"
+)
+# Where Orthanc's plugins store, each object is there a second time, up to its pixel data: well formed, and an image
+# without an image. Nothing but the name tells.
+_BEGINNING_SUFFIX = ".dcm.head"
+_BEGINNING = "named as what Orthanc's plugins keep of an object in front of its pixel data, and so not whole"
 # Outcomes of which the reporter is told only if it wants to know all.
 _USUAL = frozenset((Outcome.STORED, Outcome.ALREADY_THERE, Outcome.SKIPPED))
 
@@ -157,6 +165,9 @@ class _Import:
     def _take(self, candidate: Candidate) -> None:
         """Have a candidate wait for the commit, unless it is not an object, or is there already."""
         instance = ""
+        if (candidate.place.member or candidate.place.path).endswith(_BEGINNING_SUFFIX):
+            self._tell(candidate.place, Outcome.REFUSED, _BEGINNING)
+            return
         try:
             header, start = identify(candidate, candidate.start)
             instance = header.sop_instance_uid
@@ -168,7 +179,10 @@ class _Import:
             else:
                 self._take_alone(candidate, header, start)
         except NotDICOM as error:
-            self._tell(candidate.place, Outcome.SKIPPED, error.cause)
+            if _is_compressed_by_orthanc(candidate.start):
+                self._tell(candidate.place, Outcome.REFUSED, _COMPRESSED)
+            else:
+                self._tell(candidate.place, Outcome.SKIPPED, error.cause)
         except UnusableObject as error:
             self._tell(candidate.place, Outcome.REFUSED, error.cause)
         except Unreadable as error:
@@ -345,6 +359,20 @@ class _Import:
 def _update(hashes: Sequence[_Hash], block: Buffer) -> None:
     for each in hashes:
         each.update(block)
+
+
+def _is_compressed_by_orthanc(start: bytes) -> bool:
+    """Whether a file is a DICOM file, or the first part of one, as Orthanc compresses it: its length, then zlib.
+
+    To skip one would lose an object, and not all of them are objects: some are cut off in front of the pixel data.
+    """
+    if int.from_bytes(start[:8], "little") < BEGIN:
+        return False
+    try:
+        inflated = zlib.decompressobj().decompress(start[8:], BEGIN)
+    except zlib.error:
+        return False
+    return inflated[BEGIN - len(MAGIC) :] == MAGIC
 
 
 def _is_complete(start: bytes, header: FileHeader) -> bool:
