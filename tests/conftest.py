@@ -171,6 +171,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     mend()
+    for name in [each for each in os.environ if each.upper().startswith("DICOMNET_")]:
+        del os.environ[name]
+    # No configuration of the user is read: there is none below a file.
+    os.environ["XDG_CONFIG_HOME"] = os.devnull
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         # Tests run in this process. Those that they start do so in half the time.
         path = [str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

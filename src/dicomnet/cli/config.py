@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..archive.settings.example import example, shown
-from ..archive.settings.values import Mistakes
 from .arguments import FAILED, OK, Parser, UsageError
+from .configuration import config_file
 from .settings import (
     add_config_options,
     add_setting_options,
-    complain_of,
-    config_file,
     given_by,
 )
 from .terminal import write_table
@@ -67,8 +65,6 @@ def run(options: Namespace) -> int:
     except ModuleNotFoundError as error:
         complain_of_missing("config", error)
         return FAILED
-    except Mistakes as mistakes:
-        return complain_of("config", mistakes)
     if options.action == "check":
         if not options.quiet:
             print(f"{printable(str(file))}: nothing is wrong")

@@ -27,7 +27,7 @@ from dicomnet.archive.settings.table import (
     SECTIONS,
     SETTINGS,
 )
-from dicomnet.archive.settings.values import DEFAULT, Mistakes, Settings, of_options
+from dicomnet.archive.settings.values import DEFAULT, Mistakes, Settings
 from dicomnet.archive.terms import Terms
 from dicomnet.drivers.deadline import Timeouts
 
@@ -57,7 +57,6 @@ def mistakes(file: Path, content: str | bytes, **options: Text) -> list[str]:
 
 def test_without_anything_there_are_the_defaults() -> None:
     settings = read(None)
-    assert settings == of_options({})
     assert {settings.origin(each.name) for each in SETTINGS} == {DEFAULT}
     terms = terms_of(settings)
     assert terms == Terms(log=terms.log)
@@ -132,14 +131,15 @@ def test_a_setting_is_the_same_wherever_it_comes_from(
     name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting, value = BY_NAME[name], OTHERS[name]
+    nothing = read(None)
     separator = " " if name == "queries.keep_keys" else ","
     words = separator.join(value) if isinstance(value, list) else as_toml(value).strip('"')
     file.write_text(f"{name} = {as_toml(value)}")
     by_file = read(file)
-    by_option = of_options({name: Text(words)})
+    by_option = read(None, {name: Text(words)})
     monkeypatch.setenv(setting.variable, words)
     by_variable = read(None)
-    assert by_file[name] != of_options({})[name]
+    assert by_file[name] != nothing[name]
     assert by_file.values == by_option.values == by_variable.values
     assert by_variable.origin(name) == setting.variable
 
@@ -150,7 +150,7 @@ def test_tables_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     # As a service of Kubernetes is announced.
     monkeypatch.setenv("DICOMNET_SERVICE_HOST", "10.0.0.1")
     settings = read(None)
-    assert str(settings.peers["PACS"].peer) == "PACS@pacs:104"
+    assert str(settings.remote("PACS").peer) == "PACS@pacs:104"
     assert settings.access == ({"title": "A", "allow": ("echo",)},)
     assert settings.origin("access.0.title") == "DICOMNET_ACCESS"
 
@@ -163,7 +163,7 @@ def test_paths_of_a_file_are_beside_it(file: Path) -> None:
     assert settings["storage.folder"] == file.parent / "data"
     assert settings["tls.key"] == Path("/k")
     assert settings["tls.certificate"] == Path("c.pem")
-    assert settings.peers["A"].ca == str(file.parent / "ca.pem")
+    assert settings.remote("A").ca == str(file.parent / "ca.pem")
 
 
 def test_a_table_without_rules_lets_nobody_in(file: Path) -> None:
@@ -203,7 +203,7 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "twice": (
         "[server]\nport = 1\nport = 2\n",
-        ["node.toml:3: this is not TOML, column 9: cannot overwrite a value"],
+        ["node.toml:3: this is not TOML, column 9: this key is there already"],
     ),
     "not UTF-8": (b"a = 1\n# \xe4\n", ["node.toml:2: a byte is not UTF-8, which TOML is written in"]),
     "a table that is unknown": ("[sever]\nx = 1", ["node.toml:1: sever is not known; did you mean server?"]),
@@ -414,7 +414,9 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "certificates for a remote that are none": (
         "[remotes.A]\nhost = 'a'\nport = 1\ntls = true\nca = 'node.toml'",
-        ["node.toml:1: remotes.A: the file holds nothing that fits (NO_CERTIFICATE_OR_CRL_FOUND)"],
+        [
+            "node.toml:5: remotes.A.ca: node.toml: the file holds nothing that fits (NO_CERTIFICATE_OR_CRL_FOUND)"
+        ],
     ),
     "a remote whose name is no title": (
         "[remotes.'much too long a name']\nhost = 'a'\nport = 1",
@@ -469,7 +471,7 @@ def test_the_file_for_tls_that_cannot_be_used_is_named(file: Path) -> None:
     )
     asking += f"client_ca = '{made.authority}'\n"
     assert mistakes(file, f"{asking}passphrase_file = 'none'") == [
-        "node.toml:6: tls.passphrase_file: none: No such file or directory: none"
+        "node.toml:6: tls.passphrase_file: none: No such file or directory"
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +220,21 @@ def _title(found: str) -> None:
     # Titles are compared as peers' are: without the blanks that fill them up.
     if found != found.strip():
         raise ValueError
+
+
+def is_title(found: str) -> bool:
+    """Whether a text can be an AE title of ours, or of one whom we call."""
+    try:
+        return bool(TITLE.check(found))
+    except Unfit:
+        return False
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that may have been meant by one that is not among them; None if none is like it."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(words), 1)), None)
 
 
 def _peers_title(found: str) -> None:
