@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..archive.settings.example import example, shown
@@ -34,7 +33,7 @@ def configure(parser: Parser) -> None:
         "dicomnet config show --config dicomnet.toml --port 104",
     )
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="check, show or example")
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file, as by --config")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the file, as by --config")
     parser.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
     add_config_options(parser)
     add_setting_options(parser, has_index=True)
@@ -48,7 +47,7 @@ def run(options: Namespace) -> int:
     if options.file is not None:
         options.config = options.file
     file = config_file(options)
-    if options.action == "check" and file is None:
+    if file is None and options.action == "check":
         raise UsageError("config check needs FILE")
     try:
         import logging

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .arguments import UsageError
@@ -22,20 +21,17 @@ def add_config_option(group: argparse._ActionsContainer) -> None:
     """Add the option for the file of a tool."""
     group.add_argument(
         "--config",
-        type=Path,
         metavar="FILE",
         help=f"a TOML file with remotes and settings ({CONFIG_VARIABLE}, or ~/.config/dicomnet/config.toml)",
     )
 
 
-def config_file(options: argparse.Namespace) -> Path | None:
+def config_file(options: argparse.Namespace) -> str | None:
     """The file that is named, by option or environment."""
-    given: Path | None = options.config
-    named = os.environ.get(CONFIG_VARIABLE)
-    return given or (Path(named) if named else None)
+    return options.config or os.environ.get(CONFIG_VARIABLE) or None
 
 
-def users_file() -> Path:
+def users_file() -> str:
     """The file of the user, which tools read where none is named; it need not be there.
 
     One in the current folder would be read wherever somebody happens to be, and could send objects elsewhere.
@@ -43,7 +39,7 @@ def users_file() -> Path:
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     # One that is relative is to be ignored, as the XDG Base Directory Specification has it.
     home = folder if os.path.isabs(folder) else os.path.expanduser("~/.config")
-    return Path(home, "dicomnet", "config.toml")
+    return os.path.join(home, "dicomnet", "config.toml")
 
 
 class Configuration:
@@ -63,9 +59,10 @@ class Configuration:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._file = config_file(options) or users_file()
+        named = config_file(options)
+        self._file = named or users_file()
         self.settings: Settings | None = None
-        is_there = self._file == config_file(options) or _is_there(self._file)
+        is_there = named is not None or _is_there(self._file)
         if is_there or any(each.upper().startswith(_PREFIX) for each in os.environ):
             self.settings = _read(self._file if is_there else None)
 
@@ -78,7 +75,7 @@ class Configuration:
     @property
     def place(self) -> str:
         """Where remotes are read from."""
-        return REMOTES_VARIABLE if REMOTES_VARIABLE in map(str.upper, os.environ) else str(self._file)
+        return REMOTES_VARIABLE if REMOTES_VARIABLE in map(str.upper, os.environ) else self._file
 
     def _instead(self, name: str) -> str:
         if self.settings is None:
@@ -93,7 +90,7 @@ class Configuration:
         return f" in {self.place}; {instead}"
 
 
-def _is_there(file: Path) -> bool:
+def _is_there(file: str) -> bool:
     try:
         os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -101,10 +98,10 @@ def _is_there(file: Path) -> bool:
     return True
 
 
-def _read(file: Path | None) -> Settings:
+def _read(file: str | None) -> Settings:
     from ..archive.settings.certificates import conditions
+    from ..archive.settings.mistakes import Mistakes
     from ..archive.settings.reading import read
-    from ..archive.settings.values import Mistakes
 
     settings = read(file)
     said = [settings.said(name, words) for name, is_wrong, words in conditions(settings) if is_wrong]

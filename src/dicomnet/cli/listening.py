@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..archive.settings.values import Mistakes
+from ..archive.settings.mistakes import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
 from ..values import frozen

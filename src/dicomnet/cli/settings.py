@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..archive.settings.kinds import FLAG, Text, Unfit, nearest
@@ -57,7 +56,6 @@ def add_config_options(parser: Parser) -> None:
     group = parser.add_argument_group("configuration")
     group.add_argument(
         "--config",
-        type=Path,
         metavar="FILE",
         help=f"a TOML file with all settings, as dicomnet config example shows ({CONFIG_VARIABLE}, or none)",
     )

@@ -9,7 +9,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.values import Mistakes
+from ..archive.settings.mistakes import Mistakes
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError
 from ..values import frozen

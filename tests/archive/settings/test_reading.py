@@ -16,6 +16,7 @@ from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.settings.applied import is_guarded, kept_for_the_next_start, node_options, terms_of
 from dicomnet.archive.settings.example import HIDDEN, example, manual, shown
 from dicomnet.archive.settings.kinds import Text, as_toml
+from dicomnet.archive.settings.mistakes import Mistakes
 from dicomnet.archive.settings.reading import read
 from dicomnet.archive.settings.table import (
     BY_NAME,
@@ -27,7 +28,7 @@ from dicomnet.archive.settings.table import (
     SECTIONS,
     SETTINGS,
 )
-from dicomnet.archive.settings.values import DEFAULT, Mistakes, Settings
+from dicomnet.archive.settings.values import DEFAULT, Settings
 from dicomnet.archive.terms import Terms
 from dicomnet.drivers.deadline import Timeouts
 

@@ -20,8 +20,9 @@ from ..services.retrieve import RetrievePolicy, destinations_of
 from ..terms import Terms
 from ..watch.policy import WatchPolicy
 from .certificates import can_be_used, conditions, context_for, passphrase_of
+from .mistakes import Mistakes
 from .table import ACCESS, REMOTES
-from .values import Mistakes, Settings, defaults
+from .values import Settings, defaults
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}

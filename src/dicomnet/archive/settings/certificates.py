@@ -10,8 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .mistakes import Mistakes
 from .table import REMOTES
-from .values import Mistakes, Remote, Settings
+from .values import Remote, Settings
 
 if TYPE_CHECKING:
     import ssl

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .kinds import Text, Unfit, in_words, is_title, nearest
+from .mistakes import Mistakes
 from .table import (
     ACCESS,
     BY_NAME,
@@ -24,7 +25,7 @@ from .table import (
     SETTINGS,
     Setting,
 )
-from .values import Mistakes, Settings, defaults, option_of
+from .values import Settings, defaults, option_of
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 # How Python's parser names a table: as a tuple.
@@ -38,7 +39,7 @@ _ROWS: dict[str, Sequence[Setting]] = {
 }
 
 
-def read(file: Path | None, options: Mapping[str, Text | bool] | None = None) -> Settings:
+def read(file: str | Path | None, options: Mapping[str, Text | bool] | None = None) -> Settings:
     """The settings that hold.
 
     Parameters
@@ -55,7 +56,11 @@ def read(file: Path | None, options: Mapping[str, Text | bool] | None = None) ->
     OSError
         If the file cannot be read.
     """
-    sources: list[_Source] = [_File(file), _Environment(), _Options(_nested(options or {}))]
+    sources: list[_Source] = [
+        _File(None if file is None else Path(file)),
+        _Environment(),
+        _Options(_nested(options or {})),
+    ]
     document: dict[str, Any] = {}
     for source in sources:
         _lay_over(document, source.content)
@@ -65,13 +70,14 @@ def read(file: Path | None, options: Mapping[str, Text | bool] | None = None) ->
 class _File:
     """What the file says."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, file: str | Path | None) -> None:
         self.content: dict[str, Any] = {}
         self._lines: Mapping[_Way, int] = {}
-        self._path = path
-        if path is not None:
+        self._path = file
+        if file is not None:
             from .lines import lines_of
 
+            path = Path(file)
             text = _text_of(path)
             self.content = _parsed(path, text)
             self._lines = lines_of(text)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...errors import DicomnetError
 from ...values import field, frozen, replace
 from .table import SETTINGS, Setting
 
@@ -14,20 +13,6 @@ if TYPE_CHECKING:
     from ...exchange.addresses import PeerAddress
 
 DEFAULT = "default"
-
-
-class Mistakes(DicomnetError):
-    """Settings are wrong.
-
-    Parameters
-    ----------
-    lines
-        A sentence for each mistake, which begins with the place: file and line, variable or option.
-    """
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
-        super().__init__("; ".join(self.lines))
 
 
 @frozen
