@@ -139,6 +139,18 @@ def test_the_help_of_a_command_needs_neither_a_database_nor_tls(command: str) ->
     assert done.stdout.endswith("[]\n"), done.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [["serve"], ["config", "check"], ["receive", "x"], ["echo", "pacs"], ["remotes"]]
+)
+def test_what_is_no_file(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    said = complaint(run(*command, "--config", "folder.toml", cwd=tmp_path), 1)
+    assert said == f"dicomnet {command[0]}: folder.toml: is a directory"
+    said = complaint(run(*command, "--config", "loop.toml", cwd=tmp_path), 1)
+    assert said == f"dicomnet {command[0]}: loop.toml: too many levels of symbolic links"
+
+
 def test_the_variables_of_tools_are_those_of_the_table() -> None:
     """They do not import it, as a tool without a configuration must start fast."""
     assert [f"{PREFIX}CONFIG", f"{PREFIX}REMOTES"] == [CONFIG_VARIABLE, REMOTES_VARIABLE]

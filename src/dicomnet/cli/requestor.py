@@ -142,7 +142,9 @@ def target_of(options: argparse.Namespace) -> Target:
             limits[stage] = limit or None
     timeouts, title = Timeouts(), DEFAULT_TITLE
     if settings is not None:
-        timeouts, (title, *_) = settings.timeouts, settings["server.ae_titles"]
+        # How long a peer may do nothing is a matter of who is called.
+        timeouts = replace(settings.timeouts, idle=timeouts.idle)
+        title = settings["server.ae_titles"][0]
     tls = _tls_context(options, settings, remote) if _uses_tls(options, remote) else None
     return Target(address, options.calling or title, tls, replace(timeouts, **limits))
 

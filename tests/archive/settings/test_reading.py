@@ -206,6 +206,50 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
         "[server]\nport = 1\nport = 2\n",
         ["node.toml:3: this is not TOML, column 9: this key is there already"],
     ),
+    "a key that is there by two ways": (
+        "server.port = 1\n[server]\nport = 2\n",
+        ["node.toml:2: this is not TOML, column 8: cannot declare server twice"],
+    ),
+    "two remotes of one name": (
+        "[remotes.A]\nhost = 'a'\nport = 1\n[remotes.A]\nhost = 'b'\nport = 2\n",
+        ["node.toml:4: this is not TOML, column 11: cannot declare remotes.A twice"],
+    ),
+    "a remote that is there in another way, too": (
+        "remotes.A = {host = 'a', port = 1}\nremotes.A.ca = 'x'\n",
+        ["node.toml:2: this is not TOML, column 19: cannot mutate immutable namespace remotes.A"],
+    ),
+    "a byte order mark": (
+        b"\xef\xbb\xbf[server]\nprot = 1",
+        ["node.toml:2: server.prot is not known; did you mean port?"],
+    ),
+    "UTF-16": (
+        "[server]\nport = 1".encode("utf-16"),
+        ["node.toml:1: a byte is not UTF-8, which TOML is written in"],
+    ),
+    "a number of thousands of digits": (
+        f"# x\n[server]\nport = {'9' * 5000}\n[limits]\n",
+        ["node.toml:3: a number has too many digits"],
+    ),
+    "lists without end": (
+        f"# x\n[server]\nae_titles = {'[' * 9000}{']' * 9000}\n\n",
+        ["node.toml:3: lists and tables are nested too deeply"],
+    ),
+    "tables without end": (
+        f"# x\na = {'{a = ' * 9000}1{'}' * 9000}",
+        ["node.toml:2: lists and tables are nested too deeply"],
+    ),
+    "a line break in a host name": (
+        '[server]\naddress = "a\\nb"',
+        ["node.toml:2: server.address: found 'a\\nb', expected an address or a host name"],
+    ),
+    "no character of a host name": (
+        '[remotes.A]\nhost = "a\\u0000"\nport = 1',
+        ["node.toml:2: remotes.A.host: found 'a\\x00', expected a host name or an address"],
+    ),
+    "certificates for a remote that is called without TLS": (
+        "[remotes.A]\nhost = 'a'\nport = 1\nca = 'ca.pem'",
+        ["node.toml:4: remotes.A.ca: it needs tls = true"],
+    ),
     "not UTF-8": (b"a = 1\n# \xe4\n", ["node.toml:2: a byte is not UTF-8, which TOML is written in"]),
     "a table that is unknown": ("[sever]\nx = 1", ["node.toml:1: sever is not known; did you mean server?"]),
     "a key that is unknown": (
@@ -438,6 +482,106 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
 def test_a_wrong_file(kind: str, file: Path) -> None:
     content, said = WRONG[kind]
     assert mistakes(file, content) == said
+
+
+# A value of each kind that TOML has, and what is odd in texts.
+VALUES = (
+    *("true", "0", "1", "-1", "1.5", "nan", "inf", "99999999999999999999", "1979-05-27", "07:32:00"),
+    *(
+        "1979-05-27T07:32:00Z",
+        '""',
+        '"x"',
+        '" x"',
+        '"a b"',
+        '"ü"',
+        f'"{"x" * 300}"',
+        '"a@b:1"',
+        '"A@b\\u0000:1"',
+    ),
+    *('"\\u0000"', '"x\\u0000y"', '"x\\ny"', "[]", "[1]", "[[]]", '[""]', '["x"]', '["x\\u0000@image"]'),
+    *('["A@b\\u0000:1"]', "[{}]", "{}", "{a = 1}"),
+)
+ROWS = {each.name: each for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS)}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_any_value_of_a_key_is_taken_or_told_in_one_line_with_its_number(name: str, file: Path) -> None:
+    row = ROWS[name]
+    head, others = {
+        "remotes": ("[remotes.A]", {"host": "'h'", "port": "1"}),
+        "access": ("[[access]]", {"allow": "[]"}),
+    }.get(row.section, (f"[{row.section}]", {}))
+    lines = [f"{key} = {value}" for key, value in others.items() if key != row.key]
+    outcomes = set()
+    for value in VALUES:
+        file.write_text("\n".join([head, "", f"{row.key} = {value}", *lines]))
+        try:
+            settings = read(file)
+            if name != "access.address":
+                # Its host names would be looked up.
+                terms_of(settings)
+        except Mistakes as mistakes:
+            (line,) = mistakes.lines
+            assert line.startswith(f"{file}:3: "), value
+            assert row.key in line
+            outcomes.add(False)
+        else:
+            assert "u0000" not in value
+            outcomes.add(True)
+    assert False in outcomes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SERVER_PORT", "", "server.port: found '', expected a number from 0 to 65535"),
+        ("SERVER_PORT", "0x68", "server.port: found '0x68', expected a number from 0 to 65535"),
+        ("STORAGE_STRICT", "on", "storage.strict: found 'on', expected true or false"),
+        (
+            "SERVER",
+            '{"port": 1}',
+            "server is a table, whose keys have a variable each, such as DICOMNET_SERVER_ADDRESS",
+        ),
+        (
+            "SERVER_",
+            "1",
+            "server is a table, whose keys have a variable each, such as DICOMNET_SERVER_ADDRESS",
+        ),
+        ("TLS_PASSPHRASE", "", "tls.passphrase: found what is given, expected a text"),
+        ("REMOTES_PACS", "{}", "remotes is given as a whole, by DICOMNET_REMOTES"),
+        ("REMOTES", "", "this is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("REMOTES", "1", "remotes: found 1, expected remotes, each under [remotes.NAME]"),
+        ("REMOTES", "[" * 99999, "lists and tables are nested too deeply"),
+        ("REMOTES", '{"A": {"host": "a", "port": 1}, "A": {}}', "A is there twice"),
+        ("REMOTES", '{"A": {"host": "a", "port": 1, "port": 2}}', "port is there twice"),
+        ("REMOTES", '{"A": {"port": 1}}', "remotes.A.host is missing; expected a host name or an address"),
+        (
+            "REMOTES",
+            '{"A": {"host": null, "port": 1}}',
+            "remotes.A.host: found nothing, expected a host name or an address",
+        ),
+        ("ACCESS", "{}", "access: found a table, expected rules, each under [[access]]"),
+        ("ACCESS", '[{"alow": [], "allow": []}]', "access.0.alow is not known; did you mean allow?"),
+    ],
+)
+def test_a_wrong_variable(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}{name}", value)
+    with pytest.raises(Mistakes) as caught:
+        read(None)
+    assert caught.value.lines == (f"{PREFIX}{name}: {said}",)
+
+
+def test_a_wrong_table_is_told_though_a_variable_has_a_key_of_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DICOMNET_SERVER_PORT", "1")
+    assert mistakes(file, "server = 1") == ["node.toml:1: server: found 1, expected a table"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"# nothing", b"\xef\xbb\xbf"])
+def test_a_file_that_says_nothing(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    assert read(file) == read(None)
 
 
 def test_what_is_wrong_elsewhere_is_said_of_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

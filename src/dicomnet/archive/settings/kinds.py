@@ -79,6 +79,9 @@ class Kind:
 
 def in_words(found: Any) -> str:
     """A value as a message shows it."""
+    if found is None:
+        # JSON has it, TOML has not.
+        return "nothing"
     if isinstance(found, dict):
         return "a table"
     if isinstance(found, list) and any(isinstance(each, dict | list) for each in found):
@@ -147,7 +150,7 @@ def text(
     is_secret: bool = False,
     may_be_empty: bool = False,
 ) -> Kind:
-    """A text, as it is.
+    """A text, as it is; of one line, unless it is secret.
 
     Parameters
     ----------
@@ -157,7 +160,7 @@ def text(
 
     def of_toml(found: Any) -> str:
         check(_string(found))
-        if not found and not may_be_empty:
+        if (not found and not may_be_empty) or "\0" in found or not (found.isprintable() or is_secret):
             raise ValueError
         return str(found)
 

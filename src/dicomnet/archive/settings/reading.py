@@ -106,7 +106,7 @@ class _Environment:
                 try:
                     self._add(section, key, value)
                 except ValueError as error:
-                    mistakes.append(f"{variable.upper()}: {error}")
+                    mistakes.append(f"{variable}: {error}")
         if mistakes:
             raise Mistakes(sorted(mistakes))
 
@@ -118,7 +118,7 @@ class _Environment:
             self.content.setdefault(section, {})[key] = Text(value)
         elif section in MANY:
             if key:
-                raise ValueError(f"{section} are given as a whole, by {PREFIX}{section.upper()}")
+                raise ValueError(f"{section} is given as a whole, by {PREFIX}{section.upper()}")
             self.content[section] = _of_json(value)
 
     def place(self, way: _Way) -> str:
