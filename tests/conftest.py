@@ -59,6 +59,8 @@ KINDS: dict[str, str] = {
     "archive/settings/test_effects.py": "local",
     "archive/settings/test_effects.py::test_each_key_has_a_row": "quick",
     "archive/test_access.py::test_who_may_get_has_what_is_stored_and_cannot_move_it": "local",
+    "archive/test_access.py::test_titles_addresses_and_certificates_with_each_other": "local",
+    "archive/test_access.py::test_who_may_do_one_thing_and_does_the_others_all_the_same": "local",
     "archive/test_access.py::test_who_may_do_what": "local",
     "archive/test_access.py::test_who_may_not_store_and_does_so_all_the_same": "local",
     "archive/test_access.py::test_a_host_name_means_its_addresses": "local",
