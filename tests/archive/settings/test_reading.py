@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.archive.settings.others import OTHERS
 from tests.sockets import make_certificates
 
 from dicomnet.archive.access import EVERYTHING
@@ -81,50 +82,6 @@ def test_options_over_environment_over_file(file: Path, monkeypatch: pytest.Monk
         "server.ae_titles": f"{file}:6",
         "queries.always": "--query-always",
     }
-
-
-# A value of each that is not the default, as a file has it.
-OTHERS = {
-    "storage.folder": "/srv/x",
-    "storage.database": "sqlite:////srv/x/y",
-    "storage.on_conflict": "replace",
-    "storage.strict": True,
-    "storage.accept_private": True,
-    "server.address": "::1",
-    "server.port": 104,
-    "server.allow_public": True,
-    "server.ae_titles": ["A", "B C"],
-    "server.any_called_title": False,
-    "server.workers": 2,
-    "server.drain": 1.5,
-    "limits.associations": 5,
-    "limits.association_timeout": 0,
-    "limits.message_timeout": 2,
-    "limits.idle_timeout": 3,
-    "limits.window": 4,
-    "limits.pdu_excess": 0,
-    "queries.max_matches": 6,
-    "queries.always": ["relational", "combined"],
-    "queries.never": ["timezone"],
-    "queries.keep_keys": ["KVP,SliceThickness@image", "(0010,1060)@PATIENT"],
-    "retrieval.destinations": ["A@10.0.0.1:104", "B@[::1]:104"],
-    "retrieval.jobs": 4,
-    "retrieval.decompress": "never",
-    "tls.certificate": "/x.pem",
-    "tls.key": "/y.pem",
-    "tls.passphrase": "a b=c#d",
-    "tls.passphrase_file": "/z",
-    "tls.client_ca": "/c.pem",
-    "tls.client_certificate": "optional",
-    "logging.level": "debug",
-    "logging.format": "json",
-    "logging.identifiers": True,
-    "watch.port": 9104,
-    "watch.address": "",
-    "watch.allow_public": True,
-    "watch.disk_reserve": 0,
-    "watch.certificate_days": 7,
-}
 
 
 @pytest.mark.parametrize("name", BY_NAME)
