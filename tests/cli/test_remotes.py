@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +107,28 @@ def test_how_long_a_stage_may_take(options: Sequence[str], time: str, tmp_path: 
         content = PACS.format(port=mute.getsockname()[1]) + "[limits]\nassociation_timeout = 0.3"
         said = complaint(run(*configured(tmp_path, content, "echo", "pacs", *options)), 1)
     assert f"association stage within {time} s" in said
+
+
+def test_how_long_a_response_may_take(start_peer: StartPeer, tmp_path: Path) -> None:
+    answers = threading.Event()
+
+    def wait(event: evt.Event) -> int:
+        answers.wait(30)
+        return 0
+
+    content = PACS.format(port=start_peer([(evt.EVT_C_ECHO, wait)])) + "[limits]\nmessage_timeout = 0.3"
+    try:
+        said = complaint(run(*configured(tmp_path, content, "echo", "pacs")), 1)
+    finally:
+        answers.set()
+    assert "message stage within 0.3 s" in said
+
+
+def test_no_title_of_ours(tmp_path: Path) -> None:
+    arguments = configured(tmp_path, "server.ae_titles = []", "echo", "PACS@127.0.0.1:1")
+    assert complaint(run(*arguments), 2) == (
+        f"dicomnet echo: {tmp_path}/tools.toml:1: server.ae_titles: there must be one at least"
+    )
 
 
 # -- where the file is
@@ -293,7 +316,8 @@ def test_an_address_by_tls_is_shown_our_certificate(
     port = start_peer(tls=server_context(made))
     own = f'[tls]\ncertificate = "{made.of("ct1")}"\nkey = "key.pem"\n'
     arguments = ("echo", f"localhost:{port}", "--tls-ca", str(made.authority))
-    assert run(*configured(tmp_path, f'{own}passphrase_file = "secret"', *arguments)).returncode == 0
+    for passphrase in ('passphrase_file = "secret"', 'passphrase = "open sesame"'):
+        assert run(*configured(tmp_path, own + passphrase, *arguments)).returncode == 0
     said = complaint(run(*configured(tmp_path, own, *arguments)), 2)
     assert f"{tmp_path}/tools.toml:2: tls.certificate: {made.of('ct1')}: the key has a passphrase" in said
 

@@ -99,9 +99,9 @@ def _is_there(file: str) -> bool:
 
 
 def _read(file: str | None) -> Settings:
-    from ..archive.settings.certificates import conditions
     from ..archive.settings.mistakes import Mistakes
     from ..archive.settings.reading import read
+    from ..archive.settings.values import conditions
 
     settings = read(file)
     said = [settings.said(name, words) for name, is_wrong, words in conditions(settings) if is_wrong]

@@ -19,10 +19,10 @@ from ..conflicts import OtherContent
 from ..services.retrieve import RetrievePolicy, destinations_of
 from ..terms import Terms
 from ..watch.policy import WatchPolicy
-from .certificates import can_be_used, conditions, context_for, passphrase_of
+from .certificates import can_be_used, context_for, passphrase_of
 from .mistakes import Mistakes
 from .table import ACCESS, REMOTES
-from .values import Settings, defaults
+from .values import Settings, conditions, defaults
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -190,7 +190,6 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
     asks = values["tls.client_certificate"] != "none"
     rows = [
         *conditions(settings),
-        ("server.ae_titles", not values["server.ae_titles"], "there must be one at least"),
         ("tls.client_certificate", asks and not has_tls, "it needs tls.certificate"),
         (
             # Those of the system would let in whoever can buy one.

@@ -18,28 +18,6 @@ if TYPE_CHECKING:
     import ssl
 
 
-def conditions(settings: Settings) -> list[tuple[str, bool, str]]:
-    """What must not be, each with the setting to change, and in words."""
-    values = settings.values
-    return [
-        (
-            "tls.key",
-            bool(values["tls.key"]) and values["tls.certificate"] is None,
-            "it needs tls.certificate",
-        ),
-        (
-            "tls.passphrase_file",
-            None not in (values["tls.passphrase"], values["tls.passphrase_file"]),
-            "there is tls.passphrase, too",
-        ),
-        *(
-            # Else what is meant to be sent by TLS would be sent without.
-            (f"{REMOTES}.{name}.ca", "ca" in entry and not entry.get("tls"), "it needs tls = true")
-            for name, entry in settings.remotes.items()
-        ),
-    ]
-
-
 def passphrase_of(settings: Settings) -> str | None:
     """The passphrase of our key, None for none; raises Mistakes if its file cannot be used."""
     given: str | None = settings["tls.passphrase"]

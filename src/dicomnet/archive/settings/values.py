@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...values import field, frozen, replace
-from .table import SETTINGS, Setting
+from .table import REMOTES, SETTINGS, Setting
 
 if TYPE_CHECKING:
     from ...drivers.deadline import Timeouts
@@ -95,6 +95,29 @@ class Settings:
 
         stages = ("association", "message", "idle")
         return replace(Timeouts(), **{stage: self[f"limits.{stage}_timeout"] or None for stage in stages})
+
+
+def conditions(settings: Settings) -> list[tuple[str, bool, str]]:
+    """What must not be, for a node and for a tool: each with the setting to change, and in words."""
+    values = settings.values
+    return [
+        ("server.ae_titles", not values["server.ae_titles"], "there must be one at least"),
+        (
+            "tls.key",
+            bool(values["tls.key"]) and values["tls.certificate"] is None,
+            "it needs tls.certificate",
+        ),
+        (
+            "tls.passphrase_file",
+            None not in (values["tls.passphrase"], values["tls.passphrase_file"]),
+            "there is tls.passphrase, too",
+        ),
+        *(
+            # Else what is meant to be sent by TLS would be sent without.
+            (f"{REMOTES}.{name}.ca", "ca" in entry and not entry.get("tls"), "it needs tls = true")
+            for name, entry in settings.remotes.items()
+        ),
+    ]
 
 
 def defaults() -> dict[str, Any]:
