@@ -151,6 +151,19 @@ def test_what_is_no_file(command: list[str], tmp_path: Path) -> None:
     assert said == f"dicomnet {command[0]}: loop.toml: too many levels of symbolic links"
 
 
+def test_a_node_reads_no_file_that_nobody_names(tmp_path: Path) -> None:
+    """That of the user, and one in the current folder, are wrong."""
+    for folder in (tmp_path, tmp_path / "dicomnet"):
+        folder.mkdir(exist_ok=True)
+        for name in ("config.toml", "dicomnet.toml"):
+            (folder / name).write_text("wrong")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    done = run_tool(dicomnet("config", "show"), cwd=tmp_path, environment=environment)
+    assert (done.stderr, done.returncode) == ("", 0)
+    with serving(tmp_path, environment=environment) as node, Peer(node.address) as peer:
+        peer.echo()
+
+
 def test_the_variables_of_tools_are_those_of_the_table() -> None:
     """They do not import it, as a tool without a configuration must start fast."""
     assert [f"{PREFIX}CONFIG", f"{PREFIX}REMOTES"] == [CONFIG_VARIABLE, REMOTES_VARIABLE]

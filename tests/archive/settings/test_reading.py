@@ -271,7 +271,7 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
         "queries.always = ['empty',\n 'all']",
         [
             (
-                "node.toml:1: queries.always: found 'all', expected one of relational, combined, fuzzy, timezone,"
+                "node.toml:2: queries.always: found 'all', expected one of relational, combined, fuzzy, timezone,"
                 " empty, multiple"
             )
         ],

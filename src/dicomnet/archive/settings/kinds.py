@@ -21,12 +21,15 @@ class Unfit(ValueError):
         The value, as it is written.
     expected
         What would be right, for instance ``a number from 0 to 65535``.
+    item
+        Which item of a list it is, from 0 on; None for a value that is none.
     """
 
-    def __init__(self, found: str, expected: str) -> None:
+    def __init__(self, found: str, expected: str, item: int | None = None) -> None:
         super().__init__(f"{found} is not {expected}")
         self.found = found
         self.expected = expected
+        self.item = item
 
 
 class Text(str):
@@ -179,7 +182,13 @@ def several(kind: Kind, separator: str | None = ",") -> Kind:
     def of_toml(found: Any) -> tuple[Any, ...]:
         if not isinstance(found, list | tuple):
             raise TypeError
-        return tuple(kind.check(each) for each in found)
+        return tuple(item(each, index) for index, each in enumerate(found))
+
+    def item(found: Any, index: int) -> Any:
+        try:
+            return kind.check(found)
+        except Unfit as failure:
+            raise Unfit(failure.found, failure.expected, index) from None
 
     def of_text(words: str) -> tuple[Any, ...]:
         return tuple(kind.check(Text(each.strip())) for each in words.split(separator))

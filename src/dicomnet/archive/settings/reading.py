@@ -215,7 +215,8 @@ class _Walk:
                 try:
                     values[row.key] = row.kind.check(found[row.key])
                 except Unfit as failure:
-                    self._note(here, f"found {failure.found}, expected {failure.expected}")
+                    words = f"{_name(here)}: found {failure.found}, expected {failure.expected}"
+                    self._note_of(here if failure.item is None else (*here, failure.item), words)
             elif row.is_required:
                 self._note_of(here, f"{_name(here)} is missing; expected {row.kind.expected}")
         return values
