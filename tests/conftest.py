@@ -59,6 +59,8 @@ KINDS: dict[str, str] = {
     "archive/settings/test_effects.py": "local",
     "archive/settings/test_effects.py::test_each_key_has_a_row": "quick",
     "archive/test_access.py::test_who_may_get_has_what_is_stored_and_cannot_move_it": "local",
+    "archive/test_access.py::test_titles_addresses_and_certificates_with_each_other": "local",
+    "archive/test_access.py::test_who_may_do_one_thing_and_does_the_others_all_the_same": "local",
     "archive/test_access.py::test_who_may_do_what": "local",
     "archive/test_access.py::test_who_may_not_store_and_does_so_all_the_same": "local",
     "archive/test_access.py::test_a_host_name_means_its_addresses": "local",
@@ -175,6 +177,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     mend()
+    for name in [each for each in os.environ if each.upper().startswith("DICOMNET_")]:
+        del os.environ[name]
+    # No configuration of the user is read: there is none below a file.
+    os.environ["XDG_CONFIG_HOME"] = os.devnull
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         # Tests run in this process. Those that they start do so in half the time.
         path = [str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 from tests.archive.settings.nodes import configured
 from tests.cli.command import complaint, run, run_on_terminal
-from tests.support import dicomnet, run_tool
+from tests.support import dicomnet, run_tool, serving, wait_until
 
 from dicomnet import Peer
-from dicomnet.archive.settings.table import SETTINGS
+from dicomnet.archive.settings.table import PREFIX, SETTINGS
+from dicomnet.cli.configuration import CONFIG_VARIABLE, REMOTES_VARIABLE
 from dicomnet.cli.main import COMMANDS
+from dicomnet.errors import AssociationRejected
 
 
 def test_the_example_is_a_file_that_nothing_is_wrong_with(tmp_path: Path) -> None:
@@ -84,7 +87,6 @@ def test_a_host_name_that_is_not_known_is_told_and_no_mistake(tmp_path: Path) ->
         (["serve", "--set", "limits.window=0"], "'0' is not a number from 1 to 65535"),
         (["serve", "--tls-key", "k"], "it needs tls.certificate"),
         (["receive", "x", "--tls-cert", "none.pem"], "none.pem: No such file or directory"),
-        (["receive", "x", "--config", "x.toml"], "--config"),
     ],
 )
 def test_a_wrong_command_line(tmp_path: Path, arguments: list[str], named: str) -> None:
@@ -92,30 +94,40 @@ def test_a_wrong_command_line(tmp_path: Path, arguments: list[str], named: str) 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["serve", "config", "reload"])
+@pytest.mark.parametrize("command", ["serve", "config", "reload", "receive", "echo", "remotes"])
 def test_a_file_that_is_not_there(command: str, tmp_path: Path) -> None:
-    action = ["check"] if command == "config" else []
+    action = {"config": ["check"], "receive": ["x"], "echo": ["pacs"]}.get(command, [])
     done = run(command, *action, "--config", "none.toml", cwd=tmp_path)
     assert complaint(done, 1) == f"dicomnet {command}: none.toml: no such file or directory"
 
 
-@pytest.mark.parametrize("command", ["serve", "config", "reload"])
-def test_without_the_archive_extra(command: str, tmp_path: Path) -> None:
-    code = "import sys; sys.modules['pydantic'] = None; from dicomnet.cli.main import main; sys.exit(main())"
-    action = ["show"] if command == "config" else []
-    arguments = [sys.executable, "-c", code, command, *action]
-    done = subprocess.run(
-        arguments, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=None
+def test_without_the_archive_extra(tmp_path: Path) -> None:
+    assert "pip install 'dicomnet[archive]'" in complaint(_without_archive("serve", cwd=tmp_path), 1)
+
+
+def test_a_configuration_is_shown_without_the_archive_extra(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("server.port = 104")
+    done = _without_archive("config", "show", "a.toml", cwd=tmp_path)
+    assert '{"name": "server.port", "value": "104", "from": "a.toml:1"}' in done.stdout
+
+
+ARCHIVE = ("sqlalchemy", "alembic", "jellyfish", "cryptography", "prometheus_client", "starlette", "uvicorn")
+
+
+def _without_archive(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({ARCHIVE}))\n"
+        "from dicomnet.cli.main import main; sys.exit(main())"
     )
-    assert "pip install 'dicomnet[archive]'" in complaint(done, 1)
+    return run_tool([sys.executable, "-c", code, *arguments], cwd=cwd)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_the_help_of_a_command_needs_neither_pydantic_nor_tls(command: str) -> None:
+def test_the_help_of_a_command_needs_neither_a_database_nor_tls(command: str) -> None:
     code = (
         "import sys; from dicomnet.cli import main\n"
         "try:\n    main.main()\nfinally:\n"
-        "    print(sorted({'pydantic', 'pydantic_settings', 'sqlalchemy', 'ssl', 'tomllib'} & set(sys.modules)))"
+        "    print(sorted({'sqlalchemy', 'ssl', 'tomllib'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, command, "--help"],
@@ -125,3 +137,53 @@ def test_the_help_of_a_command_needs_neither_pydantic_nor_tls(command: str) -> N
         check=False,
     )
     assert done.stdout.endswith("[]\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["serve"], ["config", "check"], ["receive", "x"], ["echo", "pacs"], ["remotes"]]
+)
+def test_what_is_no_file(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    said = complaint(run(*command, "--config", "folder.toml", cwd=tmp_path), 1)
+    assert said == f"dicomnet {command[0]}: folder.toml: is a directory"
+    said = complaint(run(*command, "--config", "loop.toml", cwd=tmp_path), 1)
+    assert said == f"dicomnet {command[0]}: loop.toml: too many levels of symbolic links"
+
+
+def test_a_node_reads_no_file_that_nobody_names(tmp_path: Path) -> None:
+    """That of the user, and one in the current folder, are wrong."""
+    for folder in (tmp_path, tmp_path / "dicomnet"):
+        folder.mkdir(exist_ok=True)
+        for name in ("config.toml", "dicomnet.toml"):
+            (folder / name).write_text("wrong")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    done = run_tool(dicomnet("config", "show"), cwd=tmp_path, environment=environment)
+    assert (done.stderr, done.returncode) == ("", 0)
+    with serving(tmp_path, environment=environment) as node, Peer(node.address) as peer:
+        peer.echo()
+
+
+def test_the_variables_of_tools_are_those_of_the_table() -> None:
+    """They do not import it, as a tool without a configuration must start fast."""
+    assert [f"{PREFIX}CONFIG", f"{PREFIX}REMOTES"] == [CONFIG_VARIABLE, REMOTES_VARIABLE]
+
+
+def test_receive_has_what_a_configuration_says_to_it(tmp_path: Path) -> None:
+    """And nothing of what is for a node with an index: that database cannot be reached."""
+    content = (
+        "[storage]\ndatabase = 'postgresql://nobody@127.0.0.1:1/nothing'\non_conflict = 'replace'\n"
+        "[server]\nae_titles = ['CONFIGURED']\n"
+        "[remotes.a]\nhost = 'x'\nport = 1\nae_title = 'X'\n[remotes.b]\nhost = 'y'\nport = 1\nae_title = 'X'\n"
+        "[[access]]\ntitle = 'CT1'\nallow = ['store', 'echo']\n"
+    )
+    (tmp_path / "node.toml").write_text(content)
+    with serving(tmp_path, "--config", "node.toml", command="receive") as node:
+        assert "listening on CONFIGURED@" in (tmp_path / "output.txt").read_text()
+        with Peer(node.address, calling="CT1") as peer:
+            peer.echo()
+        with pytest.raises(AssociationRejected), Peer(node.address, calling="CT2") as peer:
+            peer.echo()
+        (tmp_path / "node.toml").write_text("")
+        node.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "changed: server.ae_titles, access" in (tmp_path / "output.txt").read_text())

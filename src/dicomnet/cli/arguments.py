@@ -101,8 +101,10 @@ def ae_title(text: str) -> str:
     return text
 
 
-def peer_address(text: str) -> PeerAddress:
-    """A peer's AE title and transport address."""
+def peer_or_name(text: str) -> PeerAddress | str:
+    """A peer's AE title and transport address or, of what has no colon, the name of a remote."""
+    if ":" not in text:
+        return text
     from ..exchange.addresses import PeerAddress
 
     try:

@@ -208,7 +208,7 @@ def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | N
     handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, _receive_report, [information.TransactionUID, inbox])]
     # An association that waits for its report is not idle.
     timeouts = replace(target.timeouts, idle=None)
-    with _listening(options, handlers), noticing_tls(target):
+    with _listening(options, target.calling, handlers), noticing_tls(target):
         with connect(
             str(target.address),
             [PUSH_MODEL],
@@ -254,14 +254,14 @@ def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
 
 
 @contextmanager
-def _listening(options: Namespace, handlers: list[Any]) -> Iterator[None]:
-    """Listen for reports on associations that the peer opens, if ``--listen`` is given."""
+def _listening(options: Namespace, title: str, handlers: list[Any]) -> Iterator[None]:
+    """Under our AE title, listen for reports on associations that the peer opens, if ``--listen`` is given."""
     if options.listen is None:
         yield
         return
     from ..pynetdicom.ae import AE
 
-    ae = AE(options.calling)
+    ae = AE(title)
     ae.add_supported_context(VERIFICATION)
     ae.add_supported_context(PUSH_MODEL, scu_role=False, scp_role=True)
     try:

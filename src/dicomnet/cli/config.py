@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..archive.settings.example import example, shown
-from ..archive.settings.values import Mistakes
 from .arguments import FAILED, OK, Parser, UsageError
+from .configuration import config_file
 from .settings import (
     add_config_options,
     add_setting_options,
-    complain_of,
-    config_file,
     given_by,
 )
 from .terminal import write_table
@@ -36,7 +33,7 @@ def configure(parser: Parser) -> None:
         "dicomnet config show --config dicomnet.toml --port 104",
     )
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="check, show or example")
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the file, as by --config")
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the file, as by --config")
     parser.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
     add_config_options(parser)
     add_setting_options(parser, has_index=True)
@@ -50,7 +47,7 @@ def run(options: Namespace) -> int:
     if options.file is not None:
         options.config = options.file
     file = config_file(options)
-    if options.action == "check" and file is None:
+    if file is None and options.action == "check":
         raise UsageError("config check needs FILE")
     try:
         import logging
@@ -67,8 +64,6 @@ def run(options: Namespace) -> int:
     except ModuleNotFoundError as error:
         complain_of_missing("config", error)
         return FAILED
-    except Mistakes as mistakes:
-        return complain_of("config", mistakes)
     if options.action == "check":
         if not options.quiet:
             print(f"{printable(str(file))}: nothing is wrong")

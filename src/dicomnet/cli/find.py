@@ -42,7 +42,7 @@ def configure(parser: Parser) -> None:
     group.add_argument(
         "--query",
         metavar="FILE",
-        help="a file with keys, as JSON or a DICOM file; - is standard input; -k goes before it",
+        help="a file with keys, as JSON or a DICOM file; - is standard input; what -k says of the same attribute holds",
     )
     add_model_options(group, "what is looked for (study)")
     way = group.add_mutually_exclusive_group()

@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..archive.settings.values import Mistakes
+from ..archive.settings.mistakes import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError
 from .service_manager import service_manager
-from .settings import complain_of
 from .words import complain, complain_of_missing, printable, reason
 
 if TYPE_CHECKING:
@@ -162,8 +161,6 @@ def listen(served: Served) -> int:
     except ModuleNotFoundError as error:
         complain_of_missing(command, error)
         return FAILED
-    except Mistakes as mistakes:
-        return complain_of(command, mistakes)
     except OSError as error:
         # An error that names a file comes from the store; one that does not, from the socket.
         if isinstance(error, DicomnetError) or error.filename is not None:

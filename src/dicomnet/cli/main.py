@@ -22,6 +22,7 @@ COMMANDS = {
     "worklist": "query a modality worklist (C-FIND)",
     "commit": "ask a peer whether it keeps objects (storage commitment)",
     "diagnose": "find the layer that fails between us and a peer",
+    "remotes": "list the peers that have a name in the configuration",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
     "config": "check, show or explain the configuration of a node",
@@ -97,8 +98,15 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         complain(f"{name}: interrupted")
         return INTERRUPTED
     except (DicomnetError, OSError) as error:
-        complain(f"{name}: {reason(error)}")
-        return FAILED
+        # Late, as few commands read settings.
+        from ..archive.settings.mistakes import Mistakes
+
+        if not isinstance(error, Mistakes):
+            complain(f"{name}: {reason(error)}")
+            return FAILED
+        for line in error.lines:
+            complain(f"{name}: {line}")
+        return USAGE
 
 
 def _run(command: str, words: list[str]) -> int:

@@ -7,11 +7,10 @@ import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..archive.settings.values import Mistakes
 from ..errors import ServiceRefusal
 from .arguments import FAILED, OK, Parser, UsageError
 from .matches import plain
-from .settings import complain_of, read_settings
+from .settings import read_settings
 from .tasks import add_archive_options
 from .terminal import write_table
 from .words import complain, complain_of_missing, is_terminal, printable
@@ -61,8 +60,6 @@ def run(options: Namespace) -> int:
     except ModuleNotFoundError as error:
         complain_of_missing("quarantine", error)
         return FAILED
-    except Mistakes as mistakes:
-        return complain_of("quarantine", mistakes)
     quarantine = Quarantine(settings["storage.folder"], settings["storage.database"])
     try:
         if options.action == "list":

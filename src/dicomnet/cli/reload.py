@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..archive.local import process_to_signal
-from ..archive.settings.values import Mistakes
 from .arguments import FAILED, OK, Parser
-from .settings import add_config_options, complain_of, read_settings
-from .words import complain, complain_of_missing, printable
+from .settings import add_config_options, read_settings
+from .words import complain, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -35,15 +34,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    folder: Path | None = options.data
-    try:
-        folder = folder or read_settings(options)["storage.folder"]
-    except ModuleNotFoundError as error:
-        complain_of_missing("reload", error)
-        return FAILED
-    except Mistakes as mistakes:
-        return complain_of("reload", mistakes)
-    assert folder is not None
+    folder: Path = options.data or read_settings(options)["storage.folder"]
     process = process_to_signal(folder)
     if not process:
         where = printable(str(folder))

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import AssociationAborted, TLSFailed
 from ..values import frozen, replace
-from .arguments import Parser, UsageError, ae_title, peer_address, seconds
+from .arguments import Parser, UsageError, ae_title, peer_or_name, seconds
+from .configuration import Configuration, add_config_option
 
 if TYPE_CHECKING:
     import argparse
     import ssl
     from collections.abc import Callable, Iterable, Iterator
 
+    from ..archive.settings.values import Remote, Settings
     from ..blocking.peer import Peer
     from ..drivers.blocking.link import Link
     from ..drivers.deadline import Timeouts
     from ..exchange.addresses import PeerAddress
     from ..exchange.contexts import Context
 
+DEFAULT_TITLE = "DICOMNET"
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
 
@@ -28,9 +31,10 @@ def add_peer_options(parser: Parser) -> None:
     """The peer, and all that says how to reach it."""
     parser.add_argument(
         "peer",
-        type=peer_address,
+        type=peer_or_name,
         metavar="PEER",
-        help="[AET@]host:port, an IPv6 address in brackets; the AE title is ANY-SCP if it is left out",
+        help="[AET@]host:port, an IPv6 address in brackets; the AE title is ANY-SCP if it is left out; or the name of a"
+        " remote",
     )
     group = parser.add_argument_group("association")
     group.add_argument(
@@ -39,22 +43,22 @@ def add_peer_options(parser: Parser) -> None:
         "--calling",
         dest="calling",
         type=ae_title,
-        default="DICOMNET",
         metavar="AET",
-        help="our AE title (%(default)s)",
+        help=f"our AE title (that of the configuration, or {DEFAULT_TITLE})",
     )
     group.add_argument(
         "-aec",
         "--called",
         type=ae_title,
         metavar="AET",
-        help="the peer's AE title, instead of the one in PEER",
+        help="the peer's AE title, instead of the one in PEER or of the remote",
     )
     group.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="how long each stage may take: 10 to connect, 30 for the others if left out; 0 is without end",
+        help="how long each stage may take: 10 to connect, 30 for the others if left out here and in the configuration;"
+        " 0 is without end",
     )
     for short, stage, what in (
         ("-to", "connect", "for the connection"),
@@ -65,15 +69,27 @@ def add_peer_options(parser: Parser) -> None:
             short, f"--{stage}-timeout", type=seconds, metavar="SECONDS", help=f"the same {what}"
         )
     group = parser.add_argument_group("TLS")
-    group.add_argument("--tls", action="store_true", help="use TLS; the options below imply it")
     group.add_argument(
-        "--tls-ca", metavar="FILE", help="certificates (PEM) to trust, instead of those of the system"
+        "--tls", action="store_true", default=None, help="use TLS; the options for files imply it"
     )
-    group.add_argument("--tls-cert", metavar="FILE", help="our certificate (PEM), if the peer asks for one")
+    group.add_argument(
+        "--no-tls", dest="tls", action="store_false", help="use none, though the remote is reached by TLS"
+    )
+    group.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        help="certificates (PEM) to trust, instead of those of the remote or of the system",
+    )
+    group.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="our certificate (PEM), if the peer asks for one (that of the configuration)",
+    )
     group.add_argument("--tls-key", metavar="FILE", help="its private key (PEM), if it is in another file")
     group.add_argument(
         "--tls-no-verify", action="store_true", help="do not check who the peer is; only for tests"
     )
+    add_config_option(parser.add_argument_group("configuration"))
 
 
 @frozen
@@ -99,10 +115,23 @@ class Target:
 
 
 def target_of(options: argparse.Namespace) -> Target:
-    """The peer that the options name; raises UsageError if a file for TLS cannot be used."""
+    """The peer that the options name.
+
+    Raises
+    ------
+    UsageError
+        If it is not known, or a file for TLS that an option names cannot be used.
+    Mistakes
+        If the configuration is wrong.
+    OSError
+        If its file cannot be read.
+    """
     from ..drivers.deadline import Timeouts
 
-    address: PeerAddress = options.peer
+    configuration = Configuration(options)
+    settings = configuration.settings
+    remote = configuration.remote(options.peer) if isinstance(options.peer, str) else None
+    address: PeerAddress = options.peer if remote is None else remote.peer
     if options.called is not None:
         address = replace(address, ae_title=options.called)
     limits: dict[str, float | None] = {}
@@ -111,9 +140,22 @@ def target_of(options: argparse.Namespace) -> Target:
         limit = options.timeout if limit is None else limit
         if limit is not None:
             limits[stage] = limit or None
-    uses_tls = options.tls or options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key
-    tls = _tls_context(options) if uses_tls else None
-    return Target(address, options.calling, tls, replace(Timeouts(), **limits))
+    timeouts, title = Timeouts(), DEFAULT_TITLE
+    if settings is not None:
+        # How long a peer may do nothing is a matter of who is called.
+        timeouts = replace(settings.timeouts, idle=timeouts.idle)
+        title = settings["server.ae_titles"][0]
+    tls = _tls_context(options, settings, remote) if _uses_tls(options, remote) else None
+    return Target(address, options.calling or title, tls, replace(timeouts, **limits))
+
+
+def _uses_tls(options: argparse.Namespace, remote: Remote | None) -> bool:
+    implied = bool(options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key)
+    if options.tls is None:
+        return implied or (remote is not None and remote.tls)
+    if implied and not options.tls:
+        raise UsageError("--no-tls does not go with the other options for TLS")
+    return bool(options.tls)
 
 
 @contextmanager
@@ -148,8 +190,8 @@ def open_peer(
 
     Raises
     ------
-    UsageError
-        If a file for TLS cannot be used.
+    UsageError, Mistakes, OSError
+        See `target_of`.
     TLSFailed
         If an association was lost because the peer speaks TLS and we did not.
     """
@@ -220,36 +262,38 @@ def speaks_tls(target: Target) -> bool:
         return False
 
 
-def _tls_context(options: argparse.Namespace) -> ssl.SSLContext:
+def _tls_context(
+    options: argparse.Namespace, settings: Settings | None, remote: Remote | None
+) -> ssl.SSLContext:
     import ssl
 
     from ..drivers.tls import client_context, load_certificate
 
     if options.tls_key is not None and options.tls_cert is None:
         raise UsageError("--tls-key needs --tls-cert")
-    with _naming("--tls-ca"):
-        context = client_context(options.tls_ca)
+    if settings is None or remote is None or options.tls_ca is not None:
+        context: ssl.SSLContext = _used("--tls-ca", lambda: client_context(options.tls_ca))
+    else:
+        from ..archive.settings.certificates import context_for
+
+        context = context_for(settings, remote)
+    if options.tls_cert is not None:
+        _used("--tls-cert", lambda: load_certificate(context, options.tls_cert, options.tls_key))
+    elif settings is not None:
+        from ..archive.settings.certificates import show_own
+
+        show_own(settings, context)
     if options.tls_no_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if options.tls_cert is not None:
-        with _naming("--tls-cert"):
-            load_certificate(context, options.tls_cert, options.tls_key)
     return context
 
 
-@contextmanager
-def _naming(option: str) -> Iterator[None]:
-    """Name the option whose file cannot be used; neither OpenSSL nor Python tells which file it was."""
-    import ssl
+def _used(option: str, use: Callable[[], Any]) -> Any:
+    """What comes of a file that an option names; neither OpenSSL nor Python tells which file it was."""
+    from ..drivers.tls import why_unusable
 
     try:
-        yield
-    except ssl.SSLError as error:
-        raise UsageError(
-            f"{option}: the file holds nothing that fits ({error.reason or 'not PEM'})"
-        ) from error
-    except OSError as error:
-        raise UsageError(f"{option}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from error
+        return use()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option}: {why_unusable(error)}") from error

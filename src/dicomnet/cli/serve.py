@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .arguments import Parser
+from .configuration import config_file
 from .listening import Served, listen
-from .settings import add_config_options, add_setting_options, config_file, read_settings
+from .settings import add_config_options, add_setting_options, read_settings
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.kinds import FLAG, Text, Unfit
-from ..archive.settings.table import BY_NAME, PREFIX, SECTIONS, SETTINGS, Setting
-from ..archive.settings.values import Mistakes, Settings, of_options
-from .arguments import USAGE, Parser
-from .words import complain
+from ..archive.settings.kinds import FLAG, Text, Unfit, nearest
+from ..archive.settings.table import BY_NAME, SECTIONS, SETTINGS, Setting
+from .arguments import Parser
+from .configuration import CONFIG_VARIABLE, config_file
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+    from ..archive.settings.values import Settings
+
 _HEADINGS = {"tls": "TLS"}
 _BY_OUTPUT = {"quiet": "error", "verbose": "info", "debug": "debug"}
 
@@ -58,7 +56,6 @@ def add_config_options(parser: Parser) -> None:
     group = parser.add_argument_group("configuration")
     group.add_argument(
         "--config",
-        type=Path,
         metavar="FILE",
         help=f"a TOML file with all settings, as dicomnet config example shows ({CONFIG_VARIABLE}, or none)",
     )
@@ -71,13 +68,6 @@ def add_config_options(parser: Parser) -> None:
         metavar="KEY=VALUE",
         help="any setting by its name in the file, such as limits.idle_timeout=90",
     )
-
-
-def config_file(options: Namespace) -> Path | None:
-    """The file that is named, by option or environment."""
-    given: Path | None = options.config
-    named = os.environ.get(CONFIG_VARIABLE)
-    return given or (Path(named) if named else None)
 
 
 def given_by(options: Namespace, *, with_output: bool = True) -> dict[str, Text | bool]:
@@ -103,22 +93,10 @@ def given_by(options: Namespace, *, with_output: bool = True) -> dict[str, Text 
 
 
 def read_settings(options: Namespace) -> Settings:
-    """The settings of a node by options, environment and file; raises Mistakes, OSError, ModuleNotFoundError."""
+    """The settings of a node by options, environment and file; raises Mistakes and OSError."""
     from ..archive.settings.reading import read
 
     return read(config_file(options), given_by(options))
-
-
-def settings_by_options(options: Namespace) -> Settings:
-    """The settings of a node without a configuration, which need no library; raises Mistakes."""
-    return of_options(given_by(options))
-
-
-def complain_of(command: str, mistakes: Mistakes) -> int:
-    """A line for each mistake on standard error; returns the exit status."""
-    for line in mistakes.lines:
-        complain(f"dicomnet {command}: {line}")
-    return USAGE
 
 
 # Options that may be given several times, each with a part of the list, and what is between items in a text.
@@ -141,15 +119,14 @@ def _checked(row: Setting) -> Callable[[str], Text]:
 
 def _assignment(text: str) -> tuple[str, Text]:
     import argparse
-    from difflib import get_close_matches
 
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     if name not in BY_NAME:
-        near = get_close_matches(name, BY_NAME, 1)
+        near = nearest(name, BY_NAME)
         raise argparse.ArgumentTypeError(
-            f"{name!r} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
+            f"{name!r} is not a setting" + (f"; did you mean {near}?" if near else "")
         )
     return name, _checked(BY_NAME[name])(value)

@@ -9,13 +9,13 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.values import Mistakes
+from ..archive.settings.mistakes import Mistakes
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError
 from ..values import frozen
 from .arguments import FAILED, OK, Parser
 from .progress import Progress
-from .settings import add_config_options, add_setting_options, complain_of, read_settings
+from .settings import add_config_options, add_setting_options, read_settings
 from .terminal import progress_on_terminal
 from .words import complain, complain_of_missing, is_terminal
 
@@ -158,8 +158,8 @@ def guarded(command: str, run: Callable[[], int]) -> int:
     except ModuleNotFoundError as error:
         complain_of_missing(command, error)
         return FAILED
-    except Mistakes as mistakes:
-        return complain_of(command, mistakes)
+    except Mistakes:
+        raise
     except (DicomnetError, OSError) as error:
         from ..archive.tasks.task import in_words
 

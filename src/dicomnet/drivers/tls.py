@@ -56,23 +56,33 @@ def client_context(authority: str | PathLike[str] | None = None) -> ssl.SSLConte
 
 
 def load_certificate(
-    context: ssl.SSLContext, certificate: str | PathLike[str], key: str | PathLike[str] | None = None
+    context: ssl.SSLContext,
+    certificate: str | PathLike[str],
+    key: str | PathLike[str] | None = None,
+    passphrase: str | None = None,
 ) -> None:
     """Have a context show a certificate. Nobody is asked for a passphrase.
 
     Parameters
     ----------
-    certificate, key
-        Files in PEM; None for a key that is in the file of the certificate.
+    certificate, key, passphrase
+        As of `ServerCertificate`.
 
     Raises
     ------
     ValueError
-        If the key has a passphrase.
+        If the key has a passphrase, and none is given.
     ssl.SSLError, OSError
         If a file cannot be used.
     """
-    context.load_cert_chain(certificate, key, password=_refuse_to_ask)
+    context.load_cert_chain(certificate, key, _refuse_to_ask if passphrase is None else passphrase)
+
+
+def why_unusable(error: OSError | ValueError) -> str:
+    """Why a file of a certificate, its key or its passphrase cannot be used, in words."""
+    if isinstance(error, ssl.SSLError):
+        return f"the file holds nothing that fits ({error.reason or 'not PEM'})"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @frozen
@@ -110,10 +120,7 @@ class ServerCertificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
-        passphrase = self.passphrase
-        context.load_cert_chain(
-            self.certificate, self.key, password=_refuse_to_ask if passphrase is None else passphrase
-        )
+        load_certificate(context, self.certificate, self.key, self.passphrase)
         if self.client_certificate is not ssl.CERT_NONE:
             context.verify_mode = self.client_certificate
             if self.client_ca is not None:
@@ -142,8 +149,7 @@ class ClientCertificate:
         """The context of a client, with what the files have now; raises as that of `ServerCertificate`."""
         context = client_context(self.authority)
         if self.certificate is not None:
-            password = _refuse_to_ask if self.passphrase is None else self.passphrase
-            context.load_cert_chain(self.certificate, self.key, password=password)
+            load_certificate(context, self.certificate, self.key, self.passphrase)
         return context
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.archive.settings.others import OTHERS
 from tests.sockets import make_certificates
 
 from dicomnet.archive.access import EVERYTHING
@@ -16,6 +17,7 @@ from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.settings.applied import is_guarded, kept_for_the_next_start, node_options, terms_of
 from dicomnet.archive.settings.example import HIDDEN, example, manual, shown
 from dicomnet.archive.settings.kinds import Text, as_toml
+from dicomnet.archive.settings.mistakes import Mistakes
 from dicomnet.archive.settings.reading import read
 from dicomnet.archive.settings.table import (
     BY_NAME,
@@ -27,7 +29,7 @@ from dicomnet.archive.settings.table import (
     SECTIONS,
     SETTINGS,
 )
-from dicomnet.archive.settings.values import DEFAULT, Mistakes, Settings, of_options
+from dicomnet.archive.settings.values import DEFAULT, Settings
 from dicomnet.archive.terms import Terms
 from dicomnet.drivers.deadline import Timeouts
 
@@ -57,7 +59,6 @@ def mistakes(file: Path, content: str | bytes, **options: Text) -> list[str]:
 
 def test_without_anything_there_are_the_defaults() -> None:
     settings = read(None)
-    assert settings == of_options({})
     assert {settings.origin(each.name) for each in SETTINGS} == {DEFAULT}
     terms = terms_of(settings)
     assert terms == Terms(log=terms.log)
@@ -83,63 +84,20 @@ def test_options_over_environment_over_file(file: Path, monkeypatch: pytest.Monk
     }
 
 
-# A value of each that is not the default, as a file has it.
-OTHERS = {
-    "storage.folder": "/srv/x",
-    "storage.database": "sqlite:////srv/x/y",
-    "storage.on_conflict": "replace",
-    "storage.strict": True,
-    "storage.accept_private": True,
-    "server.address": "::1",
-    "server.port": 104,
-    "server.allow_public": True,
-    "server.ae_titles": ["A", "B C"],
-    "server.any_called_title": False,
-    "server.workers": 2,
-    "server.drain": 1.5,
-    "limits.associations": 5,
-    "limits.association_timeout": 0,
-    "limits.message_timeout": 2,
-    "limits.idle_timeout": 3,
-    "limits.window": 4,
-    "limits.pdu_excess": 0,
-    "queries.max_matches": 6,
-    "queries.always": ["relational", "combined"],
-    "queries.never": ["timezone"],
-    "queries.keep_keys": ["KVP,SliceThickness@image", "(0010,1060)@PATIENT"],
-    "retrieval.destinations": ["A@10.0.0.1:104", "B@[::1]:104"],
-    "retrieval.jobs": 4,
-    "retrieval.decompress": "never",
-    "tls.certificate": "/x.pem",
-    "tls.key": "/y.pem",
-    "tls.passphrase": "a b=c#d",
-    "tls.passphrase_file": "/z",
-    "tls.client_ca": "/c.pem",
-    "tls.client_certificate": "optional",
-    "logging.level": "debug",
-    "logging.format": "json",
-    "logging.identifiers": True,
-    "watch.port": 9104,
-    "watch.address": "",
-    "watch.allow_public": True,
-    "watch.disk_reserve": 0,
-    "watch.certificate_days": 7,
-}
-
-
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_setting_is_the_same_wherever_it_comes_from(
     name: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting, value = BY_NAME[name], OTHERS[name]
+    nothing = read(None)
     separator = " " if name == "queries.keep_keys" else ","
     words = separator.join(value) if isinstance(value, list) else as_toml(value).strip('"')
     file.write_text(f"{name} = {as_toml(value)}")
     by_file = read(file)
-    by_option = of_options({name: Text(words)})
+    by_option = read(None, {name: Text(words)})
     monkeypatch.setenv(setting.variable, words)
     by_variable = read(None)
-    assert by_file[name] != of_options({})[name]
+    assert by_file[name] != nothing[name]
     assert by_file.values == by_option.values == by_variable.values
     assert by_variable.origin(name) == setting.variable
 
@@ -150,7 +108,7 @@ def test_tables_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     # As a service of Kubernetes is announced.
     monkeypatch.setenv("DICOMNET_SERVICE_HOST", "10.0.0.1")
     settings = read(None)
-    assert str(settings.peers["PACS"].peer) == "PACS@pacs:104"
+    assert str(settings.remote("PACS").peer) == "PACS@pacs:104"
     assert settings.access == ({"title": "A", "allow": ("echo",)},)
     assert settings.origin("access.0.title") == "DICOMNET_ACCESS"
 
@@ -163,7 +121,7 @@ def test_paths_of_a_file_are_beside_it(file: Path) -> None:
     assert settings["storage.folder"] == file.parent / "data"
     assert settings["tls.key"] == Path("/k")
     assert settings["tls.certificate"] == Path("c.pem")
-    assert settings.peers["A"].ca == str(file.parent / "ca.pem")
+    assert settings.remote("A").ca == str(file.parent / "ca.pem")
 
 
 def test_a_table_without_rules_lets_nobody_in(file: Path) -> None:
@@ -203,7 +161,51 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "twice": (
         "[server]\nport = 1\nport = 2\n",
-        ["node.toml:3: this is not TOML, column 9: cannot overwrite a value"],
+        ["node.toml:3: this is not TOML, column 9: this key is there already"],
+    ),
+    "a key that is there by two ways": (
+        "server.port = 1\n[server]\nport = 2\n",
+        ["node.toml:2: this is not TOML, column 8: cannot declare server twice"],
+    ),
+    "two remotes of one name": (
+        "[remotes.A]\nhost = 'a'\nport = 1\n[remotes.A]\nhost = 'b'\nport = 2\n",
+        ["node.toml:4: this is not TOML, column 11: cannot declare remotes.A twice"],
+    ),
+    "a remote that is there in another way, too": (
+        "remotes.A = {host = 'a', port = 1}\nremotes.A.ca = 'x'\n",
+        ["node.toml:2: this is not TOML, column 19: cannot mutate immutable namespace remotes.A"],
+    ),
+    "a byte order mark": (
+        b"\xef\xbb\xbf[server]\nprot = 1",
+        ["node.toml:2: server.prot is not known; did you mean port?"],
+    ),
+    "UTF-16": (
+        "[server]\nport = 1".encode("utf-16"),
+        ["node.toml:1: a byte is not UTF-8, which TOML is written in"],
+    ),
+    "a number of thousands of digits": (
+        f"# x\n[server]\nport = {'9' * 5000}\n[limits]\n",
+        ["node.toml:3: a number has too many digits"],
+    ),
+    "lists without end": (
+        f"# x\n[server]\nae_titles = {'[' * 9000}{']' * 9000}\n\n",
+        ["node.toml:3: lists and tables are nested too deeply"],
+    ),
+    "tables without end": (
+        f"# x\na = {'{a = ' * 9000}1{'}' * 9000}",
+        ["node.toml:2: lists and tables are nested too deeply"],
+    ),
+    "a line break in a host name": (
+        '[server]\naddress = "a\\nb"',
+        ["node.toml:2: server.address: found 'a\\nb', expected an address or a host name"],
+    ),
+    "no character of a host name": (
+        '[remotes.A]\nhost = "a\\u0000"\nport = 1',
+        ["node.toml:2: remotes.A.host: found 'a\\x00', expected a host name or an address"],
+    ),
+    "certificates for a remote that is called without TLS": (
+        "[remotes.A]\nhost = 'a'\nport = 1\nca = 'ca.pem'",
+        ["node.toml:4: remotes.A.ca: it needs tls = true"],
     ),
     "not UTF-8": (b"a = 1\n# \xe4\n", ["node.toml:2: a byte is not UTF-8, which TOML is written in"]),
     "a table that is unknown": ("[sever]\nx = 1", ["node.toml:1: sever is not known; did you mean server?"]),
@@ -269,7 +271,7 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
         "queries.always = ['empty',\n 'all']",
         [
             (
-                "node.toml:1: queries.always: found 'all', expected one of relational, combined, fuzzy, timezone,"
+                "node.toml:2: queries.always: found 'all', expected one of relational, combined, fuzzy, timezone,"
                 " empty, multiple"
             )
         ],
@@ -414,7 +416,9 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "certificates for a remote that are none": (
         "[remotes.A]\nhost = 'a'\nport = 1\ntls = true\nca = 'node.toml'",
-        ["node.toml:1: remotes.A: the file holds nothing that fits (NO_CERTIFICATE_OR_CRL_FOUND)"],
+        [
+            "node.toml:5: remotes.A.ca: node.toml: the file holds nothing that fits (NO_CERTIFICATE_OR_CRL_FOUND)"
+        ],
     ),
     "a remote whose name is no title": (
         "[remotes.'much too long a name']\nhost = 'a'\nport = 1",
@@ -435,6 +439,106 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
 def test_a_wrong_file(kind: str, file: Path) -> None:
     content, said = WRONG[kind]
     assert mistakes(file, content) == said
+
+
+# A value of each kind that TOML has, and what is odd in texts.
+VALUES = (
+    *("true", "0", "1", "-1", "1.5", "nan", "inf", "99999999999999999999", "1979-05-27", "07:32:00"),
+    *(
+        "1979-05-27T07:32:00Z",
+        '""',
+        '"x"',
+        '" x"',
+        '"a b"',
+        '"ü"',
+        f'"{"x" * 300}"',
+        '"a@b:1"',
+        '"A@b\\u0000:1"',
+    ),
+    *('"\\u0000"', '"x\\u0000y"', '"x\\ny"', "[]", "[1]", "[[]]", '[""]', '["x"]', '["x\\u0000@image"]'),
+    *('["A@b\\u0000:1"]', "[{}]", "{}", "{a = 1}"),
+)
+ROWS = {each.name: each for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS)}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_any_value_of_a_key_is_taken_or_told_in_one_line_with_its_number(name: str, file: Path) -> None:
+    row = ROWS[name]
+    head, others = {
+        "remotes": ("[remotes.A]", {"host": "'h'", "port": "1"}),
+        "access": ("[[access]]", {"allow": "[]"}),
+    }.get(row.section, (f"[{row.section}]", {}))
+    lines = [f"{key} = {value}" for key, value in others.items() if key != row.key]
+    outcomes = set()
+    for value in VALUES:
+        file.write_text("\n".join([head, "", f"{row.key} = {value}", *lines]))
+        try:
+            settings = read(file)
+            if name != "access.address":
+                # Its host names would be looked up.
+                terms_of(settings)
+        except Mistakes as mistakes:
+            (line,) = mistakes.lines
+            assert line.startswith(f"{file}:3: "), value
+            assert row.key in line
+            outcomes.add(False)
+        else:
+            assert "u0000" not in value
+            outcomes.add(True)
+    assert False in outcomes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SERVER_PORT", "", "server.port: found '', expected a number from 0 to 65535"),
+        ("SERVER_PORT", "0x68", "server.port: found '0x68', expected a number from 0 to 65535"),
+        ("STORAGE_STRICT", "on", "storage.strict: found 'on', expected true or false"),
+        (
+            "SERVER",
+            '{"port": 1}',
+            "server is a table, whose keys have a variable each, such as DICOMNET_SERVER_ADDRESS",
+        ),
+        (
+            "SERVER_",
+            "1",
+            "server is a table, whose keys have a variable each, such as DICOMNET_SERVER_ADDRESS",
+        ),
+        ("TLS_PASSPHRASE", "", "tls.passphrase: found what is given, expected a text"),
+        ("REMOTES_PACS", "{}", "remotes is given as a whole, by DICOMNET_REMOTES"),
+        ("REMOTES", "", "this is not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("REMOTES", "1", "remotes: found 1, expected remotes, each under [remotes.NAME]"),
+        ("REMOTES", "[" * 99999, "lists and tables are nested too deeply"),
+        ("REMOTES", '{"A": {"host": "a", "port": 1}, "A": {}}', "A is there twice"),
+        ("REMOTES", '{"A": {"host": "a", "port": 1, "port": 2}}', "port is there twice"),
+        ("REMOTES", '{"A": {"port": 1}}', "remotes.A.host is missing; expected a host name or an address"),
+        (
+            "REMOTES",
+            '{"A": {"host": null, "port": 1}}',
+            "remotes.A.host: found nothing, expected a host name or an address",
+        ),
+        ("ACCESS", "{}", "access: found a table, expected rules, each under [[access]]"),
+        ("ACCESS", '[{"alow": [], "allow": []}]', "access.0.alow is not known; did you mean allow?"),
+    ],
+)
+def test_a_wrong_variable(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}{name}", value)
+    with pytest.raises(Mistakes) as caught:
+        read(None)
+    assert caught.value.lines == (f"{PREFIX}{name}: {said}",)
+
+
+def test_a_wrong_table_is_told_though_a_variable_has_a_key_of_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DICOMNET_SERVER_PORT", "1")
+    assert mistakes(file, "server = 1") == ["node.toml:1: server: found 1, expected a table"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"# nothing", b"\xef\xbb\xbf"])
+def test_a_file_that_says_nothing(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    assert read(file) == read(None)
 
 
 def test_what_is_wrong_elsewhere_is_said_of_there(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -469,7 +573,7 @@ def test_the_file_for_tls_that_cannot_be_used_is_named(file: Path) -> None:
     )
     asking += f"client_ca = '{made.authority}'\n"
     assert mistakes(file, f"{asking}passphrase_file = 'none'") == [
-        "node.toml:6: tls.passphrase_file: none: No such file or directory: none"
+        "node.toml:6: tls.passphrase_file: none: No such file or directory"
     ]
 
 

@@ -16,11 +16,14 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from tests.archive.settings.nodes import Configured, configured
+from tests.archive.settings.others import OTHERS
 from tests.cli.command import complaint, run
 from tests.sockets import make_certificates
 from tests.support import serving, stored, wait_until
 
 from dicomnet import AE, Peer
+from dicomnet.archive.settings.kinds import as_toml
+from dicomnet.archive.settings.table import SETTINGS
 from dicomnet.drivers.tls import client_context
 from dicomnet.errors import AssociationRejected, TLSFailed
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
@@ -36,7 +39,8 @@ def reload(node: Configured, content: str) -> str:
     (node.folder / "node.toml").write_text(content)
     node.process.send_signal(signal.SIGHUP)
     node.wait_for(READ_AGAIN, count + 1)
-    return node.said.split(READ_AGAIN)[-1].strip()
+    # Up to the end of the line, or of its message where lines are JSON.
+    return node.said.split(READ_AGAIN)[-1].partition("\n")[0].partition('"')[0]
 
 
 def associate(node: Configured, calling: str = "MODALITY", called: str = "ANY") -> Any:
@@ -60,16 +64,20 @@ def everywhere(node: Configured, condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def sending(address: str, count: int = 4) -> Iterator[list[Exception | int | None]]:
-    """Senders in threads that open associations and store on them all the time; what became of each object."""
+def sending(
+    address: str, count: int = 4, *, use: Callable[[Peer], list[int | None]] | None = None, tls: Any = None
+) -> Iterator[list[Exception | int | None]]:
+    """Peers in threads that open associations all the time, and store or do something else; what became of each."""
     outcomes: list[Exception | int | None] = []
     stop = threading.Event()
 
     def send() -> None:
         while not stop.is_set():
             try:
-                with Peer(address, calling="SENDER") as peer:
-                    outcomes.extend(each.status for each in peer.store([CT, MR] * 5))
+                with Peer(address, calling="SENDER", tls=tls) as peer:
+                    outcomes.extend(
+                        use(peer) if use is not None else [each.status for each in peer.store([CT, MR] * 5)]
+                    )
             except Exception as error:  # noqa: BLE001
                 outcomes.append(error)
 
@@ -111,6 +119,76 @@ def test_a_reload_under_load_drops_nothing(tmp_path: Path, workers: int) -> None
         assert node.said.count("broken is not known") == 2
         assert node.end() == 0
     assert len(stored(tmp_path / "dicomnet-data")) == 2
+
+
+# What may change, without what ends associations or lets fewer of them begin.
+HARMLESS = {
+    each.name: OTHERS[each.name]
+    for each in SETTINGS
+    if each.may_change
+    and each.section != "tls"
+    and not each.name.endswith(("_timeout", ".associations", "_title"))
+}
+
+
+@WORKERS
+def test_a_reload_of_all_that_may_change_drops_nothing(tmp_path: Path, workers: int) -> None:
+    """Of senders, and of those who query and retrieve meanwhile."""
+    start = f"server.workers = {workers}\n"
+    other = "".join(f"{name} = {as_toml(value)}\n" for name, value in HARMLESS.items())
+    studies = [str(dcmread(path).StudyInstanceUID) for path in (CT, MR)]
+
+    def use(peer: Peer) -> list[int | None]:
+        found = [each.StudyInstanceUID for each in peer.find("study")]
+        got = [
+            list(peer.get("study", StudyInstanceUID=each, to=tmp_path / "got"))[-1].status for each in studies
+        ]
+        return [each.status for each in peer.store([CT, MR])] + [int(sorted(found) != sorted(studies)), *got]
+
+    with configured(tmp_path, start) as node:
+        with Peer(node.address) as peer:
+            assert [each.status for each in peer.store([CT, MR])] == [0, 0]
+        with sending(node.address, use=use) as outcomes:
+            for number in range(4):
+                before = len(outcomes)
+                changed = reload(node, start + (other if number % 2 == 0 else ""))
+                assert set(changed.split(", ")) == set(HARMLESS)
+                wait_until(partial(_has_more, outcomes, before + 40), 60, "objects are sent")
+        assert set(outcomes) == {0}
+        assert node.end() == 0
+
+
+def test_a_certificate_that_is_renewed_under_load_drops_nothing(tmp_path: Path) -> None:
+    """Clients trust the authorities of both."""
+    made = [make_certificates(_folder(tmp_path / each)) for each in ("old", "new")]
+    content = 'server.workers = 2\ntls.certificate = "node.pem"\ntls.key = "node.key"\n'
+    both = tmp_path / "both.pem"
+    both.write_bytes(b"".join(each.authority.read_bytes() for each in made))
+    context = client_context(str(both))
+    context.check_hostname = False
+
+    def renew(number: int) -> None:
+        _copy(made[number].certificate, tmp_path / "node.pem")
+        _copy(made[number].key, tmp_path / "node.key")
+
+    renew(0)
+    with configured(tmp_path, content) as node:
+        with sending(node.address, tls=context) as outcomes:
+            for number in (1, 0, 1):
+                before = len(outcomes)
+                renew(number)
+                reload(node, content)
+                wait_until(partial(_has_more, outcomes, before + 40), 60, "objects are sent")
+        assert set(outcomes) == {0}
+        newer = client_context(str(made[1].authority))
+        newer.check_hostname = False
+        with Peer(node.address, tls=newer) as peer:
+            peer.echo()
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 @WORKERS

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...drivers.deadline import Timeouts
 from ...drivers.tls import ClientCertificate, ServerCertificate
 from ...encoding.transfer_syntaxes import Transcoding
 from ...exchange.addresses import PeerAddress
@@ -20,8 +19,10 @@ from ..conflicts import OtherContent
 from ..services.retrieve import RetrievePolicy, destinations_of
 from ..terms import Terms
 from ..watch.policy import WatchPolicy
+from .certificates import can_be_used, context_for, passphrase_of
+from .mistakes import Mistakes
 from .table import ACCESS, REMOTES
-from .values import DEFAULT, Mistakes, Settings, defaults
+from .values import Settings, conditions, defaults
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -45,14 +46,13 @@ def terms_of(settings: Settings) -> Terms:
         If they do not fit together, or a file that they name cannot be used.
     """
     _check(settings)
-    limits = {
-        stage: settings[f"limits.{stage}_timeout"] or None for stage in ("association", "message", "idle")
-    }
+    # First, as what is wrong with it is wrong of all that is reached by TLS.
+    certificate = _certificate(settings)
     titles = settings["server.ae_titles"]
     return Terms(
         called_titles=() if settings["server.any_called_title"] else titles,
         access=_access(settings),
-        timeouts=replace(Timeouts(), **limits),
+        timeouts=settings.timeouts,
         maximum_associations=settings["limits.associations"],
         window=settings["limits.window"],
         accepts_private=settings["storage.accept_private"],
@@ -65,7 +65,7 @@ def terms_of(settings: Settings) -> Terms:
         ),
         retrieval=_retrieval(settings),
         watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
-        tls=_certificate(settings),
+        tls=certificate,
         log=log_of(settings),
     )
 
@@ -128,22 +128,24 @@ def _access(settings: Settings) -> Access:
 
 def _retrieval(settings: Settings) -> RetrievePolicy:
     """What is given out; the remotes are destinations, too, and we show them the certificate that we have."""
-    peers = settings.peers
+    remotes = [settings.remote(name) for name in settings.remotes]
+    by_tls = [each for each in remotes if each.tls]
+    for each in by_tls:
+        context_for(settings, each)
     destinations = destinations_of(settings["retrieval.destinations"])
-    tls = {
-        title: ClientCertificate(
-            each.ca, _text(settings["tls.certificate"]), _text(settings["tls.key"]), _passphrase(settings)
-        )
-        for title, each in peers.items()
-        if each.tls
-    }
-    for title, each in tls.items():
-        _can_be_used(settings, f"{REMOTES}.{peers[title].name}", each.context)
     return RetrievePolicy(
-        destinations | {title: each.peer for title, each in peers.items()},
+        destinations | {each.peer.ae_title: each.peer for each in remotes},
         settings["retrieval.jobs"],
         Transcoding(settings["retrieval.decompress"]),
-        tls,
+        {
+            each.peer.ae_title: ClientCertificate(
+                each.ca,
+                _text(settings["tls.certificate"]),
+                _text(settings["tls.key"]),
+                passphrase_of(settings),
+            )
+            for each in by_tls
+        },
     )
 
 
@@ -153,58 +155,30 @@ def _certificate(settings: Settings) -> ServerCertificate | None:
     made = ServerCertificate(
         str(settings["tls.certificate"]),
         _text(settings["tls.key"]),
-        _passphrase(settings),
+        passphrase_of(settings),
         _text(settings["tls.client_ca"]),
         _ASKED[settings["tls.client_certificate"]],
     )
     # Which of the files it is, neither OpenSSL nor Python tells.
     alone = replace(made, client_ca=None, client_certificate=ssl.CERT_NONE)
     for each, name in ((alone, "tls.certificate"), (made, "tls.client_ca")):
-        _can_be_used(settings, name, each.context)
+        can_be_used(settings, name, settings[name], each.context)
     return made
-
-
-def _passphrase(settings: Settings) -> str | None:
-    given: str | None = settings["tls.passphrase"]
-    file: Path | None = settings["tls.passphrase_file"]
-    if given is not None or file is None:
-        return given
-    content: str = _can_be_used(settings, "tls.passphrase_file", file.read_text)
-    return content.partition("\n")[0].rstrip("\r")
-
-
-def _can_be_used(settings: Settings, name: str, use: Callable[[], Any]) -> Any:
-    try:
-        return use()
-    except ssl.SSLError as error:
-        why = f"the file holds nothing that fits ({error.reason or 'not PEM'})"
-    except OSError as error:
-        why = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-    except ValueError as error:
-        why = str(error)
-    shown = f"{settings[name]}: {why}" if name in settings.values else why
-    raise Mistakes([_said(settings, name, shown)]) from None
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _said(settings: Settings, name: str, words: str) -> str:
-    """A sentence about a setting, with its place."""
-    place = settings.origin(name)
-    return f"{name}: {words}" if place == DEFAULT else f"{place}: {name}: {words}"
-
-
 def _check(settings: Settings) -> None:
     """Raise Mistakes if settings do not fit together."""
-    said = [_said(settings, name, words) for name, is_wrong, words in _conditions(settings) if is_wrong]
+    said = [settings.said(name, words) for name, is_wrong, words in _conditions(settings) if is_wrong]
     for name, check in _CHECKS.items():
         if settings[name] != defaults()[name]:
             try:
                 check(settings[name])
             except ValueError as error:
-                said.append(_said(settings, name, str(error)))
+                said.append(settings.said(name, str(error)))
     if said:
         raise Mistakes(said)
 
@@ -215,8 +189,7 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
     has_tls = values["tls.certificate"] is not None
     asks = values["tls.client_certificate"] != "none"
     rows = [
-        ("server.ae_titles", not values["server.ae_titles"], "there must be one at least"),
-        ("tls.key", bool(values["tls.key"]) and not has_tls, "it needs tls.certificate"),
+        *conditions(settings),
         ("tls.client_certificate", asks and not has_tls, "it needs tls.certificate"),
         (
             # Those of the system would let in whoever can buy one.
@@ -228,11 +201,6 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
             "tls.client_ca",
             values["tls.client_ca"] is not None and not asks,
             'it needs tls.client_certificate = "optional" or "required"',
-        ),
-        (
-            "tls.passphrase_file",
-            None not in (values["tls.passphrase"], values["tls.passphrase_file"]),
-            "there is tls.passphrase, too",
         ),
     ]
     for way in values["queries.always"]:
@@ -259,18 +227,7 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
         here = f"{REMOTES}.{name}"
         other = titles.setdefault(title, here)
         rows.append((here, other != here, f"{other} has the AE title {title}, too"))
-        if "ae_title" not in remote:
-            rows.append((f"{REMOTES}.{name}", not _is_title(name), "its name is no AE title; give ae_title"))
     return rows
-
-
-def _is_title(name: str) -> bool:
-    from .kinds import TITLE
-
-    try:
-        return bool(TITLE.check(name))
-    except ValueError:
-        return False
 
 
 def _check_database(url: str) -> None:

@@ -14,7 +14,7 @@ from .values import Settings
 
 HIDDEN = "(hidden)"
 _BEGINNING = (
-    "Settings of dicomnet serve. Each key is behind its explanation, with its default in parentheses. Take away the #"
+    "Settings of dicomnet. Each key is behind its explanation, with its default in parentheses. Take away the #"
     " before those that are to have another value. Paths are relative to the folder of this file."
 )
 _WIDTH = 100
@@ -34,7 +34,7 @@ _EXAMPLES: dict[str, Any] = {
     "tls.client_ca": "clients.pem",
     "watch.port": 9104,
 }
-_REMOTE = {"host": "10.0.0.7", "port": 104, "ae_title": "PACS", "tls": False, "ca": "hospital.pem"}
+_REMOTE = {"host": "10.0.0.7", "port": 104, "ae_title": "PACS", "tls": True, "ca": "hospital.pem"}
 _RULE = {
     "title": "CT1",
     "address": "10.0.0.0/24",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ class Unfit(ValueError):
         The value, as it is written.
     expected
         What would be right, for instance ``a number from 0 to 65535``.
+    item
+        Which item of a list it is, from 0 on; None for a value that is none.
     """
 
-    def __init__(self, found: str, expected: str) -> None:
+    def __init__(self, found: str, expected: str, item: int | None = None) -> None:
         super().__init__(f"{found} is not {expected}")
         self.found = found
         self.expected = expected
+        self.item = item
 
 
 class Text(str):
@@ -79,6 +82,9 @@ class Kind:
 
 def in_words(found: Any) -> str:
     """A value as a message shows it."""
+    if found is None:
+        # JSON has it, TOML has not.
+        return "nothing"
     if isinstance(found, dict):
         return "a table"
     if isinstance(found, list) and any(isinstance(each, dict | list) for each in found):
@@ -147,7 +153,7 @@ def text(
     is_secret: bool = False,
     may_be_empty: bool = False,
 ) -> Kind:
-    """A text, as it is.
+    """A text, as it is; of one line, unless it is secret.
 
     Parameters
     ----------
@@ -157,7 +163,7 @@ def text(
 
     def of_toml(found: Any) -> str:
         check(_string(found))
-        if not found and not may_be_empty:
+        if (not found and not may_be_empty) or "\0" in found or not (found.isprintable() or is_secret):
             raise ValueError
         return str(found)
 
@@ -176,7 +182,13 @@ def several(kind: Kind, separator: str | None = ",") -> Kind:
     def of_toml(found: Any) -> tuple[Any, ...]:
         if not isinstance(found, list | tuple):
             raise TypeError
-        return tuple(kind.check(each) for each in found)
+        return tuple(item(each, index) for index, each in enumerate(found))
+
+    def item(found: Any, index: int) -> Any:
+        try:
+            return kind.check(found)
+        except Unfit as failure:
+            raise Unfit(failure.found, failure.expected, index) from None
 
     def of_text(words: str) -> tuple[Any, ...]:
         return tuple(kind.check(Text(each.strip())) for each in words.split(separator))
@@ -220,6 +232,21 @@ def _title(found: str) -> None:
     # Titles are compared as peers' are: without the blanks that fill them up.
     if found != found.strip():
         raise ValueError
+
+
+def is_title(found: str) -> bool:
+    """Whether a text can be an AE title of ours, or of one whom we call."""
+    try:
+        return bool(TITLE.check(found))
+    except Unfit:
+        return False
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The word that may have been meant by one that is not among them; None if none is like it."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, list(words), 1)), None)
 
 
 def _peers_title(found: str) -> None:

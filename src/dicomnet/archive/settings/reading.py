@@ -1,28 +1,22 @@
-"""Reading the settings of a node: options over environment over file; what is wrong is told with its line.
+"""Reading the settings of nodes and tools: options over environment over file; what is wrong is told with its line.
 
-Apart, since pydantic is slow to import, and only a node's configuration needs it.
+It needs no library, since a tool that calls a peer reads the same file as a node.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import GenericAlias
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, create_model
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
-
-from .kinds import Kind, Text, Unfit, in_words
-from .lines import lines_of
+from .kinds import Text, Unfit, in_words, is_title, nearest
+from .mistakes import Mistakes
 from .table import (
     ACCESS,
     BY_NAME,
+    MANY,
     PREFIX,
     REMOTE_SETTINGS,
     REMOTES,
@@ -31,47 +25,21 @@ from .table import (
     SETTINGS,
     Setting,
 )
-from .values import Mistakes, Settings, defaults, option_of
+from .values import Settings, defaults, option_of
 
-# The variable that names the file.
-CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+# How Python's parser names a table: as a tuple.
+_TUPLE = re.compile(r"\((?:'[^']*'(?:, )?)+,?\)")
+# What its sentences leave to guess.
+_WORDS = {"Cannot overwrite a value": "this key is there already"}
 _Way = tuple[str | int, ...]
-_CLOSED = ConfigDict(extra="forbid")
-
-
-def _table(name: str, rows: Sequence[Setting]) -> type[BaseModel]:
-    fields: dict[str, Any] = {
-        each.key: (Annotated[Any, PlainValidator(each.kind.check)], ... if each.is_required else None)
-        for each in rows
-    }
-    return create_model(name, __config__=_CLOSED, **fields)
-
 
 _ROWS: dict[str, Sequence[Setting]] = {
     name: [each for each in SETTINGS if each.section == name] for name in SECTIONS
 }
 
 
-class _Variables(BaseSettings):
-    """How variables of the environment are named: the prefix, the section, the key."""
-
-    # A key may have an underline, and a section has none.
-    model_config = SettingsConfigDict(
-        extra="forbid", env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1
-    )
-
-
-_Remote, _Rule = _table(REMOTES, REMOTE_SETTINGS), _table(ACCESS, RULE_SETTINGS)
-_FIELDS: dict[str, Any] = {
-    **{name: (_table(name, rows), Field(default_factory=dict)) for name, rows in _ROWS.items()},
-    REMOTES: (GenericAlias(dict, (str, _Remote)), Field(default_factory=dict)),
-    ACCESS: (GenericAlias(list, _Rule), Field(default_factory=list)),
-}
-_Document = create_model("_Document", __base__=_Variables, **_FIELDS)
-
-
-def read(file: Path | None, options: Mapping[str, Text | bool] | None = None) -> Settings:
+def read(file: str | Path | None, options: Mapping[str, Text | bool] | None = None) -> Settings:
     """The settings that hold.
 
     Parameters
@@ -88,30 +56,30 @@ def read(file: Path | None, options: Mapping[str, Text | bool] | None = None) ->
     OSError
         If the file cannot be read.
     """
-    sources: list[_Source] = [_File(file), _Environment(), _Options(_nested(options or {}))]
+    sources: list[_Source] = [
+        _File(None if file is None else Path(file)),
+        _Environment(),
+        _Options(_nested(options or {})),
+    ]
     document: dict[str, Any] = {}
     for source in sources:
         _lay_over(document, source.content)
-    try:
-        checked = _Document.model_validate(document)
-    except ValidationError as error:
-        raise Mistakes(sorted(_said(error, sources), key=_by_line)) from None
-    return _settings(checked, sources)
+    return _Walk(sources).settings(document)
 
 
 class _File:
     """What the file says."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, file: str | Path | None) -> None:
         self.content: dict[str, Any] = {}
         self._lines: Mapping[_Way, int] = {}
-        self._path = path
-        if path is not None:
+        self._path = file
+        if file is not None:
+            from .lines import lines_of
+
+            path = Path(file)
             text = _text_of(path)
-            try:
-                self.content = tomllib.loads(text)
-            except tomllib.TOMLDecodeError as error:
-                raise Mistakes([_not_toml(path, text, str(error))]) from None
+            self.content = _parsed(path, text)
             self._lines = lines_of(text)
             _put_paths_beside(self.content, path.parent)
 
@@ -126,29 +94,39 @@ class _File:
 
 
 class _Environment:
-    """What environment variables say, as texts."""
+    """What environment variables say, as texts; the tables of which there may be many, as JSON."""
 
     def __init__(self) -> None:
-        try:
-            found = EnvSettingsSource(_Document)()
-        except SettingsError as error:
-            # A table as a whole is JSON, and only that is decoded here.
-            name = next(each for each in _FIELDS if f'"{each}"' in str(error))
-            words = f"this is not JSON: {error.__cause__}"
-            raise Mistakes([f"{PREFIX}{name.upper()}: {words}"]) from None
         self.content: dict[str, Any] = {}
-        for section, values in found.items():
-            is_flat = section in SECTIONS and isinstance(values, dict)
-            self.content[section] = {key: _text(each) for key, each in values.items()} if is_flat else values
-        self._variables = {each.upper() for each in os.environ}
+        mistakes = []
+        for variable, value in os.environ.items():
+            if variable.upper().startswith(PREFIX):
+                # A key may have an underline, and a section has none.
+                section, _, key = variable[len(PREFIX) :].lower().partition("_")
+                try:
+                    self._add(section, key, value)
+                except ValueError as error:
+                    mistakes.append(f"{variable}: {error}")
+        if mistakes:
+            raise Mistakes(sorted(mistakes))
+
+    def _add(self, section: str, key: str, value: str) -> None:
+        if section in SECTIONS:
+            if not key:
+                example = _ROWS[section][0].variable
+                raise ValueError(f"{section} is a table, whose keys have a variable each, such as {example}")
+            self.content.setdefault(section, {})[key] = Text(value)
+        elif section in MANY:
+            if key:
+                raise ValueError(f"{section} is given as a whole, by {PREFIX}{section.upper()}")
+            self.content[section] = _of_json(value)
 
     def place(self, way: _Way) -> str:
         """The variable of a value; empty if there is none."""
-        for length in (2, 1):
-            variable = "_".join((PREFIX[:-1], *map(str, way[:length]))).upper()
-            if variable in self._variables and way[0] in self.content:
-                return variable
-        return ""
+        section, key = (*way, "")[:2]
+        if section in MANY and section in self.content:
+            return f"{PREFIX}{section}".upper()
+        return f"{PREFIX}{section}_{key}".upper() if key in self.content.get(str(section), ()) else ""
 
 
 class _Options:
@@ -168,8 +146,120 @@ class _Options:
 _Source = _File | _Environment | _Options
 
 
-def _text(value: Any) -> Any:
-    return Text(value) if isinstance(value, str) else value
+class _Walk:
+    """A walk through what all sources say together, which notes what is wrong.
+
+    Parameters
+    ----------
+    sources
+        Those sources, the strongest one last.
+    """
+
+    def __init__(self, sources: Sequence[_Source]) -> None:
+        self._sources = sources
+        self._mistakes: list[str] = []
+
+    def settings(self, document: dict[str, Any]) -> Settings:
+        """The settings in a document; raises Mistakes."""
+        for name in document:
+            if name not in SECTIONS and name not in MANY:
+                self._note_unknown((name,), [*SECTIONS, *MANY])
+        values, origins = defaults(), {}
+        for section, rows in _ROWS.items():
+            for key, value in self._table((section,), document.get(section, {}), rows).items():
+                values[f"{section}.{key}"] = value
+                origins[f"{section}.{key}"] = self._origin((section, key))
+        remotes = self._remotes(document.get(REMOTES, {}))
+        rules = self._rules(document.get(ACCESS, []))
+        if self._mistakes:
+            raise Mistakes(sorted(self._mistakes, key=_by_line))
+        entries: list[tuple[_Way, Mapping[str, Any]]]
+        entries = [((REMOTES, name), each) for name, each in remotes.items()]
+        entries += [((ACCESS, index), each) for index, each in enumerate(rules)]
+        for way, entry in entries:
+            for each in (way, *((*way, key) for key in entry)):
+                origins[_name(each)] = self._origin(each)
+        # Where there is a table without a rule, nobody may do anything.
+        return Settings(values, origins, remotes, tuple(rules) if ACCESS in document else None)
+
+    def _remotes(self, found: Any) -> dict[str, Mapping[str, Any]]:
+        if not isinstance(found, dict):
+            self._note_other((REMOTES,), found, f"remotes, each under [{REMOTES}.NAME]")
+            return {}
+        remotes: dict[str, Mapping[str, Any]] = {}
+        for name, content in found.items():
+            remotes[name] = self._table((REMOTES, name), content, REMOTE_SETTINGS)
+            if isinstance(content, dict) and "ae_title" not in content and not is_title(name):
+                self._note((REMOTES, name), "its name is no AE title; give ae_title")
+        return remotes
+
+    def _rules(self, found: Any) -> list[Mapping[str, Any]]:
+        if not isinstance(found, list):
+            self._note_other((ACCESS,), found, f"rules, each under [[{ACCESS}]]")
+            return []
+        return [self._table((ACCESS, index), each, RULE_SETTINGS) for index, each in enumerate(found)]
+
+    def _table(self, way: _Way, found: Any, rows: Sequence[Setting]) -> dict[str, Any]:
+        """The values of the keys of a table that are there, and right."""
+        if not isinstance(found, dict):
+            self._note_other(way, found, "a table")
+            return {}
+        names = [each.key for each in rows]
+        for key in found:
+            if key not in names:
+                self._note_unknown((*way, key), names)
+        values = {}
+        for row in rows:
+            here = (*way, row.key)
+            if row.key in found:
+                try:
+                    values[row.key] = row.kind.check(found[row.key])
+                except Unfit as failure:
+                    words = f"{_name(here)}: found {failure.found}, expected {failure.expected}"
+                    self._note_of(here if failure.item is None else (*here, failure.item), words)
+            elif row.is_required:
+                self._note_of(here, f"{_name(here)} is missing; expected {row.kind.expected}")
+        return values
+
+    def _note(self, way: _Way, words: str) -> None:
+        """Note what is wrong with a value."""
+        self._note_of(way, f"{_name(way)}: {words}")
+
+    def _note_other(self, way: _Way, found: Any, expected: str) -> None:
+        self._note(way, f"found {in_words(found)}, expected {expected}")
+
+    def _note_unknown(self, way: _Way, names: Sequence[str]) -> None:
+        self._note_of(way, f"{_name(way)} is not known{_instead(str(way[-1]), names)}")
+
+    def _note_of(self, way: _Way, sentence: str) -> None:
+        place = self._origin(way)
+        self._mistakes.append(f"{place}: {sentence}" if place else sentence)
+
+    def _origin(self, way: _Way) -> str:
+        return next((place for each in reversed(self._sources) if (place := each.place(way))), "")
+
+
+def _name(way: _Way) -> str:
+    return ".".join(map(str, way))
+
+
+def _of_json(text: str) -> Any:
+    """A table of a variable; raises ValueError for what is no JSON, or has a name twice."""
+    import json
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"{next(each for each in names if names.count(each) > 1)} is there twice")
+        return found
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"this is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("lists and tables are nested too deeply") from None
 
 
 def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,27 +273,62 @@ def _nested(options: Mapping[str, Any]) -> dict[str, Any]:
 def _lay_over(below: dict[str, Any], above: Mapping[str, Any]) -> None:
     """Lay what a stronger source says over the rest, key by key in sections, whole entries of other tables."""
     for name, content in above.items():
-        if name in SECTIONS and isinstance(content, dict) and isinstance(below.get(name), dict):
-            below[name] = below[name] | content
-        else:
+        if name not in SECTIONS or name not in below:
             below[name] = content
+        elif isinstance(below[name], dict):
+            below[name] = below[name] | content
 
 
 def _text_of(path: Path) -> str:
     content = path.read_bytes()
     try:
-        return content.decode().replace("\r\n", "\n")
+        # Some editors begin a file with a byte order mark, which shows nowhere.
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise Mistakes([f"{path}:{line}: a byte is not UTF-8, which TOML is written in"]) from None
 
 
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    import tomllib
+
+    failure: Exception
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Mistakes([_not_toml(path, text, str(error))]) from None
+    except ValueError as error:
+        # Python's own, which has no line.
+        failure, words = error, "a number has too many digits"
+    except RecursionError as error:
+        failure, words = error, "lists and tables are nested too deeply"
+    raise Mistakes([f"{path}:{_line_of(type(failure), text)}: {words}"])
+
+
+def _line_of(failure: type[Exception], text: str) -> int:
+    """The first line up to which a file leads to a failure."""
+    import tomllib
+    from bisect import bisect_left
+
+    lines = text.splitlines(keepends=True)
+
+    def fails(count: int) -> bool:
+        try:
+            tomllib.loads("".join(lines[:count]))
+        except (ValueError, RecursionError) as error:
+            return type(error) is failure
+        return False
+
+    return bisect_left(range(len(lines)), True, key=fails)
+
+
 def _not_toml(path: Path, text: str, message: str) -> str:
     found = _PLACE.search(message)
-    words = _PLACE.sub("", message)
+    words = _TUPLE.sub(lambda each: ".".join(re.findall("'([^']*)'", each[0])), _PLACE.sub("", message))
+    words = _WORDS.get(words, f"{words[:1].lower()}{words[1:]}")
     line = found[1] if found and found[1] else str(text.rstrip("\n").count("\n") + 1)
     where = f", column {found[2]}" if found and found[2] else ""
-    return f"{path}:{line}: this is not TOML{where}: {words[:1].lower()}{words[1:]}"
+    return f"{path}:{line}: this is not TOML{where}: {words}"
 
 
 def _put_paths_beside(content: dict[str, Any], folder: Path) -> None:
@@ -218,87 +343,12 @@ def _put_paths_beside(content: dict[str, Any], folder: Path) -> None:
                 table[row.key] = table[row.key] and str(folder / table[row.key])
 
 
-def _settings(checked: BaseSettings, sources: Sequence[_Source]) -> Settings:
-    """The settings of a document without a mistake."""
-    values = defaults()
-    origins: dict[str, str] = {}
-    for setting in SETTINGS:
-        section = getattr(checked, setting.section)
-        # A table that is not there is an empty one.
-        if isinstance(section, BaseModel) and setting.key in section.model_fields_set:
-            values[setting.name] = getattr(section, setting.key)
-            origins[setting.name] = _origin((setting.section, setting.key), sources)
-    remotes: dict[str, Mapping[str, Any]] = {
-        name: _given(each) for name, each in getattr(checked, REMOTES).items()
-    }
-    access = tuple(map(_given, getattr(checked, ACCESS)))
-    entries: list[tuple[str, str | int, Mapping[str, Any]]]
-    entries = [(REMOTES, name, each) for name, each in remotes.items()]
-    entries += [(ACCESS, index, each) for index, each in enumerate(access)]
-    for table, name, entry in entries:
-        origins[f"{table}.{name}"] = _origin((table, name), sources)
-        for key in entry:
-            origins[f"{table}.{name}.{key}"] = _origin((table, name, key), sources)
-    # Where there is a table without a rule, nobody may do anything.
-    return Settings(values, origins, remotes, access if ACCESS in checked.model_fields_set else None)
-
-
-def _given(entry: BaseModel) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in type(entry).model_fields if name in entry.model_fields_set}
-
-
-def _origin(way: _Way, sources: Sequence[_Source]) -> str:
-    return next((place for each in reversed(sources) if (place := each.place(way))), "")
-
-
-def _said(error: ValidationError, sources: Sequence[_Source]) -> Iterator[str]:
-    """A sentence for each mistake."""
-    for each in error.errors(include_url=False):
-        way: _Way = each["loc"]
-        place = _origin(way, sources)
-        kind, found = each["type"], each["input"]
-        name = ".".join(map(str, way))
-        if kind == "extra_forbidden":
-            words = f"{name} is not known{_instead(way)}"
-        elif kind == "missing":
-            words = f"{name} is missing; expected {_expected(way)}"
-        elif kind == "value_error" and isinstance(failure := each["ctx"]["error"], Unfit):
-            words = f"{name}: found {failure.found}, expected {failure.expected}"
-        else:
-            words = f"{name}: found {in_words(found)}, expected {_expected(way)}"
-        yield f"{place}: {words}" if place else words
-
-
-def _rows_at(way: _Way) -> Sequence[Setting]:
-    """The settings of the table that a value is in."""
-    if way[0] == REMOTES:
-        return REMOTE_SETTINGS
-    return RULE_SETTINGS if way[0] == ACCESS else _ROWS.get(str(way[0]), ())
-
-
-def _expected(way: _Way) -> str:
-    """What should be at a place."""
-    kind: Kind | None = next((each.kind for each in _rows_at(way) if each.key == way[-1]), None)
-    if kind is not None and len(way) > 1:
-        return kind.expected
-    if way == (ACCESS,):
-        return f"rules, each under [[{ACCESS}]]"
-    if way == (REMOTES,):
-        return f"remotes, each under [{REMOTES}.NAME]"
-    return "a table"
-
-
-def _instead(way: _Way) -> str:
-    """What may have been meant by a key that is not known."""
-    key = str(way[-1])
-    names = [*SECTIONS, REMOTES, ACCESS] if len(way) == 1 else [each.key for each in _rows_at(way)]
-    near = get_close_matches(key.lower().replace("-", "_"), names, 1)
-    if near:
-        return f"; did you mean {near[0]}?"
-    other = next((each.name for each in SETTINGS if each.key == key), None)
-    if other is not None:
-        return f"; did you mean {other}?"
-    return f"; known here are {', '.join(names)}"
+def _instead(key: str, names: Sequence[str]) -> str:
+    """What may have been meant by a key that is not among those that are known at its place."""
+    near = nearest(key.lower().replace("-", "_"), names)
+    if near is None:
+        near = next((each.name for each in SETTINGS if each.key == key), None)
+    return f"; known here are {', '.join(names)}" if near is None else f"; did you mean {near}?"
 
 
 def _by_line(said: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""The table of all settings of a node.
+"""The table of all settings of a node, some of which are for tools that call a peer, too.
 
 Options of `dicomnet serve` and `receive`, the configuration file, environment variables, the example and the manual are
 made from it. It needs no library, and little else, since each command with such options imports it.
@@ -111,7 +111,7 @@ SECTIONS = {
 REMOTES, ACCESS = "remotes", "access"
 # Those of which there may be many, each with a name or in an order.
 MANY = {
-    REMOTES: "Other nodes by a name of your choice: those to which objects may be moved.",
+    REMOTES: "Other nodes by a name of your choice: a node may move objects to them, and tools call them by it.",
     ACCESS: "Who may do what: of the rules the first that fits a peer counts; it fits where all fit that it names of "
     "title, address and certificate. A peer that no rule fits, or that may do nothing, is rejected; of one that may do "
     "some, only the presentation contexts for that are accepted. Without this table everybody may do "
@@ -500,13 +500,13 @@ REMOTE_SETTINGS: tuple[Setting, ...] = (
     Setting(REMOTES, "host", text("a host name or an address"), None, "where it is", is_required=True),
     Setting(REMOTES, "port", number(1, 65535), None, "its port", is_required=True),
     Setting(REMOTES, "ae_title", TITLE, None, "its AE title", absent="its name here"),
-    Setting(REMOTES, "tls", FLAG, False, "whether it is reached by TLS; we show the certificate of [tls]"),
+    Setting(REMOTES, "tls", FLAG, False, "whether it is reached by TLS; we show it the certificate of [tls]"),
     Setting(
         REMOTES,
         "ca",
         FILE,
         None,
-        "certificates (PEM) to trust",
+        "certificates (PEM) to trust, where tls = true",
         absent="those of the system",
     ),
 )

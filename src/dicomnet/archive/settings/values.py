@@ -1,33 +1,18 @@
-"""The settings that hold for a node, and where each comes from."""
+"""The settings that hold for a node or a tool, and where each comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...errors import DicomnetError
-from ...values import field, frozen
-from .kinds import Text
-from .table import BY_NAME, SETTINGS, Setting
+from ...values import field, frozen, replace
+from .table import REMOTES, SETTINGS, Setting
 
 if TYPE_CHECKING:
+    from ...drivers.deadline import Timeouts
     from ...exchange.addresses import PeerAddress
 
 DEFAULT = "default"
-
-
-class Mistakes(DicomnetError):
-    """Settings are wrong.
-
-    Parameters
-    ----------
-    lines
-        A sentence for each mistake, which begins with the place: file and line, variable or option.
-    """
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self.lines = tuple(lines)
-        super().__init__("; ".join(self.lines))
 
 
 @frozen
@@ -54,7 +39,7 @@ class Remote:
 
 @frozen
 class Settings:
-    """All settings of a node.
+    """All settings.
 
     Parameters
     ----------
@@ -83,49 +68,61 @@ class Settings:
         """The settings that have another value there."""
         return [each for each in SETTINGS if self.values[each.name] != other.values[each.name]]
 
-    @property
-    def peers(self) -> dict[str, Remote]:
-        """The remotes by their AE titles."""
+    def without_index(self) -> Settings:
+        """Those of a node that answers no queries: what is only for one that does is as if nobody had said it."""
+        kept = {each.name: defaults()[each.name] for each in SETTINGS if each.needs_index}
+        return replace(self, values={**self.values, **kept}, remotes={})
+
+    def said(self, name: str, words: str) -> str:
+        """A sentence about a setting, with its place."""
+        place = self.origin(name)
+        return f"{name}: {words}" if place == DEFAULT else f"{place}: {name}: {words}"
+
+    def remote(self, name: str) -> Remote:
+        """One of the remotes."""
         from ...drivers.transport import Address
         from ...exchange.addresses import PeerAddress
 
-        found = {}
-        for name, entry in self.remotes.items():
-            title = entry.get("ae_title", name)
-            peer = PeerAddress(title, Address(entry["host"], entry["port"]))
-            ca = entry.get("ca")
-            found[title] = Remote(name, peer, entry.get("tls", False), None if ca is None else str(ca))
-        return found
+        entry = self.remotes[name]
+        peer = PeerAddress(entry.get("ae_title", name), Address(entry["host"], entry["port"]))
+        ca = entry.get("ca")
+        return Remote(name, peer, entry.get("tls", False), None if ca is None else str(ca))
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long each stage of an association may take."""
+        from ...drivers.deadline import Timeouts
+
+        stages = ("association", "message", "idle")
+        return replace(Timeouts(), **{stage: self[f"limits.{stage}_timeout"] or None for stage in stages})
+
+
+def conditions(settings: Settings) -> list[tuple[str, bool, str]]:
+    """What must not be, for a node and for a tool: each with the setting to change, and in words."""
+    values = settings.values
+    return [
+        ("server.ae_titles", not values["server.ae_titles"], "there must be one at least"),
+        (
+            "tls.key",
+            bool(values["tls.key"]) and values["tls.certificate"] is None,
+            "it needs tls.certificate",
+        ),
+        (
+            "tls.passphrase_file",
+            None not in (values["tls.passphrase"], values["tls.passphrase_file"]),
+            "there is tls.passphrase, too",
+        ),
+        *(
+            # Else what is meant to be sent by TLS would be sent without.
+            (f"{REMOTES}.{name}.ca", "ca" in entry and not entry.get("tls"), "it needs tls = true")
+            for name, entry in settings.remotes.items()
+        ),
+    ]
 
 
 def defaults() -> dict[str, Any]:
     """The values that hold where nobody says anything."""
     return {each.name: None if each.default is None else each.kind.check(each.default) for each in SETTINGS}
-
-
-def of_options(options: Mapping[str, Text | bool]) -> Settings:
-    """The settings that options of a command make by themselves.
-
-    Parameters
-    ----------
-    options
-        By the name of the setting.
-
-    Raises
-    ------
-    Mistakes
-        If one has a value that is not of its kind.
-    """
-    values = defaults()
-    origins = {}
-    for name, given in options.items():
-        setting = BY_NAME[name]
-        origins[name] = option_of(setting)
-        try:
-            values[name] = setting.kind.check(given)
-        except ValueError as error:
-            raise Mistakes([f"{option_of(setting)}: {error}"]) from None
-    return Settings(values, origins)
 
 
 def option_of(setting: Setting) -> str:
