@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 import threading
@@ -242,3 +244,80 @@ def test_ctrl_c_ends_all_associations(start_peer: StartPeer) -> None:
     gone.set()
     assert written.startswith("sent 0 ")
     assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)
+
+
+# -- what would be sent, and reports
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a report; numbers are text in CSV."""
+    if path.suffix == ".csv":
+        return list(csv.DictReader(io.StringIO(path.read_text(), newline="")))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_dry_run_needs_no_peer_and_tells_what_would_be_sent(study: Path) -> None:
+    result = run("store", "--dry-run", "P@127.0.0.1:1", study, COMPRESSED)
+    assert result.returncode == 0, result.stderr
+    first, *kinds, last = result.stdout.splitlines()
+    assert first.startswith("would send 3: ")
+    assert "skip 2, fail 0; nothing was sent" in first
+    assert {tuple(line.split("  ")[2:3]) for line in kinds} == {("CTImageStorage",), ("MRImageStorage",)} | {
+        (str(pydicom.dcmread(COMPRESSED).SOPClassUID.keyword),)
+    }
+    assert "needs 1 association with " in last
+    assert f"skipped: {study / 'notes.txt'}: not a DICOM file" in result.stderr.splitlines()
+
+
+def test_a_dry_run_needs_what_the_store_proposes(start_peer: StartPeer) -> None:
+    proposed: list[int] = []
+    port = start_peer(
+        [
+            (evt.EVT_REQUESTED, lambda event: proposed.append(len(event.assoc.requestor.requested_contexts))),
+            (evt.EVT_C_STORE, lambda event: 0),
+        ]
+    )
+    arguments = ("store", f"127.0.0.1:{port}", TEST_FILES)
+    foretold = run(*arguments, "--dry-run", "--json")
+    assert proposed == []
+    lines = {line["path"]: line for line in map(json.loads, foretold.stdout.splitlines())}
+    sent = {line["path"]: line for line in map(json.loads, run(*arguments, "--json").stdout.splitlines())}
+    assert lines.keys() == sent.keys()
+    for path, line in lines.items():
+        # What is found only when it is sent: damaged pixel data, for instance.
+        if line["outcome"] != "planned":
+            assert line == sent[path]
+        else:
+            assert (line["sop_instance_uid"], line["bytes"]) == (
+                sent[path]["sop_instance_uid"],
+                sent[path]["bytes"],
+            )
+            assert sent[path]["outcome"] in ("stored", "failed")
+    assert f"needs 1 association with {proposed[0]} presentation contexts" in foretold.stderr
+
+
+def test_a_dry_run_with_nothing_to_send(tmp_path: Path) -> None:
+    result = run("store", "--dry-run", "P@127.0.0.1:1", tmp_path)
+    assert result.returncode == 1
+    assert "there is no DICOM file to send" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["sent.csv", "sent.jsonl"])
+def test_a_report_has_a_row_for_each_file(storescp: StoreSCP, study: Path, tmp_path: Path, name: str) -> None:
+    report = tmp_path / name
+    report.write_text("of an earlier run\n")
+    odd = study / 'a "quoted", name\u00fc.txt'
+    odd.write_text("no DICOM")
+    result = run("store", storescp.address, study, COMPRESSED, "--json", "--report", report)
+    assert result.returncode == 1
+    told = list(map(json.loads, result.stdout.splitlines()))
+    rows = rows_of(report)
+    if name.endswith("csv"):
+        told = [{key: "" if value is None else str(value) for key, value in line.items()} for line in told]
+    assert rows == told
+    assert {row["outcome"] for row in rows} == {"stored", "skipped", "failed"}
+
+
+def test_a_report_that_cannot_be_written_is_known_before_anything_is_sent(tmp_path: Path) -> None:
+    complained = complaint(run("store", "P@127.0.0.1:1", CT, "--report", tmp_path / "no" / "report.csv"), 1)
+    assert "report.csv" in complained

@@ -17,10 +17,14 @@ from .words import complain, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from typing import Self
 
     from ..exchange.results import StoreResult
 
 STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
+# What would be sent.
+PLANNED = "planned"
+_NOTHING = "dicomnet store: there is no DICOM file to send"
 
 
 def configure(parser: Parser) -> None:
@@ -30,11 +34,24 @@ def configure(parser: Parser) -> None:
         "them; what is not DICOM is skipped and named. The exit status is 1 if any object failed, or if there was\n"
         "nothing to send.",
         "dicomnet store PACS@127.0.0.1:11112 study/ image.dcm\n"
+        "dicomnet store --dry-run PACS@127.0.0.1:11112 study/\n"
+        "dicomnet store --report sent.csv PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --json PACS@127.0.0.1:11112 study/ | jq 'select(.outcome == \"failed\")'",
     )
     add_peer_options(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder")
     parser.add_argument("--json", action="store_true", help="write a line of JSON for each file")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="send nothing: tell what would be sent, what that needs, and what would be skipped and why",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write a row for each file, as CSV if the name ends so, else as lines of JSON; one that is there is"
+        " replaced",
+    )
     parser.add_argument(
         "--window",
         type=count,
@@ -69,7 +86,7 @@ class Tally:
     """The outcomes of all files, counted."""
 
     counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys((STORED, WARNING, SKIPPED, FAILURE), 0)
+        default_factory=lambda: dict.fromkeys((STORED, WARNING, SKIPPED, FAILURE, PLANNED), 0)
     )
     bytes: int = 0
     begin: float = field(default_factory=monotonic)
@@ -77,7 +94,7 @@ class Tally:
     def add(self, outcome: str, length: int) -> None:
         """Count a file."""
         self.counts[outcome] += 1
-        if outcome in (STORED, WARNING):
+        if outcome in (STORED, WARNING, PLANNED):
             self.bytes += length
 
     @property
@@ -95,6 +112,84 @@ class Tally:
         )
 
 
+@mutable
+class Row:
+    """What is told of a file to programs."""
+
+    path: str
+    outcome: str
+    status: int | None
+    sop_instance_uid: str | None
+    comment: str | None
+    bytes: int
+
+    @classmethod
+    def of(cls, result: StoreResult) -> Row:
+        """That of a result."""
+        return cls(
+            result.path,
+            outcome_of(result),
+            result.status,
+            result.sop_instance_uid or None,
+            result.comment or None,
+            result.length,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Its values by name."""
+        return {name: getattr(self, name) for name in ROW_FIELDS}
+
+    def as_json(self) -> str:
+        """A line of JSON."""
+        import json
+
+        return json.dumps(self.as_dict())
+
+
+ROW_FIELDS = ("path", "outcome", "status", "sop_instance_uid", "comment", "bytes")
+
+
+class Report:
+    """A file with a row for each file of a store, written while they are sent; without a name, it is none.
+
+    Parameters
+    ----------
+    name
+        Its path; of one that ends with ``.csv`` the rows are CSV, else lines of JSON.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._file = None if name is None else open(name, "w", encoding="utf-8", newline="", buffering=1)  # noqa: SIM115
+        self._is_csv = name is not None and name.lower().endswith(".csv")
+        if self._is_csv:
+            self._write_csv(ROW_FIELDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, row: Row) -> None:
+        """Write the row of a file."""
+        if self._is_csv:
+            self._write_csv(row.as_dict().values())
+        elif self._file is not None:
+            self._file.write(row.as_json() + "\n")
+
+    def _write_csv(self, values: Iterable[object]) -> None:
+        import csv
+
+        assert self._file is not None
+        csv.writer(self._file, lineterminator="\n").writerow("" if each is None else each for each in values)
+
+
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     for path in options.paths:
@@ -102,19 +197,53 @@ def run(options: Namespace) -> int:
         os.stat(path)
     tally = Tally()
     say = complain if options.json else print
-    try:
-        _store(options, tally)
-    except KeyboardInterrupt:
-        say(str(tally))
-        raise
+    with Report(options.report) as report:
+        if options.dry_run:
+            return _foretell(options, tally, report)
+        try:
+            _store(options, tally, report)
+        except KeyboardInterrupt:
+            say(str(tally))
+            raise
     if not options.quiet:
         say(str(tally))
     if not tally.sent and not tally.counts[FAILURE]:
-        complain("dicomnet store: there is no DICOM file to send")
+        complain(_NOTHING)
     return OK if tally.sent and not tally.counts[FAILURE] else FAILED
 
 
-def _store(options: Namespace, tally: Tally) -> None:
+def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
+    from ..exchange.results import StoreResult
+    from .forecast import Forecast
+
+    forecast = Forecast(options.paths, options.transcode)
+    for found in forecast.look():
+        if isinstance(found, StoreResult):
+            row, line = Row.of(found), _line_of(found, outcome_of(found))
+        else:
+            path = str(found.file)
+            row = Row(path, PLANNED, None, found.header.sop_instance_uid, None, found.length)
+            line = f"{PLANNED}: {path}"
+        tally.add(row.outcome, row.bytes)
+        report.add(row)
+        if options.json:
+            print(row.as_json())
+        elif row.outcome == FAILURE or options.verbose or (row.outcome != PLANNED and not options.quiet):
+            complain(line)
+    counts, say = tally.counts, complain if options.json else print
+    if not options.quiet:
+        say(
+            f"would send {counts[PLANNED]}: {tally.bytes / 1e6:.1f} MB, skip {counts[SKIPPED]}, fail {counts[FAILURE]};"
+            " nothing was sent"
+        )
+        for each in forecast.lines():
+            say(each)
+    if not counts[PLANNED] and not counts[FAILURE]:
+        complain(_NOTHING)
+    return OK if counts[PLANNED] and not counts[FAILURE] else FAILED
+
+
+def _store(options: Namespace, tally: Tally, report: Report) -> None:
     paths: Iterable[str] = options.paths
     progress = Progress()
     if is_terminal(sys.stderr) and not options.quiet and not (options.json and is_terminal(sys.stdout)):
@@ -125,13 +254,14 @@ def _store(options: Namespace, tally: Tally) -> None:
     opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
     with opened as peer, progress:
         for result in peer.store(paths):
-            outcome = outcome_of(result)
-            tally.add(outcome, result.length)
-            progress.advance(result.length)
+            row = Row.of(result)
+            tally.add(row.outcome, row.bytes)
+            progress.advance(row.bytes)
+            report.add(row)
             if options.json:
-                print(_json_of(result, outcome))
-            elif outcome == FAILURE or options.verbose or (outcome != STORED and not options.quiet):
-                progress.say(_line_of(result, outcome))
+                print(row.as_json())
+            elif row.outcome == FAILURE or options.verbose or (row.outcome != STORED and not options.quiet):
+                progress.say(_line_of(result, row.outcome))
 
 
 def _line_of(result: StoreResult, outcome: str) -> str:
@@ -139,18 +269,3 @@ def _line_of(result: StoreResult, outcome: str) -> str:
     if result.comment:
         line += f": {result.comment}"
     return f"{line} (status 0x{result.status:04X})" if result.status else line
-
-
-def _json_of(result: StoreResult, outcome: str) -> str:
-    import json
-
-    return json.dumps(
-        {
-            "path": result.path,
-            "outcome": outcome,
-            "status": result.status,
-            "sop_instance_uid": result.sop_instance_uid or None,
-            "comment": result.comment or None,
-            "bytes": result.length,
-        }
-    )
