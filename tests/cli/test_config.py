@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from tests.archive.settings.nodes import configured
+from tests.archive.settings.others import OTHERS
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.support import dicomnet, run_tool, serving, wait_until
 
 from dicomnet import Peer
+from dicomnet.archive.settings.kinds import as_toml
 from dicomnet.archive.settings.table import PREFIX, SETTINGS
 from dicomnet.cli.configuration import CONFIG_VARIABLE, REMOTES_VARIABLE
 from dicomnet.cli.main import COMMANDS
@@ -60,6 +62,24 @@ def test_what_holds_and_where_it_comes_from(tmp_path: Path) -> None:
     assert rows["tls.passphrase"] == ("(hidden)", "node.toml:5")
     assert "sesame" not in done.stdout
     assert list(rows)[: len(SETTINGS)] == [each.name for each in SETTINGS]
+
+
+def test_each_option_is_its_setting() -> None:
+    """All of them at once, short and long ones."""
+    for which in (0, -1):
+        words: list[str] = []
+        rows = [each for each in SETTINGS if each.options]
+        for each in rows:
+            value = OTHERS[each.name]
+            words.append(each.options[which])
+            if value is not True:
+                separator = " " if each.name == "queries.keep_keys" else ","
+                words.append(separator.join(value) if isinstance(value, list) else str(value))
+        done = run("config", "show", *words)
+        found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+        for each in rows:
+            assert found[each.name]["value"] == as_toml(OTHERS[each.name]), each.name
+            assert found[each.name]["from"] == each.options[-1]
 
 
 def test_on_a_terminal_there_is_a_table() -> None:
