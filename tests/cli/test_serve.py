@@ -241,7 +241,7 @@ def test_keys_that_are_configured_later_are_filled_in(tmp_path: Path, workers: s
 
 def test_what_queries_may_do(tmp_path: Path) -> None:
     every = ("-L", "study", "-k", "PatientID")
-    relational = ("-L", "series", "-k", "Modality=CT")
+    relational = ("-L", "series", "-k", "Modality=CT", "--relational")
     with serving(tmp_path) as node:
         assert run("store", node.address, CT, MR).returncode == 0
         assert len(matches(node, *every)) == 2
