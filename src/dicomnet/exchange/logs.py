@@ -65,7 +65,7 @@ class Lines(logging.Formatter):
     What a peer writes into an error comment, say, neither begins a line of its own nor steers a terminal.
     """
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+    def formatMessage(self, record: logging.LogRecord) -> str:
         """The line; what `logging` puts behind it of an exception has lines of its own."""
         line = super().formatMessage(record)
         return shown(line, len(line))
