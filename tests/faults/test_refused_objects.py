@@ -108,10 +108,17 @@ def test_another_object_with_the_uid_of_one_before_took_its_place(face: str, tmp
     assert (tmp_path / "1.2.3.1.dcm").read_bytes().endswith(encoded(image(1)))
 
 
-def test_get_said_no_reason_where_the_peer_ended_with_a_warning_and_no_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "counts",
+    [{}, {"Completed": 1}, {"Completed": 1, "Failed": 0, "Warning": 0}, {"Failed": 0, "Warning": 1}],
+    ids=str,
+)
+def test_get_said_no_reason_where_the_peer_ended_with_a_warning_alone(
+    counts: dict[str, int], tmp_path: Path
+) -> None:
     def script(talk: Talk) -> None:
         talk.store(1)
-        talk.respond(0xB000)
+        talk.respond(0xB000, None, **counts)
 
     with scripted(script) as (port, _):
         result = run_command("get", f"P@127.0.0.1:{port}", "-k", "StudyInstanceUID=1.2", cwd=tmp_path)
