@@ -44,12 +44,13 @@ class Arrived:
         """The SOP Instance UID of a C-STORE-RQ."""
         return str(self.command["AffectedSOPInstanceUID"])
 
-    def response(self, status: int = 0, data: bytes | None = None) -> bytes:
-        """An answer to it."""
+    def response(self, status: int = 0, data: bytes | None = None, **elements: Any) -> bytes:
+        """An answer to it, with further elements of its command set."""
         command: dict[str, Any] = {
             "AffectedSOPClassUID": self.command["AffectedSOPClassUID"],
             "MessageIDBeingRespondedTo": self.command["MessageID"],
             "Status": status,
+            **elements,
         }
         if "AffectedSOPInstanceUID" in self.command:
             command["AffectedSOPInstanceUID"] = self.instance

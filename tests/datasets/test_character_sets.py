@@ -12,7 +12,13 @@ from pydicom.charset import python_encoding
 from pydicom.dataset import Dataset
 from tests.grids import grid
 
-from dicomnet.datasets.character_sets import codecs_of, defined_terms, terms_of
+from dicomnet.datasets.character_sets import (
+    CannotHold,
+    codecs_of,
+    defined_terms,
+    terms_of,
+    text_encoder,
+)
 from dicomnet.datasets.codec import decode, encode, encode_answer, encode_keys, encode_object
 from dicomnet.datasets.plain import TextNotEncodable
 from dicomnet.datasets.queries import build_keys
@@ -172,6 +178,54 @@ def test_the_slow_way_is_as_strict() -> None:
         # pydicom does not know this one, which was defined later.
         warnings.simplefilter("ignore")
         assert str(decode(encode_keys(dataset, True, True), True, True).PatientName) == "Œuvre"
+
+
+@grid("depth", [0, 1])
+@grid("is_plain", [True, False])
+@grid("text", ["ﾔﾏﾀﾞ*", "ﾀﾛｳ 2", "Yamada ﾔﾏﾀﾞ", "ﾔﾏ?ﾀﾞ^A-1"])
+def test_latin_and_katakana_of_one_text_in_jis_x_0201_are_no_question_marks(
+    text: str, is_plain: bool, depth: int
+) -> None:
+    """Both halves are in the one character set; each katakana went out as "?", which matches any character."""
+    for write in (encode_keys, encode_answer, encode_object):
+        with warnings.catch_warnings():
+            # pydicom tries to encode a name that it is given, or has read.
+            warnings.simplefilter("ignore")
+            dataset = _keys(text, "ISO_IR 13", depth)
+            if not is_plain:
+                dataset.PixelRepresentation = 0
+                dataset.add_new(0x00280106, "US or SS", 1)
+            encoded = write(dataset, True, True)
+            assert (text.encode("shift_jis") in encoded) == is_plain
+            sent = decode(encoded, True, True)
+            for _ in range(depth):
+                sent = sent.RequestAttributesSequence[0]
+            assert str(sent.PatientName) == sent.StudyDescription == text
+
+
+TERMS = [
+    "ISO_IR 13",
+    "ISO_IR 166",
+    "GBK",
+    "GB18030",
+    "ISO 2022 IR 13\\ISO 2022 IR 87",
+    "\\ISO 2022 IR 87",
+    "\\ISO 2022 IR 58",
+    "\\ISO 2022 IR 149",
+    "\\ISO 2022 IR 159\\ISO 2022 IR 87",
+    "ISO 2022 IR 100\\ISO 2022 IR 126",
+    "ISO 2022 IR 6\\ISO 2022 IR 100\\ISO 2022 IR 144",
+]
+
+
+@given(st.sampled_from(TERMS), st.text("Az*?^= 1ﾔﾏﾞ山田üßДлαβ王小明김희中ก", max_size=6))
+def test_a_text_is_encoded_whole_or_not_at_all(terms: str, text: str) -> None:
+    encoder = text_encoder(terms_of(terms), is_strict=True)
+    try:
+        encoded = encoder.encode(text)
+    except CannotHold:
+        return
+    assert decode_text(encoded, encoder.codecs) == text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The rate limit of a service's log: what one bad peer can cause, whatever it does."""
+"""A log's lines, and the rate limit of a service's: what one bad peer can cause, whatever it does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dicomnet.exchange.logs import RateLimit
+from dicomnet.exchange.logs import Lines, RateLimit
 
 
 class Clock:
@@ -85,3 +87,20 @@ def test_a_value_of_a_peer_is_no_cause_of_its_own(kept: Kept) -> None:
     for number in range(100):
         warn("%s: refused", f"%s %d {number}")
     assert len(kept.lines) == 3
+
+
+@given(st.text())
+def test_a_record_is_one_line_whatever_a_peer_has_written(text: str) -> None:
+    """A line break of an error comment began another line, and an escape sequence steered the terminal."""
+    record = logging.makeLogRecord({"msg": "refused: %s", "args": (text,)})
+    line = Lines().format(record)
+    assert line.isprintable()
+    assert (line == f"refused: {text}") == text.isprintable()
+
+
+def test_an_exception_has_lines_of_its_own() -> None:
+    try:
+        raise ValueError("bad")
+    except ValueError as error:
+        record = logging.makeLogRecord({"msg": "a handler raised", "exc_info": (type(error), error, None)})
+    assert Lines().format(record).splitlines() == ["a handler raised", "ValueError: bad"]

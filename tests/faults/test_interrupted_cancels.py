@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.faults.test_endings import PENDING, Talk, scripted
 from tests.faults.test_unreadable_matches import match
-from tests.sockets import PATIENCE
+from tests.sockets import PATIENCE, RawPeer, acceptance_of, raw_server
 from tests.support import dicomnet
 
 from dicomnet import aio
@@ -96,3 +96,28 @@ def test_a_task_that_is_cancelled_then() -> None:
     with scripted(peer) as (port, _):
         asyncio.run(run(port))
     assert peer.last[:1] == b"\x07"
+
+
+def test_ctrl_c_in_a_diagnosis_waited_for_the_release() -> None:
+    """The association was released after the signal, and the peer, which was mute, had 30 s for that."""
+    asked = threading.Event()
+    last = []
+
+    def mute(peer: RawPeer) -> None:
+        request = peer.read_pdu()
+        if not request:
+            # The layer below was tried on a connection of its own.
+            return
+        peer.send(acceptance_of(request))
+        assert peer.read_pdu()[:1] == b"\x04"
+        asked.set()
+        last.append(peer.read_pdu()[:1])
+
+    with raw_server(mute) as port:
+        words = dicomnet("diagnose", f"P@127.0.0.1:{port}")
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert asked.wait(PATIENCE)
+            process.send_signal(signal.SIGINT)
+            _, complained = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, complained) == (130, "dicomnet diagnose: interrupted\n")
+    assert last == [b"\x07"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.cli.command import run as run_command
 from tests.retrieving import image
-from tests.sockets import CT_IMAGE_STORAGE, RawPeer, request_pdu
+from tests.sockets import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, RawPeer, request_pdu
 from tests.support import free_port
 
 from .test_bad_values import Answered, store_rq
@@ -60,6 +60,34 @@ def test_an_object_refused_at_its_command_was_not_counted(
 
 
 @faces
+@pytest.mark.parametrize("is_for_files", [True, False], ids=["files", "a handler"])
+@pytest.mark.parametrize("other", ["object", "SOP class"])
+def test_an_object_was_kept_under_the_uid_of_another_one(
+    other: str, is_for_files: bool, face: str, tmp_path: Path
+) -> None:
+    """The command said one UID and the data set another: the file had the name and the header of the wrong object."""
+    got: list[Any] = []
+    statuses: list[int] = []
+    mixed_up = image(9) if other == "object" else image(1)
+    if other == "SOP class":
+        mixed_up.SOPClassUID = MR_IMAGE_STORAGE
+
+    def script(talk: Talk) -> None:
+        statuses.extend((talk.store(1, encoded(mixed_up)), talk.store(2)))
+        talk.respond(0x0000, Completed=2, Failed=0, Warning=0)
+
+    given: dict[str, Any] = {"to": tmp_path} if is_for_files else {"on_object": got.append}
+    with scripted(script) as (port, _):
+        last = take(face, port, lambda peer: peer.get("study", StudyInstanceUID="1.2", **given))[-1]
+    assert statuses == [0xA900, 0x0000]
+    (failure,) = last.local_failures
+    assert (failure.sop_instance_uid, last.received, last.is_complete) == ("1.2.3.1", 1, False)
+    assert "is not that of the command" in failure.cause
+    kept = [each.sop_instance_uid for each in got] or [path.stem for path in tmp_path.iterdir()]
+    assert kept == ["1.2.3.2"]
+
+
+@faces
 def test_another_object_with_the_uid_of_one_before_took_its_place(face: str, tmp_path: Path) -> None:
     """Both were acknowledged, and the first was gone. What an earlier retrieval left still gives way."""
     (tmp_path / "1.2.3.1.dcm").write_bytes(b"of an earlier retrieval")
@@ -80,10 +108,17 @@ def test_another_object_with_the_uid_of_one_before_took_its_place(face: str, tmp
     assert (tmp_path / "1.2.3.1.dcm").read_bytes().endswith(encoded(image(1)))
 
 
-def test_get_said_no_reason_where_the_peer_ended_with_a_warning_and_no_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "counts",
+    [{}, {"Completed": 1}, {"Completed": 1, "Failed": 0, "Warning": 0}, {"Failed": 0, "Warning": 1}],
+    ids=str,
+)
+def test_get_said_no_reason_where_the_peer_ended_with_a_warning_alone(
+    counts: dict[str, int], tmp_path: Path
+) -> None:
     def script(talk: Talk) -> None:
         talk.store(1)
-        talk.respond(0xB000)
+        talk.respond(0xB000, None, **counts)
 
     with scripted(script) as (port, _):
         result = run_command("get", f"P@127.0.0.1:{port}", "-k", "StudyInstanceUID=1.2", cwd=tmp_path)

@@ -14,6 +14,7 @@ from tests.apps.tools import CT, OURS, command, foreign_scp, run, running_scp
 from tests.faults.test_endings import Talk, object_of, scripted
 from tests.sockets import (
     CT_IMAGE_STORAGE,
+    MR_IMAGE_STORAGE,
     RELEASE_RQ,
     RawPeer,
     acceptance_of,
@@ -146,6 +147,8 @@ DAMAGED = {
     "a value cut off": (WHOLE[:-4], 0xC000),
     "a header cut off": (WHOLE + b"\x10\x00\x20\x00", 0xC000),
     "garbage": (b"\xff" * 101, 0xC000),
+    "another object": (object_of(9), 0xA900),
+    "another SOP class": (WHOLE.replace(CT_IMAGE_STORAGE.encode(), MR_IMAGE_STORAGE.encode()), 0xA900),
     "without a SOP Instance UID": (WHOLE[: WHOLE.index(b"\x08\x00\x18\x00")], 0xA900),
 }
 

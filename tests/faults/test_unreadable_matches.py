@@ -6,10 +6,12 @@ import asyncio
 import json
 import re
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from tests.apps.tools import run as run_app
 from tests.cli.command import run, run_on_terminal
 from tests.faults.test_endings import PENDING, Talk, encoded, faces, scripted, take
 
@@ -55,6 +57,26 @@ def answering(order: list[str], bad: bytes | None, final: int | None = 0x0000) -
 
 def readable(order: list[str]) -> list[str]:
     return [f"1.2.{number}" for number, each in enumerate(order) if each == "good"]
+
+
+@pytest.mark.parametrize("bad", [b"", b"\x20\0\x10\0\xff\0\0\0ab", bytes(range(1, 60)), None], ids=repr)
+def test_findscu_exited_with_0_although_a_match_could_not_be_read(bad: bytes | None, tmp_path: Path) -> None:
+    """It was logged, and left out. The tool has its identifiers in Implicit VR."""
+    good = b"\x20\0\x0d\0\x06\0\0\x001.2.3\0"
+
+    def script(talk: Talk) -> None:
+        for data in (good, None if bad is None else bad or good, good):
+            talk.respond(PENDING, data)
+        talk.respond(0x0000)
+
+    with scripted(script) as (port, _):
+        done = run_app(
+            "findscu", "127.0.0.1", str(port), "-S", "-k", "QueryRetrieveLevel=STUDY", cwd=tmp_path
+        )
+    is_readable = bad == b""
+    assert done.returncode == (0 if is_readable else 1)
+    assert done.stderr.count("UI [1.2.3]") == (3 if is_readable else 2)
+    assert ("E: matches that could not be read: 1\n" in done.stderr) != is_readable
 
 
 @faces

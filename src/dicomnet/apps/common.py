@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
+from ..exchange.logs import Lines
 from ..pynetdicom.events import Event
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..services.sop_classes import SOP_CLASSES
@@ -30,7 +31,7 @@ def setup_logging(args: Namespace, app_name: str) -> logging.Logger:
     given = {"quiet": False, "verbose": False, "debug": False, "log_level": None} | vars(args)
     logger = logging.getLogger(app_name)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname).1s: %(message)s"))
+    handler.setFormatter(Lines("%(levelname).1s: %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(level_of(Namespace(**given), logging.ERROR))
     return logger

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 
 from .. import _config
+from ..cli.arguments import FAILED
 from ..cli.words import printable
 from ..datasets.codec import encode
 from ..encoding.file_header import encode_file_header
@@ -17,6 +18,7 @@ from ..errors import UnusableObject
 from ..pynetdicom.association import Association
 from ..pynetdicom.dsutils import pretty_dataset
 from ..pynetdicom.presentation import build_context
+from ..pynetdicom.status import code_to_category
 from . import models
 from .identifier import build_identifier
 from .options import CALLING, KEYS, PEER, Group, Tool, flag, scu_defaults
@@ -32,16 +34,21 @@ def run(options: Namespace) -> int:
 
     def talk(assoc: Association) -> int:
         log_identifier("the request", identifier)
-        status, number = Dataset(), 0
+        status, number, unreadable = Dataset(), 0, 0
         for status, match in assoc.send_c_find(identifier, model):
             if match is None:
+                # Why it cannot be read, or is not there, was logged when it came.
+                unreadable += "Status" in status and code_to_category(status.Status) == "Pending"
                 continue
             number += 1
             _log.info("C-FIND: 0x%04X (Pending)", status.Status)
             _show(f"response {number}", match)
             if options.write:
                 _write(Path(f"rsp{number:06d}.dcm"), match, model, _transfer_syntax(assoc, model))
-        return outcome(status, "C-FIND")
+        ended = outcome(status, "C-FIND")
+        if unreadable:
+            _log.error("matches that could not be read: %d", unreadable)
+        return FAILED if unreadable else ended
 
     negotiation = models.negotiation(options, model)
     return converse(options, [build_context(model)], talk, negotiation=negotiation)

@@ -17,6 +17,7 @@ from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
 from ..encoding.scan import HeaderScanner
 from ..errors import ServiceRefusal
+from ..exchange.receiving import IDENTIFYING_UIDS, require_object
 from ..exchange.results import LocalFailure, Receipt
 from ..pynetdicom.ae import AE
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
@@ -27,8 +28,6 @@ from ..services.sop_classes import SOP_CLASSES
 _log = logging.getLogger(__name__)
 
 CANNOT_UNDERSTAND = 0xC000
-DATA_SET_DOES_NOT_MATCH = 0xA900
-_SOP_INSTANCE_UID = 0x00080018
 
 # What the name of a file begins with, by the keyword of the SOP class; others begin with UN.
 PREFIXES = {
@@ -91,15 +90,12 @@ def _store(event: Event, ignores: bool, folder: Path, receipt: Receipt) -> int:
 
 
 def _check(event: Event, uid: str) -> None:
-    """Raise ServiceRefusal unless the object has a UID, and its data set is there to the end."""
+    """Raise ServiceRefusal unless the object has a UID, and its data set is that object, to the end."""
     if not is_uid(uid):
         raise ServiceRefusal(INVALID_SOP_INSTANCE, "the SOP Instance UID is not a UID")
     data = memoryview(event.encoded_dataset(include_meta=False))
-    header = HeaderScanner({_SOP_INSTANCE_UID: "UI"}).scan(data, str(event.context.transfer_syntax))
-    if not header.uid(_SOP_INSTANCE_UID):
-        raise ServiceRefusal(
-            DATA_SET_DOES_NOT_MATCH, "the data set has no SOP Instance UID", (_SOP_INSTANCE_UID,)
-        )
+    header = HeaderScanner(IDENTIFYING_UIDS).scan(data, str(event.context.transfer_syntax))
+    require_object(header, str(event.request.AffectedSOPClassUID), uid)
 
 
 def write_whole(folder: Path, name: str, content: bytes) -> None:

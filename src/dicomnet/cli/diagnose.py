@@ -127,9 +127,13 @@ def run(options: Namespace) -> int:
             else:
                 used = "ok" if finding else "not used"
                 _write(options, layer, used, perf_counter() - begin if finding else None, finding)
-    finally:
+    except BaseException:
+        # Ctrl-C does not wait for a peer that may never answer.
         if probe.link is not None:
-            release(probe.link)
+            probe.link.abort()
+        raise
+    if probe.link is not None:
+        release(probe.link)
     if options.contexts and probe.link is not None:
         write_acceptance(probe.target, options)
     return status

@@ -176,11 +176,12 @@ class Retrieval:
             (self.last.unsent or None, "not sent"),
         )
         words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
-        if words:
-            return f"the peer counts {words}"
-        is_told = self.last.is_final and self.last.status
+        last = self.last
+        is_explained = last.failed or last.failed_uids or last.local_failures or last.missing or last.unsent
+        # Where nothing else says why the exit status is not 0.
+        is_told = last.is_final and last.status and not (words and is_explained)
         ending = f", and ends with status 0x{self.last.status:04X}" if is_told else ""
-        return f"the peer gives no counts{ending}"
+        return f"the peer counts {words}{ending}" if words else f"the peer gives no counts{ending}"
 
 
 def _write_line(response: RetrieveProgress) -> None:

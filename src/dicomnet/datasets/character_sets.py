@@ -203,7 +203,8 @@ class TextEncoder(NamedTuple):
     is_ascii_based
         Whether a text of ASCII is encoded as it is; other codecs have escape sequences or a yen sign.
     is_by_pieces
-        Whether pydicom leaves out escape sequences, so that a text is encoded piece by piece, each with its own.
+        Whether pydicom leaves out escape sequences or refuses what the character set has, so that a text is encoded
+        piece by piece, each with its own escape sequence.
     """
 
     codecs: list[str]
@@ -224,9 +225,18 @@ class TextEncoder(NamedTuple):
             return b"".join([_encode_piece(piece, self.codecs) for piece in _DELIMITERS.split(text)])
         return encode_string(text, self.codecs)
 
+    def is_for_pydicom(self, text: str, *, is_name: bool) -> bool:
+        """Whether pydicom's writer keeps each character of a text that `check` lets pass."""
+        pieces = _DELIMITERS.split(text) if is_name else [text]
+        return self.codecs != [_JIS_X_0201] or all(
+            piece.isascii() or not any(map(str.isascii, piece)) for piece in pieces
+        )
+
 
 _MULTI_BYTE = frozenset(("iso2022_jp", "iso2022_jp_2"))
-_ESCAPED = _MULTI_BYTE | {"shift_jis"}
+_JIS_X_0201 = "shift_jis"
+"""pydicom's codec for ISO_IR 13, which it uses for a text of either its Latin or its katakana, not of both."""
+_ESCAPED = _MULTI_BYTE | {_JIS_X_0201}
 _NOT_ASCII = re.compile(r"([^\x00-\x7f]+)")
 _ASCII_ESCAPE = b"\x1b(B"
 # What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
@@ -238,6 +248,9 @@ def _encode_piece(piece: str, codecs: list[str]) -> bytes:
         return piece.encode("ascii")
     if GB_2312 in codecs and _is_all_encodable(piece, GB_2312):
         return GB_2312_ESCAPE + piece.encode(GB_2312)
+    if codecs[0] == _JIS_X_0201 and _is_all_encodable(piece, _JIS_X_0201):
+        # Both halves are there from the beginning, one in G0 and one in G1.
+        return b"".join([custom_encoders[_JIS_X_0201](character, errors="strict") for character in piece])
     if codecs[0] in _MULTI_BYTE:
         # A text begins and ends in ASCII also where nothing but the code extension is declared.
         return b"".join([_encode_run(run, codecs) for run in _NOT_ASCII.split(piece)])
@@ -274,7 +287,7 @@ def text_encoder(terms: tuple[str, ...], *, is_strict: bool) -> TextEncoder:
         # What DICOM does not have cannot be declared to a peer. An object keeps what it was read with.
         is_ascii = is_strict and (row is None or (term and not row.term) or codec == default_encoding)
         allowed.add("ascii" if is_ascii else codec)
-    is_by_pieces = are_beyond_pydicom(codecs)
+    is_by_pieces = len(codecs) > 1 or are_beyond_pydicom(codecs) or codecs[0] == _JIS_X_0201
     is_ascii_based = codecs[0] not in _ESCAPED
     return TextEncoder(codecs, tuple(sorted(allowed)), "\\".join(terms), is_ascii_based, is_by_pieces)
 

@@ -408,8 +408,10 @@ def check_text(dataset: Dataset, encoder: TextEncoder, is_strict: bool) -> None:
                 text = str(each) if isinstance(each, str | PersonName) else ""
                 if not holds(text, encoder.allowed):
                     raise TextNotEncodable(tag, encoder.chosen)
-                if is_other and not text.isascii():
-                    # pydicom takes the term for another one. As if there was none, it is sent in ISO_IR 192.
+                is_kept = encoder.is_for_pydicom(text, is_name=element.VR == "PN")
+                if (is_other and not text.isascii()) or not is_kept:
+                    # pydicom takes the term for another one, or does not do what it means. As if there was none, it
+                    # is sent in ISO_IR 192.
                     raise TextNotEncodable(tag, "")
 
 

@@ -8,6 +8,7 @@ from time import monotonic
 
 from .. import _config
 from ..drivers.trace import served
+from ..services.descriptions import shown
 from ..values import frozen, mutable
 
 _SHORT = "%(levelname).1s: %(message)s"
@@ -58,6 +59,18 @@ class Log:
             logger.removeHandler(handler)
 
 
+class Lines(logging.Formatter):
+    """Formats a record as one line of text, in which control characters that came from outside are made visible.
+
+    What a peer writes into an error comment, say, neither begins a line of its own nor steers a terminal.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line; what `logging` puts behind it of an exception has lines of its own."""
+        line = super().formatMessage(record)
+        return shown(line, len(line))
+
+
 # What a record has: the peer's host, and its AE title, host and port, if it is about an association; the SOP Instance
 # UID, if it is about an object.
 _FIELDS = ("peer", "association", "object")
@@ -103,7 +116,7 @@ def log_to_stderr(
         Whether each line is an object of JSON.
     """
     handler = logging.StreamHandler()
-    plain = logging.Formatter(_WITH_TIME, _TIME) if as_service else logging.Formatter(_SHORT)
+    plain = Lines(_WITH_TIME, _TIME) if as_service else Lines(_SHORT)
     handler.setFormatter(JSONLines() if as_json else plain)
     if as_service:
         handler.addFilter(RateLimit())

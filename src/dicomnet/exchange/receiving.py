@@ -31,11 +31,41 @@ _log = logging.getLogger(__name__)
 # The longest received data set that is kept in memory, in bytes.
 OBJECT_LIMIT = 2 << 30
 
+_SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
+IDENTIFYING_UIDS = {_SOP_CLASS_UID: "UI", _SOP_INSTANCE_UID: "UI"}
+"""What a scanner has to find for `require_object`, with the value representations."""
+
 DATA_SET_DOES_NOT_MATCH = 0xA900
-_NO_INSTANCE = "the data set is empty or has no SOP Instance UID"
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def require_object(header: Header, sop_class: str, sop_instance: str) -> None:
+    """Refuse a data set that is not the object of its command: in its file it would be taken for another one.
+
+    Parameters
+    ----------
+    header
+        With `IDENTIFYING_UIDS`, as far as they are there.
+    sop_class, sop_instance
+        The UIDs of the command.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xA900.
+    """
+    found = header.uid(_SOP_CLASS_UID), header.uid(_SOP_INSTANCE_UID)
+    if not found[1]:
+        text, tag = "the data set is empty or has no SOP Instance UID", _SOP_INSTANCE_UID
+    elif found[1] != sop_instance:
+        text, tag = "the data set's SOP Instance UID is not that of the command", _SOP_INSTANCE_UID
+    elif found[0] and found[0] != sop_class:
+        text, tag = "the data set's SOP Class UID is not that of the command", _SOP_CLASS_UID
+    else:
+        return
+    raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, text, (tag,))
 
 
 class FileSink:
@@ -216,7 +246,7 @@ class ReceiverHooks(RequestorHooks):
         # A requestor that does not retrieve starts without it.
         from ..encoding.scan import HeaderScanner
 
-        self._scanner = HeaderScanner({_SOP_INSTANCE_UID: "UI"})
+        self._scanner = HeaderScanner(IDENTIFYING_UIDS)
         self.on_object = on_object
         # The SOP Instance UIDs of what this retrieval has kept in the folder.
         self._kept: set[str] = set()
@@ -273,7 +303,7 @@ class ReceiverHooks(RequestorHooks):
         ------
         ServiceRefusal
             If it is not an object, or its data set is not whole: 0xC000 where it does not parse to its end, 0xA900
-            where it has no SOP Instance UID. With status 0x0111, if another object with its UID came before.
+            where it is not the object of the command. With status 0x0111, if another object with its UID came before.
         """
         if message.type is not C_STORE_RQ:
             discard(message.data)
@@ -286,8 +316,7 @@ class ReceiverHooks(RequestorHooks):
                 header = sink.scan(self._scanner, syntax)
             else:
                 header = self._scanner.scan(sink.content, syntax)
-            if not header.uid(_SOP_INSTANCE_UID):
-                raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, _NO_INSTANCE, (_SOP_INSTANCE_UID,))
+            require_object(header, context.abstract_syntax, instance)
         except BaseException:
             sink.abort()
             raise

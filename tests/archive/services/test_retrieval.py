@@ -130,6 +130,25 @@ def test_a_destination_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptu
     assert "0 of 300 objects sent, 300 failed" in end
 
 
+def test_an_error_comment_of_a_destination_writes_no_line_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stood in the log as it came: a line break began a line that looked like one of ours."""
+
+    def refuses(request: Arrived) -> bytes:
+        return request.response(0xC000, ErrorComment="\x1b[2J\n2026-11-29 WARNING a lie")
+
+    scp = Scp(refuses)
+    with raw_server(scp.serve) as port, running(tmp_path / "node", f"THERE@127.0.0.1:{port}") as node:
+        fill(node, tmp_path)
+        with caplog.at_level(logging.DEBUG, "dicomnet"):
+            moved(node)
+        scp.end()
+    about = [each.getMessage() for each in caplog.records if "a lie" in each.getMessage()]
+    assert len(about) > COUNT
+    assert all(each.isprintable() for each in about)
+
+
 def test_a_destination_that_is_gone_in_the_middle(tmp_path: Path) -> None:
     """What it has counts; the rest has failed, without a wait for each."""
     answers: list[AssociateRJ | bytes | None] = [None, *[AssociateRJ(1, 1, 1)] * 9]

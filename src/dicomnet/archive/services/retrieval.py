@@ -20,6 +20,7 @@ from ...exchange.sendable import Identity, KnownObject
 from ...exchange.sending import store_here
 from ...exchange.store_requests import sub_operation_elements
 from ...exchange.storing import Supply
+from ...services.descriptions import shown
 from ...services.registry import NO_SUB_OPERATION_PERFORMED
 from ...services.steps import STILL_SEARCHING, Performed, StillSearching
 from ...values import frozen
@@ -140,7 +141,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
                 self._what[0],
                 instance,
                 self.to,
-                result.comment,
+                shown(result.comment),
                 status,
                 extra={**self._association.connection.trace.fields, "object": instance},
             )
