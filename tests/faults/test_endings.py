@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from tests.apps.tools import run as run_app
 from tests.cli.command import run as run_command
 from tests.retrieving import image
 from tests.sockets import (
@@ -364,6 +365,34 @@ def test_move_gave_up_while_objects_arrived(count: int, seconds: float, size: in
         result = run_command("move", f"P@127.0.0.1:{port}", "HERE", "-k", "StudyInstanceUID=1.2", *options)
     assert (result.stderr, result.returncode) == ("", 0)
     assert result.stdout.startswith(f"{count} arrived in ")
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "size"), [(8, 0.3, 0), (1, 0.0, 600_000)], ids=["many", "large"]
+)
+def test_movescu_gave_up_while_objects_arrived(count: int, seconds: float, size: int, tmp_path: Path) -> None:
+    here = free_port()
+
+    def script(talk: Talk) -> None:
+        arrivals(here, count, seconds, size)
+        talk.respond(0x0000, Completed=count, Failed=0, Warning=0)
+
+    with scripted(script) as (port, _):
+        options = (
+            "--store",
+            "--max-pdu",
+            "32768",
+            "--store-port",
+            str(here),
+            "-od",
+            tmp_path / "in",
+            "-td",
+            "1",
+        )
+        what = ("-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=1.2", "-aem", "HERE")
+        result = run_app("movescu", "127.0.0.1", str(port), *what, *options)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "in").iterdir())) == count
 
 
 def test_a_move_of_which_nothing_arrives_is_given_up(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from pynetdicom import evt
 from tests.apps.tools import CT, OURS, command, foreign_scp, run, running_scp
 from tests.faults.test_endings import Talk, object_of, scripted
 from tests.sockets import (
+    ABORT_BY_USER,
     CT_IMAGE_STORAGE,
     MR_IMAGE_STORAGE,
     RELEASE_RQ,
@@ -168,6 +170,23 @@ def test_storescp_acknowledged_a_damaged_data_set(option: tuple[str, ...], tmp_p
     assert [path.name for path in tmp_path.glob("received/*")] == ([] if option else ["CT.1.2.3.1"])
     said = (tmp_path / "output.txt").read_text()
     assert said.count("E: refused an object: '1.2.3.1': ") == len(DAMAGED)
+
+
+def test_qrscp_refused_objects_and_peers_without_a_word(tmp_path: Path) -> None:
+    """Nothing was logged without an option, not even that the disk is full."""
+    with running_scp(tmp_path, "qrscp") as port:
+        with RawPeer.connect(port) as peer:
+            peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
+            peer.read_pdu()
+            peer.send(store_pdus(DAMAGED["another object"][0], instance="1.2.3.1"))
+            assert status_of(peer.read_pdu()) == 0xA900
+            peer.send(ABORT_BY_USER)
+            assert peer.read_pdu() == b""
+    said = (tmp_path / "output.txt").read_text()
+    assert re.findall(
+        "^W: .*C-STORE 1, CTImageStorage, instance 1.2.3.1 answered: 0xA900", said, re.MULTILINE
+    )
+    assert re.findall("^W: .*association aborted by the peer", said, re.MULTILINE)
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGED if name != "empty"])

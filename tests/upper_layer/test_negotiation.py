@@ -594,6 +594,23 @@ def test_a_role_that_has_no_answer_is_known_as_such(
     assert sum("role of SCP" in fault for fault in agreement.faults) == (expected and code == 0)
 
 
+@pytest.mark.parametrize("roles", [(2, 1), (0, 255), (7, 7)])
+def test_a_role_that_is_no_role_cost_its_context(roles: tuple[int, int]) -> None:
+    """It was taken for a refusal of the role, so that the context was rejected, or what came on it was refused."""
+    damaged = RoleSelection(US, True, True).encode().replace(b"\x01\x01", bytes(roles))
+    asked = request((US, (IMPLICIT,)), items=(RoleSelection(US, True, True),))
+    sent = asked.encode().replace(RoleSelection(US, True, True).encode(), damaged)
+    answer, agreement = accept(AssociateRQ.decode(memoryview(sent)[6:]), ACCEPTOR)
+    assert agreement.contexts[1].is_accepted
+    assert first_of(answer.user_items, RoleSelection) is None
+    assert any("must be 0 or 1: left out" in fault for fault in agreement.faults)
+    items = (*IDENTIFICATION, RoleSelection(US, True, True))
+    sent = AssociateAC((ContextResult(1, 0, IMPLICIT),), items).encode()
+    sent = sent.replace(RoleSelection(US, True, True).encode(), damaged)
+    agreement = conclude_as_requestor(asked, AssociateAC.decode(memoryview(sent)[6:]))
+    assert agreement.contexts[1].is_role_unanswered
+
+
 def test_the_first_of_two_roles_counts() -> None:
     asked = request((US, (IMPLICIT,)), items=(RoleSelection(US, False, True), RoleSelection(US, True, False)))
     answer, _ = accept(asked, ACCEPTOR)

@@ -274,6 +274,8 @@ BROKEN: dict[str, bytes] = {
     "a short window": b"\x53\x00\x00\x03\x00\x01\x00",
     "a role without roles": b"\x54\x00\x00\x05\x00\x031.2",
     "a role with one of two": b"\x54\x00\x00\x06\x00\x031.2\x01",
+    "a role of 2": b"\x54\x00\x00\x07\x00\x031.2\x02\x01",
+    "a role of 255": b"\x54\x00\x00\x07\x00\x031.2\x00\xff",
     "a role whose UID passes the item": b"\x54\x00\x00\x04\x00\xff1.",
     "extended negotiation whose UID passes the item": b"\x56\x00\x00\x04\x00\x031.",
     "common extended negotiation that ends early": b"\x57\x00\x00\x0a\x00\x031.2\x00\x031.3",

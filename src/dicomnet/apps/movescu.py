@@ -8,6 +8,7 @@ from argparse import Namespace
 from ..cli.arguments import FAILED, ae_title, port
 from ..exchange.results import Receipt
 from ..pynetdicom.association import Association
+from ..pynetdicom.events import EVT_DATA_RECV, Event
 from ..pynetdicom.presentation import build_context
 from . import models
 from .findscu import log_identifier
@@ -35,8 +36,17 @@ def run(options: Namespace) -> int:
     model = models.MOVE_MODELS[options.model]
     receipt = Receipt()
 
+    arrived = 0
+
+    def count(event: Event) -> None:
+        nonlocal arrived
+        arrived += len(event.data)
+
     def talk(assoc: Association) -> int:
         log_identifier("the request", identifier)
+        if options.store:
+            # A peer need not respond before it has sent all.
+            assoc.state.set_timeouts(progress=lambda: arrived)
         return follow(assoc.send_c_move(identifier, options.move_aet, model), "C-MOVE")
 
     negotiation = models.negotiation(options, model)
@@ -45,7 +55,7 @@ def run(options: Namespace) -> int:
         destination.start_server(
             ("", options.store_port),
             block=False,
-            evt_handlers=[store_handler(options, receipt)],
+            evt_handlers=[store_handler(options, receipt), (EVT_DATA_RECV, count)],
             contexts=storage_contexts(),
         )
     with destination:

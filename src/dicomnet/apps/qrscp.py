@@ -216,4 +216,5 @@ TOOL = Tool(
     ),
     run,
     {},
+    logging.WARNING,
 )

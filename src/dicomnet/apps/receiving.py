@@ -22,6 +22,7 @@ from ..exchange.results import LocalFailure, Receipt
 from ..pynetdicom.ae import AE
 from ..pynetdicom.events import EVT_C_STORE, Event, EventHandlerType
 from ..pynetdicom.hooks import OpenUserSink
+from ..pynetdicom.transport import AssociationServer
 from ..services.registry import INVALID_SOP_INSTANCE, SUCCESS
 from ..services.sop_classes import SOP_CLASSES
 
@@ -113,6 +114,10 @@ def write_whole(folder: Path, name: str, content: bytes) -> None:
         raise
 
 
+class _Server(AssociationServer):
+    trouble_level = logging.WARNING
+
+
 def serve(
     ae: AE,
     address: tuple[str, int],
@@ -129,11 +134,17 @@ def serve(
     """
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        server = None
         try:
-            ae.start_server(address, evt_handlers=list(handlers), open_sink=open_sink)
+            server = ae.make_server(
+                address, evt_handlers=list(handlers), open_sink=open_sink, server_class=_Server
+            )
+            server.serve_forever()
         except KeyboardInterrupt:
-            _log.info("ended by a signal before the start")
+            _log.info("the server is shut down by an interrupt")
         finally:
+            if server is not None:
+                server.shutdown()
             signal.signal(signal.SIGTERM, before)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import Context
+from typing import Any
 
 from ..drivers.blocking.link import Link
 from ..drivers.deadline import Timeouts
@@ -78,8 +79,8 @@ class AssociationState:
         """Whether the association has ended; the peer may leave the transport connection open for a while."""
         return self.finished.is_set() or self.phase not in (Phase.NEW, Phase.ESTABLISHED)
 
-    def set_timeouts(self, **stages: float | None) -> None:
-        """Change the time-outs of some stages, in seconds; None is without end."""
+    def set_timeouts(self, **stages: Any) -> None:
+        """Change some of the time-outs, by the names that they have in `Timeouts`."""
         self._timeouts = replace(self._timeouts, **stages)
         self._configure()
 

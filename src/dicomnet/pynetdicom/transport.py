@@ -131,6 +131,8 @@ class AssociationServer:
     """How long `handle_request` waits, in seconds."""
     daemon_threads = True
     allow_reuse_address = True
+    trouble_level = logging.INFO
+    """At which level of `logging` rejections, aborts and refused requests are logged; a subclass may say otherwise."""
     _server: Server | WorkerProcesses
     _socket: Socket
 
@@ -348,6 +350,7 @@ class AssociationServer:
             assoc.state.timeouts,
             settings.maximum_pdu_size,
             observer=hooks,
+            trouble=self.trouble_level,
             opened=assoc.state.attach,
             closed=partial(self._associations.pop, assoc, None),
         )

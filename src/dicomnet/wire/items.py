@@ -259,7 +259,12 @@ class RoleSelection:
     @classmethod
     def decode(cls, content: memoryview) -> Self:
         cursor = Cursor(content, "a role selection sub-item")
-        return received(cls, cursor.uid16(), cursor.u8() == 1, cursor.u8() == 1)
+        uid, scu, scp = cursor.uid16(), cursor.u8(), cursor.u8()
+        if scu > 1 or scp > 1:
+            raise ProtocolError(
+                f"a role selection sub-item has the roles {scu} and {scp}, which must be 0 or 1"
+            )
+        return received(cls, uid, bool(scu), bool(scp))
 
 
 @frozen
