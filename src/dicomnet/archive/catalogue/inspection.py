@@ -86,9 +86,9 @@ class Inspection:
             with self._index.reading() as connection:
                 number = find_series(connection, study, series)
                 of_it = (_of_instance.parent == number, _of_instance.id > last)
-                page = _ROWS.where(*of_it).order_by(_of_instance.id).limit(_PART)
+                page = ROWS.where(*of_it).order_by(_of_instance.id).limit(_PART)
                 found = connection.execute(page).all()
-            yield from map(_row, found)
+            yield from map(row_of, found)
             if len(found) < _PART:
                 return
             last = found[-1].id
@@ -96,8 +96,8 @@ class Inspection:
     def row(self, instance: str) -> Row | None:
         """The row of an object, by its SOP Instance UID, wherever it is."""
         with self._index.reading() as connection:
-            found = connection.execute(_ROWS.where(_of_instance.uid == instance)).one_or_none()
-        return None if found is None else _row(found)
+            found = connection.execute(ROWS.where(_of_instance.uid == instance)).one_or_none()
+        return None if found is None else row_of(found)
 
     def count(self, study: str = "") -> int:
         """How many objects are indexed, in all or of a study."""
@@ -230,7 +230,8 @@ class Inspection:
             last = rows[-1].id
 
 
-def _row(found: Any) -> Row:
+def row_of(found: Any) -> Row:
+    """What `ROWS` has selected."""
     return Row(
         found.id,
         (found.study_uid, found.series_uid, found.uid),
@@ -263,7 +264,8 @@ def _removed(connection: Connection, table: Any, is_adrift: ColumnElement[bool])
     return connection.execute(delete(table).where(is_adrift)).rowcount
 
 
-_ROWS = (
+# All that is known of objects.
+ROWS = (
     select(
         schema.instance,
         _of_study.uid.label("study_uid"),
