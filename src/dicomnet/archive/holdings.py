@@ -21,6 +21,7 @@ from .upkeep import INDEX_NAME, Upkeep, open_index
 
 if TYPE_CHECKING:
     from .catalogue.index import Index
+    from .deleting import Deleting
     from .entries import Quarantined, Version
     from .ledger.ledger import Ledger
 
@@ -149,12 +150,30 @@ class Holdings:
         return index
 
     def recover(self) -> None:
-        """File what processes that ended had acknowledged; what cannot be filed now is tried again."""
+        """File what processes that ended had acknowledged, and end what they had begun to delete.
+
+        What cannot be filed now is tried again.
+        """
+        self.end_deletions()
         count = self.intake.recover()
         if count:
             _log.warning(
                 "%d objects that had been acknowledged are filed now; the last stop was not clean", count
             )
+
+    def deleting(self) -> Deleting:
+        """The one that deletes objects; there must be an index."""
+        from .deleting import Deleting
+
+        assert self.index is not None
+        assert self.ledger is not None
+        return Deleting(self.intake, self.storage, self.index, self.ledger.opened)
+
+    def end_deletions(self) -> None:
+        """Find out what became of deletions that were interrupted, see `Deleting.end_interrupted`."""
+        ledger = None if self.ledger is None else self.ledger.if_there()
+        if ledger is not None and (left := ledger.deletions.to_end()):
+            self.deleting().end_interrupted(left)
 
     @property
     def other_content(self) -> OtherContent:

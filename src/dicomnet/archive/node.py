@@ -77,6 +77,7 @@ _FOR_QUERIES = (
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
     "dicomnet.archive.tasks.control",
+    "dicomnet.archive.deleting",
 )
 _FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()
 OnRefused = Callable[[str, ServiceRefusal], None]

@@ -17,6 +17,7 @@ from ..storage.store import ObjectName
 from . import schema
 from .described import Describer
 from .index import Index, find_series, set_state
+from .levels import Attributes, Others
 from .schema import Level
 
 # How many rows are read at a time; nobody waits for them.
@@ -61,6 +62,29 @@ class Row:
         return ObjectName(*self.uids) if all(map(is_uid, self.uids)) else None
 
 
+@frozen
+class StudyRow:
+    """The row of a study.
+
+    Parameters
+    ----------
+    number
+        Its row ID.
+    uid
+        Study Instance UID.
+    attributes, others
+        What its objects say of it and of its patient, and what some of them say otherwise, as in `levels`.
+    instance_count
+        How many objects it has.
+    """
+
+    number: int
+    uid: str
+    attributes: Attributes
+    others: Others
+    instance_count: int
+
+
 class Inspection:
     """The inspector of an index. It may be in use, and rows may come and go meanwhile.
 
@@ -98,6 +122,23 @@ class Inspection:
         with self._index.reading() as connection:
             found = connection.execute(ROWS.where(_of_instance.uid == instance)).one_or_none()
         return None if found is None else row_of(found)
+
+    def study(self, uid: str) -> StudyRow | None:
+        """The row of a study, by its Study Instance UID."""
+        with self._index.reading() as connection:
+            found = connection.execute(_STUDIES.where(_of_study.uid == uid)).one_or_none()
+        return None if found is None else _study_row(found)
+
+    def studies(self) -> Iterator[StudyRow]:
+        """The rows of all studies, some at a time."""
+        for rows in self._pages(_STUDIES, ""):
+            yield from map(_study_row, rows)
+
+    def rows_of_study(self, uid: str) -> list[Row]:
+        """The rows of all objects of a study, by its Study Instance UID."""
+        with self._index.reading() as connection:
+            found = connection.execute(ROWS.where(_of_study.uid == uid).order_by(_of_instance.id)).all()
+        return list(map(row_of, found))
 
     def count(self, study: str = "") -> int:
         """How many objects are indexed, in all or of a study."""
@@ -246,6 +287,12 @@ def row_of(found: Any) -> Row:
     )
 
 
+def _study_row(found: Any) -> StudyRow:
+    return StudyRow(
+        found.id, found.uid, _parsed(found.attributes), _parsed(found.others or "{}"), found.instance_count
+    )
+
+
 def _is(row: Row) -> tuple[ColumnElement[bool], ...]:
     """The condition of a row, which another one may have replaced since."""
     return _of_instance.id == row.number, _of_instance.uid == row.uids[2]
@@ -278,6 +325,9 @@ ROWS = (
     .join(schema.series, _of_series.id == _of_instance.parent)
     .join(schema.study, _of_study.id == _of_series.parent)
     .outerjoin(schema.source, schema.source.c.id == _of_instance.source)
+)
+_STUDIES = select(
+    _of_study.id, _of_study.uid, _of_study.attributes, _of_study.others, _of_study.instance_count
 )
 _SERIES = (
     select(func.count()).select_from(schema.series).where(_of_series.parent == _of_study.id).scalar_subquery()

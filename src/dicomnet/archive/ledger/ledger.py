@@ -1,4 +1,4 @@
-"""The ledger of an archive, opened by URL: objects in quarantine, and objects that another one has replaced."""
+"""The ledger of an archive, opened by URL: objects in quarantine, replaced and deleted ones, protected patients."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ...errors import DatabaseFailure, LedgerUnusable
 from ..database import WAIT_SECONDS, Database, Keeping, is_file_url, sqlite_url
 from ..entries import Outcome, Quarantined, Source, Version
 from . import schema
+from .deletions import Deletions
+from .protections import Protections
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class Ledger:
     ----------
     database
         The database.
+    deletions, protections
+        What it says of objects that were deleted, and of patients whose objects are not.
 
     Raises
     ------
@@ -49,6 +53,8 @@ class Ledger:
 
     def __init__(self, url: str | URL, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self.database = Database(url, Keeping.DURABLE, wait_seconds=wait_seconds)
+        self.deletions = Deletions(self.database)
+        self.protections = Protections(self.database)
         try:
             self._migrate()
         except DatabaseFailure as failure:
