@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .deleting import Deleting
     from .entries import Quarantined, Version
     from .ledger.ledger import Ledger
+    from .trash import Trash
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +113,8 @@ class Holdings:
         """Keep the index in line with the files from now on, in a thread. One process of an archive does this."""
         self.is_kept_up = True
         if self.index is not None:
-            self._upkeep = Upkeep(self.intake, self.index)
+            chores = (lambda is_stopped: self.end_deletions(), self._empty_trash)
+            self._upkeep = Upkeep(self.intake, self.index, chores)
             self._upkeep.start()
 
     def prepare_fork(self) -> None:
@@ -196,6 +199,17 @@ class Holdings:
         """Close them, and the store for all processes."""
         self.leave()
         self.local.close()
+
+    def trash(self) -> Trash:
+        """What was deleted and is kept for a while."""
+        from .trash import Trash
+
+        assert self.ledger is not None
+        return Trash(self.intake, self.storage, self.ledger.opened)
+
+    def _empty_trash(self, is_stopped: Callable[[], bool]) -> None:
+        if self.ledger is not None and self.ledger.if_there() is not None:
+            self.trash().empty(datetime.now(UTC), is_stopped)
 
     def _new_intake(self, process: int) -> Intake:
         return Intake(

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..drivers.scanning import scan_file
@@ -42,7 +42,7 @@ from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position, read
 from .local import LocalFolder
 from .replay import Replay, is_left
-from .storage.comparison import Comparison, compare
+from .storage.comparison import Comparison, compare, read_file_header
 from .storage.staging import StagedFile
 from .storage.store import ObjectName, Storage
 
@@ -59,6 +59,7 @@ SPILL_LENGTH = 64 << 10
 WAITING_LIMIT = 32 << 20
 PATIENCE = 10.0
 
+_BLOCK = 1 << 20
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -142,7 +143,7 @@ class Session:
         Parameters
         ----------
         staged
-            The file, made by `Staging.link`; from now on the session's.
+            The file, made by `Staging.link` or complete; from now on the session's.
         data_at
             Where its data set begins, in bytes.
         """
@@ -372,6 +373,38 @@ class Intake:
                 DATA_SET_DOES_NOT_MATCH, "the SOP class or transfer syntax is not a valid UID"
             )
         return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, source)
+
+    def open_copy(self, file: BinaryIO, source: Source = UNKNOWN) -> Session:
+        """Begin a session for the object in a file, which is copied as it lies, byte for byte.
+
+        Parameters
+        ----------
+        file
+            The file, open at its beginning.
+        source
+            Who had sent it.
+
+        Raises
+        ------
+        UnusableObject
+            If it has no file meta information.
+        ServiceRefusal
+            As `open`.
+        OSError
+            If it cannot be read, or the copy cannot be written.
+        """
+        header = read_file_header(file)
+        session = self.open(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, source)
+        staged = self.local.staging.stage()
+        try:
+            file.seek(0)
+            while block := file.read(_BLOCK):
+                staged.write((block,))
+        except BaseException:
+            staged.discard()
+            raise
+        session.adopt(staged, header.offset)
+        return session
 
     def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
         """Check objects and store them. Flushing them together costs less than one by one.

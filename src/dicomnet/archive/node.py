@@ -78,6 +78,7 @@ _FOR_QUERIES = (
     "dicomnet.archive.ledger.ledger",
     "dicomnet.archive.tasks.control",
     "dicomnet.archive.deleting",
+    "dicomnet.archive.trash",
 )
 _FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()
 OnRefused = Callable[[str, ServiceRefusal], None]

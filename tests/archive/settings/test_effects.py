@@ -499,6 +499,22 @@ def certificate_days(world: World) -> None:
         world.end(node)
 
 
+def keep(world: World) -> None:
+    """By the command, which has the same configuration; the node empties the trash."""
+    node = world.node('deletion.keep = "0.5 s"')
+    words = ("--config", "node.toml", "--yes", "--all")
+    assert one(world.peer(node), CT) == 0
+    assert run("delete", *words, cwd=world.folder).returncode == 0
+    (trashed,) = (world.folder / "dicomnet-data" / "trash").rglob("*.dcm")
+    world.end(node)
+    # At its start, and then now and then.
+    node = world.node("deletion.keep = 0")
+    wait_until(lambda: not trashed.exists(), what="the trash is empty")
+    assert one(world.peer(node), CT) == 0
+    assert run("delete", *words, cwd=world.folder).returncode == 0
+    assert not trashed.parent.exists()
+
+
 def remote(world: World) -> None:
     """By host, port and title: the title is the name where nothing else is said."""
     with receiving(world, terms=Terms(called_titles=("PACS", "PACS 2"))) as there:
@@ -596,6 +612,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "retrieval.destinations": destinations,
     "retrieval.jobs": jobs,
     "retrieval.decompress": decompress,
+    "deletion.keep": keep,
     "tls.certificate": certificate,
     "tls.key": key,
     "tls.passphrase": passphrase,

@@ -110,6 +110,7 @@ OTHERS = {
     "retrieval.destinations": ["A@10.0.0.1:104", "B@[::1]:104"],
     "retrieval.jobs": 4,
     "retrieval.decompress": "never",
+    "deletion.keep": "12 h",
     "tls.certificate": "/x.pem",
     "tls.key": "/y.pem",
     "tls.passphrase": "a b=c#d",

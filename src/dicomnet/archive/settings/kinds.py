@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,32 @@ def _seconds(found: Any) -> float:
     return float(found)
 
 
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([a-z]+)")
+_UNITS = {
+    name: seconds
+    for names, seconds in (
+        ("s second seconds", 1.0),
+        ("min minute minutes", 60.0),
+        ("h hour hours", 3600.0),
+        ("d day days", 86_400.0),
+        ("w week weeks", 604_800.0),
+        ("y year years", 31_557_600.0),
+    )
+    for name in names.split()
+}
+
+
+def _duration(found: Any) -> float:
+    if _is_number(found):
+        return _seconds(found)
+    number = _DURATION.fullmatch(_string(found).strip().lower())
+    if number is None:
+        return _seconds(float(found))
+    if number[2] not in _UNITS:
+        raise ValueError
+    return float(number[1]) * _UNITS[number[2]]
+
+
 def _flag(found: Any) -> bool:
     if not isinstance(found, bool):
         raise TypeError
@@ -238,6 +265,7 @@ def _peer(found: str) -> None:
 
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
+DURATION = Kind("a time, such as 90 s, 12 h, 7 days or 10 years", _duration, _duration)
 FOLDER = Kind("the path of a folder", _path, _path, is_path=True)
 FILE = Kind("the path of a file", _path, _path, is_path=True)
 PORT = number(0, 65535)

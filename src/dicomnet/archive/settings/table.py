@@ -11,6 +11,7 @@ from typing import Any
 from ...values import frozen
 from ..catalogue.options import QueryOptions
 from .kinds import (
+    DURATION,
     FILE,
     FLAG,
     FOLDER,
@@ -103,6 +104,7 @@ SECTIONS = {
     "limits": "What peers may use at most. A time of 0 is without end.",
     "queries": "What queries may do.",
     "retrieval": "What is given out (C-GET, C-MOVE).",
+    "deletion": "What becomes of objects that are deleted.",
     "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
     "logging": "What is written to standard error.",
     "watch": "Health and metrics, by HTTP on a port of its own. Whoever can reach it may read them; they have no"
@@ -360,6 +362,16 @@ SETTINGS: tuple[Setting, ...] = (
         "what becomes of a compressed object whose receiver takes native ones only: it counts as failed, or it is"
         " decompressed",
         ("--decompress",),
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "deletion",
+        "keep",
+        DURATION,
+        "7 days",
+        "how long the files of objects that dicomnet delete deletes are kept in the trash, from which dicomnet undelete"
+        " brings them back; 0 is not at all",
         may_change=True,
         needs_index=True,
     ),
