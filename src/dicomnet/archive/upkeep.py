@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INDEX_NAME = "index.sqlite"
-# What is done now and then; it stops where what it is given says so.
+# What is done at each look, if it is time for it; it stops where what it is given says so.
 Chore = Callable[[Callable[[], bool]], None]
 # How long to wait before what could not be done is tried again, and how often the index is looked at, in seconds.
 _RETRY, _LOOK = 30.0, 1.0
@@ -115,7 +115,7 @@ class Upkeep:
     intake, index
         The archive.
     chores
-        What else is to be done now and then; each is asked to stop by the function that it is given.
+        What else is to be done, see `Chore`.
     """
 
     def __init__(self, intake: Intake, index: Index, chores: Sequence[Chore] = ()) -> None:
@@ -169,11 +169,11 @@ class Upkeep:
         if monotonic() >= self._next_rest:
             self._next_rest = monotonic() + _RETRY
             self._intake.recover_rest()
-            for chore in self._chores:
-                chore(self._is_stopping.is_set)
         if not self._is_filled:
             self._filling.run(self._is_stopping)
             self._is_filled = True
+        for chore in self._chores:
+            chore(self._is_stopping.is_set)
         if self._is_to_be_checked:
             begun = monotonic()
             if index.check(self._is_stopping.is_set):

@@ -85,6 +85,16 @@ class StudyRow:
     instance_count: int
 
 
+@frozen
+class SeriesRow:
+    """The row of a series: its UID and modality, and what its objects say of it, as of `StudyRow`."""
+
+    uid: str
+    modality: str
+    attributes: Attributes
+    others: Others
+
+
 class Inspection:
     """The inspector of an index. It may be in use, and rows may come and go meanwhile.
 
@@ -133,6 +143,46 @@ class Inspection:
         """The rows of all studies, some at a time."""
         for rows in self._pages(_STUDIES, ""):
             yield from map(_study_row, rows)
+
+    def received(self) -> Iterator[tuple[StudyRow, float]]:
+        """The rows of all studies, each with when an object of it was last received, in seconds since 1970.
+
+        Studies with an object of which that is not known are left out.
+        """
+        for rows in self._pages(_RECEIVED, ""):
+            for row in rows:
+                if row.last is not None and row.known == row.objects:
+                    yield _study_row(row), row.last / 1000
+
+    def received_last(self, uid: str) -> float | None:
+        """When an object of a study was last received, as of `received`; None if there is none, or it is not known."""
+        with self._index.reading() as connection:
+            row = connection.execute(_RECEIVED.where(_of_study.uid == uid)).one_or_none()
+        return None if row is None or row.last is None or row.known != row.objects else row.last / 1000
+
+    def series_rows(self, study: str) -> list[SeriesRow]:
+        """The rows of the series of a study."""
+        columns = (_of_series.uid, _of_series.modality, _of_series.attributes, _of_series.others)
+        statement = select(*columns).join(schema.study, _of_study.id == _of_series.parent)
+        with self._index.reading() as connection:
+            found = connection.execute(statement.where(_of_study.uid == study)).all()
+        return [
+            SeriesRow(row.uid, row.modality, _parsed(row.attributes), _parsed(row.others or "{}"))
+            for row in found
+        ]
+
+    def senders(self, study: str) -> set[str]:
+        """The AE titles of those who sent objects of a study; an empty one where it is not known, or there was none."""
+        statement = (
+            select(schema.source.c.ae_title)
+            .distinct()
+            .select_from(schema.instance)
+            .join(schema.series, _of_series.id == _of_instance.parent)
+            .join(schema.study, _of_study.id == _of_series.parent)
+            .outerjoin(schema.source, schema.source.c.id == _of_instance.source)
+        )
+        with self._index.reading() as connection:
+            return {title or "" for title in connection.scalars(statement.where(_of_study.uid == study))}
 
     def rows_of_study(self, uid: str) -> list[Row]:
         """The rows of all objects of a study, by its Study Instance UID."""
@@ -328,6 +378,16 @@ ROWS = (
 )
 _STUDIES = select(
     _of_study.id, _of_study.uid, _of_study.attributes, _of_study.others, _of_study.instance_count
+)
+_RECEIVED = (
+    _STUDIES.add_columns(
+        func.max(_of_instance.stored_at).label("last"),
+        func.count(_of_instance.stored_at).label("known"),
+        func.count(_of_instance.id).label("objects"),
+    )
+    .join(schema.series, _of_series.parent == _of_study.id)
+    .join(schema.instance, _of_instance.parent == _of_series.id)
+    .group_by(_of_study.id)
 )
 _SERIES = (
     select(func.count()).select_from(schema.series).where(_of_series.parent == _of_study.id).scalar_subquery()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...values import frozen
+from ..retention import Space
 
 _LONGEST_TIME = 1e9
 _MOST = 10**18
@@ -217,6 +218,16 @@ def _duration(found: Any) -> float:
     return float(number[1]) * _UNITS[number[2]]
 
 
+_SPACE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(%|[MGT]B)")
+
+
+def _space(found: Any) -> Space:
+    number = _SPACE.fullmatch(_string(found).strip())
+    if number is None or (number[2] == "%" and float(number[1]) > 100):
+        raise ValueError
+    return Space(float(number[1]), number[2])
+
+
 def _flag(found: Any) -> bool:
     if not isinstance(found, bool):
         raise TypeError
@@ -266,6 +277,7 @@ def _peer(found: str) -> None:
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
 DURATION = Kind("a time, such as 90 s, 12 h, 7 days or 10 years", _duration, _duration)
+SPACE = Kind("an amount of space, such as 50 GB, 2 TB or 10 %", _space, _space)
 FOLDER = Kind("the path of a folder", _path, _path, is_path=True)
 FILE = Kind("the path of a file", _path, _path, is_path=True)
 PORT = number(0, 65535)

@@ -23,9 +23,12 @@ from .lines import lines_of
 from .table import (
     ACCESS,
     BY_NAME,
+    MANY,
     PREFIX,
     REMOTE_SETTINGS,
     REMOTES,
+    RETENTION,
+    RETENTION_SETTINGS,
     RULE_SETTINGS,
     SECTIONS,
     SETTINGS,
@@ -62,11 +65,16 @@ class _Variables(BaseSettings):
     )
 
 
-_Remote, _Rule = _table(REMOTES, REMOTE_SETTINGS), _table(ACCESS, RULE_SETTINGS)
+_Remote = _table(REMOTES, REMOTE_SETTINGS)
+# The tables that are lists of rules.
+_LISTS: dict[str, Sequence[Setting]] = {ACCESS: RULE_SETTINGS, RETENTION: RETENTION_SETTINGS}
 _FIELDS: dict[str, Any] = {
     **{name: (_table(name, rows), Field(default_factory=dict)) for name, rows in _ROWS.items()},
     REMOTES: (GenericAlias(dict, (str, _Remote)), Field(default_factory=dict)),
-    ACCESS: (GenericAlias(list, _Rule), Field(default_factory=list)),
+    **{
+        name: (GenericAlias(list, _table(name, rows)), Field(default_factory=list))
+        for name, rows in _LISTS.items()
+    },
 }
 _Document = create_model("_Document", __base__=_Variables, **_FIELDS)
 
@@ -231,16 +239,17 @@ def _settings(checked: BaseSettings, sources: Sequence[_Source]) -> Settings:
     remotes: dict[str, Mapping[str, Any]] = {
         name: _given(each) for name, each in getattr(checked, REMOTES).items()
     }
-    access = tuple(map(_given, getattr(checked, ACCESS)))
+    rules = {name: tuple(map(_given, getattr(checked, name))) for name in _LISTS}
     entries: list[tuple[str, str | int, Mapping[str, Any]]]
     entries = [(REMOTES, name, each) for name, each in remotes.items()]
-    entries += [(ACCESS, index, each) for index, each in enumerate(access)]
+    entries += [(name, index, each) for name, those in rules.items() for index, each in enumerate(those)]
     for table, name, entry in entries:
         origins[f"{table}.{name}"] = _origin((table, name), sources)
         for key in entry:
             origins[f"{table}.{name}.{key}"] = _origin((table, name, key), sources)
     # Where there is a table without a rule, nobody may do anything.
-    return Settings(values, origins, remotes, access if ACCESS in checked.model_fields_set else None)
+    access = rules[ACCESS] if ACCESS in checked.model_fields_set else None
+    return Settings(values, origins, remotes, access, rules[RETENTION])
 
 
 def _given(entry: BaseModel) -> dict[str, Any]:
@@ -273,7 +282,7 @@ def _rows_at(way: _Way) -> Sequence[Setting]:
     """The settings of the table that a value is in."""
     if way[0] == REMOTES:
         return REMOTE_SETTINGS
-    return RULE_SETTINGS if way[0] == ACCESS else _ROWS.get(str(way[0]), ())
+    return (_LISTS | _ROWS).get(str(way[0]), ())
 
 
 def _expected(way: _Way) -> str:
@@ -281,8 +290,8 @@ def _expected(way: _Way) -> str:
     kind: Kind | None = next((each.kind for each in _rows_at(way) if each.key == way[-1]), None)
     if kind is not None and len(way) > 1:
         return kind.expected
-    if way == (ACCESS,):
-        return f"rules, each under [[{ACCESS}]]"
+    if len(way) == 1 and way[0] in _LISTS:
+        return f"rules, each under [[{way[0]}]]"
     if way == (REMOTES,):
         return f"remotes, each under [{REMOTES}.NAME]"
     return "a table"
@@ -291,7 +300,7 @@ def _expected(way: _Way) -> str:
 def _instead(way: _Way) -> str:
     """What may have been meant by a key that is not known."""
     key = str(way[-1])
-    names = [*SECTIONS, REMOTES, ACCESS] if len(way) == 1 else [each.key for each in _rows_at(way)]
+    names = [*SECTIONS, *MANY] if len(way) == 1 else [each.key for each in _rows_at(way)]
     near = get_close_matches(key.lower().replace("-", "_"), names, 1)
     if near:
         return f"; did you mean {near[0]}?"
