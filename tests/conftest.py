@@ -46,6 +46,7 @@ KINDS: dict[str, str] = {
     "archive/storage/test_folder.py::test_what_is_set_aside_is_durable_at_once": "local",
     "archive/ledger": "local",
     "archive/test_deleting.py": "local",
+    "archive/test_deleting_nodes.py": "local",
     "archive/test_retention.py": "local",
     "archive/test_database.py": "local",
     "archive/test_intake.py::test_a_large_object_is_on_the_medium_before_its_record_is": "local",

@@ -206,6 +206,8 @@ class Deleting:
 
     def _perform(self, deletions: Sequence[Deletion], deleted: Deleted) -> None:
         self._ledger.deletions.begin(deletions)
+        # What a journal may still have of them is not filed once more after a kill.
+        self._intake.will_delete(self._ledger.deletions.last())
         trouble = "it is there as before"
         try:
             self._storage.delete({each.name: each.location for each in deletions})

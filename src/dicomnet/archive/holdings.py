@@ -110,6 +110,9 @@ class Holdings:
                 if self.local.needs_recovery:
                     self.index.doubt()
             self.intake = self._new_intake(0)
+            ledger = None if self.ledger is None else self.ledger.if_there()
+            if ledger is not None:
+                self.intake.will_delete(ledger.deletions.last())
             self.recover()
         except BaseException:
             self._close_databases()
@@ -328,6 +331,11 @@ class LedgerAtNeed:
     def kept_version(self, version: Version) -> None:
         """Record an object that another one replaces, as `Ledger.kept_version` does."""
         self.opened.kept_version(version)
+
+    def was_deleted(self, instance: str, after: int) -> bool:
+        """Whether an object was deleted, as `Ledger.was_deleted` says."""
+        ledger = self.if_there()
+        return ledger is not None and ledger.was_deleted(instance, after)
 
     def close(self) -> None:
         """Close it; it is opened anew when needed."""

@@ -323,6 +323,7 @@ class Intake:
         self._needs_journal = catalogue is not None or not storage.is_volatile
         self.progress = progress or Progress(1)
         self._process = process
+        self._ledger = ledger
         self.conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
             local,
@@ -446,6 +447,10 @@ class Intake:
         """Wait until all that was acknowledged by now can be found in the catalogue; False if it cannot in time."""
         return self._filing.wait_for_all(seconds)
 
+    def will_delete(self, number: int) -> None:
+        """Objects whose UIDs are claimed are about to be deleted, by entries of the ledger up to this number."""
+        self.progress.deleted(self._process, number)
+
     @contextmanager
     def claimed(self, instance: str, seconds: float = PATIENCE) -> Iterator[bool]:
         """Within the block, nobody stores an object with this SOP Instance UID, and none that was received waits.
@@ -523,7 +528,8 @@ class Intake:
         return self._filing.unfiled
 
     def _new_replay(self) -> Replay:
-        return Replay(self.local, self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+        parts = (self.local, self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+        return Replay(*parts, self._ledger)
 
     def _release(self, instances: Sequence[str]) -> None:
         self._claims.release(instances)
@@ -628,9 +634,10 @@ class Intake:
             raise ServiceRefusal(OUT_OF_RESOURCES, "what was received before cannot be filed now")
         objects = [session.accepted for session in sessions]
         positions: list[Position] = []
+        deletion = self.progress.last_deletion
         try:
             for each in objects:
-                each.position = self._journal.append(encode_description(each), each.content)
+                each.position = self._journal.append(encode_description(each, deletion), each.content)
                 positions.append(each.position)
             self._journal.flush(positions[-1].number)
         except OSError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, func, select, update
+from sqlalchemy import ColumnElement, Row, func, or_, select, update
 
 from ..database import Database
 from ..deletion import Deletion, Fate
@@ -36,6 +36,21 @@ class Deletions:
         """Enter objects that are to be deleted, before anything is done to them; it is durable at the end."""
         with self._database.writing() as connection:
             connection.execute(self._database.insert(schema.deletion), [_row(each) for each in deletions])
+
+    def last(self) -> int:
+        """The number of the last entry; 0 if there is none."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.max(_of.id))) or 0
+
+    def is_later(self, instance: str, after: int) -> bool:
+        """Whether an object with this SOP Instance UID was deleted by a later entry than one with this number.
+
+        So it is where that is under way, as only what has its file is deleted.
+        """
+        is_deleted = or_(schema.TO_END, _of.fate != Fate.NOT_DELETED.value)
+        is_it = (_of.instance == instance, _of.id > after, is_deleted)
+        with self._database.reading() as connection:
+            return connection.scalar(select(_of.id).where(*is_it).limit(1)) is not None
 
     def end(self, run: str, instances: Iterable[str], fate: Fate) -> None:
         """Say what became of objects that were entered, by their SOP Instance UIDs; it is durable at the end."""

@@ -195,6 +195,10 @@ class Ledger:
         for row in self._newest(statement, schema.version.c.id):
             yield Version(**_object_of(row), stored_at=row.stored_at, replaced_at=row.replaced_at)
 
+    def was_deleted(self, instance: str, after: int) -> bool:
+        """Whether an object was deleted by a later entry than one with this number, see `Deletions.is_later`."""
+        return self.deletions.is_later(instance, after)
+
     def _newest(self, statement: Select[Any], number: Any) -> Iterator[Row[Any]]:
         """Rows by falling number; no transaction is open while the caller works with one."""
         page = statement.order_by(number.desc()).limit(_PAGE)
