@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -224,6 +225,33 @@ def test_a_file_that_cannot_be_removed_stays_with_its_row(
     assert archive.indexed == [second]
     assert archive.fates() == {first.instance: Fate.IN_TRASH, second.instance: Fate.NOT_DELETED}
     assert archive.findings() == {}
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_trash_on_another_file_system(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    """There, the file is in both places for a moment; what is interrupted then, has not been done."""
+    name = archive.store(1)
+    content = archive.path(name).read_bytes()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        (archive.holdings.local.root / "trash").symlink_to(folder)
+        assert os.stat(folder).st_dev != archive.path(name).stat().st_dev
+        unlink = os.unlink
+
+        def refusing(path: str) -> None:
+            if str(path) == str(archive.path(name)):
+                raise PermissionError(1, "Operation not permitted", path)
+            unlink(path)
+
+        if is_killed:
+            monkeypatch.setattr(os, "unlink", refusing)
+        archive.delete(name)
+        kept = [path.read_bytes() for path in Path(folder).rglob("*.dcm")]
+        assert kept == ([] if is_killed else [content])
+        assert archive.indexed == ([name] if is_killed else [])
+        assert archive.fates() == {name.instance: Fate.NOT_DELETED if is_killed else Fate.IN_TRASH}
+        assert archive.findings() == {}
 
 
 def test_a_ledger_that_cannot_be_written_lets_nothing_be_deleted(
