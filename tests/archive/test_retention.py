@@ -80,8 +80,8 @@ class Archive:
 
 
 @pytest.fixture
-def archive(tmp_path: Path, make: Make, encode: Encode, put: Put) -> Iterator[Archive]:
-    with Holdings(tmp_path / "store", sync=False) as holdings:
+def archive(tmp_path: Path, database_url: str, make: Make, encode: Encode, put: Put) -> Iterator[Archive]:
+    with Holdings(tmp_path / "store", database=database_url, sync=False) as holdings:
         assert holdings.index is not None
         bring_in_line(holdings.index, holdings.intake)
         yield Archive(holdings, make, encode, put)
@@ -228,7 +228,7 @@ def test_a_rule_may_keep_files_in_the_trash(archive: Archive) -> None:
     assert archive.apply(RetentionRule("old", after=7 * DAY, keep=DAY)) == []
     assert archive.holdings.ledger is not None
     (entry,) = archive.holdings.ledger.opened.deletions.trash()
-    archive.holdings.trash().bring_back(entry)
+    assert archive.holdings.trash().bring_back([entry]) == {}
     # It has come anew, so that its age begins anew.
     assert archive.holdings.intake.wait_for_all()
     assert archive.apply(WEEK_OLD) == [0]

@@ -180,11 +180,12 @@ class Deleting:
         self, rows: Mapping[str, Row], patients: Patients, order: Order, deleted: Deleted
     ) -> Iterator[Deletion]:
         """Objects as they are entered; those that cannot be deleted are noted with the reason."""
+        there = self._there(row.name for row in rows.values() if row.name is not None)
         now = datetime.now(UTC)
         kept_until = now + timedelta(seconds=order.keep) if order.keep else None
         for instance, row in rows.items():
             name = row.name
-            if name is None or not self._is_there(name):
+            if name is None or name not in there:
                 deleted.failed[instance] = HAS_NO_FILE
                 continue
             digest = row.digest or self._storage.digest(name)
@@ -224,10 +225,11 @@ class Deleting:
 
     def _end(self, deletions: Sequence[Deletion]) -> dict[str, Fate]:
         """Find out what became of objects, while their UIDs are claimed; take their rows away, and enter it."""
-        fates = {each.name.instance: self._fate(each) for each in deletions}
+        there = self._there(each.name for each in deletions)
+        fates = {each.name.instance: self._fate(each, is_there=each.name in there) for each in deletions}
         gone: dict[str, set[str]] = defaultdict(set)
         for each in deletions:
-            if not self._is_there(each.name):
+            if each.name not in there:
                 gone[each.name.study].add(each.name.instance)
         removal = Removal(self._index, self._storage)
         for study, instances in gone.items():
@@ -241,10 +243,10 @@ class Deleting:
             self._ledger.deletions.end(run, ended, fate)
         return fates
 
-    def _fate(self, deletion: Deletion) -> Fate:
+    def _fate(self, deletion: Deletion, *, is_there: bool) -> Fate:
         storage, name, location = self._storage, deletion.name, deletion.location
         is_in_trash = bool(location) and storage.where_aside(location) is not None
-        if not self._is_there(name):
+        if not is_there:
             if location and not is_in_trash:
                 _log.error(
                     "object %s is neither in the store nor in the trash",
@@ -264,14 +266,22 @@ class Deleting:
             storage.drop_aside(location)
         return Fate.NOT_DELETED
 
-    def _is_there(self, name: ObjectName) -> bool:
-        """Whether the store has an object; raises OSError where that cannot be seen, as of a disk that is away."""
-        if self._storage.has(name):
-            return True
-        try:
-            return name.instance in set(self._storage.instances(name.study, name.series))
-        except FileNotFoundError:
-            return False
+    def _there(self, names: Iterable[ObjectName]) -> set[ObjectName]:
+        """Those of them that the store has; raises OSError where that cannot be seen, as on a disk that is away."""
+        there: set[ObjectName] = set()
+        missing: dict[tuple[str, str], list[ObjectName]] = defaultdict(list)
+        for name in names:
+            if self._storage.has(name):
+                there.add(name)
+            else:
+                missing[name.study, name.series].append(name)
+        for series, those in missing.items():
+            try:
+                found = set(self._storage.instances(*series))
+            except FileNotFoundError:
+                continue
+            there.update(name for name in those if name.instance in found)
+        return there
 
 
 def _said(study: StudyRow, key: str) -> tuple[str, ...]:

@@ -64,11 +64,12 @@ class Deletions:
                     connection.execute(before.values(_ended(Fate.DELETED_AGAIN)))
                 connection.execute(update(schema.deletion).where(*is_it).values(_ended(fate)))
 
-    def leave_trash(self, location: str, fate: Fate) -> bool:
-        """Say what became of a file that was in the trash; whether it was there according to the ledger."""
+    def leave_trash(self, locations: Iterable[str], fate: Fate) -> None:
+        """Say what became of files that were in the trash, by where they were; it is durable at the end."""
         with self._database.writing() as connection:
-            is_it = (schema.IN_TRASH, _of.location == location)
-            return connection.execute(update(schema.deletion).where(*is_it).values(_ended(fate))).rowcount > 0
+            for part in _parts(locations):
+                statement = update(schema.deletion).where(schema.IN_TRASH, _of.location.in_(part))
+                connection.execute(statement.values(_ended(fate)))
 
     def to_end(self) -> list[Deletion]:
         """The deletions of which it is not known what became of them, the oldest first."""

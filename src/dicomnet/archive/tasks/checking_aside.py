@@ -113,7 +113,7 @@ class AsideCheck:
             self._storage.trash,
             lambda ledger, instance: map(_in_trash, ledger.deletions.trash(instance=instance)),
             _enter_in_trash,
-            lambda ledger, location: ledger.deletions.leave_trash(location, Fate.LOST),
+            lambda ledger, location: ledger.deletions.leave_trash([location], Fate.LOST),
         )
 
     def _place(self, place: _Place, ledger: Ledger | None) -> None:

@@ -9,7 +9,6 @@ from secrets import token_hex
 from sys import intern
 from typing import Any
 
-from ...errors import ServiceRefusal, UnusableObject
 from ...values import mutable
 from ..catalogue.inspection import Inspection, StudyRow
 from ..catalogue.query import StoredInstance
@@ -17,12 +16,14 @@ from ..deleting import Deleted, Patients
 from ..deletion import Deletion, Order, Protection
 from ..holdings import Holdings
 from .locating import selected
-from .task import Reporter, TaskRefused, in_words
+from .task import Reporter, TaskRefused
 
 # What became of a study, or of an object.
 FOUND, DELETED, PROTECTED, FAILED, MISSING = "found", "deleted", "protected", "failed", "missing"
 IN_TRASH, UNDELETED = "in_trash", "undeleted"
 _STUDY_DATE = "00080020"
+# How many objects are brought back together.
+_TOGETHER = 100
 
 
 @mutable
@@ -179,23 +180,22 @@ def undelete_objects(
     done = 0
     for (_, study), group in groupby(found, key=lambda each: (each.run, each.name.study)):
         those = list(group)
-        count = 0
-        for each in those:
+        failed: dict[str, str] = {}
+        for at in range(0, len(those), _TOGETHER):
             reporter.progress(done, len(found))
-            done += 1
-            if not dry_run:
-                try:
-                    trash.bring_back(each)
-                except (UnusableObject, ServiceRefusal) as error:
-                    sums[FAILED] += 1
-                    words = error.cause if isinstance(error, UnusableObject) else in_words(error)
-                    reporter.item(sop_instance_uid=each.name.instance, outcome=FAILED, reason=words)
-                    continue
-            count += 1
-            sums["bytes"] += each.size
-        sums["studies"] += count > 0
-        sums["objects"] += count
-        _tell_of_trash(reporter, study, those, count, dry_run=dry_run)
+            part = those[at : at + _TOGETHER]
+            done += len(part)
+            failed |= {} if dry_run else trash.bring_back(part)
+        back = [each for each in those if each.location not in failed]
+        sums["studies"] += bool(back)
+        sums["objects"] += len(back)
+        sums["bytes"] += sum(each.size for each in back)
+        sums[FAILED] += len(failed)
+        _tell_of_trash(reporter, study, those, back, dry_run=dry_run)
+        for each in those:
+            if each.location in failed:
+                reason = failed[each.location]
+                reporter.item(sop_instance_uid=each.name.instance, outcome=FAILED, reason=reason)
     if done and not dry_run:
         trash.wait_for_all()
     return {**sums, "dry_run": dry_run}
@@ -249,19 +249,19 @@ def _words_of(protection: Protection) -> str:
 
 
 def _tell_of_trash(
-    reporter: Reporter, study: str, those: Sequence[Deletion], count: int, *, dry_run: bool
+    reporter: Reporter, study: str, those: Sequence[Deletion], back: Sequence[Deletion], *, dry_run: bool
 ) -> None:
     first = those[0]
     reporter.item(
         study_instance_uid=study,
         patient_id=first.patient,
-        objects=count,
-        bytes=sum(each.size for each in those),
+        objects=len(back),
+        bytes=sum(each.size for each in back),
         run=first.run,
         actor=first.actor or None,
         rule=first.rule or None,
         reason=first.reason or None,
         deleted_at=first.begun_at.isoformat(timespec="seconds"),
         kept_until=None if first.kept_until is None else first.kept_until.isoformat(timespec="seconds"),
-        outcome=IN_TRASH if dry_run else UNDELETED if count else FAILED,
+        outcome=IN_TRASH if dry_run else UNDELETED if back else FAILED,
     )
