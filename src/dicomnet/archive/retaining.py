@@ -22,6 +22,7 @@ from .uses import Uses
 
 _log = logging.getLogger(__name__)
 
+_DAY = 86_400
 _STUDY_DATE, _INSTITUTION = "00080020", "00080080"
 # How long a rule is applied before others have their turn, and the rest its own the next time, in seconds.
 _TURN = 20.0
@@ -181,7 +182,7 @@ class Retention:
 
 def _words(rule: RetentionRule) -> str:
     """What a rule says of age and space, for the ledger."""
-    said = [] if rule.after is None else [f"older than {rule.after / 86_400:g} days since {rule.since}"]
+    said = [] if rule.after is None else [f"older than {rule.after / _DAY:g} days since {rule.since}"]
     said += [] if rule.free is None else [f"less than {rule.free} free"]
     return ", ".join(said)
 

@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.kinds import DURATION, Text
+from ..archive.settings.kinds import DURATION, Duration, Text
 from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
@@ -55,10 +55,10 @@ def configure(parser: Parser) -> None:
     add_archive_options(parser)
 
 
-def duration(text: str) -> float:
+def duration(text: str) -> Duration:
     """A time, in seconds."""
     try:
-        found: float = DURATION.check(Text(text))
+        found: Duration = DURATION.check(Text(text))
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
     return found
@@ -117,8 +117,8 @@ def _amount(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _kept_for(keep: float) -> str:
-    return f"; their files stay in the trash for {keep / 86_400:.1f} days" if keep else " for good"
+def _kept_for(keep: Duration) -> str:
+    return f"; their files stay in the trash for {keep}" if keep else " for good"
 
 
 def _line(fields: Mapping[str, Any], *, is_quiet: bool) -> str | None:

@@ -148,6 +148,25 @@ def test_a_setting_is_the_same_wherever_it_comes_from(
     assert by_variable.origin(name) == setting.variable
 
 
+@pytest.mark.parametrize(
+    ("said", "seconds", "shown"),
+    [
+        ("7 days", 604_800, '"7 days"'),
+        ("2 weeks", 1_209_600, '"14 days"'),
+        ("36h", 129_600, '"36 h"'),
+        ("1.5 min", 90, '"90 s"'),
+        ("0", 0, '"0 s"'),
+        ("1 year", 31_557_600, '"8766 h"'),
+    ],
+)
+def test_a_time_is_shown_as_it_may_be_written(file: Path, said: str, seconds: float, shown: str) -> None:
+    file.write_text(f'deletion.keep = "{said}"')
+    found = read(file)["deletion.keep"]
+    assert (found, as_toml(found)) == (seconds, shown)
+    file.write_text(f"deletion.keep = {shown}")
+    assert read(file)["deletion.keep"] == seconds
+
+
 def test_tables_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DICOMNET_REMOTES", '{"PACS": {"host": "pacs", "port": 104}}')
     monkeypatch.setenv("DICOMNET_ACCESS", '[{"title": "A", "allow": ["echo"]}]')

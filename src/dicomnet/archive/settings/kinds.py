@@ -37,6 +37,18 @@ class Text(str):
     __slots__ = ()
 
 
+class Duration(float):
+    """A time in seconds that is written with the largest unit in which it is a whole number."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        for name in ("days", "h", "min"):
+            if self and self % _UNITS[name] == 0:
+                return f"{self / _UNITS[name]:.0f} {name}"
+        return f"{float(self):g} s"
+
+
 @frozen
 class Kind:
     """A kind of values.
@@ -93,7 +105,7 @@ def as_toml(value: Any) -> str:
     """A value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
+    if isinstance(value, float) and not isinstance(value, Duration):
         return f"{value:g}"
     if isinstance(value, int):
         return str(value)
@@ -207,15 +219,15 @@ _UNITS = {
 }
 
 
-def _duration(found: Any) -> float:
+def _duration(found: Any) -> Duration:
     if _is_number(found):
-        return _seconds(found)
+        return Duration(_seconds(found))
     number = _DURATION.fullmatch(_string(found).strip().lower())
     if number is None:
-        return _seconds(float(found))
+        return Duration(_seconds(float(found)))
     if number[2] not in _UNITS:
         raise ValueError
-    return float(number[1]) * _UNITS[number[2]]
+    return Duration(float(number[1]) * _UNITS[number[2]])
 
 
 _SPACE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(%|[MGT]B)")
