@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedReader, BytesIO
 from time import time
 
@@ -100,6 +100,19 @@ class MemoryStorage:
     def remove(self, name: ObjectName) -> None:
         self.bucket.remove(_key(name))
 
+    def place_in_trash(self, name: ObjectName, digest: str) -> str:
+        return f"trash/{name.instance}/{digest}"
+
+    def delete(self, places: Mapping[ObjectName, str]) -> None:
+        for name, place in places.items():
+            if place and self.has(name):
+                content, written_at = self.bucket.get(_key(name))
+                self.bucket.put(place, content, written_at=written_at)
+            self.remove(name)
+
+    def trash(self, instance: str = "") -> Iterator[SetAside]:
+        return self._aside(f"trash/{instance}/" if instance else "trash/")
+
     def open(self, name: ObjectName) -> BufferedReader:
         return self._opened(_key(name))
 
@@ -169,7 +182,7 @@ class MemoryStorage:
         self.bucket.remove(location)
 
     def put_aside_again(self, location: str, content: Content) -> None:
-        if location.split("/")[0] not in ("quarantine", "versions"):
+        if location.split("/")[0] not in ("quarantine", "versions", "trash"):
             raise ValueError(location)
         self.bucket.put(location, _whole(content), is_new=True)
         _discard(content)

@@ -915,7 +915,8 @@ def test_the_journal_is_removed_when_all_is_durable(traced: list[Call]) -> None:
     assert removed
     synced = [call for call in calls if call.name == "syncfs"]
     indexed = [call for call in calls if call.name == "fsync" and "index.sqlite" in call.text]
-    assert synced[-1].end < indexed[0].begin
+    # A segment that has just been full may be freed in the same way before.
+    assert synced[-1].end < indexed[-1].begin
     assert indexed[-1].end < removed[0].begin
     assert not list(Path(removed[0].text.split('"')[1]).parent.parent.glob("*"))
 

@@ -58,8 +58,10 @@ class Screen:
         return _ESCAPES.sub("", self.raw).replace("\r\n", "\n")
 
 
-def run_on_terminal(*arguments: str | os.PathLike[str], rich: bool = True, columns: int = 200) -> Screen:
-    """Run the command to its end on a terminal."""
+def run_on_terminal(
+    *arguments: str | os.PathLike[str], rich: bool = True, columns: int = 200, types: str = ""
+) -> Screen:
+    """Run the command to its end on a terminal, on which somebody types something."""
     command: Sequence[str] = dicomnet(*arguments)
     if not rich:
         command = [sys.executable, "-c", WITHOUT_RICH, *(os.fspath(each) for each in arguments)]
@@ -69,6 +71,7 @@ def run_on_terminal(*arguments: str | os.PathLike[str], rich: bool = True, colum
     environment.pop("COLUMNS", None)
     with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment) as process:
         os.close(slave)
+        os.write(master, types.encode())
         written = b""
         while True:
             try:

@@ -45,6 +45,16 @@ class Record(Protocol):
         """
         ...
 
+    def was_deleted(self, instance: str, after: int) -> bool:
+        """Whether an object was deleted by a later entry than one with this number.
+
+        Raises
+        ------
+        DatabaseFailure
+            If the ledger cannot be read.
+        """
+        ...
+
 
 class Conflicts:
     """The keeper of objects that lose their place to another one: none of them is lost, and each is recorded.

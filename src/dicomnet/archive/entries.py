@@ -195,16 +195,27 @@ class Description:
         Who sent it.
     replaces
         The stored object whose place it takes; None if it takes none.
+    deletion
+        The number of the last deletion before it was accepted; None where that was not noted, as nothing had been.
     """
 
     name: ObjectName
     staged: str
     source: Source
     replaces: Replaced | None
+    deletion: int | None = None
 
 
-def encode_description(accepted: Accepted) -> bytes:
-    """The description of an object, as it stands in a record: texts with a NUL between them, which none of them has."""
+def encode_description(accepted: Accepted, deletion: int) -> bytes:
+    """The description of an object, as it stands in a record: texts with a NUL between them, which none of them has.
+
+    Parameters
+    ----------
+    accepted
+        The object.
+    deletion
+        As of `Description`.
+    """
     name, source, replaces = accepted.entry.name, accepted.entry.source, accepted.replaces
     texts = [
         name.study,
@@ -214,6 +225,7 @@ def encode_description(accepted: Accepted) -> bytes:
         source.ae_title,
         source.address,
         source.way,
+        str(deletion),
     ]
     if replaces is not None:
         texts += [replaces.name.study, replaces.name.series, replaces.digest]
@@ -223,9 +235,15 @@ def encode_description(accepted: Accepted) -> bytes:
 def decode_description(description: bytes) -> Description:
     """A description, from its record."""
     study, series, instance, staged, ae_title, address, way, *replaced = description.decode().split("\0")
+    # Earlier versions did not note it.
+    deletion = int(replaced.pop(0)) if len(replaced) % 3 else None
     replaces = replaced and Replaced(ObjectName(replaced[0], replaced[1], instance), replaced[2])
     return Description(
-        ObjectName(study, series, instance), staged, Source(ae_title, address, way), replaces or None
+        ObjectName(study, series, instance),
+        staged,
+        Source(ae_title, address, way),
+        replaces or None,
+        deletion,
     )
 
 

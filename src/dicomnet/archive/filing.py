@@ -42,8 +42,8 @@ OTHER_STUDY = "this SOP Instance UID is indexed in another study or series"
 
 
 # What is counted of each process: objects acknowledged, those of them that nobody waits for any more as they are filed
-# or stuck, and those that are stuck.
-_COUNTS = 3
+# or stuck, those that are stuck, and the number of its last deletion.
+_COUNTS = 4
 
 
 class Progress:
@@ -57,6 +57,7 @@ class Progress:
 
     def __init__(self, processes: int) -> None:
         self._counts = memoryview(mmap.mmap(-1, 8 * _COUNTS * processes)).cast("Q")
+        self._deleting = threading.Lock()
 
     def acknowledged(self, process: int, count: int) -> None:
         """A process has acknowledged further objects."""
@@ -69,6 +70,17 @@ class Progress:
     def set_stuck(self, process: int, count: int) -> None:
         """So many objects of a process cannot be filed now; nobody waits for them."""
         self._counts[_COUNTS * process + 2] = count
+
+    def deleted(self, process: int, number: int) -> None:
+        """A process deletes objects by entries of the ledger up to this number, and nobody can store them meanwhile."""
+        with self._deleting:
+            at = _COUNTS * process + 3
+            self._counts[at] = max(self._counts[at], number)
+
+    @property
+    def last_deletion(self) -> int:
+        """The number of the last deletion: of an object, one with a higher one is later than what is accepted now."""
+        return max(self._counts[3::_COUNTS])
 
     @property
     def stuck(self) -> int:
@@ -344,7 +356,9 @@ class Filing:
         before = [each.position for each in self._stuck if each.position is not None]
         try:
             for each in self._stuck:
-                each.position = self._journal.append(encode_description(each), each.content)
+                each.position = self._journal.append(
+                    encode_description(each, self._progress.last_deletion), each.content
+                )
             position = self._stuck[-1].position
             assert position is not None
             self._journal.flush(position.number)

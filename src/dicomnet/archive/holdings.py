@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
@@ -15,19 +16,26 @@ from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
 from .local import LocalFolder
+from .retention import RetentionPolicy
 from .storage.folder import FolderStorage
 from .storage.store import Storage
 from .upkeep import INDEX_NAME, Upkeep, open_index
+from .uses import Uses
 
 if TYPE_CHECKING:
     from .catalogue.index import Index
+    from .deleting import Deleting
     from .entries import Quarantined, Version
     from .ledger.ledger import Ledger
+    from .retaining import Retention
+    from .trash import Trash
 
 _log = logging.getLogger(__name__)
 
 # How long a query waits for an index that is being made, and how often it looks, in seconds.
 _PATIENCE, _LOOK = 5.0, 0.02
+# How often it is looked whether something in the trash is to go, in seconds.
+_TIDY = 30.0
 
 
 class Holdings:
@@ -55,6 +63,10 @@ class Holdings:
     ----------
     local, storage, index, ledger, intake
         The parts; there may be neither index nor ledger.
+    retention
+        The rules by which the upkeep removes studies; may be replaced at any time.
+    uses
+        When objects were last given out.
     is_kept_up
         Whether this process or another one has the upkeep.
 
@@ -83,6 +95,10 @@ class Holdings:
         self.ledger: LedgerAtNeed | None = None
         self._upkeep: Upkeep | None = None
         self.is_kept_up = False
+        self.retention = RetentionPolicy()
+        self.uses = Uses()
+        self._retaining: Retention | None = None
+        self._tidied_at = 0.0
         self._is_strict, self._other_content = is_strict, other_content
         # Without other processes, nobody else has to see how far this one is.
         self._progress = None if processes == 1 else Progress(processes)
@@ -94,6 +110,9 @@ class Holdings:
                 if self.local.needs_recovery:
                     self.index.doubt()
             self.intake = self._new_intake(0)
+            ledger = None if self.ledger is None else self.ledger.if_there()
+            if ledger is not None:
+                self.intake.will_delete(ledger.deletions.last())
             self.recover()
         except BaseException:
             self._close_databases()
@@ -110,7 +129,7 @@ class Holdings:
         """Keep the index in line with the files from now on, in a thread. One process of an archive does this."""
         self.is_kept_up = True
         if self.index is not None:
-            self._upkeep = Upkeep(self.intake, self.index)
+            self._upkeep = Upkeep(self.intake, self.index, (self._tidy, self._retain))
             self._upkeep.start()
 
     def prepare_fork(self) -> None:
@@ -149,12 +168,30 @@ class Holdings:
         return index
 
     def recover(self) -> None:
-        """File what processes that ended had acknowledged; what cannot be filed now is tried again."""
+        """File what processes that ended had acknowledged, and end what they had begun to delete.
+
+        What cannot be filed now is tried again.
+        """
+        self.end_deletions()
         count = self.intake.recover()
         if count:
             _log.warning(
                 "%d objects that had been acknowledged are filed now; the last stop was not clean", count
             )
+
+    def deleting(self) -> Deleting:
+        """The one that deletes objects; there must be an index."""
+        from .deleting import Deleting
+
+        assert self.index is not None
+        assert self.ledger is not None
+        return Deleting(self.intake, self.storage, self.index, self.ledger.opened)
+
+    def end_deletions(self) -> None:
+        """Find out what became of deletions that were interrupted, see `Deleting.end_interrupted`."""
+        ledger = None if self.ledger is None else self.ledger.if_there()
+        if ledger is not None and (left := ledger.deletions.to_end()):
+            self.deleting().end_interrupted(left)
 
     @property
     def other_content(self) -> OtherContent:
@@ -177,6 +214,38 @@ class Holdings:
         """Close them, and the store for all processes."""
         self.leave()
         self.local.close()
+
+    def trash(self) -> Trash:
+        """What was deleted and is kept for a while."""
+        from .trash import Trash
+
+        assert self.ledger is not None
+        return Trash(self.intake, self.storage, self.ledger.opened)
+
+    def _tidy(self, is_stopped: Callable[[], bool]) -> None:
+        """Now and then, end what was interrupted, and empty the trash."""
+        if self.ledger is not None and self.ledger.if_there() is not None and monotonic() >= self._tidied_at:
+            self._tidied_at = monotonic() + _TIDY
+            self.end_deletions()
+            self.trash().empty(datetime.now(UTC), is_stopped)
+
+    def _retain(self, is_stopped: Callable[[], bool]) -> None:
+        """Remove studies by the rules, when it is time for it."""
+        if self._retaining is None and self.retention.rules:
+            from .retaining import Retention
+
+            assert self.index is not None
+            assert self.ledger is not None
+            folder = self.local.root / "objects"
+            self._retaining = Retention(
+                folder if folder.exists() else self.local.root,
+                self.index,
+                self.ledger.opened,
+                self.deleting(),
+                self.uses,
+            )
+        if self._retaining is not None:
+            self._retaining.run(self.retention, is_stopped)
 
     def _new_intake(self, process: int) -> Intake:
         return Intake(
@@ -262,6 +331,11 @@ class LedgerAtNeed:
     def kept_version(self, version: Version) -> None:
         """Record an object that another one replaces, as `Ledger.kept_version` does."""
         self.opened.kept_version(version)
+
+    def was_deleted(self, instance: str, after: int) -> bool:
+        """Whether an object was deleted, as `Ledger.was_deleted` says."""
+        ledger = self.if_there()
+        return ledger is not None and ledger.was_deleted(instance, after)
 
     def close(self) -> None:
         """Close it; it is opened anew when needed."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..drivers.scanning import scan_file
@@ -42,7 +42,7 @@ from .filing import OTHER_CONTENT, Filing, Progress
 from .journal import Journal, Position, read
 from .local import LocalFolder
 from .replay import Replay, is_left
-from .storage.comparison import Comparison, compare
+from .storage.comparison import Comparison, compare, read_file_header
 from .storage.staging import StagedFile
 from .storage.store import ObjectName, Storage
 
@@ -59,6 +59,7 @@ SPILL_LENGTH = 64 << 10
 WAITING_LIMIT = 32 << 20
 PATIENCE = 10.0
 
+_BLOCK = 1 << 20
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -142,7 +143,7 @@ class Session:
         Parameters
         ----------
         staged
-            The file, made by `Staging.link`; from now on the session's.
+            The file, made by `Staging.link` or complete; from now on the session's.
         data_at
             Where its data set begins, in bytes.
         """
@@ -322,6 +323,7 @@ class Intake:
         self._needs_journal = catalogue is not None or not storage.is_volatile
         self.progress = progress or Progress(1)
         self._process = process
+        self._ledger = ledger
         self.conflicts = Conflicts(storage, ledger)
         self._filing = Filing(
             local,
@@ -373,6 +375,38 @@ class Intake:
             )
         return Session(self, sop_class_uid, sop_instance_uid, transfer_syntax_uid, source)
 
+    def open_copy(self, file: BinaryIO, source: Source = UNKNOWN) -> Session:
+        """Begin a session for the object in a file, which is copied as it lies, byte for byte.
+
+        Parameters
+        ----------
+        file
+            The file, open at its beginning.
+        source
+            Who had sent it.
+
+        Raises
+        ------
+        UnusableObject
+            If it has no file meta information.
+        ServiceRefusal
+            As `open`.
+        OSError
+            If it cannot be read, or the copy cannot be written.
+        """
+        header = read_file_header(file)
+        session = self.open(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, source)
+        staged = self.local.staging.stage()
+        try:
+            file.seek(0)
+            while block := file.read(_BLOCK):
+                staged.write((block,))
+        except BaseException:
+            staged.discard()
+            raise
+        session.adopt(staged, header.offset)
+        return session
+
     def commit(self, sessions: Sequence[Session]) -> list[int | ServiceRefusal]:
         """Check objects and store them. Flushing them together costs less than one by one.
 
@@ -412,6 +446,10 @@ class Intake:
     def wait_for_all(self, seconds: float = PATIENCE) -> bool:
         """Wait until all that was acknowledged by now can be found in the catalogue; False if it cannot in time."""
         return self._filing.wait_for_all(seconds)
+
+    def will_delete(self, number: int) -> None:
+        """Objects whose UIDs are claimed are about to be deleted, by entries of the ledger up to this number."""
+        self.progress.deleted(self._process, number)
 
     @contextmanager
     def claimed(self, instance: str, seconds: float = PATIENCE) -> Iterator[bool]:
@@ -490,7 +528,8 @@ class Intake:
         return self._filing.unfiled
 
     def _new_replay(self) -> Replay:
-        return Replay(self.local, self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+        parts = (self.local, self.storage, self.catalogue, self._filing, self.conflicts, self._reader)
+        return Replay(*parts, self._ledger)
 
     def _release(self, instances: Sequence[str]) -> None:
         self._claims.release(instances)
@@ -595,9 +634,10 @@ class Intake:
             raise ServiceRefusal(OUT_OF_RESOURCES, "what was received before cannot be filed now")
         objects = [session.accepted for session in sessions]
         positions: list[Position] = []
+        deletion = self.progress.last_deletion
         try:
             for each in objects:
-                each.position = self._journal.append(encode_description(each), each.content)
+                each.position = self._journal.append(encode_description(each, deletion), each.content)
                 positions.append(each.position)
             self._journal.flush(positions[-1].number)
         except OSError:

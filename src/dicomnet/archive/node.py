@@ -77,6 +77,9 @@ _FOR_QUERIES = (
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
     "dicomnet.archive.tasks.control",
+    "dicomnet.archive.deleting",
+    "dicomnet.archive.trash",
+    "dicomnet.archive.retaining",
 )
 _FOR_FUZZY_QUERIES = ("dicomnet.archive.catalogue.fuzzy",) if SUPPORTED.fuzzy else ()
 OnRefused = Callable[[str, ServiceRefusal], None]
@@ -359,6 +362,7 @@ class Node:
             invoked_window=terms.window if GetService.operation in self.services else 1,
         )
         self.holdings.other_content = terms.other_content
+        self.holdings.retention = terms.retention
         if self.watch is not None:
             self.watch.adopt(terms)
         for service in self.services.values():

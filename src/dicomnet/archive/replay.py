@@ -15,6 +15,7 @@ from ..encoding.file_header import decode_file_header
 from ..encoding.scan import HeaderScanner
 from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
 from .conflicts import Conflicts
+from .conflicts import Record as Ledger
 from .entries import Accepted, Catalogue, Entry, decode_description, entry_of, read_entry
 from .filing import Filing
 from .journal import Journal, Record, read, remove
@@ -43,6 +44,8 @@ class Replay:
         Where their objects go.
     scanner
         Finds what the catalogue keeps.
+    ledger
+        Knows what was deleted; None if nothing ever is.
 
     Attributes
     ----------
@@ -59,6 +62,7 @@ class Replay:
         filing: Filing,
         conflicts: Conflicts,
         scanner: HeaderScanner,
+        ledger: Ledger | None = None,
     ) -> None:
         self._local = local
         self._storage = storage
@@ -66,6 +70,7 @@ class Replay:
         self._filing = filing
         self._conflicts = conflicts
         self._scanner = scanner
+        self._ledger = ledger
         self.staged: set[str] | None = set()
 
     def spare(self, folder: Path) -> None:
@@ -182,6 +187,8 @@ class Replay:
         """The object of a record; None if it was removed since."""
         said = decode_description(record.description)
         name, source, replaces = said.name, said.source, said.replaces
+        if self._was_deleted(name.instance, said.deletion):
+            return None
         staged = self._local.staging.find(said.staged) if said.staged else None
         if staged is not None:
             with staged.open() as file:
@@ -197,6 +204,12 @@ class Replay:
         found = self._scanner.scan(data, header.transfer_syntax_uid)
         entry = Entry(name, found, header.sop_class_uid, header.transfer_syntax_uid, source)
         return Accepted(entry, (record.content,), replaces=replaces)
+
+    def _was_deleted(self, instance: str, deletion: int | None) -> bool:
+        """Whether an object was deleted since it was received; what was filed stays in the journal for a while."""
+        if self._ledger is None or deletion is None:
+            return False
+        return self._ledger.was_deleted(instance, deletion)
 
     def _is_replaced(self, record: Record, replaced: Mapping[tuple[str, str], int]) -> bool:
         """Whether the object of a record has become a version since; its place is another object's then."""

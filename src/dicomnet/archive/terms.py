@@ -11,6 +11,7 @@ from ..values import field, frozen
 from .access import EVERYBODY, Access
 from .catalogue.options import QueryPolicy
 from .conflicts import OtherContent
+from .retention import RetentionPolicy
 from .services.retrieve import RetrievePolicy
 from .watch.policy import WatchPolicy
 
@@ -46,6 +47,8 @@ class Terms:
         What may be retrieved, and which move destinations there are. It holds at once.
     watch
         From when on it says that it is not well. It holds at once.
+    retention
+        The rules by which studies are removed. It holds at once.
     tls
         What it shows in TLS handshakes; None leaves that as it is.
     log
@@ -63,5 +66,6 @@ class Terms:
     queries: QueryPolicy = field(default_factory=QueryPolicy)
     retrieval: RetrievePolicy = field(default_factory=RetrievePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
+    retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     tls: ServerCertificate | None = None
     log: Log | None = None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INDEX_NAME = "index.sqlite"
+# What is done at each look, if it is time for it; it stops where what it is given says so.
+Chore = Callable[[Callable[[], bool]], None]
 # How long to wait before what could not be done is tried again, and how often the index is looked at, in seconds.
 _RETRY, _LOOK = 30.0, 1.0
 
@@ -112,13 +114,16 @@ class Upkeep:
     ----------
     intake, index
         The archive.
+    chores
+        What else is to be done, see `Chore`.
     """
 
-    def __init__(self, intake: Intake, index: Index) -> None:
+    def __init__(self, intake: Intake, index: Index, chores: Sequence[Chore] = ()) -> None:
         from .catalogue.filling import Filling
 
         self._intake = intake
         self._index = index
+        self._chores = chores
         self._filling = Filling(index, intake.storage)
         # When what journals of processes that ended still have is tried again.
         self._next_rest = 0.0
@@ -167,6 +172,8 @@ class Upkeep:
         if not self._is_filled:
             self._filling.run(self._is_stopping)
             self._is_filled = True
+        for chore in self._chores:
+            chore(self._is_stopping.is_set)
         if self._is_to_be_checked:
             begun = monotonic()
             if index.check(self._is_stopping.is_set):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from errno import EEXIST
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
-from ..encoding.identity import is_uid
 from ..errors import UnusableObject
 from .arguments import FAILED, OK, Parser, UsageError
-from .keys import add_key_option, key, read_keys
+from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
 from .tasks import add_archive_options, guarded, perform_task, progress_shown
 from .words import complain
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from ..archive.exporting import Target
     from ..archive.settings.values import Settings
 
-LEVELS = ("study", "series", "image")
 EXPORTED, ALREADY_THERE, IN_THE_WAY = "exported", "already_there", "in_the_way"
 NOT_EXPORTED, MISSING = "failed", "missing"
 _OUTCOMES = (EXPORTED, ALREADY_THERE, IN_THE_WAY, NOT_EXPORTED, MISSING)
@@ -44,25 +41,9 @@ def configure(parser: Parser) -> None:
         "dicomnet export --data /srv/dicom 1.2.840.113619.2.1 --zip study.zip\n"
         "dicomnet export --data /srv/dicom --uids list.txt out/",
     )
-    parser.add_argument(
-        "query",
-        nargs="*",
-        metavar="QUERY",
-        help="a key as KEYWORD=VALUE, as with -k; or a UID of a study, a series or an object",
-    )
+    add_query_argument(parser)
     parser.add_argument("target", type=Path, metavar="DIR", help="the folder; made if it is not there")
-    group = parser.add_argument_group("what to export")
-    add_key_option(group, "match an attribute by a value, a wildcard or a range, as dicomnet find does")
-    group.add_argument(
-        "-L",
-        "--level",
-        choices=LEVELS,
-        help="what has to match (what is highest among those that have all keys: study, series, image)",
-    )
-    group.add_argument(
-        "--uids", metavar="FILE", help="UIDs of studies, series or objects, one a line; - is standard input"
-    )
-    group.add_argument("--all", action="store_true", help="everything")
+    add_selection_options(parser.add_argument_group("what to export"))
     group = parser.add_argument_group("how to export")
     group.add_argument(
         "--media",
@@ -79,51 +60,10 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    asked = _asked(options)
-    return guarded("export", lambda: _export(options, asked))
-
-
-def _asked(options: Namespace) -> dict[str, Any]:
-    """What is to be exported, as parameters of the task that finds it; raises UsageError."""
-    uids = [word for word in options.query if is_uid(word)]
-    for word in options.query:
-        if "=" in word:
-            options.keys.append(key(word))
-        elif not is_uid(word):
-            raise UsageError(f"{word!r} is neither KEYWORD=VALUE nor a UID")
-    if options.uids is not None:
-        uids += _listed(options.uids)
-    if bool(uids) + bool(options.keys) + options.all != 1:
-        raise UsageError("say what to export: keys, UIDs or --all, and only one of these")
-    if options.level and not options.keys:
-        raise UsageError("--level needs a key")
     if options.media and options.zip:
         raise UsageError("--media and --zip do not go together")
-    return {"keys": _keys(options), "level": options.level} if options.keys else {"uids": uids}
-
-
-def _keys(options: Namespace) -> dict[str, Any]:
-    from ..datasets.queries import build_identifier
-
-    keys = read_keys(options)
-    empty = [name for name, value in keys.items() if value is None or value == {}]
-    if empty:
-        raise UsageError(f"{empty[0]} has no value to match")
-    try:
-        build_identifier("study", keys)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return keys
-
-
-def _listed(name: str) -> list[str]:
-    """The UIDs in a file."""
-    with sys.stdin if name == "-" else open(name, encoding="ascii", errors="replace") as file:
-        words = file.read().split()
-    wrong = next((word for word in words if not is_uid(word)), None)
-    if wrong is not None or not words:
-        raise UsageError(f"--uids: {name} has no UID" if not words else f"--uids: {wrong!r} is not a UID")
-    return words
+    asked = selection(options, "export")
+    return guarded("export", lambda: _export(options, asked))
 
 
 def _export(options: Namespace, asked: dict[str, Any]) -> int:

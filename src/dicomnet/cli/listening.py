@@ -216,7 +216,9 @@ class Configuration:
             return
         changed = [each.name for each in self.settings.differences(wanted)]
         changed += [
-            name for name in ("remotes", "access") if getattr(self.settings, name) != getattr(wanted, name)
+            name
+            for name in ("remotes", "access", "retention")
+            if getattr(self.settings, name) != getattr(wanted, name)
         ]
         self.settings = wanted
         if kept:

@@ -113,7 +113,7 @@ def run_task(
 
     def run() -> int:
         settings = read_settings(options)
-        reporter = _reporter(options, shown)
+        reporter = reporter_of(options, shown)
         with reporter.display:
             summary = perform_task(settings, name, parameters(settings), reporter)
         if options.json:
@@ -174,7 +174,8 @@ def progress_shown(options: Namespace, doing: str, what: str) -> Progress:
     return Progress()
 
 
-def _reporter(options: Namespace, shown: Shown) -> Any:
+def reporter_of(options: Namespace, shown: Shown) -> Any:
+    """What shows on the terminal, or as lines of JSON, what a task reports."""
     from ..archive.tasks.task import Reporter
 
     class Display(Reporter):

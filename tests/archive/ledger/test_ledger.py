@@ -18,10 +18,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from dicomnet.archive.database import Database, Keeping
+from dicomnet.archive.deletion import Deletion, Fate
 from dicomnet.archive.entries import Outcome, Quarantined, Source, Version
 from dicomnet.archive.ledger import ledger as ledger_module
 from dicomnet.archive.ledger import migrations, schema
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
+from dicomnet.archive.storage.store import ObjectName
 from dicomnet.errors import DatabaseFailure, LedgerUnusable
 
 AT = datetime(2026, 11, 28, 12, 0, 0, 1, UTC)
@@ -114,6 +116,23 @@ def test_the_migrations_lead_to_the_tables(database_url: str, how: Callable[[Con
         context = MigrationContext.configure(connection, opts={"version_table": schema.REVISION_TABLE})
         assert compare_metadata(context, schema.metadata) == []
     database.close()
+
+
+def test_a_ledger_of_before_deletions_has_them_and_all_that_it_had(database_url: str) -> None:
+    database = Database(database_url, Keeping.DURABLE)
+    with database.writing_alone() as connection:
+        ledger_module.upgrade(connection, "0001")
+        connection.execute(schema.quarantine.insert().values(ledger_module.quarantine_row(_object())))
+    database.close()
+    name = ObjectName("1.2", "1.2.1", "1.2.3")
+    entry = Deletion(name, "ab", 7, "run", AT, "alice", patient="P1", source=SOURCE, kept_until=AT)
+    for _ in range(2):
+        with Ledger(database_url) as ledger:
+            assert list(ledger.quarantine()) == [_object()]
+            ledger.deletions.begin([entry])
+            assert ledger.deletions.to_end() == [entry]
+            ledger.deletions.end("run", [name.instance], Fate.GONE)
+            assert ledger.deletions.to_end() == []
 
 
 def test_a_newer_ledger_is_refused_and_left_as_it_is(database_url: str, ledger: Ledger) -> None:

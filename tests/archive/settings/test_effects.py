@@ -7,6 +7,7 @@ import os
 import signal
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ from tests.support import free_port, stored, wait_until
 
 from dicomnet import AE, Peer, evt
 from dicomnet.archive.node import Node
-from dicomnet.archive.settings.table import MANY, REMOTE_SETTINGS, RULE_SETTINGS, SETTINGS
+from dicomnet.archive.settings.table import MANY, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS, SETTINGS
 from dicomnet.archive.terms import Terms
 from dicomnet.drivers.tls import ServerCertificate, client_context
 from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
@@ -499,6 +500,114 @@ def certificate_days(world: World) -> None:
         world.end(node)
 
 
+def keep(world: World) -> None:
+    """By the command, which has the same configuration; the node empties the trash."""
+    node = world.node('deletion.keep = "0.5 s"')
+    words = ("--config", "node.toml", "--yes", "--all")
+    assert one(world.peer(node), CT) == 0
+    assert run("delete", *words, cwd=world.folder).returncode == 0
+    (trashed,) = (world.folder / "dicomnet-data" / "trash").rglob("*.dcm")
+    world.end(node)
+    # At its start, and then now and then.
+    node = world.node("deletion.keep = 0")
+    wait_until(lambda: not trashed.exists(), what="the trash is empty")
+    assert one(world.peer(node), CT) == 0
+    assert run("delete", *words, cwd=world.folder).returncode == 0
+    assert not trashed.parent.exists()
+
+
+def _studies(world: World) -> set[str]:
+    objects = world.folder / "dicomnet-data" / "objects"
+    return {path.parts[-3] for path in objects.rglob("*.dcm")}
+
+
+def _retained(world: World, content: str, goes: dict[str, Any], *stay: dict[str, Any]) -> Configured:
+    """Store objects of several studies, and wait until the rules, applied all the time, have removed the last one."""
+    node = world.node(f'[deletion]\ninterval = "0.1 s"\nquiet = 0\n{content}')
+    staying = {f"1.2.3.{number}": each for number, each in enumerate(stay)}
+    for study, each in (*staying.items(), ("1.2.4", goes)):
+        title = {"calling": each.pop("calling")} if "calling" in each else {}
+        uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.1", "SOPInstanceUID": f"{study}.2"}
+        assert one(world.peer(node, **title), world.file(**uids, **each)) == 0
+    # Those that stay were looked at before it.
+    node.wait_for("has removed 1 objects of study 1.2.4 ")
+    assert _studies(world) == staying.keys()
+    return node
+
+
+def _rule_of(name: str, *lines: str) -> str:
+    return "\n".join((f'[[retention]]\nname = "{name}"', *lines, ""))
+
+
+def interval(world: World) -> None:
+    node = _retained(world, _rule_of("x", "after = 0"), {})
+    assert one(world.peer(node), CT) == 0
+    node.wait_for("has removed 1 objects", 2)
+    assert not _studies(world)
+
+
+def quiet(world: World) -> None:
+    node = world.node(f'deletion = {{interval = "0.1 s", quiet = "1.5 s"}}\n{_rule_of("x", "after = 0")}')
+    assert one(world.peer(node), CT) == 0
+    begun = time.monotonic()
+    node.wait_for("has removed 1 objects")
+    assert time.monotonic() - begun > 1
+
+
+def name_of_a_retention_rule(world: World) -> None:
+    _retained(world, _rule_of("my rule", "after = 0"), {}).wait_for(
+        "the retention rule my rule has removed 1"
+    )
+
+
+def after(world: World) -> None:
+    begun = time.monotonic()
+    _retained(world, _rule_of("x", 'after = "1.5 s"'), {})
+    assert time.monotonic() - begun > 1.5
+
+
+def since(world: World) -> None:
+    rule = _rule_of("x", 'after = "10 years"', 'since = "study-date"')
+    _retained(world, rule, {"StudyDate": "20040119"}, {"StudyDate": "29990101"})
+
+
+def free(world: World) -> None:
+    rules = (
+        _rule_of("a", 'free = "0 %"', 'institutions = ["A"]'),
+        _rule_of("b", 'free = "100 %"', 'institutions = ["B"]'),
+    )
+    _retained(world, "".join(rules), {"InstitutionName": "B"}, {"InstitutionName": "A"})
+
+
+def titles(world: World) -> None:
+    rule = _rule_of("x", "after = 0", 'titles = ["CT1"]')
+    _retained(world, rule, {"calling": "CT1"}, {"calling": "CT2"})
+
+
+def modalities(world: World) -> None:
+    rule = _rule_of("x", "after = 0", 'modalities = ["MR", "SR"]')
+    _retained(world, rule, {"Modality": "MR"}, {"Modality": "CT"})
+
+
+def institutions(world: World) -> None:
+    rule = _rule_of("x", "after = 0", 'institutions = ["A"]')
+    _retained(world, rule, {"InstitutionName": "A"}, {"InstitutionName": "B"})
+
+
+def require(world: World) -> None:
+    rules = (
+        _rule_of("safe", "after = 0", 'require = ["forwarded"]'),
+        _rule_of("x", "after = 0", 'modalities = ["MR"]'),
+    )
+    node = _retained(world, "".join(rules), {"Modality": "MR"}, {"Modality": "CT"})
+    assert "the retention rule safe removes nothing: it requires that objects are forwarded" in node.said
+
+
+def keep_of_a_rule(world: World) -> None:
+    _retained(world, _rule_of("x", "after = 0", 'keep = "1 day"'), {})
+    assert len(list((world.folder / "dicomnet-data" / "trash").rglob("*.dcm"))) == 1
+
+
 def remote(world: World) -> None:
     """By host, port and title: the title is the name where nothing else is said."""
     with receiving(world, terms=Terms(called_titles=("PACS", "PACS 2"))) as there:
@@ -596,6 +705,18 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "retrieval.destinations": destinations,
     "retrieval.jobs": jobs,
     "retrieval.decompress": decompress,
+    "deletion.keep": keep,
+    "deletion.interval": interval,
+    "deletion.quiet": quiet,
+    "retention.name": name_of_a_retention_rule,
+    "retention.after": after,
+    "retention.since": since,
+    "retention.free": free,
+    "retention.titles": titles,
+    "retention.modalities": modalities,
+    "retention.institutions": institutions,
+    "retention.require": require,
+    "retention.keep": keep_of_a_rule,
     "tls.certificate": certificate,
     "tls.key": key,
     "tls.passphrase": passphrase,
@@ -623,7 +744,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
 
 
 def test_each_key_has_a_row() -> None:
-    known = {each.name for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS)}
+    known = {each.name for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS, *RETENTION_SETTINGS)}
     assert set(EFFECTS) == known
     assert {each.partition(".")[0] for each in known} >= set(MANY)
 

@@ -25,6 +25,7 @@ from dicomnet.archive.settings.table import (
     OPERATIONS,
     PREFIX,
     REMOTE_SETTINGS,
+    RETENTION_SETTINGS,
     RULE_SETTINGS,
     SECTIONS,
     SETTINGS,
@@ -100,6 +101,25 @@ def test_a_setting_is_the_same_wherever_it_comes_from(
     assert by_file[name] != nothing[name]
     assert by_file.values == by_option.values == by_variable.values
     assert by_variable.origin(name) == setting.variable
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds", "shown"),
+    [
+        ("7 days", 604_800, '"7 days"'),
+        ("2 weeks", 1_209_600, '"14 days"'),
+        ("36h", 129_600, '"36 h"'),
+        ("1.5 min", 90, '"90 s"'),
+        ("0", 0, '"0 s"'),
+        ("1 year", 31_557_600, '"8766 h"'),
+    ],
+)
+def test_a_time_is_shown_as_it_may_be_written(file: Path, said: str, seconds: float, shown: str) -> None:
+    file.write_text(f'deletion.keep = "{said}"')
+    found = read(file)["deletion.keep"]
+    assert (found, as_toml(found)) == (seconds, shown)
+    file.write_text(f"deletion.keep = {shown}")
+    assert read(file)["deletion.keep"] == seconds
 
 
 def test_tables_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,6 +304,30 @@ WRONG: dict[str, tuple[str | bytes, list[str]]] = {
     "a table for rules": (
         "[access]\ntitle = 'A'",
         ["node.toml:1: access: found a table, expected rules, each under [[access]]"],
+    ),
+    "a rule of retention that would remove everything": (
+        "[[retention]]\nname = 'all'",
+        ["node.toml:1: retention.0: it needs after or free, or it would remove everything"],
+    ),
+    "rules of retention of one name": (
+        "[[retention]]\nname = 'a'\nafter = 1\n[[retention]]\nname = 'a'\nafter = 1",
+        ["node.toml:5: retention.1.name: there are two with the name a"],
+    ),
+    "a rule of retention that makes no room": (
+        "[[retention]]\nname = 'a'\nfree = '10 %'\nkeep = '1 day'",
+        ["node.toml:4: retention.0.keep: the trash is on the same volume; take away keep or free"],
+    ),
+    "a time that is none": (
+        "[deletion]\nkeep = '1 fortnight'",
+        [
+            "node.toml:2: deletion.keep: found '1 fortnight', expected a time, such as 90 s, 12 h, 7 days or 10 years"
+        ],
+    ),
+    "a space that is none": (
+        "[[retention]]\nname = 'a'\nfree = '110 %'",
+        [
+            "node.toml:3: retention.0.free: found '110 %', expected an amount of space, such as 50 GB, 2 TB or 10 %"
+        ],
     ),
     "a rule that is none": ("access = [1]", ["node.toml:1: access.0: found 1, expected a table"]),
     "a remote that is none": ("remotes.A = 1", ["node.toml:1: remotes.A: found 1, expected a table"]),
@@ -582,7 +626,7 @@ def test_the_file_for_tls_that_cannot_be_used_is_named(file: Path) -> None:
 
 def _uncommented() -> Iterator[str]:
     """The lines of the example with all its keys."""
-    names = {each.key for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS)}
+    names = {each.key for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS, *RETENTION_SETTINGS)}
     for line in example().splitlines():
         key = line.removeprefix("# ").partition(" = ")[0]
         is_commented = line.startswith("# [") or (line.startswith("# ") and key in names)
@@ -597,6 +641,7 @@ def test_the_example_says_nothing_and_has_everything(file: Path) -> None:
     assert set(settings.origins) >= set(BY_NAME)
     assert set(settings.remotes["PACS"]) == {each.key for each in REMOTE_SETTINGS}
     assert set((settings.access or ({},))[0]) == {each.key for each in RULE_SETTINGS}
+    assert set(settings.retention[0]) == {each.key for each in RETENTION_SETTINGS}
     defaults = read(None)
     for each in SETTINGS:
         if each.default not in (None, ()) and not each.kind.is_path:

@@ -359,3 +359,17 @@ def test_a_rejected_sender_is_told_why(tmp_path: Path) -> None:
         with pytest.raises(AssociationRejected, match="calling AE title"), Peer(node.address) as peer:
             peer.echo()
         node.wait_for("calling AE title not recognised")
+
+
+@WORKERS
+def test_rules_of_retention_hold_at_once(tmp_path: Path, workers: int) -> None:
+    start = f'server.workers = {workers}\n[deletion]\ninterval = "0.1 s"\nquiet = 0\n'
+    with configured(tmp_path, start) as node:
+        with Peer(node.address) as peer:
+            assert [each.status for each in peer.store([CT, MR])] == [0, 0]
+        reload(node, f'{start}[[retention]]\nname = "magnets"\nafter = 0\nmodalities = ["MR"]\n')
+        node.wait_for("the retention rule magnets has removed 1 objects")
+        reload(node, f'{start}[[retention]]\nname = "all"\nafter = 0\n')
+        node.wait_for("the retention rule all has removed 1 objects")
+        assert node.end() == 0
+    assert stored(tmp_path / "dicomnet-data") == {}

@@ -93,7 +93,7 @@ def test_the_index_while_it_is_made(tmp_path: Path) -> None:
 
 def test_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
     with checks(tmp_path) as (_, _now, look):
-        assert look("ledger").values == {series.QUARANTINE.name: {"": 0.0}}
+        assert look("ledger").values[series.QUARANTINE.name] == {"": 0.0}
         (tmp_path / "ledger.sqlite").write_bytes(b"no database" * 1000)
         result = look("ledger")
     assert result == Finding(Level.FAILED, "it cannot be used now; the log says why")

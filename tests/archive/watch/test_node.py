@@ -94,6 +94,18 @@ def test_the_histogram_of_stores_agrees_with_what_the_client_measured(tmp_path: 
     assert value(samples, "received_bytes_total") == sum(len(data_set_of(path)) for path in paths)
 
 
+def test_what_is_in_the_trash_is_counted(tmp_path: Path) -> None:
+    paths = write_objects(tmp_path / "objects", 1, 5)
+    with watched(tmp_path) as (node, port):
+        with Peer(node.address) as peer:
+            assert [each.status for each in peer.store(paths)] == [0] * 5
+        assert run("delete", "--data", node.store, "--all", "--yes", cwd=node.folder).returncode == 0
+        samples = metrics(port)
+        files = [path.stat().st_size for path in (node.folder / node.store / "trash").rglob("*.dcm")]
+    assert len(files) == value(samples, "trash_objects") == 5
+    assert sum(files) == value(samples, "trash_bytes")
+
+
 @WORKERS
 def test_queries_and_retrievals_are_counted_as_their_clients_saw_them(tmp_path: Path, workers: int) -> None:
     paths = write_objects(tmp_path / "objects", 1, 5)

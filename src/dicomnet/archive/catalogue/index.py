@@ -211,6 +211,10 @@ class Index:
         """Take into the rows above what objects that are there say of them, see `Writer.complete`."""
         self._writer.complete(connection, objects)
 
+    def add_again(self, connection: Connection, objects: Sequence[Described]) -> None:
+        """Write objects whose rows were removed in a transaction of `writing`, see `Writer.add_again`."""
+        self._writer.add_again(connection, objects)
+
     def names_of(self, instances: Sequence[str]) -> dict[str, ObjectName]:
         """The objects that are indexed, of those with these SOP Instance UIDs.
 

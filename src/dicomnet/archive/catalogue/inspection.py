@@ -18,6 +18,7 @@ from ..storage.store import ObjectName
 from . import schema
 from .described import Describer
 from .index import Index, find_series, set_state
+from .levels import Attributes, Others
 
 # How many rows are read at a time; nobody waits for them.
 _PART = 500
@@ -61,6 +62,39 @@ class Row:
         return ObjectName(*self.uids) if all(map(is_uid, self.uids)) else None
 
 
+@frozen
+class StudyRow:
+    """The row of a study.
+
+    Parameters
+    ----------
+    number
+        Its row ID.
+    uid
+        Study Instance UID.
+    attributes, others
+        What its objects say of it and of its patient, and what some of them say otherwise, as in `levels`.
+    instance_count
+        How many objects it has.
+    """
+
+    number: int
+    uid: str
+    attributes: Attributes
+    others: Others
+    instance_count: int
+
+
+@frozen
+class SeriesRow:
+    """The row of a series: its UID and modality, and what its objects say of it, as of `StudyRow`."""
+
+    uid: str
+    modality: str
+    attributes: Attributes
+    others: Others
+
+
 class Inspection:
     """The inspector of an index. It may be in use, and rows may come and go meanwhile.
 
@@ -86,9 +120,9 @@ class Inspection:
             with self._index.reading() as connection:
                 number = find_series(connection, study, series)
                 of_it = (_of_instance.parent == number, _of_instance.id > last)
-                page = _ROWS.where(*of_it).order_by(_of_instance.id).limit(_PART)
+                page = ROWS.where(*of_it).order_by(_of_instance.id).limit(_PART)
                 found = connection.execute(page).all()
-            yield from map(_row, found)
+            yield from map(row_of, found)
             if len(found) < _PART:
                 return
             last = found[-1].id
@@ -96,8 +130,65 @@ class Inspection:
     def row(self, instance: str) -> Row | None:
         """The row of an object, by its SOP Instance UID, wherever it is."""
         with self._index.reading() as connection:
-            found = connection.execute(_ROWS.where(_of_instance.uid == instance)).one_or_none()
-        return None if found is None else _row(found)
+            found = connection.execute(ROWS.where(_of_instance.uid == instance)).one_or_none()
+        return None if found is None else row_of(found)
+
+    def study(self, uid: str) -> StudyRow | None:
+        """The row of a study, by its Study Instance UID."""
+        with self._index.reading() as connection:
+            found = connection.execute(_STUDIES.where(_of_study.uid == uid)).one_or_none()
+        return None if found is None else _study_row(found)
+
+    def studies(self) -> Iterator[StudyRow]:
+        """The rows of all studies, some at a time."""
+        for rows in self._pages(_STUDIES, ""):
+            yield from map(_study_row, rows)
+
+    def received(self) -> Iterator[tuple[StudyRow, float]]:
+        """The rows of all studies, each with when an object of it was last received, in seconds since 1970.
+
+        Studies with an object of which that is not known are left out.
+        """
+        for rows in self._pages(_RECEIVED, ""):
+            for row in rows:
+                if row.last is not None and row.known == row.objects:
+                    yield _study_row(row), row.last / 1000
+
+    def received_last(self, uid: str) -> float | None:
+        """When an object of a study was last received, as of `received`; None if there is none, or it is not known."""
+        with self._index.reading() as connection:
+            row = connection.execute(_RECEIVED.where(_of_study.uid == uid)).one_or_none()
+        return None if row is None or row.last is None or row.known != row.objects else row.last / 1000
+
+    def series_rows(self, study: str) -> list[SeriesRow]:
+        """The rows of the series of a study."""
+        columns = (_of_series.uid, _of_series.modality, _of_series.attributes, _of_series.others)
+        statement = select(*columns).join(schema.study, _of_study.id == _of_series.parent)
+        with self._index.reading() as connection:
+            found = connection.execute(statement.where(_of_study.uid == study)).all()
+        return [
+            SeriesRow(row.uid, row.modality, _parsed(row.attributes), _parsed(row.others or "{}"))
+            for row in found
+        ]
+
+    def senders(self, study: str) -> set[str]:
+        """The AE titles of those who sent objects of a study; an empty one where it is not known, or there was none."""
+        statement = (
+            select(schema.source.c.ae_title)
+            .distinct()
+            .select_from(schema.instance)
+            .join(schema.series, _of_series.id == _of_instance.parent)
+            .join(schema.study, _of_study.id == _of_series.parent)
+            .outerjoin(schema.source, schema.source.c.id == _of_instance.source)
+        )
+        with self._index.reading() as connection:
+            return {title or "" for title in connection.scalars(statement.where(_of_study.uid == study))}
+
+    def rows_of_study(self, uid: str) -> list[Row]:
+        """The rows of all objects of a study, by its Study Instance UID."""
+        with self._index.reading() as connection:
+            found = connection.execute(ROWS.where(_of_study.uid == uid).order_by(_of_instance.id)).all()
+        return list(map(row_of, found))
 
     def count(self, study: str = "") -> int:
         """How many objects are indexed, in all or of a study."""
@@ -230,7 +321,8 @@ class Inspection:
             last = rows[-1].id
 
 
-def _row(found: Any) -> Row:
+def row_of(found: Any) -> Row:
+    """What `ROWS` has selected."""
     return Row(
         found.id,
         (found.study_uid, found.series_uid, found.uid),
@@ -242,6 +334,12 @@ def _row(found: Any) -> Row:
         found.stored_at,
         found.location,
         Source(found.ae_title or "", found.address or "", found.way or ""),
+    )
+
+
+def _study_row(found: Any) -> StudyRow:
+    return StudyRow(
+        found.id, found.uid, _parsed(found.attributes), _parsed(found.others or "{}"), found.instance_count
     )
 
 
@@ -263,7 +361,8 @@ def _removed(connection: Connection, table: Any, is_adrift: ColumnElement[bool])
     return connection.execute(delete(table).where(is_adrift)).rowcount
 
 
-_ROWS = (
+# All that is known of objects.
+ROWS = (
     select(
         schema.instance,
         _of_study.uid.label("study_uid"),
@@ -276,6 +375,19 @@ _ROWS = (
     .join(schema.series, _of_series.id == _of_instance.parent)
     .join(schema.study, _of_study.id == _of_series.parent)
     .outerjoin(schema.source, schema.source.c.id == _of_instance.source)
+)
+_STUDIES = select(
+    _of_study.id, _of_study.uid, _of_study.attributes, _of_study.others, _of_study.instance_count
+)
+_RECEIVED = (
+    _STUDIES.add_columns(
+        func.max(_of_instance.stored_at).label("last"),
+        func.count(_of_instance.stored_at).label("known"),
+        func.count(_of_instance.id).label("objects"),
+    )
+    .join(schema.series, _of_series.parent == _of_study.id)
+    .join(schema.instance, _of_instance.parent == _of_series.id)
+    .group_by(_of_study.id)
 )
 _SERIES = (
     select(func.count()).select_from(schema.series).where(_of_series.parent == _of_study.id).scalar_subquery()

@@ -8,7 +8,7 @@ from time import monotonic
 
 from ...encoding.scan import HeaderScanner
 from ...errors import ServiceRefusal, UnusableObject
-from ...values import frozen
+from ...values import frozen, replace
 from ..conflicts import Conflicts
 from ..entries import Entry, read_entry
 from ..storage.store import ObjectName, Storage
@@ -160,7 +160,9 @@ class Recovery:
     def _entries(self, names: list[ObjectName]) -> Iterator[Entry]:
         for name in names:
             try:
-                yield read_entry(self._storage, name, self._scanner)
+                entry = read_entry(self._storage, name, self._scanner)
+                # It was not received now.
+                yield replace(entry, stored_at=self._storage.written_at(name))
             except FileNotFoundError:
                 # It was removed meanwhile.
                 continue

@@ -134,6 +134,18 @@ class Writer:
             rows.merge(each)
         rows.write(Counter())
 
+    def add_again(self, connection: Connection, objects: Sequence[Described]) -> None:
+        """Write objects whose rows, and those above that were theirs alone, have been removed in a transaction.
+
+        Parameters
+        ----------
+        connection
+            The transaction, in which nobody else writes, and in which `schema.NUMBERING_STATE` was changed.
+        objects
+            The objects, in the order in which they say what is above them.
+        """
+        self._add(connection, objects)
+
     def _add_missing(self, connection: Connection, objects: Sequence[Described]) -> list[bool]:
         of = schema.instance.c
         uids = [each.name.instance for each in objects]

@@ -1,4 +1,4 @@
-"""The ledger of an archive, opened by URL: objects in quarantine, and objects that another one has replaced."""
+"""The ledger of an archive, opened by URL: objects in quarantine, replaced and deleted ones, protected patients."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ...errors import DatabaseFailure, LedgerUnusable
 from ..database import WAIT_SECONDS, Database, Keeping, is_file_url, sqlite_url
 from ..entries import Outcome, Quarantined, Source, Version
 from . import schema
+from .deletions import Deletions
+from .protections import Protections
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class Ledger:
     ----------
     database
         The database.
+    deletions, protections
+        What it says of objects that were deleted, and of patients whose objects are not.
 
     Raises
     ------
@@ -49,6 +53,8 @@ class Ledger:
 
     def __init__(self, url: str | URL, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self.database = Database(url, Keeping.DURABLE, wait_seconds=wait_seconds)
+        self.deletions = Deletions(self.database)
+        self.protections = Protections(self.database)
         try:
             self._migrate()
         except DatabaseFailure as failure:
@@ -188,6 +194,10 @@ class Ledger:
             statement = statement.where(schema.version.c.instance == instance)
         for row in self._newest(statement, schema.version.c.id):
             yield Version(**_object_of(row), stored_at=row.stored_at, replaced_at=row.replaced_at)
+
+    def was_deleted(self, instance: str, after: int) -> bool:
+        """Whether an object was deleted by a later entry than one with this number, see `Deletions.is_later`."""
+        return self.deletions.is_later(instance, after)
 
     def _newest(self, statement: Select[Any], number: Any) -> Iterator[Row[Any]]:
         """Rows by falling number; no transaction is open while the caller works with one."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, Table, func, insert, select
 
 from ...errors import LedgerUnusable
+from ..deletion import Fate
 from ..entries import Quarantined
 from . import schema
 from .ledger import Ledger, quarantine_row, upgrade
@@ -56,8 +57,11 @@ def nothing() -> str:
 def set_aside(line: str) -> str | None:
     """Where the file is that an entry says to be set aside; None if it says that of none."""
     entry = json.loads(line)
-    is_aside = entry.get("table") == schema.version.name or (
-        entry.get("table") == schema.quarantine.name and entry["outcome"] is None
+    table = entry.get("table")
+    is_aside = (
+        table == schema.version.name
+        or (table == schema.quarantine.name and entry["outcome"] is None)
+        or (table == schema.deletion.name and entry["fate"] == Fate.IN_TRASH.value)
     )
     return entry["location"] if is_aside else None
 

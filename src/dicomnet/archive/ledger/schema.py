@@ -9,7 +9,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 from ..database import IDENTIFIER, INSTANT, SIZE, TEXT
 
 # The migrations in `migrations/versions`, oldest first. A ledger of any other revision is of a newer program.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 metadata = MetaData()
 
@@ -69,3 +69,51 @@ version = Table(
     Column("replaced_at", INSTANT, nullable=False),
 )
 Index("version_instance", version.c.instance)
+
+# An object is entered before its file is touched, and has a fate as soon as it is known; see `archive.deletion`.
+deletion = Table(
+    "deletion",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    *_object(),
+    Column("run", TEXT, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("rule", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("patient", TEXT, nullable=False),
+    Column("issuer", TEXT, nullable=False),
+    Column("begun_at", INSTANT, nullable=False),
+    Column("kept_until", INSTANT),
+    Column("fate", TEXT),
+    Column("fate_at", INSTANT),
+)
+Index("deletion_instance", deletion.c.instance)
+Index("deletion_run", deletion.c.run)
+# What is to be done yet: to end it, or to empty the trash.
+TO_END, IN_TRASH = deletion.c.fate.is_(None), deletion.c.fate == "in trash"
+Index("deletion_to_end", deletion.c.id, sqlite_where=TO_END, postgresql_where=TO_END)
+Index("deletion_in_trash", deletion.c.kept_until, sqlite_where=IN_TRASH, postgresql_where=IN_TRASH)
+
+protection = Table(
+    "protection",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("patient", TEXT, nullable=False),
+    # Empty for any.
+    Column("issuer", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("begun_at", INSTANT, nullable=False),
+    Column("ended_at", INSTANT),
+    Column("ended_by", TEXT, nullable=False),
+)
+HOLDS = protection.c.ended_at.is_(None)
+# A patient is protected once.
+Index(
+    "protection_holds",
+    protection.c.patient,
+    protection.c.issuer,
+    unique=True,
+    sqlite_where=HOLDS,
+    postgresql_where=HOLDS,
+)

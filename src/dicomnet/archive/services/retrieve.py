@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from ...dimse.datasets import OUT_OF_RESOURCES, MemorySink
@@ -13,7 +13,7 @@ from ...exchange.addresses import PeerAddress
 from ...exchange.contexts import GET_MODELS, MOVE_MODELS
 from ...services.registry import MOVE_DESTINATION_UNKNOWN, OPERATIONS
 from ...upper_layer.negotiation import NegotiatedContext, SupportedContext
-from ...values import field, frozen
+from ...values import field, frozen, replace
 from ...wire.items import SOPClassExtendedNegotiation
 from ..catalogue.options import QueryOptions
 from ..holdings import Holdings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...drivers.deadline import Timeouts
     from ...drivers.tls import ClientCertificate
     from ..catalogue.identifiers import Model
-    from ..catalogue.query import Located
+    from ..catalogue.query import Located, StoredInstance
     from .retrieval import Retrieval
 
 # Refused: out of resources, unable to calculate the number of matches (PS3.4 Tables C.4-2 and C.4-3).
@@ -145,7 +145,14 @@ class _RetrieveService:
 
         index = self.holdings.index_to_search()
         identifier = read_identifier(decode_whole, encoded, context.transfer_syntax)
-        return locate(index, self.models[context.abstract_syntax], identifier, options=_OPTIONS)
+        found = locate(index, self.models[context.abstract_syntax], identifier, options=_OPTIONS)
+        return replace(found, objects=self._noted(found.objects))
+
+    def _noted(self, objects: Iterable[StoredInstance]) -> Iterator[StoredInstance]:
+        """The objects, with a note that each is given out when its turn comes."""
+        for each in objects:
+            self.holdings.uses.note(each.name.study)
+            yield each
 
     def check(self, message: Message) -> None:
         """Refuse a request for what its command set says."""

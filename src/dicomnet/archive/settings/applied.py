@@ -16,12 +16,13 @@ from ...values import replace
 from ..access import OPERATIONS, Access, Rule, networks_of
 from ..catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
 from ..conflicts import OtherContent
+from ..retention import RetentionPolicy, RetentionRule
 from ..services.retrieve import RetrievePolicy, destinations_of
 from ..terms import Terms
 from ..watch.policy import WatchPolicy
 from .certificates import can_be_used, context_for, passphrase_of
 from .mistakes import Mistakes
-from .table import ACCESS, REMOTES
+from .table import ACCESS, REMOTES, RETENTION
 from .values import Settings, conditions, defaults
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
@@ -66,6 +67,7 @@ def terms_of(settings: Settings) -> Terms:
         retrieval=_retrieval(settings),
         watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
         tls=certificate,
+        retention=_retention(settings),
         log=log_of(settings),
     )
 
@@ -123,6 +125,14 @@ def _access(settings: Settings) -> Access:
             )
             for each in settings.access
         )
+    )
+
+
+def _retention(settings: Settings) -> RetentionPolicy:
+    return RetentionPolicy(
+        tuple(RetentionRule(**each) for each in settings.retention),
+        settings["deletion.interval"],
+        settings["deletion.quiet"],
     )
 
 
@@ -217,6 +227,22 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
                 'no client shows one without tls.certificate, and tls.client_certificate = "optional" or "required"',
             )
         )
+    for index, rule in enumerate(settings.retention):
+        here = f"{RETENTION}.{index}"
+        names = [each["name"] for each in settings.retention[:index]]
+        rows += [
+            (f"{here}.name", rule["name"] in names, f"there are two with the name {rule['name']}"),
+            (
+                here,
+                not {"after", "free"} & rule.keys(),
+                "it needs after or free, or it would remove everything",
+            ),
+            (
+                f"{here}.keep",
+                "free" in rule and bool(rule.get("keep")),
+                "the trash is on the same volume; take away keep or free",
+            ),
+        ]
     titles: dict[str, str] = {}
     for place in values["retrieval.destinations"]:
         title = PeerAddress.parse(place).ae_title

@@ -9,7 +9,18 @@ from typing import Any
 
 from ...values import frozen
 from .kinds import as_toml
-from .table import ACCESS, MANY, REMOTE_SETTINGS, REMOTES, RULE_SETTINGS, SECTIONS, SETTINGS, Setting
+from .table import (
+    ACCESS,
+    MANY,
+    REMOTE_SETTINGS,
+    REMOTES,
+    RETENTION,
+    RETENTION_SETTINGS,
+    RULE_SETTINGS,
+    SECTIONS,
+    SETTINGS,
+    Setting,
+)
 from .values import Settings
 
 HIDDEN = "(hidden)"
@@ -41,6 +52,17 @@ _RULE = {
     "certificate": "ct1.hospital.example",
     "allow": ["echo", "store"],
 }
+_RETENTION = {
+    "name": "old CT of the emergency room",
+    "after": "10 years",
+    "since": "study-date",
+    "free": "10 %",
+    "titles": ["CT1"],
+    "modalities": ["CT", "SR"],
+    "institutions": ["City Hospital"],
+    "require": ["forwarded"],
+    "keep": "0 s",
+}
 
 
 def example() -> str:
@@ -60,6 +82,7 @@ def example() -> str:
 _MANY: dict[str, tuple[Sequence[Setting], Mapping[str, Any], str]] = {
     REMOTES: (REMOTE_SETTINGS, _REMOTE, f"[{REMOTES}.PACS]"),
     ACCESS: (RULE_SETTINGS, _RULE, f"[[{ACCESS}]]"),
+    RETENTION: (RETENTION_SETTINGS, _RETENTION, f"[[{RETENTION}]]"),
 }
 
 
@@ -95,6 +118,7 @@ def shown(settings: Settings) -> Iterator[Shown]:
     tables: list[tuple[str, str | int, Sequence[Setting], Mapping[str, Any]]]
     tables = [(REMOTES, name, REMOTE_SETTINGS, entry) for name, entry in settings.remotes.items()]
     tables += [(ACCESS, at, RULE_SETTINGS, entry) for at, entry in enumerate(settings.access or ())]
+    tables += [(RETENTION, at, RETENTION_SETTINGS, entry) for at, entry in enumerate(settings.retention)]
     for table, which, rows, entry in tables:
         for each in rows:
             if each.key in entry:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ...values import frozen
+from ..retention import Space
 
 _LONGEST_TIME = 1e9
 _MOST = 10**18
@@ -36,6 +38,18 @@ class Text(str):
     """A text from the command line or the environment, where all values are texts; in a file a number is a number."""
 
     __slots__ = ()
+
+
+class Duration(float):
+    """A time in seconds that is written with the largest unit in which it is a whole number."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        for name in ("days", "h", "min"):
+            if self and self % _UNITS[name] == 0:
+                return f"{self / _UNITS[name]:.0f} {name}"
+        return f"{float(self):g} s"
 
 
 @frozen
@@ -97,7 +111,7 @@ def as_toml(value: Any) -> str:
     """A value as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
+    if isinstance(value, float) and not isinstance(value, Duration):
         return f"{value:g}"
     if isinstance(value, int):
         return str(value)
@@ -202,6 +216,42 @@ def _seconds(found: Any) -> float:
     return float(found)
 
 
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([a-z]+)")
+_UNITS = {
+    name: seconds
+    for names, seconds in (
+        ("s second seconds", 1.0),
+        ("min minute minutes", 60.0),
+        ("h hour hours", 3600.0),
+        ("d day days", 86_400.0),
+        ("w week weeks", 604_800.0),
+        ("y year years", 31_557_600.0),
+    )
+    for name in names.split()
+}
+
+
+def _duration(found: Any) -> Duration:
+    if _is_number(found):
+        return Duration(_seconds(found))
+    number = _DURATION.fullmatch(_string(found).strip().lower())
+    if number is None:
+        return Duration(_seconds(float(found)))
+    if number[2] not in _UNITS:
+        raise ValueError
+    return Duration(float(number[1]) * _UNITS[number[2]])
+
+
+_SPACE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(%|[MGT]B)")
+
+
+def _space(found: Any) -> Space:
+    number = _SPACE.fullmatch(_string(found).strip())
+    if number is None or (number[2] == "%" and float(number[1]) > 100):
+        raise ValueError
+    return Space(float(number[1]), number[2])
+
+
 def _flag(found: Any) -> bool:
     if not isinstance(found, bool):
         raise TypeError
@@ -265,6 +315,8 @@ def _peer(found: str) -> None:
 
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
+DURATION = Kind("a time, such as 90 s, 12 h, 7 days or 10 years", _duration, _duration)
+SPACE = Kind("an amount of space, such as 50 GB, 2 TB or 10 %", _space, _space)
 FOLDER = Kind("the path of a folder", _path, _path, is_path=True)
 FILE = Kind("the path of a file", _path, _path, is_path=True)
 PORT = number(0, 65535)

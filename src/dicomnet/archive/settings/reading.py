@@ -20,6 +20,8 @@ from .table import (
     PREFIX,
     REMOTE_SETTINGS,
     REMOTES,
+    RETENTION,
+    RETENTION_SETTINGS,
     RULE_SETTINGS,
     SECTIONS,
     SETTINGS,
@@ -37,6 +39,8 @@ _Way = tuple[str | int, ...]
 _ROWS: dict[str, Sequence[Setting]] = {
     name: [each for each in SETTINGS if each.section == name] for name in SECTIONS
 }
+# The tables that are lists of rules.
+_LISTS: dict[str, Sequence[Setting]] = {ACCESS: RULE_SETTINGS, RETENTION: RETENTION_SETTINGS}
 
 
 def read(file: str | Path | None, options: Mapping[str, Text | bool] | None = None) -> Settings:
@@ -170,17 +174,20 @@ class _Walk:
                 values[f"{section}.{key}"] = value
                 origins[f"{section}.{key}"] = self._origin((section, key))
         remotes = self._remotes(document.get(REMOTES, {}))
-        rules = self._rules(document.get(ACCESS, []))
+        rules = {name: self._rules(name, document.get(name, [])) for name in _LISTS}
         if self._mistakes:
             raise Mistakes(sorted(self._mistakes, key=_by_line))
         entries: list[tuple[_Way, Mapping[str, Any]]]
         entries = [((REMOTES, name), each) for name, each in remotes.items()]
-        entries += [((ACCESS, index), each) for index, each in enumerate(rules)]
+        entries += [
+            ((name, index), each) for name, those in rules.items() for index, each in enumerate(those)
+        ]
         for way, entry in entries:
             for each in (way, *((*way, key) for key in entry)):
                 origins[_name(each)] = self._origin(each)
         # Where there is a table without a rule, nobody may do anything.
-        return Settings(values, origins, remotes, tuple(rules) if ACCESS in document else None)
+        access = rules[ACCESS] if ACCESS in document else None
+        return Settings(values, origins, remotes, access, rules[RETENTION])
 
     def _remotes(self, found: Any) -> dict[str, Mapping[str, Any]]:
         if not isinstance(found, dict):
@@ -193,11 +200,11 @@ class _Walk:
                 self._note((REMOTES, name), "its name is no AE title; give ae_title")
         return remotes
 
-    def _rules(self, found: Any) -> list[Mapping[str, Any]]:
+    def _rules(self, name: str, found: Any) -> tuple[Mapping[str, Any], ...]:
         if not isinstance(found, list):
-            self._note_other((ACCESS,), found, f"rules, each under [[{ACCESS}]]")
-            return []
-        return [self._table((ACCESS, index), each, RULE_SETTINGS) for index, each in enumerate(found)]
+            self._note_other((name,), found, f"rules, each under [[{name}]]")
+            return ()
+        return tuple(self._table((name, index), each, _LISTS[name]) for index, each in enumerate(found))
 
     def _table(self, way: _Way, found: Any, rows: Sequence[Setting]) -> dict[str, Any]:
         """The values of the keys of a table that are there, and right."""

@@ -10,7 +10,9 @@ from typing import Any
 
 from ...values import frozen
 from ..catalogue.options import QueryOptions
+from ..retention import FACTS, SINCE
 from .kinds import (
+    DURATION,
     FILE,
     FLAG,
     FOLDER,
@@ -18,6 +20,7 @@ from .kinds import (
     PEERS_TITLE,
     PORT,
     SECONDS,
+    SPACE,
     TITLE,
     Kind,
     as_toml,
@@ -103,12 +106,13 @@ SECTIONS = {
     "limits": "What peers may use at most. A time of 0 is without end.",
     "queries": "What queries may do.",
     "retrieval": "What is given out (C-GET, C-MOVE).",
+    "deletion": "What becomes of objects that are deleted, and when the rules for that (see retention) are applied.",
     "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
     "logging": "What is written to standard error.",
     "watch": "Health and metrics, by HTTP on a port of its own. Whoever can reach it may read them; they have no"
     " patients' data.",
 }
-REMOTES, ACCESS = "remotes", "access"
+REMOTES, ACCESS, RETENTION = "remotes", "access", "retention"
 # Those of which there may be many, each with a name or in an order.
 MANY = {
     REMOTES: "Other nodes by a name of your choice: a node may move objects to them, and tools call them by it.",
@@ -116,6 +120,9 @@ MANY = {
     "title, address and certificate. A peer that no rule fits, or that may do nothing, is rejected; of one that may do "
     "some, only the presentation contexts for that are accepted. Without this table everybody may do "
     "everything; with an empty one, nobody.",
+    RETENTION: "Which studies the node removes by itself, the oldest first, each as a whole and recorded with the "
+    "name of the rule. Of a rule all must hold that it says; it must say after, free or both. No study is removed of a "
+    "protected patient. Without rules, nothing is ever removed.",
 }
 
 SETTINGS: tuple[Setting, ...] = (
@@ -364,6 +371,34 @@ SETTINGS: tuple[Setting, ...] = (
         needs_index=True,
     ),
     Setting(
+        "deletion",
+        "keep",
+        DURATION,
+        "7 days",
+        "how long the files of objects that dicomnet delete deletes are kept in the trash, from which dicomnet undelete"
+        " brings them back; 0 is not at all",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "deletion",
+        "interval",
+        DURATION,
+        "1 hour",
+        "how often the rules of retention are applied",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "deletion",
+        "quiet",
+        DURATION,
+        "1 hour",
+        "how long nothing must have been received or given out of a study before a rule of retention may remove it",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
         "tls",
         "certificate",
         FILE,
@@ -539,6 +574,67 @@ RULE_SETTINGS: tuple[Setting, ...] = (
         None,
         f"what it may do: {', '.join(OPERATIONS)}; an empty list is nothing",
         is_required=True,
+    ),
+)
+
+RETENTION_SETTINGS: tuple[Setting, ...] = (
+    Setting(RETENTION, "name", text("a name"), None, "what it is called in ledger and log", is_required=True),
+    Setting(RETENTION, "after", DURATION, None, "how old a study must be", absent="any age"),
+    Setting(
+        RETENTION,
+        "since",
+        choice(*SINCE),
+        SINCE[0],
+        "from when its age counts, and which is the oldest: when its last object was received, or the end of the latest"
+        " day that an object of it says to be its study date; a study without one is not removed then",
+    ),
+    Setting(
+        RETENTION,
+        "free",
+        SPACE,
+        None,
+        "only as long as less is free than that on the volume of the objects",
+        absent="however much is free",
+    ),
+    Setting(
+        RETENTION,
+        "titles",
+        several(PEERS_TITLE),
+        (),
+        "AE titles: only studies of which all objects were sent by one of them",
+        absent="any",
+    ),
+    Setting(
+        RETENTION,
+        "modalities",
+        several(text("a modality")),
+        (),
+        "only studies of which all series are of one of these modalities",
+        absent="any",
+    ),
+    Setting(
+        RETENTION,
+        "institutions",
+        several(text("a name")),
+        (),
+        "only studies of which all series have one of these institution names",
+        absent="any",
+    ),
+    Setting(
+        RETENTION,
+        "require",
+        several(choice(*FACTS)),
+        (),
+        "what must be known of all objects of a study before it is removed; of no object the archive knows any of these"
+        " yet, so that a rule that requires one removes nothing, and the log says so",
+        absent="nothing",
+    ),
+    Setting(
+        RETENTION,
+        "keep",
+        DURATION,
+        0,
+        "how long the files stay in the trash; not at all where the rule says free, as that is on the same volume",
     ),
 )
 

@@ -48,14 +48,15 @@ class Settings:
     origins
         Where each comes from that is not the default; of remotes and rules, the place of each by its way, such as
         ``remotes.PACS``, ``access.0.title``.
-    remotes, access
-        The entries of the tables with these names, with values of the kinds of their keys; None for no rules.
+    remotes, access, retention
+        The entries of the tables with these names, with values of the kinds of their keys; None for no rules of access.
     """
 
     values: Mapping[str, Any]
     origins: Mapping[str, str] = field(default_factory=dict)
     remotes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     access: tuple[Mapping[str, Any], ...] | None = None
+    retention: tuple[Mapping[str, Any], ...] = ()
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from io import BufferedReader, FileIO
 from pathlib import Path
@@ -34,13 +34,13 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 _NOT_OFFERED = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS))
 # Where files are, below the folder of the store.
-_OBJECTS, _QUARANTINE, _VERSIONS = "objects", "quarantine", "versions"
+_OBJECTS, _QUARANTINE, _VERSIONS, _TRASH = "objects", "quarantine", "versions", "trash"
 # A copy that is being made on another file system, and how old one is that a kill has left, in seconds.
 _PART = ".part"
 _LEFT_AFTER = 3600.0
 # What file systems have in their uppermost folder, which a folder of the store may be.
 _OF_THE_FILE_SYSTEM = frozenset(("lost+found",))
-_LOCATION_ASIDE = re.compile(rf"(?:{_QUARANTINE}|{_VERSIONS})/([0-9.]+)/[0-9a-f]{{64}}\{_SUFFIX}")
+_LOCATION_ASIDE = re.compile(rf"(?:{_QUARANTINE}|{_VERSIONS}|{_TRASH})/([0-9.]+)/[0-9a-f]{{64}}\{_SUFFIX}")
 
 
 @lru_cache(maxsize=1024)
@@ -71,8 +71,9 @@ class FolderStorage:
     """A store in a folder, on the file system on which objects are staged, or on others by symbolic links.
 
     It holds ``objects/ab/cd/<study>/<series>/<instance>.dcm``, where ``ab`` and ``cd`` are a hash of the Study
-    Instance UID; ``quarantine/<instance>/<hash>.dcm``, objects whose SOP Instance UID another object has; and
-    ``versions/<instance>/<hash>.dcm``, objects whose place another one has taken.
+    Instance UID; ``quarantine/<instance>/<hash>.dcm``, objects whose SOP Instance UID another object has;
+    ``versions/<instance>/<hash>.dcm``, objects whose place another one has taken; and ``trash/<instance>/<hash>.dcm``,
+    objects that were deleted.
 
     Parameters
     ----------
@@ -91,6 +92,7 @@ class FolderStorage:
         self._objects = str(root / _OBJECTS)
         self._quarantine = str(root / _QUARANTINE)
         self._versions = str(root / _VERSIONS)
+        self._trash = str(root / _TRASH)
         # Folders that are there, as far as is known; and one folder of each file system that has some of them.
         self._made: set[str] = set()
         self._devices: dict[int, str] = {}
@@ -169,6 +171,39 @@ class FolderStorage:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
             self._flush_folder(os.path.dirname(path))
+
+    def place_in_trash(self, name: ObjectName, digest: str) -> str:
+        """Where the file of an object would be in the trash, as of `SetAside`."""
+        return f"{_TRASH}/{name.instance}/{digest}{_SUFFIX}"
+
+    def delete(self, places: Mapping[ObjectName, str]) -> None:
+        """Delete objects, as `Storage.delete` says: a file is renamed, and so is in one place at any moment."""
+        devices: dict[int, str] = {}
+        try:
+            for name, place in places.items():
+                path = self.path(name)
+                changed = [os.path.dirname(path)]
+                with contextlib.suppress(FileNotFoundError):
+                    if place:
+                        kept = str(self.root / place)
+                        changed.append(os.path.dirname(kept))
+                        self._move(path, kept)
+                    else:
+                        os.unlink(path)
+                    for folder in changed:
+                        devices.setdefault(os.stat(folder).st_dev, folder)
+        finally:
+            for folder in devices.values() if self.sync else ():
+                flush_file_system(_still_there(folder))
+        for series in dict.fromkeys(os.path.dirname(self.path(name)) for name in places):
+            # Who stores an object there meanwhile makes them anew. Above are those of many studies.
+            with contextlib.suppress(OSError):
+                os.rmdir(series)
+                os.rmdir(os.path.dirname(series))
+
+    def trash(self, instance: str = "") -> Iterator[SetAside]:
+        """The files in the trash; only those of a SOP Instance UID, if one is given."""
+        return self._aside(self._trash, instance) if os.path.isdir(self._trash) else iter(())
 
     def open(self, name: ObjectName) -> BufferedReader:
         """An object's file, for reading."""
@@ -282,6 +317,8 @@ class FolderStorage:
         with contextlib.suppress(OSError):
             # Another one may be there, or the node may be about to put one there, which makes the folder anew.
             self._flush_folder(str(path.parent))
+            if location.startswith(_TRASH + "/"):
+                path.parent.rmdir()
 
     def put_aside_again(self, location: str, content: Content) -> None:
         """Keep a file where it was set aside, durably."""
@@ -303,6 +340,7 @@ class FolderStorage:
             (self._objects, of_objects),
             (self._quarantine, (is_uid,)),
             (self._versions, (is_uid,)),
+            (self._trash, (is_uid,)),
         )
         for folder, levels in folders:
             if os.path.exists(folder):
@@ -463,6 +501,20 @@ class FolderStorage:
         for changed in (folder, os.path.dirname(folder), str(self.root)):
             self._flush_folder(changed)
 
+    def _move(self, path: str, kept: str) -> None:
+        """Give a file the name that it has in the trash, in the place of its present one."""
+        os.makedirs(os.path.dirname(kept), mode=0o750, exist_ok=True)
+        try:
+            os.replace(path, kept)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with _copied(path, kept) as copy:
+                shutil.copystat(path, copy)
+                os.replace(copy, kept)
+            self._flush_folder(os.path.dirname(kept))
+            os.unlink(path)
+
     def _location(self, path: Path) -> str:
         """The location of a file that is set aside: where it is below the folder of the store, with slashes."""
         return path.relative_to(self.root).as_posix()
@@ -508,6 +560,13 @@ def _copied(source: str, target: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(copy)
+
+
+def _still_there(folder: str) -> str:
+    """A folder, or the one above it that is left where it was empty and somebody removed it."""
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def _discard(content: Content) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BufferedReader
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class ObjectName:
 
 @frozen
 class SetAside:
-    """A file that is kept beside the objects of the store: in quarantine, or as a version.
+    """A file that is kept beside the objects of the store: in quarantine, as a version, or in the trash.
 
     Parameters
     ----------
@@ -132,6 +132,28 @@ class Storage(Protocol):
 
     def remove(self, name: ObjectName) -> None:
         """Remove an object whose content is kept elsewhere, durably. Does nothing if there is none."""
+        ...
+
+    def place_in_trash(self, name: ObjectName, digest: str) -> str:
+        """Where the file of an object would be in the trash, as of `SetAside`, by its SHA-256."""
+        ...
+
+    def delete(self, places: Mapping[ObjectName, str]) -> None:
+        """Delete objects for good, or put their files into the trash; it is durable at the end, also where this raises.
+
+        Whoever has opened a file can read it to its end. At any moment a file is under its name or in the trash; only
+        where these are on different file systems it may be in both.
+
+        Parameters
+        ----------
+        places
+            Where in the trash each is put, see `place_in_trash`; empty where it is not kept. Objects that the store
+            does not have are passed over.
+        """
+        ...
+
+    def trash(self, instance: str = "") -> Iterator[SetAside]:
+        """The files in the trash; only those of a SOP Instance UID, if one is given."""
         ...
 
     def open(self, name: ObjectName) -> BufferedReader:

@@ -27,7 +27,7 @@ from .task import Reporter, TaskRefused
 
 # How often it is waited that what was acknowledged is filed, each time for as long as the intake waits for anything.
 _WAITS = 6
-_QUARANTINE, _VERSIONS = "quarantine", "versions"
+_QUARANTINE, _VERSIONS, _TRASH = "quarantine", "versions", "trash"
 
 
 def back_up(
@@ -287,12 +287,14 @@ class _Backup:
         self._findings.tell(kind, QUARANTINED, name=name)
 
     def _set_aside(self) -> None:
-        """Add the files in quarantine and among the versions, and the entries of the ledger.
+        """Add the files in quarantine, in the trash and among the versions, and the entries of the ledger.
 
         The files are listed before the ledger is read, and what has come between is found in it.
         """
         places: dict[str, float] = {}
-        for top, listed in ((_QUARANTINE, self._storage.quarantined), (_VERSIONS, self._storage.versions)):
+        storage = self._storage
+        every = (_QUARANTINE, storage.quarantined), (_TRASH, storage.trash), (_VERSIONS, storage.versions)
+        for top, listed in every:
             try:
                 places |= {each.location: each.written_at for each in listed()}
             except OSError as error:

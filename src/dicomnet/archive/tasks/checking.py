@@ -69,6 +69,7 @@ def check(
     pace = Pace(reporter, rate)
     findings = Findings(reporter, is_repairing=repair)
     objects = ObjectCheck(holdings, findings, pace, how)
+    holdings.end_deletions()
     is_complete = bool(study) or _is_usable(holdings, index, findings, pace, how)
     if is_complete:
         _bring_in_line(holdings, index, findings, pace)
@@ -153,6 +154,7 @@ def _usable_ledger(holdings: Holdings, findings: Findings, pace: Pace, how: How)
 def _set_aside(holdings: Holdings) -> Any:
     yield from holdings.storage.quarantined()
     yield from holdings.storage.versions()
+    yield from holdings.storage.trash()
 
 
 def _adrift(inspection: Inspection, findings: Findings, how: How) -> None:

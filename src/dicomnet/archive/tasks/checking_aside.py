@@ -1,4 +1,4 @@
-"""The check of what an archive has besides its objects: quarantine, versions, ledger, journals, and what is stray."""
+"""The check of what an archive has besides its objects: what is set aside, ledger, journals, and what is stray."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import sleep
 from ...encoding.scan import HeaderScanner
 from ...errors import ServiceRefusal, UnusableObject
 from ...values import frozen
+from ..deletion import Deletion, Fate
 from ..entries import IDENTIFYING, Outcome, Quarantined, Version, entry_of
 from ..holdings import Holdings
 from ..ledger.ledger import Ledger
@@ -17,8 +18,10 @@ from ..local import set_stray_aside
 from ..storage.store import ObjectName, SetAside
 from .findings import LOST, REPAIRED, Findings
 from .reading import Pace
+from .task import TaskFailed
 
 _UNKNOWN_REASON = "a check has found it in quarantine; why it is there is not known"
+_UNKNOWN_IN_TRASH = "a check has found it in the trash; who deleted it is not known"
 # Who deletes a file in quarantine records it a moment later.
 _LOOKS, _PAUSE = 5, 0.1
 _IDENTIFYING = HeaderScanner(IDENTIFYING)
@@ -51,7 +54,7 @@ class _Place:
 
 
 class AsideCheck:
-    """The check of quarantine, versions, journals and staged files, which is done once.
+    """The check of quarantine, versions, trash, journals and staged files, which is done once.
 
     Parameters
     ----------
@@ -103,6 +106,14 @@ class AsideCheck:
             lambda ledger, instance: ledger.versions(instance),
             _enter_version,
             None,
+        )
+        yield _Place(
+            "trash-unrecorded",
+            "trash-missing",
+            self._storage.trash,
+            lambda ledger, instance: map(_in_trash, ledger.deletions.trash(instance=instance)),
+            _enter_in_trash,
+            lambda ledger, location: ledger.deletions.leave_trash([location], Fate.LOST),
         )
 
     def _place(self, place: _Place, ledger: Ledger | None) -> None:
@@ -219,6 +230,24 @@ def _enter_version(ledger: Ledger, file: SetAside, name: ObjectName | None) -> N
     ledger.kept_version(
         Version(file.instance, study, series, file.location, file.digest, file.size, stored_at=_moment(file))
     )
+
+
+def _in_trash(deletion: Deletion) -> Version:
+    """A file in the trash, as far as a check looks at it."""
+    name = deletion.name
+    return Version(name.instance, name.study, name.series, deletion.location, deletion.digest, deletion.size)
+
+
+def _enter_in_trash(ledger: Ledger, file: SetAside, name: ObjectName | None) -> None:
+    """Enter a file in the trash, which then is kept there until somebody has looked at it."""
+    if name is None:
+        raise TaskFailed("it is no object, so that it cannot be entered")
+    run = f"check-{file.digest[:12]}"
+    found = Deletion(
+        name, file.digest, file.size, run, _moment(file), reason=_UNKNOWN_IN_TRASH, location=file.location
+    )
+    ledger.deletions.begin([found])
+    ledger.deletions.end(run, [name.instance], Fate.IN_TRASH)
 
 
 def _moment(file: SetAside) -> datetime:

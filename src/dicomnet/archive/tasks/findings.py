@@ -74,7 +74,13 @@ KINDS: Mapping[str, Kind] = {
     ),
     "version-unrecorded": Kind("a file among the versions is not in the ledger", "it is entered"),
     "version-missing": Kind("the ledger has a version of an object that is not there"),
-    "set-aside-changed": Kind("the content of a file in quarantine or among the versions has changed"),
+    "trash-unrecorded": Kind("a file in the trash is not in the ledger", "it is entered"),
+    "trash-missing": Kind(
+        "the ledger has an object in the trash that is not there", "the ledger keeps that it is lost"
+    ),
+    "set-aside-changed": Kind(
+        "the content of a file in quarantine, in the trash or among the versions has changed"
+    ),
     "stray": Kind("a file does not belong where it is", "it is moved to the folder strays, below its path"),
     "unfiled": Kind("acknowledged objects cannot be filed now; the intake journal keeps them"),
     "not-in-line": Kind(

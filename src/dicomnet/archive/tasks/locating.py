@@ -62,14 +62,8 @@ def find_objects(
     ServiceRefusal
         If the index cannot be asked now.
     """
-    index = holdings.index_to_search()
     missing: list[str] = []
-    if uids:
-        found = _with_uids(index, uids, missing)
-    elif keys is not None:
-        found = _matching(index, keys, level, reporter)
-    else:
-        found = _of_series(index, index.series())
+    found = selected(holdings.index_to_search(), reporter, keys, level, uids, missing)
     count = 0
     for part in _parts(found):
         count += len(part)
@@ -78,6 +72,28 @@ def find_objects(
     for uid in missing:
         reporter.item(missing=uid)
     return {"objects": count, "missing": len(missing)}
+
+
+def selected(
+    index: Index,
+    reporter: Reporter,
+    keys: Mapping[str, Any] | None,
+    level: str | None,
+    uids: Sequence[str],
+    missing: list[str],
+) -> Iterator[StoredInstance]:
+    """The objects that are meant, each once; parameters and exceptions as of `find_objects`.
+
+    Parameters
+    ----------
+    missing
+        Gets the UIDs that nothing has.
+    """
+    if uids:
+        return _with_uids(index, uids, missing)
+    if keys is not None:
+        return _matching(index, keys, level, reporter)
+    return _of_series(index, index.series())
 
 
 def _texts(found: StoredInstance) -> tuple[str, str, str]:

@@ -29,7 +29,7 @@ _PARTS = "manifest-*.part"
 _FORMAT = 1
 LEDGER = "ledger"
 # The folders of a backup, in the order in which their files stand in a manifest.
-FOLDERS = ("objects", "quarantine", "versions", LEDGER)
+FOLDERS = ("objects", "quarantine", "trash", "versions", LEDGER)
 _SUFFIX = ".dcm"
 
 
@@ -74,7 +74,7 @@ class Line:
 
     @property
     def is_aside(self) -> bool:
-        """Whether it is in quarantine or among the versions."""
+        """Whether it is in quarantine, in the trash, or among the versions."""
         return is_location_aside(self.path)
 
     @property

@@ -332,7 +332,7 @@ class _Restore:
         storage, ledger = self._storage, self._ledger.if_there()
         if self._index.count() or (ledger is not None and not portable.is_empty(ledger)):
             return False
-        for there in (storage.series(), storage.quarantined(), storage.versions()):
+        for there in (storage.series(), storage.quarantined(), storage.versions(), storage.trash()):
             if next(iter(there), None) is not None:
                 return False
         return True

@@ -119,6 +119,9 @@ TASKS: Mapping[str, Task] = {
     "check": Task("checking", "check", is_for_whole_index=False),
     "import": Task("importing", "import_files", may_begin_archive=True),
     "locate": Task("locating", "find_objects"),
+    "delete": Task("deleting", "delete_objects"),
+    "undelete": Task("deleting", "undelete_objects"),
+    "protect": Task("protecting", "protect"),
     "backup": Task("backing_up", "back_up", is_for_whole_index=False),
     "restore": Task("restoring", "restore", is_for_whole_index=False, may_begin_archive=True),
 }

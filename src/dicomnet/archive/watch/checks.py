@@ -153,11 +153,15 @@ class Checks:
     def _ledger(self) -> Finding:
         assert self._holdings.ledger is not None
         ledger = self._holdings.ledger.if_there()
-        if ledger is None:
-            return Finding(Level.OK, "there is nothing in it yet", {series.QUARANTINE.name: {"": 0.0}})
-        count = ledger.quarantine_count()
+        quarantined = 0 if ledger is None else ledger.quarantine_count()
+        trashed, size = (0, 0) if ledger is None else ledger.deletions.size_of_trash()
+        names = series.QUARANTINE.name, series.TRASH.name, series.TRASH_BYTES.name
+        counts = zip(names, (quarantined, trashed, size), strict=True)
+        words = f"{quarantined} objects in quarantine" + (f", {trashed} in the trash" if trashed else "")
         return Finding(
-            Level.OK, f"{count} objects in quarantine", {series.QUARANTINE.name: {"": float(count)}}
+            Level.OK,
+            "there is nothing in it yet" if ledger is None else words,
+            {name: {"": float(count)} for name, count in counts},
         )
 
     def _certificate(self) -> Finding:

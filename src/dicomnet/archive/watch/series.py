@@ -190,6 +190,8 @@ UNFILED = Gauge("objects_unfiled", "Objects that were acknowledged and have no f
 STUCK = Gauge("objects_stuck", "Those of them whose files cannot be written now, and are tried again.")
 JOURNAL = Gauge("journal_bytes", "Length of the files of the intake journal, which are used over and over.")
 QUARANTINE = Gauge("quarantine_objects", "Objects in quarantine, as the ledger has them.")
+TRASH = Gauge("trash_objects", "Objects that were deleted and can be brought back, as the ledger has them.")
+TRASH_BYTES = Gauge("trash_bytes", "Length of their files.")
 DISK_FREE = Gauge(
     "disk_free_bytes", "What the node may still write on the file system of a folder.", "folder"
 )
@@ -210,6 +212,8 @@ GAUGES = (
     STUCK,
     JOURNAL,
     QUARANTINE,
+    TRASH,
+    TRASH_BYTES,
     DISK_FREE,
     DISK_SIZE,
     CERTIFICATE,

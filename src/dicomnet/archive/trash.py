@@ -1,0 +1,134 @@
+"""The trash of an archive: what was deleted and is kept for a while, so that it can be brought back."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from ..dimse.datasets import OUT_OF_RESOURCES
+from ..errors import ServiceRefusal, UnusableObject
+from .deletion import Deletion, Fate
+from .intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Intake, Session
+from .ledger.ledger import Ledger
+from .storage.store import Storage
+
+_log = logging.getLogger(__name__)
+
+
+class Trash:
+    """The trash of an archive, which may be in use.
+
+    Parameters
+    ----------
+    intake, storage, ledger
+        The archive.
+    """
+
+    def __init__(self, intake: Intake, storage: Storage, ledger: Ledger) -> None:
+        self._intake = intake
+        self._storage = storage
+        self._deletions = ledger.deletions
+
+    def bring_back(self, deletions: Sequence[Deletion]) -> dict[str, str]:
+        """Store objects again, by the intake, as if they had just been received. If interrupted, it can be done again.
+
+        Parameters
+        ----------
+        deletions
+            Entries of the ledger about files that are in the trash: not too many, as all of them are copied at once.
+
+        Returns
+        -------
+        dict
+            Why some could not be, by the location of the file: it is missing or has changed, the intake refuses it, or
+            keeps it in quarantine since another object has its SOP Instance UID by now.
+
+        Raises
+        ------
+        OSError, DatabaseFailure
+            If something cannot be read or written.
+        """
+        failed: dict[str, str] = {}
+        sessions: dict[str, Session] = {}
+        try:
+            for each in deletions:
+                try:
+                    sessions[each.location] = self._copied(each)
+                except UnusableObject as error:
+                    failed[each.location] = error.cause
+                except ServiceRefusal as refusal:
+                    failed[each.location] = refusal.comment
+            outcomes = self._intake.commit(list(sessions.values()))
+        finally:
+            for session in sessions.values():
+                session.abort()
+        stored = []
+        for location, outcome in zip(sessions, outcomes, strict=True):
+            if isinstance(outcome, ServiceRefusal):
+                failed[location] = outcome.comment
+                continue
+            stored.append(location)
+            if outcome == KEPT_IN_QUARANTINE:
+                failed[location] = QUARANTINE_COMMENT
+        self._leave(stored, Fate.UNDELETED)
+        return failed
+
+    def empty(self, now: datetime, is_stopped: Callable[[], bool] = lambda: False) -> int:
+        """Remove the files whose time is over; how many these were.
+
+        Parameters
+        ----------
+        now
+            The time.
+        is_stopped
+            Asked now and then whether to stop.
+
+        Raises
+        ------
+        OSError, DatabaseFailure
+            If a file cannot be removed, or that cannot be recorded.
+        """
+        count = size = 0
+        for each in self._deletions.trash(until=now):
+            if is_stopped():
+                break
+            # Who deletes the same object once more puts it there again.
+            with self._intake.claimed(each.name.instance, 0.0) as is_claimed:
+                if is_claimed:
+                    self._leave([each.location], Fate.EMPTIED)
+                    count, size = count + 1, size + each.size
+        if count:
+            _log.warning(
+                "%d objects were removed from the trash, as their time is over: %d bytes", count, size
+            )
+        return count
+
+    def wait_for_all(self) -> None:
+        """Wait until what was brought back can be found.
+
+        Raises
+        ------
+        ServiceRefusal
+            If it cannot in time; it is in the intake journal then.
+        """
+        if not self._intake.wait_for_all():
+            raise ServiceRefusal(OUT_OF_RESOURCES, "it is in the intake journal, and cannot be filed now")
+
+    def _copied(self, deletion: Deletion) -> Session:
+        """A session with the content of a file in the trash."""
+        try:
+            file = self._storage.open_aside(deletion.location)
+        except FileNotFoundError as error:
+            raise UnusableObject("its file is not in the trash any more") from error
+        with file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != deletion.digest:
+                raise UnusableObject("its file in the trash is not what was deleted")
+            file.seek(0)
+            return self._intake.open_copy(file, deletion.source)
+
+    def _leave(self, locations: Sequence[str], fate: Fate) -> None:
+        for location in locations:
+            self._storage.drop_aside(location)
+        self._deletions.leave_trash(locations, fate)
