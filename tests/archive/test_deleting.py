@@ -365,8 +365,8 @@ def test_kill_9_at_any_moment_leaves_each_object_whole_or_gone(
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        # Of all points every third, others with and without a trash, as each takes a while.
-        for point in count(1 if keep else 2, 3):
+        # Of all points every fifth, others with and without a trash, as each takes a while.
+        for point in count(1 if keep else 3, 5):
             with Holdings(root, database=database_url, sync=False) as holdings:
                 archive = Archive(holdings, make, encode, put)
                 names = [archive.store(number) for number in range(3)]
