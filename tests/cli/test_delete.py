@@ -136,11 +136,30 @@ def test_without_trash_nothing_can_be_brought_back(store: Path) -> None:
 
 
 @HOW
+def test_what_is_in_the_trash_may_go_for_good(tmp_path: Path, how: tuple[str, ...] | None) -> None:
+    with _archive(tmp_path, how) as store:
+        _run("delete", store, "--all", "--yes")
+        (line,), summary = _run("undelete", store, study_uid(1), "--drop")
+        assert (line["outcome"], summary["objects"]) == ("dropped", 4)
+        (line,), _ = _run("undelete", store, "--list")
+        assert (line["study_instance_uid"], line["objects"]) == (study_uid(2), 4)
+        _run("undelete", store, "--all")
+        assert run("check", "--data", store).returncode == 0
+    assert len(_files(store)) == 4
+
+
+@HOW
 def test_protected_patients_stay(tmp_path: Path, how: tuple[str, ...] | None) -> None:
     with _archive(tmp_path, how) as store:
         assert run("protect", "--data", store, "--patient", "P1", "--reason", "trial X").returncode == 0
         again = run("protect", "--data", store, "--patient", "P1")
-        assert (again.returncode, again.stdout) == (0, "P1 was protected already\n")
+        assert (again.returncode, again.stdout) == (
+            0,
+            "P1 was protected already; studies of that ID here: 1\n",
+        )
+        other = run("protect", "--data", store, "--patient", "P")
+        assert (other.returncode, other.stdout) == (0, "P is protected; studies of that ID here: 0\n")
+        assert run("protect", "--data", store, "--patient", "P", "--remove").returncode == 0
         (listed,), _ = _run("protect", store)
         assert (listed["patient_id"], listed["reason"]) == ("P1", "trial X")
         for more in (["--dry-run"], ["--yes"]):

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
-from ..errors import ServiceRefusal
+from ..errors import DatabaseFailure, ServiceRefusal
 from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
@@ -172,7 +172,10 @@ class Holdings:
 
         What cannot be filed now is tried again.
         """
-        self.end_deletions()
+        try:
+            self.end_deletions()
+        except (OSError, ServiceRefusal, DatabaseFailure) as error:
+            _log.error("a deletion that was interrupted cannot be ended now, and is tried again: %s", error)
         count = self.intake.recover()
         if count:
             _log.warning(

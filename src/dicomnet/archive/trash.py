@@ -75,8 +75,8 @@ class Trash:
         self._leave(stored, Fate.UNDELETED)
         return failed
 
-    def empty(self, now: datetime, is_stopped: Callable[[], bool] = lambda: False) -> int:
-        """Remove the files whose time is over; how many these were.
+    def empty(self, now: datetime, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Remove the files whose time is over.
 
         Parameters
         ----------
@@ -94,16 +94,25 @@ class Trash:
         for each in self._deletions.trash(until=now):
             if is_stopped():
                 break
-            # Who deletes the same object once more puts it there again.
-            with self._intake.claimed(each.name.instance, 0.0) as is_claimed:
-                if is_claimed:
-                    self._leave([each.location], Fate.EMPTIED)
-                    count, size = count + 1, size + each.size
+            if self.drop(each):
+                count, size = count + 1, size + each.size
         if count:
             _log.warning(
                 "%d objects were removed from the trash, as their time is over: %d bytes", count, size
             )
-        return count
+
+    def drop(self, deletion: Deletion) -> bool:
+        """Remove a file for good; False if its object is being deleted once more, which puts it there again.
+
+        Raises
+        ------
+        OSError, DatabaseFailure
+            If it cannot be removed, or that cannot be recorded.
+        """
+        with self._intake.claimed(deletion.name.instance, 0.0) as is_claimed:
+            if is_claimed:
+                self._leave([deletion.location], Fate.EMPTIED)
+        return is_claimed
 
     def wait_for_all(self) -> None:
         """Wait until what was brought back can be found.

@@ -57,9 +57,9 @@ def _summary(summary: Mapping[str, Any], patient: str, *, is_removed: bool) -> s
         return f"{summary['protected']} patients are protected"
     if is_removed:
         return printable(f"{patient} is not protected any more")
-    return printable(
-        f"{patient} is protected" if summary["has_changed"] else f"{patient} was protected already"
-    )
+    said = f"{patient} is protected" if summary["has_changed"] else f"{patient} was protected already"
+    # An ID that was mistyped would protect nobody.
+    return printable(f"{said}; studies of that ID here: {summary['studies']}")
 
 
 def _line(fields: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`dicomnet undelete`: list what is in the trash of an archive, and bring it back."""
+"""`dicomnet undelete`: list what is in the trash of an archive, bring it back, or remove it for good."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def configure(parser: Parser) -> None:
     """Add the options of this command to the parser."""
     parser.explain(
         "Bring back what dicomnet delete has deleted, as long as its files are in the trash: they are stored again,\n"
-        "byte for byte, as if they had just been received, whether or not a node runs with the archive. The exit\n"
-        "status is 1 if anything could not be brought back, or if there was nothing.",
+        "byte for byte, as if they had just been received, whether or not a node runs with the archive. Or have a\n"
+        "look at what is there, or remove it for good. The exit status is 1 if anything could not be done, or if\n"
+        "there was nothing to do it with.",
         "dicomnet undelete --data /srv/dicom --list\n"
         "dicomnet undelete --data /srv/dicom --last\n"
         "dicomnet undelete --data /srv/dicom 1.2.840.113619.2.1",
@@ -36,7 +37,9 @@ def configure(parser: Parser) -> None:
     group.add_argument("--run", metavar="RUN", help="what one deletion put there, as --list shows it")
     group.add_argument("--last", action="store_true", help="what the last dicomnet delete put there")
     group.add_argument("--all", action="store_true", help="everything")
+    group = parser.add_argument_group("what to do with it instead")
     group.add_argument("--list", action="store_true", help="show what is there, and change nothing")
+    group.add_argument("--drop", action="store_true", help="remove it from the trash for good")
     parser.add_argument(
         "--json", action="store_true", help="a line of JSON for each study, and one at the end"
     )
@@ -51,7 +54,15 @@ def run(options: Namespace) -> int:
         raise UsageError(
             "say what to bring back: UIDs, --run, --last or --all, and only one of these; or --list"
         )
-    parameters = {"uids": uids, "run": options.run or "", "last": options.last, "dry_run": options.list}
+    if options.list and options.drop:
+        raise UsageError("--list and --drop do not go together")
+    parameters = {
+        "uids": uids,
+        "run": options.run or "",
+        "last": options.last,
+        "drop": options.drop,
+        "dry_run": options.list,
+    }
     shown = Shown(
         "bringing back",
         "objects",
@@ -64,7 +75,9 @@ def run(options: Namespace) -> int:
 
 def _summary(summary: Mapping[str, Any]) -> str:
     failed = f"; {summary['failed']} failed" if summary["failed"] else ""
-    where = "in the trash" if summary["dry_run"] else "brought back"
+    where = (
+        "in the trash" if summary["dry_run"] else "removed for good" if summary["drop"] else "brought back"
+    )
     return (
         f"{summary['studies']} studies, {summary['objects']} objects ({summary['bytes'] / 1e6:.1f} MB)"
         f" {where}{failed}"

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _BATCH = 50
 # How long to wait where the database or the process is short of something that others will give back, in seconds.
 _LATER = 1.0
-_SHORT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+SHORT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 @frozen
@@ -126,7 +126,7 @@ class Filling:
                 raise
             return _LATER
         except OSError as error:
-            if error.errno not in _SHORT_OF:
+            if error.errno not in SHORT_OF:
                 raise
             return _LATER
         self._read += len(found)
@@ -149,7 +149,7 @@ class Filling:
             try:
                 found.append((one, read_entry(self._storage, one.name, scanner)))
             except (UnusableObject, ServiceRefusal, OSError) as error:
-                if isinstance(error, OSError) and error.errno in _SHORT_OF:
+                if isinstance(error, OSError) and error.errno in SHORT_OF:
                     raise
                 instance = one.name.instance
                 _log.info("%s cannot be read for the index: %s", instance, error, extra={"object": instance})

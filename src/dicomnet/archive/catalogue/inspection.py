@@ -15,10 +15,11 @@ from ...encoding.identity import is_uid
 from ...values import frozen
 from ..entries import Entry, Source
 from ..storage.store import ObjectName
-from . import schema
+from . import levels, schema
 from .described import Describer
 from .index import Index, find_series, set_state
 from .levels import Attributes, Others
+from .values import found_values
 
 # How many rows are read at a time; nobody waits for them.
 _PART = 500
@@ -143,6 +144,20 @@ class Inspection:
         """The rows of all studies, some at a time."""
         for rows in self._pages(_STUDIES, ""):
             yield from map(_study_row, rows)
+
+    def count_of_patient(self, patient: str) -> int:
+        """How many studies have an object that says this Patient ID."""
+        key = f"{levels.PATIENT_ID:08X}"
+        count = 0
+        values = found_values("LO", patient)
+        of = schema.study_value.c
+        statement = _STUDIES.where(
+            _of_study.id.in_(select(of.study).where(of.tag == levels.PATIENT_ID, of.value.in_(values)))
+        )
+        for rows in self._pages(statement, ""):
+            for row in map(_study_row, rows):
+                count += patient in (row.attributes.get(key), *row.others.get(key, ()))
+        return count
 
     def received(self) -> Iterator[tuple[StudyRow, float]]:
         """The rows of all studies, each with when an object of it was last received, in seconds since 1970.

@@ -18,6 +18,7 @@ from ..entries import Entry, read_entry
 from ..storage.store import Storage
 from . import levels, schema, trigrams
 from .described import Describer
+from .filling import SHORT_OF
 from .index import Index, set_state
 from .inspection import ROWS, Row, row_of
 from .levels import Attributes, Others
@@ -60,7 +61,7 @@ class Removal:
         ServiceRefusal
             With status 0xA700, if the index cannot be read or written now.
         OSError
-            If the file of an object that is left cannot be read now.
+            If the process is short of what it takes to read files.
         """
         known: dict[str, Entry | None] = {}
         while (missing := self._removed(study, instances, known)) is not None:
@@ -100,7 +101,9 @@ class Removal:
             return None
         try:
             return read_entry(self._storage, row.name, self._scanner, row.source)
-        except (FileNotFoundError, UnusableObject, ServiceRefusal):
+        except (OSError, UnusableObject, ServiceRefusal) as error:
+            if isinstance(error, OSError) and error.errno in SHORT_OF:
+                raise
             # A check tells of it. Its own row stays.
             return None
 

@@ -12,15 +12,16 @@ from typing import Any
 from ...values import mutable
 from ..catalogue.inspection import Inspection, StudyRow
 from ..catalogue.query import StoredInstance
-from ..deleting import Deleted, Patients
+from ..deleting import IS_BEING_STORED, Deleted, Patients
 from ..deletion import Deletion, Order, Protection
 from ..holdings import Holdings
+from .findings import unbroken
 from .locating import selected
 from .task import Reporter, TaskRefused
 
 # What became of a study, or of an object.
 FOUND, DELETED, PROTECTED, FAILED, MISSING = "found", "deleted", "protected", "failed", "missing"
-IN_TRASH, UNDELETED = "in_trash", "undeleted"
+IN_TRASH, UNDELETED, DROPPED = "in_trash", "undeleted", "dropped"
 _STUDY_DATE = "00080020"
 # How many objects are brought back together.
 _TOGETHER = 100
@@ -107,7 +108,8 @@ def delete_objects(
         instances = [instance for instance, _, _ in those.instances]
         done = Deleted(len(instances), those.size)
         if not dry_run:
-            done = deleting.delete(study, instances, order)
+            with unbroken():
+                done = deleting.delete(study, instances, order)
         elif row is not None:
             done.protection = Patients.of(row).protection(ledger.opened)
         _tell(reporter, study, row, those, done, dry_run=dry_run)
@@ -139,9 +141,10 @@ def undelete_objects(
     uids: Sequence[str] = (),
     run: str = "",
     last: bool = False,
+    drop: bool = False,
     dry_run: bool = False,
 ) -> Mapping[str, Any]:
-    """Bring back what is in the trash: what has UIDs, what one deletion put there, or all.
+    """Bring back what is in the trash, or remove it for good: what has UIDs, what one deletion put there, or all.
 
     Parameters
     ----------
@@ -155,6 +158,8 @@ def undelete_objects(
         What the ledger calls the deletion; empty for all.
     last
         Whether the last deletion by hand is meant.
+    drop
+        Whether it is removed for good.
     dry_run
         Whether it is only said what is there.
 
@@ -185,20 +190,25 @@ def undelete_objects(
             reporter.progress(done, len(found))
             part = those[at : at + _TOGETHER]
             done += len(part)
-            failed |= {} if dry_run else trash.bring_back(part)
+            if drop:
+                failed |= {each.location: IS_BEING_STORED for each in part if not trash.drop(each)}
+            elif not dry_run:
+                with unbroken():
+                    failed |= trash.bring_back(part)
         back = [each for each in those if each.location not in failed]
         sums["studies"] += bool(back)
         sums["objects"] += len(back)
         sums["bytes"] += sum(each.size for each in back)
         sums[FAILED] += len(failed)
-        _tell_of_trash(reporter, study, those, back, dry_run=dry_run)
+        outcome = IN_TRASH if dry_run else FAILED if not back else DROPPED if drop else UNDELETED
+        _tell_of_trash(reporter, study, those, back, outcome)
         for each in those:
             if each.location in failed:
                 reason = failed[each.location]
                 reporter.item(sop_instance_uid=each.name.instance, outcome=FAILED, reason=reason)
-    if done and not dry_run:
+    if done and not (dry_run or drop):
         trash.wait_for_all()
-    return {**sums, "dry_run": dry_run}
+    return {**sums, "dry_run": dry_run, "drop": drop}
 
 
 def _by_study(found: Iterable[StoredInstance]) -> dict[str, _Chosen]:
@@ -249,7 +259,7 @@ def _words_of(protection: Protection) -> str:
 
 
 def _tell_of_trash(
-    reporter: Reporter, study: str, those: Sequence[Deletion], back: Sequence[Deletion], *, dry_run: bool
+    reporter: Reporter, study: str, those: Sequence[Deletion], back: Sequence[Deletion], outcome: str
 ) -> None:
     first = those[0]
     reporter.item(
@@ -263,5 +273,5 @@ def _tell_of_trash(
         reason=first.reason or None,
         deleted_at=first.begun_at.isoformat(timespec="seconds"),
         kept_until=None if first.kept_until is None else first.kept_until.isoformat(timespec="seconds"),
-        outcome=IN_TRASH if dry_run else UNDELETED if back else FAILED,
+        outcome=outcome,
     )

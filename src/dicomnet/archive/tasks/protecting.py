@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..catalogue.inspection import Inspection
 from ..deletion import Protection
 from ..holdings import Holdings
 from .task import Reporter, TaskRefused
@@ -38,7 +39,8 @@ def protect(
     Returns
     -------
     mapping
-        ``protected``: how many are after that; ``has_changed``: whether anything has.
+        ``protected``: how many are after that; ``has_changed``: whether anything has; ``studies``: how many studies the
+        archive has by now of which an object says that Patient ID, whatever the issuer.
 
     Raises
     ------
@@ -67,4 +69,7 @@ def protect(
             actor=each.actor,
             since=None if each.begun_at is None else each.begun_at.isoformat(timespec="seconds"),
         )
-    return {"protected": len(holding), "has_changed": has_changed}
+    index = holdings.index
+    assert index is not None
+    studies = Inspection(index).count_of_patient(patient) if patient else 0
+    return {"protected": len(holding), "has_changed": has_changed, "studies": studies}
