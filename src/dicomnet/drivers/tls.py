@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
 
 from ..errors import TLSFailed
 from ..values import field, frozen
@@ -56,7 +57,10 @@ def client_context(authority: str | PathLike[str] | None = None) -> ssl.SSLConte
 
 
 def load_certificate(
-    context: ssl.SSLContext, certificate: str | PathLike[str], key: str | PathLike[str] | None = None
+    context: ssl.SSLContext,
+    certificate: str | PathLike[str],
+    key: str | PathLike[str] | None = None,
+    passphrase: str | None = None,
 ) -> None:
     """Have a context show a certificate. Nobody is asked for a passphrase.
 
@@ -64,15 +68,41 @@ def load_certificate(
     ----------
     certificate, key
         Files in PEM; None for a key that is in the file of the certificate.
+    passphrase
+        Of the key, None where it has none.
 
     Raises
     ------
     ValueError
-        If the key has a passphrase.
+        If the key has a passphrase and none is given, or if there is no key.
     ssl.SSLError, OSError
         If a file cannot be used.
     """
-    context.load_cert_chain(certificate, key, password=_refuse_to_ask)
+    password = _refuse_to_ask if passphrase is None else passphrase
+    try:
+        context.load_cert_chain(certificate, key, password=password)
+    except OSError as error:
+        why = _what_is_wrong_with_key(certificate, key)
+        if why:
+            raise ValueError(why) from error
+        raise
+
+
+def _what_is_wrong_with_key(certificate: str | PathLike[str], key: str | PathLike[str] | None) -> str:
+    """Whether it is the key for which a certificate cannot be loaded, in words; OpenSSL does not tell."""
+    try:
+        if b"CERTIFICATE-----" not in Path(certificate).read_bytes():
+            return ""
+    except OSError:
+        return ""
+    try:
+        content = Path(key or certificate).read_bytes()
+    except OSError as error:
+        return f"the key cannot be read: {error.strerror}: {fspath(key or certificate)}"
+    if b"PRIVATE KEY-----" in content:
+        return ""
+    where = fspath(key) if key is not None else "the file of the certificate; name the file that has it"
+    return f"there is no private key (PEM) in {where}"
 
 
 @frozen
@@ -103,17 +133,14 @@ class ServerCertificate:
         Raises
         ------
         ValueError
-            If the key has a passphrase, and none is given.
+            If the key has a passphrase and none is given, or if there is no key.
         ssl.SSLError, OSError
             If a file cannot be used.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST | ssl.VERIFY_X509_PARTIAL_CHAIN
-        passphrase = self.passphrase
-        context.load_cert_chain(
-            self.certificate, self.key, password=_refuse_to_ask if passphrase is None else passphrase
-        )
+        load_certificate(context, self.certificate, self.key, self.passphrase)
         if self.client_certificate is not ssl.CERT_NONE:
             context.verify_mode = self.client_certificate
             if self.client_ca is not None:
@@ -142,8 +169,7 @@ class ClientCertificate:
         """The context of a client, with what the files have now; raises as that of `ServerCertificate`."""
         context = client_context(self.authority)
         if self.certificate is not None:
-            password = _refuse_to_ask if self.passphrase is None else self.passphrase
-            context.load_cert_chain(self.certificate, self.key, password=password)
+            load_certificate(context, self.certificate, self.key, self.passphrase)
         return context
 
 
