@@ -365,6 +365,37 @@ def test_what_pydicom_cannot_encode_gives_none(caplog: pytest.LogCaptureFixture)
         assert (expected is None) == ("could not be encoded" in caplog.text)
 
 
+UNFIT: list[tuple[int, str, Any]] = [
+    (0x00100020, "LO", 4711),
+    (0x00100020, "LO", ["A", 4711]),
+    (0x00100030, "DA", 4711),
+    (0x00280010, "US", "4711"),
+    (0x00101030, "FD", "4711"),
+    (0x00104000, "LT", {"4711": 1}),
+]
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize(("tag", "vr", "value"), UNFIT, ids=str)
+def test_a_value_that_cannot_be_written_was_logged(
+    tag: int, vr: str, value: Any, depth: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """pydicom's own text has the value, a patient's, and a traceback; a handler's answer was logged with it."""
+    dataset = Dataset()
+    dataset.add(DataElement(tag, vr, value, already_converted=True))
+    for _ in range(depth):
+        item, dataset = dataset, Dataset()
+        dataset.RequestAttributesSequence = [item]
+    assert encode(dataset, True, True) is None
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "4711" not in said
+    assert said.isprintable()
+    assert said.startswith(
+        f"the data set could not be encoded: the value of element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    )
+    assert ("of an item of element (0040,0275)" in said) is (depth == 1)
+
+
 def test_a_deflated_data_set_that_is_cut_off_is_not_taken_for_a_whole_one() -> None:
     dataset = Dataset()
     dataset.PatientID, dataset.PatientComments = "12345", "qwertz" * 30

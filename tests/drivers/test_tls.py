@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import sys
 import threading
@@ -21,7 +22,7 @@ from tests.support import dicomnet, free_port, is_listening, run_tool, running_p
 
 from dicomnet import AE, Peer, aio
 from dicomnet.drivers.deadline import Timeouts
-from dicomnet.drivers.tls import client_context, load_certificate
+from dicomnet.drivers.tls import ClientCertificate, ServerCertificate, client_context, load_certificate
 from dicomnet.errors import TLSFailed
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -251,6 +252,35 @@ def test_a_key_with_a_passphrase_is_named_and_nobody_is_asked(
     assert "the key has a passphrase" in done.stdout
     assert "openssl pkey" in done.stdout
     assert "pass phrase" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (None, "there is no private key (PEM) in the file of the certificate; name the file that has it"),
+        ("folder", "the key cannot be read: Is a directory: "),
+        ("missing.pem", "the key cannot be read: No such file or directory: "),
+        ("authority", "there is no private key (PEM) in "),
+    ],
+)
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda *files: load_certificate(client_context(None), *files),
+        lambda *files: ServerCertificate(*files).context(),
+        lambda *files: ClientCertificate(None, *files).context(),
+    ],
+    ids=["a context", "a server", "a client"],
+)
+def test_a_key_that_is_not_there_was_blamed_on_the_certificate(
+    key: str | None, said: str, load: Any, full: Certificates, tmp_path: Path
+) -> None:
+    """OpenSSL said "not PEM", or "is a directory", and the option for the certificate was named with it."""
+    (tmp_path / "folder").mkdir()
+    certificate = str(full.certificate)
+    path = None if key is None else str(full.authority) if key == "authority" else str(tmp_path / key)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        load(certificate, path)
 
 
 def test_a_passphrase_in_the_library(full: Certificates, tmp_path: Path) -> None:

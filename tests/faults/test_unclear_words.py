@@ -14,11 +14,15 @@ from tests.blocking.test_lanes import Store, store_blocking, store_in_loop
 from tests.blocking.test_peer import scripted, write_file
 from tests.retrieving import ae_scp, aio_scp, image
 from tests.scripted import Arrived
-from tests.sockets import message_pdus
+from tests.sockets import CT_IMAGE_STORAGE, message_pdus
 
 from dicomnet import Peer
 from dicomnet.dimse.messages import C_ECHO_RSP, C_FIND_RSP, C_STORE_RSP, Message, MessageType
+from dicomnet.encoding.transfer_syntaxes import Transcoding
+from dicomnet.errors import NoAcceptedContext
+from dicomnet.exchange.contexts import substitute_context
 from dicomnet.exchange.results import LocalFailure
+from dicomnet.upper_layer.negotiation import Agreement, NegotiatedContext
 
 
 def without(keyword: str) -> Dataset:
@@ -124,3 +128,16 @@ def test_what_answers_nothing_was_logged_as_the_answer(
 )
 def test_a_local_failure_names_the_object(uid: str, path: str, words: str) -> None:
     assert str(LocalFailure(uid, OSError(28, "No space left on device"), path)) == words
+
+
+@pytest.mark.parametrize(("syntax", "is_advised"), [("1.2.3.4.5", False), ("1.2.840.10008.1.2.5", True)])
+def test_an_unknown_transfer_syntax_was_said_to_be_one_that_can_be_decompressed(
+    syntax: str, is_advised: bool
+) -> None:
+    native = "1.2.840.10008.1.2.1"
+    context = NegotiatedContext(1, CT_IMAGE_STORAGE, 0, native, True, False, (native,))
+    agreement = Agreement({1: context}, 16384, 1, 1, (), ())
+    with pytest.raises(NoAcceptedContext) as caught:
+        substitute_context(agreement, (CT_IMAGE_STORAGE, syntax), "1.2.3", Transcoding.NEVER)
+    assert ("if-needed" in str(caught.value)) is is_advised
+    assert syntax in str(caught.value)

@@ -28,6 +28,7 @@ from .plain import (
     encode_plain,
     in_unicode,
 )
+from .pydicom_insides import why_not_written
 
 if TYPE_CHECKING:
     from ..values import Buffer
@@ -225,7 +226,7 @@ def _recoded(ds: Dataset) -> Dataset:
         return in_unicode(ds)
     except Exception as error:
         # pydicom raises whatever the values lead to.
-        raise ValueError(f"the data set could not be encoded: {error}") from error
+        raise ValueError(f"the data set could not be encoded: {why_not_written(error)}") from error
 
 
 def _native(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, is_strict: bool) -> bytes:
@@ -242,7 +243,7 @@ def _native(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, is_strict
         raise
     except Exception as error:
         # pydicom raises whatever the values lead to.
-        raise ValueError(f"the data set could not be encoded: {error}") from error
+        raise ValueError(f"the data set could not be encoded: {why_not_written(error)}") from error
     return stream.getvalue()
 
 

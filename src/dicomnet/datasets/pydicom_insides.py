@@ -6,6 +6,7 @@ Its test asserts the structure that is relied on here, and fails where a version
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from io import BytesIO
@@ -20,6 +21,10 @@ from pydicom.tag import BaseTag
 # fields that are read those that always have their defaults.
 raw_element = partial(tuple.__new__, RawDataElement)
 RAW_DEFAULTS = tuple(RawDataElement._field_defaults.values())
+
+
+# What pydicom says in front of an error that came while it wrote an element, once for each level of nesting.
+_TAG = re.compile(r"With tag \(([0-9a-fA-F]{4},[0-9a-fA-F]{4})\) got exception: ")
 
 
 class Template:
@@ -75,6 +80,16 @@ def bytes_of_name(name: Any) -> bytes | None:
     """The bytes that a `PersonName` was read from or encoded to; None where there are none."""
     known: bytes | None = getattr(name, "original_string", None)
     return known
+
+
+def why_not_written(error: Exception) -> str:
+    """Why pydicom cannot write a data set, in words: the element, and not its value as pydicom's own text has it."""
+    tags = _TAG.findall(str(error).partition("\nTraceback")[0])
+    what = type(error).__name__
+    if not tags:
+        return what
+    where = " of an item of ".join(f"element ({tag.upper()})" for tag in reversed(tags))
+    return f"the value of {where} does not fit its value representation ({what})"
 
 
 def directory_record_type(dataset: Dataset) -> tuple[str, bool]:

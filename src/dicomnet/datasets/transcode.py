@@ -40,6 +40,7 @@ from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
 from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode_object
+from .pydicom_insides import why_not_written
 from .structure import conflict, contradiction, is_negative, known_representations
 
 if TYPE_CHECKING:
@@ -600,7 +601,7 @@ def _write(dataset: Dataset, sink: BinaryIO) -> None:
         raise
     except Exception as error:
         # pydicom raises whatever the values lead to.
-        raise UnusableObject(f"pydicom cannot encode it: {error}") from error
+        raise UnusableObject(f"pydicom cannot encode it: {why_not_written(error)}") from error
 
 
 def _images(dataset: Dataset, *, is_top: bool = False) -> Iterator[Dataset]:

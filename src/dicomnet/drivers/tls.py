@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from os import PathLike
+from os import PathLike, fspath
+from pathlib import Path
 
 from ..errors import TLSFailed
 from ..values import field, frozen
@@ -65,17 +66,43 @@ def load_certificate(
 
     Parameters
     ----------
-    certificate, key, passphrase
-        As of `ServerCertificate`.
+    certificate, key
+        Files in PEM; None for a key that is in the file of the certificate.
+    passphrase
+        Of the key, None where it has none.
 
     Raises
     ------
     ValueError
-        If the key has a passphrase, and none is given.
+        If the key has a passphrase and none is given, or if there is no key.
     ssl.SSLError, OSError
         If a file cannot be used.
     """
-    context.load_cert_chain(certificate, key, _refuse_to_ask if passphrase is None else passphrase)
+    password = _refuse_to_ask if passphrase is None else passphrase
+    try:
+        context.load_cert_chain(certificate, key, password=password)
+    except OSError as error:
+        why = _what_is_wrong_with_key(certificate, key)
+        if why:
+            raise ValueError(why) from error
+        raise
+
+
+def _what_is_wrong_with_key(certificate: str | PathLike[str], key: str | PathLike[str] | None) -> str:
+    """Whether it is the key for which a certificate cannot be loaded, in words; OpenSSL does not tell."""
+    try:
+        if b"CERTIFICATE-----" not in Path(certificate).read_bytes():
+            return ""
+    except OSError:
+        return ""
+    try:
+        content = Path(key or certificate).read_bytes()
+    except OSError as error:
+        return f"the key cannot be read: {error.strerror}: {fspath(key or certificate)}"
+    if b"PRIVATE KEY-----" in content:
+        return ""
+    where = fspath(key) if key is not None else "the file of the certificate; name the file that has it"
+    return f"there is no private key (PEM) in {where}"
 
 
 def why_unusable(error: OSError | ValueError) -> str:
@@ -113,7 +140,7 @@ class ServerCertificate:
         Raises
         ------
         ValueError
-            If the key has a passphrase, and none is given.
+            If the key has a passphrase and none is given, or if there is no key.
         ssl.SSLError, OSError
             If a file cannot be used.
         """

@@ -9,6 +9,7 @@ from ..encoding.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     PREFERRED_NATIVE,
+    TRANSFER_SYNTAXES,
     Transcoding,
     transfer_syntax,
 )
@@ -108,7 +109,11 @@ def substitute_context(
         for uid in (own, *accepted)
         if uid != transfer_syntax(uid).name
     }
-    may_help = transcoding is Transcoding.NEVER and transfer_syntax(own).is_encapsulated
+    may_help = (
+        transcoding is Transcoding.NEVER
+        and own in TRANSFER_SYNTAXES
+        and not _is_convertible(own, transcoding)
+    )
     advice = 'transcode "if-needed" would have it decompressed' if may_help else ""
     raise NoAcceptedContext(sop_class, own, tuple(accepted), instance, names, advice)
 
