@@ -7,13 +7,16 @@ import io
 import json
 import shutil
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pydicom
 import pytest
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import CT, MR, TEST_FILES, StartPeer, StoreSCP
+from tests.faults.objects import write_objects
 from tests.support import data_set_of
 
 from dicomnet import evt
@@ -321,3 +324,49 @@ def test_a_report_has_a_row_for_each_file(storescp: StoreSCP, study: Path, tmp_p
 def test_a_report_that_cannot_be_written_is_known_before_anything_is_sent(tmp_path: Path) -> None:
     complained = complaint(run("store", "P@127.0.0.1:1", CT, "--report", tmp_path / "no" / "report.csv"), 1)
     assert "report.csv" in complained
+
+
+def test_a_rate_is_kept(start_peer: StartPeer, tmp_path: Path) -> None:
+    """Between the first object and the last there are 40 steps of 1/40 s."""
+    arrivals: list[float] = []
+
+    def store(event: Any) -> int:
+        arrivals.append(monotonic())
+        return 0
+
+    write_objects(tmp_path / "study", 1, 41)
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    done = run("store", f"127.0.0.1:{port}", tmp_path / "study", "--rate", "40/s", "--window", "4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(arrivals) == 41
+    assert 0.95 <= arrivals[-1] - arrivals[0] <= 1.3
+
+
+def test_what_is_no_rate_and_no_part_of_the_day() -> None:
+    result = run("store", "P@127.0.0.1:1", CT, "--rate", "50")
+    assert result.returncode == 2
+    assert "'50' is not a rate" in result.stderr
+    result = run("store", "P@127.0.0.1:1", CT, "--between", "night")
+    assert result.returncode == 2
+    assert "'night' is not a part of the day" in result.stderr
+
+
+def test_ctrl_c_ends_the_wait_for_the_time_of_day(start_peer: StartPeer) -> None:
+    import signal
+    import subprocess
+
+    from tests.support import dicomnet
+
+    begin = datetime.now() + timedelta(hours=12)
+    times = f"{begin:%H:%M}-{begin + timedelta(hours=1):%H:%M}"
+    opened: list[Any] = []
+    port = start_peer([(evt.EVT_CONN_OPEN, opened.append)])
+    command = dicomnet("store", f"127.0.0.1:{port}", CT, "--between", times)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"dicomnet store: nothing is sent until {begin:%H:%M}\n"
+        process.send_signal(signal.SIGINT)
+        written, complained = process.communicate(timeout=20)
+    assert written.startswith("sent 0 ")
+    assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)
+    assert opened == []

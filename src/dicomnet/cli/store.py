@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import field, mutable
-from .arguments import FAILED, OK, Parser, count
+from .arguments import FAILED, OK, Parser, count, parsed
 from .progress import Progress
 from .requestor import add_peer_options, open_peer
 from .terminal import progress_on_terminal
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from typing import Self
 
+    from ..blocking.peer import Peer
+    from ..exchange.pacing import Rate, Times
     from ..exchange.results import StoreResult
+    from ..exchange.storing import Supply
 
 STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
 # What would be sent.
@@ -72,6 +75,30 @@ def configure(parser: Parser) -> None:
         metavar="N",
         help="how many associations to send on side by side, each with its window (%(default)s)",
     )
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="RATE",
+        help="send no more than that in a second: objects (50/s) or bytes (10MB/s)",
+    )
+    parser.add_argument(
+        "--between",
+        type=_times,
+        metavar="TIMES",
+        help="send at these times of the day only, such as 19:00-06:00; wait at others, without an association",
+    )
+
+
+def _rate(text: str) -> Rate:
+    from ..exchange.pacing import Rate
+
+    return parsed(Rate.parse, text)
+
+
+def _times(text: str) -> Times:
+    from ..exchange.pacing import Times
+
+    return parsed(Times.parse, text)
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -253,7 +280,7 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
         progress = progress_on_terminal("storing", len(paths))
     opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
     with opened as peer, progress:
-        for result in peer.store(paths):
+        for result in peer.store_supply(_supply_of(options, paths, peer, progress)):
             row = Row.of(result)
             tally.add(row.outcome, row.bytes)
             progress.advance(row.bytes)
@@ -262,6 +289,22 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
                 print(row.as_json())
             elif row.outcome == FAILURE or options.verbose or (row.outcome != STORED and not options.quiet):
                 progress.say(_line_of(result, row.outcome))
+
+
+def _supply_of(options: Namespace, paths: Iterable[str], peer: Peer, progress: Progress) -> Supply:
+    from ..exchange.files import find_files
+    from ..exchange.pacing import Pacing
+    from ..exchange.storing import Supply
+
+    pacing = (
+        None if options.rate is None and options.between is None else Pacing(options.rate, options.between)
+    )
+
+    def tell(sentence: str) -> None:
+        if not options.quiet:
+            progress.say(f"dicomnet store: {sentence}")
+
+    return Supply(find_files(paths), peer.transcoding, pacing=pacing, tell=tell)
 
 
 def _line_of(result: StoreResult, outcome: str) -> str:

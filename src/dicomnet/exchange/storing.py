@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,9 +27,12 @@ from .contexts import (
     substitute_context,
 )
 from .files import Look, examine
+from .pacing import Pacing
 from .results import StoreResult, failed_result, store_result
 from .sendable import SMALL_FILE, WHOLE_FILE, KnownObject, Sendable
 from .store_requests import STORE_ELEMENTS, file_in, file_request
+
+_log = logging.getLogger(__name__)
 
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
@@ -56,6 +60,10 @@ class Supply:
         After how many associations in a row that were lost before an answer the peer counts as lost, and nothing more
         is sent; so it does at once where no association can be opened. None for a peer that is tried again, and where
         it is an error if the first association cannot be opened.
+    pacing
+        How fast and when they are sent; None for as fast as can be.
+    tell
+        Called with a sentence, mostly by another thread, when nothing is sent for a while; once for each.
 
     Attributes
     ----------
@@ -71,8 +79,13 @@ class Supply:
         transcoding: Transcoding,
         elements: Mapping[str, Any] = STORE_ELEMENTS,
         patience: int | None = None,
+        pacing: Pacing | None = None,
+        tell: Callable[[str], None] = _log.info,
     ) -> None:
         self.elements = elements
+        self.pacing = pacing
+        self._tell = tell
+        self._told = ""
         self.patience = patience
         self.is_dropped = False
         self._losses = 0
@@ -91,6 +104,12 @@ class Supply:
     def end(self, error: DicomnetError) -> None:
         """Nothing more is to be sent: what was not looked at yet has failed. The first reason stays."""
         self.ended = self.ended or error
+
+    def tell(self, sentence: str) -> None:
+        """Say that nothing is sent for a while, unless that was said last."""
+        if sentence != self._told:
+            self._told = sentence
+            self._tell(sentence)
 
     def drop(self, error: DicomnetError) -> None:
         """Nothing more is to be sent, and what is left has not failed: nothing is said of it."""
@@ -290,6 +309,20 @@ class StoreQueue:
         """The elements of each C-STORE-RQ that are not about its object."""
         return self._supply.elements
 
+    def wait(self) -> float:
+        """For how many seconds nothing may be sent; 0 where something may be, and where nothing ever will."""
+        pacing = self._supply.pacing
+        return 0.0 if pacing is None or self.ended is not None else pacing.wait()
+
+    def tell(self, sentence: str) -> None:
+        """See `Supply.tell`."""
+        self._supply.tell(sentence)
+
+    def took(self, waiting: Waiting) -> None:
+        """An object is sent."""
+        if self._supply.pacing is not None:
+            self._supply.pacing.took(waiting.stored.length or 0)
+
     def lost(self, error: DicomnetError, *, has_answer: bool) -> None:
         """An association was lost, see `Supply.lost`."""
         self._supply.lost(error, has_answer=has_answer)
@@ -401,6 +434,8 @@ class Transmission:
     window
         How many requests may be outstanding. After a loss it is one, so that an object which makes the peer fail is
         known, and the others get through.
+    is_held
+        Whether the requests have ended because the next object may not be sent yet.
     """
 
     def __init__(
@@ -418,6 +453,7 @@ class Transmission:
         self._next_message_id = next_message_id
         self._is_careful = queue.has_losses
         self.window = 1 if self._is_careful else min(agreement.invoked or window, window)
+        self.is_held = False
         self._unanswered: dict[int, Waiting] = {}
         self._contexts: dict[Pair, NegotiatedContext] = {}
         # Whether the data set of the last object had to be made; of files that are sent as they are, none has.
@@ -430,7 +466,11 @@ class Transmission:
         """The requests, each made when there is room for it; between them, the work of looking at the next files."""
         queue = self._queue
         contexts = self._contexts
+        self.is_held = False
         while queue.ended is None:
+            if queue.has_objects and queue.wait():
+                self.is_held = True
+                return
             waiting = self._take()
             if waiting is None:
                 if not queue.can_look:
@@ -448,6 +488,7 @@ class Transmission:
                     continue
             message_id = self._next_message_id()
             self._unanswered[message_id] = waiting
+            queue.took(waiting)
             data = waiting.data_in(context)
             self._is_making = waiting.is_begun or isinstance(data, Work)
             yield file_request(stored, context, message_id, data, queue.elements)
