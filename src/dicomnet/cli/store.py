@@ -76,6 +76,13 @@ def configure(parser: Parser) -> None:
         help="how many associations to send on side by side, each with its window (%(default)s)",
     )
     parser.add_argument(
+        "--retry",
+        type=count,
+        metavar="N",
+        help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
+        " 2, 4 ... s up to a minute; each object that it takes is a new beginning (0)",
+    )
+    parser.add_argument(
         "--rate",
         type=_rate,
         metavar="RATE",
@@ -294,6 +301,7 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
 def _supply_of(options: Namespace, paths: Iterable[str], peer: Peer, progress: Progress) -> Supply:
     from ..exchange.files import find_files
     from ..exchange.pacing import Pacing
+    from ..exchange.retrying import Retry
     from ..exchange.storing import Supply
 
     pacing = (
@@ -304,7 +312,8 @@ def _supply_of(options: Namespace, paths: Iterable[str], peer: Peer, progress: P
         if not options.quiet:
             progress.say(f"dicomnet store: {sentence}")
 
-    return Supply(find_files(paths), peer.transcoding, pacing=pacing, tell=tell)
+    retry = None if options.retry is None else Retry(options.retry)
+    return Supply(find_files(paths), peer.transcoding, pacing=pacing, retry=retry, tell=tell)
 
 
 def _line_of(result: StoreResult, outcome: str) -> str:

@@ -117,6 +117,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         jobs: int | None = None,
         rate: str | None = None,
         between: str | None = None,
+        retry: int = 0,
     ) -> Results:
         """Store files (C-STORE), as they are where the peer takes that.
 
@@ -136,6 +137,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         between
             The part of the day in which objects are sent (``19:00-06:00``), by the local clock. Outside of it there is
             no association, and the store waits; what is on its way at the end is finished.
+        retry
+            How often a peer that cannot be reached, ends associations or is out of resources (status A7xx) is tried
+            again, after 1, 2, 4 … s up to a minute; each object that it takes is a new beginning. What is not sent by
+            then has failed.
 
         Yields
         ------
@@ -153,11 +158,17 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         """
         from .files import find_files
         from .pacing import pacing
+        from .retrying import Retry
         from .storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
-        supply = Supply(find_files(paths), self.transcoding, pacing=pacing(rate, between))
+        supply = Supply(
+            find_files(paths),
+            self.transcoding,
+            pacing=pacing(rate, between),
+            retry=Retry(retry) if retry > 0 else None,
+        )
         return self.store_supply(supply, jobs)
 
     def store_supply(self, supply: Supply, jobs: int | None = None) -> Results:

@@ -83,9 +83,12 @@ def _store_one_by_one(queue: StoreQueue, window: int, *, may_raise: bool) -> Ope
             yield RELEASE
             yield from _rest(queue)
             continue
+        begun = queue.now()
         try:
             lease: Lease = yield Use(queue.proposal, window)
         except (NetworkError, AssociationError) as error:
+            if queue.tries_again(error, begun):
+                continue
             if may_raise:
                 raise
             queue.unreachable(error)
@@ -124,6 +127,7 @@ def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = No
     sending = Transmission(queue, lease.agreement, lease.next_message_id, window, is_proven=place is None)
     try:
         while True:
+            sending.renew()
             yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable, sending.ahead))
             while (response := (yield NEXT)) is not None:
                 lease.has_answer = True
@@ -139,7 +143,7 @@ def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = No
             if not goes_on:
                 _log.info("a further association was lost before anything was answered on it: %s", error)
         sending.lost(error, may_blame=goes_on and not lease.is_stale)
-        queue.lost(error, has_answer=lease.has_answer)
+        queue.lost(error, sending.begun, has_answer=lease.has_answer)
     while (result := queue.take_result()) is not None:
         yield Report(result)
     return goes_on
@@ -170,10 +174,11 @@ def lane(lanes: Lanes) -> Operation[None]:
                 yield from _rest(queue)
             if not (yield Wait(lanes.begin)):
                 return
+            begun = queue.now()
             try:
                 lease: Lease = yield Use(queue.proposal, lanes.window)
             except (NetworkError, AssociationError) as error:
-                if (yield Wait(partial(place.refused, error))):
+                if (yield Wait(partial(place.refused, error, begun))):
                     return
                 continue
             for _ in range(place.opened(lease)):
