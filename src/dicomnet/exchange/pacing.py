@@ -15,7 +15,7 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]?)(i?[bB])?(/s)?")
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 _TIMES = re.compile(r"([01]?\d|2[0-3]):([0-5]\d) ?- ?([01]?\d|2[0-3]):([0-5]\d)")
 # For how many seconds what was not used may be used later, so that answers which are waited for do not make it slower.
-CREDIT = 1.0
+CREDIT = 0.25
 
 
 @frozen
@@ -87,17 +87,20 @@ class Allowance:
         self._rate = rate
         self._credit = credit
         self._clock = clock
-        self._free_at = clock()
+        # None until it begins with what is taken first.
+        self._free_at: float | None = None
         self._lock = threading.Lock()
 
     def took(self, amount: float) -> None:
         """So much was done."""
         with self._lock:
-            self._free_at = max(self._free_at, self._clock() - self._credit) + amount / self._rate
+            now = self._clock()
+            begin = now if self._free_at is None else max(self._free_at, now - self._credit)
+            self._free_at = begin + amount / self._rate
 
     def wait(self) -> float:
         """For how many seconds nothing may be done; 0 where something may be now."""
-        return max(0.0, self._free_at - self._clock())
+        return 0.0 if self._free_at is None else max(0.0, self._free_at - self._clock())
 
 
 @frozen

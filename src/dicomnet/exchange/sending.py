@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 KEPT = 10.0
 # The shortest and the longest time, in seconds, after which it is asked again whether something may be sent: several
 # objects together cost less, and somebody may end the store, or set the clock.
-_SHORTEST_NAP, _LONGEST_NAP = 0.01, 0.2
+_SHORTEST_NAP, _LONGEST_NAP = 0.002, 0.2
 
 
 def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[None]:

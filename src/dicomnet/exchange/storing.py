@@ -52,7 +52,7 @@ class Supply:
     Parameters
     ----------
     files
-        Their paths, or objects of which it is known what they are.
+        Their paths, objects of which it is known what they are, or results that are known.
     transcoding
         Whether compressed objects may be decompressed.
     elements
@@ -78,7 +78,7 @@ class Supply:
 
     def __init__(
         self,
-        files: Iterable[str | KnownObject],
+        files: Iterable[str | KnownObject | StoreResult],
         transcoding: Transcoding,
         elements: Mapping[str, Any] = STORE_ELEMENTS,
         patience: int | None = None,
