@@ -122,6 +122,7 @@ KINDS: dict[str, str] = {
     "faults/test_kill_import.py": "slow",
     "faults/test_kill_points.py::test_each_worker_is_killed_at_a_system_call": "slow",
     "faults/test_kill_points.py::test_four_workers_are_killed_at_any_moment": "slow",
+    "faults/test_kill_store.py::test_both_are_killed_forty_times": "slow",
     "faults/test_leaks.py": "slow",
     "faults/test_many_associations.py": "slow",
     "faults/test_node_troubles.py::test_more_objects_in_a_retrieval_than_sixteen_bits_count": "slow",

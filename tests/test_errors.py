@@ -24,6 +24,7 @@ from dicomnet.errors import (
     DeadlineExceeded,
     DicomnetError,
     IndexUnusable,
+    JournalUnusable,
     LedgerUnusable,
     NetworkError,
     NoAcceptedContext,
@@ -143,6 +144,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         UnusableObject("it has no SOP Class UID"),
         ["it has no SOP Class UID"],
         {"cause": "it has no SOP Class UID"},
+    ),
+    "journal unusable": (
+        JournalUnusable("sent.db", "another run uses it"),
+        ["sent.db", "another run uses it"],
+        {"path": "sent.db", "cause": "another run uses it"},
     ),
     "store in use": (StoreInUse("store"), ["store"], {"root": "store"}),
     "index unusable": (

@@ -16,6 +16,7 @@
     ├── ProtocolError                          the peer broke PS3.7 or PS3.8; knows its A-ABORT
     ├── ServiceRefusal                         a service says no; knows its DIMSE status
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
+    ├── JournalUnusable                        the journal of a store is damaged, in use, or another peer's
     ├── StoreInUse                             another node has the archive's store open
     ├── IndexUnusable                          the archive's index is damaged or of another version
     ├── LedgerUnusable                         the archive's ledger is damaged or of a newer version
@@ -390,6 +391,26 @@ class LedgerUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the ledger {self.database} cannot be used: {self.cause}"
+
+
+class JournalUnusable(DicomnetError):
+    """The journal of a store cannot be used. It is left as it is.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    cause
+        What is wrong with it.
+    """
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the journal {self.path} cannot be used: {self.cause}"
 
 
 class Trouble(Enum):

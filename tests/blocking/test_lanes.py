@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -381,3 +382,28 @@ def test_jobs_of_one_call(tmp_path: Path) -> None:
     with serving_ae([(evt.EVT_C_STORE, handle)], uids=(VERIFICATION, "1.2.840.10008.5.1.4.1.1.2")) as server:
         with Peer(f"127.0.0.1:{server.server_address[1]}") as peer:
             check(list(peer.store(files, jobs=2)), files)
+
+
+def test_a_rate_holds_for_all_associations_together(tmp_path: Path) -> None:
+    arrivals: list[float] = []
+
+    def stored(event: Event) -> int:
+        arrivals.append(monotonic())
+        return 0
+
+    paths = write_files(tmp_path, 41)
+
+    def blocking(port: int) -> list[StoreResult]:
+        with Peer(f"127.0.0.1:{port}", jobs=3) as peer:
+            return list(peer.store(paths, rate="50/s"))
+
+    async def in_loop(port: int) -> list[StoreResult]:
+        async with aio.Peer(f"127.0.0.1:{port}", jobs=3) as peer:
+            return [result async for result in peer.store(paths, rate="50/s")]
+
+    with serving_ae([(evt.EVT_C_STORE, stored)]) as server:
+        for run in (blocking, lambda port: asyncio.run(in_loop(port))):
+            arrivals.clear()
+            assert all(result.status == 0 for result in run(server.server_address[1]))
+            assert len(arrivals) == 41
+            assert 0.7 <= arrivals[-1] - arrivals[0] <= 1.4

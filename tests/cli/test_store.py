@@ -7,13 +7,16 @@ import io
 import json
 import shutil
 import threading
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pydicom
 import pytest
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import CT, MR, TEST_FILES, StartPeer, StoreSCP
+from tests.faults.objects import write_objects
 from tests.support import data_set_of
 
 from dicomnet import evt
@@ -321,3 +324,91 @@ def test_a_report_has_a_row_for_each_file(storescp: StoreSCP, study: Path, tmp_p
 def test_a_report_that_cannot_be_written_is_known_before_anything_is_sent(tmp_path: Path) -> None:
     complained = complaint(run("store", "P@127.0.0.1:1", CT, "--report", tmp_path / "no" / "report.csv"), 1)
     assert "report.csv" in complained
+
+
+def test_a_rate_is_kept(start_peer: StartPeer, tmp_path: Path) -> None:
+    """Between the first object and the last there are 40 steps of 1/40 s."""
+    arrivals: list[float] = []
+
+    def store(event: Any) -> int:
+        arrivals.append(monotonic())
+        return 0
+
+    write_objects(tmp_path / "study", 1, 41)
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    done = run("store", f"127.0.0.1:{port}", tmp_path / "study", "--rate", "40/s", "--window", "4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(arrivals) == 41
+    assert 0.9 <= arrivals[-1] - arrivals[0] <= 1.5
+
+
+def test_what_is_no_rate_and_no_part_of_the_day() -> None:
+    result = run("store", "P@127.0.0.1:1", CT, "--rate", "50")
+    assert result.returncode == 2
+    assert "'50' is not a rate" in result.stderr
+    result = run("store", "P@127.0.0.1:1", CT, "--between", "night")
+    assert result.returncode == 2
+    assert "'night' is not a part of the day" in result.stderr
+
+
+def test_ctrl_c_ends_the_wait_for_the_time_of_day(start_peer: StartPeer) -> None:
+    import signal
+    import subprocess
+
+    from tests.support import dicomnet
+
+    begin = datetime.now() + timedelta(hours=12)
+    times = f"{begin:%H:%M}-{begin + timedelta(hours=1):%H:%M}"
+    opened: list[Any] = []
+    port = start_peer([(evt.EVT_CONN_OPEN, opened.append)])
+    command = dicomnet("store", f"127.0.0.1:{port}", CT, "--between", times)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"dicomnet store: nothing is sent until {begin:%H:%M}\n"
+        process.send_signal(signal.SIGINT)
+        written, complained = process.communicate(timeout=20)
+    assert written.startswith("sent 0 ")
+    assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)
+    assert opened == []
+
+
+def test_a_journal(storescp: StoreSCP, study: Path, tmp_path: Path) -> None:
+    arguments = ("store", storescp.address, study, "--journal", str(tmp_path / "sent.db"))
+    first = run(*arguments, "-q")
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    for path in storescp.folder.iterdir():
+        path.unlink()
+    again = run(*arguments, "--json")
+    assert again.returncode == 0
+    lines = {line["path"]: line for line in map(json.loads, again.stdout.splitlines())}
+    assert {path: line["outcome"] for path, line in lines.items()} == {
+        str(study / "ct.dcm"): "stored before",
+        str(study / "series" / "mr"): "stored before",
+        str(study / "notes.txt"): "skipped",
+        str(study / "empty"): "skipped",
+    }
+    assert lines[str(study / "ct.dcm")]["status"] == 0
+    assert lines[str(study / "ct.dcm")]["sop_instance_uid"] in UIDS
+    assert storescp.received() == set()
+    assert again.stderr.splitlines()[-1].startswith(
+        "sent 0 (0 with warnings), stored before 2, skipped 2, failed 0: "
+    )
+    # What has changed is sent again, and so is what is new.
+    (study / "ct.dcm").touch()
+    shutil.copy(COMPRESSED, study / "new.dcm")
+    third = run(*arguments)
+    assert third.returncode == 1
+    assert third.stdout.startswith("sent 1 (0 with warnings), stored before 1, skipped 2, failed 1: ")
+    assert storescp.received() == {str(pydicom.dcmread(CT).SOPInstanceUID)}
+
+
+def test_a_journal_that_cannot_be_used(storescp: StoreSCP, study: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no journal")
+    result = run("store", storescp.address, study, "--journal", tmp_path / "text")
+    line = complaint(result, 1)
+    assert line.startswith(
+        f"dicomnet store: the journal {tmp_path / 'text'} cannot be used: it is no journal, "
+    )
+    assert storescp.received() == set()
+    both = run("store", storescp.address, study, "--journal", tmp_path / "sent.db", "--dry-run")
+    assert complaint(both, 2).startswith("dicomnet store: --dry-run does not go with --journal")

@@ -113,7 +113,7 @@ def test_a_lane_without_any_answer_goes_on_where_no_other_works(end: str) -> Non
     if end == "lost":
         assert there.lost(other) is True
     elif end == "refused":
-        assert there.refused(AssociationRejected(2, 3, 2)) is True
+        assert there.refused(AssociationRejected(2, 3, 2), 0.0) is True
     elif end == "idle":
         there.pause()
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.transfer_syntaxes import Transcoding
 from dicomnet.errors import (
     AssociationAborted,
+    AssociationClosed,
     AssociationRejected,
     ConnectionFailed,
     DeadlineExceeded,
@@ -24,7 +26,21 @@ from dicomnet.errors import (
 )
 from dicomnet.exchange import operations, sending
 from dicomnet.exchange.contexts import FIND_MODELS, MOVE_MODELS, NATIVE, VERIFICATION
-from dicomnet.exchange.operations import LEAVE, NEXT, Begin, Lease, Operation, Report, Run, Spawn, Use, Wait
+from dicomnet.exchange.operations import (
+    LEAVE,
+    NEXT,
+    RELEASE,
+    Begin,
+    Lease,
+    Operation,
+    Pause,
+    Report,
+    Run,
+    Spawn,
+    Use,
+    Wait,
+)
+from dicomnet.exchange.pacing import Pacing, Rate, Times
 from dicomnet.exchange.results import RetrieveProgress, StoreResult
 from dicomnet.exchange.storing import Supply
 from dicomnet.services.steps import Deliver, Receive, Send, Work
@@ -205,8 +221,11 @@ def files(folder: Path, number: int) -> list[str]:
 class Store(Script):
     """A store, whose requests are taken out of what it begins."""
 
-    def __init__(self, paths: list[str], jobs: int = 1, retries: int = 1) -> None:
-        self.supply = Supply(iter(paths), Transcoding.NEVER)
+    def __init__(
+        self, paths: list[str], jobs: int = 1, retries: int = 1, pacing: Pacing | None = None
+    ) -> None:
+        self.told: list[str] = []
+        self.supply = Supply(iter(paths), Transcoding.NEVER, pacing=pacing, tell=self.told.append)
         super().__init__(sending.store(self.supply, 4, retries, jobs))
         self.results: list[StoreResult] = []
 
@@ -330,3 +349,64 @@ def test_lanes_are_for_several_objects(tmp_path: Path) -> None:
     assert store.gives((report.result,)).result is report.result
     store.operation.close()
     assert lanes.queue.ended is not None
+
+
+def answer_all(script: Store, procedure: Any, message_ids: list[int]) -> Any:
+    """Answer what is outstanding; gives the step that follows the end of the procedure."""
+    step = procedure.send(None)
+    for message_id in message_ids:
+        assert isinstance(step, Receive)
+        answer = response(C_STORE_RSP, 0, message_id)
+        assert isinstance(procedure.send(answer), Deliver)
+        script.gives(answer)
+        assert script.reported() is NEXT
+        step = next(procedure, None)
+    assert step is None
+    script.gives(None)
+    return script.reported()
+
+
+def test_a_store_keeps_its_association_through_a_short_wait(tmp_path: Path) -> None:
+    """One object in two seconds: what is outstanding is answered before the wait for the next."""
+    now = [1000.0]
+    script = Store(files(tmp_path, 2), pacing=Pacing(Rate(0.5, False), clock=lambda: now[0]))
+    script.work()
+    procedure = script.begin()
+    step = answer_all(script, procedure, sent(procedure, 1))
+    assert [result.status for result in script.results] == [0]
+    paused = 0.0
+    while isinstance(step, Pause):
+        now[0] += step.seconds
+        paused += step.seconds
+        step = script.gives()
+    assert 1.9 <= paused <= 2.1
+    assert isinstance(step, Begin)
+    script.gives()
+    sent(step.procedure, 1)
+    assert script.told == []
+
+
+def test_a_store_has_no_association_at_other_times_of_the_day(tmp_path: Path) -> None:
+    now = [datetime(2024, 5, 1, 18, 0, tzinfo=UTC).timestamp()]
+    times = Times(time(19), time(19, 1), UTC)
+    script = Store(files(tmp_path, 3), pacing=Pacing(None, times, now=lambda: now[0]))
+    assert script.work() is RELEASE
+    waited = 0
+    while isinstance(script.gives(), Pause):
+        now[0] += 600
+        waited += 600
+    assert waited == 3600
+    assert len(script.told) == 1
+    assert script.told[0].startswith("nothing is sent until ")
+    procedure = script.begin()
+    message_ids = sent(procedure, 2)
+    # The time is over: what is on its way is finished, and the association released.
+    now[0] += 60
+    assert answer_all(script, procedure, message_ids) is RELEASE
+    assert [result.status for result in script.results] == [0, 0]
+    # Whoever ends the store meanwhile does not have to wait until the next evening.
+    assert isinstance(script.gives(), Pause)
+    script.supply.end(AssociationClosed())
+    script.gives()
+    script.reported()
+    assert [result.status for result in script.results] == [0, 0, None]

@@ -377,9 +377,9 @@ def test_a_peer_that_ends_each_association_before_an_answer_is_given_up() -> Non
     patient, impatient = (Supply((), Transcoding.NEVER, patience=patience) for patience in (None, 2))
     for supply, ends in ((patient, False), (impatient, True)):
         for has_answer in (False, True):
-            supply.lost(AssociationClosed(), has_answer=has_answer)
+            supply.lost(AssociationClosed(), 0.0, has_answer=has_answer)
             assert supply.ended is None
-        supply.lost(AssociationClosed(), has_answer=False)
+        supply.lost(AssociationClosed(), 0.0, has_answer=False)
         assert (supply.ended is not None) is ends
 
 

@@ -14,7 +14,7 @@ from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks
 from ..exchange.lanes import Lanes
-from ..exchange.operations import Next, Operation, Report, Step
+from ..exchange.operations import Next, Operation, Pause, Report, Step
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..exchange.receiving import ReceivedObject, ReceiverHooks
@@ -180,6 +180,7 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
 _PERFORMERS: Mapping[type[Step | Call], Callable[[Performance, Any], Any]] = {
     **PERFORMERS,
     Next: Performance._next,
+    Pause: lambda performance, step: asyncio.sleep(step.seconds),
     # What takes long waits for the disk, mostly.
     Work: lambda performance, step: asyncio.to_thread(step.function),
 }

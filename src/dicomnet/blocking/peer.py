@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from time import sleep
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..dimse.messages import Message
@@ -11,7 +12,7 @@ from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
-from ..exchange.operations import Leave, Next, Operation, Report, Step
+from ..exchange.operations import Leave, Next, Operation, Pause, Report, Step
 from ..exchange.peers import PeerBase
 from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..exchange.results import RetrieveProgress, StoreResult
@@ -232,5 +233,6 @@ class PerformanceOn(Performance[None]):
 _PERFORMERS: Mapping[type[Step | Call], Callable[[Any, Any], Any]] = {
     **PERFORMERS,
     Next: lambda performance, step: next(performance._responses, None),
+    Pause: lambda performance, step: sleep(step.seconds),
     Work: lambda performance, step: step.function(),
 }

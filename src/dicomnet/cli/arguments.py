@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..exchange.addresses import PeerAddress
 
 OK, FAILED, USAGE = 0, 1, 2
+
+Value = TypeVar("Value")
 
 
 class UsageError(Exception):
@@ -65,6 +69,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
+def parsed(parse: Callable[[str], Value], text: str) -> Value:
+    """What a function makes of an argument; its ValueError is what is said of one that it does not take."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def port(text: str) -> int:
     """A TCP port to listen on; 0 is any free one."""
     if not text.isascii() or not text.isdecimal() or int(text) > 65535:
@@ -94,10 +106,7 @@ def ae_title(text: str) -> str:
     """An AE title."""
     from ..wire.fields import ae_title_bytes
 
-    try:
-        ae_title_bytes(text, "an AE title")
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    parsed(lambda title: ae_title_bytes(title, "an AE title"), text)
     return text
 
 
@@ -107,10 +116,7 @@ def peer_or_name(text: str) -> PeerAddress | str:
         return text
     from ..exchange.addresses import PeerAddress
 
-    try:
-        return PeerAddress.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return parsed(PeerAddress.parse, text)
 
 
 def add_output_options(parser: Parser) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import field, mutable
-from .arguments import FAILED, OK, Parser, count
+from .arguments import FAILED, OK, Parser, UsageError, count, parsed
 from .progress import Progress
 from .requestor import add_peer_options, open_peer
 from .terminal import progress_on_terminal
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from typing import Self
 
+    from ..blocking.peer import Peer
+    from ..exchange.journal import Journal
+    from ..exchange.pacing import Rate, Times
     from ..exchange.results import StoreResult
+    from ..exchange.storing import Supply
 
 STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
+# What the peer has taken in an earlier run, by the journal.
+BEFORE = "stored before"
 # What would be sent.
 PLANNED = "planned"
 _NOTHING = "dicomnet store: there is no DICOM file to send"
@@ -36,6 +43,7 @@ def configure(parser: Parser) -> None:
         "dicomnet store PACS@127.0.0.1:11112 study/ image.dcm\n"
         "dicomnet store --dry-run PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --report sent.csv PACS@127.0.0.1:11112 study/\n"
+        "dicomnet store --journal sent.db --retry 10 --between 19:00-06:00 PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --json PACS@127.0.0.1:11112 study/ | jq 'select(.outcome == \"failed\")'",
     )
     add_peer_options(parser)
@@ -72,10 +80,49 @@ def configure(parser: Parser) -> None:
         metavar="N",
         help="how many associations to send on side by side, each with its window (%(default)s)",
     )
+    parser.add_argument(
+        "--journal",
+        metavar="FILE",
+        help="note what is stored in a file, for one peer; a further run with it sends only what is missing or has"
+        " changed, whatever ended the run before",
+    )
+    parser.add_argument(
+        "--retry",
+        type=count,
+        metavar="N",
+        help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
+        " 2, 4 ... s up to a minute; each object that it takes is a new beginning (0)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="RATE",
+        help="send no more than that in a second: objects (50/s) or bytes (10MB/s)",
+    )
+    parser.add_argument(
+        "--between",
+        type=_times,
+        metavar="TIMES",
+        help="send at these times of the day only, such as 19:00-06:00; wait at others, without an association",
+    )
+
+
+def _rate(text: str) -> Rate:
+    from ..exchange.pacing import Rate
+
+    return parsed(Rate.parse, text)
+
+
+def _times(text: str) -> Times:
+    from ..exchange.pacing import Times
+
+    return parsed(Times.parse, text)
 
 
 def outcome_of(result: StoreResult) -> str:
     """The outcome for a file, in a word."""
+    if result.was_stored:
+        return BEFORE
     if result.is_stored:
         return WARNING if result.status else STORED
     return SKIPPED if result.is_skipped else FAILURE
@@ -86,7 +133,7 @@ class Tally:
     """The outcomes of all files, counted."""
 
     counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys((STORED, WARNING, SKIPPED, FAILURE, PLANNED), 0)
+        default_factory=lambda: dict.fromkeys((STORED, WARNING, BEFORE, SKIPPED, FAILURE, PLANNED), 0)
     )
     bytes: int = 0
     begin: float = field(default_factory=monotonic)
@@ -99,14 +146,20 @@ class Tally:
 
     @property
     def sent(self) -> int:
-        """How many objects the peer has now."""
+        """How many objects were sent, and are at the peer now."""
         return self.counts[STORED] + self.counts[WARNING]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the peer has all objects, and there are some."""
+        return bool(self.sent or self.counts[BEFORE]) and not self.counts[FAILURE]
 
     def __str__(self) -> str:
         duration = monotonic() - self.begin
         megabytes = self.bytes / 1e6
+        before = f"stored before {self.counts[BEFORE]}, " if self.counts[BEFORE] else ""
         return (
-            f"sent {self.sent} ({self.counts[WARNING]} with warnings), skipped {self.counts[SKIPPED]}, "
+            f"sent {self.sent} ({self.counts[WARNING]} with warnings), {before}skipped {self.counts[SKIPPED]}, "
             f"failed {self.counts[FAILURE]}: {megabytes:.1f} MB in {duration:.2f} s "
             f"({megabytes / duration:.1f} MB/s, {self.sent / duration:.0f} objects/s)"
         )
@@ -192,6 +245,8 @@ class Report:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
+    if options.dry_run and options.journal is not None:
+        raise UsageError("--dry-run does not go with --journal")
     for path in options.paths:
         # One that does not exist is to be known before the first object is sent.
         os.stat(path)
@@ -207,9 +262,9 @@ def run(options: Namespace) -> int:
             raise
     if not options.quiet:
         say(str(tally))
-    if not tally.sent and not tally.counts[FAILURE]:
+    if not tally.is_complete and not tally.counts[FAILURE]:
         complain(_NOTHING)
-    return OK if tally.sent and not tally.counts[FAILURE] else FAILED
+    return OK if tally.is_complete else FAILED
 
 
 def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
@@ -244,24 +299,57 @@ def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
 
 
 def _store(options: Namespace, tally: Tally, report: Report) -> None:
-    paths: Iterable[str] = options.paths
     progress = Progress()
     if is_terminal(sys.stderr) and not options.quiet and not (options.json and is_terminal(sys.stdout)):
         from ..exchange.files import find_files
 
-        paths = list(find_files(paths))
-        progress = progress_on_terminal("storing", len(paths))
+        # They are looked for twice, as a million names are not to be kept.
+        progress = progress_on_terminal("storing", sum(1 for _ in find_files(options.paths)))
     opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
-    with opened as peer, progress:
-        for result in peer.store(paths):
+    with opened as peer, progress, _journal_of(options, peer) as journal:
+        for result in peer.store_supply(_supply_of(options, journal, peer, progress)):
             row = Row.of(result)
+            if journal is not None and not result.was_stored:
+                journal.add(result, row.outcome)
             tally.add(row.outcome, row.bytes)
             progress.advance(row.bytes)
             report.add(row)
             if options.json:
                 print(row.as_json())
-            elif row.outcome == FAILURE or options.verbose or (row.outcome != STORED and not options.quiet):
+            elif (
+                row.outcome == FAILURE
+                or options.verbose
+                or (row.outcome not in (STORED, BEFORE) and not options.quiet)
+            ):
                 progress.say(_line_of(result, row.outcome))
+
+
+def _journal_of(options: Namespace, peer: Peer) -> AbstractContextManager[Journal | None]:
+    if options.journal is None:
+        return nullcontext()
+    from ..exchange.journal import Journal
+
+    return Journal(options.journal, str(peer.address))
+
+
+def _supply_of(options: Namespace, journal: Journal | None, peer: Peer, progress: Progress) -> Supply:
+    from ..exchange.files import find_files
+    from ..exchange.pacing import Pacing
+    from ..exchange.retrying import Retry
+    from ..exchange.storing import Supply
+
+    pacing = (
+        None if options.rate is None and options.between is None else Pacing(options.rate, options.between)
+    )
+
+    def tell(sentence: str) -> None:
+        if not options.quiet:
+            progress.say(f"dicomnet store: {sentence}")
+
+    retry = None if options.retry is None else Retry(options.retry)
+    found = find_files(options.paths)
+    files = found if journal is None else journal.missing(found)
+    return Supply(files, peer.transcoding, pacing=pacing, retry=retry, tell=tell)
 
 
 def _line_of(result: StoreResult, outcome: str) -> str:

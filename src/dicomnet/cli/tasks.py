@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from ..archive.settings.mistakes import Mistakes
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError
 from ..values import frozen
-from .arguments import FAILED, OK, Parser
+from .arguments import FAILED, OK, Parser, parsed
 from .progress import Progress
 from .settings import add_config_options, add_setting_options, read_settings
 from .terminal import progress_on_terminal
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from ..archive.settings.values import Settings
     from ..archive.tasks.task import Reporter
 
-_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMG]?)i?[bB]?(?:/s)?")
-_UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 # What says which archive it is.
 ARCHIVE = ("storage.folder", "storage.database")
 
@@ -52,11 +49,9 @@ def add_rate_option(parser: Parser) -> None:
 
 def _rate(text: str) -> float:
     """A number of bytes in a second."""
-    found = _RATE.fullmatch(text.strip())
-    rate = float(found[1]) * _UNITS[(found[2] or "").upper()] if found else 0.0
-    if not rate:
-        raise ArgumentTypeError(f"{text!r} is not a rate; it is a number with kB, MB or GB, such as 50MB/s")
-    return rate
+    from ..exchange.pacing import bytes_a_second
+
+    return parsed(bytes_a_second, text)
 
 
 def uid(text: str) -> str:

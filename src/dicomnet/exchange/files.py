@@ -69,8 +69,11 @@ def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
         yield look_at(path)[0]
 
 
-def examine(file: str | KnownObject, limit: int = 0) -> Look:
-    """As `look_at`, for a file of which it may be known already what it is: that is not looked at yet."""
+def examine(file: str | KnownObject | StoreResult, limit: int = 0) -> Look:
+    """As `look_at`, for a file of which it may be known already what it is, or what became of it: that is not looked at
+    yet."""
+    if isinstance(file, StoreResult):
+        return file, None
     if not isinstance(file, KnownObject):
         return look_at(file, limit)
     return _checked(file), None

@@ -99,6 +99,10 @@ class Lanes:
         self._sending -= 1
         return True
 
+    def has_others(self, asking: Place) -> bool:
+        """Whether another lane has an association."""
+        return any(each is not asking and each.lease is not None for each in self._places)
+
     def works(self, asking: Place) -> bool | None:
         """Whether another lane has an association that the peer answers on; None where that may turn out yet."""
         others = [each.lease for each in self._places if each is not asking and each.lease is not None]
@@ -177,12 +181,20 @@ class Place:
         self.lease = lease
         return self._lanes.opened()
 
-    def refused(self, error: NetworkError | AssociationError) -> bool:
-        """The lane gets no association: whether that is its end."""
+    def refused(self, error: NetworkError | AssociationError, begun: float) -> bool:
+        """The lane gets no association: whether that is its end.
+
+        Parameters
+        ----------
+        begun
+            When it began to ask for one, by the clock of its queue.
+        """
         self.lease = None
         self._lanes.pause()
         if self._lanes.is_spent:
             # It was not needed any more, unless another lane loses its own now.
+            return False
+        if not self._lanes.has_others(self) and self._lanes.queue.tries_again(error, begun):
             return False
         _log.info("no further association could be opened: %s", error)
         self._lanes.refusal = error

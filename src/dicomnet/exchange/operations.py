@@ -105,7 +105,28 @@ class Next:
 
 @mutable
 class Leave:
-    """Let go of the association. Outcome: None."""
+    """Let go of the association. Outcome: None.
+
+    Parameters
+    ----------
+    is_final
+        Whether it is released, as are those that are idle. Else it is kept for whoever uses one next.
+    """
+
+    is_final: bool = False
+
+
+@mutable
+class Pause:
+    """Do nothing for a while. Outcome: None.
+
+    Parameters
+    ----------
+    seconds
+        How long.
+    """
+
+    seconds: float
 
 
 @mutable
@@ -135,9 +156,9 @@ class Wait:
     attempt: Callable[[], Any]
 
 
-NEXT, LEAVE = Next(), Leave()
+NEXT, LEAVE, RELEASE = Next(), Leave(), Leave(is_final=True)
 
-Step = Use | Open | Run | Begin | Next | Leave | Report | Spawn | Wait | Work
+Step = Use | Open | Run | Begin | Next | Leave | Pause | Report | Spawn | Wait | Work
 Operation = Generator[Step, Any, Outcome]
 
 

@@ -115,6 +115,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
         *,
         jobs: int | None = None,
+        rate: str | None = None,
+        between: str | None = None,
+        retry: int = 0,
     ) -> Results:
         """Store files (C-STORE), as they are where the peer takes that.
 
@@ -128,6 +131,16 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         jobs
             How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
             fewer, the others carry on.
+        rate
+            The most that is sent: objects (``50/s``) or bytes (``10MB/s``) in a second. Objects are sent whole, so the
+            wait for a large one comes behind it.
+        between
+            The part of the day in which objects are sent (``19:00-06:00``), by the local clock. Outside of it there is
+            no association, and the store waits; what is on its way at the end is finished.
+        retry
+            How often a peer that cannot be reached, ends associations or is out of resources (status A7xx) is tried
+            again, after 1, 2, 4 … s up to a minute; each object that it takes is a new beginning. What is not sent by
+            then has failed.
 
         Yields
         ------
@@ -136,17 +149,27 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
 
         Raises
         ------
+        ValueError
+            If ``rate`` or ``between`` is not valid, or ``jobs`` is less than 1.
         FileNotFoundError
             If a path does not exist.
         NetworkError, AssociationError
             If the first association cannot be opened. Later failures are in the results.
         """
         from .files import find_files
+        from .pacing import pacing
+        from .retrying import Retry
         from .storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
-        return self.store_supply(Supply(find_files(paths), self.transcoding), jobs)
+        supply = Supply(
+            find_files(paths),
+            self.transcoding,
+            pacing=pacing(rate, between),
+            retry=Retry(retry) if retry > 0 else None,
+        )
+        return self.store_supply(supply, jobs)
 
     def store_supply(self, supply: Supply, jobs: int | None = None) -> Results:
         """Store what a supply gives; see `store`."""

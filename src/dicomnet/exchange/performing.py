@@ -131,13 +131,16 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
             self._responses.close()
             self._responses = None
         link, self._link = self._link, None
+        is_final = step is not None and step.is_final
+        if is_final and (idle := self._peer._pool.take_idle()):
+            yield Call(partial(self._release, idle))
         if link is None:
             return
         pool = self._peer._pool
         if link.phase is not Phase.ESTABLISHED:
             pool.lose(link)
             yield Call(partial(self._lost, link))
-        elif self._proposal is None:
+        elif self._proposal is None or is_final:
             pool.lose(link)
             yield Call(partial(self._release, (link,)))
         elif surplus := pool.give_back(self._proposal, link):
@@ -166,7 +169,7 @@ PERFORMERS: Mapping[type[Step | Call], Callable[[Any, Any], Any]] = {
     Use: lambda performance, step: performance._do(performance.use(step)),
     Open: lambda performance, step: performance._do(performance.use_alone(step)),
     Begin: lambda performance, step: performance._do(performance.begin(step)),
-    Leave: lambda performance, step: performance._do(performance.leave()),
+    Leave: lambda performance, step: performance._do(performance.leave(step)),
     Run: lambda performance, step: performance.link.run(step.procedure),
     Spawn: PerformanceBase.spawn,
     Wait: PerformanceBase.wait,

@@ -31,7 +31,9 @@ class StoreResult:
     is_skipped
         The file is not a DICOM object, and was not sent.
     length
-        Bytes of the data set.
+        Bytes of the data set; of one that was stored before, of its file.
+    was_stored
+        The peer has taken it in an earlier run, by the journal; it was not sent.
     """
 
     path: str
@@ -40,6 +42,7 @@ class StoreResult:
     comment: str = ""
     is_skipped: bool = False
     length: int = 0
+    was_stored: bool = False
 
     @property
     def is_stored(self) -> bool:

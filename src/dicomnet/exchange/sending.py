@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
 from functools import partial
 
 from ..errors import AssociationClosed, AssociationError, NetworkError
 from ..services import user
 from ..services.steps import Work
 from .lanes import Lanes, Place
-from .operations import LEAVE, NEXT, Begin, Lease, Operation, Report, Spawn, Use, Wait
+from .operations import LEAVE, NEXT, RELEASE, Begin, Lease, Operation, Pause, Report, Spawn, Use, Wait
 from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
 
 _log = logging.getLogger(__name__)
+
+# The longest wait, in seconds, through which an association is kept: a peer may end one that is idle.
+KEPT = 10.0
+# The shortest and the longest time, in seconds, after which it is asked again whether something may be sent: several
+# objects together cost less, and somebody may end the store, or set the clock.
+_SHORTEST_NAP, _LONGEST_NAP = 0.002, 0.2
 
 
 def store(supply: Supply, window: int, retries: int, jobs: int) -> Operation[None]:
@@ -72,9 +79,16 @@ def store_here(supply: Supply, lease: Lease, window: int) -> Operation[None]:
 
 def _store_one_by_one(queue: StoreQueue, window: int, *, may_raise: bool) -> Operation[None]:
     while (yield from _has_work(queue)):
+        if queue.wait():
+            yield RELEASE
+            yield from _rest(queue)
+            continue
+        begun = queue.now()
         try:
             lease: Lease = yield Use(queue.proposal, window)
         except (NetworkError, AssociationError) as error:
+            if queue.tries_again(error, begun):
+                continue
             if may_raise:
                 raise
             queue.unreachable(error)
@@ -93,6 +107,14 @@ def _has_work(queue: StoreQueue) -> Operation[bool]:
     return queue.ended is None and not queue.is_empty
 
 
+def _rest(queue: StoreQueue) -> Operation[None]:
+    """Wait until something may be sent, or never will be."""
+    if (wait := queue.wait()) > KEPT:
+        queue.tell(f"nothing is sent until {datetime.now() + timedelta(seconds=wait):%H:%M}")
+    while wait := queue.wait():
+        yield Pause(min(max(wait, _SHORTEST_NAP), _LONGEST_NAP))
+
+
 def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = None) -> Operation[bool]:
     """Send what waits on one association, until nothing does or it is over; whether another one is worth trying then.
 
@@ -104,19 +126,24 @@ def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = No
     goes_on = True
     sending = Transmission(queue, lease.agreement, lease.next_message_id, window, is_proven=place is None)
     try:
-        yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable, sending.ahead))
-        while (response := (yield NEXT)) is not None:
-            lease.has_answer = True
-            sending.answered(response)
-            while (result := queue.take_result()) is not None:
-                yield Report(result)
+        while True:
+            sending.renew()
+            yield Begin(user.pipeline(sending.requests(), sending.window, sending.unusable, sending.ahead))
+            while (response := (yield NEXT)) is not None:
+                lease.has_answer = True
+                sending.answered(response)
+                while (result := queue.take_result()) is not None:
+                    yield Report(result)
+            if not sending.is_held or queue.wait() > KEPT:
+                break
+            yield from _rest(queue)
     except (NetworkError, AssociationError) as error:
         if place is not None:
             goes_on = yield Wait(partial(place.lost, lease))
             if not goes_on:
                 _log.info("a further association was lost before anything was answered on it: %s", error)
         sending.lost(error, may_blame=goes_on and not lease.is_stale)
-        queue.lost(error, has_answer=lease.has_answer)
+        queue.lost(error, sending.begun, has_answer=lease.has_answer)
     while (result := queue.take_result()) is not None:
         yield Report(result)
     return goes_on
@@ -142,12 +169,16 @@ def lane(lanes: Lanes) -> Operation[None]:
     try:
         while True:
             yield from _has_work(queue)
+            if queue.wait():
+                yield RELEASE
+                yield from _rest(queue)
             if not (yield Wait(lanes.begin)):
                 return
+            begun = queue.now()
             try:
                 lease: Lease = yield Use(queue.proposal, lanes.window)
             except (NetworkError, AssociationError) as error:
-                if (yield Wait(partial(place.refused, error))):
+                if (yield Wait(partial(place.refused, error, begun))):
                     return
                 continue
             for _ in range(place.opened(lease)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 from ..dimse.datasets import Source
 from ..dimse.messages import Message
 from ..encoding.transfer_syntaxes import Transcoding
-from ..errors import DicomnetError, NoAcceptedContext, UnusableObject
+from ..errors import AssociationRejected, DicomnetError, NoAcceptedContext, UnusableObject
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import field, mutable
@@ -26,9 +27,13 @@ from .contexts import (
     substitute_context,
 )
 from .files import Look, examine
+from .pacing import Pacing
 from .results import StoreResult, failed_result, store_result
+from .retrying import Retry, is_out_of_resources
 from .sendable import SMALL_FILE, WHOLE_FILE, KnownObject, Sendable
 from .store_requests import STORE_ELEMENTS, file_in, file_request
+
+_log = logging.getLogger(__name__)
 
 # How many files are looked at before the first association is asked for. The others are looked at while objects are on
 # their way, so that the peer does not wait meanwhile.
@@ -47,7 +52,7 @@ class Supply:
     Parameters
     ----------
     files
-        Their paths, or objects of which it is known what they are.
+        Their paths, objects of which it is known what they are, or results that are known.
     transcoding
         Whether compressed objects may be decompressed.
     elements
@@ -56,6 +61,12 @@ class Supply:
         After how many associations in a row that were lost before an answer the peer counts as lost, and nothing more
         is sent; so it does at once where no association can be opened. None for a peer that is tried again, and where
         it is an error if the first association cannot be opened.
+    pacing
+        How fast and when they are sent; None for as fast as can be.
+    retry
+        How often a peer is tried again that cannot be reached, ends associations or is out of resources; None for once.
+    tell
+        Called with a sentence, mostly by another thread, when nothing is sent for a while; once for each.
 
     Attributes
     ----------
@@ -67,12 +78,19 @@ class Supply:
 
     def __init__(
         self,
-        files: Iterable[str | KnownObject],
+        files: Iterable[str | KnownObject | StoreResult],
         transcoding: Transcoding,
         elements: Mapping[str, Any] = STORE_ELEMENTS,
         patience: int | None = None,
+        pacing: Pacing | None = None,
+        retry: Retry | None = None,
+        tell: Callable[[str], None] = _log.info,
     ) -> None:
         self.elements = elements
+        self.pacing = pacing
+        self.retry = retry
+        self._tell = tell
+        self._told = ""
         self.patience = patience
         self.is_dropped = False
         self._losses = 0
@@ -92,27 +110,66 @@ class Supply:
         """Nothing more is to be sent: what was not looked at yet has failed. The first reason stays."""
         self.ended = self.ended or error
 
+    def tell(self, sentence: str) -> None:
+        """Say that nothing is sent for a while, unless that was said last."""
+        if sentence != self._told:
+            self._told = sentence
+            self._tell(sentence)
+
     def drop(self, error: DicomnetError) -> None:
         """Nothing more is to be sent, and what is left has not failed: nothing is said of it."""
         self.is_dropped = True
         self.end(error)
 
-    def lost(self, error: DicomnetError, *, has_answer: bool) -> None:
+    def lost(self, error: DicomnetError, begun: float, *, has_answer: bool) -> None:
         """An association was lost.
 
         Parameters
         ----------
+        begun
+            As of `tries_again`.
         has_answer
             Whether the peer had answered on it.
         """
         self._losses = 1 if has_answer else self._losses + 1
         if self.patience is not None and self._losses >= self.patience:
             self.end(error)
+        # A peer may end each association after some objects: that is no outage yet.
+        retry = None if has_answer else self.retry
+        if retry is not None and not self.tries_again(error, begun) and retry.gave_up():
+            self.end(error)
 
     def unreachable(self, error: DicomnetError) -> None:
         """No association can be opened."""
-        if self.patience is not None:
+        if self.patience is not None or self.retry is not None:
             self.end(error)
+
+    def now(self) -> float:
+        """When something is begun, for `tries_again`."""
+        return 0.0 if self.retry is None else self.retry.now()
+
+    def tries_again(self, cause: object, begun: float) -> bool:
+        """Whether the peer is tried again, after a wait that has begun.
+
+        Parameters
+        ----------
+        cause
+            What is wrong with it: an error, or words. One that no further try mends is not tried again.
+        begun
+            When that was begun which has failed.
+        """
+        if self.retry is None or self.ended is not None:
+            return False
+        is_final = isinstance(cause, AssociationRejected) and not cause.is_transient
+        return not is_final and self.retry.failed(cause, begun, self.tell)
+
+    def wait(self) -> float:
+        """For how many seconds nothing may be sent; 0 where something may be, and where nothing ever will."""
+        if self.ended is not None:
+            return 0.0
+        pacing, retry = self.pacing, self.retry
+        wait = 0.0 if pacing is None else pacing.wait()
+        return wait if retry is None else max(wait, retry.wait())
 
     def part(self, count: int) -> tuple[list[StoreResult], list[StorePlan]] | None:
         """Look at the next files: what is skipped of them, and plans for what is to be sent; None after the last.
@@ -183,6 +240,8 @@ class Waiting:
         The object.
     losses
         How many associations it has cost.
+    refusals
+        How often it was refused for want of resources.
     content
         Its data set as it is stored, where that was read already.
     is_begun
@@ -195,6 +254,7 @@ class Waiting:
 
     stored: Sendable
     losses: int = 0
+    refusals: int = 0
     content: memoryview | None = None
     is_begun: bool = False
     made: tuple[str, Source | UnusableObject] | None = None
@@ -254,10 +314,12 @@ class StoreQueue:
     def __init__(self, plan: StorePlan, retries: int, supply: Supply | None = None) -> None:
         self.proposal = plan.proposal
         self.transcoding = plan.transcoding
-        self.has_losses = False
+        self._had_losses = False
         self._plan = plan
-        self._retries = retries
         self._supply = Supply((), plan.transcoding) if supply is None else supply
+        self.retry = self._supply.retry
+        # An outage may meet the same object more than once.
+        self._retries = retries if self.retry is None else max(retries, self.retry.tries)
         self._waiting: deque[Waiting] = deque(map(Waiting, plan.objects))
         # Those that were outstanding when an association was lost. One of them may have been the cause, so they are
         # sent one at a time.
@@ -290,9 +352,22 @@ class StoreQueue:
         """The elements of each C-STORE-RQ that are not about its object."""
         return self._supply.elements
 
-    def lost(self, error: DicomnetError, *, has_answer: bool) -> None:
+    def wait(self) -> float:
+        """For how many seconds nothing may be sent; 0 where something may be, and where nothing ever will."""
+        return 0.0 if self.ended is not None else self._supply.wait()
+
+    def tell(self, sentence: str) -> None:
+        """See `Supply.tell`."""
+        self._supply.tell(sentence)
+
+    def took(self, waiting: Waiting) -> None:
+        """An object is sent."""
+        if self._supply.pacing is not None:
+            self._supply.pacing.took(waiting.stored.length or 0)
+
+    def lost(self, error: DicomnetError, begun: float, *, has_answer: bool) -> None:
         """An association was lost, see `Supply.lost`."""
-        self._supply.lost(error, has_answer=has_answer)
+        self._supply.lost(error, begun, has_answer=has_answer)
 
     def unreachable(self, error: DicomnetError) -> None:
         """No association can be opened: what waits has failed, and where the peer counts as lost, all that is left."""
@@ -353,11 +428,45 @@ class StoreQueue:
     def blame(self, objects: Sequence[Waiting], error: DicomnetError) -> None:
         """Objects were outstanding when an association was lost: each is sent again, or has failed too often."""
         for each in reversed(objects):
-            self.has_losses = True
+            self._had_losses = True
             if each.losses >= self._retries or self.ended is not None:
                 self.report(failed_result(each.stored, error))
             else:
-                self._suspects.appendleft(Waiting(each.stored, each.losses + 1))
+                self._suspects.appendleft(Waiting(each.stored, each.losses + 1, each.refusals))
+
+    def now(self) -> float:
+        """See `Supply.now`."""
+        return self._supply.now()
+
+    def tries_again(self, cause: object, begun: float) -> bool:
+        """See `Supply.tries_again`."""
+        return self._supply.tries_again(cause, begun)
+
+    def answered(self, waiting: Waiting, result: StoreResult, begun: float) -> None:
+        """An object was answered: that is its result, unless it is to be sent again.
+
+        Parameters
+        ----------
+        begun
+            As of `tries_again`.
+        """
+        retry = self.retry
+        if retry is not None:
+            if not is_out_of_resources(result.status or 0):
+                retry.progressed()
+            elif waiting.refusals < retry.tries and self.tries_again(
+                f"{result.path}: {result.comment}", begun
+            ):
+                # It comes first again: where it is taken, the peer has resources.
+                self._waiting.appendleft(Waiting(waiting.stored, waiting.losses, waiting.refusals + 1))
+                return
+        self.report(result)
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether objects were lost, so that one is sent at a time. With a peer whose outages are waited for, only as
+        long as one of them is left: the cause was the peer, mostly."""
+        return bool(self._suspects) or (self.retry is None and self._had_losses)
 
     def fail(self, error: DicomnetError) -> None:
         """Send nothing more: everything that waits has failed."""
@@ -401,6 +510,10 @@ class Transmission:
     window
         How many requests may be outstanding. After a loss it is one, so that an object which makes the peer fail is
         known, and the others get through.
+    is_held
+        Whether the requests have ended because the next object may not be sent yet.
+    begun
+        When the present requests were begun, see `Supply.tries_again`.
     """
 
     def __init__(
@@ -417,7 +530,10 @@ class Transmission:
         self._agreement = agreement
         self._next_message_id = next_message_id
         self._is_careful = queue.has_losses
-        self.window = 1 if self._is_careful else min(agreement.invoked or window, window)
+        self._most = min(agreement.invoked or window, window)
+        self.window = 1 if self._is_careful else self._most
+        self.is_held = False
+        self.begun = 0.0
         self._unanswered: dict[int, Waiting] = {}
         self._contexts: dict[Pair, NegotiatedContext] = {}
         # Whether the data set of the last object had to be made; of files that are sent as they are, none has.
@@ -426,11 +542,22 @@ class Transmission:
         # lane has lost since then may be sent at the moment when the peer has had enough of this association.
         self._has_moved_on = False
 
+    def renew(self) -> None:
+        """Begin with further requests, when all that were sent are answered."""
+        self.begun = self._queue.now()
+        if self._is_careful and not self._queue.has_losses:
+            self._is_careful = False
+            self.window = self._most
+
     def requests(self) -> Iterator[Message | Work]:
         """The requests, each made when there is room for it; between them, the work of looking at the next files."""
         queue = self._queue
         contexts = self._contexts
+        self.is_held = False
         while queue.ended is None:
+            if (queue.has_objects and queue.wait()) or (self._is_careful and not queue.has_losses):
+                self.is_held = True
+                return
             waiting = self._take()
             if waiting is None:
                 if not queue.can_look:
@@ -448,6 +575,7 @@ class Transmission:
                     continue
             message_id = self._next_message_id()
             self._unanswered[message_id] = waiting
+            queue.took(waiting)
             data = waiting.data_in(context)
             self._is_making = waiting.is_begun or isinstance(data, Work)
             yield file_request(stored, context, message_id, data, queue.elements)
@@ -482,8 +610,8 @@ class Transmission:
     def answered(self, response: Message) -> None:
         """A response has come."""
         self._is_proven = True
-        stored = self._unanswered.pop(response.message_id).stored
-        self._queue.report(store_result(stored, response))
+        waiting = self._unanswered.pop(response.message_id)
+        self._queue.answered(waiting, store_result(waiting.stored, response), self.begun)
 
     def unusable(self, request: Message, error: UnusableObject) -> None:
         """An object could not be read when it was to be sent."""

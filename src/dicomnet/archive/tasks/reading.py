@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from time import monotonic, sleep
+from time import sleep
 from typing import BinaryIO
 
 from ...encoding.scan import HeaderScanner
 from ...errors import ServiceRefusal, UnusableObject
+from ...exchange.pacing import Allowance
 from ...values import frozen
 from ..entries import Entry, entry_of
 from .task import Reporter, in_words
@@ -43,8 +44,8 @@ class Pace:
 
     def __init__(self, reporter: Reporter, rate: float | None = None) -> None:
         self.reporter = reporter
-        self._rate = rate
-        self._free_at = monotonic()
+        # What was not used in the last moment may be used now.
+        self._allowance = None if rate is None else Allowance(rate, _NAP)
         self.done = self.count = 0
         self.total: int | None = None
 
@@ -74,11 +75,10 @@ class Pace:
         """So many bytes were read; returns when more may be."""
         self.count += count
         self.tick()
-        if self._rate is None:
+        if self._allowance is None:
             return
-        # What was not used in the last moment may be used now.
-        self._free_at = max(self._free_at, monotonic() - _NAP) + count / self._rate
-        while (left := self._free_at - monotonic()) > 0:
+        self._allowance.took(count)
+        while left := self._allowance.wait():
             sleep(min(left, _NAP))
             self.tick()
 

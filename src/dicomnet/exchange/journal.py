@@ -1,0 +1,267 @@
+"""The journal of a store: a SQLite file with a row for each object, so that a later run sends only what is missing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
+from time import time
+from typing import TYPE_CHECKING
+
+from ..errors import JournalUnusable
+from .results import StoreResult
+
+if TYPE_CHECKING:
+    from typing import Self
+
+# What the head of the file says: that it is a journal of ours, and in which format (both are numbers of SQLite).
+APPLICATION = 0x64434E4A
+FORMAT = 1
+# Results are committed together, as each commit costs the same: so many, or those of so many seconds.
+_TOGETHER, _GATHERED = 64, 0.01
+# How many may be without their commit before no further one is taken: so many objects at most, besides those that are
+# on their way, are sent once more after a kill.
+_MOST = 192
+_LAYOUT = """
+CREATE TABLE peer (address TEXT NOT NULL);
+CREATE TABLE objects (
+    path NOT NULL,
+    member NOT NULL DEFAULT '',
+    size INTEGER,
+    mtime_ns INTEGER,
+    sop_instance_uid TEXT,
+    outcome TEXT NOT NULL,
+    status INTEGER,
+    comment TEXT,
+    time REAL NOT NULL,
+    PRIMARY KEY (path, member)
+) WITHOUT ROWID;
+"""
+_ROW = "(?, '', ?, ?, ?, ?, ?, ?, ?)"
+_WRITE = f"INSERT OR REPLACE INTO objects VALUES {_ROW}"
+# Each statement lets another thread run, and may wait for it then: rows of a batch are written by few.
+_BATCH = 32
+_WRITE_BATCH = f"INSERT OR REPLACE INTO objects VALUES {', '.join([_ROW] * _BATCH)}"
+_READ = "SELECT size, mtime_ns, sop_instance_uid, status FROM objects WHERE path = ? AND member = ''"
+
+Key = str | bytes
+Stamp = tuple[int, int]
+
+
+class Journal:
+    """The journal of a store to one peer. `missing` may be used by other threads than `add`.
+
+    Parameters
+    ----------
+    path
+        Its file, which is made if it is not there.
+    peer
+        The peer, as ``AET@host:port``.
+
+    Raises
+    ------
+    JournalUnusable
+        If the file is no journal, damaged, of a newer format, of another peer or in use, or cannot be written. It is
+        left as it is.
+    """
+
+    def __init__(self, path: str, peer: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[object, ...]] = []
+        self._uncommitted = 0
+        self._stamps: dict[str, Stamp | None] = {}
+        self._failure: JournalUnusable | None = None
+        self._is_closing = False
+        self._folder = "", os.path.join(os.getcwd(), "")
+        try:
+            # Nothing is waited for: who has it, has it until its end.
+            self._connection = sqlite3.connect(path, 0.0, isolation_level=None, check_same_thread=False)
+            try:
+                self._open(peer)
+            except BaseException:
+                self._connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        self._committing = threading.Thread(target=self._commit_all, name="dicomnet-journal", daemon=True)
+        self._committing.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close()
+        if kind is None:
+            self._check()
+
+    def _open(self, peer: str) -> None:
+        one = self._connection
+        one.execute("PRAGMA locking_mode = EXCLUSIVE")
+        (application,) = one.execute("PRAGMA application_id").fetchone()
+        (version,) = one.execute("PRAGMA user_version").fetchone()
+        (tables,) = one.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != APPLICATION and (tables or application or version):
+            raise JournalUnusable(
+                self._path, "it is a database of another program; give the journal another name"
+            )
+        if version > FORMAT:
+            raise JournalUnusable(
+                self._path,
+                f"a newer version of dicomnet has written it (format {version}; this one knows {FORMAT})",
+            )
+        # With the lock that this takes no second run gets as far as here.
+        one.execute("PRAGMA journal_mode = WAL")
+        one.execute("PRAGMA synchronous = FULL")
+        one.execute("BEGIN IMMEDIATE")
+        if not tables:
+            for statement in _LAYOUT.split(";"):
+                one.execute(statement)
+            one.execute("INSERT INTO peer VALUES (?)", (peer,))
+            one.execute(f"PRAGMA application_id = {APPLICATION}")
+            one.execute(f"PRAGMA user_version = {FORMAT}")
+        (known,) = one.execute("SELECT address FROM peer").fetchone()
+        (self._has_rows,) = one.execute("SELECT EXISTS (SELECT 1 FROM objects)").fetchone()
+        one.execute("COMMIT")
+        if known != peer:
+            raise JournalUnusable(
+                self._path, f"it is that of {known}, not of {peer}; each peer needs one of its own"
+            )
+
+    def missing(self, files: Iterable[str]) -> Iterator[str | StoreResult]:
+        """Each file that is to be sent; or its result, where the peer has it already.
+
+        It has one that it took in an earlier run, if size and time of the last change are the same.
+
+        Raises
+        ------
+        JournalUnusable
+            If the journal cannot be read.
+        """
+        for path in files:
+            try:
+                status = os.stat(path)
+            except OSError:
+                # Whoever opens it learns why it cannot be read.
+                stamp = None
+            else:
+                stamp = status.st_size, status.st_mtime_ns
+            known = None if stamp is None or not self._has_rows else self._stored(path, stamp)
+            if known is None:
+                self._stamps[path] = stamp
+                yield path
+            else:
+                yield known
+
+    def add(self, result: StoreResult, outcome: str) -> None:
+        """Note the result of a file that was sent, or could not be; it is committed a moment later.
+
+        Parameters
+        ----------
+        outcome
+            The result in a word.
+
+        Raises
+        ------
+        JournalUnusable
+            If the journal cannot be written.
+        """
+        size, mtime_ns = self._stamps.pop(result.path, None) or (None, None)
+        uid, comment = result.sop_instance_uid or None, result.comment or None
+        row = (self._key(result.path), size, mtime_ns, uid, outcome, result.status, comment, time())
+        with self._changed:
+            self._waiting.append(row)
+            self._uncommitted += 1
+            if len(self._waiting) in (1, _TOGETHER):
+                self._changed.notify_all()
+            while self._uncommitted >= _MOST and self._failure is None:
+                self._changed.wait()
+        self._check()
+
+    def close(self) -> None:
+        """Commit what was added, and let go of the file."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._committing.join()
+        with self._lock, suppress(sqlite3.Error):
+            # What could not be committed is an error already.
+            self._connection.close()
+
+    def _stored(self, path: str, stamp: Stamp) -> StoreResult | None:
+        try:
+            with self._lock:
+                row = self._connection.execute(_READ, (self._key(path),)).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        if row is None or row[3] is None or (row[0], row[1]) != stamp:
+            return None
+        known = StoreResult(path, row[3], row[2] or "", length=row[0], was_stored=True)
+        return known if known.is_stored else None
+
+    def _commit_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_closing:
+                    self._changed.wait()
+                if len(self._waiting) < _TOGETHER and not self._is_closing:
+                    self._changed.wait(_GATHERED)
+                rows, self._waiting = self._waiting, []
+            if not rows:
+                return
+            try:
+                with self._lock:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._write(rows)
+                    self._connection.execute("COMMIT")
+                with self._changed:
+                    self._uncommitted -= len(rows)
+                    self._changed.notify_all()
+            except sqlite3.Error as error:
+                with self._changed:
+                    self._failure = self._unusable(error)
+                    self._changed.notify_all()
+                return
+
+    def _key(self, path: str) -> Key:
+        """A path as it is kept: absolute; text where it is one, else its bytes."""
+        folder, name = os.path.split(path)
+        known = self._folder
+        if known[0] != folder:
+            # Most files have the folder of the one before.
+            self._folder = known = folder, os.path.join(os.path.abspath(folder), "")
+        whole = known[1] + name
+        try:
+            whole.encode()
+        except UnicodeEncodeError:
+            return os.fsencode(whole)
+        return whole
+
+    def _write(self, rows: list[tuple[object, ...]]) -> None:
+        whole = len(rows) - len(rows) % _BATCH
+        for begin in range(0, whole, _BATCH):
+            self._connection.execute(_WRITE_BATCH, tuple(chain.from_iterable(rows[begin : begin + _BATCH])))
+        self._connection.executemany(_WRITE, rows[whole:])
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _unusable(self, error: sqlite3.Error) -> JournalUnusable:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return JournalUnusable(self._path, _CAUSES.get(code, str(error)))
+
+
+# What the primary result codes of SQLite mean here.
+_CAUSES = {
+    sqlite3.SQLITE_BUSY: "another run uses it",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; without it, all objects are sent again",
+    sqlite3.SQLITE_NOTADB: "it is no journal, or damaged; give another name, or remove it to send all objects again",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder has to be there, and to be writable",
+    sqlite3.SQLITE_READONLY: "it cannot be written",
+    sqlite3.SQLITE_FULL: "there is no space left for it",
+}

@@ -1,0 +1,176 @@
+"""The journal of a store: what it has is not sent again, and a file that is none is left as it is."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from dicomnet.errors import JournalUnusable
+from dicomnet.exchange.journal import FORMAT, Journal
+from dicomnet.exchange.results import StoreResult
+
+PEER = "PACS@127.0.0.1:11112"
+
+
+def files(folder: Path, count: int) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number}.dcm"
+        path.write_bytes(b"x" * (number + 1))
+        paths.append(str(path))
+    return paths
+
+
+def store(path: Path, names: list[str], statuses: dict[str, int | None]) -> list[str | StoreResult]:
+    """One run: what is missing, noted with these statuses."""
+    with Journal(str(path), PEER) as journal:
+        found = list(journal.missing(names))
+        for each in found:
+            if isinstance(each, str) and each in statuses:
+                journal.add(StoreResult(each, statuses[each], f"1.2.{len(each)}"), "some")
+    return found
+
+
+def test_what_was_stored_is_not_sent_again(tmp_path: Path) -> None:
+    first, second, third, fourth = names = files(tmp_path / "study", 4)
+    path = tmp_path / "sent.db"
+    assert store(path, names, {first: 0, second: 0xB000, third: 0xA700}) == names
+    # A warning is stored, a refusal not; the fourth had no answer.
+    again = store(path, names, {third: 0, fourth: None})
+    assert [each if isinstance(each, str) else each.path for each in again] == names
+    assert [isinstance(each, StoreResult) and each.was_stored for each in again] == [True, True, False, False]
+    known = again[1]
+    assert isinstance(known, StoreResult)
+    assert (known.status, known.length, known.is_stored) == (0xB000, 2, True)
+    assert [each for each in store(path, names, {}) if isinstance(each, str)] == [fourth]
+
+
+@pytest.mark.parametrize("change", ["content", "time"])
+def test_a_file_that_has_changed_is_sent_again(change: str, tmp_path: Path) -> None:
+    names = files(tmp_path / "study", 2)
+    path = tmp_path / "sent.db"
+    store(path, names, dict.fromkeys(names, 0))
+    status = os.stat(names[0])
+    if change == "content":
+        Path(names[0]).write_bytes(b"other content")
+        os.utime(names[0], ns=(status.st_atime_ns, status.st_mtime_ns))
+    else:
+        os.utime(names[0], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    assert [each for each in store(path, names, {names[0]: 0}) if isinstance(each, str)] == [names[0]]
+    assert [each for each in store(path, names, {}) if isinstance(each, str)] == []
+
+
+def test_a_path_means_the_same_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = files(tmp_path / "study", 1)
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path / "sent.db", ["study/0.dcm"], {"study/0.dcm": 0})
+    (found,) = store(tmp_path / "sent.db", names, {})
+    assert isinstance(found, StoreResult)
+    assert found.path == names[0]
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    strange = os.path.join(tmp_path, os.fsdecode(b"a\xff'\n.dcm"))
+    Path(strange).write_bytes(b"x")
+    path = tmp_path / "sent.db"
+    assert store(path, [strange], {strange: 0}) == [strange]
+    (found,) = store(path, [strange], {})
+    assert isinstance(found, StoreResult)
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT path FROM objects").fetchall() == [(os.fsencode(strange),)]
+    database.close()
+
+
+def test_a_journal_is_of_one_peer(tmp_path: Path) -> None:
+    path = tmp_path / "sent.db"
+    store(path, [], {})
+    with pytest.raises(JournalUnusable, match=r"it is that of PACS@127\.0\.0\.1:11112, not of OTHER@h:1"):
+        Journal(str(path), "OTHER@h:1")
+
+
+def test_a_journal_in_use(tmp_path: Path) -> None:
+    path = str(tmp_path / "sent.db")
+    with Journal(path, PEER), pytest.raises(JournalUnusable, match="another run uses it"):
+        Journal(path, PEER)
+    Journal(path, PEER).close()
+
+
+def test_a_journal_of_a_newer_format(tmp_path: Path) -> None:
+    path = tmp_path / "sent.db"
+    store(path, [], {})
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    database.close()
+    with pytest.raises(
+        JournalUnusable, match=f"a newer version of dicomnet has written it .format {FORMAT + 1};"
+    ):
+        Journal(str(path), PEER)
+
+
+def test_other_files_are_left_as_they_are(tmp_path: Path) -> None:
+    text, other = tmp_path / "text", tmp_path / "other.db"
+    text.write_text("no journal " * 1000)
+    database = sqlite3.connect(other)
+    database.execute("CREATE TABLE objects (name)")
+    database.close()
+    for path, cause in (
+        (text, "it is no journal, or damaged"),
+        (other, "it is a database of another program"),
+    ):
+        before = path.read_bytes()
+        with pytest.raises(JournalUnusable, match=cause):
+            Journal(str(path), PEER)
+        assert path.read_bytes() == before
+    with pytest.raises(JournalUnusable, match="it cannot be opened"):
+        Journal(str(tmp_path / "missing" / "sent.db"), PEER)
+    with pytest.raises(JournalUnusable, match="it cannot be opened"):
+        Journal(str(tmp_path), PEER)
+
+
+def test_a_damaged_journal(tmp_path: Path) -> None:
+    names = files(tmp_path / "study", 200)
+    path = tmp_path / "sent.db"
+    store(path, names, dict.fromkeys(names, 0))
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+    with pytest.raises(JournalUnusable, match="it is damaged"):
+        store(path, names, {})
+
+
+def test_a_journal_that_cannot_grow_is_an_error_at_once(tmp_path: Path) -> None:
+    names = files(tmp_path / "study", 3)
+    journal = Journal(str(tmp_path / "sent.db"), PEER)
+    pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    journal._connection.execute(f"PRAGMA max_page_count = {pages}")
+    list(journal.missing(names))
+
+    def add_many() -> None:
+        with journal:
+            for number in range(100_000):
+                journal.add(StoreResult(f"{names[0]}{number}", 0), "stored")
+
+    with pytest.raises(JournalUnusable, match="there is no space left for it"):
+        add_many()
+
+
+def test_what_is_added_is_committed_without_anything_else_happening(tmp_path: Path) -> None:
+    """A kill behind that costs nothing: a copy of the files as they lie there has the row."""
+    (name,) = files(tmp_path / "study", 1)
+    path = tmp_path / "sent.db"
+    journal = Journal(str(path), PEER)
+    committed = threading.Event()
+    journal._connection.set_trace_callback(lambda text: committed.set() if text == "COMMIT" else None)
+    list(journal.missing([name]))
+    journal.add(StoreResult(name, 0), "stored")
+    assert committed.wait(10)
+    with journal._lock:
+        for end in ("", "-wal"):
+            (tmp_path / f"copy.db{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+    journal.close()
+    (found,) = store(tmp_path / "copy.db", [name], {})
+    assert isinstance(found, StoreResult)
