@@ -114,6 +114,7 @@ KINDS: dict[str, str] = {
     "exchange": "quick",
     "exchange/test_logs.py::test_many_peers_are_no_way_around_it": "local",
     "exchange/test_retrieval_golden.py": "local",
+    "fetching": "quick",
     "faults/test_kill.py": "slow",
     "faults/test_kill_import.py": "slow",
     "faults/test_kill_points.py::test_each_worker_is_killed_at_a_system_call": "slow",

@@ -24,6 +24,7 @@ from dicomnet.errors import (
     DeadlineExceeded,
     DicomnetError,
     IndexUnusable,
+    JournalUnusable,
     LedgerUnusable,
     NetworkError,
     NoAcceptedContext,
@@ -149,6 +150,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         IndexUnusable("index.db", "not a database"),
         ["index.db", "not a database", "from the files"],
         {"path": "index.db", "cause": "not a database"},
+    ),
+    "journal unusable": (
+        JournalUnusable("journal.sqlite", "another process has it"),
+        ["journal.sqlite", "another process"],
+        {"path": "journal.sqlite", "cause": "another process has it"},
     ),
     "ledger unusable": (
         LedgerUnusable("ledger.db", "it is of revision 9"),
