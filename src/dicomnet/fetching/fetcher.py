@@ -311,9 +311,7 @@ class Fetcher:
         troubles = 0
         while True:
             try:
-                given = ask()
-                self._is_known = True
-                return given
+                return ask()
             except (ServiceRefusal, AssociationError, NetworkError) as error:
                 troubles += 1
                 yield from self._pause(error, troubles)
@@ -323,6 +321,7 @@ class Fetcher:
         self._source.rest()
         # An address at which nobody has answered yet may as well be wrong.
         is_wrong = isinstance(error, ConnectionFailed) and not self._is_known
+        self._is_known = not is_wrong
         if is_wrong or troubles > self._terms.retries or not _may_pass(error):
             raise error
         if isinstance(error, ServiceRefusal):
@@ -333,6 +332,12 @@ class Fetcher:
         self._sleep(seconds)
 
     # -- what there is
+
+    def _find(self, level: str, keys: Mapping[str, Any]) -> list[Dataset]:
+        """All matches of a query."""
+        matches = list(self._source.find(level, keys))
+        self._is_known = True
+        return matches
 
     def _choose(self, row: Row) -> list[Series]:
         """Ask for what a row names, down to the objects; raises `_Settled` where that is nothing, or too much."""
@@ -362,7 +367,7 @@ class Fetcher:
         keys = {name: value for name, value in row.keys.items() if LEVEL_OF[name] <= Level.STUDY}
         wanted = {"PatientID": None, "PatientBirthDate": None, "StudyInstanceUID": None, **_asked(keys)}
         matches, untold = [], ""
-        for match in self._source.find("study", wanted):
+        for match in self._find("study", wanted):
             verdict, keyword = agreement(match, keys)
             if verdict is Agreement.UNTOLD:
                 untold = keyword
@@ -394,7 +399,7 @@ class Fetcher:
             "StudyInstanceUID": study,
         }
         seen = set()
-        for match in list(self._source.find("series", wanted)):
+        for match in self._find("series", wanted):
             series = (text_values(match, "SeriesInstanceUID") or [""])[0]
             if (text_values(match, "StudyInstanceUID") or [study]) != [study]:
                 continue
@@ -417,7 +422,7 @@ class Fetcher:
         named: set[str] = set()
         classes: set[str] = set()
         try:
-            for match in self._source.find("image", {**keys, "SOPInstanceUID": wanted}):
+            for match in self._find("image", {**keys, "SOPInstanceUID": wanted}):
                 if (text_values(match, "SeriesInstanceUID") or [series]) != [series]:
                     continue
                 named.update(filter(is_uid, text_values(match, "SOPInstanceUID")))
