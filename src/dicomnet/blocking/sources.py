@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import DicomnetError
 from ..exchange.contexts import COMMON_IMAGES, forms_of
 from ..exchange.results import RetrieveProgress
 
@@ -93,9 +94,18 @@ class MoveSource(_PeerSource):
         begin = self._receiver.count + len(self._receiver.failures)
         known = len(self._receiver.failures)
         last: RetrieveProgress | None = None
-        for last in self._peer.move(self._receiver.ae_title, level, **keys):
-            yield last
+        try:
+            for last in self._peer.move(self._receiver.ae_title, level, **keys):
+                yield last
+        except DicomnetError:
+            # The peer calls it a failure of its own that nothing can be written here.
+            self._check(known)
+            raise
         self._receiver.wait(begin + ((last and last.sent) or 0), self._wait)
+        self._check(known)
+
+    def _check(self, known: int) -> None:
+        """Raise the error of the file system for which objects were refused, but for those that are known."""
         for error in self._receiver.failures[known:]:
             if isinstance(error, OSError):
                 raise error

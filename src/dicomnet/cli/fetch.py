@@ -348,13 +348,17 @@ class _Told:
         if not self._options.quiet:
             rows = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
             print(
-                f"{len(fetcher.results)} rows: {rows}; retrieved {counts.objects} objects, {self._rate()};"
+                f"{_rows_in_words(len(fetcher.results))}: {rows}; retrieved {counts.objects} objects, {self._rate()};"
                 f" report: {printable(str(report))}"
             )
 
     def _rate(self) -> str:
         megabytes = self._counts.bytes / 1e6
         return f"{megabytes:.1f} MB, {megabytes / max(monotonic() - self._begin, 1e-3):.1f} MB/s"
+
+
+def _rows_in_words(number: int) -> str:
+    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _line(result: Result) -> str:

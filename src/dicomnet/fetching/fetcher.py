@@ -35,6 +35,8 @@ Value = TypeVar("Value")
 
 # How many objects are asked for at once, where not all of a series are.
 _CHUNK = 50
+# How often objects that have arrived get their names, in seconds: each time they wait for the medium.
+_TAKE_SECONDS = 0.5
 # The longest pause before a peer is called again that could not be reached, in seconds.
 _LONGEST_BACK_OFF = 30.0
 
@@ -472,9 +474,12 @@ class Fetcher:
         last: RetrieveProgress | None = None
         refusal: DicomnetError | None = None
         try:
+            looked = time.monotonic()
             for response in self._source.retrieve(level, keys, classes, attempt):
                 last = response
-                yield from self._take(row)
+                if time.monotonic() - looked >= _TAKE_SECONDS:
+                    yield from self._take(row)
+                    looked = time.monotonic()
         except (ServiceRefusal, ProtocolError, NoAcceptedContext) as error:
             refusal = error
         except (AssociationError, NetworkError):
@@ -490,6 +495,8 @@ class Fetcher:
             return str(refusal)
         if last is None or last.is_complete:
             return ""
+        if last.local_failures:
+            return str(last.local_failures[0])
         return last.comment or f"the peer says that {last.failed or 'some'} of the objects have failed"
 
     def _take(self, row: Row) -> Iterator[Event]:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..drivers.medium import flush_file, flush_folder
+from ..drivers.medium import flush_file, flush_file_system, flush_folder
 from ..encoding.identity import is_uid
 from ..values import frozen
 from .journal import Journal, Placed, Series
@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 # What the folder has of its own; no layout makes names that begin with a dot.
 OWN = ".dicomnet-fetch"
 REPORT = "report.csv"
+# From how many files on one call for the whole file system is cheaper than one for each.
+_MANY = 8
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -128,14 +130,23 @@ class Folder:
         if not begun:
             return
         objects = [placed for _, placed in begun]
+        is_many = len(begun) >= _MANY
+        if is_many:
+            flush_file_system(os.fspath(self.incoming))
+        else:
+            for path, _ in begun:
+                flush_file(os.fspath(path))
         self.journal.intend(objects)
         folders: set[Path] = set()
         for path, placed in begun:
             target = self._path(placed.path)
             folders |= self._make(target.parent)
             _name(path, target)
-        for folder in folders:
-            flush_folder(os.fspath(folder))
+        if is_many:
+            flush_file_system(os.fspath(self.root))
+        else:
+            for folder in folders:
+                flush_folder(os.fspath(folder))
         self.journal.place(objects)
         yield from objects
 
@@ -158,7 +169,6 @@ class Folder:
                 return KeptOut(instance, f"another object with its UIDs is here already as {same[0].path}")
             path.unlink()
             return None
-        flush_file(os.fspath(path))
         name = self._free(self._layout.name(values), (study, series, instance), path, taken)
         size = path.stat().st_size
         return Placed(study, series, instance, "/".join(name), folded(name), size, digest)
