@@ -115,6 +115,7 @@ KINDS: dict[str, str] = {
     "exchange/test_logs.py::test_many_peers_are_no_way_around_it": "local",
     "exchange/test_retrieval_golden.py": "local",
     "fetching": "quick",
+    "fetching/test_receiver.py": "local",
     "faults/test_kill.py": "slow",
     "faults/test_kill_fetch.py": "slow",
     "faults/test_kill_import.py": "slow",

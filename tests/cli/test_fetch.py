@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 from tests.cli.command import complaint, run, run_on_terminal
+from tests.cli.conftest import TEST_FILES
 from tests.fetching.corpus import Study, fill, objects_below, pixels, write_studies
 from tests.interop.peers import dcmqrscp
-from tests.support import free_port, serving
+from tests.support import data_set_of, digest, digests_below, free_port, serving
 
 STUDIES = [Study(number, f"P{number // 2}", f"A{number // 3}") for number in range(1, 31)]
 
@@ -26,6 +28,9 @@ class Archive:
 
     address: str
     here: int
+    # Its objects as they were sent to it; our node gives them out byte for byte, DCMTK's archive encodes them anew.
+    files: Path
+    is_exact: bool
 
     @property
     def ways(self) -> dict[str, Sequence[str]]:
@@ -59,7 +64,7 @@ def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     here = free_port()
     with PEERS[request.param](folder / "peer", here) as address:
         fill(address, folder / "files")
-        yield Archive(address, here)
+        yield Archive(address, here, folder / "files", request.param == "node")
 
 
 def report(folder: Path) -> dict[int, str]:
@@ -116,6 +121,10 @@ def test_a_list_of_300_rows(archive: Archive, way: str, tmp_path: Path) -> None:
     assert first.returncode == 1, first.stderr
     assert report(tmp_path / "in") == outcomes
     assert objects_below(tmp_path / "in") == pixels(wanted)
+    if archive.is_exact:
+        digests = {path.name: value for path, value in digests_below(archive.files).items()}
+        found = {path.name: digest(data_set_of(path)) for path in (tmp_path / "in").rglob("*.dcm")}
+        assert found == {name: digests[name] for name in found}
     # Nothing is retrieved again.
     again = run(*command, *archive.ways[way])
     assert again.returncode == 1
@@ -209,6 +218,27 @@ def test_what_the_peer_has_got_since(tmp_path: Path) -> None:
             path.unlink()
         assert run(*command).returncode == 0
         assert objects_below(tmp_path / "in") == pixels([study])
+
+
+def test_compressed_objects_come_as_they_are(tmp_path: Path) -> None:
+    """And what is no image comes, too."""
+    names = ("MR_small_jp2klossless.dcm", "SC_rgb_rle.dcm", "examples_ybr_color.dcm", "test-SR.dcm")
+    with serving(tmp_path / "peer") as node:
+        for name in names:
+            fill(node.address, TEST_FILES / name)
+            study, to = str(dcmread(TEST_FILES / name).StudyInstanceUID), tmp_path / name
+            options = (
+                "-k",
+                f"StudyInstanceUID={study}",
+                "--to",
+                to,
+                "--layout",
+                "{Modality}/{SOPInstanceUID}.dcm",
+            )
+            done = run("fetch", node.address, *options)
+            assert (done.returncode, done.stderr) == (0, "")
+            (path,) = to.rglob("*.dcm")
+            assert data_set_of(path) == data_set_of(TEST_FILES / name)
 
 
 @pytest.mark.parametrize("rich", [True, False], ids=["rich", "plain"])

@@ -163,10 +163,10 @@ class Folder:
         if not self.journal.is_asked(study, series, instance):
             return KeptOut(instance, f"it was not asked for: it belongs to series {series}")
         digest = _digest(path)
-        same = [each for each in self.journal.placed(study, series) if each.object == instance]
-        if same and self._path(same[0].path).is_file():
-            if same[0].sha256 != digest:
-                return KeptOut(instance, f"another object with its UIDs is here already as {same[0].path}")
+        same = self.journal.file_of(study, series, instance)
+        if same is not None and self._path(same.path).is_file():
+            if same.sha256 != digest:
+                return KeptOut(instance, f"another object with its UIDs is here already as {same.path}")
             path.unlink()
             return None
         name = self._free(self._layout.name(values), (study, series, instance), path, taken)

@@ -219,6 +219,15 @@ class Journal:
         )
         return [_placed(*row) for row in found]
 
+    def file_of(self, study: str, series: str, instance: str) -> Placed | None:
+        """The file of an object, as far as the journal knows; None where it has none."""
+        found = self._all(
+            "SELECT study, series, object, path, folded, size, sha256 FROM objects"
+            " WHERE study = ? AND series = ? AND object = ? AND is_placed",
+            (study, series, instance),
+        )
+        return _placed(*found[0]) if found else None
+
     def unsettled(self) -> list[Placed]:
         """The objects that were about to have their files when a process ended."""
         found = self._all(

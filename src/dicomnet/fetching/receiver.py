@@ -74,6 +74,11 @@ class Receiver:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port it listens on."""
+        return self._server.address
+
     def progress(self) -> object:
         """A measure that changes while objects arrive, also within a large one."""
         sizes = 0
