@@ -6,6 +6,8 @@ import csv
 import json
 import random
 import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import TEST_FILES
 from tests.fetching.corpus import Study, fill, objects_below, pixels, write_studies
 from tests.interop.peers import dcmqrscp
-from tests.support import data_set_of, digest, digests_below, free_port, serving
+from tests.support import data_set_of, dicomnet, digest, digests_below, free_port, serving
 
 STUDIES = [Study(number, f"P{number // 2}", f"A{number // 3}") for number in range(1, 31)]
 
@@ -45,10 +47,10 @@ def dcmtk(folder: Path, here: int) -> Iterator[str]:
 
 
 @contextmanager
-def our_node(folder: Path, here: int) -> Iterator[str]:
+def our_node(folder: Path, here: int, more: str = "") -> Iterator[str]:
     folder.mkdir()
     (folder / "node.toml").write_text(
-        f'[remotes.here]\nae_title = "HERE"\nhost = "127.0.0.1"\nport = {here}\n'
+        f'[remotes.here]\nae_title = "HERE"\nhost = "127.0.0.1"\nport = {here}\n{more}'
     )
     with serving(folder, "--config", "node.toml") as node:
         yield node.address
@@ -241,6 +243,26 @@ def test_compressed_objects_come_as_they_are(tmp_path: Path) -> None:
             assert data_set_of(path) == data_set_of(TEST_FILES / name)
 
 
+def test_ctrl_c(archive: Archive, tmp_path: Path) -> None:
+    """The report is written, and the next run goes on."""
+    (tmp_path / "list.csv").write_text("StudyInstanceUID\n" + "".join(f"{each.uid}\n" for each in STUDIES))
+    command = ("fetch", archive.address, "--list", tmp_path / "list.csv", "--to", tmp_path / "in")
+    with subprocess.Popen(dicomnet(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while b'"row"' not in process.stdout.readline():
+            continue
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert complaints.decode().splitlines()[-1] == "dicomnet fetch: interrupted"
+    before = report(tmp_path / "in")
+    assert {*before.values()} == {"complete", "not asked"}
+    done = run(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {*report(tmp_path / "in").values()} == {"complete"}
+    assert objects_below(tmp_path / "in") == pixels(STUDIES)
+
+
 @pytest.mark.parametrize("rich", [True, False], ids=["rich", "plain"])
 def test_on_a_terminal(archive: Archive, tmp_path: Path, rich: bool) -> None:
     (tmp_path / "list.csv").write_text(f"StudyInstanceUID\n{STUDIES[0].uid}\n1.2.3\n")
@@ -279,3 +301,26 @@ def test_nobody_answers(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "cannot connect" in result.stderr
     assert report(tmp_path) == {0: "not asked"}
+
+
+@pytest.mark.parametrize("way", ["get", "move"])
+def test_one_association_at_a_time(way: str, tmp_path: Path) -> None:
+    """A peer that takes one, and no more, is never asked for a second."""
+    write_studies(tmp_path / "files", STUDIES[:4])
+    here = free_port()
+    (tmp_path / "list.csv").write_text("AccessionNumber\nA1\n")
+    with our_node(tmp_path / "peer", here, "[limits]\nassociations = 1\n") as address:
+        fill(address, tmp_path / "files")
+        options = ["--move", "HERE", "--receive-port", str(here)] if way == "move" else []
+        where = (
+            "--list",
+            str(tmp_path / "list.csv"),
+            "--to",
+            str(tmp_path / "in"),
+            "--all-matches",
+            *options,
+        )
+        done = run("fetch", address, *where)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert '"pause"' not in done.stdout
+    assert objects_below(tmp_path / "in") == pixels([each for each in STUDIES[:4] if each.accession == "A1"])

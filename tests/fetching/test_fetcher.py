@@ -235,6 +235,15 @@ def test_a_peer_that_passes_over_keys(fetch: Any, tmp_path: Path) -> None:
     fetch(peer, Row(2, {"AccessionNumber": "A1"}), expected=Outcome.FAILED)
 
 
+def test_a_peer_that_finds_other_letters(fetch: Any, tmp_path: Path) -> None:
+    class Generous(Peer):
+        def find(self, level: str, keys: Mapping[str, Any]) -> Iterable[Dataset]:
+            return super().find(level, {**keys, "AccessionNumber": None} if level == "study" else keys)
+
+    events = fetch(Generous(STUDY), Row(2, {"AccessionNumber": "a1"}), expected=Outcome.NO_MATCH)
+    assert events[-1].values["words"] == "the peer finds 1 studies, and their AccessionNumber is another one"
+
+
 def test_several_patients(fetch: Any, tmp_path: Path) -> None:
     rows = [Row(2, {"AccessionNumber": "A1"})]
     fetch(Peer(STUDY, OTHER), *rows, expected=Outcome.SEVERAL)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from ..fetching.lists import Row
     from ..fetching.receiver import Receiver
 
+# How often the report is written before the end, in seconds.
+_REPORT_SECONDS = 60.0
 # The most rows that are named at the end; the report has all.
 _NAMED = 20
 
@@ -197,10 +199,14 @@ def run(options: Namespace) -> int:
     told = _Told(options, len(rows))
     with Folder(options.to, layout) as folder, ExitStack() as stack:
         fetcher = Fetcher(_source(options, folder, stack), folder, terms)
+        due = monotonic() + _REPORT_SECONDS
         try:
             with told.shown:
                 for event in fetcher.run(rows):
                     told.tell(event)
+                    if monotonic() >= due:
+                        write_report(options.to / REPORT, fetcher.results)
+                        due = monotonic() + _REPORT_SECONDS
         finally:
             if fetcher.results:
                 write_report(options.to / REPORT, fetcher.results)
@@ -339,13 +345,12 @@ class _Told:
                 "report": str(report),
             }
             print(json.dumps(line))
-            return
         wrong = [each for each in fetcher.results if not each.outcome.is_well]
         for each in wrong[:_NAMED]:
             complain(_line(each))
         if len(wrong) > _NAMED:
             complain(f"and {len(wrong) - _NAMED} more, which are in the report")
-        if not self._options.quiet:
+        if not self._options.quiet and not self._is_json:
             rows = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
             print(
                 f"{_rows_in_words(len(fetcher.results))}: {rows}; retrieved {counts.objects} objects, {self._rate()};"

@@ -368,20 +368,24 @@ class Fetcher:
     def _studies(self, row: Row) -> list[str]:
         keys = {name: value for name, value in row.keys.items() if LEVEL_OF[name] <= Level.STUDY}
         wanted = {"PatientID": None, "PatientBirthDate": None, "StudyInstanceUID": None, **_asked(keys)}
-        matches, untold = [], ""
+        matches, others, untold, differs = [], 0, "", ""
         for match in self._find("study", wanted):
             verdict, keyword = agreement(match, keys)
-            if verdict is Agreement.UNTOLD:
-                untold = keyword
-            elif verdict is Agreement.AGREES:
+            if verdict is Agreement.AGREES:
                 matches.append(match)
+            elif verdict is Agreement.UNTOLD:
+                untold = keyword
+            else:
+                others, differs = others + 1, keyword
         if not matches and untold:
             raise _Settled(
                 Outcome.FAILED,
                 f"the peer does not say {untold} of what it finds, so nobody knows whether it is meant",
             )
         if not matches:
-            raise _Settled(Outcome.NO_MATCH)
+            # In other letters perhaps, or because the peer passes over the key.
+            words = f"the peer finds {others} studies, and their {differs} is another one" if others else ""
+            raise _Settled(Outcome.NO_MATCH, words)
         uids = list(dict.fromkeys(uid for each in matches for uid in text_values(each, "StudyInstanceUID")))
         if not all(map(is_uid, uids)) or any(not text_values(each, "StudyInstanceUID") for each in matches):
             raise _Settled(Outcome.FAILED, "the peer finds a study and does not say its UID")
