@@ -18,7 +18,7 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Protocol
 
-from dicomnet.archive.medium import is_in_memory
+from dicomnet.drivers.medium import is_in_memory
 
 from .databases import OfServer, postgresql
 from .model import OURS, Case, Group, Measure, Metric, Workspace

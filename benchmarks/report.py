@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from dicomnet.archive.medium import file_system
+from dicomnet.drivers.medium import file_system
 
 from .model import Group, Metric, Result
 from .subjects import ORTHANC

@@ -31,6 +31,7 @@ FLOORS: dict[str, float] = {
     "drivers.aio": 5.5,
     "datasets": 6,
     "exchange": 7,
+    "fetching": 7.5,
     "blocking": 8,
     "aio": 8,
     "pynetdicom": 9,

@@ -19,6 +19,7 @@
     ├── JournalUnusable                        the journal of a store is damaged, in use, or another peer's
     ├── StoreInUse                             another node has the archive's store open
     ├── IndexUnusable                          the archive's index is damaged or of another version
+    ├── JournalUnusable                        the journal of a retrieval is in use, damaged or of another version
     ├── LedgerUnusable                         the archive's ledger is damaged or of a newer version
     └── DatabaseFailure                        a database of the archive failed; knows whether it is damaged
 
@@ -371,6 +372,26 @@ class IndexUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the index {self.path} cannot be used ({self.cause}); a new one is made from the files"
+
+
+class JournalUnusable(DicomnetError):
+    """The journal of a folder that lists are retrieved into cannot be used.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    cause
+        Why.
+    """
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.cause}"
 
 
 class LedgerUnusable(DicomnetError):

@@ -28,6 +28,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "find": (),
     "get": ("-k", "StudyInstanceUID=1.2.3"),
     "move": ("THERE", "-k", "StudyInstanceUID=1.2.3"),
+    "fetch": ("-k", "StudyInstanceUID=1.2.3", "--to", "{folder}"),
     "worklist": (),
     "commit": (str(CT),),
     "diagnose": (),
@@ -65,7 +66,8 @@ def test_each_command_calls_a_remote_by_its_name(command: str, tmp_path: Path) -
         content = (
             PACS.format(port=server.getsockname()[1]) + 'ae_title = "ARCHIVE"\n[server]\nae_titles = ["US"]'
         )
-        arguments = configured(tmp_path, content, command, "pacs", *COMMANDS[command])
+        options = [each.replace("{folder}", str(tmp_path)) for each in COMMANDS[command]]
+        arguments = configured(tmp_path, content, command, "pacs", *options)
         assert titles_of(arguments, server) == ("ARCHIVE", "US")
 
 

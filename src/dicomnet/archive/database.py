@@ -39,9 +39,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from ..drivers.medium import flush_file, flush_folder
 from ..errors import DatabaseFailure, Trouble
 from ..values import frozen
-from .medium import flush_file, flush_folder
 
 Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from ..datasets.file_sets import Directory, Placed, read_for_directory
+from ..drivers.medium import flush_file, flush_file_system
 from ..errors import UnusableObject
-from .medium import flush_file, flush_file_system
 from .storage.staging import naming
 from .storage.store import ObjectName, Storage
 

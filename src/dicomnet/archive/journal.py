@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from zlib import crc32
 
+from ..drivers.medium import flush_folder
 from ..values import Buffer, frozen, mutable
-from .medium import flush_folder
 
 _log = logging.getLogger(__name__)
 

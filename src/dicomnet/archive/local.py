@@ -11,9 +11,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
 
+from ..drivers.medium import flush_folder
 from ..errors import StoreInUse
 from . import journal
-from .medium import flush_folder
 from .storage.staging import STAGING, Staging, naming
 
 if sys.platform == "win32":

@@ -21,24 +21,6 @@ if TYPE_CHECKING:
 
     from ..blocking.peer import Peer
 
-# Of what is commonly compressed, where the peer does not tell the SOP classes: as many as leave room for 8 forms each.
-COMMON_IMAGES = (
-    "1.2.840.10008.5.1.4.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.1",
-    "1.2.840.10008.5.1.4.1.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.2",
-    "1.2.840.10008.5.1.4.1.1.2.1",
-    "1.2.840.10008.5.1.4.1.1.3.1",
-    "1.2.840.10008.5.1.4.1.1.4",
-    "1.2.840.10008.5.1.4.1.1.4.1",
-    "1.2.840.10008.5.1.4.1.1.6.1",
-    "1.2.840.10008.5.1.4.1.1.7",
-    "1.2.840.10008.5.1.4.1.1.7.4",
-    "1.2.840.10008.5.1.4.1.1.12.1",
-    "1.2.840.10008.5.1.4.1.1.12.2",
-    "1.2.840.10008.5.1.4.1.1.77.1.4",
-    "1.2.840.10008.5.1.4.1.1.128",
-)
 LEVELS = ("patient", "study", "series", "image")
 
 
@@ -121,15 +103,12 @@ def _sop_class(text: str) -> str:
 
 def _contexts(classes: list[str], options: Namespace) -> dict[str, list[str]]:
     """The forms of each class that there is room for."""
-    from ..exchange.contexts import NATIVE
-    from ..wire.pdu import MAXIMUM_CONTEXTS
+    from ..exchange.contexts import NATIVE, forms_of
 
-    wanted = tuple(SYNTAXES) if options.any_syntax else NATIVE
-    # One context is that of the C-GET itself.
-    room = (MAXIMUM_CONTEXTS - 1) // len(classes)
-    if room < len(NATIVE):
-        raise UsageError(f"{len(classes)} SOP classes are too many for one association")
-    return {uid: list(wanted[:room]) for uid in classes}
+    try:
+        return forms_of(classes, tuple(SYNTAXES) if options.any_syntax else NATIVE)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _proposable(objects: list[list[str]], options: Namespace) -> list[str]:
@@ -137,6 +116,8 @@ def _proposable(objects: list[list[str]], options: Namespace) -> list[str]:
 
     Those of images where none can be proposed.
     """
+    from ..exchange.contexts import COMMON_IMAGES
+
     named = dict.fromkeys(uid for values in objects for uid in values)
     classes = list(filter(is_uid, named))
     without = sum(not any(map(is_uid, values)) for values in objects)

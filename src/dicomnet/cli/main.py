@@ -18,6 +18,7 @@ COMMANDS = {
     "store": "send files and folders to a peer (C-STORE)",
     "find": "query a peer (C-FIND)",
     "get": "retrieve objects over one association (C-GET)",
+    "fetch": "retrieve what a list names, complete (C-FIND, C-GET or C-MOVE)",
     "move": "have a peer send objects, to us or to another (C-MOVE)",
     "worklist": "query a modality worklist (C-FIND)",
     "commit": "ask a peer whether it keeps objects (storage commitment)",

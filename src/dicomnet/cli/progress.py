@@ -45,6 +45,15 @@ class Progress:
             How many there are, as far as is known; None where it is not.
         """
 
+    def note(self, text: str) -> None:
+        """Report what there is to say besides, in a few words.
+
+        Parameters
+        ----------
+        text
+            The words, which take the place of those before.
+        """
+
     def say(self, text: str) -> None:
         """Write a line to standard error."""
         complain(text)

@@ -78,5 +78,8 @@ class RichProgress(Progress):
     def reach(self, done: int, total: int | None) -> None:
         self._bar.update(self._task, completed=done, total=total)
 
+    def note(self, text: str) -> None:
+        self._bar.update(self._task, size=text)
+
     def say(self, text: str) -> None:
         self._bar.console.print(Text(printable(text)), soft_wrap=True)

@@ -58,6 +58,7 @@ class PlainProgress(Progress):
         self._total = total
         self._what = what
         self._done = 0
+        self._note = ""
         self._shown_at = 0.0
 
     def __exit__(
@@ -73,6 +74,9 @@ class PlainProgress(Progress):
         self._done, self._total = done, total
         self._show()
 
+    def note(self, text: str) -> None:
+        self._note = f"; {text}"
+
     def say(self, text: str) -> None:
         self._clear()
         complain(text)
@@ -82,7 +86,7 @@ class PlainProgress(Progress):
         if now - self._shown_at >= _REFRESH:
             self._shown_at = now
             of_all = "" if self._total is None else f" of {self._total}"
-            sys.stderr.write(f"\r{self._done}{of_all} {self._what}")
+            sys.stderr.write(f"\r{self._done}{of_all} {self._what}{self._note}\x1b[K")
             sys.stderr.flush()
 
     def _clear(self) -> None:

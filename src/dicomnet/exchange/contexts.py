@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..encoding.transfer_syntaxes import (
@@ -28,6 +28,25 @@ NATIVE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 FIND_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.1", "study": "1.2.840.10008.5.1.4.1.2.2.1"}
 MOVE_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.2", "study": "1.2.840.10008.5.1.4.1.2.2.2"}
 GET_MODELS = {"patient": "1.2.840.10008.5.1.4.1.2.1.3", "study": "1.2.840.10008.5.1.4.1.2.2.3"}
+
+# Of what is commonly compressed, where the peer does not tell the SOP classes: as many as leave room for 8 forms each.
+COMMON_IMAGES = (
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.2.1",
+    "1.2.840.10008.5.1.4.1.1.3.1",
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.4.1",
+    "1.2.840.10008.5.1.4.1.1.6.1",
+    "1.2.840.10008.5.1.4.1.1.7",
+    "1.2.840.10008.5.1.4.1.1.7.4",
+    "1.2.840.10008.5.1.4.1.1.12.1",
+    "1.2.840.10008.5.1.4.1.1.12.2",
+    "1.2.840.10008.5.1.4.1.1.77.1.4",
+    "1.2.840.10008.5.1.4.1.1.128",
+)
 
 Pair = tuple[str, str]
 # An abstract syntax with its transfer syntaxes.
@@ -189,6 +208,21 @@ def get_contexts(model: str, contexts: Mapping[str, Iterable[str]] | None) -> li
             f"an association has room for {MAXIMUM_CONTEXTS - 1} contexts besides the C-GET's own"
         )
     return [(model, NATIVE), *storage]
+
+
+def forms_of(classes: Sequence[str], syntaxes: Sequence[str]) -> dict[str, list[str]]:
+    """SOP classes for a C-GET, each in as many transfer syntaxes as an association has room for, the first of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no room for the native ones of each.
+    """
+    # One context is that of the C-GET itself.
+    room = (MAXIMUM_CONTEXTS - 1) // len(classes)
+    if room < len(NATIVE):
+        raise ValueError(f"{len(classes)} SOP classes are too many for one association")
+    return {uid: list(syntaxes[:room]) for uid in classes}
 
 
 # What is proposed or supported: abstract syntaxes, each with its transfer syntaxes, or with the native ones.

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from tests.archive.archives import objects_of
 
-from dicomnet.archive import medium
 from dicomnet.archive.local import LocalFolder
 from dicomnet.archive.storage import staging
 from dicomnet.archive.storage.comparison import Comparison, compare
 from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.storage.staging import StagedFile
 from dicomnet.archive.storage.store import ObjectName
+from dicomnet.drivers import medium
 from dicomnet.encoding.file_header import encode_file_header
 
 NAME = ObjectName("1.2.3", "1.2.3.4", "1.2.3.4.5")
@@ -108,7 +108,7 @@ def test_what_is_not_ours_in_the_store_is_passed_over(tmp_path: Path) -> None:
 
 SCRIPT = """
 import sys
-from dicomnet.archive import medium
+from dicomnet.drivers import medium
 from dicomnet.archive.local import LocalFolder
 from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.storage.store import ObjectName

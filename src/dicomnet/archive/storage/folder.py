@@ -20,10 +20,10 @@ from pathlib import Path
 from time import time
 from typing import Self
 
+from ...drivers.medium import flush_file_system, flush_folder, is_in_memory
 from ...encoding.identity import is_uid
 from ...values import Buffer
 from ..local import LocalFolder, set_stray_aside
-from ..medium import flush_file_system, flush_folder, is_in_memory
 from .staging import STAGING, Staging, naming, write_all
 from .store import Content, ObjectName, SetAside
 

@@ -16,8 +16,8 @@ from io import BufferedReader
 from pathlib import Path
 
 from ...drivers.buffers import without_first
+from ...drivers.medium import flush_file_system, flush_folder
 from ...values import Buffer
-from ..medium import flush_file_system, flush_folder
 
 # The name of the staging folder, in the folder of an archive.
 STAGING = "staging"

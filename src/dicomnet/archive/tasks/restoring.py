@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ...drivers.medium import flush_folder
 from ...encoding.scan import HeaderScanner
 from ...errors import LedgerUnusable, ServiceRefusal, UnusableObject
 from ...values import mutable
@@ -23,7 +24,6 @@ from ..entries import Entry, entry_of
 from ..holdings import Holdings
 from ..ledger import portable
 from ..ledger.ledger import Ledger
-from ..medium import flush_folder
 from ..storage.staging import StagedFile
 from ..storage.store import ObjectName
 from ..upkeep import bring_in_line

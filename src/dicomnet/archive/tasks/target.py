@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from ...drivers.medium import flush_file_system
 from ...values import frozen, mutable
 from ..local import lock_at_once
-from ..medium import flush_file_system
 from .manifest import FOLDERS, LEDGER, Earlier, Line, Manifest, for_patients_data, has_any, key_of, lines
 from .manifest import NAME as MANIFEST
 from .reading import Pace
