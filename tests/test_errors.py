@@ -156,11 +156,6 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         ["index.db", "not a database", "from the files"],
         {"path": "index.db", "cause": "not a database"},
     ),
-    "journal unusable": (
-        JournalUnusable("journal.sqlite", "another process has it"),
-        ["journal.sqlite", "another process"],
-        {"path": "journal.sqlite", "cause": "another process has it"},
-    ),
     "ledger unusable": (
         LedgerUnusable("ledger.db", "it is of revision 9"),
         ["ledger.db", "revision 9"],

@@ -374,26 +374,6 @@ class IndexUnusable(DicomnetError):
         return f"the index {self.path} cannot be used ({self.cause}); a new one is made from the files"
 
 
-class JournalUnusable(DicomnetError):
-    """The journal of a folder that lists are retrieved into cannot be used.
-
-    Parameters
-    ----------
-    path
-        Its file.
-    cause
-        Why.
-    """
-
-    def __init__(self, path: str, cause: str) -> None:
-        super().__init__(path, cause)
-        self.path = path
-        self.cause = cause
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.cause}"
-
-
 class LedgerUnusable(DicomnetError):
     """The archive's ledger is damaged or of a newer version. It cannot be rebuilt, and is left as it is.
 
@@ -415,7 +395,7 @@ class LedgerUnusable(DicomnetError):
 
 
 class JournalUnusable(DicomnetError):
-    """The journal of a store cannot be used. It is left as it is.
+    """The journal of a store, or of a folder that lists are retrieved into, cannot be used. It is left as it is.
 
     Parameters
     ----------
