@@ -149,6 +149,20 @@ def test_a_second_list_retrieves_what_is_new(archive: Archive, tmp_path: Path) -
     assert objects_below(tmp_path / "in") == pixels([one, other])
 
 
+def test_lines_of_json_from_another_program(archive: Archive, tmp_path: Path) -> None:
+    """What `dicomnet find` says is a list, of which some columns are passed over."""
+    found = run(
+        "find", archive.address, "-k", "AccessionNumber=A1", "--fields", "StudyInstanceUID,AccessionNumber"
+    )
+    columns = ("--column", "AccessionNumber=")
+    command = dicomnet("fetch", archive.address, "--list", "-", "--to", tmp_path, *columns)
+    done = subprocess.run(
+        command, input=found.stdout, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert objects_below(tmp_path) == pixels([each for each in STUDIES if each.accession == "A1"])
+
+
 def test_other_words_for_the_same_study_retrieve_nothing(archive: Archive, tmp_path: Path) -> None:
     study = STUDIES[4]
     for keys in (
