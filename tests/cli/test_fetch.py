@@ -17,7 +17,7 @@ import pytest
 from pydicom import dcmread
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import TEST_FILES
-from tests.fetching.corpus import Study, fill, objects_below, pixels, write_studies
+from tests.fetching.corpus import Study, fill, make_object, objects_below, pixels, write_studies
 from tests.interop.peers import dcmqrscp
 from tests.support import data_set_of, dicomnet, digest, digests_below, free_port, serving
 
@@ -147,6 +147,20 @@ def test_a_second_list_retrieves_what_is_new(archive: Archive, tmp_path: Path) -
         objects = {each["object"] for each in events if each["event"] == "object"}
         assert objects == (one, other)[number].objects()
     assert objects_below(tmp_path / "in") == pixels([one, other])
+
+
+def test_lines_of_json_from_another_program(archive: Archive, tmp_path: Path) -> None:
+    """What `dicomnet find` says is a list, of which some columns are passed over."""
+    found = run(
+        "find", archive.address, "-k", "AccessionNumber=A1", "--fields", "StudyInstanceUID,AccessionNumber"
+    )
+    columns = ("--column", "AccessionNumber=")
+    command = dicomnet("fetch", archive.address, "--list", "-", "--to", tmp_path, *columns)
+    done = subprocess.run(
+        command, input=found.stdout, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert objects_below(tmp_path) == pixels([each for each in STUDIES if each.accession == "A1"])
 
 
 def test_other_words_for_the_same_study_retrieve_nothing(archive: Archive, tmp_path: Path) -> None:
@@ -324,3 +338,33 @@ def test_one_association_at_a_time(way: str, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
     assert '"pause"' not in done.stdout
     assert objects_below(tmp_path / "in") == pixels([each for each in STUDIES[:4] if each.accession == "A1"])
+
+
+def test_names_in_the_latin_1_of_a_spreadsheet(tmp_path: Path) -> None:
+    """The list is in another character set than the object, and the query in a third."""
+    study, other = STUDIES[:2]
+    for each, name in ((study, "Müller^Jürgen"), (other, "Müller^Jörg")):
+        for uid in each.objects(1):
+            found = make_object(each, uid)
+            found.SpecificCharacterSet, found.PatientName = "ISO_IR 100", name
+            (tmp_path / "files").mkdir(exist_ok=True)
+            found.save_as(tmp_path / "files" / f"{uid}.dcm", enforce_file_format=True)
+    (tmp_path / "list.csv").write_bytes(
+        "Patient's Name;Study date\r\nMÜLLER^Jürgen;2026-01-02\r\n".encode("cp1252")
+    )
+    with serving(tmp_path / "peer") as node:
+        fill(node.address, tmp_path / "files")
+        where = (
+            "--list",
+            tmp_path / "list.csv",
+            "--to",
+            tmp_path / "in",
+            "--layout",
+            "{PatientName}/{SOPInstanceUID}",
+        )
+        done = run("fetch", node.address, *where)
+    assert done.returncode == 0, done.stderr + done.stdout
+    names = sorted(
+        path.relative_to(tmp_path / "in").as_posix() for path in (tmp_path / "in" / "Müller^Jürgen").iterdir()
+    )
+    assert names == [f"Müller^Jürgen/{uid}" for uid in sorted(study.objects(1))]

@@ -200,6 +200,8 @@ def test_a_peer_that_counts_more_than_it_names(fetch: Any) -> None:
     peer = Peer(STUDY)
     peer.count_more = 1
     fetch(peer, expected=Outcome.INCOMPLETE)
+    # Each series is asked for once more, and not as often as there are attempts.
+    assert len(peer.asked) == 6
 
 
 def test_objects_that_nobody_asked_for(fetch: Any, tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ class Fetcher:
             is_complete = is_complete and missing <= 0 and series.expected > 0
         outcome = Outcome.COMPLETE if is_complete else Outcome.INCOMPLETE
         if not is_complete and not words:
-            words = f"{here} of {expected} objects are here"
+            words = f"{here} of the {expected} objects that the peer names or counts are here"
         studies = list(dict.fromkeys(series.study for series in chosen))
         return Result(
             row, outcome, "" if is_complete else words, studies, len(chosen), expected, here, self._retrieved
@@ -533,6 +533,9 @@ def _parts(series: Series, here: set[str], attempt: int) -> list[Sequence[str]]:
     """What is to be asked for: lists of objects, an empty one for the whole series, none where all is here."""
     missing = sorted(series.named - here)
     if not missing and len(here) >= series.expected > 0:
+        return []
+    if not missing and here and attempt > 2:
+        # All that the peer names is here; what else it counts does not come by asking for all of it again and again.
         return []
     if series.is_whole and (not missing or (attempt == 1 and not here)):
         return [[]]

@@ -154,6 +154,9 @@ class Folder:
         """What an object that has arrived is to be called; None where it is here already, and is removed."""
         try:
             values = _read(path, self._layout.keywords)
+        except OSError:
+            # It says nothing about the object.
+            raise
         except Exception as error:  # noqa: BLE001
             # pydicom may raise anything for a peer's bytes.
             return KeptOut(path.stem, f"it cannot be read: {error}")

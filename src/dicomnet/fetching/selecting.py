@@ -131,7 +131,7 @@ def agreement(match: Dataset, keys: Mapping[str, str]) -> tuple[Agreement, str]:
     """Whether a match agrees with the keys that it was asked for, and the keyword that decides it.
 
     A peer may pass over keys that it does not know, and then its matches are other than those that were asked for
-    (PS3.4 section C.2.2.1.3). Wild cards and ranges are left to the peer where it tells the attribute at all.
+    (PS3.4 section C.2.2.1). Wild cards and ranges are left to the peer where it tells the attribute at all.
     """
     untold = ""
     for keyword, value in keys.items():
