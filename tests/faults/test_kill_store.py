@@ -208,7 +208,7 @@ def test_both_are_killed_forty_times(tmp_path: Path) -> None:
     total, each = 20_000, 20
     write_objects(tmp_path / "study", 1, total)
     with peer_of(Recorder, tmp_path / "peer") as peer:
-        written = store_with_kills(peer, tmp_path, moments(total, each, 7), "--rate", "600/s")
+        written = store_with_kills(peer, tmp_path, moments(total, each, 7), "--rate", "400/s")
         check_all(peer, tmp_path, total, total // 100, written)
 
 
