@@ -323,7 +323,7 @@ class Fetcher:
         self._source.rest()
         # An address at which nobody has answered yet may as well be wrong.
         is_wrong = isinstance(error, ConnectionFailed) and not self._is_known
-        self._is_known = not is_wrong
+        self._is_known = self._is_known or isinstance(error, ServiceRefusal)
         if is_wrong or troubles > self._terms.retries or not _may_pass(error):
             raise error
         if isinstance(error, ServiceRefusal):
