@@ -50,6 +50,13 @@ def test_what_was_stored_is_not_sent_again(tmp_path: Path) -> None:
     assert [each for each in store(path, names, {}) if isinstance(each, str)] == [fourth]
 
 
+def test_a_path_that_is_given_twice_is_stored_all_the_same(tmp_path: Path) -> None:
+    names = files(tmp_path / "study", 1) * 2
+    path = tmp_path / "sent.db"
+    assert store(path, names, {names[0]: 0}) == names
+    assert not [each for each in store(path, names, {}) if isinstance(each, str)]
+
+
 @pytest.mark.parametrize("change", ["content", "time"])
 def test_a_file_that_has_changed_is_sent_again(change: str, tmp_path: Path) -> None:
     names = files(tmp_path / "study", 2)
@@ -147,12 +154,12 @@ def test_a_journal_that_cannot_grow_is_an_error_at_once(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "sent.db"), PEER)
     pages = journal._connection.execute("PRAGMA page_count").fetchone()[0]
     journal._connection.execute(f"PRAGMA max_page_count = {pages}")
-    list(journal.missing(names))
 
     def add_many() -> None:
         with journal:
-            for number in range(100_000):
-                journal.add(StoreResult(f"{names[0]}{number}", 0), "stored")
+            for _ in range(100_000):
+                list(journal.missing(names))
+                journal.add(StoreResult(names[0], 0, comment="long" * 10_000), "stored")
 
     with pytest.raises(JournalUnusable, match="there is no space left for it"):
         add_many()

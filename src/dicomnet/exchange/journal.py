@@ -170,7 +170,10 @@ class Journal:
         JournalUnusable
             If the journal cannot be written.
         """
-        size, mtime_ns = self._stamps.pop(result.path, None) or (None, None)
+        if result.path not in self._stamps:
+            # A path that was given twice: it has its row already, with what was known before it was opened.
+            return
+        size, mtime_ns = self._stamps.pop(result.path) or (None, None)
         uid, comment = result.sop_instance_uid or None, result.comment or None
         row = (self._key(result.path), size, mtime_ns, uid, outcome, result.status, comment, time())
         with self._changed:

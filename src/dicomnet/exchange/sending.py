@@ -108,10 +108,10 @@ def _has_work(queue: StoreQueue) -> Operation[bool]:
 
 
 def _rest(queue: StoreQueue) -> Operation[None]:
-    """Wait until something may be sent, or never will be."""
+    """Wait until something may be sent, or nothing is left to be."""
     if (wait := queue.wait()) > KEPT:
         queue.tell(f"nothing is sent until {datetime.now() + timedelta(seconds=wait):%H:%M}")
-    while wait := queue.wait():
+    while queue.has_objects and (wait := queue.wait()):
         yield Pause(min(max(wait, _SHORTEST_NAP), _LONGEST_NAP))
 
 
@@ -168,8 +168,7 @@ def lane(lanes: Lanes) -> Operation[None]:
     queue, place = lanes.queue, lanes.enter()
     try:
         while True:
-            yield from _has_work(queue)
-            if queue.wait():
+            if (yield from _has_work(queue)) and queue.wait():
                 yield RELEASE
                 yield from _rest(queue)
             if not (yield Wait(lanes.begin)):
