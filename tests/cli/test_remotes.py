@@ -28,7 +28,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "find": (),
     "get": ("-k", "StudyInstanceUID=1.2.3"),
     "move": ("THERE", "-k", "StudyInstanceUID=1.2.3"),
-    "fetch": ("-k", "StudyInstanceUID=1.2.3", "--to", "{folder}", "--retries", "0"),
+    "fetch": ("-k", "StudyInstanceUID=1.2.3", "--to", "{folder}", "--retry", "0"),
     "worklist": (),
     "commit": (str(CT),),
     "diagnose": (),

@@ -59,7 +59,7 @@ def until(process: subprocess.Popen[bytes], line: int) -> bool:
 
 def command_of(folder: Path, port: int, options: Sequence[str]) -> list[str]:
     (folder / "list.csv").write_text("StudyInstanceUID\n" + "".join(f"{each.uid}\n" for each in STUDIES))
-    where = ("--list", str(folder / "list.csv"), "--to", str(folder / "in"), "--retries", "10", *options)
+    where = ("--list", str(folder / "list.csv"), "--to", str(folder / "in"), "--retry", "10", *options)
     return dicomnet("fetch", f"NODE@127.0.0.1:{port}", *where)
 
 

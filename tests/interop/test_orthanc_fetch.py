@@ -22,7 +22,7 @@ def test_a_list_of_300_rows(way: str, tmp_path: Path) -> None:
     write_studies(tmp_path / "files", STUDIES)
     port, here = free_port(), free_port()
     options = ["--move", "HERE", "--receive-port", str(here), "--wait", "1"] if way == "move" else []
-    where = ("--list", str(tmp_path / "list.csv"), "--to", str(tmp_path / "in"), "--retries", "10", *options)
+    where = ("--list", str(tmp_path / "list.csv"), "--to", str(tmp_path / "in"), "--retry", "10", *options)
     command = dicomnet("fetch", f"NODE@127.0.0.1:{port}", *where)
     choice = random.Random(way)
     settings = {"DicomPort": port, "DicomModalities": {"here": ["HERE", "127.0.0.1", here]}}

@@ -91,6 +91,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def times(text: str) -> int:
+    """How often something is done again; 0 is not at all."""
+    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A duration in seconds; 0 is without end."""
     try:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import mutable
-from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds
+from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds, times
 from .keys import add_key_option
 from .listening import DEFAULT_PORT, add_bind_options, bind_failure, check_bind
 from .progress import Progress
@@ -130,8 +130,8 @@ def _add_patience_options(parser: Parser) -> None:
         help="how often a series is asked for until it is complete, object by object in the end (%(default)s)",
     )
     group.add_argument(
-        "--retries",
-        type=count,
+        "--retry",
+        type=times,
         default=5,
         metavar="N",
         help="how often a peer is asked again that cannot be reached, breaks off or is out of resources (%(default)s)",
@@ -262,7 +262,7 @@ def _terms(options: Namespace) -> Terms:
         all_matches=options.all_matches,
         recheck=options.recheck,
         attempts=options.attempts,
-        retries=options.retries,
+        retries=options.retry,
         pause=options.pause,
     )
 

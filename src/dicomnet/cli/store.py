@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import field, mutable
-from .arguments import FAILED, OK, Parser, UsageError, count, parsed
+from .arguments import FAILED, OK, Parser, UsageError, count, parsed, times
 from .progress import Progress
 from .requestor import add_peer_options, open_peer
 from .terminal import progress_on_terminal
@@ -88,10 +88,11 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--retry",
-        type=count,
+        type=times,
+        default=0,
         metavar="N",
         help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
-        " 2, 4 ... s up to a minute; each object that it takes is a new beginning (0)",
+        " 2, 4 ... s up to a minute; each object that it takes is a new beginning (%(default)s)",
     )
     parser.add_argument(
         "--rate",
@@ -346,7 +347,7 @@ def _supply_of(options: Namespace, journal: Journal | None, peer: Peer, progress
         if not options.quiet:
             progress.say(f"dicomnet store: {sentence}")
 
-    retry = None if options.retry is None else Retry(options.retry)
+    retry = Retry(options.retry) if options.retry else None
     found = find_files(options.paths)
     files = found if journal is None else journal.missing(found)
     return Supply(files, peer.transcoding, pacing=pacing, retry=retry, tell=tell)
