@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 APPLICATION = 0x64434E4A
 FORMAT = 1
 # Results are committed together, as each commit costs the same: so many, or those of so many seconds.
-_TOGETHER, _GATHERED = 64, 0.01
+_TOGETHER, _GATHERED = 128, 0.02
 # How many may be without their commit before no further one is taken: so many objects at most, besides those that are
 # on their way, are sent once more after a kill.
-_MOST = 192
+_MOST = 384
 _LAYOUT = """
 CREATE TABLE peer (address TEXT NOT NULL);
 CREATE TABLE objects (
