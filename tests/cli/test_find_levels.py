@@ -181,8 +181,22 @@ def test_matches_of_another_study_are_left_out(port: int, peer: Hierarchical) ->
         return [each for uid in SERIES for each in matches(level, dataset(StudyInstanceUID=uid))]
 
     peer.matches = all_series  # type: ignore[method-assign]
-    found = rows(f"127.0.0.1:{port}", "-L", "series")
-    assert [each["SeriesInstanceUID"] for each in found] == ["1.2.2.1", "1.2.1.1"]
+    result = run("find", f"127.0.0.1:{port}", "-L", "series")
+    found = [json.loads(line)["SeriesInstanceUID"] for line in result.stdout.splitlines()]
+    assert found == ["1.2.2.1", "1.2.1.1"]
+    assert result.returncode == 1
+    assert "left out" in result.stderr
+
+
+def test_a_tag_and_the_level_are_fields(port: int) -> None:
+    """The comma of a tag was taken for one between fields."""
+    found = rows(f"127.0.0.1:{port}", "--all-levels", "--fields", "QueryRetrieveLevel,0010,0020,(0020,000D)")
+    assert list(found[0].items()) == [
+        ("QueryRetrieveLevel", "STUDY"),
+        ("PatientID", "ID3"),
+        ("StudyInstanceUID", "1.2.3"),
+    ]
+    assert {each["QueryRetrieveLevel"] for each in found} == {"STUDY", "SERIES", "IMAGE"}
 
 
 def test_both_peers_walk(port: int, peer: Hierarchical) -> None:

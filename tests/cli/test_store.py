@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import threading
 from datetime import datetime, timedelta
@@ -308,15 +309,23 @@ def test_a_dry_run_with_nothing_to_send(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["sent.csv", "sent.jsonl"])
 def test_a_report_has_a_row_for_each_file(storescp: StoreSCP, study: Path, tmp_path: Path, name: str) -> None:
     report = tmp_path / name
-    report.write_text("of an earlier run\n")
+    report.write_text("path,outcome,status\n" if name.endswith("csv") else '{"path": "a"}\n')
     odd = study / 'a "quoted", name\u00fc.txt'
     odd.write_text("no DICOM")
+    # It ended the store.
+    (study / os.fsdecode(b"M\xfcller.txt")).write_text("no DICOM")
     result = run("store", storescp.address, study, COMPRESSED, "--json", "--report", report)
     assert result.returncode == 1
     told = list(map(json.loads, result.stdout.splitlines()))
     rows = rows_of(report)
     if name.endswith("csv"):
-        told = [{key: "" if value is None else str(value) for key, value in line.items()} for line in told]
+        told = [
+            {
+                key: "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
+                for key, value in line.items()
+            }
+            for line in told
+        ]
     assert rows == told
     assert {row["outcome"] for row in rows} == {"stored", "skipped", "failed"}
 
@@ -439,3 +448,11 @@ def test_ctrl_c_ends_the_wait_for_a_peer() -> None:
         _, complained = process.communicate(timeout=20)
     assert (complained, process.returncode) == ("dicomnet store: interrupted\n", 130)
     assert monotonic() - begin < 3
+
+
+def test_a_report_does_not_take_the_place_of_an_image(study: Path) -> None:
+    """It was replaced before it was sent, and gone."""
+    before = (study / "ct.dcm").read_bytes()
+    complained = complaint(run("store", "P@127.0.0.1:1", study, "--report", study / "ct.dcm"), 2)
+    assert "what is there is no report" in complained
+    assert (study / "ct.dcm").read_bytes() == before

@@ -39,6 +39,7 @@ from tests.support import (
 )
 
 from dicomnet import AE, Peer, aio, build_context
+from dicomnet.datasets import decoding
 from dicomnet.datasets.codec import create_file_meta, decode
 from dicomnet.datasets.transcode import IN_MEMORY, transcode_dataset, transcode_file
 from dicomnet.drivers.files import open_object
@@ -323,6 +324,32 @@ def test_a_compressed_file_that_is_cut_off_is_refused(name: str, missing: int, t
     path.write_bytes(file_named(name).read_bytes()[:-missing])
     with pytest.raises(UnusableObject, match="cut off or damaged"):
         transcode_file(open_object(path), EXPLICIT)
+
+
+def test_a_frame_that_ends_the_decoder_costs_its_own_object() -> None:
+    """It ended the process that wanted it: `store`, or a node with all its associations."""
+    fatal = Path(__file__).with_name("ends_the_decoder.dcm")
+    for path, is_fatal in ((fatal, True), (file_named("SC_rgb_jpeg_dcmtk.dcm"), False), (fatal, True)):
+        if is_fatal:
+            with pytest.raises(UnusableObject, match="the decoder ended its process over it"):
+                transcode_file(open_object(path), EXPLICIT)
+        else:
+            assert transcode_file(open_object(path), EXPLICIT)
+
+
+def test_a_decoder_that_ends_just_when_it_is_wanted_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends when it was idle for a while, and may have been taken for one that waits."""
+    path = file_named("SC_rgb_jpeg_dcmtk.dcm")
+    expected = transcode_file(open_object(path), EXPLICIT)
+    process = decoding.DECODERS._idle[-1]._process
+    assert process.stdin is not None
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, process.stdin.fileno())
+    os.close(nowhere)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setattr(decoding._Process, "is_running", True)
+    assert transcode_file(open_object(path), EXPLICIT) == expected
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,21 @@ def test_an_object_was_kept_under_the_uid_of_another_one(
 
 
 @faces
+@pytest.mark.parametrize("is_for_files", [True, False], ids=["files", "a handler"])
+def test_an_object_that_came_twice_counted_as_two(is_for_files: bool, face: str, tmp_path: Path) -> None:
+    """So that one which never came was not missed."""
+    given: dict[str, Any] = {"to": tmp_path} if is_for_files else {"on_object": lambda received: None}
+
+    def script(talk: Talk) -> None:
+        assert [talk.store(number) for number in (1, 1, 2)] == [0, 0, 0]
+        talk.respond(0x0000, Completed=3, Failed=0, Warning=0)
+
+    with scripted(script) as (port, _):
+        last = take(face, port, lambda peer: peer.get("study", StudyInstanceUID="1.2", **given))[-1]
+    assert (last.sent, last.received, last.missing, last.is_complete) == (3, 2, 1, False)
+
+
+@faces
 def test_another_object_with_the_uid_of_one_before_took_its_place(face: str, tmp_path: Path) -> None:
     """Both were acknowledged, and the first was gone. What an earlier retrieval left still gives way."""
     (tmp_path / "1.2.3.1.dcm").write_bytes(b"of an earlier retrieval")

@@ -36,7 +36,7 @@ class _ReceiverHooks(ReceiverHooks):
     """The hooks of an association for a C-GET, whose function may be a coroutine function."""
 
     async def handle(self, message: Message, context: NegotiatedContext) -> Answer:
-        with self.receiving():
+        with self.receiving(message):
             received = self.take(message, context)
             if received is not None and self.on_object is not None:
                 if inspect.iscoroutinefunction(self.on_object):

@@ -86,7 +86,7 @@ def _store(event: Event, ignores: bool, folder: Path, receipt: Receipt) -> int:
         receipt.failures.append(LocalFailure(uid, error, os.fspath(folder / name)))
         return OUT_OF_RESOURCES
     _log.info("received %s" if ignores else "stored %s", name)
-    receipt.count += 1
+    receipt.kept.add(uid)
     return SUCCESS
 
 

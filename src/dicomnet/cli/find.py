@@ -70,7 +70,8 @@ def run(options: Namespace) -> int:
     if options.query is not None:
         given = read_query_file(options.query) | given
     level = options.level or given.pop("QueryRetrieveLevel", None) or "study"
-    keys = dict.fromkeys(form.fields) | given
+    # The level is no key; what the peer says of it may be a field.
+    keys = dict.fromkeys(name for name in form.fields if name != "QueryRetrieveLevel") | given
     try:
         identifier = build_query(level, keys)
         planned = plan(level, options.model, keys, is_deep=options.all_levels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 Match = dict[str, object]
+# A keyword, or a tag, which has a comma.
+_NAME = re.compile(r"\(?[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)?(?::desc)?|[^,]+")
 
 HEADINGS = {
     "ModalitiesInStudy": "Modalities",
@@ -57,7 +60,7 @@ def add_form_options(parser: Parser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name for each in text.split(",") if (name := each.strip())]
+    return [name for each in _NAME.findall(text) if (name := each.strip())]
 
 
 @frozen

@@ -75,16 +75,22 @@ class Arrivals:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self.count = 0
+        # One that a peer sends twice is one object, whatever the peer counts.
+        self._kept: set[str] = set()
         self.failures: list[LocalFailure] = []
         self._folder = folder
         self._changed = threading.Condition()
+
+    @property
+    def count(self) -> int:
+        """How many were stored."""
+        return len(self._kept)
 
     def add(self, sop_instance_uid: str, status: int) -> None:
         """An object was stored, or not."""
         if is_done(status):
             with self._changed:
-                self.count += 1
+                self._kept.add(sop_instance_uid)
                 self._changed.notify()
 
     def fail(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
@@ -94,7 +100,7 @@ class Arrivals:
 
     def lose(self, sop_instance_uid: str, error: Exception) -> None:
         """An object that was acknowledged could not get its file; only the intake journal has it."""
-        self.count -= 1
+        self._kept.discard(sop_instance_uid)
         self._failed(sop_instance_uid, error)
 
     def _failed(self, sop_instance_uid: str, error: Exception) -> None:

@@ -72,11 +72,14 @@ def selection(options: Namespace, verb: str) -> dict[str, Any]:
 
 def listed(name: str) -> list[str]:
     """The UIDs in a file."""
-    with sys.stdin if name == "-" else open(name, encoding="ascii", errors="replace") as file:
+    with sys.stdin if name == "-" else open(name, encoding="utf-8-sig", errors="replace") as file:
         words = file.read().split()
     wrong = next((word for word in words if not is_uid(word)), None)
-    if wrong is not None or not words:
-        raise UsageError(f"--uids: {name} has no UID" if not words else f"--uids: {wrong!r} is not a UID")
+    if not words:
+        raise UsageError(f"--uids: {name} has no UID")
+    if wrong is not None:
+        # It may be another file than was meant, and its content is nobody's.
+        raise UsageError(f"--uids: {wrong[:64]!r} is not a UID")
     return words
 
 

@@ -18,7 +18,7 @@ from .words import complain, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from typing import Self
+    from typing import Self, TextIO
 
     from ..blocking.peer import Peer
     from ..exchange.journal import Journal
@@ -57,7 +57,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--report",
         metavar="FILE",
-        help="write a row for each file, as CSV if the name ends so, else as lines of JSON; one that is there is"
+        help="write a row for each file, as CSV if the name ends so, else as lines of JSON; an earlier report is"
         " replaced",
     )
     parser.add_argument(
@@ -203,6 +203,21 @@ class Row:
 ROW_FIELDS = ("path", "outcome", "status", "sop_instance_uid", "comment", "bytes")
 
 
+# How reports begin: with the headings, or the first name of a row.
+_BEGINNINGS = (b"path,outcome,", b'{"path": ')
+
+
+def _new_file(name: str) -> TextIO:
+    """The file of a report. What is there is replaced if it is one, and not if it is an image that is to be sent."""
+    if os.path.isfile(name):
+        with open(name, "rb") as there:
+            start = there.read(32)
+        if start and not start.startswith(_BEGINNINGS):
+            raise UsageError(f"--report {name}: what is there is no report; give another name")
+    # Names of files may have bytes that are no text.
+    return open(name, "w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1)
+
+
 class Report:
     """A file with a row for each file of a store, written while they are sent; without a name, it is none.
 
@@ -213,12 +228,14 @@ class Report:
 
     Raises
     ------
+    UsageError
+        If there is a file that is no report.
     OSError
         If it cannot be written.
     """
 
     def __init__(self, name: str | None) -> None:
-        self._file = None if name is None else open(name, "w", encoding="utf-8", newline="", buffering=1)  # noqa: SIM115
+        self._file = None if name is None else _new_file(name)
         self._is_csv = name is not None and name.lower().endswith(".csv")
         if self._is_csv:
             self._write_csv(ROW_FIELDS)

@@ -40,6 +40,7 @@ from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
 from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode_object
+from .decoding import DECODERS, serve
 from .pydicom_insides import why_not_written
 from .structure import conflict, contradiction, is_negative, known_representations
 
@@ -63,6 +64,8 @@ _LOSSLESS = frozenset(
     f"1.2.840.10008.1.2.{ending}"
     for ending in ("4.57", "4.70", "4.80", "4.90", "4.92", "4.110", "4.201", "4.202", "5", "8.1")
 )
+# pydicom decodes it itself, in Python.
+_RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 _ALWAYS_LOSSY = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
 
 
@@ -201,8 +204,9 @@ def _transcode(stream: BinaryIO, own: str, target: str, sop_class: str, instance
             return sink
 
         if before.is_encapsulated:
-            dataset = _decompressed(stream, own, sop_class, instance)
-            stream = spool(lambda sink: _write(dataset, sink))
+            compressed = stream
+            decompress = DECODERS.decompress if _is_apart(own) else _decompress_to
+            stream = spool(lambda sink: decompress(compressed, own, sop_class, instance, sink))
             before = transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN)
         elif before.is_deflated:
             deflated = stream
@@ -548,6 +552,27 @@ def _swap(data: bytes, unit: int) -> bytes:
     words = array(_CODES[unit], data)
     words.byteswap()
     return words.tobytes()
+
+
+def decode_requests() -> None:
+    """Decompress what another process of ours asks for; see `Decoders`."""
+    serve(_decompress_to)
+
+
+def _is_apart(own: str) -> bool:
+    """Whether a transfer syntax is decoded by a library that may end its process."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    try:
+        # Where there is no decoder, that is told without another process.
+        return own != _RLE_LOSSLESS and get_decoder(UID(own)).is_available
+    except NotImplementedError:
+        return False
+
+
+def _decompress_to(stream: BinaryIO, own: str, sop_class: str, instance: str, sink: BinaryIO) -> None:
+    _write(_decompressed(stream, own, sop_class, instance), sink)
 
 
 def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> Dataset:

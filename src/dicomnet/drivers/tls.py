@@ -82,6 +82,8 @@ def load_certificate(
     try:
         context.load_cert_chain(certificate, key, password=password)
     except OSError as error:
+        if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
+            raise ValueError("the key is not that of the certificate") from error
         why = _what_is_wrong_with_key(certificate, key)
         if why:
             raise ValueError(why) from error

@@ -267,18 +267,18 @@ class ReceiverHooks(RequestorHooks):
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
         """Keep an object, or hand it over; refuse anything else."""
-        with self.receiving():
+        with self.receiving(message):
             received = self.take(message, context)
             if received is not None and self.on_object is not None:
                 self.on_object(received)
         return Answer(SUCCESS)
 
     @contextlib.contextmanager
-    def receiving(self) -> Iterator[None]:
+    def receiving(self, message: Message) -> Iterator[None]:
         """Count an object when it has been taken; what is raised becomes a refusal."""
         with answering("C-STORE"):
             yield
-        self.receipt.count += 1
+        self.receipt.kept.add(message.command.get("AffectedSOPInstanceUID", ""))
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
         """Note why an object was not taken; its UID, and much else, may be missing or wrong."""

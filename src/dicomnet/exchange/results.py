@@ -87,9 +87,12 @@ class LocalFailure:
 
 @mutable
 class Receipt:
-    """The objects of a C-GET as they arrive: how many were kept, and what went wrong with others."""
+    """The objects of a C-GET as they arrive: the SOP Instance UIDs of those that were kept, and what failed.
 
-    count: int = 0
+    One that a peer sends twice is one object, whatever the peer counts.
+    """
+
+    kept: set[str] = field(default_factory=set)
     failures: list[LocalFailure] = field(default_factory=list)
 
 
@@ -177,7 +180,7 @@ class RetrieveProgress:
 
     def with_receipt(self, receipt: Receipt) -> RetrieveProgress:
         """The same, with what has arrived here by now."""
-        return replace(self, received=receipt.count, local_failures=tuple(receipt.failures))
+        return replace(self, received=len(receipt.kept), local_failures=tuple(receipt.failures))
 
     def next(
         self, response: Message, failed_uids: Iterable[str], receipt: Receipt | None = None

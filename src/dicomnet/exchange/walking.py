@@ -121,9 +121,10 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
         yield from gather(find(identifier, planned.model), matches)
     except (ServiceRefusal, ProtocolError) as error:
         _failed(error, faults)
+    strangers = 0
     for match in matches:
         if any((_told(match, keyword) or value) != value for keyword, value in told.items()):
-            _log.warning("a match is left out: it does not belong to what was asked for")
+            strangers += 1
             continue
         found = (*path, match)
         if level >= planned.reported:
@@ -136,6 +137,11 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
             )
             continue
         yield from _below(found, planned, faults)
+    if strangers:
+        _failed(
+            ProtocolError(f"{strangers} matches were left out that do not belong to what was asked for"),
+            faults,
+        )
 
 
 def _failed(error: DicomnetError, faults: list[DicomnetError]) -> None:

@@ -13,6 +13,8 @@ from time import monotonic
 from typing import Any, cast
 
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from tests.faults.objects import study_uid, uid
 from tests.postgresql import PostgreSQL
 from tests.scripted import Arrived, Scp, read_request
@@ -111,6 +113,22 @@ def test_whatever_a_destination_does_the_counts_are_right(tmp_path: Path, troubl
 
 def moves_under_way() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "dicomnet-move"]
+
+
+def test_an_object_that_ends_its_decoder_costs_itself(tmp_path: Path) -> None:
+    """It ended the node, with all its associations."""
+    fatal = Path(__file__).parents[2] / "datasets" / "ends_the_decoder.dcm"
+    paths = [
+        fatal,
+        *(Path(str(get_testdata_file(name))) for name in ("SC_rgb_jpeg_dcmtk.dcm", "CT_small.dcm")),
+    ]
+    with running(tmp_path / "node") as node, peer_of(node) as peer:
+        assert all(result.is_stored for result in peer.store(paths))
+        studies = sorted({str(dcmread(path).StudyInstanceUID) for path in paths})
+        last = list(peer.get("study", to=tmp_path / "got", StudyInstanceUID=studies))[-1]
+        peer.echo()
+    assert (last.status, last.completed, last.failed, last.received) == (0xB000, 2, 1, 2)
+    assert last.failed_uids == (str(dcmread(fatal).SOPInstanceUID),)
 
 
 def test_a_destination_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

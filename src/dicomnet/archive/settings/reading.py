@@ -196,6 +196,8 @@ class _Walk:
         remotes: dict[str, Mapping[str, Any]] = {}
         for name, content in found.items():
             remotes[name] = self._table((REMOTES, name), content, REMOTE_SETTINGS)
+            if ":" in name:
+                self._note((REMOTES, name), "a name has no colon; what has one is an address")
             if isinstance(content, dict) and "ae_title" not in content and not is_title(name):
                 self._note((REMOTES, name), "its name is no AE title; give ae_title")
         return remotes

@@ -173,7 +173,9 @@ def _level(index: Index, keys: Mapping[str, Any], level: str | None) -> str:
     for each in tried:
         request = _parsed(index, each, keys)
         if not request.has_unsupported:
-            if all(key.is_universal for key in request.keys):
+            # What only has to be there, whatever it is, is no choice either.
+            are_any = all(isinstance(value, str) and not value.strip("*? ") for value in keys.values())
+            if are_any or all(key.is_universal for key in request.keys):
                 raise TaskFailed("the keys match everything in the archive; say --all if that is meant")
             return each
     where = f"at the {level} level" if level else "at any level"
