@@ -132,6 +132,17 @@ def test_a_lane_that_waits_for_work_with_an_association_that_was_answered_on_wor
     assert here.lost(lost) is False
 
 
+def test_a_lane_that_found_nothing_to_send_on_an_association_of_before_works() -> None:
+    """It was passed over, and what another lane could not send had failed."""
+    lanes = lanes_of(5)
+    here, there = lanes.enter(), lanes.enter()
+    lost, working = lease_of(), lease_of(is_reused=True)
+    here.opened(lost)
+    there.opened(working)
+    there.pause()
+    assert here.lost(lost) is False
+
+
 @pytest.mark.parametrize(("is_reused", "has_answer"), [(True, False), (False, True)])
 def test_a_lane_whose_association_was_stale_or_worked_goes_on(is_reused: bool, has_answer: bool) -> None:
     lanes = lanes_of(5)

@@ -108,7 +108,7 @@ class Lanes:
         others = [each.lease for each in self._places if each is not asking and each.lease is not None]
         if self.queue.ended is not None or not others:
             return False
-        return True if any(each.has_answer for each in others) else None
+        return True if any(map(_works, others)) else None
 
     def put(self, result: StoreResult) -> bool | None:
         """Hand a result over, as soon as there is room for it."""
@@ -156,6 +156,11 @@ class Used(Protocol):
     def is_stale(self) -> bool:
         """Whether it may have been over before this use of it, if it is over now."""
         ...
+
+
+def _works(lease: Used) -> bool:
+    """Whether a peer answers on an association, or has done so in an earlier use of it, as far as is known."""
+    return lease.has_answer or lease.is_stale
 
 
 class Place:
@@ -214,7 +219,7 @@ class Place:
 
     def pause(self) -> bool:
         """The lane has nothing to send for the time being."""
-        if self.lease is not None and not self.lease.has_answer:
+        if self.lease is not None and not _works(self.lease):
             self.lease = None
         return self._lanes.pause()
 
