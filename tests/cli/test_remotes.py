@@ -250,7 +250,8 @@ def test_what_has_a_colon_is_an_address(start_peer: StartPeer, tmp_path: Path) -
     """Whatever remotes are called: who reads a command line knows where it goes."""
     port = start_peer()
     content = f'[remotes."127.0.0.1:{port}"]\nhost = "127.0.0.1"\nport = {free_port()}\nae_title = "X"'
-    assert run(*configured(tmp_path, content, "echo", f"127.0.0.1:{port}")).returncode == 0
+    assert run("echo", f"127.0.0.1:{port}").returncode == 0
+    assert "a name has no colon" in complaint(run(*configured(tmp_path, content, "remotes")), 2)
 
 
 def test_two_remotes_may_have_one_title_for_tools(tmp_path: Path) -> None:

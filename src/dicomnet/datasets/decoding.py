@@ -85,6 +85,7 @@ class _Process:
             raise _Ended from error
         finally:
             killing.cancel()
+            killing.join()
         if not answer or left:
             raise _Ended
         self.has_answered = True

@@ -606,10 +606,7 @@ def test_the_file_for_tls_that_cannot_be_used_is_named(file: Path) -> None:
     strange = make_certificates(file.parent / "strange")
     beginning = f"[tls]\ncertificate = '{made.certificate}'\n"
     assert mistakes(file, f"{beginning}key = '{strange.key}'") == [
-        (
-            f"node.toml:2: tls.certificate: {made.certificate.name}: the file holds nothing that fits"
-            " (KEY_VALUES_MISMATCH)"
-        )
+        f"node.toml:2: tls.certificate: {made.certificate.name}: the key is not that of the certificate"
     ]
     asking = f"{beginning}key = '{made.key}'\nclient_certificate = 'required'\n"
     assert mistakes(file, f"{asking}client_ca = '{made.key}'")[0].startswith(

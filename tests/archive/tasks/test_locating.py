@@ -111,6 +111,7 @@ def test_a_level_says_what_has_to_match(find: Find) -> None:
     ("how", "why"),
     [
         ({"keys": {"PatientID": "*"}}, "match everything"),
+        ({"keys": {"PatientID": "?*", "StudyDate": "*"}}, "match everything"),
         ({"keys": {}}, "match everything"),
         ({"keys": {"KVP": "120"}}, "the index does not have KVP at any level"),
         ({"keys": {"Modality": "CT"}, "level": "study"}, "does not have Modality at the study level"),

@@ -174,7 +174,7 @@ def _level(index: Index, keys: Mapping[str, Any], level: str | None) -> str:
         request = _parsed(index, each, keys)
         if not request.has_unsupported:
             # What only has to be there, whatever it is, is no choice either.
-            are_any = all(isinstance(value, str) and not value.strip("*? ") for value in keys.values())
+            are_any = all(str(value).strip("*? ") == "" and "*" in str(value) for value in keys.values())
             if are_any or all(key.is_universal for key in request.keys):
                 raise TaskFailed("the keys match everything in the archive; say --all if that is meant")
             return each
