@@ -1,19 +1,16 @@
 from common import HOST, PORTS, say
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
-
-
-def handle_primitive(event):
-    primitive = event.primitive
-    if type(primitive).__name__ == "A_ASSOCIATE" and primitive.result:
-        say("answer", primitive.result, primitive.result_source, primitive.diagnostic)
 
 
 def ask(title, called, uid=Verification):
     ae = AE(ae_title=title)
     ae.add_requested_context(uid)
-    handlers = [(evt.EVT_ACSE_RECV, handle_primitive)]
-    assoc = ae.associate(HOST, PORTS[0], ae_title=called, evt_handlers=handlers)
+    assoc = ae.associate(HOST, PORTS[0], ae_title=called)
+    if assoc.is_rejected:
+        # Not by EVT_ACSE_RECV, which pynetdicom leaves out at times when the peer hangs up behind its rejection.
+        answer = assoc.acceptor.primitive
+        say("answer", answer.result, answer.result_source, answer.diagnostic)
     say(title, called, assoc.is_established, assoc.is_rejected, assoc.is_aborted)
     return assoc
 
