@@ -254,6 +254,13 @@ def test_csv_without_fields_has_the_usual_ones_of_all_levels(port: int) -> None:
     assert {len(line) for line in lines} == {len(heading)}
 
 
+def test_csv_of_no_match_has_headings_and_of_a_failure_nothing(start_peer: StartPeer) -> None:
+    """Headings came before it was known whether the peer can be reached."""
+    port = start_peer([(evt.EVT_C_FIND, lambda event: iter([(0x0000, None)]))])
+    assert run("find", f"127.0.0.1:{port}", "--csv", "--fields", "PatientID").stdout == "PatientID\n"
+    assert "connection refused" in complaint(run("find", "127.0.0.1:1", "--csv"), 1)
+
+
 def test_values_in_csv(start_peer: StartPeer) -> None:
     def answer(event: Any) -> Iterator[tuple[int, Dataset | None]]:
         item = dataset(CodeValue="T-1")

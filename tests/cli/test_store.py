@@ -456,3 +456,13 @@ def test_a_report_does_not_take_the_place_of_an_image(study: Path) -> None:
     complained = complaint(run("store", "P@127.0.0.1:1", study, "--report", study / "ct.dcm"), 2)
     assert "what is there is no report" in complained
     assert (study / "ct.dcm").read_bytes() == before
+
+
+def test_a_report_that_gets_no_space_says_so_and_what_was_sent(start_peer: StartPeer) -> None:
+    """The command ended with nothing but the reason, and nobody knew what the peer had."""
+    port = start_peer([(evt.EVT_C_STORE, lambda event: 0)])
+    result = run("store", f"127.0.0.1:{port}", CT, MR, "--report", "/dev/full")
+    assert result.returncode == 1
+    assert result.stdout.startswith("sent 1 ")
+    assert "/dev/full" in result.stderr
+    assert "No space left" in result.stderr

@@ -11,9 +11,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import mutable
-from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, port, seconds, times
+from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, seconds, times
 from .keys import add_key_option
-from .listening import DEFAULT_PORT, add_bind_options, bind_failure, check_bind
+from .listening import add_receiver_options, bind_failure, check_bind
 from .progress import Progress
 from .requestor import add_peer_options, open_peer, target_of
 from .terminal import progress_on_terminal
@@ -153,21 +153,7 @@ def _add_move_options(parser: Parser) -> None:
         metavar="AET",
         help="use C-MOVE instead of C-GET; AET is ours, and the peer knows it by our host and port",
     )
-    group.add_argument(
-        "--receive-port",
-        type=port,
-        default=DEFAULT_PORT,
-        metavar="PORT",
-        help="the port to listen on, which the peer must know (%(default)s)",
-    )
-    add_bind_options(group, "send objects, which are thrown away unless they were asked for")
-    group.add_argument(
-        "--wait",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long to wait for objects that the peer says it has sent (%(default)g)",
-    )
+    add_receiver_options(group, "send objects, which are thrown away unless they were asked for")
 
 
 def _column(text: str) -> tuple[str, str]:

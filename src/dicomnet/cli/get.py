@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..encoding.identity import is_uid
+from ..errors import ProtocolError
 from .arguments import FAILED, OK, Parser, UsageError
-from .matches import Match, plain
+from .matches import plain
 from .requestor import add_peer_options, open_peer
-from .retrieving import UNIQUE_KEYS, Retrieval, add_retrieve_options, retrieve_identifier
+from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
 from .syntaxes import SYNTAXES
 from .words import complain
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..blocking.peer import Peer
-
-LEVELS = ("patient", "study", "series", "image")
 
 
 def configure(parser: Parser) -> None:
@@ -144,38 +143,17 @@ def _proposable(objects: list[list[str]], options: Namespace) -> list[str]:
 def _classes(peer: Peer, level: str, identifier: Dataset, options: Namespace) -> Iterator[list[str]]:
     """What the peer names as the SOP class of each object; asked for from the top down, level by level.
 
-    Empty where it names none, and for a match below which cannot be looked, as it has no unique key.
+    Empty where it names none, and once for what cannot be asked for.
     """
-    from ..datasets.queries import build_identifier
-    from ..exchange.contexts import find_model
-
-    # One information model for all levels; in that of the study root, the patient is not a key of what is below it.
-    model = find_model(level, options.model)
-    unique = [key for key in UNIQUE_KEYS if key != "PatientID" or "patient" in (level, options.model)]
-    given: list[dict[str, object]] = [
-        {e.keyword: e.value for e in identifier if e.keyword != "QueryRetrieveLevel"}
-    ]
-    for here in LEVELS[LEVELS.index(level) : -1]:
-        key = next(key for key, its in UNIQUE_KEYS.items() if its == here)
-        found = []
-        for keys in given:
-            for match in peer.find_identifier(build_identifier(here, {key: None} | keys), model):
-                told = keys | _unique_keys(plain(match), unique)
-                if told.get(key):
-                    found.append({name: value for name, value in told.items() if name in unique})
-                else:
-                    yield []
-        given = found
-    for keys in given:
-        for match in peer.find_identifier(build_identifier("image", {"SOPClassUID": None} | keys), model):
-            yield _values(plain(match).get("SOPClassUID"))
-
-
-def _unique_keys(match: Match, unique: list[str]) -> dict[str, list[str]]:
-    """The unique keys of a match as keys of the next query, without values that they cannot have."""
-    values = {name: _values(match.get(name)) for name in unique}
-    usable = {name: [each for each in values[name] if name == "PatientID" or is_uid(each)] for name in unique}
-    return {name: several for name, several in usable.items() if several}
+    keys = {each.keyword: each.value for each in identifier if each.keyword != "QueryRetrieveLevel"}
+    # The information model is that of the retrieval.
+    root = "patient" if level == "patient" else options.model
+    try:
+        for path in peer.walk("image", model=root, **{"SOPClassUID": None, **keys}):
+            yield _values(plain(path[-1]).get("SOPClassUID"))
+    except ProtocolError:
+        # It is in the log, and the retrieval does not need it.
+        yield []
 
 
 def _values(value: object) -> list[str]:

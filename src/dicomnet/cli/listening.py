@@ -19,7 +19,7 @@ from ..archive.settings.mistakes import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
 from ..values import frozen
-from .arguments import FAILED, OK, UsageError
+from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
 from .words import complain, complain_of_missing, printable, reason
 
@@ -92,6 +92,31 @@ def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
         "--allow-public",
         action="store_true",
         help=f"listen on an address that other machines can reach, though anybody may then {what}",
+    )
+
+
+def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
+    """Add the options of a receiver for the objects of a C-MOVE: where it listens, and how long at the end.
+
+    Parameters
+    ----------
+    what
+        As of `add_bind_options`.
+    """
+    group.add_argument(
+        "--receive-port",
+        type=port,
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help="the port to listen on, which the peer must know (%(default)s)",
+    )
+    add_bind_options(group, what)
+    group.add_argument(
+        "--wait",
+        type=seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to wait at the end for objects that the peer says it has sent (%(default)g); 0 is without end",
     )
 
 

@@ -180,9 +180,13 @@ def _write_csv(found: Iterable[Match], columns: Sequence[str]) -> None:
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
     cell = (lambda value: printable(_csv_cell(value))) if is_terminal(sys.stdout) else _csv_cell
-    writer.writerow(columns)
+    # A query that finds nothing because it fails has no headings, either.
+    headings = [columns]
     for match in found:
+        writer.writerows(headings)
+        headings.clear()
         writer.writerow([cell(match.get(name)) for name in columns])
+    writer.writerows(headings)
 
 
 def _csv_cell(value: object) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure, is_done
-from .arguments import FAILED, OK, Parser, ae_title, port, seconds
-from .listening import DEFAULT_PORT, add_bind_options, bind_failure, check_bind, open_node
+from .arguments import FAILED, OK, Parser, ae_title
+from .listening import add_receiver_options, bind_failure, check_bind, open_node
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
 from .words import printable
@@ -48,21 +48,7 @@ def configure(parser: Parser) -> None:
         metavar="DIR",
         help="be the destination, and store in DIR; made if it is not there",
     )
-    group.add_argument(
-        "--receive-port",
-        type=port,
-        default=DEFAULT_PORT,
-        metavar="PORT",
-        help="the port to listen on, which the peer must know (%(default)s)",
-    )
-    add_bind_options(group, "store")
-    group.add_argument(
-        "--wait",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long to wait at the end for objects that the peer says it has sent (%(default)g); 0 is without end",
-    )
+    add_receiver_options(group, "store")
 
 
 class Arrivals:

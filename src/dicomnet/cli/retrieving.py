@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from ..datasets.levels import UNIQUE_KEYS
 from ..values import mutable, replace
 from .arguments import Parser, UsageError
 from .keys import add_key_option, add_model_options, read_keys
@@ -48,13 +49,8 @@ def add_retrieve_options(parser: Parser) -> None:
     )
 
 
-# The unique key of each level, from the lowest to the highest.
-UNIQUE_KEYS = {
-    "SOPInstanceUID": "image",
-    "SeriesInstanceUID": "series",
-    "StudyInstanceUID": "study",
-    "PatientID": "patient",
-}
+# The level of each unique key, from the lowest to the highest.
+_LEVELS = {keyword: level.name.lower() for level, keyword in reversed(UNIQUE_KEYS.items())}
 
 
 def retrieve_identifier(options: Namespace) -> tuple[str, Dataset]:
@@ -64,9 +60,9 @@ def retrieve_identifier(options: Namespace) -> tuple[str, Dataset]:
     keys = read_keys(options)
     level = options.level or keys.pop("QueryRetrieveLevel", None)
     if level is None:
-        level = next((level for keyword, level in UNIQUE_KEYS.items() if keys.get(keyword)), None)
+        level = next((level for keyword, level in _LEVELS.items() if keys.get(keyword)), None)
     if level is None:
-        raise UsageError(f"which objects? Give a key with -k, one of {', '.join(UNIQUE_KEYS)}, or --level")
+        raise UsageError(f"which objects? Give a key with -k, one of {', '.join(_LEVELS)}, or --level")
     try:
         return level, build_identifier(level, {name: _several(value) for name, value in keys.items()})
     except ValueError as error:

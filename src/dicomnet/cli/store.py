@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -235,6 +235,7 @@ class Report:
     """
 
     def __init__(self, name: str | None) -> None:
+        self._name = name
         self._file = None if name is None else _new_file(name)
         self._is_csv = name is not None and name.lower().endswith(".csv")
         if self._is_csv:
@@ -243,16 +244,29 @@ class Report:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            # What was to be written before has been told of, and is tried once more.
+            with self._named() if kind is None else suppress(OSError):
+                self._file.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the report in an error of its disk."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._name) from error
 
     def add(self, row: Row) -> None:
-        """Write the row of a file."""
-        if self._is_csv:
-            self._write_csv(row.as_dict().values())
-        elif self._file is not None:
-            self._file.write(row.as_json() + "\n")
+        """Write the row of a file; raises OSError with the name of the report if it cannot be written."""
+        if self._file is None:
+            return
+        with self._named():
+            if self._is_csv:
+                self._write_csv(row.as_dict().values())
+            else:
+                self._file.write(row.as_json() + "\n")
 
     def _write_csv(self, values: Iterable[object]) -> None:
         import csv
@@ -275,8 +289,10 @@ def run(options: Namespace) -> int:
             return _foretell(options, tally, report)
         try:
             _store(options, tally, report)
-        except KeyboardInterrupt:
-            say(str(tally))
+        except BaseException as error:
+            # Whatever ends it, what the peer has by now is to be known.
+            if any(tally.counts.values()) or isinstance(error, KeyboardInterrupt):
+                say(str(tally))
             raise
     if not options.quiet:
         say(str(tally))

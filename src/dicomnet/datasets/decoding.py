@@ -9,13 +9,12 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from io import BytesIO
+from multiprocessing.spawn import get_executable
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import UnusableObject
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 _IDLE_SECONDS = 30.0
 _LONGEST = 600.0
 _CHUNK = 1 << 20
+_SIGKILL = 9
 # The decoders are found where this process finds them, and nothing in the current folder is taken for one.
 _CODE = """\
 import json, sys
@@ -45,7 +45,8 @@ class _Process:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path)],
+            # The interpreter, also where the program that Python is a part of has another name.
+            [os.fsdecode(get_executable()), "-I", "-c", _CODE, json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -73,7 +74,7 @@ class _Process:
             to.write(content)
             to.flush()
             line = answers.readline()
-            answer = json.loads(line) if line else {}
+            answer = json.loads(line) if line.endswith(b"\n") else {}
             left = answer.get("length", 0)
             while left and (block := answers.read(min(left, _CHUNK))):
                 sink.write(block)
@@ -181,7 +182,7 @@ class Decoders:
 
 
 def _why(status: int) -> str:
-    if status == -signal.SIGKILL:
+    if status == -_SIGKILL:
         return "its decompression took too long, or too much memory, and was ended"
     ended = f"signal {-status}" if status < 0 else f"exit status {status}"
     return f"the decoder ended its process over it ({ended}); its pixel data is damaged"
@@ -193,7 +194,7 @@ def serve(decompress: Callable[[BinaryIO, str, str, str, BinaryIO], None]) -> No
     answers = os.fdopen(os.dup(1), "wb")
     # What decoders print must not come between.
     os.dup2(2, 1)
-    while select.select([requests], [], [], _IDLE_SECONDS)[0] and (line := requests.readline()):
+    while line := _line_in_time(requests):
         asked = json.loads(line)
         content = BytesIO(requests.read(asked["length"]))
         result = BytesIO()
@@ -209,6 +210,17 @@ def serve(decompress: Callable[[BinaryIO, str, str, str, BinaryIO], None]) -> No
         if "length" in answer:
             answers.write(result.getbuffer())
         answers.flush()
+
+
+def _line_in_time(requests: BinaryIO) -> bytes:
+    """The next line, or an empty one at the end; after a while without any, the process ends."""
+    ending = threading.Timer(_IDLE_SECONDS, os._exit, (0,))
+    ending.daemon = True
+    ending.start()
+    try:
+        return requests.readline()
+    finally:
+        ending.cancel()
 
 
 DECODERS = Decoders()

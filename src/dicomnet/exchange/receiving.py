@@ -248,8 +248,6 @@ class ReceiverHooks(RequestorHooks):
 
         self._scanner = HeaderScanner(IDENTIFYING_UIDS)
         self.on_object = on_object
-        # The SOP Instance UIDs of what this retrieval has kept in the folder.
-        self._kept: set[str] = set()
         self.receipt = Receipt()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -323,13 +321,12 @@ class ReceiverHooks(RequestorHooks):
         if isinstance(sink, FileSink) and self._folder is not None:
             path = self._folder / f"{instance}.dcm"
             # A file of an earlier retrieval gives way; what was acknowledged in this one does not.
-            if instance in self._kept and not sink.is_same_as(path):
+            if instance in self.receipt.kept and not sink.is_same_as(path):
                 sink.abort()
                 raise ServiceRefusal(
                     DUPLICATE_SOP_INSTANCE, "another object with this SOP Instance UID came before"
                 )
             sink.keep(path)
-            self._kept.add(instance)
             return None
         assert isinstance(sink, MemorySink)
         return ReceivedObject(context.abstract_syntax, instance, syntax, sink.content, self._source)

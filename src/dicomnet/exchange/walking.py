@@ -139,7 +139,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
         yield from _below(found, planned, faults)
     if strangers:
         _failed(
-            ProtocolError(f"{strangers} matches were left out that do not belong to what was asked for"),
+            ProtocolError(f"matches were left out that do not belong to what was asked for: {strangers}"),
             faults,
         )
 
