@@ -244,3 +244,18 @@ def test_an_index_made_anew_knows_when_objects_came(archive: Archive) -> None:
     index.renew()
     bring_in_line(index, archive.holdings.intake)
     assert archive.apply(WEEK_OLD) == []
+
+
+def test_x19_a_clock_that_jumps_ahead_removes_nothing(archive: Archive) -> None:
+    """Ten years ahead, all was old; without a trash it was gone."""
+    archive.store(1, 8)
+    archive.store(2)
+    holdings = archive.holdings
+    holdings.retention = RetentionPolicy((WEEK_OLD,), interval=0)
+    ahead = time() + 3650 * DAY
+    holdings.date._now = lambda: ahead
+    holdings._retain(lambda: False)
+    assert archive.studies == [1, 2]
+    holdings.date._now = time
+    holdings._retain(lambda: False)
+    assert archive.studies == [2]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import DatabaseFailure, ServiceRefusal
+from .clock import Date
 from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
@@ -67,6 +68,8 @@ class Holdings:
         The rules by which the upkeep removes studies; may be replaced at any time.
     uses
         When objects were last given out.
+    date
+        The date that trash and rules of retention go by.
     is_kept_up
         Whether this process or another one has the upkeep.
 
@@ -97,6 +100,7 @@ class Holdings:
         self.is_kept_up = False
         self.retention = RetentionPolicy()
         self.uses = Uses()
+        self.date = Date()
         self._retaining: Retention | None = None
         self._tidied_at = 0.0
         self._is_strict, self._other_content = is_strict, other_content
@@ -230,7 +234,8 @@ class Holdings:
         if self.ledger is not None and self.ledger.if_there() is not None and monotonic() >= self._tidied_at:
             self._tidied_at = monotonic() + _TIDY
             self.end_deletions()
-            self.trash().empty(datetime.now(UTC), is_stopped)
+            if self.date.is_reliable:
+                self.trash().empty(datetime.now(UTC), is_stopped)
 
     def _retain(self, is_stopped: Callable[[], bool]) -> None:
         """Remove studies by the rules, when it is time for it."""
@@ -247,7 +252,7 @@ class Holdings:
                 self.deleting(),
                 self.uses,
             )
-        if self._retaining is not None:
+        if self._retaining is not None and self.date.is_reliable:
             self._retaining.run(self.retention, is_stopped)
 
     def _new_intake(self, process: int) -> Intake:
