@@ -41,7 +41,7 @@ class Date:
         is_reliable = abs(difference) <= _CORRECTION
         if not is_reliable and not self._is_told:
             _log.error(
-                "the clock of this machine was set by %+.1f hours: no rule of retention is applied, and the trash is not"
+                "the clock of this machine was set by %+.1f hours: no rule of retention is applied, and the trash not"
                 " emptied, until the node is started again",
                 difference / 3600,
             )
