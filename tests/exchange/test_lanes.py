@@ -10,8 +10,9 @@ from tests.exchange.test_storing import AGREEMENT, answer, queue_of, requests_of
 from dicomnet.errors import AssociationClosed, AssociationRejected
 from dicomnet.exchange import lanes as module
 from dicomnet.exchange.lanes import Lanes
-from dicomnet.exchange.operations import Lease
+from dicomnet.exchange.operations import Lease, Leave, Use, Wait
 from dicomnet.exchange.results import StoreResult
+from dicomnet.exchange.sending import lane
 
 
 def lanes_of(number: int, count: int = 3) -> Lanes:
@@ -141,6 +142,20 @@ def test_a_lane_that_found_nothing_to_send_on_an_association_of_before_works() -
     there.opened(working)
     there.pause()
     assert here.lost(lost) is False
+
+
+@pytest.mark.parametrize(("is_reused", "is_proven"), [(True, True), (False, False)])
+def test_a_lane_that_found_nothing_to_send_says_whether_its_association_is_known_to_work(
+    is_reused: bool, is_proven: bool
+) -> None:
+    lanes = lanes_of(1)
+    course = lane(lanes)
+    outcomes: dict[type, object] = {Wait: True, Use: lease_of(is_reused=is_reused)}
+    step = next(course)
+    while not isinstance(step, Leave):
+        step = course.send(outcomes.get(type(step)))
+    assert step.is_proven is is_proven
+    course.close()
 
 
 @pytest.mark.parametrize(("is_reused", "has_answer"), [(True, False), (False, True)])

@@ -108,7 +108,7 @@ class Lanes:
         others = [each.lease for each in self._places if each is not asking and each.lease is not None]
         if self.queue.ended is not None or not others:
             return False
-        return True if any(map(_works, others)) else None
+        return True if any(each.is_known_to_work for each in others) else None
 
     def put(self, result: StoreResult) -> bool | None:
         """Hand a result over, as soon as there is room for it."""
@@ -148,19 +148,9 @@ class Used(Protocol):
     """An association that a lane uses, as far as the others need it."""
 
     @property
-    def has_answer(self) -> bool:
-        """Whether the peer has answered on it."""
+    def is_known_to_work(self) -> bool:
+        """Whether the peer answers on it, or has done so in an earlier use of it."""
         ...
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether it may have been over before this use of it, if it is over now."""
-        ...
-
-
-def _works(lease: Used) -> bool:
-    """Whether a peer answers on an association, or has done so in an earlier use of it, as far as is known."""
-    return lease.has_answer or lease.is_stale
 
 
 class Place:
@@ -212,14 +202,14 @@ class Place:
         associations than it bears. None while that may turn out yet.
         """
         self.lease = None
-        if lease.has_answer or lease.is_stale:
+        if lease.is_known_to_work:
             return True
         works = self._lanes.works(self)
         return None if works is None else not works
 
     def pause(self) -> bool:
         """The lane has nothing to send for the time being."""
-        if self.lease is not None and not _works(self.lease):
+        if self.lease is not None and not self.lease.is_known_to_work:
             self.lease = None
         return self._lanes.pause()
 

@@ -60,6 +60,11 @@ class Lease:
         """Whether it may have been over before this operation, if it is over now."""
         return self.is_reused and not self.has_answer
 
+    @property
+    def is_known_to_work(self) -> bool:
+        """Whether the peer answers on it, or has done so in an earlier operation."""
+        return self.is_reused or self.has_answer
+
 
 @mutable
 class Use:
@@ -111,9 +116,12 @@ class Leave:
     ----------
     is_final
         Whether it is released, as are those that are idle. Else it is kept for whoever uses one next.
+    is_proven
+        Whether the peer is known to answer on it. One that is not is kept only where there is no other.
     """
 
     is_final: bool = False
+    is_proven: bool = True
 
 
 @mutable

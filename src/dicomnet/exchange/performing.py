@@ -11,7 +11,7 @@ from ..drivers.life import Life
 from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .contexts import Proposal
-from .operations import Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
+from .operations import LEAVE, Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
 from .peers import PeerBase
 from .requesting import RequestorHooks
 
@@ -124,15 +124,14 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         """Begin a procedure with many responses."""
         self._responses = yield Call(partial(self.link.iterate, step.procedure, step.cancel))
 
-    def leave(self, step: Leave | None = None) -> Calls[None]:
+    def leave(self, step: Leave = LEAVE) -> Calls[None]:
         """Let go of the association: it is kept, released, or over."""
         if self._responses is not None:
             # Dropped before its end, it is given up.
             self._responses.close()
             self._responses = None
         link, self._link = self._link, None
-        is_final = step is not None and step.is_final
-        if is_final and (idle := self._peer._pool.take_idle()):
+        if step.is_final and (idle := self._peer._pool.take_idle()):
             yield Call(partial(self._release, idle))
         if link is None:
             return
@@ -140,10 +139,10 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         if link.phase is not Phase.ESTABLISHED:
             pool.lose(link)
             yield Call(partial(self._lost, link))
-        elif self._proposal is None or is_final:
+        elif self._proposal is None or step.is_final:
             pool.lose(link)
             yield Call(partial(self._release, (link,)))
-        elif surplus := pool.give_back(self._proposal, link):
+        elif surplus := pool.give_back(self._proposal, link, is_proven=step.is_proven):
             yield Call(partial(self._release, surplus))
 
     def break_off(self, error: BaseException) -> None:

@@ -35,12 +35,20 @@ class Pool(Generic[AnyLink]):
         self._busy.add(link)
         return link
 
-    def give_back(self, proposal: Proposal, link: AnyLink) -> list[AnyLink]:
-        """It is idle now, and the only one: the others are to be released."""
+    def give_back(self, proposal: Proposal, link: AnyLink, *, is_proven: bool = True) -> list[AnyLink]:
+        """It is idle now, and the only one: the others are to be released.
+
+        Parameters
+        ----------
+        is_proven
+            Whether the peer is known to answer on it. One that is not takes no other's place: it is to be released.
+        """
         with self._lock:
             if link not in self._busy:
                 return [link]
             self._busy.discard(link)
+            if self._idle and not is_proven:
+                return [link]
             others = list(self._idle.values())
             self._idle = {proposal: link}
             return others

@@ -10,7 +10,7 @@ from ..errors import AssociationClosed, AssociationError, NetworkError
 from ..services import user
 from ..services.steps import Work
 from .lanes import Lanes, Place
-from .operations import LEAVE, NEXT, RELEASE, Begin, Lease, Operation, Pause, Report, Spawn, Use, Wait
+from .operations import LEAVE, NEXT, RELEASE, Begin, Lease, Leave, Operation, Pause, Report, Spawn, Use, Wait
 from .storing import FIRST_LOOK, SCAN_AHEAD, StoreQueue, Supply, Transmission
 
 _log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def lane(lanes: Lanes) -> Operation[None]:
             for _ in range(place.opened(lease)):
                 yield Spawn(lanes)
             goes_on = yield from _send(queue, lease, lanes.window, place)
-            yield LEAVE
+            yield Leave(is_proven=lease.is_known_to_work)
             yield Wait(place.pause)
             if not goes_on:
                 return

@@ -35,6 +35,8 @@ def serving(*probes: Probe) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     with serving() as number:
+        # Its first answer comes after what it logs of its start.
+        assert health(number)[0] == 200
         yield number
 
 
