@@ -224,8 +224,8 @@ def test_further_associations_that_are_aborted_at_the_first_request_cost_no_obje
 
     with scripted(react, window=8) as peers:
         check(store(peers.port, files, jobs=3, window=8, retries=retries), files)
-        # None of them was tried again and again.
-        assert len(peers.proposed) <= 3
+        # None of them was tried again and again; what was asked for and given up may be asked for once more.
+        assert len(peers.proposed) <= 5
 
 
 @pytest.mark.parametrize("after", [1, 5])
