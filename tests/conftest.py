@@ -92,6 +92,7 @@ KINDS: dict[str, str] = {
     "datasets/test_plain.py::test_real_files_are_decoded_as_pydicom_does": "local",
     "datasets/test_plain.py::test_real_files_are_encoded_as_pydicom_does": "local",
     "datasets/test_transcode.py": "local",
+    "datasets/test_xml_model.py::test_is_dcmtks": "peers",
     "deploy": "quick",
     "deploy/test_department.py": "peers",
     "deploy/test_moving.py": "orthanc",
