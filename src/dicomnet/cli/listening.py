@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..archive.settings.mistakes import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
+from ..settings.mistakes import Mistakes
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
@@ -26,8 +26,8 @@ from .words import complain, complain_of_missing, printable, reason
 if TYPE_CHECKING:
     import argparse
 
-    from ..archive.settings.values import Settings
     from ..archive.terms import Terms
+    from ..settings.values import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def listen(served: Served) -> int:
     """Run a node until a signal ends it; returns the exit status."""
     command = served.command
     try:
-        from ..archive.settings.applied import is_guarded, log_of, node_options, terms_of
+        from ..archive.applied import is_guarded, log_of, node_options, terms_of
 
         settings = served.read()
         log_of(settings).turn_on()
@@ -218,7 +218,7 @@ class Configuration:
 
     def reload(self) -> None:
         """Read the settings again; what may change is changed, and if anything is wrong, nothing is."""
-        from ..archive.settings.applied import is_guarded, kept_for_the_next_start, terms_of
+        from ..archive.applied import is_guarded, kept_for_the_next_start, terms_of
 
         try:
             wanted, kept = kept_for_the_next_start(self.settings, self._served.read())
