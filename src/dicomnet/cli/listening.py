@@ -73,6 +73,8 @@ class Node(Protocol):
 
 
 DEFAULT_PORT = 11112
+# How long nothing may come at the end of a C-MOVE while objects are missing.
+WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
 _SHUT_DOWN, _HAS_ENDED = 0, 255
 
@@ -114,9 +116,10 @@ def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
     group.add_argument(
         "--wait",
         type=seconds,
-        default=30.0,
+        default=WAIT_SECONDS,
         metavar="SECONDS",
-        help="how long to wait at the end for objects that the peer says it has sent (%(default)g); 0 is without end",
+        help="how long nothing may come at the end of objects that the peer says it has sent, or may have sent if it"
+        " gives no counts (%(default)g); 0 is without end, if it gives them",
     )
 
 
