@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives import serialization
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
-from tests.archive.settings.nodes import Configured, configured
 from tests.archive.watch.pages import health, metrics, port_of
 from tests.cli.command import run
 from tests.faults.objects import study_uid, write_objects
+from tests.settings.nodes import Configured, configured
 from tests.sockets import (
     Certificates,
     RawPeer,
@@ -38,7 +38,13 @@ from tests.support import free_port, stored, wait_until
 
 from dicomnet import AE, Peer, evt
 from dicomnet.archive.node import Node
-from dicomnet.archive.settings.table import (
+from dicomnet.archive.terms import Terms
+from dicomnet.drivers.tls import ServerCertificate, client_context
+from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
+from dicomnet.exchange.addresses import MAXIMUM_LENGTH
+from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
+from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
+from dicomnet.settings.table import (
     BY_NAME,
     MANY,
     REMOTE_SETTINGS,
@@ -46,12 +52,6 @@ from dicomnet.archive.settings.table import (
     RULE_SETTINGS,
     SETTINGS,
 )
-from dicomnet.archive.terms import Terms
-from dicomnet.drivers.tls import ServerCertificate, client_context
-from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
-from dicomnet.exchange.addresses import MAXIMUM_LENGTH
-from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
-from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
 from dicomnet.wire.items import AsynchronousOperationsWindow
 from dicomnet.wire.pdu import AssociateAC
 
