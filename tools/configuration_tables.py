@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicomnet.archive.settings.example import manual
+from dicomnet.settings.example import manual
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 BEGIN, END = "<!-- begin of the tables -->\n", "<!-- end of the tables -->"

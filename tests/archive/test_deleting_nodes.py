@@ -12,10 +12,10 @@ from time import monotonic
 
 import pytest
 from tests.archive.services.retrieving import fill, peer_of, running
-from tests.archive.settings.nodes import configured
 from tests.cli.command import run
 from tests.faults.objects import study_uid, uid, write_objects
 from tests.processes import wait_for_the_end, workers_of
+from tests.settings.nodes import configured
 from tests.support import ServedNode, serving, wait_until
 
 from dicomnet import Peer

@@ -21,9 +21,10 @@ from dicomnet.archive.deletion import Fate, Protection
 from dicomnet.archive.entries import Source
 from dicomnet.archive.holdings import Holdings
 from dicomnet.archive.retaining import Retention
-from dicomnet.archive.retention import RetentionPolicy, RetentionRule, Space
+from dicomnet.archive.retention import RetentionPolicy, RetentionRule
 from dicomnet.archive.tasks.checking import check
 from dicomnet.archive.upkeep import bring_in_line
+from dicomnet.settings.kinds import Space
 
 DAY = 86_400.0
 WEEK_OLD = RetentionRule("old", after=7 * DAY)

@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.archive.settings.nodes import configured
-from tests.archive.settings.others import OTHERS
 from tests.cli.command import complaint, run, run_on_terminal
+from tests.settings.nodes import configured
+from tests.settings.others import OTHERS
 from tests.support import dicomnet, run_tool, serving, wait_until
 
 from dicomnet import Peer
-from dicomnet.archive.settings.kinds import as_toml
-from dicomnet.archive.settings.table import PREFIX, SETTINGS
 from dicomnet.cli.configuration import CONFIG_VARIABLE, REMOTES_VARIABLE
 from dicomnet.cli.main import COMMANDS
 from dicomnet.errors import AssociationRejected
+from dicomnet.settings.kinds import as_toml
+from dicomnet.settings.table import PREFIX, SETTINGS
 
 
 def test_the_example_is_a_file_that_nothing_is_wrong_with(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from time import monotonic_ns
 from uuid import uuid4
 
 import pytest
-from tests.archive.settings.nodes import configured
+from tests.settings.nodes import configured
 from tests.support import TOOL_ENVIRONMENT
 
 from dicomnet.cli.service_manager import ServiceManager

@@ -8,8 +8,8 @@ import tomllib
 
 import pytest
 
-from dicomnet.archive.settings.applied import is_guarded
-from dicomnet.archive.settings.reading import read
+from dicomnet.archive.applied import is_guarded
+from dicomnet.settings.reading import read
 
 from .written import DEPLOY, ROOT, parsed
 

@@ -11,8 +11,8 @@ from pydicom.data import get_testdata_file
 from tests.postgresql import PostgreSQL
 from tests.support import free_port
 
-from dicomnet.archive.settings.applied import is_guarded
-from dicomnet.archive.settings.reading import read
+from dicomnet.archive.applied import is_guarded
+from dicomnet.settings.reading import read
 
 from .reader import Reader
 from .written import all_blocks

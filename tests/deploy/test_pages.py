@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomnet.archive.settings.reading import read
+from dicomnet.settings.reading import read
 
 from .written import DEPLOY, ROOT, all_blocks, commands, inline, parsed
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dicomnet.archive.settings.applied import is_guarded
-from dicomnet.archive.settings.reading import read
+from dicomnet.archive.applied import is_guarded
+from dicomnet.settings.reading import read
 
 from .written import DEPLOY, parsed, unit
 

@@ -64,7 +64,7 @@ class Peer:
         return found.values()
 
     def retrieve(
-        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int
+        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
     ) -> Iterator[RetrieveProgress]:
         wanted = keys[LEVELS[level]]
         self.asked.append((level, wanted))

@@ -15,11 +15,11 @@ from ..drivers.aio.run import Responses
 from ..drivers.hooks import Hooks
 from ..exchange.lanes import Lanes
 from ..exchange.operations import Next, Operation, Pause, Report, Step
-from ..exchange.peers import PeerBase
-from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..exchange.receiving import ReceivedObject, ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..exchange.sending import lane
+from ..peers.base import PeerBase
+from ..peers.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..services.registry import SUCCESS
 from ..services.steps import Answer, Work
 from ..upper_layer.negotiation import NegotiatedContext

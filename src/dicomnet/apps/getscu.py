@@ -13,7 +13,7 @@ from .findscu import log_identifier
 from .identifier import build_identifier
 from .options import CALLING, KEYS, OUTPUT, PEER, RETRIEVE_NEGOTIATION, Tool, scu_defaults
 from .receiving import store_handler
-from .requestor import converse, follow
+from .requestor import Arrived, converse, follow
 
 
 def run(options: Namespace) -> int:
@@ -24,7 +24,7 @@ def run(options: Namespace) -> int:
 
     def talk(assoc: Association) -> int:
         log_identifier("the request", identifier)
-        return follow(assoc.send_c_get(identifier, model), "C-GET", receipt)
+        return follow(assoc.send_c_get(identifier, model), "C-GET", Arrived(receipt))
 
     # The objects come back over the association, so we are the SCP of storage (PS3.4 section C.5.3.1).
     roles = [build_role(each.abstract_syntax or "", scp_role=True) for each in StoragePresentationContexts]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
+from threading import Condition
 
 from ..cli.arguments import FAILED, ae_title, port
-from ..exchange.results import Receipt
+from ..cli.listening import WAIT_SECONDS
+from ..drivers.blocking.arriving import wait_for_late_objects
+from ..exchange.results import Receipt, RetrieveProgress, is_done
 from ..pynetdicom.association import Association
-from ..pynetdicom.events import EVT_DATA_RECV, Event
+from ..pynetdicom.events import EVT_DATA_RECV, EVT_DIMSE_SENT, Event
 from ..pynetdicom.presentation import build_context
 from . import models
 from .findscu import log_identifier
@@ -26,28 +29,72 @@ from .options import (
     scu_defaults,
 )
 from .receiving import store_handler
-from .requestor import application_entity, converse, follow
+from .requestor import Arrived, application_entity, converse, follow
 from .storescp import storage_contexts
+
+_log = logging.getLogger(__name__)
+
+
+class Here(Arrived):
+    """What arrives at the SCP of this process, counted by its threads.
+
+    Parameters
+    ----------
+    options
+        Those of the tool.
+    """
+
+    def __init__(self, options: Namespace) -> None:
+        super().__init__(Receipt())
+        self.length = 0
+        self._is_named = options.store_aet == options.move_aet
+        self._limit = options.dimse_timeout
+        self._changed = Condition()
+
+    def count(self, event: Event) -> None:
+        """Bytes have come."""
+        self.length += len(event.data)
+
+    def answered(self, event: Event) -> None:
+        """A response was sent, of an object, too."""
+        with self._changed:
+            self._changed.notify()
+
+    def settle(self, progress: RetrieveProgress) -> RetrieveProgress:
+        """Wait for objects that are still to come, if this is their destination."""
+        kept, failures = self.receipt.kept, self.receipt.failures
+        if not (self._is_named or kept or failures):
+            return progress
+        if not is_done(progress.status):
+            return super().settle(progress)
+        sent, limit = progress.sent, self._limit or None
+        if sent is None:
+            # Without a number to reach, a wait without end would have none.
+            limit = limit or WAIT_SECONDS
+            _log.info("the peer gives no counts; waiting until nothing has come for %g s", limit)
+        wait_for_late_objects(
+            self._changed,
+            lambda: sent is not None and len(kept) + len(failures) >= sent,
+            lambda: self.length,
+            limit,
+        )
+        return super().settle(progress)
 
 
 def run(options: Namespace) -> int:
     """Run the tool and return its exit status."""
     identifier = build_identifier(options)
     model = models.MOVE_MODELS[options.model]
-    receipt = Receipt()
-
-    arrived = 0
-
-    def count(event: Event) -> None:
-        nonlocal arrived
-        arrived += len(event.data)
+    here = Here(options)
 
     def talk(assoc: Association) -> int:
         log_identifier("the request", identifier)
-        if options.store:
-            # A peer need not respond before it has sent all.
-            assoc.state.set_timeouts(progress=lambda: arrived)
-        return follow(assoc.send_c_move(identifier, options.move_aet, model), "C-MOVE")
+        responses = assoc.send_c_move(identifier, options.move_aet, model)
+        if not options.store:
+            return follow(responses, "C-MOVE")
+        # A peer need not respond before it has sent all.
+        assoc.state.set_timeouts(progress=lambda: here.length)
+        return follow(responses, "C-MOVE", here)
 
     negotiation = models.negotiation(options, model)
     destination = application_entity(options.store_aet, options)
@@ -55,12 +102,16 @@ def run(options: Namespace) -> int:
         destination.start_server(
             ("", options.store_port),
             block=False,
-            evt_handlers=[store_handler(options, receipt), (EVT_DATA_RECV, count)],
+            evt_handlers=[
+                store_handler(options, here.receipt),
+                (EVT_DATA_RECV, here.count),
+                (EVT_DIMSE_SENT, here.answered),
+            ],
             contexts=storage_contexts(),
         )
     with destination:
         status = converse(options, [build_context(model)], talk, negotiation=negotiation)
-    return FAILED if receipt.failures else status
+    return FAILED if here.receipt.failures else status
 
 
 TOOL = Tool(

@@ -115,8 +115,25 @@ def outcome(status: Dataset, what: str) -> int:
     return OK if is_good else FAILED
 
 
+class Arrived:
+    """What has arrived here of a retrieval.
+
+    Parameters
+    ----------
+    receipt
+        The objects.
+    """
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.receipt = receipt
+
+    def settle(self, progress: RetrieveProgress) -> RetrieveProgress:
+        """The progress after the final response with what is here."""
+        return progress.with_receipt(self.receipt)
+
+
 def follow(
-    responses: Iterator[tuple[Dataset, Dataset | None]], what: str, receipt: Receipt | None = None
+    responses: Iterator[tuple[Dataset, Dataset | None]], what: str, arrived: Arrived | None = None
 ) -> int:
     """Log the responses of a C-GET or C-MOVE to the end; returns the exit status.
 
@@ -126,7 +143,7 @@ def follow(
         As `Association.send_c_get` and `send_c_move` give them.
     what
         The operation.
-    receipt
+    arrived
         What has arrived here, None where nothing is to.
     """
     progress, final = RetrieveProgress(PENDING), Dataset()
@@ -136,8 +153,8 @@ def follow(
         progress = _next(progress, final, identifier)
         _log.info("sub-operations: %s", _counts(final))
     status = outcome(final, what)
-    if receipt is not None:
-        progress = progress.with_receipt(receipt)
+    if arrived is not None:
+        progress = arrived.settle(progress)
     for uid in progress.failed_uids:
         _log.error("failed: %s", printable(uid))
     if progress.missing:

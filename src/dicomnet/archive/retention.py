@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..settings.kinds import Space
 from ..values import frozen
 
 # What may be asked for before a study is removed. The ledger has no record of either yet, so it is never known of one.
@@ -9,32 +10,6 @@ COMMITTED, FORWARDED = "committed", "forwarded"
 FACTS = (COMMITTED, FORWARDED)
 RECEIVED, STUDY_DATE = "received", "study-date"
 SINCE = (RECEIVED, STUDY_DATE)
-
-
-@frozen
-class Space:
-    """An amount of space: of bytes, or a share of a volume.
-
-    Parameters
-    ----------
-    amount
-        How much.
-    unit
-        ``%``, ``MB``, ``GB`` or ``TB``.
-    """
-
-    amount: float
-    unit: str
-
-    def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}"
-
-    def of(self, total: int) -> float:
-        """How many bytes these are of a volume with so many."""
-        return self.amount * (total / 100 if self.unit == "%" else UNITS[self.unit])
-
-
-UNITS = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
 
 
 @frozen

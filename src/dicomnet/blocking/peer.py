@@ -13,9 +13,9 @@ from ..drivers.blocking.opening import open_link
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.operations import Leave, Next, Operation, Pause, Report, Step
-from ..exchange.peers import PeerBase
-from ..exchange.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..exchange.results import RetrieveProgress, StoreResult
+from ..peers.base import PeerBase
+from ..peers.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..services.steps import Work
 from ..wire.pdu import AssociateRQ
 from .performing import perform

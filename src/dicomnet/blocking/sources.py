@@ -56,7 +56,7 @@ class GetSource(_PeerSource):
         self._syntaxes = syntaxes
 
     def retrieve(
-        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int
+        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
     ) -> Iterator[RetrieveProgress]:
         """Retrieve into the folder.
 
@@ -79,16 +79,16 @@ class MoveSource(_PeerSource):
     receiver
         Takes the objects, and listens already.
     wait
-        How many seconds to wait at the end for objects that the peer says it has sent.
+        How many seconds nothing may come at the end while objects are missing; None is without end.
     """
 
-    def __init__(self, peer: Peer, receiver: Receiver, wait: float) -> None:
+    def __init__(self, peer: Peer, receiver: Receiver, wait: float | None) -> None:
         super().__init__(peer)
         self._receiver = receiver
         self._wait = wait
 
     def retrieve(
-        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int
+        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
     ) -> Iterator[RetrieveProgress]:
         """Have the peer send to the receiver."""
         begin = self._receiver.count + len(self._receiver.failures)
@@ -101,7 +101,9 @@ class MoveSource(_PeerSource):
             # The peer calls it a failure of its own that nothing can be written here.
             self._check(known)
             raise
-        self._receiver.wait(begin + ((last and last.sent) or 0), self._wait)
+        sent = last.sent if last is not None else 0
+        # Of a peer that does not count, what it named in the query is waited for.
+        self._receiver.wait(begin + (expected if sent is None else sent), self._wait)
         self._check(known)
 
     def _check(self, known: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from ..archive.settings.example import example, shown
+from ..settings.example import example, shown
 from .arguments import FAILED, OK, Parser, UsageError
 from .configuration import config_file
 from .settings import (
@@ -52,9 +52,9 @@ def run(options: Namespace) -> int:
     try:
         import logging
 
-        from ..archive.settings.applied import terms_of
-        from ..archive.settings.reading import read
+        from ..archive.applied import terms_of
         from ..exchange.logs import log_to_stderr
+        from ..settings.reading import read
 
         settings = read(file, given_by(options, with_output=False))
         if options.action == "check":

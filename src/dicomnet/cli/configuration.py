@@ -10,7 +10,7 @@ from .arguments import UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from ..archive.settings.values import Remote, Settings
+    from ..settings.values import Remote, Settings
 
 _PREFIX = "DICOMNET_"
 CONFIG_VARIABLE = f"{_PREFIX}CONFIG"
@@ -82,7 +82,7 @@ class Configuration:
             return f"; {self.place}, where remotes are read from, is not there"
         if not self.settings.remotes:
             return f"; {self.place} has none"
-        from ..archive.settings.kinds import nearest
+        from ..settings.kinds import nearest
 
         known = {each.lower(): each for each in self.settings.remotes}
         near = nearest(name.lower(), known)
@@ -99,9 +99,9 @@ def _is_there(file: str) -> bool:
 
 
 def _read(file: str | None) -> Settings:
-    from ..archive.settings.mistakes import Mistakes
-    from ..archive.settings.reading import read
-    from ..archive.settings.values import conditions
+    from ..settings.mistakes import Mistakes
+    from ..settings.reading import read
+    from ..settings.values import conditions
 
     settings = read(file)
     said = [settings.said(name, words) for name, is_wrong, words in conditions(settings) if is_wrong]

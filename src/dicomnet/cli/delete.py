@@ -8,7 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.kinds import DURATION, Duration, Text
+from ..settings.kinds import DURATION, Duration, Text
 from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
@@ -18,7 +18,7 @@ from .words import complain, is_terminal, printable
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..archive.settings.values import Settings
+    from ..settings.values import Settings
 
 _FOUND, _FAILURES = "found", ("protected", "failed", "missing")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from ..archive.exporting import Target
-    from ..archive.settings.values import Settings
+    from ..settings.values import Settings
 
 EXPORTED, ALREADY_THERE, IN_THE_WAY = "exported", "already_there", "in_the_way"
 NOT_EXPORTED, MISSING = "failed", "missing"

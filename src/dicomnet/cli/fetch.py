@@ -262,7 +262,7 @@ def _source(options: Namespace, folder: Folder, stack: ExitStack) -> Source:
         return GetSource(stack.enter_context(open_peer(options)), folder.incoming, tuple(SYNTAXES))
     receiver = stack.enter_context(_receiver(options, folder))
     peer = stack.enter_context(open_peer(options, progress=receiver.progress))
-    return MoveSource(peer, receiver, options.wait or 1e9)
+    return MoveSource(peer, receiver, options.wait or None)
 
 
 def _receiver(options: Namespace, folder: Folder) -> Receiver:

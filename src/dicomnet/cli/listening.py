@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..archive.settings.mistakes import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
+from ..settings.mistakes import Mistakes
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
@@ -26,8 +26,8 @@ from .words import complain, complain_of_missing, printable, reason
 if TYPE_CHECKING:
     import argparse
 
-    from ..archive.settings.values import Settings
     from ..archive.terms import Terms
+    from ..settings.values import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ class Node(Protocol):
 
 
 DEFAULT_PORT = 11112
+# How long nothing may come at the end of a C-MOVE while objects are missing.
+WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
 _SHUT_DOWN, _HAS_ENDED = 0, 255
 
@@ -114,9 +116,10 @@ def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
     group.add_argument(
         "--wait",
         type=seconds,
-        default=30.0,
+        default=WAIT_SECONDS,
         metavar="SECONDS",
-        help="how long to wait at the end for objects that the peer says it has sent (%(default)g); 0 is without end",
+        help="how long nothing may come at the end of objects that the peer says it has sent, or may have sent if it"
+        " gives no counts (%(default)g); 0 is without end, if it gives them",
     )
 
 
@@ -155,7 +158,7 @@ def listen(served: Served) -> int:
     """Run a node until a signal ends it; returns the exit status."""
     command = served.command
     try:
-        from ..archive.settings.applied import is_guarded, log_of, node_options, terms_of
+        from ..archive.applied import is_guarded, log_of, node_options, terms_of
 
         settings = served.read()
         log_of(settings).turn_on()
@@ -218,7 +221,7 @@ class Configuration:
 
     def reload(self) -> None:
         """Read the settings again; what may change is changed, and if anything is wrong, nothing is."""
-        from ..archive.settings.applied import is_guarded, kept_for_the_next_start, terms_of
+        from ..archive.applied import is_guarded, kept_for_the_next_start, terms_of
 
         try:
             wanted, kept = kept_for_the_next_start(self.settings, self._served.read())

@@ -103,7 +103,7 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         return INTERRUPTED
     except (DicomnetError, OSError) as error:
         # Late, as few commands read settings.
-        from ..archive.settings.mistakes import Mistakes
+        from ..settings.mistakes import Mistakes
 
         if not isinstance(error, Mistakes):
             complain(f"{name}: {reason(error)}")

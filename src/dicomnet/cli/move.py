@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..drivers.blocking.arriving import wait_for_late_objects
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure, is_done
 from .arguments import FAILED, OK, Parser, ae_title
-from .listening import add_receiver_options, bind_failure, check_bind, open_node
+from .listening import WAIT_SECONDS, add_receiver_options, bind_failure, check_bind, open_node
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
-from .words import printable
+from .words import complain, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -108,10 +109,22 @@ class Arrivals:
                         staged += each.stat().st_size
         return self.count, len(self.failures), staged
 
-    def wait(self, count: int, limit: float) -> None:
-        """Wait until a number of objects have been stored or refused, for up to ``limit`` seconds; 0 is without end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.count + len(self.failures) >= count, limit or None)
+    def wait(self, count: int | None, limit: float | None) -> None:
+        """Wait until a number of objects have been stored or refused.
+
+        Parameters
+        ----------
+        count
+            None where nobody knows how many come.
+        limit
+            After how many seconds without a sign of one it ends; None is without end.
+        """
+        wait_for_late_objects(
+            self._changed,
+            lambda: count is not None and self.count + len(self.failures) >= count,
+            self.progress,
+            limit,
+        )
 
 
 def run(options: Namespace) -> int:
@@ -136,13 +149,27 @@ def run(options: Namespace) -> int:
         with _receiver(options, arrivals), open_peer(options, progress=progress) as peer:
             retrieval.follow(peer.move_identifier(options.destination, identifier, model), options)
             if options.receive is not None:
-                arrivals.wait((retrieval.last and retrieval.last.sent) or 0, options.wait)
+                _await_late_objects(arrivals, retrieval, options)
         retrieval.tell_arrivals(options)
     if options.receive is None:
         return OK if retrieval.is_complete else FAILED
     hint = f"; does it know {options.destination} by our address?"
     is_missing = retrieval.complain_of_missing(hint)
     return OK if retrieval.is_complete and not is_missing and not arrivals.failures else FAILED
+
+
+def _await_late_objects(arrivals: Arrivals, retrieval: Retrieval, options: Namespace) -> None:
+    """Wait for what the peer has sent and is not here yet; where it does not count, until nothing comes any more."""
+    sent = retrieval.last.sent if retrieval.last else 0
+    limit = options.wait or None
+    if sent is None:
+        # Without a number to reach, a wait without end would have none.
+        limit = limit or WAIT_SECONDS
+        if not options.quiet:
+            complain(
+                f"dicomnet move: the peer gives no counts; waiting until nothing has come for {limit:g} s"
+            )
+    arrivals.wait(sent, limit)
 
 
 @contextmanager

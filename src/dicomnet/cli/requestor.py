@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
 
-    from ..archive.settings.values import Remote, Settings
     from ..blocking.peer import Peer
     from ..drivers.blocking.link import Link
     from ..drivers.deadline import Timeouts
     from ..exchange.addresses import PeerAddress
     from ..exchange.contexts import Context
+    from ..settings.values import Remote, Settings
 
 DEFAULT_TITLE = "DICOMNET"
 # How long to find out whether a peer that hung up speaks TLS.
@@ -274,13 +274,13 @@ def _tls_context(
     if settings is None or remote is None or options.tls_ca is not None:
         context: ssl.SSLContext = _used("--tls-ca", lambda: client_context(options.tls_ca))
     else:
-        from ..archive.settings.certificates import context_for
+        from ..settings.certificates import context_for
 
         context = context_for(settings, remote)
     if options.tls_cert is not None:
         _used("--tls-cert", lambda: load_certificate(context, options.tls_cert, options.tls_key))
     elif settings is not None:
-        from ..archive.settings.certificates import show_own
+        from ..settings.certificates import show_own
 
         show_own(settings, context)
     if options.tls_no_verify:

@@ -14,7 +14,7 @@ from .tasks import Shown, add_archive_options, add_rate_option, run_task
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..archive.settings.values import Settings
+    from ..settings.values import Settings
 
 
 # What is said at the end of a line.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.kinds import FLAG, Text, Unfit, nearest
-from ..archive.settings.table import BY_NAME, SECTIONS, SETTINGS, Setting
+from ..settings.kinds import FLAG, Text, Unfit, nearest
+from ..settings.table import BY_NAME, SECTIONS, SETTINGS, Setting
 from .arguments import Parser
 from .configuration import CONFIG_VARIABLE, config_file
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..archive.settings.values import Settings
+    from ..settings.values import Settings
 
 _HEADINGS = {"tls": "TLS"}
 _BY_OUTPUT = {"quiet": "error", "verbose": "info", "debug": "debug"}
@@ -94,7 +94,7 @@ def given_by(options: Namespace, *, with_output: bool = True) -> dict[str, Text 
 
 def read_settings(options: Namespace) -> Settings:
     """The settings of a node by options, environment and file; raises Mistakes and OSError."""
-    from ..archive.settings.reading import read
+    from ..settings.reading import read
 
     return read(config_file(options), given_by(options))
 

@@ -8,9 +8,9 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..archive.settings.mistakes import Mistakes
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError
+from ..settings.mistakes import Mistakes
 from ..values import frozen
 from .arguments import FAILED, OK, Parser, parsed
 from .progress import Progress
@@ -21,8 +21,8 @@ from .words import complain, complain_of_missing, is_terminal
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..archive.settings.values import Settings
     from ..archive.tasks.task import Reporter
+    from ..settings.values import Settings
 
 # What says which archive it is.
 ARCHIVE = ("storage.folder", "storage.database")

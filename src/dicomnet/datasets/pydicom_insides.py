@@ -60,7 +60,7 @@ def _attribute_with(dataset: Dataset, value: object) -> str:
 _EMPTY = Template(Dataset())
 
 
-def dataset_of(elements: Iterable[DataElement]) -> Dataset:
+def dataset_of(elements: Iterable[DataElement | RawDataElement]) -> Dataset:
     """A new data set of these elements; of two with one tag, the second."""
     return _EMPTY.make({element.tag: element for element in elements})
 

@@ -41,6 +41,25 @@ def known_representations(tag: int) -> list[str]:
         return []
 
 
+def representation(tag: int, length: int, pixel_representation: int) -> str:
+    """The value representation of an element that does not tell it."""
+    if tag & 0xFFFF == 0:
+        return "UL"
+    if tag >> 16 & 1:
+        # What dictionaries know of private elements is not always so, and UN is never wrong (PS3.5 section 6.2.2).
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        return "UN"
+    if "OW" in vr:
+        # So it is in implicit VR (PS3.5 section A.1).
+        return "OW"
+    if vr == "US or SS":
+        vr = ("US", "SS")[pixel_representation]
+    return vr if vr in VRS and length % VRS[vr].unit == 0 else "UN"
+
+
 @lru_cache(4096)
 def conflict(tag: int, vr: str) -> tuple[str, bool]:
     """How a VR contradicts the dictionary, where a value that is not empty would be taken for something else.

@@ -15,7 +15,6 @@ from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from pydicom.datadict import dictionary_VR
 from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
@@ -42,7 +41,7 @@ from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode_object
 from .decoding import DECODERS
 from .pydicom_insides import why_not_written
-from .structure import conflict, contradiction, is_negative, known_representations
+from .structure import conflict, contradiction, is_negative, known_representations, representation
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -397,7 +396,7 @@ class _Conversion:
                 if known_representations(tag) == ["SQ"]:
                     self._sequence(level, IMPLICIT_LITTLE, tag, length)
                     return
-        vr = vr or _representation(tag, length, level.pixel_representation)
+        vr = vr or representation(tag, length, level.pixel_representation)
         if vr == "SQ":
             self._sequence(level, level.encoding, tag, length)
         elif vr == "UN" and length == UNDEFINED_LENGTH:
@@ -536,25 +535,6 @@ class _Nowhere(BytesIO):
 
 def _name(tag: int) -> str:
     return f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
-
-
-def _representation(tag: int, length: int, pixel_representation: int) -> str:
-    """The value representation of an element that does not tell it."""
-    if tag & 0xFFFF == 0:
-        return "UL"
-    if tag >> 16 & 1:
-        # What dictionaries know of private elements is not always so, and UN is never wrong (PS3.5 section 6.2.2).
-        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
-    try:
-        vr = dictionary_VR(tag)
-    except KeyError:
-        return "UN"
-    if "OW" in vr:
-        # So it is in implicit VR (PS3.5 section A.1).
-        return "OW"
-    if vr == "US or SS":
-        vr = ("US", "SS")[pixel_representation]
-    return vr if vr in VRS and length % VRS[vr].unit == 0 else "UN"
 
 
 def _swap(data: bytes, unit: int) -> bytes:

@@ -73,7 +73,7 @@ class Source(Protocol):
         ...
 
     def retrieve(
-        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int
+        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
     ) -> Iterator[RetrieveProgress]:
         """Retrieve objects into the folder for what arrives.
 
@@ -85,6 +85,8 @@ class Source(Protocol):
             The SOP class UIDs that the peer has told; empty where it has not.
         attempt
             The how many-th it is, from 1.
+        expected
+            How many objects that is, as far as the peer has told.
         """
         ...
 
@@ -475,11 +477,12 @@ class Fetcher:
             keys["SOPInstanceUID"] = list(part) if len(part) > 1 else part[0]
         level = "image" if part else "series"
         classes = sorted(self._classes.get((series.study, series.series), ()))
+        expected = len(part) or series.expected
         last: RetrieveProgress | None = None
         refusal: DicomnetError | None = None
         try:
             looked = time.monotonic()
-            for response in self._source.retrieve(level, keys, classes, attempt):
+            for response in self._source.retrieve(level, keys, classes, attempt, expected):
                 last = response
                 if time.monotonic() - looked >= _TAKE_SECONDS:
                     yield from self._take(row)

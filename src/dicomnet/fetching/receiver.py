@@ -10,6 +10,7 @@ from typing import Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.messages import C_ECHO_RQ, Message
+from ..drivers.blocking.arriving import wait_for_late_objects
 from ..drivers.blocking.server import Server
 from ..drivers.deadline import Timeouts
 from ..drivers.reception import Reception
@@ -83,16 +84,18 @@ class Receiver:
         """A measure that changes while objects arrive, also within a large one."""
         sizes = 0
         with contextlib.suppress(OSError), os.scandir(self._folder) as files:
-            for each in files:
+            # The others are counted.
+            for each in (each for each in files if each.name.endswith(".part")):
                 # One may be complete, and have its name, before it is looked at.
                 with contextlib.suppress(OSError):
                     sizes += each.stat().st_size
         return self.count, len(self.failures), sizes
 
-    def wait(self, count: int, limit: float) -> None:
-        """Wait until so many objects have arrived or were refused, for up to ``limit`` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.count + len(self.failures) >= count, limit)
+    def wait(self, count: int, limit: float | None) -> None:
+        """Wait until so many objects have arrived or were refused, or nothing has come for ``limit`` seconds."""
+        wait_for_late_objects(
+            self._changed, lambda: self.count + len(self.failures) >= count, self.progress, limit
+        )
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         """Answer the request for an association."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from tests.archive.settings.nodes import Configured
+from tests.settings.nodes import Configured
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 _SAID = re.compile(r"health and metrics: http://127\.0\.0\.1:(\d+)\n")

@@ -16,7 +16,7 @@ from dicomnet.archive.watch.exposition import Metrics
 from dicomnet.archive.watch.probing import Finding, Level, Result
 from dicomnet.archive.watch.series import FAMILIES, LENGTH, PEER, PEERS, place
 
-# What `archive.settings.kinds.PEERS_TITLE` allows.
+# What `settings.kinds.PEERS_TITLE` allows.
 TITLES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=16).filter(
     str.isprintable
 )

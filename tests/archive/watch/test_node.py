@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from tests.archive.settings.nodes import Configured, configured
 from tests.archive.watch.pages import Samples, ask, health, metrics, port_of, value
 from tests.cli.command import complaint, run
 from tests.faults.objects import study_uid, write_objects
+from tests.settings.nodes import Configured, configured
 from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,

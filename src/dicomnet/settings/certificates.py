@@ -30,7 +30,7 @@ def passphrase_of(settings: Settings) -> str | None:
 
 def context_for(settings: Settings, remote: Remote) -> ssl.SSLContext:
     """A client's context that trusts what the remote's settings name; raises Mistakes if it cannot be used."""
-    from ...drivers.tls import client_context
+    from ..drivers.tls import client_context
 
     name = f"{REMOTES}.{remote.name}.ca"
     context: ssl.SSLContext = can_be_used(settings, name, remote.ca, lambda: client_context(remote.ca))
@@ -39,7 +39,7 @@ def context_for(settings: Settings, remote: Remote) -> ssl.SSLContext:
 
 def show_own(settings: Settings, context: ssl.SSLContext) -> None:
     """Have a client's context show our certificate, if there is one; raises Mistakes if it cannot be used."""
-    from ...drivers.tls import load_certificate
+    from ..drivers.tls import load_certificate
 
     certificate, key = settings["tls.certificate"], settings["tls.key"]
     if certificate is not None:
@@ -71,7 +71,7 @@ def can_be_used(
     Mistakes
         If it cannot be used.
     """
-    from ...drivers.tls import why_unusable
+    from ..drivers.tls import why_unusable
 
     try:
         return use()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...values import field, frozen, replace
+from ..values import field, frozen, replace
 from .table import REMOTES, SETTINGS, Setting
 
 if TYPE_CHECKING:
-    from ...drivers.deadline import Timeouts
-    from ...exchange.addresses import PeerAddress
+    from ..drivers.deadline import Timeouts
+    from ..exchange.addresses import PeerAddress
 
 DEFAULT = "default"
 
@@ -81,8 +81,8 @@ class Settings:
 
     def remote(self, name: str) -> Remote:
         """One of the remotes."""
-        from ...drivers.transport import Address
-        from ...exchange.addresses import PeerAddress
+        from ..drivers.transport import Address
+        from ..exchange.addresses import PeerAddress
 
         entry = self.remotes[name]
         peer = PeerAddress(entry.get("ae_title", name), Address(entry["host"], entry["port"]))
@@ -92,7 +92,7 @@ class Settings:
     @property
     def timeouts(self) -> Timeouts:
         """How long each stage of an association may take."""
-        from ...drivers.deadline import Timeouts
+        from ..drivers.deadline import Timeouts
 
         stages = ("association", "message", "idle")
         return replace(Timeouts(), **{stage: self[f"limits.{stage}_timeout"] or None for stage in stages})

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...values import frozen
+from ..values import frozen
 from .kinds import as_toml
 from .table import (
     ACCESS,

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...values import frozen
-from ..catalogue.options import QueryOptions
-from ..retention import FACTS, SINCE
+from ..values import frozen
 from .kinds import (
     DURATION,
     FILE,
@@ -32,11 +30,13 @@ from .kinds import (
 
 # What begins the name of each environment variable.
 PREFIX = "DICOMNET_"
-# The ways of matching that a node can do.
-WAYS = tuple(name for name in QueryOptions.__annotations__ if name != "multiframe")
-# The values of `archive.conflicts.OtherContent`, and the keys of `archive.access.OPERATIONS`.
+# What is the archive's own: the ways of matching of `archive.catalogue.options.QueryOptions` that a node can do, the
+# values of `archive.conflicts.OtherContent`, the keys of `archive.access.OPERATIONS`, the words of `archive.retention`.
+WAYS = ("relational", "combined", "fuzzy", "timezone", "empty", "multiple")
 CONFLICTS = ("keep-first", "replace", "refuse")
 OPERATIONS = ("echo", "store", "find", "get", "move")
+FACTS = ("committed", "forwarded")
+SINCE = ("received", "study-date")
 COUNT = number(1, 65535)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ...errors import DicomnetError
+from ..errors import DicomnetError
 
 
 class Mistakes(DicomnetError):

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..drivers.hooks import Hooks, Phase
 from ..drivers.life import Life
+from ..exchange.contexts import Proposal
+from ..exchange.operations import LEAVE, Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
+from ..exchange.requesting import RequestorHooks
 from ..values import mutable
 from ..wire.pdu import AssociateRQ
-from .contexts import Proposal
-from .operations import LEAVE, Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
-from .peers import PeerBase
-from .requesting import RequestorHooks
+from .base import PeerBase
 
 if TYPE_CHECKING:
-    from .lanes import Lanes, StartedLanes
+    from ..exchange.lanes import Lanes, StartedLanes
 
 
 class Responses(Protocol):

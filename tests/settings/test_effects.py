@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives import serialization
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
-from tests.archive.settings.nodes import Configured, configured
 from tests.archive.watch.pages import health, metrics, port_of
 from tests.cli.command import run
 from tests.faults.objects import study_uid, write_objects
+from tests.settings.nodes import Configured, configured
 from tests.sockets import (
     Certificates,
     RawPeer,
@@ -33,13 +33,13 @@ from tests.support import free_port, stored, wait_until
 
 from dicomnet import AE, Peer, evt
 from dicomnet.archive.node import Node
-from dicomnet.archive.settings.table import MANY, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS, SETTINGS
 from dicomnet.archive.terms import Terms
 from dicomnet.drivers.tls import ServerCertificate, client_context
 from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
+from dicomnet.settings.table import MANY, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS, SETTINGS
 from dicomnet.wire.items import AsynchronousOperationsWindow
 from dicomnet.wire.pdu import AssociateAC
 

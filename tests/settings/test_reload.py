@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from tests.archive.settings.nodes import Configured, configured
-from tests.archive.settings.others import OTHERS
 from tests.cli.command import complaint, run
+from tests.settings.nodes import Configured, configured
+from tests.settings.others import OTHERS
 from tests.sockets import make_certificates
 from tests.support import serving, stored, wait_until
 
 from dicomnet import AE, Peer
-from dicomnet.archive.settings.kinds import as_toml
-from dicomnet.archive.settings.table import SETTINGS
 from dicomnet.drivers.tls import client_context
 from dicomnet.errors import AssociationRejected, TLSFailed
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
+from dicomnet.settings.kinds import as_toml
+from dicomnet.settings.table import SETTINGS
 
 CT, MR = (str(get_testdata_file(name)) for name in ("CT_small.dcm", "MR_small.dcm"))
 READ_AGAIN = "the configuration was read again; changed: "

@@ -14,22 +14,22 @@ from ..drivers.deadline import Timeouts
 from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
+from ..exchange import operations
+from ..exchange.addresses import PeerAddress, association_request
+from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model, get_contexts
+from ..exchange.operations import Operation
+from ..exchange.pool import Pool
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
-from . import operations
-from .addresses import PeerAddress, association_request
-from .contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model, get_contexts
-from .operations import Operation
-from .pool import Pool
 
 if TYPE_CHECKING:
     import ssl
 
     from pydicom.dataset import Dataset
 
-    from .lanes import StartedLanes
-    from .receiving import ReceivedObject, ReceiverHooks
-    from .storing import Supply
+    from ..exchange.lanes import StartedLanes
+    from ..exchange.receiving import ReceivedObject, ReceiverHooks
+    from ..exchange.storing import Supply
 
 AnyLink = TypeVar("AnyLink", bound=Life)
 AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
@@ -99,7 +99,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         self, to: str | os.PathLike[str] | None, on_object: Callable[[ReceivedObject], Any] | None
     ) -> ReceiverHooks:
         """What takes the objects of a C-GET: a folder or a function."""
-        from .receiving import ReceiverHooks
+        from ..exchange.receiving import ReceiverHooks
 
         return ReceiverHooks(self.address.ae_title, to, on_object)
 
@@ -156,10 +156,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         NetworkError, AssociationError
             If the first association cannot be opened. Later failures are in the results.
         """
-        from .files import find_files
-        from .pacing import pacing
-        from .retrying import Retry
-        from .storing import Supply
+        from ..exchange.files import find_files
+        from ..exchange.pacing import pacing
+        from ..exchange.retrying import Retry
+        from ..exchange.storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
@@ -173,7 +173,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
 
     def store_supply(self, supply: Supply, jobs: int | None = None) -> Results:
         """Store what a supply gives; see `store`."""
-        from .sending import store
+        from ..exchange.sending import store
 
         most = self.jobs if jobs is None else _checked_jobs(jobs)
         self._supplies.add(supply)
@@ -242,7 +242,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         ServiceRefusal, ProtocolError
             If a query fails. What is below its match is missing then; it is raised when all others have been yielded.
         """
-        from .walking import plan, walk
+        from ..exchange.walking import plan, walk
 
         paths: Paths = self._perform(walk(plan(level, model, keys, is_deep=is_deep)))
         return paths

@@ -8,22 +8,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...drivers.tls import ClientCertificate, ServerCertificate
-from ...encoding.transfer_syntaxes import Transcoding
-from ...exchange.addresses import PeerAddress
-from ...exchange.logs import Log
-from ...values import replace
-from ..access import OPERATIONS, Access, Rule, networks_of
-from ..catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
-from ..conflicts import OtherContent
-from ..retention import RetentionPolicy, RetentionRule
-from ..services.retrieve import RetrievePolicy, destinations_of
-from ..terms import Terms
-from ..watch.policy import WatchPolicy
-from .certificates import can_be_used, context_for, passphrase_of
-from .mistakes import Mistakes
-from .table import ACCESS, REMOTES, RETENTION
-from .values import Settings, conditions, defaults
+from ..drivers.tls import ClientCertificate, ServerCertificate
+from ..encoding.transfer_syntaxes import Transcoding
+from ..exchange.addresses import PeerAddress
+from ..exchange.logs import Log
+from ..settings.certificates import can_be_used, context_for, passphrase_of
+from ..settings.mistakes import Mistakes
+from ..settings.table import ACCESS, REMOTES, RETENTION
+from ..settings.values import Settings, conditions, defaults
+from ..values import replace
+from .access import OPERATIONS, Access, Rule, networks_of
+from .catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
+from .conflicts import OtherContent
+from .retention import RetentionPolicy, RetentionRule
+from .services.retrieve import RetrievePolicy, destinations_of
+from .terms import Terms
+from .watch.policy import WatchPolicy
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -257,13 +257,13 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
 
 
 def _check_database(url: str) -> None:
-    from ..database import Database, Keeping
+    from .database import Database, Keeping
 
     Database(url, Keeping.DERIVED)
 
 
 def _check_keys(keys: tuple[str, ...]) -> None:
-    from ..catalogue.kept import configured
+    from .catalogue.kept import configured
 
     configured(keys)
 

@@ -15,8 +15,8 @@ from dicomnet.drivers.hooks import Phase
 from dicomnet.exchange import operations, retrieval
 from dicomnet.exchange.contexts import NATIVE, VERIFICATION, Proposal
 from dicomnet.exchange.operations import Leave, Operation, Report, Use
-from dicomnet.exchange.peers import PeerBase
-from dicomnet.exchange.performing import Call, PerformanceBase
+from dicomnet.peers.base import PeerBase
+from dicomnet.peers.performing import Call, PerformanceBase
 
 PROPOSAL: Proposal = ((VERIFICATION, NATIVE),)
 OTHER: Proposal = (("1.2.840.10008.5.1.4.1.1.2", NATIVE),)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.archive.settings.kinds import as_toml
-from dicomnet.archive.settings.lines import Path, lines_of
+from dicomnet.settings.kinds import as_toml
+from dicomnet.settings.lines import Path, lines_of
 
 FILE = '''\
 # A comment with [brackets] and = signs.

@@ -8,20 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.archive.settings.others import OTHERS
+from tests.settings.others import OTHERS
 from tests.sockets import make_certificates
 
+from dicomnet.archive import retention
 from dicomnet.archive.access import EVERYTHING
 from dicomnet.archive.access import OPERATIONS as operations_of_rules  # noqa: N811
+from dicomnet.archive.applied import is_guarded, kept_for_the_next_start, node_options, terms_of
+from dicomnet.archive.catalogue.options import QueryOptions
 from dicomnet.archive.conflicts import OtherContent
-from dicomnet.archive.settings.applied import is_guarded, kept_for_the_next_start, node_options, terms_of
-from dicomnet.archive.settings.example import HIDDEN, example, manual, shown
-from dicomnet.archive.settings.kinds import Text, as_toml
-from dicomnet.archive.settings.mistakes import Mistakes
-from dicomnet.archive.settings.reading import read
-from dicomnet.archive.settings.table import (
+from dicomnet.archive.terms import Terms
+from dicomnet.drivers.deadline import Timeouts
+from dicomnet.settings.example import HIDDEN, example, manual, shown
+from dicomnet.settings.kinds import Text, as_toml
+from dicomnet.settings.mistakes import Mistakes
+from dicomnet.settings.reading import read
+from dicomnet.settings.table import (
     BY_NAME,
     CONFLICTS,
+    FACTS,
     OPERATIONS,
     PREFIX,
     REMOTE_SETTINGS,
@@ -29,10 +34,10 @@ from dicomnet.archive.settings.table import (
     RULE_SETTINGS,
     SECTIONS,
     SETTINGS,
+    SINCE,
+    WAYS,
 )
-from dicomnet.archive.settings.values import DEFAULT, Settings
-from dicomnet.archive.terms import Terms
-from dicomnet.drivers.deadline import Timeouts
+from dicomnet.settings.values import DEFAULT, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -646,7 +651,7 @@ def test_the_example_says_nothing_and_has_everything(file: Path) -> None:
 
 
 def test_the_manual_is_that_of_the_table() -> None:
-    page = Path(__file__).parents[3] / "docs" / "configuration.md"
+    page = Path(__file__).parents[2] / "docs" / "configuration.md"
     content = page.read_text()
     begin, end = "<!-- begin of the tables -->\n", "<!-- end of the tables -->"
     made = content.partition(begin)[2].partition(end)[0]
@@ -697,6 +702,8 @@ def test_the_words_of_the_table_are_those_of_the_node() -> None:
     """It does not import them."""
     assert tuple(each.value for each in OtherContent) == CONFLICTS
     assert tuple(operations_of_rules) == OPERATIONS
+    assert tuple(each for each in QueryOptions.__annotations__ if each != "multiframe") == WAYS
+    assert (retention.FACTS, retention.SINCE) == (FACTS, SINCE)
 
 
 def test_a_port_that_is_to_have_tls_has_it_at_the_next_start(file: Path) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ...values import frozen
-from ..retention import Space
+from ..values import frozen
 
 _LONGEST_TIME = 1e9
 _MOST = 10**18
@@ -50,6 +49,29 @@ class Duration(float):
             if self and self % _UNITS[name] == 0:
                 return f"{self / _UNITS[name]:.0f} {name}"
         return f"{float(self):g} s"
+
+
+@frozen
+class Space:
+    """An amount of space: of bytes, or a share of a volume.
+
+    Parameters
+    ----------
+    amount
+        How much.
+    unit
+        ``%``, ``MB``, ``GB`` or ``TB``.
+    """
+
+    amount: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+    def of(self, total: int) -> float:
+        """How many bytes these are of a volume with so many."""
+        return self.amount * (total / 100 if self.unit == "%" else _SPACE_UNITS[self.unit])
 
 
 @frozen
@@ -242,6 +264,7 @@ def _duration(found: Any) -> Duration:
     return Duration(float(number[1]) * _UNITS[number[2]])
 
 
+_SPACE_UNITS = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
 _SPACE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?(%|[MGT]B)")
 
 
@@ -276,7 +299,7 @@ def _path(found: Any) -> Path:
 
 
 def _title(found: str) -> None:
-    from ...wire.fields import ae_title_bytes
+    from ..wire.fields import ae_title_bytes
 
     ae_title_bytes(found, "an AE title")
     # Titles are compared as peers' are: without the blanks that fill them up.
@@ -306,7 +329,7 @@ def _peers_title(found: str) -> None:
 
 
 def _peer(found: str) -> None:
-    from ...exchange.addresses import PeerAddress
+    from ..exchange.addresses import PeerAddress
 
     PeerAddress.parse(found)
     if "@" not in found:

@@ -1,0 +1,1 @@
+"""A `Peer`, as both faces have it: its options, its operations, the name that a configuration gives it."""
