@@ -63,7 +63,7 @@ def grey(image: Image, number: int, stored: Stored, asked: Window | str | None) 
         return result
 
     if values.dtype.kind == "f":
-        return shown(np.nan_to_num(values, nan=0.0))
+        return shown(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
     if 8 * values.dtype.itemsize > _TABLE_BITS:
         return shown(values)
     size = 1 << 8 * values.dtype.itemsize
@@ -254,13 +254,13 @@ def apply_window(window: Window, values: Array) -> Array:
     low = center - width / 2
     if width == 0:
         return np.where(values <= low, 0.0, float(_WHITE))
-    return np.clip((values - low) * (_WHITE / width), 0, _WHITE)
+    return np.clip((values - low) / width * _WHITE, 0, _WHITE)
 
 
 def _full_range(low: float, high: float, values: Array) -> Array:
     if high <= low:
         return np.where(values > low, float(_WHITE), 0.0)
-    return np.clip((values - low) * (_WHITE / (high - low)), 0, _WHITE)
+    return np.clip((values - low) / (high - low) * _WHITE, 0, _WHITE)
 
 
 def _range_of(image: Image, stored: Stored, modality: _Modality) -> tuple[float, float]:

@@ -115,7 +115,9 @@ class Image:
         self._file.seek(header.offset)
         if self.syntax.is_deflated:
             # There is no other way to a frame of it than through all that is before.
-            self._file = BytesIO(b"".join(inflate(self._file)))
+            deflated, self._file = self._file, BytesIO()
+            self._file.writelines(inflate(deflated))
+            self._file.seek(0)
         self._data_set_at = self._file.tell()
         self.attributes = self._data_set(_READ, lambda tag, vr, length: tag in _PIXEL_KEYWORDS)
         self.keyword, self._vr, self._length = "", "", 0
