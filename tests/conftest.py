@@ -151,6 +151,8 @@ KINDS: dict[str, str] = {
     "pynetdicom/test_threads.py": "local",
     "pynetdicom/test_transport.py": "local",
     "peers": "quick",
+    "rendering/test_pixels.py::test_pictures_are_those_of_dcmtk": "peers",
+    "rendering/test_views.py": "quick",
     "scenarios": "peers",
     "services": "quick",
     "settings": "quick",
