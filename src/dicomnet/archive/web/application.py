@@ -11,7 +11,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .bulkdata import BulkDataService
 from .frames import FramesService
+from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
 from .retrieving import RetrievingService
@@ -87,7 +89,12 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = [RetrievingService(holdings), FramesService(holdings)]
+    services: list[WebService] = [
+        RetrievingService(holdings),
+        FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
+    ]
     made = Application(services)
     made.adopt(terms)
     return made
