@@ -17,11 +17,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from tests.archive.web.served import Served, address_of, sample, served
 from tests.faults.objects import file_of, study_uid, uid, write_objects
+from tests.support import wait_until
 
 from dicomnet.archive.conflicts import OtherContent
+from dicomnet.archive.deletion import Order
+from dicomnet.archive.kept_headers import NAME, KeptHeaders
 from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.kept_headers import NAME, KeptHeaders
 
 JSON = "application/dicom+json"
 XML = 'multipart/related; type="application/dicom+xml"'
@@ -245,16 +247,16 @@ def test_bulk_data_of_compressed_pixels_is_its_frames(node: Served) -> None:
     assert [content for _, content in bulk] == [content for _, content in frames]
 
 
-def test_what_is_kept_of_deleted_objects_is_forgotten(own: Served) -> None:
+def test_what_is_kept_of_deleted_objects_is_forgotten(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     own.get(f"{STUDY}/metadata")
     holdings = own.node.holdings
     assert holdings.index is not None
-    kept = KeptHeaders(holdings.local.root)
     digests = [file.digest or "" for file in holdings.index.files_of([uid(1, 1), uid(1, 2)]).values()]
+    kept = KeptHeaders(holdings.local.root)
     assert len(kept.find(digests)) == 2
-    holdings.index.forget(ObjectName(study_uid(1), f"{study_uid(1)}.1", uid(1, 1)))
-    kept.drop_others(holdings.index)
-    assert len(kept.find(digests)) == 1
+    holdings.deleting().delete(study_uid(1), [uid(1, 1)], Order("run", "somebody"))
+    monkeypatch.setattr(holdings, "_tidied_at", 0.0)
+    wait_until(lambda: len(kept.find(digests)) == 1, 20)
     kept.close()
 
 

@@ -20,11 +20,11 @@ from ...datasets.xml_model import to_xml
 from ...errors import UnusableObject
 from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
+from ..kept_headers import KeptHeaders
 from ..storage.store import Storage
 from ..terms import Terms
 from .addresses import base_url
 from .conditional import REVALIDATED, entity_tag, is_unchanged
-from .kept_headers import KeptHeaders
 from .located import located
 from .multipart import CutOff, Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of

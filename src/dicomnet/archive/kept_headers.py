@@ -10,15 +10,15 @@ import contextlib
 import logging
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, delete, func, select
 
-from ...errors import DatabaseFailure, ServiceRefusal
-from ..catalogue.index import Index
-from ..database import Database, Keeping, sqlite_url
+from ..errors import DatabaseFailure, ServiceRefusal
+from .catalogue.index import Index
+from .database import Database, Keeping, sqlite_url
 
 _log = logging.getLogger(__name__)
 
@@ -94,30 +94,24 @@ class KeptHeaders:
                 connection.execute(delete(_kept).where(_kept.c.id <= first + (last - first) // 10))
             connection.execute(database.insert(_kept).on_conflict_do_nothing(), rows)
 
-    def drop_others(self, index: Index) -> None:
-        """Forget what is kept of objects that are not in an index any more."""
-        last = 0
-        while True:
-            gone: Sequence[str] = ()
-            count = 0
+    def drop_others(self, index: Index) -> bool:
+        """Forget what is kept of objects that are not in an index any more; whether that could be done."""
+        last: int | None = 0
+        while last is not None:
+            after, last = last, None
             with self._trying() as database:
                 with database.reading() as connection:
-                    rows = connection.execute(
-                        select(_kept.c.id, _kept.c.instance)
-                        .where(_kept.c.id > last)
-                        .order_by(_kept.c.id)
-                        .limit(_PART)
-                    ).all()
-                count = len(rows)
-                if rows:
-                    last = rows[-1][0]
-                    there = index.names_of([instance for _, instance in rows])
-                    gone = [instance for _, instance in rows if instance not in there]
+                    some = select(_kept.c.id, _kept.c.instance).where(_kept.c.id > after)
+                    rows = connection.execute(some.order_by(_kept.c.id).limit(_PART)).all()
+                if not rows:
+                    return True
+                there = index.names_of([row.instance for row in rows])
+                gone = [row.id for row in rows if row.instance not in there]
                 if gone:
                     with database.writing_alone() as connection:
-                        connection.execute(delete(_kept).where(_kept.c.instance.in_(gone)))
-            if count < _PART:
-                return
+                        connection.execute(delete(_kept).where(_kept.c.id.in_(gone)))
+                last = rows[-1].id
+        return False
 
     def close(self) -> None:
         """Close the database; it is opened anew when it is needed."""
