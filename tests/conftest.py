@@ -193,6 +193,8 @@ def pytest_configure(config: pytest.Config) -> None:
     mend()
     for name in [each for each in os.environ if each.upper().startswith("DICOMNET_")]:
         del os.environ[name]
+    # Nodes run side by side, and their default port for HTTP is one.
+    os.environ["DICOMNET_WEB_LISTEN"] = "off"
     # No configuration of the user is read: there is none below a file.
     os.environ["XDG_CONFIG_HOME"] = os.devnull
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):

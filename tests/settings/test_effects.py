@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -39,7 +44,14 @@ from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
-from dicomnet.settings.table import MANY, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS, SETTINGS
+from dicomnet.settings.table import (
+    BY_NAME,
+    MANY,
+    REMOTE_SETTINGS,
+    RETENTION_SETTINGS,
+    RULE_SETTINGS,
+    SETTINGS,
+)
 from dicomnet.wire.items import AsynchronousOperationsWindow
 from dicomnet.wire.pdu import AssociateAC
 
@@ -455,6 +467,69 @@ def decompress(world: World) -> None:
         server.shutdown()
 
 
+def _web(node: Configured, path: str = "/dicom-web/", **headers: str) -> tuple[int, Message]:
+    """Status and headers of a response by HTTP, at the address that the node has said."""
+    found = re.search(r"DICOMweb: (http://.*)/dicom-web\n", node.said)
+    assert found is not None
+    try:
+        with urlopen(Request(found[1] + path, headers=headers), timeout=10) as response:
+            return response.status, response.headers
+    except HTTPError as error:
+        return error.code, error.headers
+
+
+def _without_variables() -> dict[str, str]:
+    """The environment of tests says that nodes have no DICOMweb."""
+    return {name: value for name, value in os.environ.items() if name != "DICOMNET_WEB_LISTEN"}
+
+
+def web_listen(world: World) -> None:
+    """The default is port 8080 of loopback, if that is free."""
+    assert BY_NAME["web.listen"].default == "127.0.0.1:8080"
+    node = world.node('web.listen = "off"', environment=_without_variables())
+    assert "DICOMweb" not in node.said
+    world.end(node)
+    number = free_port()
+    for words, address in (
+        (f'web.listen = "{number}"', f"127.0.0.1:{number}"),
+        ('web.listen = "127.0.0.2:0"', "127.0.0.2:"),
+    ):
+        node = world.node(words, environment=_without_variables())
+        node.wait_for(f"DICOMweb: http://{address}")
+        assert _web(node)[0] == 404
+        world.end(node)
+    node = world.node("", "--http", "0")
+    node.wait_for("DICOMweb: http://127.0.0.1:")
+    with socket.create_server(("127.0.0.1", number)):
+        taken = run("serve", "--config", "node.toml", "--http", f"{number}", cwd=world.folder)
+    assert taken.returncode == 1
+    assert (
+        taken.stderr
+        == f"dicomnet serve: --http 127.0.0.1:{number}: port {number} of 127.0.0.1 is in use already\n"
+    )
+
+
+def web_allow_public(world: World) -> None:
+    """The switch of the other port is none for this one. The folder cannot be used, so that nothing is ever shown."""
+    content = 'web = {%s}\nstorage.folder = "node.toml/x"\nserver.allow_public = true'
+    (world.folder / "node.toml").write_text(content % "")
+    refused = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
+    assert "anybody could see, add and remove images; set web.allow_public to allow that" in refused.stderr
+    (world.folder / "node.toml").write_text(content % "allow_public = true")
+    warned = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
+    assert "warning: nobody has to prove who they are; whoever can reach us may see, add and" in warned.stderr
+    assert "not a directory" in warned.stderr
+
+
+def web_origins(world: World) -> None:
+    node = world.node('web.origins = ["https://viewer.example"]', "--http", "0")
+    for origin, allowed in (
+        ("https://viewer.example", "https://viewer.example"),
+        ("https://else.example", None),
+    ):
+        assert _web(node, Origin=origin)[1]["Access-Control-Allow-Origin"] == allowed
+
+
 def watch_port(world: World) -> None:
     number = free_port()
     node = world.node(f"watch.port = {number}")
@@ -726,6 +801,9 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "logging.level": level,
     "logging.format": format,
     "logging.identifiers": identifiers,
+    "web.listen": web_listen,
+    "web.allow_public": web_allow_public,
+    "web.origins": web_origins,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,

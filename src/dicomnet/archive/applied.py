@@ -24,6 +24,7 @@ from .retention import RetentionPolicy, RetentionRule
 from .services.retrieve import RetrievePolicy, destinations_of
 from .terms import Terms
 from .watch.policy import WatchPolicy
+from .web.policy import WebPolicy
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -66,6 +67,7 @@ def terms_of(settings: Settings) -> Terms:
         ),
         retrieval=_retrieval(settings),
         watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
+        web=WebPolicy(settings["web.origins"]),
         tls=certificate,
         retention=_retention(settings),
         log=log_of(settings),

@@ -58,10 +58,12 @@ from .services.verification import VerificationService
 from .terms import Terms
 
 if TYPE_CHECKING:
+    from ..drivers.blocking.fair_share import FairShare
     from .services.retrieval import Retrieval
     from .tasks.control import Control
     from .watch.association import Tally
     from .watch.watch import Watch
+    from .web.serving import BothPorts, WebServer
 
 _log = logging.getLogger(__name__)
 
@@ -134,13 +136,16 @@ class Node:
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
     watch
         Host and port for health and metrics by HTTP; None for neither, and then nothing is counted.
+    web
+        Accepts connections for DICOMweb, as of `drivers.transport.listen`; it is the node's from then on. None for no
+        DICOMweb.
 
     Raises
     ------
     OSError
         If the folder cannot be used, or the address cannot be bound.
     ValueError
-        If ``workers`` is less than 1, or one of ``keys`` cannot be kept.
+        If ``workers`` is less than 1, one of ``keys`` cannot be kept, or there is to be DICOMweb without an index.
     RuntimeError
         If there are to be several workers, and this platform cannot fork.
     DicomnetError
@@ -164,7 +169,10 @@ class Node:
         keys: Sequence[str] = (),
         workers: int = 1,
         watch: tuple[str, int] | None = None,
+        web: socket.socket | None = None,
     ) -> None:
+        if web is not None and not has_index:
+            raise ValueError("there is no DICOMweb without an index")
         _load(has_index)
         self.ae_title = ae_title
         self._on_refused = on_refused
@@ -192,19 +200,22 @@ class Node:
         ]
         self.services = {service.operation: service for service in services}
         self.operations = {uid: service.operation for service in services for uid in service.contexts}
-        # What accepts in this process.
+        # What accepts associations in this process.
         self._accepting: Server | None = None
         self._control: Control | None = None
         self.watch: Watch | None = None
+        self._web: WebServer | None = None
         self.terms = Terms()
         try:
             self._adopt(terms)
             if watch is not None:
                 self.watch = _watching(self.holdings, watch, terms, processes)
-            if workers == 1:
-                self._accepting = Server(listen(address), self._receive, tls=self._tls)
-            self._server: Server | WorkerProcesses = self._accepting or WorkerProcesses(
-                address, workers, self._work, on_told=self._told
+            if web is not None:
+                self._web = _web(self.holdings, web, terms)
+            self._server: Server | BothPorts | WorkerProcesses = (
+                self._accept(listen(address))
+                if workers == 1
+                else WorkerProcesses(address, workers, self._work, on_told=self._told)
             )
         except BaseException:
             if self.watch is not None:
@@ -216,6 +227,11 @@ class Node:
     def address(self) -> tuple[str, int]:
         """The host and port it listens on."""
         return self._server.address
+
+    @property
+    def web_address(self) -> tuple[str, int] | None:
+        """The host and port of DICOMweb; None if there is none."""
+        return None if self._web is None else self._web.address
 
     @property
     def watch_address(self) -> tuple[str, int] | None:
@@ -235,6 +251,8 @@ class Node:
         else:
             self.holdings.begin_upkeep()
         self._server.start()
+        if self._web is not None and isinstance(self._server, WorkerProcesses):
+            self._web.forget()
         if self.watch is not None:
             self.watch.start()
         if self.holdings.index is not None and hasattr(socket, "AF_UNIX"):
@@ -327,11 +345,19 @@ class Node:
             self.watch.be_process(worker.number + 1)
         if worker.number == 0:
             self.holdings.begin_upkeep()
-        self._accepting = Server(worker.listener, self._receive, tls=self._tls, share=worker.share)
-        worker.serve(self._accepting)
+        worker.serve(self._accept(worker.listener, worker.share))
         if self.watch is not None:
             self.watch.counts.leave()
         return self.holdings.leave()
+
+    def _accept(self, listener: socket.socket, share: FairShare | None = None) -> Server | BothPorts:
+        """What accepts in this process."""
+        self._accepting = Server(listener, self._receive, tls=self._tls, share=share)
+        if self._web is None:
+            return self._accepting
+        from .web.serving import BothPorts
+
+        return BothPorts(self._accepting, self._web)
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
         terms = self.terms
@@ -365,6 +391,8 @@ class Node:
         self.holdings.retention = terms.retention
         if self.watch is not None:
             self.watch.adopt(terms)
+        if self._web is not None:
+            self._web.adopt(terms)
         for service in self.services.values():
             if isinstance(service, QueryService):
                 service.policy = terms.queries
@@ -497,7 +525,15 @@ class _WatchedHooks(_NodeHooks):
 
 
 def _watching(holdings: Holdings, address: tuple[str, int], terms: Terms, processes: int) -> Watch:
-    # What it takes of libraries, other nodes start without.
+    # Nodes without it start without what it takes of libraries.
     from .watch.watch import Watch
 
     return Watch(holdings, address, terms, processes)
+
+
+def _web(holdings: Holdings, listener: socket.socket, terms: Terms) -> WebServer:
+    # As above.
+    from .web.application import application
+    from .web.serving import WebServer
+
+    return WebServer(listener, application(holdings, terms))

@@ -15,9 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
+from ..settings.kinds import web_address
 from ..settings.mistakes import Mistakes
+from ..settings.values import DEFAULT
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
@@ -38,6 +41,11 @@ class Node(Protocol):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
+        ...
+
+    @property
+    def web_address(self) -> tuple[str, int] | None:
+        """Host and port of DICOMweb, if there is any."""
         ...
 
     @property
@@ -176,6 +184,7 @@ def listen(served: Served) -> int:
                 "set watch.allow_public",
                 say=say,
             )
+        web = web_listener(command, settings, say) if served.has_index else None
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
@@ -184,6 +193,7 @@ def listen(served: Served) -> int:
             (host, number),
             has_index=served.has_index,
             on_stored=_report if served.is_verbose else None,
+            web=web,
             **node_options(settings, terms),
         )
     except ModuleNotFoundError as error:
@@ -199,6 +209,52 @@ def listen(served: Served) -> int:
         return FAILED if _complain_of_unfiled(command, node) else OK
     complain(f"dicomnet {command}: the processes of the server were ended from outside, not by this command")
     return FAILED
+
+
+def web_listener(command: str, settings: Settings, say: Callable[[str], object]) -> socket.socket | None:
+    """The socket that accepts connections for DICOMweb; None for none.
+
+    Where it is there only by default, what stands in its way is said and costs nothing else.
+
+    Parameters
+    ----------
+    command
+        The name of the command.
+    settings
+        Those of the node.
+    say
+        Says a warning.
+
+    Raises
+    ------
+    UsageError
+        If other machines could reach it, and that is not allowed.
+    OSError
+        If it cannot be had; it is named as a file would be.
+    """
+    address = web_address(settings["web.listen"])
+    if address is None:
+        return None
+    host, number = address
+    check_bind(
+        command,
+        host,
+        settings["web.allow_public"],
+        "see, add and remove images",
+        "set web.allow_public",
+        say=say,
+    )
+    try:
+        return new_socket(address)
+    except OSError as error:
+        why = bind_failure(error, host, number)
+        if settings.origin("web.listen") != DEFAULT:
+            raise OSError(error.errno, why, f"--http {_endpoint(host, number)}") from error
+        say(
+            f"dicomnet {command}: warning: there is no DICOMweb: {why}; --http HOST:PORT chooses another one,"
+            " --http off none"
+        )
+    return None
 
 
 class Configuration:
@@ -348,6 +404,8 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
             node.holdings.local.take_signals()
         status = f"listening on {title}@{endpoint}, storing in {printable(str(folder))}"
         print(status, flush=True)
+        if node.web_address is not None:
+            print(f"DICOMweb: http://{_endpoint(*node.web_address)}/dicom-web", flush=True)
         if node.watch_address is not None:
             print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()

@@ -1,0 +1,19 @@
+"""What the web face of a node allows."""
+
+from __future__ import annotations
+
+from ...values import frozen
+
+
+@frozen
+class WebPolicy:
+    """What may change of DICOMweb while a node runs.
+
+    Parameters
+    ----------
+    origins
+        The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
+        all.
+    """
+
+    origins: tuple[str, ...] = ()
