@@ -77,6 +77,8 @@ KINDS: dict[str, str] = {
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
     "archive/watch": "local",
+    "archive/web/test_frames.py": "local",
+    "archive/web/test_retrieving.py": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",

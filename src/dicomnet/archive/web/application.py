@@ -11,8 +11,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .frames import FramesService
 from .origins import Origins
 from .problems import problem_response
+from .retrieving import RetrievingService
 from .service import WebService
 
 # Where the services of DICOMweb are.
@@ -85,7 +87,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = []
+    services: list[WebService] = [RetrievingService(holdings), FramesService(holdings)]
     made = Application(services)
     made.adopt(terms)
     return made
