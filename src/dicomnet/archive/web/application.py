@@ -16,8 +16,9 @@ from .frames import FramesService
 from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
+from .rendered import RenderedService
 from .retrieving import RetrievingService
-from .service import WebService
+from .service import WebService, WithProcesses
 
 # Where the services of DICOMweb are.
 ROOT = "/dicom-web"
@@ -45,6 +46,18 @@ class Application:
         self._origins.policy = terms.web
         for service in self._services:
             service.adopt(terms)
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.begin()
+
+    def end(self) -> None:
+        """Behind the last request there."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -94,6 +107,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         FramesService(holdings),
         MetadataService(holdings),
         BulkDataService(holdings),
+        RenderedService(holdings),
     ]
     made = Application(services)
     made.adopt(terms)
