@@ -14,6 +14,7 @@ from ..terms import Terms
 from .origins import Origins
 from .problems import problem_response
 from .service import WebService
+from .storing import StoringService
 
 # Where the services of DICOMweb are.
 ROOT = "/dicom-web"
@@ -85,7 +86,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = []
+    services: list[WebService] = [StoringService(holdings)]
     made = Application(services)
     made.adopt(terms)
     return made
