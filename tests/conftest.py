@@ -82,6 +82,7 @@ KINDS: dict[str, str] = {
     "archive/watch/test_certificate.py": "quick",
     "archive/watch/test_counts.py": "quick",
     "archive/watch/test_probing.py": "quick",
+    "archive/web/test_bulk_data.py": "local",
     "archive/web/test_storing.py": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",

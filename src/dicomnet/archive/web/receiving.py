@@ -249,6 +249,8 @@ class Upload:
         try:
             made = described.made(self._bulk)
         except DescriptionUnusable as error:
+            if not error.sop_instance:
+                self._report.remark = self._report.remark or error.cause
             self._objects.refuse(
                 error.sop_class, error.sop_instance, ServiceRefusal(error.reason, error.cause)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -28,6 +29,8 @@ _CLASS, _INSTANCE, _WARNING, _REASON = "00081150", "00081155", "00081196", "0008
 # Outcomes up to this many bytes are kept in memory, and then in a file without a name.
 _IN_MEMORY = 1 << 20
 _BLOCK = 1 << 16
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_REMARK_LIMIT = 300
 
 
 class StoreReport:
@@ -46,7 +49,7 @@ class StoreReport:
         How many objects were stored, how many of them not as the object of their UID, how many were not, and how many
         of those nobody knows the UID of.
     remark
-        One sentence on what is wrong with the whole; empty if nothing is.
+        What is wrong with the whole, in printable ASCII; empty if nothing is.
     is_unsupported
         Whether something was refused for its media type.
     """
@@ -57,7 +60,7 @@ class StoreReport:
         self._rows: dict[str, IO[bytes]] = {}
         self._lacking = 0
         self.stored = self.warned = self.failed = self.unnamed = 0
-        self.remark = ""
+        self._remark = ""
         self.is_unsupported = False
 
     def has_stored(self, sop_class: str, name: ObjectName, warning: int | None = None) -> None:
@@ -87,6 +90,15 @@ class StoreReport:
         else:
             self.unnamed += 1
             self._add(_OTHER_FAILURES, item)
+
+    @property
+    def remark(self) -> str:
+        return self._remark
+
+    @remark.setter
+    def remark(self, text: str) -> None:
+        # It may have what a client sent, and gets into a header and into the log.
+        self._remark = _UNPRINTABLE.sub("?", text).replace('"', "'").replace("\\", "/")[:_REMARK_LIMIT]
 
     @property
     def status(self) -> int:
