@@ -19,6 +19,7 @@ from .problems import problem_response
 from .rendered import RenderedService
 from .retrieving import RetrievingService
 from .service import WebService, WithProcesses
+from .storing import StoringService
 
 # Where the services of DICOMweb are.
 ROOT = "/dicom-web"
@@ -108,6 +109,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         MetadataService(holdings),
         BulkDataService(holdings),
         RenderedService(holdings),
+        StoringService(holdings),
     ]
     made = Application(services)
     made.adopt(terms)
