@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ServiceRefusal
 from ..values import frozen
 from .arguments import FAILED, OK, Parser, UsageError, port, seconds
-from .listening import add_bind_options, bind_failure, check_bind
-from .requestor import Target, add_peer_options, noticing_tls, target_of
+from .listening import LOOPBACK, add_bind_options, bind_failure, check_bind
+from .requestor import add_peer_options, noticing_tls, target_of
 from .words import complain, printable
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.results import StoreResult
+    from ..peers.target import Target
     from ..pynetdicom.events import Event
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
@@ -134,6 +135,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
+    options.bind = LOOPBACK if options.bind is None else options.bind
     if options.listen is not None:
         check_bind("commit", options.bind, options.allow_public, "send reports")
     unreadable: list[StoreResult] = []

@@ -13,8 +13,8 @@ from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure, is_done
 from .arguments import FAILED, OK, Parser, ae_title
-from .listening import add_receiver_options, bind_failure, check_bind, open_node
-from .requestor import add_peer_options, open_peer
+from .listening import add_receiver_options, bind_failure, open_node, receiver_address
+from .requestor import add_peer_options, open_peer, target_of
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
 from .words import printable
 
@@ -120,8 +120,10 @@ def run(options: Namespace) -> int:
 
     level, identifier = retrieve_identifier(options)
     model = find_model(level, options.model, MOVE_MODELS)
+    target = target_of(options)
+    address = None
     if options.receive is not None:
-        check_bind("move", options.bind, options.allow_public, "store")
+        address = receiver_address("move", options, target, "store")
     arrivals = Arrivals(options.receive)
     retrieval = Retrieval("move", arrivals if options.receive is not None else None)
 
@@ -133,7 +135,7 @@ def run(options: Namespace) -> int:
 
     progress = arrivals.progress if options.receive is not None else None
     with retrieval.told(known, options):
-        with _receiver(options, arrivals), open_peer(options, progress=progress) as peer:
+        with _receiver(options, arrivals, address), open_peer(options, target, progress=progress) as peer:
             retrieval.follow(peer.move_identifier(options.destination, identifier, model), options)
             if options.receive is not None:
                 arrivals.wait((retrieval.last and retrieval.last.sent) or 0, options.wait)
@@ -146,12 +148,11 @@ def run(options: Namespace) -> int:
 
 
 @contextmanager
-def _receiver(options: Namespace, arrivals: Arrivals) -> Iterator[None]:
+def _receiver(options: Namespace, arrivals: Arrivals, address: tuple[str, int] | None) -> Iterator[None]:
     """The destination, if it is to be this process."""
-    if options.receive is None:
+    if address is None:
         yield
         return
-    address = options.bind, options.receive_port
     try:
         node = open_node(
             options.receive,

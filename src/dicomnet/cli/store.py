@@ -10,9 +10,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import field, mutable
-from .arguments import FAILED, OK, Parser, UsageError, count, parsed, times
+from .arguments import FAILED, OK, Parser, UsageError, count, times
+from .pace import add_pacing_options, pacing_of
 from .progress import Progress
-from .requestor import add_peer_options, open_peer
+from .requestor import add_peer_options, open_peer, target_of
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..blocking.peer import Peer
     from ..exchange.journal import Journal
-    from ..exchange.pacing import Rate, Times
+    from ..exchange.pacing import Pacing
     from ..exchange.results import StoreResult
     from ..exchange.storing import Supply
 
@@ -63,9 +64,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--window",
         type=count,
-        default=16,
         metavar="N",
-        help="how many requests may wait for their response, if the peer grants it (%(default)s)",
+        help="how many requests may wait for their response, if the peer grants it (16, or that of the remote)",
     )
     parser.add_argument(
         "--transcode",
@@ -76,9 +76,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--jobs",
         type=count,
-        default=1,
         metavar="N",
-        help="how many associations to send on side by side, each with its window (%(default)s)",
+        help="how many associations to send on side by side, each with its window (1, or that of the remote)",
     )
     parser.add_argument(
         "--journal",
@@ -94,30 +93,7 @@ def configure(parser: Parser) -> None:
         help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
         " 2, 4 ... s up to a minute; each object that it takes is a new beginning (%(default)s)",
     )
-    parser.add_argument(
-        "--rate",
-        type=_rate,
-        metavar="RATE",
-        help="send no more than that in a second: objects (50/s) or bytes (10MB/s)",
-    )
-    parser.add_argument(
-        "--between",
-        type=_times,
-        metavar="TIMES",
-        help="send at these times of the day only, such as 19:00-06:00; wait at others, without an association",
-    )
-
-
-def _rate(text: str) -> Rate:
-    from ..exchange.pacing import Rate
-
-    return parsed(Rate.parse, text)
-
-
-def _times(text: str) -> Times:
-    from ..exchange.pacing import Times
-
-    return parsed(Times.parse, text)
+    add_pacing_options(parser, "send")
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -339,9 +315,17 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
 
         # They are looked for twice, as a million names are not to be kept.
         progress = progress_on_terminal("storing", sum(1 for _ in find_files(options.paths)))
-    opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
+    target = target_of(options)
+    opened = open_peer(
+        options,
+        target,
+        window=options.window or target.window,
+        transcode=options.transcode,
+        jobs=options.jobs or target.jobs,
+    )
+    pacing = pacing_of(options, target)
     with opened as peer, progress, _journal_of(options, peer) as journal:
-        for result in peer.store_supply(_supply_of(options, journal, peer, progress)):
+        for result in peer.store_supply(_supply_of(options, journal, peer, pacing, progress)):
             row = Row.of(result)
             if journal is not None and not result.was_stored:
                 journal.add(result, row.outcome)
@@ -366,15 +350,12 @@ def _journal_of(options: Namespace, peer: Peer) -> AbstractContextManager[Journa
     return Journal(options.journal, str(peer.address))
 
 
-def _supply_of(options: Namespace, journal: Journal | None, peer: Peer, progress: Progress) -> Supply:
+def _supply_of(
+    options: Namespace, journal: Journal | None, peer: Peer, pacing: Pacing | None, progress: Progress
+) -> Supply:
     from ..exchange.files import find_files
-    from ..exchange.pacing import Pacing
     from ..exchange.retrying import Retry
     from ..exchange.storing import Supply
-
-    pacing = (
-        None if options.rate is None and options.between is None else Pacing(options.rate, options.between)
-    )
 
     def tell(sentence: str) -> None:
         if not options.quiet:
