@@ -161,7 +161,7 @@ def run(options: Namespace) -> int:
 
 def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wanted]:
     from ..drivers.files import StoredObject
-    from ..exchange.files import find_files, scan
+    from ..exchange.searching import find_objects, scan
 
     if not options.paths and not options.uid_file:
         raise UsageError("no objects are given; name files or folders, or use --uid-file")
@@ -171,11 +171,11 @@ def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wante
         else:
             with open(name, encoding="utf-8", errors="replace") as lines:
                 yield from _listed(lines, name)
-    for each in scan(find_files(options.paths)):
+    for each in scan(find_objects(options.paths)):
         if isinstance(each, StoredObject):
             yield Wanted(each.header.sop_class_uid, each.header.sop_instance_uid, str(each.file))
         elif not (each.is_skipped and options.quiet):
-            complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.path}: {each.comment}")
+            complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.name}: {each.comment}")
         if not isinstance(each, StoredObject) and not each.is_skipped:
             unreadable.append(each)
 

@@ -191,7 +191,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         Parameters
         ----------
         paths
-            Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+            Files, and folders with all that is in them; of zip and tar files (by the ends of their names) the members,
+            which are read where they lie; of a DICOMDIR that is named the files to which it refers. What is not DICOM
+            is skipped and reported.
         jobs
             How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
             fewer, the others carry on.
@@ -220,15 +222,15 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         NetworkError, AssociationError
             If the first association cannot be opened. Later failures are in the results.
         """
-        from ..exchange.files import find_files
         from ..exchange.pacing import pacing
         from ..exchange.retrying import Retry
+        from ..exchange.searching import find_objects
         from ..exchange.storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         supply = Supply(
-            find_files(paths),
+            find_objects(paths),
             self.transcoding,
             pacing=pacing(rate or self._target.rate, between or self._target.between),
             retry=Retry(retry) if retry > 0 else None,
