@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 import sys
@@ -262,6 +263,7 @@ def test_what_speaks_tls_1_1_alone_is_told_of_the_version(
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
+    caplog.set_level(logging.INFO, "dicomnet")
     with SCPS[scp](server) as port, pytest.raises(TLSFailed, match=NO_VERSION):
         echo_by_peer(f"localhost:{port}", client)
     if (old, scp) == ("client", "AE"):
