@@ -264,10 +264,13 @@ def test_what_speaks_tls_1_1_alone_is_told_of_the_version(
     context.minimum_version = ssl.TLSVersion.TLSv1
     context.maximum_version = ssl.TLSVersion.TLSv1_1
     caplog.set_level(logging.INFO, "dicomnet")
-    with SCPS[scp](server) as port, pytest.raises(TLSFailed, match=NO_VERSION):
-        echo_by_peer(f"localhost:{port}", client)
-    if (old, scp) == ("client", "AE"):
-        wait_until(lambda: NO_VERSION in caplog.text, what="the server tells it, too")
+    # Some servers, as those of asyncio, close before their alert is on its way.
+    told = f"{NO_VERSION}|or has only TLS 1.0 or 1.1"
+    with SCPS[scp](server) as port:
+        with pytest.raises(TLSFailed, match=told):
+            echo_by_peer(f"localhost:{port}", client)
+        if scp != "pynetdicom":
+            wait_until(lambda: NO_VERSION in caplog.text, what="the server tells it, too")
 
 
 # -- a key with a passphrase

@@ -209,8 +209,8 @@ def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
             meaning = _MEANINGS.get(error.reason.rpartition("_ALERT_")[2])
             return TLSFailed(f"{meaning} ({words})" if meaning else words)
     return TLSFailed(
-        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port, or the peer wants"
-        " a certificate of ours, or the peer does not accept our certificate"
+        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port, or has only TLS"
+        " 1.0 or 1.1, or the peer wants a certificate of ours, or the peer does not accept our certificate"
     )
 
 
