@@ -258,8 +258,6 @@ def _secured(secured: ssl.SSLSocket) -> Finding:
 def _tls_advice(cause: str) -> str:
     if "does not speak TLS" in cause:
         return f"{cause}; leave out --tls, or use the port on which the peer speaks TLS"
-    if "protocol version" in cause or "unsupported protocol" in cause:
-        return f"{cause}; the peer has no TLS 1.2 or later"
     return f"{cause}; see --tls-cert" if "certificate" in cause else cause
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
+_IN_QUARANTINE = "kept in quarantine, as another object with its UID is here"
 # How long associations that are still open may go on when all has arrived.
 _DRAIN_SECONDS = 5.0
 
@@ -74,8 +75,12 @@ class Arrivals:
         return len(self._kept)
 
     def add(self, sop_instance_uid: str, status: int) -> None:
-        """An object was stored, or not."""
-        if is_done(status):
+        """An object was stored, put in quarantine, or not taken."""
+        from ..archive.intake import KEPT_IN_QUARANTINE
+
+        if status == KEPT_IN_QUARANTINE:
+            self._failed(sop_instance_uid, ServiceRefusal(status, _IN_QUARANTINE))
+        elif is_done(status):
             with self._changed:
                 self._kept.add(sop_instance_uid)
                 self._changed.notify()

@@ -240,7 +240,8 @@ def speaks_tls(target: Target) -> bool:
             with context.wrap_socket(sock):
                 return True
     except ssl.SSLError as error:
-        return "ALERT" in (error.reason or "")
+        # A version that we do not take is a version of TLS.
+        return "ALERT" in (error.reason or "") or error.reason == "UNSUPPORTED_PROTOCOL"
     except OSError:
         return False
 
