@@ -550,6 +550,16 @@ def decompress_for_another(question: Answer, content: BinaryIO) -> tuple[Answer,
     return {}, result.getbuffer()
 
 
+def is_lossless(uid: str) -> bool:
+    """Whether nothing is lost by the compression of a transfer syntax, so that its pixels are those that there were."""
+    return uid in _LOSSLESS or not transfer_syntax(uid).is_encapsulated
+
+
+def is_decodable(uid: str) -> bool:
+    """Whether objects of a transfer syntax are native, or a decoder for them is installed."""
+    return uid == _RLE_LOSSLESS or not transfer_syntax(uid).is_encapsulated or _is_apart(uid)
+
+
 def _is_apart(own: str) -> bool:
     """Whether a transfer syntax is decoded by a library that may end its process."""
     from pydicom.pixels.decoders.base import get_decoder

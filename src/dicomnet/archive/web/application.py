@@ -13,10 +13,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .frames import FramesService
 from .guard import Guard
 from .origins import Origins
 from .problems import problem_response
-from .service import WebService
+from .rendered import RenderedService
+from .retrieving import RetrievingService
+from .service import WebService, WithProcesses
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +53,18 @@ class Application:
         self._origins.policy = self._guard.policy = terms.web
         for service in self._services:
             service.adopt(terms)
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.begin()
+
+    def end(self) -> None:
+        """Behind the last request there."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -94,7 +109,11 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = []
+    services: list[WebService] = [
+        RetrievingService(holdings),
+        FramesService(holdings),
+        RenderedService(holdings),
+    ]
     made = Application(services, _pages(holdings))
     made.adopt(terms)
     return made
