@@ -88,6 +88,8 @@ KINDS: dict[str, str] = {
     "archive/watch/test_certificate.py": "quick",
     "archive/watch/test_counts.py": "quick",
     "archive/watch/test_probing.py": "quick",
+    "archive/web/test_bulk_data.py": "local",
+    "archive/web/test_storing.py": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",
     "datasets/test_plain.py::test_damaged_bytes_are_read_as_by_pydicom": "local",

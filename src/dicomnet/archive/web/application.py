@@ -20,6 +20,7 @@ from .problems import problem_response
 from .rendered import RenderedService
 from .retrieving import RetrievingService
 from .service import WebService, WithProcesses
+from .storing import StoringService
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         RetrievingService(holdings),
         FramesService(holdings),
         RenderedService(holdings),
+        StoringService(holdings),
     ]
     made = Application(services, _pages(holdings))
     made.adopt(terms)
