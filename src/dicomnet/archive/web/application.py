@@ -13,8 +13,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .bulkdata import BulkDataService
 from .frames import FramesService
 from .guard import Guard
+from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
 from .rendered import RenderedService
@@ -113,6 +115,8 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     services: list[WebService] = [
         RetrievingService(holdings),
         FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
         RenderedService(holdings),
         StoringService(holdings),
     ]
