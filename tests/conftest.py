@@ -76,6 +76,7 @@ KINDS: dict[str, str] = {
     "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
+    "archive/web": "local",
     "archive/watch": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
     "archive/watch/test_association.py": "quick",

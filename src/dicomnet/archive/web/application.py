@@ -13,10 +13,10 @@ from ..holdings import Holdings
 from ..terms import Terms
 from .origins import Origins
 from .problems import problem_response
+from .resources import ROOT
+from .searching import SearchService
 from .service import WebService
 
-# Where the services of DICOMweb are.
-ROOT = "/dicom-web"
 # Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 
@@ -85,7 +85,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = []
+    services: list[WebService] = [SearchService(holdings)]
     made = Application(services)
     made.adopt(terms)
     return made
