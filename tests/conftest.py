@@ -79,6 +79,7 @@ KINDS: dict[str, str] = {
     "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
+    "archive/web": "local",
     "archive/watch": "local",
     "archive/web/test_frames.py": "local",
     "archive/web/test_metadata.py": "local",

@@ -20,14 +20,14 @@ from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
 from .rendered import RenderedService
+from .resources import ROOT
 from .retrieving import RetrievingService
+from .searching import SearchService
 from .service import WebService, WithProcesses
 from .storing import StoringService
 
 _log = logging.getLogger(__name__)
 
-# Where the services of DICOMweb are.
-ROOT = "/dicom-web"
 # Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 
@@ -113,6 +113,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         What it goes by at first.
     """
     services: list[WebService] = [
+        SearchService(holdings),
         RetrievingService(holdings),
         FramesService(holdings),
         MetadataService(holdings),

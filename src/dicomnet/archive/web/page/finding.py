@@ -13,7 +13,7 @@ from ....datasets.levels import UNIQUE_KEYS, Level
 from ....datasets.pydicom_insides import dataset_of
 from ...catalogue.levels import Attributes
 from ...catalogue.options import QueryOptions
-from ...catalogue.query import search
+from ...catalogue.query import Order, search
 from ...holdings import Holdings
 
 # What is shown at each level, besides the UID.
@@ -90,9 +90,9 @@ def find(
     identifier = dataset_of(
         [_element("QueryRetrieveLevel", level.name), *map(_element, wanted, wanted.values())]
     )
-    found = search(holdings.index_to_search(), "STUDY", identifier, options=options)
-    matches = (Found(each) for each in found.matches if each is not None)
-    return list(islice(matches, skip, None if count is None else skip + count))
+    order = Order(newest_first=level is Level.STUDY, skip=skip)
+    found = search(holdings.index_to_search(), "STUDY", identifier, options=options, order=order)
+    return list(islice((Found(each) for each in found.matches if each is not None), count))
 
 
 def _element(keyword: str, text: str) -> DataElement:
