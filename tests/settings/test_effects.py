@@ -524,6 +524,12 @@ def web_origins(world: World) -> None:
         assert _web(node, Origin=origin)[1]["Access-Control-Allow-Origin"] == allowed
 
 
+def web_hosts(world: World) -> None:
+    node = world.node('web.hosts = ["pacs.example"]', "--http", "0")
+    for host, is_refused in (("pacs.example", False), ("localhost", False), ("else.example", True)):
+        assert (_web(node, Host=host)[0] == 421) is is_refused
+
+
 def watch_port(world: World) -> None:
     number = free_port()
     node = world.node(f"watch.port = {number}")
@@ -798,6 +804,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "web.listen": web_listen,
     "web.allow_public": web_allow_public,
     "web.origins": web_origins,
+    "web.hosts": web_hosts,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,

@@ -34,6 +34,7 @@ _EXAMPLES: dict[str, Any] = {
     "tls.passphrase_file": "node.passphrase",
     "tls.client_ca": "clients.pem",
     "web.origins": ["https://viewer.hospital.example"],
+    "web.hosts": ["pacs.hospital.example"],
     "watch.port": 9104,
 }
 _REMOTE = {
