@@ -30,6 +30,7 @@ FLOORS: dict[str, float] = {
     "drivers.blocking": 5.5,
     "drivers.aio": 5.5,
     "datasets": 6,
+    "rendering": 6.5,
     "exchange": 7,
     "settings": 7.2,
     "fetching": 7.5,

@@ -77,9 +77,19 @@ class SCP:
         Where it reports, 0 for the same association.
     ends
         Whether it aborts instead of reporting.
+    sop_class
+        Under which SOP class it reports.
     """
 
-    def __init__(self, answer: Answer | None, status: int = 0, here: int = 0, ends: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer | None,
+        status: int = 0,
+        here: int = 0,
+        ends: bool = False,
+        sop_class: str = StorageCommitmentPushModel,
+    ) -> None:
+        self._sop_class = sop_class
         self.asked: list[Dataset] = []
         self.statuses: list[int] = []
         self._answer, self._status, self._here, self._ends = answer, status, here, ends
@@ -113,7 +123,11 @@ class SCP:
             )
             assert assoc.is_established
         status, _ = assoc.send_n_event_report(
-            report, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            report,
+            event_type,
+            self._sop_class,
+            StorageCommitmentPushModelInstance,
+            meta_uid=StorageCommitmentPushModel,
         )
         self.statuses.append(status.Status)
         if self._here:
@@ -240,6 +254,34 @@ def test_a_report_of_another_transaction_is_refused() -> None:
         said = complaint(run("commit", address, CT, "--wait", "1"), 1)
     assert "no report came" in said
     assert scp.statuses == [0x0115]
+
+
+@pytest.mark.parametrize("here", [False, True], ids=["same association", "another association"])
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.1.20.2", "1.2.840.10008.3.1.2.3.3", "1.2.3"])
+def test_a_report_under_another_sop_class_counted_as_commitment(sop_class: str, here: bool) -> None:
+    port = free_port()
+    scp = SCP(all_kept, here=port if here else 0, sop_class=sop_class)
+    listen = ("--listen", str(port)) if here else ()
+    with scp.running() as address:
+        result = run("commit", address, CT, "--wait", "1", *listen)
+    assert (result.stdout, result.returncode) == ("", 1)
+    said = (
+        f"a report of the peer is refused: its SOP class is {sop_class}, and not that of storage commitment"
+    )
+    assert said in result.stderr
+    assert scp.statuses == [0x0118]
+
+
+def test_an_object_that_is_kept_as_one_of_another_sop_class_counted_as_committed() -> None:
+    def answer(asked: Dataset) -> tuple[int, Dataset]:
+        event_type, report = all_kept(asked)
+        report.ReferencedSOPSequence[0].ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        return event_type, report
+
+    with SCP(answer).running() as address:
+        result = run("commit", address, CT)
+    line = f"failed: {CT}: the peer has it with another SOP class, 1.2.840.10008.5.1.4.1.1.4\n"
+    assert (result.stdout.splitlines(keepends=True)[0], result.returncode) == (line, 1)
 
 
 @pytest.mark.parametrize("event_type", [0, 3, 9])

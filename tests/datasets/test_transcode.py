@@ -39,8 +39,9 @@ from tests.support import (
 )
 
 from dicomnet import AE, Peer, aio, build_context
-from dicomnet.datasets import decoding
+from dicomnet.datasets.apart import Process
 from dicomnet.datasets.codec import create_file_meta, decode
+from dicomnet.datasets.decoding import DECODERS
 from dicomnet.datasets.transcode import IN_MEMORY, transcode_dataset, transcode_file
 from dicomnet.drivers.files import open_object
 from dicomnet.encoding.transfer_syntaxes import PREFERRED_NATIVE, Transcoding, transfer_syntax
@@ -341,13 +342,13 @@ def test_a_decoder_that_ends_just_when_it_is_wanted_is_started_again(monkeypatch
     """It ends when it was idle for a while, and may have been taken for one that waits."""
     path = file_named("SC_rgb_jpeg_dcmtk.dcm")
     expected = transcode_file(open_object(path), EXPLICIT)
-    process = decoding.DECODERS._idle[-1]._process
+    process = DECODERS.processes._idle[-1]._process
     assert process.stdin is not None
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, process.stdin.fileno())
     os.close(nowhere)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    monkeypatch.setattr(decoding._Process, "is_running", True)
+    monkeypatch.setattr(Process, "is_running", True)
     assert transcode_file(open_object(path), EXPLICIT) == expected
     assert process.returncode == 0
 

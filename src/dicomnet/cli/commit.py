@@ -28,7 +28,7 @@ PUSH_MODEL = "1.2.840.10008.1.20.1"
 PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
 VERIFICATION = "1.2.840.10008.1.1"
 REQUEST_COMMITMENT = 1
-NO_SUCH_EVENT_TYPE, INVALID_ARGUMENT = 0x0113, 0x0115
+NO_SUCH_EVENT_TYPE, INVALID_ARGUMENT, NO_SUCH_SOP_CLASS = 0x0113, 0x0115, 0x0118
 # Of a report: all are committed, or failures exist (PS3.4 section J.3.3).
 EVENT_TYPES = (1, 2)
 
@@ -69,21 +69,22 @@ class Report:
     Parameters
     ----------
     committed
-        SOP Instance UIDs of the objects that the peer keeps.
+        SOP Class UID by SOP Instance UID of the objects that the peer keeps; empty if it gives none.
     failed
         Failure Reason by SOP Instance UID for the others; None if the peer gives no reason.
     """
 
-    committed: frozenset[str]
+    committed: dict[str, str]
     failed: dict[str, int | None]
 
     @classmethod
     def read(cls, dataset: Dataset) -> Report:
         """Read a report from the Event Information of an N-EVENT-REPORT."""
         return cls(
-            frozenset(
-                str(item.get("ReferencedSOPInstanceUID")) for item in _items(dataset, "ReferencedSOPSequence")
-            ),
+            {
+                str(item.get("ReferencedSOPInstanceUID")): str(item.get("ReferencedSOPClassUID") or "")
+                for item in _items(dataset, "ReferencedSOPSequence")
+            },
             {
                 str(item.get("ReferencedSOPInstanceUID")): item.get("FailureReason")
                 for item in _items(dataset, "FailedSOPSequence")
@@ -280,6 +281,13 @@ def _listening(options: Namespace, title: str, handlers: list[Any]) -> Iterator[
 
 def _receive_report(event: Event, transaction: str, inbox: Inbox) -> tuple[int, None]:
     """Handle an N-EVENT-REPORT."""
+    sop_class = str(event.request.AffectedSOPClassUID or "")
+    if sop_class.strip(" ") != PUSH_MODEL:
+        # Another service may report, too, and its report says nothing of what is kept.
+        inbox.put(
+            f"its SOP class is {ascii(sop_class)[1:-1] or 'missing'}, and not that of storage commitment"
+        )
+        return NO_SUCH_SOP_CLASS, None
     try:
         information = event.event_information
     except ServiceRefusal as error:
@@ -310,19 +318,19 @@ def _items(dataset: Dataset, keyword: str) -> Iterable[Dataset]:
 
 def _write(wanted: Wanted, report: Report, options: Namespace) -> bool:
     """Write the outcome for an object; returns whether it is committed."""
-    is_committed = (
-        wanted.sop_instance_uid in report.committed and wanted.sop_instance_uid not in report.failed
-    )
+    sop_class = report.committed.get(wanted.sop_instance_uid)
+    is_same = sop_class in ("", wanted.sop_class_uid)
+    is_committed = is_same and wanted.sop_instance_uid not in report.failed
     reason = report.failed.get(wanted.sop_instance_uid)
     comment = ""
     if reason is not None:
         comment = f"{REASONS.get(reason, 'a reason that the standard does not define')} (0x{reason:04X})"
-    elif not is_committed:
-        comment = (
-            "the peer gives no reason"
-            if wanted.sop_instance_uid in report.failed
-            else "the report does not name it"
-        )
+    elif wanted.sop_instance_uid in report.failed:
+        comment = "the peer gives no reason"
+    elif sop_class is None:
+        comment = "the report does not name it"
+    elif not is_same:
+        comment = f"{REASONS[0x0119]}, {ascii(sop_class)[1:-1]}"
     outcome = "committed" if is_committed else "failed"
     if options.json:
         _write_line(wanted, outcome, reason, comment)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..encoding.identity import is_uid
 from ..errors import ProtocolError
+from ..exchange.results import Receipt
 from .arguments import FAILED, OK, Parser, UsageError
 from .matches import plain
 from .requestor import add_peer_options, open_peer
@@ -68,12 +69,13 @@ def run(options: Namespace) -> int:
     model = find_model(level, options.model, GET_MODELS)
     classes = [_sop_class(text) for text in options.sop_classes]
     retrieval = Retrieval("get")
+    receipt = Receipt()
 
     def known() -> str:
-        last = retrieval.last
-        failures = len(last.local_failures) if last else 0
-        here = f", failed here {failures}" if failures else ""
-        return f"retrieved {(last and last.received) or 0}{here}"
+        if retrieval.last is None and not receipt.kept and not receipt.failures:
+            return ""
+        here = f", failed here {len(receipt.failures)}" if receipt.failures else ""
+        return f"retrieved {len(receipt.kept)}{here}"
 
     with open_peer(options) as peer:
         if options.any_syntax and not classes:
@@ -84,7 +86,9 @@ def run(options: Namespace) -> int:
             classes = _proposable(objects, options)
         contexts = _contexts(classes, options) if classes else None
         with retrieval.told(known, options):
-            responses = peer.get_identifier(identifier, model, to=options.to, contexts=contexts)
+            responses = peer.get_identifier(
+                identifier, model, to=options.to, contexts=contexts, receipt=receipt
+            )
             retrieval.follow(responses, options)
     retrieval.complain_of_missing()
     return OK if retrieval.is_complete else FAILED

@@ -139,7 +139,7 @@ def run(options: Namespace) -> int:
     retrieval = Retrieval("move", arrivals if options.receive is not None else None)
 
     def known() -> str:
-        if options.receive is None:
+        if options.receive is None or not (retrieval.last or arrivals.count or arrivals.failures):
             return ""
         failures = f", failed here {len(arrivals.failures)}" if arrivals.failures else ""
         return f"{arrivals.count} arrived in {printable(str(options.receive))}{failures}"

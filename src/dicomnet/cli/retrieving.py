@@ -142,9 +142,11 @@ class Retrieval:
         try:
             yield
         finally:
-            if self.last is not None and not options.quiet:
+            # What has arrived is to be known, too, where the peer has not said a word.
+            words = "; ".join(filter(None, (known(), self._counts())))
+            if words and not options.quiet:
                 say = complain if options.json else print
-                say("; ".join(filter(None, (known(), self._counts()))))
+                say(words)
 
     @property
     def is_complete(self) -> bool:

@@ -9,7 +9,7 @@ import mmap
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -39,12 +39,14 @@ from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
 from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode_object
-from .decoding import DECODERS, serve
+from .decoding import DECODERS
 from .pydicom_insides import why_not_written
 from .structure import conflict, contradiction, is_negative, known_representations, representation
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from .apart import Answer, Result
 
 # What is longer than this, in bytes, is kept in a temporary file.
 IN_MEMORY = 8 << 20
@@ -209,13 +211,13 @@ def _transcode(stream: BinaryIO, own: str, target: str, sop_class: str, instance
             before = transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN)
         elif before.is_deflated:
             deflated = stream
-            stream = spool(lambda sink: sink.writelines(_inflate(_chunks(deflated))))
+            stream = spool(lambda sink: sink.writelines(inflate(deflated)))
         if before.encoding is not after.encoding:
             source = stream
             stream = spool(lambda sink: _Conversion(source, sink, before.encoding, after.encoding).run())
         if after.is_deflated:
-            inflated = stream
-            stream = spool(lambda sink: sink.writelines(_deflate(_chunks(inflated))))
+            plain = stream
+            stream = spool(lambda sink: sink.writelines(_deflate(_chunks(plain))))
         return _content(stream)
 
 
@@ -233,19 +235,26 @@ def _content(file: BinaryIO) -> bytes | memoryview:
     return file.read()
 
 
-def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def inflate(stream: BinaryIO) -> Iterator[bytes]:
+    """What a deflated data set inflates to, piece by piece.
+
+    Raises
+    ------
+    UnusableObject
+        If it is damaged, or inflates to more than the limit.
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     length = 0
-    for chunk in chunks:
+    for chunk in _chunks(stream):
         while chunk and not inflater.eof:
             try:
-                inflated = inflater.decompress(chunk, _CHUNK)
+                piece = inflater.decompress(chunk, _CHUNK)
             except zlib.error as error:
                 raise UnusableObject("its deflated data set is damaged") from error
-            length += len(inflated)
+            length += len(piece)
             if length > INFLATE_LIMIT:
                 raise UnusableObject("it inflates to more than the limit")
-            yield inflated
+            yield piece
             chunk = inflater.unconsumed_tail
     if not inflater.eof:
         raise UnusableObject("its deflated data set is cut off")
@@ -534,9 +543,37 @@ def _swap(data: bytes, unit: int) -> bytes:
     return words.tobytes()
 
 
-def decode_requests() -> None:
+def decompress_for_another(question: Answer, content: BinaryIO) -> tuple[Answer, Result]:
     """Decompress what another process of ours asks for; see `Decoders`."""
-    serve(_decompress_to)
+    result = BytesIO()
+    _decompress_to(content, question["own"], question["sop_class"], question["instance"], result)
+    return {}, result.getbuffer()
+
+
+@contextmanager
+def inflated(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """A deflated data set, inflated in memory or in a temporary file, which is there in the block.
+
+    Raises
+    ------
+    UnusableObject
+        As of `inflate`.
+    """
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        spool = cast(BinaryIO, file)
+        spool.writelines(inflate(stream))
+        spool.seek(0)
+        yield spool
+
+
+def is_lossless(uid: str) -> bool:
+    """Whether nothing is lost by the compression of a transfer syntax, so that its pixels are those that there were."""
+    return uid in _LOSSLESS or not transfer_syntax(uid).is_encapsulated
+
+
+def is_decodable(uid: str) -> bool:
+    """Whether objects of a transfer syntax are native, or a decoder for them is installed."""
+    return uid == _RLE_LOSSLESS or not transfer_syntax(uid).is_encapsulated or _is_apart(uid)
 
 
 def _is_apart(own: str) -> bool:

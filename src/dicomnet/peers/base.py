@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ..exchange.lanes import StartedLanes
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
+    from ..exchange.results import Receipt
     from ..exchange.storing import Supply
 
 AnyLink = TypeVar("AnyLink", bound=Life)
@@ -326,6 +327,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         to: str | os.PathLike[str] | None = None,
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
+        receipt: Receipt | None = None,
     ) -> Progress:
         """Retrieve with an Identifier of one's own, see `get`.
 
@@ -337,11 +339,15 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
             SOP class UID of the information model.
         to, on_object, contexts
             As of `get`.
+        receipt
+            Takes down each object when it has arrived, for those who want to know between two responses.
         """
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
         request = association_request(self.address, self.calling, proposal, 1, roles, performed=self.window)
         hooks = self._receiver_hooks(to, on_object)
+        if receipt is not None:
+            hooks.receipt = receipt
         progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
         return progress
 

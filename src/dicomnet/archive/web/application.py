@@ -11,11 +11,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .bulkdata import BulkDataService
+from .frames import FramesService
+from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
+from .rendered import RenderedService
 from .resources import ROOT
+from .retrieving import RetrievingService
 from .searching import SearchService
-from .service import WebService
+from .service import WebService, WithProcesses
+from .storing import StoringService
 
 # Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
@@ -41,6 +47,18 @@ class Application:
         self._origins.policy = terms.web
         for service in self._services:
             service.adopt(terms)
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.begin()
+
+    def end(self) -> None:
+        """Behind the last request there."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -85,7 +103,15 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = [SearchService(holdings)]
+    services: list[WebService] = [
+        SearchService(holdings),
+        RetrievingService(holdings),
+        FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
+        RenderedService(holdings),
+        StoringService(holdings),
+    ]
     made = Application(services)
     made.adopt(terms)
     return made
