@@ -37,6 +37,7 @@ KINDS: dict[str, str] = {
     "archive/catalogue/test_query.py::test_long_lists_and_many_wild_cards": "local",
     "archive/catalogue/test_query.py::test_sql_never_leaves_out_what_matches": "local",
     "archive/catalogue/test_query.py::test_the_levels_of_real_files": "local",
+    "archive/catalogue/test_query_order.py": "local",
     "archive/catalogue/test_removal.py": "local",
     "archive/tasks": "local",
     "archive/test_local.py::test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock": "local",

@@ -77,7 +77,9 @@ _SOON = 0.01
 _WIDEST = 1 << 14
 # In an order, so many slices of sources are read before the first match is looked for. Where they are not at their end,
 # a walk that has looked at so many rows, and of these has found less than one in so many, is given up.
-_SOON_KNOWN, _MANY, _SPARSE = 20, 4000, 100
+_SOON_KNOWN, _MANY, _SPARSE = 10, 4000, 100
+# Where more matches than that are skipped, which rows there are is read in any case.
+_FAR = 500
 
 
 @frozen
@@ -455,7 +457,8 @@ def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) ->
         yield from _walk(index, reader, *_without_skipped(index, reader, last))
         return
     with index.reading() as connection:
-        row_ids, others = yield from shortest(connection, sources, _SOON_KNOWN)
+        rounds = _SOON_KNOWN if reader.skip <= _FAR else None
+        row_ids, others = yield from shortest(connection, sources, rounds)
     reader.left = 0, last
     if others is None:
         for matches in _walk(index, reader, 0, last):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
 from pydicom.datadict import keyword_for_tag
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ...datasets.json_model import Model, of_text
@@ -28,12 +29,14 @@ from ..catalogue.query import Order, search
 from ..catalogue.schema import KEPT_IN_ITEMS, TIMEZONE_OFFSET
 from ..holdings import Holdings
 from ..terms import Terms
+from .addresses import base_url
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .question import FLAGS, TIMEZONE, Question, question_of
-from .resources import Reference, base_url, reference_of
-from .threads import from_thread, in_thread
+from .resources import Reference, reference_of
+from .streams import streamed
+from .threads import in_thread
 
 JSON, XML = Offer("application/dicom+json"), Offer("application/dicom+xml", is_multipart=True)
 # What is asked for by its general name is answered with it.
@@ -110,10 +113,10 @@ class SearchService:
         headers = {"content-type": found.content_type}
         if not found.has_matches:
             response = Response(status_code=204)
-        elif found.rest is None or request.method == "HEAD":
+        elif found.rest is None:
             response = Response(found.beginning, headers=headers)
         else:
-            response = StreamingResponse(_streamed(found.beginning, found.rest), headers=headers)
+            response = streamed(request, chain((found.beginning,), found.rest), headers)
         for warning in found.warnings:
             response.headers.append("warning", f"299 {base}: {warning}")
         return response
@@ -189,12 +192,6 @@ class _Found:
     has_matches: bool
     warnings: Sequence[str]
     content_type: str
-
-
-async def _streamed(beginning: bytes, rest: Iterator[bytes]) -> AsyncIterator[bytes]:
-    yield beginning
-    async for chunk in from_thread(rest):
-        yield chunk
 
 
 def _options(asked: Question, policy: QueryPolicy) -> tuple[QueryOptions, list[str]]:

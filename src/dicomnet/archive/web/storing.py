@@ -21,7 +21,8 @@ from .problems import Problem
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
 from .resources import reference_of
 from .store_report import JSON_TYPE, XML_TYPE, StoreReport
-from .threads import from_thread, in_thread
+from .streams import read_ahead
+from .threads import in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -250,7 +251,7 @@ def _response(report: StoreReport, media_type: str) -> Response:
 
     async def body() -> AsyncIterator[bytes]:
         try:
-            async for piece in from_thread(report.body(media_type)):
+            async for piece in read_ahead(report.body(media_type)):
                 yield piece
         finally:
             report.close()
