@@ -85,6 +85,7 @@ KINDS: dict[str, str] = {
     "archive/web/test_frames.py": "local",
     "archive/web/test_metadata.py": "local",
     "archive/web/test_retrieving.py": "local",
+    "archive/web/test_uri.py": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
     "archive/web/test_rendered.py": "local",
     "archive/watch/test_association.py": "quick",

@@ -30,6 +30,7 @@ from .retrieving import RetrievingService
 from .searching import SearchService
 from .service import WebService, WithProcesses
 from .storing import StoringService
+from .uri import UriService
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +99,9 @@ class Application:
 
         # The router raises what is not found only where it is a part of something.
         scope["app"] = self
+        if scope["path"] == ROOT:
+            # WADO-URI is asked so (PS3.18 section 9.4).
+            scope["path"] += "/"
         try:
             _refuse_body(scope)
             await self._router(scope, receive, begin)
@@ -133,14 +137,16 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
+    retrieving, rendered = RetrievingService(holdings), RenderedService(holdings)
     services: list[WebService] = [
         SearchService(holdings),
-        RetrievingService(holdings),
+        retrieving,
         FramesService(holdings),
         MetadataService(holdings),
         BulkDataService(holdings),
-        RenderedService(holdings),
+        rendered,
         StoringService(holdings),
+        UriService(holdings, retrieving, rendered),
     ]
     services.append(CapabilitiesService([route for each in services for route in each.routes]))
     made = Application(services, _pages(holdings))
