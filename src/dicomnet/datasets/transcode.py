@@ -9,7 +9,7 @@ import mmap
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import copy
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -548,6 +548,32 @@ def decompress_for_another(question: Answer, content: BinaryIO) -> tuple[Answer,
     result = BytesIO()
     _decompress_to(content, question["own"], question["sop_class"], question["instance"], result)
     return {}, result.getbuffer()
+
+
+@contextmanager
+def inflated(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """A deflated data set, inflated in memory or in a temporary file, which is there in the block.
+
+    Raises
+    ------
+    UnusableObject
+        As of `inflate`.
+    """
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        spool = cast(BinaryIO, file)
+        spool.writelines(inflate(stream))
+        spool.seek(0)
+        yield spool
+
+
+def is_lossless(uid: str) -> bool:
+    """Whether nothing is lost by the compression of a transfer syntax, so that its pixels are those that there were."""
+    return uid in _LOSSLESS or not transfer_syntax(uid).is_encapsulated
+
+
+def is_decodable(uid: str) -> bool:
+    """Whether objects of a transfer syntax are native, or a decoder for them is installed."""
+    return uid == _RLE_LOSSLESS or not transfer_syntax(uid).is_encapsulated or _is_apart(uid)
 
 
 def _is_apart(own: str) -> bool:

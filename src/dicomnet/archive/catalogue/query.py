@@ -78,12 +78,15 @@ class StoredInstance:
         UIDs.
     size
         The length of its file in bytes, as it was received; None where that is not known.
+    digest
+        The SHA-256 of its file as hexadecimal digits, as it was received; None where that is not known.
     """
 
     name: ObjectName
     sop_class_uid: str
     transfer_syntax_uid: str
     size: int | None = None
+    digest: str | None = None
 
 
 @frozen
@@ -296,6 +299,7 @@ _LOCATED = Query(
         _of_instance.sop_class,
         _of_instance.transfer_syntax,
         _of_instance.size,
+        _of_instance.digest,
     )
     .select_from(_joined_tables(Level.IMAGE))
     .where(_of_instance.id.in_(bindparam("row_ids", expanding=True)))

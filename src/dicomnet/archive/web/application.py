@@ -11,9 +11,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .bulkdata import BulkDataService
+from .frames import FramesService
+from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
-from .service import WebService
+from .rendered import RenderedService
+from .retrieving import RetrievingService
+from .service import WebService, WithProcesses
 from .storing import StoringService
 
 # Where the services of DICOMweb are.
@@ -42,6 +47,18 @@ class Application:
         self._origins.policy = terms.web
         for service in self._services:
             service.adopt(terms)
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.begin()
+
+    def end(self) -> None:
+        """Behind the last request there."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -86,7 +103,14 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = [StoringService(holdings)]
+    services: list[WebService] = [
+        RetrievingService(holdings),
+        FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
+        RenderedService(holdings),
+        StoringService(holdings),
+    ]
     made = Application(services)
     made.adopt(terms)
     return made

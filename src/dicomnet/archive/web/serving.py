@@ -68,6 +68,7 @@ class WebServer:
 
     def start(self) -> None:
         """Begin to answer."""
+        self._application.begin()
         self._thread.start()
 
     def forget(self) -> None:
@@ -85,6 +86,7 @@ class WebServer:
             self._server.is_idle.wait(drain)
             self._server.tell(self._server.end)
             self._thread.join(_PATIENCE)
+            self._application.end()
         self._listener.close()
 
     def _serve(self) -> None:
