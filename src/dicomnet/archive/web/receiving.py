@@ -16,7 +16,7 @@ from ...encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ...errors import ServiceRefusal, UnusableObject
 from ...values import Buffer
 from ..entries import Accepted, Source
-from ..intake import KEPT_IN_QUARANTINE, Intake, Session
+from ..intake import KEPT_IN_QUARANTINE, SPILL_LENGTH, Intake, Session
 from .bulk_data import BulkData, Described, DescriptionUnusable
 from .multipart_reading import (
     PART_ENDS,
@@ -42,9 +42,14 @@ _log = logging.getLogger(__name__)
 DICOM_TYPE, MULTIPART_TYPE = "application/dicom", "multipart/related"
 METADATA_TYPES = (JSON_TYPE, XML_TYPE)
 
-# Objects are committed together, up to so many, and so many bytes of them that are kept in memory until then.
+# Objects are committed together, up to so many, and so many bytes of them: of those that are kept in memory until then,
+# and of all.
 _GROUP = 256
-_GROUP_LENGTH = 8 << 20
+_GROUP_LENGTH, _GROUP_WHOLE = 8 << 20, 64 << 20
+# So many large ones of an upload are flushed by themselves; further ones are many, and flushed together.
+_FEW = 4
+# Where more objects than this have not been filed, that is waited for, as they take memory.
+_AHEAD = 4000
 # How much of an object is looked at to tell what it is; one that is smaller is known as a whole.
 _START_LENGTH = 1 << 16
 # How much is inflated at once, what a body may inflate to in any case, and how many times its length beyond that.
@@ -257,7 +262,7 @@ class Upload:
             return
         session = self._objects.open(made.header)
         if session is not None:
-            self._objects.take(session, made.blocks())
+            self._objects.take(session, 0, made.blocks())
 
 
 class _Part(Protocol):
@@ -295,7 +300,8 @@ class _Objects:
         self._report = report
         self._on_refused = on_refused
         self._waiting: list[Session] = []
-        self._length = 0
+        self._length = self._whole = 0
+        self._large = 0
 
     def open(self, header: FileHeader) -> Session | None:
         """Begin an object; None if it is refused at once."""
@@ -317,13 +323,14 @@ class _Objects:
         if self._on_refused is not None:
             self._on_refused(sop_instance, refusal)
 
-    def take(self, session: Session, blocks: Iterable[Buffer] = ()) -> None:
-        """An object is complete, but for some blocks."""
-        length = 0
+    def take(self, session: Session, length: int, blocks: Iterable[Buffer] = ()) -> None:
+        """An object is complete, but for some blocks; ``length`` bytes of it were written."""
         try:
             for block in blocks:
                 length += len(block)
                 session.write(memoryview(block))
+            self._large += length > SPILL_LENGTH
+            session.is_flushed_together = self._large > _FEW
             session.place()
         except ServiceRefusal as refusal:
             self.refuse(session.sop_class, session.sop_instance, refusal)
@@ -342,15 +349,19 @@ class _Objects:
                 )
                 return
             self._length += placed.length
+            self._whole += length
         self._waiting.append(session)
-        if len(self._waiting) >= _GROUP or self._length >= _GROUP_LENGTH:
+        if len(self._waiting) >= _GROUP or self._length >= _GROUP_LENGTH or self._whole >= _GROUP_WHOLE:
             self.commit()
 
     def commit(self) -> None:
         """Store what waits."""
-        waiting, self._waiting, self._length = self._waiting, [], 0
+        waiting, self._waiting = self._waiting, []
+        self._length = self._whole = 0
         if not waiting:
             return
+        if self._intake.progress.unfiled > _AHEAD:
+            self._intake.wait_for_all()
         names = [each.placed.entry.name if isinstance(each.placed, Accepted) else None for each in waiting]
         try:
             outcomes = self._intake.commit(waiting)
@@ -380,6 +391,7 @@ class _ObjectPart:
         self._objects = objects
         self._start = bytearray()
         self._session: Session | None = None
+        self._length = 0
         # What of it was refused is passed over.
         self._is_over = False
 
@@ -403,7 +415,7 @@ class _ObjectPart:
             self._begin()
         if self._session is not None:
             session, self._session = self._session, None
-            self._objects.take(session)
+            self._objects.take(session, self._length)
 
     def abort(self) -> None:
         """Drop it."""
@@ -429,6 +441,7 @@ class _ObjectPart:
 
     def _write(self, data: memoryview) -> None:
         assert self._session is not None
+        self._length += len(data)
         try:
             self._session.write(data)
         except ServiceRefusal as refusal:
