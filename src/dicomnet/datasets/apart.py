@@ -36,8 +36,14 @@ sys.path[:] = json.loads(sys.argv[1])
 from dicomnet.datasets.apart import answer_requests
 answer_requests(*json.loads(sys.argv[2]))
 """
-# A thread of a library takes address space for a stack, and does little for one frame.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# A thread of a library takes address space for a stack, and does little for one frame. What a frame took of memory is
+# kept for the next one, as far as glibc has it: to get it anew, page by page, takes as long as to render.
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": f"{32 << 20}",
+    "MALLOC_TRIM_THRESHOLD_": f"{128 << 20}",
+}
 
 Question = Mapping[str, Any]
 Answer = dict[str, Any]
