@@ -10,6 +10,7 @@ from struct import unpack
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import Decoder, get_decoder
@@ -19,7 +20,10 @@ from pydicom.uid import UID, JPEGExtended12Bit
 
 from ..datasets.transcode import inflate
 from ..encoding.file_header import PREFIX_LENGTH, HeaderIncomplete, decode_file_header
+from ..encoding.scan import HeaderScanner
 from ..encoding.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
+from ..encoding.walk import VALUE_LIMIT
+from ..errors import ServiceRefusal
 from .view import NotRendered, Reason
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -41,8 +45,13 @@ _ENCAPSULATED_DOCUMENT = 0x00420011
 _READ: list[BaseTag | int] = [
     Tag(keyword)
     for keyword in (
-        *("SOPClassUID", "SOPInstanceUID", "SpecificCharacterSet", "Modality"),
-        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+        *(
+            "SpecificCharacterSet",
+            "SamplesPerPixel",
+            "PhotometricInterpretation",
+            "PlanarConfiguration",
+            "NumberOfFrames",
+        ),
         *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
         *("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelAspectRatio"),
         *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
@@ -59,6 +68,20 @@ _READ: list[BaseTag | int] = [
         *("MIMETypeOfEncapsulatedDocument", "EncapsulatedDocumentLength"),
     )
 ]
+
+
+_UNTOLD = "UN"
+_SCANNER = HeaderScanner(dict.fromkeys(map(int, _READ), _UNTOLD))
+_WINDOW_NAME = int(Tag("WindowCenterWidthExplanation"))
+# Of which the scan may have left out a part, or which have parts in a form of their own.
+_NOT_PLAIN = frozenset(
+    int(Tag(keyword))
+    for keyword in (
+        *("ModalityLUTSequence", "VOILUTSequence"),
+        *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+        *("RedPaletteColorLookupTableDescriptor", "ExtendedOffsetTable"),
+    )
+)
 
 
 class Stored(NamedTuple):
@@ -140,7 +163,9 @@ class Image:
             self._file.writelines(inflate(deflated))
             self._file.seek(0)
         self._data_set_at = self._file.tell()
-        self.attributes = self._data_set(_READ, lambda tag, vr, length: tag in _PIXEL_KEYWORDS)
+        self.attributes = self._scanned() or self._data_set(
+            _READ, lambda tag, vr, length: tag in _PIXEL_KEYWORDS
+        )
         self.keyword, self._vr, self._length = "", "", 0
         head = self._file.read(8)
         if len(head) == 8:
@@ -152,6 +177,31 @@ class Image:
             self._length = length
         self._begin = self._file.tell()
         self._check()
+
+    def _scanned(self) -> Dataset | None:
+        """What is read of a plain image, which is at its pixel data then; None where pydicom has to read it.
+
+        The header of one of a series is looked through in a tenth of the time.
+        """
+        if not isinstance(self._file, BytesIO):
+            return None
+        try:
+            found = _SCANNER.scan(self._file.getbuffer()[self._data_set_at :], str(self.syntax))
+        except ServiceRefusal:
+            return None
+        _, name = found.values.get(_WINDOW_NAME, ("", b""))
+        is_plain = _NOT_PLAIN.isdisjoint(found.values) and name.isascii()
+        if found.pixel_data is None or found.pixel_data > VALUE_LIMIT or not is_plain:
+            return None
+        little = self.is_little_endian
+        elements: dict[BaseTag, DataElement | RawDataElement] = {
+            BaseTag(tag): RawDataElement(
+                BaseTag(tag), None if vr == _UNTOLD else vr, len(value), value, 0, vr == _UNTOLD, little
+            )
+            for tag, (vr, value) in found.values.items()
+        }
+        self._file.seek(self._data_set_at + found.pixel_data)
+        return Dataset(elements)
 
     def _data_set(
         self, tags: list[BaseTag | int], is_end: Callable[[int, str | None, int], bool] | None

@@ -80,7 +80,7 @@ def render(file: BinaryIO, view: View) -> tuple[str, Result]:
 def frame_pixels(image: Image, number: int, view: View) -> Pixels:
     """The pixels of a frame, of 8 bits: rows × columns, or rows × columns × 3."""
     stored = image.frame(number)
-    if stored.values.ndim == 3:
+    if stored.samples.ndim == 3:
         return color(stored)
     if stored.photometric == "PALETTE COLOR":
         return palette(image, stored)
