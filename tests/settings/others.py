@@ -44,6 +44,7 @@ OTHERS = {
     "web.listen": "[::1]:8081",
     "web.allow_public": True,
     "web.origins": ["https://a.example", "http://b.example:81"],
+    "web.hosts": ["pacs.example", "pacs"],
     "watch.port": 9104,
     "watch.address": "",
     "watch.allow_public": True,

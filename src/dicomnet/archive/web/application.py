@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -11,15 +13,21 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
 from ..terms import Terms
+from .bulkdata import BulkDataService
 from .frames import FramesService
+from .guard import Guard
+from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
 from .rendered import RenderedService
+from .resources import ROOT
 from .retrieving import RetrievingService
+from .searching import SearchService
 from .service import WebService, WithProcesses
+from .storing import StoringService
 
-# Where the services of DICOMweb are.
-ROOT = "/dicom-web"
+_log = logging.getLogger(__name__)
+
 # Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 
@@ -31,17 +39,21 @@ class Application:
     ----------
     services
         What it consists of.
+    pages
+        What it has besides DICOMweb, with routes relative to ``/``.
     """
 
-    def __init__(self, services: Sequence[WebService]) -> None:
-        self._services = services
+    def __init__(self, services: Sequence[WebService], pages: Sequence[WebService] = ()) -> None:
+        self._services = [*services, *pages]
         routes = [route for service in services for route in service.routes]
-        self._router = Router([Mount(ROOT, routes=routes)], redirect_slashes=False)
+        others = [route for service in pages for route in service.routes]
+        self._router = Router([Mount(ROOT, routes=routes), *others], redirect_slashes=False)
         self._origins = Origins(self._route)
+        self._guard = Guard(self._origins)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._origins.policy = terms.web
+        self._origins.policy = self._guard.policy = terms.web
         for service in self._services:
             service.adopt(terms)
 
@@ -67,7 +79,7 @@ class Application:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._origins(scope, receive, send_with_headers)
+        await self._guard(scope, receive, send_with_headers)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -101,10 +113,24 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         What it goes by at first.
     """
     services: list[WebService] = [
+        SearchService(holdings),
         RetrievingService(holdings),
         FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
         RenderedService(holdings),
+        StoringService(holdings),
     ]
-    made = Application(services)
+    made = Application(services, _pages(holdings))
     made.adopt(terms)
     return made
+
+
+def _pages(holdings: Holdings) -> list[WebService]:
+    """The pages for people, where what they take is installed."""
+    if find_spec("jinja2") is None:
+        _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
+        return []
+    from .page.pages import Pages
+
+    return [Pages(holdings)]

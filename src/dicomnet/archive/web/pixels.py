@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
-from typing import BinaryIO, Final
+from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -15,8 +15,6 @@ from pydicom.encaps import encapsulate
 from ...datasets.frames import FrameTable, frame_table
 from ...datasets.headers import read_header
 from ...datasets.transcode import is_decodable, transcode_dataset, transcode_file
-from ...drivers.files import identify
-from ...encoding.file_header import PREFIX_LENGTH, FileHeader
 from ...encoding.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -30,6 +28,7 @@ from ..services.retrieval import known_object
 from ..storage.store import ObjectName, Storage
 from .multipart import Part
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer
+from .opened import opened
 from .problems import Problem
 
 OCTETS: Final = "application/octet-stream"
@@ -144,21 +143,14 @@ class _Known:
             if key is not None and key in self._tables:
                 self._tables.move_to_end(key)
                 return self._tables[key]
-        with storage.open(found.name) as file:
-            header = header_of(file)
-            file.seek(header.offset)
-            table = frame_table(file, header.transfer_syntax_uid)
+        with opened(storage, found) as (stream, syntax):
+            table = frame_table(stream, syntax)
         if key is not None:
             with self._lock:
                 self._tables[key] = table
                 while len(self._tables) > _REMEMBERED:
                     self._tables.popitem(last=False)
         return table
-
-
-def header_of(file: BinaryIO) -> FileHeader:
-    """The header of an open file, as of `identify`."""
-    return identify(file, file.read(PREFIX_LENGTH))[0]
 
 
 _known = _Known()
@@ -240,19 +232,17 @@ class Pixels:
         """A frame by itself, decompressed by the code that decompresses objects."""
         own = self.table.transfer_syntax_uid
         alone = Dataset()
-        with self._storage.open(self.found.name) as file:
-            header = header_of(file)
-            file.seek(header.offset)
-            whole, _ = read_header(file, own)
+        with opened(self._storage, self.found) as (stream, _):
+            whole, _ = read_header(stream, own)
             for element in whole.group_dataset(_IMAGE_PIXEL_GROUP):
                 alone.add(element)
-            content = b"".join(self.table.chunks(file, number))
+            content = b"".join(self.table.chunks(stream, number))
         for keyword in _NAMES:
             setattr(alone, keyword, whole.get(keyword))
         alone.NumberOfFrames = 1
         alone.add_new(0x7FE00010, "OB", encapsulate([content], has_bot=False))
         alone["PixelData"].is_undefined_length = True
-        stream = BytesIO(transcode_dataset(alone, own, EXPLICIT_VR_LITTLE_ENDIAN))
-        table = frame_table(stream, EXPLICIT_VR_LITTLE_ENDIAN)
+        native = BytesIO(transcode_dataset(alone, own, EXPLICIT_VR_LITTLE_ENDIAN))
+        table = frame_table(native, EXPLICIT_VR_LITTLE_ENDIAN)
         assert table is not None
-        yield from table.chunks(stream, 1)
+        yield from table.chunks(native, 1)

@@ -14,6 +14,9 @@ class WebPolicy:
     origins
         The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
         all.
+    hosts
+        The names by which browsers reach it on its own machine besides ``localhost``, such as that of a proxy.
     """
 
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ from .threads import in_thread
 
 DICOM: Final = "application/dicom"
 _MANY, _ONE, _ZIP = Offer(DICOM, is_multipart=True), Offer(DICOM), Offer("application/zip")
-_PATHS = (
+PATHS = (
     "/studies/{study}",
     "/studies/{study}/series/{series}",
     "/studies/{study}/series/{series}/instances/{instance}",
@@ -156,7 +156,7 @@ class RetrievingService:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
-        self.routes: Sequence[BaseRoute] = [Route(path, self._retrieve) for path in _PATHS]
+        self.routes: Sequence[BaseRoute] = [Route(path, self._retrieve) for path in PATHS]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
