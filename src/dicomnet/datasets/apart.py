@@ -96,12 +96,15 @@ class Kind:
     limits
         What it may use besides; it is given files then, which have a descriptor, and not contents, and can reach
         nothing else. None for a process that may do all that this one may.
+    largest
+        The most bytes of an answer of one that is limited.
     """
 
     answers: str
     idle_seconds: float
     seconds: float
     limits: Limits | None = None
+    largest: int = 0
 
 
 class Process:
@@ -194,6 +197,10 @@ class Process:
             line = answers.readline(_HEAD)
             answer: Answer = json.loads(line) if line.endswith(b"\n") else {}
             left = answer.get("length", 0)
+            if self._kind.limits is not None and left > self._kind.largest:
+                # Whatever had the process, it is no decoder any more.
+                self._process.kill()
+                answer = {}
             while left and (block := answers.read(min(left, _CHUNK))):
                 sink.write(block)
                 left -= len(block)
