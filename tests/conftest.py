@@ -88,6 +88,7 @@ KINDS: dict[str, str] = {
     "archive/web/test_uri.py": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
     "archive/web/test_rendered.py": "local",
+    "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",
     "archive/watch/test_counts.py": "quick",
