@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.operations import Leave, Next, Operation, Pause, Report, Step
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.lanes import Lanes
+    from ..peers.commitment import Commitment
     from .lanes import LaneThreads, Opening
 
 Value = TypeVar("Value")
@@ -56,6 +58,7 @@ class Peer(
         Generator["Dataset", None, None],
         Generator[tuple["Dataset", ...], None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
+        Generator["Commitment", None, None],
     ]
 ):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
@@ -180,15 +183,17 @@ class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, 
     def _do(self, calls: Calls[Any]) -> Any:
         return perform(calls, _PERFORMERS, self)
 
-    def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+    def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Link:
         if self._lanes is None:
-            return self._establish(request, hooks)
-        return self._lanes.open(partial(self._establish, request, hooks))
+            return self._establish(request, hooks, timeouts)
+        return self._lanes.open(partial(self._establish, request, hooks, timeouts))
 
-    def _establish(self, request: AssociateRQ, hooks: Hooks, opening: Opening | None = None) -> Link:
+    def _establish(
+        self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts, opening: Opening | None = None
+    ) -> Link:
         peer = self._peer
         tls = None if peer._tls is None else (peer._tls, peer.address.address.host)
-        link = open_link(peer.address.address, request, hooks, peer.timeouts, tls=tls)
+        link = open_link(peer.address.address, request, hooks, timeouts, tls=tls)
         peer._pool.add(link)
         try:
             if opening is not None:

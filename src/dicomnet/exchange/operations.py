@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import AssociationError, NetworkError, NoAcceptedContext, ProtocolError
 from ..services import user
@@ -76,10 +77,17 @@ class Use:
 
 @mutable
 class Open:
-    """Open an association for this operation alone, which is released at its end. Outcome: its `Lease`."""
+    """Open an association for this operation alone, which is released at its end. Outcome: its `Lease`.
+
+    Parameters
+    ----------
+    timeouts
+        Its deadlines, None for those of the peer.
+    """
 
     request: AssociateRQ
     hooks: Hooks
+    timeouts: Timeouts | None = None
 
 
 @mutable
