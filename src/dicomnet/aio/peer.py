@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..peers.commitment import Commitment
+    from .performed_steps import PerformedStep
 
 
 class _ReceiverHooks(ReceiverHooks):
@@ -103,6 +104,15 @@ class Peer(
         """
         (duration,) = [each async for each in self._echo()]
         return float(duration)
+
+    def mpps(self, scheduled: Dataset | None = None, **attributes: Any) -> PerformedStep:
+        """Say that a procedure step is being performed (MPPS): an asynchronous context manager.
+
+        See `dicomnet.Peer.mpps`.
+        """
+        from .performed_steps import PerformedStep
+
+        return PerformedStep(self, scheduled, self.calling, attributes)
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..exchange.lanes import Lanes
     from ..peers.commitment import Commitment
     from .lanes import LaneThreads, Opening
+    from .performed_steps import PerformedStep
 
 Value = TypeVar("Value")
 
@@ -116,6 +117,31 @@ class Peer(
         """
         (duration,) = self._echo()
         return float(duration)
+
+    def mpps(self, scheduled: Dataset | None = None, **attributes: Any) -> PerformedStep:
+        """Say that a procedure step is being performed, and in the end what became of it (MPPS, PS3.4 Annex F).
+
+        Used as a context manager: the step begins with the block (N-CREATE), and ends with it (N-SET), completed if
+        `add_series` was told of a series, else, and where the block raises, discontinued; unless it was ended in the
+        block.
+
+        Parameters
+        ----------
+        scheduled
+            The match of a `worklist` query, which the attributes of patient and request are taken from. None for a step
+            that was not scheduled.
+        attributes
+            Keyword to value: what else is to be said of it, such as ``PerformedStationName``, and what is not
+            scheduled, such as ``Modality``, ``StudyInstanceUID`` and ``PatientID``.
+
+        Raises
+        ------
+        ValueError
+            If there is neither a match nor a ``StudyInstanceUID``, no modality, or a keyword does not exist.
+        """
+        from .performed_steps import PerformedStep
+
+        return PerformedStep(self, scheduled, self.calling, attributes)
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
