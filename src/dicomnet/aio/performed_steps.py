@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from ..exchange.operations import Operation
@@ -13,25 +13,27 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from .peer import Peer
-
 
 class PerformedStep(PerformedStepBase):
     """A performed procedure step at a peer, see `dicomnet.Peer.mpps`.
 
     Parameters
     ----------
-    peer
-        The peer that is told.
+    perform
+        Has the peer perform an operation.
     scheduled, station, attributes
         As of `PerformedStepBase`.
     """
 
     def __init__(
-        self, peer: Peer, scheduled: Dataset | None, station: str, attributes: Mapping[str, Any]
+        self,
+        perform: Callable[[Operation[None]], AsyncIterator[Any]],
+        scheduled: Dataset | None,
+        station: str,
+        attributes: Mapping[str, Any],
     ) -> None:
         super().__init__(scheduled, station, attributes)
-        self._peer = peer
+        self._perform_by = perform
 
     async def complete(self) -> None:
         """Say that the step is completed (N-SET).
@@ -66,5 +68,5 @@ class PerformedStep(PerformedStepBase):
             await self._perform(operation)
 
     async def _perform(self, operation: Operation[None]) -> None:
-        async for _ in self._peer._perform(operation):
+        async for _ in self._perform_by(operation):
             pass

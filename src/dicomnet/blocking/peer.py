@@ -141,7 +141,7 @@ class Peer(
         """
         from .performed_steps import PerformedStep
 
-        return PerformedStep(self, scheduled, self.calling, attributes)
+        return PerformedStep(self._perform, scheduled, self.calling, attributes)
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
