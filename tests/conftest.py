@@ -46,6 +46,7 @@ KINDS: dict[str, str] = {
     "archive/storage/test_folder.py::test_what_is_set_aside_is_durable_at_once": "local",
     "archive/ledger": "local",
     "archive/web/page": "local",
+    "archive/web/page/test_browser.py": "peers",
     "archive/web/page/test_words.py": "quick",
     "archive/web/test_guard.py": "local",
     "archive/test_deleting.py": "local",

@@ -211,7 +211,7 @@ class Node:
             if watch is not None:
                 self.watch = _watching(self.holdings, watch, terms, processes)
             if web is not None:
-                self._web = _web(self.holdings, web, terms)
+                self._web = _web(self.holdings, web, terms, ae_title)
             self._server: Server | BothPorts | WorkerProcesses = (
                 self._accept(listen(address))
                 if workers == 1
@@ -531,9 +531,9 @@ def _watching(holdings: Holdings, address: tuple[str, int], terms: Terms, proces
     return Watch(holdings, address, terms, processes)
 
 
-def _web(holdings: Holdings, listener: socket.socket, terms: Terms) -> WebServer:
+def _web(holdings: Holdings, listener: socket.socket, terms: Terms, ae_title: str) -> WebServer:
     # As above.
     from .web.application import application
     from .web.serving import WebServer
 
-    return WebServer(listener, application(holdings, terms))
+    return WebServer(listener, application(holdings, terms, ae_title))

@@ -102,7 +102,7 @@ class Application:
             await problem_response(error)(scope, receive, send)
 
 
-def application(holdings: Holdings, terms: Terms) -> Application:
+def application(holdings: Holdings, terms: Terms, ae_title: str) -> Application:
     """The application of a node.
 
     Parameters
@@ -111,6 +111,8 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         What it has; there is an index.
     terms
         What it goes by at first.
+    ae_title
+        The AE title that it calls others with.
     """
     services: list[WebService] = [
         SearchService(holdings),
@@ -121,16 +123,16 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         RenderedService(holdings),
         StoringService(holdings),
     ]
-    made = Application(services, _pages(holdings))
+    made = Application(services, _pages(holdings, ae_title))
     made.adopt(terms)
     return made
 
 
-def _pages(holdings: Holdings) -> list[WebService]:
+def _pages(holdings: Holdings, ae_title: str) -> list[WebService]:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
         return []
     from .page.pages import Pages
 
-    return [Pages(holdings)]
+    return [Pages(holdings, ae_title)]

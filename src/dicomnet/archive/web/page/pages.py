@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from ...holdings import Holdings
 from ...terms import Terms
+from .acting import Acting
 from .browsing import Browsing
 from .site import Site
 
@@ -17,13 +18,18 @@ class Pages:
 
     Parameters
     ----------
-    holdings
-        What the node has; there is an index.
+    holdings, ae_title
+        As of `Site`.
     """
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._site = Site(holdings)
-        self.routes: Sequence[BaseRoute] = [self._site.static_route, *Browsing(self._site).routes]
+    def __init__(self, holdings: Holdings, ae_title: str) -> None:
+        self._site = Site(holdings, ae_title)
+        browsing = Browsing(self._site)
+        self.routes: Sequence[BaseRoute] = [
+            self._site.static_route,
+            *browsing.routes,
+            *Acting(self._site, browsing).routes,
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
