@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "": "local",
     "apps/test_configuration.py": "quick",
     "archive": "quick",
+    "archive/test_activity.py::test_processes_see_each_other_and_one_in_the_place_of_another_begins_anew": "local",
     "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
     "archive/catalogue/test_index.py::test_another_process_that_looks_into_the_index_takes_nothing_away": "local",

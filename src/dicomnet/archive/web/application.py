@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Mount, Router
 from starlette.types import Message, Receive, Scope, Send
 
+from ..activity import Activity
 from ..holdings import Holdings
 from ..terms import Terms
 from .bulkdata import BulkDataService
@@ -41,10 +42,16 @@ class Application:
         What it consists of.
     pages
         What it has besides DICOMweb, with routes relative to ``/``.
+
+    Attributes
+    ----------
+    has_pages
+        Whether it has any of those.
     """
 
     def __init__(self, services: Sequence[WebService], pages: Sequence[WebService] = ()) -> None:
         self._services = [*services, *pages]
+        self.has_pages = bool(pages)
         routes = [route for service in services for route in service.routes]
         others = [route for service in pages for route in service.routes]
         self._router = Router([Mount(ROOT, routes=routes), *others], redirect_slashes=False)
@@ -102,7 +109,7 @@ class Application:
             await problem_response(error)(scope, receive, send)
 
 
-def application(holdings: Holdings, terms: Terms, ae_title: str) -> Application:
+def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activity) -> Application:
     """The application of a node.
 
     Parameters
@@ -113,6 +120,8 @@ def application(holdings: Holdings, terms: Terms, ae_title: str) -> Application:
         What it goes by at first.
     ae_title
         The AE title that it calls others with.
+    activity
+        What goes on in it.
     """
     services: list[WebService] = [
         SearchService(holdings),
@@ -123,16 +132,16 @@ def application(holdings: Holdings, terms: Terms, ae_title: str) -> Application:
         RenderedService(holdings),
         StoringService(holdings),
     ]
-    made = Application(services, _pages(holdings, ae_title))
+    made = Application(services, _pages(holdings, ae_title, activity))
     made.adopt(terms)
     return made
 
 
-def _pages(holdings: Holdings, ae_title: str) -> list[WebService]:
+def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
         return []
     from .page.pages import Pages
 
-    return [Pages(holdings, ae_title)]
+    return [Pages(holdings, ae_title, activity)]

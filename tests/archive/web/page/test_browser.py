@@ -342,7 +342,11 @@ def test_files_are_added_by_choosing_and_by_dropping(
 
 @pytest.mark.parametrize(
     "address",
-    ["/", "/?id=STACK", "/studies/1.2.500", "/studies/1.2.500/series/1.2.500.1", "/upload"],
+    [
+        *("/", "/?id=STACK", "/studies/1.2.500", "/studies/1.2.500/series/1.2.500.1", "/upload"),
+        "/studies/1.2.500/series/1.2.500.1/instances/1.2.500.1.7",
+        *("/quarantine", "/remotes", "/activity", "/storage", "/configuration"),
+    ],
 )
 def test_a_telephone_needs_no_scrolling_to_the_side(archive: Visited, telephone: Page, address: str) -> None:
     telephone.goto(archive.url + address)
