@@ -182,8 +182,8 @@ function beginViewer(viewer) {
   function label(wanted, problem) {
     const { frame, at } = wanted;
     byId("whose").textContent = [
-      said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`, said.study, said.series,
-    ].join("\n");
+      said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`, said.study.trim(), said.series,
+    ].filter(Boolean).join("\n");
     byId("where").textContent = [
       `${at + 1} of ${frames.length}`,
       `image ${frame.number || "without number"}` + (frame.count > 1 ? `, frame ${frame.frame} of ${frame.count}` : ""),
