@@ -44,6 +44,9 @@ _EXAMPLES: dict[str, Any] = {
     "tls.passphrase_file": "node.passphrase",
     "tls.client_ca": "clients.pem",
     "web.origins": ["https://viewer.hospital.example"],
+    "web.users": "users.toml",
+    "web.proxies": ["10.0.0.5"],
+    "web.user_header": "X-Forwarded-User",
     "watch.port": 9104,
 }
 _REMOTE = {"host": "10.0.0.7", "port": 104, "ae_title": "PACS", "tls": True, "ca": "hospital.pem"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -10,7 +10,10 @@ from starlette.routing import Mount, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from ..holdings import Holdings
+from ..ledger.sessions import Sessions
 from ..terms import Terms
+from .admission import Admission
+from .login import LoginPage
 from .origins import Origins
 from .problems import problem_response
 from .service import WebService
@@ -28,17 +31,22 @@ class Application:
     ----------
     services
         What it consists of.
+    sessions
+        Gives the sessions of users.
     """
 
-    def __init__(self, services: Sequence[WebService]) -> None:
-        self._services = services
+    def __init__(self, services: Sequence[WebService], sessions: Callable[[], Sessions]) -> None:
+        self._admission = Admission(self._route, sessions)
+        login = LoginPage(self._admission, sessions)
+        self._services = [*services, login]
         routes = [route for service in services for route in service.routes]
-        self._router = Router([Mount(ROOT, routes=routes)], redirect_slashes=False)
-        self._origins = Origins(self._route)
+        self._router = Router([Mount(ROOT, routes=routes), *login.routes], redirect_slashes=False)
+        # A browser asks without credentials whether a page of another address may ask.
+        self._origins = Origins(self._admission)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._origins.policy = terms.web
+        self._origins.policy = self._admission.policy = terms.web
         for service in self._services:
             service.adopt(terms)
 
@@ -86,6 +94,8 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         What it goes by at first.
     """
     services: list[WebService] = []
-    made = Application(services)
+    ledger = holdings.ledger
+    assert ledger is not None
+    made = Application(services, lambda: ledger.opened.sessions)
     made.adopt(terms)
     return made

@@ -56,6 +56,7 @@ class WebServer:
         )
         # What requests need is imported now, and not when no descriptor may be free.
         config.load()
+        self._tls: ssl.SSLContext | None = None
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self._listener = listener
         self._application = application
