@@ -44,6 +44,7 @@ OTHERS = {
     "web.listen": "[::1]:8081",
     "web.allow_public": True,
     "web.origins": ["https://a.example", "http://b.example:81"],
+    "web.hosts": ["pacs.example", "pacs"],
     "web.tls": True,
     "web.users": "/u.toml",
     "web.session": "30 min",

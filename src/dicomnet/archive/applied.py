@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,17 @@ def _web(settings: Settings, certificate: ServerCertificate | None) -> WebPolicy
     path = settings["web.users"]
     users = None if path is None else UsersFile(path)
     if users is not None:
+        if find_spec("argon2") is None:
+            raise Mistakes([settings.said("web.users", "run pip install 'dicomnet[web]'")])
         try:
             can_be_used(settings, "web.users", path, users.read)
         except UsersUnusable as error:
             raise Mistakes([settings.said("web.users", f"{error.path}: {error.cause}")]) from None
     return WebPolicy(
         settings["web.origins"],
+        settings["web.hosts"],
         users,
-        settings["web.session"].seconds,
+        float(settings["web.session"]),
         tuple(map(ip_network, settings["web.proxies"])),
         settings["web.user_header"] or "",
         # Browsers of people have no certificate to show.

@@ -536,4 +536,4 @@ def _web(holdings: Holdings, listener: socket.socket, terms: Terms) -> WebServer
     from .web.application import application
     from .web.serving import WebServer
 
-    return WebServer(listener, application(holdings, terms))
+    return WebServer(listener, application(holdings, terms), terms.web.tls)

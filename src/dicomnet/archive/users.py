@@ -252,7 +252,10 @@ def _parsed(path: Path, content: bytes) -> Users:
 def _rows(found: Mapping[str, Any], table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if unknown := set(found) - {"user", "token"}:
         raise ValueError(f"there is no table {min(unknown)!r} in one")
-    yield from found.get(table, {}).items()
+    rows = found.get(table, {})
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise ValueError(f"{table} is no table of tables")
+    yield from rows.items()
 
 
 def _texts(row: Mapping[str, Any], *names: str) -> dict[str, str]:

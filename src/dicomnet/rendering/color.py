@@ -158,8 +158,7 @@ class _Segments:
             return at + length
         if kind == 1 and self._entries:
             begin, end = self._entries[-1], self._numbers[at]
-            steps = np.rint(np.linspace(begin, end, length + 1)[1:])
-            self._entries += steps.astype(int).tolist()
+            self._entries += [round(begin + (end - begin) * step / length) for step in range(1, length + 1)]
             return at + 1
         if kind == 2 and may_refer:
             # The least significant part comes first, in bytes of either order.

@@ -24,6 +24,8 @@ from .view import NotRendered, Reason
 
 # The most samples of a frame.
 MOST_SAMPLES = 1 << 27
+# Up to this size, in bytes, a file is read as a whole.
+_IN_MEMORY = 4 << 20
 _UNDEFINED = 0xFFFFFFFF
 # In which order decoders are taken; pydicom's own takes the longest.
 _FASTEST = ("pyjpegls", "pylibjpeg", "pillow", "gdcm", "pydicom")
@@ -90,8 +92,10 @@ class Image:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        # pydicom asks the system for its place at each element of what is not in memory.
+        size = file.seek(0, 2)
         file.seek(0)
+        self._file = BytesIO(file.read()) if size <= _IN_MEMORY else file
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -13,7 +13,7 @@ from ..datasets.apart import Answer, Result
 from .color import color, palette
 from .grey import Pixels, grey
 from .image import MOST_SAMPLES, Image
-from .view import JPEG, PDF, PICTURES, PNG, NotRendered, Reason, View, Viewport
+from .view import JPEG, LONGEST_SIDE, PDF, PICTURES, PNG, NotRendered, Reason, View, Viewport
 
 # Beyond this a pixel is no rectangle that anybody has measured.
 _LONGEST_PIXEL = 20.0
@@ -108,8 +108,10 @@ def _placed(pixels: Pixels, image: Image, viewport: Viewport | None) -> Pictures
         )
     left, top, right, bottom = box = _region(image, viewport)
     width, height = right - left, (bottom - top) * tall
-    scale = min(viewport.width / width, viewport.height / height)
-    size = (min(viewport.width, _round(width * scale)), min(viewport.height, _round(height * scale)))
+    pairs = ((viewport.width, width), (viewport.height, height))
+    scale = min((limit / side for limit, side in pairs if limit is not None), default=1.0)
+    across, down = (min(limit or LONGEST_SIDE, _round(side * scale)) for limit, side in pairs)
+    size = (across, down)
     picture = _scaled(picture, box, size)
     if (viewport.region_width or 1) < 0:
         picture = picture.transpose(Pictures.Transpose.FLIP_LEFT_RIGHT)
@@ -137,6 +139,8 @@ def _region(image: Image, viewport: Viewport) -> tuple[float, float, float, floa
         (viewport.left, viewport.region_width, image.columns),
         (viewport.top, viewport.region_height, image.rows),
     ):
+        if viewport.is_relative:
+            begin, size = begin * whole, None if size is None else size * whole
         end = whole if size is None else min(begin + abs(size), whole)
         if end <= begin:
             raise NotRendered(

@@ -126,11 +126,14 @@ class Viewport:
     Parameters
     ----------
     width, height
-        What the picture has to fit in, in pixels; it keeps its proportions.
+        What the picture has to fit in, in pixels; it keeps its proportions. None where any size will do; with neither,
+        the picture has a pixel for each one of the image.
     left, top
         Where the part begins, in pixels of the image.
     region_width, region_height
         How large it is; None for up to the edge. Below zero, the picture is flipped.
+    is_relative
+        Whether the part is given in fractions of the image, as WADO-URI has it, and not in pixels.
 
     Raises
     ------
@@ -138,15 +141,16 @@ class Viewport:
         If a size is zero, or too large.
     """
 
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     left: float = 0.0
     top: float = 0.0
     region_width: float | None = None
     region_height: float | None = None
+    is_relative: bool = False
 
     def __post_init__(self) -> None:
-        if not (1 <= self.width <= LONGEST_SIDE and 1 <= self.height <= LONGEST_SIDE):
+        if not all(side is None or 1 <= side <= LONGEST_SIDE for side in (self.width, self.height)):
             raise ValueError(f"width and height of the viewport must be from 1 to {LONGEST_SIDE} pixels")
         if 0 in (self.region_width, self.region_height):
             raise ValueError("the region that the viewport shows must not be empty")
@@ -219,8 +223,7 @@ class View:
             "frame": self.frame,
             "media_types": list(self.media_types),
             "window": window,
-            "viewport": port
-            and [port.width, port.height, port.left, port.top, port.region_width, port.region_height],
+            "viewport": port and [getattr(port, name) for name in _VIEWPORT],
             "quality": self.quality,
         }
 
@@ -231,6 +234,9 @@ class View:
         if isinstance(window, list):
             window = Window(window[0], window[1], Function(window[2]))
         return cls(given["frame"], given["media_types"], window, port and Viewport(*port), given["quality"])
+
+
+_VIEWPORT = ("width", "height", "left", "top", "region_width", "region_height", "is_relative")
 
 
 def _number(text: str, name: str) -> float:

@@ -62,7 +62,8 @@ class _StoredFile:
         return self.name.instance
 
 
-def _known(storage: Storage, found: StoredInstance) -> KnownObject:
+def known_object(storage: Storage, found: StoredInstance) -> KnownObject:
+    """A stored object that can be sent, as the index knows it."""
     what = Identity(found.sop_class_uid, found.name.instance, found.transfer_syntax_uid)
     return KnownObject(_StoredFile(storage, found.name), what, found.size)
 
@@ -98,7 +99,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
     ) -> None:
         self.count = found.count
         self.supply = Supply(
-            (_known(storage, each) for each in found.objects),
+            (known_object(storage, each) for each in found.objects),
             transcoding,
             sub_operation_elements(request, caller.ae_title),
             self.patience,

@@ -7,6 +7,8 @@ import binascii
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
 from ipaddress import ip_address
 from time import monotonic
 from typing import Protocol
@@ -65,6 +67,9 @@ class Admission:
         self._application = application
         self._sessions = sessions
         self.policy = WebPolicy()
+        if find_spec("argon2") is not None:
+            # When the first password comes, there may be no free file descriptor to import it with.
+            import_module("argon2")
         self.failures = Failures()
         self._known: OrderedDict[str, tuple[float, User | Token | Session]] = OrderedDict()
 

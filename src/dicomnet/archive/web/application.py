@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -13,13 +15,22 @@ from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
 from .admission import Admission
+from .bulkdata import BulkDataService
+from .frames import FramesService
+from .guard import Guard
 from .login import LoginPage
+from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
-from .service import WebService
+from .rendered import RenderedService
+from .resources import ROOT
+from .retrieving import RetrievingService
+from .searching import SearchService
+from .service import WebService, WithProcesses
+from .storing import StoringService
 
-# Where the services of DICOMweb are.
-ROOT = "/dicom-web"
+_log = logging.getLogger(__name__)
+
 # Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
 
@@ -31,24 +42,47 @@ class Application:
     ----------
     services
         What it consists of.
+    pages
+        What it has besides DICOMweb, with routes relative to ``/``.
     sessions
-        Gives the sessions of users.
+        Gives the sessions of users; it may block.
     """
 
-    def __init__(self, services: Sequence[WebService], sessions: Callable[[], Sessions]) -> None:
+    def __init__(
+        self,
+        services: Sequence[WebService],
+        pages: Sequence[WebService],
+        sessions: Callable[[], Sessions],
+    ) -> None:
         self._admission = Admission(self._route, sessions)
-        login = LoginPage(self._admission, sessions)
-        self._services = [*services, login]
+        others = [*pages, LoginPage(self._admission, sessions)]
+        self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
-        self._router = Router([Mount(ROOT, routes=routes), *login.routes], redirect_slashes=False)
+        self._router = Router(
+            [Mount(ROOT, routes=routes), *(route for service in others for route in service.routes)],
+            redirect_slashes=False,
+        )
         # A browser asks without credentials whether a page of another address may ask.
         self._origins = Origins(self._admission)
+        self._guard = Guard(self._origins)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._origins.policy = self._admission.policy = terms.web
+        self._guard.policy = self._origins.policy = self._admission.policy = terms.web
         for service in self._services:
             service.adopt(terms)
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.begin()
+
+    def end(self) -> None:
+        """Behind the last request there."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -60,7 +94,7 @@ class Application:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._origins(scope, receive, send_with_headers)
+        await self._guard(scope, receive, send_with_headers)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -93,9 +127,27 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
-    services: list[WebService] = []
+    services: list[WebService] = [
+        SearchService(holdings),
+        RetrievingService(holdings),
+        FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
+        RenderedService(holdings),
+        StoringService(holdings),
+    ]
     ledger = holdings.ledger
     assert ledger is not None
-    made = Application(services, lambda: ledger.opened.sessions)
+    made = Application(services, _pages(holdings), lambda: ledger.opened.sessions)
     made.adopt(terms)
     return made
+
+
+def _pages(holdings: Holdings) -> list[WebService]:
+    """The pages for people, where what they take is installed."""
+    if find_spec("jinja2") is None:
+        _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
+        return []
+    from .page.pages import Pages
+
+    return [Pages(holdings)]

@@ -18,6 +18,8 @@ class WebPolicy:
     origins
         The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
         all.
+    hosts
+        The names by which browsers reach it on its own machine besides ``localhost``, such as that of a proxy.
     users
         Who may use it; None for everybody, without a proof.
     lifetime
@@ -31,6 +33,7 @@ class WebPolicy:
     """
 
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     users: UsersFile | None = None
     lifetime: float = 12 * 3600.0
     proxies: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -9,6 +9,9 @@ from ...encoding.identity import is_uid
 from ...values import frozen
 from .problems import Problem
 
+ROOT = "/dicom-web"
+"""Where the services of DICOMweb are."""
+
 
 @frozen
 class Reference:
@@ -53,3 +56,8 @@ def reference_of(request: Request) -> Reference:
         if uid is not None and not is_uid(uid):
             raise Problem(400, f"the {name} in the path is not a UID, which is digits and dots, 64 at most")
     return Reference(**found)
+
+
+def base_url(request: Request) -> str:
+    """The URL of the service, as the client knows it."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}{ROOT}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from starlette.routing import BaseRoute
 
@@ -23,4 +23,17 @@ class WebService(Protocol):
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
+        ...
+
+
+@runtime_checkable
+class WithProcesses(Protocol):
+    """A service that has processes of its own."""
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        ...
+
+    def end(self) -> None:
+        """Behind the last request there."""
         ...
