@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,13 +13,17 @@ from starlette.routing import Mount, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
+from ..activity import Activity
 from ..holdings import Holdings
+from ..ledger.sessions import Sessions
 from ..terms import Terms
+from .admission import Admission
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
 from .frames import FramesService
 from .guard import Guard
+from .login import LoginPage
 from .metadata import MetadataService
 from .multipart import CutOff
 from .origins import Origins
@@ -49,19 +53,37 @@ class Application:
         What it consists of.
     pages
         What it has besides DICOMweb, with routes relative to ``/``.
+    sessions
+        Gives the sessions of users; it may block.
+
+    Attributes
+    ----------
+    has_pages
+        Whether it has any of those.
     """
 
-    def __init__(self, services: Sequence[WebService], pages: Sequence[WebService] = ()) -> None:
-        self._services = [*services, *pages]
+    def __init__(
+        self,
+        services: Sequence[WebService],
+        pages: Sequence[WebService],
+        sessions: Callable[[], Sessions],
+    ) -> None:
+        self._admission = Admission(Compression(self._route), sessions)
+        self.has_pages = bool(pages)
+        others = [*pages, LoginPage(self._admission, sessions)]
+        self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
-        others = [route for service in pages for route in service.routes]
-        self._router = Router([Mount(ROOT, routes=routes), *others], redirect_slashes=False)
-        self._origins = Origins(Compression(self._route))
+        self._router = Router(
+            [Mount(ROOT, routes=routes), *(route for service in others for route in service.routes)],
+            redirect_slashes=False,
+        )
+        # A browser asks without credentials whether a page of another address may ask.
+        self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._origins.policy = self._guard.policy = terms.web
+        self._guard.policy = self._origins.policy = self._admission.policy = terms.web
         for service in self._services:
             service.adopt(terms)
 
@@ -127,7 +149,7 @@ def _refuse_body(scope: Scope) -> None:
         )
 
 
-def application(holdings: Holdings, terms: Terms) -> Application:
+def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activity) -> Application:
     """The application of a node.
 
     Parameters
@@ -136,6 +158,10 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         What it has; there is an index.
     terms
         What it goes by at first.
+    ae_title
+        The AE title that it calls others with.
+    activity
+        What goes on in it.
     """
     retrieving, rendered = RetrievingService(holdings), RenderedService(holdings)
     services: list[WebService] = [
@@ -149,16 +175,18 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         UriService(holdings, retrieving, rendered),
     ]
     services.append(CapabilitiesService([route for each in services for route in each.routes]))
-    made = Application(services, _pages(holdings))
+    ledger = holdings.ledger
+    assert ledger is not None
+    made = Application(services, _pages(holdings, ae_title, activity), lambda: ledger.opened.sessions)
     made.adopt(terms)
     return made
 
 
-def _pages(holdings: Holdings) -> list[WebService]:
+def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
         return []
     from .page.pages import Pages
 
-    return [Pages(holdings)]
+    return [Pages(holdings, ae_title, activity)]
