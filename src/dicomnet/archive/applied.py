@@ -67,7 +67,7 @@ def terms_of(settings: Settings) -> Terms:
         ),
         retrieval=_retrieval(settings),
         watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
-        web=WebPolicy(settings["web.origins"]),
+        web=WebPolicy(settings["web.origins"], settings["web.allow_delete"], settings["deletion.keep"]),
         tls=certificate,
         retention=_retention(settings),
         log=log_of(settings),

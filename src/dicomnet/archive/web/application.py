@@ -16,6 +16,7 @@ from .frames import FramesService
 from .metadata import MetadataService
 from .origins import Origins
 from .problems import problem_response
+from .removing import RemovingService
 from .rendered import RenderedService
 from .retrieving import RetrievingService
 from .service import WebService, WithProcesses
@@ -110,6 +111,7 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         BulkDataService(holdings),
         RenderedService(holdings),
         StoringService(holdings),
+        RemovingService(holdings),
     ]
     made = Application(services)
     made.adopt(terms)

@@ -14,6 +14,12 @@ class WebPolicy:
     origins
         The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
         all.
+    may_delete
+        Whether studies, series and instances may be deleted.
+    keep
+        How long the files of what is deleted are kept in the trash, in seconds; 0 where they are removed at once.
     """
 
     origins: tuple[str, ...] = ()
+    may_delete: bool = False
+    keep: float = 0.0
