@@ -35,7 +35,7 @@ _MISBEHAVING = "tests.rendering.misbehaving:answer"
 
 
 def misbehaving(seconds: float = 30.0, limits: Limits = _LIMITS) -> Processes:
-    return Processes(Kind(_MISBEHAVING, 30.0, seconds, limits), 1)
+    return Processes(Kind(_MISBEHAVING, 30.0, seconds, limits, largest=1 << 16), 1)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_process_reaches_nothing_but_the_file_that_it_is_given(
 
 def test_a_process_that_misbehaves_is_replaced() -> None:
     processes = misbehaving()
-    for what, status in (("abort", -signal.SIGABRT), ("exit", 3)):
+    for what, status in (("abort", -signal.SIGABRT), ("exit", 3), ("answer at length", -signal.SIGKILL)):
         assert "found" in tried(processes, "read the file")
         with pytest.raises(Ended) as caught:
             tried(processes, what)

@@ -22,6 +22,7 @@ from tests.grids import grid
 from tests.rendering.test_pixels import FILES, Array, rendered
 
 from dicomnet.rendering.picture import render
+from dicomnet.rendering.png import png
 from dicomnet.rendering.view import (
     JPEG,
     PDF,
@@ -461,6 +462,14 @@ def test_quality_is_size_and_the_representative_frame_is_named() -> None:
     assert shown(dataset, frame=None).max() == 100
     dataset.RepresentativeFrameNumber = 3
     assert shown(dataset, frame=None).max() == 0
+
+
+@grid("shape", [(1, 1), (1, 1, 3), (7, 5), (5, 7, 3), (1, 300), (300, 1, 3)])
+def test_a_png_has_the_pixels(shape: tuple[int, ...]) -> None:
+    pixels = _RANDOM.integers(0, 256, shape, dtype=np.int64).astype(np.uint8)
+    picture = Pictures.open(BytesIO(png(pixels)))
+    assert picture.mode == ("L" if len(shape) == 2 else "RGB")
+    assert (np.asarray(picture) == pixels).all()
 
 
 @grid("media_types, found", [((PNG, JPEG), "PNG"), ((JPEG, PNG), "JPEG"), ((PDF, PNG), "PNG")])

@@ -45,6 +45,7 @@ OTHERS = {
     "web.allow_public": True,
     "web.allow_delete": True,
     "web.origins": ["https://a.example", "http://b.example:81"],
+    "web.hosts": ["pacs.example", "pacs"],
     "watch.port": 9104,
     "watch.address": "",
     "watch.allow_public": True,

@@ -44,14 +44,8 @@ from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
-from dicomnet.settings.table import (
-    BY_NAME,
-    MANY,
-    REMOTE_SETTINGS,
-    RETENTION_SETTINGS,
-    RULE_SETTINGS,
-    SETTINGS,
-)
+from dicomnet.settings.entries import FOR_CALLERS, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS
+from dicomnet.settings.table import BY_NAME, MANY, SETTINGS
 from dicomnet.wire.items import AsynchronousOperationsWindow
 from dicomnet.wire.pdu import AssociateAC
 
@@ -539,6 +533,12 @@ def web_origins(world: World) -> None:
         assert _web(node, Origin=origin)[1]["Access-Control-Allow-Origin"] == allowed
 
 
+def web_hosts(world: World) -> None:
+    node = world.node('web.hosts = ["pacs.example"]', "--http", "0")
+    for host, is_refused in (("pacs.example", False), ("localhost", False), ("else.example", True)):
+        assert (_web(node, Host=host)[0] == 421) is is_refused
+
+
 def watch_port(world: World) -> None:
     number = free_port()
     node = world.node(f"watch.port = {number}")
@@ -814,6 +814,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "web.allow_public": web_allow_public,
     "web.allow_delete": web_allow_delete,
     "web.origins": web_origins,
+    "web.hosts": web_hosts,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,
@@ -833,7 +834,8 @@ EFFECTS: dict[str, Callable[[World], None]] = {
 
 def test_each_key_has_a_row() -> None:
     known = {each.name for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS, *RETENTION_SETTINGS)}
-    assert set(EFFECTS) == known
+    # What those are told who call a remote, tests/cli/test_remotes.py shows.
+    assert set(EFFECTS) == known - FOR_CALLERS
     assert {each.partition(".")[0] for each in known} >= set(MANY)
 
 

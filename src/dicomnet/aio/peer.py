@@ -63,7 +63,8 @@ class Peer(
     Parameters
     ----------
     address
-        ``[AET@]host:port``, an IPv6 address in brackets; or a `PeerAddress`.
+        ``[AET@]host:port``, an IPv6 address in brackets; or a `PeerAddress`; or the name of a remote, see
+        `dicomnet.Peer`.
     calling
         Our AE title.
     tls
@@ -79,6 +80,8 @@ class Peer(
         for one, it is decompressed.
     jobs
         How many associations `store` may have side by side, each with its window.
+    user, passcode
+        Who we say to be (user identity, PS3.7 Annex D.3.3.7), None for nobody.
     """
 
     def _receiver_hooks(

@@ -67,7 +67,12 @@ def terms_of(settings: Settings) -> Terms:
         ),
         retrieval=_retrieval(settings),
         watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
-        web=WebPolicy(settings["web.origins"], settings["web.allow_delete"], settings["deletion.keep"]),
+        web=WebPolicy(
+            settings["web.origins"],
+            settings["web.hosts"],
+            may_delete=settings["web.allow_delete"],
+            keep=settings["deletion.keep"],
+        ),
         tls=certificate,
         retention=_retention(settings),
         log=log_of(settings),

@@ -255,6 +255,12 @@ class Session:
         return scan_file(self._intake.scanner, descriptor, self._data_at, self.transfer_syntax)
 
     def _name(self, header: Header) -> ObjectName:
+        if not header.uid(SOP_CLASS_UID) and not header.uid(SOP_INSTANCE_UID):
+            raise ServiceRefusal(
+                DATA_SET_DOES_NOT_MATCH,
+                "the data set is empty or has no SOP Instance UID",
+                (SOP_INSTANCE_UID,),
+            )
         if header.uid(SOP_CLASS_UID) != self.sop_class:
             raise ServiceRefusal(
                 DATA_SET_DOES_NOT_MATCH,

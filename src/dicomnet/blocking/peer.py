@@ -64,28 +64,34 @@ class Peer(
     ----------
     address
         ``[AET@]host:port``, an IPv6 address in brackets; the AE title is ``ANY-SCP`` where it is left out. Or a
-        `PeerAddress`.
+        `PeerAddress`. Or the name of a remote in the user's configuration, which then says what is not given here; for
+        an address no configuration is read.
     calling
-        Our AE title, 1 to 16 characters.
+        Our AE title, 1 to 16 characters; ``DICOMNET`` where neither this nor a configuration says it.
     tls
-        A client's TLS context, None for plain TCP.
+        A client's TLS context, None for plain TCP, or as the remote says.
     timeouts
         One deadline a stage, in seconds.
     window
-        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing. In `get` they are the
-        peer's, which may use that or not.
+        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing, None for 16. In `get`
+        they are the peer's, which may use that or not.
     retries
         How often an object is sent again whose association was lost before its response.
     transcode
         ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
         for one, it is decompressed.
     jobs
-        How many associations `store` may have side by side, each with its window.
+        How many associations `store` may have side by side, each with its window; None for 1.
+    user, passcode
+        Who we say to be (user identity, PS3.7 Annex D.3.3.7), None for nobody.
 
     Raises
     ------
     ValueError
-        If an address, AE title or ``transcode`` is not valid, or ``jobs`` is less than 1.
+        If an address, AE title or ``transcode`` is not valid, there is no remote of the name, or ``jobs`` is less than
+        1.
+    DicomnetError, OSError
+        If the configuration that a name is looked for in is wrong, with the line; or cannot be read.
     """
 
     _forget = staticmethod(release_links)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ServiceRefusal
 from ..values import frozen
 from .arguments import FAILED, OK, Parser, UsageError, port, seconds
-from .listening import add_bind_options, bind_failure, check_bind
-from .requestor import Target, add_peer_options, noticing_tls, target_of
+from .listening import LOOPBACK, add_bind_options, bind_failure, check_bind
+from .requestor import add_peer_options, noticing_tls, target_of
 from .words import complain, printable
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.results import StoreResult
+    from ..peers.target import Target
     from ..pynetdicom.events import Event
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"
@@ -135,6 +136,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
+    options.bind = LOOPBACK if options.bind is None else options.bind
     if options.listen is not None:
         check_bind("commit", options.bind, options.allow_public, "send reports")
     unreadable: list[StoreResult] = []
@@ -160,7 +162,7 @@ def run(options: Namespace) -> int:
 
 def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wanted]:
     from ..drivers.files import StoredObject
-    from ..exchange.files import find_files, scan
+    from ..exchange.searching import find_objects, scan
 
     if not options.paths and not options.uid_file:
         raise UsageError("no objects are given; name files or folders, or use --uid-file")
@@ -170,11 +172,11 @@ def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wante
         else:
             with open(name, encoding="utf-8", errors="replace") as lines:
                 yield from _listed(lines, name)
-    for each in scan(find_files(options.paths)):
+    for each in scan(find_objects(options.paths)):
         if isinstance(each, StoredObject):
             yield Wanted(each.header.sop_class_uid, each.header.sop_instance_uid, str(each.file))
         elif not (each.is_skipped and options.quiet):
-            complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.path}: {each.comment}")
+            complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.name}: {each.comment}")
         if not isinstance(each, StoredObject) and not each.is_skipped:
             unreadable.append(each)
 

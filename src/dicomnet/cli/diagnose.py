@@ -18,7 +18,7 @@ from ..errors import (
 from ..values import frozen, mutable
 from .acceptance import write_acceptance
 from .arguments import FAILED, OK, Parser
-from .requestor import Target, add_peer_options, open_association, release, speaks_tls, target_of
+from .requestor import add_peer_options, open_association, release, speaks_tls, target_of
 from .words import printable, reason
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from ..drivers.blocking.link import Link
+    from ..peers.target import Target
 
 # Advice on a rejection, by source and reason (PS3.8 Table 9-21).
 ADVICE = {
@@ -108,7 +109,12 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    probe = Probe(target_of(options), [])
+    return check_layers(target_of(options), options, with_contexts=options.contexts)
+
+
+def check_layers(target: Target, options: Namespace, *, with_contexts: bool = False) -> int:
+    """Check each layer between us and a peer, and write what is found; returns the exit status."""
+    probe = Probe(target, [])
     for module in ("drivers.blocking.opening", "services.user"):
         # Loaded now, so that the times measured are those of the peer.
         import_module(f"dicomnet.{module}")
@@ -134,7 +140,7 @@ def run(options: Namespace) -> int:
         raise
     if probe.link is not None:
         release(probe.link)
-    if options.contexts and probe.link is not None:
+    if with_contexts and probe.link is not None:
         write_acceptance(probe.target, options)
     return status
 
@@ -252,8 +258,6 @@ def _secured(secured: ssl.SSLSocket) -> Finding:
 def _tls_advice(cause: str) -> str:
     if "does not speak TLS" in cause:
         return f"{cause}; leave out --tls, or use the port on which the peer speaks TLS"
-    if "protocol version" in cause or "unsupported protocol" in cause:
-        return f"{cause}; the peer has no TLS 1.2 or later"
     return f"{cause}; see --tls-cert" if "certificate" in cause else cause
 
 

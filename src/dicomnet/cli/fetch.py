@@ -10,12 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..settings.entries import AUTO, GET, MOVE
 from ..values import mutable
 from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, seconds, times
 from .keys import add_key_option
-from .listening import add_receiver_options, bind_failure, check_bind
+from .listening import add_receiver_options, bind_failure, receiver_address
 from .progress import Progress
-from .requestor import add_peer_options, open_peer, target_of
+from .requestor import add_peer_options, open_association, open_peer, release, target_of
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal, printable
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..fetching.folder import Folder
     from ..fetching.lists import Row
     from ..fetching.receiver import Receiver
+    from ..peers.target import Target
 
 # How often the report is written before the end, in seconds.
 _REPORT_SECONDS = 60.0
@@ -147,12 +149,14 @@ def _add_patience_options(parser: Parser) -> None:
 
 def _add_move_options(parser: Parser) -> None:
     group = parser.add_argument_group("by C-MOVE")
-    group.add_argument(
+    way = group.add_mutually_exclusive_group()
+    way.add_argument(
         "--move",
         type=ae_title,
         metavar="AET",
         help="use C-MOVE instead of C-GET; AET is ours, and the peer knows it by our host and port",
     )
+    way.add_argument("--get", action="store_true", help="use C-GET, whatever is said of the remote")
     add_receiver_options(group, "send objects, which are thrown away unless they were asked for")
 
 
@@ -179,12 +183,15 @@ def run(options: Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--layout: {error}") from error
     # What is wrong with the command line is said before there is a folder.
-    target_of(options)
-    if options.move is not None:
-        check_bind("fetch", options.bind, options.allow_public, "send objects here")
+    target = target_of(options)
+    destination = _destination(options, target)
+    address = receiver_address("fetch", options, target, "send objects here") if destination else None
     told = _Told(options, len(rows))
     with Folder(options.to, layout) as folder, ExitStack() as stack:
-        fetcher = Fetcher(_source(options, folder, stack), folder, terms)
+        receiver = None
+        if destination and address:
+            receiver = stack.enter_context(_receiver(folder, address, destination, target))
+        fetcher = Fetcher(_source(options, target, folder, receiver, stack), folder, terms)
         due = monotonic() + _REPORT_SECONDS
         try:
             with told.shown:
@@ -253,24 +260,46 @@ def _terms(options: Namespace) -> Terms:
     )
 
 
-def _source(options: Namespace, folder: Folder, stack: ExitStack) -> Source:
-    """The peer that is asked, and the receiver where there is one."""
+def _destination(options: Namespace, target: Target) -> str | None:
+    """Our AE title as the destination of C-MOVE; None for C-GET."""
+    if options.move is not None:
+        return str(options.move)
+    way = GET if options.get else target.retrieve or GET
+    if way == AUTO:
+        way = _found_out(target)
+    return None if way == GET else target.destination or target.calling
+
+
+def _found_out(target: Target) -> str:
+    """How the peer lets objects be retrieved: by C-GET where it takes that, as it needs no receiver."""
+    from ..exchange.contexts import GET_MODELS, MOVE_MODELS, NATIVE
+
+    models = (GET_MODELS["study"], MOVE_MODELS["study"])
+    link = open_association(target, [(uid, NATIVE) for uid in models])
+    accepted = {each.abstract_syntax for each in link.agreement.accepted}
+    release(link)
+    return MOVE if models[0] not in accepted and models[1] in accepted else GET
+
+
+def _source(
+    options: Namespace, target: Target, folder: Folder, receiver: Receiver | None, stack: ExitStack
+) -> Source:
+    """The peer that is asked."""
     from ..blocking.sources import GetSource, MoveSource
     from .syntaxes import SYNTAXES
 
-    if options.move is None:
-        return GetSource(stack.enter_context(open_peer(options)), folder.incoming, tuple(SYNTAXES))
-    receiver = stack.enter_context(_receiver(options, folder))
-    peer = stack.enter_context(open_peer(options, progress=receiver.progress))
+    progress = None if receiver is None else receiver.progress
+    peer = stack.enter_context(open_peer(options, target, progress=progress))
+    if receiver is None:
+        return GetSource(peer, folder.incoming, tuple(SYNTAXES))
     return MoveSource(peer, receiver, options.wait or None)
 
 
-def _receiver(options: Namespace, folder: Folder) -> Receiver:
+def _receiver(folder: Folder, address: tuple[str, int], title: str, target: Target) -> Receiver:
     from ..fetching.receiver import Receiver
 
-    address = options.bind, options.receive_port
     try:
-        return Receiver(folder.incoming, address, options.move, target_of(options).timeouts)
+        return Receiver(folder.incoming, address, title, target.timeouts)
     except OSError as error:
         raise OSError(bind_failure(error, *address)) from error
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..encoding.transfer_syntaxes import Transcoding, transfer_syntax
 from ..exchange.contexts import Pair, pair_of
-from ..exchange.files import find_files, scan
 from ..exchange.results import StoreResult
+from ..exchange.searching import find_objects, scan
 from ..exchange.storing import StorePlan
 from ..services.sop_classes import SOP_CLASSES
 from ..values import mutable
@@ -47,7 +47,7 @@ class Forecast:
 
     def look(self) -> Iterator[StoredObject | StoreResult]:
         """Each file that would be sent, and the result of each that would not."""
-        for found in scan(find_files(self._paths)):
+        for found in scan(find_objects(self._paths)):
             if not isinstance(found, StoreResult):
                 self._count(found)
             yield found

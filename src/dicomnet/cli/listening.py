@@ -28,8 +28,10 @@ from .words import complain, complain_of_missing, printable, reason
 
 if TYPE_CHECKING:
     import argparse
+    from argparse import Namespace
 
     from ..archive.terms import Terms
+    from ..peers.target import Target
     from ..settings.values import Settings
 
 _log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class Node(Protocol):
         ...
 
 
-DEFAULT_PORT = 11112
+LOOPBACK, DEFAULT_PORT = "127.0.0.1", 11112
 # How long nothing may come at the end of a C-MOVE while objects are missing.
 WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
@@ -95,9 +97,7 @@ def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
     what
         What anybody who can reach the address may do, for the help.
     """
-    group.add_argument(
-        "--bind", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s)"
-    )
+    group.add_argument("--bind", metavar="ADDRESS", help=f"the address to listen on ({LOOPBACK})")
     group.add_argument(
         "--allow-public",
         action="store_true",
@@ -116,9 +116,8 @@ def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
     group.add_argument(
         "--receive-port",
         type=port,
-        default=DEFAULT_PORT,
         metavar="PORT",
-        help="the port to listen on, which the peer must know (%(default)s)",
+        help=f"the port to listen on, which the peer must know ({DEFAULT_PORT}, or that of the remote)",
     )
     add_bind_options(group, what)
     group.add_argument(
@@ -129,6 +128,29 @@ def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
         help="how long nothing may come at the end of objects that the peer says it has sent, or may have sent if it"
         " gives no counts (%(default)g); 0 is without end, if it gives them",
     )
+
+
+def receiver_address(command: str, options: Namespace, target: Target, what: str) -> tuple[str, int]:
+    """Where a receiver listens: as the options say, else the remote; raises UsageError where that is not allowed.
+
+    Parameters
+    ----------
+    what
+        As of `add_bind_options`.
+    """
+    known = target.receiver
+    host = options.bind
+    if host is None:
+        host = LOOPBACK if known is None else known.host
+        # Who names an address in the configuration has allowed it.
+        is_allowed = options.allow_public or known is not None
+    else:
+        is_allowed = options.allow_public
+    number = options.receive_port
+    if number is None:
+        number = DEFAULT_PORT if known is None else known.port
+    check_bind(command, host, is_allowed, what)
+    return host, number
 
 
 @frozen

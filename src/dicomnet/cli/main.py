@@ -27,7 +27,7 @@ COMMANDS = {
     "worklist": "query a modality worklist (C-FIND)",
     "commit": "ask a peer whether it keeps objects (storage commitment)",
     "diagnose": "find the layer that fails between us and a peer",
-    "remotes": "list the peers that have a name in the configuration",
+    "remotes": "list, add, remove and test the peers that have a name in the configuration",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
     "config": "check, show or explain the configuration of a node",

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AssociationAborted, TLSFailed
-from ..values import frozen, replace
+from ..settings.users import Configuration
+from ..values import replace
 from .arguments import Parser, UsageError, ae_title, peer_or_name, seconds
-from .configuration import Configuration, add_config_option
+from .configuration import add_config_option, remote_of
 
 if TYPE_CHECKING:
     import argparse
@@ -17,12 +18,10 @@ if TYPE_CHECKING:
 
     from ..blocking.peer import Peer
     from ..drivers.blocking.link import Link
-    from ..drivers.deadline import Timeouts
-    from ..exchange.addresses import PeerAddress
     from ..exchange.contexts import Context
+    from ..peers.target import Target
     from ..settings.values import Remote, Settings
 
-DEFAULT_TITLE = "DICOMNET"
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
 
@@ -44,7 +43,7 @@ def add_peer_options(parser: Parser) -> None:
         dest="calling",
         type=ae_title,
         metavar="AET",
-        help=f"our AE title (that of the configuration, or {DEFAULT_TITLE})",
+        help="our AE title (that of the remote or the configuration, or DICOMNET)",
     )
     group.add_argument(
         "-aec",
@@ -92,28 +91,6 @@ def add_peer_options(parser: Parser) -> None:
     add_config_option(parser.add_argument_group("configuration"))
 
 
-@frozen
-class Target:
-    """The peer that the options name, and how it is reached.
-
-    Parameters
-    ----------
-    address
-        Its AE title and transport address.
-    calling
-        Our AE title.
-    tls
-        A client's TLS context, None for plain TCP.
-    timeouts
-        One deadline a stage, in seconds.
-    """
-
-    address: PeerAddress
-    calling: str
-    tls: ssl.SSLContext | None
-    timeouts: Timeouts
-
-
 def target_of(options: argparse.Namespace) -> Target:
     """The peer that the options name.
 
@@ -126,27 +103,30 @@ def target_of(options: argparse.Namespace) -> Target:
     OSError
         If its file cannot be read.
     """
-    from ..drivers.deadline import Timeouts
+    from ..peers.target import Target, with_remote, with_settings
 
-    configuration = Configuration(options)
+    configuration = Configuration(options.config)
     settings = configuration.settings
-    remote = configuration.remote(options.peer) if isinstance(options.peer, str) else None
-    address: PeerAddress = options.peer if remote is None else remote.peer
-    if options.called is not None:
-        address = replace(address, ae_title=options.called)
+    remote = remote_of(configuration, options.peer) if isinstance(options.peer, str) else None
+    target = Target(options.peer if remote is None else remote.peer)
+    if settings is not None:
+        target = with_settings(target, settings)
+    if settings is not None and remote is not None:
+        target = with_remote(target, settings, remote, by_tls=False)
     limits: dict[str, float | None] = {}
     for stage in ("connect", "association", "message"):
         limit = getattr(options, f"{stage}_timeout")
         limit = options.timeout if limit is None else limit
         if limit is not None:
             limits[stage] = limit or None
-    timeouts, title = Timeouts(), DEFAULT_TITLE
-    if settings is not None:
-        # How long a peer may do nothing is a matter of who is called.
-        timeouts = replace(settings.timeouts, idle=timeouts.idle)
-        title = settings["server.ae_titles"][0]
-    tls = _tls_context(options, settings, remote) if _uses_tls(options, remote) else None
-    return Target(address, options.calling or title, tls, replace(timeouts, **limits))
+    title = target.address.ae_title if options.called is None else options.called
+    return replace(
+        target,
+        address=replace(target.address, ae_title=title),
+        calling=options.calling or target.calling,
+        tls=_tls_context(options, settings, remote) if _uses_tls(options, remote) else None,
+        timeouts=replace(target.timeouts, **limits),
+    )
 
 
 def _uses_tls(options: argparse.Namespace, remote: Remote | None) -> bool:
@@ -173,6 +153,7 @@ def noticing_tls(target: Target) -> Iterator[None]:
 @contextmanager
 def open_peer(
     options: argparse.Namespace,
+    target: Target | None = None,
     *,
     window: int = 1,
     transcode: str = "never",
@@ -183,6 +164,8 @@ def open_peer(
 
     Parameters
     ----------
+    target
+        What `target_of` gives, where that is known already.
     window, transcode, jobs
         See `dicomnet.Peer`.
     progress
@@ -197,16 +180,9 @@ def open_peer(
     """
     from ..blocking.peer import Peer
 
-    target = target_of(options)
-    peer = Peer(
-        target.address,
-        calling=target.calling,
-        tls=target.tls,
-        timeouts=replace(target.timeouts, progress=progress),
-        window=window,
-        transcode=transcode,
-        jobs=jobs,
-    )
+    target = target_of(options) if target is None else target
+    timeouts = replace(target.timeouts, progress=progress)
+    peer = Peer.to_target(replace(target, timeouts=timeouts, window=window, jobs=jobs), transcode=transcode)
     with peer, noticing_tls(target):
         yield peer
 
@@ -223,7 +199,14 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
     from ..exchange.addresses import association_request
     from ..exchange.requesting import RequestorHooks
 
-    request = association_request(target.address, target.calling, contexts, 1)
+    request = association_request(
+        target.address,
+        target.calling,
+        contexts,
+        1,
+        maximum_length=target.maximum_length,
+        identity=target.identity,
+    )
     place = target.address.address
     tls = None if target.tls is None else (target.tls, place.host)
     link = open_link(place, request, RequestorHooks(), target.timeouts, tls=tls)
@@ -257,7 +240,8 @@ def speaks_tls(target: Target) -> bool:
             with context.wrap_socket(sock):
                 return True
     except ssl.SSLError as error:
-        return "ALERT" in (error.reason or "")
+        # A version that we do not take is a version of TLS.
+        return "ALERT" in (error.reason or "") or error.reason == "UNSUPPORTED_PROTOCOL"
     except OSError:
         return False
 
@@ -273,6 +257,7 @@ def _tls_context(
         raise UsageError("--tls-key needs --tls-cert")
     if settings is None or remote is None or options.tls_ca is not None:
         context: ssl.SSLContext = _used("--tls-ca", lambda: client_context(options.tls_ca))
+        context.check_hostname = remote is None or remote["check_host"] is not False
     else:
         from ..settings.certificates import context_for
 
@@ -282,7 +267,7 @@ def _tls_context(
     elif settings is not None:
         from ..settings.certificates import show_own
 
-        show_own(settings, context)
+        show_own(settings, context, remote)
     if options.tls_no_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -10,9 +10,10 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..values import field, mutable
-from .arguments import FAILED, OK, Parser, UsageError, count, parsed, times
+from .arguments import FAILED, OK, Parser, UsageError, count, times
+from .pace import add_pacing_options, pacing_of
 from .progress import Progress
-from .requestor import add_peer_options, open_peer
+from .requestor import add_peer_options, open_peer, target_of
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..blocking.peer import Peer
     from ..exchange.journal import Journal
-    from ..exchange.pacing import Rate, Times
+    from ..exchange.pacing import Pacing
     from ..exchange.results import StoreResult
     from ..exchange.storing import Supply
 
@@ -38,8 +39,8 @@ def configure(parser: Parser) -> None:
     """Tell the parser about this command."""
     parser.explain(
         "Send DICOM files (C-STORE), as they are where the peer takes that. Folders are sent with all that is in\n"
-        "them; what is not DICOM is skipped and named. The exit status is 1 if any object failed, or if there was\n"
-        "nothing to send.",
+        "them, zip and tar files too, and of a DICOMDIR the files that it names; what is not DICOM is skipped and\n"
+        "named. The exit status is 1 if any object failed, or if there was nothing to send.",
         "dicomnet store PACS@127.0.0.1:11112 study/ image.dcm\n"
         "dicomnet store --dry-run PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --report sent.csv PACS@127.0.0.1:11112 study/\n"
@@ -47,7 +48,9 @@ def configure(parser: Parser) -> None:
         "dicomnet store --json PACS@127.0.0.1:11112 study/ | jq 'select(.outcome == \"failed\")'",
     )
     add_peer_options(parser)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a file, a folder, a zip or tar file, or a DICOMDIR"
+    )
     parser.add_argument("--json", action="store_true", help="write a line of JSON for each file")
     parser.add_argument(
         "--dry-run",
@@ -63,9 +66,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--window",
         type=count,
-        default=16,
         metavar="N",
-        help="how many requests may wait for their response, if the peer grants it (%(default)s)",
+        help="how many requests may wait for their response, if the peer grants it (16, or that of the remote)",
     )
     parser.add_argument(
         "--transcode",
@@ -76,9 +78,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--jobs",
         type=count,
-        default=1,
         metavar="N",
-        help="how many associations to send on side by side, each with its window (%(default)s)",
+        help="how many associations to send on side by side, each with its window (1, or that of the remote)",
     )
     parser.add_argument(
         "--journal",
@@ -94,30 +95,7 @@ def configure(parser: Parser) -> None:
         help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
         " 2, 4 ... s up to a minute; each object that it takes is a new beginning (%(default)s)",
     )
-    parser.add_argument(
-        "--rate",
-        type=_rate,
-        metavar="RATE",
-        help="send no more than that in a second: objects (50/s) or bytes (10MB/s)",
-    )
-    parser.add_argument(
-        "--between",
-        type=_times,
-        metavar="TIMES",
-        help="send at these times of the day only, such as 19:00-06:00; wait at others, without an association",
-    )
-
-
-def _rate(text: str) -> Rate:
-    from ..exchange.pacing import Rate
-
-    return parsed(Rate.parse, text)
-
-
-def _times(text: str) -> Times:
-    from ..exchange.pacing import Times
-
-    return parsed(Times.parse, text)
+    add_pacing_options(parser, "send")
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -176,6 +154,7 @@ class Row:
     sop_instance_uid: str | None
     comment: str | None
     bytes: int
+    member: str | None = None
 
     @classmethod
     def of(cls, result: StoreResult) -> Row:
@@ -187,6 +166,7 @@ class Row:
             result.sop_instance_uid or None,
             result.comment or None,
             result.length,
+            result.member or None,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -200,7 +180,7 @@ class Row:
         return json.dumps(self.as_dict())
 
 
-ROW_FIELDS = ("path", "outcome", "status", "sop_instance_uid", "comment", "bytes")
+ROW_FIELDS = ("path", "outcome", "status", "sop_instance_uid", "comment", "bytes", "member")
 
 
 # How reports begin: with the headings, or the first name of a row.
@@ -302,6 +282,7 @@ def run(options: Namespace) -> int:
 
 
 def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
+    from ..exchange.member_files import Member
     from ..exchange.results import StoreResult
     from .forecast import Forecast
 
@@ -310,9 +291,10 @@ def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
         if isinstance(found, StoreResult):
             row, line = Row.of(found), _line_of(found, outcome_of(found))
         else:
-            path = str(found.file)
-            row = Row(path, PLANNED, None, found.header.sop_instance_uid, None, found.length)
-            line = f"{PLANNED}: {path}"
+            file = found.file
+            path, member = (file.path, file.name) if isinstance(file, Member) else (str(file), None)
+            row = Row(path, PLANNED, None, found.header.sop_instance_uid, None, found.length, member)
+            line = f"{PLANNED}: {file}"
         tally.add(row.outcome, row.bytes)
         report.add(row)
         if options.json:
@@ -336,12 +318,27 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
     progress = Progress()
     if is_terminal(sys.stderr) and not options.quiet and not (options.json and is_terminal(sys.stdout)):
         from ..exchange.files import find_files
+        from ..exchange.searching import has_members
 
-        # They are looked for twice, as a million names are not to be kept.
-        progress = progress_on_terminal("storing", sum(1 for _ in find_files(options.paths)))
-    opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
+        # They are looked for twice, as a million names are not to be kept. What is in a zip or tar file is not.
+        total: int | None = 0
+        for path in find_files(options.paths):
+            if has_members(path):
+                total = None
+                break
+            total = (total or 0) + 1
+        progress = progress_on_terminal("storing", total)
+    target = target_of(options)
+    opened = open_peer(
+        options,
+        target,
+        window=options.window or target.window,
+        transcode=options.transcode,
+        jobs=options.jobs or target.jobs,
+    )
+    pacing = pacing_of(options, target)
     with opened as peer, progress, _journal_of(options, peer) as journal:
-        for result in peer.store_supply(_supply_of(options, journal, peer, progress)):
+        for result in peer.store_supply(_supply_of(options, journal, peer, pacing, progress)):
             row = Row.of(result)
             if journal is not None and not result.was_stored:
                 journal.add(result, row.outcome)
@@ -366,28 +363,25 @@ def _journal_of(options: Namespace, peer: Peer) -> AbstractContextManager[Journa
     return Journal(options.journal, str(peer.address))
 
 
-def _supply_of(options: Namespace, journal: Journal | None, peer: Peer, progress: Progress) -> Supply:
-    from ..exchange.files import find_files
-    from ..exchange.pacing import Pacing
+def _supply_of(
+    options: Namespace, journal: Journal | None, peer: Peer, pacing: Pacing | None, progress: Progress
+) -> Supply:
     from ..exchange.retrying import Retry
+    from ..exchange.searching import find_objects
     from ..exchange.storing import Supply
-
-    pacing = (
-        None if options.rate is None and options.between is None else Pacing(options.rate, options.between)
-    )
 
     def tell(sentence: str) -> None:
         if not options.quiet:
             progress.say(f"dicomnet store: {sentence}")
 
     retry = Retry(options.retry) if options.retry else None
-    found = find_files(options.paths)
+    found = find_objects(options.paths)
     files = found if journal is None else journal.missing(found)
     return Supply(files, peer.transcoding, pacing=pacing, retry=retry, tell=tell)
 
 
 def _line_of(result: StoreResult, outcome: str) -> str:
-    line = f"{outcome}: {result.path}"
+    line = f"{outcome}: {result.name}"
     if result.comment:
         line += f": {result.comment}"
     return f"{line} (status 0x{result.status:04X})" if result.status else line

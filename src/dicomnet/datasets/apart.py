@@ -36,8 +36,14 @@ sys.path[:] = json.loads(sys.argv[1])
 from dicomnet.datasets.apart import answer_requests
 answer_requests(*json.loads(sys.argv[2]))
 """
-# A thread of a library takes address space for a stack, and does little for one frame.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+# A thread of a library takes address space for a stack, and does little for one frame. What a frame took of memory is
+# kept for the next one, as far as glibc has it: to get it anew, page by page, takes as long as to render.
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": f"{32 << 20}",
+    "MALLOC_TRIM_THRESHOLD_": f"{128 << 20}",
+}
 
 Question = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -90,12 +96,15 @@ class Kind:
     limits
         What it may use besides; it is given files then, which have a descriptor, and not contents, and can reach
         nothing else. None for a process that may do all that this one may.
+    largest
+        The most bytes of an answer of one that is limited.
     """
 
     answers: str
     idle_seconds: float
     seconds: float
     limits: Limits | None = None
+    largest: int = 0
 
 
 class Process:
@@ -188,6 +197,10 @@ class Process:
             line = answers.readline(_HEAD)
             answer: Answer = json.loads(line) if line.endswith(b"\n") else {}
             left = answer.get("length", 0)
+            if self._kind.limits is not None and left > self._kind.largest:
+                # Whatever had the process, it is no decoder any more.
+                self._process.kill()
+                answer = {}
             while left and (block := answers.read(min(left, _CHUNK))):
                 sink.write(block)
                 left -= len(block)

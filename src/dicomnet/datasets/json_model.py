@@ -77,6 +77,24 @@ def to_json(
     return _Writing(bulk_uri, threshold).model(data_set, codecs_of(()), 0, "")
 
 
+def of_text(vr: str, text: str) -> Model:
+    """The JSON model of an element that is not binary, by the text of its value.
+
+    Parameters
+    ----------
+    vr
+        Its value representation.
+    text
+        Its values, between backslashes where there are several; numbers in decimal digits.
+    """
+    if not text:
+        return {"vr": vr}
+    texts = values_of(vr, text)
+    if vr in NUMBERS:
+        return _valued(vr, [_decimal(one) for one in texts])
+    return _valued(vr, _text_values(vr, texts))
+
+
 class _Writing:
     """The conversion of one data set with its items.
 

@@ -10,11 +10,12 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from copy import copy
+from copy import deepcopy
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _DEPTH_LIMIT = 100
+# Characters of what decoders say of an image.
+_REASON_LIMIT = 400
 
 _PIXEL_REPRESENTATION = 0x00280103
 _PIXEL_DATA = 0x7FE00010
@@ -319,6 +322,8 @@ class _Conversion:
         self._after = after
         self._last = last
         self._at = 0
+        # Those that are around what is converted.
+        self._sequences: list[int] = []
         self._is_swapped = before.is_little_endian != after.is_little_endian
 
     def run(self) -> None:
@@ -431,7 +436,11 @@ class _Conversion:
                 )
 
     def _encapsulated(self, tag: int, vr: str) -> None:
-        raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
+        place = f" in an item of {_name(self._sequences[-1])}" if self._sequences else ""
+        raise UnusableObject(
+            f"{_name(tag)}{place} is encapsulated, which its transfer syntax does not allow; only a peer that takes"
+            " this one can have it as it is"
+        )
 
     def _chunks(self, length: int) -> Iterator[bytes]:
         for left in range(length, 0, -_CHUNK):
@@ -471,7 +480,9 @@ class _Conversion:
                 continue
             self._write_header(ITEM, "", UNDEFINED_LENGTH)
             item_end = None if item_length == UNDEFINED_LENGTH else self._at + item_length
+            self._sequences.append(tag)
             self._convert(_Level(encoding, item_end, level.depth + 1, level.pixel_representation))
+            self._sequences.pop()
             self._write_header(ITEM_END, "", 0)
         if end is not None and self._at > end:
             raise UnusableObject(f"{_name(tag)} ends inside an item, at byte {end}")
@@ -534,7 +545,8 @@ class _Nowhere(BytesIO):
 
 
 def _name(tag: int) -> str:
-    return f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    known = keyword_for_tag(tag)
+    return f"{known or 'element'} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def _swap(data: bytes, unit: int) -> bytes:
@@ -598,16 +610,20 @@ def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> 
     begin = stream.tell()
     _Check(stream, transfer_syntax(own).encoding).run()
     stream.seek(begin)
+    place = ""
     try:
         dataset = read_dataset(stream, False, True)
-        for image in _images(dataset, is_top=True):
-            image.file_meta = copy(meta)
+        for image, where in _images(dataset, is_top=True):
+            place = where
+            image.file_meta = deepcopy(meta)
             _decompress(image, own)
-    except (OSError, MemoryError, UnusableObject):
+    except (OSError, MemoryError):
         raise
+    except UnusableObject as error:
+        raise UnusableObject(place + error.cause) from error
     except Exception as error:
         # Decoders raise whatever a damaged frame leads to.
-        raise UnusableObject(_reason(own, error)) from error
+        raise UnusableObject(place + _reason(own, error)) from error
     return dataset
 
 
@@ -646,14 +662,17 @@ def _write(dataset: Dataset, sink: BinaryIO) -> None:
         raise UnusableObject(f"pydicom cannot encode it: {why_not_written(error)}") from error
 
 
-def _images(dataset: Dataset, *, is_top: bool = False) -> Iterator[Dataset]:
-    """The data set and those of its items, such as icons, that have compressed pixel data (PS3.5 section A.4)."""
+def _images(dataset: Dataset, *, is_top: bool = False, place: str = "") -> Iterator[tuple[Dataset, str]]:
+    """The data set and those of its items, such as icons, that have compressed pixel data (PS3.5 section A.4).
+
+    With each comes where it is, in words for the beginning of an error; none for the data set itself.
+    """
     for tag in list(dataset.keys()):
         if dataset.get_item(tag).VR == "SQ":
             for item in dataset[tag].value:
-                yield from _images(item)
+                yield from _images(item, place=f"in an item of {_name(tag)}: ")
         elif tag == _PIXEL_DATA and (is_top or dataset[tag].is_undefined_length):
-            yield dataset
+            yield dataset, place
 
 
 def _tell_lossy(dataset: Dataset, own: str) -> None:
@@ -672,4 +691,5 @@ def _reason(own: str, error: Exception) -> str:
         return "pydicom has no decoder for it"
     if not decoder.is_available:
         return f"no decoder is installed, try dicomnet[transcode] ({'; '.join(decoder.missing_dependencies)})"
-    return f"pydicom cannot decode it: {error}".splitlines()[0]
+    # What each of several decoders says is on a line of its own.
+    return f"pydicom cannot decode it: {' '.join(str(error).split())}"[:_REASON_LIMIT]

@@ -41,6 +41,22 @@ _MOST_OPERATIONS = 1024
 _LONGEST_CAUSE = 400
 
 
+# Decodes a value by a Specific Character Set; a floor above knows those.
+_decode: Callable[[bytes, str], str] | None = None
+
+
+def decode_identifiers_by(decode: Callable[[bytes, str], str]) -> None:
+    """Have the values of identifiers decoded where they are logged.
+
+    Parameters
+    ----------
+    decode
+        Given a value, and the value of Specific Character Set (0008,0005).
+    """
+    global _decode
+    _decode = decode
+
+
 @frozen
 class _Begun:
     """An operation under way.
@@ -273,7 +289,7 @@ class Trace:
             return
         data = message.data.content if isinstance(message.data, MemorySink) else message.data
         if isinstance(data, bytes | bytearray | memoryview):
-            yield from _words().describe_elements(data, self._syntax_of(message.context_id))
+            yield from _words().describe_elements(data, self._syntax_of(message.context_id), _decode)
 
     def _syntax_of(self, context_id: int) -> str:
         if not self._accepted and isinstance(self._answer, AssociateAC):

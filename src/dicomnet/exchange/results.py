@@ -34,6 +34,10 @@ class StoreResult:
         Bytes of the data set; of one that was stored before, of its file.
     was_stored
         The peer has taken it in an earlier run, by the journal; it was not sent.
+    member
+        Its name in the file, if that is a zip or tar file; empty if it is a file by itself.
+    offset
+        Where the member begins there, which tells apart two of one name.
     """
 
     path: str
@@ -43,6 +47,13 @@ class StoreResult:
     is_skipped: bool = False
     length: int = 0
     was_stored: bool = False
+    member: str = ""
+    offset: int = 0
+
+    @property
+    def name(self) -> str:
+        """Where the object lies, for people."""
+        return f"{self.path}: {self.member}" if self.member else self.path
 
     @property
     def is_stored(self) -> bool:
@@ -223,16 +234,23 @@ def store_result(stored: Sendable, response: Message) -> StoreResult:
     comment = str(response.command.get("ErrorComment", ""))
     if status != SUCCESS and not comment:
         comment = describe_status(status, "Storage")
-    return StoreResult(
-        str(stored.file), status, stored.header.sop_instance_uid, comment, length=stored.length or 0
-    )
+    return _result(stored, status, comment)
 
 
 def failed_result(stored: Sendable, error: Exception) -> StoreResult:
     """The result for an object that got no response."""
-    return StoreResult(
-        str(stored.file), None, stored.header.sop_instance_uid, str(error), length=stored.length or 0
-    )
+    return _result(stored, None, str(error))
+
+
+def _result(stored: Sendable, status: int | None, comment: str) -> StoreResult:
+    from .member_files import Member
+
+    file, instance, length = stored.file, stored.header.sop_instance_uid, stored.length or 0
+    if isinstance(file, Member):
+        return StoreResult(
+            file.path, status, instance, comment, length=length, member=file.name, offset=file.offset
+        )
+    return StoreResult(str(file), status, instance, comment, length=length)
 
 
 def check_status(response: Message, service: str) -> None:

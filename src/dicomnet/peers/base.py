@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..drivers.deadline import Timeouts
 from ..drivers.life import Life
@@ -16,11 +16,13 @@ from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
 from ..exchange import operations
 from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model, get_contexts
+from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Context, Proposal, find_model, get_contexts
 from ..exchange.operations import Operation
 from ..exchange.pool import Pool
+from ..values import replace
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
+from .target import Target, identity_of, target_of_name, with_character_set
 
 if TYPE_CHECKING:
     import ssl
@@ -45,6 +47,13 @@ def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> N
     end(pool.clear())
 
 
+def _target(address: str | PeerAddress) -> Target:
+    if not isinstance(address, str):
+        return Target(address)
+    # What has no colon is the name of a remote.
+    return Target(PeerAddress.parse(address)) if ":" in address else target_of_name(address)
+
+
 def _checked_jobs(jobs: int) -> int:
     """A number of associations side by side.
 
@@ -65,27 +74,63 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         self,
         address: str | PeerAddress,
         *,
-        calling: str = "DICOMNET",
+        calling: str | None = None,
         tls: ssl.SSLContext | None = None,
         timeouts: Timeouts | None = None,
-        window: int = 16,
+        window: int | None = None,
         retries: int = 1,
         transcode: str = "never",
-        jobs: int = 1,
+        jobs: int | None = None,
+        user: str | None = None,
+        passcode: str | None = None,
     ) -> None:
+        target = _target(address)
+        given = {
+            "calling": calling,
+            "tls": tls,
+            "timeouts": timeouts,
+            "window": window,
+            "jobs": jobs,
+            "identity": identity_of(user, passcode),
+        }
+        self._set_up(replace(target, **{name: value for name, value in given.items() if value is not None}))
+        self.retries = retries
+        self.transcoding = Transcoding.parse(transcode)
+
+    @classmethod
+    def to_target(cls, target: Target, *, retries: int = 1, transcode: str = "never") -> Self:
+        """A peer of which everything is known.
+
+        Parameters
+        ----------
+        target
+            The peer, and how it is reached.
+        retries, transcode
+            As of `dicomnet.Peer`.
+        """
+        made = cls.__new__(cls)
+        made._set_up(target)
+        made.retries = retries
+        made.transcoding = Transcoding.parse(transcode)
+        return made
+
+    def _set_up(self, target: Target) -> None:
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, _end_all, self._pool, self._forget)
-        self.address = PeerAddress.parse(address) if isinstance(address, str) else address
-        ae_title_bytes(calling, "the calling AE title")
-        self.calling = calling
-        self.timeouts = timeouts or Timeouts()
-        self.window = window
-        self.retries = retries
-        self.transcoding = Transcoding.parse(transcode)
-        self.jobs = _checked_jobs(jobs)
-        self._tls = tls
+        ae_title_bytes(target.calling, "the calling AE title")
+        self.address = target.address
+        self.calling = target.calling
+        self.timeouts = target.timeouts
+        self.window = target.window
+        self.jobs = _checked_jobs(target.jobs)
+        self._tls = target.tls
+        self._target = target
+
+    def __repr__(self) -> str:
+        by = " by TLS" if self._tls is not None else ""
+        return f"<{type(self).__name__} {self.address}{by}, called by {self.calling}>"
 
     @staticmethod
     def _forget(links: Iterable[AnyLink]) -> None:
@@ -109,7 +154,26 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         return self._perform(operations.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
-        return association_request(self.address, self.calling, proposal, window)
+        return self._association_request(proposal, window)
+
+    def _association_request(
+        self,
+        contexts: Iterable[Context],
+        window: int,
+        roles: Mapping[str, tuple[bool, bool]] | None = None,
+        performed: int = 1,
+    ) -> AssociateRQ:
+        target = self._target
+        return association_request(
+            self.address,
+            self.calling,
+            contexts,
+            window,
+            roles,
+            performed,
+            target.maximum_length,
+            target.identity,
+        )
 
     def store(
         self,
@@ -128,13 +192,15 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         Parameters
         ----------
         paths
-            Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+            Files, and folders with all that is in them; of zip and tar files (by the ends of their names) the members,
+            which are read where they lie; of a DICOMDIR that is named the files to which it refers. What is not DICOM
+            is skipped and reported.
         jobs
             How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
             fewer, the others carry on.
         rate
-            The most that is sent: objects (``50/s``) or bytes (``10MB/s``) in a second. Objects are sent whole, so the
-            wait for a large one comes behind it.
+            The most that is sent: objects (``50/s``) or bytes (``10MB/s``) in a second, by default that of the remote.
+            Objects are sent whole, so the wait for a large one comes behind it.
         between
             The part of the day in which objects are sent (``19:00-06:00``), by the local clock. Outside of it there is
             no association, and the store waits; what is on its way at the end is finished.
@@ -157,17 +223,17 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         NetworkError, AssociationError
             If the first association cannot be opened. Later failures are in the results.
         """
-        from ..exchange.files import find_files
         from ..exchange.pacing import pacing
         from ..exchange.retrying import Retry
+        from ..exchange.searching import find_objects
         from ..exchange.storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         supply = Supply(
-            find_files(paths),
+            find_objects(paths),
             self.transcoding,
-            pacing=pacing(rate, between),
+            pacing=pacing(rate or self._target.rate, between or self._target.between),
             retry=Retry(retry) if retry > 0 else None,
         )
         return self.store_supply(supply, jobs)
@@ -211,7 +277,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         """
         from ..datasets.queries import build_query
 
-        return self.find_identifier(build_query(level, keys), find_model(level, model))
+        return self.find_identifier(
+            build_query(level, with_character_set(self._target, keys)), find_model(level, model)
+        )
 
     def walk(self, level: str, *, model: str | None = None, is_deep: bool = False, **keys: Any) -> Paths:
         """Query level by level from the top down (C-FIND), as a peer needs it that has no relational queries.
@@ -245,7 +313,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         """
         from ..exchange.walking import plan, walk
 
-        paths: Paths = self._perform(walk(plan(level, model, keys, is_deep=is_deep)))
+        paths: Paths = self._perform(
+            walk(plan(level, model, with_character_set(self._target, keys), is_deep=is_deep))
+        )
         return paths
 
     def find_identifier(self, identifier: Dataset, model: str, *, limit: int | None = None) -> Matches:
@@ -344,7 +414,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         """
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles, performed=self.window)
+        request = self._association_request(proposal, 1, roles, performed=self.window)
         hooks = self._receiver_hooks(to, on_object)
         if receipt is not None:
             hooks.receipt = receipt

@@ -8,10 +8,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from .grey import lut_entries
-from .image import Image, Stored
+from .image import Array, Image, Stored
 from .view import NotRendered, Reason
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 _COLORS = ("Red", "Green", "Blue")

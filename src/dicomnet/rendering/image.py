@@ -10,6 +10,7 @@ from struct import unpack
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import Decoder, get_decoder
@@ -19,8 +20,13 @@ from pydicom.uid import UID, JPEGExtended12Bit
 
 from ..datasets.transcode import inflate
 from ..encoding.file_header import PREFIX_LENGTH, HeaderIncomplete, decode_file_header
+from ..encoding.scan import HeaderScanner
 from ..encoding.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
+from ..encoding.walk import VALUE_LIMIT
+from ..errors import ServiceRefusal
 from .view import NotRendered, Reason
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 # The most samples of a frame.
 MOST_SAMPLES = 1 << 27
@@ -39,8 +45,13 @@ _ENCAPSULATED_DOCUMENT = 0x00420011
 _READ: list[BaseTag | int] = [
     Tag(keyword)
     for keyword in (
-        *("SOPClassUID", "SOPInstanceUID", "SpecificCharacterSet", "Modality"),
-        *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames"),
+        *(
+            "SpecificCharacterSet",
+            "SamplesPerPixel",
+            "PhotometricInterpretation",
+            "PlanarConfiguration",
+            "NumberOfFrames",
+        ),
         *("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
         *("PixelPaddingValue", "PixelPaddingRangeLimit", "PixelAspectRatio"),
         *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"),
@@ -59,22 +70,51 @@ _READ: list[BaseTag | int] = [
 ]
 
 
+_UNTOLD = "UN"
+_SCANNER = HeaderScanner(dict.fromkeys(map(int, _READ), _UNTOLD))
+_WINDOW_NAME = int(Tag("WindowCenterWidthExplanation"))
+# Of which the scan may have left out a part, or which have parts in a form of their own.
+_NOT_PLAIN = frozenset(
+    int(Tag(keyword))
+    for keyword in (
+        *("ModalityLUTSequence", "VOILUTSequence"),
+        *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+        *("RedPaletteColorLookupTableDescriptor", "ExtendedOffsetTable"),
+    )
+)
+
+
 class Stored(NamedTuple):
-    """The stored values of a frame.
+    """The samples of a frame as they are stored.
 
     Parameters
     ----------
-    values
-        Rows × columns, or rows × columns × samples.
+    samples
+        Rows × columns, or rows × columns × samples; with the bits that are not used.
     photometric
         What they mean: the photometric interpretation, which decoders may have changed.
-    bits
-        How many bits of a value are used.
+    bits, high
+        How many bits of a sample are used, and which one is the highest (PS3.5 section 8.1.1); None where the others
+        are as they have to be.
     """
 
-    values: np.ndarray[Any, np.dtype[Any]]
+    samples: Array
     photometric: str
     bits: int
+    high: int | None
+
+    @property
+    def values(self) -> Array:
+        """The samples without the bits that are not used."""
+        return used(self.samples, self.bits, self.high)
+
+
+def used(samples: Array, bits: int, high: int | None) -> Array:
+    """Samples without the bits that are not used, which may have an overlay."""
+    size = 8 * samples.dtype.itemsize
+    if samples.dtype.kind == "f" or high is None or bits >= size:
+        return samples
+    return cast(Array, (samples << (size - 1 - high)) >> (size - bits))
 
 
 class Image:
@@ -123,7 +163,9 @@ class Image:
             self._file.writelines(inflate(deflated))
             self._file.seek(0)
         self._data_set_at = self._file.tell()
-        self.attributes = self._data_set(_READ, lambda tag, vr, length: tag in _PIXEL_KEYWORDS)
+        self.attributes = self._scanned() or self._data_set(
+            _READ, lambda tag, vr, length: tag in _PIXEL_KEYWORDS
+        )
         self.keyword, self._vr, self._length = "", "", 0
         head = self._file.read(8)
         if len(head) == 8:
@@ -135,6 +177,31 @@ class Image:
             self._length = length
         self._begin = self._file.tell()
         self._check()
+
+    def _scanned(self) -> Dataset | None:
+        """What is read of a plain image, which is at its pixel data then; None where pydicom has to read it.
+
+        The header of one of a series is looked through in a tenth of the time.
+        """
+        if not isinstance(self._file, BytesIO):
+            return None
+        try:
+            found = _SCANNER.scan(self._file.getbuffer()[self._data_set_at :], str(self.syntax))
+        except ServiceRefusal:
+            return None
+        _, name = found.values.get(_WINDOW_NAME, ("", b""))
+        is_plain = _NOT_PLAIN.isdisjoint(found.values) and name.isascii()
+        if found.pixel_data is None or found.pixel_data > VALUE_LIMIT or not is_plain:
+            return None
+        little = self.is_little_endian
+        elements: dict[BaseTag, DataElement | RawDataElement] = {
+            BaseTag(tag): RawDataElement(
+                BaseTag(tag), None if vr == _UNTOLD else vr, len(value), value, 0, vr == _UNTOLD, little
+            )
+            for tag, (vr, value) in found.values.items()
+        }
+        self._file.seek(self._data_set_at + found.pixel_data)
+        return Dataset(elements)
 
     def _data_set(
         self, tags: list[BaseTag | int], is_end: Callable[[int, str | None, int], bool] | None
@@ -229,15 +296,15 @@ class Image:
             order = "<" if self.is_little_endian else ">"
             dtype = np.dtype(f"{order}{kind}{self.allocated // 8}")
             values = np.frombuffer(data, dtype, count, at // 8 - begin)
-            values = self._used(values.astype(dtype.newbyteorder("="), copy=False))
+            values = values.astype(dtype.newbyteorder("="), copy=False)
         if is_halved:
-            return Stored(self._doubled(values), self.photometric.removesuffix("_422"), self.bits)
+            return self._stored(self._doubled(values), self.photometric.removesuffix("_422"))
         if self.samples == 1:
-            return Stored(values.reshape(self.rows, self.columns), self.photometric, self.bits)
+            return self._stored(values.reshape(self.rows, self.columns), self.photometric)
         if self.attributes.get("PlanarConfiguration") == 1:
             planes = values.reshape(self.samples, self.rows, self.columns)
-            return Stored(planes.transpose(1, 2, 0), self.photometric, self.bits)
-        return Stored(values.reshape(self.rows, self.columns, self.samples), self.photometric, self.bits)
+            return self._stored(planes.transpose(1, 2, 0), self.photometric)
+        return self._stored(values.reshape(self.rows, self.columns, self.samples), self.photometric)
 
     def _bytes(self, begin: int, end: int) -> bytes:
         if end > self._length != _UNDEFINED:
@@ -251,7 +318,7 @@ class Image:
             raise NotRendered(Reason.DAMAGED, "its file ends before this frame does")
         return data
 
-    def _doubled(self, values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    def _doubled(self, values: Array) -> Array:
         """Two pixels of each Y Y B R (PS3.3 section C.7.6.3.1.2)."""
         if self.columns % 2:
             raise NotRendered(Reason.DAMAGED, "an odd number of columns cannot share its colors in pairs")
@@ -262,15 +329,12 @@ class Image:
             result[:, 0::2, color] = result[:, 1::2, color] = pairs[..., 1 + color]
         return result
 
-    def _used(self, values: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
-        """Without the bits that are not used, which may have an overlay (PS3.5 section 8.1.1)."""
-        size = 8 * values.dtype.itemsize
-        if values.dtype.kind == "f" or self.bits == size:
-            return values
+    def _stored(self, samples: Array, photometric: str) -> Stored:
+        size = 8 * samples.dtype.itemsize
         high = int(self.attributes.get("HighBit", self.bits - 1))
         if not self.bits - 1 <= high < size:
             high = self.bits - 1
-        return (values << (size - 1 - high)) >> (size - self.bits)
+        return Stored(samples, photometric, self.bits, high)
 
     def _decoded(self, number: int) -> Stored:
         """By pydicom's decoders."""
@@ -312,7 +376,8 @@ class Image:
                 # Decoders raise whatever a damaged frame leads to.
                 failures.append(error)
             else:
-                return Stored(values, cast(str, properties["photometric_interpretation"]), self.bits)
+                photometric = cast(str, properties["photometric_interpretation"])
+                return Stored(values, photometric, self.bits, None)
         if self.syntax == JPEGExtended12Bit and self.bits > 8:
             raise NotRendered(Reason.NO_DECODER, "no decoder takes JPEG Extended of more than 8 bits")
         # pydicom has what the library said in the last line.

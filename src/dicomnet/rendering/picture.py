@@ -13,14 +13,15 @@ from ..datasets.apart import Answer, Result
 from .color import color, palette
 from .grey import Pixels, grey
 from .image import MOST_SAMPLES, Image
+from .png import png
 from .view import JPEG, LONGEST_SIDE, PDF, PICTURES, PNG, NotRendered, Reason, View, Viewport
 
 # Beyond this a pixel is no rectangle that anybody has measured.
 _LONGEST_PIXEL = 20.0
 # Spacings that differ by less are equal but for rounding.
 _SAME = 0.01
-# Fast, and hardly larger: images have noise.
-_PNG_LEVEL = 1
+# A picture that is to become much smaller is first reduced by a whole number, to this many times of its size.
+_REDUCED_TO = 2.0
 # From this quality on, colors keep their resolution.
 _FULL_COLOR = 90
 # The longest side of a JPEG picture, in pixels.
@@ -68,19 +69,18 @@ def render(file: BinaryIO, view: View) -> tuple[str, Result]:
     pixels = _placed(frame_pixels(image, number, view), image, view.viewport)
     if media_type == JPEG and max(pixels.size) > _JPEG_SIDE:
         raise NotRendered(Reason.TOO_MUCH, f"a picture of {pixels.width} x {pixels.height} is no JPEG")
-    result = BytesIO()
     if media_type == PNG:
-        pixels.save(result, "PNG", compress_level=_PNG_LEVEL)
-    else:
-        subsampling = 0 if view.quality >= _FULL_COLOR else 2
-        pixels.save(result, "JPEG", quality=view.quality, subsampling=subsampling)
+        return media_type, png(np.asarray(pixels))
+    result = BytesIO()
+    subsampling = 0 if view.quality >= _FULL_COLOR else 2
+    pixels.save(result, "JPEG", quality=view.quality, subsampling=subsampling)
     return media_type, result.getbuffer()
 
 
 def frame_pixels(image: Image, number: int, view: View) -> Pixels:
     """The pixels of a frame, of 8 bits: rows × columns, or rows × columns × 3."""
     stored = image.frame(number)
-    if stored.values.ndim == 3:
+    if stored.samples.ndim == 3:
         return color(stored)
     if stored.photometric == "PALETTE COLOR":
         return palette(image, stored)
@@ -129,7 +129,7 @@ def _scaled(
     is_whole = all(edge == int(edge) for edge in box)
     if is_whole and size == (right - left, bottom - top):
         return picture.crop((left, top, right, bottom))
-    return picture.resize(size, Pictures.Resampling.BILINEAR, box)
+    return picture.resize(size, Pictures.Resampling.BILINEAR, box, _REDUCED_TO)
 
 
 def _region(image: Image, viewport: Viewport) -> tuple[float, float, float, float]:

@@ -15,6 +15,8 @@ from .view import NotRendered, Reason, View
 LIMITS = Limits(memory=3 << 30, processor_seconds=30)
 # How long a picture may take, and how long a process waits for the next one, in seconds.
 _SECONDS, _IDLE_SECONDS = 60.0, 300.0
+# The longest picture or document, in bytes.
+_LARGEST = 256 << 20
 _ANSWERS = "dicomnet.rendering.process:answer"
 
 
@@ -50,7 +52,7 @@ class Renderers:
     def __init__(
         self, most: int | None = None, *, limits: Limits = LIMITS, seconds: float = _SECONDS
     ) -> None:
-        self._processes = Processes(Kind(_ANSWERS, _IDLE_SECONDS, seconds, limits), most)
+        self._processes = Processes(Kind(_ANSWERS, _IDLE_SECONDS, seconds, limits, _LARGEST), most)
 
     def start(self) -> None:
         """Start a process if there is none, so that the first picture does not wait for it."""

@@ -366,6 +366,14 @@ def _origin(found: str) -> None:
         raise ValueError
 
 
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def _host_name(found: str) -> None:
+    if _HOST_NAME.fullmatch(found) is None:
+        raise ValueError
+
+
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
 DURATION = Kind("a time, such as 90 s, 12 h, 7 days or 10 years", _duration, _duration)
@@ -379,6 +387,7 @@ TITLE = text(
 PEERS_TITLE = text("an AE title of up to 16 characters, without blanks around it", _peers_title)
 PEER = text("a peer as AET@host:port, an IPv6 address in brackets", _peer)
 WEB_ADDRESS = text("off, a port, or HOST:PORT, an IPv6 address in brackets", web_address)
+HOST_NAME = text("the name of a host, in small letters and without a port", _host_name)
 ORIGIN = text(
     "an origin, such as https://viewer.example:8443, in small letters and without a path, or *", _origin
 )

@@ -67,7 +67,7 @@ def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
         body = multipart([path.read_bytes() for path in begun], is_closed=False)
         with socket.create_connection(address, PATIENCE) as connection:
             head = (
-                f"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type()}\r\n"
+                f"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type()}\r\n"
                 f"Content-Length: {2 * len(body)}\r\n\r\n"
             )
             connection.sendall(head.encode() + body)

@@ -24,6 +24,7 @@ from dicomnet.archive.deletion import Order
 from dicomnet.archive.kept_headers import NAME, KeptHeaders
 from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.terms import Terms
+from dicomnet.archive.web.policy import WebPolicy
 
 JSON = "application/dicom+json"
 XML = 'multipart/related; type="application/dicom+xml"'
@@ -59,7 +60,7 @@ def _document(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("node")
-    with served(folder / "node") as running:
+    with served(folder / "node", terms=Terms(web=WebPolicy(hosts=("archive.example",)))) as running:
         running.store(write_objects(folder / "files", 1, COUNT, 70_000))
         running.store([*map(sample, FILES), _document(folder)])
         yield running
@@ -173,7 +174,7 @@ def test_what_is_kept_can_be_damaged_or_thrown_away(own: Served) -> None:
         if content is not None:
             path.write_bytes(content)
         # Under another host, so that it is not the same response.
-        assert own.get(f"{STUDY}/metadata", Host="other").status == 200
+        assert own.get(f"{STUDY}/metadata", Host="localhost").status == 200
         assert own.get(f"{SERIES}/metadata").json == expected
 
 

@@ -217,7 +217,9 @@ def test_a_file_that_turns_out_to_be_damaged_leaves_the_response_without_an_end(
         file.write(b"more than there was")
     connection = socket.create_connection(("127.0.0.1", own.address[1]), timeout=30)
     with connection, connection.makefile("rb") as stream:
-        connection.sendall(f"GET /dicom-web{STUDY} HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n".encode())
+        connection.sendall(
+            f"GET /dicom-web{STUDY} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode()
+        )
         content = stream.read()
     assert content.startswith(b"HTTP/1.1 200 ")
     # All the others are there, and neither the last chunk nor the announced length.

@@ -280,7 +280,7 @@ def test_of_an_upload_whose_client_goes_away_what_came_whole_is_stored(
 def _head(length: int, *further: str) -> bytes:
     lines = [
         "POST /dicom-web/studies HTTP/1.1",
-        "Host: node",
+        "Host: localhost",
         f"Content-Type: {content_type()}",
         f"Content-Length: {length}",
         *further,

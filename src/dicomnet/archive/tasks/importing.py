@@ -23,12 +23,12 @@ from ...encoding.file_header import (
     encode_file_header,
 )
 from ...errors import ServiceRefusal, UnusableObject
+from ...exchange.candidate import Candidate, Outcome, Place, Unreadable, in_words
 from ...values import Buffer, mutable
 from ..catalogue.index import IndexedFile
 from ..entries import Source
 from ..holdings import Holdings
 from ..intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Session
-from .candidate import Candidate, Outcome, Place, Unreadable, in_words
 from .searching import search
 from .task import Reporter, TaskFailed
 

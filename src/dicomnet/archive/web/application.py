@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.routing import Mount, Router
 from starlette.types import Message, Receive, Scope, Send
 
+from ...errors import ServiceRefusal
 from ..holdings import Holdings
 from ..terms import Terms
 from .bulkdata import BulkDataService
+from .capabilities import CapabilitiesService
+from .compression import Compression
 from .frames import FramesService
+from .guard import Guard
 from .metadata import MetadataService
+from .multipart import CutOff
 from .origins import Origins
-from .problems import problem_response
+from .problems import Problem, problem_response
 from .removing import RemovingService
 from .rendered import RenderedService
+from .resources import ROOT
 from .retrieving import RetrievingService
+from .searching import SearchService
 from .service import WebService, WithProcesses
 from .storing import StoringService
+from .uri import UriService
 
-# Where the services of DICOMweb are.
-ROOT = "/dicom-web"
+_log = logging.getLogger(__name__)
+
 # Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
 _HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+
+_WITH_BODY = frozenset(("POST", "PUT"))
 
 
 class Application:
@@ -35,17 +48,21 @@ class Application:
     ----------
     services
         What it consists of.
+    pages
+        What it has besides DICOMweb, with routes relative to ``/``.
     """
 
-    def __init__(self, services: Sequence[WebService]) -> None:
-        self._services = services
+    def __init__(self, services: Sequence[WebService], pages: Sequence[WebService] = ()) -> None:
+        self._services = [*services, *pages]
         routes = [route for service in services for route in service.routes]
-        self._router = Router([Mount(ROOT, routes=routes)], redirect_slashes=False)
-        self._origins = Origins(self._route)
+        others = [route for service in pages for route in service.routes]
+        self._router = Router([Mount(ROOT, routes=routes), *others], redirect_slashes=False)
+        self._origins = Origins(Compression(self._route))
+        self._guard = Guard(self._origins)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._origins.policy = terms.web
+        self._origins.policy = self._guard.policy = terms.web
         for service in self._services:
             service.adopt(terms)
 
@@ -71,7 +88,7 @@ class Application:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._origins(scope, receive, send_with_headers)
+        await self._guard(scope, receive, send_with_headers)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -83,15 +100,32 @@ class Application:
 
         # The router raises what is not found only where it is a part of something.
         scope["app"] = self
+        if scope["path"] == ROOT:
+            # WADO-URI is asked so (PS3.18 section 9.4).
+            scope["path"] += "/"
         try:
+            _refuse_body(scope)
             await self._router(scope, receive, begin)
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.CancelledError):
+            # Nobody waits for the answer: the client is gone, or all ends.
             return
-        except Exception as error:
-            if has_begun:
-                # The server cuts the response off, so that it is not taken for complete.
-                raise
-            await problem_response(error)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001
+            if not has_begun:
+                await problem_response(error)(scope, receive, send)
+                return
+            # The server cuts the response off where it is not complete, so that it is not taken for that.
+            is_known = isinstance(error, CutOff | ServiceRefusal)
+            _log.error("a response by HTTP was cut off: %s", error, exc_info=None if is_known else error)
+
+
+def _refuse_body(scope: Scope) -> None:
+    """Refuse a request with a body of which nobody reads one."""
+    headers = Headers(scope=scope)
+    has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    if has_body and scope["method"] not in _WITH_BODY:
+        raise Problem(
+            413, f"a request with the method {scope['method']} has no body here", {"connection": "close"}
+        )
 
 
 def application(holdings: Holdings, terms: Terms) -> Application:
@@ -104,15 +138,29 @@ def application(holdings: Holdings, terms: Terms) -> Application:
     terms
         What it goes by at first.
     """
+    retrieving, rendered = RetrievingService(holdings), RenderedService(holdings)
     services: list[WebService] = [
-        RetrievingService(holdings),
+        SearchService(holdings),
+        retrieving,
         FramesService(holdings),
         MetadataService(holdings),
         BulkDataService(holdings),
-        RenderedService(holdings),
+        rendered,
         StoringService(holdings),
         RemovingService(holdings),
+        UriService(holdings, retrieving, rendered),
     ]
-    made = Application(services)
+    services.append(CapabilitiesService([route for each in services for route in each.routes]))
+    made = Application(services, _pages(holdings))
     made.adopt(terms)
     return made
+
+
+def _pages(holdings: Holdings) -> list[WebService]:
+    """The pages for people, where what they take is installed."""
+    if find_spec("jinja2") is None:
+        _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
+        return []
+    from .page.pages import Pages
+
+    return [Pages(holdings)]

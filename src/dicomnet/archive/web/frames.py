@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,13 +17,12 @@ from .located import located
 from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import Offer, alternatives, ranges_of
 from .pixels import Pixels, form_of, offers_of
-from .problems import Problem
 from .resources import Reference, reference_of
 from .streams import streamed
 from .threads import in_thread
+from .views import frames_of
 
 INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
-_LIST = re.compile(r"[0-9]{1,9}(?:,[0-9]{1,9})*", re.ASCII)
 
 
 class FramesService:
@@ -49,7 +47,7 @@ class FramesService:
         self._transcoding = terms.retrieval.transcoding
 
     async def _frames(self, request: Request) -> Response:
-        numbers = numbers_of(request.path_params["frames"])
+        numbers = frames_of(request.path_params["frames"])
         return await in_thread(self._response, request, reference_of(request), numbers)
 
     async def _pixel_data(self, request: Request) -> Response:
@@ -58,20 +56,6 @@ class FramesService:
     def _response(self, request: Request, reference: Reference, numbers: Sequence[int] | None) -> Response:
         """A response with some frames, or with all of them."""
         return frames_response(request, self._holdings, reference, numbers, self._transcoding)
-
-
-def numbers_of(text: str) -> list[int]:
-    """The frames of a list such as ``1,2,5``, counted from 1.
-
-    Raises
-    ------
-    Problem
-        With status 400 if it is no such list.
-    """
-    numbers = [int(number) for number in text.split(",")] if _LIST.fullmatch(text) else [0]
-    if 0 in numbers:
-        raise Problem(400, "frames are numbers from 1 with commas between them, such as 1,2,5")
-    return numbers
 
 
 def frames_response(

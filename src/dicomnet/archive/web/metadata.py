@@ -23,13 +23,12 @@ from ..holdings import Holdings
 from ..kept_headers import KeptHeaders
 from ..storage.store import Storage
 from ..terms import Terms
-from .addresses import base_url
 from .conditional import REVALIDATED, entity_tag, is_unchanged
 from .located import located
 from .multipart import CutOff, Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
-from .resources import Reference, reference_of
+from .resources import Reference, base_url, reference_of
 from .retrieving import PATHS
 from .streams import streamed
 from .threads import in_thread

@@ -14,6 +14,8 @@ class WebPolicy:
     origins
         The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
         all.
+    hosts
+        The names by which browsers reach it on its own machine besides ``localhost``, such as that of a proxy.
     may_delete
         Whether studies, series and instances may be deleted.
     keep
@@ -21,5 +23,6 @@ class WebPolicy:
     """
 
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     may_delete: bool = False
     keep: float = 0.0

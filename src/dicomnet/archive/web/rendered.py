@@ -29,7 +29,7 @@ from .located import located
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import reference_of
+from .resources import Reference, reference_of
 from .threads import in_thread
 from .views import frames_of, view_of
 
@@ -156,6 +156,17 @@ class _Turns:
         finally:
             self._free.release()
 
+    async def run_now(self, function: Callable[[bool], Found]) -> Found:
+        """What a function gives, in a thread; it is told whether it has a turn, which is so if one is free."""
+        if self._free.locked():
+            return await in_thread(function, False)
+        # It does not wait.
+        await self._free.acquire()
+        try:
+            return await in_thread(function, True)
+        finally:
+            self._free.release()
+
 
 class RenderedService:
     """The service that gives out pictures.
@@ -214,8 +225,7 @@ class RenderedService:
             If there is no such picture.
         """
         self._check()
-        wanted = await in_thread(self._wanted, found, view)
-        return await self._respond(request, wanted)
+        return await self._respond(request, lambda: self._wanted(found, view))
 
     async def _rendered(self, request: Request) -> Response:
         reference = reference_of(request)
@@ -226,17 +236,21 @@ class RenderedService:
         is_many = options[0].offer.is_multipart
         kinds = [each.offer.kind for each in options if each.offer.is_multipart is is_many]
         view = view_of(request.query_params, kinds)
-        objects = await in_thread(located, self._holdings, reference)
         wanted = [replace(view, frame=frame) for frame in frames]
         if is_many:
-            return await self._respond_with_all(request, objects, wanted)
-        if len(objects) * len(frames) > 1:
+            return await self._respond_with_all(request, reference, wanted)
+
+        def only() -> _Wanted:
+            count = len(objects := located(self._holdings, reference)) * len(frames)
+            if count == 1:
+                return self._wanted(objects[0], wanted[0])
             raise Problem(
                 406,
-                f"there are {len(objects) * len(frames)} pictures, which need an Accept of"
+                f"there are {count} pictures, which need an Accept of"
                 f' multipart/related; type="{kinds[0]}", or ask for one instance or frame',
             )
-        return await self._respond(request, await in_thread(self._wanted, objects[0], wanted[0]))
+
+        return await self._respond(request, only)
 
     async def _thumbnail(self, request: Request) -> Response:
         reference = reference_of(request)
@@ -247,15 +261,28 @@ class RenderedService:
         if len(frames) > 1:
             raise Problem(400, "a thumbnail is of one frame")
         view = replace(view, frame=frames[0], viewport=view.viewport or _THUMBNAIL)
-        objects = await in_thread(located, self._holdings, reference)
-        for found in _candidates(objects):
-            wanted = await in_thread(self._wanted, found, view)
+        candidates = self._candidates(reference)
+
+        def next_one() -> _Wanted:
+            for found in candidates:
+                return self._wanted(found, view)
+            raise Problem(404, "nothing in it has pixels, so that there is no thumbnail of it")
+
+        while True:
             try:
-                return await self._respond(request, wanted)
+                return await self._respond(request, next_one)
             except Problem as problem:
                 if problem.status != _STATUSES[Reason.NO_PIXELS]:
                     raise
-        raise Problem(404, "nothing in it has pixels, so that there is no thumbnail of it")
+
+    def _candidates(self, reference: Reference) -> Iterator[StoredInstance]:
+        """Objects that may stand for all: that in the middle first, and then one of each other SOP class."""
+        objects = located(self._holdings, reference)
+        middle = objects[len(objects) // 2]
+        others = {each.sop_class_uid: each for each in objects}
+        others.pop(middle.sop_class_uid, None)
+        yield middle
+        yield from list(others.values())[: _TRIED - 1]
 
     def _check(self) -> None:
         if not self._is_installed:
@@ -270,19 +297,29 @@ class RenderedService:
                 raise _gone(error) from error
         return _Wanted(found, version, view)
 
-    async def _respond(self, request: Request, wanted: _Wanted) -> Response:
+    async def _respond(self, request: Request, find: Callable[[], _Wanted]) -> Response:
+        """Answer with a picture; what finds out which one is called in a thread."""
+        try:
+            wanted, tag, picture = await self._turns.run_now(partial(self._looked_up, request, find))
+            headers = {"cache-control": REVALIDATED, "etag": tag, "vary": "accept"}
+            if is_unchanged(request, tag):
+                return Response(status_code=304, headers=headers)
+            if picture is None:
+                picture = await self._turns.run(self._made, wanted, request=request)
+        except NotRendered as error:
+            raise _problem(error) from error
+        return Response(picture.content, headers=headers, media_type=picture.media_type)
+
+    def _looked_up(
+        self, request: Request, find: Callable[[], _Wanted], may_make: bool
+    ) -> tuple[_Wanted, str, Picture | None]:
+        """Which picture is wanted, its ETag, and the picture if it is there or may be made."""
+        wanted = find()
         tag = entity_tag([wanted.key])
         assert tag is not None
-        headers = {"cache-control": REVALIDATED, "etag": tag, "vary": "accept"}
         if is_unchanged(request, tag):
-            return Response(status_code=304, headers=headers)
-        picture = self._kept.get(wanted.key)
-        if picture is None:
-            try:
-                picture = await self._turns.run(self._made, wanted, request=request)
-            except NotRendered as error:
-                raise _problem(error) from error
-        return Response(picture.content, headers=headers, media_type=picture.media_type)
+            return wanted, tag, None
+        return wanted, tag, self._made(wanted) if may_make else self._kept.get(wanted.key)
 
     def _made(self, wanted: _Wanted) -> Picture:
         picture = self._kept.get(wanted.key)
@@ -292,10 +329,15 @@ class RenderedService:
         return picture
 
     async def _respond_with_all(
-        self, request: Request, objects: Sequence[StoredInstance], views: Sequence[View]
+        self, request: Request, reference: Reference, views: Sequence[View]
     ) -> Response:
-        """All pictures of objects; those that have no pixels are left out."""
-        wanted = await in_thread(lambda: [self._wanted(found, view) for found in objects for view in views])
+        """All pictures of a resource; objects that have no pixels are left out."""
+
+        def all_wanted() -> list[_Wanted]:
+            objects = located(self._holdings, reference)
+            return [self._wanted(found, view) for found in objects for view in views]
+
+        wanted = await in_thread(all_wanted)
         tag = entity_tag(each.key for each in wanted)
         assert tag is not None
         headers = {"cache-control": REVALIDATED, "etag": tag, "vary": "accept"}
@@ -361,15 +403,6 @@ def _gone(error: OSError) -> Problem:
 
 def _problem(error: NotRendered) -> Problem:
     return Problem(_STATUSES[error.reason], f"there is no picture: {error.cause}")
-
-
-def _candidates(objects: Sequence[StoredInstance]) -> Iterator[StoredInstance]:
-    """Objects that may stand for all: that in the middle first, and then one of each other SOP class."""
-    middle = objects[len(objects) // 2]
-    others = {each.sop_class_uid: each for each in objects}
-    others.pop(middle.sop_class_uid, None)
-    yield middle
-    yield from list(others.values())[: _TRIED - 1]
 
 
 def _first_and(first: Part, rest: Iterator[Part]) -> Iterator[Part]:

@@ -9,6 +9,13 @@ from ...encoding.identity import is_uid
 from ...values import frozen
 from .problems import Problem
 
+ROOT = "/dicom-web"
+"""Where the services of DICOMweb are."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# What a proxy adds, behind which the port may be another one.
+_OF_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "via")
+
 
 @frozen
 class Reference:
@@ -53,3 +60,26 @@ def reference_of(request: Request) -> Reference:
         if uid is not None and not is_uid(uid):
             raise Problem(400, f"the {name} in the path is not a UID, which is digits and dots, 64 at most")
     return Reference(**found)
+
+
+def base_url(request: Request) -> str:
+    """The URL of the service, without a slash at the end.
+
+    Some clients, such as dicomweb-client, leave the port out of the header Host. It is added where nothing tells that a
+    proxy is between, since what they ask for next would go to another server.
+    """
+    scheme, host = request.url.scheme, request.headers.get("host", "")
+    server = request.scope.get("server")
+    if not host and server is not None:
+        host = str(server[0])
+    has_port = ":" in host.rpartition("]")[2]
+    if (
+        server is not None
+        and server[1]
+        and not has_port
+        and not any(name in request.headers for name in _OF_PROXIES)
+    ):
+        port = server[1]
+        if port != _DEFAULT_PORTS.get(scheme):
+            host = f"{host}:{port}"
+    return f"{scheme}://{host}{ROOT}"

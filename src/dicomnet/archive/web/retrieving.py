@@ -166,9 +166,26 @@ class RetrievingService:
         reference = reference_of(request)
         offers = [_MANY, _ZIP] if reference.instance is None else [_MANY, _ONE, _ZIP]
         options = alternatives(ranges_of(request), offers)
-        return await in_thread(self._response, request, reference, options)
+        return await in_thread(self.answer, request, reference, options)
 
-    def _response(self, request: Request, reference: Reference, options: Sequence[Alternative]) -> Response:
+    def answer(self, request: Request, reference: Reference, options: Sequence[Alternative]) -> Response:
+        """Give out a resource in the best form of what is accepted.
+
+        Parameters
+        ----------
+        request
+            What is asked.
+        reference
+            The resource.
+        options
+            What is offered and accepted, the best first.
+
+        Raises
+        ------
+        Problem
+            With status 404 or 410 if there is no such resource; 406 if it cannot be given in a transfer syntax that is
+            accepted.
+        """
         offer = options[0].offer
         found = located(self._holdings, reference)
         files, gone = self._files(found, [option for option in options if option.offer == offer])

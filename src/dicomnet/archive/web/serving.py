@@ -15,6 +15,7 @@ from uvicorn import Config, Server
 from ...drivers.blocking.server import Server as AssociationServer
 from ..terms import Terms
 from .application import Application
+from .connections import LONGEST_HEAD, Connection
 from .threads import have_threads
 
 _log = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ _log = logging.getLogger(__name__)
 _TICK = 1.0
 # How long the thread may take to begin or to end, in seconds.
 _PATIENCE = 2.0
-# How long a connection without a request stays open, in seconds.
-_KEEP_ALIVE = 30
 
 
 class WebServer:
@@ -46,13 +45,14 @@ class WebServer:
     def __init__(self, listener: socket.socket, application: Application) -> None:
         config = Config(
             application,
+            http=Connection,
+            h11_max_incomplete_event_size=LONGEST_HEAD,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE,
         )
         # What requests need is imported now, and not when no descriptor may be free.
         config.load()
@@ -145,6 +145,10 @@ class _Server(Server):
         self.has_begun.set()
         # Each of these writes the header Date anew.
         while not await self.on_tick(0):
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Connection):
+                    connection.check(now)
             if self._is_stopping and not self.server_state.connections:
                 self.is_idle.set()
             with contextlib.suppress(TimeoutError):
@@ -156,6 +160,8 @@ class _Server(Server):
             each.close()
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+        # They notice that before what they were doing is cancelled.
+        await asyncio.sleep(0)
 
 
 class BothPorts:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from .threads import in_thread
 
+# How many bytes are read at once in a thread.
+_AT_ONCE = 1 << 19
+
 
 async def read_ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of an iterator that blocks; while one is sent, the next is read in a thread."""
-    end: Any = object()
+    """The chunks of an iterator that blocks; while some are sent, the next are read in a thread."""
     loop = asyncio.get_running_loop()
-    pending = loop.run_in_executor(None, next, chunks, end)
+    pending = loop.run_in_executor(None, _some, chunks)
     try:
-        while (chunk := await pending) is not end:
-            pending = loop.run_in_executor(None, next, chunks, end)
-            yield chunk
+        error = None
+        while error is None:
+            some, error = await pending
+            if error is None:
+                pending = loop.run_in_executor(None, _some, chunks)
+            for chunk in some:
+                yield chunk
+        if not isinstance(error, StopIteration):
+            raise error
     finally:
         # It cannot be closed while it is read.
         with contextlib.suppress(Exception):
@@ -29,6 +36,20 @@ async def read_ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         close = getattr(chunks, "close", None)
         if close is not None:
             await in_thread(close)
+
+
+def _some(chunks: Iterator[bytes]) -> tuple[list[bytes], Exception | None]:
+    """The next chunks, `_AT_ONCE` bytes or a few more, and what was raised behind them."""
+    some: list[bytes] = []
+    size = 0
+    try:
+        while size < _AT_ONCE:
+            some.append(chunk := next(chunks))
+            size += len(chunk)
+    except Exception as error:  # noqa: BLE001
+        # It is raised when what came before it was sent.
+        return some, error
+    return some, None
 
 
 def streamed(

@@ -53,8 +53,10 @@ def uri_view_of(parameters: QueryParams, media_types: Sequence[str] = PICTURES) 
     view = View(media_types=media_types)
     frame, quality = parameters.get("frameNumber"), parameters.get("imageQuality")
     if frame is not None:
-        [number] = _parsed(_frames_of, frame)
-        view = replace(view, frame=number)
+        numbers = _parsed(_frames_of, frame)
+        if len(numbers) > 1:
+            raise Problem(400, "frameNumber is the number of one frame")
+        view = replace(view, frame=numbers[0])
     if quality is not None:
         view = replace(view, quality=_parsed(quality_of, quality))
     center, width = parameters.get("windowCenter"), parameters.get("windowWidth")
