@@ -82,7 +82,7 @@ class DeadlineExceeded(NetworkError, TimeoutError):
     Parameters
     ----------
     stage
-        ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``.
+        ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``; ``report`` of storage commitment.
     seconds
         The time the stage was allowed, in seconds; None if all of it had been used up before.
     """

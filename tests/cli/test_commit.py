@@ -92,15 +92,21 @@ class SCP:
         self._sop_class = sop_class
         self.asked: list[Dataset] = []
         self.statuses: list[int] = []
+        self.stored: list[str] = []
         self._answer, self._status, self._here, self._ends = answer, status, here, ends
         self._threads: list[threading.Thread] = []
         self._has_responded = threading.Event()
 
     def on_action(self, event: Any) -> tuple[int, None]:
+        self._has_responded.clear()
         self.asked.append(event.action_information)
         self._threads.append(threading.Thread(target=self._report, args=(event.assoc,)))
         self._threads[-1].start()
         return self._status, None
+
+    def on_store(self, event: Any) -> int:
+        self.stored.append(str(event.request.AffectedSOPInstanceUID))
+        return 0
 
     def on_sent(self, event: Any) -> None:
         if event.data[:1] == b"\x04":
@@ -138,12 +144,15 @@ class SCP:
         """Gives its address as a peer is written."""
         ae = pynetdicom.AE("SCP")
         ae.add_supported_context(StorageCommitmentPushModel)
+        for each in (CT, MR):
+            ae.add_supported_context(dcmread(each).SOPClassUID)
         server = ae.start_server(
             ("127.0.0.1", 0),
             block=False,
             evt_handlers=[
                 (foreign_evt.EVT_N_ACTION, self.on_action),
                 (foreign_evt.EVT_DATA_SENT, self.on_sent),
+                (foreign_evt.EVT_C_STORE, self.on_store),
             ],
         )
         assert server is not None

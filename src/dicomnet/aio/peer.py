@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..exchange.lanes import Lanes
 from ..exchange.operations import Next, Operation, Pause, Report, Step
@@ -30,6 +31,9 @@ from .performing import perform
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from ..peers.commitment import Commitment
+    from .performed_steps import PerformedStep
 
 
 class _ReceiverHooks(ReceiverHooks):
@@ -54,6 +58,7 @@ class Peer(
         AsyncGenerator["Dataset", None],
         AsyncGenerator[tuple["Dataset", ...], None],
         AsyncGenerator[RetrieveProgress, None],
+        AsyncGenerator["Commitment", None],
     ]
 ):
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
@@ -99,6 +104,15 @@ class Peer(
         """
         (duration,) = [each async for each in self._echo()]
         return float(duration)
+
+    def mpps(self, scheduled: Dataset | None = None, **attributes: Any) -> PerformedStep:
+        """Say that a procedure step is being performed (MPPS): an asynchronous context manager.
+
+        See `dicomnet.Peer.mpps`.
+        """
+        from .performed_steps import PerformedStep
+
+        return PerformedStep(self._perform, scheduled, self.calling, attributes)
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
@@ -167,9 +181,9 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
     def _do(self, calls: Calls[Any]) -> Awaitable[Any]:
         return perform(calls, _PERFORMERS, self)
 
-    async def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+    async def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Link:
         one = self._peer
-        establish = open_association(one.address, request, one._tls, one.timeouts, hooks)
+        establish = open_association(one.address, request, one._tls, timeouts, hooks)
         return one._pool.add(await (establish if self._lanes is None else self._lanes.open(establish)))
 
     def _make_lanes(self, lanes: Lanes) -> LaneTasks:

@@ -13,6 +13,7 @@ from ..encoding.transfer_syntaxes import Transcoding
 from ..exchange.addresses import PeerAddress
 from ..exchange.logs import Log
 from ..settings.certificates import can_be_used, context_for, passphrase_of
+from ..settings.example import shown
 from ..settings.mistakes import Mistakes
 from ..settings.table import ACCESS, REMOTES, RETENTION
 from ..settings.values import Settings, conditions, defaults
@@ -76,6 +77,7 @@ def terms_of(settings: Settings) -> Terms:
         tls=certificate,
         retention=_retention(settings),
         log=log_of(settings),
+        shown=tuple(shown(settings)),
     )
 
 

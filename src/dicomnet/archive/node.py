@@ -27,6 +27,7 @@ from ..exchange.addresses import MAXIMUM_LENGTH
 
 # The log's words: what happens when the process is out of descriptors is logged without an import.
 from ..services import descriptions as descriptions
+from ..services.descriptions import describe_pdu
 from ..services.registry import OPERATIONS
 from ..services.service_classes import may_be_storage
 from ..services.steps import Answer, Performed, StillSearching
@@ -48,6 +49,7 @@ from ..wire.pdu import (
     AssociateRQ,
 )
 from .access import NOT_AUTHORIZED, limited, names_in
+from .activity import Activity
 from .catalogue.options import SUPPORTED
 from .holdings import Holdings
 from .services.query import QueryService
@@ -192,6 +194,7 @@ class Node:
             other_content=terms.other_content,
             processes=processes,
         )
+        self.activity = Activity(processes)
         self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
         services: list[Service] = [
             VerificationService(),
@@ -211,7 +214,7 @@ class Node:
             if watch is not None:
                 self.watch = _watching(self.holdings, watch, terms, processes)
             if web is not None:
-                self._web = _web(self.holdings, web, terms)
+                self._web = _web(self.holdings, web, terms, ae_title, self.activity)
             self._server: Server | BothPorts | WorkerProcesses = (
                 self._accept(listen(address))
                 if workers == 1
@@ -232,6 +235,11 @@ class Node:
     def web_address(self) -> tuple[str, int] | None:
         """The host and port of DICOMweb; None if there is none."""
         return None if self._web is None else self._web.address
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether there are pages for people, at ``/`` of that address."""
+        return self._web is not None and self._web.has_pages
 
     @property
     def watch_address(self) -> tuple[str, int] | None:
@@ -309,8 +317,14 @@ class Node:
             self._slots.add(association)
             return True
 
-    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
+    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal, caller: Caller | None = None) -> None:
         """An object was refused."""
+        self.activity.refused(
+            refusal.comment,
+            calling="" if caller is None else caller.ae_title,
+            address="" if caller is None else caller.address,
+            instance=sop_instance_uid,
+        )
         if self._on_refused is not None:
             self._on_refused(sop_instance_uid, refusal)
 
@@ -341,6 +355,7 @@ class Node:
     def _work(self, worker: Worker) -> bool:
         """Be a worker process."""
         self.holdings.be_process(worker.number + 1)
+        self.activity.be_process(worker.number + 1)
         if self.watch is not None:
             self.watch.be_process(worker.number + 1)
         if worker.number == 0:
@@ -426,12 +441,24 @@ class _NodeHooks(WithoutRetrieval):
         self._link: Link
         self._caller: Caller
         self._allowed: frozenset[str] = frozenset()
+        # Among the associations that are shown.
+        self._number: int | None = None
 
     def opened(self, link: Link) -> None:
         """The connection is there; under TLS its handshake is to come."""
         self._link = link
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        answer = self._answer(request)
+        titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
+        if isinstance(answer, AssociateRJ):
+            reason = ", ".join(describe_pdu(answer, {}))
+            self._node.activity.refused(reason, address=self._address, **titles)
+        else:
+            self._number = self._node.activity.opened(address=self._address, **titles)
+        return answer
+
+    def _answer(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         terms = self._node.terms
         refused = refuse_names(request, called=terms.called_titles)
         if refused is not None:
@@ -484,15 +511,21 @@ class _NodeHooks(WithoutRetrieval):
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
         if message.type is C_STORE_RQ:
-            self._node.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal)
+            self._node.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal, self._caller)
 
     def phase_changed(self, phase: Phase) -> None:
         if phase is not Phase.ESTABLISHED:
             # The peer may leave the connection open for a while.
-            self._node.give_slot_back(self)
+            self._end()
 
     def closed(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._node.give_slot_back(self)
+        number, self._number = self._number, None
+        if number is not None:
+            self._node.activity.closed(number)
 
 
 class _WatchedHooks(_NodeHooks):
@@ -531,9 +564,11 @@ def _watching(holdings: Holdings, address: tuple[str, int], terms: Terms, proces
     return Watch(holdings, address, terms, processes)
 
 
-def _web(holdings: Holdings, listener: socket.socket, terms: Terms) -> WebServer:
+def _web(
+    holdings: Holdings, listener: socket.socket, terms: Terms, ae_title: str, activity: Activity
+) -> WebServer:
     # As above.
     from .web.application import application
     from .web.serving import WebServer
 
-    return WebServer(listener, application(holdings, terms))
+    return WebServer(listener, application(holdings, terms, ae_title, activity))

@@ -18,6 +18,7 @@ from .web.policy import WebPolicy
 
 if TYPE_CHECKING:
     from ..drivers.tls import ServerCertificate
+    from ..settings.example import Shown
 
 
 @frozen
@@ -56,6 +57,8 @@ class Terms:
         What it shows in TLS handshakes; None leaves that as it is.
     log
         What is logged; None leaves that as it is.
+    shown
+        The settings that these terms come from, without secrets, for people to read.
     """
 
     called_titles: tuple[str, ...] = ()
@@ -73,3 +76,4 @@ class Terms:
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     tls: ServerCertificate | None = None
     log: Log | None = None
+    shown: tuple[Shown, ...] = ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.operations import Leave, Next, Operation, Pause, Report, Step
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.lanes import Lanes
+    from ..peers.commitment import Commitment
     from .lanes import LaneThreads, Opening
+    from .performed_steps import PerformedStep
 
 Value = TypeVar("Value")
 
@@ -56,6 +59,7 @@ class Peer(
         Generator["Dataset", None, None],
         Generator[tuple["Dataset", ...], None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
+        Generator["Commitment", None, None],
     ]
 ):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
@@ -113,6 +117,31 @@ class Peer(
         """
         (duration,) = self._echo()
         return float(duration)
+
+    def mpps(self, scheduled: Dataset | None = None, **attributes: Any) -> PerformedStep:
+        """Say that a procedure step is being performed, and in the end what became of it (MPPS, PS3.4 Annex F).
+
+        Used as a context manager: the step begins with the block (N-CREATE), and ends with it (N-SET), completed if
+        `add_series` was told of a series, else, and where the block raises, discontinued; unless it was ended in the
+        block.
+
+        Parameters
+        ----------
+        scheduled
+            The match of a `worklist` query, which the attributes of patient and request are taken from. None for a step
+            that was not scheduled.
+        attributes
+            Keyword to value: what else is to be said of it, such as ``PerformedStationName``, and what is not
+            scheduled, such as ``Modality``, ``StudyInstanceUID`` and ``PatientID``.
+
+        Raises
+        ------
+        ValueError
+            If there is neither a match nor a ``StudyInstanceUID``, no modality, or a keyword does not exist.
+        """
+        from .performed_steps import PerformedStep
+
+        return PerformedStep(self._perform, scheduled, self.calling, attributes)
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
@@ -180,15 +209,17 @@ class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, 
     def _do(self, calls: Calls[Any]) -> Any:
         return perform(calls, _PERFORMERS, self)
 
-    def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+    def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Link:
         if self._lanes is None:
-            return self._establish(request, hooks)
-        return self._lanes.open(partial(self._establish, request, hooks))
+            return self._establish(request, hooks, timeouts)
+        return self._lanes.open(partial(self._establish, request, hooks, timeouts))
 
-    def _establish(self, request: AssociateRQ, hooks: Hooks, opening: Opening | None = None) -> Link:
+    def _establish(
+        self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts, opening: Opening | None = None
+    ) -> Link:
         peer = self._peer
         tls = None if peer._tls is None else (peer._tls, peer.address.address.host)
-        link = open_link(peer.address.address, request, hooks, peer.timeouts, tls=tls)
+        link = open_link(peer.address.address, request, hooks, timeouts, tls=tls)
         peer._pool.add(link)
         try:
             if opening is not None:

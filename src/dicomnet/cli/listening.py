@@ -48,6 +48,10 @@ class Node(Protocol):
     @property
     def web_address(self) -> tuple[str, int] | None:
         """Host and port of DICOMweb, if there is any."""
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether there are pages for people, too."""
         ...
 
     @property
@@ -427,6 +431,8 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         status = f"listening on {title}@{endpoint}, storing in {printable(str(folder))}"
         print(status, flush=True)
         if node.web_address is not None:
+            if node.has_pages:
+                print(f"pages for a browser: http://{_endpoint(*node.web_address)}/", flush=True)
             print(f"DICOMweb: http://{_endpoint(*node.web_address)}/dicom-web", flush=True)
         if node.watch_address is not None:
             print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)

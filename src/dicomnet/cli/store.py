@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..values import field, mutable
+from ..values import field, mutable, replace
 from .arguments import FAILED, OK, Parser, UsageError, count, times
 from .pace import add_pacing_options, pacing_of
 from .progress import Progress
 from .requestor import add_peer_options, open_peer, target_of
+from .store_commitment import (
+    COMMITTED,
+    NOT_COMMITTED,
+    Stored,
+    add_commit_options,
+    commit_stored,
+    listening_address,
+)
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal
 
@@ -32,6 +40,7 @@ STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
 BEFORE = "stored before"
 # What would be sent.
 PLANNED = "planned"
+OUTCOMES = (STORED, WARNING, BEFORE, SKIPPED, FAILURE, PLANNED, COMMITTED, NOT_COMMITTED)
 _NOTHING = "dicomnet store: there is no DICOM file to send"
 
 
@@ -96,6 +105,7 @@ def configure(parser: Parser) -> None:
         " 2, 4 ... s up to a minute; each object that it takes is a new beginning (%(default)s)",
     )
     add_pacing_options(parser, "send")
+    add_commit_options(parser)
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -111,9 +121,7 @@ def outcome_of(result: StoreResult) -> str:
 class Tally:
     """The outcomes of all files, counted."""
 
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys((STORED, WARNING, BEFORE, SKIPPED, FAILURE, PLANNED), 0)
-    )
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     bytes: int = 0
     begin: float = field(default_factory=monotonic)
 
@@ -131,16 +139,20 @@ class Tally:
     @property
     def is_complete(self) -> bool:
         """Whether the peer has all objects, and there are some."""
-        return bool(self.sent or self.counts[BEFORE]) and not self.counts[FAILURE]
+        failed = self.counts[FAILURE] + self.counts[NOT_COMMITTED]
+        return bool(self.sent or self.counts[BEFORE]) and not failed
 
     def __str__(self) -> str:
         duration = monotonic() - self.begin
         megabytes = self.bytes / 1e6
         before = f"stored before {self.counts[BEFORE]}, " if self.counts[BEFORE] else ""
+        committed = ""
+        if self.counts[COMMITTED] or self.counts[NOT_COMMITTED]:
+            committed = f"; committed {self.counts[COMMITTED]}, not committed {self.counts[NOT_COMMITTED]}"
         return (
             f"sent {self.sent} ({self.counts[WARNING]} with warnings), {before}skipped {self.counts[SKIPPED]}, "
             f"failed {self.counts[FAILURE]}: {megabytes:.1f} MB in {duration:.2f} s "
-            f"({megabytes / duration:.1f} MB/s, {self.sent / duration:.0f} objects/s)"
+            f"({megabytes / duration:.1f} MB/s, {self.sent / duration:.0f} objects/s){committed}"
         )
 
 
@@ -257,8 +269,12 @@ class Report:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    if options.dry_run and options.journal is not None:
-        raise UsageError("--dry-run does not go with --journal")
+    for other in ("journal", "commit"):
+        if options.dry_run and getattr(options, other):
+            raise UsageError(f"--dry-run does not go with --{other}")
+    if options.listen is not None and not options.commit:
+        raise UsageError("--listen is for --commit")
+    listening_address(options)
     for path in options.paths:
         # One that does not exist is to be known before the first object is sent.
         os.stat(path)
@@ -276,7 +292,7 @@ def run(options: Namespace) -> int:
             raise
     if not options.quiet:
         say(str(tally))
-    if not tally.is_complete and not tally.counts[FAILURE]:
+    if not (tally.sent or tally.counts[BEFORE] or tally.counts[FAILURE]):
         complain(_NOTHING)
     return OK if tally.is_complete else FAILED
 
@@ -337,7 +353,12 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
         jobs=options.jobs or target.jobs,
     )
     pacing = pacing_of(options, target)
-    with opened as peer, progress, _journal_of(options, peer) as journal:
+    with (
+        opened as peer,
+        progress,
+        _journal_of(options, peer) as journal,
+        closing(Stored()) if options.commit else nullcontext() as stored,
+    ):
         for result in peer.store_supply(_supply_of(options, journal, peer, pacing, progress)):
             row = Row.of(result)
             if journal is not None and not result.was_stored:
@@ -345,6 +366,8 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
             tally.add(row.outcome, row.bytes)
             progress.advance(row.bytes)
             report.add(row)
+            if stored is not None:
+                stored.add(result)
             if options.json:
                 print(row.as_json())
             elif (
@@ -353,6 +376,20 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
                 or (row.outcome not in (STORED, BEFORE) and not options.quiet)
             ):
                 progress.say(_line_of(result, row.outcome))
+        if stored is None:
+            return
+
+        def tell(result: StoreResult, outcome: str, words: str) -> None:
+            result = replace(result, status=None, comment=words)
+            row = replace(Row.of(result), outcome=outcome)
+            tally.add(outcome, 0)
+            report.add(row)
+            if options.json:
+                print(row.as_json())
+            elif outcome == NOT_COMMITTED or options.verbose:
+                progress.say(_line_of(result, outcome))
+
+        commit_stored(peer, stored, journal, options, tell)
 
 
 def _journal_of(options: Namespace, peer: Peer) -> AbstractContextManager[Journal | None]:

@@ -6,53 +6,15 @@ from argparse import ArgumentTypeError
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from ..exchange.worklists import STEP, worklist_keys
 from .arguments import OK, Parser, UsageError, ae_title, count
-from .keys import Keys, add_key_option, read_keys
+from .keys import add_key_option, read_keys
 from .matches import Form, Match, plain, write_matches
 from .requestor import add_peer_options, open_peer, target_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-STEP = "ScheduledProcedureStepSequence"
-# The attributes that are always asked for: those of PS3.4 Table K.6-1 that each worklist must return, and other usual
-# ones.
-STEP_KEYS = (
-    "ScheduledProcedureStepStartDate",
-    "ScheduledProcedureStepStartTime",
-    "Modality",
-    "ScheduledStationAETitle",
-    "ScheduledStationName",
-    "ScheduledPerformingPhysicianName",
-    "ScheduledProcedureStepDescription",
-    "ScheduledProcedureStepID",
-    "ScheduledProcedureStepLocation",
-    "ScheduledProtocolCodeSequence",
-    "PreMedication",
-)
-RETURN_KEYS = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientWeight",
-    "PregnancyStatus",
-    "MedicalAlerts",
-    "Allergies",
-    "AccessionNumber",
-    "RequestedProcedureID",
-    "RequestedProcedureDescription",
-    "RequestedProcedureCodeSequence",
-    "RequestedProcedurePriority",
-    "RequestingPhysician",
-    "ReferringPhysicianName",
-    "AdmissionID",
-    "CurrentPatientLocation",
-    "PatientTransportArrangements",
-    "ReferencedStudySequence",
-    "ReferencedPatientSequence",
-    "StudyInstanceUID",
-)
 # The headings of the first columns of the table, in which the items of the sequence are flattened.
 COLUMNS = {
     "ScheduledProcedureStepStartDate": "Date",
@@ -113,8 +75,8 @@ def run(options: Namespace) -> int:
 
     given = read_keys(options)
     target = target_of(options)
-    keys: Keys = dict.fromkeys(RETURN_KEYS) | given
-    keys[STEP] = dict.fromkeys(STEP_KEYS) | _step_keys(options) | (given.get(STEP) or {})
+    step = _step_keys(options) | {STEP: given.get(STEP) or {}}
+    keys = worklist_keys(step) | {name: value for name, value in given.items() if name != STEP}
     try:
         identifier = build_keys(with_character_set(target, keys))
     except ValueError as error:

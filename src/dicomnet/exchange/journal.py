@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # What the head of the file says: that it is a journal of ours, and in which format (both are numbers of SQLite).
 APPLICATION = 0x64434E4A
-FORMAT = 1
+FORMAT = 2
 # Results are committed together, as each commit costs the same: so many, or those of so many seconds.
 _TOGETHER, _GATHERED = 128, 0.02
 # How many may be without their commit before no further one is taken: so many objects at most, besides those that are
@@ -39,15 +39,26 @@ CREATE TABLE objects (
     status INTEGER,
     comment TEXT,
     time REAL NOT NULL,
+    sop_class_uid TEXT,
+    committed REAL,
     PRIMARY KEY (path, member)
 ) WITHOUT ROWID;
 """
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# What a journal of format 1 has not.
+_ADDED = (
+    "ALTER TABLE objects ADD COLUMN sop_class_uid TEXT",
+    "ALTER TABLE objects ADD COLUMN committed REAL",
+)
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 _WRITE = f"INSERT OR REPLACE INTO objects VALUES {_ROW}"
 # Each statement lets another thread run, and may wait for it then: rows of a batch are written by few.
 _BATCH = 32
 _WRITE_BATCH = f"INSERT OR REPLACE INTO objects VALUES {', '.join([_ROW] * _BATCH)}"
-_READ = "SELECT size, mtime_ns, sop_instance_uid, status FROM objects WHERE path = ? AND member = ?"
+_COMMIT = "UPDATE objects SET committed = ? WHERE path = ? AND member = ?"
+_READ = (
+    "SELECT size, mtime_ns, sop_instance_uid, status, sop_class_uid, committed FROM objects"
+    " WHERE path = ? AND member = ?"
+)
 
 Key = str | bytes
 Stamp = tuple[int, int]
@@ -158,6 +169,10 @@ class Journal:
             one.execute("INSERT INTO peer VALUES (?)", (peer,))
             one.execute(f"PRAGMA application_id = {APPLICATION}")
             one.execute(f"PRAGMA user_version = {FORMAT}")
+        elif version < FORMAT:
+            for statement in _ADDED:
+                one.execute(statement)
+            one.execute(f"PRAGMA user_version = {FORMAT}")
         (known,) = one.execute("SELECT address FROM peer").fetchone()
         (self._has_rows,) = one.execute("SELECT EXISTS (SELECT 1 FROM objects)").fetchone()
         one.execute("COMMIT")
@@ -216,6 +231,7 @@ class Journal:
             return
         size, mtime_ns = self._stamps.pop(known) or (None, None)
         uid, comment = result.sop_instance_uid or None, result.comment or None
+        class_uid = result.sop_class_uid or None
         row = (
             self._key(result.path),
             _text(known[1]),
@@ -226,6 +242,7 @@ class Journal:
             result.status,
             comment,
             time(),
+            class_uid,
         )
         with self._changed:
             self._waiting.append(row)
@@ -235,6 +252,27 @@ class Journal:
             while self._uncommitted >= _MOST and self._failure is None:
                 self._changed.wait()
         self._check()
+
+    def commit(self, results: Iterable[StoreResult]) -> None:
+        """Note durably that the peer has committed itself to keep objects, which were added before.
+
+        Raises
+        ------
+        JournalUnusable
+            If the journal cannot be written.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._uncommitted or self._failure is not None)
+        self._check()
+        now = time()
+        rows = [(now, self._key(each.path), _text(member_of(each))) for each in results]
+        try:
+            with self._lock:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(_COMMIT, rows)
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Commit what was added, and let go of the file."""
@@ -255,7 +293,15 @@ class Journal:
         if row is None or row[3] is None or (row[0], row[1]) != stamp:
             return None
         known = StoreResult(
-            path, row[3], row[2] or "", length=row[0], was_stored=True, member=_name_in(member)
+            path,
+            row[3],
+            row[2] or "",
+            length=row[0],
+            was_stored=True,
+            member=_name_in(member),
+            offset=int(member.rpartition("@")[2] or 0),
+            sop_class_uid=row[4] or "",
+            is_committed=row[5] is not None,
         )
         return known if known.is_stored else None
 

@@ -38,6 +38,10 @@ class StoreResult:
         Its name in the file, if that is a zip or tar file; empty if it is a file by itself.
     offset
         Where the member begins there, which tells apart two of one name.
+    sop_class_uid
+        UID, empty where it is not known.
+    is_committed
+        The peer has committed itself to keep it in an earlier run, by the journal.
     """
 
     path: str
@@ -49,6 +53,8 @@ class StoreResult:
     was_stored: bool = False
     member: str = ""
     offset: int = 0
+    sop_class_uid: str = ""
+    is_committed: bool = False
 
     @property
     def name(self) -> str:
@@ -245,12 +251,20 @@ def failed_result(stored: Sendable, error: Exception) -> StoreResult:
 def _result(stored: Sendable, status: int | None, comment: str) -> StoreResult:
     from .member_files import Member
 
-    file, instance, length = stored.file, stored.header.sop_instance_uid, stored.length or 0
+    file, header = stored.file, stored.header
+    path, member, offset = str(file), "", 0
     if isinstance(file, Member):
-        return StoreResult(
-            file.path, status, instance, comment, length=length, member=file.name, offset=file.offset
-        )
-    return StoreResult(str(file), status, instance, comment, length=length)
+        path, member, offset = file.path, file.name, file.offset
+    return StoreResult(
+        path,
+        status,
+        header.sop_instance_uid,
+        comment,
+        length=stored.length or 0,
+        member=member,
+        offset=offset,
+        sop_class_uid=header.sop_class_uid,
+    )
 
 
 def check_status(response: Message, service: str) -> None:

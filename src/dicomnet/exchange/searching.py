@@ -21,7 +21,6 @@ from ..errors import UnusableObject
 from .candidate import Candidate, Finding, Found, Outcome, Place, Unreadable, cannot_read, read_start
 from .files import A_DIRECTORY, checked, find_files
 from .member_files import Member
-from .members import members
 from .results import StoreResult
 
 # By these ends of their names a store knows files with members, as it opens no other file before its turn.
@@ -124,6 +123,9 @@ def look_into(path: str, *, is_named: bool = False) -> Iterator[Found]:
             if _is_directory(start):
                 yield from _of_directory(path, file, is_named=is_named)
                 return
+            # Late, as Python's modules for these formats are slow to import.
+            from .members import members
+
             inside = None if _has_mark(start) else members(path, file, start)
             if inside is not None:
                 yield from inside

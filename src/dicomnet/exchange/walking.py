@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableSequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..datasets.levels import LEVEL_OF, UNIQUE_KEYS, Level
@@ -115,7 +115,14 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
     keywords = [UNIQUE_KEYS[each] for each in planned.levels]
     told = {keyword: _told(match, keyword) for keyword, match in zip(keywords, path, strict=False)}
     keys: dict[str, Any] = {unique: None, **planned.keys[level], **planned.above, **told}
-    identifier = build_query(level.name, keys)
+    try:
+        identifier = build_query(level.name, keys)
+    except ValueError as error:
+        if not path:
+            raise
+        # The other keys have been asked with before, at least at this level.
+        _failed(ProtocolError(f"what is below a match cannot be asked for: {error}"), faults)
+        return
     matches: list[Dataset] = []
     try:
         yield from gather(find(identifier, planned.model), matches)
@@ -123,7 +130,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
         _failed(error, faults)
     strangers = 0
     for match in matches:
-        if any((_told(match, keyword) or value) != value for keyword, value in told.items()):
+        if not all(_belongs(match, keyword, value) for keyword, value in told.items()):
             strangers += 1
             continue
         found = (*path, match)
@@ -133,7 +140,8 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
             continue
         if _told(match, unique) is None:
             _failed(
-                ProtocolError(f"what is below a match cannot be asked for, since it has no {unique}"), faults
+                ProtocolError(f"what is below a match cannot be asked for, since it has no usable {unique}"),
+                faults,
             )
             continue
         yield from _below(found, planned, faults)
@@ -144,6 +152,15 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
         )
 
 
+def _belongs(match: Dataset, keyword: str, value: str | None) -> bool:
+    """Whether a match is below one with this unique key. Many peers do not tell those of the levels above."""
+    told = _told(match, keyword)
+    if told is None:
+        # The Patient ID of a peer that is a wild card to it has found others, too.
+        return value is None or not any(character in value for character in "*?")
+    return told == value
+
+
 def _failed(error: DicomnetError, faults: list[DicomnetError]) -> None:
     _log.warning("a part of the query has failed: %s", error)
     faults.append(error)
@@ -152,7 +169,9 @@ def _failed(error: DicomnetError, faults: list[DicomnetError]) -> None:
 def _told(match: Dataset, keyword: str) -> str | None:
     """The unique key of a match, None where it has none that may be asked for."""
     try:
-        value = str(match[keyword].value or "").strip()
+        found = match[keyword].value
+        # Several values have a backslash between them, which no key of one match can have.
+        value = "" if isinstance(found, MutableSequence) else str(found or "").strip()
     except Exception:  # noqa: BLE001
         # pydicom may raise anything for a peer's bytes.
         return None

@@ -16,7 +16,16 @@ from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
 from ..exchange import operations
 from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Context, Proposal, find_model, get_contexts
+from ..exchange.contexts import (
+    GET_MODELS,
+    MOVE_MODELS,
+    NATIVE,
+    STORAGE_COMMITMENT,
+    Context,
+    Proposal,
+    find_model,
+    get_contexts,
+)
 from ..exchange.operations import Operation
 from ..exchange.pool import Pool
 from ..values import replace
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
     from ..exchange.results import Receipt
     from ..exchange.storing import Supply
+    from .commitment import Inbox, Reference
 
 AnyLink = TypeVar("AnyLink", bound=Life)
 AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
@@ -41,6 +51,7 @@ Results = TypeVar("Results")
 Matches = TypeVar("Matches")
 Paths = TypeVar("Paths")
 Progress = TypeVar("Progress")
+Commitments = TypeVar("Commitments")
 
 
 def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> None:
@@ -67,7 +78,7 @@ def _checked_jobs(jobs: int) -> int:
     return jobs
 
 
-class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
+class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Commitments]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
 
     def __init__(
@@ -280,6 +291,84 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         return self.find_identifier(
             build_query(level, with_character_set(self._target, keys)), find_model(level, model)
         )
+
+    def worklist(self, **keys: Any) -> Matches:
+        """Query a modality worklist (C-FIND, PS3.4 Annex K).
+
+        Parameters
+        ----------
+        keys
+            Keyword to value, as of `find`. Keywords of a Scheduled Procedure Step, such as ``Modality``,
+            ``ScheduledStationAETitle`` and ``ScheduledProcedureStepStartDate``, are asked for inside its sequence. The
+            attributes that a worklist has to return are asked for besides.
+
+        Yields
+        ------
+        pydicom.dataset.Dataset
+            The matches: each with its scheduled step as the item of ``ScheduledProcedureStepSequence``.
+
+        Raises
+        ------
+        ValueError, NetworkError, AssociationError, ServiceRefusal, ProtocolError
+            As of `find`.
+        """
+        from ..datasets.queries import build_keys
+        from ..exchange.contexts import MODALITY_WORKLIST
+        from ..exchange.worklists import worklist_keys
+
+        asked = with_character_set(self._target, worklist_keys(keys))
+        return self.find_identifier(build_keys(asked), MODALITY_WORKLIST)
+
+    def commit(
+        self,
+        objects: Iterable[Reference],
+        *,
+        wait: float = 60.0,
+        listen: tuple[str, int] | None = None,
+    ) -> Commitments:
+        """Ask the peer to commit itself to keep objects (Storage Commitment, PS3.4 Annex J), and wait for its report.
+
+        Parameters
+        ----------
+        objects
+            SOP Class UID and SOP Instance UID of each, or results of `store`. They are asked for 1000 at a time.
+        wait
+            How long to wait for each report, in seconds; 0 is without end.
+        listen
+            Host and port to listen on, under our AE title, for reports on associations that the peer opens. Without it
+            they have to come on the association of the request.
+
+        Yields
+        ------
+        Commitment
+            For each object, in the order in which they were given.
+
+        Raises
+        ------
+        DeadlineExceeded, AssociationClosed
+            If no report has come in time, or the association has ended without one.
+        ServiceRefusal
+            If the peer refuses the request.
+        NetworkError, AssociationError
+            If no association can be opened.
+        OSError
+            If nobody can listen there.
+        """
+        from .commitment import Inbox
+
+        return self.commit_with(Inbox(), objects, wait=wait, listen=listen)
+
+    def commit_with(
+        self, inbox: Inbox, objects: Iterable[Reference], *, wait: float, listen: tuple[str, int] | None
+    ) -> Commitments:
+        """As `commit`, with what takes the reports, and tells what was refused of them."""
+        from .commitment import commit
+
+        request = self._association_request(((STORAGE_COMMITMENT, NATIVE),), 1)
+        # An association that waits for its report is not idle.
+        timeouts = replace(self.timeouts, idle=None)
+        found: Commitments = self._perform(commit(request, objects, wait, timeouts, listen, inbox))
+        return found
 
     def walk(self, level: str, *, model: str | None = None, is_deep: bool = False, **keys: Any) -> Paths:
         """Query level by level from the top down (C-FIND), as a peer needs it that has no relational queries.

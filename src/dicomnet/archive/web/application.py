@@ -13,6 +13,7 @@ from starlette.routing import Mount, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
+from ..activity import Activity
 from ..holdings import Holdings
 from ..terms import Terms
 from .bulkdata import BulkDataService
@@ -50,10 +51,16 @@ class Application:
         What it consists of.
     pages
         What it has besides DICOMweb, with routes relative to ``/``.
+
+    Attributes
+    ----------
+    has_pages
+        Whether it has any of those.
     """
 
     def __init__(self, services: Sequence[WebService], pages: Sequence[WebService] = ()) -> None:
         self._services = [*services, *pages]
+        self.has_pages = bool(pages)
         routes = [route for service in services for route in service.routes]
         others = [route for service in pages for route in service.routes]
         self._router = Router([Mount(ROOT, routes=routes), *others], redirect_slashes=False)
@@ -128,7 +135,7 @@ def _refuse_body(scope: Scope) -> None:
         )
 
 
-def application(holdings: Holdings, terms: Terms) -> Application:
+def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activity) -> Application:
     """The application of a node.
 
     Parameters
@@ -137,6 +144,10 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         What it has; there is an index.
     terms
         What it goes by at first.
+    ae_title
+        The AE title that it calls others with.
+    activity
+        What goes on in it.
     """
     retrieving, rendered = RetrievingService(holdings), RenderedService(holdings)
     services: list[WebService] = [
@@ -151,16 +162,16 @@ def application(holdings: Holdings, terms: Terms) -> Application:
         UriService(holdings, retrieving, rendered),
     ]
     services.append(CapabilitiesService([route for each in services for route in each.routes]))
-    made = Application(services, _pages(holdings))
+    made = Application(services, _pages(holdings, ae_title, activity))
     made.adopt(terms)
     return made
 
 
-def _pages(holdings: Holdings) -> list[WebService]:
+def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
         return []
     from .page.pages import Pages
 
-    return [Pages(holdings)]
+    return [Pages(holdings, ae_title, activity)]

@@ -13,8 +13,8 @@ from starlette.types import Scope
 
 from ...values import mutable
 from ..terms import Terms
-from .addresses import base_url
 from .negotiation import Offer, chosen, ranges_of
+from .resources import base_url
 
 _WADL, _JSON = Offer("application/vnd.sun.wadl+xml"), Offer("application/json")
 _XML = Offer("application/xml")

@@ -29,12 +29,11 @@ from ..catalogue.query import Order, search
 from ..catalogue.schema import KEPT_IN_ITEMS, TIMEZONE_OFFSET
 from ..holdings import Holdings
 from ..terms import Terms
-from .addresses import base_url
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .question import FLAGS, TIMEZONE, Question, question_of
-from .resources import Reference, reference_of
+from .resources import Reference, base_url, reference_of
 from .streams import streamed
 from .threads import in_thread
 

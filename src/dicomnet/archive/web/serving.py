@@ -40,6 +40,8 @@ class WebServer:
     ----------
     address
         Host and port.
+    has_pages
+        Whether there are pages for people, too.
     """
 
     def __init__(self, listener: socket.socket, application: Application) -> None:
@@ -59,6 +61,7 @@ class WebServer:
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self._listener = listener
         self._application = application
+        self.has_pages = application.has_pages
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._serve, name="dicomnet-web", daemon=True)
 

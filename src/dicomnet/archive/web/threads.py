@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -21,3 +21,15 @@ def have_threads() -> None:
 async def in_thread(function: Callable[..., Found], *values: Any) -> Found:
     """What a function gives that blocks, such as one that reads the catalogue or a file."""
     return await asyncio.get_running_loop().run_in_executor(None, function, *values)
+
+
+async def from_thread(iterator: Iterator[Found]) -> AsyncIterator[Found]:
+    """The items of an iterator that blocks; each is asked for in a thread when it is wanted."""
+    end: Any = object()
+    try:
+        while (item := await in_thread(next, iterator, end)) is not end:
+            yield item
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await in_thread(close)

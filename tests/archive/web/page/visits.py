@@ -97,15 +97,7 @@ class Visited:
 
     def visit(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Visit:
         """Ask for a page."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            fields = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, fields)
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Visit(response.status, found, response.read().decode())
-        finally:
-            connection.close()
+        return visit(self.port, path, method, body, **headers)
 
     def send_form(self, page: str, path: str, fields: Mapping[str, str], **headers: str) -> Visit:
         """Send a form as a browser that has loaded a page of ours."""
@@ -115,6 +107,19 @@ class Visited:
         assert token is not None
         body = urlencode({"token": token[1], **fields}).encode()
         return self.visit(path, "POST", body, **{"Cookie": cookie, "Origin": self.url, **headers})
+
+
+def visit(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Visit:
+    """Ask a node for a page."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, fields)
+        response = connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Visit(response.status, found, response.read().decode())
+    finally:
+        connection.close()
 
 
 def written(data_set: Dataset, path: Path) -> Path:

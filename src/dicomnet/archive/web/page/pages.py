@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 from starlette.routing import BaseRoute
 
+from ...activity import Activity
 from ...holdings import Holdings
 from ...terms import Terms
+from .acting import Acting
 from .browsing import Browsing
+from .running import Running
 from .site import Site
 
 
@@ -17,13 +20,21 @@ class Pages:
 
     Parameters
     ----------
-    holdings
-        What the node has; there is an index.
+    holdings, ae_title
+        As of `Site`.
+    activity
+        What goes on in the node.
     """
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._site = Site(holdings)
-        self.routes: Sequence[BaseRoute] = [self._site.static_route, *Browsing(self._site).routes]
+    def __init__(self, holdings: Holdings, ae_title: str, activity: Activity) -> None:
+        self._site = Site(holdings, ae_title)
+        browsing = Browsing(self._site)
+        self.routes: Sequence[BaseRoute] = [
+            self._site.static_route,
+            *browsing.routes,
+            *Acting(self._site, browsing).routes,
+            *Running(self._site, activity).routes,
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""

@@ -48,17 +48,20 @@ class Site:
     ----------
     holdings
         What the node has; there is an index.
+    ae_title
+        The AE title that it calls others with.
 
     Attributes
     ----------
-    holdings
+    holdings, ae_title
         As above.
     terms
         What the node goes by; may be replaced at any time.
     """
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, holdings: Holdings, ae_title: str) -> None:
         self.holdings = holdings
+        self.ae_title = ae_title
         self.terms = Terms()
         self._tokens = Tokens()
         self._static = {path.name: path.read_bytes() for path in sorted((_HERE / "static").iterdir())}

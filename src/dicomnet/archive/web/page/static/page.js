@@ -105,7 +105,7 @@ function beginViewer(viewer) {
   for (const row of document.querySelectorAll("#instances tr")) {
     const { address, number, frames: count, columns } = row.dataset;
     for (let frame = 1; columns && frame <= Number(count || 1); frame++) {
-      frames.push({ address, number, frame, count: Number(count || 1), window: null });
+      frames.push({ address, number, frame, count: Number(count || 1) });
     }
   }
   if (!frames.length) return;
@@ -118,7 +118,7 @@ function beginViewer(viewer) {
   let direction = 1;
 
   const key = (wanted) => `${wanted.frame.address} ${wanted.frame.frame} ${wanted.window ?? ""}`;
-  const snapshot = (at = view.at) => ({ at, frame: frames[at], window: view.window && view.window.join(",") });
+  const snapshot = (at = view.at) => ({ at, frame: frames[at], window: view.window && view.window.map(Math.round).join(",") });
 
   async function load(wanted) {
     const known = pictures.get(key(wanted));
@@ -182,8 +182,8 @@ function beginViewer(viewer) {
   function label(wanted, problem) {
     const { frame, at } = wanted;
     byId("whose").textContent = [
-      said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`, said.study, said.series,
-    ].join("\n");
+      said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`, said.study.trim(), said.series,
+    ].filter(Boolean).join("\n");
     byId("where").textContent = [
       `${at + 1} of ${frames.length}`,
       `image ${frame.number || "without number"}` + (frame.count > 1 ? `, frame ${frame.frame} of ${frame.count}` : ""),
@@ -224,25 +224,26 @@ function beginViewer(viewer) {
 
   // What the image itself says is where a change of the window begins.
   async function ownWindow(frame) {
-    if (!frame.own) {
-      frame.own = said.modality === "CT" ? [40, 400] : [128, 256];
-      try {
-        const response = await fetch(`${frame.address}/metadata`, { headers: { Accept: "application/dicom+json" } });
-        const [data] = response.ok ? await response.json() : [];
-        const value = (tag) => data?.[tag]?.Value?.[0];
-        const bits = value("00280101");
-        if (value("00281051")) frame.own = [Number(value("00281050")), Number(value("00281051"))];
-        else if (bits && said.modality !== "CT") frame.own = [2 ** (bits - 1), 2 ** bits];
-      } catch {
-        // The usual one will do to begin with.
-      }
+    const usual = said.modality === "CT" ? [40, 400] : [128, 256];
+    try {
+      const response = await fetch(`${frame.address}/metadata`, { headers: { Accept: "application/dicom+json" } });
+      const [data] = response.ok ? await response.json() : [];
+      const value = (tag) => Number(data?.[tag]?.Value?.[0]);
+      if (value("00281051")) return [value("00281050"), value("00281051")];
+      const bits = value("00280101");
+      return bits && said.modality !== "CT" ? [2 ** (bits - 1), 2 ** bits] : usual;
+    } catch {
+      return usual;
     }
-    return frame.own;
   }
 
-  async function changeWindow(center, width) {
-    const before = view.window ?? (await ownWindow(frames[view.at]));
-    view.window = [Math.round(before[0] + center), Math.max(1, Math.round(before[1] + width))];
+  // The change is a function of the window before, which may itself be changed while this waits.
+  async function changeWindow(change) {
+    const frame = frames[view.at];
+    frame.own ??= ownWindow(frame);
+    const own = await frame.own;
+    const [center, width] = change(...(view.window ?? own));
+    view.window = [center, Math.max(1, width)];
     presets.value = "";
     show();
   }
@@ -289,8 +290,10 @@ function beginViewer(viewer) {
     "+": () => zoom(1.25), "-": () => zoom(0.8), r: reset, " ": play,
   };
   const shifted = {
-    ArrowUp: () => changeWindow(10, 0), ArrowDown: () => changeWindow(-10, 0),
-    ArrowLeft: () => changeWindow(0, -20), ArrowRight: () => changeWindow(0, 20),
+    ArrowUp: () => changeWindow((center, width) => [center - width / 20, width]),
+    ArrowDown: () => changeWindow((center, width) => [center + width / 20, width]),
+    ArrowLeft: () => changeWindow((center, width) => [center, width * 0.9]),
+    ArrowRight: () => changeWindow((center, width) => [center, width * 1.1]),
   };
 
   viewer.addEventListener("click", (event) => actions[event.target.dataset?.do]?.());
@@ -318,7 +321,7 @@ function beginViewer(viewer) {
   stage.addEventListener("contextmenu", (event) => event.preventDefault());
   stage.addEventListener("pointerup", () => { drag = null; });
   stage.addEventListener("pointercancel", () => { drag = null; });
-  stage.addEventListener("pointermove", async (event) => {
+  stage.addEventListener("pointermove", (event) => {
     if (!drag) return;
     const [x, y] = [event.clientX - drag.x, event.clientY - drag.y];
     Object.assign(drag, { x: event.clientX, y: event.clientY });
@@ -330,9 +333,11 @@ function beginViewer(viewer) {
       drag.left -= 12 * steps;
       if (steps) go(view.at + steps);
     } else {
-      const [, width] = view.window ?? (await ownWindow(frames[view.at]));
-      const pace = Math.max(1, width / 300);
-      changeWindow(y * pace, x * pace);
+      // Across the stage it is about that of the image.
+      changeWindow((center, width) => {
+        const step = Math.max(1, width / 300);
+        return [center + y * step, width + x * step];
+      });
     }
   });
 
