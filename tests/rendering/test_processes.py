@@ -59,7 +59,9 @@ def tried(processes: Processes, what: str) -> dict[str, Any]:
     with TemporaryFile() as file:
         file.write(b"what is in the file")
         file.seek(0)
-        return processes.ask({"try": what}, file, BytesIO())
+        answer = processes.ask({"try": what}, file, BytesIO())
+    assert answer.pop("is_confined")
+    return answer
 
 
 @grid(
@@ -309,6 +311,23 @@ def test_frames_of_large_files_by_turns_are_each_its_own(renderers: Renderers, t
     paths[0].replace(paths[1])
     assert [shade(paths[1], number) for number in (1, 4)] == [0, 150]
     own.close()
+
+
+def test_it_is_said_if_processes_are_not_out_of_reach(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is so where the kernel has no filters, as in processes that were told of a machine that is not known."""
+    monkeypatch.setattr(
+        "dicomnet.rendering.renderers._ANSWERS", "tests.rendering.on_an_unknown_machine:answer"
+    )
+    own = Renderers(1)
+    with caplog.at_level("WARNING", "dicomnet"):
+        for _ in range(2):
+            assert shown(own, FILES["CT_small.dcm"])
+    own.close()
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "the processes that make pictures have limits, but files and the network are not out of their reach"
+    ]
 
 
 def test_a_file_is_left_open(renderers: Renderers) -> None:
