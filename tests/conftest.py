@@ -151,6 +151,7 @@ KINDS: dict[str, str] = {
     "pynetdicom/test_transport.py": "local",
     "peers": "quick",
     "peers/test_commitment.py": "local",
+    "peers/test_fetching.py": "peers",
     "peers/test_performed_steps.py": "local",
     "peers/test_worklist.py": "peers",
     "scenarios": "peers",
