@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from time import monotonic, time
 
+from ..plurals import counted
 from ..values import frozen
 from .catalogue.index import Index
 from .catalogue.inspection import Inspection, StudyRow
@@ -163,9 +164,9 @@ class Retention:
         deleted = self._deleting.delete(study, instances, order)
         if deleted.count:
             _log.warning(
-                "the retention rule %s has removed %d objects of study %s (%s)",
+                "the retention rule %s has removed %s of study %s (%s)",
                 order.rule,
-                deleted.count,
+                counted(deleted.count, "object"),
                 study,
                 order.reason,
             )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..archive.settings.mistakes import Mistakes
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
+from ..plurals import counted
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
@@ -261,8 +262,9 @@ def _complain_of_unfiled(command: str, node: Node) -> bool:
         instance, error = unfiled[-1]
         path = error.filename if isinstance(error, OSError) else None
         complain(
-            f"dicomnet {command}: {len(unfiled)} acknowledged objects cannot be filed now, and stay in the intake"
-            f" journal for the next start: {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
+            f"dicomnet {command}: {counted(len(unfiled), 'acknowledged object')} cannot be filed now, but kept in"
+            " the intake journal for the next start:"
+            f" {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
         )
     return bool(unfiled)
 
