@@ -17,12 +17,11 @@ from ..access import C_STORE
 from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
-from .addresses import base_url
 from .multipart_reading import MediaType, MultipartUnreadable
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
-from .resources import reference_of
+from .resources import base_url, reference_of
 from .store_report import JSON_TYPE, XML_TYPE, StoreReport
 from .streams import streamed
 from .threads import in_thread
