@@ -463,12 +463,14 @@ def decompress(world: World) -> None:
         server.shutdown()
 
 
-def _web(node: Configured, path: str = "/dicom-web/", **headers: str) -> tuple[int, Message]:
+def _web(
+    node: Configured, path: str = "/dicom-web/", method: str = "GET", **headers: str
+) -> tuple[int, Message]:
     """Status and headers of a response by HTTP, at the address that the node has said."""
     found = re.search(r"DICOMweb: (http://.*)/dicom-web\n", node.said)
     assert found is not None
     try:
-        with urlopen(Request(found[1] + path, headers=headers), timeout=10) as response:
+        with urlopen(Request(found[1] + path, headers=headers, method=method), timeout=10) as response:
             return response.status, response.headers
     except HTTPError as error:
         return error.code, error.headers
@@ -528,6 +530,13 @@ def web_allow_public(world: World) -> None:
     warned = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
     assert "warning: nobody has to prove who they are; whoever can reach us may see, add and" in warned.stderr
     assert "not a directory" in warned.stderr
+
+
+def web_allow_delete(world: World) -> None:
+    for content, status in (("", 403), ("web.allow_delete = true", 404)):
+        node = world.node(content, "--http", "0")
+        assert _web(node, "/dicom-web/studies/1.2.3", method="DELETE")[0] == status
+        world.end(node)
 
 
 def web_origins(world: World) -> None:
@@ -908,6 +917,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "logging.identifiers": identifiers,
     "web.listen": web_listen,
     "web.allow_public": web_allow_public,
+    "web.allow_delete": web_allow_delete,
     "web.origins": web_origins,
     "web.hosts": web_hosts,
     "web.tls": web_tls,

@@ -1,0 +1,96 @@
+"""Deletion of studies, series and instances by HTTP.
+
+PS3.18 has no such transaction. This is the form that clients and other archives have: DELETE of the resource.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from secrets import token_hex
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ..access import C_STORE
+from ..deleting import IS_GONE
+from ..deletion import Order
+from ..holdings import Holdings
+from ..terms import Terms
+from .located import located
+from .problems import Problem
+from .resources import Reference, reference_of
+from .threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+_STUDY = "/studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
+
+
+class RemovingService:
+    """The service that deletes what is stored, where that is allowed.
+
+    Parameters
+    ----------
+    holdings
+        Where it is stored.
+    """
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._terms = Terms()
+        self.routes: Sequence[BaseRoute] = [
+            Route(path, self._delete, methods=["DELETE"]) for path in (_STUDY, _SERIES, _INSTANCE)
+        ]
+
+    def adopt(self, terms: Terms) -> None:
+        """Go by other terms from now on."""
+        self._terms = terms
+
+    async def _delete(self, request: Request) -> Response:
+        policy = self._terms.web
+        if not policy.may_delete:
+            raise Problem(
+                403, "deleting is not allowed here; web.allow_delete of the configuration allows it"
+            )
+        address = request.client.host if request.client is not None else ""
+        # Who may not even add anything may not take anything away.
+        if C_STORE not in self._terms.access.allowed("", address):
+            raise Problem(403, "deleting is not allowed from this address")
+        order = Order(
+            f"delete-{token_hex(6)}", f"DICOMweb from {address}", reason="DELETE by HTTP", keep=policy.keep
+        )
+        await in_thread(self._perform, reference_of(request), order)
+        return Response(status_code=204)
+
+    def _perform(self, reference: Reference, order: Order) -> None:
+        """Delete a resource.
+
+        Raises
+        ------
+        Problem
+            With status 404 or 410, if there is no such resource, and 409 if it, or a part of it, cannot be deleted.
+        """
+        assert reference.study is not None
+        instances = [each.name.instance for each in located(self._holdings, reference)]
+        deleted = self._holdings.deleting().delete(reference.study, instances, order)
+        if deleted.protection is not None:
+            raise Problem(409, "the patient is protected; nothing was deleted")
+        # Somebody else was faster with these.
+        failed = {instance: why for instance, why in deleted.failed.items() if why != IS_GONE}
+        _log.info(
+            "%d objects of study %s were deleted by %s, as %s",
+            deleted.count,
+            reference.study,
+            order.actor,
+            order.run,
+        )
+        if failed:
+            instance, why = next(iter(failed.items()))
+            raise Problem(
+                409,
+                f"{len(failed)} of {len(instances)} objects could not be deleted, such as {instance}: {why}",
+            )
