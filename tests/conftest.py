@@ -171,6 +171,7 @@ KINDS: dict[str, str] = {
     "rendering/test_pixels.py::test_pictures_are_those_of_dcmtk": "peers",
     "rendering/test_views.py": "quick",
     "peers/test_commitment.py": "local",
+    "peers/test_fetching.py": "peers",
     "peers/test_performed_steps.py": "local",
     "peers/test_worklist.py": "peers",
     "scenarios": "peers",

@@ -17,6 +17,7 @@
     ├── ServiceRefusal                         a service says no; knows its DIMSE status
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
     ├── JournalUnusable                        the journal of a store is damaged, in use, or another peer's
+    ├── UsersUnusable                          the file of users of an archive is open to others, or makes no sense
     ├── StoreInUse                             another node has the archive's store open
     ├── IndexUnusable                          the archive's index is damaged or of another version
     ├── JournalUnusable                        the journal of a retrieval is in use, damaged or of another version
@@ -392,6 +393,26 @@ class LedgerUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the ledger {self.database} cannot be used: {self.cause}"
+
+
+class UsersUnusable(DicomnetError):
+    """A file of users of an archive cannot be used. It is left as it is.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    cause
+        What is wrong with it, and what to do.
+    """
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the file of users {self.path} cannot be used: {self.cause}"
 
 
 class JournalUnusable(DicomnetError):

@@ -15,12 +15,15 @@ from tempfile import TemporaryFile
 from time import monotonic
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
+from PIL import Image as Pictures
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from tests.grids import grid
 from tests.rendering.test_pixels import FILES
+from tests.rendering.test_views import image
 from tests.support import wait_until
 
 from dicomnet.datasets.apart import Ended, Kind, Processes
@@ -28,7 +31,7 @@ from dicomnet.datasets.confinement import Limits
 from dicomnet.encoding.file_header import PREFIX_LENGTH, decode_file_header
 from dicomnet.rendering.picture import render
 from dicomnet.rendering.renderers import Renderers
-from dicomnet.rendering.view import PNG, NotRendered, Reason, View
+from dicomnet.rendering.view import PNG, NotRendered, Reason, View, Viewport
 
 _LIMITS = Limits(memory=2 << 30, processor_seconds=20)
 _MISBEHAVING = "tests.rendering.misbehaving:answer"
@@ -56,7 +59,9 @@ def tried(processes: Processes, what: str) -> dict[str, Any]:
     with TemporaryFile() as file:
         file.write(b"what is in the file")
         file.seek(0)
-        return processes.ask({"try": what}, file, BytesIO())
+        answer = processes.ask({"try": what}, file, BytesIO())
+    assert answer.pop("is_confined")
+    return answer
 
 
 @grid(
@@ -282,6 +287,47 @@ def test_many_at_once_get_each_its_own(renderers: Renderers) -> None:
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(ask, names * 20))
     assert len(renderers._processes._idle) <= 2
+
+
+def test_frames_of_large_files_by_turns_are_each_its_own(renderers: Renderers, tmp_path: Path) -> None:
+    """One that was open is known again, by what the system says of its file, and a file that takes its place is not."""
+    frames = np.arange(4, dtype=np.uint8).repeat(1 << 21).reshape(4, 1024, 2048) * 50
+    paths = [tmp_path / "one.dcm", tmp_path / "other.dcm"]
+    for path, added in zip(paths, (0, 7), strict=True):
+        image(frames[0], NumberOfFrames=4, PixelData=(frames + np.uint8(added)).tobytes()).save_as(
+            path, enforce_file_format=True
+        )
+    own = Renderers(1)
+
+    def shade(path: Path, number: int) -> int:
+        with path.open("rb") as file:
+            picture = own.render(file, View(frame=number, media_types=[PNG], viewport=Viewport(1, 1)))
+        return int(np.asarray(Pictures.open(BytesIO(picture.content)))[0, 0])
+
+    asked = [(0, 1), (0, 4), (1, 2), (1, 3), (0, 2), (1, 1), (1, 4)]
+    assert [shade(paths[which], number) for which, number in asked] == [
+        (number - 1) * 50 + 7 * which for which, number in asked
+    ]
+    paths[0].replace(paths[1])
+    assert [shade(paths[1], number) for number in (1, 4)] == [0, 150]
+    own.close()
+
+
+def test_it_is_said_if_processes_are_not_out_of_reach(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is so where the kernel has no filters, as in processes that were told of a machine that is not known."""
+    monkeypatch.setattr(
+        "dicomnet.rendering.renderers._ANSWERS", "tests.rendering.on_an_unknown_machine:answer"
+    )
+    own = Renderers(1)
+    with caplog.at_level("WARNING", "dicomnet"):
+        for _ in range(2):
+            assert shown(own, FILES["CT_small.dcm"])
+    own.close()
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "the processes that make pictures have limits, but files and the network are not out of their reach"
+    ]
 
 
 def test_a_file_is_left_open(renderers: Renderers) -> None:

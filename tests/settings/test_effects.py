@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -10,13 +11,14 @@ import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPErrorProcessor, Request, build_opener, urlopen
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -510,7 +512,10 @@ def web_allow_public(world: World) -> None:
     content = 'web = {%s}\nstorage.folder = "node.toml/x"\nserver.allow_public = true'
     (world.folder / "node.toml").write_text(content % "")
     refused = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
-    assert "anybody could see, add and remove images; set web.allow_public to allow that" in refused.stderr
+    assert (
+        "anybody could see, add and remove images; set web.users and web.tls, or web.allow_public to allow that"
+        in refused.stderr
+    )
     (world.folder / "node.toml").write_text(content % "allow_public = true")
     warned = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
     assert "warning: nobody has to prove who they are; whoever can reach us may see, add and" in warned.stderr
@@ -537,6 +542,98 @@ def web_hosts(world: World) -> None:
     node = world.node('web.hosts = ["pacs.example"]', "--http", "0")
     for host, is_refused in (("pacs.example", False), ("localhost", False), ("else.example", True)):
         assert (_web(node, Host=host)[0] == 421) is is_refused
+
+
+def _users(world: World) -> str:
+    """A file with one user, as the command makes it; his credentials."""
+    (world.folder / "password").write_text("a long password\n")
+    added = run(
+        "users", "add", "alice", "--file", "users.toml", "--password-file", "password", cwd=world.folder
+    )
+    assert added.returncode == 0, added.stderr
+    return "Basic " + b64encode(b"alice:a long password").decode()
+
+
+def web_users(world: World) -> None:
+    credentials = _users(world)
+    node = world.node('web.users = "users.toml"', "--http", "0")
+    status, headers = _web(node, "/dicom-web/studies")
+    assert (status, headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
+    assert _web(node, "/dicom-web/studies", Authorization=credentials)[0] == 204
+    (world.folder / "users.toml").chmod(0o644)
+    refused = run("serve", "--config", "node.toml", cwd=world.folder)
+    assert refused.returncode == 2
+    assert "others can read or change it; chmod 600" in refused.stderr
+
+
+def web_tls(world: World) -> None:
+    """With users, the port may be public then."""
+    _users(world)
+    (world.folder / "both.pem").write_bytes(
+        world.certificates.certificate.read_bytes() + world.certificates.key.read_bytes()
+    )
+    content = (
+        'tls.certificate = "both.pem"\nserver.allow_public = true\nweb = {users = "users.toml", tls = %s}'
+    )
+    (world.folder / "node.toml").write_text(content % "false" + '\nstorage.folder = "node.toml/x"')
+    refused = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
+    assert "set web.users and web.tls, or web.allow_public" in refused.stderr
+    node = world.node(content % "true", "--http", ":0")
+    node.wait_for("DICOMweb: https://0.0.0.0:")
+    found = re.search(r"https://0.0.0.0:(\d+)/", node.said)
+    assert found is not None
+    context = ssl.create_default_context(cafile=world.certificates.certificate)
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"https://127.0.0.1:{found[1]}/dicom-web/studies", timeout=10, context=context)
+
+
+def _logged_in(node: Configured) -> Message:
+    found = re.search(r"DICOMweb: http://127.0.0.1:(\d+)/", node.said)
+    assert found is not None
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", b"name=alice&password=a+long+password", form)
+    answer = connection.getresponse()
+    assert answer.status == 303
+    connection.close()
+    return answer.headers
+
+
+def web_session(world: World) -> None:
+    _users(world)
+    node = world.node('web = {users = "users.toml", session = "30 min"}', "--http", "0")
+    assert "Max-Age=1800" in _logged_in(node)["Set-Cookie"]
+
+
+def web_proxies(world: World) -> None:
+    """What a proxy says is believed of one that is trusted."""
+    _users(world)
+    for proxies, is_secure in (('["127.0.0.0/8"]', True), ('["10.0.0.1"]', False)):
+        node = world.node(f'web = {{users = "users.toml", proxies = {proxies}}}', "--http", "0")
+        found = re.search(r"DICOMweb: (http://.*)/dicom-web\n", node.said)
+        assert found is not None
+        headers = {"X-Forwarded-Proto": "https"}
+        request = Request(f"{found[1]}/login", b"name=alice&password=a+long+password", headers)
+        with build_opener(_NoRedirect).open(request, timeout=10) as answer:
+            assert ("Secure" in answer.headers["Set-Cookie"]) is is_secure
+        world.end(node)
+
+
+class _NoRedirect(HTTPErrorProcessor):
+    def http_response(self, request: Request, response: Any) -> Any:
+        return response
+
+
+def web_user_header(world: World) -> None:
+    _users(world)
+    content = 'web = {users = "users.toml", proxies = ["127.0.0.1"], user_header = "X-Forwarded-User"}'
+    node = world.node(content, "--http", "0")
+    asked = "/dicom-web/studies"
+    assert _web(node, asked, **{"X-Forwarded-User": "alice"})[0] == 204
+    assert _web(node, asked, **{"X-Forwarded-User": "mallory"})[0] == 403
+    assert _web(node, asked)[0] == 401
 
 
 def watch_port(world: World) -> None:
@@ -815,6 +912,11 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "web.allow_delete": web_allow_delete,
     "web.origins": web_origins,
     "web.hosts": web_hosts,
+    "web.tls": web_tls,
+    "web.users": web_users,
+    "web.session": web_session,
+    "web.proxies": web_proxies,
+    "web.user_header": web_user_header,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,

@@ -571,4 +571,4 @@ def _web(
     from .web.application import application
     from .web.serving import WebServer
 
-    return WebServer(listener, application(holdings, terms, ae_title, activity))
+    return WebServer(listener, application(holdings, terms, ae_title, activity), terms.web.tls)

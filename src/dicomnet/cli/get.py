@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ..encoding.identity import is_uid
 from ..errors import ProtocolError
 from ..exchange.results import Receipt
+from ..exchange.syntaxes import SYNTAXES
 from .arguments import FAILED, OK, Parser, UsageError
 from .matches import plain
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
-from .syntaxes import SYNTAXES
 from .words import complain
 
 if TYPE_CHECKING:

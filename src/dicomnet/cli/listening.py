@@ -261,15 +261,18 @@ def web_listener(command: str, settings: Settings, say: Callable[[str], object])
     address = web_address(settings["web.listen"])
     if address is None:
         return None
+    from ..archive.applied import is_web_guarded
+
     host, number = address
-    check_bind(
-        command,
-        host,
-        settings["web.allow_public"],
-        "see, add and remove images",
-        "set web.allow_public",
-        say=say,
-    )
+    if not is_web_guarded(settings):
+        check_bind(
+            command,
+            host,
+            settings["web.allow_public"],
+            "see, add and remove images",
+            "set web.users and web.tls, or web.allow_public",
+            say=say,
+        )
     try:
         return new_socket(address)
     except OSError as error:
@@ -431,9 +434,11 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
         status = f"listening on {title}@{endpoint}, storing in {printable(str(folder))}"
         print(status, flush=True)
         if node.web_address is not None:
+            scheme = "https" if configuration.settings["web.tls"] else "http"
+            web = f"{scheme}://{_endpoint(*node.web_address)}"
             if node.has_pages:
-                print(f"pages for a browser: http://{_endpoint(*node.web_address)}/", flush=True)
-            print(f"DICOMweb: http://{_endpoint(*node.web_address)}/dicom-web", flush=True)
+                print(f"pages for a browser: {web}/", flush=True)
+            print(f"DICOMweb: {web}/dicom-web", flush=True)
         if node.watch_address is not None:
             print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()

@@ -30,6 +30,7 @@ COMMANDS = {
     "remotes": "list, add, remove and test the peers that have a name in the configuration",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
+    "users": "say who may use an archive by HTTP, and make tokens for scripts",
     "config": "check, show or explain the configuration of a node",
     "reload": "have a running node read its configuration again",
     "import": "store files, folders, zip and tar files and media in an archive",

@@ -176,6 +176,11 @@ class Process:
         sink
             Is given the content of the answer.
 
+        Returns
+        -------
+        dict
+            What was answered; of a process that is limited also, as `is_confined`, what `confine` said.
+
         Raises
         ------
         Ended
@@ -329,14 +334,14 @@ def answer_requests(
     answering: Answering = getattr(importlib.import_module(module), name)
     own = None if files is None else socket.socket(fileno=files)
     held = None if limits is None else Limits(*limits)
-    if held is not None:
-        confine(held)
+    # What is said of each answer of one that is limited.
+    told = {} if held is None else {"is_confined": confine(held)}
     while line := _line_in_time(requests, idle_seconds):
         question = json.loads(line)
         answer, content = _answered(
             answering, question, _content(requests, question.pop("length"), own, held)
         )
-        results.write(json.dumps({**answer, "length": len(content)}).encode() + b"\n")
+        results.write(json.dumps({**answer, **told, "length": len(content)}).encode() + b"\n")
         results.write(content)
         results.flush()
 

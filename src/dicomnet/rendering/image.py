@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
+from copy import copy
 from io import BytesIO
 from math import ceil
 from struct import unpack
@@ -241,6 +243,14 @@ class Image:
                 f"a frame of {self.columns} x {self.rows} pixels is larger than what is rendered",
             )
 
+    def of(self, file: BinaryIO) -> Image:
+        """The same image, whose file was opened anew."""
+        if isinstance(self._file, BytesIO):
+            return self
+        other = copy(self)
+        other._file = file
+        return other
+
     @property
     def has_pixels(self) -> bool:
         """Whether it has any pixels."""
@@ -396,3 +406,25 @@ class Image:
 
 def _line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+class LastImage:
+    """The image with many frames that was opened last: viewers ask for one frame of it after the other.
+
+    Its attributes are read once, which takes long where each frame has its own.
+    """
+
+    def __init__(self) -> None:
+        self._identity: tuple[int, ...] = ()
+        self._image: Image | None = None
+
+    def open(self, file: BinaryIO) -> Image:
+        """The image in a file that has a descriptor; exceptions are those of `Image`."""
+        status = os.fstat(file.fileno())
+        identity = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+        if self._image is not None and identity == self._identity:
+            return self._image.of(file)
+        image = Image(file)
+        if image.has_pixels and image.frames > 1:
+            self._identity, self._image = identity, image
+        return image

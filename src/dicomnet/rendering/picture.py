@@ -12,7 +12,7 @@ from PIL import Image as Pictures
 from ..datasets.apart import Answer, Result
 from .color import color, palette
 from .grey import Pixels, grey
-from .image import MOST_SAMPLES, Image
+from .image import MOST_SAMPLES, Image, LastImage
 from .png import png
 from .view import JPEG, LONGEST_SIDE, PDF, PICTURES, PNG, NotRendered, Reason, View, Viewport
 
@@ -28,10 +28,13 @@ _FULL_COLOR = 90
 _JPEG_SIDE = 65_500
 
 
+_LAST = LastImage()
+
+
 def answer(question: Answer, content: BinaryIO) -> tuple[Answer, Result]:
     """Render what another process of ours asks for; see `Renderers`."""
     try:
-        media_type, picture = render(content, View.from_json(question["view"]))
+        media_type, picture = _picture(_LAST.open(content), View.from_json(question["view"]))
     except NotRendered as error:
         return {"error": error.cause, "reason": error.reason.value}, b""
     return {"media_type": media_type}, picture
@@ -57,7 +60,10 @@ def render(file: BinaryIO, view: View) -> tuple[str, Result]:
     NotRendered
         If there is no such picture.
     """
-    image = Image(file)
+    return _picture(Image(file), view)
+
+
+def _picture(image: Image, view: View) -> tuple[str, Result]:
     if not image.has_pixels:
         return _document(image, view)
     media_type = next((each for each in view.media_types if each in PICTURES), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from io import BytesIO, UnsupportedOperation
 from tempfile import TemporaryFile
@@ -11,6 +12,8 @@ from ..datasets.apart import Ended, Kind, Processes
 from ..datasets.confinement import Limits
 from ..values import frozen
 from .view import NotRendered, Reason, View
+
+_log = logging.getLogger(__name__)
 
 LIMITS = Limits(memory=3 << 30, processor_seconds=30)
 # How long a picture may take, and how long a process waits for the next one, in seconds.
@@ -52,6 +55,7 @@ class Renderers:
     def __init__(
         self, most: int | None = None, *, limits: Limits = LIMITS, seconds: float = _SECONDS
     ) -> None:
+        self._has_warned = False
         self._processes = Processes(Kind(_ANSWERS, _IDLE_SECONDS, seconds, limits, _LARGEST), most)
 
     def start(self) -> None:
@@ -84,6 +88,12 @@ class Renderers:
                     cause = "it took too much time or memory to render, and that was ended"
                     raise NotRendered(Reason.TOO_MUCH, cause) from None
                 raise NotRendered(Reason.DAMAGED, f"{ended}; its pixel data may be damaged") from None
+        if not answer["is_confined"] and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "the processes that make pictures have limits, but files and the network are not out of their reach:"
+                " this system has no seccomp filters, or does not allow them"
+            )
         if "error" in answer:
             raise NotRendered(Reason(answer.get("reason", Reason.TOO_MUCH.value)), answer["error"])
         media_type = answer["media_type"]

@@ -35,6 +35,9 @@ _EXAMPLES: dict[str, Any] = {
     "tls.client_ca": "clients.pem",
     "web.origins": ["https://viewer.hospital.example"],
     "web.hosts": ["pacs.hospital.example"],
+    "web.users": "users.toml",
+    "web.proxies": ["10.0.0.5"],
+    "web.user_header": "X-Forwarded-User",
     "watch.port": 9104,
 }
 _REMOTE = {

@@ -127,6 +127,19 @@ MANY = {
     "protected patient. Without rules, nothing is ever removed.",
 }
 
+
+def _check_address(found: str) -> None:
+    from ipaddress import ip_network
+
+    ip_network(found)
+
+
+def _header(found: str) -> None:
+    # What a header may be called (RFC 9110 section 5.1), without what nobody uses.
+    if not found.isascii() or not found.replace("-", "").isalnum():
+        raise ValueError
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "storage",
@@ -527,6 +540,59 @@ SETTINGS: tuple[Setting, ...] = (
         (),
         "names by which browsers reach a node that listens on its own machine only, such as that of a proxy",
         absent="only localhost",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "tls",
+        FLAG,
+        False,
+        "DICOMweb by TLS (https), with the certificate of [tls]",
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "users",
+        FILE,
+        None,
+        "the file with those who may use DICOMweb and with the tokens of scripts, which dicomnet users changes; it is"
+        " looked at again whenever it changes",
+        absent="whoever reaches it may do everything",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "session",
+        DURATION,
+        "12 h",
+        "how long one is logged in",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "proxies",
+        several(
+            text(
+                "an address, or a network such as 10.0.0.0/8 (without bits behind the prefix)", _check_address
+            )
+        ),
+        (),
+        "the addresses of reverse proxies, which are trusted in X-Forwarded-For and X-Forwarded-Proto",
+        absent="none is trusted",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "user_header",
+        text("the name of a header of HTTP", _header),
+        None,
+        "the header by which these proxies name a user whom they have authenticated, and which they take away where a"
+        " client sends it; he must be in web.users, where he needs no password",
+        absent="proxies authenticate nobody",
         may_change=True,
         needs_index=True,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,12 +15,15 @@ from starlette.types import Message, Receive, Scope, Send
 from ...errors import ServiceRefusal
 from ..activity import Activity
 from ..holdings import Holdings
+from ..ledger.sessions import Sessions
 from ..terms import Terms
+from .admission import Admission
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
 from .frames import FramesService
 from .guard import Guard
+from .login import LoginPage
 from .metadata import MetadataService
 from .multipart import CutOff
 from .origins import Origins
@@ -51,6 +54,8 @@ class Application:
         What it consists of.
     pages
         What it has besides DICOMweb, with routes relative to ``/``.
+    sessions
+        Gives the sessions of users; it may block.
 
     Attributes
     ----------
@@ -58,18 +63,28 @@ class Application:
         Whether it has any of those.
     """
 
-    def __init__(self, services: Sequence[WebService], pages: Sequence[WebService] = ()) -> None:
-        self._services = [*services, *pages]
+    def __init__(
+        self,
+        services: Sequence[WebService],
+        pages: Sequence[WebService],
+        sessions: Callable[[], Sessions],
+    ) -> None:
+        self._admission = Admission(Compression(self._route), sessions)
         self.has_pages = bool(pages)
+        others = [*pages, LoginPage(self._admission, sessions)]
+        self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
-        others = [route for service in pages for route in service.routes]
-        self._router = Router([Mount(ROOT, routes=routes), *others], redirect_slashes=False)
-        self._origins = Origins(Compression(self._route))
+        self._router = Router(
+            [Mount(ROOT, routes=routes), *(route for service in others for route in service.routes)],
+            redirect_slashes=False,
+        )
+        # A browser asks without credentials whether a page of another address may ask.
+        self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._origins.policy = self._guard.policy = terms.web
+        self._guard.policy = self._origins.policy = self._admission.policy = terms.web
         for service in self._services:
             service.adopt(terms)
 
@@ -162,7 +177,9 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
         UriService(holdings, retrieving, rendered),
     ]
     services.append(CapabilitiesService([route for each in services for route in each.routes]))
-    made = Application(services, _pages(holdings, ae_title, activity))
+    ledger = holdings.ledger
+    assert ledger is not None
+    made = Application(services, _pages(holdings, ae_title, activity), lambda: ledger.opened.sessions)
     made.adopt(terms)
     return made
 

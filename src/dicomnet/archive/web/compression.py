@@ -11,9 +11,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .threads import in_thread
 
-# A shorter response is not compressed, nor one that is not text; what is longer is so in a thread.
+# A shorter response is not compressed, nor one that is not text; what is longer is so in a thread. Pages are not: they
+# have tokens of forms, which the lengths of compressed texts could give away bit by bit (BREACH).
 _SHORTEST, _LONG = 1_000, 1 << 16
-_KINDS = ("application/dicom+json", "application/json", "application/javascript", "image/svg+xml", "text/")
+_KINDS = (
+    "application/dicom+json",
+    "application/json",
+    "application/javascript",
+    "image/svg+xml",
+    "text/css",
+    "text/javascript",
+    "text/plain",
+)
 # That of the most text in a second; others make it little shorter.
 _LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
+
+from ...drivers.tls import ServerCertificate
 from ...values import frozen
+from ..users import UsersFile
 
 
 @frozen
@@ -16,6 +20,16 @@ class WebPolicy:
         all.
     hosts
         The names by which browsers reach it on its own machine besides ``localhost``, such as that of a proxy.
+    users
+        Who may use it; None for everybody, without a proof.
+    lifetime
+        How long a session lasts, in seconds.
+    proxies
+        The addresses of proxies in front of it, which are trusted in what they say of a client.
+    user_header
+        The header by which such a proxy names a user; empty for none.
+    tls
+        What is shown in TLS handshakes; None for plain HTTP. Whether there is one is decided at the start.
     may_delete
         Whether studies, series and instances may be deleted.
     keep
@@ -24,5 +38,10 @@ class WebPolicy:
 
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    users: UsersFile | None = None
+    lifetime: float = 12 * 3600.0
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    user_header: str = ""
+    tls: ServerCertificate | None = None
     may_delete: bool = False
     keep: float = 0.0

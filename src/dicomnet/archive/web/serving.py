@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from time import monotonic
@@ -13,6 +14,7 @@ from time import monotonic
 from uvicorn import Config, Server
 
 from ...drivers.blocking.server import Server as AssociationServer
+from ...drivers.tls import ServerCertificate
 from ..terms import Terms
 from .application import Application
 from .connections import LONGEST_HEAD, Connection
@@ -35,6 +37,8 @@ class WebServer:
         Accepts connections; other processes may accept on it, too.
     application
         What answers requests.
+    tls
+        What is shown in TLS handshakes; None for plain HTTP.
 
     Attributes
     ----------
@@ -44,7 +48,9 @@ class WebServer:
         Whether there are pages for people, too.
     """
 
-    def __init__(self, listener: socket.socket, application: Application) -> None:
+    def __init__(
+        self, listener: socket.socket, application: Application, tls: ServerCertificate | None = None
+    ) -> None:
         config = Config(
             application,
             http=Connection,
@@ -58,6 +64,11 @@ class WebServer:
         )
         # What requests need is imported now, and not when no descriptor may be free.
         config.load()
+        # What is shown by TLS may change meanwhile; the server keeps the context that it begins with.
+        self._tls: ssl.SSLContext | None = None
+        if tls is not None:
+            self._tls = config.ssl = tls.context()
+            config.ssl.sni_callback = self._show
         self.address: tuple[str, int] = listener.getsockname()[:2]
         self._listener = listener
         self._application = application
@@ -67,7 +78,17 @@ class WebServer:
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
+        tls = terms.web.tls
+        if tls is not None and self._tls is not None:
+            self._tls = tls.context()
         self._application.adopt(terms)
+
+    def _show(
+        self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, first: ssl.SSLContext
+    ) -> None:
+        """Have a TLS handshake show what is to be shown now."""
+        if self._tls is not None:
+            handshake.context = self._tls
 
     def start(self) -> None:
         """Begin to answer."""

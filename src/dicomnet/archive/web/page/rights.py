@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from starlette.requests import Request
+
+from ... import users
+from ..identity import identity_of
 
 
 class Right(Enum):
@@ -15,6 +19,15 @@ class Right(Enum):
     SEND = "send objects to others"
     DELETE = "delete objects"
     WATCH = "see how the archive is run"
+
+
+_NEEDS: Mapping[Right, frozenset[users.Right]] = {
+    Right.SEE: frozenset({users.Right.READ}),
+    Right.ADD: frozenset({users.Right.WRITE}),
+    Right.SEND: frozenset({users.Right.READ, users.Right.WRITE}),
+    Right.DELETE: frozenset({users.Right.DELETE}),
+    Right.WATCH: frozenset({users.Right.ADMIN}),
+}
 
 
 class Rights:
@@ -30,5 +43,5 @@ class Rights:
         self._request = request
 
     def has(self, right: Right) -> bool:
-        """Whether he has a right. Whoever can reach the node has all of them."""
-        return True
+        """Whether he has a right."""
+        return _NEEDS[right] <= identity_of(self._request.scope).rights
