@@ -18,6 +18,8 @@ from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
+from .admission import address_of
+from .identity import identity_of
 from .located import located
 from .problems import Problem
 from .resources import Reference, reference_of
@@ -56,12 +58,13 @@ class RemovingService:
             raise Problem(
                 403, "deleting is not allowed here; web.allow_delete of the configuration allows it"
             )
-        address = request.client.host if request.client is not None else ""
+        address = address_of(request.scope, policy)
         # Who may not even add anything may not take anything away.
         if C_STORE not in self._terms.access.allowed("", address):
             raise Problem(403, "deleting is not allowed from this address")
+        user = identity_of(request.scope).name or "somebody"
         order = Order(
-            f"delete-{token_hex(6)}", f"DICOMweb from {address}", reason="DELETE by HTTP", keep=policy.keep
+            f"delete-{token_hex(6)}", f"{user} at {address}", reason="DELETE by DICOMweb", keep=policy.keep
         )
         await in_thread(self._perform, reference_of(request), order)
         return Response(status_code=204)
