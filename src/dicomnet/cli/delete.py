@@ -13,7 +13,7 @@ from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
 from .tasks import Shown, add_archive_options, guarded, perform_task, reporter_of
-from .words import complain, is_terminal, printable
+from .words import complain, counted, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -112,7 +112,7 @@ def _summary(summary: Mapping[str, Any]) -> str:
 
 def _amount(summary: Mapping[str, Any]) -> str:
     return (
-        f"{summary['studies']} studies, {summary['series']} series, {summary['objects']} objects"
+        f"{counted(summary['studies'], 'study')}, {summary['series']} series, {counted(summary['objects'], 'object')}"
         f" ({summary['bytes'] / 1e6:.1f} MB)"
     )
 

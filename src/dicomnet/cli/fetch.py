@@ -19,7 +19,7 @@ from .pace import add_pacing_options, pacing_of
 from .progress import Progress
 from .requestor import add_peer_options, open_association, open_peer, release, target_of
 from .terminal import progress_on_terminal
-from .words import complain, is_terminal, printable
+from .words import complain, counted, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -377,18 +377,15 @@ class _Told:
             complain(f"and {len(wrong) - _NAMED} more, which are in the report")
         if not self._options.quiet and not self._is_json:
             rows = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
+            objects = counted(counts.objects, "object")
             print(
-                f"{_rows_in_words(len(results))}: {rows}; retrieved {counts.objects} objects, {self._rate()};"
+                f"{counted(len(results), 'row')}: {rows}; retrieved {objects}, {self._rate()};"
                 f" report: {printable(str(report))}"
             )
 
     def _rate(self) -> str:
         megabytes = self._counts.bytes / 1e6
         return f"{megabytes:.1f} MB, {megabytes / max(monotonic() - self._begin, 1e-3):.1f} MB/s"
-
-
-def _rows_in_words(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _line(result: Result) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .arguments import Parser, UsageError
 from .selecting import listed
 from .tasks import Shown, add_archive_options, run_task, uid
-from .words import printable
+from .words import counted, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -79,8 +79,8 @@ def _summary(summary: Mapping[str, Any]) -> str:
         "in the trash" if summary["dry_run"] else "removed for good" if summary["drop"] else "brought back"
     )
     return (
-        f"{summary['studies']} studies, {summary['objects']} objects ({summary['bytes'] / 1e6:.1f} MB)"
-        f" {where}{failed}"
+        f"{counted(summary['studies'], 'study')}, {counted(summary['objects'], 'object')}"
+        f" ({summary['bytes'] / 1e6:.1f} MB) {where}{failed}"
     )
 
 

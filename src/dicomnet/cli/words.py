@@ -35,6 +35,13 @@ def complain_of_missing(command: str, error: ModuleNotFoundError, extra: str = "
     complain(f"dicomnet {command}: {missing} is not installed; run pip install 'dicomnet[{extras}]'")
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, each called by a regular English noun."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number} {what[:-1]}ies" if what.endswith("y") else f"{number} {what}s"
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal; None stands for a stream that the process does not have."""
     return stream is not None and not stream.closed and stream.isatty()
