@@ -172,7 +172,7 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
         MetadataService(holdings),
         BulkDataService(holdings),
         rendered,
-        StoringService(holdings),
+        StoringService(holdings, lambda uid, refusal: activity.refused(refusal.comment, instance=uid)),
         RemovingService(holdings),
         UriService(holdings, retrieving, rendered),
     ]
