@@ -157,7 +157,8 @@ def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
         yield process.pid, port, http
 
 
-_STARTED = {OURS: _node, ORTHANC: _orthanc}
+# Starts a server with an empty store: its process, its port for DICOM and that for HTTP.
+STARTED = {OURS: _node, ORTHANC: _orthanc}
 
 
 @contextmanager
@@ -169,7 +170,7 @@ def _filled(workspace: Workspace, subject: str) -> Iterator[_Server]:
         f"/instances/{each.SOPInstanceUID}"
         for each in names
     )
-    with _STARTED[subject](workspace) as (pid, port, http):
+    with STARTED[subject](workspace) as (pid, port, http):
         run(store_command(port, folder))
         at_rest((pid,))
         yield _Server(pid, http, paths)
