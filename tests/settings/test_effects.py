@@ -719,7 +719,7 @@ def _retained(world: World, content: str, goes: dict[str, Any], *stay: dict[str,
         uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.1", "SOPInstanceUID": f"{study}.2"}
         assert one(world.peer(node, **title), world.file(**uids, **each)) == 0
     # Those that stay were looked at before it.
-    node.wait_for("has removed 1 objects of study 1.2.4 ")
+    node.wait_for("has removed 1 object of study 1.2.4 ")
     assert _studies(world) == staying.keys()
     return node
 
@@ -731,7 +731,7 @@ def _rule_of(name: str, *lines: str) -> str:
 def interval(world: World) -> None:
     node = _retained(world, _rule_of("x", "after = 0"), {})
     assert one(world.peer(node), CT) == 0
-    node.wait_for("has removed 1 objects", 2)
+    node.wait_for("has removed 1 object", 2)
     assert not _studies(world)
 
 
@@ -739,7 +739,7 @@ def quiet(world: World) -> None:
     node = world.node(f'deletion = {{interval = "0.1 s", quiet = "1.5 s"}}\n{_rule_of("x", "after = 0")}')
     assert one(world.peer(node), CT) == 0
     begun = time.monotonic()
-    node.wait_for("has removed 1 objects")
+    node.wait_for("has removed 1 object")
     assert time.monotonic() - begun > 1
 
 
