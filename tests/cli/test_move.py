@@ -96,7 +96,7 @@ def test_objects_that_go_elsewhere(archive: Archive, storescp: StoreSCP, tmp_pat
     result = run("move", archive.address, "THERE", *receiver, "-k", STUDY)
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == f"0 arrived in {tmp_path / 'in'}; {COUNTS}"
-    assert "1 of 1 objects that the peer says it has sent did not arrive" in result.stderr
+    assert "1 of 1 object that the peer says it has sent did not arrive" in result.stderr
     assert storescp.received() == {OBJECT}
 
 

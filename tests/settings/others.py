@@ -43,6 +43,7 @@ OTHERS = {
     "logging.identifiers": True,
     "web.listen": "[::1]:8081",
     "web.allow_public": True,
+    "web.allow_delete": True,
     "web.origins": ["https://a.example", "http://b.example:81"],
     "web.hosts": ["pacs.example", "pacs"],
     "web.tls": True,

@@ -463,12 +463,14 @@ def decompress(world: World) -> None:
         server.shutdown()
 
 
-def _web(node: Configured, path: str = "/dicom-web/", **headers: str) -> tuple[int, Message]:
+def _web(
+    node: Configured, path: str = "/dicom-web/", method: str = "GET", **headers: str
+) -> tuple[int, Message]:
     """Status and headers of a response by HTTP, at the address that the node has said."""
     found = re.search(r"DICOMweb: (http://.*)/dicom-web\n", node.said)
     assert found is not None
     try:
-        with urlopen(Request(found[1] + path, headers=headers), timeout=10) as response:
+        with urlopen(Request(found[1] + path, headers=headers, method=method), timeout=10) as response:
             return response.status, response.headers
     except HTTPError as error:
         return error.code, error.headers
@@ -518,6 +520,13 @@ def web_allow_public(world: World) -> None:
     warned = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
     assert "warning: nobody has to prove who they are; whoever can reach us may see, add and" in warned.stderr
     assert "not a directory" in warned.stderr
+
+
+def web_allow_delete(world: World) -> None:
+    for content, status in (("", 403), ("web.allow_delete = true", 404)):
+        node = world.node(content, "--http", "0")
+        assert _web(node, "/dicom-web/studies/1.2.3", method="DELETE")[0] == status
+        world.end(node)
 
 
 def web_origins(world: World) -> None:
@@ -573,11 +582,9 @@ def web_tls(world: World) -> None:
     node.wait_for("DICOMweb: https://0.0.0.0:")
     found = re.search(r"https://0.0.0.0:(\d+)/", node.said)
     assert found is not None
-    context = ssl.create_default_context(cafile=world.certificates.certificate)
-    context.check_hostname = False
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    address = f"https://127.0.0.1:{found[1]}/dicom-web/studies"
     with pytest.raises(HTTPError, match="401"):
-        urlopen(f"https://127.0.0.1:{found[1]}/dicom-web/studies", timeout=10, context=context)
+        urlopen(address, timeout=10, context=world.certificates.client())
 
 
 def _logged_in(node: Configured) -> Message:
@@ -702,7 +709,7 @@ def _retained(world: World, content: str, goes: dict[str, Any], *stay: dict[str,
         uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.1", "SOPInstanceUID": f"{study}.2"}
         assert one(world.peer(node, **title), world.file(**uids, **each)) == 0
     # Those that stay were looked at before it.
-    node.wait_for("has removed 1 objects of study 1.2.4 ")
+    node.wait_for("has removed 1 object of study 1.2.4 ")
     assert _studies(world) == staying.keys()
     return node
 
@@ -714,7 +721,7 @@ def _rule_of(name: str, *lines: str) -> str:
 def interval(world: World) -> None:
     node = _retained(world, _rule_of("x", "after = 0"), {})
     assert one(world.peer(node), CT) == 0
-    node.wait_for("has removed 1 objects", 2)
+    node.wait_for("has removed 1 object", 2)
     assert not _studies(world)
 
 
@@ -722,7 +729,7 @@ def quiet(world: World) -> None:
     node = world.node(f'deletion = {{interval = "0.1 s", quiet = "1.5 s"}}\n{_rule_of("x", "after = 0")}')
     assert one(world.peer(node), CT) == 0
     begun = time.monotonic()
-    node.wait_for("has removed 1 objects")
+    node.wait_for("has removed 1 object")
     assert time.monotonic() - begun > 1
 
 
@@ -900,6 +907,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "logging.identifiers": identifiers,
     "web.listen": web_listen,
     "web.allow_public": web_allow_public,
+    "web.allow_delete": web_allow_delete,
     "web.origins": web_origins,
     "web.hosts": web_hosts,
     "web.tls": web_tls,

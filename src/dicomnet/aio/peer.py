@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ from .performing import perform
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from ..fetching.fetcher import Event
     from ..peers.commitment import Commitment
+    from ..peers.fetching import Fetching
     from .performed_steps import PerformedStep
 
 
@@ -47,6 +50,7 @@ class _ReceiverHooks(ReceiverHooks):
                     await self.on_object(received)
                 else:
                     await asyncio.to_thread(self.on_object, received)
+        await asyncio.sleep(self.pause(message))
         return Answer(SUCCESS)
 
 
@@ -59,6 +63,7 @@ class Peer(
         AsyncGenerator[tuple["Dataset", ...], None],
         AsyncGenerator[RetrieveProgress, None],
         AsyncGenerator["Commitment", None],
+        AsyncGenerator["Event", None],
     ]
 ):
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
@@ -138,6 +143,17 @@ class Peer(
     def _forget(links: Iterable[Link]) -> None:
         for link in links:
             link.abort_later()
+
+    async def _perform_together(self, fetching: Fetching) -> AsyncGenerator[Event, None]:
+        from .together import together
+
+        stack = ExitStack()
+        try:
+            rows, operations = await asyncio.to_thread(fetching.begin, stack)
+            async for event in together([self._perform(each) for each in operations], rows.stop):
+                yield event
+        finally:
+            await asyncio.to_thread(stack.close)
 
     def _perform(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
         return Performance(self, operation).results()

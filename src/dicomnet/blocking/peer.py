@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from ..exchange.lanes import Lanes
+    from ..fetching.fetcher import Event
     from ..peers.commitment import Commitment
+    from ..peers.fetching import Fetching
     from .lanes import LaneThreads, Opening
     from .performed_steps import PerformedStep
 
@@ -60,6 +63,7 @@ class Peer(
         Generator[tuple["Dataset", ...], None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
         Generator["Commitment", None, None],
+        Generator["Event", None, None],
     ]
 ):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
@@ -168,6 +172,13 @@ class Peer(
         else:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
+
+    def _perform_together(self, fetching: Fetching) -> Generator[Event, None, None]:
+        from .together import together
+
+        with ExitStack() as stack:
+            rows, operations = fetching.begin(stack)
+            yield from together([self._perform(each) for each in operations], rows.stop)
 
     def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
         return Performance(self, operation).results()

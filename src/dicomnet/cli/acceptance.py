@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..exchange.syntaxes import SYNTAXES
 from .requestor import open_association, release
-from .syntaxes import SYNTAXES
 from .words import printable
 
 if TYPE_CHECKING:

@@ -10,11 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..plurals import counted
 from ..settings.entries import AUTO, GET, MOVE
 from ..values import mutable
 from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, seconds, times
 from .keys import add_key_option
 from .listening import add_receiver_options, bind_failure, receiver_address
+from .pace import add_pacing_options, pacing_of
 from .progress import Progress
 from .requestor import add_peer_options, open_association, open_peer, release, target_of
 from .terminal import progress_on_terminal
@@ -22,8 +24,10 @@ from .words import complain, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
-    from ..fetching.fetcher import Event, Fetcher, Result, Source, Terms
+    from ..exchange.pacing import Pacing
+    from ..fetching.fetcher import Event, Result, Terms
     from ..fetching.folder import Folder
     from ..fetching.lists import Row
     from ..fetching.receiver import Receiver
@@ -145,6 +149,14 @@ def _add_patience_options(parser: Parser) -> None:
         metavar="SECONDS",
         help="how long to wait when the peer is out of resources, twice as long each further time (%(default)g)",
     )
+    add_pacing_options(group, "retrieve")
+    group.add_argument(
+        "--jobs",
+        type=count,
+        metavar="N",
+        help="how many rows to retrieve side by side, with an association each (1, or that of the remote); not by"
+        " C-MOVE",
+    )
 
 
 def _add_move_options(parser: Parser) -> None:
@@ -171,40 +183,50 @@ def _column(text: str) -> tuple[str, str]:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..fetching.fetcher import Fetcher
+    from ..blocking.together import together
+    from ..fetching.fetcher import Rows
     from ..fetching.folder import REPORT, Folder
     from ..fetching.names import DEFAULT_LAYOUT, Layout
     from ..fetching.reports import write_report
+    from ..peers.sources import Sources
 
     rows = _rows(options)
-    terms = _terms(options)
     try:
         layout = Layout.parse(options.layout or DEFAULT_LAYOUT)
     except ValueError as error:
         raise UsageError(f"--layout: {error}") from error
     # What is wrong with the command line is said before there is a folder.
     target = target_of(options)
+    terms = _terms(options, pacing_of(options, target))
     destination = _destination(options, target)
     address = receiver_address("fetch", options, target, "send objects here") if destination else None
+    jobs = options.jobs or (1 if destination else target.jobs)
+    if destination and jobs > 1:
+        raise UsageError(
+            "--jobs is for C-GET: what comes to a receiver does not say for which request it comes"
+        )
     told = _Told(options, len(rows))
+    listed = Rows(rows)
     with Folder(options.to, layout) as folder, ExitStack() as stack:
         receiver = None
         if destination and address:
-            receiver = stack.enter_context(_receiver(folder, address, destination, target))
-        fetcher = Fetcher(_source(options, target, folder, receiver, stack), folder, terms)
+            receiver = stack.enter_context(_receiver(folder, address, destination, target, terms.pacing))
+        progress = None if receiver is None else receiver.progress
+        peer = stack.enter_context(open_peer(options, target, progress=progress))
+        sources = Sources(peer, folder, receiver, options.wait or None, terms.pacing)
         due = monotonic() + _REPORT_SECONDS
         try:
             with told.shown:
-                for event in fetcher.run(rows):
+                operations = [each.run(listed) for each in sources.fetchers(terms, jobs)]
+                for event in together([peer._perform(each) for each in operations], listed.stop):
                     told.tell(event)
                     if monotonic() >= due:
-                        write_report(options.to / REPORT, fetcher.results)
+                        write_report(options.to / REPORT, listed.results)
                         due = monotonic() + _REPORT_SECONDS
         finally:
-            if fetcher.results:
-                write_report(options.to / REPORT, fetcher.results)
-                told.end(fetcher, options.to / REPORT)
-    return OK if all(each.outcome.is_well for each in fetcher.results) else FAILED
+            write_report(options.to / REPORT, listed.results)
+            told.end(listed.results, options.to / REPORT)
+    return OK if all(each.outcome.is_well for each in listed.results) else FAILED
 
 
 def _rows(options: Namespace) -> list[Row]:
@@ -237,7 +259,7 @@ def _chosen_by(keyword: str) -> str:
     return usable(keyword, keyword)
 
 
-def _terms(options: Namespace) -> Terms:
+def _terms(options: Namespace, pacing: Pacing | None) -> Terms:
     from ..fetching.fetcher import Terms
     from ..fetching.selecting import Condition, Selection
 
@@ -257,6 +279,7 @@ def _terms(options: Namespace) -> Terms:
         attempts=options.attempts,
         retries=options.retry,
         pause=options.pause,
+        pacing=pacing,
     )
 
 
@@ -281,25 +304,13 @@ def _found_out(target: Target) -> str:
     return MOVE if models[0] not in accepted and models[1] in accepted else GET
 
 
-def _source(
-    options: Namespace, target: Target, folder: Folder, receiver: Receiver | None, stack: ExitStack
-) -> Source:
-    """The peer that is asked."""
-    from ..blocking.sources import GetSource, MoveSource
-    from .syntaxes import SYNTAXES
-
-    progress = None if receiver is None else receiver.progress
-    peer = stack.enter_context(open_peer(options, target, progress=progress))
-    if receiver is None:
-        return GetSource(peer, folder.incoming, tuple(SYNTAXES))
-    return MoveSource(peer, receiver, options.wait or None)
-
-
-def _receiver(folder: Folder, address: tuple[str, int], title: str, target: Target) -> Receiver:
+def _receiver(
+    folder: Folder, address: tuple[str, int], title: str, target: Target, pacing: Pacing | None
+) -> Receiver:
     from ..fetching.receiver import Receiver
 
     try:
-        return Receiver(folder.incoming, address, title, target.timeouts)
+        return Receiver(folder.incoming, address, title, target.timeouts, pacing)
     except OSError as error:
         raise OSError(bind_failure(error, *address)) from error
 
@@ -338,7 +349,7 @@ class _Told:
             counts.objects += 1
             counts.bytes += int(str(values["bytes"]))
         self.shown.reach(counts.rows, self._rows)
-        self.shown.note(f"{counts.series} series, {counts.objects} objects, {self._rate()}")
+        self.shown.note(f"{counts.series} series, {counted(counts.objects, 'object')}, {self._rate()}")
         if self._is_json:
             print(json.dumps({"event": event.kind, **values}))
         elif event.kind == "pause" and not self._options.quiet:
@@ -346,9 +357,9 @@ class _Told:
         elif event.kind == "kept_out":
             self.shown.say(f"kept out: {values['object']}: {values['words']}")
 
-    def end(self, fetcher: Fetcher, report: Path) -> None:
+    def end(self, results: Sequence[Result], report: Path) -> None:
         """Tell what became of the rows."""
-        outcomes = Counter(each.outcome.value for each in fetcher.results)
+        outcomes = Counter(each.outcome.value for each in results)
         counts = self._counts
         if self._is_json:
             line = {
@@ -360,7 +371,7 @@ class _Told:
                 "report": str(report),
             }
             print(json.dumps(line))
-        wrong = [each for each in fetcher.results if not each.outcome.is_well]
+        wrong = [each for each in results if not each.outcome.is_well]
         for each in wrong[:_NAMED]:
             complain(_line(each))
         if len(wrong) > _NAMED:
@@ -368,17 +379,13 @@ class _Told:
         if not self._options.quiet and not self._is_json:
             rows = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
             print(
-                f"{_rows_in_words(len(fetcher.results))}: {rows}; retrieved {counts.objects} objects, {self._rate()};"
-                f" report: {printable(str(report))}"
+                f"{counted(len(results), 'row')}: {rows}; retrieved {counted(counts.objects, 'object')},"
+                f" {self._rate()}; report: {printable(str(report))}"
             )
 
     def _rate(self) -> str:
         megabytes = self._counts.bytes / 1e6
         return f"{megabytes:.1f} MB, {megabytes / max(monotonic() - self._begin, 1e-3):.1f} MB/s"
-
-
-def _rows_in_words(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _line(result: Result) -> str:

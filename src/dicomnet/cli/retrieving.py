@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ..datasets.levels import UNIQUE_KEYS
+from ..plurals import counted
 from ..values import mutable, replace
 from .arguments import Parser, UsageError
 from .keys import add_key_option, add_model_options, read_keys
@@ -158,8 +159,8 @@ class Retrieval:
         missing = self.last.missing if self.last else 0
         if self.last and missing:
             complain(
-                f"dicomnet {self.command}: {missing} of {self.last.sent} objects that the peer says it has sent did not"
-                f" arrive{hint}"
+                f"dicomnet {self.command}: {missing} of {counted(self.last.sent or 0, 'object')} that the peer says it"
+                f" has sent did not arrive{hint}"
             )
         return missing > 0
 

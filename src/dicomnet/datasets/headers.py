@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
@@ -18,12 +19,13 @@ from ..encoding.elements import (
     SEQUENCE_END,
     UNDEFINED_LENGTH,
     Encoding,
+    elements,
 )
 from ..encoding.transfer_syntaxes import transfer_syntax
 from ..encoding.vrs import BINARY
 from ..errors import UnusableObject
 from ..values import frozen
-from .plain import correct_character_sets
+from .plain import correct_character_sets, decode_plain
 from .pydicom_insides import RAW_DEFAULTS, raw_element
 from .structure import representation
 
@@ -96,6 +98,9 @@ def read_header(stream: BinaryIO, transfer_syntax_uid: str) -> tuple[Dataset, Pi
 
 
 def _read(stream: BinaryIO, encoding: Encoding) -> Dataset:
+    plain = _read_plain(stream, encoding)
+    if plain is not None:
+        return plain
     try:
         return read_dataset(
             stream,
@@ -109,6 +114,28 @@ def _read(stream: BinaryIO, encoding: Encoding) -> Dataset:
     except Exception as error:
         # pydicom raises whatever damaged bytes lead to.
         raise UnusableObject("its data set is damaged") from error
+
+
+def _read_plain(stream: BinaryIO, encoding: Encoding) -> Dataset | None:
+    """A short data set of plain elements up to its pixel data, in a fraction of the time; None of any other."""
+    begin, end = stream.tell(), 0
+    start = stream.read(DEFERRED)
+    try:
+        for tag, _, at, _, stop in elements(start, encoding):
+            if tag in PIXEL_DATA:
+                end = at
+                break
+            end = stop
+        else:
+            # There may be more behind it.
+            end = end if len(start) < DEFERRED else len(start) + 1
+    except struct.error:
+        end = len(start) + 1
+    data_set = None
+    if end <= len(start):
+        data_set = decode_plain(start[:end], encoding.is_implicit, encoding.is_little_endian)
+    stream.seek(begin if data_set is None else begin + end)
+    return data_set
 
 
 def _pixel_data(stream: BinaryIO, encoding: Encoding) -> PixelData | None:

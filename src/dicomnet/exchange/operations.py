@@ -344,3 +344,48 @@ def _next_of(progress: RetrieveProgress, receipt: Receipt | None) -> Operation[M
             yield Report(known)
         raise
     return response
+
+
+def intercept(operation: Operation[Outcome], take: Callable[[Any], Operation[None]]) -> Operation[Outcome]:
+    """Perform an operation inside another one.
+
+    Parameters
+    ----------
+    take
+        Performed with each result that it reports.
+    """
+    resume: Callable[[Any], Step] = operation.send
+    outcome: Any = None
+    try:
+        while True:
+            step = resume(outcome)
+            resume, outcome = operation.send, None
+            if isinstance(step, Report):
+                yield from take(step.result)
+                continue
+            try:
+                outcome = yield step
+            except Exception as error:  # noqa: BLE001
+                # Whatever a step raises is for the inner operation.
+                resume, outcome = operation.throw, error
+    except StopIteration as stop:
+        value: Outcome = stop.value
+        return value
+    finally:
+        operation.close()
+
+
+def gather(operation: Operation[Outcome], results: list[Any]) -> Operation[Outcome]:
+    """Perform an operation inside another one.
+
+    Parameters
+    ----------
+    results
+        Is given what the operation reports, also where it fails in the end.
+    """
+
+    def take(result: Any) -> Operation[None]:
+        results.append(result)
+        yield from ()
+
+    return intercept(operation, take)

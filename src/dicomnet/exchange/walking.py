@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, MutableSequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, MutableSequence
+from typing import TYPE_CHECKING, Any
 
 from ..datasets.levels import LEVEL_OF, UNIQUE_KEYS, Level
 from ..datasets.queries import build_query, query_level
@@ -12,14 +12,13 @@ from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ProtocolError, ServiceRefusal
 from ..values import frozen
 from .contexts import FIND_MODELS, find_model
-from .operations import Operation, Report, Step, find
+from .operations import Operation, Report, find, gather
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
 # A match, behind those above it.
 Path = tuple["Dataset", ...]
 
@@ -176,32 +175,3 @@ def _told(match: Dataset, keyword: str) -> str | None:
         # pydicom may raise anything for a peer's bytes.
         return None
     return value if value and (keyword == UNIQUE_KEYS[Level.PATIENT] or is_uid(value)) else None
-
-
-def gather(operation: Operation[Value], results: list[Any]) -> Operation[Value]:
-    """Perform an operation inside another one.
-
-    Parameters
-    ----------
-    results
-        Is given what the operation reports, also where it fails in the end.
-    """
-    resume: Callable[[Any], Step] = operation.send
-    outcome: Any = None
-    try:
-        while True:
-            step = resume(outcome)
-            resume, outcome = operation.send, None
-            if isinstance(step, Report):
-                results.append(step.result)
-                continue
-            try:
-                outcome = yield step
-            except Exception as error:  # noqa: BLE001
-                # Whatever a step raises is for the inner operation.
-                resume, outcome = operation.throw, error
-    except StopIteration as stop:
-        value: Value = stop.value
-        return value
-    finally:
-        operation.close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..drivers.deadline import Timeouts
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
 
     from ..exchange.lanes import StartedLanes
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
-    from ..exchange.results import Receipt
+    from ..exchange.results import Receipt, RetrieveProgress
     from ..exchange.storing import Supply
     from .commitment import Inbox, Reference
+    from .fetching import Fetching, Listed
 
 AnyLink = TypeVar("AnyLink", bound=Life)
 AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
@@ -52,6 +53,7 @@ Matches = TypeVar("Matches")
 Paths = TypeVar("Paths")
 Progress = TypeVar("Progress")
 Commitments = TypeVar("Commitments")
+Events = TypeVar("Events")
 
 
 def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> None:
@@ -78,7 +80,7 @@ def _checked_jobs(jobs: int) -> int:
     return jobs
 
 
-class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Commitments]):
+class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Commitments, Events]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
 
     def __init__(
@@ -150,6 +152,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
 
     def _perform(self, operation: Operation[Any]) -> Any:
         """What hands out the results of an operation."""
+        raise NotImplementedError
+
+    def _perform_together(self, fetching: Fetching) -> Events:
+        """What hands out the results of operations side by side."""
         raise NotImplementedError
 
     def _receiver_hooks(
@@ -501,14 +507,18 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         receipt
             Takes down each object when it has arrived, for those who want to know between two responses.
         """
-        proposal = get_contexts(model, contexts)
-        roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = self._association_request(proposal, 1, roles, performed=self.window)
-        hooks = self._receiver_hooks(to, on_object)
+        proposal, hooks = get_contexts(model, contexts), self._receiver_hooks(to, on_object)
         if receipt is not None:
             hooks.receipt = receipt
-        progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
+        progress: Progress = self._perform(self._get(identifier, model, hooks, proposal))
         return progress
+
+    def _get(
+        self, identifier: Dataset, model: str, hooks: ReceiverHooks, proposal: Sequence[Context]
+    ) -> Operation[RetrieveProgress]:
+        roles = {uid: (False, True) for uid, _ in proposal[1:]}
+        request = self._association_request(proposal, 1, roles, performed=self.window)
+        return operations.get(request, hooks, identifier, model)
 
     def move(self, destination: str, level: str, *, model: str | None = None, **keys: Any) -> Progress:
         """Have the peer send objects to an application entity (C-MOVE).
@@ -561,6 +571,102 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         ae_title_bytes(destination, "the move destination")
         progress: Progress = self._perform(operations.move(destination, identifier, model))
         return progress
+
+    def fetch(
+        self,
+        rows: Listed,
+        to: str | os.PathLike[str],
+        *,
+        layout: str | None = None,
+        series: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        min_images: int = 1,
+        wildcards: bool = False,
+        all_matches: bool = False,
+        recheck: bool = False,
+        attempts: int = 3,
+        retries: int = 5,
+        pause: float = 30.0,
+        rate: str | None = None,
+        between: str | None = None,
+        jobs: int | None = None,
+        move: str | None = None,
+        receiver: tuple[str, int] = ("127.0.0.1", 11112),
+    ) -> Events:
+        """Retrieve what a list names into a folder, complete, as ``dicomnet fetch`` does; again, it goes on.
+
+        Parameters
+        ----------
+        rows
+            The list: the path of a CSV file or of one with lines of JSON, or keys by keyword for each row.
+        to
+            The folder. A journal in there knows what is complete, and ``report.csv`` is written in the end.
+        layout
+            How files are named below it, with keywords in braces.
+        series, exclude
+            Conditions such as ``Modality=CT`` and ``SeriesDescription~*thin*``: only series that meet all of the
+            former, and none that meets any of the latter.
+        min_images
+            Only series with at least as many objects.
+        wildcards
+            Whether values may be wild cards, ranges and lists.
+        all_matches
+            Whether all is retrieved where a row matches the studies of several patients.
+        recheck
+            Whether the peer is asked again for rows that are complete.
+        attempts
+            How often a series is asked for until it is complete.
+        retries
+            How often a peer is asked again that cannot be reached, breaks off or is out of resources.
+        pause
+            Seconds before a peer is asked again that is out of resources, twice as many each further time.
+        rate, between
+            As of `store`; of what is retrieved.
+        jobs
+            How many rows are retrieved side by side, by C-GET; by C-MOVE it is one.
+        move
+            Our AE title, to use C-MOVE instead of C-GET. The peer knows it by our host and port.
+        receiver
+            Host and port to listen on then.
+
+        Yields
+        ------
+        Event
+            What happens: of the kind ``row``, ``series``, ``object``, ``kept_out`` or ``pause``, with its values. That
+            of a row has its ``outcome``.
+
+        Raises
+        ------
+        ValueError
+            If the list, the layout, a condition, ``rate`` or ``between`` is not valid.
+        ConnectionFailed
+            If the peer cannot be reached, and could not after all pauses.
+        JournalUnusable
+            If another process retrieves into the folder.
+        OSError
+            If nothing can be read or written there.
+        """
+        from ..exchange.pacing import pacing
+        from ..fetching.fetcher import Terms
+        from ..fetching.selecting import Condition, Selection
+        from .fetching import Fetching
+
+        target = self._target
+        selection = Selection(
+            list(map(Condition.parse, series)), list(map(Condition.parse, exclude)), min_images
+        )
+        terms = Terms(
+            selection,
+            wildcards,
+            all_matches,
+            recheck,
+            attempts,
+            retries,
+            pause,
+            pacing(rate or target.rate, between or target.between),
+        )
+        most = self.jobs if jobs is None else _checked_jobs(jobs)
+        return self._perform_together(Fetching(self, rows, to, layout, terms, most, move, receiver))
 
     def _leave(self, kind: type[BaseException] | None) -> bool:
         """A block with the peer is left: whether what is open may be released, as nobody interrupts or cancels."""

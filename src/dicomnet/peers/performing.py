@@ -59,7 +59,7 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
 
     def __init__(
         self,
-        peer: PeerBase[AnyLink, AnyLanes, Any, Any, Any, Any, Any],
+        peer: PeerBase[AnyLink, AnyLanes, Any, Any, Any, Any, Any, Any],
         operation: Operation[Any],
         lanes: AnyLanes | None = None,
     ) -> None:
@@ -118,6 +118,8 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
 
     def use_alone(self, step: Open) -> Calls[Lease]:
         """Open an association that is not kept."""
+        if self._link is not None:
+            yield from self.leave()
         timeouts = step.timeouts or self._peer.timeouts
         self._link, self._proposal = (
             (yield Call(partial(self._open, step.request, step.hooks, timeouts))),

@@ -516,6 +516,15 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "web",
+        "allow_delete",
+        FLAG,
+        False,
+        "DELETE of studies, series and instances by DICOMweb; their files are kept in the trash as deletion.keep says",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
         "origins",
         several(ORIGIN),
         (),

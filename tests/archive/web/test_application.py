@@ -50,7 +50,7 @@ def test_capabilities_as_json(archive: Served) -> None:
     assert archive.get("/capabilities", "image/png").status == 406
 
 
-@pytest.mark.parametrize("path", ["", "/", "/nothing", "/studies/1.2/nothing", "/../etc/passwd"])
+@pytest.mark.parametrize("path", ["/nothing", "/studies/1.2/nothing", "/../etc/passwd"])
 def test_what_is_not_there(archive: Served, path: str) -> None:
     answer = archive.get(path)
     assert (answer.status, answer.body) == (404, b"there is nothing at this address\n")

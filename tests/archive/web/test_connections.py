@@ -18,7 +18,7 @@ from tests.support import wait_until
 
 from dicomnet.archive.web import connections, serving
 
-REQUEST = b"GET /dicom-web/studies HTTP/1.1\r\nHost: x\r\n\r\n"
+REQUEST = b"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def test_a_head_without_end(archive: Served) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
         b"\x01\x00\x00\x00\x00\x10" + bytes(20),
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /%zz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        b"GET /%zz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_nonsense_is_refused(archive: Served, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,7 +137,7 @@ def test_nonsense_is_refused(archive: Served, sent: bytes, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
 def test_a_body_that_nobody_reads_is_refused(archive: Served, method: str) -> None:
-    head = f"{method} /dicom-web/studies HTTP/1.1\r\nHost: x\r\n"
+    head = f"{method} /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n"
     for length in ("Content-Length: 5000000000", "Transfer-Encoding: chunked"):
         with opened(archive) as client:
             client.sendall(f"{head}{length}\r\n\r\n".encode())
@@ -172,7 +172,7 @@ def _asking(node: Served, path: str) -> socket.socket:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
     client.settimeout(20)
     client.connect(node.address)
-    client.sendall(f"GET /dicom-web{path} HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n".encode())
+    client.sendall(f"GET /dicom-web{path} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n".encode())
     return client
 
 
@@ -208,7 +208,13 @@ def test_who_reads_slowly_is_not(large: tuple[Served, str], monkeypatch: pytest.
 def test_a_body_that_stops_is_cut_off(archive: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "STALL_SECONDS", 0.5)
     kind = 'multipart/related; type="application/dicom"; boundary=b'
-    head = f"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n--b\r\n"
+    lines = (
+        "POST /dicom-web/studies HTTP/1.1",
+        "Host: localhost",
+        f"Content-Type: {kind}",
+        "Content-Length: 1000",
+    )
+    head = "\r\n".join((*lines, "", "--b\r\n"))
     with opened(archive) as client:
         client.sendall(head.encode())
         rest_of(client)
@@ -225,7 +231,7 @@ def test_a_node_that_ends_lets_answers_go_out(tmp_path: Path) -> None:
         node.store([tmp_path / "large.dcm"])
         client = stack.enter_context(opened(node))
         client.sendall(
-            f"GET /dicom-web/studies/{image.StudyInstanceUID} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            f"GET /dicom-web/studies/{image.StudyInstanceUID} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         )
         waiting = stack.enter_context(opened(node))
         found = client.recv(1000)

@@ -7,11 +7,12 @@ import os
 import zlib
 from collections.abc import Callable
 from io import BytesIO
+from itertools import count
 from xml.etree import ElementTree
 
 import pytest
 from dicomweb_client.api import DICOMwebClient
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -82,8 +83,8 @@ def test_the_client_of_python_stores_what_it_finds_afterwards(web_node: Start, m
 
     assert len(answer.ReferencedSOPSequence) == 3
     assert "FailedSOPSequence" not in answer
-    # The client leaves the port out of the header Host.
-    assert answer.RetrieveURL == f"http://{node.address[0]}/dicom-web/studies/1.2.3"
+    assert answer.RetrieveURL == f"{node.url}/studies/1.2.3"
+    assert len(client.retrieve_study("1.2.3")) == 3
     assert node.objects == uids(3)
 
 
@@ -279,7 +280,7 @@ def test_of_an_upload_whose_client_goes_away_what_came_whole_is_stored(
 def _head(length: int, *further: str) -> bytes:
     lines = [
         "POST /dicom-web/studies HTTP/1.1",
-        "Host: node",
+        "Host: localhost",
         f"Content-Type: {content_type()}",
         f"Content-Length: {length}",
         *further,
@@ -349,7 +350,7 @@ def test_a_bomb_is_not_inflated(web_node: Start) -> None:
     node = web_node()
     deflater = zlib.compressobj(9, wbits=16 + zlib.MAX_WBITS)
     bomb = deflater.compress(f"\r\n--{BOUNDARY}\r\n\r\n".encode())
-    for _ in range(512):
+    for _ in range(96):
         bomb += deflater.compress(bytes(1 << 20))
     bomb += deflater.flush()
     headers = {"Content-Type": content_type(), "Content-Encoding": "gzip"}
@@ -400,19 +401,24 @@ def test_the_answer_is_in_xml_where_that_is_accepted(web_node: Start, make: Make
 
 def test_many_objects_are_answered_for(web_node: Start, make: Make) -> None:
     node = web_node()
-    count = 1500
-    answer = node.store(objects(make, count))
+    answer = node.store(objects(make, 1500))
     assert answer.status == 200
-    assert len(answer.stored) == count
-    assert sorted(answer.stored) == node.objects == uids(count)
+    assert len(answer.stored) == 1500
+    assert sorted(answer.stored) == node.objects == uids(1500)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(0, 3000), min_size=1, max_size=5))
-def test_however_a_body_arrives_the_same_is_stored(web_node: Start, make: Make, cuts: list[int]) -> None:
+def test_however_a_body_arrives_the_same_is_stored(web_node: Start, make: Make) -> None:
     node = web_node()
-    body = multipart(objects(make, 3, length=300))
-    ends = [*sorted(min(each, len(body)) for each in cuts), len(body)]
-    pieces = [body[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-    answer = node.ask("POST", "/studies", iter(pieces), {"Content-Type": content_type()})
-    assert (answer.status, node.objects) == (200, uids(3))
+    studies = count(1)
+
+    @settings(max_examples=20, deadline=None)
+    @given(cuts=st.lists(st.integers(0, 3000), min_size=1, max_size=5))
+    def arrive(cuts: list[int]) -> None:
+        study = f"1.3.{next(studies)}"
+        body = multipart(objects(make, 3, length=300, study=study))
+        ends = [*sorted(min(each, len(body)) for each in cuts), len(body)]
+        pieces = [body[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        answer = node.ask("POST", f"/studies/{study}", iter(pieces), {"Content-Type": content_type()})
+        assert (answer.status, sorted(answer.stored)) == (200, uids(3, study))
+
+    arrive()

@@ -28,6 +28,7 @@ from .metadata import MetadataService
 from .multipart import CutOff
 from .origins import Origins
 from .problems import Problem, problem_response
+from .removing import RemovingService
 from .rendered import RenderedService
 from .resources import ROOT
 from .retrieving import RetrievingService
@@ -172,6 +173,7 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
         BulkDataService(holdings),
         rendered,
         StoringService(holdings),
+        RemovingService(holdings),
         UriService(holdings, retrieving, rendered),
     ]
     services.append(CapabilitiesService([route for each in services for route in each.routes]))

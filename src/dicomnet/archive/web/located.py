@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
+from ...datasets.levels import Level
 from ...errors import DatabaseFailure
+from ..catalogue.index import Index
 from ..catalogue.options import QueryOptions
 from ..catalogue.query import StoredInstance, locate
 from ..holdings import Holdings
 from .problems import Problem
 from .resources import Reference
 
-_LEVELS = ("STUDY", "SERIES", "IMAGE")
-_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _OPTIONS = QueryOptions(relational=True)
-_WORDS = {"STUDY": "study", "SERIES": "series", "IMAGE": "instance"}
+_WORDS: dict[Level | None, str] = {Level.STUDY: "study", Level.SERIES: "series", Level.IMAGE: "instance"}
 
 
 def located(holdings: Holdings, reference: Reference) -> list[StoredInstance]:
@@ -34,20 +34,35 @@ def located(holdings: Holdings, reference: Reference) -> list[StoredInstance]:
     ServiceRefusal
         With status 0xA700, if the index cannot be read now.
     """
-    uids = (reference.study, reference.series, reference.instance)
-    given = [uid for uid in uids if uid is not None]
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel = level = _LEVELS[len(given) - 1]
-    for keyword, uid in zip(_KEYWORDS, given, strict=False):
-        setattr(identifier, keyword, uid)
-    found = list(locate(holdings.index_to_search(), "STUDY", identifier, options=_OPTIONS).objects)
-    if not found:
-        if reference.instance is not None and _was_deleted(holdings, reference.instance):
-            raise Problem(410, "this instance has been deleted")
-        raise Problem(404, f"there is no such {_WORDS[level]} here")
+    index = holdings.index_to_search()
     assert reference.study is not None
+    if reference.instance is not None:
+        found = _one(index, reference)
+        if not found and _was_deleted(holdings, reference.instance):
+            raise Problem(410, "this instance has been deleted")
+    else:
+        found = _all(index, reference)
+    if not found:
+        raise Problem(404, f"there is no such {_WORDS[reference.level]} here")
     holdings.uses.note(reference.study)
     return found
+
+
+def _one(index: Index, reference: Reference) -> list[StoredInstance]:
+    """An instance, in a tenth of the time that a search takes: viewers ask for its frames one by one."""
+    file = index.files_of([reference.instance or ""]).get(reference.instance or "")
+    if file is None or (file.name.study, file.name.series) != (reference.study, reference.series):
+        return []
+    return [StoredInstance(file.name, file.sop_class_uid, file.transfer_syntax_uid, file.size, file.digest)]
+
+
+def _all(index: Index, reference: Reference) -> list[StoredInstance]:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "STUDY" if reference.series is None else "SERIES"
+    identifier.StudyInstanceUID = reference.study
+    if reference.series is not None:
+        identifier.SeriesInstanceUID = reference.series
+    return list(locate(index, "STUDY", identifier, options=_OPTIONS).objects)
 
 
 def _was_deleted(holdings: Holdings, instance: str) -> bool:

@@ -30,6 +30,10 @@ class WebPolicy:
         The header by which such a proxy names a user; empty for none.
     tls
         What is shown in TLS handshakes; None for plain HTTP. Whether there is one is decided at the start.
+    may_delete
+        Whether studies, series and instances may be deleted.
+    keep
+        How long the files of what is deleted are kept in the trash, in seconds; 0 where they are removed at once.
     """
 
     origins: tuple[str, ...] = ()
@@ -39,3 +43,5 @@ class WebPolicy:
     proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     user_header: str = ""
     tls: ServerCertificate | None = None
+    may_delete: bool = False
+    keep: float = 0.0

@@ -17,7 +17,7 @@ from ...errors import ServiceRefusal, UnusableObject
 from ...values import Buffer
 from ..entries import Accepted, Source
 from ..intake import KEPT_IN_QUARANTINE, SPILL_LENGTH, Intake, Session
-from .bulk_data import BulkData, Described, DescriptionUnusable
+from .assembling import BulkData, Described, DescriptionUnusable
 from .multipart_reading import (
     PART_ENDS,
     MediaType,

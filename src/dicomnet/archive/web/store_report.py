@@ -112,7 +112,7 @@ class StoreReport:
         return 409
 
     def body(self, media_type: str) -> Iterator[bytes]:
-        """The module, in pieces.
+        """The module, in pieces; the report is closed at the end of them.
 
         Parameters
         ----------
@@ -122,7 +122,10 @@ class StoreReport:
         studies = self._studies if self.stored else ()
         url = self._root + Reference(next(iter(studies))).path if len(studies) == 1 else ""
         head: dict[str, Any] = {_RETRIEVE_URL: _value("UR", url) if url else {"vr": "UR"}}
-        return (self._xml if media_type == XML_TYPE else self._json)(head)
+        try:
+            yield from (self._xml if media_type == XML_TYPE else self._json)(head)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Let go of what is in files."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ...services.service_classes import may_be_storage
@@ -17,16 +18,18 @@ from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
 from .multipart_reading import MediaType, MultipartUnreadable
+from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
-from .resources import reference_of
+from .resources import base_url, reference_of
 from .store_report import JSON_TYPE, XML_TYPE, StoreReport
-from .streams import read_ahead
+from .streams import streamed
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
 
 _TYPES = (DICOM_TYPE, *METADATA_TYPES)
+_ANSWERS = (Offer(JSON_TYPE), Offer("application/json"), Offer(XML_TYPE))
 # How much of a body may wait in memory for the thread that stores, in bytes.
 _AHEAD = 1 << 20
 # A client has to send so many bytes in so many seconds, or is cut off.
@@ -75,8 +78,8 @@ class StoringService:
         study = reference_of(request).study
         media_type = _media_type(request)
         is_compressed = _is_compressed(request)
-        answer_type = _answer_type(request)
-        report = StoreReport(_root(request), study)
+        answer_type = chosen(ranges_of(request), _ANSWERS).kind
+        report = StoreReport(base_url(request), study)
         try:
             upload = Upload(
                 self._holdings.intake,
@@ -103,7 +106,11 @@ class StoringService:
             raise
         finally:
             await asyncio.shield(in_thread(upload.abort))
-        return _response(report, answer_type)
+        if body.is_over and not body.is_whole:
+            # Nobody is there to be answered.
+            report.close()
+            return Response(status_code=report.status)
+        return _response(request, report, answer_type)
 
     def _source(self, request: Request) -> Source:
         """Who sends; raises Problem if he may not."""
@@ -143,19 +150,6 @@ def _is_compressed(request: Request) -> bool:
     if coding not in ("identity", "gzip"):
         raise Problem(415, "of all content codings only gzip is read", {"accept-encoding": "gzip"})
     return coding == "gzip"
-
-
-def _answer_type(request: Request) -> str:
-    """The media type of the answer: the first of both that is accepted, and JSON if none is."""
-    accepted = ",".join(request.headers.getlist("accept")).lower()
-    kinds = [kind for kind in (JSON_TYPE, XML_TYPE) if kind in accepted]
-    return min(kinds, key=accepted.index, default=JSON_TYPE)
-
-
-def _root(request: Request) -> str:
-    """URL of the service."""
-    url = str(request.url.replace(query="", fragment=""))
-    return url[: url.rindex("/studies")]
 
 
 class _Body:
@@ -243,17 +237,13 @@ def _tell(report: StoreReport, source: Source) -> None:
         _log.info("%d objects were stored by an upload from %s", report.stored, source.address or "?")
 
 
-def _response(report: StoreReport, media_type: str) -> Response:
+def _response(request: Request, report: StoreReport, media_type: str) -> Response:
     status = report.status
     headers = {"warning": f'299 dicomnet "{report.remark}"'} if report.remark else {}
     if status == 503:
         headers["retry-after"] = _RETRY
-
-    async def body() -> AsyncIterator[bytes]:
-        try:
-            async for piece in read_ahead(report.body(media_type)):
-                yield piece
-        finally:
-            report.close()
-
-    return StreamingResponse(body(), status, headers, media_type)
+    headers["content-type"] = media_type
+    response = streamed(request, report.body(media_type), headers, status)
+    # Also where the client goes now, and it is not read to its end.
+    response.background = BackgroundTask(in_thread, report.close)
+    return response

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from .multipart import CutOff
 from .threads import in_thread
+
+_log = logging.getLogger(__name__)
 
 # How many bytes are read at once in a thread.
 _AT_ONCE = 1 << 19
@@ -27,6 +31,8 @@ async def read_ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
                 pending = loop.run_in_executor(None, _some, chunks)
             for chunk in some:
                 yield chunk
+        if isinstance(error, CutOff):
+            _log.warning("a response is cut off: %s", error)
         if not isinstance(error, StopIteration):
             raise error
     finally:
