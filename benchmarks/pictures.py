@@ -142,6 +142,7 @@ def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
     settings = {
         "StorageDirectory": str(store),
         "IndexDirectory": str(store),
+        "SyncStorageArea": True,
         "HttpPort": http,
         "DicomPort": port,
         "RemoteAccessAllowed": False,
@@ -157,8 +158,8 @@ def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
         yield process.pid, port, http
 
 
-# Starts a server with an empty store: its process, its port for DICOM and that for HTTP.
 STARTED = {OURS: _node, ORTHANC: _orthanc}
+"""Servers that have DICOMweb, by subject: process, and the ports of both."""
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ..access import C_STORE
 from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
+from .admission import address_of
 from .multipart_reading import MediaType, MultipartUnreadable
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
@@ -32,8 +33,6 @@ _TYPES = (DICOM_TYPE, *METADATA_TYPES)
 _ANSWERS = (Offer(JSON_TYPE), Offer("application/json"), Offer(XML_TYPE))
 # How much of a body may wait in memory for the thread that stores, in bytes.
 _AHEAD = 1 << 20
-# A client has to send so many bytes in so many seconds, or is cut off.
-_LEAST, _SECONDS = 16 << 10, 60.0
 # Of a body that is refused so much is read, so that the client comes to read why: in bytes, and in seconds.
 _PASSED_OVER, _PASSING = 64 << 20, 5.0
 _RETRY = "30"
@@ -47,7 +46,7 @@ class StoringService:
     holdings
         Where they are stored.
     on_refused
-        Called in a thread with the SOP Instance UID of an object that is refused, and with the refusal.
+        Called in a thread with who sent an object that is refused, with its SOP Instance UID, and with the refusal.
     """
 
     def __init__(self, holdings: Holdings, on_refused: OnRefused | None = None) -> None:
@@ -114,7 +113,7 @@ class StoringService:
 
     def _source(self, request: Request) -> Source:
         """Who sends; raises Problem if he may not."""
-        address = request.client.host if request.client is not None else ""
+        address = address_of(request.scope, self._terms.web)
         if C_STORE not in self._terms.access.allowed("", address):
             raise Problem(403, "storing is not allowed from this address")
         return Source("", address, STOW_WAY)
@@ -188,32 +187,23 @@ class _Body:
 
 
 async def _fed(body: _Body, upload: Upload) -> bool:
-    """Give the body to an upload as it comes; whether all of it came."""
-    loop = asyncio.get_running_loop()
+    """Give a body to an upload as it comes; whether all of it came. A client that is too slow is cut off below."""
     waiting: list[bytes] = []
     length = 0
     # What a thread does with what came before.
     working: asyncio.Future[None] | None = None
-    end, due = loop.time() + _SECONDS, _LEAST
     try:
         while upload.problem is None and not body.is_over:
-            async with asyncio.timeout_at(end):
-                piece = await body.receive()
+            piece = await body.receive()
             if piece:
                 waiting.append(piece)
                 length += len(piece)
-            due -= len(piece)
             if working is not None and (working.done() or length >= _AHEAD):
                 await working
                 working = None
-                due = 0
-            if due <= 0:
-                end, due = loop.time() + _SECONDS, _LEAST
             if waiting and working is None:
                 working = asyncio.ensure_future(in_thread(upload.feed, waiting))
                 waiting, length = [], 0
-    except TimeoutError:
-        _log.warning("an upload was cut off, as less than %d bytes came in %d s", _LEAST, _SECONDS)
     finally:
         # Nobody else may touch the upload before.
         if working is not None:
