@@ -35,6 +35,7 @@ from dicomnet.errors import (
     Trouble,
     UnusableObject,
 )
+from dicomnet.services.steps import answer_of
 
 CLASSES = {
     name: each
@@ -244,8 +245,11 @@ def test_network_errors_do_not_fill_errno_with_something_else(error: OSError) ->
 
 
 def test_a_comment_fits_its_element() -> None:
-    """Error Comment is LO: 64 characters (M018)."""
-    assert len(ServiceRefusal(0xC000, "x" * 100).comment) == 64
+    """Error Comment is LO: 64 characters. What is told here ended in the middle of a word there."""
+    refusal = ServiceRefusal(0xA702, "failure: refused: out of resources, no sub-operation can be performed")
+    assert str(refusal).endswith("no sub-operation can be performed")
+    assert answer_of(refusal).elements["ErrorComment"] == refusal.comment[:64]
+    assert len(ServiceRefusal(0xC000, "x" * 1000).comment) == 256
 
 
 def test_the_tables_have_the_values_of_the_standard_and_no_others() -> None:

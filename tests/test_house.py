@@ -19,6 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 FLOORS: dict[str, float] = {
     "errors": 0,
     "values": 0,
+    "plurals": 0,
     "_version": 0,
     "_config": 0,
     "wire": 1,

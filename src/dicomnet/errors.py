@@ -306,7 +306,8 @@ class ServiceRefusal(DicomnetError):
     status
         The value of Status (0000,0900).
     comment
-        Error Comment (0000,0902), cut off after 64 characters. Never a path or a patient's data.
+        Why, cut off after 256 characters; the first 64 are sent as Error Comment (0000,0902). Never a path or patients'
+        data.
     offending
         Tags for Offending Element (0000,0901).
     """
@@ -314,7 +315,8 @@ class ServiceRefusal(DicomnetError):
     def __init__(self, status: int, comment: str = "", offending: tuple[int, ...] = ()) -> None:
         super().__init__(status, comment, offending)
         self.status = status
-        self.comment = comment[:64]
+        # A peer's may be of any length.
+        self.comment = comment[:256]
         self.offending = offending
 
     def __str__(self) -> str:

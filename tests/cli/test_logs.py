@@ -194,7 +194,7 @@ def test_a_node_logs_an_index_that_is_rebuilt(tmp_path: Path) -> None:
     (node.store / "index.sqlite").write_bytes(b"no database" * 1000)
     with serving(tmp_path / "node") as node:
         logged(node, r"WARNING the index .* cannot be used .*; a new one is made from the files")
-        logged(node, r"WARNING the index was brought in line with the files: 1 objects added, 0 removed")
+        logged(node, r"WARNING the index was brought in line with the files: 1 object added, 0 removed")
 
 
 def test_one_bad_peer_does_not_fill_the_disk(tmp_path: Path) -> None:

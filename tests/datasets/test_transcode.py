@@ -587,3 +587,24 @@ def test_a_compressed_icon_of_a_native_image_is_named_and_nothing_is_lost(
     finally:
         ae.shutdown()
     assert (result.status, arrived) == (0, [before[open_object(path).header.offset :]])
+
+
+def test_an_rle_image_that_is_said_to_be_huge_ended_the_process(tmp_path: Path) -> None:
+    """Its decoder may be a library, too, and asks for the memory of all the pixels that the attributes tell of."""
+    path = tmp_path / "huge.dcm"
+    dataset = compressed(image())
+    dataset.Rows = dataset.Columns = 65535
+    dataset.save_as(path, enforce_file_format=True)
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "from dicomnet.datasets.transcode import transcode_file\n"
+        "from dicomnet.drivers.files import open_object\n"
+        "from dicomnet.errors import UnusableObject\n"
+        "try:\n"
+        "    transcode_file(open_object(sys.argv[1]), sys.argv[2])\n"
+        "except UnusableObject as error:\n"
+        "    print(error.cause)\n"
+    )
+    done = run_tool([sys.executable, "-c", code, str(path), EXPLICIT])
+    assert done.returncode == 0, done.stderr
+    assert "huge.dcm cannot be converted from RLE Lossless to Explicit VR Little Endian: " in done.stdout

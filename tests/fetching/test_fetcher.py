@@ -302,7 +302,7 @@ def test_a_peer_that_finds_other_letters(fetch: Any, tmp_path: Path) -> None:
             return super().find(level, {**keys, "AccessionNumber": None} if level == "study" else keys)
 
     events = fetch(Generous(STUDY), Row(2, {"AccessionNumber": "a1"}), expected=Outcome.NO_MATCH)
-    assert events[-1].values["words"] == "the peer finds 1 studies, and their AccessionNumber is another one"
+    assert events[-1].values["words"] == "the peer finds 1 study, whose AccessionNumber is another one"
 
 
 def test_several_patients(fetch: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -498,6 +498,16 @@ def web_listen(world: World) -> None:
         world.end(node)
     node = world.node("", "--http", "0")
     node.wait_for("DICOMweb: http://127.0.0.1:")
+    world.end(node)
+    with ExitStack() as stack:
+        with suppress(OSError):
+            # Else somebody else has it.
+            stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
+        node = world.node("", environment=_without_variables())
+        node.wait_for(
+            "warning: there is no DICOMweb: port 8080 of 127.0.0.1 is in use already; --http HOST:PORT"
+        )
+        assert one(world.peer(node), CT) == 0
     with socket.create_server(("127.0.0.1", number)):
         taken = run("serve", "--config", "node.toml", "--http", f"{number}", cwd=world.folder)
     assert taken.returncode == 1
@@ -582,9 +592,7 @@ def web_tls(world: World) -> None:
     node.wait_for("DICOMweb: https://0.0.0.0:")
     found = re.search(r"https://0.0.0.0:(\d+)/", node.said)
     assert found is not None
-    context = ssl.create_default_context(cafile=world.certificates.certificate)
-    context.check_hostname = False
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = world.client()
     with pytest.raises(HTTPError, match="401"):
         urlopen(f"https://127.0.0.1:{found[1]}/dicom-web/studies", timeout=10, context=context)
 
@@ -711,7 +719,7 @@ def _retained(world: World, content: str, goes: dict[str, Any], *stay: dict[str,
         uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.1", "SOPInstanceUID": f"{study}.2"}
         assert one(world.peer(node, **title), world.file(**uids, **each)) == 0
     # Those that stay were looked at before it.
-    node.wait_for("has removed 1 objects of study 1.2.4 ")
+    node.wait_for("has removed 1 object of study 1.2.4 ")
     assert _studies(world) == staying.keys()
     return node
 
@@ -723,7 +731,7 @@ def _rule_of(name: str, *lines: str) -> str:
 def interval(world: World) -> None:
     node = _retained(world, _rule_of("x", "after = 0"), {})
     assert one(world.peer(node), CT) == 0
-    node.wait_for("has removed 1 objects", 2)
+    node.wait_for("has removed 1 object", 2)
     assert not _studies(world)
 
 
@@ -731,7 +739,7 @@ def quiet(world: World) -> None:
     node = world.node(f'deletion = {{interval = "0.1 s", quiet = "1.5 s"}}\n{_rule_of("x", "after = 0")}')
     assert one(world.peer(node), CT) == 0
     begun = time.monotonic()
-    node.wait_for("has removed 1 objects")
+    node.wait_for("has removed 1 object")
     assert time.monotonic() - begun > 1
 
 

@@ -162,8 +162,8 @@ def _web(settings: Settings, certificate: ServerCertificate | None) -> WebPolicy
         None
         if certificate is None or not settings["web.tls"]
         else replace(certificate, client_ca=None, client_certificate=ssl.CERT_NONE),
-        settings["web.allow_delete"],
-        settings["deletion.keep"],
+        may_delete=settings["web.allow_delete"],
+        keep=settings["deletion.keep"],
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import DatabaseFailure, ServiceRefusal
+from ..plurals import counted
 from .clock import Date
 from .conflicts import OtherContent
 from .filing import Progress
@@ -185,9 +186,7 @@ class Holdings:
             _log.error("a deletion that was interrupted cannot be ended now, and is tried again: %s", error)
         count = self.intake.recover()
         if count:
-            _log.warning(
-                "%d objects that had been acknowledged are filed now; the last stop was not clean", count
-            )
+            _log.warning("%s filed now; the last stop was not clean", counted(count, "acknowledged object"))
 
     def deleting(self) -> Deleting:
         """The one that deletes objects; there must be an index."""

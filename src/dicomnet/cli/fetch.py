@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..plurals import counted
 from ..settings.entries import AUTO, GET, MOVE
 from ..values import mutable
 from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, seconds, times
@@ -348,7 +349,7 @@ class _Told:
             counts.objects += 1
             counts.bytes += int(str(values["bytes"]))
         self.shown.reach(counts.rows, self._rows)
-        self.shown.note(f"{counts.series} series, {counts.objects} objects, {self._rate()}")
+        self.shown.note(f"{counts.series} series, {counted(counts.objects, 'object')}, {self._rate()}")
         if self._is_json:
             print(json.dumps({"event": event.kind, **values}))
         elif event.kind == "pause" and not self._options.quiet:
@@ -378,17 +379,13 @@ class _Told:
         if not self._options.quiet and not self._is_json:
             rows = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
             print(
-                f"{_rows_in_words(len(results))}: {rows}; retrieved {counts.objects} objects, {self._rate()};"
-                f" report: {printable(str(report))}"
+                f"{counted(len(results), 'row')}: {rows}; retrieved {counted(counts.objects, 'object')},"
+                f" {self._rate()}; report: {printable(str(report))}"
             )
 
     def _rate(self) -> str:
         megabytes = self._counts.bytes / 1e6
         return f"{megabytes:.1f} MB, {megabytes / max(monotonic() - self._begin, 1e-3):.1f} MB/s"
-
-
-def _rows_in_words(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _line(result: Result) -> str:

@@ -10,6 +10,7 @@ from ..exchange.contexts import Pair, pair_of
 from ..exchange.results import StoreResult
 from ..exchange.searching import find_objects, scan
 from ..exchange.storing import StorePlan
+from ..plurals import counted
 from ..services.sop_classes import SOP_CLASSES
 from ..values import mutable
 from .words import printable
@@ -77,8 +78,9 @@ class Forecast:
             yield printable("  ".join(map(str.ljust, row, widths)).rstrip())
         contexts = [len(plan.proposal) for plan in self._plans]
         if contexts:
-            number = "1 association" if len(contexts) == 1 else f"{len(contexts)} associations"
-            yield f"needs {number} with {' and '.join(map(str, contexts))} presentation contexts"
+            number = counted(len(contexts), "association")
+            what = "presentation context" if contexts == [1] else "presentation contexts"
+            yield f"needs {number} with {' and '.join(map(str, contexts))} {what}"
 
 
 def _class_name(uid: str) -> str:

@@ -9,6 +9,7 @@ from ..encoding.identity import is_uid
 from ..errors import ProtocolError
 from ..exchange.results import Receipt
 from ..exchange.syntaxes import SYNTAXES
+from ..plurals import counted
 from .arguments import FAILED, OK, Parser, UsageError
 from .matches import plain
 from .requestor import add_peer_options, open_peer
@@ -137,9 +138,10 @@ def _proposable(objects: list[list[str]], options: Namespace) -> list[str]:
                 " taken; --sop-class takes others"
             )
         elif without:
+            matches = counted(len(objects), "match", "matches")
             complain(
-                f"the peer does not tell the SOP class in {without} of {len(objects)} matches, so only the classes"
-                " of the others are taken; --sop-class takes others"
+                f"the peer does not tell the SOP class in {without} of {matches}, so only the classes of the others are"
+                " taken; --sop-class takes others"
             )
     return classes or list(COMMON_IMAGES)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
+from ..plurals import counted
 from ..settings.kinds import web_address
 from ..settings.mistakes import Mistakes
 from ..settings.values import DEFAULT
@@ -346,8 +347,9 @@ def _complain_of_unfiled(command: str, node: Node) -> bool:
         instance, error = unfiled[-1]
         path = error.filename if isinstance(error, OSError) else None
         complain(
-            f"dicomnet {command}: {len(unfiled)} acknowledged objects cannot be filed now, and stay in the intake"
-            f" journal for the next start: {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
+            f"dicomnet {command}: {counted(len(unfiled), 'acknowledged object')} cannot be filed now, but kept in"
+            " the intake journal for the next start:"
+            f" {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
         )
     return bool(unfiled)
 

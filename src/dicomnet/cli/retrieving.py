@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ..datasets.levels import UNIQUE_KEYS
+from ..plurals import counted
 from ..values import mutable, replace
 from .arguments import Parser, UsageError
 from .keys import add_key_option, add_model_options, read_keys
@@ -63,6 +64,9 @@ def retrieve_identifier(options: Namespace) -> tuple[str, Dataset]:
         level = next((level for keyword, level in _LEVELS.items() if keys.get(keyword)), None)
     if level is None:
         raise UsageError(f"which objects? Give a key with -k, one of {', '.join(_LEVELS)}, or --level")
+    if all(value in (None, "", "*") for name, value in keys.items() if name != "SpecificCharacterSet"):
+        # As of a script with an empty variable: many peers would send all that they have.
+        raise UsageError("which objects? No key has a value, so the peer might send all that it has")
     try:
         return level, build_identifier(level, {name: _several(value) for name, value in keys.items()})
     except ValueError as error:
@@ -158,8 +162,8 @@ class Retrieval:
         missing = self.last.missing if self.last else 0
         if self.last and missing:
             complain(
-                f"dicomnet {self.command}: {missing} of {self.last.sent} objects that the peer says it has sent did not"
-                f" arrive{hint}"
+                f"dicomnet {self.command}: {missing} of {counted(self.last.sent or 0, 'object')} that the peer says it"
+                f" has sent did not arrive{hint}"
             )
         return missing > 0
 

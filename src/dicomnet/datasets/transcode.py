@@ -68,8 +68,6 @@ _LOSSLESS = frozenset(
     f"1.2.840.10008.1.2.{ending}"
     for ending in ("4.57", "4.70", "4.80", "4.90", "4.92", "4.110", "4.201", "4.202", "5", "8.1")
 )
-# pydicom decodes it itself, in Python.
-_RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 _ALWAYS_LOSSY = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
 
 
@@ -585,7 +583,7 @@ def is_lossless(uid: str) -> bool:
 
 def is_decodable(uid: str) -> bool:
     """Whether objects of a transfer syntax are native, or a decoder for them is installed."""
-    return uid == _RLE_LOSSLESS or not transfer_syntax(uid).is_encapsulated or _is_apart(uid)
+    return not transfer_syntax(uid).is_encapsulated or _is_apart(uid)
 
 
 def _is_apart(own: str) -> bool:
@@ -595,7 +593,7 @@ def _is_apart(own: str) -> bool:
 
     try:
         # Where there is no decoder, that is told without another process.
-        return own != _RLE_LOSSLESS and get_decoder(UID(own)).is_available
+        return get_decoder(UID(own)).is_available
     except NotImplementedError:
         return False
 

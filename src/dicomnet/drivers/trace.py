@@ -18,6 +18,7 @@ from ..dimse.assembler import OpenSink
 from ..dimse.datasets import FileRange, MemorySink, Sink
 from ..dimse.messages import Message, MessageType
 from ..errors import AssociationAborted, AssociationRejected, DicomnetError
+from ..plurals import counted
 from ..services.registry import is_pending
 from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
@@ -232,10 +233,10 @@ class Trace:
         title = self._request.calling_ae_title if self._is_requestor else self._request.called_ae_title
         self.say(
             logging.INFO,
-            "association established, our AE title %s, %d of %d presentation contexts accepted, %s",
+            "association established, our AE title %s, %d of %s accepted, %s",
             _words().shown(title),
             accepted,
-            len(self._request.contexts),
+            counted(len(self._request.contexts), "presentation context"),
             self._tls or "without TLS",
         )
 

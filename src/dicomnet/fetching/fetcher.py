@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..exchange.operations import Operation, Pause, Report, gather, intercept
 from ..exchange.results import RetrieveProgress
+from ..plurals import counted
 from ..services.steps import Work
 from ..values import field, frozen, mutable
 from .folder import Folder, KeptOut
@@ -355,7 +356,7 @@ class Fetcher:
             is_complete = is_complete and missing <= 0 and series.expected > 0
         outcome = Outcome.COMPLETE if is_complete else Outcome.INCOMPLETE
         if not is_complete and not words:
-            words = f"{here} of the {expected} objects that the peer names or counts are here"
+            words = f"here: {here} of {counted(expected, 'object')} that the peer names or counts"
         studies = list(dict.fromkeys(series.study for series in chosen))
         return Result(
             row, outcome, "" if is_complete else words, studies, len(chosen), expected, here, self._retrieved
@@ -451,7 +452,8 @@ class Fetcher:
             )
         if not matches:
             # In other letters perhaps, or because the peer passes over the key.
-            words = f"the peer finds {others} studies, and their {differs} is another one" if others else ""
+            found = counted(others, "study", "studies")
+            words = f"the peer finds {found}, whose {differs} is another one" if others else ""
             raise _Settled(Outcome.NO_MATCH, words)
         uids = list(dict.fromkeys(uid for each in matches for uid in text_values(each, "StudyInstanceUID")))
         if not all(map(is_uid, uids)) or any(not text_values(each, "StudyInstanceUID") for each in matches):
@@ -460,7 +462,8 @@ class Fetcher:
         births = {value for each in matches for value in text_values(each, "PatientBirthDate")}
         is_doubtful = len(patients) > 1 or len(births) > 1 or patients == {()}
         if len(matches) > 1 and is_doubtful and not self._terms.all_matches:
-            words = f"{len(uids)} studies of several patients match; --all-matches retrieves them all"
+            found = counted(len(uids), "study", "studies")
+            words = f"several patients match, with {found}; --all-matches retrieves them all"
             raise _Settled(Outcome.SEVERAL, words, uids)
         return uids
 

@@ -20,6 +20,7 @@ from ...exchange.sendable import Identity, KnownObject
 from ...exchange.sending import store_here
 from ...exchange.store_requests import sub_operation_elements
 from ...exchange.storing import Supply
+from ...plurals import counted
 from ...services.descriptions import shown
 from ...services.registry import NO_SUB_OPERATION_PERFORMED
 from ...services.steps import STILL_SEARCHING, Performed, StillSearching
@@ -166,9 +167,9 @@ class Retrieval(Iterator[Performed | StillSearching]):
         who, level = self._what
         if self._cut_off:
             _log.warning(
-                "%s: %d objects were not sent%s: %s",
+                "%s: %s not sent%s: %s",
                 who,
-                self._cut_off,
+                counted(self._cut_off, "object"),
                 self.to,
                 self.supply.ended,
                 extra=self._association.connection.trace.fields,
@@ -177,12 +178,12 @@ class Retrieval(Iterator[Performed | StillSearching]):
         if self._failure is not None:
             early += f": {self._failure.comment}"
         _log.info(
-            "%s%s, %s: %d of %d objects sent, %d failed, in %.2f s%s",
+            "%s%s, %s: %d of %s sent, %d failed, in %.2f s%s",
             who,
             self.to,
             level,
             self._sent,
-            self.count,
+            counted(self.count, "object"),
             self._failed,
             monotonic() - self._begin,
             early,

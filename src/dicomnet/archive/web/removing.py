@@ -53,47 +53,69 @@ class RemovingService:
         self._terms = terms
 
     async def _delete(self, request: Request) -> Response:
-        policy = self._terms.web
-        if not policy.may_delete:
-            raise Problem(
-                403, "deleting is not allowed here; web.allow_delete of the configuration allows it"
-            )
-        address = address_of(request.scope, policy)
-        # Who may not even add anything may not take anything away.
-        if C_STORE not in self._terms.access.allowed("", address):
-            raise Problem(403, "deleting is not allowed from this address")
-        user = identity_of(request.scope).name or "somebody"
-        order = Order(
-            f"delete-{token_hex(6)}", f"{user} at {address}", reason="DELETE by DICOMweb", keep=policy.keep
-        )
-        await in_thread(self._perform, reference_of(request), order)
+        reference = reference_of(request)
+        order = order_of(self._terms, request, "DICOMweb", "DELETE by HTTP")
+        await in_thread(remove, self._holdings, reference, order)
         return Response(status_code=204)
 
-    def _perform(self, reference: Reference, order: Order) -> None:
-        """Delete a resource.
 
-        Raises
-        ------
-        Problem
-            With status 404 or 410, if there is no such resource, and 409 if it, or a part of it, cannot be deleted.
-        """
-        assert reference.study is not None
-        instances = [each.name.instance for each in located(self._holdings, reference)]
-        deleted = self._holdings.deleting().delete(reference.study, instances, order)
-        if deleted.protection is not None:
-            raise Problem(409, "the patient is protected; nothing was deleted")
-        # Somebody else was faster with these.
-        failed = {instance: why for instance, why in deleted.failed.items() if why != IS_GONE}
-        _log.info(
-            "%d objects of study %s were deleted by %s, as %s",
-            deleted.count,
-            reference.study,
-            order.actor,
-            order.run,
+def may_delete(terms: Terms, request: Request) -> bool:
+    """Whether the configuration lets the address of a request delete."""
+    # Who may not even add anything may not take anything away.
+    return terms.web.may_delete and C_STORE in terms.access.allowed("", address_of(request.scope, terms.web))
+
+
+def order_of(terms: Terms, request: Request, way: str, reason: str) -> Order:
+    """The order of a deletion that is asked for by HTTP.
+
+    Parameters
+    ----------
+    terms
+        What the node goes by.
+    request
+        The request.
+    way, reason
+        How it was asked for, and why.
+
+    Raises
+    ------
+    Problem
+        With status 403 if it is not allowed.
+    """
+    if not terms.web.may_delete:
+        raise Problem(403, "deleting is not allowed here; web.allow_delete of the configuration allows it")
+    if not may_delete(terms, request):
+        raise Problem(403, "deleting is not allowed from this address")
+    name = identity_of(request.scope).name
+    actor = f"{way} from {address_of(request.scope, terms.web)}" + (f", {name}" if name else "")
+    return Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=terms.web.keep)
+
+
+def remove(holdings: Holdings, reference: Reference, order: Order) -> int:
+    """Delete a resource; how many objects were deleted.
+
+    Raises
+    ------
+    Problem
+        With status 404 or 410, if there is no such resource, and 409 if it, or a part of it, cannot be deleted.
+    """
+    assert reference.study is not None
+    instances = [each.name.instance for each in located(holdings, reference)]
+    deleted = holdings.deleting().delete(reference.study, instances, order)
+    if deleted.protection is not None:
+        raise Problem(409, "the patient is protected; nothing was deleted")
+    # Somebody else was faster with these.
+    failed = {instance: why for instance, why in deleted.failed.items() if why != IS_GONE}
+    _log.info(
+        "%d objects of study %s were deleted by %s, as %s",
+        deleted.count,
+        reference.study,
+        order.actor,
+        order.run,
+    )
+    if failed:
+        instance, why = next(iter(failed.items()))
+        raise Problem(
+            409, f"{len(failed)} of {len(instances)} objects could not be deleted, such as {instance}: {why}"
         )
-        if failed:
-            instance, why = next(iter(failed.items()))
-            raise Problem(
-                409,
-                f"{len(failed)} of {len(instances)} objects could not be deleted, such as {instance}: {why}",
-            )
+    return deleted.count

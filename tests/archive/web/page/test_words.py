@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dicomnet.archive.web.page.finding import date_range, name_key, text_key
-from dicomnet.archive.web.page.words import date_of, name_of, size_of, time_of
+from dicomnet.archive.web.page.words import date_of, name_of, size_of, span_of, time_of
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,14 @@ def test_a_time(text: str, said: str) -> None:
 )
 def test_a_size(length: float, said: str) -> None:
     assert size_of(length) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(3 * 86_400.0, "3 days"), (86_400, "24 hours"), (90, "90 seconds"), (150, "2 minutes")],
+)
+def test_a_span(seconds: float, said: str) -> None:
+    assert span_of(seconds) == said
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The pages on which people do something: add objects, and send them to another archive or workstation."""
+"""The pages on which people do something: add objects, send them to another archive or workstation, delete them."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ...services.retrieval import known_object
 from ...services.retrieve import peer_of
 from ..located import located
 from ..problems import Problem
+from ..removing import order_of, remove
 from ..resources import Reference, reference_of
 from ..threads import in_thread
 from .browsing import Browsing
@@ -28,6 +29,8 @@ from .site import Site
 
 _log = logging.getLogger(__name__)
 
+# How the ledger calls what is done here.
+_WAY = "the pages"
 # After how many associations in a row that end before an answer a destination counts as lost.
 _LOSSES = 3
 # How often it is said how far it is, in seconds, and how many objects are named that were not sent.
@@ -51,6 +54,8 @@ class Acting:
         self.routes: Sequence[BaseRoute] = [
             site.route("/upload", self._upload, Right.ADD),
             site.route("/studies/{study}/send", self._send, Right.SEND, changes=True),
+            site.route("/studies/{study}/delete", self._confirm, Right.DELETE),
+            site.route("/studies/{study}/delete", self._delete, Right.DELETE, changes=True),
         ]
 
     async def _upload(self, request: Request) -> Response:
@@ -65,6 +70,26 @@ class Acting:
             raise Problem(400, "choose one of the destinations of the configuration; nothing was sent")
         lines = await in_thread(self._begin, reference, title)
         return self._site.running_page(request, "sending.html", lines, study=study, destination=title)
+
+    async def _confirm(self, request: Request) -> Response:
+        order_of(self._site.terms, request, _WAY, "")
+        study = await self._browsing.study(reference_of(request))
+        return self._site.page(request, "delete.html", study=study, keep=self._site.terms.web.keep)
+
+    async def _delete(self, request: Request) -> Response:
+        fields = await self._site.form(request)
+        reference = reference_of(request)
+        order = order_of(self._site.terms, request, _WAY, fields.get("reason", "").strip())
+        study = await self._browsing.study(reference)
+        # It may have grown since somebody looked at it.
+        if fields.get("objects") != study["NumberOfStudyRelatedInstances"]:
+            raise Problem(
+                409, "the study has other objects by now than were shown; nothing was deleted; look again"
+            )
+        count = await in_thread(remove, self._site.holdings, reference, order)
+        return self._site.page(
+            request, "deleted.html", study=study, count=count, run=order.run, keep=order.keep
+        )
 
     def _begin(self, reference: Reference, title: str) -> Iterator[Mapping[str, Any]]:
         """Find what is sent, and say what becomes of it."""

@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from ....datasets.levels import Level
 from ...catalogue.options import NO_OPTIONS, QueryOptions
 from ..problems import Problem
+from ..removing import may_delete
 from ..resources import Reference, reference_of
 from ..threads import in_thread
 from .attributes import attributes_of
@@ -90,6 +91,7 @@ class Browsing:
             study=study,
             series=in_order(found, "SeriesNumber", "SeriesInstanceUID"),
             destinations=sorted(self._site.terms.retrieval.destinations),
+            may_delete=may_delete(self._site.terms, request),
         )
 
     async def _series(self, request: Request) -> Response:

@@ -89,6 +89,14 @@ def size_of(length: float) -> str:
     return f"{length:.0f} {_UNITS[unit]}" if unit == 0 or length >= 99.5 else f"{length:.1f} {_UNITS[unit]}"
 
 
+def span_of(seconds: float) -> str:
+    """A time in the largest unit of which it has two at least."""
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
 def kind_of(sop_class_uid: str) -> str:
     """What kind of object a SOP class has."""
     return UID(sop_class_uid).name.removesuffix(" Storage")
