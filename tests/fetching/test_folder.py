@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.fetching.corpus import Study, make_object
 
 from dicomnet.errors import JournalUnusable
 from dicomnet.fetching.folder import Folder, KeptOut
-from dicomnet.fetching.journal import Placed, Series
+from dicomnet.fetching.journal import Journal, Placed, Series
 from dicomnet.fetching.names import DEFAULT_LAYOUT, Layout
 
 STUDY = Study(1, "P1", "A1")
@@ -153,3 +154,20 @@ def test_a_journal_that_is_none(tmp_path: Path) -> None:
     (tmp_path / ".dicomnet-fetch" / "journal.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(JournalUnusable, match="not a database"):
         Folder(tmp_path, Layout.parse(DEFAULT_LAYOUT))
+
+
+def test_a_journal_closed_while_another_thread_wrote_to_it_ended_the_process(tmp_path: Path) -> None:
+    """In asyncio a list was left while a thread was placing objects; SQLite does not survive that."""
+    journal = Journal(tmp_path / "journal")
+    closing = threading.Thread(target=journal.close)
+    with journal._transaction() as database:
+        closing.start()
+        database.execute("INSERT INTO rows VALUES ('key', 'complete', '')")
+        assert closing.is_alive()
+    closing.join(10)
+    assert not closing.is_alive()
+    with pytest.raises(JournalUnusable):
+        journal.settle("key", "complete", "")
+    again = Journal(tmp_path / "journal")
+    assert again.outcome("key") == ("complete", "")
+    again.close()

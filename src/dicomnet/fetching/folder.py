@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..drivers.medium import flush_file, flush_file_system, flush_folder
@@ -84,7 +85,13 @@ class Folder:
 
     def close(self) -> None:
         """Let others retrieve into it."""
-        self.journal.close()
+        # A fetcher that was given up may still be at work in another thread: it ends with what it does now.
+        with self._lock:
+            for part in self.incoming.iterdir():
+                with suppress(OSError):
+                    # One that is not empty has what nobody waited for; the next run removes it.
+                    part.rmdir()
+            self.journal.close()
 
     def __enter__(self) -> Folder:
         return self

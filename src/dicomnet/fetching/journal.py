@@ -142,7 +142,9 @@ class Journal:
 
     def close(self) -> None:
         """Let others open it."""
-        self._database.close()
+        # What is under way in another thread is finished first.
+        with self._lock:
+            self._database.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

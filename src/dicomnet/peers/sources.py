@@ -180,6 +180,6 @@ class Sources:
             yield Fetcher(MoveSource(self._peer, self._receiver, self._wait), self._folder, terms)
             return
         for number in range(jobs):
-            incoming = self._folder.part(number)
+            incoming = self._folder.part(number) if jobs > 1 else self._folder.incoming
             source = GetSource(self._peer, incoming, tuple(SYNTAXES), self._pacing)
             yield Fetcher(source, self._folder, terms, incoming)
