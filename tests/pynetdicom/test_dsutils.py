@@ -90,7 +90,7 @@ def test_file_meta_information_has_its_group_length(syntax: str, instance: str) 
 def test_a_text_has_a_line_for_each_element() -> None:
     lines = dsutils.pretty_dataset(patient())
     shown = "\n".join(lines)
-    for word in ("(0010,0010) PN [Test^Name]", "ORIGINAL\\PRIMARY", "(no value)", "1 items", "(2 bytes)"):
+    for word in ("(0010,0010) PN [Test^Name]", "ORIGINAL\\PRIMARY", "(no value)", "1 item)", "(2 bytes)"):
         assert word in shown
     assert next(line for line in lines if "(0028,0010)" in line).startswith("    ")
     assert len(lines) == len(reference.pretty_dataset(patient()))
