@@ -34,6 +34,7 @@ from dicomnet.errors import (
     TLSFailed,
     Trouble,
     UnusableObject,
+    UsersUnusable,
 )
 from dicomnet.services.steps import answer_of
 
@@ -150,6 +151,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         JournalUnusable("sent.db", "another run uses it"),
         ["sent.db", "another run uses it"],
         {"path": "sent.db", "cause": "another run uses it"},
+    ),
+    "users unusable": (
+        UsersUnusable("users.toml", "others can read it"),
+        ["users.toml", "others can read it"],
+        {"path": "users.toml", "cause": "others can read it"},
     ),
     "store in use": (StoreInUse("store"), ["store"], {"root": "store"}),
     "index unusable": (

@@ -67,7 +67,7 @@ _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for l
 
 # How many rows are read at once: so many that a cancelled search ends soon, and fewer at first, as somebody waits for
 # the first match.
-_FIRST_PAGE, _PAGE = 50, CHUNK // 2
+_SMALLEST, _FIRST_PAGE, _PAGE = 10, 50, CHUNK // 2
 # How many slices of a source, or of several, are read before the first match is looked for.
 _ALONE, _SIDE_BY_SIDE = 1, 10
 # So many rows are read sooner than other sources are asked for them.
@@ -185,10 +185,13 @@ class Order:
         Whether what came last is first; else what came first.
     skip
         How many matches are left out at the beginning.
+    wanted
+        How many are wanted behind them, as far as that is known; the others cost no less.
     """
 
     newest_first: bool = False
     skip: int = 0
+    wanted: int = _FIRST_PAGE
 
 
 def search(
@@ -426,7 +429,7 @@ def _pages(index: Index, reader: _Reader, row_ids: Iterator[list[int] | None]) -
 def _walk(index: Index, reader: _Reader, after: int, last: int) -> _Pages:
     """All rows between two numbers, in the order of these. However few of them match, no statement takes long."""
     reader.left = after, last
-    width = _FIRST_PAGE
+    width = reader.first
     while after < last:
         began = perf_counter()
         low, high = (
@@ -490,7 +493,7 @@ def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) ->
     after, last = reader.left
     wanted = sorted({number for number in row_ids if after < number <= last}, reverse=reader.newest_first)
     exact = [source for source in others or () if source.is_exact]
-    for page in _paged(wanted):
+    for page in _paged(wanted, reader.first):
         with index.reading() as connection:
             left = set(page)
             for source in exact:
@@ -500,8 +503,8 @@ def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) ->
         yield matches
 
 
-def _paged(row_ids: list[int]) -> Iterator[list[int]]:
-    at, size = 0, _FIRST_PAGE
+def _paged(row_ids: list[int], first: int) -> Iterator[list[int]]:
+    at, size = 0, first
     while at < len(row_ids):
         yield row_ids[at : at + size]
         at, size = at + size, min(2 * size, _PAGE)
@@ -586,6 +589,8 @@ class _Reader:
         Whether each row matches.
     skip
         How many of the next matches are to be left out.
+    first
+        How many rows are read at first.
     count, last
         How many rows were read last, and the row ID of the last one.
     matched
@@ -597,6 +602,7 @@ class _Reader:
     def __init__(self, request: Request, order: Order) -> None:
         level = self.level = request.level
         self.newest_first, self.skip = order.newest_first, order.skip
+        self.first = max(_SMALLEST, min(order.wanted, _PAGE))
         shown = _shown(level)
         self._computed = {
             key.tag: COMPUTED[level][key.tag] for key in request.keys if key.tag in COMPUTED[level]

@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 
 _TYPES = (DICOM_TYPE, *METADATA_TYPES)
 _ANSWERS = (Offer(JSON_TYPE), Offer("application/json"), Offer(XML_TYPE))
-# How much of a body may wait in memory for the thread that stores, in bytes.
-_AHEAD = 1 << 20
+# How many pieces of a body, of up to 256 KiB each, may wait for the thread that stores.
+_AHEAD = 8
 # Of a body that is refused so much is read, so that the client comes to read why: in bytes, and in seconds.
 _PASSED_OVER, _PASSING = 64 << 20, 5.0
 _RETRY = "30"
@@ -188,29 +188,37 @@ class _Body:
 
 async def _fed(body: _Body, upload: Upload) -> bool:
     """Give a body to an upload as it comes; whether all of it came. A client that is too slow is cut off below."""
-    waiting: list[bytes] = []
-    length = 0
-    # What a thread does with what came before.
-    working: asyncio.Future[None] | None = None
+    pieces: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
+    feeding = asyncio.ensure_future(_feed(upload, pieces))
     try:
         while upload.problem is None and not body.is_over:
             piece = await body.receive()
             if piece:
-                waiting.append(piece)
-                length += len(piece)
-            if working is not None and (working.done() or length >= _AHEAD):
-                await working
-                working = None
-            if waiting and working is None:
-                working = asyncio.ensure_future(in_thread(upload.feed, waiting))
-                waiting, length = [], 0
+                await pieces.put(piece)
     finally:
+        await pieces.put(b"")
         # Nobody else may touch the upload before.
-        if working is not None:
-            await asyncio.shield(working)
-    if waiting:
-        await in_thread(upload.feed, waiting)
+        await asyncio.shield(feeding)
     return body.is_whole
+
+
+async def _feed(upload: Upload, pieces: asyncio.Queue[bytes]) -> None:
+    """Give the pieces of a body to an upload, as many at once as there are; an empty one is the last."""
+    failure: Exception | None = None
+    while True:
+        together = [await pieces.get()]
+        while not pieces.empty():
+            together.append(pieces.get_nowait())
+        if failure is None:
+            try:
+                await in_thread(upload.feed, [each for each in together if each])
+            except Exception as error:  # noqa: BLE001
+                # The others are passed over, so that whoever puts them is not held up.
+                failure = error
+        if not together[-1]:
+            break
+    if failure is not None:
+        raise failure
 
 
 def _tell(report: StoreReport, source: Source) -> None:
