@@ -79,6 +79,7 @@ def test_all_studies_are_reached_by_links_and_none_comes_twice(archive: Visited)
             ["3", "15", "27", "39", "51", "63", "75", "87", "99", "111"],
         ),
         ("from=2026-12-16", []),
+        ("modality=us,+mr&id=ID00", ["3", "6", "9"]),
         ("name=nobody", []),
     ],
 )
@@ -100,6 +101,7 @@ def test_a_search_that_cannot_be_is_answered_in_words(archive: Visited) -> None:
     assert page.status == 400
     assert "too many wild cards" in page.shown
     assert archive.visit("/?skip=-1").status == 400
+    assert "must be one as 2026-11-29" in archive.visit("/?from=yesterday").shown
 
 
 def test_no_value_of_an_object_becomes_part_of_the_page(archive: Visited) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlencode
@@ -23,6 +24,7 @@ from .site import Site, parameters_of
 
 # The fields of the search.
 _FIELDS = ("name", "id", "accession", "from", "to", "modality", "description")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 # How many studies are shown at once, and how many series, or objects of a series, at the most.
 _ROWS, _MOST = 50, 20_000
 # Behind more studies than this nobody scrolls.
@@ -57,12 +59,15 @@ class Browsing:
         skip = request.query_params.get("skip", "0")
         if not (skip.isascii() and skip.isdecimal() and int(skip[:9]) <= _DEEPEST):
             raise Problem(400, "skip is the number of studies that are left out at the beginning of the list")
+        for name in ("from", "to"):
+            if wanted[name] and _DAY.fullmatch(wanted[name]) is None:
+                raise Problem(400, f"the day {name!r} must be one as 2026-11-29")
         keys = {
             "PatientName": name_key(wanted["name"]),
             "PatientID": text_key(wanted["id"]),
             "AccessionNumber": text_key(wanted["accession"]),
             "StudyDate": date_range(wanted["from"], wanted["to"]),
-            "ModalitiesInStudy": wanted["modality"].upper(),
+            "ModalitiesInStudy": "\\".join(wanted["modality"].upper().replace(",", " ").split()),
             "StudyDescription": text_key(wanted["description"]),
         }
         found = await self._find(Level.STUDY, keys, skip=int(skip), count=_ROWS + 1)
