@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 # A match, behind those above it.
 Path = tuple["Dataset", ...]
+Find = Callable[["Dataset", str], Operation[None]]
 
 
 @frozen
@@ -93,8 +94,8 @@ def _is_known(keys: Mapping[str, Any], unique: str) -> bool:
     return isinstance(value, str) and value != "" and not any(character in value for character in "*?\\")
 
 
-def walk(planned: Walk) -> Operation[None]:
-    """Query level by level (C-FIND). Reports each match behind those above it, which it belongs to, as a tuple.
+def walk(planned: Walk, ask: Find = find) -> Operation[None]:
+    """Query level by level. Reports each match behind those above it, which it belongs to, as a tuple.
 
     A query that fails costs what is below its match. The others are reported before the first failure is raised.
 
@@ -102,14 +103,16 @@ def walk(planned: Walk) -> Operation[None]:
     ----------
     planned
         What is asked at each level.
+    ask
+        How an Identifier is asked of an information model: by C-FIND.
     """
     faults: list[DicomnetError] = []
-    yield from _below((), planned, faults)
+    yield from _below((), planned, faults, ask)
     if faults:
         raise faults[0]
 
 
-def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[None]:
+def _below(path: Path, planned: Walk, faults: list[DicomnetError], ask: Find) -> Operation[None]:
     level = planned.levels[len(path)]
     unique = UNIQUE_KEYS[level]
     keywords = [UNIQUE_KEYS[each] for each in planned.levels]
@@ -118,7 +121,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
     identifier = build_query(level.name, keys)
     matches: list[Dataset] = []
     try:
-        yield from gather(find(identifier, planned.model), matches)
+        yield from gather(ask(identifier, planned.model), matches)
     except (ServiceRefusal, ProtocolError) as error:
         _failed(error, faults)
     strangers = 0
@@ -136,7 +139,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
                 ProtocolError(f"what is below a match cannot be asked for, since it has no {unique}"), faults
             )
             continue
-        yield from _below(found, planned, faults)
+        yield from _below(found, planned, faults, ask)
     if strangers:
         _failed(
             ProtocolError(f"matches were left out that do not belong to what was asked for: {strangers}"),

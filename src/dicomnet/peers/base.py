@@ -6,27 +6,31 @@ What one operation alone needs is imported where it begins: a command that verif
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..drivers.deadline import Timeouts
 from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
-from ..exchange import operations
 from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model, get_contexts
+from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
 from ..exchange.operations import Operation
 from ..exchange.pool import Pool
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
+from .services import OverAssociations, OverHTTP, Service, over_http
 
 if TYPE_CHECKING:
     import ssl
 
     from pydicom.dataset import Dataset
 
+    from ..dicomweb.addresses import WebAddress
+    from ..dicomweb.credentials import Credentials
     from ..exchange.lanes import StartedLanes
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
     from ..exchange.storing import Supply
@@ -57,12 +61,34 @@ def _checked_jobs(jobs: int) -> int:
     return jobs
 
 
+def address_of(address: str | PeerAddress | WebAddress) -> PeerAddress | WebAddress:
+    """The address that is meant: that of a DICOMweb service, or of an application entity; raises ValueError."""
+    if not isinstance(address, str):
+        return address
+    if "://" not in address:
+        return PeerAddress.parse(address)
+    from ..dicomweb.addresses import WebAddress
+
+    return WebAddress.parse(address)
+
+
+def tls_of(address: WebAddress, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
+    """The context for a DICOMweb service: what is given, or one that trusts whom the system trusts."""
+    if not address.is_secure:
+        if tls is not None:
+            raise ValueError("the address begins with http, and a TLS context is given; use https")
+        return None
+    from ..drivers.tls import client_context
+
+    return client_context() if tls is None else tls
+
+
 class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
 
     def __init__(
         self,
-        address: str | PeerAddress,
+        address: str | PeerAddress | WebAddress,
         *,
         calling: str = "DICOMNET",
         tls: ssl.SSLContext | None = None,
@@ -71,12 +97,14 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         retries: int = 1,
         transcode: str = "never",
         jobs: int = 1,
+        credentials: Credentials | None = None,
+        may_be_read: bool = False,
     ) -> None:
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, _end_all, self._pool, self._forget)
-        self.address = PeerAddress.parse(address) if isinstance(address, str) else address
+        self.address = address_of(address)
         ae_title_bytes(calling, "the calling AE title")
         self.calling = calling
         self.timeouts = timeouts or Timeouts()
@@ -85,6 +113,18 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         self.transcoding = Transcoding.parse(transcode)
         self.jobs = _checked_jobs(jobs)
         self._tls = tls
+        self._client_lock = threading.Lock()
+        self._client: Any = None
+        self._service: Service
+        if isinstance(self.address, PeerAddress):
+            if credentials is not None:
+                raise ValueError("credentials are for DICOMweb; an association has none")
+            self._service = OverAssociations(self.address, calling, window, retries)
+        else:
+            self._tls = tls_of(self.address, tls)
+            self._service = over_http(
+                self.address, credentials, self.jobs, retries, transcode=transcode, may_be_read=may_be_read
+            )
 
     @staticmethod
     def _forget(links: Iterable[AnyLink]) -> None:
@@ -105,9 +145,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
 
     def _echo(self) -> Any:
         """What hands out how long the answer to a C-ECHO took, in seconds."""
-        return self._perform(operations.echo())
+        return self._perform(self._service.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
+        assert isinstance(self.address, PeerAddress)
         return association_request(self.address, self.calling, proposal, window)
 
     def store(
@@ -173,11 +214,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
 
     def store_supply(self, supply: Supply, jobs: int | None = None) -> Results:
         """Store what a supply gives; see `store`."""
-        from ..exchange.sending import store
-
         most = self.jobs if jobs is None else _checked_jobs(jobs)
         self._supplies.add(supply)
-        results: Results = self._perform(store(supply, self.window, self.retries, most))
+        results: Results = self._perform(self._service.store(supply, most))
         return results
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Matches:
@@ -242,9 +281,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         ServiceRefusal, ProtocolError
             If a query fails. What is below its match is missing then; it is raised when all others have been yielded.
         """
-        from ..exchange.walking import plan, walk
+        from ..exchange.walking import plan
 
-        paths: Paths = self._perform(walk(plan(level, model, keys, is_deep=is_deep)))
+        paths: Paths = self._perform(self._service.walk(plan(level, model, keys, is_deep=is_deep)))
         return paths
 
     def find_identifier(self, identifier: Dataset, model: str, *, limit: int | None = None) -> Matches:
@@ -260,7 +299,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
             After how many matches the rest of the query is cancelled. One before that which cannot be read is an error
             then, too.
         """
-        matches: Matches = self._perform(operations.find(identifier, model, limit))
+        matches: Matches = self._perform(self._service.find(identifier, model, limit))
         return matches
 
     def get(
@@ -271,6 +310,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         to: str | os.PathLike[str] | None = None,
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
+        resume: bool = False,
         **keys: Any,
     ) -> Progress:
         """Retrieve objects over one association (C-GET).
@@ -289,6 +329,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         contexts
             SOP class UIDs with the transfer syntax UIDs to take their objects in; by default the common storage SOP
             classes in the native ones.
+        resume
+            Whether objects are not asked for that are in the folder already, whole; of DICOMweb only.
         keys
             Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
 
@@ -316,7 +358,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         from ..datasets.queries import build_identifier
 
         identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
-        return self.get_identifier(identifier, uid, to=to, on_object=on_object, contexts=contexts)
+        return self.get_identifier(
+            identifier, uid, to=to, on_object=on_object, contexts=contexts, resume=resume
+        )
 
     def get_identifier(
         self,
@@ -326,6 +370,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         to: str | os.PathLike[str] | None = None,
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
+        resume: bool = False,
     ) -> Progress:
         """Retrieve with an Identifier of one's own, see `get`.
 
@@ -335,14 +380,14 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
             The Identifier, with its QueryRetrieveLevel.
         model
             SOP class UID of the information model.
-        to, on_object, contexts
+        to, on_object, contexts, resume
             As of `get`.
         """
-        proposal = get_contexts(model, contexts)
-        roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles, performed=self.window)
+        if resume and to is None:
+            raise ValueError("resume needs a folder")
         hooks = self._receiver_hooks(to, on_object)
-        progress: Progress = self._perform(operations.get(request, hooks, identifier, model))
+        here = Path(to) if resume and to is not None else None
+        progress: Progress = self._perform(self._service.get(identifier, model, hooks, contexts, here))
         return progress
 
     def move(self, destination: str, level: str, *, model: str | None = None, **keys: Any) -> Progress:
@@ -394,8 +439,27 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
             SOP class UID of the information model.
         """
         ae_title_bytes(destination, "the move destination")
-        progress: Progress = self._perform(operations.move(destination, identifier, model))
+        progress: Progress = self._perform(self._service.move(destination, identifier, model))
         return progress
+
+    def client(self) -> Any:
+        """The connections to a DICOMweb service, which are made when they are needed."""
+        with self._client_lock:
+            if self._client is None:
+                self._client = self._make_client()
+            return self._client
+
+    def _make_client(self) -> Any:
+        """The `Client` of the face's driver."""
+        raise NotImplementedError
+
+    def _take_client(self) -> Any:
+        """The connections to be closed, None where there are none; nothing more is asked on them."""
+        if isinstance(self._service, OverHTTP):
+            self._service.end()
+        with self._client_lock:
+            client, self._client = self._client, None
+            return client
 
     def _leave(self, kind: type[BaseException] | None) -> bool:
         """A block with the peer is left: whether what is open may be released, as nobody interrupts or cancels."""
