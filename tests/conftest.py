@@ -91,6 +91,7 @@ KINDS: dict[str, str] = {
     "datasets/test_transcode.py": "local",
     "datasets/test_xml_model.py::test_is_dcmtks": "peers",
     "deploy": "quick",
+    "dicomweb/test_multipart_reading.py": "quick",
     "deploy/test_department.py": "peers",
     "deploy/test_moving.py": "orthanc",
     "deploy/test_readme.py": "local",

@@ -27,7 +27,7 @@ ANSWER_LIMIT = 1 << 29
 _REDIRECTIONS = frozenset((301, 302, 303, 307, 308))
 _MOST_REDIRECTIONS = 5
 # The longest time, in seconds, for which a peer that names it is waited for where nobody has said how long.
-_LONGEST_WAIT = 60.0
+LONGEST_WAIT = 60.0
 # How long a wait may go on without a look whether it is still of use, in seconds.
 _NAP = 0.2
 
@@ -113,7 +113,7 @@ def ask(
             pause, cause = 0.0, str(error)
         except HTTPRefusal as error:
             pause, cause = max(wait, error.retry_after or 0.0), str(error)
-            if error.code not in PASSING or left <= 0 or pause > _LONGEST_WAIT or session.is_closed:
+            if error.code not in PASSING or left <= 0 or pause > LONGEST_WAIT or session.is_closed:
                 raise
         left -= 1
         wait *= 2

@@ -378,8 +378,11 @@ class _Retrieval:
             remaining = len(missing) if self._wanted else None
             return RetrieveProgress(PENDING, remaining, kept, 0, 0, received=kept, local_failures=failures)
         failed = max(len(missing), len(failures)) + len(self._absences)
+        if self.failure is not None and not self._wanted:
+            # Nobody knows how many.
+            failed = max(failed, 1)
         status, comment = SUCCESS, ""
-        if failed or (self.failure is not None and not self._wanted):
+        if failed:
             status = _WARNING if kept or self._here else _FAILED
             cause = next(iter((*self._absences, *filter(None, (self.failure,)))), None)
             comment = "not all objects have come whole" if cause is None else str(cause)

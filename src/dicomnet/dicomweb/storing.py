@@ -32,7 +32,7 @@ from ..exchange.store_requests import needs_padding, padded
 from ..exchange.storing import FIRST_LOOK, SCAN_AHEAD, Supply
 from ..services.steps import Work
 from ..values import mutable
-from .asking import JSON, Session, ask, media_type, read_all
+from .asking import JSON, LONGEST_WAIT, Session, ask, media_type, read_all, rest
 from .bodies import Objects
 from .lanes import side_by_side
 from .refusals import PASSING, PROCESSING_FAILURE, refusal
@@ -224,8 +224,6 @@ class Upload:
         if pacing is not None:
             for each in objects:
                 pacing.took(each.stored.length)
-        # Where nobody waits for a peer that is busy, it has one more try.
-        tries = self._session.retries if self._supply.retry is None else 0
         return (
             yield from ask(
                 self._session,
@@ -234,7 +232,7 @@ class Upload:
                 body=body,
                 content_type=body.content_type,
                 patience=len(objects),
-                tries=tries,
+                tries=0,
                 accepted=_TOLD,
             )
         )
@@ -305,7 +303,15 @@ class Upload:
             yield from self._unreachable(objects, error, begun, pending)
         elif error.code in PASSING or error.code == 507:
             self._has_answer = True
-            if self._supply.tries_again(error, begun, error.retry_after or 0.0):
+            wait = error.retry_after or 0.0
+            if self._supply.tries_again(error, begun, wait):
+                pending.appendleft(objects)
+                return
+            if self._may_wait(objects, wait):
+                # Where nobody has said how long it is waited for, it has one more try.
+                yield from rest(
+                    max(wait, 0.1), lambda: self._session.is_closed or self._supply.ended is not None
+                )
                 pending.appendleft(objects)
                 return
             for each in objects:
@@ -318,6 +324,12 @@ class Upload:
         else:
             self._has_answer = True
             yield Report(_result(objects[0], error.status, str(error)))
+
+    def _may_wait(self, objects: Sequence[_Sending], seconds: float) -> bool:
+        for each in objects:
+            each.refusals += 1
+        is_over = self._supply.retry is not None or self._supply.ended is not None
+        return not is_over and seconds <= LONGEST_WAIT and objects[0].refusals <= self._session.retries
 
     def _lost(self, objects: list[_Sending], error: NetworkError, pending: Pending) -> Operation[None]:
         """The connection was lost while a body was sent, or before the answer: one of its objects may be the cause."""
@@ -408,12 +420,10 @@ def read_response(content: bytes, is_xml: bool = False) -> dict[str, tuple[int, 
         return None
     outcomes: dict[str, tuple[int, str]] = {}
     for item in _items(model, _REFERENCED):
-        status = _first(item, _WARNING_REASON)
-        status = status if isinstance(status, int) else 0
+        status = _number(_first(item, _WARNING_REASON))
         outcomes[str(_first(item, _INSTANCE))] = status, _words(status) if status else ""
     for item in _items(model, _FAILED_SEQUENCE):
-        reason = _first(item, _FAILURE_REASON)
-        status = reason if isinstance(reason, int) and reason else PROCESSING_FAILURE
+        status = _number(_first(item, _FAILURE_REASON)) or PROCESSING_FAILURE
         outcomes[str(_first(item, _INSTANCE))] = status, _words(status)
     for item in _items(model, _OTHERS):
         _log.warning("the peer says that something has failed: %s", _first(item, _FAILURE_REASON))
@@ -423,6 +433,13 @@ def read_response(content: bytes, is_xml: bool = False) -> dict[str, tuple[int, 
 
 def _words(status: int) -> str:
     return _REASONS.get(status) or describe_status(status, "Storage", "C-STORE")
+
+
+def _number(value: Any) -> int:
+    """A status; XML has it as text. 0 where it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 6:
+        return int(value)
+    return value if isinstance(value, int) else 0
 
 
 def _items(model: dict[str, Any], tag: str) -> list[dict[str, Any]]:
