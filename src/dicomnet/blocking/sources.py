@@ -69,6 +69,28 @@ class GetSource(_PeerSource):
         return self._peer.get(level, to=self._folder, contexts=contexts, **keys)
 
 
+class WebSource(_PeerSource):
+    """Retrieves over DICOMweb, as objects are stored.
+
+    Parameters
+    ----------
+    peer
+        The peer.
+    folder
+        Where objects arrive.
+    """
+
+    def __init__(self, peer: Peer, folder: Path) -> None:
+        super().__init__(peer)
+        self._folder = folder
+
+    def retrieve(
+        self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
+    ) -> Iterator[RetrieveProgress]:
+        """Retrieve into the folder."""
+        return self._peer.get(level, to=self._folder, **keys)
+
+
 class MoveSource(_PeerSource):
     """Retrieves by C-MOVE.
 

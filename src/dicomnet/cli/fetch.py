@@ -42,9 +42,10 @@ def configure(parser: Parser) -> None:
         "dicomnet fetch PACS@127.0.0.1:11112 --list studies.csv --to studies/\n"
         "dicomnet fetch PACS@127.0.0.1:11112 -k AccessionNumber=A1234 --to studies/\n"
         "dicomnet fetch pacs --list mrn.csv --to ct/ --series Modality=CT 'SeriesDescription~*thin*' --min-images 20\n"
-        "dicomnet fetch pacs --list studies.csv --to in/ --move DICOMNET --bind 10.0.0.7 --allow-public",
+        "dicomnet fetch pacs --list studies.csv --to in/ --move DICOMNET --bind 10.0.0.7 --allow-public\n"
+        "dicomnet fetch https://pacs.example/dicom-web --list studies.csv --to studies/",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder for the files")
     parser.add_argument(
         "--layout",
@@ -255,9 +256,13 @@ def _terms(options: Namespace) -> Terms:
 
 def _source(options: Namespace, folder: Folder, stack: ExitStack) -> Source:
     """The peer that is asked, and the receiver where there is one."""
-    from ..blocking.sources import GetSource, MoveSource
+    from ..blocking.sources import GetSource, MoveSource, WebSource
     from .syntaxes import SYNTAXES
 
+    if target_of(options).is_web:
+        if options.move is not None:
+            raise UsageError("--move is for associations; DICOMweb has nothing like C-MOVE")
+        return WebSource(stack.enter_context(open_peer(options)), folder.incoming)
     if options.move is None:
         return GetSource(stack.enter_context(open_peer(options)), folder.incoming, tuple(SYNTAXES))
     receiver = stack.enter_context(_receiver(options, folder))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ..blocking.peer import Peer
+    from ..dicomweb.addresses import WebAddress
+    from ..dicomweb.credentials import Credentials
     from ..drivers.blocking.link import Link
     from ..drivers.deadline import Timeouts
     from ..exchange.addresses import PeerAddress
@@ -27,14 +29,21 @@ DEFAULT_TITLE = "DICOMNET"
 _PROBE_SECONDS = 2.0
 
 
-def add_peer_options(parser: Parser) -> None:
-    """The peer, and all that says how to reach it."""
+def add_peer_options(parser: Parser, *, over_http: bool = False) -> None:
+    """The peer, and all that says how to reach it.
+
+    Parameters
+    ----------
+    over_http
+        Whether it may be a DICOMweb service.
+    """
+    parser.set_defaults(over_http=over_http)
     parser.add_argument(
         "peer",
         type=peer_or_name,
         metavar="PEER",
         help="[AET@]host:port, an IPv6 address in brackets; the AE title is ANY-SCP if it is left out; or the name of a"
-        " remote",
+        " remote" + ("; or https://host/path of a DICOMweb service" if over_http else ""),
     )
     group = parser.add_argument_group("association")
     group.add_argument(
@@ -90,6 +99,10 @@ def add_peer_options(parser: Parser) -> None:
         "--tls-no-verify", action="store_true", help="do not check who the peer is; only for tests"
     )
     add_config_option(parser.add_argument_group("configuration"))
+    if over_http:
+        from .secrets import add_credential_options
+
+        add_credential_options(parser)
 
 
 @frozen
@@ -99,19 +112,30 @@ class Target:
     Parameters
     ----------
     address
-        Its AE title and transport address.
+        Its AE title and transport address, or a DICOMweb service.
     calling
         Our AE title.
     tls
         A client's TLS context, None for plain TCP.
     timeouts
         One deadline a stage, in seconds.
+    credentials
+        What a DICOMweb service is told of who asks.
+    may_be_read
+        Whether that may be sent without TLS.
     """
 
-    address: PeerAddress
+    address: PeerAddress | WebAddress
     calling: str
     tls: ssl.SSLContext | None
     timeouts: Timeouts
+    credentials: Credentials | None = None
+    may_be_read: bool = False
+
+    @property
+    def is_web(self) -> bool:
+        """Whether it is a DICOMweb service."""
+        return not self.address.ae_title
 
 
 def target_of(options: argparse.Namespace) -> Target:
@@ -131,8 +155,10 @@ def target_of(options: argparse.Namespace) -> Target:
     configuration = Configuration(options)
     settings = configuration.settings
     remote = configuration.remote(options.peer) if isinstance(options.peer, str) else None
-    address: PeerAddress = options.peer if remote is None else remote.peer
-    if options.called is not None:
+    address: PeerAddress | WebAddress = options.peer if remote is None else remote.peer
+    if not address.ae_title:
+        _check_web(options)
+    elif options.called is not None:
         address = replace(address, ae_title=options.called)
     limits: dict[str, float | None] = {}
     for stage in ("connect", "association", "message"):
@@ -145,14 +171,39 @@ def target_of(options: argparse.Namespace) -> Target:
         # How long a peer may do nothing is a matter of who is called.
         timeouts = replace(settings.timeouts, idle=timeouts.idle)
         title = settings["server.ae_titles"][0]
-    tls = _tls_context(options, settings, remote) if _uses_tls(options, remote) else None
-    return Target(address, options.calling or title, tls, replace(timeouts, **limits))
+    is_web, is_secure = not address.ae_title, getattr(address, "is_secure", False)
+    uses_tls = _uses_tls(options, remote, is_secure=is_secure)
+    if is_web and uses_tls != is_secure:
+        raise UsageError(
+            f"{address} is not reached by TLS; write https" if uses_tls else "https is by TLS; write http"
+        )
+    tls = _tls_context(options, settings, remote) if uses_tls else None
+    target = Target(address, options.calling or title, tls, replace(timeouts, **limits))
+    if is_web:
+        from .secrets import credentials_of
+
+        target = replace(target, credentials=credentials_of(options), may_be_read=options.auth_without_tls)
+    elif options.over_http:
+        from .secrets import refuse_credentials
+
+        refuse_credentials(options)
+    return target
 
 
-def _uses_tls(options: argparse.Namespace, remote: Remote | None) -> bool:
+def _check_web(options: argparse.Namespace) -> None:
+    if not options.over_http:
+        raise UsageError(
+            f"{options.peer} is a DICOMweb service, and this needs an association; over HTTP there are echo, find, get,"
+            " store, fetch and diagnose"
+        )
+    if options.called is not None:
+        raise UsageError("--called is for associations; over HTTP nobody has an AE title")
+
+
+def _uses_tls(options: argparse.Namespace, remote: Remote | None, *, is_secure: bool) -> bool:
     implied = bool(options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key)
     if options.tls is None:
-        return implied or (remote is not None and remote.tls)
+        return implied or is_secure or (remote is not None and remote.tls)
     if implied and not options.tls:
         raise UsageError("--no-tls does not go with the other options for TLS")
     return bool(options.tls)
@@ -198,17 +249,28 @@ def open_peer(
     from ..blocking.peer import Peer
 
     target = target_of(options)
-    peer = Peer(
-        target.address,
-        calling=target.calling,
-        tls=target.tls,
-        timeouts=replace(target.timeouts, progress=progress),
-        window=window,
-        transcode=transcode,
-        jobs=jobs,
-    )
-    with peer, noticing_tls(target):
-        yield peer
+    try:
+        peer = Peer(
+            target.address,
+            calling=target.calling,
+            tls=target.tls,
+            timeouts=replace(target.timeouts, progress=progress),
+            window=window,
+            transcode=transcode,
+            jobs=jobs,
+            credentials=target.credentials,
+            may_be_read=target.may_be_read,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    try:
+        with peer, noticing_tls(target):
+            yield peer
+    except ValueError as error:
+        if target.is_web and type(error) is ValueError:
+            # What there is not over HTTP, or a secret that cannot be one.
+            raise UsageError(str(error)) from error
+        raise
 
 
 def open_association(target: Target, contexts: Iterable[Context]) -> Link:
@@ -220,9 +282,10 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
         If it cannot be opened.
     """
     from ..drivers.blocking.opening import open_link
-    from ..exchange.addresses import association_request
+    from ..exchange.addresses import PeerAddress, association_request
     from ..exchange.requesting import RequestorHooks
 
+    assert isinstance(target.address, PeerAddress)
     request = association_request(target.address, target.calling, contexts, 1)
     place = target.address.address
     tls = None if target.tls is None else (target.tls, place.host)

@@ -9,7 +9,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..drivers.deadline import Timeouts
@@ -145,6 +144,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
 
     def _echo(self) -> Any:
         """What hands out how long the answer to a C-ECHO took, in seconds."""
+        if isinstance(self._service, OverHTTP):
+            # What is loaded for it is not the peer's time.
+            self.client()
         return self._perform(self._service.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
@@ -386,7 +388,11 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         if resume and to is None:
             raise ValueError("resume needs a folder")
         hooks = self._receiver_hooks(to, on_object)
-        here = Path(to) if resume and to is not None else None
+        here = None
+        if resume and to is not None:
+            from pathlib import Path
+
+            here = Path(to)
         progress: Progress = self._perform(self._service.get(identifier, model, hooks, contexts, here))
         return progress
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ..drivers.hooks import Hooks, Phase
-from ..drivers.http import Head
 from ..drivers.life import Life
 from ..exchange.contexts import Proposal
 from ..exchange.operations import (
@@ -32,6 +31,7 @@ from ..wire.pdu import AssociateRQ
 from .base import PeerBase
 
 if TYPE_CHECKING:
+    from ..drivers.http import Head
     from ..exchange.lanes import StartedLanes
 
 

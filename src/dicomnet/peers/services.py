@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..exchange import operations
@@ -15,6 +14,8 @@ from ..exchange.results import RetrieveProgress
 from ..values import frozen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydicom.dataset import Dataset
 
     from ..dicomweb.addresses import WebAddress
