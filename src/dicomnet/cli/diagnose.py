@@ -46,8 +46,8 @@ def configure(parser: Parser) -> None:
     parser.explain(
         "Find the layer that fails between us and a peer: name lookup, TCP, TLS, association, presentation context\n"
         "or C-ECHO. Each has a line with what was found and how long it took. The layers after the first one that\n"
-        "fails are not tried, and the exit status is 1. Those of a DICOMweb service are name lookup, TCP, TLS, HTTP and a\n"
-        "query.",
+        "fails are not tried, and the exit status is 1. Those of a DICOMweb service are name lookup, TCP, TLS, HTTP\n"
+        "and a query.",
         "dicomnet diagnose PACS@127.0.0.1:11112\n"
         "dicomnet diagnose --tls --tls-ca hospital.pem PACS@pacs.example:2762\n"
         "dicomnet diagnose --contexts PACS@127.0.0.1:11112\n"

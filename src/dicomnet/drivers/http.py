@@ -170,8 +170,16 @@ def head_of(response: httpx.Response) -> Head:
     )
 
 
-def failure(error: Exception, place: Address, timeouts: Timeouts) -> NetworkError | ProtocolError:
-    """What an error of httpx is to us."""
+def failure(
+    error: Exception, place: Address, timeouts: Timeouts, *, is_first: bool = False
+) -> NetworkError | ProtocolError:
+    """What an error of httpx is to us, or one of the system that it lets through.
+
+    Parameters
+    ----------
+    is_first
+        Whether it comes right behind a handshake of TLS, which in TLS 1.3 may have failed for want of a certificate.
+    """
     httpx = load()
     causes = list(_causes(error))
     secured = next((each for each in causes if isinstance(each, ssl.SSLError)), None)
@@ -186,7 +194,9 @@ def failure(error: Exception, place: Address, timeouts: Timeouts) -> NetworkErro
         if secured is not None:
             return tls_error(secured)
         return ConnectionFailed(place.host, place.port, connect_reason(system or error))
-    if secured is not None and (late := refused_later(secured, is_answered=False)) is not None:
+    if (is_first or secured is not None) and (
+        late := refused_later(secured, is_answered=not is_first)
+    ) is not None:
         return late
     if isinstance(error, httpx.RemoteProtocolError) and not _is_end(error):
         return ProtocolError(f"the peer does not speak HTTP as it should ({error})")

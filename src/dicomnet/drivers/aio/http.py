@@ -23,6 +23,8 @@ class Client:
     ) -> None:
         self._place = place
         self._timeouts = timeouts
+        self._is_secure = tls is not None
+        self._is_answered = False
         self._transport: httpx.AsyncHTTPTransport = load().AsyncHTTPTransport(
             **transport_options(place, tls, connections)
         )
@@ -32,8 +34,10 @@ class Client:
         asked = made(request, self._timeouts, None if request.body is None else _chunks(request.body))
         try:
             answered = await self._transport.handle_async_request(asked)
-        except load().HTTPError as error:
-            raise failure(error, self._place, self._timeouts) from error
+        except (load().HTTPError, OSError) as error:
+            is_first = self._is_secure and not self._is_answered and request.body is None
+            raise failure(error, self._place, self._timeouts, is_first=is_first) from error
+        self._is_answered = True
         answered.request = asked
         return Response(answered, self._place, self._timeouts)
 
@@ -65,7 +69,7 @@ class Response:
         self._deadline.remaining()
         try:
             chunk = await anext(self._chunks, b"")
-        except load().HTTPError as error:
+        except (load().HTTPError, OSError) as error:
             await self.close()
             raise failure(error, self._place, self._timeouts) from error
         self._deadline.moved(len(chunk))
