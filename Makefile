@@ -31,7 +31,7 @@ setup: $(VENV)/.setup
 $(VENV)/.setup: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[cli,archive]'
+	$(BIN)/python -m pip install --quiet --editable '.[cli,archive,web,render]'
 	$(BIN)/python -m compileall -q src/dicomnet
 	touch $@
 
@@ -48,11 +48,13 @@ quick: $(VENV)/.test
 test: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
+	sh tools/ensure_chromium.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc and not slow"
 
 test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
+	sh tools/ensure_chromium.sh
 	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
 test-slow: $(VENV)/.test
@@ -63,6 +65,7 @@ test-slow: $(VENV)/.test
 coverage: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
+	sh tools/ensure_chromium.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
 
 lint: $(VENV)/.test

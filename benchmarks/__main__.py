@@ -14,7 +14,7 @@ from pathlib import Path
 
 import dicomnet
 
-from . import against, archives, latency, messages, resources, retrievals, storing
+from . import against, archives, latency, messages, pictures, resources, retrievals, storing
 from .datasets import PARTS
 from .model import Case, Group, Result, Workspace
 from .processes import ROOT, Absent, Failed
@@ -69,6 +69,7 @@ def _measure(arguments: list[str]) -> int:
     every += archives.groups(options.studies or (200 if options.quick else 2000))
     every += storing.receiving_groups(options.pydcm)
     every += retrievals.groups()
+    every += pictures.groups()
     every.sort(key=lambda group: group.key[0])
     if options.against:
         if options.record:

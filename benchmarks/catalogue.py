@@ -1,11 +1,12 @@
 """Queries of an index of many studies: time to the first match and to the last one.
 
-    python -m benchmarks.catalogue FOLDER --studies 200000 [--postgresql] [--served [--cold] | --intake | --starts]
+    python -m benchmarks.catalogue FOLDER --studies N [--postgresql] [--served [--cold] | --pages | --intake | --starts]
 
 The index is written by the functions that intake uses for the rows above an instance, with 2 series of 5 instances in
 each study, random UIDs and 1.5 % of the names MUELL*. It is kept in the folder for the next run.
 With ``--postgresql`` it is in a server that is started for it, which has its data in the folder, too.
-With ``--served`` a node has it, see `benchmarks.served`; for ``--intake`` and ``--starts`` see `benchmarks.filled`.
+With ``--served`` a node has it, see `benchmarks.served`, and with ``--pages`` one with pages, see `benchmarks.pages`;
+for ``--intake`` and ``--starts`` see `benchmarks.filled`.
 ``--cold`` and ``--starts`` drop the kernel's caches, and need root.
 """
 
@@ -23,7 +24,7 @@ from pydicom.dataset import Dataset
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.query import find
 
-from . import filled, served
+from . import filled, pages, served
 from .databases import database
 from .studies import fill, requests
 
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--postgresql", action="store_true")
     parser.add_argument("--served", action="store_true")
+    parser.add_argument("--pages", action="store_true")
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--intake", action="store_true")
     parser.add_argument("--starts", action="store_true")
@@ -64,10 +66,12 @@ def main() -> None:
                 print("filled: {:.0f} µs a study, {:.0f} of them processor time of ours".format(*each))
             asked = dict(requests(index))
             cold = served.singles(index, options.rounds) if options.cold else []
-            if not (options.served or options.intake or options.starts):
+            if not (options.served or options.pages or options.intake or options.starts):
                 _print_queries(index, asked, options.rounds)
         if options.served:
             served.measure(where, options.folder, asked, cold, options.rounds)
+        if options.pages:
+            pages.measure(where, options.folder, options.rounds)
         if options.intake:
             filled.measure_intake(where, options.folder, options.rounds)
         if options.starts:

@@ -77,6 +77,12 @@ class ObjectMaker:
             self._made[key] = path
         return self._made[key]
 
+    def empty(self, name: str) -> Path:
+        """A folder for objects of another kind, which is empty at first."""
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def studies(self, count: int, length: int) -> Studies:
         """Five objects of each of ``count`` studies, whose pixel data have ``length`` bytes."""
         key = (count, length)

@@ -29,12 +29,15 @@ class Node:
         That of its index.
     began
         When it was started, by `time.perf_counter`.
+    web_port
+        Its port for HTTP; 0 for none.
     """
 
     process: subprocess.Popen[str]
     port: int
     database: Database
     began: float = field(default_factory=time.perf_counter)
+    web_port: int = 0
 
     @property
     def pid(self) -> int:
@@ -47,19 +50,18 @@ class Node:
 
 
 @contextlib.contextmanager
-def serving(database: Database, folder: Path) -> Iterator[Node]:
+def serving(database: Database, folder: Path, *, has_web: bool = False) -> Iterator[Node]:
     """A node that has an index, with a new store in a folder."""
     # As the store is new, nobody looks whether it has the objects of the index.
-    with TemporaryDirectory(dir=folder) as store, running(database, Path(store)) as node:
+    with TemporaryDirectory(dir=folder) as store, running(database, Path(store), has_web=has_web) as node:
         yield node
 
 
 @contextlib.contextmanager
-def running(database: Database, store: Path) -> Iterator[Node]:
-    """A node that has an index and a store, once it accepts connections."""
-    serve = python(
-        "-m", "dicomnet", "serve", "--data", store, "--port", 0, "--drain", 1, "--database", database.url
-    )
+def running(database: Database, store: Path, *, has_web: bool = False) -> Iterator[Node]:
+    """A node that has an index and a store, once it accepts connections; also by HTTP if that is asked for."""
+    options = ("--data", store, "--port", 0, "--drain", 1, "--database", database.url)
+    serve = python("-m", "dicomnet", "serve", *options, "--http", "0" if has_web else "off")
     began = time.perf_counter()
     process = start(serve, stdout=subprocess.PIPE)
     try:
@@ -68,7 +70,14 @@ def running(database: Database, store: Path) -> Iterator[Node]:
         found = re.search(r":(\d+), storing", said)
         if found is None:
             raise Failed(f"dicomnet serve said {said!r}")
-        yield Node(process, int(found[1]), database, began)
+        node = Node(process, int(found[1]), database, began)
+        while has_web and not node.web_port:
+            said = process.stdout.readline()
+            if not said:
+                raise Failed("dicomnet serve said no port for HTTP")
+            at = re.search(r"DICOMweb: http://.*:(\d+)/", said)
+            node.web_port = int(at[1]) if at is not None else 0
+        yield node
     finally:
         end(process)
 

@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "": "local",
     "apps/test_configuration.py": "quick",
     "archive": "quick",
+    "archive/test_activity.py::test_processes_see_each_other_and_one_in_the_place_of_another_begins_anew": "local",
     "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
     "archive/catalogue/test_index.py::test_another_process_that_looks_into_the_index_takes_nothing_away": "local",
@@ -37,6 +38,7 @@ KINDS: dict[str, str] = {
     "archive/catalogue/test_query.py::test_long_lists_and_many_wild_cards": "local",
     "archive/catalogue/test_query.py::test_sql_never_leaves_out_what_matches": "local",
     "archive/catalogue/test_query.py::test_the_levels_of_real_files": "local",
+    "archive/catalogue/test_query_order.py": "local",
     "archive/catalogue/test_removal.py": "local",
     "archive/tasks": "local",
     "archive/test_local.py::test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock": "local",
@@ -45,6 +47,10 @@ KINDS: dict[str, str] = {
     "archive/storage/test_folder.py::test_what_is_removed_is_removed_durably": "local",
     "archive/storage/test_folder.py::test_what_is_set_aside_is_durable_at_once": "local",
     "archive/ledger": "local",
+    "archive/web/page": "local",
+    "archive/web/page/test_browser.py": "peers",
+    "archive/web/page/test_words.py": "quick",
+    "archive/web/test_guard.py": "local",
     "archive/test_deleting.py": "local",
     "archive/test_deleting_nodes.py": "local",
     "archive/test_retention.py": "local",
@@ -76,12 +82,23 @@ KINDS: dict[str, str] = {
     "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
+    "archive/web": "local",
     "archive/watch": "local",
+    "archive/web/test_frames.py": "local",
+    "archive/web/test_metadata.py": "local",
+    "archive/web/test_retrieving.py": "local",
+    "archive/web/test_uri.py": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
+    "archive/web/test_rendered.py": "local",
+    "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",
     "archive/watch/test_counts.py": "quick",
     "archive/watch/test_probing.py": "quick",
+    "archive/web/test_assembling.py": "local",
+    "archive/web/test_killed.py": "local",
+    "archive/web/test_removing.py": "local",
+    "archive/web/test_storing.py": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",
     "datasets/test_plain.py::test_damaged_bytes_are_read_as_by_pydicom": "local",
@@ -153,6 +170,12 @@ KINDS: dict[str, str] = {
     "pynetdicom/test_threads.py": "local",
     "pynetdicom/test_transport.py": "local",
     "peers": "quick",
+    "rendering/test_pixels.py::test_pictures_are_those_of_dcmtk": "peers",
+    "rendering/test_views.py": "quick",
+    "peers/test_commitment.py": "local",
+    "peers/test_fetching.py": "peers",
+    "peers/test_performed_steps.py": "local",
+    "peers/test_worklist.py": "peers",
     "scenarios": "peers",
     "services": "quick",
     "settings": "quick",
@@ -193,6 +216,8 @@ def pytest_configure(config: pytest.Config) -> None:
     mend()
     for name in [each for each in os.environ if each.upper().startswith("DICOMNET_")]:
         del os.environ[name]
+    # Nodes run side by side, and their default port for HTTP is one.
+    os.environ["DICOMNET_WEB_LISTEN"] = "off"
     # No configuration of the user is read: there is none below a file.
     os.environ["XDG_CONFIG_HOME"] = os.devnull
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):

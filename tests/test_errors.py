@@ -36,7 +36,9 @@ from dicomnet.errors import (
     TLSFailed,
     Trouble,
     UnusableObject,
+    UsersUnusable,
 )
+from dicomnet.services.steps import answer_of
 
 CLASSES = {
     name: each
@@ -174,6 +176,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         ["ledger.db", "revision 9"],
         {"database": "ledger.db", "cause": "it is of revision 9"},
     ),
+    "users unusable": (
+        UsersUnusable("users.toml", "line 3 has no hash"),
+        ["users.toml", "line 3 has no hash"],
+        {"path": "users.toml", "cause": "line 3 has no hash"},
+    ),
     "database damaged": (
         DatabaseFailure("index.db", Trouble.DAMAGED, "malformed"),
         ["index.db", "damaged", "malformed"],
@@ -257,8 +264,11 @@ def test_network_errors_do_not_fill_errno_with_something_else(error: OSError) ->
 
 
 def test_a_comment_fits_its_element() -> None:
-    """Error Comment is LO: 64 characters (M018)."""
-    assert len(ServiceRefusal(0xC000, "x" * 100).comment) == 64
+    """Error Comment is LO: 64 characters. What is told here ended in the middle of a word there."""
+    refusal = ServiceRefusal(0xA702, "failure: refused: out of resources, no sub-operation can be performed")
+    assert str(refusal).endswith("no sub-operation can be performed")
+    assert answer_of(refusal).elements["ErrorComment"] == refusal.comment[:64]
+    assert len(ServiceRefusal(0xC000, "x" * 1000).comment) == 256
 
 
 def test_the_tables_have_the_values_of_the_standard_and_no_others() -> None:

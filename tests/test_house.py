@@ -19,6 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src" / PACKAGE
 FLOORS: dict[str, float] = {
     "errors": 0,
     "values": 0,
+    "plurals": 0,
     "_version": 0,
     "_config": 0,
     "wire": 1,
@@ -30,6 +31,7 @@ FLOORS: dict[str, float] = {
     "drivers.blocking": 5.5,
     "drivers.aio": 5.5,
     "datasets": 6,
+    "rendering": 6.5,
     "exchange": 7,
     "settings": 7.2,
     "dicomweb": 7.4,

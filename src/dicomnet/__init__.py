@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .exchange.results import LocalFailure as LocalFailure
     from .exchange.results import RetrieveProgress as RetrieveProgress
     from .exchange.results import StoreResult as StoreResult
+    from .peers.commitment import Commitment as Commitment
     from .pynetdicom import evt as evt
     from .pynetdicom import sop_class as sop_class
     from .pynetdicom import status as status
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Basic": "dicomweb.credentials",
     "Bearer": "dicomweb.credentials",
+    "Commitment": "peers.commitment",
     "LocalFailure": "exchange.results",
     "Peer": "blocking.peer",
     "ReceivedObject": "exchange.receiving",

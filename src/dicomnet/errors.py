@@ -19,6 +19,7 @@
     │   └── HTTPRefusal                        a peer says no over HTTP; knows its status code
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
     ├── JournalUnusable                        the journal of a store is damaged, in use, or another peer's
+    ├── UsersUnusable                          the file of users of an archive is open to others, or makes no sense
     ├── StoreInUse                             another node has the archive's store open
     ├── IndexUnusable                          the archive's index is damaged or of another version
     ├── JournalUnusable                        the journal of a retrieval is in use, damaged or of another version
@@ -84,7 +85,7 @@ class DeadlineExceeded(NetworkError, TimeoutError):
     Parameters
     ----------
     stage
-        ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``.
+        ``connect``, ``TLS``, ``association``, ``message``, ``idle`` or ``release``; ``report`` of storage commitment.
     seconds
         The time the stage was allowed, in seconds; None if all of it had been used up before.
     """
@@ -325,7 +326,8 @@ class ServiceRefusal(DicomnetError):
     status
         The value of Status (0000,0900).
     comment
-        Error Comment (0000,0902), cut off after 64 characters. Never a path or a patient's data.
+        Why, cut off after 256 characters; the first 64 are sent as Error Comment (0000,0902). Never a path or patients'
+        data.
     offending
         Tags for Offending Element (0000,0901).
     """
@@ -333,7 +335,8 @@ class ServiceRefusal(DicomnetError):
     def __init__(self, status: int, comment: str = "", offending: tuple[int, ...] = ()) -> None:
         super().__init__(status, comment, offending)
         self.status = status
-        self.comment = comment[:64]
+        # A peer's may be of any length.
+        self.comment = comment[:256]
         self.offending = offending
 
     def __str__(self) -> str:
@@ -443,6 +446,26 @@ class LedgerUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the ledger {self.database} cannot be used: {self.cause}"
+
+
+class UsersUnusable(DicomnetError):
+    """A file of users of an archive cannot be used. It is left as it is.
+
+    Parameters
+    ----------
+    path
+        Its file.
+    cause
+        What is wrong with it, and what to do.
+    """
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(path, cause)
+        self.path = path
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the file of users {self.path} cannot be used: {self.cause}"
 
 
 class JournalUnusable(DicomnetError):

@@ -122,6 +122,24 @@ def test_the_other_one_takes_the_place_of_the_first(
         assert staged_in(archive.root) == []
 
 
+@pytest.mark.parametrize("study", [1, 2], ids=["same study", "other study"])
+@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+def test_an_object_was_replaced_without_a_word(
+    study: int, is_large: bool, make: Make, encode: Encode, send: Send, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_archive(other_content=REPLACE) as archive:
+        first, second = Sent(is_large=is_large), Sent(study=study, patient="B", is_large=is_large)
+        for sent in (first, first, second):
+            assert _put(archive, sent, make, encode, send) == 0
+            assert archive.intake.wait_for_all()
+        (version,) = archive.versions()
+    (record,) = [each for each in caplog.records if "replaces" in each.message]
+    assert record.levelname == "WARNING"
+    assert record.message.endswith(
+        f"replaces another one with its SOP Instance UID {first.uid}, which is kept as the version {version.location}"
+    )
+
+
 def test_the_row_of_an_object_without_a_file_gives_way(make: Make, encode: Encode, send: Send) -> None:
     """In another study: the object that was to take its place waited for a file that is not there."""
     first, second = Sent(), Sent(study=2, patient="B")

@@ -110,7 +110,7 @@ def test_objects_come_and_go_at_the_same_time(tmp_path: Path, workers: str) -> N
                 wait_until(lambda: len(_files(node.store)) > 0, what="something is stored")
                 done = run("delete", "--data", node.store, "--yes", study_uid(1))
                 assert done.returncode in (0, 1)
-                assert done.stdout.startswith("1 studies, 1 series, ") or "missing" in done.stdout, done
+                assert done.stdout.startswith("1 study, 1 series, ") or "missing" in done.stdout, done
         finally:
             stop.set()
             for thread in threads:

@@ -111,6 +111,15 @@ def test_by_age_since_the_study_date(archive: Archive) -> None:
     assert archive.apply(RetentionRule("old", after=7 * DAY, since="study-date")) == [1, 2, 3, 4]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")
+@pytest.mark.parametrize("date", ["99991231", "2000111", "200011", "2000", "20001301", "00000101"])
+def test_a_study_date_that_is_none_kept_all_studies_or_removed_its_own(archive: Archive, date: str) -> None:
+    """The day after the last one that there is ended each run of the rules; of fewer digits, a month was made up."""
+    archive.store(1, 1, StudyDate=date)
+    archive.store(2, 1, StudyDate="20000101")
+    assert archive.apply(RetentionRule("old", after=7 * DAY, since="study-date")) == [1]
+
+
 def test_what_was_received_or_given_out_lately_stays(archive: Archive) -> None:
     for study, days in enumerate((1, 0.5, 0.01)):
         archive.store(study, days)

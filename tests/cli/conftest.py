@@ -27,7 +27,7 @@ StartPeer = Callable[..., int]
 
 @pytest.fixture
 def start_peer() -> Iterator[StartPeer]:
-    """Start an AE in this process: its handlers, and optionally its TLS context; gives its port."""
+    """Start an AE in this process: its handlers, optionally its TLS context and further SOP classes; gives its port."""
     with ExitStack() as stack:
 
         def start(
@@ -35,6 +35,7 @@ def start_peer() -> Iterator[StartPeer]:
             *,
             tls: ssl.SSLContext | None = None,
             strict: bool = False,
+            contexts: Sequence[str] = (),
         ) -> int:
             ae = AE("TESTSCP")
             ae.require_called_aet = strict
@@ -42,7 +43,8 @@ def start_peer() -> Iterator[StartPeer]:
             for context in AllStoragePresentationContexts[:100]:
                 ae.add_supported_context(context.abstract_syntax or "", ALL_TRANSFER_SYNTAXES)
             ae.add_supported_context(Verification)
-            ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+            for each in (StudyRootQueryRetrieveInformationModelFind, *contexts):
+                ae.add_supported_context(each)
             server = ae.start_server(
                 ("127.0.0.1", 0), block=False, evt_handlers=list(handlers), ssl_context=tls
             )

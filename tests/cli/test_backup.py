@@ -141,7 +141,7 @@ def test_what_is_said(tmp_path: Path) -> None:
         " (the file in the backup is not what was copied into it): NOT restored\n"
     )
     assert restored.stdout.startswith("5 objects and 0 entries of the ledger restored, ")
-    assert restored.stdout.endswith(": 1 changed; 1 files are NOT restored\n")
+    assert restored.stdout.endswith(": 1 changed; NOT restored: 1 file\n")
     assert len(stored(new)) == 5
 
 

@@ -77,20 +77,36 @@ class SCP:
         Where it reports, 0 for the same association.
     ends
         Whether it aborts instead of reporting.
+    sop_class
+        Under which SOP class it reports.
     """
 
-    def __init__(self, answer: Answer | None, status: int = 0, here: int = 0, ends: bool = False) -> None:
+    def __init__(
+        self,
+        answer: Answer | None,
+        status: int = 0,
+        here: int = 0,
+        ends: bool = False,
+        sop_class: str = StorageCommitmentPushModel,
+    ) -> None:
+        self._sop_class = sop_class
         self.asked: list[Dataset] = []
         self.statuses: list[int] = []
+        self.stored: list[str] = []
         self._answer, self._status, self._here, self._ends = answer, status, here, ends
         self._threads: list[threading.Thread] = []
         self._has_responded = threading.Event()
 
     def on_action(self, event: Any) -> tuple[int, None]:
+        self._has_responded.clear()
         self.asked.append(event.action_information)
         self._threads.append(threading.Thread(target=self._report, args=(event.assoc,)))
         self._threads[-1].start()
         return self._status, None
+
+    def on_store(self, event: Any) -> int:
+        self.stored.append(str(event.request.AffectedSOPInstanceUID))
+        return 0
 
     def on_sent(self, event: Any) -> None:
         if event.data[:1] == b"\x04":
@@ -113,7 +129,11 @@ class SCP:
             )
             assert assoc.is_established
         status, _ = assoc.send_n_event_report(
-            report, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+            report,
+            event_type,
+            self._sop_class,
+            StorageCommitmentPushModelInstance,
+            meta_uid=StorageCommitmentPushModel,
         )
         self.statuses.append(status.Status)
         if self._here:
@@ -124,12 +144,15 @@ class SCP:
         """Gives its address as a peer is written."""
         ae = pynetdicom.AE("SCP")
         ae.add_supported_context(StorageCommitmentPushModel)
+        for each in (CT, MR):
+            ae.add_supported_context(dcmread(each).SOPClassUID)
         server = ae.start_server(
             ("127.0.0.1", 0),
             block=False,
             evt_handlers=[
                 (foreign_evt.EVT_N_ACTION, self.on_action),
                 (foreign_evt.EVT_DATA_SENT, self.on_sent),
+                (foreign_evt.EVT_C_STORE, self.on_store),
             ],
         )
         assert server is not None
@@ -240,6 +263,34 @@ def test_a_report_of_another_transaction_is_refused() -> None:
         said = complaint(run("commit", address, CT, "--wait", "1"), 1)
     assert "no report came" in said
     assert scp.statuses == [0x0115]
+
+
+@pytest.mark.parametrize("here", [False, True], ids=["same association", "another association"])
+@pytest.mark.parametrize("sop_class", ["1.2.840.10008.1.20.2", "1.2.840.10008.3.1.2.3.3", "1.2.3"])
+def test_a_report_under_another_sop_class_counted_as_commitment(sop_class: str, here: bool) -> None:
+    port = free_port()
+    scp = SCP(all_kept, here=port if here else 0, sop_class=sop_class)
+    listen = ("--listen", str(port)) if here else ()
+    with scp.running() as address:
+        result = run("commit", address, CT, "--wait", "1", *listen)
+    assert (result.stdout, result.returncode) == ("", 1)
+    said = (
+        f"a report of the peer is refused: its SOP class is {sop_class}, and not that of storage commitment"
+    )
+    assert said in result.stderr
+    assert scp.statuses == [0x0118]
+
+
+def test_an_object_that_is_kept_as_one_of_another_sop_class_counted_as_committed() -> None:
+    def answer(asked: Dataset) -> tuple[int, Dataset]:
+        event_type, report = all_kept(asked)
+        report.ReferencedSOPSequence[0].ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        return event_type, report
+
+    with SCP(answer).running() as address:
+        result = run("commit", address, CT)
+    line = f"failed: {CT}: the peer has it with another SOP class, 1.2.840.10008.5.1.4.1.1.4\n"
+    assert (result.stdout.splitlines(keepends=True)[0], result.returncode) == (line, 1)
 
 
 @pytest.mark.parametrize("event_type", [0, 3, 9])

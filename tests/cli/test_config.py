@@ -16,11 +16,11 @@ from tests.settings.others import OTHERS
 from tests.support import dicomnet, run_tool, serving, wait_until
 
 from dicomnet import Peer
-from dicomnet.cli.configuration import CONFIG_VARIABLE, REMOTES_VARIABLE
 from dicomnet.cli.main import COMMANDS
 from dicomnet.errors import AssociationRejected
 from dicomnet.settings.kinds import as_toml
 from dicomnet.settings.table import PREFIX, SETTINGS
+from dicomnet.settings.users import CONFIG_VARIABLE, REMOTES_VARIABLE
 
 
 def test_the_example_is_a_file_that_nothing_is_wrong_with(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_dry_run_changes_nothing(tmp_path: Path, how: tuple[str, ...] | None) 
         assert result.returncode == 0
         (first,), (last,) = result.stderr.splitlines(), result.stdout.splitlines()
         assert first.startswith(f"would go: {study_uid(1)}, patient P1, 4 objects in 1 series, ")
-        assert last.startswith("1 studies, 1 series, 4 objects (")
+        assert last.startswith("1 study, 1 series, 4 objects (")
         assert last.endswith("would be deleted")
         assert run("export", "--data", store, "--all", tmp_path / "out").stdout.startswith("8 exported")
     assert _files(store) == before

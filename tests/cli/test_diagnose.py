@@ -23,9 +23,9 @@ from tests.support import free_port
 
 from dicomnet import AE, evt
 from dicomnet.cli.layers import Probe, connect
-from dicomnet.cli.requestor import Target
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.exchange.addresses import PeerAddress
+from dicomnet.peers.target import Target
 from dicomnet.wire.pdu import AssociateRJ
 
 LAYERS = ["name", "TCP", "TLS", "association", "presentation context", "C-ECHO"]

@@ -69,6 +69,25 @@ def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield Archive(address, here, folder / "files", request.param == "node")
 
 
+@pytest.mark.parametrize("way", ["move", "auto", "get"])
+def test_a_remote_says_how_it_is_retrieved(archive: Archive, way: str, tmp_path: Path) -> None:
+    """Both peers take C-GET, so that is what `auto` comes to; and --get wins over it."""
+    address, _, port = archive.address.rpartition(":")
+    (tmp_path / "c.toml").write_text(
+        f'[remotes.pacs]\nhost = "127.0.0.1"\nport = {port}\nae_title = "{address.partition("@")[0]}"\n'
+        f'retrieve = "{way}"\ndestination = "HERE"\nreceiver = "127.0.0.1:{archive.here}"\n'
+    )
+    study = STUDIES[3]
+    key = ("-k", f"StudyInstanceUID={study.uid}", "--config", tmp_path / "c.toml", "-d")
+    done = run("fetch", "pacs", *key, "--to", tmp_path / "to")
+    assert done.returncode == 0, done.stderr
+    assert objects_below(tmp_path / "to").keys() == set(study.objects())
+    assert ("C-MOVE-RQ" in done.stderr) is (way == "move")
+    done = run("fetch", "pacs", *key, "--get", "--to", tmp_path / "got")
+    assert objects_below(tmp_path / "got").keys() == set(study.objects())
+    assert "C-GET-RQ" in done.stderr
+
+
 def report(folder: Path) -> dict[int, str]:
     """The outcome of each line."""
     with (folder / "report.csv").open(encoding="utf-8-sig", newline="") as file:

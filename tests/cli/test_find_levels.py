@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.loops import in_loop
 
 from dicomnet import Peer, aio, evt
 from dicomnet.errors import ServiceRefusal
+from dicomnet.pynetdicom.sop_class import PatientRootQueryRetrieveInformationModelFind
 
 # Two studies of one series each, with one and with two images; and one without a series.
 SERIES = {"1.2.1": ["1.2.1.1"], "1.2.2": ["1.2.2.1"], "1.2.3": []}
@@ -168,7 +170,7 @@ def test_a_match_without_its_unique_key_costs_what_is_below_it(port: int, peer: 
     result = run("find", f"127.0.0.1:{port}", "-L", "series")
     assert len(result.stdout.splitlines()) == 2
     assert result.returncode == 1
-    assert "has no StudyInstanceUID" in result.stderr
+    assert "has no usable StudyInstanceUID" in result.stderr
 
 
 def test_matches_of_another_study_are_left_out(port: int, peer: Hierarchical) -> None:
@@ -186,6 +188,82 @@ def test_matches_of_another_study_are_left_out(port: int, peer: Hierarchical) ->
     assert found == ["1.2.2.1", "1.2.1.1"]
     assert result.returncode == 1
     assert "left out" in result.stderr
+
+
+class ByPatient:
+    """A peer that knows three patients, and takes wild cards in Patient ID, as PS3.4 section C.2.2.2.4 has them.
+
+    Parameters
+    ----------
+    ids
+        The Patient IDs. Each patient has a study, with the number of its place.
+    tells
+        Whether studies come with the Patient ID.
+    terms
+        The Specific Character Set of matches.
+    """
+
+    def __init__(self, ids: list[str], *, tells: bool, terms: str = "") -> None:
+        self._ids, self._tells, self._terms = ids, tells, terms
+
+    def __call__(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        keys = event.identifier
+        asked = str(keys.get("PatientID") or "*")
+        for number, each in enumerate(self._ids, 1):
+            if not fnmatchcase(each, asked):
+                continue
+            match = dataset(QueryRetrieveLevel=keys.QueryRetrieveLevel)
+            if self._terms:
+                match.SpecificCharacterSet = self._terms
+            if keys.QueryRetrieveLevel == "STUDY":
+                match.StudyInstanceUID = f"1.2.{number}"
+            if keys.QueryRetrieveLevel == "PATIENT" or self._tells:
+                match.PatientID = each
+            yield 0xFF00, match
+        yield 0x0000, None
+
+
+def studies_by_patient(peer: ByPatient, start_peer: StartPeer, *options: str) -> tuple[list[str], int, str]:
+    ports = start_peer([(evt.EVT_C_FIND, peer)], contexts=[PatientRootQueryRetrieveInformationModelFind])
+    result = run("find", f"127.0.0.1:{ports}", "-P", "-L", "study", "-k", "PatientID", *options)
+    found = [json.loads(line).get("StudyInstanceUID") for line in result.stdout.splitlines()]
+    return found, result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("wild", ["A*", "A?1", "*", "?1"])
+def test_a_patient_id_of_the_peer_became_a_wild_card(wild: str, start_peer: StartPeer) -> None:
+    """The studies of other patients were given as those of the one with that ID."""
+    told = ByPatient([wild, "A11", "B1"], tells=True)
+    found, status, said = studies_by_patient(told, start_peer)
+    assert (found, status) == (["1.2.1", "1.2.2", "1.2.3"], 1)
+    assert "matches were left out that do not belong to what was asked for" in said
+    untold = ByPatient([wild, "A11", "B1"], tells=False)
+    found, status, said = studies_by_patient(untold, start_peer)
+    assert (found, status) == (["1.2.2", "1.2.3"], 1)
+    assert "matches were left out that do not belong to what was asked for" in said
+
+
+def test_a_patient_id_of_several_values_was_asked_for_as_a_list(start_peer: StartPeer) -> None:
+    found, status, said = studies_by_patient(ByPatient(["A\\B", "C"], tells=False), start_peer)
+    assert (found, status) == (["1.2.2"], 1)
+    assert "has no usable PatientID" in said
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"), [("\u041f1", "cannot be encoded"), ("A" * 70, "")], ids=["not Latin", "long"]
+)
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_a_patient_id_that_cannot_be_asked_for_ended_the_query(
+    bad: str, why: str, start_peer: StartPeer
+) -> None:
+    """One that the character set cannot hold, or that is too long for a key."""
+    peer = ByPatient([bad, "C"], tells=True, terms="ISO_IR 192")
+    found, status, said = studies_by_patient(peer, start_peer, "-k", "SpecificCharacterSet=ISO_IR 100")
+    assert "1.2.2" in found
+    assert "Traceback" not in said
+    if why:
+        assert (found, status) == (["1.2.2"], 1)
+        assert f"what is below a match cannot be asked for: PatientID {why} in" in said
 
 
 def test_a_tag_and_the_level_are_fields(port: int) -> None:

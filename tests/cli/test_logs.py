@@ -79,6 +79,36 @@ def test_identifiers_are_shown_where_they_are_asked_for(tmp_path: Path) -> None:
     assert "Unspeakable" not in log_of(node)
 
 
+@pytest.mark.parametrize(
+    ("terms", "name"),
+    [
+        ("ISO_IR 144", "Люкceмбypг"),
+        ("ISO_IR 100", "Buc^Jérôme"),
+        ("ISO_IR 13\\ISO 2022 IR 87", "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"),
+        ("\\ISO 2022 IR 149", "Hong^Gildong=洪^吉洞"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_identifiers_of_other_character_sets_were_shown_undecoded(
+    terms: str, name: str, tmp_path: Path
+) -> None:
+    """On both sides, in the request and in the response."""
+    path, _ = secret_object(tmp_path / "objects")
+    dataset = dcmread(path)
+    dataset.SpecificCharacterSet = terms.split("\\")
+    dataset.PatientName = name
+    dataset.save_as(path)
+    key = re.split("[=^]", name)[0] + "*"
+    with serving(tmp_path / "node", "-d", "--log-identifiers") as node:
+        assert run("store", node.address, path).returncode == 0
+        keys = ("-k", f"PatientName={key}", "-k", f"SpecificCharacterSet={terms}", "-k", "PatientID")
+        found = run("find", node.address, *keys, "-d", "--log-identifiers")
+        assert found.returncode == 0
+        for log in (found.stderr, log_of(node)):
+            assert f"(0010,0010) PN [{key}]" in log or f"(0010,0010) [{key}]" in log
+            assert f"(0010,0010) PN [{name}]" in log or f"(0010,0010) [{name}]" in log
+
+
 def test_the_tools_show_what_happens(tmp_path: Path) -> None:
     with serving(tmp_path / "node") as node:
         for option, level in (("-v", "I: "), ("-d", "D: "), ("-ll=debug", "D: ")):
@@ -164,7 +194,7 @@ def test_a_node_logs_an_index_that_is_rebuilt(tmp_path: Path) -> None:
     (node.store / "index.sqlite").write_bytes(b"no database" * 1000)
     with serving(tmp_path / "node") as node:
         logged(node, r"WARNING the index .* cannot be used .*; a new one is made from the files")
-        logged(node, r"WARNING the index was brought in line with the files: 1 objects added, 0 removed")
+        logged(node, r"WARNING the index was brought in line with the files: 1 object added, 0 removed")
 
 
 def test_one_bad_peer_does_not_fill_the_disk(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -89,6 +90,8 @@ def loaded_by(*arguments: str) -> set[str]:
     """The modules that a run of the command imports, as the interpreter itself tells."""
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "dicomnet", *arguments],
+        # The tests' own variable is one of the configuration, which then is loaded.
+        env={name: value for name, value in os.environ.items() if not name.startswith("DICOMNET_")},
         capture_output=True,
         text=True,
         check=True,

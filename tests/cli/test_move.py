@@ -15,7 +15,7 @@ from pydicom import dcmread
 from tests.cli.command import complaint, run, run_on_terminal
 from tests.cli.conftest import CT, MR, StoreSCP
 from tests.interop.peers import dcmqrscp
-from tests.support import dicomnet, free_port, stored
+from tests.support import dicomnet, free_port, quarantined, stored
 
 from dicomnet import AE, evt
 from dicomnet.pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
@@ -96,7 +96,7 @@ def test_objects_that_go_elsewhere(archive: Archive, storescp: StoreSCP, tmp_pat
     result = run("move", archive.address, "THERE", *receiver, "-k", STUDY)
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == f"0 arrived in {tmp_path / 'in'}; {COUNTS}"
-    assert "1 of 1 objects that the peer says it has sent did not arrive" in result.stderr
+    assert "1 of 1 object that the peer says it has sent did not arrive" in result.stderr
     assert storescp.received() == {OBJECT}
 
 
@@ -145,6 +145,30 @@ def test_the_address_is_in_use_or_public(tmp_path: Path) -> None:
         assert said == f"dicomnet move: port {port} of 127.0.0.1 is in use already"
     said = complaint(run("move", "127.0.0.1:1", "HERE", *options, "--bind", "0.0.0.0"), 2)
     assert "--allow-public" in said
+
+
+@pytest.mark.parametrize("json_option", [(), ("--json",)], ids=["words", "JSON"])
+def test_a_corrected_object_that_went_into_quarantine_counted_as_arrived(
+    archive: Archive, tmp_path: Path, json_option: tuple[str, ...]
+) -> None:
+    """The old one stays in the folder."""
+    folder = tmp_path / "in"
+    receiver = ("--receive", str(folder), "--receive-port", str(archive.here), "-k", STUDY)
+    assert run("move", archive.address, "HERE", *receiver).returncode == 0
+    corrected = dcmread(CT)
+    corrected.PatientName = "Corrected^Name"
+    corrected.save_as(tmp_path / "corrected.dcm")
+    assert run("store", archive.address, tmp_path / "corrected.dcm").returncode == 0
+    result = run("move", archive.address, "HERE", *receiver, *json_option)
+    assert result.returncode == 1
+    cause = "kept in quarantine, as another object with its UID is here"
+    if json_option:
+        (failure,) = json.loads(result.stdout.splitlines()[-1])["local_failures"]
+        assert failure == {"sop_instance_uid": OBJECT, "path": str(folder), "cause": cause}
+    else:
+        assert f"failed here: {OBJECT}: {folder}: {cause}\n" in result.stderr
+        assert f"0 arrived in {folder}, failed here 1; " in result.stdout
+    assert quarantined(folder)
 
 
 @pytest.mark.parametrize(

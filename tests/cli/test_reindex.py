@@ -24,7 +24,7 @@ def test_objects_that_the_index_lacks_are_found_again(tmp_path: Path, how: tuple
     (lost,) = (tmp_path / "store" / "objects").rglob(f"{_uid(MR)}.dcm")
     content = lost.read_bytes()
     lost.unlink()
-    assert run("reindex", "--data", tmp_path / "store").stdout == "1 objects are indexed\n"
+    assert run("reindex", "--data", tmp_path / "store").stdout == "indexed 1 object\n"
     lost.parent.mkdir(parents=True, exist_ok=True)
     lost.write_bytes(content)
     if how is None:

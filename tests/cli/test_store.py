@@ -74,6 +74,7 @@ def test_json_is_a_line_for_each_file(storescp: StoreSCP, study: Path) -> None:
         "sop_instance_uid": str(pydicom.dcmread(CT).SOPInstanceUID),
         "comment": None,
         "bytes": len(data_set_of(CT)),
+        "member": None,
     }
     assert lines[str(COMPRESSED)]["status"] is None
     assert "presentation context" in lines[str(COMPRESSED)]["comment"]

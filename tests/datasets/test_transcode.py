@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,9 +39,10 @@ from tests.support import (
     wait_until,
 )
 
-from dicomnet import AE, Peer, aio, build_context
-from dicomnet.datasets import decoding
+from dicomnet import AE, Peer, aio, build_context, evt
+from dicomnet.datasets.apart import Process
 from dicomnet.datasets.codec import create_file_meta, decode
+from dicomnet.datasets.decoding import DECODERS
 from dicomnet.datasets.transcode import IN_MEMORY, transcode_dataset, transcode_file
 from dicomnet.drivers.files import open_object
 from dicomnet.encoding.transfer_syntaxes import PREFERRED_NATIVE, Transcoding, transfer_syntax
@@ -341,13 +343,13 @@ def test_a_decoder_that_ends_just_when_it_is_wanted_is_started_again(monkeypatch
     """It ends when it was idle for a while, and may have been taken for one that waits."""
     path = file_named("SC_rgb_jpeg_dcmtk.dcm")
     expected = transcode_file(open_object(path), EXPLICIT)
-    process = decoding.DECODERS._idle[-1]._process
+    process = DECODERS.processes._idle[-1]._process
     assert process.stdin is not None
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, process.stdin.fileno())
     os.close(nowhere)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    monkeypatch.setattr(decoding._Process, "is_running", True)
+    monkeypatch.setattr(Process, "is_running", True)
     assert transcode_file(open_object(path), EXPLICIT) == expected
     assert process.returncode == 0
 
@@ -511,3 +513,98 @@ def test_nothing_is_imported_for_files_that_go_as_they_are() -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
         )
     assert done.returncode == 0, done.stderr
+
+
+# -- pixel data that is encapsulated inside of a sequence
+
+RLE = "1.2.840.10008.1.2.5"
+
+
+def compressed(dataset: Dataset) -> Dataset:
+    dataset.SamplesPerPixel, dataset.HighBit = 1, dataset.BitsStored - 1
+    dataset.compress(UID(RLE), generate_instance_uid=False)
+    return dataset
+
+
+def with_icon(dataset: Dataset, icon: Dataset, keyword: str, path: Path) -> Path:
+    del icon.file_meta
+    setattr(dataset, keyword, Sequence([icon]))
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_a_compressed_icon_is_decompressed_with_its_image(tmp_path: Path) -> None:
+    path = with_icon(compressed(image()), compressed(image()), "IconImageSequence", tmp_path / "icon.dcm")
+    for target in (EXPLICIT, IMPLICIT, DEFLATED):
+        found = decoded(bytes(transcode_file(open_object(path), target)), target)
+        assert found.PixelData == bytes(range(8))
+        assert found.IconImageSequence[0].PixelData == bytes(range(8))
+
+
+@pytest.mark.parametrize("keyword", ["IconImageSequence", "ReferencedImageSequence"])
+def test_a_damaged_icon_was_not_told_from_its_image(keyword: str, tmp_path: Path) -> None:
+    """The object is not sent with a part of it missing."""
+    icon = compressed(image())
+    icon.PixelData = encapsulate_extended(
+        [b"no RLE data, but some text, of more than 64 bytes, as headers are" * 2]
+    )[0]
+    path = with_icon(compressed(image()), icon, keyword, tmp_path / "icon.dcm")
+    tag = {"IconImageSequence": "(0088,0200)", "ReferencedImageSequence": "(0008,1140)"}[keyword]
+    with pytest.raises(
+        UnusableObject, match=re.escape(f": in an item of {keyword} {tag}: pydicom cannot decode it")
+    ) as raised:
+        transcode_file(open_object(path), EXPLICIT)
+    assert "pydicom: " in raised.value.cause, "the decoders' reasons are told"
+
+
+@pytest.mark.parametrize("keyword", ["IconImageSequence", "ReferencedImageSequence"])
+@pytest.mark.parametrize(("own", "target"), [(EXPLICIT, IMPLICIT), (EXPLICIT, BIG), (IMPLICIT, EXPLICIT)])
+def test_a_compressed_icon_of_a_native_image_is_named_and_nothing_is_lost(
+    keyword: str, own: str, target: str, tmp_path: Path
+) -> None:
+    """Some decompressors leave it; no reader knows its codec any more."""
+    dataset = image()
+    dataset.file_meta.TransferSyntaxUID = UID(own)
+    dataset.set_original_encoding(own == IMPLICIT, True)
+    path = with_icon(dataset, compressed(image()), keyword, tmp_path / "icon.dcm")
+    before = path.read_bytes()
+    told = rf"PixelData \(7FE0,0010\) in an item of {keyword} .* is encapsulated, which its transfer syntax does not"
+    with pytest.raises(UnusableObject, match=told):
+        transcode_file(open_object(path), target)
+    arrived = []
+
+    def on_store(event: Any) -> int:
+        arrived.append(event.encoded_dataset(include_meta=False))
+        return 0
+
+    ae = AE()
+    ae.add_supported_context(str(dataset.SOPClassUID), own)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    assert server is not None
+    try:
+        with Peer(f"127.0.0.1:{server.server_address[1]}", transcode="if-needed") as peer:
+            (result,) = peer.store([path])
+    finally:
+        ae.shutdown()
+    assert (result.status, arrived) == (0, [before[open_object(path).header.offset :]])
+
+
+def test_an_rle_image_that_is_said_to_be_huge_ended_the_process(tmp_path: Path) -> None:
+    """Its decoder may be a library, too, and asks for the memory of all the pixels that the attributes tell of."""
+    path = tmp_path / "huge.dcm"
+    dataset = compressed(image())
+    dataset.Rows = dataset.Columns = 65535
+    dataset.save_as(path, enforce_file_format=True)
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "from dicomnet.datasets.transcode import transcode_file\n"
+        "from dicomnet.drivers.files import open_object\n"
+        "from dicomnet.errors import UnusableObject\n"
+        "try:\n"
+        "    transcode_file(open_object(sys.argv[1]), sys.argv[2])\n"
+        "except UnusableObject as error:\n"
+        "    print(error.cause)\n"
+    )
+    done = run_tool([sys.executable, "-c", code, str(path), EXPLICIT])
+    assert done.returncode == 0, done.stderr
+    assert "huge.dcm cannot be converted from RLE Lossless to Explicit VR Little Endian: " in done.stdout

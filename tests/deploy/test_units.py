@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicomnet.archive.applied import is_guarded
+from dicomnet.cli.main import TERMINATED
 from dicomnet.settings.reading import read
 
 from .written import DEPLOY, parsed, unit
@@ -63,3 +64,9 @@ def test_the_unit_waits_as_long_as_associations_may_drain() -> None:
 def test_the_configuration_lets_nobody_in_who_proves_nothing() -> None:
     """It is also right in each key: reading it raises where one is not."""
     assert is_guarded(read(DEPLOY / "dicomnet.toml", {}))
+
+
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.stem)
+def test_a_unit_that_is_stopped_early_has_not_failed(path: Path) -> None:
+    """A command that SIGTERM ends has a status of its own, where it was killed by the signal before."""
+    assert unit(path)["Service"]["SuccessExitStatus"] == [str(TERMINATED)]

@@ -6,15 +6,16 @@ import os
 import signal
 import socket
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 from tests.encoding.made_files import EXPLICIT, REAL, completely, element, object_of
 
 from dicomnet.drivers import files, reading
-from dicomnet.drivers.files import open_object, read_object
+from dicomnet.drivers.files import object_in, open_object, read_object
 from dicomnet.drivers.reading import fill, open_file
-from dicomnet.encoding.file_header import PREFIX_LENGTH
+from dicomnet.encoding.file_header import PREFIX_LENGTH, encode_file_header
 from dicomnet.encoding.known_files import KnownFiles
 from dicomnet.errors import UnusableObject
 
@@ -132,3 +133,49 @@ def test_a_part_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_
         assert fill(memoryview(b""), descriptor, 1000)
     finally:
         os.close(descriptor)
+
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+NATIVE = "1.2.840.10008.1.2.1"
+
+
+def deflated(data: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(data) + stream.flush()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "data", "said"),
+    [
+        (DEFLATED, deflated(b""), "the data set is empty"),
+        (DEFLATED, deflated(b"") + b"\0", "the data set is empty"),
+        (DEFLATED, bytes.fromhex("010000ffff00"), "the data set is empty"),
+        (DEFLATED, b"\x4b", "the deflated data set ends too early"),
+        (DEFLATED, deflated(bytes(range(40)))[:20], "the deflated data set ends too early"),
+        (DEFLATED, b"\x08\0\x16\0UI\x02\0", "the data set is not a deflate stream"),
+        (DEFLATED, b"", "the file has no data set"),
+        (NATIVE, b"", "the file has no data set"),
+        (NATIVE, b"\x08", "the data set is cut off"),
+        (NATIVE, b"\x08\0\x16\0UI", "the data set is cut off"),
+        (NATIVE, b"\x02\0\x16\0UI", "the file meta information is cut off"),
+    ],
+)
+def test_a_file_with_next_to_no_data_set_was_blamed_on_its_meta_information(
+    syntax: str, data: bytes, said: str, tmp_path: Path
+) -> None:
+    """Also one with a value of file meta information that is cut off is told from it."""
+    path = tmp_path / "file.dcm"
+    content = encode_file_header("1.2.840.10008.5.1.4.1.1.7", "1.2.3", syntax) + data
+    path.write_bytes(content)
+    with pytest.raises(UnusableObject, match=said):
+        open_object(path)
+    with pytest.raises(UnusableObject, match=said):
+        object_in(content, path)
+
+
+def test_a_short_data_set_that_is_whole_is_an_object(tmp_path: Path) -> None:
+    path = tmp_path / "file.dcm"
+    element = b"\x10\0\x10\0PN\0\0"
+    for syntax, data in ((NATIVE, element), (DEFLATED, deflated(element))):
+        path.write_bytes(encode_file_header("1.2.840.10008.5.1.4.1.1.7", "1.2.3", syntax) + data)
+        assert open_object(path).length == len(data)

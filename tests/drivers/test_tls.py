@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 import sys
@@ -17,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from pynetdicom import AE as ForeignAE  # noqa: N811
 from tests.interop.peers import aio_server
-from tests.sockets import Certificates, make_certificates
+from tests.sockets import Certificates, RawPeer, make_certificates, raw_server
 from tests.support import dicomnet, free_port, is_listening, run_tool, running_process, tool, wait_until
 
 from dicomnet import AE, Peer, aio
@@ -214,6 +215,62 @@ def test_the_commands_say_what_dcmtk_wants(command: str, full: Certificates, tmp
         assert "the peer wants a certificate of ours" in done.stdout + done.stderr
         done = run_tool(dicomnet(*call, "--tls-cert", full.certificate, "--tls-key", full.key))
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- versions that are too old
+
+ALERT = bytes.fromhex("15030100020246")
+# TLS 1.0, which old devices choose whatever the client offers.
+SERVER_HELLO = bytes.fromhex("160301002a020000260301") + bytes(32) + bytes.fromhex("00002f00")
+NO_VERSION = "no version of TLS in common, as with one that has only TLS 1.0 or 1.1: enable TLS 1.2 there"
+
+
+def old_server(answer: bytes) -> Callable[[RawPeer], None]:
+    def serve(peer: RawPeer) -> None:
+        if peer.sock.recv(4096):
+            peer.send(answer)
+            peer.read_to_end()
+
+    return serve
+
+
+@pytest.mark.parametrize("answer", [ALERT, SERVER_HELLO], ids=["alert", "ServerHello"])
+@echoes
+def test_a_peer_of_an_old_version_was_not_told_from_others(
+    echo: Echo, answer: bytes, full: Certificates
+) -> None:
+    with raw_server(old_server(answer)) as port, pytest.raises(TLSFailed, match=NO_VERSION):
+        echo(f"localhost:{port}", client_context(full.authority))
+
+
+@pytest.mark.parametrize("answer", [ALERT, SERVER_HELLO], ids=["alert", "ServerHello"])
+@pytest.mark.parametrize("command", ["echo", "diagnose"])
+def test_the_commands_say_what_to_do_about_an_old_version(command: str, answer: bytes) -> None:
+    with raw_server(old_server(answer)) as port:
+        done = run_tool(dicomnet(command, f"localhost:{port}", "--tls"))
+        assert done.returncode == 1
+        assert NO_VERSION in done.stdout + done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1")
+@pytest.mark.parametrize("old", ["client", "server"])
+@scps
+def test_what_speaks_tls_1_1_alone_is_told_of_the_version(
+    scp: str, old: str, full: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = full.server(), client_context(full.authority)
+    context = server if old == "server" else client
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    caplog.set_level(logging.INFO, "dicomnet")
+    # Some servers, as those of asyncio, close before their alert is on its way.
+    told = f"{NO_VERSION}|or has only TLS 1.0 or 1.1"
+    with SCPS[scp](server) as port:
+        with pytest.raises(TLSFailed, match=told):
+            echo_by_peer(f"localhost:{port}", client)
+        if scp != "pynetdicom":
+            wait_until(lambda: NO_VERSION in caplog.text, what="the server tells it, too")
 
 
 # -- a key with a passphrase

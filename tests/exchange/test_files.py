@@ -9,8 +9,9 @@ import pytest
 from tests.associations import ct_image
 
 from dicomnet.drivers.files import StoredObject
-from dicomnet.exchange.files import find_files, scan
+from dicomnet.exchange.files import find_files
 from dicomnet.exchange.results import StoreResult
+from dicomnet.exchange.searching import scan
 
 
 def test_files_come_in_the_order_of_names(tmp_path: Path) -> None:

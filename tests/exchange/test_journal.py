@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def files(folder: Path, count: int) -> list[str]:
     return paths
 
 
-def store(path: Path, names: list[str], statuses: dict[str, int | None]) -> list[str | StoreResult]:
+def store(path: Path, names: list[str], statuses: dict[str, int | None]) -> list[Any]:
     """One run: what is missing, noted with these statuses."""
     with Journal(str(path), PEER) as journal:
         found = list(journal.missing(names))

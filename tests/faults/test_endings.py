@@ -34,12 +34,13 @@ from tests.sockets import (
     status_of,
     store_pdus,
 )
-from tests.support import dicomnet, free_port
+from tests.support import dicomnet, free_port, wait_until
 
-from dicomnet import Peer, Timeouts, aio
+from dicomnet import AE, Peer, Timeouts, aio, evt
 from dicomnet.datasets.codec import encode
 from dicomnet.dimse.codec import decode_command
 from dicomnet.dimse.messages import C_FIND_RSP, C_GET_RSP, C_MOVE_RSP, C_STORE_RSP, Message
+from dicomnet.drivers.blocking.channel import Channel
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.transfer_syntaxes import transfer_syntax
 from dicomnet.errors import AssociationAborted, DeadlineExceeded, ProtocolError, ServiceRefusal
@@ -744,3 +745,37 @@ def test_a_cut_off_identifier_was_an_empty_one(face: str, service: str, cut: int
     assert result.returncode == 1
     last = result.stderr.splitlines()[-1]
     assert f"dicomnet {service}: the identifier of a C-{service.upper()} response cannot be read: " in last
+
+
+def test_our_own_abort_was_told_as_the_peers_doing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that reads an object saw the end of the connection before the phase was known."""
+    caplog.set_level("INFO", "dicomnet")
+    shutdown = Channel.shutdown
+
+    def and_let_the_other_thread_go_on(channel: Channel) -> None:
+        shutdown(channel)
+        wait_until(lambda: "aborted by us" in caplog.text or "association lost" in caplog.text, PATIENCE)
+
+    monkeypatch.setattr(Channel, "shutdown", and_let_the_other_thread_go_on)
+    ae = AE()
+    ae.add_supported_context(CT_IMAGE_STORAGE)
+    ae.maximum_pdu_size = 0
+    begun = threading.Event()
+
+    def on_data(event: evt.Event) -> None:
+        if event.data[:1] == b"\x04":
+            begun.set()
+
+    handlers: list[Any] = [(evt.EVT_DATA_RECV, on_data)]
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    with RawPeer.connect(server.server_address[1]) as peer:
+        peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
+        peer.read_pdu()
+        peer.send(store_pdus(object_of(1, 200_000), instance="1.2.3.1")[:100_000])
+        assert begun.wait(PATIENCE)
+        server.shutdown()
+    assert "association aborted by us" in caplog.text
+    assert "the peer closed" not in caplog.text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,16 @@ from pydicom.dataset import Dataset
 from tests.fetching.corpus import Study, make_object, objects_below, pixels
 
 from dicomnet.errors import AssociationAborted, ConnectionFailed, DicomnetError, ServiceRefusal
+from dicomnet.exchange.operations import Operation, Pause, Report
+from dicomnet.exchange.pacing import Pacing, Times
 from dicomnet.exchange.results import LocalFailure, RetrieveProgress
-from dicomnet.fetching.fetcher import Event, Fetcher, Outcome, Terms
+from dicomnet.fetching.fetcher import Event, Fetcher, Outcome, Rows, Terms
 from dicomnet.fetching.folder import Folder
 from dicomnet.fetching.lists import Row
 from dicomnet.fetching.names import DEFAULT_LAYOUT, Layout
 from dicomnet.fetching.reports import write_report
 from dicomnet.fetching.selecting import Condition, Selection
+from dicomnet.services.steps import Work
 
 STUDY = Study(1, "P1", "A1")
 OTHER = Study(2, "P2", "A1")
@@ -43,7 +48,10 @@ class Peer:
         self.tells: Callable[[str, Dataset], None] = lambda level, match: None
         self.count_more = 0
 
-    def find(self, level: str, keys: Mapping[str, Any]) -> Iterable[Dataset]:
+    def find(self, level: str, keys: Mapping[str, Any]) -> Operation[None]:
+        yield from map(Report, self.matches(level, keys))
+
+    def matches(self, level: str, keys: Mapping[str, Any]) -> Iterable[Dataset]:
         trouble = next(self.troubles, None)
         if trouble is not None:
             raise trouble
@@ -65,7 +73,7 @@ class Peer:
 
     def retrieve(
         self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
-    ) -> Iterator[RetrieveProgress]:
+    ) -> Operation[None]:
         wanted = keys[LEVELS[level]]
         self.asked.append((level, wanted))
         sent = failed = 0
@@ -84,10 +92,32 @@ class Peer:
             self.changes(copy)
             copy.save_as(self.incoming / f"{each.SOPInstanceUID}.dcm", enforce_file_format=True)
             sent += 1
-        yield RetrieveProgress(0xB000 if failed else 0, 0, sent, failed, 0, received=sent)
+        yield Report(RetrieveProgress(0xB000 if failed else 0, 0, sent, failed, 0, received=sent))
 
-    def rest(self) -> None:
+    def rest(self) -> Operation[None]:
         """Nothing is open."""
+        yield from ()
+
+
+def performed(operation: Operation[None]) -> Iterator[Event]:
+    """What an operation reports, whose work is done and whose pauses are not."""
+    resume: Callable[[Any], Any] = operation.send
+    outcome: Any = None
+    try:
+        while True:
+            step = resume(outcome)
+            resume, outcome = operation.send, None
+            if isinstance(step, Report):
+                yield step.result
+            elif isinstance(step, Work):
+                try:
+                    outcome = step.function()
+                except Exception as error:  # noqa: BLE001
+                    resume, outcome = operation.throw, error
+            else:
+                assert isinstance(step, Pause)
+    except StopIteration:
+        return
 
 
 @pytest.fixture
@@ -97,16 +127,45 @@ def fetch(tmp_path: Path) -> Callable[..., list[Event]]:
     def run(peer: Peer, *rows: Row, expected: Outcome | Sequence[Outcome], **terms: Any) -> list[Event]:
         with Folder(tmp_path / "in", Layout.parse(DEFAULT_LAYOUT)) as folder:
             peer.incoming = folder.incoming
-            fetcher = Fetcher(peer, folder, Terms(**terms), sleep=lambda seconds: None)
-            events = list(fetcher.run(rows or [ROW]))
-            outcomes = [each.outcome for each in fetcher.results]
+            listed = Rows(rows or [ROW])
+            events = list(performed(Fetcher(peer, folder, Terms(**terms)).run(listed)))
+            outcomes = [each.outcome for each in listed.results]
             assert outcomes == ([expected] if isinstance(expected, Outcome) else list(expected)), (
-                fetcher.results
+                listed.results
             )
-            write_report(tmp_path / "in" / "report.csv", fetcher.results)
+            write_report(tmp_path / "in" / "report.csv", listed.results)
             return events
 
     return run
+
+
+def test_it_waits_for_its_part_of_the_day(tmp_path: Path) -> None:
+    """With a clock that each pause sets on: it begins at 18:59:50, and asks at 19:00."""
+    now = datetime(2026, 5, 4, 18, 30).timestamp()
+    peer = Peer(STUDY)
+    asked: list[float] = []
+    peer.tells = lambda level, match: asked.append(now)
+    pacing = Pacing(None, Times.parse("19:00-06:00"), now=lambda: now)
+    with Folder(tmp_path / "in", Layout.parse(DEFAULT_LAYOUT)) as folder:
+        peer.incoming = folder.incoming
+        operation = Fetcher(peer, folder, Terms(pacing=pacing)).run(Rows([ROW]))
+        events: list[Event] = []
+        outcome: Any = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                step = operation.send(outcome)
+                outcome = None
+                if isinstance(step, Report):
+                    events.append(step.result)
+                elif isinstance(step, Work):
+                    outcome = step.function()
+                elif isinstance(step, Pause):
+                    now += step.seconds
+    assert datetime.fromtimestamp(asked[0]).strftime("%H:%M") == "19:00"
+    told = [each.values["words"] for each in events if each.kind == "pause"]
+    assert len(told) == 1
+    assert str(told[0]).startswith("nothing is retrieved until ")
+    assert events[-1].values["outcome"] == "complete"
 
 
 def pauses(events: Sequence[Event]) -> list[object]:
@@ -222,7 +281,7 @@ def test_a_peer_that_passes_over_keys(fetch: Any, tmp_path: Path) -> None:
     """Its whole archive matches; what it says of each tells what is meant."""
 
     class Careless(Peer):
-        def find(self, level: str, keys: Mapping[str, Any]) -> Iterable[Dataset]:
+        def find(self, level: str, keys: Mapping[str, Any]) -> Operation[None]:
             return super().find(level, {**keys, "AccessionNumber": None} if level == "study" else keys)
 
     peer = Careless(STUDY, Study(3, "P3", "A3"))
@@ -239,11 +298,11 @@ def test_a_peer_that_passes_over_keys(fetch: Any, tmp_path: Path) -> None:
 
 def test_a_peer_that_finds_other_letters(fetch: Any, tmp_path: Path) -> None:
     class Generous(Peer):
-        def find(self, level: str, keys: Mapping[str, Any]) -> Iterable[Dataset]:
+        def find(self, level: str, keys: Mapping[str, Any]) -> Operation[None]:
             return super().find(level, {**keys, "AccessionNumber": None} if level == "study" else keys)
 
     events = fetch(Generous(STUDY), Row(2, {"AccessionNumber": "a1"}), expected=Outcome.NO_MATCH)
-    assert events[-1].values["words"] == "the peer finds 1 studies, and their AccessionNumber is another one"
+    assert events[-1].values["words"] == "the peer finds 1 study, whose AccessionNumber is another one"
 
 
 def test_several_patients(fetch: Any, tmp_path: Path) -> None:
@@ -277,10 +336,10 @@ def test_the_wish_for_other_series_is_another_row(fetch: Any, tmp_path: Path) ->
 
 def test_a_full_disk_ends_it(fetch: Any) -> None:
     class Full(Peer):
-        def retrieve(self, *arguments: Any) -> Iterator[RetrieveProgress]:
+        def retrieve(self, *arguments: Any) -> Operation[None]:
             error = OSError(28, "no space left on device")
-            yield RetrieveProgress(
-                0xB000, 0, 0, 3, 0, received=0, local_failures=(LocalFailure("1.2", error),)
+            yield Report(
+                RetrieveProgress(0xB000, 0, 0, 3, 0, received=0, local_failures=(LocalFailure("1.2", error),))
             )
 
     with pytest.raises(OSError, match="no space"):

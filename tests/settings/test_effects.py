@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
 import signal
+import socket
 import ssl
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import HTTPErrorProcessor, Request, build_opener, urlopen
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -39,7 +46,8 @@ from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.pynetdicom.pdu_primitives import SOPClassExtendedNegotiation
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
-from dicomnet.settings.table import MANY, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS, SETTINGS
+from dicomnet.settings.entries import FOR_CALLERS, REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS
+from dicomnet.settings.table import BY_NAME, MANY, SETTINGS
 from dicomnet.wire.items import AsynchronousOperationsWindow
 from dicomnet.wire.pdu import AssociateAC
 
@@ -455,6 +463,179 @@ def decompress(world: World) -> None:
         server.shutdown()
 
 
+def _web(
+    node: Configured, path: str = "/dicom-web/", method: str = "GET", **headers: str
+) -> tuple[int, Message]:
+    """Status and headers of a response by HTTP, at the address that the node has said."""
+    found = re.search(r"DICOMweb: (http://.*)/dicom-web\n", node.said)
+    assert found is not None
+    try:
+        with urlopen(Request(found[1] + path, headers=headers, method=method), timeout=10) as response:
+            return response.status, response.headers
+    except HTTPError as error:
+        return error.code, error.headers
+
+
+def _without_variables() -> dict[str, str]:
+    """The environment of tests says that nodes have no DICOMweb."""
+    return {name: value for name, value in os.environ.items() if name != "DICOMNET_WEB_LISTEN"}
+
+
+def web_listen(world: World) -> None:
+    """The default is port 8080 of loopback, if that is free."""
+    assert BY_NAME["web.listen"].default == "127.0.0.1:8080"
+    node = world.node('web.listen = "off"', environment=_without_variables())
+    assert "DICOMweb" not in node.said
+    world.end(node)
+    number = free_port()
+    for words, address in (
+        (f'web.listen = "{number}"', f"127.0.0.1:{number}"),
+        ('web.listen = "127.0.0.2:0"', "127.0.0.2:"),
+    ):
+        node = world.node(words, environment=_without_variables())
+        node.wait_for(f"DICOMweb: http://{address}")
+        assert _web(node)[0] == 404
+        world.end(node)
+    node = world.node("", "--http", "0")
+    node.wait_for("DICOMweb: http://127.0.0.1:")
+    with socket.create_server(("127.0.0.1", number)):
+        taken = run("serve", "--config", "node.toml", "--http", f"{number}", cwd=world.folder)
+    assert taken.returncode == 1
+    assert (
+        taken.stderr
+        == f"dicomnet serve: --http 127.0.0.1:{number}: port {number} of 127.0.0.1 is in use already\n"
+    )
+
+
+def web_allow_public(world: World) -> None:
+    """The switch of the other port is none for this one. The folder cannot be used, so that nothing is ever shown."""
+    content = 'web = {%s}\nstorage.folder = "node.toml/x"\nserver.allow_public = true'
+    (world.folder / "node.toml").write_text(content % "")
+    refused = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
+    assert (
+        "anybody could see, add and remove images; set web.users and web.tls, or web.allow_public to allow that"
+        in refused.stderr
+    )
+    (world.folder / "node.toml").write_text(content % "allow_public = true")
+    warned = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
+    assert "warning: nobody has to prove who they are; whoever can reach us may see, add and" in warned.stderr
+    assert "not a directory" in warned.stderr
+
+
+def web_allow_delete(world: World) -> None:
+    for content, status in (("", 403), ("web.allow_delete = true", 404)):
+        node = world.node(content, "--http", "0")
+        assert _web(node, "/dicom-web/studies/1.2.3", method="DELETE")[0] == status
+        world.end(node)
+
+
+def web_origins(world: World) -> None:
+    node = world.node('web.origins = ["https://viewer.example"]', "--http", "0")
+    for origin, allowed in (
+        ("https://viewer.example", "https://viewer.example"),
+        ("https://else.example", None),
+    ):
+        assert _web(node, Origin=origin)[1]["Access-Control-Allow-Origin"] == allowed
+
+
+def web_hosts(world: World) -> None:
+    node = world.node('web.hosts = ["pacs.example"]', "--http", "0")
+    for host, is_refused in (("pacs.example", False), ("localhost", False), ("else.example", True)):
+        assert (_web(node, Host=host)[0] == 421) is is_refused
+
+
+def _users(world: World) -> str:
+    """A file with one user, as the command makes it; his credentials."""
+    (world.folder / "password").write_text("a long password\n")
+    added = run(
+        "users", "add", "alice", "--file", "users.toml", "--password-file", "password", cwd=world.folder
+    )
+    assert added.returncode == 0, added.stderr
+    return "Basic " + b64encode(b"alice:a long password").decode()
+
+
+def web_users(world: World) -> None:
+    credentials = _users(world)
+    node = world.node('web.users = "users.toml"', "--http", "0")
+    status, headers = _web(node, "/dicom-web/studies")
+    assert (status, headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
+    assert _web(node, "/dicom-web/studies", Authorization=credentials)[0] == 204
+    (world.folder / "users.toml").chmod(0o644)
+    refused = run("serve", "--config", "node.toml", cwd=world.folder)
+    assert refused.returncode == 2
+    assert "others can read or change it; chmod 600" in refused.stderr
+
+
+def web_tls(world: World) -> None:
+    """With users, the port may be public then."""
+    _users(world)
+    (world.folder / "both.pem").write_bytes(
+        world.certificates.certificate.read_bytes() + world.certificates.key.read_bytes()
+    )
+    content = (
+        'tls.certificate = "both.pem"\nserver.allow_public = true\nweb = {users = "users.toml", tls = %s}'
+    )
+    (world.folder / "node.toml").write_text(content % "false" + '\nstorage.folder = "node.toml/x"')
+    refused = run("serve", "--config", "node.toml", "--http", ":0", cwd=world.folder)
+    assert "set web.users and web.tls, or web.allow_public" in refused.stderr
+    node = world.node(content % "true", "--http", ":0")
+    node.wait_for("DICOMweb: https://0.0.0.0:")
+    found = re.search(r"https://0.0.0.0:(\d+)/", node.said)
+    assert found is not None
+    context = ssl.create_default_context(cafile=world.certificates.certificate)
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"https://127.0.0.1:{found[1]}/dicom-web/studies", timeout=10, context=context)
+
+
+def _logged_in(node: Configured) -> Message:
+    found = re.search(r"DICOMweb: http://127.0.0.1:(\d+)/", node.said)
+    assert found is not None
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", "/login", b"name=alice&password=a+long+password", form)
+    answer = connection.getresponse()
+    assert answer.status == 303
+    connection.close()
+    return answer.headers
+
+
+def web_session(world: World) -> None:
+    _users(world)
+    node = world.node('web = {users = "users.toml", session = "30 min"}', "--http", "0")
+    assert "Max-Age=1800" in _logged_in(node)["Set-Cookie"]
+
+
+def web_proxies(world: World) -> None:
+    """What a proxy says is believed of one that is trusted."""
+    _users(world)
+    for proxies, is_secure in (('["127.0.0.0/8"]', True), ('["10.0.0.1"]', False)):
+        node = world.node(f'web = {{users = "users.toml", proxies = {proxies}}}', "--http", "0")
+        found = re.search(r"DICOMweb: (http://.*)/dicom-web\n", node.said)
+        assert found is not None
+        headers = {"X-Forwarded-Proto": "https"}
+        request = Request(f"{found[1]}/login", b"name=alice&password=a+long+password", headers)
+        with build_opener(_NoRedirect).open(request, timeout=10) as answer:
+            assert ("Secure" in answer.headers["Set-Cookie"]) is is_secure
+        world.end(node)
+
+
+class _NoRedirect(HTTPErrorProcessor):
+    def http_response(self, request: Request, response: Any) -> Any:
+        return response
+
+
+def web_user_header(world: World) -> None:
+    _users(world)
+    content = 'web = {users = "users.toml", proxies = ["127.0.0.1"], user_header = "X-Forwarded-User"}'
+    node = world.node(content, "--http", "0")
+    asked = "/dicom-web/studies"
+    assert _web(node, asked, **{"X-Forwarded-User": "alice"})[0] == 204
+    assert _web(node, asked, **{"X-Forwarded-User": "mallory"})[0] == 403
+    assert _web(node, asked)[0] == 401
+
+
 def watch_port(world: World) -> None:
     number = free_port()
     node = world.node(f"watch.port = {number}")
@@ -530,7 +711,7 @@ def _retained(world: World, content: str, goes: dict[str, Any], *stay: dict[str,
         uids = {"StudyInstanceUID": study, "SeriesInstanceUID": f"{study}.1", "SOPInstanceUID": f"{study}.2"}
         assert one(world.peer(node, **title), world.file(**uids, **each)) == 0
     # Those that stay were looked at before it.
-    node.wait_for("has removed 1 objects of study 1.2.4 ")
+    node.wait_for("has removed 1 object of study 1.2.4 ")
     assert _studies(world) == staying.keys()
     return node
 
@@ -542,7 +723,7 @@ def _rule_of(name: str, *lines: str) -> str:
 def interval(world: World) -> None:
     node = _retained(world, _rule_of("x", "after = 0"), {})
     assert one(world.peer(node), CT) == 0
-    node.wait_for("has removed 1 objects", 2)
+    node.wait_for("has removed 1 object", 2)
     assert not _studies(world)
 
 
@@ -550,7 +731,7 @@ def quiet(world: World) -> None:
     node = world.node(f'deletion = {{interval = "0.1 s", quiet = "1.5 s"}}\n{_rule_of("x", "after = 0")}')
     assert one(world.peer(node), CT) == 0
     begun = time.monotonic()
-    node.wait_for("has removed 1 objects")
+    node.wait_for("has removed 1 object")
     assert time.monotonic() - begun > 1
 
 
@@ -726,6 +907,16 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "logging.level": level,
     "logging.format": format,
     "logging.identifiers": identifiers,
+    "web.listen": web_listen,
+    "web.allow_public": web_allow_public,
+    "web.allow_delete": web_allow_delete,
+    "web.origins": web_origins,
+    "web.hosts": web_hosts,
+    "web.tls": web_tls,
+    "web.users": web_users,
+    "web.session": web_session,
+    "web.proxies": web_proxies,
+    "web.user_header": web_user_header,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,
@@ -745,7 +936,8 @@ EFFECTS: dict[str, Callable[[World], None]] = {
 
 def test_each_key_has_a_row() -> None:
     known = {each.name for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS, *RETENTION_SETTINGS)}
-    assert set(EFFECTS) == known
+    # What those are told who call a remote, tests/cli/test_remotes.py shows.
+    assert set(EFFECTS) == known - FOR_CALLERS
     assert {each.partition(".")[0] for each in known} >= set(MANY)
 
 

@@ -19,6 +19,7 @@ from dicomnet.archive.catalogue.options import QueryOptions
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.terms import Terms
 from dicomnet.drivers.deadline import Timeouts
+from dicomnet.settings.entries import REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS
 from dicomnet.settings.example import HIDDEN, example, manual, shown
 from dicomnet.settings.kinds import Text, as_toml
 from dicomnet.settings.mistakes import Mistakes
@@ -29,9 +30,6 @@ from dicomnet.settings.table import (
     FACTS,
     OPERATIONS,
     PREFIX,
-    REMOTE_SETTINGS,
-    RETENTION_SETTINGS,
-    RULE_SETTINGS,
     SECTIONS,
     SETTINGS,
     SINCE,
@@ -521,6 +519,7 @@ def test_any_value_of_a_key_is_taken_or_told_in_one_line_with_its_number(name: s
     outcomes = set()
     for value in VALUES:
         file.write_text("\n".join([head, "", f"{row.key} = {value}", *lines]))
+        file.chmod(0o600)
         try:
             settings = read(file)
             if name != "access.address":

@@ -377,8 +377,8 @@ def test_rules_of_retention_hold_at_once(tmp_path: Path, workers: int) -> None:
         with Peer(node.address) as peer:
             assert [each.status for each in peer.store([CT, MR])] == [0, 0]
         reload(node, f'{start}[[retention]]\nname = "magnets"\nafter = 0\nmodalities = ["MR"]\n')
-        node.wait_for("the retention rule magnets has removed 1 objects")
+        node.wait_for("the retention rule magnets has removed 1 object")
         reload(node, f'{start}[[retention]]\nname = "all"\nafter = 0\n')
-        node.wait_for("the retention rule all has removed 1 objects")
+        node.wait_for("the retention rule all has removed 1 object")
         assert node.end() == 0
     assert stored(tmp_path / "dicomnet-data") == {}

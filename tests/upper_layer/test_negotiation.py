@@ -150,8 +150,9 @@ def test_the_answer_is_that_of_pynetdicom(pynetdicom_port: int, name: str) -> No
     assert list(agreement.contexts) == [c.context_id for c in asked.contexts]
 
 
-@pytest.mark.parametrize("proposed", list(itertools.product((True, False), repeat=2)))
+@pytest.mark.parametrize("proposed", [(True, True), (True, False), (False, True)])
 def test_roles_are_granted_as_by_pynetdicom(pynetdicom_port: int, proposed: tuple[bool, bool]) -> None:
+    """But for a proposal of neither role, which is passed over here."""
     asked = request(
         *((uid, (IMPLICIT,)) for uid in ROLE_CLASSES),
         items=tuple(RoleSelection(uid, *proposed) for uid in ROLE_CLASSES),
@@ -592,6 +593,22 @@ def test_a_role_that_has_no_answer_is_known_as_such(
     assert agreement.contexts[1].is_role_unanswered is (expected and code == 0)
     assert not agreement.contexts[3].is_role_unanswered
     assert sum("role of SCP" in fault for fault in agreement.faults) == (expected and code == 0)
+
+
+@pytest.mark.parametrize("supported", [(None, None), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("uid", [CT, US, MR])
+def test_a_role_selection_for_no_role_cost_its_context(
+    uid: str, supported: tuple[bool | None, bool | None]
+) -> None:
+    """PS3.7 section D.3.3.4 has SCU, SCP and both; DCMTK passes over it, too."""
+    acceptor = replace(ACCEPTOR, supported={uid: SupportedContext((IMPLICIT,), *supported)})
+    asked = request((uid, (IMPLICIT,)), items=(RoleSelection(uid, False, False),))
+    answer, agreement = accept(AssociateRQ.decode(memoryview(asked.encode())[6:]), acceptor)
+    context = agreement.contexts[1]
+    assert (context.is_accepted, context.as_scu, context.as_scp) == (True, False, True)
+    assert first_of(answer.user_items, RoleSelection) is None
+    (fault,) = agreement.faults
+    assert fault == f"the role selection of '{uid}' is for no role: not looked at"
 
 
 @pytest.mark.parametrize("roles", [(2, 1), (0, 255), (7, 7)])

@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from ..dimse.messages import Message
 from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..exchange.addresses import PeerAddress
 from ..exchange.operations import Next, Operation, Pause, Report, Spawn, Step
@@ -30,6 +32,11 @@ from .performing import perform
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from ..fetching.fetcher import Event
+    from ..peers.commitment import Commitment
+    from ..peers.fetching import Fetching
+    from .performed_steps import PerformedStep
+
 
 class _ReceiverHooks(ReceiverHooks):
     """The hooks of an association for a C-GET, whose function may be a coroutine function."""
@@ -42,6 +49,7 @@ class _ReceiverHooks(ReceiverHooks):
                     await self.on_object(received)
                 else:
                     await asyncio.to_thread(self.on_object, received)
+        await asyncio.sleep(self.pause(message))
         return Answer(SUCCESS)
 
 
@@ -53,6 +61,8 @@ class Peer(
         AsyncGenerator["Dataset", None],
         AsyncGenerator[tuple["Dataset", ...], None],
         AsyncGenerator[RetrieveProgress, None],
+        AsyncGenerator["Commitment", None],
+        AsyncGenerator["Event", None],
     ]
 ):
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
@@ -62,7 +72,8 @@ class Peer(
     Parameters
     ----------
     address
-        ``[AET@]host:port``, an IPv6 address in brackets; or ``https://host/path`` of a DICOMweb service.
+        ``[AET@]host:port``, an IPv6 address in brackets; or a `PeerAddress`; or the name of a remote, see
+        `dicomnet.Peer`; or ``https://host/path`` of a DICOMweb service.
     calling
         Our AE title.
     tls
@@ -79,6 +90,8 @@ class Peer(
     jobs
         How many associations `store` may have side by side, each with its window; of DICOMweb, how many requests there
         may be at a time.
+    user, passcode
+        Who we say to be (user identity, PS3.7 Annex D.3.3.7), None for nobody.
     credentials, may_be_read
         As of `dicomnet.Peer`.
     """
@@ -98,6 +111,15 @@ class Peer(
         """
         (duration,) = [each async for each in self._echo()]
         return float(duration)
+
+    def mpps(self, scheduled: Dataset | None = None, **attributes: Any) -> PerformedStep:
+        """Say that a procedure step is being performed (MPPS): an asynchronous context manager.
+
+        See `dicomnet.Peer.mpps`.
+        """
+        from .performed_steps import PerformedStep
+
+        return PerformedStep(self._perform, scheduled, self.calling, attributes)
 
     async def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
@@ -130,6 +152,17 @@ class Peer(
     def _forget(links: Iterable[Link]) -> None:
         for link in links:
             link.abort_later()
+
+    async def _perform_together(self, fetching: Fetching) -> AsyncGenerator[Event, None]:
+        from .together import together
+
+        stack = ExitStack()
+        try:
+            rows, operations = await asyncio.to_thread(fetching.begin, stack)
+            async for event in together([self._perform(each) for each in operations], rows.stop):
+                yield event
+        finally:
+            await asyncio.to_thread(stack.close)
 
     def _perform(self, operation: Operation[Any]) -> AsyncGenerator[Any, None]:
         return Performance(self, operation).results()
@@ -173,10 +206,10 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
     def _do(self, calls: Calls[Any]) -> Awaitable[Any]:
         return perform(calls, _PERFORMERS, self)
 
-    async def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+    async def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Link:
         one = self._peer
         assert isinstance(one.address, PeerAddress)
-        establish = open_association(one.address, request, one._tls, one.timeouts, hooks)
+        establish = open_association(one.address, request, one._tls, timeouts, hooks)
         return one._pool.add(await (establish if self._lanes is None else self._lanes.open(establish)))
 
     def _make_lanes(self, step: Spawn) -> LaneTasks:

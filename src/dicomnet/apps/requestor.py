@@ -13,6 +13,7 @@ from ..cli.arguments import FAILED, OK
 from ..cli.words import printable
 from ..exchange.messages import uids_of
 from ..exchange.results import Receipt, RetrieveProgress
+from ..plurals import counted
 from ..pynetdicom.ae import AE
 from ..pynetdicom.association import Association
 from ..pynetdicom.events import EventHandlerType
@@ -159,7 +160,9 @@ def follow(
         _log.error("failed: %s", printable(uid))
     if progress.missing:
         _log.error(
-            "%d of %d objects that the peer says it has sent did not arrive", progress.missing, progress.sent
+            "%d of %s that the peer says it has sent did not arrive",
+            progress.missing,
+            counted(progress.sent or 0, "object"),
         )
     return status if progress.is_complete else FAILED
 

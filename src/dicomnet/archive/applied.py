@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from ..drivers.tls import ClientCertificate, ServerCertificate
 from ..encoding.transfer_syntaxes import Transcoding
+from ..errors import UsersUnusable
 from ..exchange.addresses import PeerAddress
 from ..exchange.logs import Log
 from ..settings.certificates import can_be_used, context_for, passphrase_of
+from ..settings.example import shown
 from ..settings.mistakes import Mistakes
 from ..settings.table import ACCESS, REMOTES, RETENTION
 from ..settings.values import Settings, conditions, defaults
@@ -23,7 +27,9 @@ from .conflicts import OtherContent
 from .retention import RetentionPolicy, RetentionRule
 from .services.retrieve import RetrievePolicy, destinations_of
 from .terms import Terms
+from .users import UsersFile
 from .watch.policy import WatchPolicy
+from .web.policy import WebPolicy
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -66,9 +72,11 @@ def terms_of(settings: Settings) -> Terms:
         ),
         retrieval=_retrieval(settings),
         watch=WatchPolicy(settings["watch.disk_reserve"] << 20, settings["watch.certificate_days"]),
+        web=_web(settings, certificate),
         tls=certificate,
         retention=_retention(settings),
         log=log_of(settings),
+        shown=tuple(shown(settings)),
     )
 
 
@@ -112,6 +120,11 @@ def is_guarded(settings: Settings) -> bool:
     )
 
 
+def is_web_guarded(settings: Settings) -> bool:
+    """Whether nobody may do anything by HTTP who cannot prove to be somebody, and no third one can listen."""
+    return settings["web.users"] is not None and bool(settings["web.tls"] or settings["web.proxies"])
+
+
 def _access(settings: Settings) -> Access:
     if settings.access is None:
         return Access()
@@ -125,6 +138,32 @@ def _access(settings: Settings) -> Access:
             )
             for each in settings.access
         )
+    )
+
+
+def _web(settings: Settings, certificate: ServerCertificate | None) -> WebPolicy:
+    path = settings["web.users"]
+    users = None if path is None else UsersFile(path)
+    if users is not None:
+        if find_spec("argon2") is None:
+            raise Mistakes([settings.said("web.users", "run pip install 'dicomnet[web]'")])
+        try:
+            can_be_used(settings, "web.users", path, users.read)
+        except UsersUnusable as error:
+            raise Mistakes([settings.said("web.users", f"{error.path}: {error.cause}")]) from None
+    return WebPolicy(
+        settings["web.origins"],
+        settings["web.hosts"],
+        users,
+        float(settings["web.session"]),
+        tuple(map(ip_network, settings["web.proxies"])),
+        settings["web.user_header"] or "",
+        # Browsers of people have no certificate to show.
+        None
+        if certificate is None or not settings["web.tls"]
+        else replace(certificate, client_ca=None, client_certificate=ssl.CERT_NONE),
+        may_delete=settings["web.allow_delete"],
+        keep=settings["deletion.keep"],
     )
 
 
@@ -201,6 +240,12 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
     rows = [
         *conditions(settings),
         ("tls.client_certificate", asks and not has_tls, "it needs tls.certificate"),
+        ("web.tls", values["web.tls"] and not has_tls, "it needs tls.certificate"),
+        (
+            "web.user_header",
+            values["web.user_header"] is not None and not (values["web.proxies"] and values["web.users"]),
+            "it needs web.proxies, which alone may say it, and web.users",
+        ),
         (
             # Those of the system would let in whoever can buy one.
             "tls.client_certificate",

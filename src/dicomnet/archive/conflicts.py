@@ -137,8 +137,15 @@ class Conflicts:
                 )
             )
 
-    def keep_version(self, name: ObjectName) -> None:
+    def keep_version(self, name: ObjectName, source: Source) -> None:
         """Keep a stored object as a version, before another one takes its place.
+
+        Parameters
+        ----------
+        name
+            The object.
+        source
+            Who sent the other one.
 
         Raises
         ------
@@ -160,13 +167,24 @@ class Conflicts:
                     stored_at,
                 )
             )
+        # Many viewers and devices show the one that they have fetched already.
+        _log.warning(
+            "an object %sreplaces another one with its SOP Instance UID %s, which is kept as the version %s",
+            _from(source),
+            name.instance,
+            kept.location,
+            extra=source.about(name.instance),
+        )
 
     def _quarantined(self, found: Quarantined) -> None:
         source = found.source
-        sender = f"from {source.ae_title}@{source.address} " if source.address else ""
         about = source.about(found.instance)
         _log.warning(
-            "a file %sis kept in quarantine as %s: %s", sender, found.location, found.reason, extra=about
+            "a file %sis kept in quarantine as %s: %s",
+            _from(source),
+            found.location,
+            found.reason,
+            extra=about,
         )
         if self._record is None:
             return
@@ -175,3 +193,7 @@ class Conflicts:
         except (DicomnetError, OSError, ImportError) as failure:
             # The file is kept all the same, and listed without this.
             _log.error("why %s is in quarantine cannot be recorded: %s", found.location, failure, extra=about)
+
+
+def _from(source: Source) -> str:
+    return f"from {source.ae_title}@{source.address} " if source.address else ""

@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from ..plurals import counted
 from ..values import field, frozen, mutable
 from .catalogue import levels
 from .catalogue.index import Index
@@ -157,9 +158,9 @@ class Deleting:
                     fates = self._end(open_still)
                     gone = sum(fate is not Fate.NOT_DELETED for fate in fates.values())
                     _log.warning(
-                        "a deletion from study %s was interrupted: %d objects are deleted, %d are there as before",
+                        "a deletion from study %s was interrupted: %s deleted, %d there as before",
                         open_still[0].name.study,
-                        gone,
+                        counted(gone, "object"),
                         len(fates) - gone,
                     )
 

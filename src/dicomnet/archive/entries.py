@@ -50,6 +50,7 @@ class Source:
 
 UNKNOWN = Source()
 C_STORE_WAY = "C-STORE"
+STOW_WAY = "STOW-RS"
 
 
 @frozen

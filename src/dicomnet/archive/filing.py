@@ -414,7 +414,7 @@ class Filing:
             with contextlib.suppress(FileNotFoundError):
                 accepted.measure()
         if replaces is not None and replaces.is_in(storage):
-            self._conflicts.keep_version(replaces.name)
+            self._conflicts.keep_version(replaces.name, accepted.entry.source)
             if replaces.name == name:
                 storage.replace(name, accepted.whole)
                 return True

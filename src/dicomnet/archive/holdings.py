@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import DatabaseFailure, ServiceRefusal
+from ..plurals import counted
 from .clock import Date
 from .conflicts import OtherContent
 from .filing import Progress
@@ -103,6 +105,8 @@ class Holdings:
         self.date = Date()
         self._retaining: Retention | None = None
         self._tidied_at = 0.0
+        # The last deletion that was heeded by what was derived from files.
+        self._forgotten = 0
         self._is_strict, self._other_content = is_strict, other_content
         # Without other processes, nobody else has to see how far this one is.
         self._progress = None if processes == 1 else Progress(processes)
@@ -182,9 +186,7 @@ class Holdings:
             _log.error("a deletion that was interrupted cannot be ended now, and is tried again: %s", error)
         count = self.intake.recover()
         if count:
-            _log.warning(
-                "%d objects that had been acknowledged are filed now; the last stop was not clean", count
-            )
+            _log.warning("%s filed now; the last stop was not clean", counted(count, "acknowledged object"))
 
     def deleting(self) -> Deleting:
         """The one that deletes objects; there must be an index."""
@@ -234,8 +236,20 @@ class Holdings:
         if self.ledger is not None and self.ledger.if_there() is not None and monotonic() >= self._tidied_at:
             self._tidied_at = monotonic() + _TIDY
             self.end_deletions()
+            self._forget_headers()
             if self.date.is_reliable:
                 self.trash().empty(datetime.now(UTC), is_stopped)
+
+    def _forget_headers(self) -> None:
+        """After a deletion, let nothing stay that was derived from the files for the web."""
+        from .kept_headers import NAME, KeptHeaders
+
+        ledger = None if self.ledger is None else self.ledger.if_there()
+        last = 0 if ledger is None else ledger.deletions.last()
+        if self.index is not None and last != self._forgotten and (self.local.root / NAME).exists():
+            with contextlib.closing(KeptHeaders(self.local.root)) as kept:
+                if kept.drop_others(self.index):
+                    self._forgotten = last
 
     def _retain(self, is_stopped: Callable[[], bool]) -> None:
         """Remove studies by the rules, when it is time for it."""

@@ -75,6 +75,9 @@ class Session:
         is over.
     is_adopted
         Whether the object is a file that lies there already, see `adopt`.
+    is_flushed_together
+        Whether the commit flushes its file with all others on the file system, where it is a large one; else it is
+        flushed by itself when it is placed. Of many that takes longer.
     was_there
         Whether the commit found that the store had the same object already.
     """
@@ -87,6 +90,7 @@ class Session:
         "_is_over",
         "_staged",
         "is_adopted",
+        "is_flushed_together",
         "placed",
         "sop_class",
         "sop_instance",
@@ -109,7 +113,7 @@ class Session:
         self._head = bytearray()
         self._staged: StagedFile | None = None
         self._is_over = False
-        self.is_adopted = self.was_there = False
+        self.is_adopted = self.is_flushed_together = self.was_there = False
         self.placed: Accepted | ServiceRefusal | None = None
 
     def write(self, data: memoryview) -> None:
@@ -147,7 +151,8 @@ class Session:
         data_at
             Where its data set begins, in bytes.
         """
-        self._staged, self._data_at, self.is_adopted = staged, data_at, True
+        self._staged, self._data_at = staged, data_at
+        self.is_adopted = self.is_flushed_together = True
 
     def commit(self) -> int:
         """Check the object and store it, as `Intake.commit` does for several objects.
@@ -240,8 +245,7 @@ class Session:
         entry = Entry(name, header, self.sop_class, self.transfer_syntax, self.source)
         if self._staged is None:
             return Accepted(entry, (self._file_header, self._head))
-        # Adopted files are flushed together, by the commit.
-        self._staged.finish(sync=self._intake.local.sync and not self.is_adopted)
+        self._staged.finish(sync=self._intake.local.sync and not self.is_flushed_together)
         return Accepted(entry, staged=self._staged)
 
     def _scan(self) -> Header:
@@ -251,6 +255,12 @@ class Session:
         return scan_file(self._intake.scanner, descriptor, self._data_at, self.transfer_syntax)
 
     def _name(self, header: Header) -> ObjectName:
+        if not header.uid(SOP_CLASS_UID) and not header.uid(SOP_INSTANCE_UID):
+            raise ServiceRefusal(
+                DATA_SET_DOES_NOT_MATCH,
+                "the data set is empty or has no SOP Instance UID",
+                (SOP_INSTANCE_UID,),
+            )
         if header.uid(SOP_CLASS_UID) != self.sop_class:
             raise ServiceRefusal(
                 DATA_SET_DOES_NOT_MATCH,
@@ -565,7 +575,7 @@ class Intake:
             if new and self.catalogue is None:
                 # An index that is made later has to be compared with all files.
                 self.local.needs_recovery = True
-            if any(session.is_adopted for session in new):
+            if any(session.is_flushed_together and session.accepted.staged for session in new):
                 self.local.staging.make_durable()
             if self._needs_journal:
                 self._keep(new)

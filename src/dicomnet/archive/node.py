@@ -27,6 +27,7 @@ from ..exchange.addresses import MAXIMUM_LENGTH
 
 # The log's words: what happens when the process is out of descriptors is logged without an import.
 from ..services import descriptions as descriptions
+from ..services.descriptions import describe_pdu
 from ..services.registry import OPERATIONS
 from ..services.service_classes import may_be_storage
 from ..services.steps import Answer, Performed, StillSearching
@@ -48,6 +49,7 @@ from ..wire.pdu import (
     AssociateRQ,
 )
 from .access import NOT_AUTHORIZED, limited, names_in
+from .activity import Activity
 from .catalogue.options import SUPPORTED
 from .holdings import Holdings
 from .services.query import QueryService
@@ -58,10 +60,12 @@ from .services.verification import VerificationService
 from .terms import Terms
 
 if TYPE_CHECKING:
+    from ..drivers.blocking.fair_share import FairShare
     from .services.retrieval import Retrieval
     from .tasks.control import Control
     from .watch.association import Tally
     from .watch.watch import Watch
+    from .web.serving import BothPorts, WebServer
 
 _log = logging.getLogger(__name__)
 
@@ -134,13 +138,16 @@ class Node:
         How many processes accept; see `WorkerProcesses`. With more than one, `on_stored` is called in them.
     watch
         Host and port for health and metrics by HTTP; None for neither, and then nothing is counted.
+    web
+        Accepts connections for DICOMweb, as of `drivers.transport.listen`; it is the node's from then on. None for no
+        DICOMweb.
 
     Raises
     ------
     OSError
         If the folder cannot be used, or the address cannot be bound.
     ValueError
-        If ``workers`` is less than 1, or one of ``keys`` cannot be kept.
+        If ``workers`` is less than 1, one of ``keys`` cannot be kept, or there is to be DICOMweb without an index.
     RuntimeError
         If there are to be several workers, and this platform cannot fork.
     DicomnetError
@@ -164,7 +171,10 @@ class Node:
         keys: Sequence[str] = (),
         workers: int = 1,
         watch: tuple[str, int] | None = None,
+        web: socket.socket | None = None,
     ) -> None:
+        if web is not None and not has_index:
+            raise ValueError("there is no DICOMweb without an index")
         _load(has_index)
         self.ae_title = ae_title
         self._on_refused = on_refused
@@ -184,6 +194,7 @@ class Node:
             other_content=terms.other_content,
             processes=processes,
         )
+        self.activity = Activity(processes)
         self.stores = StorageService(self.holdings, on_stored, gives_out=has_index)
         services: list[Service] = [
             VerificationService(),
@@ -192,19 +203,22 @@ class Node:
         ]
         self.services = {service.operation: service for service in services}
         self.operations = {uid: service.operation for service in services for uid in service.contexts}
-        # What accepts in this process.
+        # What accepts associations in this process.
         self._accepting: Server | None = None
         self._control: Control | None = None
         self.watch: Watch | None = None
+        self._web: WebServer | None = None
         self.terms = Terms()
         try:
             self._adopt(terms)
             if watch is not None:
                 self.watch = _watching(self.holdings, watch, terms, processes)
-            if workers == 1:
-                self._accepting = Server(listen(address), self._receive, tls=self._tls)
-            self._server: Server | WorkerProcesses = self._accepting or WorkerProcesses(
-                address, workers, self._work, on_told=self._told
+            if web is not None:
+                self._web = _web(self.holdings, web, terms, ae_title, self.activity)
+            self._server: Server | BothPorts | WorkerProcesses = (
+                self._accept(listen(address))
+                if workers == 1
+                else WorkerProcesses(address, workers, self._work, on_told=self._told)
             )
         except BaseException:
             if self.watch is not None:
@@ -216,6 +230,16 @@ class Node:
     def address(self) -> tuple[str, int]:
         """The host and port it listens on."""
         return self._server.address
+
+    @property
+    def web_address(self) -> tuple[str, int] | None:
+        """The host and port of DICOMweb; None if there is none."""
+        return None if self._web is None else self._web.address
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether there are pages for people, at ``/`` of that address."""
+        return self._web is not None and self._web.has_pages
 
     @property
     def watch_address(self) -> tuple[str, int] | None:
@@ -235,6 +259,8 @@ class Node:
         else:
             self.holdings.begin_upkeep()
         self._server.start()
+        if self._web is not None and isinstance(self._server, WorkerProcesses):
+            self._web.forget()
         if self.watch is not None:
             self.watch.start()
         if self.holdings.index is not None and hasattr(socket, "AF_UNIX"):
@@ -291,8 +317,14 @@ class Node:
             self._slots.add(association)
             return True
 
-    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
+    def refused(self, sop_instance_uid: str, refusal: ServiceRefusal, caller: Caller | None = None) -> None:
         """An object was refused."""
+        self.activity.refused(
+            refusal.comment,
+            calling="" if caller is None else caller.ae_title,
+            address="" if caller is None else caller.address,
+            instance=sop_instance_uid,
+        )
         if self._on_refused is not None:
             self._on_refused(sop_instance_uid, refusal)
 
@@ -323,15 +355,24 @@ class Node:
     def _work(self, worker: Worker) -> bool:
         """Be a worker process."""
         self.holdings.be_process(worker.number + 1)
+        self.activity.be_process(worker.number + 1)
         if self.watch is not None:
             self.watch.be_process(worker.number + 1)
         if worker.number == 0:
             self.holdings.begin_upkeep()
-        self._accepting = Server(worker.listener, self._receive, tls=self._tls, share=worker.share)
-        worker.serve(self._accepting)
+        worker.serve(self._accept(worker.listener, worker.share))
         if self.watch is not None:
             self.watch.counts.leave()
         return self.holdings.leave()
+
+    def _accept(self, listener: socket.socket, share: FairShare | None = None) -> Server | BothPorts:
+        """What accepts in this process."""
+        self._accepting = Server(listener, self._receive, tls=self._tls, share=share)
+        if self._web is None:
+            return self._accepting
+        from .web.serving import BothPorts
+
+        return BothPorts(self._accepting, self._web)
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
         terms = self.terms
@@ -365,6 +406,8 @@ class Node:
         self.holdings.retention = terms.retention
         if self.watch is not None:
             self.watch.adopt(terms)
+        if self._web is not None:
+            self._web.adopt(terms)
         for service in self.services.values():
             if isinstance(service, QueryService):
                 service.policy = terms.queries
@@ -398,12 +441,24 @@ class _NodeHooks(WithoutRetrieval):
         self._link: Link
         self._caller: Caller
         self._allowed: frozenset[str] = frozenset()
+        # Among the associations that are shown.
+        self._number: int | None = None
 
     def opened(self, link: Link) -> None:
         """The connection is there; under TLS its handshake is to come."""
         self._link = link
 
     def negotiate(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
+        answer = self._answer(request)
+        titles = {"calling": request.calling_ae_title, "called": request.called_ae_title}
+        if isinstance(answer, AssociateRJ):
+            reason = ", ".join(describe_pdu(answer, {}))
+            self._node.activity.refused(reason, address=self._address, **titles)
+        else:
+            self._number = self._node.activity.opened(address=self._address, **titles)
+        return answer
+
+    def _answer(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
         terms = self._node.terms
         refused = refuse_names(request, called=terms.called_titles)
         if refused is not None:
@@ -456,15 +511,21 @@ class _NodeHooks(WithoutRetrieval):
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
         if message.type is C_STORE_RQ:
-            self._node.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal)
+            self._node.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal, self._caller)
 
     def phase_changed(self, phase: Phase) -> None:
         if phase is not Phase.ESTABLISHED:
             # The peer may leave the connection open for a while.
-            self._node.give_slot_back(self)
+            self._end()
 
     def closed(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._node.give_slot_back(self)
+        number, self._number = self._number, None
+        if number is not None:
+            self._node.activity.closed(number)
 
 
 class _WatchedHooks(_NodeHooks):
@@ -497,7 +558,17 @@ class _WatchedHooks(_NodeHooks):
 
 
 def _watching(holdings: Holdings, address: tuple[str, int], terms: Terms, processes: int) -> Watch:
-    # What it takes of libraries, other nodes start without.
+    # Nodes without it start without what it takes of libraries.
     from .watch.watch import Watch
 
     return Watch(holdings, address, terms, processes)
+
+
+def _web(
+    holdings: Holdings, listener: socket.socket, terms: Terms, ae_title: str, activity: Activity
+) -> WebServer:
+    # As above.
+    from .web.application import application
+    from .web.serving import WebServer
+
+    return WebServer(listener, application(holdings, terms, ae_title, activity), terms.web.tls)

@@ -20,7 +20,7 @@ from .holdings import Holdings, storage_beside
 from .intake import Intake, Session
 from .ledger.ledger import Ledger, ledger_url
 from .storage.comparison import read_file_header
-from .storage.store import ObjectName, SetAside
+from .storage.store import ObjectName, SetAside, Storage
 from .upkeep import INDEX_NAME, bring_in_line
 
 _BLOCK = 1 << 20
@@ -62,12 +62,7 @@ class Quarantine:
 
     def objects(self, instance: str = "") -> list[Quarantined]:
         """The objects in quarantine, the newest first; only those of a SOP Instance UID, if one is given."""
-        recorded = list(self._ledger.quarantine(instance))
-        known = {each.location for each in recorded}
-        files = map(_quarantined, self.storage.quarantined(instance))
-        found = recorded + [each for each in files if each.location not in known]
-        oldest = datetime.min.replace(tzinfo=UTC)
-        return sorted(found, key=lambda each: each.arrived_at or oldest, reverse=True)
+        return quarantined_objects(self.storage, self._ledger, instance)
 
     def kept(self, found: Quarantined) -> ObjectName | None:
         """The name of the object that is stored under its SOP Instance UID, as far as the index or its file says it."""
@@ -138,6 +133,16 @@ class Quarantine:
         if not self._ledger.ended(found.location, outcome):
             self._ledger.quarantined(found)
             self._ledger.ended(found.location, outcome)
+
+
+def quarantined_objects(storage: Storage, ledger: Ledger | None, instance: str = "") -> list[Quarantined]:
+    """The objects in quarantine, as of `Quarantine.objects`; there may be no ledger yet."""
+    recorded = [] if ledger is None else list(ledger.quarantine(instance))
+    known = {each.location for each in recorded}
+    files = map(_quarantined, storage.quarantined(instance))
+    found = recorded + [each for each in files if each.location not in known]
+    oldest = datetime.min.replace(tzinfo=UTC)
+    return sorted(found, key=lambda each: each.arrived_at or oldest, reverse=True)
 
 
 def _quarantined(file: SetAside) -> Quarantined:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..encoding.file_header import decode_file_header
 from ..encoding.scan import HeaderScanner
 from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal, UnusableObject
+from ..plurals import counted
 from .conflicts import Conflicts
 from .conflicts import Record as Ledger
 from .entries import Accepted, Catalogue, Entry, decode_description, entry_of, read_entry
@@ -107,7 +108,10 @@ class Replay:
 
     def _keep(self, folder: Path, left: Sequence[Record]) -> None:
         """Keep what could not be filed for the next time, and only that: the rest may have been replaced by then."""
-        _log.error("%d acknowledged objects cannot be filed now, and stay in the intake journal", len(left))
+        _log.error(
+            "%s cannot be filed now, but kept in the intake journal",
+            counted(len(left), "acknowledged object"),
+        )
         self._need(left)
         if is_left(folder) and sum(1 for _ in read(folder)) == len(left):
             return

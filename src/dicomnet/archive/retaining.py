@@ -11,6 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from time import monotonic, time
 
+from ..plurals import counted
 from ..values import frozen
 from .catalogue.index import Index
 from .catalogue.inspection import Inspection, StudyRow
@@ -163,9 +164,9 @@ class Retention:
         deleted = self._deleting.delete(study, instances, order)
         if deleted.count:
             _log.warning(
-                "the retention rule %s has removed %d objects of study %s (%s)",
+                "the retention rule %s has removed %s of study %s (%s)",
                 order.rule,
-                deleted.count,
+                counted(deleted.count, "object"),
                 study,
                 order.reason,
             )
@@ -191,9 +192,12 @@ def _end_of_study_date(study: StudyRow) -> float | None:
     """The end of the latest day that objects of a study say to be its date; None if one is none, or none says any."""
     dates = [study.attributes.get(_STUDY_DATE), *study.others.get(_STUDY_DATE, ())]
     found = []
-    for date in filter(None, dates):
+    for date in map(str, filter(None, dates)):
         try:
-            found.append(datetime.strptime(str(date), "%Y%m%d") + timedelta(days=1))
-        except ValueError:
+            # Of fewer digits, the month or the day is what one likes.
+            if len(date) != len("YYYYMMDD"):
+                return None
+            found.append((datetime.strptime(date, "%Y%m%d") + timedelta(days=1)).timestamp())
+        except (ValueError, OverflowError):
             return None
-    return max(found).timestamp() if found else None
+    return max(found, default=None)

@@ -14,9 +14,11 @@ from .conflicts import OtherContent
 from .retention import RetentionPolicy
 from .services.retrieve import RetrievePolicy
 from .watch.policy import WatchPolicy
+from .web.policy import WebPolicy
 
 if TYPE_CHECKING:
     from ..drivers.tls import ServerCertificate
+    from ..settings.example import Shown
 
 
 @frozen
@@ -47,12 +49,16 @@ class Terms:
         What may be retrieved, and which move destinations there are. It holds at once.
     watch
         From when on it says that it is not well. It holds at once.
+    web
+        What DICOMweb allows. It holds at once.
     retention
         The rules by which studies are removed. It holds at once.
     tls
         What it shows in TLS handshakes; None leaves that as it is.
     log
         What is logged; None leaves that as it is.
+    shown
+        The settings that these terms come from, without secrets, for people to read.
     """
 
     called_titles: tuple[str, ...] = ()
@@ -66,6 +72,8 @@ class Terms:
     queries: QueryPolicy = field(default_factory=QueryPolicy)
     retrieval: RetrievePolicy = field(default_factory=RetrievePolicy)
     watch: WatchPolicy = field(default_factory=WatchPolicy)
+    web: WebPolicy = field(default_factory=WebPolicy)
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
     tls: ServerCertificate | None = None
     log: Log | None = None
+    shown: tuple[Shown, ...] = ()

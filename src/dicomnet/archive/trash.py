@@ -9,6 +9,7 @@ from datetime import datetime
 
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import ServiceRefusal, UnusableObject
+from ..plurals import counted
 from .deletion import Deletion, Fate
 from .intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Intake, Session
 from .ledger.ledger import Ledger
@@ -98,7 +99,7 @@ class Trash:
                 count, size = count + 1, size + each.size
         if count:
             _log.warning(
-                "%d objects were removed from the trash, as their time is over: %d bytes", count, size
+                "removed from the trash, as the time is over: %s, %d bytes", counted(count, "object"), size
             )
 
     def drop(self, deletion: Deletion) -> bool:

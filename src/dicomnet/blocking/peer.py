@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ..dimse.messages import Message
 from ..drivers.blocking.link import Link
 from ..drivers.blocking.opening import open_link
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.operations import Leave, Next, Operation, Pause, Report, Spawn, Step
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
+    from ..fetching.fetcher import Event
+    from ..peers.commitment import Commitment
+    from ..peers.fetching import Fetching
     from .lanes import LaneThreads, Opening
+    from .performed_steps import PerformedStep
 
 Value = TypeVar("Value")
 
@@ -56,6 +62,8 @@ class Peer(
         Generator["Dataset", None, None],
         Generator[tuple["Dataset", ...], None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
+        Generator["Commitment", None, None],
+        Generator["Event", None, None],
     ]
 ):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
@@ -63,17 +71,19 @@ class Peer(
     Parameters
     ----------
     address
-        ``[AET@]host:port``, an IPv6 address in brackets; the AE title is ``ANY-SCP`` where it is left out. Or
-        ``https://host/path`` or ``http://…`` of a DICOMweb service, which needs ``pip install 'dicomnet[web]'``.
+        ``[AET@]host:port``, an IPv6 address in brackets; the AE title is ``ANY-SCP`` where it is left out. Or a
+        `PeerAddress`. Or the name of a remote in the user's configuration, which then says what is not given here; for
+        an address no configuration is read. Or ``https://host/path`` or ``http://…`` of a DICOMweb service, which needs
+        ``pip install 'dicomnet[web]'``.
     calling
-        Our AE title, 1 to 16 characters.
+        Our AE title, 1 to 16 characters; ``DICOMNET`` where neither this nor a configuration says it.
     tls
-        A client's TLS context, None for plain TCP.
+        A client's TLS context, None for plain TCP, or as the remote says.
     timeouts
         One deadline a stage, in seconds.
     window
-        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing. In `get` they are the
-        peer's, which may use that or not.
+        How many C-STORE requests may be outstanding, if the peer grants it; 1 asks for nothing, None for 16. In `get`
+        they are the peer's, which may use that or not.
     retries
         How often an object is sent again whose association was lost before its response.
     transcode
@@ -81,7 +91,9 @@ class Peer(
         for one, it is decompressed.
     jobs
         How many associations `store` may have side by side, each with its window; of DICOMweb, how many requests there
-        may be at a time.
+        may be at a time; None for 1.
+    user, passcode
+        Who we say to be (user identity, PS3.7 Annex D.3.3.7), None for nobody.
     credentials
         What a DICOMweb service is told of who asks: a `dicomnet.Bearer` or a `dicomnet.Basic`. Where it redirects to
         another host, nothing is sent there.
@@ -91,7 +103,10 @@ class Peer(
     Raises
     ------
     ValueError
-        If an address, AE title or ``transcode`` is not valid, or ``jobs`` is less than 1.
+        If an address, AE title or ``transcode`` is not valid, there is no remote of the name, or ``jobs`` is less than
+        1.
+    DicomnetError, OSError
+        If the configuration that a name is looked for in is wrong, with the line; or cannot be read.
     """
 
     _forget = staticmethod(release_links)
@@ -113,6 +128,31 @@ class Peer(
         """
         (duration,) = self._echo()
         return float(duration)
+
+    def mpps(self, scheduled: Dataset | None = None, **attributes: Any) -> PerformedStep:
+        """Say that a procedure step is being performed, and in the end what became of it (MPPS, PS3.4 Annex F).
+
+        Used as a context manager: the step begins with the block (N-CREATE), and ends with it (N-SET), completed if
+        `add_series` was told of a series, else, and where the block raises, discontinued; unless it was ended in the
+        block.
+
+        Parameters
+        ----------
+        scheduled
+            The match of a `worklist` query, which the attributes of patient and request are taken from. None for a step
+            that was not scheduled.
+        attributes
+            Keyword to value: what else is to be said of it, such as ``PerformedStationName``, and what is not
+            scheduled, such as ``Modality``, ``StudyInstanceUID`` and ``PatientID``.
+
+        Raises
+        ------
+        ValueError
+            If there is neither a match nor a ``StudyInstanceUID``, no modality, or a keyword does not exist.
+        """
+        from .performed_steps import PerformedStep
+
+        return PerformedStep(self._perform, scheduled, self.calling, attributes)
 
     def close(self) -> None:
         """Release what is open. The peer can be used again afterwards."""
@@ -152,6 +192,13 @@ class Peer(
         else:
             # Ctrl-C does not wait for answers that are outstanding.
             self.abort()
+
+    def _perform_together(self, fetching: Fetching) -> Generator[Event, None, None]:
+        from .together import together
+
+        with ExitStack() as stack:
+            rows, operations = fetching.begin(stack)
+            yield from together([self._perform(each) for each in operations], rows.stop)
 
     def _perform(self, operation: Operation[Value]) -> Generator[Any, None, Value]:
         return Performance(self, operation).results()
@@ -193,15 +240,17 @@ class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, 
     def _do(self, calls: Calls[Any]) -> Any:
         return perform(calls, _PERFORMERS, self)
 
-    def _open(self, request: AssociateRQ, hooks: Hooks) -> Link:
+    def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Link:
         if self._lanes is None:
-            return self._establish(request, hooks)
-        return self._lanes.open(partial(self._establish, request, hooks))
+            return self._establish(request, hooks, timeouts)
+        return self._lanes.open(partial(self._establish, request, hooks, timeouts))
 
-    def _establish(self, request: AssociateRQ, hooks: Hooks, opening: Opening | None = None) -> Link:
+    def _establish(
+        self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts, opening: Opening | None = None
+    ) -> Link:
         peer = self._peer
         tls = None if peer._tls is None else (peer._tls, peer.address.address.host)
-        link = open_link(peer.address.address, request, hooks, peer.timeouts, tls=tls)
+        link = open_link(peer.address.address, request, hooks, timeouts, tls=tls)
         peer._pool.add(link)
         try:
             if opening is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .requestor import Target, open_association, release
-from .syntaxes import SYNTAXES
+from ..exchange.syntaxes import SYNTAXES
+from .requestor import open_association, release
 from .words import printable
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..exchange.contexts import Context, Pair
+    from ..peers.target import Target
 
 
 def write_acceptance(target: Target, options: Namespace) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..plurals import counted
 from .arguments import Parser
 from .check import findings_in_words, line_of
 from .tasks import Shown, add_archive_options, add_rate_option, run_task
@@ -80,11 +81,12 @@ def _line(finding: Mapping[str, Any]) -> str:
 
 def _summary(summary: Mapping[str, Any]) -> str:
     line = (
-        f"{summary['objects']} objects in the backup, {summary['copied']} files"
+        f"{counted(summary['objects'], 'object')} in the backup, {counted(summary['copied'], 'file')}"
         f" ({summary['bytes_copied'] / 1e6:.1f} MB) copied: {findings_in_words(summary)}"
     )
     if summary["pruned"]:
-        line += f"; {summary['pruned']} files removed"
+        line += f"; {counted(summary['pruned'], 'file')} removed"
     elif summary["gone"]:
-        line += f"; {summary['gone']} files are not in the archive any more, and not restored (--prune removes them)"
+        gone = counted(summary["gone"], "file")
+        line += f"; not restored, as not in the archive any more: {gone} (removed by --prune)"
     return line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..plurals import counted
 from .arguments import Parser
 from .tasks import Shown, add_archive_options, add_rate_option, run_task, uid
 
@@ -126,11 +127,13 @@ def line_of(finding: Mapping[str, Any], outcomes: Mapping[str, str] = _OUTCOMES)
 def _summary(summary: Mapping[str, Any]) -> str:
     more = [findings_in_words(summary)]
     if summary["without_digest"]:
-        more.append(f"{summary['without_digest']} objects without a digest to compare with (--add-digests)")
+        more.append(
+            f"{counted(summary['without_digest'], 'object')} without a digest to compare with (--add-digests)"
+        )
     if summary["digests_added"]:
-        more.append(f"{summary['digests_added']} digests added")
+        more.append(f"{counted(summary['digests_added'], 'digest')} added")
     if summary["elsewhere"]:
-        more.append(f"{summary['elsewhere']} objects that are kept elsewhere not looked at")
+        more.append(f"{counted(summary['elsewhere'], 'object')} kept elsewhere not looked at")
     if not summary["is_complete"]:
         more.append("the objects not looked at, since the index is damaged (--repair makes it anew)")
-    return f"{summary['checked']} objects checked, {summary['bytes'] / 1e6:.1f} MB read: {'; '.join(more)}"
+    return f"{counted(summary['checked'], 'object')} checked, {summary['bytes'] / 1e6:.1f} MB read: {'; '.join(more)}"

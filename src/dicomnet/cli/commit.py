@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import queue
 import sys
-from contextlib import contextmanager
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import ServiceRefusal
+from ..errors import AssociationClosed, DeadlineExceeded, DicomnetError
 from ..values import frozen
 from .arguments import FAILED, OK, Parser, UsageError, port, seconds
-from .listening import add_bind_options, bind_failure, check_bind
-from .requestor import Target, add_peer_options, noticing_tls, target_of
+from .listening import LOOPBACK, add_bind_options, bind_failure, check_bind
+from .requestor import add_peer_options, open_peer
 from .words import complain, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterable, Iterator
 
-    from pydicom.dataset import Dataset
-
     from ..exchange.results import StoreResult
-    from ..pynetdicom.events import Event
-
-PUSH_MODEL = "1.2.840.10008.1.20.1"
-PUSH_MODEL_INSTANCE = "1.2.840.10008.1.20.1.1"
-VERIFICATION = "1.2.840.10008.1.1"
-REQUEST_COMMITMENT = 1
-NO_SUCH_EVENT_TYPE, INVALID_ARGUMENT = 0x0113, 0x0115
-# Of a report: all are committed, or failures exist (PS3.4 section J.3.3).
-EVENT_TYPES = (1, 2)
-
-# Failure Reason (0008,1197), PS3.4 section J.3.3.1.2 and PS3.3 section C.14.1.1.
-REASONS = {
-    0x0110: "processing failed",
-    0x0112: "the peer does not have the object",
-    0x0119: "the peer has it with another SOP class",
-    0x0122: "the peer does not support its SOP class",
-    0x0131: "the transaction UID is in use",
-    0x0213: "the peer has no room for it",
-}
-# How long to wait for the release of an association on which a report came, in seconds.
-_RELEASE_SECONDS = 5.0
+    from ..peers.commitment import Commitment, Inbox
 
 
 @frozen
@@ -60,39 +35,6 @@ class Wanted:
     sop_class_uid: str
     sop_instance_uid: str
     path: str = ""
-
-
-@frozen
-class Report:
-    """A peer's report on a storage commitment transaction.
-
-    Parameters
-    ----------
-    committed
-        SOP Instance UIDs of the objects that the peer keeps.
-    failed
-        Failure Reason by SOP Instance UID for the others; None if the peer gives no reason.
-    """
-
-    committed: frozenset[str]
-    failed: dict[str, int | None]
-
-    @classmethod
-    def read(cls, dataset: Dataset) -> Report:
-        """Read a report from the Event Information of an N-EVENT-REPORT."""
-        return cls(
-            frozenset(
-                str(item.get("ReferencedSOPInstanceUID")) for item in _items(dataset, "ReferencedSOPSequence")
-            ),
-            {
-                str(item.get("ReferencedSOPInstanceUID")): item.get("FailureReason")
-                for item in _items(dataset, "FailedSOPSequence")
-            },
-        )
-
-
-# What arrives while we wait: a report, why one was refused, or None when the association has ended.
-Inbox = queue.SimpleQueue[Report | str | None]
 
 
 def configure(parser: Parser) -> None:
@@ -134,6 +76,7 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
+    options.bind = LOOPBACK if options.bind is None else options.bind
     if options.listen is not None:
         check_bind("commit", options.bind, options.allow_public, "send reports")
     unreadable: list[StoreResult] = []
@@ -147,10 +90,10 @@ def run(options: Namespace) -> int:
     if not wanted:
         complain("dicomnet commit: there are no objects to commit")
         return FAILED
-    report = _ask(target_of(options), wanted, options)
-    if report is None:
+    commitments = _ask(wanted, options)
+    if commitments is None:
         return FAILED
-    outcomes = [_write(each, report, options) for each in wanted]
+    outcomes = [_write(each, found, options) for each, found in zip(wanted, commitments, strict=True)]
     if not options.quiet:
         say = complain if options.json else print
         say(f"committed {sum(outcomes)}, failed {len(wanted) - sum(outcomes) + len(unreadable)}")
@@ -159,7 +102,7 @@ def run(options: Namespace) -> int:
 
 def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wanted]:
     from ..drivers.files import StoredObject
-    from ..exchange.files import find_files, scan
+    from ..exchange.searching import find_objects, scan
 
     if not options.paths and not options.uid_file:
         raise UsageError("no objects are given; name files or folders, or use --uid-file")
@@ -169,11 +112,11 @@ def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wante
         else:
             with open(name, encoding="utf-8", errors="replace") as lines:
                 yield from _listed(lines, name)
-    for each in scan(find_files(options.paths)):
+    for each in scan(find_objects(options.paths)):
         if isinstance(each, StoredObject):
             yield Wanted(each.header.sop_class_uid, each.header.sop_instance_uid, str(each.file))
         elif not (each.is_skipped and options.quiet):
-            complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.path}: {each.comment}")
+            complain(f"{'skipped' if each.is_skipped else 'failed'}: {each.name}: {each.comment}")
         if not isinstance(each, StoredObject) and not each.is_skipped:
             unreadable.append(each)
 
@@ -191,145 +134,62 @@ def _listed(lines: Iterable[str], name: str) -> Iterator[Wanted]:
             yield Wanted(*words)
 
 
-def _ask(target: Target, wanted: list[Wanted], options: Namespace) -> Report | None:
-    """Request commitment and wait for the report; None if none came, after a complaint."""
-    from pydicom.dataset import Dataset
-    from pydicom.uid import generate_uid
+def _ask(wanted: list[Wanted], options: Namespace) -> list[Commitment] | None:
+    """Request commitment and wait for the reports; None if one did not come, after a complaint."""
+    from ..peers.commitment import Inbox
 
-    from ..exchange.results import describe_status
-    from ..pynetdicom import events as evt
-    from ..pynetdicom.connect import connect
-    from ..values import replace
-
-    information = Dataset()
-    information.TransactionUID = generate_uid(None)
-    information.ReferencedSOPSequence = [_reference(each) for each in wanted]
-    inbox: Inbox = queue.SimpleQueue()
-    handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, _receive_report, [information.TransactionUID, inbox])]
-    # An association that waits for its report is not idle.
-    timeouts = replace(target.timeouts, idle=None)
-    with _listening(options, target.calling, handlers), noticing_tls(target):
-        with connect(
-            str(target.address),
-            [PUSH_MODEL],
-            calling=target.calling,
-            tls=target.tls,
-            timeouts=timeouts,
-            handlers=[*handlers, (evt.EVT_CONN_CLOSE, lambda event: inbox.put(None))],
-        ) as assoc:
-            begin = monotonic()
-            status, _ = assoc.send_n_action(information, REQUEST_COMMITMENT, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-            if status.Status != 0:
-                comment = status.get("ErrorComment") or describe_status(status.Status, "Storage Commitment")
-                raise ServiceRefusal(status.Status, comment)
-            return _wait(inbox, begin, options)
-
-
-def _wait(inbox: Inbox, begin: float, options: Namespace) -> Report | None:
-    what = "report"
-    while True:
-        left = max(0.0, begin + options.wait - monotonic()) if options.wait else None
-        try:
-            report = inbox.get(timeout=left)
-        except queue.Empty:
-            advice = (
-                ""
-                if options.listen is not None
-                else "; many peers report on another association: use --listen to receive reports there"
-            )
-            complain(f"dicomnet commit: no {what} came within {options.wait:g} s{advice}")
-            return None
-        if isinstance(report, Report):
-            return report
-        if report is not None:
-            # The peer may report again.
-            complain(f"dicomnet commit: a report of the peer is refused: {report}")
-            what = "report that can be used"
-        elif options.listen is None:
-            complain(
-                f"dicomnet commit: the peer ended the association without a {what}; if it reports on another"
-                " association, use --listen"
-            )
-            return None
-
-
-@contextmanager
-def _listening(options: Namespace, title: str, handlers: list[Any]) -> Iterator[None]:
-    """Under our AE title, listen for reports on associations that the peer opens, if ``--listen`` is given."""
-    if options.listen is None:
-        yield
-        return
-    from ..pynetdicom.ae import AE
-
-    ae = AE(title)
-    ae.add_supported_context(VERIFICATION)
-    ae.add_supported_context(PUSH_MODEL, scu_role=False, scp_role=True)
+    inbox = Inbox()
+    listen = None if options.listen is None else (options.bind, options.listen)
     try:
-        server = ae.start_server((options.bind, options.listen), block=False, evt_handlers=handlers)
+        with open_peer(options) as peer:
+            references = [(each.sop_class_uid, each.sop_instance_uid) for each in wanted]
+            return list(peer.commit_with(inbox, references, wait=options.wait, listen=listen))
+    except (AssociationClosed, DeadlineExceeded) as error:
+        words = no_report(error, inbox, options.wait, "--listen" if listen is None else "")
+        if words is None:
+            raise
     except OSError as error:
-        raise OSError(bind_failure(error, options.bind, options.listen)) from error
-    assert server is not None
-    try:
-        yield
-        # A peer that releases its association has received our response to the report.
-        for assoc in server.active_associations:
-            assoc.join(_RELEASE_SECONDS)
-    finally:
-        server.shutdown()
+        if listen is None or isinstance(error, DicomnetError):
+            raise
+        raise OSError(bind_failure(error, *listen)) from error
+    for each in inbox.refused:
+        # The peer may have reported again.
+        complain(f"dicomnet commit: a report of the peer is refused: {each}")
+    complain(f"dicomnet commit: {words}")
+    return None
 
 
-def _receive_report(event: Event, transaction: str, inbox: Inbox) -> tuple[int, None]:
-    """Handle an N-EVENT-REPORT."""
-    try:
-        information = event.event_information
-    except ServiceRefusal as error:
-        inbox.put(f"it is cut off or damaged: {error.comment}")
-        raise
-    if information.get("TransactionUID") != transaction:
-        return INVALID_ARGUMENT, None
-    if event.event_type not in EVENT_TYPES:
-        inbox.put(f"a report of storage commitment has no Event Type {event.event_type}")
-        return NO_SUCH_EVENT_TYPE, None
-    inbox.put(Report.read(information))
-    return 0x0000, None
+def no_report(
+    error: AssociationClosed | DeadlineExceeded, inbox: Inbox, wait: float, option: str
+) -> str | None:
+    """Why there is no report, in words; None for an error that is about something else.
 
-
-def _reference(wanted: Wanted) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    item = Dataset()
-    item.ReferencedSOPClassUID = wanted.sop_class_uid
-    item.ReferencedSOPInstanceUID = wanted.sop_instance_uid
-    return item
-
-
-def _items(dataset: Dataset, keyword: str) -> Iterable[Dataset]:
-    items: Iterable[Dataset] = dataset.get(keyword) or ()
-    return items
-
-
-def _write(wanted: Wanted, report: Report, options: Namespace) -> bool:
-    """Write the outcome for an object; returns whether it is committed."""
-    is_committed = (
-        wanted.sop_instance_uid in report.committed and wanted.sop_instance_uid not in report.failed
+    Parameters
+    ----------
+    option
+        The option that has reports come on another association; empty where it is used.
+    """
+    what = "report that can be used" if inbox.refused else "report"
+    if isinstance(error, AssociationClosed):
+        advice = f"; if it reports on another association, use {option}" if option else ""
+        return f"the peer ended the association without a {what}{advice}"
+    if error.stage != "report":
+        return None
+    advice = (
+        f"; many peers report on another association: use {option} to receive reports there" if option else ""
     )
-    reason = report.failed.get(wanted.sop_instance_uid)
-    comment = ""
-    if reason is not None:
-        comment = f"{REASONS.get(reason, 'a reason that the standard does not define')} (0x{reason:04X})"
-    elif not is_committed:
-        comment = (
-            "the peer gives no reason"
-            if wanted.sop_instance_uid in report.failed
-            else "the report does not name it"
-        )
-    outcome = "committed" if is_committed else "failed"
+    return f"no {what} came within {wait:g} s{advice}"
+
+
+def _write(wanted: Wanted, found: Commitment, options: Namespace) -> bool:
+    """Write the outcome for an object; returns whether it is committed."""
+    outcome = "committed" if found.is_committed else "failed"
     if options.json:
-        _write_line(wanted, outcome, reason, comment)
-    elif not (is_committed and options.quiet):
+        _write_line(wanted, outcome, found.reason, found.comment)
+    elif not (found.is_committed and options.quiet):
         name = printable(wanted.path or wanted.sop_instance_uid)
-        print(f"{outcome}: {name}" + (f": {comment}" if comment else ""))
-    return is_committed
+        print(f"{outcome}: {name}" + (f": {found.comment}" if found.comment else ""))
+    return found.is_committed
 
 
 def _write_line(wanted: Wanted, outcome: str, reason: int | None, comment: str) -> None:

@@ -8,6 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..plurals import counted
 from ..settings.kinds import DURATION, Duration, Text
 from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
@@ -112,7 +113,8 @@ def _summary(summary: Mapping[str, Any]) -> str:
 
 def _amount(summary: Mapping[str, Any]) -> str:
     return (
-        f"{summary['studies']} studies, {summary['series']} series, {summary['objects']} objects"
+        f"{counted(summary['studies'], 'study', 'studies')}, {summary['series']} series,"
+        f" {counted(summary['objects'], 'object')}"
         f" ({summary['bytes'] / 1e6:.1f} MB)"
     )
 
@@ -127,12 +129,11 @@ def _line(fields: Mapping[str, Any], *, is_quiet: bool) -> str | None:
         return None
     if "study_instance_uid" not in fields:
         return f"{outcome}: {fields.get('uid') or fields['sop_instance_uid']}: {fields['reason']}"
-    of = f" of {fields['of']}" if fields["of"] != fields["objects"] else ""
+    whole = counted(fields["of"], "object")
+    what = whole if fields["of"] == fields["objects"] else f"{fields['objects']} of {whole}"
     said = [fields["study_instance_uid"], f"patient {fields['patient_id'] or 'without an ID'}"]
     said += [fields["study_date"]] if fields["study_date"] else []
-    said.append(
-        f"{fields['objects']}{of} objects in {fields['series']} series, {fields['bytes'] / 1e6:.1f} MB"
-    )
+    said.append(f"{what} in {fields['series']} series, {fields['bytes'] / 1e6:.1f} MB")
     why = f": {fields['reason']}" if "reason" in fields else ""
     return printable(f"{'would go' if outcome == _FOUND else outcome}: {', '.join(said)}{why}")
 

@@ -18,11 +18,13 @@ from ..errors import (
 from .acceptance import write_acceptance
 from .arguments import FAILED, OK, Parser, UsageError
 from .layers import Finding, LayerFailed, Probe, connect, handshake, resolve, tls_advice
-from .requestor import Target, add_peer_options, open_association, release, speaks_tls, target_of
+from .requestor import add_peer_options, open_association, release, speaks_tls, target_of
 from .words import printable, reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from ..peers.target import Target
 
 # Advice on a rejection, by source and reason (PS3.8 Table 9-21).
 ADVICE = {
@@ -66,16 +68,22 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    probe = Probe(target_of(options), [])
+    target = target_of(options)
+    if target.is_web and options.contexts:
+        raise UsageError("--contexts is for associations; over HTTP there are none")
+    return check_layers(target, options, with_contexts=options.contexts)
+
+
+def check_layers(target: Target, options: Namespace, *, with_contexts: bool = False) -> int:
+    """Check each layer between us and a peer, and write what is found; returns the exit status."""
+    probe = Probe(target, [])
     layers = LAYERS
-    if probe.target.is_web:
+    if target.is_web:
         from ..drivers.http import load
         from .web_layers import WEB_LAYERS
 
         load()
         layers = WEB_LAYERS
-        if options.contexts:
-            raise UsageError("--contexts is for associations; over HTTP there are none")
     for module in ("drivers.blocking.opening", "services.user"):
         # Loaded now, so that the times measured are those of the peer.
         import_module(f"dicomnet.{module}")
@@ -101,7 +109,7 @@ def run(options: Namespace) -> int:
         raise
     if probe.link is not None:
         release(probe.link)
-    if options.contexts and probe.link is not None:
+    if with_contexts and probe.link is not None:
         write_acceptance(probe.target, options)
     return status
 

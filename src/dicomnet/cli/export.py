@@ -10,6 +10,7 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import UnusableObject
+from ..plurals import counted
 from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
@@ -80,7 +81,7 @@ def _export(options: Namespace, asked: dict[str, Any]) -> int:
         try:
             _copy(settings["storage.folder"], target, found, tally, is_file_set=options.media)
         except OSError as error:
-            sum_of_it = f"{tally.counts[EXPORTED]} of {count} objects were exported"
+            sum_of_it = f"exported {tally.counts[EXPORTED]} of {counted(count, 'object')}"
             complain(
                 f"dicomnet export: {in_words(error)}; {'there is no zip file' if options.zip else sum_of_it}"
             )

@@ -10,22 +10,28 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..plurals import counted
+from ..settings.entries import AUTO, GET, MOVE
 from ..values import mutable
 from .arguments import FAILED, OK, Parser, UsageError, ae_title, count, seconds, times
 from .keys import add_key_option
-from .listening import add_receiver_options, bind_failure, check_bind
+from .listening import add_receiver_options, bind_failure, receiver_address
+from .pace import add_pacing_options, pacing_of
 from .progress import Progress
-from .requestor import add_peer_options, open_peer, target_of
+from .requestor import add_peer_options, open_association, open_peer, release, target_of
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
-    from ..fetching.fetcher import Event, Fetcher, Result, Source, Terms
+    from ..exchange.pacing import Pacing
+    from ..fetching.fetcher import Event, Result, Terms
     from ..fetching.folder import Folder
     from ..fetching.lists import Row
     from ..fetching.receiver import Receiver
+    from ..peers.target import Target
 
 # How often the report is written before the end, in seconds.
 _REPORT_SECONDS = 60.0
@@ -144,16 +150,26 @@ def _add_patience_options(parser: Parser) -> None:
         metavar="SECONDS",
         help="how long to wait when the peer is out of resources, twice as long each further time (%(default)g)",
     )
+    add_pacing_options(group, "retrieve")
+    group.add_argument(
+        "--jobs",
+        type=count,
+        metavar="N",
+        help="how many rows to retrieve side by side, with an association each (1, or that of the remote); not by"
+        " C-MOVE",
+    )
 
 
 def _add_move_options(parser: Parser) -> None:
     group = parser.add_argument_group("by C-MOVE")
-    group.add_argument(
+    way = group.add_mutually_exclusive_group()
+    way.add_argument(
         "--move",
         type=ae_title,
         metavar="AET",
         help="use C-MOVE instead of C-GET; AET is ours, and the peer knows it by our host and port",
     )
+    way.add_argument("--get", action="store_true", help="use C-GET, whatever is said of the remote")
     add_receiver_options(group, "send objects, which are thrown away unless they were asked for")
 
 
@@ -168,37 +184,52 @@ def _column(text: str) -> tuple[str, str]:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    from ..fetching.fetcher import Fetcher
+    from ..blocking.together import together
+    from ..fetching.fetcher import Rows
     from ..fetching.folder import REPORT, Folder
     from ..fetching.names import DEFAULT_LAYOUT, Layout
     from ..fetching.reports import write_report
+    from ..peers.sources import Sources
 
     rows = _rows(options)
-    terms = _terms(options)
     try:
         layout = Layout.parse(options.layout or DEFAULT_LAYOUT)
     except ValueError as error:
         raise UsageError(f"--layout: {error}") from error
     # What is wrong with the command line is said before there is a folder.
-    target_of(options)
-    if options.move is not None:
-        check_bind("fetch", options.bind, options.allow_public, "send objects here")
+    target = target_of(options)
+    terms = _terms(options, pacing_of(options, target))
+    if target.is_web and options.move is not None:
+        raise UsageError("--move is for associations; DICOMweb has nothing like C-MOVE")
+    destination = None if target.is_web else _destination(options, target)
+    address = receiver_address("fetch", options, target, "send objects here") if destination else None
+    jobs = options.jobs or (1 if destination else target.jobs)
+    if destination and jobs > 1:
+        raise UsageError(
+            "--jobs is for C-GET: what comes to a receiver does not say for which request it comes"
+        )
     told = _Told(options, len(rows))
+    listed = Rows(rows)
     with Folder(options.to, layout) as folder, ExitStack() as stack:
-        fetcher = Fetcher(_source(options, folder, stack), folder, terms)
+        receiver = None
+        if destination and address:
+            receiver = stack.enter_context(_receiver(folder, address, destination, target, terms.pacing))
+        progress = None if receiver is None else receiver.progress
+        peer = stack.enter_context(open_peer(options, target, progress=progress))
+        sources = Sources(peer, folder, receiver, options.wait or None, terms.pacing)
         due = monotonic() + _REPORT_SECONDS
         try:
             with told.shown:
-                for event in fetcher.run(rows):
+                operations = [each.run(listed) for each in sources.fetchers(terms, jobs)]
+                for event in together([peer._perform(each) for each in operations], listed.stop):
                     told.tell(event)
                     if monotonic() >= due:
-                        write_report(options.to / REPORT, fetcher.results)
+                        write_report(options.to / REPORT, listed.results)
                         due = monotonic() + _REPORT_SECONDS
         finally:
-            if fetcher.results:
-                write_report(options.to / REPORT, fetcher.results)
-                told.end(fetcher, options.to / REPORT)
-    return OK if all(each.outcome.is_well for each in fetcher.results) else FAILED
+            write_report(options.to / REPORT, listed.results)
+            told.end(listed.results, options.to / REPORT)
+    return OK if all(each.outcome.is_well for each in listed.results) else FAILED
 
 
 def _rows(options: Namespace) -> list[Row]:
@@ -231,7 +262,7 @@ def _chosen_by(keyword: str) -> str:
     return usable(keyword, keyword)
 
 
-def _terms(options: Namespace) -> Terms:
+def _terms(options: Namespace, pacing: Pacing | None) -> Terms:
     from ..fetching.fetcher import Terms
     from ..fetching.selecting import Condition, Selection
 
@@ -251,31 +282,38 @@ def _terms(options: Namespace) -> Terms:
         attempts=options.attempts,
         retries=options.retry,
         pause=options.pause,
+        pacing=pacing,
     )
 
 
-def _source(options: Namespace, folder: Folder, stack: ExitStack) -> Source:
-    """The peer that is asked, and the receiver where there is one."""
-    from ..blocking.sources import GetSource, MoveSource, WebSource
-    from .syntaxes import SYNTAXES
-
-    if target_of(options).is_web:
-        if options.move is not None:
-            raise UsageError("--move is for associations; DICOMweb has nothing like C-MOVE")
-        return WebSource(stack.enter_context(open_peer(options)), folder.incoming)
-    if options.move is None:
-        return GetSource(stack.enter_context(open_peer(options)), folder.incoming, tuple(SYNTAXES))
-    receiver = stack.enter_context(_receiver(options, folder))
-    peer = stack.enter_context(open_peer(options, progress=receiver.progress))
-    return MoveSource(peer, receiver, options.wait or None)
+def _destination(options: Namespace, target: Target) -> str | None:
+    """Our AE title as the destination of C-MOVE; None for C-GET."""
+    if options.move is not None:
+        return str(options.move)
+    way = GET if options.get else target.retrieve or GET
+    if way == AUTO:
+        way = _found_out(target)
+    return None if way == GET else target.destination or target.calling
 
 
-def _receiver(options: Namespace, folder: Folder) -> Receiver:
+def _found_out(target: Target) -> str:
+    """How the peer lets objects be retrieved: by C-GET where it takes that, as it needs no receiver."""
+    from ..exchange.contexts import GET_MODELS, MOVE_MODELS, NATIVE
+
+    models = (GET_MODELS["study"], MOVE_MODELS["study"])
+    link = open_association(target, [(uid, NATIVE) for uid in models])
+    accepted = {each.abstract_syntax for each in link.agreement.accepted}
+    release(link)
+    return MOVE if models[0] not in accepted and models[1] in accepted else GET
+
+
+def _receiver(
+    folder: Folder, address: tuple[str, int], title: str, target: Target, pacing: Pacing | None
+) -> Receiver:
     from ..fetching.receiver import Receiver
 
-    address = options.bind, options.receive_port
     try:
-        return Receiver(folder.incoming, address, options.move, target_of(options).timeouts)
+        return Receiver(folder.incoming, address, title, target.timeouts, pacing)
     except OSError as error:
         raise OSError(bind_failure(error, *address)) from error
 
@@ -314,7 +352,7 @@ class _Told:
             counts.objects += 1
             counts.bytes += int(str(values["bytes"]))
         self.shown.reach(counts.rows, self._rows)
-        self.shown.note(f"{counts.series} series, {counts.objects} objects, {self._rate()}")
+        self.shown.note(f"{counts.series} series, {counted(counts.objects, 'object')}, {self._rate()}")
         if self._is_json:
             print(json.dumps({"event": event.kind, **values}))
         elif event.kind == "pause" and not self._options.quiet:
@@ -322,9 +360,9 @@ class _Told:
         elif event.kind == "kept_out":
             self.shown.say(f"kept out: {values['object']}: {values['words']}")
 
-    def end(self, fetcher: Fetcher, report: Path) -> None:
+    def end(self, results: Sequence[Result], report: Path) -> None:
         """Tell what became of the rows."""
-        outcomes = Counter(each.outcome.value for each in fetcher.results)
+        outcomes = Counter(each.outcome.value for each in results)
         counts = self._counts
         if self._is_json:
             line = {
@@ -336,7 +374,7 @@ class _Told:
                 "report": str(report),
             }
             print(json.dumps(line))
-        wrong = [each for each in fetcher.results if not each.outcome.is_well]
+        wrong = [each for each in results if not each.outcome.is_well]
         for each in wrong[:_NAMED]:
             complain(_line(each))
         if len(wrong) > _NAMED:
@@ -344,17 +382,13 @@ class _Told:
         if not self._options.quiet and not self._is_json:
             rows = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.items())
             print(
-                f"{_rows_in_words(len(fetcher.results))}: {rows}; retrieved {counts.objects} objects, {self._rate()};"
-                f" report: {printable(str(report))}"
+                f"{counted(len(results), 'row')}: {rows}; retrieved {counted(counts.objects, 'object')},"
+                f" {self._rate()}; report: {printable(str(report))}"
             )
 
     def _rate(self) -> str:
         megabytes = self._counts.bytes / 1e6
         return f"{megabytes:.1f} MB, {megabytes / max(monotonic() - self._begin, 1e-3):.1f} MB/s"
-
-
-def _rows_in_words(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"
 
 
 def _line(result: Result) -> str:

@@ -11,7 +11,7 @@ from .arguments import OK, Parser, UsageError, count
 from .keys import add_key_option, add_model_options, read_keys
 from .matches import Match, add_form_options, form_of, plain, write_matches
 from .query_files import read_query_file
-from .requestor import add_peer_options, open_peer
+from .requestor import add_peer_options, open_peer, target_of
 from .words import complain
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     from ..datasets.queries import RETURN_KEYS, build_query
     from ..exchange.walking import plan
+    from ..peers.target import with_character_set
 
     form = form_of(options)
     given = read_keys(options)
@@ -73,6 +74,8 @@ def run(options: Namespace) -> int:
     level = options.level or given.pop("QueryRetrieveLevel", None) or "study"
     # The level is no key; what the peer says of it may be a field.
     keys = dict.fromkeys(name for name in form.fields if name != "QueryRetrieveLevel") | given
+    target = target_of(options)
+    keys = with_character_set(target, keys)
     try:
         identifier = build_query(level, keys)
         planned = plan(level, options.model, keys, is_deep=options.all_levels)
@@ -81,7 +84,7 @@ def run(options: Namespace) -> int:
     if len(planned.levels) == 1 or options.relational:
         headings = [*given, *RETURN_KEYS[identifier.QueryRetrieveLevel]]
         with (
-            open_peer(options) as peer,
+            open_peer(options, target) as peer,
             closing(peer.find_identifier(identifier, planned.model, limit=options.limit)) as matches,
         ):
             write_matches(map(plain, matches), form, given, headings)
@@ -90,7 +93,7 @@ def run(options: Namespace) -> int:
     if options.all_levels:
         headings.insert(0, "QueryRetrieveLevel")
     with (
-        open_peer(options) as peer,
+        open_peer(options, target) as peer,
         closing(peer.walk(level, model=options.model, is_deep=options.all_levels, **keys)) as paths,
     ):
         write_matches(map(_merged, islice(paths, options.limit)), form, given, headings)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from ..encoding.transfer_syntaxes import Transcoding, transfer_syntax
 from ..exchange.contexts import Pair, pair_of
-from ..exchange.files import find_files, scan
 from ..exchange.results import StoreResult
+from ..exchange.searching import find_objects, scan
 from ..exchange.storing import StorePlan
+from ..plurals import counted
 from ..services.sop_classes import SOP_CLASSES
 from ..values import mutable
 from .words import printable
@@ -47,7 +48,7 @@ class Forecast:
 
     def look(self) -> Iterator[StoredObject | StoreResult]:
         """Each file that would be sent, and the result of each that would not."""
-        for found in scan(find_files(self._paths)):
+        for found in scan(find_objects(self._paths)):
             if not isinstance(found, StoreResult):
                 self._count(found)
             yield found
@@ -77,8 +78,9 @@ class Forecast:
             yield printable("  ".join(map(str.ljust, row, widths)).rstrip())
         contexts = [len(plan.proposal) for plan in self._plans]
         if contexts:
-            number = "1 association" if len(contexts) == 1 else f"{len(contexts)} associations"
-            yield f"needs {number} with {' and '.join(map(str, contexts))} presentation contexts"
+            number = counted(len(contexts), "association")
+            what = "presentation context" if contexts == [1] else "presentation contexts"
+            yield f"needs {number} with {' and '.join(map(str, contexts))} {what}"
 
 
 def _class_name(uid: str) -> str:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..encoding.identity import is_uid
 from ..errors import ProtocolError
+from ..exchange.results import Receipt
+from ..exchange.syntaxes import SYNTAXES
+from ..plurals import counted
 from .arguments import FAILED, OK, Parser, UsageError, count
 from .matches import plain
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
-from .syntaxes import SYNTAXES
 from .words import complain
 
 if TYPE_CHECKING:
@@ -81,12 +83,13 @@ def run(options: Namespace) -> int:
     model = find_model(level, options.model, GET_MODELS)
     classes = [_sop_class(text) for text in options.sop_classes]
     retrieval = Retrieval("get")
+    receipt = Receipt()
 
     def known() -> str:
-        last = retrieval.last
-        failures = len(last.local_failures) if last else 0
-        here = f", failed here {failures}" if failures else ""
-        return f"retrieved {(last and last.received) or 0}{here}"
+        if retrieval.last is None and not receipt.kept and not receipt.failures:
+            return ""
+        here = f", failed here {len(receipt.failures)}" if receipt.failures else ""
+        return f"retrieved {len(receipt.kept)}{here}"
 
     with open_peer(options, jobs=options.jobs) as peer:
         is_web = not peer.address.ae_title
@@ -100,7 +103,7 @@ def run(options: Namespace) -> int:
         contexts = _contexts(classes, options) if classes else None
         with retrieval.told(known, options):
             responses = peer.get_identifier(
-                identifier, model, to=options.to, contexts=contexts, resume=options.resume
+                identifier, model, to=options.to, contexts=contexts, receipt=receipt, resume=options.resume
             )
             retrieval.follow(responses, options)
     retrieval.complain_of_missing()
@@ -158,9 +161,10 @@ def _proposable(objects: list[list[str]], options: Namespace) -> list[str]:
                 " taken; --sop-class takes others"
             )
         elif without:
+            matches = counted(len(objects), "match", "matches")
             complain(
-                f"the peer does not tell the SOP class in {without} of {len(objects)} matches, so only the classes"
-                " of the others are taken; --sop-class takes others"
+                f"the peer does not tell the SOP class in {without} of {matches}, so only the classes of the others are"
+                " taken; --sop-class takes others"
             )
     return classes or list(COMMON_IMAGES)
 

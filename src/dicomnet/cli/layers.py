@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..values import frozen, mutable
-from .requestor import Target
 
 if TYPE_CHECKING:
     import ssl
 
     from ..drivers.blocking.link import Link
+    from ..peers.target import Target
 
 _UNTRUSTED = "no authority that we trust has issued it; give the certificate of its authority with --tls-ca"
 # Advice on a certificate, by the number of OpenSSL's verification error.
@@ -152,6 +152,4 @@ def tls_advice(cause: str) -> str:
     """Why TLS failed, and what to do about it."""
     if "does not speak TLS" in cause:
         return f"{cause}; leave out --tls, or use the port on which the peer speaks TLS"
-    if "protocol version" in cause or "unsupported protocol" in cause:
-        return f"{cause}; the peer has no TLS 1.2 or later"
     return f"{cause}; see --tls-cert" if "certificate" in cause else cause

@@ -15,9 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
 from ..exchange.results import LocalFailure
+from ..plurals import counted
+from ..settings.kinds import web_address
 from ..settings.mistakes import Mistakes
+from ..settings.values import DEFAULT
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
@@ -25,8 +29,10 @@ from .words import complain, complain_of_missing, printable, reason
 
 if TYPE_CHECKING:
     import argparse
+    from argparse import Namespace
 
     from ..archive.terms import Terms
+    from ..peers.target import Target
     from ..settings.values import Settings
 
 _log = logging.getLogger(__name__)
@@ -38,6 +44,15 @@ class Node(Protocol):
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
+        ...
+
+    @property
+    def web_address(self) -> tuple[str, int] | None:
+        """Host and port of DICOMweb, if there is any."""
+
+    @property
+    def has_pages(self) -> bool:
+        """Whether there are pages for people, too."""
         ...
 
     @property
@@ -72,7 +87,7 @@ class Node(Protocol):
         ...
 
 
-DEFAULT_PORT = 11112
+LOOPBACK, DEFAULT_PORT = "127.0.0.1", 11112
 # How long nothing may come at the end of a C-MOVE while objects are missing.
 WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
@@ -87,9 +102,7 @@ def add_bind_options(group: argparse._ActionsContainer, what: str) -> None:
     what
         What anybody who can reach the address may do, for the help.
     """
-    group.add_argument(
-        "--bind", default="127.0.0.1", metavar="ADDRESS", help="the address to listen on (%(default)s)"
-    )
+    group.add_argument("--bind", metavar="ADDRESS", help=f"the address to listen on ({LOOPBACK})")
     group.add_argument(
         "--allow-public",
         action="store_true",
@@ -108,9 +121,8 @@ def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
     group.add_argument(
         "--receive-port",
         type=port,
-        default=DEFAULT_PORT,
         metavar="PORT",
-        help="the port to listen on, which the peer must know (%(default)s)",
+        help=f"the port to listen on, which the peer must know ({DEFAULT_PORT}, or that of the remote)",
     )
     add_bind_options(group, what)
     group.add_argument(
@@ -121,6 +133,29 @@ def add_receiver_options(group: argparse._ActionsContainer, what: str) -> None:
         help="how long nothing may come at the end of objects that the peer says it has sent, or may have sent if it"
         " gives no counts (%(default)g); 0 is without end, if it gives them",
     )
+
+
+def receiver_address(command: str, options: Namespace, target: Target, what: str) -> tuple[str, int]:
+    """Where a receiver listens: as the options say, else the remote; raises UsageError where that is not allowed.
+
+    Parameters
+    ----------
+    what
+        As of `add_bind_options`.
+    """
+    known = target.receiver
+    host = options.bind
+    if host is None:
+        host = LOOPBACK if known is None else known.host
+        # Who names an address in the configuration has allowed it.
+        is_allowed = options.allow_public or known is not None
+    else:
+        is_allowed = options.allow_public
+    number = options.receive_port
+    if number is None:
+        number = DEFAULT_PORT if known is None else known.port
+    check_bind(command, host, is_allowed, what)
+    return host, number
 
 
 @frozen
@@ -176,6 +211,7 @@ def listen(served: Served) -> int:
                 "set watch.allow_public",
                 say=say,
             )
+        web = web_listener(command, settings, say) if served.has_index else None
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
@@ -184,6 +220,7 @@ def listen(served: Served) -> int:
             (host, number),
             has_index=served.has_index,
             on_stored=_report if served.is_verbose else None,
+            web=web,
             **node_options(settings, terms),
         )
     except ModuleNotFoundError as error:
@@ -199,6 +236,55 @@ def listen(served: Served) -> int:
         return FAILED if _complain_of_unfiled(command, node) else OK
     complain(f"dicomnet {command}: the processes of the server were ended from outside, not by this command")
     return FAILED
+
+
+def web_listener(command: str, settings: Settings, say: Callable[[str], object]) -> socket.socket | None:
+    """The socket that accepts connections for DICOMweb; None for none.
+
+    Where it is there only by default, what stands in its way is said and costs nothing else.
+
+    Parameters
+    ----------
+    command
+        The name of the command.
+    settings
+        Those of the node.
+    say
+        Says a warning.
+
+    Raises
+    ------
+    UsageError
+        If other machines could reach it, and that is not allowed.
+    OSError
+        If it cannot be had; it is named as a file would be.
+    """
+    address = web_address(settings["web.listen"])
+    if address is None:
+        return None
+    from ..archive.applied import is_web_guarded
+
+    host, number = address
+    if not is_web_guarded(settings):
+        check_bind(
+            command,
+            host,
+            settings["web.allow_public"],
+            "see, add and remove images",
+            "set web.users and web.tls, or web.allow_public",
+            say=say,
+        )
+    try:
+        return new_socket(address)
+    except OSError as error:
+        why = bind_failure(error, host, number)
+        if settings.origin("web.listen") != DEFAULT:
+            raise OSError(error.errno, why, f"--http {_endpoint(host, number)}") from error
+        say(
+            f"dicomnet {command}: warning: there is no DICOMweb: {why}; --http HOST:PORT chooses another one,"
+            " --http off none"
+        )
+    return None
 
 
 class Configuration:
@@ -261,8 +347,9 @@ def _complain_of_unfiled(command: str, node: Node) -> bool:
         instance, error = unfiled[-1]
         path = error.filename if isinstance(error, OSError) else None
         complain(
-            f"dicomnet {command}: {len(unfiled)} acknowledged objects cannot be filed now, and stay in the intake"
-            f" journal for the next start: {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
+            f"dicomnet {command}: {counted(len(unfiled), 'acknowledged object')} cannot be filed now, but kept in"
+            " the intake journal for the next start:"
+            f" {LocalFailure(instance, error, os.fsdecode(path) if path else '')}"
         )
     return bool(unfiled)
 
@@ -348,6 +435,12 @@ def _serve(node: Node, folder: Path, configuration: Configuration, *, has_file: 
             node.holdings.local.take_signals()
         status = f"listening on {title}@{endpoint}, storing in {printable(str(folder))}"
         print(status, flush=True)
+        if node.web_address is not None:
+            scheme = "https" if configuration.settings["web.tls"] else "http"
+            web = f"{scheme}://{_endpoint(*node.web_address)}"
+            if node.has_pages:
+                print(f"pages for a browser: {web}/", flush=True)
+            print(f"DICOMweb: {web}/dicom-web", flush=True)
         if node.watch_address is not None:
             print(f"health and metrics: http://{_endpoint(*node.watch_address)}", flush=True)
         threading.Thread(target=_wait, args=(node, there), name="wait", daemon=True).start()

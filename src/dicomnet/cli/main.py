@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
+from types import FrameType
 
 from .._version import __version__
 from ..errors import DicomnetError
@@ -23,9 +27,10 @@ COMMANDS = {
     "worklist": "query a modality worklist (C-FIND)",
     "commit": "ask a peer whether it keeps objects (storage commitment)",
     "diagnose": "find the layer that fails between us and a peer",
-    "remotes": "list the peers that have a name in the configuration",
+    "remotes": "list, add, remove and test the peers that have a name in the configuration",
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
+    "users": "say who may use an archive by HTTP, and make tokens for scripts",
     "config": "check, show or explain the configuration of a node",
     "reload": "have a running node read its configuration again",
     "import": "store files, folders, zip and tar files and media in an archive",
@@ -41,8 +46,9 @@ COMMANDS = {
 }
 # Those whose names cannot be names of modules.
 _MODULES = {"import": "import_"}
-# Exit statuses after Ctrl-C or a closed pipe, as shells report them: 128 plus the number of the signal.
+# Exit statuses after Ctrl-C, SIGTERM or a closed pipe, as shells report them: 128 plus the number of the signal.
 INTERRUPTED = 130
+TERMINATED = 143
 PIPE_CLOSED = 141
 
 EXIT_STATUS = """\
@@ -55,6 +61,10 @@ EXAMPLE = """
 example:
   dicomnet echo PACS@127.0.0.1:11112
 """
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came, which ends a command as Ctrl-C does: nothing half done is left, and peers are told."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,7 +100,8 @@ def guarded(name: str, command: Callable[[], int]) -> int:
             # Text that the terminal's encoding lacks, such as a file name or a peer's text, must not be an error.
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
-        return command()
+        with _ended_by_sigterm():
+            return command()
     except UsageError as error:
         complain(f"{name}: {error} (see {name} --help)")
         return USAGE
@@ -98,9 +109,10 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         # The reader of our output has closed the pipe; the interpreter must not fail again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except KeyboardInterrupt:
-        complain(f"{name}: interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        is_terminated = isinstance(interrupt, Terminated)
+        complain(f"{name}: {'terminated' if is_terminated else 'interrupted'}")
+        return TERMINATED if is_terminated else INTERRUPTED
     except (DicomnetError, OSError) as error:
         # Late, as few commands read settings.
         from ..settings.mistakes import Mistakes
@@ -111,6 +123,28 @@ def guarded(name: str, command: Callable[[], int]) -> int:
         for line in error.lines:
             complain(f"{name}: {line}")
         return USAGE
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` where SIGTERM would end the process, once: a second one does end it."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    # Only the main thread may, and whoever handles it already, or wants it ignored, has a reason.
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(command: str, words: list[str]) -> int:

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DicomnetError
+from ..plurals import counted
 from ..values import frozen
 from .arguments import Parser
 from .keys import keyword_of
@@ -255,6 +256,6 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, list):
         if any(isinstance(each, dict) for each in value):
-            return f"{len(value)} items" if len(value) > 1 else "1 item"
+            return counted(len(value), "item")
         return ", ".join(map(_cell, value))
     return printable(str(value))

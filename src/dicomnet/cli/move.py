@@ -14,8 +14,8 @@ from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure, is_done
 from .arguments import FAILED, OK, Parser, ae_title
-from .listening import WAIT_SECONDS, add_receiver_options, bind_failure, check_bind, open_node
-from .requestor import add_peer_options, open_peer
+from .listening import WAIT_SECONDS, add_receiver_options, bind_failure, open_node, receiver_address
+from .requestor import add_peer_options, open_peer, target_of
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
 from .words import complain, printable
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator
 
+_IN_QUARANTINE = "kept in quarantine, as another object with its UID is here"
 # How long associations that are still open may go on when all has arrived.
 _DRAIN_SECONDS = 5.0
 
@@ -74,8 +75,12 @@ class Arrivals:
         return len(self._kept)
 
     def add(self, sop_instance_uid: str, status: int) -> None:
-        """An object was stored, or not."""
-        if is_done(status):
+        """An object was stored, put in quarantine, or not taken."""
+        from ..archive.intake import KEPT_IN_QUARANTINE
+
+        if status == KEPT_IN_QUARANTINE:
+            self._failed(sop_instance_uid, ServiceRefusal(status, _IN_QUARANTINE))
+        elif is_done(status):
             with self._changed:
                 self._kept.add(sop_instance_uid)
                 self._changed.notify()
@@ -133,20 +138,22 @@ def run(options: Namespace) -> int:
 
     level, identifier = retrieve_identifier(options)
     model = find_model(level, options.model, MOVE_MODELS)
+    target = target_of(options)
+    address = None
     if options.receive is not None:
-        check_bind("move", options.bind, options.allow_public, "store")
+        address = receiver_address("move", options, target, "store")
     arrivals = Arrivals(options.receive)
     retrieval = Retrieval("move", arrivals if options.receive is not None else None)
 
     def known() -> str:
-        if options.receive is None:
+        if options.receive is None or not (retrieval.last or arrivals.count or arrivals.failures):
             return ""
         failures = f", failed here {len(arrivals.failures)}" if arrivals.failures else ""
         return f"{arrivals.count} arrived in {printable(str(options.receive))}{failures}"
 
     progress = arrivals.progress if options.receive is not None else None
     with retrieval.told(known, options):
-        with _receiver(options, arrivals), open_peer(options, progress=progress) as peer:
+        with _receiver(options, arrivals, address), open_peer(options, target, progress=progress) as peer:
             retrieval.follow(peer.move_identifier(options.destination, identifier, model), options)
             if options.receive is not None:
                 _await_late_objects(arrivals, retrieval, options)
@@ -173,12 +180,11 @@ def _await_late_objects(arrivals: Arrivals, retrieval: Retrieval, options: Names
 
 
 @contextmanager
-def _receiver(options: Namespace, arrivals: Arrivals) -> Iterator[None]:
+def _receiver(options: Namespace, arrivals: Arrivals, address: tuple[str, int] | None) -> Iterator[None]:
     """The destination, if it is to be this process."""
-    if options.receive is None:
+    if address is None:
         yield
         return
-    address = options.bind, options.receive_port
     try:
         node = open_node(
             options.receive,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..plurals import counted
 from .arguments import Parser, UsageError
 from .delete import current_user
 from .tasks import Shown, add_archive_options, run_task
@@ -54,7 +55,7 @@ def run(options: Namespace) -> int:
 
 def _summary(summary: Mapping[str, Any], patient: str, *, is_removed: bool) -> str:
     if not patient:
-        return f"{summary['protected']} patients are protected"
+        return f"protected: {counted(summary['protected'], 'patient')}"
     if is_removed:
         return printable(f"{patient} is not protected any more")
     said = f"{patient} is protected" if summary["has_changed"] else f"{patient} was protected already"

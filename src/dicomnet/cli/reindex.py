@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..plurals import counted
 from .arguments import Parser
 from .tasks import Shown, add_archive_options, run_task
 
@@ -25,5 +26,5 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    shown = Shown("indexing", "objects", lambda summary: f"{summary['indexed']} objects are indexed")
+    shown = Shown("indexing", "objects", lambda summary: f"indexed {counted(summary['indexed'], 'object')}")
     return run_task(options, "reindex", "reindex", lambda settings: {}, shown)

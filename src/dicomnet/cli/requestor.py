@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AssociationAborted, TLSFailed
-from ..values import frozen, replace
+from ..settings.users import Configuration
+from ..values import replace
 from .arguments import Parser, UsageError, ae_title, peer_or_name, seconds
-from .configuration import Configuration, add_config_option
+from .configuration import add_config_option, remote_of
 
 if TYPE_CHECKING:
     import argparse
@@ -16,15 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ..blocking.peer import Peer
-    from ..dicomweb.addresses import WebAddress
-    from ..dicomweb.credentials import Credentials
     from ..drivers.blocking.link import Link
-    from ..drivers.deadline import Timeouts
-    from ..exchange.addresses import PeerAddress
     from ..exchange.contexts import Context
+    from ..peers.target import Target
     from ..settings.values import Remote, Settings
 
-DEFAULT_TITLE = "DICOMNET"
 # How long to find out whether a peer that hung up speaks TLS.
 _PROBE_SECONDS = 2.0
 
@@ -53,7 +50,7 @@ def add_peer_options(parser: Parser, *, over_http: bool = False) -> None:
         dest="calling",
         type=ae_title,
         metavar="AET",
-        help=f"our AE title (that of the configuration, or {DEFAULT_TITLE})",
+        help="our AE title (that of the remote or the configuration, or DICOMNET)",
     )
     group.add_argument(
         "-aec",
@@ -105,39 +102,6 @@ def add_peer_options(parser: Parser, *, over_http: bool = False) -> None:
         add_credential_options(parser)
 
 
-@frozen
-class Target:
-    """The peer that the options name, and how it is reached.
-
-    Parameters
-    ----------
-    address
-        Its AE title and transport address, or a DICOMweb service.
-    calling
-        Our AE title.
-    tls
-        A client's TLS context, None for plain TCP.
-    timeouts
-        One deadline a stage, in seconds.
-    credentials
-        What a DICOMweb service is told of who asks.
-    may_be_read
-        Whether that may be sent without TLS.
-    """
-
-    address: PeerAddress | WebAddress
-    calling: str
-    tls: ssl.SSLContext | None
-    timeouts: Timeouts
-    credentials: Credentials | None = None
-    may_be_read: bool = False
-
-    @property
-    def is_web(self) -> bool:
-        """Whether it is a DICOMweb service."""
-        return not self.address.ae_title
-
-
 def target_of(options: argparse.Namespace) -> Target:
     """The peer that the options name.
 
@@ -150,13 +114,18 @@ def target_of(options: argparse.Namespace) -> Target:
     OSError
         If its file cannot be read.
     """
-    from ..drivers.deadline import Timeouts
+    from ..peers.target import Target, with_remote, with_settings
 
-    configuration = Configuration(options)
+    configuration = Configuration(options.config)
     settings = configuration.settings
-    remote = configuration.remote(options.peer) if isinstance(options.peer, str) else None
-    address: PeerAddress | WebAddress = options.peer if remote is None else remote.peer
-    if not address.ae_title:
+    remote = remote_of(configuration, options.peer) if isinstance(options.peer, str) else None
+    target = Target(options.peer if remote is None else remote.peer)
+    if settings is not None:
+        target = with_settings(target, settings)
+    if settings is not None and remote is not None:
+        target = with_remote(target, settings, remote, by_tls=False)
+    address = target.address
+    if target.is_web:
         _check_web(options)
     elif options.called is not None:
         address = replace(address, ae_title=options.called)
@@ -166,20 +135,20 @@ def target_of(options: argparse.Namespace) -> Target:
         limit = options.timeout if limit is None else limit
         if limit is not None:
             limits[stage] = limit or None
-    timeouts, title = Timeouts(), DEFAULT_TITLE
-    if settings is not None:
-        # How long a peer may do nothing is a matter of who is called.
-        timeouts = replace(settings.timeouts, idle=timeouts.idle)
-        title = settings["server.ae_titles"][0]
-    is_web, is_secure = not address.ae_title, getattr(address, "is_secure", False)
+    is_secure = getattr(address, "is_secure", False)
     uses_tls = _uses_tls(options, remote, is_secure=is_secure)
-    if is_web and uses_tls != is_secure:
+    if target.is_web and uses_tls != is_secure:
         raise UsageError(
             f"{address} is not reached by TLS; write https" if uses_tls else "https is by TLS; write http"
         )
-    tls = _tls_context(options, settings, remote) if uses_tls else None
-    target = Target(address, options.calling or title, tls, replace(timeouts, **limits))
-    if is_web:
+    target = replace(
+        target,
+        address=address,
+        calling=options.calling or target.calling,
+        tls=_tls_context(options, settings, remote) if uses_tls else None,
+        timeouts=replace(target.timeouts, **limits),
+    )
+    if target.is_web:
         from .secrets import credentials_of
 
         target = replace(target, credentials=credentials_of(options), may_be_read=options.auth_without_tls)
@@ -224,6 +193,7 @@ def noticing_tls(target: Target) -> Iterator[None]:
 @contextmanager
 def open_peer(
     options: argparse.Namespace,
+    target: Target | None = None,
     *,
     window: int = 1,
     transcode: str = "never",
@@ -234,6 +204,8 @@ def open_peer(
 
     Parameters
     ----------
+    target
+        What `target_of` gives, where that is known already.
     window, transcode, jobs
         See `dicomnet.Peer`.
     progress
@@ -248,22 +220,12 @@ def open_peer(
     """
     from ..blocking.peer import Peer
 
-    target = target_of(options)
+    target = target_of(options) if target is None else target
+    timeouts = replace(target.timeouts, progress=progress)
     try:
-        peer = Peer(
-            target.address,
-            calling=target.calling,
-            tls=target.tls,
-            timeouts=replace(target.timeouts, progress=progress),
-            window=window,
-            transcode=transcode,
-            jobs=jobs,
-            credentials=target.credentials,
-            may_be_read=target.may_be_read,
+        peer = Peer.to_target(
+            replace(target, timeouts=timeouts, window=window, jobs=jobs), transcode=transcode
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    try:
         with peer, noticing_tls(target):
             yield peer
     except ValueError as error:
@@ -286,7 +248,14 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
     from ..exchange.requesting import RequestorHooks
 
     assert isinstance(target.address, PeerAddress)
-    request = association_request(target.address, target.calling, contexts, 1)
+    request = association_request(
+        target.address,
+        target.calling,
+        contexts,
+        1,
+        maximum_length=target.maximum_length,
+        identity=target.identity,
+    )
     place = target.address.address
     tls = None if target.tls is None else (target.tls, place.host)
     link = open_link(place, request, RequestorHooks(), target.timeouts, tls=tls)
@@ -320,7 +289,8 @@ def speaks_tls(target: Target) -> bool:
             with context.wrap_socket(sock):
                 return True
     except ssl.SSLError as error:
-        return "ALERT" in (error.reason or "")
+        # A version that we do not take is a version of TLS.
+        return "ALERT" in (error.reason or "") or error.reason == "UNSUPPORTED_PROTOCOL"
     except OSError:
         return False
 
@@ -336,6 +306,7 @@ def _tls_context(
         raise UsageError("--tls-key needs --tls-cert")
     if settings is None or remote is None or options.tls_ca is not None:
         context: ssl.SSLContext = _used("--tls-ca", lambda: client_context(options.tls_ca))
+        context.check_hostname = remote is None or remote["check_host"] is not False
     else:
         from ..settings.certificates import context_for
 
@@ -345,7 +316,7 @@ def _tls_context(
     elif settings is not None:
         from ..settings.certificates import show_own
 
-        show_own(settings, context)
+        show_own(settings, context, remote)
     if options.tls_no_verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

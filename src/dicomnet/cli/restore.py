@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..plurals import counted
 from .arguments import Parser
 from .check import findings_in_words, line_of
 from .tasks import Shown, add_archive_options, add_rate_option, run_task
@@ -74,8 +75,9 @@ def _line(finding: Mapping[str, Any]) -> str:
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
-    failed = f"; {summary['failed']} files are NOT restored" if summary["failed"] else ""
+    failed = f"; NOT restored: {counted(summary['failed'], 'file')}" if summary["failed"] else ""
     return (
-        f"{summary['objects']} objects and {summary['entries']} entries of the ledger restored,"
+        f"{counted(summary['objects'], 'object')} and {counted(summary['entries'], 'entry', 'entries')} of the ledger"
+        f" restored,"
         f" {summary['bytes'] / 1e6:.1f} MB: {findings_in_words(summary)}{failed}"
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from ..datasets.levels import UNIQUE_KEYS
+from ..plurals import counted
 from ..values import mutable, replace
 from .arguments import Parser, UsageError
 from .keys import add_key_option, add_model_options, read_keys
@@ -142,9 +143,11 @@ class Retrieval:
         try:
             yield
         finally:
-            if self.last is not None and not options.quiet:
+            # What has arrived is to be known, too, where the peer has not said a word.
+            words = "; ".join(filter(None, (known(), self._counts())))
+            if words and not options.quiet:
                 say = complain if options.json else print
-                say("; ".join(filter(None, (known(), self._counts()))))
+                say(words)
 
     @property
     def is_complete(self) -> bool:
@@ -156,8 +159,8 @@ class Retrieval:
         missing = self.last.missing if self.last else 0
         if self.last and missing:
             complain(
-                f"dicomnet {self.command}: {missing} of {self.last.sent} objects that the peer says it has sent did not"
-                f" arrive{hint}"
+                f"dicomnet {self.command}: {missing} of {counted(self.last.sent or 0, 'object')} that the peer says it"
+                f" has sent did not arrive{hint}"
             )
         return missing > 0
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..settings.kinds import FLAG, Text, Unfit, nearest
 from ..settings.table import BY_NAME, SECTIONS, SETTINGS, Setting
+from ..settings.users import CONFIG_VARIABLE
 from .arguments import Parser
-from .configuration import CONFIG_VARIABLE, config_file
+from .configuration import config_file
 
 if TYPE_CHECKING:
     from argparse import Namespace

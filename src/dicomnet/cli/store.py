@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..values import field, mutable
-from .arguments import FAILED, OK, Parser, UsageError, count, parsed, times
+from ..values import field, mutable, replace
+from .arguments import FAILED, OK, Parser, UsageError, count, times
+from .pace import add_pacing_options, pacing_of
 from .progress import Progress
-from .requestor import add_peer_options, open_peer
+from .requestor import add_peer_options, open_peer, target_of
+from .store_commitment import (
+    COMMITTED,
+    NOT_COMMITTED,
+    Stored,
+    add_commit_options,
+    commit_stored,
+    listening_address,
+)
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal
 
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..blocking.peer import Peer
     from ..exchange.journal import Journal
-    from ..exchange.pacing import Rate, Times
+    from ..exchange.pacing import Pacing
     from ..exchange.results import StoreResult
     from ..exchange.storing import Supply
 
@@ -31,6 +40,7 @@ STORED, WARNING, SKIPPED, FAILURE = "stored", "warning", "skipped", "failed"
 BEFORE = "stored before"
 # What would be sent.
 PLANNED = "planned"
+OUTCOMES = (STORED, WARNING, BEFORE, SKIPPED, FAILURE, PLANNED, COMMITTED, NOT_COMMITTED)
 _NOTHING = "dicomnet store: there is no DICOM file to send"
 
 
@@ -38,8 +48,8 @@ def configure(parser: Parser) -> None:
     """Tell the parser about this command."""
     parser.explain(
         "Send DICOM files (C-STORE), as they are where the peer takes that. Folders are sent with all that is in\n"
-        "them; what is not DICOM is skipped and named. The exit status is 1 if any object failed, or if there was\n"
-        "nothing to send.",
+        "them, zip and tar files too, and of a DICOMDIR the files that it names; what is not DICOM is skipped and\n"
+        "named. The exit status is 1 if any object failed, or if there was nothing to send.",
         "dicomnet store PACS@127.0.0.1:11112 study/ image.dcm\n"
         "dicomnet store --dry-run PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --report sent.csv PACS@127.0.0.1:11112 study/\n"
@@ -48,7 +58,9 @@ def configure(parser: Parser) -> None:
         "dicomnet store https://pacs.example/dicom-web study/ --jobs 4",
     )
     add_peer_options(parser, over_http=True)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="a file, a folder, a zip or tar file, or a DICOMDIR"
+    )
     parser.add_argument("--json", action="store_true", help="write a line of JSON for each file")
     parser.add_argument(
         "--dry-run",
@@ -64,9 +76,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--window",
         type=count,
-        default=16,
         metavar="N",
-        help="how many requests may wait for their response, if the peer grants it (%(default)s)",
+        help="how many requests may wait for their response, if the peer grants it (16, or that of the remote)",
     )
     parser.add_argument(
         "--transcode",
@@ -77,9 +88,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--jobs",
         type=count,
-        default=1,
         metavar="N",
-        help="how many associations to send on side by side, each with its window (%(default)s)",
+        help="how many associations to send on side by side, each with its window (1, or that of the remote)",
     )
     parser.add_argument(
         "--journal",
@@ -95,30 +105,8 @@ def configure(parser: Parser) -> None:
         help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
         " 2, 4 ... s up to a minute; each object that it takes is a new beginning (%(default)s)",
     )
-    parser.add_argument(
-        "--rate",
-        type=_rate,
-        metavar="RATE",
-        help="send no more than that in a second: objects (50/s) or bytes (10MB/s)",
-    )
-    parser.add_argument(
-        "--between",
-        type=_times,
-        metavar="TIMES",
-        help="send at these times of the day only, such as 19:00-06:00; wait at others, without an association",
-    )
-
-
-def _rate(text: str) -> Rate:
-    from ..exchange.pacing import Rate
-
-    return parsed(Rate.parse, text)
-
-
-def _times(text: str) -> Times:
-    from ..exchange.pacing import Times
-
-    return parsed(Times.parse, text)
+    add_pacing_options(parser, "send")
+    add_commit_options(parser)
 
 
 def outcome_of(result: StoreResult) -> str:
@@ -134,9 +122,7 @@ def outcome_of(result: StoreResult) -> str:
 class Tally:
     """The outcomes of all files, counted."""
 
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys((STORED, WARNING, BEFORE, SKIPPED, FAILURE, PLANNED), 0)
-    )
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     bytes: int = 0
     begin: float = field(default_factory=monotonic)
 
@@ -154,16 +140,20 @@ class Tally:
     @property
     def is_complete(self) -> bool:
         """Whether the peer has all objects, and there are some."""
-        return bool(self.sent or self.counts[BEFORE]) and not self.counts[FAILURE]
+        failed = self.counts[FAILURE] + self.counts[NOT_COMMITTED]
+        return bool(self.sent or self.counts[BEFORE]) and not failed
 
     def __str__(self) -> str:
         duration = monotonic() - self.begin
         megabytes = self.bytes / 1e6
         before = f"stored before {self.counts[BEFORE]}, " if self.counts[BEFORE] else ""
+        committed = ""
+        if self.counts[COMMITTED] or self.counts[NOT_COMMITTED]:
+            committed = f"; committed {self.counts[COMMITTED]}, not committed {self.counts[NOT_COMMITTED]}"
         return (
             f"sent {self.sent} ({self.counts[WARNING]} with warnings), {before}skipped {self.counts[SKIPPED]}, "
             f"failed {self.counts[FAILURE]}: {megabytes:.1f} MB in {duration:.2f} s "
-            f"({megabytes / duration:.1f} MB/s, {self.sent / duration:.0f} objects/s)"
+            f"({megabytes / duration:.1f} MB/s, {self.sent / duration:.0f} objects/s){committed}"
         )
 
 
@@ -177,6 +167,7 @@ class Row:
     sop_instance_uid: str | None
     comment: str | None
     bytes: int
+    member: str | None = None
 
     @classmethod
     def of(cls, result: StoreResult) -> Row:
@@ -188,6 +179,7 @@ class Row:
             result.sop_instance_uid or None,
             result.comment or None,
             result.length,
+            result.member or None,
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -201,7 +193,7 @@ class Row:
         return json.dumps(self.as_dict())
 
 
-ROW_FIELDS = ("path", "outcome", "status", "sop_instance_uid", "comment", "bytes")
+ROW_FIELDS = ("path", "outcome", "status", "sop_instance_uid", "comment", "bytes", "member")
 
 
 # How reports begin: with the headings, or the first name of a row.
@@ -278,8 +270,12 @@ class Report:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    if options.dry_run and options.journal is not None:
-        raise UsageError("--dry-run does not go with --journal")
+    for other in ("journal", "commit"):
+        if options.dry_run and getattr(options, other):
+            raise UsageError(f"--dry-run does not go with --{other}")
+    if options.listen is not None and not options.commit:
+        raise UsageError("--listen is for --commit")
+    listening_address(options)
     for path in options.paths:
         # One that does not exist is to be known before the first object is sent.
         os.stat(path)
@@ -297,12 +293,13 @@ def run(options: Namespace) -> int:
             raise
     if not options.quiet:
         say(str(tally))
-    if not tally.is_complete and not tally.counts[FAILURE]:
+    if not (tally.sent or tally.counts[BEFORE] or tally.counts[FAILURE]):
         complain(_NOTHING)
     return OK if tally.is_complete else FAILED
 
 
 def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
+    from ..exchange.member_files import Member
     from ..exchange.results import StoreResult
     from .forecast import Forecast
 
@@ -311,9 +308,10 @@ def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
         if isinstance(found, StoreResult):
             row, line = Row.of(found), _line_of(found, outcome_of(found))
         else:
-            path = str(found.file)
-            row = Row(path, PLANNED, None, found.header.sop_instance_uid, None, found.length)
-            line = f"{PLANNED}: {path}"
+            file = found.file
+            path, member = (file.path, file.name) if isinstance(file, Member) else (str(file), None)
+            row = Row(path, PLANNED, None, found.header.sop_instance_uid, None, found.length, member)
+            line = f"{PLANNED}: {file}"
         tally.add(row.outcome, row.bytes)
         report.add(row)
         if options.json:
@@ -337,18 +335,40 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
     progress = Progress()
     if is_terminal(sys.stderr) and not options.quiet and not (options.json and is_terminal(sys.stdout)):
         from ..exchange.files import find_files
+        from ..exchange.searching import has_members
 
-        # They are looked for twice, as a million names are not to be kept.
-        progress = progress_on_terminal("storing", sum(1 for _ in find_files(options.paths)))
-    opened = open_peer(options, window=options.window, transcode=options.transcode, jobs=options.jobs)
-    with opened as peer, progress, _journal_of(options, peer) as journal:
-        for result in peer.store_supply(_supply_of(options, journal, peer, progress)):
+        # They are looked for twice, as a million names are not to be kept. What is in a zip or tar file is not.
+        total: int | None = 0
+        for path in find_files(options.paths):
+            if has_members(path):
+                total = None
+                break
+            total = (total or 0) + 1
+        progress = progress_on_terminal("storing", total)
+    target = target_of(options)
+    opened = open_peer(
+        options,
+        target,
+        window=options.window or target.window,
+        transcode=options.transcode,
+        jobs=options.jobs or target.jobs,
+    )
+    pacing = pacing_of(options, target)
+    with (
+        opened as peer,
+        progress,
+        _journal_of(options, peer) as journal,
+        closing(Stored()) if options.commit else nullcontext() as stored,
+    ):
+        for result in peer.store_supply(_supply_of(options, journal, peer, pacing, progress)):
             row = Row.of(result)
             if journal is not None and not result.was_stored:
                 journal.add(result, row.outcome)
             tally.add(row.outcome, row.bytes)
             progress.advance(row.bytes)
             report.add(row)
+            if stored is not None:
+                stored.add(result)
             if options.json:
                 print(row.as_json())
             elif (
@@ -357,6 +377,20 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
                 or (row.outcome not in (STORED, BEFORE) and not options.quiet)
             ):
                 progress.say(_line_of(result, row.outcome))
+        if stored is None:
+            return
+
+        def tell(result: StoreResult, outcome: str, words: str) -> None:
+            result = replace(result, status=None, comment=words)
+            row = replace(Row.of(result), outcome=outcome)
+            tally.add(outcome, 0)
+            report.add(row)
+            if options.json:
+                print(row.as_json())
+            elif outcome == NOT_COMMITTED or options.verbose:
+                progress.say(_line_of(result, outcome))
+
+        commit_stored(peer, stored, journal, options, tell)
 
 
 def _journal_of(options: Namespace, peer: Peer) -> AbstractContextManager[Journal | None]:
@@ -367,28 +401,25 @@ def _journal_of(options: Namespace, peer: Peer) -> AbstractContextManager[Journa
     return Journal(options.journal, str(peer.address))
 
 
-def _supply_of(options: Namespace, journal: Journal | None, peer: Peer, progress: Progress) -> Supply:
-    from ..exchange.files import find_files
-    from ..exchange.pacing import Pacing
+def _supply_of(
+    options: Namespace, journal: Journal | None, peer: Peer, pacing: Pacing | None, progress: Progress
+) -> Supply:
     from ..exchange.retrying import Retry
+    from ..exchange.searching import find_objects
     from ..exchange.storing import Supply
-
-    pacing = (
-        None if options.rate is None and options.between is None else Pacing(options.rate, options.between)
-    )
 
     def tell(sentence: str) -> None:
         if not options.quiet:
             progress.say(f"dicomnet store: {sentence}")
 
     retry = Retry(options.retry) if options.retry else None
-    found = find_files(options.paths)
+    found = find_objects(options.paths)
     files = found if journal is None else journal.missing(found)
     return Supply(files, peer.transcoding, pacing=pacing, retry=retry, tell=tell)
 
 
 def _line_of(result: StoreResult, outcome: str) -> str:
-    line = f"{outcome}: {result.path}"
+    line = f"{outcome}: {result.name}"
     if result.comment:
         line += f": {result.comment}"
     return f"{line} (status 0x{result.status:04X})" if result.status else line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..plurals import counted
 from .arguments import Parser, UsageError
 from .selecting import listed
 from .tasks import Shown, add_archive_options, run_task, uid
@@ -79,7 +80,8 @@ def _summary(summary: Mapping[str, Any]) -> str:
         "in the trash" if summary["dry_run"] else "removed for good" if summary["drop"] else "brought back"
     )
     return (
-        f"{summary['studies']} studies, {summary['objects']} objects ({summary['bytes'] / 1e6:.1f} MB)"
+        f"{counted(summary['studies'], 'study', 'studies')}, {counted(summary['objects'], 'object')}"
+        f" ({summary['bytes'] / 1e6:.1f} MB)"
         f" {where}{failed}"
     )
 
@@ -98,7 +100,7 @@ def _line(fields: Mapping[str, Any]) -> str:
     said = [
         fields["study_instance_uid"],
         f"patient {fields['patient_id'] or 'without an ID'}",
-        f"{fields['objects']} objects, {fields['bytes'] / 1e6:.1f} MB",
+        f"{counted(fields['objects'], 'object')}, {fields['bytes'] / 1e6:.1f} MB",
         f"deleted {fields['deleted_at']} {by}".rstrip(),
         f"kept until {fields['kept_until'] or 'somebody takes it away'}",
         f"run {fields['run']}",

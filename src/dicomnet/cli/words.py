@@ -22,10 +22,16 @@ def complain(text: str) -> None:
     print(f"{printable(text)}\n", end="", file=sys.stderr)
 
 
-def complain_of_missing(command: str, error: ModuleNotFoundError) -> None:
-    """Write a line to standard error about a library that a command needs and cannot find."""
+def complain_of_missing(command: str, error: ModuleNotFoundError, extra: str = "archive") -> None:
+    """Write a line to standard error about a library that a command needs and cannot find.
+
+    Parameters
+    ----------
+    extra
+        What of ours brings it.
+    """
     missing = (error.name or "").partition(".")[0]
-    extras = "archive,postgresql" if missing == "psycopg" else "archive"
+    extras = "archive,postgresql" if missing == "psycopg" else extra
     complain(f"dicomnet {command}: {missing} is not installed; run pip install 'dicomnet[{extras}]'")
 
 

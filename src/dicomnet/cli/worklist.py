@@ -6,54 +6,15 @@ from argparse import ArgumentTypeError
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from ..exchange.worklists import STEP, worklist_keys
 from .arguments import OK, Parser, UsageError, ae_title, count
-from .keys import Keys, add_key_option, read_keys
+from .keys import add_key_option, read_keys
 from .matches import Form, Match, plain, write_matches
-from .requestor import add_peer_options, open_peer
+from .requestor import add_peer_options, open_peer, target_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
-STEP = "ScheduledProcedureStepSequence"
-# The attributes that are always asked for: those of PS3.4 Table K.6-1 that each worklist must return, and other usual
-# ones.
-STEP_KEYS = (
-    "ScheduledProcedureStepStartDate",
-    "ScheduledProcedureStepStartTime",
-    "Modality",
-    "ScheduledStationAETitle",
-    "ScheduledStationName",
-    "ScheduledPerformingPhysicianName",
-    "ScheduledProcedureStepDescription",
-    "ScheduledProcedureStepID",
-    "ScheduledProcedureStepLocation",
-    "ScheduledProtocolCodeSequence",
-    "PreMedication",
-)
-RETURN_KEYS = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientWeight",
-    "PregnancyStatus",
-    "MedicalAlerts",
-    "Allergies",
-    "AccessionNumber",
-    "RequestedProcedureID",
-    "RequestedProcedureDescription",
-    "RequestedProcedureCodeSequence",
-    "RequestedProcedurePriority",
-    "RequestingPhysician",
-    "ReferringPhysicianName",
-    "AdmissionID",
-    "CurrentPatientLocation",
-    "PatientTransportArrangements",
-    "ReferencedStudySequence",
-    "ReferencedPatientSequence",
-    "StudyInstanceUID",
-)
 # The headings of the first columns of the table, in which the items of the sequence are flattened.
 COLUMNS = {
     "ScheduledProcedureStepStartDate": "Date",
@@ -109,17 +70,20 @@ def configure(parser: Parser) -> None:
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
     from ..datasets.queries import build_keys
+    from ..exchange.contexts import MODALITY_WORKLIST
+    from ..peers.target import with_character_set
 
     given = read_keys(options)
-    keys: Keys = dict.fromkeys(RETURN_KEYS) | given
-    keys[STEP] = dict.fromkeys(STEP_KEYS) | _step_keys(options) | (given.get(STEP) or {})
+    target = target_of(options)
+    step = _step_keys(options) | {STEP: given.get(STEP) or {}}
+    keys = worklist_keys(step) | {name: value for name, value in given.items() if name != STEP}
     try:
-        identifier = build_keys(keys)
+        identifier = build_keys(with_character_set(target, keys))
     except ValueError as error:
         raise UsageError(str(error)) from error
     asked = [name for name in given if name != STEP] + list(given.get(STEP) or {})
     with (
-        open_peer(options) as peer,
+        open_peer(options, target) as peer,
         closing(peer.find_identifier(identifier, MODALITY_WORKLIST, limit=options.limit)) as matches,
     ):
         columns = [*COLUMNS.values(), *(name for name in asked if name not in COLUMNS)]

@@ -26,7 +26,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag
 from pydicom.valuerep import DSfloat, PersonName
 
-from ..encoding.vrs import NUMBERS, VRS
+from ..encoding.vrs import BINARY, NUMBERS, VRS
 from .character_sets import codecs_of, terms_of
 from .pydicom_insides import RAW_DEFAULTS, dataset_of, raw_element
 from .structure import known_representations, representation
@@ -43,7 +43,6 @@ THRESHOLD: Final = 1024
 # Group, element, and what tells the character set of text and the sign of pixels.
 _CHARACTER_SET: Final = 0x00080005
 _PIXEL_REPRESENTATION: Final = 0x00280103
-_BINARY: Final = frozenset(name for name in VRS if name.startswith("O") or name == "UN")
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
@@ -76,6 +75,24 @@ def to_json(
         How many bytes a binary value may have and still be inline.
     """
     return _Writing(bulk_uri, threshold).model(data_set, codecs_of(()), 0, "")
+
+
+def of_text(vr: str, text: str) -> Model:
+    """The JSON model of an element that is not binary, by the text of its value.
+
+    Parameters
+    ----------
+    vr
+        Its value representation.
+    text
+        Its values, between backslashes where there are several; numbers in decimal digits.
+    """
+    if not text:
+        return {"vr": vr}
+    texts = values_of(vr, text)
+    if vr in NUMBERS:
+        return _valued(vr, [_decimal(one) for one in texts])
+    return _valued(vr, _text_values(vr, texts))
 
 
 class _Writing:
@@ -131,7 +148,7 @@ class _Writing:
         try:
             if vr == "SQ":
                 return self._sequence(data_set[tag].value, codecs, pixel_representation, place)
-            if vr in _BINARY:
+            if vr in BINARY:
                 return self._binary(data_set, element, vr, place)
             if is_raw:
                 raw = data_set[tag].value if value is None and element.length else value
@@ -163,7 +180,7 @@ class _Writing:
         )
         if not length:
             return {"vr": vr}
-        if self._bulk_uri is not None and length > self._threshold:
+        if self._bulk_uri is not None and (value is None or length > self._threshold):
             return {"vr": vr, "BulkDataURI": self._bulk_uri(place)}
         if value is None:
             value = data_set[element.tag].value
@@ -349,7 +366,7 @@ def _read_element(
 def _no_value(vr: str) -> Any:
     if vr == "SQ":
         return Items([])
-    return b"" if vr in _BINARY else None if vr in NUMBERS or vr in ("AT", "DS", "IS") else ""
+    return b"" if vr in BINARY else None if vr in NUMBERS or vr in ("AT", "DS", "IS") else ""
 
 
 def _field(vr: str, key: str, text: Any, bulk: Callable[[str, str], bytes] | None) -> bytes:
@@ -364,7 +381,7 @@ def _field(vr: str, key: str, text: Any, bulk: Callable[[str, str], bytes] | Non
 
 def _field_value(vr: str, field: bytes) -> Any:
     """The value of a Value Field in little endian, its text in UTF-8."""
-    if vr in _BINARY:
+    if vr in BINARY:
         return field
     if vr == "SQ":
         raise ValueError("a sequence has to have Value")
@@ -382,7 +399,7 @@ def _value_of(vr: str, content: Any, bulk: Callable[[str, str], bytes] | None, p
     if vr == "SQ":
         items = enumerate(content, 1)
         return Items([_data_set(item or {}, bulk, f"{place}/{number}", depth + 1) for number, item in items])
-    if vr in _BINARY:
+    if vr in BINARY:
         if content:
             raise ValueError(f"{vr} has to have InlineBinary or BulkDataURI, not Value")
         return b""

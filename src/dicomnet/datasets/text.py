@@ -9,8 +9,9 @@ from struct import iter_unpack
 
 from pydicom.charset import CODES_TO_ENCODINGS, handled_encodings
 
+from ..drivers.trace import decode_identifiers_by
 from ..encoding.vrs import NUMBERS, VRS
-from .character_sets import GB_2312, LATIN_1
+from .character_sets import GB_2312, LATIN_1, codecs_of
 
 ESCAPE = b"\x1b"
 # What ends the reach of an escape sequence (PS3.5 section 6.1.2.5.3).
@@ -47,6 +48,14 @@ def decode_text(raw: bytes, codecs: Sequence[str]) -> str:
             for number, part in enumerate(_RESETS.split(piece)):
                 text.append(part.decode(codec if number == 0 else codecs[0], "replace"))
     return "".join(text)
+
+
+def _decode_by_terms(raw: bytes, terms: str) -> str:
+    return decode_text(raw, codecs_of(terms.split(_MULTIPLE)))
+
+
+# Who reads identifiers has loaded this; the log below does not know character sets.
+decode_identifiers_by(_decode_by_terms)
 
 
 def value_text(vr: str, raw: bytes, codecs: Sequence[str], byte_order: str) -> str:

@@ -9,12 +9,13 @@ import mmap
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from copy import copy
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from pydicom.datadict import keyword_for_tag
 from pydicom.filebase import DicomFileLike
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
@@ -39,17 +40,21 @@ from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
 from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode_object
-from .decoding import DECODERS, serve
+from .decoding import DECODERS
 from .pydicom_insides import why_not_written
 from .structure import conflict, contradiction, is_negative, known_representations, representation
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from .apart import Answer, Result
+
 # What is longer than this, in bytes, is kept in a temporary file.
 IN_MEMORY = 8 << 20
 _CHUNK = 1 << 20
 _DEPTH_LIMIT = 100
+# Characters of what decoders say of an image.
+_REASON_LIMIT = 400
 
 _PIXEL_REPRESENTATION = 0x00280103
 _PIXEL_DATA = 0x7FE00010
@@ -63,8 +68,6 @@ _LOSSLESS = frozenset(
     f"1.2.840.10008.1.2.{ending}"
     for ending in ("4.57", "4.70", "4.80", "4.90", "4.92", "4.110", "4.201", "4.202", "5", "8.1")
 )
-# pydicom decodes it itself, in Python.
-_RLE_LOSSLESS = "1.2.840.10008.1.2.5"
 _ALWAYS_LOSSY = frozenset(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"))
 
 
@@ -209,13 +212,13 @@ def _transcode(stream: BinaryIO, own: str, target: str, sop_class: str, instance
             before = transfer_syntax(EXPLICIT_VR_LITTLE_ENDIAN)
         elif before.is_deflated:
             deflated = stream
-            stream = spool(lambda sink: sink.writelines(_inflate(_chunks(deflated))))
+            stream = spool(lambda sink: sink.writelines(inflate(deflated)))
         if before.encoding is not after.encoding:
             source = stream
             stream = spool(lambda sink: _Conversion(source, sink, before.encoding, after.encoding).run())
         if after.is_deflated:
-            inflated = stream
-            stream = spool(lambda sink: sink.writelines(_deflate(_chunks(inflated))))
+            plain = stream
+            stream = spool(lambda sink: sink.writelines(_deflate(_chunks(plain))))
         return _content(stream)
 
 
@@ -233,19 +236,26 @@ def _content(file: BinaryIO) -> bytes | memoryview:
     return file.read()
 
 
-def _inflate(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def inflate(stream: BinaryIO) -> Iterator[bytes]:
+    """What a deflated data set inflates to, piece by piece.
+
+    Raises
+    ------
+    UnusableObject
+        If it is damaged, or inflates to more than the limit.
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     length = 0
-    for chunk in chunks:
+    for chunk in _chunks(stream):
         while chunk and not inflater.eof:
             try:
-                inflated = inflater.decompress(chunk, _CHUNK)
+                piece = inflater.decompress(chunk, _CHUNK)
             except zlib.error as error:
                 raise UnusableObject("its deflated data set is damaged") from error
-            length += len(inflated)
+            length += len(piece)
             if length > INFLATE_LIMIT:
                 raise UnusableObject("it inflates to more than the limit")
-            yield inflated
+            yield piece
             chunk = inflater.unconsumed_tail
     if not inflater.eof:
         raise UnusableObject("its deflated data set is cut off")
@@ -310,6 +320,8 @@ class _Conversion:
         self._after = after
         self._last = last
         self._at = 0
+        # Those that are around what is converted.
+        self._sequences: list[int] = []
         self._is_swapped = before.is_little_endian != after.is_little_endian
 
     def run(self) -> None:
@@ -422,7 +434,11 @@ class _Conversion:
                 )
 
     def _encapsulated(self, tag: int, vr: str) -> None:
-        raise UnusableObject(f"{_name(tag)} is encapsulated, against its transfer syntax")
+        place = f" in an item of {_name(self._sequences[-1])}" if self._sequences else ""
+        raise UnusableObject(
+            f"{_name(tag)}{place} is encapsulated, which its transfer syntax does not allow; only a peer that takes"
+            " this one can have it as it is"
+        )
 
     def _chunks(self, length: int) -> Iterator[bytes]:
         for left in range(length, 0, -_CHUNK):
@@ -462,7 +478,9 @@ class _Conversion:
                 continue
             self._write_header(ITEM, "", UNDEFINED_LENGTH)
             item_end = None if item_length == UNDEFINED_LENGTH else self._at + item_length
+            self._sequences.append(tag)
             self._convert(_Level(encoding, item_end, level.depth + 1, level.pixel_representation))
+            self._sequences.pop()
             self._write_header(ITEM_END, "", 0)
         if end is not None and self._at > end:
             raise UnusableObject(f"{_name(tag)} ends inside an item, at byte {end}")
@@ -525,7 +543,8 @@ class _Nowhere(BytesIO):
 
 
 def _name(tag: int) -> str:
-    return f"element ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    known = keyword_for_tag(tag)
+    return f"{known or 'element'} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
 def _swap(data: bytes, unit: int) -> bytes:
@@ -534,9 +553,37 @@ def _swap(data: bytes, unit: int) -> bytes:
     return words.tobytes()
 
 
-def decode_requests() -> None:
+def decompress_for_another(question: Answer, content: BinaryIO) -> tuple[Answer, Result]:
     """Decompress what another process of ours asks for; see `Decoders`."""
-    serve(_decompress_to)
+    result = BytesIO()
+    _decompress_to(content, question["own"], question["sop_class"], question["instance"], result)
+    return {}, result.getbuffer()
+
+
+@contextmanager
+def inflated(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """A deflated data set, inflated in memory or in a temporary file, which is there in the block.
+
+    Raises
+    ------
+    UnusableObject
+        As of `inflate`.
+    """
+    with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        spool = cast(BinaryIO, file)
+        spool.writelines(inflate(stream))
+        spool.seek(0)
+        yield spool
+
+
+def is_lossless(uid: str) -> bool:
+    """Whether nothing is lost by the compression of a transfer syntax, so that its pixels are those that there were."""
+    return uid in _LOSSLESS or not transfer_syntax(uid).is_encapsulated
+
+
+def is_decodable(uid: str) -> bool:
+    """Whether objects of a transfer syntax are native, or a decoder for them is installed."""
+    return not transfer_syntax(uid).is_encapsulated or _is_apart(uid)
 
 
 def _is_apart(own: str) -> bool:
@@ -546,7 +593,7 @@ def _is_apart(own: str) -> bool:
 
     try:
         # Where there is no decoder, that is told without another process.
-        return own != _RLE_LOSSLESS and get_decoder(UID(own)).is_available
+        return get_decoder(UID(own)).is_available
     except NotImplementedError:
         return False
 
@@ -561,16 +608,20 @@ def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> 
     begin = stream.tell()
     _Check(stream, transfer_syntax(own).encoding).run()
     stream.seek(begin)
+    place = ""
     try:
         dataset = read_dataset(stream, False, True)
-        for image in _images(dataset, is_top=True):
-            image.file_meta = copy(meta)
+        for image, where in _images(dataset, is_top=True):
+            place = where
+            image.file_meta = deepcopy(meta)
             _decompress(image, own)
-    except (OSError, MemoryError, UnusableObject):
+    except (OSError, MemoryError):
         raise
+    except UnusableObject as error:
+        raise UnusableObject(place + error.cause) from error
     except Exception as error:
         # Decoders raise whatever a damaged frame leads to.
-        raise UnusableObject(_reason(own, error)) from error
+        raise UnusableObject(place + _reason(own, error)) from error
     return dataset
 
 
@@ -609,14 +660,17 @@ def _write(dataset: Dataset, sink: BinaryIO) -> None:
         raise UnusableObject(f"pydicom cannot encode it: {why_not_written(error)}") from error
 
 
-def _images(dataset: Dataset, *, is_top: bool = False) -> Iterator[Dataset]:
-    """The data set and those of its items, such as icons, that have compressed pixel data (PS3.5 section A.4)."""
+def _images(dataset: Dataset, *, is_top: bool = False, place: str = "") -> Iterator[tuple[Dataset, str]]:
+    """The data set and those of its items, such as icons, that have compressed pixel data (PS3.5 section A.4).
+
+    With each comes where it is, in words for the beginning of an error; none for the data set itself.
+    """
     for tag in list(dataset.keys()):
         if dataset.get_item(tag).VR == "SQ":
             for item in dataset[tag].value:
-                yield from _images(item)
+                yield from _images(item, place=f"in an item of {_name(tag)}: ")
         elif tag == _PIXEL_DATA and (is_top or dataset[tag].is_undefined_length):
-            yield dataset
+            yield dataset, place
 
 
 def _tell_lossy(dataset: Dataset, own: str) -> None:
@@ -635,4 +689,5 @@ def _reason(own: str, error: Exception) -> str:
         return "pydicom has no decoder for it"
     if not decoder.is_available:
         return f"no decoder is installed, try dicomnet[transcode] ({'; '.join(decoder.missing_dependencies)})"
-    return f"pydicom cannot decode it: {error}".splitlines()[0]
+    # What each of several decoders says is on a line of its own.
+    return f"pydicom cannot decode it: {' '.join(str(error).split())}"[:_REASON_LIMIT]

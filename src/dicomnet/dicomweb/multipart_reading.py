@@ -61,6 +61,7 @@ class MediaType:
     parameters: Mapping[str, str]
 
     @classmethod
+    @lru_cache(maxsize=64)
     def parse(cls, text: str) -> MediaType:
         """Read a Content-Type; values may be quoted or not, also where they would have to be.
 

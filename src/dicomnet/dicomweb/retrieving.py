@@ -27,10 +27,9 @@ from ..errors import (
     ServiceRefusal,
     UnusableObject,
 )
-from ..exchange.operations import READ, Operation, Report
+from ..exchange.operations import READ, Operation, Report, gather
 from ..exchange.receiving import IDENTIFYING_UIDS, ReceiverHooks, require_object
 from ..exchange.results import RetrieveProgress
-from ..exchange.walking import gather
 from ..services.registry import PENDING, SUCCESS
 from ..services.steps import Work
 from ..values import frozen

@@ -34,6 +34,10 @@ _GUESSED = {
     EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
+# A data set that is shorter, in bytes, has no UIDs to tell it by, also where it is deflated.
+_SHORTEST = 64
+# The length of an attribute without a value.
+_SHORTEST_ATTRIBUTE = 8
 _known = KnownFiles()
 
 
@@ -146,9 +150,31 @@ def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tup
     length = size - header.offset
     if length <= 0:
         raise UnusableObject("the file has no data set")
+    if length < _SHORTEST and len(start) >= size:
+        _check_short(header, start[header.offset :])
     # One of odd length might need padding.
     is_complete = len(start) == size <= limit and length % 2 == 0
     return length, memoryview(start)[header.offset :] if is_complete else None
+
+
+def _check_short(header: FileHeader, data: bytes) -> None:
+    """Refuse what there is of a data set, if there is no whole attribute in it."""
+    if not transfer_syntax(header.transfer_syntax_uid).is_deflated:
+        if len(data) < _SHORTEST_ATTRIBUTE:
+            raise UnusableObject("the data set is cut off")
+        return
+    # Few files are like that, and much starts without it.
+    import zlib
+
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = stream.decompress(data)
+    except zlib.error:
+        raise UnusableObject("the data set is not a deflate stream") from None
+    if not stream.eof:
+        raise UnusableObject("the deflated data set ends too early")
+    if not content:
+        raise UnusableObject("the data set is empty")
 
 
 def identify(file: Source, start: bytes) -> tuple[FileHeader, bytes]:
@@ -211,8 +237,16 @@ def read_header(file: Source, start: bytes = b"") -> tuple[FileHeader, bytes]:
         except HeaderIncomplete as incomplete:
             more = file.read(max(incomplete.needed, PREFIX_LENGTH))
             if not more:
-                raise UnusableObject("the file meta information is cut off") from None
+                return _decode_whole(prefix), prefix
             prefix += more
+
+
+def _decode_whole(content: bytes) -> FileHeader:
+    """The header of a file in which next to nothing is behind it."""
+    try:
+        return decode_file_header(content, is_whole=True)
+    except HeaderIncomplete:
+        raise UnusableObject("the file meta information is cut off") from None
 
 
 def _identify(header: FileHeader, data: memoryview) -> FileHeader:

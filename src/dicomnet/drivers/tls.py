@@ -10,11 +10,20 @@ from ..errors import TLSFailed
 from ..values import field, frozen
 
 _NOT_ACCEPTED = "the peer does not accept our certificate"
+_NO_VERSION = (
+    "the peer and we have no version of TLS in common, as with one that has only TLS 1.0 or 1.1: enable TLS 1.2 there,"
+    " or put a TLS proxy in front of it"
+)
 # What a peer says by an alert (RFC 8446 section 6.2), or OpenSSL on our side, and what that comes from.
 _MEANINGS = {
     "CERTIFICATE_REQUIRED": "the peer wants a certificate of ours, and got none",
     "HANDSHAKE_FAILURE": "there is no cipher in common, or the peer wants a certificate of ours",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the peer has shown no certificate, which we ask for",
+    "INSUFFICIENT_SECURITY": "the peer asks for other ciphers than ours",
+    "NO_SHARED_CIPHER": "there is no cipher in common",
+    # By an alert of the peer, which may be client or server, or by OpenSSL on our side.
+    "PROTOCOL_VERSION": _NO_VERSION,
+    "UNSUPPORTED_PROTOCOL": _NO_VERSION,
 } | dict.fromkeys(
     (
         "ACCESS_DENIED",
@@ -200,8 +209,8 @@ def tls_error(error: ssl.SSLError | OSError) -> TLSFailed:
             meaning = _MEANINGS.get(error.reason.rpartition("_ALERT_")[2])
             return TLSFailed(f"{meaning} ({words})" if meaning else words)
     return TLSFailed(
-        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port, or the peer wants"
-        " a certificate of ours, or the peer does not accept our certificate"
+        "the connection ended during the handshake; perhaps the peer does not speak TLS on this port, or has only TLS"
+        " 1.0 or 1.1, or the peer wants a certificate of ours, or the peer does not accept our certificate"
     )
 
 

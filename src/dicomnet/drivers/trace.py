@@ -18,6 +18,7 @@ from ..dimse.assembler import OpenSink
 from ..dimse.datasets import FileRange, MemorySink, Sink
 from ..dimse.messages import Message, MessageType
 from ..errors import AssociationAborted, AssociationRejected, DicomnetError
+from ..plurals import counted
 from ..services.registry import is_pending
 from ..upper_layer.negotiation import NegotiatedContext
 from ..values import frozen
@@ -39,6 +40,22 @@ served: ContextVar[Trace | None] = ContextVar("served", default=None)
 _MOST_OPERATIONS = 1024
 # The longest text about a failure in a line, in characters.
 _LONGEST_CAUSE = 400
+
+
+# Decodes a value by a Specific Character Set; a floor above knows those.
+_decode: Callable[[bytes, str], str] | None = None
+
+
+def decode_identifiers_by(decode: Callable[[bytes, str], str]) -> None:
+    """Have the values of identifiers decoded where they are logged.
+
+    Parameters
+    ----------
+    decode
+        Given a value, and the value of Specific Character Set (0008,0005).
+    """
+    global _decode
+    _decode = decode
 
 
 @frozen
@@ -216,10 +233,10 @@ class Trace:
         title = self._request.calling_ae_title if self._is_requestor else self._request.called_ae_title
         self.say(
             logging.INFO,
-            "association established, our AE title %s, %d of %d presentation contexts accepted, %s",
+            "association established, our AE title %s, %d of %s accepted, %s",
             _words().shown(title),
             accepted,
-            len(self._request.contexts),
+            counted(len(self._request.contexts), "presentation context"),
             self._tls or "without TLS",
         )
 
@@ -273,7 +290,7 @@ class Trace:
             return
         data = message.data.content if isinstance(message.data, MemorySink) else message.data
         if isinstance(data, bytes | bytearray | memoryview):
-            yield from _words().describe_elements(data, self._syntax_of(message.context_id))
+            yield from _words().describe_elements(data, self._syntax_of(message.context_id), _decode)
 
     def _syntax_of(self, context_id: int) -> str:
         if not self._accepted and isinstance(self._answer, AssociateAC):

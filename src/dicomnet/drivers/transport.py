@@ -60,6 +60,22 @@ def unacknowledged(sock: socket.socket) -> int:
     return int(count)
 
 
+# Where the kernel's report on a connection has the number of bytes that the peer has acknowledged (tcp_info).
+_BYTES_ACKNOWLEDGED = slice(120, 128)
+
+
+def acknowledged(sock: socket.socket) -> int | None:
+    """How many bytes the peer's system has acknowledged in all; None where ours does not tell."""
+    if sys.platform != "linux":
+        return None
+    try:
+        report = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKNOWLEDGED.stop)
+    except OSError:
+        # It is closed: whoever waits finds that out.
+        return None
+    return int.from_bytes(report[_BYTES_ACKNOWLEDGED], sys.byteorder) if len(report) >= 128 else None
+
+
 @frozen
 class Address:
     """Where a peer listens.

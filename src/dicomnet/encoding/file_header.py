@@ -20,6 +20,7 @@ _META_LIMIT = 1 << 16
 BEGIN = len(PREAMBLE) + len(MAGIC)
 # Of a header of 12 bytes, which is the longest that an element may have.
 _HEADER_LIMIT = 12
+_GROUP_2 = b"\x02\0"
 
 # The SOP class of a DICOMDIR, which is not an object but says which files have them.
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -59,13 +60,16 @@ class FileHeader:
     offset: int
 
 
-def decode_file_header(prefix: Buffer) -> FileHeader:
+def decode_file_header(prefix: Buffer, *, is_whole: bool = False) -> FileHeader:
     """Read the preamble and the file meta information.
 
     Parameters
     ----------
     prefix
         The first bytes of the file, `PREFIX_LENGTH` of them or the whole file.
+    is_whole
+        Whether it is known to be the whole file, so that a few bytes at its end are its data set, if they do not begin
+        as file meta information does.
 
     Returns
     -------
@@ -96,7 +100,8 @@ def decode_file_header(prefix: Buffer) -> FileHeader:
     except struct.error:
         # The data set may begin with what is too short for a header.
         pass
-    if at and at != len(view) and at + _HEADER_LIMIT > len(view):
+    is_over = is_whole and at < len(view) and bytes(view[at : at + 2]) != _GROUP_2[: len(view) - at]
+    if at and at != len(view) and at + _HEADER_LIMIT > len(view) and not is_over:
         raise HeaderIncomplete(at + _HEADER_LIMIT)
     return FileHeader(values[SOP_CLASS], values[SOP_INSTANCE], values[TRANSFER_SYNTAX], at)
 

@@ -232,6 +232,8 @@ def _encoding_of(transfer_syntax_uid: str) -> Encoding:
 
 def _inflate(data: Buffer) -> tuple[bytes, bool]:
     """Inflate a raw deflate stream (RFC 1951, PS3.5 section A.5) within the limits; whether zeros are behind it."""
+    if not len(data):
+        refuse("the data set is empty")
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     pieces: list[bytes] = []
     total = used = 0

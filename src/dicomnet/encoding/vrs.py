@@ -101,3 +101,6 @@ ENCAPSULATED = frozenset(name for name in VRS if name.startswith("O"))
 
 NUMBERS: dict[str, str] = {row.name: row.number for row in VRS.values() if row.number}
 """The VRs of binary numbers, and the `struct` format character of each."""
+
+BINARY = ENCAPSULATED | {"UN"}
+"""The VRs whose values are bytes, and not text, numbers or items."""

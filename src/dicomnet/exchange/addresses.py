@@ -9,7 +9,13 @@ from ..drivers.transport import Address
 from ..upper_layer.negotiation import identification_items
 from ..values import frozen
 from ..wire.fields import ae_title_bytes
-from ..wire.items import AsynchronousOperationsWindow, ProposedContext, RoleSelection, UserItem
+from ..wire.items import (
+    AsynchronousOperationsWindow,
+    ProposedContext,
+    RoleSelection,
+    UserIdentityRQ,
+    UserItem,
+)
 from ..wire.pdu import AssociateRQ
 from .contexts import Context
 
@@ -68,6 +74,8 @@ def association_request(
     window: int,
     roles: Mapping[str, tuple[bool, bool]] | None = None,
     performed: int = 1,
+    maximum_length: int = MAXIMUM_LENGTH,
+    identity: UserIdentityRQ | None = None,
 ) -> AssociateRQ:
     """An A-ASSOCIATE-RQ that proposes these abstract syntaxes, each with its transfer syntaxes.
 
@@ -79,14 +87,20 @@ def association_request(
         By abstract syntax, whether the role of SCU and that of SCP are wanted. Without an entry the requestor is SCU.
     performed
         How many operations the peer may have outstanding here.
+    maximum_length
+        The largest PDU-length of a P-DATA-TF that the peer may send, in bytes.
+    identity
+        Who we say to be, None for nobody.
     """
     items: tuple[UserItem, ...] = identification_items(
-        MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+        maximum_length, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     )
     if (window, performed) != (1, 1):
         items += (AsynchronousOperationsWindow(window, performed),)
     # Sub-items go in increasing order of their types.
     items += tuple(RoleSelection(uid, scu, scp) for uid, (scu, scp) in (roles or {}).items())
+    if identity is not None:
+        items += (identity,)
     contexts = tuple(
         ProposedContext(2 * index + 1, abstract, transfer) for index, (abstract, transfer) in enumerate(pairs)
     )

@@ -14,6 +14,7 @@ from .requests import check_uids
 from .results import StoreResult, failed_result
 from .sendable import AnySendable, KnownObject, Sendable
 
+A_DIRECTORY = "a DICOMDIR, which is not for sending"
 # What was found at a path, and the data set where that was read at once.
 Look = tuple[Sendable | StoreResult, memoryview | None]
 
@@ -63,20 +64,12 @@ def find_files(
         yield from (error.filename for error in unreadable)
 
 
-def scan(files: Iterable[str]) -> Iterator[StoredObject | StoreResult]:
-    """Each file with its header, or the result of skipping it."""
-    for path in files:
-        yield look_at(path)[0]
-
-
-def examine(file: str | KnownObject | StoreResult, limit: int = 0) -> Look:
+def examine(file: str | StoredObject | KnownObject | StoreResult, limit: int = 0) -> Look:
     """As `look_at`, for a file of which it may be known already what it is, or what became of it: that is not looked at
     yet."""
-    if isinstance(file, StoreResult):
-        return file, None
-    if not isinstance(file, KnownObject):
+    if isinstance(file, str):
         return look_at(file, limit)
-    return _checked(file), None
+    return (checked(file) if isinstance(file, KnownObject) else file), None
 
 
 def look_at(path: str, limit: int = 0) -> tuple[StoredObject | StoreResult, memoryview | None]:
@@ -95,12 +88,12 @@ def look_at(path: str, limit: int = 0) -> tuple[StoredObject | StoreResult, memo
     except OSError as error:
         return StoreResult(path, None, comment=f"cannot be read: {error.strerror}"), None
     if stored.header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
-        comment = "a DICOMDIR, which is not for sending"
-        return StoreResult(path, None, comment=comment, is_skipped=True), None
-    return _checked(stored), content
+        return StoreResult(path, None, comment=A_DIRECTORY, is_skipped=True), None
+    return checked(stored), content
 
 
-def _checked(stored: AnySendable) -> AnySendable | StoreResult:
+def checked(stored: AnySendable) -> AnySendable | StoreResult:
+    """An object whose UIDs can be sent, or the result of one whose cannot."""
     header = stored.header
     try:
         check_uids(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)

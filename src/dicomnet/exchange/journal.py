@@ -11,7 +11,9 @@ from itertools import chain
 from time import time
 from typing import TYPE_CHECKING
 
+from ..drivers.files import StoredObject
 from ..errors import JournalUnusable
+from .member_files import Member
 from .results import StoreResult
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 # What the head of the file says: that it is a journal of ours, and in which format (both are numbers of SQLite).
 APPLICATION = 0x64434E4A
-FORMAT = 1
+FORMAT = 2
 # Results are committed together, as each commit costs the same: so many, or those of so many seconds.
 _TOGETHER, _GATHERED = 128, 0.02
 # How many may be without their commit before no further one is taken: so many objects at most, besides those that are
@@ -37,18 +39,61 @@ CREATE TABLE objects (
     status INTEGER,
     comment TEXT,
     time REAL NOT NULL,
+    sop_class_uid TEXT,
+    committed REAL,
     PRIMARY KEY (path, member)
 ) WITHOUT ROWID;
 """
-_ROW = "(?, '', ?, ?, ?, ?, ?, ?, ?)"
+# What a journal of format 1 has not.
+_ADDED = (
+    "ALTER TABLE objects ADD COLUMN sop_class_uid TEXT",
+    "ALTER TABLE objects ADD COLUMN committed REAL",
+)
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 _WRITE = f"INSERT OR REPLACE INTO objects VALUES {_ROW}"
 # Each statement lets another thread run, and may wait for it then: rows of a batch are written by few.
 _BATCH = 32
 _WRITE_BATCH = f"INSERT OR REPLACE INTO objects VALUES {', '.join([_ROW] * _BATCH)}"
-_READ = "SELECT size, mtime_ns, sop_instance_uid, status FROM objects WHERE path = ? AND member = ''"
+_COMMIT = "UPDATE objects SET committed = ? WHERE path = ? AND member = ?"
+_READ = (
+    "SELECT size, mtime_ns, sop_instance_uid, status, sop_class_uid, committed FROM objects"
+    " WHERE path = ? AND member = ?"
+)
 
 Key = str | bytes
 Stamp = tuple[int, int]
+
+
+def member_of(result: StoreResult) -> str:
+    """What stands for a member of a file: its name, and where it begins; empty for a file by itself."""
+    return f"{result.member}@{result.offset}" if result.member else ""
+
+
+def _text(name: str) -> Key:
+    """A name as it is kept: text where it is one, else its bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _name_in(member: str) -> str:
+    return member.rpartition("@")[0]
+
+
+def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
+    """The path, the member, and the state of the file."""
+    if isinstance(found, str):
+        try:
+            status = os.stat(found)
+        except OSError:
+            # Whoever opens it learns why it cannot be read.
+            return found, "", None
+        return found, "", (status.st_size, status.st_mtime_ns)
+    file = found.file
+    assert isinstance(file, Member)
+    return file.path, f"{file.name}@{file.offset}", file.stamp
 
 
 class Journal:
@@ -74,7 +119,7 @@ class Journal:
         self._changed = threading.Condition()
         self._waiting: list[tuple[object, ...]] = []
         self._uncommitted = 0
-        self._stamps: dict[str, Stamp | None] = {}
+        self._stamps: dict[tuple[str, str], Stamp | None] = {}
         self._failure: JournalUnusable | None = None
         self._is_closing = False
         self._folder = "", os.path.join(os.getcwd(), "")
@@ -124,6 +169,10 @@ class Journal:
             one.execute("INSERT INTO peer VALUES (?)", (peer,))
             one.execute(f"PRAGMA application_id = {APPLICATION}")
             one.execute(f"PRAGMA user_version = {FORMAT}")
+        elif version < FORMAT:
+            for statement in _ADDED:
+                one.execute(statement)
+            one.execute(f"PRAGMA user_version = {FORMAT}")
         (known,) = one.execute("SELECT address FROM peer").fetchone()
         (self._has_rows,) = one.execute("SELECT EXISTS (SELECT 1 FROM objects)").fetchone()
         one.execute("COMMIT")
@@ -132,28 +181,34 @@ class Journal:
                 self._path, f"it is that of {known}, not of {peer}; each peer needs one of its own"
             )
 
-    def missing(self, files: Iterable[str]) -> Iterator[str | StoreResult]:
-        """Each file that is to be sent; or its result, where the peer has it already.
+    def missing(
+        self, found: Iterable[str | StoredObject | StoreResult]
+    ) -> Iterator[str | StoredObject | StoreResult]:
+        """Each object that is to be sent; or its result, where the peer has it already.
 
-        It has one that it took in an earlier run, if size and time of the last change are the same.
+        It has one that it took in an earlier run, if size and time of the last change of its file are the same. A
+        member of a zip or tar file is known by its name and by where it begins.
+
+        Parameters
+        ----------
+        found
+            As `searching.find_objects` gives them.
 
         Raises
         ------
         JournalUnusable
             If the journal cannot be read.
         """
-        for path in files:
-            try:
-                status = os.stat(path)
-            except OSError:
-                # Whoever opens it learns why it cannot be read.
-                stamp = None
-            else:
-                stamp = status.st_size, status.st_mtime_ns
-            known = None if stamp is None or not self._has_rows else self._stored(path, stamp)
+        for each in found:
+            if isinstance(each, StoreResult):
+                self._stamps[each.path, member_of(each)] = None
+                yield each
+                continue
+            path, member, stamp = _identity(each)
+            known = None if stamp is None or not self._has_rows else self._stored(path, member, stamp)
             if known is None:
-                self._stamps[path] = stamp
-                yield path
+                self._stamps[path, member] = stamp
+                yield each
             else:
                 yield known
 
@@ -170,12 +225,25 @@ class Journal:
         JournalUnusable
             If the journal cannot be written.
         """
-        if result.path not in self._stamps:
+        known = result.path, member_of(result)
+        if known not in self._stamps:
             # A path that was given twice: it has its row already, with what was known before it was opened.
             return
-        size, mtime_ns = self._stamps.pop(result.path) or (None, None)
+        size, mtime_ns = self._stamps.pop(known) or (None, None)
         uid, comment = result.sop_instance_uid or None, result.comment or None
-        row = (self._key(result.path), size, mtime_ns, uid, outcome, result.status, comment, time())
+        class_uid = result.sop_class_uid or None
+        row = (
+            self._key(result.path),
+            _text(known[1]),
+            size,
+            mtime_ns,
+            uid,
+            outcome,
+            result.status,
+            comment,
+            time(),
+            class_uid,
+        )
         with self._changed:
             self._waiting.append(row)
             self._uncommitted += 1
@@ -184,6 +252,27 @@ class Journal:
             while self._uncommitted >= _MOST and self._failure is None:
                 self._changed.wait()
         self._check()
+
+    def commit(self, results: Iterable[StoreResult]) -> None:
+        """Note durably that the peer has committed itself to keep objects, which were added before.
+
+        Raises
+        ------
+        JournalUnusable
+            If the journal cannot be written.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._uncommitted or self._failure is not None)
+        self._check()
+        now = time()
+        rows = [(now, self._key(each.path), _text(member_of(each))) for each in results]
+        try:
+            with self._lock:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(_COMMIT, rows)
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         """Commit what was added, and let go of the file."""
@@ -195,15 +284,25 @@ class Journal:
             # What could not be committed is an error already.
             self._connection.close()
 
-    def _stored(self, path: str, stamp: Stamp) -> StoreResult | None:
+    def _stored(self, path: str, member: str, stamp: Stamp) -> StoreResult | None:
         try:
             with self._lock:
-                row = self._connection.execute(_READ, (self._key(path),)).fetchone()
+                row = self._connection.execute(_READ, (self._key(path), _text(member))).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         if row is None or row[3] is None or (row[0], row[1]) != stamp:
             return None
-        known = StoreResult(path, row[3], row[2] or "", length=row[0], was_stored=True)
+        known = StoreResult(
+            path,
+            row[3],
+            row[2] or "",
+            length=row[0],
+            was_stored=True,
+            member=_name_in(member),
+            offset=int(member.rpartition("@")[2] or 0),
+            sop_class_uid=row[4] or "",
+            is_committed=row[5] is not None,
+        )
         return known if known.is_stored else None
 
     def _commit_all(self) -> None:
@@ -237,12 +336,7 @@ class Journal:
         if known[0] != folder:
             # Most files have the folder of the one before.
             self._folder = known = folder, os.path.join(os.path.abspath(folder), "")
-        whole = known[1] + name
-        try:
-            whole.encode()
-        except UnicodeEncodeError:
-            return os.fsencode(whole)
-        return whole
+        return _text(known[1] + name)
 
     def _write(self, rows: list[tuple[object, ...]]) -> None:
         whole = len(rows) - len(rows) % _BATCH

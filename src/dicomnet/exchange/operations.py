@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..dimse.messages import C_GET_RQ, C_MOVE_RQ, Message, MessageType
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import AssociationError, NetworkError, NoAcceptedContext, ProtocolError
 from ..services import user
@@ -21,7 +22,7 @@ from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .contexts import NATIVE, VERIFICATION, Proposal
 from .requests import echo_request
-from .results import Receipt, RetrieveProgress, check_status
+from .results import Receipt, RetrieveProgress, check_status, is_done
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -77,10 +78,17 @@ class Use:
 
 @mutable
 class Open:
-    """Open an association for this operation alone, which is released at its end. Outcome: its `Lease`."""
+    """Open an association for this operation alone, which is released at its end. Outcome: its `Lease`.
+
+    Parameters
+    ----------
+    timeouts
+        Its deadlines, None for those of the peer.
+    """
 
     request: AssociateRQ
     hooks: Hooks
+    timeouts: Timeouts | None = None
 
 
 @mutable
@@ -275,6 +283,41 @@ def find(identifier: Dataset, model: str, limit: int | None = None) -> Operation
     return _with_retry(((model, NATIVE),), attempt)
 
 
+def normalized(
+    kind: str, class_uid: str, instance_uid: str, data_set: Dataset, service: str
+) -> Operation[Message]:
+    """Have a normalized service performed (PS3.7 chapter 10); returns the response.
+
+    Parameters
+    ----------
+    kind
+        For instance ``N-CREATE``.
+    class_uid, instance_uid
+        What it is about.
+    data_set
+        What is said of that.
+    service
+        The service class, for the words of a refusal.
+
+    Raises
+    ------
+    ServiceRefusal
+        If the peer answers with a status that is neither success nor warning.
+    """
+    from .messages import normalized_request
+
+    def attempt(lease: Lease) -> Operation[Message]:
+        request, _ = normalized_request(
+            lease.agreement, kind, class_uid, instance_uid, lease.next_message_id(), dataset=data_set
+        )
+        response: Message = yield Run(user.one_reply(request))
+        if not is_done(response.status):
+            check_status(response, service)
+        return response
+
+    return _with_retry(((class_uid, NATIVE),), attempt)
+
+
 def get(
     request: AssociateRQ, hooks: ReceiverHooks, identifier: Dataset, model: str
 ) -> Operation[RetrieveProgress]:
@@ -340,3 +383,48 @@ def _next_of(progress: RetrieveProgress, receipt: Receipt | None) -> Operation[M
             yield Report(known)
         raise
     return response
+
+
+def intercept(operation: Operation[Outcome], take: Callable[[Any], Operation[None]]) -> Operation[Outcome]:
+    """Perform an operation inside another one.
+
+    Parameters
+    ----------
+    take
+        Performed with each result that it reports.
+    """
+    resume: Callable[[Any], Step] = operation.send
+    outcome: Any = None
+    try:
+        while True:
+            step = resume(outcome)
+            resume, outcome = operation.send, None
+            if isinstance(step, Report):
+                yield from take(step.result)
+                continue
+            try:
+                outcome = yield step
+            except Exception as error:  # noqa: BLE001
+                # Whatever a step raises is for the inner operation.
+                resume, outcome = operation.throw, error
+    except StopIteration as stop:
+        value: Outcome = stop.value
+        return value
+    finally:
+        operation.close()
+
+
+def gather(operation: Operation[Outcome], results: list[Any]) -> Operation[Outcome]:
+    """Perform an operation inside another one.
+
+    Parameters
+    ----------
+    results
+        Is given what the operation reports, also where it fails in the end.
+    """
+
+    def take(result: Any) -> Operation[None]:
+        results.append(result)
+        yield from ()
+
+    return intercept(operation, take)

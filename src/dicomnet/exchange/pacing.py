@@ -181,9 +181,13 @@ class Pacing:
         self._times = times
         self._now = now
 
+    def rest(self) -> float:
+        """For how many seconds nothing may be sent because of the rate."""
+        return 0.0 if self._allowance is None else self._allowance.wait()
+
     def wait(self) -> float:
         """For how many seconds nothing may be sent, as far as it is known now; 0 where something may be."""
-        wait = 0.0 if self._allowance is None else self._allowance.wait()
+        wait = self.rest()
         return wait if self._times is None else max(wait, self._times.wait(self._now()))
 
     def took(self, length: int) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from ..dimse.datasets import OUT_OF_RESOURCES, MemorySink, Sink, discard
@@ -25,6 +26,7 @@ from .results import LocalFailure, Receipt
 
 if TYPE_CHECKING:
     from ..encoding.scan import Header, HeaderScanner
+    from .pacing import Pacing
 
 _log = logging.getLogger(__name__)
 
@@ -119,6 +121,8 @@ class FileSink:
         except OSError as error:
             raise self._refusal(error) from error
         self._file = os.fdopen(descriptor, "w+b", buffering=0)
+        # How many bytes it has.
+        self.length = 0
         try:
             self.write(memoryview(self._header))
         except ServiceRefusal:
@@ -127,6 +131,7 @@ class FileSink:
 
     def write(self, data: memoryview) -> None:
         """Append encoded bytes; ServiceRefusal where there is no room for them."""
+        self.length += len(data)
         try:
             while data:
                 data = data[self._file.write(data) :]
@@ -249,6 +254,7 @@ class ReceiverHooks(RequestorHooks):
         self._scanner = HeaderScanner(IDENTIFYING_UIDS)
         self._wanted: Mapping[int, frozenset[str]] = {}
         self.on_object = on_object
+        self.pacing: Pacing | None = None
         self.receipt = Receipt()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -283,7 +289,15 @@ class ReceiverHooks(RequestorHooks):
             received = self.take(message, context)
             if received is not None and self.on_object is not None:
                 self.on_object(received)
+        sleep(self.pause(message))
         return Answer(SUCCESS)
+
+    def pause(self, message: Message) -> float:
+        """For how many seconds the answer to an object is held back, so that they come no faster than they may."""
+        if self.pacing is None or message.type is not C_STORE_RQ:
+            return 0.0
+        self.pacing.took(getattr(message.data, "length", 0))
+        return self.pacing.rest()
 
     @contextlib.contextmanager
     def receiving(self, message: Message) -> Iterator[None]:

@@ -34,6 +34,14 @@ class StoreResult:
         Bytes of the data set; of one that was stored before, of its file.
     was_stored
         The peer has taken it in an earlier run, by the journal; it was not sent.
+    member
+        Its name in the file, if that is a zip or tar file; empty if it is a file by itself.
+    offset
+        Where the member begins there, which tells apart two of one name.
+    sop_class_uid
+        UID, empty where it is not known.
+    is_committed
+        The peer has committed itself to keep it in an earlier run, by the journal.
     """
 
     path: str
@@ -43,6 +51,15 @@ class StoreResult:
     is_skipped: bool = False
     length: int = 0
     was_stored: bool = False
+    member: str = ""
+    offset: int = 0
+    sop_class_uid: str = ""
+    is_committed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Where the object lies, for people."""
+        return f"{self.path}: {self.member}" if self.member else self.path
 
     @property
     def is_stored(self) -> bool:
@@ -223,15 +240,30 @@ def store_result(stored: Sendable, response: Message) -> StoreResult:
     comment = str(response.command.get("ErrorComment", ""))
     if status != SUCCESS and not comment:
         comment = describe_status(status, "Storage")
-    return StoreResult(
-        str(stored.file), status, stored.header.sop_instance_uid, comment, length=stored.length or 0
-    )
+    return _result(stored, status, comment)
 
 
 def failed_result(stored: Sendable, error: Exception) -> StoreResult:
     """The result for an object that got no response."""
+    return _result(stored, None, str(error))
+
+
+def _result(stored: Sendable, status: int | None, comment: str) -> StoreResult:
+    from .member_files import Member
+
+    file, header = stored.file, stored.header
+    path, member, offset = str(file), "", 0
+    if isinstance(file, Member):
+        path, member, offset = file.path, file.name, file.offset
     return StoreResult(
-        str(stored.file), None, stored.header.sop_instance_uid, str(error), length=stored.length or 0
+        path,
+        status,
+        header.sop_instance_uid,
+        comment,
+        length=stored.length or 0,
+        member=member,
+        offset=offset,
+        sop_class_uid=header.sop_class_uid,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..dimse.datasets import Source
 from ..dimse.messages import Message
+from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationRejected, DicomnetError, NoAcceptedContext, UnusableObject
 from ..services.steps import Work
@@ -78,7 +79,7 @@ class Supply:
 
     def __init__(
         self,
-        files: Iterable[str | KnownObject | StoreResult],
+        files: Iterable[str | StoredObject | KnownObject | StoreResult],
         transcoding: Transcoding,
         elements: Mapping[str, Any] = STORE_ELEMENTS,
         patience: int | None = None,

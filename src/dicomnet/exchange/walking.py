@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, MutableSequence
+from typing import TYPE_CHECKING, Any
 
 from ..datasets.levels import LEVEL_OF, UNIQUE_KEYS, Level
 from ..datasets.queries import build_query, query_level
@@ -12,14 +12,13 @@ from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ProtocolError, ServiceRefusal
 from ..values import frozen
 from .contexts import FIND_MODELS, find_model
-from .operations import Operation, Report, Step, find
+from .operations import Operation, Report, find, gather
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _log = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
 # A match, behind those above it.
 Path = tuple["Dataset", ...]
 Find = Callable[["Dataset", str], Operation[None]]
@@ -118,7 +117,14 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError], ask: Find) ->
     keywords = [UNIQUE_KEYS[each] for each in planned.levels]
     told = {keyword: _told(match, keyword) for keyword, match in zip(keywords, path, strict=False)}
     keys: dict[str, Any] = {unique: None, **planned.keys[level], **planned.above, **told}
-    identifier = build_query(level.name, keys)
+    try:
+        identifier = build_query(level.name, keys)
+    except ValueError as error:
+        if not path:
+            raise
+        # The other keys have been asked with before, at least at this level.
+        _failed(ProtocolError(f"what is below a match cannot be asked for: {error}"), faults)
+        return
     matches: list[Dataset] = []
     try:
         yield from gather(ask(identifier, planned.model), matches)
@@ -126,7 +132,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError], ask: Find) ->
         _failed(error, faults)
     strangers = 0
     for match in matches:
-        if any((_told(match, keyword) or value) != value for keyword, value in told.items()):
+        if not all(_belongs(match, keyword, value) for keyword, value in told.items()):
             strangers += 1
             continue
         found = (*path, match)
@@ -136,7 +142,8 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError], ask: Find) ->
             continue
         if _told(match, unique) is None:
             _failed(
-                ProtocolError(f"what is below a match cannot be asked for, since it has no {unique}"), faults
+                ProtocolError(f"what is below a match cannot be asked for, since it has no usable {unique}"),
+                faults,
             )
             continue
         yield from _below(found, planned, faults, ask)
@@ -147,6 +154,15 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError], ask: Find) ->
         )
 
 
+def _belongs(match: Dataset, keyword: str, value: str | None) -> bool:
+    """Whether a match is below one with this unique key. Many peers do not tell those of the levels above."""
+    told = _told(match, keyword)
+    if told is None:
+        # The Patient ID of a peer that is a wild card to it has found others, too.
+        return value is None or not any(character in value for character in "*?")
+    return told == value
+
+
 def _failed(error: DicomnetError, faults: list[DicomnetError]) -> None:
     _log.warning("a part of the query has failed: %s", error)
     faults.append(error)
@@ -155,37 +171,10 @@ def _failed(error: DicomnetError, faults: list[DicomnetError]) -> None:
 def _told(match: Dataset, keyword: str) -> str | None:
     """The unique key of a match, None where it has none that may be asked for."""
     try:
-        value = str(match[keyword].value or "").strip()
+        found = match[keyword].value
+        # Several values have a backslash between them, which no key of one match can have.
+        value = "" if isinstance(found, MutableSequence) else str(found or "").strip()
     except Exception:  # noqa: BLE001
         # pydicom may raise anything for a peer's bytes.
         return None
     return value if value and (keyword == UNIQUE_KEYS[Level.PATIENT] or is_uid(value)) else None
-
-
-def gather(operation: Operation[Value], results: list[Any]) -> Operation[Value]:
-    """Perform an operation inside another one.
-
-    Parameters
-    ----------
-    results
-        Is given what the operation reports, also where it fails in the end.
-    """
-    resume: Callable[[Any], Step] = operation.send
-    outcome: Any = None
-    try:
-        while True:
-            step = resume(outcome)
-            resume, outcome = operation.send, None
-            if isinstance(step, Report):
-                results.append(step.result)
-                continue
-            try:
-                outcome = yield step
-            except Exception as error:  # noqa: BLE001
-                # Whatever a step raises is for the inner operation.
-                resume, outcome = operation.throw, error
-    except StopIteration as stop:
-        value: Value = stop.value
-        return value
-    finally:
-        operation.close()

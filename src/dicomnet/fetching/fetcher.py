@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,7 +23,10 @@ from ..errors import (
     ProtocolError,
     ServiceRefusal,
 )
+from ..exchange.operations import Operation, Pause, Report, gather, intercept
 from ..exchange.results import RetrieveProgress
+from ..plurals import counted
+from ..services.steps import Work
 from ..values import field, frozen, mutable
 from .folder import Folder, KeptOut
 from .journal import Series
@@ -29,7 +34,11 @@ from .lists import Row
 from .selecting import Agreement, Selection, agreement, text_values
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydicom.dataset import Dataset
+
+    from ..exchange.pacing import Pacing
 
 Value = TypeVar("Value")
 
@@ -37,6 +46,8 @@ Value = TypeVar("Value")
 _CHUNK = 50
 # How often objects that have arrived get their names, in seconds: each time they wait for the medium.
 _TAKE_SECONDS = 0.5
+# The longest wait for its time, in seconds, through which an association is kept; and how often it is looked for that.
+_KEPT, _NAP = 10.0, 0.2
 # The longest pause before a peer is called again that could not be reached, in seconds.
 _LONGEST_BACK_OFF = 30.0
 
@@ -68,14 +79,14 @@ class Source(Protocol):
         """What stands for the peer in the journal."""
         ...
 
-    def find(self, level: str, keys: Mapping[str, Any]) -> Iterable[Dataset]:
-        """Query; as `Peer.find`."""
+    def find(self, level: str, keys: Mapping[str, Any]) -> Operation[None]:
+        """Query, as `Peer.find`; reports the matches."""
         ...
 
     def retrieve(
         self, level: str, keys: Mapping[str, Any], classes: Sequence[str], attempt: int, expected: int
-    ) -> Iterator[RetrieveProgress]:
-        """Retrieve objects into the folder for what arrives.
+    ) -> Operation[Any]:
+        """Retrieve objects into the folder for what arrives; reports the progress.
 
         Parameters
         ----------
@@ -90,7 +101,7 @@ class Source(Protocol):
         """
         ...
 
-    def rest(self) -> None:
+    def rest(self) -> Operation[None]:
         """Release what is open; the next request opens it again."""
         ...
 
@@ -115,6 +126,8 @@ class Terms:
         How often the same is asked again of a peer that cannot be reached, breaks off or has no resources.
     pause
         Seconds before a peer is asked again that has no resources; twice as many each further time.
+    pacing
+        How fast, and at which times of the day; None for as fast as can be.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -124,6 +137,7 @@ class Terms:
     attempts: int = 3
     retries: int = 5
     pause: float = 30.0
+    pacing: Pacing | None = None
 
 
 @mutable
@@ -174,7 +188,43 @@ class Event:
     values: Mapping[str, object]
 
 
-Events = Generator[Event, None, Value]
+class Rows:
+    """The rows of a list while they are retrieved, maybe by several fetchers side by side.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+
+    Attributes
+    ----------
+    results
+        What became of each so far.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.results = [Result(row, Outcome.NOT_ASKED) for row in rows]
+        self._numbers = iter(range(len(rows)))
+        self._seen: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def next(self) -> int | None:
+        """The number of the next row; None where there is none any more."""
+        with self._lock:
+            return next(self._numbers, None)
+
+    def first_line(self, key: str, line: int) -> int | None:
+        """The line of the row with the same key before this one; None for the first of them."""
+        with self._lock:
+            known = self._seen.get(key)
+            if known is None:
+                self._seen[key] = line
+            return known
+
+    def stop(self) -> None:
+        """Begin with no further row."""
+        with self._lock:
+            self._numbers = iter(range(0))
 
 
 class _Settled(Exception):
@@ -198,25 +248,22 @@ class Fetcher:
         Where the files go.
     terms
         How.
-    sleep
-        Waits so many seconds.
+    incoming
+        The folder in which this one's objects arrive; that of all, where there is one fetcher.
     """
 
-    def __init__(
-        self, source: Source, folder: Folder, terms: Terms, sleep: Callable[[float], object] = time.sleep
-    ) -> None:
+    def __init__(self, source: Source, folder: Folder, terms: Terms, incoming: Path | None = None) -> None:
         self._source = source
         self._folder = folder
         self._journal = folder.journal
         self._terms = terms
-        self._sleep = sleep
+        self._incoming = incoming or folder.incoming
         self._classes: dict[tuple[str, str], set[str]] = {}
         self._retrieved = 0
         self._is_known = False
-        self.results: list[Result] = []
 
-    def run(self, rows: Sequence[Row]) -> Iterator[Event]:
-        """Retrieve what rows name. After it, or where it breaks off, `results` has one for each row.
+    def run(self, rows: Rows) -> Operation[None]:
+        """Retrieve what rows name; reports each `Event`. Each row's result is noted there.
 
         Raises
         ------
@@ -225,19 +272,16 @@ class Fetcher:
         OSError
             If nothing can be written.
         """
-        self.results = [Result(row, Outcome.NOT_ASKED) for row in rows]
-        seen: dict[str, int] = {}
-        for number, row in enumerate(rows):
+        while (number := rows.next()) is not None:
+            row = rows.results[number].row
             key = self._key(row)
             if row.fault:
-                self.results[number] = Result(row, Outcome.INVALID, row.fault)
-            elif key in seen:
-                words = f"the same as line {seen[key]}"
-                self.results[number] = Result(row, Outcome.DUPLICATE, words)
+                rows.results[number] = Result(row, Outcome.INVALID, row.fault)
+            elif (line := rows.first_line(key, row.line)) is not None:
+                rows.results[number] = Result(row, Outcome.DUPLICATE, f"the same as line {line}")
             else:
-                seen[key] = row.line
-                self.results[number] = yield from self._row(row, key)
-            result = self.results[number]
+                rows.results[number] = yield from self._row(row, key)
+            result = rows.results[number]
             values = {
                 "line": row.line,
                 "outcome": result.outcome.value,
@@ -248,7 +292,7 @@ class Fetcher:
                 "here": result.here,
                 "retrieved": result.retrieved,
             }
-            yield Event("row", values)
+            yield Report(Event("row", values))
 
     def _key(self, row: Row) -> str:
         """What stands for a row in the journal: with other terms it is another one."""
@@ -262,35 +306,43 @@ class Fetcher:
         ]
         return json.dumps(told)
 
-    def _row(self, row: Row, key: str) -> Events[Result]:
-        if not self._terms.recheck and self._journal.outcome(key)[0] == Outcome.COMPLETE.value:
-            result = self._count(row, self._journal.asked(key), "")
-            if result.outcome is Outcome.COMPLETE:
-                return result
+    def _row(self, row: Row, key: str) -> Operation[Result]:
+        known: Result | None = yield Work(lambda: self._known(row, key))
+        if known is not None:
+            return known
         self._retrieved = 0
         words = ""
+        result: Result
         try:
             chosen = yield from self._patiently(lambda: self._choose(row))
-            self._source.rest()
-            self._journal.ask(key, chosen)
+            yield from self._source.rest()
+            yield Work(lambda: self._journal.ask(key, chosen))
             for series in chosen:
                 words = (yield from self._series(row, series)) or words
         except _Settled as settled:
-            self._journal.settle(key, settled.outcome.value, settled.words)
-            return Result(row, settled.outcome, settled.words, settled.studies)
+            result = Result(row, settled.outcome, settled.words, settled.studies)
+            yield Work(lambda: self._journal.settle(key, result.outcome.value, result.words))
+            return result
         except (ConnectionFailed, JournalUnusable):
             raise
         except (DicomnetError, ValueError) as error:
-            self._source.rest()
+            yield from self._source.rest()
             words = str(error)
-            result = self._count(row, self._journal.asked(key), words)
+            result = yield Work(lambda: self._count(row, self._journal.asked(key), words))
             if not result.series:
                 result.outcome = Outcome.FAILED
         else:
-            result = self._count(row, chosen, words)
+            result = yield Work(lambda: self._count(row, chosen, words))
         result.retrieved = self._retrieved
-        self._journal.settle(key, result.outcome.value, result.words)
+        yield Work(lambda: self._journal.settle(key, result.outcome.value, result.words))
         return result
+
+    def _known(self, row: Row, key: str) -> Result | None:
+        """The result of a row that was complete before, and still is."""
+        if self._terms.recheck or self._journal.outcome(key)[0] != Outcome.COMPLETE.value:
+            return None
+        result = self._count(row, self._journal.asked(key), "")
+        return result if result.outcome is Outcome.COMPLETE else None
 
     def _count(self, row: Row, chosen: Sequence[Series], words: str) -> Result:
         """What is here of the series of a row."""
@@ -304,25 +356,25 @@ class Fetcher:
             is_complete = is_complete and missing <= 0 and series.expected > 0
         outcome = Outcome.COMPLETE if is_complete else Outcome.INCOMPLETE
         if not is_complete and not words:
-            words = f"{here} of the {expected} objects that the peer names or counts are here"
+            words = f"here: {here} of {counted(expected, 'object')} that the peer names or counts"
         studies = list(dict.fromkeys(series.study for series in chosen))
         return Result(
             row, outcome, "" if is_complete else words, studies, len(chosen), expected, here, self._retrieved
         )
 
-    def _patiently(self, ask: Callable[[], Value]) -> Events[Value]:
+    def _patiently(self, ask: Callable[[], Operation[Value]]) -> Operation[Value]:
         """Ask, and ask again after a pause where that may help."""
         troubles = 0
         while True:
             try:
-                return ask()
+                return (yield from ask())
             except (ServiceRefusal, AssociationError, NetworkError) as error:
                 troubles += 1
                 yield from self._pause(error, troubles)
 
-    def _pause(self, error: DicomnetError, troubles: int) -> Events[None]:
+    def _pause(self, error: DicomnetError, troubles: int) -> Operation[None]:
         """Pause after the so many-th trouble; raises it where that does not help, or no more."""
-        self._source.rest()
+        yield from self._source.rest()
         # An address at which nobody has answered yet may as well be wrong.
         is_wrong = isinstance(error, ConnectionFailed) and not self._is_known
         self._is_known = self._is_known or isinstance(error, ServiceRefusal)
@@ -332,30 +384,44 @@ class Fetcher:
             seconds = self._terms.pause * 2 ** (troubles - 1)
         else:
             seconds = min(2.0 ** (troubles - 1), _LONGEST_BACK_OFF)
-        yield Event("pause", {"seconds": seconds, "words": str(error)})
-        self._sleep(seconds)
+        yield Report(Event("pause", {"seconds": seconds, "words": str(error)}))
+        yield Pause(seconds)
+
+    def _pace(self) -> Operation[None]:
+        """Wait until the peer may be asked."""
+        pacing, is_told = self._terms.pacing, False
+        while pacing is not None and (wait := pacing.wait()):
+            if wait > _KEPT and not is_told:
+                yield from self._source.rest()
+                until = datetime.now() + timedelta(seconds=wait)
+                words = f"nothing is retrieved until {until:%H:%M}"
+                yield Report(Event("pause", {"seconds": round(wait), "words": words}))
+                is_told = True
+            yield Pause(min(wait, _NAP))
 
     # -- what there is
 
-    def _find(self, level: str, keys: Mapping[str, Any]) -> list[Dataset]:
+    def _find(self, level: str, keys: Mapping[str, Any]) -> Operation[list[Dataset]]:
         """All matches of a query."""
-        matches = list(self._source.find(level, keys))
+        matches: list[Dataset] = []
+        yield from self._pace()
+        yield from gather(self._source.find(level, keys), matches)
         self._is_known = True
         return matches
 
-    def _choose(self, row: Row) -> list[Series]:
+    def _choose(self, row: Row) -> Operation[list[Series]]:
         """Ask for what a row names, down to the objects; raises `_Settled` where that is nothing, or too much."""
-        studies = self._studies(row)
+        studies = yield from self._studies(row)
         chosen: list[Series] = []
         is_any = False
         untold = set(self._terms.selection.keywords)
         for study in studies:
-            for match, series in self._matching_series(row, study):
+            for match, series in (yield from self._matching_series(row, study)):
                 is_any = True
                 untold -= {keyword for keyword in untold if text_values(match, keyword)}
                 if not self._terms.selection.takes(match):
                     continue
-                found = self._objects(row, study, series, _whole_number(match))
+                found = yield from self._objects(row, study, series, _whole_number(match))
                 if found is not None:
                     chosen.append(found)
         if not chosen and is_any and "SOPInstanceUID" not in row.keys:
@@ -367,11 +433,11 @@ class Fetcher:
             raise _Settled(Outcome.NO_MATCH, "the study is there, and nothing in it matches", studies)
         return chosen
 
-    def _studies(self, row: Row) -> list[str]:
+    def _studies(self, row: Row) -> Operation[list[str]]:
         keys = {name: value for name, value in row.keys.items() if LEVEL_OF[name] <= Level.STUDY}
         wanted = {"PatientID": None, "PatientBirthDate": None, "StudyInstanceUID": None, **_asked(keys)}
         matches, others, untold, differs = [], 0, "", ""
-        for match in self._find("study", wanted):
+        for match in (yield from self._find("study", wanted)):
             verdict, keyword = agreement(match, keys)
             if verdict is Agreement.AGREES:
                 matches.append(match)
@@ -386,7 +452,8 @@ class Fetcher:
             )
         if not matches:
             # In other letters perhaps, or because the peer passes over the key.
-            words = f"the peer finds {others} studies, and their {differs} is another one" if others else ""
+            found = counted(others, "study", "studies")
+            words = f"the peer finds {found}, whose {differs} is another one" if others else ""
             raise _Settled(Outcome.NO_MATCH, words)
         uids = list(dict.fromkeys(uid for each in matches for uid in text_values(each, "StudyInstanceUID")))
         if not all(map(is_uid, uids)) or any(not text_values(each, "StudyInstanceUID") for each in matches):
@@ -395,11 +462,12 @@ class Fetcher:
         births = {value for each in matches for value in text_values(each, "PatientBirthDate")}
         is_doubtful = len(patients) > 1 or len(births) > 1 or patients == {()}
         if len(matches) > 1 and is_doubtful and not self._terms.all_matches:
-            words = f"{len(uids)} studies of several patients match; --all-matches retrieves them all"
+            found = counted(len(uids), "study", "studies")
+            words = f"several patients match, with {found}; --all-matches retrieves them all"
             raise _Settled(Outcome.SEVERAL, words, uids)
         return uids
 
-    def _matching_series(self, row: Row, study: str) -> Iterator[tuple[Dataset, str]]:
+    def _matching_series(self, row: Row, study: str) -> Operation[list[tuple[Dataset, str]]]:
         keys = {name: value for name, value in row.keys.items() if LEVEL_OF[name] is Level.SERIES}
         wanted = {
             **dict.fromkeys(self._terms.selection.keywords),
@@ -407,7 +475,8 @@ class Fetcher:
             "StudyInstanceUID": study,
         }
         seen = set()
-        for match in self._find("series", wanted):
+        matching = []
+        for match in (yield from self._find("series", wanted)):
             series = (text_values(match, "SeriesInstanceUID") or [""])[0]
             if (text_values(match, "StudyInstanceUID") or [study]) != [study]:
                 continue
@@ -421,16 +490,17 @@ class Fetcher:
                 raise _Settled(Outcome.FAILED, "the peer finds a series and does not say its UID")
             if verdict is Agreement.AGREES and series not in seen:
                 seen.add(series)
-                yield match, series
+                matching.append((match, series))
+        return matching
 
-    def _objects(self, row: Row, study: str, series: str, told: int) -> Series | None:
+    def _objects(self, row: Row, study: str, series: str, told: int) -> Operation[Series | None]:
         """A series with its objects; None where too few of it are there, or not the one that is wanted."""
         keys: dict[str, Any] = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
         wanted = row.keys.get("SOPInstanceUID")
         named: set[str] = set()
         classes: set[str] = set()
         try:
-            for match in self._find("image", {**keys, "SOPInstanceUID": wanted}):
+            for match in (yield from self._find("image", {**keys, "SOPInstanceUID": wanted})):
                 if (text_values(match, "SeriesInstanceUID") or [series]) != [series]:
                     continue
                 named.update(filter(is_uid, text_values(match, "SOPInstanceUID")))
@@ -451,26 +521,26 @@ class Fetcher:
 
     # -- its retrieval
 
-    def _series(self, row: Row, series: Series) -> Events[str]:
+    def _series(self, row: Row, series: Series) -> Operation[str]:
         """Retrieve a series until all of it is here, as often as that may help; gives what went wrong last."""
         troubles, attempt, words = 0, 1, ""
-        here = self._folder.has(series)
-        yield Event("series", _of_series(row, series, len(here)))
+        here: set[str] = yield Work(lambda: self._folder.has(series))
+        yield Report(Event("series", _of_series(row, series, len(here))))
         while attempt <= self._terms.attempts and (parts := _parts(series, here, attempt)):
             try:
                 for part in parts:
                     words = (yield from self._part(row, series, part, attempt)) or words
             except (ServiceRefusal, AssociationError, NetworkError) as error:
-                now = self._folder.has(series)
+                now: set[str] = yield Work(lambda: self._folder.has(series))
                 troubles = 1 if len(now) > len(here) else troubles + 1
                 here = now
                 yield from self._pause(error, troubles)
                 continue
-            here = self._folder.has(series)
+            here = yield Work(lambda: self._folder.has(series))
             attempt += 1
         return "" if not _parts(series, here, 1) else words
 
-    def _part(self, row: Row, series: Series, part: Sequence[str], attempt: int) -> Events[str]:
+    def _part(self, row: Row, series: Series, part: Sequence[str], attempt: int) -> Operation[str]:
         """Retrieve a series, or some of its objects; gives what went wrong, in words."""
         keys: dict[str, Any] = {"StudyInstanceUID": series.study, "SeriesInstanceUID": series.series}
         if part:
@@ -480,13 +550,18 @@ class Fetcher:
         expected = len(part) or series.expected
         last: RetrieveProgress | None = None
         refusal: DicomnetError | None = None
+        looked = time.monotonic()
+
+        def follow(progress: RetrieveProgress) -> Operation[None]:
+            nonlocal last, looked
+            last = progress
+            if time.monotonic() - looked >= _TAKE_SECONDS:
+                yield from self._take(row)
+                looked = time.monotonic()
+
+        yield from self._pace()
         try:
-            looked = time.monotonic()
-            for response in self._source.retrieve(level, keys, classes, attempt, expected):
-                last = response
-                if time.monotonic() - looked >= _TAKE_SECONDS:
-                    yield from self._take(row)
-                    looked = time.monotonic()
+            yield from intercept(self._source.retrieve(level, keys, classes, attempt, expected), follow)
         except (ServiceRefusal, ProtocolError, NoAcceptedContext) as error:
             refusal = error
         except (AssociationError, NetworkError):
@@ -506,14 +581,15 @@ class Fetcher:
             return str(last.local_failures[0])
         return last.comment or f"the peer says that {last.failed or 'some'} of the objects have failed"
 
-    def _take(self, row: Row) -> Iterator[Event]:
-        for each in self._folder.take():
+    def _take(self, row: Row) -> Operation[None]:
+        for each in (yield Work(lambda: self._folder.take(self._incoming))):
             if isinstance(each, KeptOut):
-                yield Event("kept_out", {"line": row.line, "object": each.object, "words": each.words})
+                values = {"line": row.line, "object": each.object, "words": each.words}
+                yield Report(Event("kept_out", values))
                 continue
             self._retrieved += 1
             values = {"line": row.line, "object": each.object, "path": each.path, "bytes": each.size}
-            yield Event("object", values)
+            yield Report(Event("object", values))
 
 
 def _asked(keys: Mapping[str, str]) -> dict[str, Any]:

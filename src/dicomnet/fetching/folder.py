@@ -6,6 +6,7 @@ import filecmp
 import hashlib
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -65,12 +66,17 @@ class Folder:
         self.root = root
         self.incoming = root / OWN / "incoming"
         self._layout = layout
+        # Several fetchers may use it side by side.
+        self._lock = threading.RLock()
         self.incoming.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(root / OWN / "journal.sqlite")
         try:
-            for left in self.incoming.iterdir():
+            for left in sorted(self.incoming.rglob("*"), reverse=True):
                 # The peer has them still; whether they are on the medium nobody knows.
-                left.unlink()
+                if left.is_dir():
+                    left.rmdir()
+                else:
+                    left.unlink()
             self._recover()
         except BaseException:
             self.journal.close()
@@ -97,6 +103,12 @@ class Folder:
         self.journal.place(there)
         self.journal.forget(lost)
 
+    def part(self, number: int) -> Path:
+        """A folder of its own for what arrives for one of several fetchers."""
+        made = self.incoming / str(number)
+        made.mkdir(exist_ok=True)
+        return made
+
     def has(self, series: Series) -> set[str]:
         """The SOP Instance UIDs of the objects of a series that are here; what was removed is forgotten."""
         here: set[str] = set()
@@ -114,11 +126,21 @@ class Folder:
             self.journal.forget(lost)
         return here if series.is_whole else here & series.named
 
-    def take(self) -> Iterator[Placed | KeptOut]:
-        """Give all that has arrived its name, durably. What was not asked for is removed."""
+    def take(self, incoming: Path | None = None) -> list[Placed | KeptOut]:
+        """Give all that has arrived its name, durably. What was not asked for is removed.
+
+        Parameters
+        ----------
+        incoming
+            Where it has arrived, if not in the folder for that.
+        """
+        with self._lock:
+            return list(self._take(incoming or self.incoming))
+
+    def _take(self, incoming: Path) -> Iterator[Placed | KeptOut]:
         begun: list[tuple[Path, Placed]] = []
         taken: set[str] = set()
-        for path in sorted(self.incoming.glob("*.dcm")):
+        for path in sorted(incoming.glob("*.dcm")):
             found = self._look(path, taken)
             if isinstance(found, KeptOut):
                 path.unlink()
@@ -132,7 +154,7 @@ class Folder:
         objects = [placed for _, placed in begun]
         is_many = len(begun) >= _MANY
         if is_many:
-            flush_file_system(os.fspath(self.incoming))
+            flush_file_system(os.fspath(incoming))
         else:
             for path, _ in begun:
                 flush_file(os.fspath(path))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,8 +117,10 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = os.fspath(path)
+        # Several fetchers may use it side by side.
+        self._lock = threading.RLock()
         try:
-            self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+            self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             with self._explained():
                 for setting in ("locking_mode=EXCLUSIVE", "journal_mode=DELETE", "synchronous=FULL"):
                     self._database.execute(f"PRAGMA {setting}")
@@ -152,7 +155,7 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._explained():
+        with self._lock, self._explained():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
@@ -162,7 +165,7 @@ class Journal:
             self._database.execute("COMMIT")
 
     def _all(self, statement: str, values: Sequence[object] = ()) -> list[tuple[str, ...]]:
-        with self._explained():
+        with self._lock, self._explained():
             return self._database.execute(statement, values).fetchall()
 
     def outcome(self, key: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from ..drivers.transport import listen
 from ..errors import ServiceRefusal
 from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.contexts import NATIVE, VERIFICATION
+from ..exchange.pacing import Pacing
 from ..exchange.receiving import ReceiverHooks
 from ..services.registry import SUCCESS
 from ..services.service_classes import may_be_storage
@@ -47,6 +48,8 @@ class Receiver:
         The AE title that is called.
     timeouts
         One deadline a stage.
+    pacing
+        How fast objects may come; None for as fast as can be.
 
     Raises
     ------
@@ -54,11 +57,19 @@ class Receiver:
         If the address cannot be bound.
     """
 
-    def __init__(self, folder: Path, address: tuple[str, int], ae_title: str, timeouts: Timeouts) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        address: tuple[str, int],
+        ae_title: str,
+        timeouts: Timeouts,
+        pacing: Pacing | None = None,
+    ) -> None:
         self.ae_title = ae_title
         self.count = 0
         self.failures: list[Exception] = []
         self._folder = folder
+        self._pacing = pacing
         self._timeouts = timeouts
         self._changed = threading.Condition()
         self._acceptor = Acceptor(
@@ -115,7 +126,9 @@ class Receiver:
             self._changed.notify_all()
 
     def _receive(self, peer: tuple[str, int]) -> Reception:
-        return Reception(_Hooks(self, self._folder), self._timeouts, MAXIMUM_LENGTH)
+        hooks = _Hooks(self, self._folder)
+        hooks.pacing = self._pacing
+        return Reception(hooks, self._timeouts, MAXIMUM_LENGTH)
 
 
 class _Hooks(ReceiverHooks):

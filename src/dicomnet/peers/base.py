@@ -9,19 +9,29 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..drivers.deadline import Timeouts
 from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
 from ..exchange.addresses import PeerAddress, association_request
-from ..exchange.contexts import GET_MODELS, MOVE_MODELS, Proposal, find_model
+from ..exchange.contexts import (
+    GET_MODELS,
+    MOVE_MODELS,
+    NATIVE,
+    STORAGE_COMMITMENT,
+    Context,
+    Proposal,
+    find_model,
+)
 from ..exchange.operations import Operation
 from ..exchange.pool import Pool
+from ..values import replace
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
 from .services import OverAssociations, OverHTTP, Service, over_http
+from .target import Target, identity_of, target_of_name, web_target, with_character_set
 
 if TYPE_CHECKING:
     import ssl
@@ -32,7 +42,10 @@ if TYPE_CHECKING:
     from ..dicomweb.credentials import Credentials
     from ..exchange.lanes import StartedLanes
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
+    from ..exchange.results import Receipt
     from ..exchange.storing import Supply
+    from .commitment import Inbox, Reference
+    from .fetching import Fetching, Listed
 
 AnyLink = TypeVar("AnyLink", bound=Life)
 AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
@@ -41,10 +54,23 @@ Results = TypeVar("Results")
 Matches = TypeVar("Matches")
 Paths = TypeVar("Paths")
 Progress = TypeVar("Progress")
+Commitments = TypeVar("Commitments")
+Events = TypeVar("Events")
 
 
 def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> None:
     end(pool.clear())
+
+
+def _target(address: str | PeerAddress | WebAddress) -> Target:
+    if not isinstance(address, str):
+        return web_target(Target(address))
+    if "://" in address:
+        from ..dicomweb.addresses import WebAddress
+
+        return web_target(Target(WebAddress.parse(address)))
+    # What has no colon is the name of a remote.
+    return Target(PeerAddress.parse(address)) if ":" in address else target_of_name(address)
 
 
 def _checked_jobs(jobs: int) -> int:
@@ -60,70 +86,84 @@ def _checked_jobs(jobs: int) -> int:
     return jobs
 
 
-def address_of(address: str | PeerAddress | WebAddress) -> PeerAddress | WebAddress:
-    """The address that is meant: that of a DICOMweb service, or of an application entity; raises ValueError."""
-    if not isinstance(address, str):
-        return address
-    if "://" not in address:
-        return PeerAddress.parse(address)
-    from ..dicomweb.addresses import WebAddress
-
-    return WebAddress.parse(address)
-
-
-def tls_of(address: WebAddress, tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
-    """The context for a DICOMweb service: what is given, or one that trusts whom the system trusts."""
-    if not address.is_secure:
-        if tls is not None:
-            raise ValueError("the address begins with http, and a TLS context is given; use https")
-        return None
-    from ..drivers.tls import client_context
-
-    return client_context() if tls is None else tls
-
-
-class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
+class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Commitments, Events]):
     """A DICOM node to talk to. See `dicomnet.Peer` for the parameters."""
 
     def __init__(
         self,
         address: str | PeerAddress | WebAddress,
         *,
-        calling: str = "DICOMNET",
+        calling: str | None = None,
         tls: ssl.SSLContext | None = None,
         timeouts: Timeouts | None = None,
-        window: int = 16,
+        window: int | None = None,
         retries: int = 1,
         transcode: str = "never",
-        jobs: int = 1,
+        jobs: int | None = None,
+        user: str | None = None,
+        passcode: str | None = None,
         credentials: Credentials | None = None,
         may_be_read: bool = False,
     ) -> None:
+        target = _target(address)
+        given = {
+            "calling": calling,
+            "tls": tls,
+            "timeouts": timeouts,
+            "window": window,
+            "jobs": jobs,
+            "identity": identity_of(user, passcode),
+            "credentials": credentials,
+        }
+        target = replace(target, may_be_read=may_be_read)
+        target = replace(target, **{name: value for name, value in given.items() if value is not None})
+        self._set_up(target, retries, transcode)
+
+    @classmethod
+    def to_target(cls, target: Target, *, retries: int = 1, transcode: str = "never") -> Self:
+        """A peer of which everything is known.
+
+        Parameters
+        ----------
+        target
+            The peer, and how it is reached.
+        retries, transcode
+            As of `dicomnet.Peer`.
+        """
+        made = cls.__new__(cls)
+        made._set_up(target, retries, transcode)
+        return made
+
+    def _set_up(self, target: Target, retries: int, transcode: str) -> None:
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
         self._finalizer = weakref.finalize(self, _end_all, self._pool, self._forget)
-        self.address = address_of(address)
-        ae_title_bytes(calling, "the calling AE title")
-        self.calling = calling
-        self.timeouts = timeouts or Timeouts()
-        self.window = window
+        ae_title_bytes(target.calling, "the calling AE title")
+        self.address = target.address
+        self.calling = target.calling
+        self.timeouts = target.timeouts
+        self.window = target.window
+        self.jobs = _checked_jobs(target.jobs)
         self.retries = retries
         self.transcoding = Transcoding.parse(transcode)
-        self.jobs = _checked_jobs(jobs)
-        self._tls = tls
+        self._tls = target.tls
+        self._target = target
         self._client_lock = threading.Lock()
         self._client: Any = None
         self._service: Service
-        if isinstance(self.address, PeerAddress):
-            if credentials is not None:
-                raise ValueError("credentials are for DICOMweb; an association has none")
-            self._service = OverAssociations(self.address, calling, window, retries)
-        else:
-            self._tls = tls_of(self.address, tls)
-            self._service = over_http(
-                self.address, credentials, self.jobs, retries, transcode=transcode, may_be_read=may_be_read
+        if isinstance(target.address, PeerAddress):
+            if target.credentials is not None:
+                raise ValueError("credentials are for DICOMweb; an association has a user and a passcode")
+            self._service = OverAssociations(
+                target.address, self._association_request, target.window, retries
             )
+        else:
+            self._service = over_http(target, retries, transcode)
+
+    def __repr__(self) -> str:
+        by = " by TLS" if self._tls is not None else ""
+        return f"<{type(self).__name__} {self.address}{by}, called by {self.calling}>"
 
     @staticmethod
     def _forget(links: Iterable[AnyLink]) -> None:
@@ -132,6 +172,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
 
     def _perform(self, operation: Operation[Any]) -> Any:
         """What hands out the results of an operation."""
+        raise NotImplementedError
+
+    def _perform_together(self, fetching: Fetching) -> Events:
+        """What hands out the results of operations side by side."""
         raise NotImplementedError
 
     def _receiver_hooks(
@@ -150,8 +194,27 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         return self._perform(self._service.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
-        assert isinstance(self.address, PeerAddress)
-        return association_request(self.address, self.calling, proposal, window)
+        return self._association_request(proposal, window)
+
+    def _association_request(
+        self,
+        contexts: Iterable[Context],
+        window: int,
+        roles: Mapping[str, tuple[bool, bool]] | None = None,
+        performed: int = 1,
+    ) -> AssociateRQ:
+        target = self._target
+        assert isinstance(target.address, PeerAddress)
+        return association_request(
+            target.address,
+            self.calling,
+            contexts,
+            window,
+            roles,
+            performed,
+            target.maximum_length,
+            target.identity,
+        )
 
     def store(
         self,
@@ -170,13 +233,15 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         Parameters
         ----------
         paths
-            Files, and folders with all that is in them. What is not DICOM is skipped and reported.
+            Files, and folders with all that is in them; of zip and tar files (by the ends of their names) the members,
+            which are read where they lie; of a DICOMDIR that is named the files to which it refers. What is not DICOM
+            is skipped and reported.
         jobs
             How many associations may be open side by side, instead of the peer's ``jobs``. Where the other side takes
             fewer, the others carry on.
         rate
-            The most that is sent: objects (``50/s``) or bytes (``10MB/s``) in a second. Objects are sent whole, so the
-            wait for a large one comes behind it.
+            The most that is sent: objects (``50/s``) or bytes (``10MB/s``) in a second, by default that of the remote.
+            Objects are sent whole, so the wait for a large one comes behind it.
         between
             The part of the day in which objects are sent (``19:00-06:00``), by the local clock. Outside of it there is
             no association, and the store waits; what is on its way at the end is finished.
@@ -199,17 +264,17 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         NetworkError, AssociationError
             If the first association cannot be opened. Later failures are in the results.
         """
-        from ..exchange.files import find_files
         from ..exchange.pacing import pacing
         from ..exchange.retrying import Retry
+        from ..exchange.searching import find_objects
         from ..exchange.storing import Supply
 
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
         supply = Supply(
-            find_files(paths),
+            find_objects(paths),
             self.transcoding,
-            pacing=pacing(rate, between),
+            pacing=pacing(rate or self._target.rate, between or self._target.between),
             retry=Retry(retry) if retry > 0 else None,
         )
         return self.store_supply(supply, jobs)
@@ -251,7 +316,87 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         """
         from ..datasets.queries import build_query
 
-        return self.find_identifier(build_query(level, keys), find_model(level, model))
+        return self.find_identifier(
+            build_query(level, with_character_set(self._target, keys)), find_model(level, model)
+        )
+
+    def worklist(self, **keys: Any) -> Matches:
+        """Query a modality worklist (C-FIND, PS3.4 Annex K).
+
+        Parameters
+        ----------
+        keys
+            Keyword to value, as of `find`. Keywords of a Scheduled Procedure Step, such as ``Modality``,
+            ``ScheduledStationAETitle`` and ``ScheduledProcedureStepStartDate``, are asked for inside its sequence. The
+            attributes that a worklist has to return are asked for besides.
+
+        Yields
+        ------
+        pydicom.dataset.Dataset
+            The matches: each with its scheduled step as the item of ``ScheduledProcedureStepSequence``.
+
+        Raises
+        ------
+        ValueError, NetworkError, AssociationError, ServiceRefusal, ProtocolError
+            As of `find`.
+        """
+        from ..datasets.queries import build_keys
+        from ..exchange.contexts import MODALITY_WORKLIST
+        from ..exchange.worklists import worklist_keys
+
+        asked = with_character_set(self._target, worklist_keys(keys))
+        return self.find_identifier(build_keys(asked), MODALITY_WORKLIST)
+
+    def commit(
+        self,
+        objects: Iterable[Reference],
+        *,
+        wait: float = 60.0,
+        listen: tuple[str, int] | None = None,
+    ) -> Commitments:
+        """Ask the peer to commit itself to keep objects (Storage Commitment, PS3.4 Annex J), and wait for its report.
+
+        Parameters
+        ----------
+        objects
+            SOP Class UID and SOP Instance UID of each, or results of `store`. They are asked for 1000 at a time.
+        wait
+            How long to wait for each report, in seconds; 0 is without end.
+        listen
+            Host and port to listen on, under our AE title, for reports on associations that the peer opens. Without it
+            they have to come on the association of the request.
+
+        Yields
+        ------
+        Commitment
+            For each object, in the order in which they were given.
+
+        Raises
+        ------
+        DeadlineExceeded, AssociationClosed
+            If no report has come in time, or the association has ended without one.
+        ServiceRefusal
+            If the peer refuses the request.
+        NetworkError, AssociationError
+            If no association can be opened.
+        OSError
+            If nobody can listen there.
+        """
+        from .commitment import Inbox
+
+        return self.commit_with(Inbox(), objects, wait=wait, listen=listen)
+
+    def commit_with(
+        self, inbox: Inbox, objects: Iterable[Reference], *, wait: float, listen: tuple[str, int] | None
+    ) -> Commitments:
+        """As `commit`, with what takes the reports, and tells what was refused of them."""
+        from .commitment import commit
+
+        request = self._association_request(((STORAGE_COMMITMENT, NATIVE),), 1)
+        # An association that waits for its report is not idle.
+        timeouts = replace(self.timeouts, idle=None)
+        found: Commitments = self._perform(commit(request, objects, wait, timeouts, listen, inbox))
+        return found
 
     def walk(self, level: str, *, model: str | None = None, is_deep: bool = False, **keys: Any) -> Paths:
         """Query level by level from the top down (C-FIND), as a peer needs it that has no relational queries.
@@ -285,7 +430,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         """
         from ..exchange.walking import plan
 
-        paths: Paths = self._perform(self._service.walk(plan(level, model, keys, is_deep=is_deep)))
+        asked = with_character_set(self._target, keys)
+        paths: Paths = self._perform(self._service.walk(plan(level, model, asked, is_deep=is_deep)))
         return paths
 
     def find_identifier(self, identifier: Dataset, model: str, *, limit: int | None = None) -> Matches:
@@ -373,6 +519,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
         resume: bool = False,
+        receipt: Receipt | None = None,
     ) -> Progress:
         """Retrieve with an Identifier of one's own, see `get`.
 
@@ -384,10 +531,14 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
             SOP class UID of the information model.
         to, on_object, contexts, resume
             As of `get`.
+        receipt
+            Takes down each object when it has arrived, for those who want to know between two responses.
         """
         if resume and to is None:
             raise ValueError("resume needs a folder")
         hooks = self._receiver_hooks(to, on_object)
+        if receipt is not None:
+            hooks.receipt = receipt
         here = None
         if resume and to is not None:
             from pathlib import Path
@@ -466,6 +617,102 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress]):
         with self._client_lock:
             client, self._client = self._client, None
             return client
+
+    def fetch(
+        self,
+        rows: Listed,
+        to: str | os.PathLike[str],
+        *,
+        layout: str | None = None,
+        series: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        min_images: int = 1,
+        wildcards: bool = False,
+        all_matches: bool = False,
+        recheck: bool = False,
+        attempts: int = 3,
+        retries: int = 5,
+        pause: float = 30.0,
+        rate: str | None = None,
+        between: str | None = None,
+        jobs: int | None = None,
+        move: str | None = None,
+        receiver: tuple[str, int] = ("127.0.0.1", 11112),
+    ) -> Events:
+        """Retrieve what a list names into a folder, complete, as ``dicomnet fetch`` does; again, it goes on.
+
+        Parameters
+        ----------
+        rows
+            The list: the path of a CSV file or of one with lines of JSON, or keys by keyword for each row.
+        to
+            The folder. A journal in there knows what is complete, and ``report.csv`` is written in the end.
+        layout
+            How files are named below it, with keywords in braces.
+        series, exclude
+            Conditions such as ``Modality=CT`` and ``SeriesDescription~*thin*``: only series that meet all of the
+            former, and none that meets any of the latter.
+        min_images
+            Only series with at least as many objects.
+        wildcards
+            Whether values may be wild cards, ranges and lists.
+        all_matches
+            Whether all is retrieved where a row matches the studies of several patients.
+        recheck
+            Whether the peer is asked again for rows that are complete.
+        attempts
+            How often a series is asked for until it is complete.
+        retries
+            How often a peer is asked again that cannot be reached, breaks off or is out of resources.
+        pause
+            Seconds before a peer is asked again that is out of resources, twice as many each further time.
+        rate, between
+            As of `store`; of what is retrieved.
+        jobs
+            How many rows are retrieved side by side, by C-GET; by C-MOVE it is one.
+        move
+            Our AE title, to use C-MOVE instead of C-GET. The peer knows it by our host and port.
+        receiver
+            Host and port to listen on then.
+
+        Yields
+        ------
+        Event
+            What happens: of the kind ``row``, ``series``, ``object``, ``kept_out`` or ``pause``, with its values. That
+            of a row has its ``outcome``.
+
+        Raises
+        ------
+        ValueError
+            If the list, the layout, a condition, ``rate`` or ``between`` is not valid.
+        ConnectionFailed
+            If the peer cannot be reached, and could not after all pauses.
+        JournalUnusable
+            If another process retrieves into the folder.
+        OSError
+            If nothing can be read or written there.
+        """
+        from ..exchange.pacing import pacing
+        from ..fetching.fetcher import Terms
+        from ..fetching.selecting import Condition, Selection
+        from .fetching import Fetching
+
+        target = self._target
+        selection = Selection(
+            list(map(Condition.parse, series)), list(map(Condition.parse, exclude)), min_images
+        )
+        terms = Terms(
+            selection,
+            wildcards,
+            all_matches,
+            recheck,
+            attempts,
+            retries,
+            pause,
+            pacing(rate or target.rate, between or target.between),
+        )
+        most = self.jobs if jobs is None else _checked_jobs(jobs)
+        return self._perform_together(Fetching(self, rows, to, layout, terms, most, move, receiver))
 
     def _leave(self, kind: type[BaseException] | None) -> bool:
         """A block with the peer is left: whether what is open may be released, as nobody interrupts or cancels."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..drivers.life import Life
 from ..exchange.contexts import Proposal
@@ -74,7 +75,7 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
 
     def __init__(
         self,
-        peer: PeerBase[AnyLink, AnyLanes, Any, Any, Any, Any],
+        peer: PeerBase[AnyLink, AnyLanes, Any, Any, Any, Any, Any, Any],
         operation: Operation[Any],
         lanes: AnyLanes | None = None,
     ) -> None:
@@ -95,7 +96,7 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         """Perform calls one after the other."""
         raise NotImplementedError
 
-    def _open(self, request: AssociateRQ, hooks: Hooks) -> Any:
+    def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Any:
         """Open an association: its link."""
         raise NotImplementedError
 
@@ -129,13 +130,19 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
             yield Call(partial(self._release, idle))
         if link is None or not is_reused:
             request = self._peer._request(step.proposal, step.window)
-            link = yield Call(partial(self._open, request, RequestorHooks()))
+            link = yield Call(partial(self._open, request, RequestorHooks(), self._peer.timeouts))
         self._link, self._proposal = link, step.proposal
         return Lease(link.agreement, link.next_message_id, is_reused)
 
     def use_alone(self, step: Open) -> Calls[Lease]:
         """Open an association that is not kept."""
-        self._link, self._proposal = (yield Call(partial(self._open, step.request, step.hooks))), None
+        if self._link is not None:
+            yield from self.leave()
+        timeouts = step.timeouts or self._peer.timeouts
+        self._link, self._proposal = (
+            (yield Call(partial(self._open, step.request, step.hooks, timeouts))),
+            None,
+        )
         return Lease(self.link.agreement, self.link.next_message_id)
 
     def begin(self, step: Begin) -> Calls[None]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from ..exchange import operations
-from ..exchange.addresses import PeerAddress, association_request
+from ..exchange.addresses import PeerAddress
 from ..exchange.contexts import get_contexts
 from ..exchange.operations import Operation
 from ..exchange.results import RetrieveProgress
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..exchange.receiving import ReceiverHooks
     from ..exchange.storing import Supply
     from ..exchange.walking import Walk
+    from ..wire.pdu import AssociateRQ
+    from .target import Target
 
 Contexts = Mapping[str, Iterable[str]] | None
 
@@ -66,8 +68,8 @@ class OverAssociations:
     ----------
     address
         The peer.
-    calling
-        Our AE title.
+    request
+        Makes the request for an association, as `association_request` does without a peer.
     window
         How many C-STORE requests may be outstanding, in either direction.
     retries
@@ -75,7 +77,7 @@ class OverAssociations:
     """
 
     address: PeerAddress
-    calling: str
+    request: Callable[..., AssociateRQ]
     window: int
     retries: int
 
@@ -107,7 +109,7 @@ class OverAssociations:
             raise ValueError("resume is for DICOMweb; what a list names is resumed by dicomnet fetch")
         proposal = get_contexts(model, contexts)
         roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = association_request(self.address, self.calling, proposal, 1, roles, performed=self.window)
+        request = self.request(proposal, 1, roles, performed=self.window)
         return operations.get(request, hooks, identifier, model)
 
     def move(self, destination: str, identifier: Dataset, model: str) -> Operation[RetrieveProgress]:
@@ -192,24 +194,29 @@ class OverHTTP:
         raise ValueError("DICOMweb has nothing like C-MOVE; get the objects, and store them elsewhere")
 
 
-def over_http(
-    address: WebAddress,
-    credentials: Credentials | None,
-    jobs: int,
-    retries: int,
-    *,
-    transcode: str,
-    may_be_read: bool,
-) -> OverHTTP:
-    """The operations of a DICOMweb service. Parameters as of `dicomnet.Peer`.
+def over_http(target: Target, retries: int, transcode: str) -> OverHTTP:
+    """The operations of a DICOMweb service.
+
+    Parameters
+    ----------
+    target
+        The service, and how it is reached.
+    retries, transcode
+        As of `dicomnet.Peer`.
 
     Raises
     ------
     ValueError
         If something is wanted of it that there is not over HTTP, or must not be.
     """
+    address, credentials = target.address, target.credentials
+    assert not isinstance(address, PeerAddress)
     if transcode != "never":
         raise ValueError("transcode is for associations; over DICOMweb objects are sent as they are")
-    if credentials is not None and not (address.is_secure or address.is_local or may_be_read):
+    if target.identity is not None:
+        raise ValueError("a user identity is for associations; give credentials to a DICOMweb service")
+    if target.tls is not None and not address.is_secure:
+        raise ValueError("the address begins with http, and a TLS context is given; use https")
+    if credentials is not None and not (address.is_secure or address.is_local or target.may_be_read):
         raise ValueError("a token or a password is not sent without TLS, as others could read it; use https")
-    return OverHTTP(address, credentials, jobs, retries)
+    return OverHTTP(address, credentials, target.jobs, retries)

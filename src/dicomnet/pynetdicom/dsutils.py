@@ -12,6 +12,7 @@ from ..datasets.codec import decode as decode
 from ..datasets.codec import encode as encode
 from ..datasets.codec import encode_file_meta as encode_file_meta
 from ..drivers.files import read_header
+from ..plurals import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def pretty_element(elem: DataElement) -> str:
     """An element as a line of text. Its value may be a patient's data."""
     value = elem.value
     if elem.VR == "SQ":
-        shown = f"(a sequence of {len(cast('Sequence[Dataset]', value))} items)"
+        shown = f"(a sequence of {counted(len(cast('Sequence[Dataset]', value)), 'item')})"
     elif elem.is_empty:
         shown = "(no value)"
     elif isinstance(value, bytes):

@@ -37,6 +37,7 @@ from .statuses import FAILURE, UNKNOWN, category, statuses_of
 # The longest text of a peer in a line, in characters, and the most lines about one PDU or data set.
 _LONGEST = 128
 _MOST_LINES = 256
+_SPECIFIC_CHARACTER_SET = 0x00080005
 
 _RESULTS: dict[int, str] = {
     Result.ACCEPTANCE: "accepted",
@@ -155,19 +156,37 @@ def describe_outcome(response: Message) -> str:
     return ", ".join(words)
 
 
-def describe_elements(data: Buffer, transfer_syntax_uid: str) -> Iterator[str]:
-    """The elements of an identifier in lines, with their values: patients' data. Sequences are not looked into."""
+def describe_elements(
+    data: Buffer, transfer_syntax_uid: str, decode: Callable[[bytes, str], str] | None = None
+) -> Iterator[str]:
+    """The elements of an identifier in lines, with their values: patients' data. Sequences are not looked into.
+
+    Parameters
+    ----------
+    data
+        The encoded identifier.
+    transfer_syntax_uid
+        How it is encoded.
+    decode
+        Decodes a value by the Specific Character Set (0008,0005) of the identifier; None for UTF-8.
+    """
     syntax = transfer_syntax(transfer_syntax_uid)
     if syntax.is_deflated:
         yield f"{len(data)} bytes, deflated"
         return
     encoding = encoding_of(syntax.is_implicit, syntax.is_little_endian)
+    terms = ""
     try:
         for tag, vr, _, start, stop in islice(elements(data, encoding), _MOST_LINES):
             value = bytes(data[start:stop][:_LONGEST]).rstrip(b"\0 ")
-            words = (
-                "a sequence" if vr == "SQ" or stop > len(data) else shown(value.decode("utf-8", "replace"))
-            )
+            if tag == _SPECIFIC_CHARACTER_SET:
+                terms = value.decode("latin-1")
+            if vr == "SQ" or stop > len(data):
+                words = "a sequence"
+            elif terms and decode is not None:
+                words = shown(decode(value, terms))
+            else:
+                words = shown(value.decode("utf-8", "replace"))
             yield f"{_tag(tag)} {vr}{vr and ' '}[{words}]"
     except error:
         yield "and an element that is cut off"

@@ -279,7 +279,8 @@ def answer_of(refusal: ServiceRefusal) -> Answer:
     """The response that a refusal becomes."""
     elements: dict[str, object] = {}
     if refusal.comment:
-        elements["ErrorComment"] = refusal.comment
+        # It is LO.
+        elements["ErrorComment"] = refusal.comment[:64]
     if refusal.offending:
         elements["OffendingElement"] = list(refusal.offending)
     return Answer(refusal.status, None, elements)

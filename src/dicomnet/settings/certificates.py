@@ -34,21 +34,29 @@ def context_for(settings: Settings, remote: Remote) -> ssl.SSLContext:
 
     name = f"{REMOTES}.{remote.name}.ca"
     context: ssl.SSLContext = can_be_used(settings, name, remote.ca, lambda: client_context(remote.ca))
+    context.check_hostname = remote["check_host"] is not False
     return context
 
 
-def show_own(settings: Settings, context: ssl.SSLContext) -> None:
-    """Have a client's context show our certificate, if there is one; raises Mistakes if it cannot be used."""
+def show_own(settings: Settings, context: ssl.SSLContext, remote: Remote | None = None) -> None:
+    """Have a client's context show our certificate, if there is one; raises Mistakes if it cannot be used.
+
+    Parameters
+    ----------
+    remote
+        Whom it is shown to, which may have one of its own.
+    """
     from ..drivers.tls import load_certificate
 
-    certificate, key = settings["tls.certificate"], settings["tls.key"]
+    name, certificate, key = "tls.certificate", settings["tls.certificate"], settings["tls.key"]
+    is_its_own = remote is not None and remote["certificate"] is not None
+    if remote is not None and is_its_own:
+        name = f"{REMOTES}.{remote.name}.certificate"
+        certificate, key = remote["certificate"], remote["key"]
     if certificate is not None:
-        passphrase = passphrase_of(settings)
+        passphrase = None if is_its_own else passphrase_of(settings)
         can_be_used(
-            settings,
-            "tls.certificate",
-            certificate,
-            lambda: load_certificate(context, certificate, key, passphrase),
+            settings, name, certificate, lambda: load_certificate(context, certificate, key, passphrase)
         )
 
 

@@ -8,19 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..values import frozen
+from .entries import REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS
 from .kinds import as_toml
-from .table import (
-    ACCESS,
-    MANY,
-    REMOTE_SETTINGS,
-    REMOTES,
-    RETENTION,
-    RETENTION_SETTINGS,
-    RULE_SETTINGS,
-    SECTIONS,
-    SETTINGS,
-    Setting,
-)
+from .table import ACCESS, MANY, REMOTES, RETENTION, SECTIONS, SETTINGS, Setting
 from .values import Settings
 
 HIDDEN = "(hidden)"
@@ -43,9 +33,41 @@ _EXAMPLES: dict[str, Any] = {
     "tls.passphrase": "secret",
     "tls.passphrase_file": "node.passphrase",
     "tls.client_ca": "clients.pem",
+    "web.origins": ["https://viewer.hospital.example"],
+    "web.hosts": ["pacs.hospital.example"],
+    "web.users": "users.toml",
+    "web.proxies": ["10.0.0.5"],
+    "web.user_header": "X-Forwarded-User",
     "watch.port": 9104,
 }
-_REMOTE = {"host": "10.0.0.7", "port": 104, "ae_title": "PACS", "tls": True, "ca": "hospital.pem"}
+_REMOTE = {
+    "host": "10.0.0.7",
+    "port": 104,
+    "ae_title": "PACS",
+    "tls": True,
+    "ca": "hospital.pem",
+    "check_host": True,
+    "certificate": "workstation.pem",
+    "key": "workstation.key",
+    "calling": "WORKSTATION",
+    "user": "radiology",
+    "passcode": "secret",
+    "passcode_file": "pacs.passcode",
+    "passcode_variable": "PACS_PASSCODE",
+    "passcode_command": "pass show pacs",
+    "connect_timeout": 10,
+    "association_timeout": 30,
+    "message_timeout": 30,
+    "retrieve": "auto",
+    "destination": "WORKSTATION",
+    "receiver": "10.0.0.9:11112",
+    "character_set": "ISO_IR 100",
+    "window": 16,
+    "max_pdu": 786_432,
+    "jobs": 2,
+    "rate": "50/s",
+    "between": "19:00-06:00",
+}
 _RULE = {
     "title": "CT1",
     "address": "10.0.0.0/24",

@@ -336,6 +336,44 @@ def _peer(found: str) -> None:
         raise ValueError
 
 
+NOWHERE = "off"
+
+
+def web_address(found: str) -> tuple[str, int] | None:
+    """Host and port of a text for where to listen by HTTP, None for nowhere; raises ValueError.
+
+    The host may be left out, which is loopback, and may be empty, which is every IPv4 address.
+    """
+    if found == NOWHERE:
+        return None
+    host, colon, port = found.rpartition(":")
+    if not colon:
+        host = "127.0.0.1"
+    elif host.startswith("["):
+        if not host.endswith("]"):
+            raise ValueError
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    return host, int(PORT.check(Text(port)))
+
+
+_ORIGIN = re.compile(r"\*|https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?")
+
+
+def _origin(found: str) -> None:
+    if _ORIGIN.fullmatch(found) is None:
+        raise ValueError
+
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def _host_name(found: str) -> None:
+    if _HOST_NAME.fullmatch(found) is None:
+        raise ValueError
+
+
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
 DURATION = Kind("a time, such as 90 s, 12 h, 7 days or 10 years", _duration, _duration)
@@ -348,3 +386,8 @@ TITLE = text(
 )
 PEERS_TITLE = text("an AE title of up to 16 characters, without blanks around it", _peers_title)
 PEER = text("a peer as AET@host:port, an IPv6 address in brackets", _peer)
+WEB_ADDRESS = text("off, a port, or HOST:PORT, an IPv6 address in brackets", web_address)
+HOST_NAME = text("the name of a host, in small letters and without a port", _host_name)
+ORIGIN = text(
+    "an origin, such as https://viewer.example:8443, in small letters and without a path, or *", _origin
+)

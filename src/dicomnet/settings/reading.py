@@ -7,26 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..values import replace
+from .entries import REMOTE_SETTINGS, RETENTION_SETTINGS, RULE_SETTINGS
 from .kinds import Text, Unfit, in_words, is_title, nearest
 from .mistakes import Mistakes
-from .table import (
-    ACCESS,
-    BY_NAME,
-    MANY,
-    PREFIX,
-    REMOTE_SETTINGS,
-    REMOTES,
-    RETENTION,
-    RETENTION_SETTINGS,
-    RULE_SETTINGS,
-    SECTIONS,
-    SETTINGS,
-    Setting,
-)
+from .table import ACCESS, BY_NAME, MANY, PREFIX, REMOTES, RETENTION, SECTIONS, SETTINGS, Setting
 from .values import Settings, defaults, option_of
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -60,15 +50,14 @@ def read(file: str | Path | None, options: Mapping[str, Text | bool] | None = No
     OSError
         If the file cannot be read.
     """
-    sources: list[_Source] = [
-        _File(None if file is None else Path(file)),
-        _Environment(),
-        _Options(_nested(options or {})),
-    ]
+    named = _File(None if file is None else Path(file))
+    environment = _Environment()
+    sources: list[_Source] = [named, environment, _Options(_nested(options or {}))]
     document: dict[str, Any] = {}
     for source in sources:
         _lay_over(document, source.content)
-    return _Walk(sources).settings(document)
+    is_open = named.is_open and REMOTES in named.content and REMOTES not in environment.content
+    return replace(_Walk(sources).settings(document), is_open=is_open)
 
 
 class _File:
@@ -78,11 +67,13 @@ class _File:
         self.content: dict[str, Any] = {}
         self._lines: Mapping[_Way, int] = {}
         self._path = file
+        self.is_open = False
         if file is not None:
             from .lines import lines_of
 
             path = Path(file)
             text = _text_of(path)
+            self.is_open = bool(path.stat().st_mode & stat.S_IROTH)
             self.content = _parsed(path, text)
             self._lines = lines_of(text)
             _put_paths_beside(self.content, path.parent)

@@ -14,12 +14,13 @@ from .kinds import (
     FILE,
     FLAG,
     FOLDER,
+    HOST_NAME,
+    ORIGIN,
     PEER,
-    PEERS_TITLE,
     PORT,
     SECONDS,
-    SPACE,
     TITLE,
+    WEB_ADDRESS,
     Kind,
     as_toml,
     choice,
@@ -109,6 +110,7 @@ SECTIONS = {
     "deletion": "What becomes of objects that are deleted, and when the rules for that (see retention) are applied.",
     "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
     "logging": "What is written to standard error.",
+    "web": "DICOMweb, by HTTP on a port of its own, for viewers and scripts.",
     "watch": "Health and metrics, by HTTP on a port of its own. Whoever can reach it may read them; they have no"
     " patients' data.",
 }
@@ -124,6 +126,19 @@ MANY = {
     "name of the rule. Of a rule all must hold that it says; it must say after, free or both. No study is removed of a "
     "protected patient. Without rules, nothing is ever removed.",
 }
+
+
+def _check_address(found: str) -> None:
+    from ipaddress import ip_network
+
+    ip_network(found)
+
+
+def _header(found: str) -> None:
+    # What a header may be called (RFC 9110 section 5.1), without what nobody uses.
+    if not found.isascii() or not found.replace("-", "").isalnum():
+        raise ValueError
+
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -481,6 +496,107 @@ SETTINGS: tuple[Setting, ...] = (
         may_change=True,
     ),
     Setting(
+        "web",
+        "listen",
+        WEB_ADDRESS,
+        "127.0.0.1:8080",
+        "where DICOMweb is, by HTTP; off for nowhere. If the port is in use though nobody asked for it, the node starts"
+        " without DICOMweb",
+        ("--http",),
+        "HOST:PORT",
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "allow_public",
+        FLAG,
+        False,
+        "DICOMweb on an address that other machines can reach, though nobody has to prove who they are",
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "allow_delete",
+        FLAG,
+        False,
+        "DELETE of studies, series and instances by DICOMweb; their files are kept in the trash as deletion.keep says",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "origins",
+        several(ORIGIN),
+        (),
+        "web pages of which origins, such as https://viewer.example, may use DICOMweb in a browser (CORS); * is all",
+        absent="only those of this address",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "hosts",
+        several(HOST_NAME),
+        (),
+        "names by which browsers reach a node that listens on its own machine only, such as that of a proxy",
+        absent="only localhost",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "tls",
+        FLAG,
+        False,
+        "DICOMweb by TLS (https), with the certificate of [tls]",
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "users",
+        FILE,
+        None,
+        "the file with those who may use DICOMweb and with the tokens of scripts, which dicomnet users changes; it is"
+        " looked at again whenever it changes",
+        absent="whoever reaches it may do everything",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "session",
+        DURATION,
+        "12 h",
+        "how long one is logged in",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "proxies",
+        several(
+            text(
+                "an address, or a network such as 10.0.0.0/8 (without bits behind the prefix)", _check_address
+            )
+        ),
+        (),
+        "the addresses of reverse proxies, which are trusted in X-Forwarded-For and X-Forwarded-Proto",
+        absent="none is trusted",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "web",
+        "user_header",
+        text("the name of a header of HTTP", _header),
+        None,
+        "the header by which these proxies name a user whom they have authenticated, and which they take away where a"
+        " client sends it; he must be in web.users, where he needs no password",
+        absent="proxies authenticate nobody",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
         "watch",
         "port",
         PORT,
@@ -522,120 +638,5 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 
-
-def _check_network(found: str) -> None:
-    from ipaddress import ip_network
-
-    if "/" in found or ":" in found or not any(map(str.isalpha, found)):
-        ip_network(found)
-
-
-# The keys of a remote, and those of a rule.
-REMOTE_SETTINGS: tuple[Setting, ...] = (
-    Setting(REMOTES, "host", text("a host name or an address"), None, "where it is", is_required=True),
-    Setting(REMOTES, "port", number(1, 65535), None, "its port", is_required=True),
-    Setting(REMOTES, "ae_title", TITLE, None, "its AE title", absent="its name here"),
-    Setting(REMOTES, "tls", FLAG, False, "whether it is reached by TLS; we show it the certificate of [tls]"),
-    Setting(
-        REMOTES,
-        "ca",
-        FILE,
-        None,
-        "certificates (PEM) to trust, where tls = true",
-        absent="those of the system",
-    ),
-)
-RULE_SETTINGS: tuple[Setting, ...] = (
-    Setting(ACCESS, "title", PEERS_TITLE, None, "the AE title that the peer calls itself", absent="any"),
-    Setting(
-        ACCESS,
-        "address",
-        text(
-            "an address, a network such as 10.0.0.0/8 (without bits behind the prefix) or a host name",
-            _check_network,
-        ),
-        None,
-        "its address, a network such as 10.1.0.0/16, or a host name, which is looked up when the file is read",
-        absent="any",
-    ),
-    Setting(
-        ACCESS,
-        "certificate",
-        text("a name"),
-        None,
-        "who it is by its verified certificate: the common name, the whole subject as in CN=ct1,O=Hospital, or one of"
-        " the subject alternative names",
-        absent="any, or none",
-    ),
-    Setting(
-        ACCESS,
-        "allow",
-        several(choice(*OPERATIONS)),
-        None,
-        f"what it may do: {', '.join(OPERATIONS)}; an empty list is nothing",
-        is_required=True,
-    ),
-)
-
-RETENTION_SETTINGS: tuple[Setting, ...] = (
-    Setting(RETENTION, "name", text("a name"), None, "what it is called in ledger and log", is_required=True),
-    Setting(RETENTION, "after", DURATION, None, "how old a study must be", absent="any age"),
-    Setting(
-        RETENTION,
-        "since",
-        choice(*SINCE),
-        SINCE[0],
-        "from when its age counts, and which is the oldest: when its last object was received, or the end of the latest"
-        " day that an object of it says to be its study date; a study without one is not removed then",
-    ),
-    Setting(
-        RETENTION,
-        "free",
-        SPACE,
-        None,
-        "only as long as less is free than that on the volume of the objects",
-        absent="however much is free",
-    ),
-    Setting(
-        RETENTION,
-        "titles",
-        several(PEERS_TITLE),
-        (),
-        "AE titles: only studies of which all objects were sent by one of them",
-        absent="any",
-    ),
-    Setting(
-        RETENTION,
-        "modalities",
-        several(text("a modality")),
-        (),
-        "only studies of which all series are of one of these modalities",
-        absent="any",
-    ),
-    Setting(
-        RETENTION,
-        "institutions",
-        several(text("a name")),
-        (),
-        "only studies of which all series have one of these institution names",
-        absent="any",
-    ),
-    Setting(
-        RETENTION,
-        "require",
-        several(choice(*FACTS)),
-        (),
-        "what must be known of all objects of a study before it is removed; of no object the archive knows any of these"
-        " yet, so that a rule that requires one removes nothing, and the log says so",
-        absent="nothing",
-    ),
-    Setting(
-        RETENTION,
-        "keep",
-        DURATION,
-        0,
-        "how long the files stay in the trash; not at all where the rule says free, as that is on the same volume",
-    ),
-)
 
 BY_NAME = {each.name: each for each in SETTINGS}

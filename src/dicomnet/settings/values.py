@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..values import field, frozen, replace
@@ -29,12 +29,19 @@ class Remote:
         Whether it is reached by TLS.
     ca
         A file with the certificates to trust; None for those of the system.
+    entry
+        All that the configuration says of it.
     """
 
     name: str
     peer: PeerAddress
     tls: bool = False
     ca: str | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, key: str) -> Any:
+        """What the configuration says under a key; None where it says nothing."""
+        return self.entry.get(key)
 
 
 @frozen
@@ -50,6 +57,8 @@ class Settings:
         ``remotes.PACS``, ``access.0.title``.
     remotes, access, retention
         The entries of the tables with these names, with values of the kinds of their keys; None for no rules of access.
+    is_open
+        Whether others may read the file that remotes come from.
     """
 
     values: Mapping[str, Any]
@@ -57,6 +66,7 @@ class Settings:
     remotes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     access: tuple[Mapping[str, Any], ...] | None = None
     retention: tuple[Mapping[str, Any], ...] = ()
+    is_open: bool = False
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -87,7 +97,7 @@ class Settings:
         entry = self.remotes[name]
         peer = PeerAddress(entry.get("ae_title", name), Address(entry["host"], entry["port"]))
         ca = entry.get("ca")
-        return Remote(name, peer, entry.get("tls", False), None if ca is None else str(ca))
+        return Remote(name, peer, entry.get("tls", False), None if ca is None else str(ca), entry)
 
     @property
     def timeouts(self) -> Timeouts:
@@ -114,11 +124,37 @@ def conditions(settings: Settings) -> list[tuple[str, bool, str]]:
             "there is tls.passphrase, too",
         ),
         *(
-            # Else what is meant to be sent by TLS would be sent without.
-            (f"{REMOTES}.{name}.ca", "ca" in entry and not entry.get("tls"), "it needs tls = true")
+            (f"{REMOTES}.{name}.{key}", is_wrong, words)
             for name, entry in settings.remotes.items()
+            for key, is_wrong, words in _conditions_of_remote(entry, is_open=settings.is_open)
         ),
     ]
+
+
+# Where a passcode may come from.
+PASSCODES = ("passcode", "passcode_file", "passcode_variable", "passcode_command")
+_BY_TLS = ("ca", "check_host", "certificate", "key")
+
+
+def _conditions_of_remote(entry: Mapping[str, Any], *, is_open: bool) -> Iterator[tuple[str, bool, str]]:
+    for key in _BY_TLS:
+        # Else what is meant to be sent by TLS would be sent without.
+        yield key, key in entry and not entry.get("tls"), "it needs tls = true"
+    yield (
+        "key",
+        "key" in entry and "certificate" not in entry and bool(entry.get("tls")),
+        "it needs certificate",
+    )
+    given = [key for key in PASSCODES if key in entry]
+    for key in given:
+        yield key, "user" not in entry, "it needs user"
+    for key in given[1:]:
+        yield key, True, f"there is {given[0]}, too"
+    yield (
+        "passcode",
+        "passcode" in entry and is_open,
+        "others may read this file; take that from them (chmod o-r), or name a passcode_file",
+    )
 
 
 def defaults() -> dict[str, Any]:

@@ -271,6 +271,15 @@ def _roles(items: tuple[UserItem, ...]) -> dict[str, RoleSelection]:
     return {item.sop_class: item for item in reversed(items_of(items, RoleSelection))}
 
 
+def _proposed_roles(items: tuple[UserItem, ...], faults: list[str]) -> dict[str, RoleSelection]:
+    """The roles that a requestor proposes, without items for none: PS3.7 section D.3.3.4 has SCU, SCP and both."""
+    proposed = _roles(items)
+    for sop_class in [uid for uid, item in proposed.items() if not (item.scu_role or item.scp_role)]:
+        note(faults, f"the role selection of {sop_class[:70]!a} is for no role: not looked at")
+        del proposed[sop_class]
+    return proposed
+
+
 def _peer_maximum(items: tuple[UserItem, ...], faults: list[str]) -> int:
     maximum = first_of(items, MaximumLength)
     length = maximum.maximum_length if maximum else None
@@ -384,7 +393,7 @@ def accept(
         The A-ASSOCIATE-AC to send, and the agreement as the acceptor sees it.
     """
     faults = list(request.faults)
-    asked_roles = _roles(request.user_items)
+    asked_roles = _proposed_roles(request.user_items, faults)
     granted_roles: dict[str, RoleSelection] = {}
     contexts: dict[int, NegotiatedContext] = {}
     for proposed in request.contexts:

@@ -160,7 +160,7 @@ def test_files_that_cannot_be_read_are_counted(
     with archive.index(KVP) as index, caplog.at_level(logging.WARNING, "dicomnet"):
         archive.fill(index)
         assert _kvps(index, 1) == ["", "3"]
-    assert caplog.records[-1].getMessage().endswith(": 1 objects read, 3 that could not be read")
+    assert caplog.records[-1].getMessage().endswith(": 1 object read, 3 that could not be read")
 
 
 def test_objects_arrive_and_go_meanwhile(archive: Archive, put: Callable[..., int]) -> None:

@@ -351,3 +351,61 @@ def test_receiving_needs_no_database() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def _items(count: int) -> Sequence:
+    items = [Dataset() for _ in range(count)]
+    for number, item in enumerate(items):
+        item.RequestedProcedureID = f"R{number}"
+    return Sequence(items)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"PatientName": "A" * 20_000}, "PatientName has 20000 bytes, more than 16384, and is not indexed"),
+        ({"PatientID": "A" * 16_386}, "PatientID has 16386 bytes, more than 16384, and is not indexed"),
+        ({"StudyDescription": "A" * 17_000}, "StudyDescription has 17000 bytes"),
+        ({"SeriesDescription": "A" * 17_000}, "SeriesDescription has 17000 bytes"),
+        (
+            {"RequestAttributesSequence": _items(65)},
+            "RequestAttributesSequence has more than 64 items, and the others",
+        ),
+        ({"RequestAttributesSequence": _items(1000)}, "RequestAttributesSequence has"),
+    ],
+    ids=["name", "ID", "study", "series", "items", "long"],
+)
+@pytest.mark.filterwarnings("ignore:The .* exceeds the maximum")
+def test_a_value_that_is_not_indexed_was_left_out_without_a_word(
+    local: LocalFolder,
+    storage: FolderStorage,
+    path: Path,
+    make: Make,
+    encode: Encode,
+    put: Put,
+    values: dict[str, object],
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Index(path) as index, Intake(local, storage, index) as intake:
+        assert put(intake, encode(make(**values))) == 0
+        assert intake.wait_for_all()
+    (line,) = [each.message for each in caplog.records if "queries do not find" in each.message]
+    assert line.startswith(f"1.2.3.4.5: {said}")
+
+
+@pytest.mark.filterwarnings("ignore:The .* exceeds the maximum")
+def test_values_of_the_longest_that_are_indexed_are_no_trouble(
+    local: LocalFolder,
+    storage: FolderStorage,
+    path: Path,
+    make: Make,
+    encode: Encode,
+    put: Put,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Index(path) as index, Intake(local, storage, index) as intake:
+        data = make(PatientName="A" * 16_384, RequestAttributesSequence=_items(64))
+        assert put(intake, encode(data)) == 0
+        assert intake.wait_for_all()
+    assert not [each for each in caplog.records if "queries do not find" in each.message]

@@ -142,7 +142,7 @@ def test_a_destination_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptu
     assert set(responses[-1].failed_uids) == {uid(1, number) for number in range(1, 301)}
     reason, end = (each.getMessage() for each in caplog.records if "retrieval" in each.name)
     assert reason.startswith(
-        f"C-MOVE of ASKING (127.0.0.1): 300 objects were not sent to THERE@127.0.0.1:{port}: "
+        f"C-MOVE of ASKING (127.0.0.1): 300 objects not sent to THERE@127.0.0.1:{port}: "
     )
     assert "refused" in reason
     assert "0 of 300 objects sent, 300 failed" in end

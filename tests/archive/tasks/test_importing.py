@@ -27,6 +27,7 @@ from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.holdings import Holdings
 from dicomnet.archive.tasks.importing import import_files
 from dicomnet.archive.tasks.task import TaskFailed, TaskStopped
+from dicomnet.encoding.file_header import encode_file_header
 
 
 def _root(holdings: Holdings) -> Path:
@@ -358,3 +359,26 @@ def _rows(holdings: Holdings) -> dict[str, str | None]:
     assert holdings.index is not None
     instances = [path.stem for path in (_root(holdings) / "objects").rglob("*.dcm")]
     return {uid: each.digest for uid, each in holdings.index.files_of(instances).items()}
+
+
+def test_a_file_without_a_data_set_was_blamed_on_its_meta_information(tmp_path: Path, run: Import) -> None:
+    deflated, native = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
+    files = {
+        "deflated.dcm": (deflated, b"\x03\0"),
+        "padded.dcm": (deflated, b"\x03\0\0"),
+        "cut-off.dcm": (deflated, b"\x4b"),
+        "none.dcm": (native, b""),
+        "begun.dcm": (native, b"\x08\0\x16"),
+    }
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, (syntax, data) in files.items():
+        header = encode_file_header("1.2.840.10008.5.1.4.1.1.7", "1.2.3", syntax)
+        (folder / name).write_bytes(header + data)
+    assert run(folder).reasons("refused") == {
+        "deflated.dcm": "the data set is empty or has no SOP Instance UID",
+        "padded.dcm": "the data set is empty or has no SOP Instance UID",
+        "cut-off.dcm": "the deflated data set ends too early",
+        "none.dcm": "the data set is empty or has no SOP Instance UID",
+        "begun.dcm": "an element is longer than what contains it",
+    }

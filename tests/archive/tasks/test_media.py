@@ -18,8 +18,8 @@ from tests.archive.tasks.imports import Import
 from tests.faults.objects import write_objects
 from tests.support import stored
 
-from dicomnet.archive.tasks.candidate import Finding
 from dicomnet.archive.tasks.searching import search
+from dicomnet.exchange.candidate import Finding
 
 DIRECTORIES = Path(get_testdata_file("DICOMDIR") or "").parent
 

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import time
+
+from pydicom.datadict import keyword_for_tag
 
 from ...datasets.character_sets import codecs_of
 from ...datasets.levels import Level
 from ...datasets.text import value_text
 from ...encoding.scan import Header, HeaderScanner
 from ...errors import ServiceRefusal
-from ..entries import Entry
+from ..entries import SOP_INSTANCE_UID, Entry
 from . import levels
 from .kept import Kept
 from .levels import Attributes
 from .schema import KEPT_IN_ITEMS, SPECIFIC_CHARACTER_SET
 from .writer import Described
+
+_log = logging.getLogger(__name__)
 
 # A longer value, in bytes, is not kept; no attribute that one queries for is that long.
 _VALUE_LIMIT = 16 << 10
@@ -69,23 +73,47 @@ def attributes_of(header: Header, kept: Mapping[int, str]) -> Attributes:
     """Attributes of an object, of which tag and VR are given, as the index keeps them."""
     raw = header.values.get(SPECIFIC_CHARACTER_SET)
     codecs = codecs_of(raw[1].decode("latin-1").strip("\0 ").split("\\") if raw else ())
-    return _attributes(header, kept, codecs, 0)
+
+    def leave_out(tag: int, why: str) -> None:
+        name = keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        _log.warning(
+            "%s: %s %s, so queries do not find the object by it",
+            ascii(header.uid(SOP_INSTANCE_UID))[1:-1],
+            name,
+            why,
+        )
+
+    return _attributes(header, kept, codecs, 0, leave_out)
 
 
-def _attributes(header: Header, kept: Mapping[int, str], codecs: Sequence[str], depth: int) -> Attributes:
+def _attributes(
+    header: Header,
+    kept: Mapping[int, str],
+    codecs: Sequence[str],
+    depth: int,
+    leave_out: Callable[[int, str], None],
+) -> Attributes:
     values = header.values
     found: Attributes = {}
     for tag, vr in kept.items():
         if tag not in values:
             continue
         written_vr, raw = values[tag]
-        if len(raw) > _VALUE_LIMIT or (written_vr == "SQ") != (vr == "SQ"):
-            continue
-        if vr != "SQ":
+        if len(raw) > _VALUE_LIMIT:
+            leave_out(tag, f"has {len(raw)} bytes, more than {_VALUE_LIMIT}, and is not indexed")
+        elif (written_vr == "SQ") != (vr == "SQ"):
+            leave_out(tag, f"has the VR {written_vr} and is not indexed")
+        elif vr != "SQ":
             found[f"{tag:08X}"] = value_text(vr, raw, codecs, header.encoding.byte_order)
         elif depth < _ITEM_DEPTH:
-            # If the items cannot be parsed, the object is indexed without this attribute.
-            with contextlib.suppress(ServiceRefusal):
-                items = islice(_ITEMS.scan_items(header, tag), _ITEM_LIMIT)
-                found[f"{tag:08X}"] = [_attributes(item, KEPT_IN_ITEMS, codecs, depth + 1) for item in items]
+            try:
+                items = list(islice(_ITEMS.scan_items(header, tag), _ITEM_LIMIT + 1))
+            except ServiceRefusal:
+                leave_out(tag, "cannot be parsed and is not indexed")
+                continue
+            if len(items) > _ITEM_LIMIT:
+                leave_out(tag, f"has more than {_ITEM_LIMIT} items, and the others are not indexed")
+            found[f"{tag:08X}"] = [
+                _attributes(item, KEPT_IN_ITEMS, codecs, depth + 1, leave_out) for item in items[:_ITEM_LIMIT]
+            ]
     return found

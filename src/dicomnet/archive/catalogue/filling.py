@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select, update
 from ...datasets.levels import Level
 from ...encoding.scan import HeaderScanner
 from ...errors import DatabaseFailure, ServiceRefusal, UnusableObject
+from ...plurals import counted
 from ...values import frozen
 from ..entries import IDENTIFYING, Entry, read_entry
 from ..storage.store import ObjectName, Storage
@@ -91,9 +92,9 @@ class Filling:
             owed = self._owed()
         if owed is None:
             _log.warning(
-                "the index is filled with %s: %d objects read, %d that could not be read",
+                "the index is filled with %s: %s read, %d that could not be read",
                 names,
-                self._read,
+                counted(self._read, "object"),
                 self._unread,
             )
 

@@ -41,11 +41,15 @@ class IndexedFile:
         Its name in the store.
     size, digest
         Its length in bytes, and its SHA-256 as hexadecimal digits, as it was received; None where that is not known.
+    sop_class_uid, transfer_syntax_uid
+        UIDs.
     """
 
     name: ObjectName
     size: int | None
     digest: str | None
+    sop_class_uid: str = ""
+    transfer_syntax_uid: str = ""
 
 
 class Index:
@@ -231,8 +235,8 @@ class Index:
     def files_of(self, instances: Iterable[str]) -> dict[str, IndexedFile]:
         """As `names_of`, with what is known of their files."""
         return {
-            instance: IndexedFile(ObjectName(study, series, instance), size, digest)
-            for instance, (study, series, size, digest) in self._rows_of(instances).items()
+            instance: IndexedFile(ObjectName(study, series, instance), *rest)
+            for instance, (study, series, *rest) in self._rows_of(instances).items()
         }
 
     def make_durable(self) -> None:
@@ -478,7 +482,14 @@ def _database(url: str | os.PathLike[str] | URL, wait_seconds: float) -> Databas
 
 _YES, _NO = "yes", "no"
 _FILE_OF = (
-    select(schema.study.c.uid, schema.series.c.uid, schema.instance.c.size, schema.instance.c.digest)
+    select(
+        schema.study.c.uid,
+        schema.series.c.uid,
+        schema.instance.c.size,
+        schema.instance.c.digest,
+        schema.instance.c.sop_class,
+        schema.instance.c.transfer_syntax,
+    )
     .join(schema.series, schema.series.c.parent == schema.study.c.id)
     .join(schema.instance, schema.instance.c.parent == schema.series.c.id)
     .where(schema.instance.c.uid == bindparam("instance"))

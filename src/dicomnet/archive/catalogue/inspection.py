@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, 
 
 from ...datasets.levels import Level
 from ...encoding.identity import is_uid
+from ...plurals import counted
 from ...values import frozen
 from ..entries import Entry, Source
 from ..storage.store import ObjectName
@@ -282,7 +283,7 @@ class Inspection:
                 if kept != there:
                     yield (
                         row.uid,
-                        f"{kept[0]} series and {kept[1]} objects instead of {there[0]} and {there[1]}",
+                        f"{kept[0]} series and {counted(kept[1], 'object')} instead of {there[0]} and {there[1]}",
                     )
 
     def recount(self, study: str) -> None:

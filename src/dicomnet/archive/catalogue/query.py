@@ -15,7 +15,18 @@ from time import perf_counter
 from typing import Any
 
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, FromClause, Row, Select, bindparam, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 
 from ...datasets.levels import Level
 from ...errors import ServiceRefusal
@@ -64,6 +75,11 @@ _FEW = 100
 # A walk reads as many rows at once as take about so long, in seconds.
 _SOON = 0.01
 _WIDEST = 1 << 14
+# In an order, so many slices of sources are read before the first match is looked for. Where they are not at their end,
+# a walk that has looked at so many rows, and of these has found less than one in so many, is given up.
+_SOON_KNOWN, _MANY, _SPARSE = 10, 4000, 100
+# Where more matches than that are skipped, which rows there are is read in any case.
+_FAR = 500
 
 
 @frozen
@@ -78,12 +94,15 @@ class StoredInstance:
         UIDs.
     size
         The length of its file in bytes, as it was received; None where that is not known.
+    digest
+        The SHA-256 of its file as hexadecimal digits, as it was received; None where that is not known.
     """
 
     name: ObjectName
     sop_class_uid: str
     transfer_syntax_uid: str
     size: int | None = None
+    digest: str | None = None
 
 
 @frozen
@@ -156,7 +175,30 @@ def find(
     )
 
 
-def search(index: Index, model: Model, identifier: Dataset, *, options: QueryOptions = NO_OPTIONS) -> Search:
+@frozen
+class Order:
+    """An order of matches that is the same for each query with the same answer.
+
+    Parameters
+    ----------
+    newest_first
+        Whether what came last is first; else what came first.
+    skip
+        How many matches are left out at the beginning.
+    """
+
+    newest_first: bool = False
+    skip: int = 0
+
+
+def search(
+    index: Index,
+    model: Model,
+    identifier: Dataset,
+    *,
+    options: QueryOptions = NO_OPTIONS,
+    order: Order | None = None,
+) -> Search:
     """Begin to answer a query.
 
     No match is returned twice, and none that was added after the call.
@@ -171,6 +213,8 @@ def search(index: Index, model: Model, identifier: Dataset, *, options: QueryOpt
         The request identifier.
     options
         What was agreed on with the requestor.
+    order
+        The order of the matches; None for the one in which they are found soonest.
 
     Raises
     ------
@@ -179,13 +223,15 @@ def search(index: Index, model: Model, identifier: Dataset, *, options: QueryOpt
         0xA700 if the index cannot be read, which may be raised while iterating.
     """
     request = parse(model, identifier, options, index.kept)
-    reader = _Reader(request)
+    reader = _Reader(request, order or Order())
     # In one transaction, as most queries need no other.
     with index.reading() as connection:
         last = _LAST[request.level].rows(connection, {})[0][0] or 0
         sources = sources_of(request, connection.dialect.name)
+        if order is not None:
+            return Search(request, _each(_ordered(index, reader, sources, last)))
         if not sources:
-            return Search(request, _each(_walk(index, reader, last)))
+            return Search(request, _each(_walk(index, reader, 0, last)))
         known = _known(connection, sources)
         row_ids = _once(_row_ids(index, sources) if known is None else iter((known,)), last)
         pages = _pages(index, reader, row_ids)
@@ -296,6 +342,7 @@ _LOCATED = Query(
         _of_instance.sop_class,
         _of_instance.transfer_syntax,
         _of_instance.size,
+        _of_instance.digest,
     )
     .select_from(_joined_tables(Level.IMAGE))
     .where(_of_instance.id.in_(bindparam("row_ids", expanding=True)))
@@ -376,20 +423,97 @@ def _pages(index: Index, reader: _Reader, row_ids: Iterator[list[int] | None]) -
         yield matches
 
 
-def _walk(index: Index, reader: _Reader, last: int) -> _Pages:
-    """All rows, in the order of their numbers. However few of them match, no statement takes long."""
-    at, width = 0, _FIRST_PAGE
-    while at < last:
+def _walk(index: Index, reader: _Reader, after: int, last: int) -> _Pages:
+    """All rows between two numbers, in the order of these. However few of them match, no statement takes long."""
+    reader.left = after, last
+    width = _FIRST_PAGE
+    while after < last:
         began = perf_counter()
+        low, high = (
+            (max(after, last - width), last) if reader.newest_first else (after, min(last, after + width))
+        )
         with index.reading() as connection:
-            matches = reader.between(connection, at, min(at + width, last))
+            matches = reader.between(connection, low, high)
         # The page may have been full before its end.
         is_full = reader.count == _PAGE
-        at = reader.last if is_full else at + width
+        if reader.newest_first:
+            last = reader.last - 1 if is_full else low
+        else:
+            after = reader.last if is_full else high
+        reader.left = after, last
         taken = perf_counter() - began
         yield matches
         if not is_full:
             width = min(width * 2, _WIDEST) if taken < _SOON else max(width // 2, _FIRST_PAGE)
+
+
+def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) -> _Pages:
+    """The matches in the order of their rows.
+
+    Where keys lead to many rows, the first matches are found soonest by a walk through all of them; where it finds
+    little, by reading which rows these are, and then looking at them only.
+    """
+    if not sources:
+        yield from _walk(index, reader, *_without_skipped(index, reader, last))
+        return
+    with index.reading() as connection:
+        rounds = _SOON_KNOWN if reader.skip <= _FAR else None
+        row_ids, others = yield from shortest(connection, sources, rounds)
+    reader.left = 0, last
+    if others is None:
+        for matches in _walk(index, reader, 0, last):
+            yield matches
+            looked_at = last - (reader.left[1] - reader.left[0])
+            if looked_at > _MANY and reader.matched * _SPARSE < looked_at:
+                break
+        else:
+            return
+        with index.reading() as connection:
+            row_ids, others = yield from shortest(connection, sources, None)
+    after, last = reader.left
+    wanted = sorted({number for number in row_ids if after < number <= last}, reverse=reader.newest_first)
+    exact = [source for source in others or () if source.is_exact]
+    for page in _paged(wanted):
+        with index.reading() as connection:
+            left = set(page)
+            for source in exact:
+                # To ask these costs less than to read the rows.
+                left = source.among(connection, sorted(left)) if left else left
+            matches = reader.page(connection, sorted(left)) if left else []
+        yield matches
+
+
+def _paged(row_ids: list[int]) -> Iterator[list[int]]:
+    at, size = 0, _FIRST_PAGE
+    while at < len(row_ids):
+        yield row_ids[at : at + size]
+        at, size = at + size, min(2 * size, _PAGE)
+
+
+def _without_skipped(index: Index, reader: _Reader, last: int) -> tuple[int, int]:
+    """Between which numbers the rows are that are not skipped, where it takes no look at rows to know that."""
+    if not reader.skip or not reader.takes_all:
+        return 0, last
+    with index.reading() as connection:
+        first = _place_query(reader.level, reader.newest_first).rows(
+            connection, {"last": last, "skip": reader.skip}
+        )
+    reader.skip = 0
+    if not first:
+        return last, last
+    return (0, first[0][0]) if reader.newest_first else (first[0][0] - 1, last)
+
+
+@lru_cache(8)
+def _place_query(level: Level, newest_first: bool) -> Query:
+    """The number of a row that has so many in front of it."""
+    number = schema.TABLES[level].c.id
+    ordered = select(number).where(number <= bindparam("last")).order_by(_ordered_by(number, newest_first))
+    return Query(ordered.limit(1).offset(bindparam("skip", type_=Integer)))
+
+
+def _ordered_by(number: ColumnElement[int], newest_first: bool) -> ColumnElement[int]:
+    return number.desc() if newest_first else number
 
 
 def _shown(level: Level) -> list[Level]:
@@ -397,7 +521,7 @@ def _shown(level: Level) -> list[Level]:
     return [above for above in Level if Level.STUDY <= above <= level] or [Level.PATIENT]
 
 
-def _rows(level: Level, residues: tuple[Residue, ...]) -> Select[Any]:
+def _rows(level: Level, residues: tuple[Residue, ...], newest_first: bool) -> Select[Any]:
     """The rows of a level: row ID, owner of what is computed, attributes, and what objects say otherwise."""
     table = schema.TABLES[level]
     kept = [schema.TABLES[above].c.attributes for above in _shown(level)]
@@ -410,7 +534,7 @@ def _rows(level: Level, residues: tuple[Residue, ...]) -> Select[Any]:
         select(table.c.id, owner, *kept, *others)
         .select_from(_joined_tables(level))
         .where(*conditions)
-        .order_by(table.c.id)
+        .order_by(_ordered_by(table.c.id, newest_first))
     )
 
 
@@ -418,16 +542,20 @@ _RESIDUE = "residue_{}"
 
 
 @lru_cache(256)
-def _page_query(level: Level, residues: tuple[Residue, ...]) -> Query:
+def _page_query(level: Level, residues: tuple[Residue, ...], newest_first: bool) -> Query:
     number = schema.TABLES[level].c.id
-    return Query(_rows(level, residues).where(number.in_(bindparam("row_ids", expanding=True))))
+    return Query(_rows(level, residues, newest_first).where(number.in_(bindparam("row_ids", expanding=True))))
 
 
 @lru_cache(256)
-def _walk_query(level: Level, residues: tuple[Residue, ...]) -> Query:
+def _walk_query(level: Level, residues: tuple[Residue, ...], newest_first: bool) -> Query:
     number = schema.TABLES[level].c.id
     limits = number > bindparam("after"), number <= bindparam("last")
-    return Query(_rows(level, residues).where(*limits).limit(_PAGE))
+    return Query(_rows(level, residues, newest_first).where(*limits).limit(_PAGE))
+
+
+# A row that matches, and its attributes.
+_Found = tuple[Row[Any], Attributes]
 
 
 class _Reader:
@@ -435,12 +563,23 @@ class _Reader:
 
     Attributes
     ----------
+    level, newest_first
+        What is read, and in which order of the row IDs.
+    takes_all
+        Whether each row matches.
+    skip
+        How many of the next matches are to be left out.
     count, last
         How many rows were read last, and the row ID of the last one.
+    matched
+        How many rows matched up to now.
+    left
+        Between which row IDs a walk has not looked yet.
     """
 
-    def __init__(self, request: Request) -> None:
-        level = request.level
+    def __init__(self, request: Request, order: Order) -> None:
+        level = self.level = request.level
+        self.newest_first, self.skip = order.newest_first, order.skip
         shown = _shown(level)
         self._computed = {
             key.tag: COMPUTED[level][key.tag] for key in request.keys if key.tag in COMPUTED[level]
@@ -452,9 +591,11 @@ class _Reader:
         self._kept = slice(2, 2 + len(shown))
         self._zones = [request.zone(above) for above in shown]
         residues = residue(request)
-        self._how = level, tuple(one for one, _ in residues)
+        self._how = level, tuple(one for one, _ in residues), order.newest_first
+        self.takes_all = not tested and not self._combined
         self._values = {_RESIDUE.format(number): value for number, (_, value) in enumerate(residues)}
-        self.count = self.last = 0
+        self.count = self.last = self.matched = 0
+        self.left = 0, 0
 
     def page(self, connection: Connection, row_ids: list[int]) -> list[Attributes]:
         """The attributes of the rows with these numbers that match."""
@@ -472,6 +613,8 @@ class _Reader:
             return []
         self.last = rows[-1][0]
         found = self._matching(rows)
+        if not self._tested_late:
+            found = self._unskipped(found)
         # What is computed costs more, and is so of few.
         numbers = {tag: 1 if tag in PATIENT_COUNTS else 0 for tag in self._computed}
         for tag, collect in self._computed.items() if found else ():
@@ -479,13 +622,20 @@ class _Reader:
             values = collect(connection, [row[at] for row, _ in found])
             for row, attributes in found:
                 attributes[name] = values.get(row[at], "0")
-        return [
-            attributes
-            for _, attributes in found
-            if all(key.accepts(attributes[name]) for name, key in self._tested_late)
-        ]
+        if self._tested_late:
+            late = self._tested_late
+            found = [each for each in found if all(key.accepts(each[1][name]) for name, key in late)]
+            found = self._unskipped(found)
+        return [attributes for _, attributes in found]
 
-    def _matching(self, rows: Sequence[Row[Any]]) -> list[tuple[Row[Any], Attributes]]:
+    def _unskipped(self, found: list[_Found]) -> list[_Found]:
+        """Matches without those that are to be left out."""
+        self.matched += len(found)
+        skipped = min(self.skip, len(found))
+        self.skip -= skipped
+        return found[skipped:] if skipped else found
+
+    def _matching(self, rows: Sequence[Row[Any]]) -> list[_Found]:
         """The rows whose attributes match, as far as these are kept."""
         read: dict[str, Any] = {}
         found = []

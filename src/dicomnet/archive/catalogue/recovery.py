@@ -8,6 +8,7 @@ from time import monotonic
 
 from ...encoding.scan import HeaderScanner
 from ...errors import ServiceRefusal, UnusableObject
+from ...plurals import counted
 from ...values import frozen, replace
 from ..conflicts import Conflicts
 from ..entries import Entry, read_entry
@@ -47,8 +48,8 @@ class Findings:
 
     def __str__(self) -> str:
         return (
-            f"{self.added} objects added, {self.removed} removed, {self.quarantined} files put in quarantine,"
-            f" {self.unreadable} that cannot be read"
+            f"{counted(self.added, 'object')} added, {self.removed} removed, {counted(self.quarantined, 'file')} put in"
+            f" quarantine, {self.unreadable} that cannot be read"
         )
 
 
@@ -135,7 +136,7 @@ class Recovery:
 
     def _forget(self, study: str, series: str, instances: set[str]) -> None:
         if instances:
-            _log.warning("%d objects of series %s have lost their files", len(instances), series)
+            _log.warning("lost files of series %s: %s", series, counted(len(instances), "object"))
             self._index.forget_all(study, series, instances)
             self._removed += len(instances)
 

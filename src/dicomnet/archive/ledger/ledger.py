@@ -1,4 +1,4 @@
-"""The ledger of an archive, opened by URL: objects in quarantine, replaced and deleted ones, protected patients."""
+"""The ledger of an archive, opened by URL: quarantine, versions, deletions, protected patients, sessions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..entries import Outcome, Quarantined, Source, Version
 from . import schema
 from .deletions import Deletions
 from .protections import Protections
+from .sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class Ledger:
     ----------
     database
         The database.
-    deletions, protections
-        What it says of objects that were deleted, and of patients whose objects are not.
+    deletions, protections, sessions
+        What it says of objects that were deleted, of patients whose objects are not, and of sessions by HTTP.
 
     Raises
     ------
@@ -55,6 +56,7 @@ class Ledger:
         self.database = Database(url, Keeping.DURABLE, wait_seconds=wait_seconds)
         self.deletions = Deletions(self.database)
         self.protections = Protections(self.database)
+        self.sessions = Sessions(self.database)
         try:
             self._migrate()
         except DatabaseFailure as failure:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 from ..database import IDENTIFIER, INSTANT, SIZE, TEXT
 
 # The migrations in `migrations/versions`, oldest first. A ledger of any other revision is of a newer program.
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 metadata = MetaData()
 
@@ -117,3 +117,19 @@ Index(
     sqlite_where=HOLDS,
     postgresql_where=HOLDS,
 )
+
+# A session of a user by HTTP; what his browser has of it is known here by its digest only.
+session = Table(
+    "session",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("digest", TEXT, nullable=False),
+    Column("name", TEXT, nullable=False),
+    # Of role and password; with others it holds no longer.
+    Column("stamp", TEXT, nullable=False),
+    Column("address", TEXT, nullable=False),
+    Column("begun_at", INSTANT, nullable=False),
+    Column("until", INSTANT, nullable=False),
+    Column("ended_at", INSTANT),
+)
+Index("session_digest", session.c.digest, unique=True)

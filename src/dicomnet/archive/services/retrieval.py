@@ -20,6 +20,7 @@ from ...exchange.sendable import Identity, KnownObject
 from ...exchange.sending import store_here
 from ...exchange.store_requests import sub_operation_elements
 from ...exchange.storing import Supply
+from ...plurals import counted
 from ...services.descriptions import shown
 from ...services.registry import NO_SUB_OPERATION_PERFORMED
 from ...services.steps import STILL_SEARCHING, Performed, StillSearching
@@ -62,7 +63,8 @@ class _StoredFile:
         return self.name.instance
 
 
-def _known(storage: Storage, found: StoredInstance) -> KnownObject:
+def known_object(storage: Storage, found: StoredInstance) -> KnownObject:
+    """A stored object that can be sent, as the index knows it."""
     what = Identity(found.sop_class_uid, found.name.instance, found.transfer_syntax_uid)
     return KnownObject(_StoredFile(storage, found.name), what, found.size)
 
@@ -98,7 +100,7 @@ class Retrieval(Iterator[Performed | StillSearching]):
     ) -> None:
         self.count = found.count
         self.supply = Supply(
-            (_known(storage, each) for each in found.objects),
+            (known_object(storage, each) for each in found.objects),
             transcoding,
             sub_operation_elements(request, caller.ae_title),
             self.patience,
@@ -165,9 +167,9 @@ class Retrieval(Iterator[Performed | StillSearching]):
         who, level = self._what
         if self._cut_off:
             _log.warning(
-                "%s: %d objects were not sent%s: %s",
+                "%s: %s not sent%s: %s",
                 who,
-                self._cut_off,
+                counted(self._cut_off, "object"),
                 self.to,
                 self.supply.ended,
                 extra=self._association.connection.trace.fields,
@@ -176,12 +178,12 @@ class Retrieval(Iterator[Performed | StillSearching]):
         if self._failure is not None:
             early += f": {self._failure.comment}"
         _log.info(
-            "%s%s, %s: %d of %d objects sent, %d failed, in %.2f s%s",
+            "%s%s, %s: %d of %s sent, %d failed, in %.2f s%s",
             who,
             self.to,
             level,
             self._sent,
-            self.count,
+            counted(self.count, "object"),
             self._failed,
             monotonic() - self._begin,
             early,

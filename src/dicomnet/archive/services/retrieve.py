@@ -21,6 +21,7 @@ from .query import QUERY_LIMIT, read_identifier
 from .service import NATIVE, Caller
 
 if TYPE_CHECKING:
+    from ...blocking.peer import Peer
     from ...drivers.deadline import Timeouts
     from ...drivers.tls import ClientCertificate
     from ..catalogue.identifiers import Model
@@ -89,6 +90,38 @@ def destinations_of(addresses: Iterable[str | PeerAddress]) -> dict[str, PeerAdd
         if found.setdefault(title, address) is not address:
             raise ValueError(f"there are two destinations with the AE title {title}")
     return found
+
+
+def peer_of(
+    policy: RetrievePolicy, destination: PeerAddress, calling: str, timeouts: Timeouts, window: int
+) -> Peer:
+    """A destination as a peer to which objects are sent.
+
+    Parameters
+    ----------
+    policy
+        How it is reached.
+    destination
+        One of its destinations.
+    calling
+        The AE title that we call with.
+    timeouts, window
+        As of `Peer`.
+
+    Raises
+    ------
+    ServiceRefusal
+        With status 0xA702, if the files for TLS cannot be used.
+    """
+    from ...blocking.peer import Peer
+
+    certificate = policy.tls.get(destination.ae_title)
+    try:
+        tls = None if certificate is None else certificate.context()
+    except (OSError, ValueError) as error:
+        # Errors of OpenSSL are such of the system.
+        raise ServiceRefusal(_CANNOT_SEND, "the files for TLS cannot be used") from error
+    return Peer(destination, calling=calling, tls=tls, timeouts=timeouts, window=window, jobs=policy.jobs)
 
 
 class _RetrieveService:
@@ -215,24 +248,10 @@ class MoveService(_RetrieveService):
         self._destination(message)
 
     def begin(self, message: Message, caller: Caller, found: Located) -> Retrieval:
-        from ...blocking.peer import Peer
         from .retrieval import Move
 
         destination = self._destination(message)
-        certificate = self.policy.tls.get(destination.ae_title)
-        try:
-            tls = None if certificate is None else certificate.context()
-        except (OSError, ValueError) as error:
-            # Errors of OpenSSL are such of the system.
-            raise ServiceRefusal(_CANNOT_SEND, "the files for TLS cannot be used") from error
-        peer = Peer(
-            destination,
-            calling=self._ae_title,
-            tls=tls,
-            timeouts=self.timeouts,
-            window=self.window,
-            jobs=self.policy.jobs,
-        )
+        peer = peer_of(self.policy, destination, self._ae_title, self.timeouts, self.window)
         return Move(message, caller, found, self.holdings.storage, self.policy.transcoding, peer)
 
     def _destination(self, message: Message) -> PeerAddress:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DatabaseFailure, LedgerUnusable, ServiceRefusal
+from ...plurals import counted
 from ..catalogue.inspection import Inspection, Row
 from ..entries import UNKNOWN, Quarantined
 from ..holdings import Holdings
@@ -106,7 +107,7 @@ def _wait_for_all(holdings: Holdings, findings: Findings, pace: Pace) -> None:
             break
     stuck = intake.count_stuck()
     if stuck:
-        findings.tell("unfiled", LEFT, detail=f"{stuck} objects, which are NOT in this backup")
+        findings.tell("unfiled", LEFT, detail=f"NOT in this backup: {counted(stuck, 'object')}")
     elif not is_filed:
         findings.tell(
             "unfiled", LEFT, detail="what was received last is NOT in this backup; the log says why"
@@ -423,13 +424,13 @@ def _prune(target: Target, backup: _Backup, findings: Findings, *, accepts_loss:
     count = sum(1 for _ in target.left_over())
     if not (accepts_loss or is_likely(count, target.totals[0])):
         raise TaskRefused(
-            f"the backup is complete, but {count} files that are not in the archive any more are not removed, as they"
-            " are more than a tenth of all; --accept-loss has them removed"
+            f"the backup is complete, but what is not in the archive any more ({counted(count, 'file')}) is not"
+            " removed, as it is more than a tenth of all; --accept-loss has it removed"
         )
     if "unreadable" in findings.counts:
         raise TaskRefused(
-            f"the backup is complete, but {count} files that are not in the archive any more are not removed, as a part"
-            " of the archive cannot be read"
+            f"the backup is complete, but what is not in the archive any more ({counted(count, 'file')}) is not"
+            " removed, as a part of the archive cannot be read"
         )
     for path in target.left_over():
         path.unlink()

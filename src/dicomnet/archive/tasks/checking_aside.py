@@ -9,6 +9,7 @@ from time import sleep
 
 from ...encoding.scan import HeaderScanner
 from ...errors import ServiceRefusal, UnusableObject
+from ...plurals import counted
 from ...values import frozen
 from ..deletion import Deletion, Fate
 from ..entries import IDENTIFYING, Outcome, Quarantined, Version, entry_of
@@ -199,7 +200,7 @@ class AsideCheck:
             self._findings.cannot_read(error)
             return
         if stuck:
-            self._findings.found("unfiled", detail=f"{stuck} objects")
+            self._findings.found("unfiled", detail=counted(stuck, "object"))
         for location in strays:
 
             def repair(location: str = location) -> str:

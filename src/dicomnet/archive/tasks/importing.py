@@ -23,12 +23,13 @@ from ...encoding.file_header import (
     encode_file_header,
 )
 from ...errors import ServiceRefusal, UnusableObject
+from ...exchange.candidate import Candidate, Outcome, Place, Unreadable, in_words
+from ...plurals import counted
 from ...values import Buffer, mutable
 from ..catalogue.index import IndexedFile
 from ..entries import Source
 from ..holdings import Holdings
 from ..intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Session
-from .candidate import Candidate, Outcome, Place, Unreadable, in_words
 from .searching import search
 from .task import Reporter, TaskFailed
 
@@ -340,8 +341,8 @@ class _Import:
 
     def _failure(self, refusal: ServiceRefusal) -> TaskFailed:
         return TaskFailed(
-            f"the archive cannot store anything now: {refusal.comment}; {self._counts[Outcome.STORED]} objects were"
-            " stored before, and the same command goes on later"
+            f"the archive cannot store anything now: {refusal.comment}; stored before:"
+            f" {counted(self._counts[Outcome.STORED], 'object')}, and the same command goes on later"
         )
 
     def _tell(self, place: Place, outcome: Outcome, reason: str, instance: str = "") -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from ...plurals import counted
 from ...values import mutable
 from ..holdings import Holdings
 from . import series
@@ -133,7 +134,7 @@ class Checks:
             series.STUCK.name: {"": float(stuck)},
             series.JOURNAL.name: {"": float(journal)},
         }
-        words = f"{unfiled} acknowledged objects are to be filed"
+        words = f"{counted(unfiled, 'acknowledged object')} to be filed"
         if stuck:
             return Finding(Level.WARNING, f"{words}, {stuck} of them cannot be now", values)
         return Finding(Level.OK, words, values)
@@ -147,7 +148,7 @@ class Checks:
             return Finding(Level.OK, "it is complete", values)
         if index.is_damaged:
             return Finding(Level.WARNING, "it is damaged, and will be made from the files", values)
-        words = f"it is being made from the files, {index.count()} objects up to now; queries are refused"
+        words = f"it is being made from the files, {counted(index.count(), 'object')} up to now; queries are refused"
         return Finding(Level.WARNING, words, values)
 
     def _ledger(self) -> Finding:
@@ -157,7 +158,9 @@ class Checks:
         trashed, size = (0, 0) if ledger is None else ledger.deletions.size_of_trash()
         names = series.QUARANTINE.name, series.TRASH.name, series.TRASH_BYTES.name
         counts = zip(names, (quarantined, trashed, size), strict=True)
-        words = f"{quarantined} objects in quarantine" + (f", {trashed} in the trash" if trashed else "")
+        words = f"{counted(quarantined, 'object')} in quarantine" + (
+            f", {trashed} in the trash" if trashed else ""
+        )
         return Finding(
             Level.OK,
             "there is nothing in it yet" if ledger is None else words,

@@ -11,6 +11,7 @@ from functools import partial
 
 from ..deadline import LAST_WORDS
 from ..reception import ACCEPT_PAUSE, Receive, Reception, ServerBase
+from ..tls import tls_error
 from ..transport import tune
 from .link import TLS_NEVER, Link
 
@@ -111,7 +112,8 @@ class Server(ServerBase[Link]):
             self._closed(reception, link)
             if not isinstance(error, OSError):
                 raise
-            link.connection.trace.say(logging.INFO, "it ended before it was served: %s", error)
+            why = error if self.tls is None or not isinstance(error, ssl.SSLError) else tls_error(error)
+            link.connection.trace.say(logging.INFO, "it ended before it was served: %s", why)
 
     def _forget(self, link: Link) -> None:
         self._links.discard(link)

@@ -376,8 +376,9 @@ class Carrier(LinkBase):
         """Abort while another thread is in the middle of something that may take long, such as a handler."""
         if self.is_live:
             self._writer.write_beside(self.connection.abort_beside(pdu))
-            self._channel.shutdown()
+            # The other thread takes the end of the connection for the peer's doing, unless the phase is known by then.
             self._change_phase(Phase.ABORTED, failure)
+            self._channel.shutdown()
 
     def _close(self) -> None:
         if self._is_closed:

@@ -17,12 +17,11 @@ import threading
 import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from ...values import mutable
 from ..transport import ListeningAddress, listen
 from .fair_share import ConnectionCounts, FairShare
-from .server import Server
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +36,22 @@ _GRACE = 10.0
 # A worker that dies is replaced at once; one after the other, with a growing delay, in seconds.
 _LONGEST_DELAY = 30.0
 _STEADY_SECONDS = 60.0
+
+
+class Accepting(Protocol):
+    """What accepts connections in a worker process, such as a `Server`."""
+
+    def start(self) -> None:
+        """Begin to accept."""
+        ...
+
+    def serve_forever(self) -> None:
+        """Wait until it is shut down."""
+        ...
+
+    def shutdown(self, drain: float = 0.0) -> None:
+        """Stop accepting, and end what is open after ``drain`` seconds at the most."""
+        ...
 
 
 class Worker:
@@ -70,14 +85,14 @@ class Worker:
         self._control = control
         self._on_told = on_told
 
-    def serve(self, server: Server) -> None:
+    def serve(self, server: Accepting) -> None:
         """Run a server until the supervisor ends it; where that is gone, the process ends at once."""
         threading.Thread(target=self._obey, args=(server,), name="dicomnet-control", daemon=True).start()
         server.start()
         server.serve_forever()
         self.share.remove()
 
-    def _obey(self, server: Server) -> NoReturn:
+    def _obey(self, server: Accepting) -> NoReturn:
         with contextlib.suppress(OSError):
             while (heard := _hear(self._control)) is not None:
                 drain, told = heard

@@ -8,6 +8,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from io import BufferedReader
 from typing import IO, Any, Self
 
 from .candidate import Candidate, Finding, Found, Outcome, Place, in_words, read_start
+from .member_files import CompressedContainer, Container, Member, TarContainer, ZipContainer
 
 _BLOCK = 512
 _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
@@ -49,35 +51,44 @@ def members(path: str, file: BufferedReader, start: bytes) -> Iterator[Found] | 
         Its first bytes.
     """
     file.seek(0)
+    status = os.fstat(file.fileno())
+    stamp = status.st_size, status.st_mtime_ns
     if start.startswith(_ZIP_MARKS):
-        return _of_zip(path, file)
+        return _of_zip(path, stamp)
     if _is_tar(start):
-        return _of_tar(path, lambda: file)
+        return _of_tar(path, lambda: file, TarContainer(path), stamp)
     for mark, decompressor in _DECOMPRESSORS.items():
         if start.startswith(mark):
-            return _of_compressed(path, file, decompressor)
+            return _of_compressed(path, file, decompressor, stamp)
     return None
 
 
-def _of_zip(path: str, file: BufferedReader) -> Iterator[Found]:
+def _of_zip(path: str, stamp: tuple[int, int]) -> Iterator[Found]:
     try:
-        opened = zipfile.ZipFile(file)
+        # By its path, as members may be read when nobody searches any more.
+        opened = zipfile.ZipFile(path)
     except Exception as error:  # noqa: BLE001
         yield _damaged(path, "zip", error)
         return
-    with opened:
-        for each in opened.infolist():
-            if each.is_dir():
-                continue
-            place = Place(path, each.filename)
-            try:
-                with opened.open(each) as stream:
-                    yield Candidate(place, read_start(stream), stream, each.file_size, can_reread=True)
-            except Exception as error:  # noqa: BLE001
-                yield Finding(place, Outcome.UNREADABLE, f"it cannot be read: {in_words(error)}")
+    # It is closed when nothing refers to it any more.
+    container = ZipContainer(opened)
+    for each in opened.infolist():
+        if each.is_dir():
+            continue
+        place = Place(path, each.filename)
+        member = Member(path, each.filename, each.header_offset, each.file_size, stamp, container, each)
+        try:
+            with opened.open(each) as stream:
+                yield Candidate(
+                    place, read_start(stream), stream, each.file_size, can_reread=True, member=member
+                )
+        except Exception as error:  # noqa: BLE001
+            yield Finding(place, Outcome.UNREADABLE, f"it cannot be read: {in_words(error)}")
 
 
-def _of_compressed(path: str, file: BufferedReader, decompressor: Callable[[Any], Any]) -> Iterator[Found]:
+def _of_compressed(
+    path: str, file: BufferedReader, decompressor: Callable[[Any], Any], stamp: tuple[int, int]
+) -> Iterator[Found]:
     try:
         with decompressor(file) as plain:
             first = plain.read(_BLOCK)
@@ -88,10 +99,13 @@ def _of_compressed(path: str, file: BufferedReader, decompressor: Callable[[Any]
         yield Finding(Place(path), Outcome.SKIPPED, "a compressed file that is not a tar")
         return
     file.seek(0)
-    yield from _of_tar(path, partial(decompressor, file))
+    container = CompressedContainer(partial(decompressor, path))
+    yield from _of_tar(path, partial(decompressor, file), container, stamp)
 
 
-def _of_tar(path: str, opener: Callable[[], IO[bytes]]) -> Iterator[Found]:
+def _of_tar(
+    path: str, opener: Callable[[], IO[bytes]], container: Container, stamp: tuple[int, int]
+) -> Iterator[Found]:
     try:
         # Read forward only, as going back in a compressed one would begin anew.
         with opener() as plain, tarfile.open(fileobj=plain, mode="r|", tarinfo=_Header) as tar:
@@ -105,7 +119,10 @@ def _of_tar(path: str, opener: Callable[[], IO[bytes]]) -> Iterator[Found]:
                 if stream is None:
                     yield Finding(place, Outcome.SKIPPED, "not a file, but a link or a device")
                 else:
-                    yield Candidate(place, read_start(stream), stream, each.size)
+                    member = None
+                    if not each.issparse():
+                        member = Member(path, each.name, each.offset_data, each.size, stamp, container)
+                    yield Candidate(place, read_start(stream), stream, each.size, member=member)
             # The checksum is behind all.
             while plain.read(_REST):
                 pass

@@ -1,4 +1,4 @@
-"""What an import finds at the paths that it is given: what may be an object, or why something is none."""
+"""What lies at paths: what may be an object, or why something is none."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 from enum import Enum
 from typing import IO
 
-from ...values import frozen
+from ..dimse.datasets import Readable
+from ..values import frozen
 
 # How much of what may be an object is read at once, in bytes; a smaller one is then known as a whole.
 START_LENGTH = 1 << 16
 
 
 class Outcome(Enum):
-    """What became of something that an import has found."""
+    """What became of something that was found."""
 
     STORED = "stored"
     ALREADY_THERE = "already_there"
@@ -90,6 +91,8 @@ class Candidate:
         Its descriptor, if it is a file by itself; -1 if it is a member of one.
     can_reread
         Whether it can be read more than once.
+    member
+        What opens it later, if it is a member of a file.
     """
 
     place: Place
@@ -98,6 +101,7 @@ class Candidate:
     length: int
     file: int = -1
     can_reread: bool = False
+    member: Readable | None = None
 
     @property
     def is_whole(self) -> bool:

@@ -1,0 +1,194 @@
+"""The application that answers requests by HTTP: the union of the routes of the services."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.routing import Mount, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from ...errors import ServiceRefusal
+from ..activity import Activity
+from ..holdings import Holdings
+from ..ledger.sessions import Sessions
+from ..terms import Terms
+from .admission import Admission
+from .bulkdata import BulkDataService
+from .capabilities import CapabilitiesService
+from .compression import Compression
+from .frames import FramesService
+from .guard import Guard
+from .login import LoginPage
+from .metadata import MetadataService
+from .multipart import CutOff
+from .origins import Origins
+from .problems import Problem, problem_response
+from .removing import RemovingService
+from .rendered import RenderedService
+from .resources import ROOT
+from .retrieving import RetrievingService
+from .searching import SearchService
+from .service import WebService, WithProcesses
+from .storing import StoringService
+from .uri import UriService
+
+_log = logging.getLogger(__name__)
+
+# Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
+_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+
+_WITH_BODY = frozenset(("POST", "PUT"))
+
+
+class Application:
+    """The ASGI application of a node.
+
+    Parameters
+    ----------
+    services
+        What it consists of.
+    pages
+        What it has besides DICOMweb, with routes relative to ``/``.
+    sessions
+        Gives the sessions of users; it may block.
+
+    Attributes
+    ----------
+    has_pages
+        Whether it has any of those.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[WebService],
+        pages: Sequence[WebService],
+        sessions: Callable[[], Sessions],
+    ) -> None:
+        self._admission = Admission(Compression(self._route), sessions)
+        self.has_pages = bool(pages)
+        others = [*pages, LoginPage(self._admission, sessions)]
+        self._services = [*services, *others]
+        routes = [route for service in services for route in service.routes]
+        self._router = Router(
+            [Mount(ROOT, routes=routes), *(route for service in others for route in service.routes)],
+            redirect_slashes=False,
+        )
+        # A browser asks without credentials whether a page of another address may ask.
+        self._origins = Origins(self._admission)
+        self._guard = Guard(self._origins)
+
+    def adopt(self, terms: Terms) -> None:
+        """Go by other terms from now on."""
+        self._guard.policy = self._origins.policy = self._admission.policy = terms.web
+        for service in self._services:
+            service.adopt(terms)
+
+    def begin(self) -> None:
+        """Before the first request, in each process that answers."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.begin()
+
+    def end(self) -> None:
+        """Behind the last request there."""
+        for service in self._services:
+            if isinstance(service, WithProcesses):
+                service.end()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._guard(scope, receive, send_with_headers)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def begin(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        # The router raises what is not found only where it is a part of something.
+        scope["app"] = self
+        if scope["path"] == ROOT:
+            # WADO-URI is asked so (PS3.18 section 9.4).
+            scope["path"] += "/"
+        try:
+            _refuse_body(scope)
+            await self._router(scope, receive, begin)
+        except (ClientDisconnect, asyncio.CancelledError):
+            # Nobody waits for the answer: the client is gone, or all ends.
+            return
+        except Exception as error:  # noqa: BLE001
+            if not has_begun:
+                await problem_response(error)(scope, receive, send)
+                return
+            # The server cuts the response off where it is not complete, so that it is not taken for that.
+            is_known = isinstance(error, CutOff | ServiceRefusal)
+            _log.error("a response by HTTP was cut off: %s", error, exc_info=None if is_known else error)
+
+
+def _refuse_body(scope: Scope) -> None:
+    """Refuse a request with a body of which nobody reads one."""
+    headers = Headers(scope=scope)
+    has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    if has_body and scope["method"] not in _WITH_BODY:
+        raise Problem(
+            413, f"a request with the method {scope['method']} has no body here", {"connection": "close"}
+        )
+
+
+def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activity) -> Application:
+    """The application of a node.
+
+    Parameters
+    ----------
+    holdings
+        What it has; there is an index.
+    terms
+        What it goes by at first.
+    ae_title
+        The AE title that it calls others with.
+    activity
+        What goes on in it.
+    """
+    retrieving, rendered = RetrievingService(holdings), RenderedService(holdings)
+    services: list[WebService] = [
+        SearchService(holdings),
+        retrieving,
+        FramesService(holdings),
+        MetadataService(holdings),
+        BulkDataService(holdings),
+        rendered,
+        StoringService(holdings),
+        RemovingService(holdings),
+        UriService(holdings, retrieving, rendered),
+    ]
+    services.append(CapabilitiesService([route for each in services for route in each.routes]))
+    ledger = holdings.ledger
+    assert ledger is not None
+    made = Application(services, _pages(holdings, ae_title, activity), lambda: ledger.opened.sessions)
+    made.adopt(terms)
+    return made
+
+
+def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:
+    """The pages for people, where what they take is installed."""
+    if find_spec("jinja2") is None:
+        _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
+        return []
+    from .page.pages import Pages
+
+    return [Pages(holdings, ae_title, activity)]

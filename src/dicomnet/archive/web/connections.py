@@ -1,0 +1,128 @@
+"""Connections of clients, with limits, so that none who is slow, or does nothing, keeps others out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from ...drivers.transport import acknowledged
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol
+else:
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Protocol
+    except ModuleNotFoundError:
+        from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol
+
+_LONG = 1 << 20
+_NO_LINGER = struct.pack("ii", 1, 0)
+# How many connections a process has at once.
+CONNECTIONS = 512
+# How long one stays open that has had a request and has no other one, in seconds.
+KEEP_ALIVE = 30.0
+# The longest head of a request, in bytes, and how long it may take to come, in seconds.
+LONGEST_HEAD, HEAD_SECONDS = 1 << 16, 10.0
+# How many bytes of a request's body, or of a response, have to pass in so many seconds.
+LEAST, STALL_SECONDS = 1 << 16, 60.0
+
+
+class Connection(Protocol):
+    """A connection with a client."""
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
+        # What strangers send that is not HTTP is nothing to warn of; what fails here, the application logs.
+        self.logger = _quiet
+        # With a handler at the root of all logs, it would be on in spite of the configuration.
+        self.access_log = False
+        # It is ended here, and not by a timer of its own.
+        self.timeout_keep_alive = _LONG
+        # Since when it has done too little, and how many bytes passed since then.
+        self.since = self.loop.time()
+        self._moved = 0
+        self._acknowledged: int | None = None
+        # How many bytes of a head have come; a connection that never had a request is about to have one.
+        self._head = 0
+        self._has_asked = False
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has no request, or only a part of its head."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            waiting = [each for each in self.connections if isinstance(each, Connection) and each.is_waiting]
+            # This one, too, is waiting.
+            min(waiting, key=lambda each: each.since).cut()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self.is_waiting and not self._head:
+            self.since = self.loop.time()
+        super().data_received(data)
+        if self.is_waiting:
+            self._head += len(data)
+            if self._head > LONGEST_HEAD:
+                self.transport.write(_TOO_LONG)
+                self.transport.close()
+        else:
+            self._head, self._has_asked = 0, True
+            self._pass(len(data))
+
+    def check(self, now: float) -> None:
+        """Cut it off if it does too little."""
+        if self.transport.is_closing():
+            limit = STALL_SECONDS
+        elif self.is_waiting:
+            limit = HEAD_SECONDS if self._head or not self._has_asked else KEEP_ALIVE
+        elif self.cycle.more_body and not self.flow.read_paused:
+            limit = STALL_SECONDS
+        elif self.flow.write_paused:
+            self._look()
+            limit = STALL_SECONDS
+        else:
+            # It waits for us.
+            self.since = now
+            limit = STALL_SECONDS
+        if now - self.since > limit:
+            self.cut()
+
+    def cut(self) -> None:
+        """End it at once; what the client has not read yet is lost, as the system would keep it for long."""
+        sock = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+    def resume_writing(self) -> None:
+        self._pass(LEAST)
+        super().resume_writing()
+
+    def _look(self) -> None:
+        """See how much of a response has reached the client, where the system tells."""
+        found = acknowledged(self.transport.get_extra_info("socket"))
+        if found is not None:
+            if self._acknowledged is not None:
+                self._pass(found - self._acknowledged)
+            self._acknowledged = found
+
+    def _pass(self, count: int) -> None:
+        self._moved += count
+        if self._moved >= LEAST:
+            self.since, self._moved = self.loop.time(), 0
+
+
+_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Cache-Control: no-store\r\nConnection: close\r\n\r\nthe head of the request is longer than 64 KiB\n"
+)
+_quiet = logging.getLogger(f"{__name__}.http")
+_quiet.setLevel(logging.CRITICAL)

@@ -1,0 +1,41 @@
+"""The pages of a node: all that is at ``/`` and not DICOMweb."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+
+from ...activity import Activity
+from ...holdings import Holdings
+from ...terms import Terms
+from .acting import Acting
+from .browsing import Browsing
+from .running import Running
+from .site import Site
+
+
+class Pages:
+    """The service that answers people: its routes are relative to ``/``.
+
+    Parameters
+    ----------
+    holdings, ae_title
+        As of `Site`.
+    activity
+        What goes on in the node.
+    """
+
+    def __init__(self, holdings: Holdings, ae_title: str, activity: Activity) -> None:
+        self._site = Site(holdings, ae_title)
+        browsing = Browsing(self._site)
+        self.routes: Sequence[BaseRoute] = [
+            self._site.static_route,
+            *browsing.routes,
+            *Acting(self._site, browsing).routes,
+            *Running(self._site, activity).routes,
+        ]
+
+    def adopt(self, terms: Terms) -> None:
+        """Go by other terms from now on."""
+        self._site.terms = terms

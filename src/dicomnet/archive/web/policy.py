@@ -1,0 +1,47 @@
+"""What the web face of a node allows."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+
+from ...drivers.tls import ServerCertificate
+from ...values import frozen
+from ..users import UsersFile
+
+
+@frozen
+class WebPolicy:
+    """What may change of DICOMweb while a node runs.
+
+    Parameters
+    ----------
+    origins
+        The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
+        all.
+    hosts
+        The names by which browsers reach it on its own machine besides ``localhost``, such as that of a proxy.
+    users
+        Who may use it; None for everybody, without a proof.
+    lifetime
+        How long a session lasts, in seconds.
+    proxies
+        The addresses of proxies in front of it, which are trusted in what they say of a client.
+    user_header
+        The header by which such a proxy names a user; empty for none.
+    tls
+        What is shown in TLS handshakes; None for plain HTTP. Whether there is one is decided at the start.
+    may_delete
+        Whether studies, series and instances may be deleted.
+    keep
+        How long the files of what is deleted are kept in the trash, in seconds; 0 where they are removed at once.
+    """
+
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    users: UsersFile | None = None
+    lifetime: float = 12 * 3600.0
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    user_header: str = ""
+    tls: ServerCertificate | None = None
+    may_delete: bool = False
+    keep: float = 0.0

@@ -1,0 +1,249 @@
+"""Storing objects: the Store Transaction (PS3.18 section 10.5), known as STOW-RS."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ...dicomweb.multipart_reading import MediaType, MultipartUnreadable
+from ...services.service_classes import may_be_storage
+from ...services.sop_classes import SOP_CLASSES
+from ..access import C_STORE
+from ..entries import STOW_WAY, Source
+from ..holdings import Holdings
+from ..terms import Terms
+from .negotiation import Offer, chosen, ranges_of
+from .problems import Problem
+from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
+from .resources import base_url, reference_of
+from .store_report import JSON_TYPE, XML_TYPE, StoreReport
+from .streams import streamed
+from .threads import in_thread
+
+_log = logging.getLogger(__name__)
+
+_TYPES = (DICOM_TYPE, *METADATA_TYPES)
+_ANSWERS = (Offer(JSON_TYPE), Offer("application/json"), Offer(XML_TYPE))
+# How much of a body may wait in memory for the thread that stores, in bytes.
+_AHEAD = 1 << 20
+# A client has to send so many bytes in so many seconds, or is cut off.
+_LEAST, _SECONDS = 16 << 10, 60.0
+# Of a body that is refused so much is read, so that the client comes to read why: in bytes, and in seconds.
+_PASSED_OVER, _PASSING = 64 << 20, 5.0
+_RETRY = "30"
+
+
+class StoringService:
+    """The service that stores objects.
+
+    Parameters
+    ----------
+    holdings
+        Where they are stored.
+    on_refused
+        Called in a thread with the SOP Instance UID of an object that is refused, and with the refusal.
+    """
+
+    def __init__(self, holdings: Holdings, on_refused: OnRefused | None = None) -> None:
+        self._holdings = holdings
+        self._on_refused = on_refused
+        self._terms = Terms()
+        self.routes: Sequence[BaseRoute] = [
+            Route("/studies", self._store, methods=["POST"]),
+            Route("/studies/{study}", self._store, methods=["POST"]),
+        ]
+
+    def adopt(self, terms: Terms) -> None:
+        """Go by other terms from now on."""
+        self._terms = terms
+
+    async def _store(self, request: Request) -> Response:
+        body = _Body(request)
+        try:
+            return await self._answer(request, body)
+        except Problem:
+            # One who waits for leave to send has not got it, and reads.
+            if request.headers.get("expect", "").lower() != "100-continue":
+                await body.pass_over()
+            raise
+
+    async def _answer(self, request: Request, body: _Body) -> Response:
+        source = self._source(request)
+        study = reference_of(request).study
+        media_type = _media_type(request)
+        is_compressed = _is_compressed(request)
+        answer_type = chosen(ranges_of(request), _ANSWERS).kind
+        report = StoreReport(base_url(request), study)
+        try:
+            upload = Upload(
+                self._holdings.intake,
+                source,
+                media_type,
+                study=study,
+                is_compressed=is_compressed,
+                accepts=self._accepts,
+                report=report,
+                on_refused=self._on_refused,
+            )
+        except MultipartUnreadable as error:
+            raise Problem(400, error.cause) from None
+        try:
+            is_whole = await _fed(body, upload)
+            await in_thread(upload.finish, is_whole)
+            _tell(report, source)
+            if upload.problem is not None and not report.stored:
+                raise upload.problem
+            if not (report.stored or report.failed):
+                raise Problem(400, report.remark or "the body has no object")
+        except BaseException:
+            report.close()
+            raise
+        finally:
+            await asyncio.shield(in_thread(upload.abort))
+        if body.is_over and not body.is_whole:
+            # Nobody is there to be answered.
+            report.close()
+            return Response(status_code=report.status)
+        return _response(request, report, answer_type)
+
+    def _source(self, request: Request) -> Source:
+        """Who sends; raises Problem if he may not."""
+        address = request.client.host if request.client is not None else ""
+        if C_STORE not in self._terms.access.allowed("", address):
+            raise Problem(403, "storing is not allowed from this address")
+        return Source("", address, STOW_WAY)
+
+    def _accepts(self, sop_class: str) -> bool:
+        """Whether objects of a SOP class are stored, as by C-STORE."""
+        return may_be_storage(sop_class) and (sop_class in SOP_CLASSES or self._terms.accepts_private)
+
+
+def _media_type(request: Request) -> MediaType:
+    """Of the body; raises Problem if it is none that can be stored."""
+    text = request.headers.get("content-type")
+    if text is None:
+        raise Problem(400, "the request has no Content-Type")
+    try:
+        found = MediaType.parse(text)
+    except MultipartUnreadable as error:
+        raise Problem(400, error.cause) from None
+    kind = found.name
+    if kind == MULTIPART_TYPE:
+        kind = found.parameters.get("type", DICOM_TYPE).lower()
+    if kind not in _TYPES:
+        raise Problem(
+            415,
+            f"what is stored is {', '.join(_TYPES)}, by itself or in {MULTIPART_TYPE}",
+            {"accept": f"{MULTIPART_TYPE}, {', '.join(_TYPES)}"},
+        )
+    return found
+
+
+def _is_compressed(request: Request) -> bool:
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", "gzip"):
+        raise Problem(415, "of all content codings only gzip is read", {"accept-encoding": "gzip"})
+    return coding == "gzip"
+
+
+class _Body:
+    """The body of a request as it comes.
+
+    Attributes
+    ----------
+    is_over, is_whole
+        Whether nothing more comes, and whether all of it has come.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        self.is_over = self.is_whole = False
+
+    async def receive(self) -> bytes:
+        """Further bytes; none where the client has gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.is_over = True
+            return b""
+        self.is_over = self.is_whole = not message.get("more_body", False)
+        piece = message.get("body", b"")
+        assert isinstance(piece, bytes)
+        return piece
+
+    async def pass_over(self) -> None:
+        """Read the rest of one that is refused, up to a limit, so that the client comes to read why."""
+        left = _PASSED_OVER
+        try:
+            async with asyncio.timeout(_PASSING):
+                while left > 0 and not self.is_over:
+                    left -= len(await self.receive()) + 1
+        except TimeoutError:
+            return
+
+
+async def _fed(body: _Body, upload: Upload) -> bool:
+    """Give the body to an upload as it comes; whether all of it came."""
+    loop = asyncio.get_running_loop()
+    waiting: list[bytes] = []
+    length = 0
+    # What a thread does with what came before.
+    working: asyncio.Future[None] | None = None
+    end, due = loop.time() + _SECONDS, _LEAST
+    try:
+        while upload.problem is None and not body.is_over:
+            async with asyncio.timeout_at(end):
+                piece = await body.receive()
+            if piece:
+                waiting.append(piece)
+                length += len(piece)
+            due -= len(piece)
+            if working is not None and (working.done() or length >= _AHEAD):
+                await working
+                working = None
+                due = 0
+            if due <= 0:
+                end, due = loop.time() + _SECONDS, _LEAST
+            if waiting and working is None:
+                working = asyncio.ensure_future(in_thread(upload.feed, waiting))
+                waiting, length = [], 0
+    except TimeoutError:
+        _log.warning("an upload was cut off, as less than %d bytes came in %d s", _LEAST, _SECONDS)
+    finally:
+        # Nobody else may touch the upload before.
+        if working is not None:
+            await asyncio.shield(working)
+    if waiting:
+        await in_thread(upload.feed, waiting)
+    return body.is_whole
+
+
+def _tell(report: StoreReport, source: Source) -> None:
+    """The log says what became of an upload."""
+    if report.remark or report.failed:
+        _log.warning(
+            "of an upload from %s %d objects were stored, and %d were not%s",
+            source.address or "?",
+            report.stored,
+            report.failed,
+            f"; {report.remark}" if report.remark else "",
+        )
+    else:
+        _log.info("%d objects were stored by an upload from %s", report.stored, source.address or "?")
+
+
+def _response(request: Request, report: StoreReport, media_type: str) -> Response:
+    status = report.status
+    headers = {"warning": f'299 dicomnet "{report.remark}"'} if report.remark else {}
+    if status == 503:
+        headers["retry-after"] = _RETRY
+    headers["content-type"] = media_type
+    response = streamed(request, report.body(media_type), headers, status)
+    # Also where the client goes now, and it is not read to its end.
+    response.background = BackgroundTask(in_thread, report.close)
+    return response

@@ -1,0 +1,35 @@
+"""What blocks, such as the catalogue and files, is called in threads, of which each process has a limited number."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+
+# How many calls may be under way at once in a process; others wait for their turn.
+_THREADS = 16
+
+
+def have_threads() -> None:
+    """Give the running loop its threads, which end with it."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "dicomnet-web"))
+
+
+async def in_thread(function: Callable[..., Found], *values: Any) -> Found:
+    """What a function gives that blocks, such as one that reads the catalogue or a file."""
+    return await asyncio.get_running_loop().run_in_executor(None, function, *values)
+
+
+async def from_thread(iterator: Iterator[Found]) -> AsyncIterator[Found]:
+    """The items of an iterator that blocks; each is asked for in a thread when it is wanted."""
+    end: Any = object()
+    try:
+        while (item := await in_thread(next, iterator, end)) is not end:
+            yield item
+    finally:
+        close = getattr(iterator, "close", None)
+        if close is not None:
+            await in_thread(close)

@@ -1,0 +1,388 @@
+"""Processes apart, for what may end its process or use it up: decoders, as GDCM does over a damaged frame.
+
+A process is started when there is a first request, answers one after the other, and ends when it was idle for a while,
+or with the one that started it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from io import BytesIO
+from multiprocessing.spawn import get_executable
+from typing import Any, BinaryIO, Protocol
+from weakref import WeakSet
+
+from ..errors import UnusableObject
+from ..values import frozen
+from .confinement import Limits, allow_processor_time, confine
+
+_CHUNK = 1 << 20
+# The longest head of an answer, in bytes.
+_HEAD = 1 << 16
+_SIGKILL, _SIGXCPU = 9, 24
+# What is asked for is found where this process finds it, and nothing in the current folder is taken for it.
+_CODE = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from dicomnet.datasets.apart import answer_requests
+answer_requests(*json.loads(sys.argv[2]))
+"""
+# A thread of a library takes address space for a stack, and does little for one frame. What a frame took of memory is
+# kept for the next one, as far as glibc has it: to get it anew, page by page, takes as long as to render.
+_ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": f"{32 << 20}",
+    "MALLOC_TRIM_THRESHOLD_": f"{128 << 20}",
+}
+
+Question = Mapping[str, Any]
+Answer = dict[str, Any]
+Result = bytes | memoryview
+
+
+class Answering(Protocol):
+    """What a process does for a request: from the question and its content the answer, and the content of that."""
+
+    def __call__(self, question: Answer, content: BinaryIO) -> tuple[Answer, Result]:
+        """Raises UnusableObject, with what is wrong; then the answer has it as `error`."""
+        ...
+
+
+class Ended(Exception):
+    """A process has ended over a request.
+
+    Parameters
+    ----------
+    status
+        Its exit status, or the number of the signal below zero.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+    @property
+    def was_too_much(self) -> bool:
+        """Whether it was ended for what it used."""
+        return self.status in (-_SIGKILL, -_SIGXCPU)
+
+    def __str__(self) -> str:
+        ended = f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
+        return f"the decoder ended its process over it ({ended})"
+
+
+@frozen
+class Kind:
+    """A kind of process.
+
+    Parameters
+    ----------
+    answers
+        What answers its requests: the module and the name in it, with a colon between.
+    idle_seconds
+        How long it waits for another request before it ends.
+    seconds
+        How long it may take for one.
+    limits
+        What it may use besides; it is given files then, which have a descriptor, and not contents, and can reach
+        nothing else. None for a process that may do all that this one may.
+    largest
+        The most bytes of an answer of one that is limited.
+    """
+
+    answers: str
+    idle_seconds: float
+    seconds: float
+    limits: Limits | None = None
+    largest: int = 0
+
+
+class Process:
+    """A process that answers one request at a time.
+
+    Parameters
+    ----------
+    kind
+        What it is for.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._files: socket.socket | None = None
+        theirs: list[int] = []
+        limits = None
+        if kind.limits is not None:
+            self._files, other = socket.socketpair()
+            theirs = [other.fileno()]
+            limits = [kind.limits.memory, kind.limits.processor_seconds]
+        arguments = [kind.answers, kind.idle_seconds, limits, *theirs]
+        try:
+            self._process = subprocess.Popen(
+                # The interpreter, also where the program that Python is a part of has another name.
+                [
+                    os.fsdecode(get_executable()),
+                    "-I",
+                    "-c",
+                    _CODE,
+                    json.dumps(sys.path),
+                    json.dumps(arguments),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                # Ctrl-C is for the one who started it.
+                start_new_session=True,
+                pass_fds=theirs,
+                env=os.environ if kind.limits is None else {**os.environ, **_ENVIRONMENT},
+            )
+        except BaseException:
+            if self._files is not None:
+                self._files.close()
+            raise
+        finally:
+            if theirs:
+                other.close()
+        self.has_answered = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def ask(self, question: Question, content: BinaryIO, sink: BinaryIO) -> Answer:
+        """Have a request answered.
+
+        Parameters
+        ----------
+        question
+            What is asked.
+        content
+            What it is about: read to its end, or passed on as a descriptor, see `Kind`.
+        sink
+            Is given the content of the answer.
+
+        Returns
+        -------
+        dict
+            What was answered; of a process that is limited also, as `is_confined`, what `confine` said.
+
+        Raises
+        ------
+        Ended
+            If the process ends before it has answered, or takes too long.
+        """
+        to, answers = self._process.stdin, self._process.stdout
+        assert to is not None
+        assert answers is not None
+        given = b"" if self._files is not None else content.read()
+        killing = threading.Timer(self._kind.seconds, self._process.kill)
+        killing.daemon = True
+        killing.start()
+        try:
+            if self._files is not None:
+                socket.send_fds(self._files, [b"\0"], [content.fileno()])
+            to.write(json.dumps({**question, "length": len(given)}).encode() + b"\n")
+            to.write(given)
+            to.flush()
+            line = answers.readline(_HEAD)
+            answer: Answer = json.loads(line) if line.endswith(b"\n") else {}
+            left = answer.get("length", 0)
+            if self._kind.limits is not None and left > self._kind.largest:
+                # Whatever had the process, it is no decoder any more.
+                self._process.kill()
+                answer = {}
+            while left and (block := answers.read(min(left, _CHUNK))):
+                sink.write(block)
+                left -= len(block)
+        except OSError as error:
+            # Of the pipe: what the sink raises has another number.
+            if not isinstance(error, (BrokenPipeError, ConnectionResetError)):
+                raise
+            answer, left = {}, 0
+        finally:
+            killing.cancel()
+            killing.join()
+        if not answer or left:
+            raise Ended(self.end())
+        self.has_answered = True
+        return answer
+
+    def end(self) -> int:
+        """End it, if it has not; its exit status, or the number of the signal below zero."""
+        for pipe in (self._process.stdin, self._process.stdout, self._files):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        try:
+            return self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+class Processes:
+    """The processes of one kind that answer for this one.
+
+    Parameters
+    ----------
+    kind
+        What they are for.
+    most
+        How many there are at once; None for as many as there are processors.
+    """
+
+    def __init__(self, kind: Kind, most: int | None = None) -> None:
+        self._kind = kind
+        self._most = most or os.cpu_count() or 1
+        self._idle: list[Process] = []
+        self._free = threading.BoundedSemaphore(self._most)
+        _ALL.add(self)
+
+    def ask(self, question: Question, content: BinaryIO, sink: BinaryIO) -> Answer:
+        """Have a request answered by a process that is idle, or a new one; waits where too many are busy.
+
+        Parameters are those of `Process.ask`.
+
+        Raises
+        ------
+        Ended
+            If the process ended over it.
+        OSError
+            If no process can be started, or the sink cannot be written.
+        """
+        begin, place = 0 if self._kind.limits else content.tell(), sink.tell()
+        with self._free:
+            while True:
+                process = self._taken()
+                is_new = not process.has_answered
+                try:
+                    answer = process.ask(question, content, sink)
+                except Ended as ended:
+                    if is_new or ended.status != 0:
+                        raise
+                    # It had been idle for too long just then.
+                    content.seek(begin)
+                    sink.seek(place)
+                    sink.truncate()
+                    continue
+                except BaseException:
+                    process.end()
+                    raise
+                self._idle.append(process)
+                return answer
+
+    def start(self) -> None:
+        """Start a process if there is none, so that the first request finds one."""
+        if not self._idle:
+            self._idle.append(Process(self._kind))
+
+    def _taken(self) -> Process:
+        while self._idle:
+            with suppress(IndexError):
+                process = self._idle.pop()
+                if process.is_running:
+                    return process
+                process.end()
+        return Process(self._kind)
+
+    def forget(self) -> None:
+        """After a fork: those processes are another's."""
+        self._idle = []
+        self._free = threading.BoundedSemaphore(self._most)
+
+    def close(self) -> None:
+        """End those that are idle."""
+        while self._idle:
+            with suppress(IndexError):
+                self._idle.pop().end()
+
+
+def answer_requests(
+    answers: str, idle_seconds: float, limits: tuple[int, int] | None = None, files: int | None = None
+) -> None:
+    """Answer by the standard input and output what `Processes` of another process ask, until they ask no more.
+
+    Parameters
+    ----------
+    answers, idle_seconds
+        As of `Kind`.
+    limits
+        Memory and processor time; None for none.
+    files
+        Descriptor of the socket that the files come by.
+    """
+    requests = sys.stdin.buffer
+    results = os.fdopen(os.dup(1), "wb")
+    # What decoders print must not come between.
+    os.dup2(2, 1)
+    module, _, name = answers.partition(":")
+    answering: Answering = getattr(importlib.import_module(module), name)
+    own = None if files is None else socket.socket(fileno=files)
+    held = None if limits is None else Limits(*limits)
+    # What is said of each answer of one that is limited.
+    told = {} if held is None else {"is_confined": confine(held)}
+    while line := _line_in_time(requests, idle_seconds):
+        question = json.loads(line)
+        answer, content = _answered(
+            answering, question, _content(requests, question.pop("length"), own, held)
+        )
+        results.write(json.dumps({**answer, **told, "length": len(content)}).encode() + b"\n")
+        results.write(content)
+        results.flush()
+
+
+def _content(requests: BinaryIO, length: int, files: socket.socket | None, limits: Limits | None) -> BinaryIO:
+    if files is None or limits is None:
+        return BytesIO(requests.read(length))
+    allow_processor_time(limits)
+    _, [descriptor], _, _ = socket.recv_fds(files, 1, 1)
+    return open(descriptor, "rb")
+
+
+def _answered(answering: Answering, question: Answer, content: BinaryIO) -> tuple[Answer, Result]:
+    try:
+        with content:
+            return answering(question, content)
+    except UnusableObject as error:
+        return {"error": error.cause}, b""
+    except MemoryError:
+        return {"error": "there is not enough memory to decompress it"}, b""
+
+
+def _line_in_time(requests: BinaryIO, seconds: float) -> bytes:
+    """The next line, or an empty one at the end; after a while without any, the process ends."""
+    ending = threading.Timer(seconds, os._exit, (0,))
+    ending.daemon = True
+    ending.start()
+    try:
+        return requests.readline()
+    finally:
+        ending.cancel()
+
+
+_ALL: WeakSet[Processes] = WeakSet()
+
+
+def _of_all(do: Callable[[Processes], None]) -> None:
+    for each in list(_ALL):
+        do(each)
+
+
+atexit.register(_of_all, Processes.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _of_all(Processes.forget))

@@ -1,0 +1,1 @@
+"""From an object and the number of a frame to a picture; in processes apart, for decoders meet strangers' bytes."""

@@ -1,0 +1,374 @@
+"""The pages in Chromium, as people use them: with and without JavaScript, on a wide screen and on a telephone.
+
+All of it is in one file, so that a browser is started once for it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from tests.archive.web.page.visits import Visited, visited, written
+
+CHROMIUM = "/usr/bin/chromium"
+WIDE, TELEPHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+EVIL = "<img src=x onerror=document.title='evil'>"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield made
+        made.close()
+
+
+def _image(make: Callable[..., Dataset], number: int, series: int = 1) -> Dataset:
+    """A slice of a series of 20 in which each pixel is 50 times its number."""
+    return make(
+        StudyInstanceUID="1.2.500",
+        SeriesInstanceUID=f"1.2.500.{series}",
+        SOPInstanceUID=f"1.2.500.{series}.{number}",
+        PatientName="Stack^Of",
+        PatientID="STACK",
+        PatientBirthDate="19700102",
+        StudyDate="20261129",
+        StudyDescription="Twenty slices",
+        SeriesNumber=series,
+        SeriesDescription=EVIL,
+        InstanceNumber=number,
+        Rows=64,
+        Columns=64,
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        BitsStored=16,
+        HighBit=15,
+        PixelRepresentation=0,
+        RescaleSlope="1",
+        RescaleIntercept="0",
+        WindowCenter="500",
+        WindowWidth="1001",
+        PixelData=np.full((64, 64), 50 * number, "<u2").tobytes(),
+    )
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Dataset]) -> Iterator[Visited]:
+    """A node with 130 studies, one of which has a series of 20 slices."""
+    with visited(tmp_path_factory.mktemp("archive")) as node:
+        node.store(
+            make(
+                StudyInstanceUID=f"1.2.{number}",
+                SeriesInstanceUID=f"1.2.{number}.1",
+                SOPInstanceUID=f"1.2.{number}.1.1",
+                PatientName=f"Family{number}^Given",
+                PatientID=f"ID{number}",
+                StudyDescription=EVIL,
+            )
+            for number in range(1, 130)
+        )
+        node.store(_image(make, number) for number in range(20, 0, -1))
+        yield node
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page on a wide screen, on which nothing may be complained of."""
+    yield from _page(browser)
+
+
+@pytest.fixture
+def telephone(browser: Browser) -> Iterator[Page]:
+    """A page on a telephone, on which nothing may be complained of."""
+    yield from _page(browser, viewport=TELEPHONE, has_touch=True)
+
+
+@pytest.fixture
+def plain(browser: Browser) -> Iterator[Page]:
+    """A page without JavaScript."""
+    yield from _page(browser, java_script_enabled=False)
+
+
+def _page(browser: Browser, **options: object) -> Iterator[Page]:
+    context = browser.new_context(**{"viewport": WIDE, **options})  # type: ignore[arg-type]
+    context.set_default_timeout(20_000)
+    made = context.new_page()
+    complaints: list[str] = []
+    hosts: set[str] = set()
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.on(
+        "console",
+        lambda message: (
+            complaints.append(message.text) if "Content Security Policy" in message.text else None
+        ),
+    )
+    made.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
+    yield made
+    assert complaints == []
+    assert hosts <= {"127.0.0.1", ""}
+    assert "evil" not in made.title()
+    context.close()
+
+
+def test_searching_as_one_types_and_scrolling_without_end(archive: Visited, page: Page) -> None:
+    page.goto(archive.url)
+    rows = page.locator("#rows tr")
+    expect(rows).to_have_count(50)
+    expect(rows.first).to_contain_text("STACK, Of")
+    while rows.count() < 130:
+        before = rows.count()
+        page.mouse.wheel(0, 20_000)
+        expect(rows).not_to_have_count(before)
+    expect(page.locator("#more")).to_have_count(0)
+    page.get_by_label("Name").press_sequentially("FAMILY77, G")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text("FAMILY77, Given")
+    expect(page.locator("#said")).to_contain_text("1 study")
+    assert "name=FAMILY77" in page.url
+    page.get_by_label("Name").fill("")
+    page.get_by_label("Patient ID").fill("nobody")
+    expect(page.locator("#said")).to_have_text("No study matches.")
+    page.get_by_label("Patient ID").fill("STACK")
+    page.get_by_role("link", name="STACK, Of").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("2026-11-29: Twenty slices")
+    thumbnail = page.locator("ul.series img")
+    page.wait_for_function("document.querySelector('ul.series img').naturalWidth > 0")
+    expect(thumbnail).to_have_count(1)
+
+
+def test_an_earlier_answer_that_comes_later_changes_nothing(archive: Visited, page: Page) -> None:
+    held: list[Route] = []
+    page.goto(archive.url)
+    page.route("**/*name=Family1&*", lambda route: held.append(route))
+    page.get_by_label("Name").fill("Family1")
+    while not held:
+        page.wait_for_timeout(20)
+    page.get_by_label("Name").fill("Family129")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    with page.expect_response("**/*name=Family1&*"):
+        held[0].continue_()
+    expect(page.locator("#rows tr")).to_have_count(1)
+    expect(page.locator("#rows tr").first).to_contain_text("FAMILY129")
+
+
+def test_search_and_download_without_javascript(archive: Visited, plain: Page) -> None:
+    plain.goto(archive.url)
+    plain.get_by_role("link", name="More studies").click()
+    expect(plain.locator("#said")).to_contain_text("From study 51 on")
+    plain.get_by_label("Patient ID").fill("STACK")
+    plain.get_by_role("button", name="Search").click()
+    plain.get_by_role("link", name="STACK, Of").click()
+    with plain.expect_download() as downloading:
+        plain.get_by_role("link", name="Download as zip", exact=True).click()
+    with zipfile.ZipFile(downloading.value.path()) as zipped:
+        names = zipped.namelist()
+        assert len(names) == 20
+        assert all(name.startswith("1.2.500/1.2.500.1/1.2.500.1.") for name in names)
+        assert {dcmread(BytesIO(zipped.read(name))).PatientID for name in names} == {"STACK"}
+    plain.get_by_role("link", name="CT series 1").click()
+    plain.locator("summary").click()
+    with plain.expect_download() as downloading:
+        plain.get_by_role("link", name="Download", exact=True).nth(2).click()
+    assert dcmread(downloading.value.path()).InstanceNumber == 3
+
+
+def _shown(page: Page) -> tuple[str, int]:
+    """The resource that is shown, as the viewer says it, and the brightness in the middle of its picture."""
+    found = page.evaluate(
+        """() => {
+            const image = document.getElementById("image");
+            const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+            const context = canvas.getContext("2d");
+            context.drawImage(image, 0, 0);
+            const middle = context.getImageData(image.naturalWidth / 2, image.naturalHeight / 2, 1, 1).data;
+            return [document.getElementById("stage").dataset.shown, middle[0]];
+        }"""
+    )
+    return found[0], found[1]
+
+
+def _grey(number: int, center: float = 500, width: float = 1001) -> float:
+    """What PS3.3 section C.11.2.1.2.1 makes of a pixel of slice `number`, from 0 to 255."""
+    return min(255.0, max(0.0, ((50 * number - (center - 0.5)) / (width - 1) + 0.5) * 255))
+
+
+def _expect_slice(page: Page, number: int, **window: float) -> None:
+    expect(page.locator("#where")).to_contain_text(f"image {number}\n", use_inner_text=False)
+    resource, grey = _shown(page)
+    assert resource == f"/dicom-web/studies/1.2.500/series/1.2.500.1/instances/1.2.500.1.{number}/frames/1"
+    assert grey == pytest.approx(_grey(number, **window), abs=3)
+
+
+def test_the_viewer_scrolls_zooms_and_changes_the_window(archive: Visited, page: Page) -> None:
+    page.goto(f"{archive.url}/studies/1.2.500/series/1.2.500.1")
+    stage = page.locator("#stage")
+    _expect_slice(page, 1)
+    expect(page.locator("#whose")).to_contain_text("STACK, Of")
+    expect(page.locator("#whose")).to_contain_text("ID STACK, born 1970-01-02")
+    stage.hover()
+    for _ in range(3):
+        page.mouse.wheel(0, 100)
+    _expect_slice(page, 4)
+    stage.focus()
+    page.keyboard.press("End")
+    _expect_slice(page, 20)
+    page.keyboard.press("PageUp")
+    _expect_slice(page, 10)
+    page.keyboard.press("ArrowLeft")
+    _expect_slice(page, 9)
+    page.get_by_label("Window", exact=True).select_option(label="Bone 480 / 2500")
+    expect(page.locator("#where")).to_contain_text("window 480 / 2500")
+    _expect_slice(page, 9, center=480, width=2500)
+    stage.focus()
+    page.keyboard.press("r")
+    expect(page.locator("#where")).to_contain_text("window of the image")
+    box = stage.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 150, steps=5)
+    page.mouse.up()
+    # Upwards is brighter: the center goes down from that of the image.
+    expect(page.locator("#where")).to_contain_text("window 333 / 1001")
+    before = page.evaluate("document.getElementById('image').getBoundingClientRect().width")
+    page.get_by_role("button", name="Zoom in").click()
+    assert page.evaluate("document.getElementById('image').getBoundingClientRect().width") > before * 1.2
+    page.get_by_label("Drag", exact=True).select_option("pan")
+    left = page.evaluate("document.getElementById('image').getBoundingClientRect().left")
+    page.mouse.move(box["x"] + 200, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 250, box["y"] + 200)
+    page.mouse.up()
+    assert page.evaluate("document.getElementById('image').getBoundingClientRect().left") == left + 50
+
+
+def test_a_picture_is_never_shown_with_the_words_of_another(archive: Visited, page: Page) -> None:
+    """The answers come in another order than they were asked for, and one does not come."""
+    held: list[Route] = []
+    number = iter(range(1000))
+
+    def hold(route: Route) -> None:
+        if next(number) % 2:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.goto(f"{archive.url}/studies/1.2.500/series/1.2.500.1")
+    _expect_slice(page, 1)
+    page.route("**/rendered*", hold)
+    stage = page.locator("#stage")
+    stage.focus()
+    for step in range(14):
+        page.keyboard.press("ArrowDown")
+        page.wait_for_timeout(10)
+        resource, grey = _shown(page)
+        slice_number = int(resource.split(".")[-1].split("/")[0])
+        assert grey == pytest.approx(_grey(slice_number), abs=3), step
+        if len(held) > 1:
+            held.pop().continue_()
+    while held:
+        held.pop().continue_()
+        page.wait_for_timeout(10)
+    page.unroute("**/rendered*")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")
+    _expect_slice(page, 19)
+    page.route("**/rendered*", lambda route: route.fulfill(status=500, body="it is damaged"))
+    page.get_by_label("Window", exact=True).select_option(label="Lung -600 / 1500")
+    expect(page.locator("#problem")).to_contain_text("There is no picture of it: it is damaged")
+    assert page.evaluate("document.getElementById('image').naturalWidth") == 0
+
+
+def test_frames_are_played(archive: Visited, page: Page) -> None:
+    path = Path(str(get_testdata_file("emri_small.dcm")))
+    archive.store([path])
+    head = dcmread(path, stop_before_pixels=True)
+    page.goto(f"{archive.url}/studies/{head.StudyInstanceUID}/series/{head.SeriesInstanceUID}")
+    expect(page.locator("#where")).to_contain_text(f"frame 1 of {head.NumberOfFrames}")
+    page.get_by_label("Frames a second").fill("60")
+    page.get_by_role("button", name="Play").click()
+    seen = page.evaluate(
+        """async (count) => {
+            const stage = document.getElementById("stage");
+            const seen = [stage.dataset.shown];
+            await new Promise((done) => {
+                const observer = new MutationObserver(() => {
+                    if (seen.at(-1) !== stage.dataset.shown) seen.push(stage.dataset.shown);
+                    if (seen.length > count) { observer.disconnect(); done(); }
+                });
+                observer.observe(stage, { attributes: true });
+            });
+            return seen.map((each) => Number(each.split("/").at(-1)));
+        }""",
+        int(head.NumberOfFrames),
+    )
+    first = seen[0]
+    count = int(head.NumberOfFrames)
+    assert seen == [(first - 1 + step) % count + 1 for step in range(count + 1)]
+    page.get_by_role("button", name="Stop").click()
+
+
+def test_files_are_added_by_choosing_and_by_dropping(
+    archive: Visited, page: Page, tmp_path: Path, make: Callable[..., Dataset]
+) -> None:
+    files = [written(_image(make, number, series=2), tmp_path / f"{number}.dcm") for number in range(1, 4)]
+    (tmp_path / "<b>notes.txt").write_text("no object")
+    page.goto(f"{archive.url}/upload")
+    page.get_by_label("Files to add").set_input_files([*files, tmp_path / "<b>notes.txt"])
+    expect(page.locator("#summary")).to_have_text("3 of 4 stored, 1 not stored")
+    expect(page.locator("#outcomes li").first).to_contain_text("<b>notes.txt: it is no DICOM file")
+    data = page.evaluate_handle(
+        """(content) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(content)], "dropped.dcm"));
+            return transfer;
+        }""",
+        list(written(_image(make, 4, series=2), tmp_path / "4.dcm").read_bytes()),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": data})
+    expect(page.locator("#summary")).to_have_text("4 of 5 stored, 1 not stored")
+    page.get_by_role("link", name="to the study").first.click()
+    expect(page.locator("ul.series li")).to_have_count(2)
+    expect(page.locator("ul.series li").nth(1)).to_contain_text("4 objects")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("/", "/?id=STACK", "/studies/1.2.500", "/studies/1.2.500/series/1.2.500.1", "/upload"),
+        "/studies/1.2.500/series/1.2.500.1/instances/1.2.500.1.7",
+        *("/quarantine", "/remotes", "/activity", "/storage", "/configuration"),
+    ],
+)
+def test_a_telephone_needs_no_scrolling_to_the_side(archive: Visited, telephone: Page, address: str) -> None:
+    telephone.goto(archive.url + address)
+    telephone.wait_for_load_state()
+    assert telephone.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_all_of_it_by_keyboard_and_with_names_for_a_screen_reader(archive: Visited, page: Page) -> None:
+    page.goto(f"{archive.url}/?id=STACK")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    for address in ("/", "/studies/1.2.500", "/studies/1.2.500/series/1.2.500.1", "/upload"):
+        page.goto(archive.url + address)
+        expect(page.get_by_role("main")).to_have_count(1)
+        expect(page.get_by_role("navigation", name="Pages")).to_have_count(1)
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("input:not([type=hidden]), select, button, a")].filter((each) =>
+                !each.textContent.trim() && !each.labels?.length && !each.getAttribute("aria-label")
+            ).map((each) => each.outerHTML)"""
+        )
+        assert nameless == []

@@ -1,0 +1,89 @@
+"""A node that is killed in the middle of an upload: what was answered is there, and nothing is there by half."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from tests.archive.web.clients import PATIENCE, Answer, ask, content_type, multipart
+from tests.faults.objects import uid, write_objects
+from tests.processes import wait_for_the_end, workers_of
+from tests.support import ServedNode, serving, wait_until
+
+WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
+
+
+@contextmanager
+def _serving(folder: Path, workers: str) -> Iterator[tuple[ServedNode, tuple[str, int]]]:
+    with serving(folder, "--http", "127.0.0.1:0", "--workers", workers) as node:
+        output = folder / "output.txt"
+        wait_until(lambda: "DICOMweb: http://" in output.read_text(), PATIENCE, "it says where DICOMweb is")
+        found = re.search(r"DICOMweb: http://([0-9.]+):([0-9]+)/", output.read_text())
+        assert found is not None
+        yield node, (found[1], int(found[2]))
+
+
+def _kill(node: ServedNode, workers: str) -> None:
+    """Kill all processes of a node at once."""
+    children: list[int] = []
+    if workers != "1":
+        supervisor, those = workers_of(node.process.pid, int(workers))
+        children = [supervisor, *those]
+    for each in (node.process.pid, *children):
+        os.kill(each, signal.SIGKILL)
+    node.process.wait(PATIENCE)
+    wait_for_the_end(children)
+
+
+def _objects(node: ServedNode) -> dict[str, Path]:
+    """The files in the store, by SOP Instance UID."""
+    return {path.stem: path for path in (node.store / "objects").rglob("*.dcm")}
+
+
+def _store(address: tuple[str, int], paths: list[Path]) -> Answer:
+    body = multipart([path.read_bytes() for path in paths])
+    return ask(address, "POST", "/studies", body, {"Content-Type": content_type()})
+
+
+@WORKERS
+@pytest.mark.parametrize("length", [2_000, 100_000])
+def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
+    tmp_path: Path, workers: str, length: int
+) -> None:
+    answered = write_objects(tmp_path / "in1", 1, 20, length)
+    begun = write_objects(tmp_path / "in2", 2, 300, length)
+    expected = {uid(1, number) for number in range(1, 21)}
+    with _serving(tmp_path, workers) as (node, address):
+        answer = _store(address, answered)
+        assert (answer.status, set(answer.stored)) == (200, expected)
+        body = multipart([path.read_bytes() for path in begun], is_closed=False)
+        with socket.create_connection(address, PATIENCE) as connection:
+            head = (
+                f"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type()}\r\n"
+                f"Content-Length: {2 * len(body)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + body)
+            # Groups of it were committed, others wait, and the last object is not whole.
+            wait_until(lambda: len(_objects(node)) > 20, PATIENCE, "some of it is stored")
+            _kill(node, workers)
+    with _serving(tmp_path, workers) as (node, address):
+        found = _objects(node)
+        assert expected <= found.keys()
+        assert len(found) > 20
+        for instance, path in found.items():
+            assert dcmread(BytesIO(path.read_bytes())).SOPInstanceUID == instance
+        assert not [path for path in (node.store / "staging").iterdir() if path.stat().st_size]
+        # The client sends all of it once more.
+        answer = _store(address, begun)
+        assert answer.status == 200
+        assert len(answer.stored) == len(begun)
+        node.end()
+    assert len(_objects(node)) == 20 + len(begun)
