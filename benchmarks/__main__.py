@@ -14,7 +14,18 @@ from pathlib import Path
 
 import dicomnet
 
-from . import against, archives, latency, messages, pictures, resources, retrievals, storing
+from . import (
+    against,
+    archives,
+    latency,
+    messages,
+    pictures,
+    resources,
+    retrievals,
+    searches,
+    storing,
+    uploads,
+)
 from .datasets import PARTS
 from .model import Case, Group, Result, Workspace
 from .processes import ROOT, Absent, Failed
@@ -70,6 +81,8 @@ def _measure(arguments: list[str]) -> int:
     every += storing.receiving_groups(options.pydcm)
     every += retrievals.groups()
     every += pictures.groups()
+    every += searches.groups(200 if options.quick else 2000)
+    every += uploads.groups()
     every.sort(key=lambda group: group.key[0])
     if options.against:
         if options.record:

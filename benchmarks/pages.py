@@ -57,21 +57,25 @@ def measure(database: Database, folder: Path, rounds: int) -> None:
     with serving(database, folder, has_web=True) as node:
         connection = HTTPConnection("127.0.0.1", node.web_port)
         medians = []
-        print(f"{'first page, ms':60} median    worst")
+        print(f"{'first page, ms':60} median    worst  processor")
         for search in _SEARCHES:
             address = "/?" + urlencode(search)
-            taken = []
+            taken, used = [], []
             for _ in range(rounds + 1):
-                begin = time.perf_counter()
+                begin, before = time.perf_counter(), node.used()
                 connection.request("GET", address)
                 response = connection.getresponse()
                 text = response.read().decode()
                 taken.append(1e3 * (time.perf_counter() - begin))
+                used.append(1e3 * (node.used() - before))
                 if response.status != 200:
                     raise RuntimeError(f"{address} is answered with {response.status}")
             shown = len(re.findall('href="/studies/', text))
             name = f"{', '.join(f'{key} {value}' for key, value in search.items()) or 'all'} ({shown})"
             medians.append(statistics.median(taken[1:]))
-            print(f"{name:60} {medians[-1]:7.1f} {max(taken):8.1f}", flush=True)
+            print(
+                f"{name:60} {medians[-1]:7.1f} {max(taken):8.1f} {statistics.median(used[1:]):9.1f}",
+                flush=True,
+            )
         connection.close()
         print(f"{'the slowest of the medians':60} {max(medians):7.1f}")

@@ -142,6 +142,7 @@ def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
     settings = {
         "StorageDirectory": str(store),
         "IndexDirectory": str(store),
+        "SyncStorageArea": True,
         "HttpPort": http,
         "DicomPort": port,
         "RemoteAccessAllowed": False,
@@ -157,7 +158,8 @@ def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
         yield process.pid, port, http
 
 
-_STARTED = {OURS: _node, ORTHANC: _orthanc}
+STARTED = {OURS: _node, ORTHANC: _orthanc}
+"""Servers that have DICOMweb, by subject: process, and the ports of both."""
 
 
 @contextmanager
@@ -169,7 +171,7 @@ def _filled(workspace: Workspace, subject: str) -> Iterator[_Server]:
         f"/instances/{each.SOPInstanceUID}"
         for each in names
     )
-    with _STARTED[subject](workspace) as (pid, port, http):
+    with STARTED[subject](workspace) as (pid, port, http):
         run(store_command(port, folder))
         at_rest((pid,))
         yield _Server(pid, http, paths)

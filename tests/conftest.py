@@ -187,6 +187,7 @@ KINDS: dict[str, str] = {
     "test_house.py": "quick",
     "test_house.py::test_the_drivers_start_without_pydicom": "local",
     "test_house.py::test_the_protocol_core_starts_without_pydicom_and_without_sockets": "local",
+    "test_reprs.py": "local",
     "test_values.py": "quick",
     "upper_layer": "quick",
     "upper_layer/test_negotiation.py::test_no_damage_of_one_item_reaches_another": "local",

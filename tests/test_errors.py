@@ -76,7 +76,7 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         ["lost", "connection reset"],
         {"cause": "connection reset"},
     ),
-    "connection lost, and why is not known": (ConnectionLost(), ["lost"], {"cause": ""}),
+    "HTTP connection lost, and why is not known": (ConnectionLost(), ["lost"], {"cause": ""}),
     "HTTP": (
         HTTPRefusal(503, 0xA700, "the peer cannot serve this now", "maintenance", 30.0),
         ["503", "cannot serve", "maintenance"],
@@ -165,6 +165,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         ["sent.db", "another run uses it"],
         {"path": "sent.db", "cause": "another run uses it"},
     ),
+    "users unusable": (
+        UsersUnusable("users.toml", "others can read it"),
+        ["users.toml", "others can read it"],
+        {"path": "users.toml", "cause": "others can read it"},
+    ),
     "store in use": (StoreInUse("store"), ["store"], {"root": "store"}),
     "index unusable": (
         IndexUnusable("index.db", "not a database"),
@@ -175,11 +180,6 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         LedgerUnusable("ledger.db", "it is of revision 9"),
         ["ledger.db", "revision 9"],
         {"database": "ledger.db", "cause": "it is of revision 9"},
-    ),
-    "users unusable": (
-        UsersUnusable("users.toml", "line 3 has no hash"),
-        ["users.toml", "line 3 has no hash"],
-        {"path": "users.toml", "cause": "line 3 has no hash"},
     ),
     "database damaged": (
         DatabaseFailure("index.db", Trouble.DAMAGED, "malformed"),

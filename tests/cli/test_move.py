@@ -177,6 +177,10 @@ def test_a_corrected_object_that_went_into_quarantine_counted_as_arrived(
         ((), "DESTINATION"),
         (("A_TITLE_THAT_IS_TOO_LONG", "-k", STUDY), "A_TITLE_THAT_IS_TOO_LONG"),
         (("HERE",), "StudyInstanceUID"),
+        # As of a script with an empty variable: the peer might have sent all that it has.
+        (("HERE", "-L", "study", "-k", "StudyInstanceUID="), "No key has a value"),
+        (("HERE", "-L", "patient", "-k", "PatientID=*"), "No key has a value"),
+        (("HERE", "-L", "study", "-k", "SpecificCharacterSet=ISO_IR 192"), "No key has a value"),
         (("HERE", "-k", STUDY, "--receive-port", "http"), "'http'"),
         (("HERE", "-k", STUDY, "--wait", "long"), "'long'"),
     ],

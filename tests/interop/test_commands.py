@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydicom import dcmread
 from tests.cli.command import run
 from tests.cli.conftest import CT, TEST_FILES
 from tests.support import free_port, stored
+
+from dicomnet import Commitment, Peer, aio
 
 from .test_orthanc import orthanc
 
@@ -67,6 +70,36 @@ def test_commit(node: Node, tmp_path: Path) -> None:
     assert (outcomes["1.2.3.4"]["outcome"], outcomes["1.2.3.4"]["reason"]) == ("failed", 0x0112)
     assert {outcomes[uid]["outcome"] for uid in OBJECTS} == {"committed"}
     assert result.returncode == 1
+
+
+def test_store_with_commitment(node: Node, tmp_path: Path) -> None:
+    """Orthanc reports on an association of its own; what the journal notes is not asked for again."""
+    options = ("--commit", "--journal", tmp_path / "j", "-aet", "HERE", "--listen", str(node.here), "--json")
+    result = run("store", *options, node.address, *OBJECTS.values())
+    assert result.returncode == 0, result.stderr
+    outcomes = [json.loads(line)["outcome"] for line in result.stdout.splitlines()]
+    assert sorted(outcomes) == ["committed"] * 3 + ["stored"] * 3
+    again = run("store", *options, node.address, *OBJECTS.values())
+    assert {json.loads(line)["outcome"] for line in again.stdout.splitlines()} == {"stored before"}
+
+
+@pytest.mark.parametrize("face", ["blocking", "asyncio"])
+def test_peer_commit(node: Node, face: str) -> None:
+    objects = [(str(dcmread(path).SOPClassUID), uid) for uid, path in OBJECTS.items()]
+    objects.append((objects[0][0], "1.2.3.4"))
+    listen = ("127.0.0.1", node.here)
+
+    async def main() -> list[Commitment]:
+        async with aio.Peer(node.address, calling="HERE") as peer:
+            return [each async for each in peer.commit(objects, listen=listen)]
+
+    if face == "blocking":
+        with Peer(node.address, calling="HERE") as one:
+            found = list(one.commit(objects, listen=listen))
+    else:
+        found = asyncio.run(main())
+    assert [each.is_committed for each in found] == [True, True, True, False]
+    assert found[-1].reason == 0x0112
 
 
 def test_diagnose(node: Node) -> None:

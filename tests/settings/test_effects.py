@@ -13,7 +13,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -498,6 +498,16 @@ def web_listen(world: World) -> None:
         world.end(node)
     node = world.node("", "--http", "0")
     node.wait_for("DICOMweb: http://127.0.0.1:")
+    world.end(node)
+    with ExitStack() as stack:
+        with suppress(OSError):
+            # Else somebody else has it.
+            stack.enter_context(socket.create_server(("127.0.0.1", 8080)))
+        node = world.node("", environment=_without_variables())
+        node.wait_for(
+            "warning: there is no DICOMweb: port 8080 of 127.0.0.1 is in use already; --http HOST:PORT"
+        )
+        assert one(world.peer(node), CT) == 0
     with socket.create_server(("127.0.0.1", number)):
         taken = run("serve", "--config", "node.toml", "--http", f"{number}", cwd=world.folder)
     assert taken.returncode == 1
@@ -582,9 +592,7 @@ def web_tls(world: World) -> None:
     node.wait_for("DICOMweb: https://0.0.0.0:")
     found = re.search(r"https://0.0.0.0:(\d+)/", node.said)
     assert found is not None
-    context = ssl.create_default_context(cafile=world.certificates.certificate)
-    context.check_hostname = False
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = world.client()
     with pytest.raises(HTTPError, match="401"):
         urlopen(f"https://127.0.0.1:{found[1]}/dicom-web/studies", timeout=10, context=context)
 

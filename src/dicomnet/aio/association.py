@@ -37,6 +37,9 @@ class Association(AwaitedNormalizedServices):
     def __init__(self, link: Link) -> None:
         self._link = link
 
+    def __repr__(self) -> str:
+        return f"<Association, {self._link.phase.value}>"
+
     @property
     def is_established(self) -> bool:
         """Whether requests can be sent."""
@@ -295,6 +298,9 @@ class FindResponses:
         self._status_of = status_of
         self._responses: Responses | None = None
         self._is_closed = False
+
+    def __repr__(self) -> str:
+        return f"<FindResponses, {'closed' if self._is_closed else 'open'}>"
 
     def __aiter__(self) -> FindResponses:
         return self

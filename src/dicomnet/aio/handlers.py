@@ -50,6 +50,10 @@ class Request:
     context: NegotiatedContext
     link: Link
 
+    def __repr__(self) -> str:
+        # Its keys and values are patients' data.
+        return f"<Request {self.message.type.service} of {self.calling}>"
+
     @property
     def is_cancelled(self) -> bool:
         """Whether the peer has cancelled it (C-CANCEL), or is gone. May be asked for in any thread."""

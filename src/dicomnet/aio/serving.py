@@ -146,6 +146,10 @@ class AssociationServer:
         self._timeouts = timeouts
         self._server = Server(listen(address), self._receive, tls=tls)
 
+    def __repr__(self) -> str:
+        host, port = self.address
+        return f"<AssociationServer {self.ae_title} on {host}:{port}>"
+
     @property
     def address(self) -> tuple[str, int]:
         """The host and port it listens on."""

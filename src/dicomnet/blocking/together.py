@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from typing import Any
 
 from ..errors import AssociationClosed
@@ -71,7 +72,8 @@ def together(performances: Sequence[Iterator[Any]], stop: Callable[[], None]) ->
     finally:
         stop()
         is_left.set()
+        end = monotonic() + _END_SECONDS
         for each in threads:
-            each.join(_END_SECONDS)
+            each.join(max(0.0, end - monotonic()))
     if failures:
         raise failures[0]

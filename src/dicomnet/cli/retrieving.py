@@ -65,9 +65,13 @@ def retrieve_identifier(options: Namespace) -> tuple[str, Dataset]:
     if level is None:
         raise UsageError(f"which objects? Give a key with -k, one of {', '.join(_LEVELS)}, or --level")
     try:
-        return level, build_identifier(level, {name: _several(value) for name, value in keys.items()})
+        identifier = build_identifier(level, {name: _several(value) for name, value in keys.items()})
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if all(value in (None, "", "*") for name, value in keys.items() if name != "SpecificCharacterSet"):
+        # As of a script with an empty variable: many peers would send all that they have.
+        raise UsageError("which objects? No key has a value, so the peer might send all that it has")
+    return level, identifier
 
 
 def _several(value: object) -> object:

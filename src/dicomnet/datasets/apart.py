@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from io import BytesIO
 from multiprocessing.spawn import get_executable
+from time import monotonic, sleep
 from typing import Any, BinaryIO, Protocol
 from weakref import WeakSet
 
@@ -29,6 +30,8 @@ _CHUNK = 1 << 20
 # The longest head of an answer, in bytes.
 _HEAD = 1 << 16
 _SIGKILL, _SIGXCPU = 9, 24
+# How often it is looked whether a process has taken too long, in seconds.
+_LOOK = 0.1
 # What is asked for is found where this process finds it, and nothing in the current folder is taken for it.
 _CODE = """\
 import json, sys
@@ -79,6 +82,44 @@ class Ended(Exception):
     def __str__(self) -> str:
         ended = f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
         return f"the decoder ended its process over it ({ended})"
+
+
+class _Deadlines:
+    """When processes have to have answered: one that has not is killed within a moment.
+
+    A thread sees to that, as long as there are requests: one for each of them takes as long to start as they take.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: dict[subprocess.Popen[bytes], float] = {}
+        self._has_thread = False
+
+    def set(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        """Kill a process after some seconds, unless `clear` is called before."""
+        with self._lock:
+            self._ends[process] = monotonic() + seconds
+            if not self._has_thread:
+                self._has_thread = True
+                threading.Thread(target=self._watch, name="dicomnet-deadlines", daemon=True).start()
+
+    def clear(self, process: subprocess.Popen[bytes]) -> None:
+        """Let a process be; it is not killed any more when this returns."""
+        with self._lock:
+            del self._ends[process]
+
+    def _watch(self) -> None:
+        while True:
+            sleep(_LOOK)
+            with self._lock:
+                if not self._ends:
+                    # A thread that waited would be in the way of a fork.
+                    self._has_thread = False
+                    return
+                now = monotonic()
+                for process, end in self._ends.items():
+                    if now >= end:
+                        process.kill()
 
 
 @frozen
@@ -190,9 +231,7 @@ class Process:
         assert to is not None
         assert answers is not None
         given = b"" if self._files is not None else content.read()
-        killing = threading.Timer(self._kind.seconds, self._process.kill)
-        killing.daemon = True
-        killing.start()
+        _DEADLINES.set(self._process, self._kind.seconds)
         try:
             if self._files is not None:
                 socket.send_fds(self._files, [b"\0"], [content.fileno()])
@@ -215,8 +254,7 @@ class Process:
                 raise
             answer, left = {}, 0
         finally:
-            killing.cancel()
-            killing.join()
+            _DEADLINES.clear(self._process)
         if not answer or left:
             raise Ended(self.end())
         self.has_answered = True
@@ -376,6 +414,7 @@ def _line_in_time(requests: BinaryIO, seconds: float) -> bytes:
 
 
 _ALL: WeakSet[Processes] = WeakSet()
+_DEADLINES = _Deadlines()
 
 
 def _of_all(do: Callable[[Processes], None]) -> None:
@@ -383,6 +422,13 @@ def _of_all(do: Callable[[Processes], None]) -> None:
         do(each)
 
 
+def _forget() -> None:
+    """After a fork: neither processes nor threads came along."""
+    global _DEADLINES
+    _DEADLINES = _Deadlines()
+    _of_all(Processes.forget)
+
+
 atexit.register(_of_all, Processes.close)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _of_all(Processes.forget))
+    os.register_at_fork(after_in_child=_forget)

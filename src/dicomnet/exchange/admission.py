@@ -81,7 +81,7 @@ class Acceptance:
         did not ask for are not sent.
     """
 
-    identity: bytes | None = None
+    identity: bytes | None = field(default=None, repr=False)
     extended: Mapping[str, bytes] = field(default_factory=dict)
 
 

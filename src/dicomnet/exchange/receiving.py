@@ -19,7 +19,7 @@ from ..errors import ServiceRefusal
 from ..services.registry import DUPLICATE_SOP_INSTANCE, INVALID_SOP_INSTANCE, OPERATIONS, SUCCESS
 from ..services.steps import Answer
 from ..upper_layer.negotiation import NegotiatedContext
-from ..values import frozen
+from ..values import field, frozen
 from .handling import answering
 from .requesting import RequestorHooks
 from .results import LocalFailure, Receipt
@@ -208,7 +208,7 @@ class ReceivedObject:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    data: bytes | bytearray
+    data: bytes | bytearray = field(repr=False)
     source: str = ""
 
     @property

@@ -655,6 +655,9 @@ class ApplicationEntity:
     ) -> None:
         self.shutdown()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.ae_title}>"
+
     def __str__(self) -> str:
         def contexts(title: str, each: Iterable[PresentationContext]) -> list[str]:
             lines = [f"  {title}:"]

@@ -112,6 +112,11 @@ class Association(NormalizedServices):
         """Whether this side was asked for the association (PS3.8 section 7.1)."""
         return self._mode == "acceptor"
 
+    def __repr__(self) -> str:
+        flags = ("established", "released", "aborted", "rejected")
+        state = next((each for each in flags if getattr(self, f"is_{each}")), "not established")
+        return f"<{type(self).__name__} of {self.requestor.ae_title} with {self.acceptor.ae_title}, {state}>"
+
     @property
     def is_established(self) -> bool:
         """Whether it is negotiated and not over. At most one of these four flags is true."""

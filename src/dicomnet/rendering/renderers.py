@@ -15,9 +15,9 @@ from .view import NotRendered, Reason, View
 
 _log = logging.getLogger(__name__)
 
-LIMITS = Limits(memory=3 << 30, processor_seconds=30)
+LIMITS = Limits(memory=3 << 30, processor_seconds=20)
 # How long a picture may take, and how long a process waits for the next one, in seconds.
-_SECONDS, _IDLE_SECONDS = 60.0, 300.0
+_SECONDS, _IDLE_SECONDS = 30.0, 300.0
 # The longest picture or document, in bytes.
 _LARGEST = 256 << 20
 _ANSWERS = "dicomnet.rendering.process:answer"

@@ -23,6 +23,7 @@ from tests.archive.catalogue.asking import identifier as _identifier
 from tests.archive.catalogue.asking import studies as _studies
 
 from dicomnet.archive.catalogue import schema
+from dicomnet.archive.catalogue.identifiers import parse
 from dicomnet.archive.catalogue.index import Index
 from dicomnet.archive.catalogue.matching import is_universal, value_test
 from dicomnet.archive.catalogue.options import QueryOptions
@@ -352,6 +353,27 @@ def test_unsupported_keys_are_told(archive: tuple[Index, Callable[[Dataset], Non
     ((status, answer),) = find(index, "STUDY", identifier)
     assert status == 0xFF01
     assert {element.keyword for element in answer} == {"StudyInstanceUID", "QueryRetrieveLevel"}
+
+
+@pytest.mark.parametrize("vr", ["OB", "LO", "UI", "OW", "IS", "FD"])
+def test_a_sequence_key_that_is_no_sequence_matched_everything(vr: str) -> None:
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = "SERIES"
+    identifier.StudyInstanceUID = "1.2"
+    tag = Tag(0x0040, 0x0275)
+    content = b"\xfe\xff\x00\xe0\x0c\x00\x00\x00\x40\x00\x01\x10SH\x04\x00NOPE"
+    identifier[tag] = RawDataElement(tag, vr, len(content), content, 0, False, True)
+    with pytest.raises(ServiceRefusal) as refusal:
+        parse("STUDY", identifier)
+    assert (refusal.value.status, refusal.value.offending) == (0xC000, (0x00400275,))
+    for is_one in ("SQ", "UN"):
+        identifier[tag] = RawDataElement(tag, is_one, len(content), content, 0, False, True)
+        key = parse("STUDY", identifier).key(0x00400275)
+        assert key is not None
+        assert [(each.tag, each.text) for each in key.item or ()] == [(0x00401001, "NOPE")]
+    # Without a value it asks for the sequence.
+    identifier[tag] = RawDataElement(tag, vr, 0, b"", 0, False, True)
+    assert parse("STUDY", identifier).key(0x00400275) is not None
 
 
 def test_long_lists_and_many_wild_cards(archive: tuple[Index, Callable[[Dataset], None]], make: Make) -> None:

@@ -56,7 +56,6 @@ WAYS = {
         "_SOON_KNOWN": 0,
         "_MANY": 60,
         "_SPARSE": COUNT,
-        "_FIRST_PAGE": 20,
     },
     "all are read": {"_SOON_KNOWN": 0, "_FAR": -1},
 }
@@ -78,6 +77,6 @@ def test_an_order_has_all_matches_and_each_page_of_them(index: Index, name: str,
     assert set(whole) == set(found(index, keys, None))
     assert whole == found(index, keys, Order(not newest_first))[::-1]
     for skip in (1, 7, 60, len(whole) - 1, len(whole), len(whole) + 100):
-        order = Order(newest_first, max(skip, 0))
+        order = Order(newest_first, max(skip, 0), 11)
         assert found(index, keys, order) == whole[max(skip, 0) :]
         assert found(index, keys, order, 10) == whole[max(skip, 0) :][:10]

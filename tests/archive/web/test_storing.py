@@ -422,3 +422,14 @@ def test_however_a_body_arrives_the_same_is_stored(web_node: Start, make: Make) 
         assert (answer.status, sorted(answer.stored)) == (200, uids(3, study))
 
     arrive()
+
+
+def test_what_is_refused_is_shown_with_who_sent_it(web_node: Start, make: Make) -> None:
+    node = web_node()
+    node.store([file_of(make(SOPInstanceUID="1.2.5", SOPClassUID="1.2.3.99"))])
+    (row,) = node.node.activity.refusals
+    assert (row.address, row.instance, row.reason) == (
+        "127.0.0.1",
+        "1.2.5",
+        "its SOP class is not stored here",
+    )

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from tests.grids import grid
 
 from dicomnet.archive.web.problems import Problem
@@ -87,7 +88,7 @@ def test_each_waits_for_its_turn_and_too_many_are_turned_away() -> None:
         await asyncio.sleep(0)
         # The first one is being made.
         with pytest.raises(Problem) as caught:
-            await turns.run(make, -1)
+            await turns.run(make, -1, request=Request({"type": "http"}))
         assert caught.value.status == 503
         assert caught.value.headers is not None
         assert "retry-after" in caught.value.headers

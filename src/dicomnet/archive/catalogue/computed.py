@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, func, select
+from sqlalchemy import Column, ColumnElement, Connection, bindparam, func, select
 
 from ...datasets.levels import Level
+from ..database import Query
 from . import schema
 from .schema import MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY
 
@@ -23,14 +24,14 @@ def _collected(owner: ColumnElement[int], value: ColumnElement[Any], joins: Sequ
     source = joins[0]
     for table, on in joins[1:]:
         source = source.join(table, on)
-    statement: Select[Any] = select(owner, value).select_from(source)
+    chosen = owner.in_(bindparam("row_ids", expanding=True))
+    query = Query(select(owner, value).select_from(source).where(chosen).group_by(owner, *_grouped(value)))
 
     def collect(connection: Connection, row_ids: Sequence[int]) -> Mapping[int, str]:
         found: dict[int, list[str]] = {}
-        for number, one in connection.execute(
-            statement.where(owner.in_(row_ids)).group_by(owner, *_grouped(value))
-        ):
-            found.setdefault(number, []).append(str(one))
+        for row in query.rows(connection, {"row_ids": list(row_ids)}):
+            pair: tuple[Any, ...] = tuple(row)
+            found.setdefault(pair[0], []).append(str(pair[1]))
         return {number: "\\".join(sorted(values)) for number, values in found.items()}
 
     return collect

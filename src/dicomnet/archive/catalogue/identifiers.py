@@ -243,7 +243,13 @@ def _sequence_key(request: Request, data_set: Dataset, tag: int, codecs: Sequenc
 
     Keys of the item that are not supported are ignored, as they are outside of it.
     """
-    element = data_set[tag]
+    element: Any = data_set.get_item(tag)
+    if not isinstance(element, RawDataElement) or element.VR in (None, "SQ", "UN"):
+        # pydicom knows that it is a sequence.
+        element = data_set[tag]
+    if element.VR != "SQ" and element.value:
+        # Without its value, it would match everything.
+        raise ServiceRefusal(UNABLE_TO_PROCESS, "the key of a sequence is not encoded as one", (tag,))
     items: list[Dataset] = list(element.value or ()) if element.VR == "SQ" else []
     if depth > _DEPTH_LIMIT:
         raise ServiceRefusal(UNABLE_TO_PROCESS, "sequence keys are nested too deeply", (tag,))

@@ -67,7 +67,7 @@ _of_patient, _of_study, _of_series, _of_instance = (schema.TABLES[level].c for l
 
 # How many rows are read at once: so many that a cancelled search ends soon, and fewer at first, as somebody waits for
 # the first match.
-_FIRST_PAGE, _PAGE = 50, CHUNK // 2
+_SMALLEST, _FIRST_PAGE, _PAGE = 10, 50, CHUNK // 2
 # How many slices of a source, or of several, are read before the first match is looked for.
 _ALONE, _SIDE_BY_SIDE = 1, 10
 # So many rows are read sooner than other sources are asked for them.
@@ -185,10 +185,13 @@ class Order:
         Whether what came last is first; else what came first.
     skip
         How many matches are left out at the beginning.
+    wanted
+        How many are wanted behind them, as far as that is known; the others cost no less.
     """
 
     newest_first: bool = False
     skip: int = 0
+    wanted: int = _FIRST_PAGE
 
 
 def search(
@@ -426,7 +429,7 @@ def _pages(index: Index, reader: _Reader, row_ids: Iterator[list[int] | None]) -
 def _walk(index: Index, reader: _Reader, after: int, last: int) -> _Pages:
     """All rows between two numbers, in the order of these. However few of them match, no statement takes long."""
     reader.left = after, last
-    width = _FIRST_PAGE
+    width = reader.first
     while after < last:
         began = perf_counter()
         low, high = (
@@ -447,6 +450,21 @@ def _walk(index: Index, reader: _Reader, after: int, last: int) -> _Pages:
             width = min(width * 2, _WIDEST) if taken < _SOON else max(width // 2, _FIRST_PAGE)
 
 
+def _walk_among(index: Index, reader: _Reader, sources: list[Source], last: int) -> _Pages:
+    """As `_walk`, of the rows only that are in exact sources: to ask these costs less than to read the rows."""
+    after = 0
+    while after < last:
+        low, high = (max(0, last - CHUNK), last) if reader.newest_first else (after, min(last, after + CHUNK))
+        left = list(range(low + 1, high + 1))
+        with index.reading() as connection:
+            for source in sources:
+                left = sorted(source.among(connection, left)) if left else left
+            matches = reader.page(connection, left) if left else []
+        after, last = (0, low) if reader.newest_first else (high, last)
+        reader.left = after, last
+        yield matches
+
+
 def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) -> _Pages:
     """The matches in the order of their rows.
 
@@ -461,7 +479,9 @@ def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) ->
         row_ids, others = yield from shortest(connection, sources, rounds)
     reader.left = 0, last
     if others is None:
-        for matches in _walk(index, reader, 0, last):
+        known = [source for source in sources if source.is_exact]
+        walk = _walk_among(index, reader, known, last) if known else _walk(index, reader, 0, last)
+        for matches in walk:
             yield matches
             looked_at = last - (reader.left[1] - reader.left[0])
             if looked_at > _MANY and reader.matched * _SPARSE < looked_at:
@@ -473,7 +493,7 @@ def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) ->
     after, last = reader.left
     wanted = sorted({number for number in row_ids if after < number <= last}, reverse=reader.newest_first)
     exact = [source for source in others or () if source.is_exact]
-    for page in _paged(wanted):
+    for page in _paged(wanted, reader.first):
         with index.reading() as connection:
             left = set(page)
             for source in exact:
@@ -483,8 +503,8 @@ def _ordered(index: Index, reader: _Reader, sources: list[Source], last: int) ->
         yield matches
 
 
-def _paged(row_ids: list[int]) -> Iterator[list[int]]:
-    at, size = 0, _FIRST_PAGE
+def _paged(row_ids: list[int], first: int) -> Iterator[list[int]]:
+    at, size = 0, first
     while at < len(row_ids):
         yield row_ids[at : at + size]
         at, size = at + size, min(2 * size, _PAGE)
@@ -569,6 +589,8 @@ class _Reader:
         Whether each row matches.
     skip
         How many of the next matches are to be left out.
+    first
+        How many rows are read at first.
     count, last
         How many rows were read last, and the row ID of the last one.
     matched
@@ -580,6 +602,7 @@ class _Reader:
     def __init__(self, request: Request, order: Order) -> None:
         level = self.level = request.level
         self.newest_first, self.skip = order.newest_first, order.skip
+        self.first = max(_SMALLEST, min(order.wanted, _PAGE))
         shown = _shown(level)
         self._computed = {
             key.tag: COMPUTED[level][key.tag] for key in request.keys if key.tag in COMPUTED[level]

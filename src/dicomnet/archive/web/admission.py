@@ -27,9 +27,9 @@ from .policy import WebPolicy
 from .problems import Problem, problem_response
 from .threads import in_thread
 
-# What anybody may ask for: how to log in, and how that page looks.
-LOGIN = "/login"
-_OPEN = (LOGIN, "/static/")
+# What anybody may ask for: how to log in and out, and how that page looks.
+LOGIN, LOGOUT = "/login", "/logout"
+_OPEN = (LOGIN, LOGOUT, "/static/")
 COOKIE = "dicomnet-session"
 # For how long what was found out of credentials holds, in seconds, and of how many it is known.
 _FRESH, _KNOWN = 10.0, 1000

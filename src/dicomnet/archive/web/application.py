@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
 from ..activity import Activity
+from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
@@ -172,7 +174,7 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
         MetadataService(holdings),
         BulkDataService(holdings),
         rendered,
-        StoringService(holdings),
+        StoringService(holdings, partial(_refused, activity)),
         RemovingService(holdings),
         UriService(holdings, retrieving, rendered),
     ]
@@ -182,6 +184,11 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
     made = Application(services, _pages(holdings, ae_title, activity), lambda: ledger.opened.sessions)
     made.adopt(terms)
     return made
+
+
+def _refused(activity: Activity, source: Source, instance: str, refusal: ServiceRefusal) -> None:
+    reason = refusal.comment or f"status 0x{refusal.status:04X}"
+    activity.refused(reason, address=source.address, instance=instance)
 
 
 def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:

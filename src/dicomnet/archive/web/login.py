@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from ..ledger.sessions import Sessions, digest_of
 from ..terms import Terms
-from .admission import COOKIE, LOGIN, Admission, address_of, is_secure
+from .admission import COOKIE, LOGIN, LOGOUT, Admission, address_of, is_secure
 from .policy import WebPolicy
 from .problems import Problem
 from .threads import in_thread
@@ -66,7 +66,7 @@ class LoginPage:
         self.routes: list[BaseRoute] = [
             Route(LOGIN, self._show, methods=["GET"]),
             Route(LOGIN, self._log_in, methods=["POST"]),
-            Route("/logout", self._log_out, methods=["POST"]),
+            Route(LOGOUT, self._log_out, methods=["POST"]),
         ]
 
     def adopt(self, terms: Terms) -> None:

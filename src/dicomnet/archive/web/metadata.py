@@ -63,7 +63,14 @@ class MetadataService:
         self.routes: Sequence[BaseRoute] = [Route(f"{path}/metadata", self._metadata) for path in PATHS]
 
     def adopt(self, terms: Terms) -> None:
-        """Go by other terms from now on."""
+        """Go by other terms from now on; nothing here depends on them."""
+
+    def begin(self) -> None:
+        """Nothing is to be done before the first request."""
+
+    def end(self) -> None:
+        """Close the database."""
+        self._kept.close()
 
     async def _metadata(self, request: Request) -> Response:
         reference = reference_of(request)

@@ -59,7 +59,7 @@ _RATIO = 200
 # How many bytes the metadata of a part, and that of all parts that wait for bulk data, may have.
 _PART_LIMIT, _METADATA_LIMIT = 32 << 20, 64 << 20
 
-OnRefused = Callable[[str, ServiceRefusal], None]
+OnRefused = Callable[[Source, str, ServiceRefusal], None]
 
 
 class Upload:
@@ -82,7 +82,7 @@ class Upload:
     report
         Told what becomes of each.
     on_refused
-        Called with the SOP Instance UID of an object that is refused, and with the refusal.
+        Called with the sender, the SOP Instance UID of an object that is refused, and the refusal.
 
     Attributes
     ----------
@@ -321,7 +321,7 @@ class _Objects:
         """An object is not stored; its UIDs may be empty."""
         self._report.has_failed(sop_class, sop_instance, refusal.status)
         if self._on_refused is not None:
-            self._on_refused(sop_instance, refusal)
+            self._on_refused(self._source, sop_instance, refusal)
 
     def take(self, session: Session, length: int, blocks: Iterable[Buffer] = ()) -> None:
         """An object is complete, but for some blocks; ``length`` bytes of it were written."""

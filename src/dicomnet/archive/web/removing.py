@@ -18,6 +18,7 @@ from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
+from .admission import address_of
 from .identity import identity_of
 from .located import located
 from .problems import Problem
@@ -61,7 +62,7 @@ class RemovingService:
 def may_delete(terms: Terms, request: Request) -> bool:
     """Whether the configuration lets the address of a request delete."""
     # Who may not even add anything may not take anything away.
-    return terms.web.may_delete and C_STORE in terms.access.allowed("", _address_of(request))
+    return terms.web.may_delete and C_STORE in terms.access.allowed("", address_of(request.scope, terms.web))
 
 
 def order_of(terms: Terms, request: Request, way: str, reason: str) -> Order:
@@ -86,7 +87,7 @@ def order_of(terms: Terms, request: Request, way: str, reason: str) -> Order:
     if not may_delete(terms, request):
         raise Problem(403, "deleting is not allowed from this address")
     name = identity_of(request.scope).name
-    actor = f"{way} from {_address_of(request)}" + (f", {name}" if name else "")
+    actor = f"{way} from {address_of(request.scope, terms.web)}" + (f", {name}" if name else "")
     return Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=terms.web.keep)
 
 
@@ -118,7 +119,3 @@ def remove(holdings: Holdings, reference: Reference, order: Order) -> int:
             409, f"{len(failed)} of {len(instances)} objects could not be deleted, such as {instance}: {why}"
         )
     return deleted.count
-
-
-def _address_of(request: Request) -> str:
-    return request.client.host if request.client is not None else ""

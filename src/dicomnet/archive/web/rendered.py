@@ -133,7 +133,7 @@ class _Turns:
         function, values
             The function and its parameters.
         request
-            Who wants it; None for one who is waited for in another way.
+            Who wants it; None for a further part of a response that has begun, which is not turned away.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class _Turns:
         ClientDisconnect
             If nobody wants it any more.
         """
-        if self._waiting >= _WAITING:
+        if request is not None and self._waiting >= _WAITING:
             raise Problem(503, "too many pictures are asked for at once; try again", {"retry-after": "1"})
         self._waiting += 1
         try:
@@ -345,7 +345,7 @@ class RenderedService:
             return Response(status_code=304, headers=headers)
         pictures = self._pictures(wanted)
         end: Any = object()
-        first = await self._turns.run(next, pictures, end)
+        first = await self._turns.run(next, pictures, end, request=request)
         if first is end:
             raise Problem(406, "nothing in it has pixels, so that there are no pictures of it")
         part, picture = first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -129,13 +129,14 @@ class SearchService:
             identifier = build_identifier(kind.level.name.lower(), _keys(kind, reference, asked, index))
         except ValueError as error:
             raise Problem(400, str(error)) from None
-        order = Order(newest_first=reference.level is None, skip=asked.offset)
+        limit = min(each for each in (asked.limit, policy.maximum, _NO_LIMIT) if each is not None)
+        # One more, which tells that there is one.
+        order = Order(reference.level is None, asked.offset, limit + 1)
         found = search(index, "STUDY", identifier, options=options, order=order)
         ignored = [*asked.ignored, *_unsupported(asked.keys, found.request.keys)]
         if ignored:
             names = ", ".join(ascii(each)[1:-1][:64] for each in ignored[:10])
             warnings.append(f"These parameters are not supported and have been ignored: {names}")
-        limit = min(each for each in (asked.limit, policy.maximum, _NO_LIMIT) if each is not None)
         matches = _Matches(found.matches, limit)
         model = _Models(kind, asked, found.request, base)
         chunks = _WRITERS[offer](map(model.of, matches), boundary := boundary_of(None))
@@ -336,7 +337,11 @@ def _element(vr: str, value: Any) -> Model:
             for item in value or ()
         ]
         return {"vr": vr, "Value": items} if items else {"vr": vr}
-    return of_text(vr, value if isinstance(value, str) else "")
+    return _of_text(vr, value if isinstance(value, str) else "")
+
+
+# Of the attributes of many matches the same ones are said.
+_of_text = lru_cache(1 << 12)(of_text)
 
 
 def _in_json(models: Iterator[Model], boundary: str) -> Iterator[bytes]:

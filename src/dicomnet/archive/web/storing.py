@@ -18,6 +18,7 @@ from ..access import C_STORE
 from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
+from .admission import address_of
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
@@ -30,10 +31,8 @@ _log = logging.getLogger(__name__)
 
 _TYPES = (DICOM_TYPE, *METADATA_TYPES)
 _ANSWERS = (Offer(JSON_TYPE), Offer("application/json"), Offer(XML_TYPE))
-# How much of a body may wait in memory for the thread that stores, in bytes.
-_AHEAD = 1 << 20
-# A client has to send so many bytes in so many seconds, or is cut off.
-_LEAST, _SECONDS = 16 << 10, 60.0
+# How many pieces of a body, of up to 256 KiB each, may wait for the thread that stores.
+_AHEAD = 8
 # Of a body that is refused so much is read, so that the client comes to read why: in bytes, and in seconds.
 _PASSED_OVER, _PASSING = 64 << 20, 5.0
 _RETRY = "30"
@@ -47,7 +46,7 @@ class StoringService:
     holdings
         Where they are stored.
     on_refused
-        Called in a thread with the SOP Instance UID of an object that is refused, and with the refusal.
+        Called in a thread with who sent an object that is refused, with its SOP Instance UID, and with the refusal.
     """
 
     def __init__(self, holdings: Holdings, on_refused: OnRefused | None = None) -> None:
@@ -114,7 +113,7 @@ class StoringService:
 
     def _source(self, request: Request) -> Source:
         """Who sends; raises Problem if he may not."""
-        address = request.client.host if request.client is not None else ""
+        address = address_of(request.scope, self._terms.web)
         if C_STORE not in self._terms.access.allowed("", address):
             raise Problem(403, "storing is not allowed from this address")
         return Source("", address, STOW_WAY)
@@ -188,39 +187,38 @@ class _Body:
 
 
 async def _fed(body: _Body, upload: Upload) -> bool:
-    """Give the body to an upload as it comes; whether all of it came."""
-    loop = asyncio.get_running_loop()
-    waiting: list[bytes] = []
-    length = 0
-    # What a thread does with what came before.
-    working: asyncio.Future[None] | None = None
-    end, due = loop.time() + _SECONDS, _LEAST
+    """Give a body to an upload as it comes; whether all of it came. A client that is too slow is cut off below."""
+    pieces: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
+    feeding = asyncio.ensure_future(_feed(upload, pieces))
     try:
         while upload.problem is None and not body.is_over:
-            async with asyncio.timeout_at(end):
-                piece = await body.receive()
+            piece = await body.receive()
             if piece:
-                waiting.append(piece)
-                length += len(piece)
-            due -= len(piece)
-            if working is not None and (working.done() or length >= _AHEAD):
-                await working
-                working = None
-                due = 0
-            if due <= 0:
-                end, due = loop.time() + _SECONDS, _LEAST
-            if waiting and working is None:
-                working = asyncio.ensure_future(in_thread(upload.feed, waiting))
-                waiting, length = [], 0
-    except TimeoutError:
-        _log.warning("an upload was cut off, as less than %d bytes came in %d s", _LEAST, _SECONDS)
+                await pieces.put(piece)
     finally:
+        await pieces.put(b"")
         # Nobody else may touch the upload before.
-        if working is not None:
-            await asyncio.shield(working)
-    if waiting:
-        await in_thread(upload.feed, waiting)
+        await asyncio.shield(feeding)
     return body.is_whole
+
+
+async def _feed(upload: Upload, pieces: asyncio.Queue[bytes]) -> None:
+    """Give the pieces of a body to an upload, as many at once as there are; an empty one is the last."""
+    failure: Exception | None = None
+    while True:
+        together = [await pieces.get()]
+        while not pieces.empty():
+            together.append(pieces.get_nowait())
+        if failure is None:
+            try:
+                await in_thread(upload.feed, [each for each in together if each])
+            except Exception as error:  # noqa: BLE001
+                # The others are passed over, so that whoever puts them is not held up.
+                failure = error
+        if not together[-1]:
+            break
+    if failure is not None:
+        raise failure
 
 
 def _tell(report: StoreReport, source: Source) -> None:

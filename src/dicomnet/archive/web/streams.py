@@ -27,9 +27,10 @@ async def read_ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         error = None
         while error is None:
             some, error = await pending
-            if error is None:
-                pending = loop.run_in_executor(None, _some, chunks)
-            for chunk in some:
+            for number, chunk in enumerate(some):
+                # Not sooner, so that little is in memory for a client that stops.
+                if error is None and number == len(some) // 2:
+                    pending = loop.run_in_executor(None, _some, chunks)
                 yield chunk
         if isinstance(error, CutOff):
             _log.warning("a response is cut off: %s", error)

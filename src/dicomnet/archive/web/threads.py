@@ -26,10 +26,15 @@ async def in_thread(function: Callable[..., Found], *values: Any) -> Found:
 async def from_thread(iterator: Iterator[Found]) -> AsyncIterator[Found]:
     """The items of an iterator that blocks; each is asked for in a thread when it is wanted."""
     end: Any = object()
+    loop = asyncio.get_running_loop()
+    pending = loop.run_in_executor(None, next, iterator, end)
     try:
-        while (item := await in_thread(next, iterator, end)) is not end:
+        while (item := await asyncio.shield(pending)) is not end:
             yield item
+            pending = loop.run_in_executor(None, next, iterator, end)
     finally:
+        # It cannot be closed while the next item is on its way.
+        await asyncio.wait((pending,))
         close = getattr(iterator, "close", None)
         if close is not None:
             await in_thread(close)

@@ -166,6 +166,23 @@ def test_what_is_not_there(archive: Visited, address: str, status: int) -> None:
     assert archive.visit(address).status == status
 
 
+def test_sequences_in_sequences_in_sequences(archive: Visited, make: Callable[..., Dataset]) -> None:
+    inner = Dataset()
+    for _ in range(60):
+        outer = Dataset()
+        outer.ReferencedSeriesSequence = [inner]
+        inner = outer
+    nested = {
+        "StudyInstanceUID": "1.2.777",
+        "SeriesInstanceUID": "1.2.777.1",
+        "SOPInstanceUID": "1.2.777.1.1",
+    }
+    archive.store([make(**nested, ReferencedSeriesSequence=[inner])])
+    page = archive.visit("/studies/1.2.777/series/1.2.777.1/instances/1.2.777.1.1")
+    assert page.status == 200
+    assert "what is in it is not shown" in page.shown
+
+
 def test_attributes_of_a_file_with_private_ones_sequences_and_pixels(archive: Visited) -> None:
     paths = [Path(str(get_testdata_file(name))) for name in ("CT_small.dcm", "rtplan.dcm", "image_dfl.dcm")]
     archive.store(paths)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
-from tests.archive.web.page.visits import Visited, visit, visited
+from tests.archive.web.page.visits import Visited, visit, visited, written
 from tests.settings.nodes import configured
 from tests.support import free_port
 
@@ -56,6 +56,15 @@ def test_what_was_refused_is_shown_with_who_and_why(node: Visited, make: Callabl
     page = node.visit("/activity")
     assert re.search(r"<b>STRANGER 127.0.0.1 NODE association .*calling AE title", page.shown, re.IGNORECASE)
     assert "b" not in {name for name, _ in page.elements}
+
+
+def test_what_was_refused_by_http(make: Callable[..., Dataset], tmp_path: Path) -> None:
+    file = written(make(SOPInstanceUID="1.2.6.6", StudyInstanceUID=None), tmp_path / "file").read_bytes()
+    body = b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n--b--\r\n"
+    kind = 'multipart/related; type="application/dicom"; boundary=b'
+    with visited(tmp_path / "store") as node:
+        assert node.visit("/dicom-web/studies", "POST", body, Content_Type=kind).status == 409
+        assert "object 1.2.6.6" in node.visit("/activity").shown
 
 
 def test_open_associations(node: Visited) -> None:

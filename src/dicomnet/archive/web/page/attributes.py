@@ -12,25 +12,20 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
-from ....datasets.codec import decode_whole
 from ....datasets.headers import read_header
-from ....drivers.files import identify
 from ....encoding.elements import UNDEFINED_LENGTH
-from ....encoding.file_header import PREFIX_LENGTH
-from ....encoding.transfer_syntaxes import transfer_syntax
 from ....errors import UnusableObject
 from ....values import frozen
 from ...holdings import Holdings
-from ...storage.store import ObjectName
+from ..located import located
+from ..opened import opened
 from ..problems import Problem
 from ..resources import Reference
 from . import words
 
-# How much of a value is shown, in characters, how many values, and how many rows.
-_LONGEST, _VALUES, _ROWS = 1_000, 100, 20_000
+# How much of a value is shown, in characters, how many values, how many rows, and those of how many nested sequences.
+_LONGEST, _VALUES, _ROWS, _DEEPEST = 1_000, 100, 20_000, 16
 _BINARY = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
-# Data sets that are read as a whole are not longer than this, in bytes.
-_WHOLE = 64 << 20
 
 
 @frozen
@@ -60,21 +55,11 @@ def attributes_of(holdings: Holdings, reference: Reference) -> list[Row]:
     Problem
         If it is not there, or cannot be read.
     """
-    assert reference.study is not None
-    assert reference.series is not None
-    assert reference.instance is not None
-    name = ObjectName(reference.study, reference.series, reference.instance)
+    (found,) = located(holdings, reference)
     try:
-        with holdings.storage.open(name) as file:
-            header, _ = identify(file, file.read(PREFIX_LENGTH))
-            file.seek(header.offset)
-            syntax = transfer_syntax(header.transfer_syntax_uid)
-            if syntax.is_deflated:
-                content = file.read(_WHOLE)
-                data_set = decode_whole(content, header.transfer_syntax_uid)
-            else:
-                data_set, _ = read_header(file, header.transfer_syntax_uid)
-            rows = [Row(0, "(0002,0010)", "Transfer Syntax UID", "UI", _named(header.transfer_syntax_uid))]
+        with opened(holdings.storage, found) as (stream, syntax):
+            data_set, _ = read_header(stream, syntax)
+            rows = [Row(0, "(0002,0010)", "Transfer Syntax UID", "UI", _named(syntax))]
             for row in _rows(data_set, 0):
                 if len(rows) == _ROWS:
                     rows.append(Row(0, "", "", "", "there are more than are shown here"))
@@ -108,6 +93,9 @@ def _rows(data_set: Dataset, depth: int) -> Iterator[Row]:
         items = element.value or ()
         count = f"{len(items)} item{'s' * (len(items) != 1)}"
         yield Row(depth, _shown(tag), name, "SQ", count)
+        if depth == _DEEPEST:
+            yield Row(depth + 1, "", "", "", "what is in it is not shown")
+            continue
         for number, item in enumerate(items, 1):
             if len(items) > 1:
                 yield Row(depth + 1, "", f"Item {number}", "", "")

@@ -42,6 +42,11 @@ class Rights:
     def __init__(self, request: Request) -> None:
         self._request = request
 
+    @property
+    def name(self) -> str:
+        """Who it is; empty where nobody has to say so."""
+        return identity_of(self._request.scope).name
+
     def has(self, right: Right) -> bool:
         """Whether he has a right."""
         return _NEEDS[right] <= identity_of(self._request.scope).rights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -149,10 +149,12 @@ class Site:
         nonce = self._tokens.nonce(request)
         before, after = self._text(request, template, nonce, values).split(_SLOT)
 
-        async def content() -> Any:
+        template_of_line = self._templates.get_template("line.html")
+
+        async def content() -> AsyncIterator[str]:
             yield before
             async for line in from_thread(lines):
-                yield self._templates.get_template("line.html").render(line)
+                yield template_of_line.render(line)
             yield after
 
         response = StreamingResponse(content(), 200, HEADERS, "text/html")
