@@ -34,6 +34,7 @@ FLOORS: dict[str, float] = {
     "rendering": 6.5,
     "exchange": 7,
     "settings": 7.2,
+    "dicomweb": 7.4,
     "fetching": 7.5,
     "peers": 7.7,
     "blocking": 8,

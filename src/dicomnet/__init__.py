@@ -13,6 +13,8 @@ from ._version import __version__ as __version__
 if TYPE_CHECKING:
     from .as_pynetdicom import install_as_pynetdicom as install_as_pynetdicom
     from .blocking.peer import Peer as Peer
+    from .dicomweb.credentials import Basic as Basic
+    from .dicomweb.credentials import Bearer as Bearer
     from .drivers.deadline import Timeouts as Timeouts
     from .encoding.transfer_syntaxes import ALL_TRANSFER_SYNTAXES as ALL_TRANSFER_SYNTAXES
     from .encoding.transfer_syntaxes import DEFAULT_TRANSFER_SYNTAXES as DEFAULT_TRANSFER_SYNTAXES
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 # Where our own names lie; every other name is one of `dicomnet.pynetdicom`.
 _HOMES = {
+    "Basic": "dicomweb.credentials",
+    "Bearer": "dicomweb.credentials",
     "Commitment": "peers.commitment",
     "LocalFailure": "exchange.results",
     "Peer": "blocking.peer",

@@ -6,15 +6,17 @@
     ├── NetworkError (also OSError)            the transport connection
     │   ├── ConnectionFailed                   could not be opened: name, route, refused
     │   ├── TLSFailed                          the handshake failed, or one side speaks TLS and the other does not
-    │   └── DeadlineExceeded (also TimeoutError)   a stage took longer than its deadline
+    │   ├── DeadlineExceeded (also TimeoutError)   a stage took longer than its deadline
+    │   └── ConnectionLost                     it ended before a response of HTTP was whole
     ├── AssociationError                       the association
     │   ├── AssociationRejected                A-ASSOCIATE-RJ from the peer
     │   ├── AssociationAborted                 A-ABORT, or the connection was lost
     │   ├── AssociationClosed (also RuntimeError)  used after release or abort
     │   │   └── AssociationReleased            the peer released it, perhaps before it had answered everything
     │   └── NoAcceptedContext (also ValueError)    nothing was negotiated for what is to be sent
-    ├── ProtocolError                          the peer broke PS3.7 or PS3.8; knows its A-ABORT
+    ├── ProtocolError                          the peer broke PS3.7, PS3.8 or PS3.18; knows its A-ABORT
     ├── ServiceRefusal                         a service says no; knows its DIMSE status
+    │   └── HTTPRefusal                        a peer says no over HTTP; knows its status code
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
     ├── JournalUnusable                        the journal of a store is damaged, in use, or another peer's
     ├── UsersUnusable                          the file of users of an archive is open to others, or makes no sense
@@ -97,6 +99,24 @@ class DeadlineExceeded(NetworkError, TimeoutError):
         if self.seconds is None:
             return f"there is no time left for the {self.stage} stage"
         return f"the peer did not finish the {self.stage} stage within {self.seconds:g} s"
+
+
+class ConnectionLost(NetworkError):
+    """The connection ended before a response of HTTP was there, or was whole.
+
+    Parameters
+    ----------
+    cause
+        What is known of it, in words; may be empty.
+    """
+
+    def __init__(self, cause: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        text = "the connection was lost before the peer had answered completely"
+        return f"{text}: {self.cause}" if self.cause else text
 
 
 class AssociationError(DicomnetError):
@@ -277,7 +297,7 @@ class NoAcceptedContext(AssociationError, ValueError):
 
 
 class ProtocolError(DicomnetError):
-    """The peer broke a rule of PS3.7 or PS3.8, and the association ends with this A-ABORT.
+    """The peer broke a rule of PS3.7 or PS3.8, and the association ends with this A-ABORT; or one of PS3.18.
 
     Parameters
     ----------
@@ -321,6 +341,37 @@ class ServiceRefusal(DicomnetError):
 
     def __str__(self) -> str:
         return f"status 0x{self.status:04X}" + (f": {self.comment}" if self.comment else "")
+
+
+class HTTPRefusal(ServiceRefusal):
+    """A peer refuses a request of DICOMweb (PS3.18 section 8.5).
+
+    Parameters
+    ----------
+    code
+        The status code of HTTP.
+    status
+        The DIMSE status that says the same.
+    meaning
+        What the code means here, and what can be done about it, in words.
+    comment
+        What the peer says besides; empty where it says nothing.
+    retry_after
+        After how many seconds it may be asked again, as it says; None where it does not.
+    """
+
+    def __init__(
+        self, code: int, status: int, meaning: str, comment: str = "", retry_after: float | None = None
+    ) -> None:
+        super().__init__(status, comment)
+        self.args = (code, status, meaning, comment, retry_after)
+        self.code = code
+        self.meaning = meaning
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        text = f"HTTP status {self.code} ({self.meaning})"
+        return f"{text}: {self.comment}" if self.comment else text
 
 
 class UnusableObject(DicomnetError, ValueError):

@@ -22,7 +22,7 @@ from tests.sockets import Certificates, RawPeer, make_certificates, raw_server
 from tests.support import free_port
 
 from dicomnet import AE, evt
-from dicomnet.cli import diagnose
+from dicomnet.cli.layers import Probe, connect
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.exchange.addresses import PeerAddress
 from dicomnet.peers.target import Target
@@ -96,7 +96,7 @@ def test_each_address_of_a_name_is_tried() -> None:
             for host in ("127.0.0.2", "127.0.0.1")
             for row in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         ]
-        finding = diagnose.LAYERS["TCP"](diagnose.Probe(target, rows))
+        finding = connect(Probe(target, rows))
     assert finding is not None
     tried = finding.values["tried"]
     assert list(tried) == ["127.0.0.2", "127.0.0.1"]

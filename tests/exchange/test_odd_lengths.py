@@ -9,7 +9,7 @@ import pytest
 from tests.faults.objects import file_of
 
 from dicomnet.drivers.files import open_object
-from dicomnet.exchange.store_requests import _even
+from dicomnet.exchange.store_requests import padded
 
 
 @pytest.mark.parametrize("name", ["odd.dcm", "line\nbreak.dcm"])
@@ -20,7 +20,7 @@ def test_values_were_padded_without_a_word(
     path = tmp_path / name
     path.write_bytes(content + bytes.fromhex("e17f1000") + b"OB\0\0\3\0\0\0abc")
     with caplog.at_level(logging.INFO, "dicomnet.exchange.store_requests"):
-        source = _even(open_object(path))
+        source = padded(open_object(path))
     assert isinstance(source, bytes | bytearray | memoryview)
     assert len(source) % 2 == 0
     (line,) = caplog.messages

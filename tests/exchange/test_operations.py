@@ -26,6 +26,7 @@ from dicomnet.errors import (
 )
 from dicomnet.exchange import operations, sending
 from dicomnet.exchange.contexts import FIND_MODELS, MOVE_MODELS, NATIVE, VERIFICATION
+from dicomnet.exchange.lanes import Lanes
 from dicomnet.exchange.operations import (
     LEAVE,
     NEXT,
@@ -329,11 +330,12 @@ def test_lanes_are_for_several_objects(tmp_path: Path) -> None:
     spawn = store.work()
     assert isinstance(spawn, Spawn)
     lanes = spawn.lanes
+    assert isinstance(lanes, Lanes)
     lanes.started()
     assert isinstance(store.gives(), Wait)
     assert store.step.attempt() is None
 
-    lane = Script(sending.lane(lanes))
+    lane = Script(spawn.course())
     assert isinstance(lane.step, Wait)
     assert lane.step.attempt() is True
     assert isinstance(lane.gives(True), Use)

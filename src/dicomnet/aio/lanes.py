@@ -10,16 +10,15 @@ from typing import Any
 
 from ..drivers.aio.link import Link
 from ..errors import AssociationClosed
-from ..exchange.lanes import Lanes, StartedLanes
+from ..exchange.lanes import SharedLanes, StartedLanes
 from ..exchange.operations import Outcome
-from ..exchange.results import StoreResult
 
 
-class LaneTasks(StartedLanes[AsyncGenerator[StoreResult, None]]):
+class LaneTasks(StartedLanes[AsyncGenerator[Any, None]]):
     """Lanes that have a task each. Parameters as of `StartedLanes`."""
 
     def __init__(
-        self, lanes: Lanes, perform: Callable[[LaneTasks], AsyncGenerator[StoreResult, None]]
+        self, lanes: SharedLanes[Any], perform: Callable[[LaneTasks], AsyncGenerator[Any, None]]
     ) -> None:
         super().__init__(lanes, perform)
         self._changed = asyncio.Condition()

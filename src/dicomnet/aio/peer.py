@@ -15,11 +15,10 @@ from ..drivers.aio.link import Link
 from ..drivers.aio.run import Responses
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
-from ..exchange.lanes import Lanes
-from ..exchange.operations import Next, Operation, Pause, Report, Step
+from ..exchange.addresses import PeerAddress
+from ..exchange.operations import Next, Operation, Pause, Report, Spawn, Step
 from ..exchange.receiving import ReceivedObject, ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
-from ..exchange.sending import lane
 from ..peers.base import PeerBase
 from ..peers.performing import PERFORMERS, Call, Calls, PerformanceBase
 from ..services.registry import SUCCESS
@@ -74,7 +73,7 @@ class Peer(
     ----------
     address
         ``[AET@]host:port``, an IPv6 address in brackets; or a `PeerAddress`; or the name of a remote, see
-        `dicomnet.Peer`.
+        `dicomnet.Peer`; or ``https://host/path`` of a DICOMweb service.
     calling
         Our AE title.
     tls
@@ -89,9 +88,12 @@ class Peer(
         ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
         for one, it is decompressed.
     jobs
-        How many associations `store` may have side by side, each with its window.
+        How many associations `store` may have side by side, each with its window; of DICOMweb, how many requests there
+        may be at a time.
     user, passcode
         Who we say to be (user identity, PS3.7 Annex D.3.3.7), None for nobody.
+    credentials, may_be_read
+        As of `dicomnet.Peer`.
     """
 
     def _receiver_hooks(
@@ -123,6 +125,13 @@ class Peer(
         """Release what is open. The peer can be used again afterwards."""
         self._stop_stores()
         await release_links(self._pool.clear())
+        if (client := self._take_client()) is not None:
+            await client.close()
+
+    def _make_client(self) -> Any:
+        from ..drivers.aio.http import Client
+
+        return Client(self.address.address, self._tls, self.timeouts, self.jobs)
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
@@ -199,11 +208,12 @@ class Performance(PerformanceBase[Link, LaneTasks, Responses]):
 
     async def _open(self, request: AssociateRQ, hooks: Hooks, timeouts: Timeouts) -> Link:
         one = self._peer
+        assert isinstance(one.address, PeerAddress)
         establish = open_association(one.address, request, one._tls, timeouts, hooks)
         return one._pool.add(await (establish if self._lanes is None else self._lanes.open(establish)))
 
-    def _make_lanes(self, lanes: Lanes) -> LaneTasks:
-        return LaneTasks(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())
+    def _make_lanes(self, step: Spawn) -> LaneTasks:
+        return LaneTasks(step.lanes, lambda each: Performance(self._peer, step.course(), each).results())
 
     async def _next(self, step: Next) -> Message | None:
         assert self._responses is not None

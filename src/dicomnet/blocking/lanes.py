@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from ..drivers.blocking.link import Link
 from ..errors import AssociationClosed
-from ..exchange.lanes import Lanes, StartedLanes
+from ..exchange.lanes import SharedLanes, StartedLanes
 from ..exchange.operations import Outcome
-from ..exchange.results import StoreResult
 
 
 class Opening:
@@ -67,10 +67,10 @@ class Opening:
             raise AssociationClosed()
 
 
-class LaneThreads(StartedLanes[Iterator[StoreResult]]):
+class LaneThreads(StartedLanes[Iterator[Any]]):
     """Lanes that have a thread each. Parameters as of `StartedLanes`."""
 
-    def __init__(self, lanes: Lanes, perform: Callable[[LaneThreads], Iterator[StoreResult]]) -> None:
+    def __init__(self, lanes: SharedLanes[Any], perform: Callable[[LaneThreads], Iterator[Any]]) -> None:
         super().__init__(lanes, perform)
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []

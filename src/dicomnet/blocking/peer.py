@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -14,7 +15,7 @@ from ..drivers.blocking.opening import open_link
 from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
-from ..exchange.operations import Leave, Next, Operation, Pause, Report, Step
+from ..exchange.operations import Leave, Next, Operation, Pause, Report, Spawn, Step
 from ..exchange.results import RetrieveProgress, StoreResult
 from ..peers.base import PeerBase
 from ..peers.performing import PERFORMERS, Call, Calls, PerformanceBase
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..exchange.lanes import Lanes
     from ..fetching.fetcher import Event
     from ..peers.commitment import Commitment
     from ..peers.fetching import Fetching
@@ -73,7 +73,8 @@ class Peer(
     address
         ``[AET@]host:port``, an IPv6 address in brackets; the AE title is ``ANY-SCP`` where it is left out. Or a
         `PeerAddress`. Or the name of a remote in the user's configuration, which then says what is not given here; for
-        an address no configuration is read.
+        an address no configuration is read. Or ``https://host/path`` or ``http://…`` of a DICOMweb service, which needs
+        ``pip install 'dicomnet[web]'``.
     calling
         Our AE title, 1 to 16 characters; ``DICOMNET`` where neither this nor a configuration says it.
     tls
@@ -89,9 +90,15 @@ class Peer(
         ``never``: compressed objects are sent as they are or not at all. ``if-needed``: where the peer took no context
         for one, it is decompressed.
     jobs
-        How many associations `store` may have side by side, each with its window; None for 1.
+        How many associations `store` may have side by side, each with its window; of DICOMweb, how many requests there
+        may be at a time; None for 1.
     user, passcode
         Who we say to be (user identity, PS3.7 Annex D.3.3.7), None for nobody.
+    credentials
+        What a DICOMweb service is told of who asks: a `dicomnet.Bearer` or a `dicomnet.Basic`. Where it redirects to
+        another host, nothing is sent there.
+    may_be_read
+        Whether that may be sent without TLS, to another machine, where others can read it.
 
     Raises
     ------
@@ -153,6 +160,7 @@ class Peer(
         for lanes in list(self._lanes):
             lanes.stop()
         release_links(self._pool.clear())
+        self._close_client()
 
     def abort(self) -> None:
         """End what is open at once (A-ABORT), whatever is outstanding. The peer can be used again afterwards."""
@@ -160,6 +168,18 @@ class Peer(
         for lanes in list(self._lanes):
             lanes.abort()
         self._abort()
+        self._close_client()
+
+    def _close_client(self) -> None:
+        if (client := self._take_client()) is not None:
+            client.close()
+
+    def _make_client(self) -> Any:
+        from ..drivers.blocking.http import Client
+
+        client = Client(self.address.address, self._tls, self.timeouts, self.jobs)
+        weakref.finalize(self, client.close)
+        return client
 
     def __enter__(self) -> Peer:
         return self
@@ -247,11 +267,10 @@ class Performance(PerformanceBase[Link, "LaneThreads", Generator[Message, None, 
     def _lost(self, link: Link) -> None:
         """Nothing is left to do."""
 
-    def _make_lanes(self, lanes: Lanes) -> LaneThreads:
-        from ..exchange.sending import lane
+    def _make_lanes(self, step: Spawn) -> LaneThreads:
         from .lanes import LaneThreads
 
-        return LaneThreads(lanes, lambda each: Performance(self._peer, lane(lanes), each).results())
+        return LaneThreads(step.lanes, lambda each: Performance(self._peer, step.course(), each).results())
 
 
 class PerformanceOn(Performance[None]):

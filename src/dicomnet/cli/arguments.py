@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..dicomweb.addresses import WebAddress
     from ..exchange.addresses import PeerAddress
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -117,10 +118,14 @@ def ae_title(text: str) -> str:
     return text
 
 
-def peer_or_name(text: str) -> PeerAddress | str:
-    """A peer's AE title and transport address or, of what has no colon, the name of a remote."""
+def peer_or_name(text: str) -> PeerAddress | WebAddress | str:
+    """A peer's AE title and transport address, or a DICOMweb service; of what has no colon, the name of a remote."""
     if ":" not in text:
         return text
+    if "://" in text:
+        from ..dicomweb.addresses import WebAddress
+
+        return parsed(WebAddress.parse, text)
     from ..exchange.addresses import PeerAddress
 
     return parsed(PeerAddress.parse, text)

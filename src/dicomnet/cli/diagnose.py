@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import (
     AssociationAborted,
@@ -15,17 +15,15 @@ from ..errors import (
     ServiceRefusal,
     TLSFailed,
 )
-from ..values import frozen, mutable
 from .acceptance import write_acceptance
-from .arguments import FAILED, OK, Parser
+from .arguments import FAILED, OK, Parser, UsageError
+from .layers import Finding, LayerFailed, Probe, connect, handshake, resolve, tls_advice
 from .requestor import add_peer_options, open_association, release, speaks_tls, target_of
 from .words import printable, reason
 
 if TYPE_CHECKING:
-    import ssl
     from argparse import Namespace
 
-    from ..drivers.blocking.link import Link
     from ..peers.target import Target
 
 # Advice on a rejection, by source and reason (PS3.8 Table 9-21).
@@ -43,47 +41,6 @@ ADVICE = {
 REJECTED_BY_USER = (
     "many peers reject AE titles or hosts that they do not know in this way; register {calling} there"
 )
-_UNTRUSTED = "no authority that we trust has issued it; give the certificate of its authority with --tls-ca"
-# Advice on a certificate, by the number of OpenSSL's verification error.
-CERTIFICATE_ADVICE = {
-    9: "it is not valid yet; compare the clocks of both machines",
-    10: "it has expired, and the peer needs a new one",
-    18: "it is self-signed; give it with --tls-ca if it is the right one",
-    19: _UNTRUSTED,
-    20: _UNTRUSTED,
-    21: _UNTRUSTED,
-    62: "it is for another name; call the peer by a name that is in its certificate",
-    64: "it is for another address; call the peer by a name that is in its certificate",
-}
-
-
-@frozen
-class Finding:
-    """The result of checking a layer.
-
-    Parameters
-    ----------
-    detail
-        The result in words.
-    values
-        Its values by name, for JSON.
-    """
-
-    detail: str
-    values: dict[str, Any]
-
-
-class LayerFailed(Exception):
-    """A layer does not work; the text says why, and what to do about it."""
-
-
-@mutable
-class Probe:
-    """What the earlier layers found and the later ones need."""
-
-    target: Target
-    addresses: list[tuple[Any, ...]]
-    link: Link | None = None
 
 
 def configure(parser: Parser) -> None:
@@ -91,12 +48,14 @@ def configure(parser: Parser) -> None:
     parser.explain(
         "Find the layer that fails between us and a peer: name lookup, TCP, TLS, association, presentation context\n"
         "or C-ECHO. Each has a line with what was found and how long it took. The layers after the first one that\n"
-        "fails are not tried, and the exit status is 1.",
+        "fails are not tried, and the exit status is 1. Those of a DICOMweb service are name lookup, TCP, TLS, HTTP\n"
+        "and a query.",
         "dicomnet diagnose PACS@127.0.0.1:11112\n"
         "dicomnet diagnose --tls --tls-ca hospital.pem PACS@pacs.example:2762\n"
-        "dicomnet diagnose --contexts PACS@127.0.0.1:11112",
+        "dicomnet diagnose --contexts PACS@127.0.0.1:11112\n"
+        "dicomnet diagnose https://pacs.example/dicom-web",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     parser.add_argument(
         "--contexts",
         action="store_true",
@@ -109,18 +68,28 @@ def configure(parser: Parser) -> None:
 
 def run(options: Namespace) -> int:
     """Perform the command; returns the exit status."""
-    return check_layers(target_of(options), options, with_contexts=options.contexts)
+    target = target_of(options)
+    if target.is_web and options.contexts:
+        raise UsageError("--contexts is for associations; over HTTP there are none")
+    return check_layers(target, options, with_contexts=options.contexts)
 
 
 def check_layers(target: Target, options: Namespace, *, with_contexts: bool = False) -> int:
     """Check each layer between us and a peer, and write what is found; returns the exit status."""
     probe = Probe(target, [])
+    layers = LAYERS
+    if target.is_web:
+        from ..drivers.http import load
+        from .web_layers import WEB_LAYERS
+
+        load()
+        layers = WEB_LAYERS
     for module in ("drivers.blocking.opening", "services.user"):
         # Loaded now, so that the times measured are those of the peer.
         import_module(f"dicomnet.{module}")
     status = OK
     try:
-        for layer, check in LAYERS.items():
+        for layer, check in layers.items():
             if status == FAILED:
                 _write(options, layer, "not tried")
                 continue
@@ -164,103 +133,6 @@ def _write(
         print(f"{outcome:9}  {layer:20}  {time:>11}  {printable(detail)}".rstrip())
 
 
-def _resolve(probe: Probe) -> Finding:
-    import socket
-
-    from ..drivers.transport import connect_reason, encoded_host
-
-    peer = probe.target.address.address
-    try:
-        rows = socket.getaddrinfo(encoded_host(peer.host), peer.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise LayerFailed(
-            f"{peer.host}: {connect_reason(error)}; check the name and the name servers, or give the IP address"
-        ) from error
-    probe.addresses = list(rows)
-    addresses = list(dict.fromkeys(str(row[4][0]) for row in rows))
-    detail = (
-        f"{peer.host} is {', '.join(addresses)}" if addresses != [peer.host] else "an IP address is given"
-    )
-    return Finding(detail, {"addresses": addresses})
-
-
-def _connect(probe: Probe) -> Finding:
-    """Try each address of the name separately: an association uses the later ones only if the first do not answer."""
-    outcomes: dict[str, str] = {}
-    for row in probe.addresses:
-        outcomes.setdefault(str(row[4][0]), _connect_to(row, probe.target.timeouts.connect))
-    port = probe.target.address.address.port
-    tried = "; ".join(f"{address} port {port}: {outcome}" for address, outcome in outcomes.items())
-    if "connected" not in outcomes.values():
-        raise LayerFailed(tried)
-    return Finding(tried, {"tried": outcomes})
-
-
-def _connect_to(row: tuple[Any, ...], limit: float | None) -> str:
-    import socket
-
-    from ..drivers.transport import connect_reason
-
-    family, kind, protocol, _, address = row
-    with socket.socket(family, kind, protocol) as sock:
-        sock.settimeout(limit)
-        try:
-            sock.connect(address)
-        except ConnectionRefusedError:
-            return "connection refused: nothing listens there, or a firewall refuses us"
-        except TimeoutError:
-            return "no answer: the host is down, or a firewall drops what we send"
-        except OSError as error:
-            return connect_reason(error)
-    return "connected"
-
-
-def _handshake(probe: Probe) -> Finding | None:
-    import socket
-
-    target = probe.target
-    if target.tls is None:
-        return None
-    import ssl
-
-    peer = target.address.address
-    try:
-        with socket.create_connection((peer.host, peer.port), target.timeouts.connect) as sock:
-            sock.settimeout(target.timeouts.association)
-            with target.tls.wrap_socket(sock, server_hostname=peer.host) as secured:
-                return _secured(secured)
-    except ssl.SSLCertVerificationError as error:
-        advice = CERTIFICATE_ADVICE.get(error.verify_code)
-        words = f"the peer's certificate is not accepted ({error.verify_message})"
-        raise LayerFailed(f"{words}; {advice}" if advice else words) from error
-    except TimeoutError as error:
-        raise LayerFailed("the peer did not answer in time; it may not speak TLS on this port") from error
-    except OSError as error:
-        from ..drivers.tls import tls_error
-
-        raise LayerFailed(_tls_advice(tls_error(error).cause)) from error
-
-
-def _secured(secured: ssl.SSLSocket) -> Finding:
-    certificate: dict[str, Any] = secured.getpeercert() or {}
-    cipher = secured.cipher()
-    expiry = certificate.get("notAfter")
-    words = [secured.version() or "", cipher[0] if cipher else ""]
-    words.append(f"certificate valid until {expiry}" if expiry else "certificate not checked")
-    values = {
-        "protocol": secured.version(),
-        "cipher": cipher[0] if cipher else None,
-        "certificate_expires": expiry,
-    }
-    return Finding(", ".join(words), values)
-
-
-def _tls_advice(cause: str) -> str:
-    if "does not speak TLS" in cause:
-        return f"{cause}; leave out --tls, or use the port on which the peer speaks TLS"
-    return f"{cause}; see --tls-cert" if "certificate" in cause else cause
-
-
 def _associate(probe: Probe) -> Finding:
     from ..exchange.contexts import NATIVE, VERIFICATION
     from ..upper_layer.negotiation import first_of
@@ -293,7 +165,7 @@ def _association_advice(target: Target, error: DicomnetError) -> str:
         advice = ADVICE.get((error.source, error.reason), REJECTED_BY_USER if error.source == 1 else "")
         return f"{error}; {advice.format(**names)}" if advice else str(error)
     if isinstance(error, TLSFailed):
-        return _tls_advice(error.cause)
+        return tls_advice(error.cause)
     if target.tls is None and speaks_tls(target):
         return "the peer speaks TLS on this port; use --tls"
     if isinstance(error, DeadlineExceeded):
@@ -347,9 +219,9 @@ REFUSALS = {
 }
 # The check of each layer, in order; it returns what it found, or None if the layer is not used.
 LAYERS: dict[str, Callable[[Probe], Finding | None]] = {
-    "name": _resolve,
-    "TCP": _connect,
-    "TLS": _handshake,
+    "name": resolve,
+    "TCP": connect,
+    "TLS": handshake,
     "association": _associate,
     "presentation context": _check_context,
     "C-ECHO": _echo,

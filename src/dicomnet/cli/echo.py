@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Add the options of this command to the parser."""
     parser.explain(
-        "Verify that a peer answers: open an association, send C-ECHO, and print how long the answer took.",
-        "dicomnet echo PACS@127.0.0.1:11112\ndicomnet echo --tls --tls-ca hospital.pem PACS@pacs.example:2762",
+        "Verify that a peer answers: open an association, send C-ECHO, and print how long the answer took. A DICOMweb\n"
+        "service is asked for one study.",
+        "dicomnet echo PACS@127.0.0.1:11112\ndicomnet echo --tls --tls-ca hospital.pem PACS@pacs.example:2762\n"
+        "dicomnet echo https://pacs.example/dicom-web --token-file token",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     parser.add_argument(
         "--repeat", type=count, default=1, metavar="N", help="send N requests on one association (1)"
     )

@@ -48,9 +48,10 @@ def configure(parser: Parser) -> None:
         "dicomnet fetch PACS@127.0.0.1:11112 --list studies.csv --to studies/\n"
         "dicomnet fetch PACS@127.0.0.1:11112 -k AccessionNumber=A1234 --to studies/\n"
         "dicomnet fetch pacs --list mrn.csv --to ct/ --series Modality=CT 'SeriesDescription~*thin*' --min-images 20\n"
-        "dicomnet fetch pacs --list studies.csv --to in/ --move DICOMNET --bind 10.0.0.7 --allow-public",
+        "dicomnet fetch pacs --list studies.csv --to in/ --move DICOMNET --bind 10.0.0.7 --allow-public\n"
+        "dicomnet fetch https://pacs.example/dicom-web --list studies.csv --to studies/",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the folder for the files")
     parser.add_argument(
         "--layout",
@@ -198,7 +199,9 @@ def run(options: Namespace) -> int:
     # What is wrong with the command line is said before there is a folder.
     target = target_of(options)
     terms = _terms(options, pacing_of(options, target))
-    destination = _destination(options, target)
+    if target.is_web and options.move is not None:
+        raise UsageError("--move is for associations; DICOMweb has nothing like C-MOVE")
+    destination = None if target.is_web else _destination(options, target)
     address = receiver_address("fetch", options, target, "send objects here") if destination else None
     jobs = options.jobs or (1 if destination else target.jobs)
     if destination and jobs > 1:

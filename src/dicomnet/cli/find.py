@@ -30,9 +30,10 @@ def configure(parser: Parser) -> None:
         "dicomnet find PACS@127.0.0.1:11112 --level series -k StudyInstanceUID=1.2.3 -k BodyPartExamined\n"
         "dicomnet find PACS@127.0.0.1:11112 -L series -k StudyDate=20260501 -k Modality=CT --sort SeriesDate\n"
         "dicomnet find PACS@127.0.0.1:11112 -k StudyDate=20260501 --fields PatientID,AccessionNumber --csv\n"
-        "dicomnet find PACS@127.0.0.1:11112 -k ModalitiesInStudy=CT | jq -r .PatientID",
+        "dicomnet find PACS@127.0.0.1:11112 -k ModalitiesInStudy=CT | jq -r .PatientID\n"
+        "dicomnet find https://pacs.example/dicom-web -k StudyDate=20260501 --user jane --password-file secret",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     group = parser.add_argument_group("query")
     add_key_option(
         group,

@@ -10,7 +10,7 @@ from ..errors import ProtocolError
 from ..exchange.results import Receipt
 from ..exchange.syntaxes import SYNTAXES
 from ..plurals import counted
-from .arguments import FAILED, OK, Parser, UsageError
+from .arguments import FAILED, OK, Parser, UsageError, count
 from .matches import plain
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
@@ -33,9 +33,10 @@ def configure(parser: Parser) -> None:
         "them. The exit status is 1 if any object failed or did not arrive.",
         "dicomnet get PACS@127.0.0.1:11112 -k StudyInstanceUID=1.2.3 --to study/\n"
         "dicomnet get PACS@127.0.0.1:11112 -k StudyInstanceUID=1.2.3 --any-syntax --to study/\n"
-        "dicomnet get PACS@127.0.0.1:11112 -k PatientID=42 --sop-class CTImageStorage --any-syntax",
+        "dicomnet get PACS@127.0.0.1:11112 -k PatientID=42 --sop-class CTImageStorage --any-syntax\n"
+        "dicomnet get https://pacs.example/dicom-web -k StudyInstanceUID=1.2.3 --to study/ --jobs 4 --resume",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     add_retrieve_options(parser)
     parser.add_argument(
         "-od",
@@ -50,6 +51,18 @@ def configure(parser: Parser) -> None:
         action="store_true",
         help="take compressed objects as they are, too; asks the peer first of which SOP classes they are (C-FIND),"
         " as an association has no room for each class in each form",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=count,
+        default=1,
+        metavar="N",
+        help="of a DICOMweb service: how many requests there may be at a time (%(default)s)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="of a DICOMweb service: do not ask for objects that are in the folder already, whole",
     )
     parser.add_argument(
         "--sop-class",
@@ -78,8 +91,10 @@ def run(options: Namespace) -> int:
         here = f", failed here {len(receipt.failures)}" if receipt.failures else ""
         return f"retrieved {len(receipt.kept)}{here}"
 
-    with open_peer(options) as peer:
-        if options.any_syntax and not classes:
+    with open_peer(options, jobs=options.jobs) as peer:
+        is_web = not peer.address.ae_title
+        _check_way(options, is_web=is_web)
+        if options.any_syntax and not classes and not is_web:
             objects = list(_classes(peer, level, identifier, options))
             if not objects:
                 complain("dicomnet get: the peer has nothing that matches")
@@ -88,11 +103,19 @@ def run(options: Namespace) -> int:
         contexts = _contexts(classes, options) if classes else None
         with retrieval.told(known, options):
             responses = peer.get_identifier(
-                identifier, model, to=options.to, contexts=contexts, receipt=receipt
+                identifier, model, to=options.to, contexts=contexts, receipt=receipt, resume=options.resume
             )
             retrieval.follow(responses, options)
     retrieval.complain_of_missing()
     return OK if retrieval.is_complete else FAILED
+
+
+def _check_way(options: Namespace, *, is_web: bool) -> None:
+    """Raise UsageError for options of the other way."""
+    if is_web and options.sop_classes:
+        raise UsageError("--sop-class is for associations; over DICOMweb all objects come")
+    if not is_web and (options.resume or options.jobs > 1):
+        raise UsageError("--resume and --jobs of get are for DICOMweb; see dicomnet fetch")
 
 
 def _sop_class(text: str) -> str:

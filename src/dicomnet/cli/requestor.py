@@ -26,14 +26,21 @@ if TYPE_CHECKING:
 _PROBE_SECONDS = 2.0
 
 
-def add_peer_options(parser: Parser) -> None:
-    """The peer, and all that says how to reach it."""
+def add_peer_options(parser: Parser, *, over_http: bool = False) -> None:
+    """The peer, and all that says how to reach it.
+
+    Parameters
+    ----------
+    over_http
+        Whether it may be a DICOMweb service.
+    """
+    parser.set_defaults(over_http=over_http)
     parser.add_argument(
         "peer",
         type=peer_or_name,
         metavar="PEER",
         help="[AET@]host:port, an IPv6 address in brackets; the AE title is ANY-SCP if it is left out; or the name of a"
-        " remote",
+        " remote" + ("; or https://host/path of a DICOMweb service" if over_http else ""),
     )
     group = parser.add_argument_group("association")
     group.add_argument(
@@ -89,6 +96,10 @@ def add_peer_options(parser: Parser) -> None:
         "--tls-no-verify", action="store_true", help="do not check who the peer is; only for tests"
     )
     add_config_option(parser.add_argument_group("configuration"))
+    if over_http:
+        from .secrets import add_credential_options
+
+        add_credential_options(parser)
 
 
 def target_of(options: argparse.Namespace) -> Target:
@@ -113,26 +124,55 @@ def target_of(options: argparse.Namespace) -> Target:
         target = with_settings(target, settings)
     if settings is not None and remote is not None:
         target = with_remote(target, settings, remote, by_tls=False)
+    address = target.address
+    if target.is_web:
+        _check_web(options)
+    elif options.called is not None:
+        address = replace(address, ae_title=options.called)
     limits: dict[str, float | None] = {}
     for stage in ("connect", "association", "message"):
         limit = getattr(options, f"{stage}_timeout")
         limit = options.timeout if limit is None else limit
         if limit is not None:
             limits[stage] = limit or None
-    title = target.address.ae_title if options.called is None else options.called
-    return replace(
+    is_secure = getattr(address, "is_secure", False)
+    uses_tls = _uses_tls(options, remote, is_secure=is_secure)
+    if target.is_web and uses_tls != is_secure:
+        raise UsageError(
+            f"{address} is not reached by TLS; write https" if uses_tls else "https is by TLS; write http"
+        )
+    target = replace(
         target,
-        address=replace(target.address, ae_title=title),
+        address=address,
         calling=options.calling or target.calling,
-        tls=_tls_context(options, settings, remote) if _uses_tls(options, remote) else None,
+        tls=_tls_context(options, settings, remote) if uses_tls else None,
         timeouts=replace(target.timeouts, **limits),
     )
+    if target.is_web:
+        from .secrets import credentials_of
+
+        target = replace(target, credentials=credentials_of(options), may_be_read=options.auth_without_tls)
+    elif options.over_http:
+        from .secrets import refuse_credentials
+
+        refuse_credentials(options)
+    return target
 
 
-def _uses_tls(options: argparse.Namespace, remote: Remote | None) -> bool:
+def _check_web(options: argparse.Namespace) -> None:
+    if not options.over_http:
+        raise UsageError(
+            f"{options.peer} is a DICOMweb service, and this needs an association; over HTTP there are echo, find, get,"
+            " store, fetch and diagnose"
+        )
+    if options.called is not None:
+        raise UsageError("--called is for associations; over HTTP nobody has an AE title")
+
+
+def _uses_tls(options: argparse.Namespace, remote: Remote | None, *, is_secure: bool) -> bool:
     implied = bool(options.tls_no_verify or options.tls_ca or options.tls_cert or options.tls_key)
     if options.tls is None:
-        return implied or (remote is not None and remote.tls)
+        return implied or is_secure or (remote is not None and remote.tls)
     if implied and not options.tls:
         raise UsageError("--no-tls does not go with the other options for TLS")
     return bool(options.tls)
@@ -182,9 +222,17 @@ def open_peer(
 
     target = target_of(options) if target is None else target
     timeouts = replace(target.timeouts, progress=progress)
-    peer = Peer.to_target(replace(target, timeouts=timeouts, window=window, jobs=jobs), transcode=transcode)
-    with peer, noticing_tls(target):
-        yield peer
+    try:
+        peer = Peer.to_target(
+            replace(target, timeouts=timeouts, window=window, jobs=jobs), transcode=transcode
+        )
+        with peer, noticing_tls(target):
+            yield peer
+    except ValueError as error:
+        if target.is_web and type(error) is ValueError:
+            # What there is not over HTTP, or a secret that cannot be one.
+            raise UsageError(str(error)) from error
+        raise
 
 
 def open_association(target: Target, contexts: Iterable[Context]) -> Link:
@@ -196,9 +244,10 @@ def open_association(target: Target, contexts: Iterable[Context]) -> Link:
         If it cannot be opened.
     """
     from ..drivers.blocking.opening import open_link
-    from ..exchange.addresses import association_request
+    from ..exchange.addresses import PeerAddress, association_request
     from ..exchange.requesting import RequestorHooks
 
+    assert isinstance(target.address, PeerAddress)
     request = association_request(
         target.address,
         target.calling,

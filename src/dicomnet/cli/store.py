@@ -54,9 +54,10 @@ def configure(parser: Parser) -> None:
         "dicomnet store --dry-run PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --report sent.csv PACS@127.0.0.1:11112 study/\n"
         "dicomnet store --journal sent.db --retry 10 --between 19:00-06:00 PACS@127.0.0.1:11112 study/\n"
-        "dicomnet store --json PACS@127.0.0.1:11112 study/ | jq 'select(.outcome == \"failed\")'",
+        "dicomnet store --json PACS@127.0.0.1:11112 study/ | jq 'select(.outcome == \"failed\")'\n"
+        "dicomnet store https://pacs.example/dicom-web study/ --jobs 4",
     )
-    add_peer_options(parser)
+    add_peer_options(parser, over_http=True)
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="a file, a folder, a zip or tar file, or a DICOMDIR"
     )

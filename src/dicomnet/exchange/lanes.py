@@ -16,14 +16,69 @@ _log = logging.getLogger(__name__)
 # How many results may wait for whoever takes them before nothing more is sent.
 RESULTS_LIMIT = 256
 
+Result = TypeVar("Result")
 Results = TypeVar("Results")
 
 
-class Lanes:
-    """The state that the lanes of one plan share. Its methods are called by one lane at a time.
+class SharedLanes(Generic[Result]):
+    """What lanes share that work side by side: their results. Its methods are called by one lane at a time.
 
-    `begin`, `put`, `take` and `ended`, and the methods of a `Place`, are attempts: they give None as long as the caller
-    has to wait for other lanes.
+    `put` and `take` are attempts: they give None as long as the caller has to wait for other lanes.
+    """
+
+    def __init__(self) -> None:
+        self._results: deque[Result] = deque()
+        self._running = 0
+        self._failure: BaseException | None = None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more is to be begun, whatever is left."""
+        raise NotImplementedError
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing is left to begin, so that no further association is needed."""
+        return self.is_ended
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        raise NotImplementedError
+
+    def started(self) -> None:
+        """Another lane has been started."""
+        self._running += 1
+
+    def ended(self, failure: BaseException | None) -> bool:
+        """A lane has ended.
+
+        Parameters
+        ----------
+        failure
+            What it raised. It is raised again to whoever takes the results.
+        """
+        self._running -= 1
+        if failure is not None:
+            self._failure = self._failure or failure
+            self.stop()
+        return True
+
+    def put(self, result: Result) -> bool | None:
+        """Hand a result over, as soon as there is room for it."""
+        if len(self._results) >= RESULTS_LIMIT and not self.is_ended:
+            return None
+        self._results.append(result)
+        return True
+
+    def take(self) -> tuple[Result, ...] | None:
+        """The next result; an empty tuple when there is none left and the last lane has ended."""
+        if self._results:
+            return (self._results.popleft(),)
+        return None if self._running else ()
+
+
+class Lanes(SharedLanes[StoreResult]):
+    """The state that the lanes of one plan share. `begin`, too, and the methods of a `Place` are attempts.
 
     Parameters
     ----------
@@ -36,19 +91,14 @@ class Lanes:
     """
 
     def __init__(self, queue: StoreQueue, window: int, count: int) -> None:
+        super().__init__()
         self.queue = queue
         self.window = window
         self.refusal: NetworkError | AssociationError | None = None
         self._count = count
-        self._results: deque[StoreResult] = deque()
-        self._running = self._sending = 0
+        self._sending = 0
         self._places: list[Place] = []
         self._has_opened = False
-        self._failure: BaseException | None = None
-
-    def started(self) -> None:
-        """Another lane has been started."""
-        self._running += 1
 
     def enter(self) -> Place:
         """A lane begins: its place among the others."""
@@ -56,19 +106,10 @@ class Lanes:
         self._places.append(place)
         return place
 
-    def ended(self, failure: BaseException | None) -> bool:
-        """A lane has ended.
-
-        Parameters
-        ----------
-        failure
-            What it raised. It is raised again by `finish`.
-        """
-        self._running -= 1
-        if failure is not None:
-            self._failure = failure
-            self.stop()
-        return True
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self.queue.ended is not None
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -109,19 +150,6 @@ class Lanes:
         if self.queue.ended is not None or not others:
             return False
         return True if any(each.is_known_to_work for each in others) else None
-
-    def put(self, result: StoreResult) -> bool | None:
-        """Hand a result over, as soon as there is room for it."""
-        if len(self._results) >= RESULTS_LIMIT and self.queue.ended is None:
-            return None
-        self._results.append(result)
-        return True
-
-    def take(self) -> tuple[StoreResult, ...] | None:
-        """The next result; an empty tuple when there is none left and the last lane has ended."""
-        if self._results:
-            return (self._results.popleft(),)
-        return None if self._running else ()
 
     def finish(self, *, may_raise: bool) -> None:
         """Fail what is left when all lanes have ended.
@@ -225,7 +253,7 @@ class StartedLanes(Generic[Results]):
         Performs one of them, and gives its results.
     """
 
-    def __init__(self, lanes: Lanes, perform: Callable[[Any], Results]) -> None:
+    def __init__(self, lanes: SharedLanes[Any], perform: Callable[[Any], Results]) -> None:
         self._lanes = lanes
         self._perform = perform
 

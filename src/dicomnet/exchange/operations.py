@@ -17,7 +17,7 @@ from ..errors import AssociationError, NetworkError, NoAcceptedContext, Protocol
 from ..services import user
 from ..services.registry import PENDING
 from ..services.steps import Procedure, Work
-from ..upper_layer.negotiation import Agreement
+from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .contexts import NATIVE, VERIFICATION, Proposal
@@ -27,7 +27,8 @@ from .results import Receipt, RetrieveProgress, check_status, is_done
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from .lanes import Lanes
+    from ..drivers.http import Request
+    from .lanes import SharedLanes
     from .receiving import ReceiverHooks
 
 _log = logging.getLogger(__name__)
@@ -154,9 +155,18 @@ class Report:
 
 @mutable
 class Spawn:
-    """Perform one more lane beside this operation. Outcome: None."""
+    """Perform one more lane beside this operation. Outcome: None.
 
-    lanes: Lanes
+    Parameters
+    ----------
+    lanes
+        What it shares with others.
+    course
+        Makes what a lane does.
+    """
+
+    lanes: SharedLanes[Any]
+    course: Callable[[], Generator[Any, Any, None]]
 
 
 @mutable
@@ -172,9 +182,38 @@ class Wait:
     attempt: Callable[[], Any]
 
 
-NEXT, LEAVE, RELEASE = Next(), Leave(), Leave(is_final=True)
+@mutable
+class Ask:
+    """Send a request of HTTP, and want no more of the response before. Outcome: the `Head` of its response."""
 
-Step = Use | Open | Run | Begin | Next | Leave | Pause | Report | Spawn | Wait | Work
+    request: Request
+
+
+@mutable
+class Read:
+    """Wait for what comes next of the body of that response. Outcome: bytes, empty at its end."""
+
+
+@mutable
+class Hand:
+    """Give an object that has arrived by HTTP to the hooks of a retrieval. Outcome: None.
+
+    Parameters
+    ----------
+    hooks
+        They keep it, or hand it over.
+    message, context
+        The object as a C-STORE-RQ would have brought it.
+    """
+
+    hooks: Hooks
+    message: Message
+    context: NegotiatedContext
+
+
+NEXT, LEAVE, RELEASE, READ = Next(), Leave(), Leave(is_final=True), Read()
+
+Step = Use | Open | Run | Begin | Next | Leave | Pause | Report | Spawn | Wait | Work | Ask | Read | Hand
 Operation = Generator[Step, Any, Outcome]
 
 

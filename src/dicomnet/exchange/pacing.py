@@ -175,6 +175,7 @@ class Pacing:
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = seconds_since_1970,
     ) -> None:
+        self.rate = rate
         self._is_bytes = rate is not None and rate.is_bytes
         self._allowance = None if rate is None else Allowance(rate.amount, clock=clock)
         self._times = times

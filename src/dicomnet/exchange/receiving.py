@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from time import sleep
@@ -252,11 +252,25 @@ class ReceiverHooks(RequestorHooks):
         from ..encoding.scan import HeaderScanner
 
         self._scanner = HeaderScanner(IDENTIFYING_UIDS)
+        self._wanted: Mapping[int, frozenset[str]] = {}
         self.on_object = on_object
         self.pacing: Pacing | None = None
         self.receipt = Receipt()
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
+
+    def expect(self, wanted: Mapping[int, frozenset[str]]) -> None:
+        """Refuse, from now on, what was not asked for.
+
+        Parameters
+        ----------
+        wanted
+            By tags of UIDs in a data set, the values that they may have.
+        """
+        from ..encoding.scan import HeaderScanner
+
+        self._wanted = wanted
+        self._scanner = HeaderScanner(IDENTIFYING_UIDS | dict.fromkeys(wanted, "UI"))
 
     def open_sink(self, message: Message, context: NegotiatedContext) -> Sink:
         """A file in the folder for an object, memory for anything else."""
@@ -329,6 +343,8 @@ class ReceiverHooks(RequestorHooks):
             else:
                 header = self._scanner.scan(sink.content, syntax)
             require_object(header, context.abstract_syntax, instance)
+            if any(header.uid(tag) not in values for tag, values in self._wanted.items()):
+                raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, "it is not what was asked for")
         except BaseException:
             sink.abort()
             raise

@@ -44,7 +44,7 @@ class Retry:
         """The time by its clock."""
         return self._clock()
 
-    def failed(self, cause: object, begun: float, tell: Callable[[str], None]) -> bool:
+    def failed(self, cause: object, begun: float, tell: Callable[[str], None], least: float = 0.0) -> bool:
         """A try has failed: whether there is another one.
 
         Parameters
@@ -55,13 +55,15 @@ class Retry:
             When it was begun. What was begun before the last wait has ended belongs to the try before that.
         tell
             Told of a wait.
+        least
+            How many seconds the peer wants to be left alone.
         """
         with self._lock:
             if begun < self._until:
                 return True
             if self._failures >= self.tries:
                 return False
-            seconds = min(2.0**self._failures, LONGEST)
+            seconds = max(min(2.0**self._failures, LONGEST), least)
             self._failures += 1
             self._until = self._clock() + seconds
             tell(f"{cause}; tried again in {seconds:.0f} s ({self._failures} of {self.tries})")

@@ -151,7 +151,7 @@ def _send(queue: StoreQueue, lease: Lease, window: int, place: Place | None = No
 
 def store_side_by_side(lanes: Lanes, *, may_raise: bool) -> Operation[None]:
     """Store the objects of one plan on several associations; the others are opened when there is a first one."""
-    yield Spawn(lanes)
+    yield Spawn(lanes, partial(lane, lanes))
     while taken := (yield Wait(lanes.take)):
         yield Report(taken[0])
     lanes.finish(may_raise=may_raise)
@@ -181,7 +181,7 @@ def lane(lanes: Lanes) -> Operation[None]:
                     return
                 continue
             for _ in range(place.opened(lease)):
-                yield Spawn(lanes)
+                yield Spawn(lanes, partial(lane, lanes))
             goes_on = yield from _send(queue, lease, lanes.window, place)
             yield Leave(is_proven=lease.is_known_to_work)
             yield Wait(place.pause)

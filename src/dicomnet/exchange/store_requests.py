@@ -75,8 +75,8 @@ def file_in(context: NegotiatedContext, stored: Sendable, content: memoryview | 
     if not isinstance(stored, StoredObject):
         return Work(partial(_read, context, stored))
     if context.transfer_syntax == stored.header.transfer_syntax_uid:
-        if stored.length % 2 and not transfer_syntax(context.transfer_syntax).is_deflated:
-            return Work(lambda: _even(stored))
+        if needs_padding(stored):
+            return Work(lambda: padded(stored))
         return stored.data if content is None else content
 
     def convert() -> Source:
@@ -97,7 +97,13 @@ def _read(context: NegotiatedContext, known: KnownObject) -> Source:
     return data
 
 
-def _even(stored: StoredObject) -> Source:
+def needs_padding(stored: StoredObject) -> bool:
+    """Whether the data set of a file has odd values, which peers wait for without end, or refuse."""
+    return bool(stored.length % 2) and not transfer_syntax(stored.header.transfer_syntax_uid).is_deflated
+
+
+def padded(stored: StoredObject) -> Source:
+    """The data set of a file with its odd values padded. Takes a while; raises UnusableObject."""
     from ..datasets.transcode import even_file
 
     _log.info(

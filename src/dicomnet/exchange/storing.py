@@ -149,7 +149,7 @@ class Supply:
         """When something is begun, for `tries_again`."""
         return 0.0 if self.retry is None else self.retry.now()
 
-    def tries_again(self, cause: object, begun: float) -> bool:
+    def tries_again(self, cause: object, begun: float, least: float = 0.0) -> bool:
         """Whether the peer is tried again, after a wait that has begun.
 
         Parameters
@@ -158,11 +158,13 @@ class Supply:
             What is wrong with it: an error, or words. One that no further try mends is not tried again.
         begun
             When that was begun which has failed.
+        least
+            How many seconds the peer wants to be left alone.
         """
         if self.retry is None or self.ended is not None:
             return False
         is_final = isinstance(cause, AssociationRejected) and not cause.is_transient
-        return not is_final and self.retry.failed(cause, begun, self.tell)
+        return not is_final and self.retry.failed(cause, begun, self.tell, least)
 
     def wait(self) -> float:
         """For how many seconds nothing may be sent; 0 where something may be, and where nothing ever will."""

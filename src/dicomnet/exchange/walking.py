@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.levels import LEVEL_OF, UNIQUE_KEYS, Level
@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 # A match, behind those above it.
 Path = tuple["Dataset", ...]
+Find = Callable[["Dataset", str], Operation[None]]
 
 
 @frozen
@@ -92,8 +93,8 @@ def _is_known(keys: Mapping[str, Any], unique: str) -> bool:
     return isinstance(value, str) and value != "" and not any(character in value for character in "*?\\")
 
 
-def walk(planned: Walk) -> Operation[None]:
-    """Query level by level (C-FIND). Reports each match behind those above it, which it belongs to, as a tuple.
+def walk(planned: Walk, ask: Find = find) -> Operation[None]:
+    """Query level by level. Reports each match behind those above it, which it belongs to, as a tuple.
 
     A query that fails costs what is below its match. The others are reported before the first failure is raised.
 
@@ -101,14 +102,16 @@ def walk(planned: Walk) -> Operation[None]:
     ----------
     planned
         What is asked at each level.
+    ask
+        How an Identifier is asked of an information model: by C-FIND.
     """
     faults: list[DicomnetError] = []
-    yield from _below((), planned, faults)
+    yield from _below((), planned, faults, ask)
     if faults:
         raise faults[0]
 
 
-def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[None]:
+def _below(path: Path, planned: Walk, faults: list[DicomnetError], ask: Find) -> Operation[None]:
     level = planned.levels[len(path)]
     unique = UNIQUE_KEYS[level]
     keywords = [UNIQUE_KEYS[each] for each in planned.levels]
@@ -124,7 +127,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
         return
     matches: list[Dataset] = []
     try:
-        yield from gather(find(identifier, planned.model), matches)
+        yield from gather(ask(identifier, planned.model), matches)
     except (ServiceRefusal, ProtocolError) as error:
         _failed(error, faults)
     strangers = 0
@@ -143,7 +146,7 @@ def _below(path: Path, planned: Walk, faults: list[DicomnetError]) -> Operation[
                 faults,
             )
             continue
-        yield from _below(found, planned, faults)
+        yield from _below(found, planned, faults, ask)
     if strangers:
         _failed(
             ProtocolError(f"matches were left out that do not belong to what was asked for: {strangers}"),

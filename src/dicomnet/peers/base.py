@@ -6,15 +6,15 @@ What one operation alone needs is imported where it begins: a command that verif
 from __future__ import annotations
 
 import os
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..drivers.deadline import Timeouts
 from ..drivers.life import Life
 from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import AssociationClosed
-from ..exchange import operations
 from ..exchange.addresses import PeerAddress, association_request
 from ..exchange.contexts import (
     GET_MODELS,
@@ -24,23 +24,25 @@ from ..exchange.contexts import (
     Context,
     Proposal,
     find_model,
-    get_contexts,
 )
 from ..exchange.operations import Operation
 from ..exchange.pool import Pool
 from ..values import replace
 from ..wire.fields import ae_title_bytes
 from ..wire.pdu import AssociateRQ
-from .target import Target, identity_of, target_of_name, with_character_set
+from .services import OverAssociations, OverHTTP, Service, over_http
+from .target import Target, identity_of, target_of_name, web_target, with_character_set
 
 if TYPE_CHECKING:
     import ssl
 
     from pydicom.dataset import Dataset
 
+    from ..dicomweb.addresses import WebAddress
+    from ..dicomweb.credentials import Credentials
     from ..exchange.lanes import StartedLanes
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
-    from ..exchange.results import Receipt, RetrieveProgress
+    from ..exchange.results import Receipt
     from ..exchange.storing import Supply
     from .commitment import Inbox, Reference
     from .fetching import Fetching, Listed
@@ -60,9 +62,13 @@ def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> N
     end(pool.clear())
 
 
-def _target(address: str | PeerAddress) -> Target:
+def _target(address: str | PeerAddress | WebAddress) -> Target:
     if not isinstance(address, str):
-        return Target(address)
+        return web_target(Target(address))
+    if "://" in address:
+        from ..dicomweb.addresses import WebAddress
+
+        return web_target(Target(WebAddress.parse(address)))
     # What has no colon is the name of a remote.
     return Target(PeerAddress.parse(address)) if ":" in address else target_of_name(address)
 
@@ -85,7 +91,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
 
     def __init__(
         self,
-        address: str | PeerAddress,
+        address: str | PeerAddress | WebAddress,
         *,
         calling: str | None = None,
         tls: ssl.SSLContext | None = None,
@@ -96,6 +102,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         jobs: int | None = None,
         user: str | None = None,
         passcode: str | None = None,
+        credentials: Credentials | None = None,
+        may_be_read: bool = False,
     ) -> None:
         target = _target(address)
         given = {
@@ -105,10 +113,11 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             "window": window,
             "jobs": jobs,
             "identity": identity_of(user, passcode),
+            "credentials": credentials,
         }
-        self._set_up(replace(target, **{name: value for name, value in given.items() if value is not None}))
-        self.retries = retries
-        self.transcoding = Transcoding.parse(transcode)
+        target = replace(target, may_be_read=may_be_read)
+        target = replace(target, **{name: value for name, value in given.items() if value is not None})
+        self._set_up(target, retries, transcode)
 
     @classmethod
     def to_target(cls, target: Target, *, retries: int = 1, transcode: str = "never") -> Self:
@@ -122,12 +131,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             As of `dicomnet.Peer`.
         """
         made = cls.__new__(cls)
-        made._set_up(target)
-        made.retries = retries
-        made.transcoding = Transcoding.parse(transcode)
+        made._set_up(target, retries, transcode)
         return made
 
-    def _set_up(self, target: Target) -> None:
+    def _set_up(self, target: Target, retries: int, transcode: str) -> None:
         self._pool: Pool[AnyLink] = Pool()
         self._supplies: weakref.WeakSet[Supply] = weakref.WeakSet()
         self._lanes: weakref.WeakSet[AnyLanes] = weakref.WeakSet()
@@ -138,8 +145,21 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         self.timeouts = target.timeouts
         self.window = target.window
         self.jobs = _checked_jobs(target.jobs)
+        self.retries = retries
+        self.transcoding = Transcoding.parse(transcode)
         self._tls = target.tls
         self._target = target
+        self._client_lock = threading.Lock()
+        self._client: Any = None
+        self._service: Service
+        if isinstance(target.address, PeerAddress):
+            if target.credentials is not None:
+                raise ValueError("credentials are for DICOMweb; an association has a user and a passcode")
+            self._service = OverAssociations(
+                target.address, self._association_request, target.window, retries
+            )
+        else:
+            self._service = over_http(target, retries, transcode)
 
     def __repr__(self) -> str:
         by = " by TLS" if self._tls is not None else ""
@@ -168,7 +188,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
 
     def _echo(self) -> Any:
         """What hands out how long the answer to a C-ECHO took, in seconds."""
-        return self._perform(operations.echo())
+        if isinstance(self._service, OverHTTP):
+            # What is loaded for it is not the peer's time.
+            self.client()
+        return self._perform(self._service.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
         return self._association_request(proposal, window)
@@ -181,8 +204,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         performed: int = 1,
     ) -> AssociateRQ:
         target = self._target
+        assert isinstance(target.address, PeerAddress)
         return association_request(
-            self.address,
+            target.address,
             self.calling,
             contexts,
             window,
@@ -257,11 +281,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
 
     def store_supply(self, supply: Supply, jobs: int | None = None) -> Results:
         """Store what a supply gives; see `store`."""
-        from ..exchange.sending import store
-
         most = self.jobs if jobs is None else _checked_jobs(jobs)
         self._supplies.add(supply)
-        results: Results = self._perform(store(supply, self.window, self.retries, most))
+        results: Results = self._perform(self._service.store(supply, most))
         return results
 
     def find(self, level: str, *, model: str | None = None, **keys: Any) -> Matches:
@@ -406,11 +428,10 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         ServiceRefusal, ProtocolError
             If a query fails. What is below its match is missing then; it is raised when all others have been yielded.
         """
-        from ..exchange.walking import plan, walk
+        from ..exchange.walking import plan
 
-        paths: Paths = self._perform(
-            walk(plan(level, model, with_character_set(self._target, keys), is_deep=is_deep))
-        )
+        asked = with_character_set(self._target, keys)
+        paths: Paths = self._perform(self._service.walk(plan(level, model, asked, is_deep=is_deep)))
         return paths
 
     def find_identifier(self, identifier: Dataset, model: str, *, limit: int | None = None) -> Matches:
@@ -426,7 +447,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             After how many matches the rest of the query is cancelled. One before that which cannot be read is an error
             then, too.
         """
-        matches: Matches = self._perform(operations.find(identifier, model, limit))
+        matches: Matches = self._perform(self._service.find(identifier, model, limit))
         return matches
 
     def get(
@@ -437,6 +458,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         to: str | os.PathLike[str] | None = None,
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
+        resume: bool = False,
         **keys: Any,
     ) -> Progress:
         """Retrieve objects over one association (C-GET).
@@ -455,6 +477,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         contexts
             SOP class UIDs with the transfer syntax UIDs to take their objects in; by default the common storage SOP
             classes in the native ones.
+        resume
+            Whether objects are not asked for that are in the folder already, whole; of DICOMweb only.
         keys
             Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
 
@@ -482,7 +506,9 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         from ..datasets.queries import build_identifier
 
         identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
-        return self.get_identifier(identifier, uid, to=to, on_object=on_object, contexts=contexts)
+        return self.get_identifier(
+            identifier, uid, to=to, on_object=on_object, contexts=contexts, resume=resume
+        )
 
     def get_identifier(
         self,
@@ -492,6 +518,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         to: str | os.PathLike[str] | None = None,
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
+        resume: bool = False,
         receipt: Receipt | None = None,
     ) -> Progress:
         """Retrieve with an Identifier of one's own, see `get`.
@@ -502,23 +529,23 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             The Identifier, with its QueryRetrieveLevel.
         model
             SOP class UID of the information model.
-        to, on_object, contexts
+        to, on_object, contexts, resume
             As of `get`.
         receipt
             Takes down each object when it has arrived, for those who want to know between two responses.
         """
-        proposal, hooks = get_contexts(model, contexts), self._receiver_hooks(to, on_object)
+        if resume and to is None:
+            raise ValueError("resume needs a folder")
+        hooks = self._receiver_hooks(to, on_object)
         if receipt is not None:
             hooks.receipt = receipt
-        progress: Progress = self._perform(self._get(identifier, model, hooks, proposal))
-        return progress
+        here = None
+        if resume and to is not None:
+            from pathlib import Path
 
-    def _get(
-        self, identifier: Dataset, model: str, hooks: ReceiverHooks, proposal: Sequence[Context]
-    ) -> Operation[RetrieveProgress]:
-        roles = {uid: (False, True) for uid, _ in proposal[1:]}
-        request = self._association_request(proposal, 1, roles, performed=self.window)
-        return operations.get(request, hooks, identifier, model)
+            here = Path(to)
+        progress: Progress = self._perform(self._service.get(identifier, model, hooks, contexts, here))
+        return progress
 
     def move(self, destination: str, level: str, *, model: str | None = None, **keys: Any) -> Progress:
         """Have the peer send objects to an application entity (C-MOVE).
@@ -569,8 +596,27 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             SOP class UID of the information model.
         """
         ae_title_bytes(destination, "the move destination")
-        progress: Progress = self._perform(operations.move(destination, identifier, model))
+        progress: Progress = self._perform(self._service.move(destination, identifier, model))
         return progress
+
+    def client(self) -> Any:
+        """The connections to a DICOMweb service, which are made when they are needed."""
+        with self._client_lock:
+            if self._client is None:
+                self._client = self._make_client()
+            return self._client
+
+    def _make_client(self) -> Any:
+        """The `Client` of the face's driver."""
+        raise NotImplementedError
+
+    def _take_client(self) -> Any:
+        """The connections to be closed, None where there are none; nothing more is asked on them."""
+        if isinstance(self._service, OverHTTP):
+            self._service.end()
+        with self._client_lock:
+            client, self._client = self._client, None
+            return client
 
     def fetch(
         self,

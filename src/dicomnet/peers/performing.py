@@ -10,14 +10,30 @@ from ..drivers.deadline import Timeouts
 from ..drivers.hooks import Hooks, Phase
 from ..drivers.life import Life
 from ..exchange.contexts import Proposal
-from ..exchange.operations import LEAVE, Begin, Lease, Leave, Open, Operation, Run, Spawn, Step, Use, Wait
+from ..exchange.operations import (
+    LEAVE,
+    Ask,
+    Begin,
+    Hand,
+    Lease,
+    Leave,
+    Open,
+    Operation,
+    Read,
+    Run,
+    Spawn,
+    Step,
+    Use,
+    Wait,
+)
 from ..exchange.requesting import RequestorHooks
 from ..values import mutable
 from ..wire.pdu import AssociateRQ
 from .base import PeerBase
 
 if TYPE_CHECKING:
-    from ..exchange.lanes import Lanes, StartedLanes
+    from ..drivers.http import Head
+    from ..exchange.lanes import StartedLanes
 
 
 class Responses(Protocol):
@@ -71,6 +87,8 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         # What the association proposed, None if it is not to be kept.
         self._proposal: Proposal | None = None
         self._responses: AnyResponses | None = None
+        # The response of HTTP that is being read.
+        self._response: Any = None
 
     # What a face does in its own way. "Any" is what is given, or what has to be awaited for it.
 
@@ -90,7 +108,7 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         """An association is over."""
         raise NotImplementedError
 
-    def _make_lanes(self, lanes: Lanes) -> AnyLanes:
+    def _make_lanes(self, step: Spawn) -> AnyLanes:
         """The threads or tasks of some lanes, none of which has been started."""
         raise NotImplementedError
 
@@ -131,8 +149,29 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
         """Begin a procedure with many responses."""
         self._responses = yield Call(partial(self.link.iterate, step.procedure, step.cancel))
 
+    def ask(self, step: Ask) -> Calls[Head]:
+        """Send a request of HTTP."""
+        yield from self.drop()
+        self._response = yield Call(partial(self._peer.client().send, step.request))
+        head: Head = self._response.head
+        return head
+
+    def read(self, step: Read) -> Calls[bytes]:
+        """Read on in the response."""
+        chunk: bytes = yield Call(self._response.read)
+        if not chunk:
+            yield from self.drop()
+        return chunk
+
+    def drop(self) -> Calls[None]:
+        """Want no more of the response."""
+        response, self._response = self._response, None
+        if response is not None:
+            yield Call(response.close)
+
     def leave(self, step: Leave = LEAVE) -> Calls[None]:
         """Let go of the association: it is kept, released, or over."""
+        yield from self.drop()
         if self._responses is not None:
             # Dropped before its end, it is given up.
             self._responses.close()
@@ -160,7 +199,7 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
     def spawn(self, step: Spawn) -> None:
         """Begin one more lane."""
         if self._lanes is None:
-            self._lanes = self._started = self._make_lanes(step.lanes)
+            self._lanes = self._started = self._make_lanes(step)
             self._peer._lanes.add(self._lanes)
         self._lanes.start()
 
@@ -179,5 +218,8 @@ PERFORMERS: Mapping[type[Step | Call], Callable[[Any, Any], Any]] = {
     Run: lambda performance, step: performance.link.run(step.procedure),
     Spawn: PerformanceBase.spawn,
     Wait: PerformanceBase.wait,
+    Ask: lambda performance, step: performance._do(performance.ask(step)),
+    Read: lambda performance, step: performance._do(performance.read(step)),
+    Hand: lambda performance, step: step.hooks.handle(step.message, step.context),
     Call: lambda performance, step: step.function(),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..datasets.queries import build_identifier, build_query
 from ..errors import DicomnetError
 from ..exchange import operations
-from ..exchange.contexts import COMMON_IMAGES, GET_MODELS, MOVE_MODELS, find_model, forms_of, get_contexts
+from ..exchange.contexts import COMMON_IMAGES, GET_MODELS, MOVE_MODELS, find_model, forms_of
 from ..exchange.operations import RELEASE, Operation, Report, intercept
 from ..exchange.results import RetrieveProgress
 from ..exchange.syntaxes import SYNTAXES
@@ -37,7 +37,10 @@ class _PeerSource:
     def find(self, level: str, keys: Mapping[str, Any]) -> Operation[None]:
         """Query; reports the matches."""
         asked = with_character_set(self._peer._target, keys)
-        return operations.find(build_query(level, asked), find_model(level, None))
+        found: Operation[None] = self._peer._service.find(
+            build_query(level, asked), find_model(level, None), None
+        )
+        return found
 
     def rest(self) -> Operation[None]:
         """Release what is open."""
@@ -45,7 +48,7 @@ class _PeerSource:
 
 
 class GetSource(_PeerSource):
-    """Retrieves by C-GET, in whatever transfer syntax the peer has an object.
+    """Retrieves by C-GET or WADO-RS, in whatever transfer syntax the peer has an object.
 
     Parameters
     ----------
@@ -80,14 +83,13 @@ class GetSource(_PeerSource):
         it is asked again, many classes in the native ones.
         """
         contexts = None
-        if classes or attempt % 2:
+        if not self._peer._target.is_web and (classes or attempt % 2):
             contexts = forms_of(classes or COMMON_IMAGES, self._syntaxes)
         model = find_model(level, None, GET_MODELS)
         hooks = self._peer._receiver_hooks(self._folder, None)
         hooks.pacing = self._pacing
-        proposal = get_contexts(model, contexts)
-        found: Operation[RetrieveProgress] = self._peer._get(
-            build_identifier(level, keys), model, hooks, proposal
+        found: Operation[RetrieveProgress] = self._peer._service.get(
+            build_identifier(level, keys), model, hooks, contexts, None
         )
         return found
 

@@ -13,6 +13,8 @@ from ..wire.items import UserIdentityRQ
 if TYPE_CHECKING:
     import ssl
 
+    from ..dicomweb.addresses import WebAddress
+    from ..dicomweb.credentials import Credentials
     from ..drivers.transport import Address
     from ..settings.values import Remote, Settings
 
@@ -28,7 +30,7 @@ class Target:
     Parameters
     ----------
     address
-        Its AE title and transport address.
+        Its AE title and transport address, or a DICOMweb service.
     calling
         Our AE title.
     tls
@@ -53,9 +55,13 @@ class Target:
         Our AE title as the destination of a C-MOVE; None for that by which we call.
     receiver
         Where we listen for what a C-MOVE sends; None where nobody says it.
+    credentials
+        What a DICOMweb service is told of who asks; None for nothing.
+    may_be_read
+        Whether that may be sent without TLS, where others can read it.
     """
 
-    address: PeerAddress
+    address: PeerAddress | WebAddress
     calling: str = DEFAULT_TITLE
     tls: ssl.SSLContext | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -69,6 +75,22 @@ class Target:
     retrieve: str | None = None
     destination: str | None = None
     receiver: Address | None = None
+    credentials: Credentials | None = None
+    may_be_read: bool = False
+
+    @property
+    def is_web(self) -> bool:
+        """Whether it is a DICOMweb service, which has no AE title."""
+        return not self.address.ae_title
+
+
+def web_target(target: Target) -> Target:
+    """A target that trusts whom the system trusts, where it is a DICOMweb service by TLS."""
+    if not getattr(target.address, "is_secure", False):
+        return target
+    from ..drivers.tls import client_context
+
+    return replace(target, tls=client_context())
 
 
 def identity_of(user: str | None, passcode: str | None) -> UserIdentityRQ | None:

@@ -18,13 +18,13 @@ from pydicom.dataset import Dataset
 from ...datasets.codec import encode_answer
 from ...datasets.json_model import from_json
 from ...datasets.xml_model import from_xml
+from ...dicomweb.multipart_reading import MediaType
 from ...encoding.elements import EXPLICIT_LITTLE
 from ...encoding.file_header import FileHeader
 from ...encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from ...values import Buffer, frozen
 from ..entries import DATA_SET_DOES_NOT_MATCH
 from ..storage.staging import StagedFile, Staging
-from .multipart_reading import MediaType
 from .store_report import CANNOT_UNDERSTAND, TRANSFER_SYNTAX_NOT_SUPPORTED
 
 # Of each compressed media type the transfer syntaxes that its bulk data may have, the default first (PS3.18 Table

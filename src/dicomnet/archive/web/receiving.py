@@ -9,6 +9,13 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import Protocol
 
+from ...dicomweb.multipart_reading import (
+    PART_ENDS,
+    MediaType,
+    MultipartReader,
+    MultipartUnreadable,
+    PartBegins,
+)
 from ...drivers.files import identify
 from ...encoding.file_header import MEDIA_STORAGE_DIRECTORY, FileHeader
 from ...encoding.identity import is_uid
@@ -18,13 +25,6 @@ from ...values import Buffer
 from ..entries import Accepted, Source
 from ..intake import KEPT_IN_QUARANTINE, SPILL_LENGTH, Intake, Session
 from .assembling import BulkData, Described, DescriptionUnusable
-from .multipart_reading import (
-    PART_ENDS,
-    MediaType,
-    MultipartReader,
-    MultipartUnreadable,
-    PartBegins,
-)
 from .problems import Problem
 from .store_report import (
     CANNOT_UNDERSTAND,

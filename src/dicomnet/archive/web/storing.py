@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ...dicomweb.multipart_reading import MediaType, MultipartUnreadable
 from ...services.service_classes import may_be_storage
 from ...services.sop_classes import SOP_CLASSES
 from ..access import C_STORE
@@ -18,7 +19,6 @@ from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
 from .admission import address_of
-from .multipart_reading import MediaType, MultipartUnreadable
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import Final
 
-from ...values import Buffer, frozen
+from ..values import Buffer, frozen
 
 # The longest head of a part, and the most blanks behind a boundary, in bytes.
 HEAD_LIMIT = 16 << 10

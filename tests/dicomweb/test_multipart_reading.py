@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.archive.web.multipart_reading import (
+from dicomnet.dicomweb.multipart_reading import (
     BLANKS_LIMIT,
     HEAD_LIMIT,
     PART_ENDS,

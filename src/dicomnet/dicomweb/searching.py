@@ -1,0 +1,243 @@
+"""Search for studies, series and instances (QIDO-RS, PS3.18 section 10.6), page by page."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ..datasets.levels import UNIQUE_KEYS, Level
+from ..drivers.http import Head
+from ..encoding.identity import is_uid
+from ..errors import ProtocolError
+from ..exchange.contexts import FIND_MODELS
+from ..exchange.operations import Operation, Report
+from ..services.descriptions import shown
+from ..services.steps import Work
+from ..values import frozen
+from .asking import JSON, Session, ask, media_type, read_all
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_log = logging.getLogger(__name__)
+
+# How many matches are asked for at a time.
+PAGE = 1000
+# Wild cards and what else stands in values are sent as they are where an address allows it: some servers do not decode
+# an asterisk, for instance.
+_PLAIN = "!$'()*,/:;=?@[\\]^_`{|}~-."
+# What the warning says that there is more (section 8.3.4.4); others are about how the query was understood.
+_MORE = re.compile(r"additional|remaining|more result", re.IGNORECASE)
+_WARNING = re.compile(r"^\s*299\s+(.*)", re.DOTALL)
+_NO_KEYS = frozenset((0x00080005, 0x00080052))
+
+
+@frozen
+class Query:
+    """What is asked of a resource.
+
+    Parameters
+    ----------
+    resource
+        The path of the resource, such as ``/studies``.
+    parameters
+        Names and values, encoded.
+    level
+        Of the matches.
+    known
+        The keywords and values that the path tells.
+    """
+
+    resource: str
+    parameters: tuple[str, ...]
+    level: Level
+    known: Mapping[str, str]
+
+    @classmethod
+    def of(cls, identifier: Dataset) -> Query:
+        """That of an Identifier.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be asked by DICOMweb.
+        """
+        level = Level[str(identifier.QueryRetrieveLevel)]
+        if level is Level.PATIENT:
+            raise ValueError("DICOMweb has no query of patients; ask for studies, which say whose they are")
+        known: dict[str, str] = {}
+        resource = ""
+        for each, name in ((Level.STUDY, "studies"), (Level.SERIES, "series")):
+            value = identifier.get(UNIQUE_KEYS[each])
+            # Below a series without its study there is no path.
+            if each >= level or not (isinstance(value, str) and is_uid(value)):
+                break
+            known[UNIQUE_KEYS[each]] = str(value)
+            resource += f"/{name}/{value}"
+        resource += {Level.STUDY: "/studies", Level.SERIES: "/series", Level.IMAGE: "/instances"}[level]
+        return cls(resource, tuple(_parameters(identifier, known)), level, known)
+
+    def page(self, offset: int, limit: int) -> str:
+        """The resource with all parameters."""
+        paging = [f"limit={limit}"] + ([f"offset={offset}"] if offset else [])
+        return f"{self.resource}?{'&'.join([*self.parameters, *paging])}"
+
+
+def _parameters(identifier: Dataset, known: Mapping[str, str]) -> Iterator[str]:
+    included = []
+    for way, element in _keys(identifier, ""):
+        text = _text(element)
+        if way in known:
+            continue
+        if text:
+            yield f"{way}={quote(text, safe=_PLAIN)}"
+        else:
+            included.append(way)
+    if included:
+        yield f"includefield={','.join(included)}"
+
+
+def _keys(data_set: Dataset, above: str) -> Iterator[tuple[str, Any]]:
+    """Each key with its way: the keyword, behind those of the sequences around it."""
+    for element in data_set:
+        if element.tag in _NO_KEYS:
+            continue
+        way = above + (element.keyword or f"{element.tag:08X}")
+        if element.VR == "SQ" and element.value:
+            yield from _keys(element.value[0], f"{way}.")
+        else:
+            yield way, element
+
+
+def _text(element: Any) -> str:
+    """The value of a key as a parameter has it; several UIDs are separated by commas (section 8.3.4.1)."""
+    value = element.value
+    if value is None or element.VR == "SQ":
+        return ""
+    if not isinstance(value, str | bytes | int | float) and hasattr(value, "__iter__") and element.VR != "PN":
+        return ("," if element.VR == "UI" else "\\").join(map(str, value))
+    # A number is asked for as it was written.
+    return str(getattr(value, "original_string", value) if element.VR in ("DS", "IS") else value)
+
+
+def echo(session: Session) -> Operation[None]:
+    """See whether the service answers a query. Reports how long that took, in seconds."""
+    begin = perf_counter()
+    head = yield from ask(session, "/studies?limit=1", JSON, tries=0)
+    yield from _models(head)
+    yield Report(perf_counter() - begin)
+
+
+def find(session: Session, identifier: Dataset, limit: int | None = None) -> Operation[None]:
+    """Query (QIDO-RS). Reports the matches; those that cannot be read are an error after the last one.
+
+    Parameters
+    ----------
+    limit
+        After how many matches nothing more is asked for.
+
+    Raises
+    ------
+    ValueError
+        See `Query.of`.
+    """
+    query = Query.of(identifier)
+    unique = UNIQUE_KEYS[query.level]
+    seen: set[str] = set()
+    damages: list[str] = []
+    offset = count = 0
+    while count != limit:
+        wanted = PAGE if limit is None else min(PAGE, limit - count)
+        head = yield from ask(session, query.page(offset, wanted), JSON)
+        models = yield from _models(head)
+        has_more = _has_more(head)
+        matches: list[tuple[str, Dataset]] = yield Work(partial(_read, models, query, damages))
+        # What came meanwhile may have moved some to the next page.
+        fresh = [(uid, match) for uid, match in matches if not offset or not uid or uid not in seen]
+        offset += len(models)
+        for uid, match in fresh:
+            seen.add(uid)
+            count += 1
+            yield Report(match)
+            if count == limit:
+                break
+        if len(models) > wanted or not models:
+            # It gives all there is, whatever it is asked for.
+            has_more = has_more and bool(models)
+        elif len(models) == wanted:
+            has_more = True
+        if not has_more:
+            break
+        if not fresh and matches:
+            raise ProtocolError(
+                f"the peer gives the same matches again instead of the next ones after {len(seen)}; a narrower query"
+                f" finds the others ({unique} is what they were told apart by)"
+            )
+    if damages:
+        more = f" (and {len(damages) - 1} more)" if len(damages) > 1 else ""
+        raise ProtocolError(f"{damages[0]}{more}")
+
+
+def _models(head: Head) -> Operation[list[Any]]:
+    """The matches of a response, as JSON models."""
+    body = yield from read_all()
+    if head.status == 204 or not body.strip():
+        return []
+    media_type(head, (JSON, "application/json"))
+    try:
+        models = yield Work(partial(json.loads, body))
+    except ValueError as error:
+        raise ProtocolError(f"the peer's answer to a query is not JSON ({shown(error, 100)})") from error
+    if not isinstance(models, list):
+        raise ProtocolError("the peer's answer to a query is not a list of matches")
+    return models
+
+
+def _read(models: list[Any], query: Query, damages: list[str]) -> list[tuple[str, Dataset]]:
+    """The matches as data sets, each behind its UID; what is wrong with others goes to ``damages``."""
+    from ..datasets.json_model import from_json
+
+    matches = []
+    for model in models:
+        try:
+            # Nobody goes where a match says that a value is.
+            match = from_json(model, lambda uri, vr: b"")
+        except ValueError as error:
+            damages.append(f"a match cannot be read: {shown(error, 200)}")
+            _log.warning("a match is left out: %s", error)
+            continue
+        for keyword, value in query.known.items():
+            if not match.get(keyword):
+                setattr(match, keyword, value)
+        match.QueryRetrieveLevel = query.level.name
+        matches.append((str(match.get(UNIQUE_KEYS[query.level]) or ""), match))
+    return matches
+
+
+def _has_more(head: Head) -> bool:
+    """Whether a warning says that there are more matches; others are logged."""
+    found = _WARNING.match(head.headers.get("warning", ""))
+    if found is None:
+        return False
+    if _MORE.search(found[1]):
+        return True
+    _log.warning("the peer says of a query: %s", shown(found[1], 200))
+    return False
+
+
+def check(identifier: Dataset, model: str) -> None:
+    """Raise ValueError for a query that cannot be asked by DICOMweb."""
+    Query.of(identifier)
+    check_model(model)
+
+
+def check_model(model: str) -> None:
+    """Raise ValueError for an information model that DICOMweb has not."""
+    if model != FIND_MODELS["study"]:
+        raise ValueError("DICOMweb has the Study Root information model alone; leave the patient root out")
