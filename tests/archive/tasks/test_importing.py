@@ -201,7 +201,7 @@ def test_what_cannot_be_stored_now_ends_the_import_and_the_next_one_goes_on(
     journal = _root(holdings) / "journal"
     journal.write_text("in the way")
     with pytest.raises(
-        TaskFailed, match="cannot store anything now: the object cannot be written; 0 objects"
+        TaskFailed, match="cannot store anything now: the object cannot be written; stored before: 0 objects"
     ):
         run(tmp_path / "in")
     journal.unlink()
