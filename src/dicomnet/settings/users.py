@@ -52,7 +52,7 @@ class Configuration:
         named = named or os.environ.get(CONFIG_VARIABLE) or None
         self.file = named or users_file()
         self.settings: Settings | None = None
-        is_there = named is not None or _is_there(self.file)
+        self._is_there = is_there = named is not None or _is_there(self.file)
         if is_there or any(each.upper().startswith(_PREFIX) for each in os.environ):
             self.settings = read_checked(self.file if is_there else None)
 
@@ -75,10 +75,11 @@ class Configuration:
         return REMOTES_VARIABLE if self.has_variable else self.file
 
     def _instead(self, name: str) -> str:
-        if self.settings is None:
-            return f"; {self.place}, where remotes are read from, is not there"
-        if not self.settings.remotes:
-            return f"; {self.place} has none"
+        if self.settings is None or not self.settings.remotes:
+            is_missing = not (self._is_there or self.has_variable)
+            return f"; {self.place}" + (
+                ", where remotes are read from, is not there" if is_missing else " has none"
+            )
         from .kinds import nearest
 
         known = {each.lower(): each for each in self.settings.remotes}
