@@ -20,6 +20,7 @@ from .words import complain, reason
 COMMANDS = {
     "echo": "verify that a peer answers (C-ECHO)",
     "store": "send files and folders to a peer (C-STORE)",
+    "watch": "send what comes into a folder to a peer, as it comes (C-STORE)",
     "find": "query a peer (C-FIND)",
     "get": "retrieve objects over one association (C-GET)",
     "fetch": "retrieve what a list names, complete (C-FIND, C-GET or C-MOVE)",
