@@ -45,6 +45,7 @@ COMMANDS = {
     "restore": "make an archive of a backup",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
     "completion": "print what makes a shell complete the command line",
+    "man": "print or write the manual pages of the commands",
 }
 # Those whose names cannot be names of modules.
 _MODULES = {"import": "import_"}
