@@ -82,6 +82,17 @@ def test_a_file_that_takes_the_place_at_the_last_moment_stays(
     assert names(tmp_path) == {"a": b"fresh"}
 
 
+def test_a_file_that_is_open_for_writing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"image")
+    with path.open("ab"):
+        with pytest.raises(Changed):
+            delete(str(path), known(path))
+        assert names(tmp_path) == {"a": b"image"}
+    delete(str(path), known(path))
+    assert names(tmp_path) == {}
+
+
 def test_a_name_that_is_taken_gets_a_number(tmp_path: Path) -> None:
     done = tmp_path / "done"
     for content in (b"1", b"2", b"3"):

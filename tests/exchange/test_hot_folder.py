@@ -87,3 +87,22 @@ def test_the_wait_for_the_next_try_grows_up_to_a_minute(tmp_path: Path) -> None:
         assert not folder.ready()
         clock.now += 0.5
         assert folder.ready()
+
+
+def test_a_file_that_is_open_for_writing_is_not_ready(tmp_path: Path) -> None:
+    """Its writer pauses for longer than any time that one would wait."""
+    clock = Clock()
+    path = tmp_path / "a"
+    folder = folder_of(tmp_path, clock)
+    with path.open("wb") as file:
+        file.write(b"1")
+        file.flush()
+        for _ in range(5):
+            folder.look()
+            assert not folder.ready()
+            clock.now += 100
+    with path.open("rb"):
+        clock.now += 100
+        folder.look()
+        clock.now += 2
+        assert list(folder.ready()) == [str(path)]

@@ -8,14 +8,14 @@ import shutil
 from contextlib import suppress
 from itertools import count
 
-from .hot_folder import Identity, identity_of
+from .hot_folder import Identity, identity_of, is_being_written
 
 # How a file is called between the moment when it is claimed and the moment when it is gone.
 _CLAIMED = ".claimed"
 
 
 class Changed(Exception):
-    """A file is not the one, or not as, it was when it was read. It is where it was."""
+    """A file is not the one, or not as, it was when it was read, or is open for writing. It is where it was."""
 
 
 def delete(path: str, identity: Identity) -> None:
@@ -83,7 +83,7 @@ def _claim(path: str, identity: Identity) -> str:
         raise
     # Its new name has changed the last of the times, and nothing else may have.
     found = identity_of(claimed)
-    if found is None or found[:-1] != identity[:-1]:
+    if found is None or found[:-1] != identity[:-1] or is_being_written(claimed):
         _give_back(claimed, path)
         raise Changed
     return claimed

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from time import monotonic
@@ -35,6 +37,32 @@ def identity_of(path: str) -> Identity | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def is_being_written(path: str) -> bool:
+    """Whether a program has a file open for writing, as far as the platform tells.
+
+    Linux grants a read lease on a file that nobody has open for writing, and no other; not all file systems know that,
+    and a file of another user is not told about.
+    """
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Whoever opens it at this moment waits for a moment, and we are sent a signal, which must not be one that ends.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @frozen
@@ -98,8 +126,9 @@ class _State:
 class HotFolder:
     """The files in a folder and its sub-folders, from look to look.
 
-    A file is complete when it has not changed for a while. Those with hidden names, and with such as programs give to
-    what they have not finished (``.part``, ``.partial``, ``.filepart``, ``.tmp``), are left alone.
+    A file is complete when it has not changed for a while, and no program is known to have it open for writing. Those
+    with hidden names, and with such as programs give to what they have not finished (``.part``, ``.partial``,
+    ``.filepart``, ``.tmp``), are left alone.
 
     Parameters
     ----------
@@ -164,11 +193,16 @@ class HotFolder:
 
     def ready(self) -> dict[str, Identity]:
         """Some of the files that are to be sent now, in the order of their names, as `look` has seen them."""
-        now = self._clock()
-        due = (
-            (p, s.identity) for p, s in self._states.items() if s.ready_at is not None and s.ready_at <= now
-        )
-        return dict(islice(due, TOGETHER))
+        return dict(islice(self._due(self._clock()), TOGETHER))
+
+    def _due(self, now: float) -> Iterator[tuple[str, Identity]]:
+        for path, state in self._states.items():
+            if state.ready_at is None or state.ready_at > now:
+                continue
+            if is_being_written(path):
+                state.ready_at = now + self._settle
+            else:
+                yield path, state.identity
 
     @property
     def is_waiting(self) -> bool:
