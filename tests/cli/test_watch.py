@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
@@ -279,3 +281,30 @@ def test_a_folder_has_one_watcher(storescp: StoreSCP, tmp_path: Path) -> None:
         wait_until(
             lambda: "another run uses it" in run("watch", folder, storescp.address, "--once", "-q").stderr
         )
+
+
+def test_a_file_that_cannot_be_moved_is_not_sent_again(start_peer: StartPeer, tmp_path: Path) -> None:
+    """It goes to another file system, where it finds no room: it is renamed and back at each try."""
+    folder = tmp_path / "in"
+    path = write_objects(folder, 1, 1, length=400_000)[0]
+    seen: list[int] = []
+
+    def store(event: Any) -> int:
+        seen.append(0)
+        return 0
+
+    port = start_peer([(evt.EVT_C_STORE, store)])
+    with TemporaryDirectory(dir="/dev/shm") as done:
+        with watching(folder, f"P@127.0.0.1:{port}", "--done", done) as process:
+            assert process.stderr is not None
+            # Larger files than that cannot be written, until it is allowed.
+            _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (300_000, most))
+            assert "it stays: " in process.stderr.readline()
+            before = path.stat().st_ctime_ns
+            wait_until(lambda: path.exists() and path.stat().st_ctime_ns > before, what="another try")
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+            wait_until(lambda: names(folder) == set(), what="it has been moved")
+            end(process)
+        assert names(Path(done)) == {path.name}
+    assert len(seen) == 1

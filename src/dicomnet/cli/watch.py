@@ -181,6 +181,8 @@ class _Watch:
         )
         # Of the files that are known: why they are not sent, which is told once.
         self._complaints: dict[str, str] = {}
+        # What the peer has dealt with, and could not be moved or deleted yet.
+        self._held: dict[str, Verdict] = {}
         self.has_failures = False
         self.is_to_end = False
 
@@ -221,6 +223,7 @@ class _Watch:
             self._journal.forget(gone)
             for path in gone:
                 self._complaints.pop(path, None)
+                self._held.pop(path, None)
 
     def _say(self, sentence: str) -> None:
         if sentence != self._told:
@@ -233,6 +236,11 @@ class _Watch:
         from ..exchange.searching import has_members
         from ..exchange.storing import Supply
 
+        for path in [each for each in ready if each in self._held]:
+            held = self._held.pop(path)
+            if held.identity == ready[path]:
+                del ready[path]
+                self._conclude(held, is_committed=True)
         # What is moved or deleted must have been taken with just its present content.
         is_strict = bool(self._options.done or self._options.delete)
         found = self._journal.missing(objects_in(list(ready)), is_strict=is_strict)
@@ -318,6 +326,10 @@ class _Watch:
             return
         except OSError as error:
             self.has_failures = True
+            # The attempt may have renamed it and back, which changes one of its times, and nothing else.
+            identity = self._folder.recognize(verdict.path, verdict.identity)
+            if identity is not None:
+                self._held[verdict.path] = replace(verdict, identity=identity)
             if self._folder.postpone(verdict.path):
                 complain(f"dicomnet watch: {verdict.path}: it stays: {reason(error)}")
             return

@@ -214,6 +214,14 @@ class HotFolder:
         """Whether there are files that were sent in vain, and are to be sent again."""
         return any(each.ready_at is not None and each.tries for each in self._states.values())
 
+    def recognize(self, path: str, identity: Identity) -> Identity | None:
+        """A file was renamed, and has its name again: its identity now; None where it is another file."""
+        found = identity_of(path)
+        if found is None or found[:-1] != identity[:-1]:
+            return None
+        self._states[path].identity = found
+        return found
+
     def finish(self, path: str) -> None:
         """Nothing more is to be done with a file, as long as it does not change."""
         self._states[path].ready_at = None
