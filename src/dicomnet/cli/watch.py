@@ -274,12 +274,14 @@ class _Watch:
         if not result.was_stored:
             self._journal.add(result, outcome)
         line = line_of(result, outcome)
-        # What is tried again and again is told once.
-        is_news = not (outcome in (FAILURE, SKIPPED) and self._complaints.get(result.path) == line)
-        if outcome in (FAILURE, SKIPPED):
-            self._complaints[result.path] = line
-        if is_news:
+        if outcome not in (FAILURE, SKIPPED) or self._is_news(result.path, line):
             self._tell(Row.of(result), line, is_quiet=outcome in (STORED, BEFORE))
+
+    def _is_news(self, path: str, line: str) -> bool:
+        """Whether this was not what was told of a file last: what is tried again and again is told once."""
+        is_news = self._complaints.get(path) != line
+        self._complaints[path] = line
+        return is_news
 
     def _tell(self, row: Row, line: str, *, is_quiet: bool) -> None:
         if row.outcome in self._tally.counts:
@@ -297,11 +299,10 @@ class _Watch:
             if outcome == NOT_COMMITTED:
                 uncommitted.add(result.path)
             result = replace(result, status=None, comment=words)
-            self._tell(
-                replace(Row.of(result), outcome=outcome, bytes=0),
-                line_of(result, outcome),
-                is_quiet=outcome != NOT_COMMITTED,
-            )
+            line = line_of(result, outcome)
+            if outcome != NOT_COMMITTED or self._is_news(result.path, line):
+                row = replace(Row.of(result), outcome=outcome, bytes=0)
+                self._tell(row, line, is_quiet=outcome != NOT_COMMITTED)
 
         with closing(Stored()) as stored:
             for each in results:
