@@ -49,12 +49,14 @@ test: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
 	sh tools/ensure_chromium.sh
+	sh tools/ensure_shells.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc and not slow"
 
 test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
 	sh tools/ensure_chromium.sh
+	sh tools/ensure_shells.sh
 	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
 
 test-slow: $(VENV)/.test
@@ -66,6 +68,7 @@ coverage: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
 	sh tools/ensure_chromium.sh
+	sh tools/ensure_shells.sh
 	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
 
 lint: $(VENV)/.test

@@ -1,4 +1,4 @@
-"""`dicomnet store --commit`: what a pynetdicom SCP is asked for, and what journal and report say of it."""
+"""`dicomnet store --commit` and `watch --commit`: what a pynetdicom SCP is asked for, and what is said of it."""
 
 from __future__ import annotations
 
@@ -95,3 +95,17 @@ def test_options_that_do_not_fit() -> None:
     )
     public = ("--commit", "--listen", "0", "--bind", "0.0.0.0")
     assert "--allow-public" in complaint(run("store", "127.0.0.1:1", *public, CT), 2)
+
+
+def test_watch_deletes_what_is_committed_only(study: Path) -> None:
+    scp = SCP(ct_missing)
+    arguments = ("watch", "--once", "--settle", "0.1", "--delete", "--commit", study)
+    with scp.running() as address:
+        assert run(*arguments, address).returncode == 1
+        assert (study / "ct.dcm").exists()
+        assert not (study / "series" / "mr").exists()
+        scp._answer = all_kept
+        assert run(*arguments, address).returncode == 0
+        assert not (study / "ct.dcm").exists()
+        assert asked_for(scp) == [{CT_UID, MR_UID}, {CT_UID}]
+        assert len(scp.stored) == 2

@@ -36,6 +36,11 @@ class Parser(argparse.ArgumentParser):
         What it does, in a line.
     ending
         The last part of the help.
+
+    Attributes
+    ----------
+    examples
+        Command lines, one each.
     """
 
     def __init__(self, prog: str, description: str, ending: str) -> None:
@@ -45,12 +50,14 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_formatter_of_unknown_width,
             allow_abbrev=False,
         )
+        self.examples: tuple[str, ...] = ()
         self._ending = ending
 
     def explain(self, description: str, examples: str) -> None:
         """Set what the help tells besides the options."""
         self.description = description
-        lines = "".join(f"  {line}\n" for line in examples.strip().splitlines())
+        self.examples = tuple(examples.strip().splitlines())
+        lines = "".join(f"  {line}\n" for line in self.examples)
         self.epilog = f"examples:\n{lines}\n{self._ending}"
 
     def parse(self, words: list[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
-from types import FrameType
+from types import FrameType, ModuleType
 
 from .._version import __version__
 from ..errors import DicomnetError
@@ -20,6 +20,7 @@ from .words import complain, reason
 COMMANDS = {
     "echo": "verify that a peer answers (C-ECHO)",
     "store": "send files and folders to a peer (C-STORE)",
+    "watch": "send what comes into a folder to a peer, as it comes (C-STORE)",
     "find": "query a peer (C-FIND)",
     "get": "retrieve objects over one association (C-GET)",
     "fetch": "retrieve what a list names, complete (C-FIND, C-GET or C-MOVE)",
@@ -43,6 +44,8 @@ COMMANDS = {
     "backup": "copy an archive into a folder, while it is in use",
     "restore": "make an archive of a backup",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
+    "completion": "print what makes a shell complete the command line",
+    "man": "print or write the manual pages of the commands",
 }
 # Those whose names cannot be names of modules.
 _MODULES = {"import": "import_"}
@@ -150,14 +153,22 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _run(command: str, words: list[str]) -> int:
     if not command:
         return _help(words)
-    module = import_module(f".{_MODULES.get(command, command)}", __package__)
-    parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
-    module.configure(parser)
-    add_output_options(parser)
-    options = parser.parse(words[1:])
+    options = parser_of(command).parse(words[1:])
     set_up_logging(options)
-    status: int = module.run(options)
+    status: int = _module_of(command).run(options)
     return status
+
+
+def _module_of(command: str) -> ModuleType:
+    return import_module(f".{_MODULES.get(command, command)}", __package__)
+
+
+def parser_of(command: str) -> Parser:
+    """The parser of one of the commands."""
+    parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
+    _module_of(command).configure(parser)
+    add_output_options(parser)
+    return parser
 
 
 def _help(words: list[str]) -> int:

@@ -306,7 +306,7 @@ def _foretell(options: Namespace, tally: Tally, report: Report) -> int:
     forecast = Forecast(options.paths, options.transcode)
     for found in forecast.look():
         if isinstance(found, StoreResult):
-            row, line = Row.of(found), _line_of(found, outcome_of(found))
+            row, line = Row.of(found), line_of(found, outcome_of(found))
         else:
             file = found.file
             path, member = (file.path, file.name) if isinstance(file, Member) else (str(file), None)
@@ -376,7 +376,7 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
                 or options.verbose
                 or (row.outcome not in (STORED, BEFORE) and not options.quiet)
             ):
-                progress.say(_line_of(result, row.outcome))
+                progress.say(line_of(result, row.outcome))
         if stored is None:
             return
 
@@ -388,7 +388,7 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
             if options.json:
                 print(row.as_json())
             elif outcome == NOT_COMMITTED or options.verbose:
-                progress.say(_line_of(result, outcome))
+                progress.say(line_of(result, outcome))
 
         commit_stored(peer, stored, journal, options, tell)
 
@@ -418,7 +418,8 @@ def _supply_of(
     return Supply(files, peer.transcoding, pacing=pacing, retry=retry, tell=tell)
 
 
-def _line_of(result: StoreResult, outcome: str) -> str:
+def line_of(result: StoreResult, outcome: str) -> str:
+    """What is told of a file to people."""
     line = f"{outcome}: {result.name}"
     if result.comment:
         line += f": {result.comment}"

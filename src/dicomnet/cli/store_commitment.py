@@ -49,12 +49,12 @@ def add_commit_options(parser: Parser) -> None:
     add_bind_options(group, "send reports")
 
 
-def listening_address(options: Namespace) -> tuple[str, int] | None:
+def listening_address(options: Namespace, command: str = "store") -> tuple[str, int] | None:
     """Where to listen for reports; None for nowhere. Raises UsageError where that is not allowed."""
     if options.listen is None:
         return None
     host = LOOPBACK if options.bind is None else options.bind
-    check_bind("store", host, options.allow_public, "send reports")
+    check_bind(command, host, options.allow_public, "send reports")
     return host, options.listen
 
 
@@ -125,6 +125,7 @@ def commit_stored(
     journal: Journal | None,
     options: Namespace,
     tell: Callable[[StoreResult, str, str], None],
+    command: str = "store",
 ) -> None:
     """Ask for commitment of all that was stored.
 
@@ -134,6 +135,8 @@ def commit_stored(
         Is told what is committed.
     tell
         Told of each object, the outcome in words, and why where it is not committed.
+    command
+        The name of the command that asks.
     """
     from ..peers.commitment import Inbox
 
@@ -150,7 +153,7 @@ def commit_stored(
 
     try:
         for found in peer.commit_with(
-            inbox, iter(stored), wait=options.commit_wait, listen=listening_address(options)
+            inbox, iter(stored), wait=options.commit_wait, listen=listening_address(options, command)
         ):
             result = next(left)
             if found.is_committed:
@@ -167,8 +170,8 @@ def commit_stored(
     finally:
         flush()
     for each in inbox.refused:
-        complain(f"dicomnet store: a report of the peer is refused: {each}")
+        complain(f"dicomnet {command}: a report of the peer is refused: {each}")
     if words:
-        complain(f"dicomnet store: {words}")
+        complain(f"dicomnet {command}: {words}")
     for result in left:
         tell(result, NOT_COMMITTED, words)

@@ -54,9 +54,10 @@ _WRITE = f"INSERT OR REPLACE INTO objects VALUES {_ROW}"
 # Each statement lets another thread run, and may wait for it then: rows of a batch are written by few.
 _BATCH = 32
 _WRITE_BATCH = f"INSERT OR REPLACE INTO objects VALUES {', '.join([_ROW] * _BATCH)}"
+_FORGET = "DELETE FROM objects WHERE path = ?"
 _COMMIT = "UPDATE objects SET committed = ? WHERE path = ? AND member = ?"
 _READ = (
-    "SELECT size, mtime_ns, sop_instance_uid, status, sop_class_uid, committed FROM objects"
+    "SELECT size, mtime_ns, sop_instance_uid, status, sop_class_uid, committed, time FROM objects"
     " WHERE path = ? AND member = ?"
 )
 
@@ -80,6 +81,14 @@ def _text(name: str) -> Key:
 
 def _name_in(member: str) -> str:
     return member.rpartition("@")[0]
+
+
+def _is_older(path: str, moment: float) -> bool:
+    """Whether nothing at a file was changed since then, in seconds since 1970."""
+    try:
+        return os.stat(path).st_ctime < moment
+    except OSError:
+        return False
 
 
 def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
@@ -121,6 +130,7 @@ class Journal:
         self._uncommitted = 0
         self._stamps: dict[tuple[str, str], Stamp | None] = {}
         self._failure: JournalUnusable | None = None
+        self._has_added = False
         self._is_closing = False
         self._folder = "", os.path.join(os.getcwd(), "")
         try:
@@ -182,7 +192,7 @@ class Journal:
             )
 
     def missing(
-        self, found: Iterable[str | StoredObject | StoreResult]
+        self, found: Iterable[str | StoredObject | StoreResult], *, is_strict: bool = False
     ) -> Iterator[str | StoredObject | StoreResult]:
         """Each object that is to be sent; or its result, where the peer has it already.
 
@@ -193,19 +203,25 @@ class Journal:
         ----------
         found
             As `searching.find_objects` gives them.
+        is_strict
+            Whether a file at which anything was changed after its object was noted is sent again, too, as it may be
+            another one with the same size and an old time.
 
         Raises
         ------
         JournalUnusable
             If the journal cannot be read.
         """
+        self._has_rows = self._has_rows or self._has_added
         for each in found:
             if isinstance(each, StoreResult):
                 self._stamps[each.path, member_of(each)] = None
                 yield each
                 continue
             path, member, stamp = _identity(each)
-            known = None if stamp is None or not self._has_rows else self._stored(path, member, stamp)
+            known = (
+                None if stamp is None or not self._has_rows else self._stored(path, member, stamp, is_strict)
+            )
             if known is None:
                 self._stamps[path, member] = stamp
                 yield each
@@ -245,6 +261,7 @@ class Journal:
             class_uid,
         )
         with self._changed:
+            self._has_added = True
             self._waiting.append(row)
             self._uncommitted += 1
             if len(self._waiting) in (1, _TOGETHER):
@@ -261,15 +278,28 @@ class Journal:
         JournalUnusable
             If the journal cannot be written.
         """
+        now = time()
+        self._change(_COMMIT, [(now, self._key(each.path), _text(member_of(each))) for each in results])
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Note durably nothing more of files, which are gone.
+
+        Raises
+        ------
+        JournalUnusable
+            If the journal cannot be written.
+        """
+        self._change(_FORGET, [(self._key(each),) for each in paths])
+
+    def _change(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+        """Change rows, when those that were added are there."""
         with self._changed:
             self._changed.wait_for(lambda: not self._uncommitted or self._failure is not None)
         self._check()
-        now = time()
-        rows = [(now, self._key(each.path), _text(member_of(each))) for each in results]
         try:
             with self._lock:
                 self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(_COMMIT, rows)
+                self._connection.executemany(statement, rows)
                 self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._unusable(error) from error
@@ -284,13 +314,15 @@ class Journal:
             # What could not be committed is an error already.
             self._connection.close()
 
-    def _stored(self, path: str, member: str, stamp: Stamp) -> StoreResult | None:
+    def _stored(self, path: str, member: str, stamp: Stamp, is_strict: bool) -> StoreResult | None:
         try:
             with self._lock:
                 row = self._connection.execute(_READ, (self._key(path), _text(member))).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         if row is None or row[3] is None or (row[0], row[1]) != stamp:
+            return None
+        if is_strict and not _is_older(path, row[6]):
             return None
         known = StoreResult(
             path,

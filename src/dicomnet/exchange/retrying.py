@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import isinf
 from time import monotonic
 
 # The longest wait between two tries, in seconds; the first is 1 s, and each has twice the one before.
@@ -18,18 +19,25 @@ def is_out_of_resources(status: int) -> bool:
     return status & 0xFF00 == _OUT_OF_RESOURCES
 
 
+def backoff(failures: int) -> float:
+    """The seconds before the next try, after so many before the last one have failed."""
+    # A power of many tries is no number any more.
+    return min(2.0 ** min(failures, 16), LONGEST)
+
+
 class Retry:
     """The tries of one store with its peer. May be shared between threads.
 
     Parameters
     ----------
     tries
-        How often the peer is tried again before it is given up. Each object that it takes is a new beginning.
+        How often the peer is tried again before it is given up, `math.inf` for without end. Each object that it takes
+        is a new beginning.
     clock
         The time in seconds, of a clock that is never set.
     """
 
-    def __init__(self, tries: int, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, tries: float, clock: Callable[[], float] = monotonic) -> None:
         self.tries = tries
         self._clock = clock
         self._failures = self._exhaustions = 0
@@ -63,10 +71,11 @@ class Retry:
                 return True
             if self._failures >= self.tries:
                 return False
-            seconds = max(min(2.0**self._failures, LONGEST), least)
+            seconds = max(backoff(self._failures), least)
             self._failures += 1
             self._until = self._clock() + seconds
-            tell(f"{cause}; tried again in {seconds:.0f} s ({self._failures} of {self.tries})")
+            of_all = "" if isinf(self.tries) else f" ({self._failures} of {self.tries})"
+            tell(f"{cause}; tried again in {seconds:.0f} s{of_all}")
             return True
 
     def gave_up(self) -> bool:
