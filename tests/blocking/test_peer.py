@@ -20,6 +20,7 @@ from tests.sockets import (
     ABORT_BY_USER,
     CT_IMAGE_STORAGE,
     IMPLICIT_VR_LE,
+    PATIENCE,
     RELEASE_RQ,
     VERIFICATION,
     RawPeer,
@@ -319,7 +320,7 @@ def test_a_peer_that_is_forgotten_ends_its_association() -> None:
     with scripted(succeed) as (port, scp):
         Peer(f"127.0.0.1:{port}").echo()
         gc.collect()
-        assert scp.released.wait(5)
+        assert scp.released.wait(PATIENCE)
 
 
 def test_a_loop_peer_that_is_forgotten_ends_its_association() -> None:
