@@ -22,10 +22,12 @@ _HERE = Path(__file__).parent
 # The kind of the tests below a folder, in a file, or of one name; the longest entry that fits counts.
 # quick: no socket, no process (tests/guard.py sees to that), and short. local: sockets or processes of ours, or long.
 # peers: other implementations. slow: kills, leaks, many associations. orthanc: needs Orthanc, which few have.
+# download: needs much of the network.
 KINDS: dict[str, str] = {
     "": "local",
     "apps/test_configuration.py": "quick",
     "archive": "quick",
+    "archive/test_viewer.py::test_the_command_says_what_it_cannot_do": "local",
     "archive/test_activity.py::test_processes_see_each_other_and_one_in_the_place_of_another_begins_anew": "local",
     "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
@@ -50,6 +52,7 @@ KINDS: dict[str, str] = {
     "archive/web/page": "local",
     "archive/web/page/test_browser.py": "peers",
     "archive/web/page/test_words.py": "quick",
+    "archive/web/test_ohif.py": "download",
     "archive/web/test_guard.py": "local",
     "archive/test_deleting.py": "local",
     "archive/test_deleting_nodes.py": "local",
@@ -221,6 +224,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["DICOMNET_WEB_LISTEN"] = "off"
     # No configuration of the user is read: there is none below a file.
     os.environ["XDG_CONFIG_HOME"] = os.devnull
+    # Nor is a viewer found that is installed here.
+    os.environ["XDG_DATA_HOME"] = os.devnull
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         # Tests run in this process. Those that they start do so in half the time.
         path = [str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
