@@ -18,7 +18,7 @@ help:
 	@echo "make run        start the archive node (folder $(DATA), port $(PORT))"
 	@echo "make quick      run the tests that have no socket and no process: half a minute"
 	@echo "make test       run all but the slow ones and those that need Orthanc, as CI does; JOBS=N at once"
-	@echo "make test-peers run those with other implementations: DCMTK, pynetdicom, Orthanc"
+	@echo "make test-peers run those with other implementations: DCMTK, pynetdicom, Orthanc, OHIF (50 MB from npm)"
 	@echo "make test-slow  run those of kills, leaks and many associations, with more of them"
 	@echo "make setup      prepare .venv with the dicomnet command in it"
 	@echo "make lint       check format, style and types"
@@ -50,14 +50,14 @@ test: $(VENV)/.test
 	sh tools/ensure_postgresql.sh
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_shells.sh
-	$(PYTEST) -n $(JOBS) -m "not orthanc and not slow"
+	$(PYTEST) -n $(JOBS) -m "not orthanc and not download and not slow"
 
 test-peers: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_shells.sh
-	$(PYTEST) -n $(JOBS) -m "peers or orthanc"
+	$(PYTEST) -n $(JOBS) -m "peers or orthanc or download"
 
 test-slow: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
@@ -69,7 +69,7 @@ coverage: $(VENV)/.test
 	sh tools/ensure_postgresql.sh
 	sh tools/ensure_chromium.sh
 	sh tools/ensure_shells.sh
-	$(PYTEST) -n $(JOBS) -m "not orthanc" --cov --cov-branch --cov-report=term:skip-covered
+	$(PYTEST) -n $(JOBS) -m "not orthanc and not download" --cov --cov-branch --cov-report=term:skip-covered
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

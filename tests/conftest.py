@@ -22,10 +22,12 @@ _HERE = Path(__file__).parent
 # The kind of the tests below a folder, in a file, or of one name; the longest entry that fits counts.
 # quick: no socket, no process (tests/guard.py sees to that), and short. local: sockets or processes of ours, or long.
 # peers: other implementations. slow: kills, leaks, many associations. orthanc: needs Orthanc, which few have.
+# download: needs much of the network.
 KINDS: dict[str, str] = {
     "": "local",
     "apps/test_configuration.py": "quick",
     "archive": "quick",
+    "archive/test_viewer.py::test_the_command_says_what_it_cannot_do": "local",
     "archive/test_activity.py::test_processes_see_each_other_and_one_in_the_place_of_another_begins_anew": "local",
     "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",
     "archive/catalogue/test_index.py::test_an_index_that_cannot_grow": "local",
@@ -47,10 +49,9 @@ KINDS: dict[str, str] = {
     "archive/storage/test_folder.py::test_what_is_removed_is_removed_durably": "local",
     "archive/storage/test_folder.py::test_what_is_set_aside_is_durable_at_once": "local",
     "archive/ledger": "local",
-    "archive/web/page": "local",
     "archive/web/page/test_browser.py": "peers",
     "archive/web/page/test_words.py": "quick",
-    "archive/web/test_guard.py": "local",
+    "archive/web/test_ohif.py": "download",
     "archive/test_deleting.py": "local",
     "archive/test_deleting_nodes.py": "local",
     "archive/test_retention.py": "local",
@@ -84,21 +85,12 @@ KINDS: dict[str, str] = {
     "archive/test_old_stores.py": "local",
     "archive/web": "local",
     "archive/watch": "local",
-    "archive/web/test_frames.py": "local",
-    "archive/web/test_metadata.py": "local",
-    "archive/web/test_retrieving.py": "local",
-    "archive/web/test_uri.py": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
-    "archive/web/test_rendered.py": "local",
     "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",
     "archive/watch/test_counts.py": "quick",
     "archive/watch/test_probing.py": "quick",
-    "archive/web/test_assembling.py": "local",
-    "archive/web/test_killed.py": "local",
-    "archive/web/test_removing.py": "local",
-    "archive/web/test_storing.py": "local",
     "cli/test_terminal.py": "quick",
     "datasets": "quick",
     "datasets/test_plain.py::test_damaged_bytes_are_read_as_by_pydicom": "local",
@@ -187,7 +179,6 @@ KINDS: dict[str, str] = {
     "test_house.py": "quick",
     "test_house.py::test_the_drivers_start_without_pydicom": "local",
     "test_house.py::test_the_protocol_core_starts_without_pydicom_and_without_sockets": "local",
-    "test_reprs.py": "local",
     "test_values.py": "quick",
     "upper_layer": "quick",
     "upper_layer/test_negotiation.py::test_no_damage_of_one_item_reaches_another": "local",
@@ -221,6 +212,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["DICOMNET_WEB_LISTEN"] = "off"
     # No configuration of the user is read: there is none below a file.
     os.environ["XDG_CONFIG_HOME"] = os.devnull
+    # Nor is a viewer found that is installed here.
+    os.environ["XDG_DATA_HOME"] = os.devnull
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         # Tests run in this process. Those that they start do so in half the time.
         path = [str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

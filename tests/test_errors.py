@@ -37,6 +37,7 @@ from dicomnet.errors import (
     Trouble,
     UnusableObject,
     UsersUnusable,
+    ViewerUnusable,
 )
 from dicomnet.services.steps import answer_of
 
@@ -169,6 +170,11 @@ CASES: dict[str, tuple[DicomnetError, list[str], dict[str, object]]] = {
         UsersUnusable("users.toml", "others can read it"),
         ["users.toml", "others can read it"],
         {"path": "users.toml", "cause": "others can read it"},
+    ),
+    "viewer unusable": (
+        ViewerUnusable("a.tgz", "it has a link"),
+        ["a.tgz", "it has a link"],
+        {"name": "a.tgz", "cause": "it has a link"},
     ),
     "store in use": (StoreInUse("store"), ["store"], {"root": "store"}),
     "index unusable": (

@@ -20,6 +20,7 @@
     ├── UnusableObject (also ValueError)       a file or data set of the caller's that cannot be sent
     ├── JournalUnusable                        the journal of a store is damaged, in use, or another peer's
     ├── UsersUnusable                          the file of users of an archive is open to others, or makes no sense
+    ├── ViewerUnusable                         a viewer for browsers cannot be installed, or is damaged
     ├── StoreInUse                             another node has the archive's store open
     ├── IndexUnusable                          the archive's index is damaged or of another version
     ├── JournalUnusable                        the journal of a retrieval is in use, damaged or of another version
@@ -466,6 +467,26 @@ class UsersUnusable(DicomnetError):
 
     def __str__(self) -> str:
         return f"the file of users {self.path} cannot be used: {self.cause}"
+
+
+class ViewerUnusable(DicomnetError):
+    """A viewer cannot be installed, or what is installed cannot be used. It is left as it is.
+
+    Parameters
+    ----------
+    name
+        The folder, tarball or package.
+    cause
+        What is wrong with it, and what to do.
+    """
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(name, cause)
+        self.name = name
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be used as a viewer: {self.cause}"
 
 
 class JournalUnusable(DicomnetError):

@@ -51,6 +51,7 @@ OTHERS = {
     "web.session": "30 min",
     "web.proxies": ["10.0.0.5", "fd00::/8"],
     "web.user_header": "X-Forwarded-User",
+    "web.viewer": "/ohif",
     "watch.port": 9104,
     "watch.address": "",
     "watch.allow_public": True,

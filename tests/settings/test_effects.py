@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
+from tests.archive.viewers import packed
 from tests.archive.watch.pages import health, metrics, port_of
 from tests.cli.command import run
 from tests.faults.objects import study_uid, write_objects
@@ -41,6 +42,7 @@ from tests.support import free_port, stored, wait_until
 from dicomnet import AE, Peer, evt
 from dicomnet.archive.node import Node
 from dicomnet.archive.terms import Terms
+from dicomnet.archive.viewer import install
 from dicomnet.drivers.tls import ServerCertificate, client_context
 from dicomnet.errors import DicomnetError, ServiceRefusal, TLSFailed
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
@@ -634,6 +636,21 @@ class _NoRedirect(HTTPErrorProcessor):
         return response
 
 
+def web_viewer(world: World) -> None:
+    """It is there as soon as it is installed, in the folder of the setting or the usual one."""
+    release = packed(world.folder / "a.tgz")
+    usual = world.folder / "data"
+    for content, folder in (
+        ('web.viewer = "mine"', world.folder / "mine"),
+        ("", usual / "dicomnet" / "ohif"),
+    ):
+        node = world.node(content, "--http", "0", environment={**os.environ, "XDG_DATA_HOME": str(usual)})
+        assert _web(node, "/ohif/")[0] == 404
+        install(world.folder / "a.tgz", folder, release)
+        assert _web(node, "/ohif/")[0] == 200
+        world.end(node)
+
+
 def web_user_header(world: World) -> None:
     _users(world)
     content = 'web = {users = "users.toml", proxies = ["127.0.0.1"], user_header = "X-Forwarded-User"}'
@@ -925,6 +942,7 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "web.session": web_session,
     "web.proxies": web_proxies,
     "web.user_header": web_user_header,
+    "web.viewer": web_viewer,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,

@@ -22,6 +22,7 @@ from tests.sockets import make_certificates
 from tests.support import serving, stored, wait_until
 
 from dicomnet import AE, Peer
+from dicomnet.archive.users import UsersFile
 from dicomnet.drivers.tls import client_context
 from dicomnet.errors import AssociationRejected, TLSFailed
 from dicomnet.pynetdicom.sop_class import CTImageStorage, Verification
@@ -135,7 +136,10 @@ HARMLESS = {
 def test_a_reload_of_all_that_may_change_drops_nothing(tmp_path: Path, workers: int) -> None:
     """Of senders, and of those who query and retrieve meanwhile."""
     start = f"server.workers = {workers}\n"
-    other = "".join(f"{name} = {as_toml(value)}\n" for name, value in HARMLESS.items())
+    with UsersFile(tmp_path / "users.toml").changing():
+        pass  # nobody is in it
+    different = HARMLESS | {"web.users": "users.toml"}
+    other = "".join(f"{name} = {as_toml(value)}\n" for name, value in different.items())
     studies = [str(dcmread(path).StudyInstanceUID) for path in (CT, MR)]
 
     def use(peer: Peer) -> list[int | None]:

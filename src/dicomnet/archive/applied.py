@@ -28,6 +28,7 @@ from .retention import RetentionPolicy, RetentionRule
 from .services.retrieve import RetrievePolicy, destinations_of
 from .terms import Terms
 from .users import UsersFile
+from .viewer import usual_folder
 from .watch.policy import WatchPolicy
 from .web.policy import WebPolicy
 
@@ -164,6 +165,7 @@ def _web(settings: Settings, certificate: ServerCertificate | None) -> WebPolicy
         else replace(certificate, client_ca=None, client_certificate=ssl.CERT_NONE),
         may_delete=settings["web.allow_delete"],
         keep=settings["deletion.keep"],
+        viewer=usual_folder() if settings["web.viewer"] is None else Path(settings["web.viewer"]),
     )
 
 

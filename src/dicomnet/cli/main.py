@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": "run an archive node: store, index, answer queries",
     "receive": "store what peers send into a folder",
     "users": "say who may use an archive by HTTP, and make tokens for scripts",
+    "viewer": "install the full viewer OHIF, which a node serves",
     "config": "check, show or explain the configuration of a node",
     "reload": "have a running node read its configuration again",
     "import": "store files, folders, zip and tar files and media in an archive",

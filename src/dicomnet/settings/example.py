@@ -38,6 +38,7 @@ _EXAMPLES: dict[str, Any] = {
     "web.users": "users.toml",
     "web.proxies": ["10.0.0.5"],
     "web.user_header": "X-Forwarded-User",
+    "web.viewer": "ohif",
     "watch.port": 9104,
 }
 _REMOTE = {

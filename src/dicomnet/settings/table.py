@@ -597,6 +597,16 @@ SETTINGS: tuple[Setting, ...] = (
         needs_index=True,
     ),
     Setting(
+        "web",
+        "viewer",
+        FOLDER,
+        None,
+        "the folder of the viewer OHIF, which is at /ohif/ as soon as dicomnet viewer has installed it there",
+        absent="dicomnet/ohif in the folder of the user's data",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
         "watch",
         "port",
         PORT,

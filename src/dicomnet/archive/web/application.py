@@ -38,6 +38,7 @@ from .searching import SearchService
 from .service import WebService, WithProcesses
 from .storing import StoringService
 from .uri import UriService
+from .viewer import ViewerService
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Application:
     ) -> None:
         self._admission = Admission(Compression(self._route), sessions)
         self.has_pages = bool(pages)
-        others = [*pages, LoginPage(self._admission, sessions)]
+        others = [*pages, LoginPage(self._admission, sessions), ViewerService()]
         self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
         self._router = Router(

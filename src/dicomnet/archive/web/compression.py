@@ -42,11 +42,12 @@ class Compression:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        accepts = _accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
+        accepts = accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
         await self._application(scope, receive, _Response(send, accepts).send)
 
 
-def _accepts_gzip(header: str) -> bool:
+def accepts_gzip(header: str) -> bool:
+    """Whether a client takes gzip, by its Accept-Encoding."""
     for each in header.lower().split(","):
         coding, _, parameters = each.partition(";")
         if coding.strip() in ("gzip", "*"):
@@ -95,7 +96,8 @@ class _Response:
         kind = headers.get("content-type", "")
         if "content-encoding" in headers or "content-range" in headers or not kind.startswith(_KINDS):
             return False
-        headers.add_vary_header("Accept-Encoding")
+        if headers.get("vary") != "Accept-Encoding":
+            headers.add_vary_header("Accept-Encoding")
         return True
 
     async def _soon(self, body: bytes, more: bool) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 
 from ...drivers.tls import ServerCertificate
-from ...values import frozen
+from ...values import field, frozen
 from ..users import UsersFile
+from ..viewer import usual_folder
 
 
 @frozen
@@ -34,6 +36,8 @@ class WebPolicy:
         Whether studies, series and instances may be deleted.
     keep
         How long the files of what is deleted are kept in the trash, in seconds; 0 where they are removed at once.
+    viewer
+        The folder of the full viewer, which need not be there.
     """
 
     origins: tuple[str, ...] = ()
@@ -45,3 +49,4 @@ class WebPolicy:
     tls: ServerCertificate | None = None
     may_delete: bool = False
     keep: float = 0.0
+    viewer: Path = field(default_factory=usual_folder)

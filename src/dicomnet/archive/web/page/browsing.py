@@ -17,6 +17,7 @@ from ..problems import Problem
 from ..removing import may_delete
 from ..resources import Reference, reference_of
 from ..threads import in_thread
+from ..viewer import KnownViewer
 from .attributes import attributes_of
 from .finding import Found, date_range, find, in_order, name_key, text_key
 from .rights import Right
@@ -42,6 +43,7 @@ class Browsing:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._viewer = KnownViewer()
         series = "/studies/{study}/series/{series}"
         self.routes: Sequence[BaseRoute] = [
             site.route("/", self._search, Right.SEE),
@@ -97,6 +99,7 @@ class Browsing:
             series=in_order(found, "SeriesNumber", "SeriesInstanceUID"),
             destinations=sorted(self._site.terms.retrieval.destinations),
             may_delete=may_delete(self._site.terms, request),
+            has_viewer=await in_thread(self._viewer.read, self._site.terms.web.viewer) is not None,
         )
 
     async def _series(self, request: Request) -> Response:
