@@ -28,8 +28,8 @@ def _found(ledger: Ledger) -> list[AuditEntry]:
     return [entry for _, entry in ledger.audits.find(AuditFilter())]
 
 
-def _trail(ledger: Ledger, **options: int) -> AuditTrail:
-    trail = AuditTrail(lambda: ledger.audits, **options)
+def _trail(ledger: Ledger) -> AuditTrail:
+    trail = AuditTrail(lambda: ledger.audits)
     trail.policy = AuditPolicy(enabled=True)
     return trail
 

@@ -51,6 +51,8 @@ OTHERS = {
     "web.session": "30 min",
     "web.proxies": ["10.0.0.5", "fd00::/8"],
     "web.user_header": "X-Forwarded-User",
+    "audit.enabled": True,
+    "audit.keep": "10 years",
     "watch.port": 9104,
     "watch.address": "",
     "watch.allow_public": True,

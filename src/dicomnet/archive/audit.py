@@ -121,4 +121,4 @@ class AuditPolicy:
     """
 
     enabled: bool = False
-    keep: float = 365 * 86400.0
+    keep: float = 31_557_600.0

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..errors import DatabaseFailure, LedgerUnusable
+from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal
+from ..values import replace
 from .audit import AuditEntry, AuditEvent, AuditPolicy, EventOutcome
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ _PACE, _RETRY = 0.5, 5.0
 _TOGETHER, _KNOWN = 60.0, 1000
 
 
+# Finds out more of an event, in the thread that writes: fields of it.
+Describe = Callable[[], Mapping[str, str]]
+
+
 class Entry:
     """An event that is being told of; made by `AuditTrail.record`.
 
@@ -42,9 +47,10 @@ class Entry:
         As of `AuditEntry`.
     """
 
-    __slots__ = ("begun_at", "count", "event", "is_waiting", "key", "last_at")
+    __slots__ = ("begun_at", "count", "describe", "event", "is_waiting", "key", "last_at")
 
-    def __init__(self, key: str, event: AuditEvent, count: int) -> None:
+    def __init__(self, key: str, event: AuditEvent, count: int, describe: Describe | None) -> None:
+        self.describe = describe
         self.key, self.event, self.count = key, event, count
         self.begun_at = self.last_at = datetime.now(UTC)
         self.is_waiting = False
@@ -62,6 +68,8 @@ class AuditTrail:
     audits
         Gives the table in the ledger, which may take its time, and raise DatabaseFailure or LedgerUnusable. None where
         there is no ledger, and nothing is recorded.
+    patient_of
+        Gives the Patient ID of a study, empty if it is not known; None if nobody knows any.
     limit
         How many entries may wait.
 
@@ -73,7 +81,13 @@ class AuditTrail:
         How many events could not be recorded.
     """
 
-    def __init__(self, audits: Callable[[], Audits] | None, limit: int = _LIMIT) -> None:
+    def __init__(
+        self,
+        audits: Callable[[], Audits] | None,
+        patient_of: Callable[[str], str] | None = None,
+        limit: int = _LIMIT,
+    ) -> None:
+        self._patient_of = patient_of
         self._audits = audits
         self._limit = limit
         self.policy = AuditPolicy()
@@ -92,21 +106,21 @@ class AuditTrail:
         """Whether anything is recorded."""
         return self.policy.enabled and self._audits is not None
 
-    def record(self, event: AuditEvent, count: int = 1) -> Entry:
+    def record(self, event: AuditEvent, count: int = 1, *, describe: Describe | None = None) -> Entry:
         """Record an event; gives what `again` takes where it goes on. It does not wait for anything."""
         with self._lock:
             self._number += 1
-            entry = Entry(f"{self._begun}{self._number}", event, count)
+            entry = Entry(f"{self._begun}{self._number}", event, count, describe)
             self._put(entry)
         return entry
 
-    def again(self, entry: Entry, count: int = 1, *, event: AuditEvent | None = None) -> None:
-        """An event happened so many times more; what is known of it by now replaces what was, if it is given."""
+    def again(self, entry: Entry, count: int = 1, *, outcome: EventOutcome | None = None) -> None:
+        """An event happened so many times more; its outcome is another one, if one is given."""
         with self._lock:
             entry.count += count
             entry.last_at = datetime.now(UTC)
-            if event is not None:
-                entry.event = event
+            if outcome is not None:
+                entry.event = replace(entry.event, outcome=outcome)
             self._put(entry)
 
     def record_together(self, event: AuditEvent, count: int = 1) -> None:
@@ -168,6 +182,9 @@ class AuditTrail:
         while self._audits is not None:
             with self._lock:
                 batch = self._waiting[:_BATCH]
+            for each in batch:
+                self._describe(each)
+            with self._lock:
                 entries = [each.written() for each in batch]
             if not batch:
                 break
@@ -185,6 +202,27 @@ class AuditTrail:
                         each.is_waiting = True
                         self._waiting.append(each)
         return True
+
+    def _describe(self, entry: Entry) -> None:
+        """Find out what is not known of an entry yet."""
+        found: dict[str, str] = {}
+        if entry.describe is not None:
+            try:
+                found.update(entry.describe())
+            except Exception:  # noqa: BLE001
+                # It is recorded with what is known.
+                _log.exception("an entry of the audit trail lacks its details")
+            entry.describe = None
+        event = entry.event
+        study, patient = found.get("study", event.study), found.get("patient", event.patient)
+        if study and not patient and self._patient_of is not None:
+            try:
+                found["patient"] = self._patient_of(study)
+            except (DatabaseFailure, ServiceRefusal) as error:
+                _log.warning("an entry of the audit trail lacks its patient: %s", error)
+        if found:
+            with self._lock:
+                entry.event = replace(entry.event, **found)
 
     def _tell_lost(self) -> None:
         lost = self.lost
