@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 # How many entries may wait, and how many are written in one transaction.
 _LIMIT, _BATCH = 5000, 500
 # How often entries are written, and how often that is tried again, in seconds.
-_PACE, _RETRY = 0.5, 5.0
+_PACE, _RETRY = 1.0, 5.0
 # For how long events that are alike are one entry, in seconds, and how many of such entries are known.
 _TOGETHER, _KNOWN = 60.0, 1000
 

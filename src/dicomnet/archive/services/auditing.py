@@ -43,7 +43,7 @@ class AssociationAudit:
         self._trail = trail
         self._who = AuditEvent(EventKind.QUERY, ae_title=ae_title, address=address, way=DIMSE)
         # The transfers of the association, one for each study.
-        self._transfers: dict[AuditEvent, Entry] = {}
+        self._transfers: dict[tuple[EventAction, str, str], Entry] = {}
         self._queries: dict[int, Entry] = {}
         self._told: dict[Retrieval, Counter[str]] = {}
 
@@ -60,25 +60,17 @@ class AssociationAudit:
     def stored(self, studies: Mapping[str, int]) -> None:
         """Objects of studies were stored."""
         for study, count in studies.items():
-            event = replace(self._who, kind=_TRANSFER, action=EventAction.IN, study=study, detail="C-STORE")
-            self._transferred(event, count)
+            self._transferred(EventAction.IN, study, "C-STORE", count)
 
     def performed(self, retrieval: Retrieval, *, is_over: bool = False) -> None:
         """A retrieval has sent objects, or is over."""
         told = self._told.setdefault(retrieval, Counter())
         for study, count in list(retrieval.given.items()):
-            event = replace(
-                self._who,
-                kind=_TRANSFER,
-                action=EventAction.OUT,
-                study=study,
-                detail=f"{retrieval.operation}{retrieval.to}",
-            )
-            if count > told[study]:
-                self._transferred(event, count - told[study], has_failed=retrieval.has_failed)
+            more = count - told[study]
+            if more or retrieval.has_failed:
+                how = f"{retrieval.operation}{retrieval.to}"
+                self._transferred(EventAction.OUT, study, how, more, has_failed=retrieval.has_failed)
                 told[study] = count
-            elif retrieval.has_failed:
-                self._transferred(event, 0, has_failed=True)
         if is_over:
             del self._told[retrieval]
 
@@ -100,11 +92,15 @@ class AssociationAudit:
                 replace(self._who, kind=kind, action=action, outcome=outcome, detail=why)
             )
 
-    def _transferred(self, event: AuditEvent, count: int, *, has_failed: bool = False) -> None:
-        entry = self._transfers.get(event)
+    def _transferred(
+        self, action: EventAction, study: str, how: str, count: int, *, has_failed: bool = False
+    ) -> None:
+        key = action, study, how
+        entry = self._transfers.get(key)
         if entry is None:
-            entry = self._transfers[event] = self._trail.record(event, count)
-        else:
+            event = replace(self._who, kind=_TRANSFER, action=action, study=study, detail=how)
+            entry = self._transfers[key] = self._trail.record(event, count)
+        elif count:
             self._trail.again(entry, count)
         if has_failed and entry.event.outcome is EventOutcome.SUCCESS:
             self._trail.again(entry, 0, outcome=EventOutcome.MINOR_FAILURE)
