@@ -52,6 +52,8 @@ OTHERS = {
     "web.proxies": ["10.0.0.5", "fd00::/8"],
     "web.user_header": "X-Forwarded-User",
     "web.viewer": "/ohif",
+    "audit.enabled": True,
+    "audit.keep": "10 years",
     "watch.port": 9104,
     "watch.address": "",
     "watch.allow_public": True,

@@ -40,6 +40,8 @@ from tests.sockets import (
 from tests.support import free_port, stored, wait_until
 
 from dicomnet import AE, Peer, evt
+from dicomnet.archive.ledger.audits import AuditFilter
+from dicomnet.archive.ledger.ledger import Ledger, ledger_url
 from dicomnet.archive.node import Node
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.viewer import install
@@ -706,6 +708,28 @@ def certificate_days(world: World) -> None:
         world.end(node)
 
 
+def _audited(world: World) -> list[str]:
+    """The kinds of the entries of the audit trail."""
+    with Ledger(ledger_url(world.folder / "dicomnet-data")) as ledger:
+        return [entry.event.kind.word for _, entry in ledger.audits.find(AuditFilter())]
+
+
+def audit_enabled(world: World) -> None:
+    for value, kinds in (("false", []), ("true", ["application activity"] * 2)):
+        world.end(world.node(f"audit.enabled = {value}"))
+        assert _audited(world) == kinds
+
+
+def audit_keep(world: World) -> None:
+    """The node removes what is older at its start, and then now and then."""
+    world.end(world.node("audit.enabled = true"))
+    node = world.node('audit = {enabled = true, keep = "1 day"}')
+    world.end(node)
+    assert len(_audited(world)) == 4
+    node = world.node("audit = {enabled = true, keep = 0}")
+    wait_until(lambda: len(_audited(world)) <= 1, what="old entries are removed")
+
+
 def keep(world: World) -> None:
     """By the command, which has the same configuration; the node empties the trash."""
     node = world.node('deletion.keep = "0.5 s"')
@@ -943,6 +967,8 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "web.proxies": web_proxies,
     "web.user_header": web_user_header,
     "web.viewer": web_viewer,
+    "audit.enabled": audit_enabled,
+    "audit.keep": audit_keep,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,

@@ -22,6 +22,7 @@ from ..settings.table import ACCESS, REMOTES, RETENTION
 from ..settings.values import Settings, conditions, defaults
 from ..values import replace
 from .access import OPERATIONS, Access, Rule, networks_of
+from .audit import AuditPolicy
 from .catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
 from .conflicts import OtherContent
 from .retention import RetentionPolicy, RetentionRule
@@ -76,6 +77,7 @@ def terms_of(settings: Settings) -> Terms:
         web=_web(settings, certificate),
         tls=certificate,
         retention=_retention(settings),
+        audit=AuditPolicy(settings["audit.enabled"], settings["audit.keep"]),
         log=log_of(settings),
         shown=tuple(shown(settings)),
     )

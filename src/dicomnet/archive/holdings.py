@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import DatabaseFailure, ServiceRefusal
 from ..plurals import counted
+from .auditing import AuditTrail
 from .clock import Date
 from .conflicts import OtherContent
 from .filing import Progress
@@ -68,6 +69,8 @@ class Holdings:
         The parts; there may be neither index nor ledger.
     retention
         The rules by which the upkeep removes studies; may be replaced at any time.
+    audit
+        The audit trail of this process.
     uses
         When objects were last given out.
     date
@@ -98,6 +101,7 @@ class Holdings:
         self.local = LocalFolder(folder, sync=sync)
         self.index: Index | None = None
         self.ledger: LedgerAtNeed | None = None
+        self.audit = AuditTrail(None)
         self._upkeep: Upkeep | None = None
         self.is_kept_up = False
         self.retention = RetentionPolicy()
@@ -117,6 +121,7 @@ class Holdings:
                 self.index = open_index(database or folder / INDEX_NAME, keys)
                 if self.local.needs_recovery:
                     self.index.doubt()
+            self.audit = self._new_audit()
             self.intake = self._new_intake(0)
             ledger = None if self.ledger is None else self.ledger.if_there()
             if ledger is not None:
@@ -151,6 +156,7 @@ class Holdings:
     def be_process(self, number: int) -> None:
         """Be another process of this archive, after a fork. What one before it with this number left is filed."""
         self.local.staging.process = number
+        self.audit = self._new_audit()
         self.intake = self._new_intake(number)
         self.recover()
 
@@ -216,6 +222,7 @@ class Holdings:
         if self._upkeep is not None:
             self._upkeep.stop()
         is_filed = self.intake.close()
+        self.audit.close()
         self._close_databases()
         return is_filed
 
@@ -239,6 +246,7 @@ class Holdings:
             self._forget_headers()
             if self.date.is_reliable:
                 self.trash().empty(datetime.now(UTC), is_stopped)
+                self.audit.drop_old(datetime.now(UTC))
 
     def _forget_headers(self) -> None:
         """After a deletion, let nothing stay that was derived from the files for the web."""
@@ -280,6 +288,21 @@ class Holdings:
             progress=self._progress,
             process=process,
         )
+
+    def _new_audit(self) -> AuditTrail:
+        ledger = self.ledger
+        trail = AuditTrail(None if ledger is None else lambda: ledger.opened.audits, self._patient_of)
+        trail.policy = self.audit.policy
+        return trail
+
+    def _patient_of(self, study: str) -> str:
+        """The Patient ID of a study; empty if it is not known."""
+        from .catalogue.inspection import Inspection
+        from .deleting import Patients
+
+        row = None if self.index is None else Inspection(self.index).study(study)
+        ids = () if row is None else Patients.of(row).ids
+        return ids[0] if ids else ""
 
     def _close_databases(self) -> None:
         if self.index is not None:

@@ -30,7 +30,7 @@ from ..services import descriptions as descriptions
 from ..services.descriptions import describe_pdu
 from ..services.registry import OPERATIONS
 from ..services.service_classes import may_be_storage
-from ..services.steps import Answer, Performed, StillSearching
+from ..services.steps import Answer, Performed, StillSearching, Stores
 from ..upper_layer.negotiation import (
     Acceptor,
     Agreement,
@@ -50,8 +50,10 @@ from ..wire.pdu import (
 )
 from .access import NOT_AUTHORIZED, limited, names_in
 from .activity import Activity
+from .audit import AuditEvent, EventAction, EventKind
 from .catalogue.options import SUPPORTED
 from .holdings import Holdings
+from .services.auditing import AssociationAudit, AuditedStores, association_refused
 from .services.query import QueryService
 from .services.retrieve import GetService, MoveService
 from .services.service import Caller, Service
@@ -80,6 +82,7 @@ _FOR_QUERIES = (
     "dicomnet.archive.catalogue.recovery",
     "dicomnet.archive.catalogue.filling",
     "dicomnet.archive.ledger.ledger",
+    "dicomnet.archive.ledger.audits",
     "dicomnet.archive.tasks.control",
     "dicomnet.archive.deleting",
     "dicomnet.archive.trash",
@@ -259,6 +262,7 @@ class Node:
         else:
             self.holdings.begin_upkeep()
         self._server.start()
+        self._note(EventAction.START)
         if self._web is not None and isinstance(self._server, WorkerProcesses):
             self._web.forget()
         if self.watch is not None:
@@ -287,6 +291,7 @@ class Node:
             self.holdings.recover()
         if self.watch is not None:
             self.watch.close()
+        self._note(EventAction.STOP)
         self.holdings.close()
 
     @property
@@ -332,6 +337,10 @@ class Node:
         """An association is over."""
         with self._slots_lock:
             self._slots.discard(association)
+
+    def _note(self, action: EventAction) -> None:
+        """The audit trail says when the node was there."""
+        self.holdings.audit.record(AuditEvent(EventKind.APPLICATION_ACTIVITY, action))
 
     def _take_tasks(self) -> None:
         from .tasks.control import Control
@@ -402,6 +411,7 @@ class Node:
             performed_window=terms.window,
             invoked_window=terms.window if GetService.operation in self.services else 1,
         )
+        self.holdings.audit.policy = terms.audit
         self.holdings.other_content = terms.other_content
         self.holdings.retention = terms.retention
         if self.watch is not None:
@@ -434,7 +444,8 @@ class _NodeHooks(WithoutRetrieval):
     """One association's way into the node."""
 
     def __init__(self, node: Node, address: str) -> None:
-        self.stores = node.stores
+        self.stores: Stores = node.stores
+        self._audit: AssociationAudit | None = None
         self._node = node
         self._address = address
         self._agreed: dict[str, Any] = {}
@@ -454,8 +465,13 @@ class _NodeHooks(WithoutRetrieval):
         if isinstance(answer, AssociateRJ):
             reason = ", ".join(describe_pdu(answer, {}))
             self._node.activity.refused(reason, address=self._address, **titles)
+            association_refused(self._node.holdings.audit, request, self._address, reason)
         else:
             self._number = self._node.activity.opened(address=self._address, **titles)
+            trail = self._node.holdings.audit
+            if trail.is_on:
+                self._audit = AssociationAudit(trail, request.calling_ae_title, self._address)
+                self.stores = AuditedStores(self._node.stores, self._audit)
         return answer
 
     def _answer(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
@@ -489,7 +505,10 @@ class _NodeHooks(WithoutRetrieval):
         return self._service(message).open_sink(message, context, self._caller)
 
     def handle(self, message: Message, context: NegotiatedContext) -> Any:
-        return self._service(message).handle(message, context, self._caller)
+        service = self._service(message)
+        if self._audit is not None:
+            self._audit.asked(message, context)
+        return service.handle(message, context, self._caller)
 
     def _service(self, message: Message) -> Service:
         operation = message.type.service
@@ -503,13 +522,21 @@ class _NodeHooks(WithoutRetrieval):
     def next_answer(
         self, answers: Iterator[Answer | StillSearching | Performed]
     ) -> Answer | StillSearching | Performed | None:
-        return next(answers, None)
+        given = next(answers, None)
+        if self._audit is not None and isinstance(given, Performed):
+            self._audit.performed(cast("Retrieval", answers))
+        return given
 
     def finish(self, retrieval: Retrieval) -> Performed:
         """Send nothing more for a C-GET or C-MOVE."""
-        return retrieval.finish()
+        left = retrieval.finish()
+        if self._audit is not None:
+            self._audit.performed(retrieval, is_over=True)
+        return left
 
     def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        if self._audit is not None:
+            self._audit.refused(message, refusal)
         if message.type is C_STORE_RQ:
             self._node.refused(message.command.get("AffectedSOPInstanceUID", ""), refusal, self._caller)
 

@@ -9,6 +9,7 @@ from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.logs import Log
 from ..values import field, frozen
 from .access import EVERYBODY, Access
+from .audit import AuditPolicy
 from .catalogue.options import QueryPolicy
 from .conflicts import OtherContent
 from .retention import RetentionPolicy
@@ -53,6 +54,8 @@ class Terms:
         What DICOMweb allows. It holds at once.
     retention
         The rules by which studies are removed. It holds at once.
+    audit
+        What is recorded of who does what. It holds at once.
     tls
         What it shows in TLS handshakes; None leaves that as it is.
     log
@@ -74,6 +77,7 @@ class Terms:
     watch: WatchPolicy = field(default_factory=WatchPolicy)
     web: WebPolicy = field(default_factory=WebPolicy)
     retention: RetentionPolicy = field(default_factory=RetentionPolicy)
+    audit: AuditPolicy = field(default_factory=AuditPolicy)
     tls: ServerCertificate | None = None
     log: Log | None = None
     shown: tuple[Shown, ...] = ()

@@ -44,6 +44,7 @@ COMMANDS = {
     "check": "compare the files of an archive with its index and their digests",
     "backup": "copy an archive into a folder, while it is in use",
     "restore": "make an archive of a backup",
+    "audit": "list who asked for, brought and fetched what of an archive",
     "quarantine": "list, compare, release or drop what an archive keeps in quarantine",
     "completion": "print what makes a shell complete the command line",
     "man": "print or write the manual pages of the commands",

@@ -111,6 +111,7 @@ SECTIONS = {
     "tls": "TLS, which is used where there is a certificate. Python's own choice of ciphers, TLS 1.2 at least.",
     "logging": "What is written to standard error.",
     "web": "DICOMweb, by HTTP on a port of its own, for viewers and scripts.",
+    "audit": "Who asked for, saw, brought and deleted what, recorded in the ledger; dicomnet audit shows it.",
     "watch": "Health and metrics, by HTTP on a port of its own. Whoever can reach it may read them; they have no"
     " patients' data.",
 }
@@ -603,6 +604,24 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "the folder of the viewer OHIF, which is at /ohif/ as soon as dicomnet viewer has installed it there",
         absent="dicomnet/ohif in the folder of the user's data",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "audit",
+        "enabled",
+        FLAG,
+        False,
+        "whether the audit trail is written",
+        may_change=True,
+        needs_index=True,
+    ),
+    Setting(
+        "audit",
+        "keep",
+        DURATION,
+        "1 year",
+        "how long its entries are kept",
         may_change=True,
         needs_index=True,
     ),

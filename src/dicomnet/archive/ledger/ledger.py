@@ -1,4 +1,4 @@
-"""The ledger of an archive, opened by URL: quarantine, versions, deletions, protected patients, sessions."""
+"""The ledger of an archive, opened by URL: quarantine, versions, deletions, protected patients, sessions, audit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...errors import DatabaseFailure, LedgerUnusable
 from ..database import WAIT_SECONDS, Database, Keeping, is_file_url, sqlite_url
 from ..entries import Outcome, Quarantined, Source, Version
 from . import schema
+from .audits import Audits
 from .deletions import Deletions
 from .protections import Protections
 from .sessions import Sessions
@@ -41,8 +42,9 @@ class Ledger:
     ----------
     database
         The database.
-    deletions, protections, sessions
-        What it says of objects that were deleted, of patients whose objects are not, and of sessions by HTTP.
+    deletions, protections, sessions, audits
+        What it says of objects that were deleted, of patients whose objects are not, of sessions by HTTP, and of who
+        did what.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Ledger:
         self.deletions = Deletions(self.database)
         self.protections = Protections(self.database)
         self.sessions = Sessions(self.database)
+        self.audits = Audits(self.database)
         try:
             self._migrate()
         except DatabaseFailure as failure:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, String, Table
 from ..database import IDENTIFIER, INSTANT, SIZE, TEXT
 
 # The migrations in `migrations/versions`, oldest first. A ledger of any other revision is of a newer program.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 
 metadata = MetaData()
 
@@ -133,3 +133,27 @@ session = Table(
     Column("ended_at", INSTANT),
 )
 Index("session_digest", session.c.digest, unique=True)
+
+# Who did what, see `archive.audit`. An entry is brought up to date as long as what it tells of goes on.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", IDENTIFIER, primary_key=True),
+    Column("key", TEXT, nullable=False),
+    Column("kind", TEXT, nullable=False),
+    Column("action", TEXT, nullable=False),
+    Column("outcome", Integer, nullable=False),
+    Column("user", TEXT, nullable=False),
+    Column("ae_title", TEXT, nullable=False),
+    Column("address", TEXT, nullable=False),
+    Column("way", TEXT, nullable=False),
+    Column("study", TEXT, nullable=False),
+    Column("patient", TEXT, nullable=False),
+    Column("detail", TEXT, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("begun_at", INSTANT, nullable=False),
+    Column("last_at", INSTANT, nullable=False),
+)
+Index("audit_key", audit.c.key, unique=True)
+Index("audit_last_at", audit.c.last_at)
+Index("audit_study", audit.c.study)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from time import monotonic
 
@@ -89,6 +90,8 @@ class Retrieval(Iterator[Performed | StillSearching]):
     ----------
     operation
         C-GET or C-MOVE.
+    given
+        How many objects of which study were taken to be sent.
     length
         How many bytes the files of the objects have that were sent, since somebody set it to 0.
     """
@@ -99,8 +102,9 @@ class Retrieval(Iterator[Performed | StillSearching]):
         self, request: Message, caller: Caller, found: Located, storage: Storage, transcoding: Transcoding
     ) -> None:
         self.count = found.count
+        self.given: Counter[str] = Counter()
         self.supply = Supply(
-            (known_object(storage, each) for each in found.objects),
+            (known_object(storage, each) for each in self._counted(found.objects)),
             transcoding,
             sub_operation_elements(request, caller.ae_title),
             self.patience,
@@ -148,6 +152,16 @@ class Retrieval(Iterator[Performed | StillSearching]):
                 extra={**self._association.connection.trace.fields, "object": instance},
             )
         return result.status, result.sop_instance_uid
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether an object was not sent."""
+        return bool(self._failed) or self._failure is not None
+
+    def _counted(self, objects: Iterable[StoredInstance]) -> Iterator[StoredInstance]:
+        for each in objects:
+            self.given[each.name.study] += 1
+            yield each
 
     def fail(self, comment: str) -> None:
         """What is left cannot be named, and has failed."""

@@ -35,6 +35,9 @@ COOKIE = "dicomnet-session"
 _FRESH, _KNOWN = 10.0, 1000
 
 
+OnLogin = Callable[[str, str, bool], None]
+
+
 class FindsSessions(Protocol):
     """What knows the sessions."""
 
@@ -54,6 +57,8 @@ class Admission:
         The application.
     sessions
         Gives those that know the sessions.
+    on_login
+        Told who has proved who he is, or could not, by name and address, and whether that failed.
 
     Attributes
     ----------
@@ -63,7 +68,10 @@ class Admission:
         Of those who could not prove who they are.
     """
 
-    def __init__(self, application: ASGIApp, sessions: Callable[[], FindsSessions]) -> None:
+    def __init__(
+        self, application: ASGIApp, sessions: Callable[[], FindsSessions], on_login: OnLogin
+    ) -> None:
+        self._on_login = on_login
         self._application = application
         self._sessions = sessions
         self.policy = WebPolicy()
@@ -138,11 +146,13 @@ class Admission:
             return found
         keys = self._heard(scope, name)
         user = await in_thread(lambda: users.read().by_password(name, password))
+        self._on_login(name, address_of(scope, self.policy), user is None)
         return self._judged(keys, key, user)
 
     async def _by_token(self, scope: Scope, users: UsersFile, given: str) -> Identity:
         keys = self._heard(scope)
         token = await in_thread(lambda: users.read().by_token(given, today()))
+        self._on_login("" if token is None else token.name, address_of(scope, self.policy), token is None)
         if token is None:
             self.failures.failed(*keys)
             raise Problem(401, "this token is none, or has expired", _CHALLENGE)
@@ -168,6 +178,8 @@ class Admission:
         keys = (f"address {address_of(scope, self.policy)}", *([f"name {name}"] if name else ()))
         wait = self.failures.wait(*keys)
         if wait > 0:
+            # One who guesses gives many names.
+            self._on_login("", address_of(scope, self.policy), True)
             after = {"retry-after": str(int(wait) + 1)}
             raise Problem(429, f"there were too many failures; try again in {int(wait) + 1} s", after)
         return keys

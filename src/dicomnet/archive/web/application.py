@@ -15,11 +15,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
 from ..activity import Activity
+from ..auditing import AuditTrail
 from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
 from .admission import Admission
+from .auditing import WebAudit, login
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
@@ -59,6 +61,8 @@ class Application:
         What it has besides DICOMweb, with routes relative to ``/``.
     sessions
         Gives the sessions of users; it may block.
+    trail
+        Gives the audit trail of this process.
 
     Attributes
     ----------
@@ -71,8 +75,12 @@ class Application:
         services: Sequence[WebService],
         pages: Sequence[WebService],
         sessions: Callable[[], Sessions],
+        trail: Callable[[], AuditTrail],
     ) -> None:
-        self._admission = Admission(Compression(self._route), sessions)
+        self._audit = WebAudit(Compression(self._route), trail)
+        self._admission = Admission(
+            self._audit, sessions, lambda name, address, has_failed: login(trail(), name, address, has_failed)
+        )
         self.has_pages = bool(pages)
         others = [*pages, LoginPage(self._admission, sessions), ViewerService()]
         self._services = [*services, *others]
@@ -87,7 +95,7 @@ class Application:
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
-        self._guard.policy = self._origins.policy = self._admission.policy = terms.web
+        self._audit.policy = self._guard.policy = self._origins.policy = self._admission.policy = terms.web
         for service in self._services:
             service.adopt(terms)
 
@@ -182,7 +190,12 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
     services.append(CapabilitiesService([route for each in services for route in each.routes]))
     ledger = holdings.ledger
     assert ledger is not None
-    made = Application(services, _pages(holdings, ae_title, activity), lambda: ledger.opened.sessions)
+    made = Application(
+        services,
+        _pages(holdings, ae_title, activity),
+        lambda: ledger.opened.sessions,
+        lambda: holdings.audit,
+    )
     made.adopt(terms)
     return made
 

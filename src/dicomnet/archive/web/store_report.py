@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -57,6 +58,8 @@ class StoreReport:
     def __init__(self, root: str, study: str | None = None) -> None:
         self._root = root
         self._studies = {study} if study is not None else set()
+        # How many objects of which study were stored.
+        self.of_studies: Counter[str] = Counter()
         self._rows: dict[str, IO[bytes]] = {}
         self._lacking = 0
         self.stored = self.warned = self.failed = self.unnamed = 0
@@ -66,6 +69,7 @@ class StoreReport:
     def has_stored(self, sop_class: str, name: ObjectName, warning: int | None = None) -> None:
         """An object is stored; with a warning it is kept, but not as the object of its SOP Instance UID."""
         self.stored += 1
+        self.of_studies[name.study] += 1
         # More than one are not told apart.
         if len(self._studies) < 2:
             self._studies.add(name.study)

@@ -19,6 +19,7 @@ from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
 from .admission import address_of
+from .auditing import note_stored
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
@@ -79,6 +80,7 @@ class StoringService:
         is_compressed = _is_compressed(request)
         answer_type = chosen(ranges_of(request), _ANSWERS).kind
         report = StoreReport(base_url(request), study)
+        note_stored(request.scope, report.of_studies)
         try:
             upload = Upload(
                 self._holdings.intake,

@@ -1,0 +1,124 @@
+"""What an audit trail records: the audit events of PS3.15 section A.5, each with who, when, whence, and what of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum, IntEnum, StrEnum
+
+from ..values import frozen
+
+
+class EventKind(Enum):
+    """An audit message of PS3.15 section A.5.3: the word it is kept by, and its code of the DICOM terminology (DCM)."""
+
+    APPLICATION_ACTIVITY = "application activity", "110100"
+    INSTANCES_ACCESSED = "instances accessed", "110103"
+    INSTANCES_TRANSFERRED = "instances transferred", "110104"
+    STUDY_DELETED = "study deleted", "110105"
+    QUERY = "query", "110112"
+    SECURITY_ALERT = "security alert", "110113"
+    USER_AUTHENTICATION = "user authentication", "110114"
+
+    def __init__(self, word: str, code: str) -> None:
+        self.word = word
+        self.code = code
+
+
+KINDS = {kind.word: kind for kind in EventKind}
+
+
+class EventAction(StrEnum):
+    """What of its kind an event is, where there are several."""
+
+    START = "start"
+    STOP = "stop"
+    LOGIN = "login"
+    LOGOUT = "logout"
+    IN = "in"
+    OUT = "out"
+    NONE = ""
+
+
+class EventOutcome(IntEnum):
+    """Whether what was tried was done (EventOutcomeIndicator)."""
+
+    SUCCESS = 0
+    MINOR_FAILURE = 4
+    SERIOUS_FAILURE = 8
+
+
+# How objects and questions come, and go, besides the ways of `entries.Source`.
+DIMSE, HTTP = "DIMSE", "HTTP"
+
+
+@frozen
+class AuditEvent:
+    """An event of the audit trail.
+
+    Parameters
+    ----------
+    kind, action, outcome
+        What it was, and how it went.
+    user
+        The name of a user by HTTP, or who gave an order; empty where nobody has to say who he is.
+    ae_title
+        The AE title of a peer, as it says; empty by HTTP.
+    address
+        Where that is; empty for the node itself.
+    way
+        DIMSE or HTTP; empty for the node itself.
+    study, patient
+        Study Instance UID and Patient ID, as far as they are known.
+    detail
+        What else there is to be said, such as the keys of a query, the destination, or why something was refused.
+    """
+
+    kind: EventKind
+    action: EventAction = EventAction.NONE
+    outcome: EventOutcome = EventOutcome.SUCCESS
+    user: str = ""
+    ae_title: str = ""
+    address: str = ""
+    way: str = ""
+    study: str = ""
+    patient: str = ""
+    detail: str = ""
+
+
+@frozen
+class AuditEntry:
+    """An event as the ledger has it.
+
+    Parameters
+    ----------
+    key
+        By what it is known, one of its own.
+    event
+        It.
+    count
+        How often it happened: of objects how many they were, of requests how many are told of in one.
+    begun_at, last_at
+        When it first and last did.
+    """
+
+    key: str
+    event: AuditEvent
+    count: int
+    begun_at: datetime
+    last_at: datetime
+
+
+@frozen
+class AuditPolicy:
+    """What is recorded.
+
+    Parameters
+    ----------
+    enabled
+        Whether anything is.
+    keep
+        For how long, in seconds.
+    """
+
+    enabled: bool = False
+    keep: float = 31_557_600.0

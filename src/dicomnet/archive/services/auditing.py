@@ -1,0 +1,177 @@
+"""What of an association goes into the audit trail: the one place for all of DIMSE."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...dimse.datasets import MemorySink
+from ...dimse.messages import C_FIND_RQ, C_STORE_RQ, Message
+from ...errors import ServiceRefusal
+from ...services.registry import OPERATIONS
+from ...services.steps import Answer, Stores
+from ...upper_layer.negotiation import NegotiatedContext
+from ...values import replace
+from ...wire.pdu import AssociateRQ
+from ..audit import DIMSE, AuditEvent, EventAction, EventKind, EventOutcome
+from ..auditing import AuditTrail, Entry
+from ..entries import Accepted
+from ..intake import Session
+
+if TYPE_CHECKING:
+    from .retrieval import Retrieval
+
+# The longest identifier that is looked at, and the longest text of its keys that is kept.
+_LONGEST, _LONGEST_TEXT = 8192, 1000
+_QUERY, _TRANSFER = EventKind.QUERY, EventKind.INSTANCES_TRANSFERRED
+
+
+class AssociationAudit:
+    """Tells the audit trail what is done on an association.
+
+    Parameters
+    ----------
+    trail
+        The audit trail.
+    ae_title, address
+        Of the peer.
+    """
+
+    def __init__(self, trail: AuditTrail, ae_title: str, address: str) -> None:
+        self._trail = trail
+        self._who = AuditEvent(EventKind.QUERY, ae_title=ae_title, address=address, way=DIMSE)
+        # The transfers of the association, one for each study.
+        self._transfers: dict[tuple[EventAction, str, str], Entry] = {}
+        self._queries: dict[int, Entry] = {}
+        self._told: dict[Retrieval, Counter[str]] = {}
+
+    def asked(self, message: Message, context: NegotiatedContext) -> None:
+        """A query begins."""
+        if message.type is C_FIND_RQ and isinstance(message.data, MemorySink):
+            describe = partial(_keys, bytes(message.data.content[: _LONGEST + 1]), context.transfer_syntax)
+            # Those before it are answered, and can be refused no more.
+            self._queries.clear()
+            self._queries[message.message_id] = self._trail.record(
+                replace(self._who, kind=_QUERY, detail=message.type.service), describe=describe
+            )
+
+    def stored(self, studies: Mapping[str, int]) -> None:
+        """Objects of studies were stored."""
+        for study, count in studies.items():
+            self._transferred(EventAction.IN, study, "C-STORE", count)
+
+    def performed(self, retrieval: Retrieval, *, is_over: bool = False) -> None:
+        """A retrieval has sent objects, or is over."""
+        told = self._told.setdefault(retrieval, Counter())
+        for study, count in list(retrieval.given.items()):
+            more = count - told[study]
+            if more or retrieval.has_failed:
+                how = f"{retrieval.operation}{retrieval.to}"
+                self._transferred(EventAction.OUT, study, how, more, has_failed=retrieval.has_failed)
+                told[study] = count
+        if is_over:
+            del self._told[retrieval]
+
+    def refused(self, message: Message, refusal: ServiceRefusal) -> None:
+        """A request was refused."""
+        service = message.type.service
+        why = f"{service}: status 0x{refusal.status:04X}"
+        if refusal.comment:
+            why = f"{why}, {refusal.comment}"
+        query = self._queries.pop(message.message_id, None)
+        if query is not None and message.type is C_FIND_RQ:
+            self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE)
+        elif service in OPERATIONS and service in ("C-STORE", "C-FIND", "C-GET", "C-MOVE"):
+            kind = _QUERY if message.type is C_FIND_RQ else _TRANSFER
+            is_in = message.type is C_STORE_RQ
+            action = EventAction.NONE if kind is _QUERY else EventAction.IN if is_in else EventAction.OUT
+            outcome = EventOutcome.SERIOUS_FAILURE
+            self._trail.record_together(
+                replace(self._who, kind=kind, action=action, outcome=outcome, detail=why)
+            )
+
+    def _transferred(
+        self, action: EventAction, study: str, how: str, count: int, *, has_failed: bool = False
+    ) -> None:
+        key = action, study, how
+        entry = self._transfers.get(key)
+        if entry is None:
+            event = replace(self._who, kind=_TRANSFER, action=action, study=study, detail=how)
+            entry = self._transfers[key] = self._trail.record(event, count)
+        elif count:
+            self._trail.again(entry, count)
+        if has_failed and entry.event.outcome is EventOutcome.SUCCESS:
+            self._trail.again(entry, 0, outcome=EventOutcome.MINOR_FAILURE)
+
+
+class AuditedStores:
+    """The service that stores objects, as an association has it whose stores are recorded.
+
+    Parameters
+    ----------
+    stores
+        The service.
+    audit
+        Told what was stored.
+    """
+
+    def __init__(self, stores: Stores, audit: AssociationAudit) -> None:
+        self._stores = stores
+        self._audit = audit
+
+    def place(self, requests: Sequence[Message]) -> None:
+        """Check objects that came."""
+        self._stores.place(requests)
+
+    def settle(self, requests: Sequence[Message]) -> Sequence[Answer | ServiceRefusal]:
+        """Store objects together, and give the answers."""
+        studies = [_study_of(each.data) for each in requests]
+        answers: Sequence[Answer | ServiceRefusal] = self._stores.settle(requests)
+        stored = Counter(
+            study
+            for study, answer in zip(studies, answers, strict=True)
+            if not isinstance(answer, ServiceRefusal)
+        )
+        self._audit.stored(stored)
+        return answers
+
+
+def association_refused(trail: AuditTrail, request: AssociateRQ, address: str, why: str) -> None:
+    """Record that an association was refused."""
+    trail.record_together(
+        AuditEvent(
+            EventKind.SECURITY_ALERT,
+            outcome=EventOutcome.MINOR_FAILURE,
+            ae_title=request.calling_ae_title,
+            address=address,
+            way=DIMSE,
+            detail=f"association refused: {why}",
+        )
+    )
+
+
+def _study_of(data: object) -> str:
+    placed = data.placed if isinstance(data, Session) else None
+    return placed.entry.name.study if isinstance(placed, Accepted) else ""
+
+
+def _keys(encoded: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
+    """What is recorded of the identifier of a query."""
+    from ...datasets.codec import decode_whole
+    from .query import read_identifier
+
+    if len(encoded) > _LONGEST:
+        return {"detail": f"C-FIND with an identifier of more than {_LONGEST} bytes"}
+    try:
+        identifier = read_identifier(decode_whole, encoded, transfer_syntax_uid)
+    except ServiceRefusal as refusal:
+        return {"detail": f"C-FIND: {refusal.comment}"}
+    keys = {each.keyword or str(each.tag): str(each.value) for each in identifier if each.value}
+    text = ", ".join(f"{name}={value}" for name, value in keys.items())
+    return {
+        "study": keys.get("StudyInstanceUID", ""),
+        "patient": keys.get("PatientID", ""),
+        "detail": f"C-FIND: {text}"[:_LONGEST_TEXT],
+    }

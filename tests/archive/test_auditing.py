@@ -1,0 +1,101 @@
+"""The audit trail of a process writes what it is told, and nobody waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support import wait_until
+
+from dicomnet.archive.audit import AuditEntry, AuditEvent, AuditPolicy, EventKind
+from dicomnet.archive.auditing import AuditTrail
+from dicomnet.archive.ledger.audits import AuditFilter, Audits
+from dicomnet.archive.ledger.ledger import Ledger, ledger_url
+from dicomnet.errors import DatabaseFailure, Trouble
+
+_QUERY = AuditEvent(EventKind.QUERY, user="alice")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(ledger_url(tmp_path)) as opened:
+        yield opened
+
+
+def _found(ledger: Ledger) -> list[AuditEntry]:
+    return [entry for _, entry in ledger.audits.find(AuditFilter())]
+
+
+def _trail(ledger: Ledger) -> AuditTrail:
+    trail = AuditTrail(lambda: ledger.audits)
+    trail.policy = AuditPolicy(enabled=True)
+    return trail
+
+
+def test_what_is_recorded_is_in_the_ledger_soon(ledger: Ledger) -> None:
+    trail = _trail(ledger)
+    try:
+        entry = trail.record(_QUERY)
+        wait_until(lambda: len(_found(ledger)) == 1, what="the entry is written")
+        trail.again(entry, 4)
+        wait_until(lambda: _found(ledger)[0].count == 5, what="the entry is brought up to date")
+        assert len(_found(ledger)) == 1
+    finally:
+        trail.close()
+
+
+def test_a_clean_end_loses_nothing(ledger: Ledger) -> None:
+    trail = _trail(ledger)
+    for _ in range(1234):
+        trail.record(_QUERY)
+    trail.close()
+    assert len(_found(ledger)) == 1234
+    assert trail.lost == 0
+
+
+def test_those_that_are_alike_are_one(ledger: Ledger) -> None:
+    trail = _trail(ledger)
+    other = AuditEvent(EventKind.QUERY, user="bob")
+    for _ in range(400):
+        trail.record_together(_QUERY)
+        trail.record_together(other, 2)
+    trail.close()
+    assert {(each.event.user, each.count) for each in _found(ledger)} == {("alice", 400), ("bob", 800)}
+
+
+def test_nothing_is_recorded_where_it_is_off(ledger: Ledger) -> None:
+    trail = AuditTrail(lambda: ledger.audits)
+    trail.record_together(_QUERY)
+    trail.record(_QUERY)
+    trail.close()
+    assert _found(ledger) == []
+
+
+def test_a_ledger_that_takes_nothing_holds_nobody_up(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it does not take is kept up to the limit, and the rest is counted."""
+
+    def broken() -> Audits:
+        raise DatabaseFailure("ledger", Trouble.FULL, "the disk is full")
+
+    trail = AuditTrail(broken, limit=10)
+    trail.policy = AuditPolicy(enabled=True)
+    for _ in range(25):
+        trail.record(_QUERY)
+    trail.close()
+    assert trail.lost == 25
+    assert "events are missing in the audit trail" in caplog.text
+
+
+def test_what_is_old_is_dropped(ledger: Ledger) -> None:
+    trail = _trail(ledger)
+    trail.record(_QUERY)
+    trail.close()
+    trail.policy = AuditPolicy(enabled=True, keep=3600.0)
+    trail.drop_old(datetime.now(UTC) + timedelta(minutes=59))
+    assert len(_found(ledger)) == 1
+    trail.drop_old(datetime.now(UTC) + timedelta(minutes=61))
+    assert _found(ledger) == []
