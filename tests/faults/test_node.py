@@ -444,7 +444,7 @@ def test_start_after_kill_is_reported(tmp_path: Path) -> None:
             path.unlink()
     with serving(tmp_path, "-v") as node:
         assert images(node.port, 340) == {uid(340, instance) for instance in range(1, 31)}
-        assert "30 objects" in (tmp_path / "output.txt").read_text()
+        assert "30 acknowledged objects filed now" in (tmp_path / "output.txt").read_text()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "", "::"])

@@ -65,7 +65,7 @@ def test_without_anything_there_are_the_defaults() -> None:
     settings = read(None)
     assert {settings.origin(each.name) for each in SETTINGS} == {DEFAULT}
     terms = terms_of(settings)
-    assert terms == Terms(log=terms.log)
+    assert terms == Terms(log=terms.log, shown=terms.shown)
     assert pickle.loads(pickle.dumps(terms)) == terms
 
 

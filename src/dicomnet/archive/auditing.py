@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..errors import DatabaseFailure, LedgerUnusable, ServiceRefusal
+from ..plurals import counted
 from ..values import replace
 from .audit import AuditEntry, AuditEvent, AuditPolicy, EventOutcome
 
@@ -191,7 +192,11 @@ class AuditTrail:
             try:
                 self._audits().write(entries)
             except (DatabaseFailure, LedgerUnusable, OSError) as error:
-                _log.error("%d entries of the audit trail wait for the ledger: %s", len(self._waiting), error)
+                _log.error(
+                    "%s of the audit trail not in the ledger yet: %s",
+                    counted(len(self._waiting), "entry", "entries"),
+                    error,
+                )
                 return False
             with self._lock:
                 del self._waiting[: len(batch)]

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..plurals import counted
 from .arguments import FAILED, OK, Parser
 from .words import complain, printable
 
@@ -71,7 +72,9 @@ def _show(options: Namespace, folder: Path) -> int:
     if viewer is None:
         return _complain(folder)
     size = sum(viewer.files.values()) / 1_000_000
-    print(f"OHIF {viewer.version} in {printable(str(folder))}: {len(viewer.files)} files, {size:.0f} MB")
+    print(
+        f"OHIF {viewer.version} in {printable(str(folder))}: {counted(len(viewer.files), 'file')}, {size:.0f} MB"
+    )
     return OK
 
 

@@ -30,6 +30,7 @@ from ..errors import (
 from ..exchange.operations import READ, Operation, Report, gather
 from ..exchange.receiving import IDENTIFYING_UIDS, ReceiverHooks, require_object
 from ..exchange.results import RetrieveProgress
+from ..plurals import counted
 from ..services.registry import PENDING, SUCCESS
 from ..services.steps import Work
 from ..values import frozen
@@ -282,7 +283,7 @@ class _Retrieval:
     def missing_ones(self) -> Operation[None]:
         """Retrieve what has not come, object by object."""
         missing = self._missing()
-        _log.info("%d objects have not come whole and are asked for one by one", len(missing))
+        _log.info("%s not here whole, and asked for one by one", counted(len(missing), "object"))
         receipt = self._hooks.receipt
         uids = {each.instance for each in missing}
         receipt.failures[:] = [each for each in receipt.failures if each.sop_instance_uid not in uids]

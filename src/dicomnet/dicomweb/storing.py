@@ -30,6 +30,7 @@ from ..exchange.retrying import is_out_of_resources
 from ..exchange.sendable import KnownObject, Sendable
 from ..exchange.store_requests import needs_padding, padded
 from ..exchange.storing import FIRST_LOOK, SCAN_AHEAD, Supply
+from ..plurals import counted
 from ..services.steps import Work
 from ..values import mutable
 from .asking import JSON, LONGEST_WAIT, Session, ask, media_type, read_all, rest
@@ -376,7 +377,7 @@ class Upload:
 
 
 def _halve(objects: list[_Sending], error: DicomnetError, pending: Pending) -> None:
-    _log.info("%d objects are sent once more, in two parts: %s", len(objects), error)
+    _log.info("%s sent once more, in two parts: %s", counted(len(objects), "object"), error)
     middle = len(objects) // 2
     pending.extendleft((objects[middle:], objects[:middle]))
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from ..plurals import counted
 from ..values import frozen
 from .image import Array, Image, Stored, used
 from .view import PRESETS, Function, NotRendered, Reason, Window
@@ -231,7 +232,8 @@ def lut_entries(data: object, count: int, is_little_endian: bool) -> Array:
         entries = np.asarray(data if isinstance(data, list | MultiValue) else [data])
     if len(entries) < count:
         raise NotRendered(
-            Reason.DAMAGED, f"a lookup table of it has {len(entries)} entries instead of {count}"
+            Reason.DAMAGED,
+            f"a lookup table of it has {counted(len(entries), 'entry', 'entries')} instead of {count}",
         )
     return entries[:count].astype(np.int64) & 0xFFFF
 

@@ -48,5 +48,5 @@ class WebPolicy:
     user_header: str = ""
     tls: ServerCertificate | None = None
     may_delete: bool = False
-    keep: float = 0.0
+    keep: float = 7 * 86_400.0
     viewer: Path = field(default_factory=usual_folder)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ...plurals import counted
 from ..access import C_STORE
 from ..deleting import IS_GONE
 from ..deletion import Order
@@ -107,8 +108,8 @@ def remove(holdings: Holdings, reference: Reference, order: Order) -> int:
     # Somebody else was faster with these.
     failed = {instance: why for instance, why in deleted.failed.items() if why != IS_GONE}
     _log.info(
-        "%d objects of study %s were deleted by %s, as %s",
-        deleted.count,
+        "%s of study %s deleted by %s, as %s",
+        counted(deleted.count, "object"),
         reference.study,
         order.actor,
         order.run,
@@ -116,6 +117,7 @@ def remove(holdings: Holdings, reference: Reference, order: Order) -> int:
     if failed:
         instance, why = next(iter(failed.items()))
         raise Problem(
-            409, f"{len(failed)} of {len(instances)} objects could not be deleted, such as {instance}: {why}"
+            409,
+            f"{len(failed)} of {counted(len(instances), 'object')} could not be deleted, such as {instance}: {why}",
         )
     return deleted.count

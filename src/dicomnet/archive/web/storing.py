@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ...dicomweb.multipart_reading import MediaType, MultipartUnreadable
+from ...plurals import counted
 from ...services.service_classes import may_be_storage
 from ...services.sop_classes import SOP_CLASSES
 from ..access import C_STORE
@@ -227,14 +228,14 @@ def _tell(report: StoreReport, source: Source) -> None:
     """The log says what became of an upload."""
     if report.remark or report.failed:
         _log.warning(
-            "of an upload from %s %d objects were stored, and %d were not%s",
+            "of an upload from %s %s stored, and %d not%s",
             source.address or "?",
-            report.stored,
+            counted(report.stored, "object"),
             report.failed,
             f"; {report.remark}" if report.remark else "",
         )
     else:
-        _log.info("%d objects were stored by an upload from %s", report.stored, source.address or "?")
+        _log.info("%s stored by an upload from %s", counted(report.stored, "object"), source.address or "?")
 
 
 def _response(request: Request, report: StoreReport, media_type: str) -> Response:
