@@ -159,6 +159,8 @@ def _of_directory(path: str, file: BufferedReader, *, is_named: bool) -> Iterato
     if damage or not is_named:
         reason = f"a damaged DICOMDIR: {damage}" if damage else A_DIRECTORY
         yield Finding(Place(path), Outcome.UNREADABLE if is_named else Outcome.SKIPPED, reason)
+    elif not references:
+        yield Finding(Place(path), Outcome.SKIPPED, "a DICOMDIR that refers to no file")
     lister = Lister(os.path.dirname(path))
     for reference in references:
         found = lister.find(reference)
