@@ -295,6 +295,7 @@ def test_a_file_that_cannot_be_moved_is_not_sent_again(start_peer: StartPeer, tm
 
     port = start_peer([(evt.EVT_C_STORE, store)])
     with TemporaryDirectory(dir="/dev/shm") as done:
+        content = path.read_bytes()
         with watching(folder, f"P@127.0.0.1:{port}", "--done", done) as process:
             assert process.stderr is not None
             # Larger files than that cannot be written, until it is allowed.
@@ -304,7 +305,12 @@ def test_a_file_that_cannot_be_moved_is_not_sent_again(start_peer: StartPeer, tm
             before = path.stat().st_ctime_ns
             wait_until(lambda: path.exists() and path.stat().st_ctime_ns > before, what="another try")
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
-            wait_until(lambda: names(folder) == set(), what="it has been moved")
+            moved = Path(done) / path.name
+            # Until its copy is whole, it may be missed between two names.
+            wait_until(
+                lambda: moved.exists() and moved.read_bytes() == content and names(folder) == set(),
+                what="it has been moved",
+            )
             end(process)
         assert names(Path(done)) == {path.name}
     assert len(seen) == 1

@@ -25,6 +25,7 @@ from dicomnet.archive.terms import Terms
 from dicomnet.datasets.codec import encode_object
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
+from dicomnet.plurals import counted
 
 Make = Callable[..., Dataset]
 Start = Callable[..., WebNode]
@@ -273,7 +274,7 @@ def test_of_an_upload_whose_client_goes_away_what_came_whole_is_stored(
     wait_until(lambda: "cut off" in caplog.text, PATIENCE, "the log says so")
     # What has come when a connection is lost may not be all that was sent.
     assert set(node.objects) <= set(uids(2))
-    assert f"{len(node.objects)} objects were stored" in caplog.text
+    assert f"{counted(len(node.objects), 'object')} stored" in caplog.text
     assert node.staged == []
 
 

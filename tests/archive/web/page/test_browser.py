@@ -72,7 +72,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Datase
     with ExitStack() as stack:
         other = stack.enter_context(visited(folder / "other"))
         terms = Terms(
-            web=WebPolicy(may_delete=True),
+            web=WebPolicy(may_delete=True, keep=0.0),
             retrieval=RetrievePolicy(destinations_of([f"OTHER@127.0.0.1:{other.node.address[1]}"])),
         )
         node = stack.enter_context(visited(folder / "node", terms))
