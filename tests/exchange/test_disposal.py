@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -134,3 +135,35 @@ def test_a_file_that_cannot_be_moved_is_where_it_was(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="done"):
         move(str(path), known(path), str(tmp_path / "done"), "a")
     assert names(tmp_path) == {"a": b"image", "done": b"a file, and no folder"}
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_an_interrupt_behind_the_end_of_a_move_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_elsewhere: bool
+) -> None:
+    """The file was there no longer, and what had been moved was taken away again."""
+    path = tmp_path / "a.dcm"
+    path.write_bytes(b"object")
+    identity = identity_of(str(path))
+    assert identity is not None
+    replace, unlink = os.replace, os.unlink
+
+    def replaced(source: str, target: str) -> None:
+        if source.endswith(".claimed"):
+            if is_elsewhere:
+                raise OSError(errno.EXDEV, "another file system")
+            replace(source, target)
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    def unlinked(name: str) -> None:
+        unlink(name)
+        if is_elsewhere and name.endswith(".claimed"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(os, "unlink", unlinked)
+    with pytest.raises(KeyboardInterrupt):
+        move(str(path), identity, str(tmp_path / "done"), "a.dcm")
+    assert (tmp_path / "done" / "a.dcm").read_bytes() == b"object"
+    assert not path.exists()

@@ -61,7 +61,9 @@ def move(path: str, identity: Identity, folder: str, name: str) -> str:
         try:
             _replace(claimed, target)
         except BaseException:
-            os.unlink(target)
+            # An interrupt may come when it has been moved already: the target is all that there is then.
+            if os.path.lexists(claimed):
+                os.unlink(target)
             raise
     except BaseException:
         _give_back(claimed, path)
