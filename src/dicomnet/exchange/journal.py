@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
+from queue import Empty, SimpleQueue
 from time import time
 from typing import TYPE_CHECKING
 
@@ -106,7 +108,11 @@ def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
 
 
 class Journal:
-    """The journal of a store to one peer. `missing` may be used by other threads than `add`.
+    """The journal of a store to one peer. `missing` may be used by other threads than all else, which is one thread's.
+
+    Ctrl-C may interrupt that one anywhere. What it shares with the thread that commits is therefore what the
+    interpreter does in one step: a `threading.Condition` that is interrupted may stay locked, and `close` would then
+    wait for ever.
 
     Parameters
     ----------
@@ -125,9 +131,11 @@ class Journal:
     def __init__(self, path: str, peer: str) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._changed = threading.Condition()
-        self._waiting: list[tuple[object, ...]] = []
-        self._uncommitted = 0
+        # What waits to be committed, a token when there is some or much of it, and one when some was committed.
+        self._rows: deque[tuple[object, ...]] = deque()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._progress: SimpleQueue[None] = SimpleQueue()
+        self._added = self._committed = 0
         self._stamps: dict[tuple[str, str], Stamp | None] = {}
         self._failure: JournalUnusable | None = None
         self._has_added = False
@@ -260,14 +268,12 @@ class Journal:
             time(),
             class_uid,
         )
-        with self._changed:
-            self._has_added = True
-            self._waiting.append(row)
-            self._uncommitted += 1
-            if len(self._waiting) in (1, _TOGETHER):
-                self._changed.notify_all()
-            while self._uncommitted >= _MOST and self._failure is None:
-                self._changed.wait()
+        self._has_added = True
+        self._rows.append(row)
+        self._added += 1
+        if len(self._rows) in (1, _TOGETHER):
+            self._wake.put(None)
+        self._wait(_MOST - 1)
         self._check()
 
     def commit(self, results: Iterable[StoreResult]) -> None:
@@ -293,8 +299,7 @@ class Journal:
 
     def _change(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         """Change rows, when those that were added are there."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._uncommitted or self._failure is not None)
+        self._wait(0)
         self._check()
         try:
             with self._lock:
@@ -306,9 +311,8 @@ class Journal:
 
     def close(self) -> None:
         """Commit what was added, and let go of the file."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
+        self._is_closing = True
+        self._wake.put(None)
         self._committing.join()
         with self._lock, suppress(sqlite3.Error):
             # What could not be committed is an error already.
@@ -337,29 +341,42 @@ class Journal:
         )
         return known if known.is_stored else None
 
+    def _wait(self, most: int) -> None:
+        """Wait until no more rows than that are not committed yet."""
+        while self._added - self._committed > most and self._failure is None:
+            self._wake.put(None)
+            self._progress.get()
+
     def _commit_all(self) -> None:
-        while True:
-            with self._changed:
-                while not self._waiting and not self._is_closing:
-                    self._changed.wait()
-                if len(self._waiting) < _TOGETHER and not self._is_closing:
-                    self._changed.wait(_GATHERED)
-                rows, self._waiting = self._waiting, []
-            if not rows:
+        while self._failure is None:
+            self._wake.get()
+            if not self._is_closing:
+                with suppress(Empty):
+                    self._wake.get(timeout=_GATHERED)
+            is_closing, rows = self._is_closing, list(self._take())
+            if rows:
+                self._commit_rows(rows)
+            if is_closing:
                 return
-            try:
-                with self._lock:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                    self._write(rows)
-                    self._connection.execute("COMMIT")
-                with self._changed:
-                    self._uncommitted -= len(rows)
-                    self._changed.notify_all()
-            except sqlite3.Error as error:
-                with self._changed:
-                    self._failure = self._unusable(error)
-                    self._changed.notify_all()
-                return
+
+    def _take(self) -> Iterator[tuple[object, ...]]:
+        """All rows that wait, until there is none: of one that comes after that, there is a token."""
+        with suppress(IndexError):
+            while True:
+                yield self._rows.popleft()
+
+    def _commit_rows(self, rows: list[tuple[object, ...]]) -> None:
+        try:
+            with self._lock:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._write(rows)
+                self._connection.execute("COMMIT")
+            self._committed += len(rows)
+        except sqlite3.Error as error:
+            self._failure = self._unusable(error)
+        # One that was not taken does for the next time, too: whoever takes it looks anew.
+        if self._progress.empty():
+            self._progress.put(None)
 
     def _key(self, path: str) -> Key:
         """A path as it is kept: absolute; text where it is one, else its bytes."""
