@@ -162,6 +162,7 @@ KINDS: dict[str, str] = {
     "pynetdicom/test_threads.py": "local",
     "pynetdicom/test_transport.py": "local",
     "peers": "quick",
+    "exchange/test_journal.py::test_an_interrupt_anywhere_leaves_a_journal_that_can_be_closed": "local",
     "rendering/test_pixels.py::test_pictures_are_those_of_dcmtk": "peers",
     "rendering/test_views.py": "quick",
     "peers/test_commitment.py": "local",

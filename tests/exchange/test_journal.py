@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -182,3 +184,44 @@ def test_what_is_added_is_committed_without_anything_else_happening(tmp_path: Pa
     journal.close()
     (found,) = store(tmp_path / "copy.db", [name], {})
     assert isinstance(found, StoreResult)
+
+
+_INTERRUPTED = """
+import faulthandler, sys
+from itertools import count
+from dicomnet.exchange.journal import Journal
+from dicomnet.exchange.results import StoreResult
+
+def trace(frame, event, value):
+    global left
+    left -= 1
+    if left < 0:
+        sys.settrace(None)
+        raise KeyboardInterrupt
+
+# What hangs is told, and ends.
+faulthandler.dump_traceback_later(40, exit=True)
+result = StoreResult(sys.argv[1], 0, sop_instance_uid="1.2")
+for turn in count():
+    with Journal(f"{sys.argv[1]}/journal.db", "PEER@host:1") as journal:
+        list(journal.missing(sys.argv[1:2]))
+        left = turn
+        try:
+            sys.settrace(trace)
+            journal.add(result, "stored")
+            journal.forget([sys.argv[1]])
+            sys.settrace(None)
+            break
+        except KeyboardInterrupt:
+            pass
+print(turn)
+"""
+
+
+def test_an_interrupt_anywhere_leaves_a_journal_that_can_be_closed(tmp_path: Path) -> None:
+    """At each call in turn. It was waited for without end: a condition of the standard library may stay locked then."""
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 10
