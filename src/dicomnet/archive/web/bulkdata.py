@@ -27,9 +27,10 @@ from ..holdings import Holdings
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged, range_of
+from .file_parts import CHUNK
 from .frames import INSTANCE, frames_response
 from .located import located
-from .multipart import CHUNK, Part, boundary_of, content_type, length_of, written
+from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
 from .pixels import OCTETS

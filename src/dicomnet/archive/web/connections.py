@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
 from ...drivers.transport import acknowledged
+from .file_parts import EXTENSION, Outlet
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol
@@ -18,6 +20,8 @@ else:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Protocol
     except ModuleNotFoundError:
         from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol
+# The other one puts together what it sends.
+_TAKES_FILE_PARTS = hasattr(Protocol, "on_message_begin") and hasattr(os, "sendfile")
 
 _LONG = 1 << 20
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -49,6 +53,7 @@ class Connection(Protocol):
         # How many bytes of a head have come; a connection that never had a request is about to have one.
         self._head = 0
         self._has_asked = False
+        self._outlet: Outlet | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -57,6 +62,9 @@ class Connection(Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if _TAKES_FILE_PARTS and transport.get_extra_info("sslcontext") is None:
+            self._outlet = Outlet(transport, self)
+            self.transport = self._outlet  # type: ignore[assignment]
         if len(self.connections) > CONNECTIONS:
             waiting = [each for each in self.connections if isinstance(each, Connection) and each.is_waiting]
             # This one, too, is waiting.
@@ -102,9 +110,21 @@ class Connection(Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
+    def on_message_begin(self) -> None:
+        """Take what a request begins with."""
+        super().on_message_begin()  # type: ignore[misc]
+        if self._outlet is not None:
+            self.scope["extensions"] = {EXTENSION: {}}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._outlet is not None:
+            self._outlet.drop()
+
     def resume_writing(self) -> None:
         self._pass(LEAST)
-        super().resume_writing()
+        if self._outlet is None or not self._outlet.resumed():
+            super().resume_writing()
 
     def _look(self) -> None:
         """See how much of a response has reached the client, where the system tells."""

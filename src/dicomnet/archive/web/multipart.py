@@ -9,12 +9,9 @@ from secrets import token_hex
 
 from ...errors import UnusableObject
 from ...values import frozen
+from .file_parts import CHUNK, FilePart
 
 _log = logging.getLogger(__name__)
-
-# About how many bytes are given to the server at once; smaller parts are joined. Larger chunks take twice the time, as
-# their memory is not in the processor's cache any more when they are sent, and is new from the system each time.
-CHUNK = 120 << 10
 
 
 class CutOff(Exception):
@@ -44,7 +41,7 @@ class Part:
     name: str
     headers: Sequence[tuple[str, str]]
     length: int | None
-    open: Callable[[], Iterator[bytes]]
+    open: Callable[[], Iterator[bytes | FilePart]]
 
 
 def boundary_of(tag: str | None) -> str:
@@ -70,7 +67,7 @@ def length_of(parts: Iterable[Part], boundary: str) -> int | None:
     return length
 
 
-def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
+def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes | FilePart]:
     """The body of a response, some bytes at a time.
 
     A part that cannot be read is left out, and what follows is written all the same; the end is not, see `CutOff`.
@@ -100,9 +97,14 @@ def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
         pieces.append(_head(part, boundary))
         length = 0
         while chunk:
-            pieces.append(chunk)
-            size += len(chunk)
             length += len(chunk)
+            if isinstance(chunk, FilePart):
+                chunk.before = b"".join(pieces)
+                yield chunk
+                pieces, size = [], 0
+            else:
+                pieces.append(chunk)
+                size += len(chunk)
             if size >= CHUNK // 2:
                 yield b"".join(pieces)
                 pieces, size = [], 0

@@ -25,6 +25,7 @@ from ..holdings import Holdings
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .file_parts import in_bytes
 from .located import located
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, alternatives, ranges_of
@@ -357,7 +358,7 @@ class RenderedService:
         if request.method == "HEAD":
             return Response(headers=headers)
         parts = (each for each, _ in pictures)
-        chunks = written(_first_and(part, parts), boundary)
+        chunks = in_bytes(written(_first_and(part, parts), boundary))
         return StreamingResponse(self._in_turns(chunks), headers=headers)
 
     def _pictures(self, wanted: Sequence[_Wanted]) -> Iterator[tuple[Part, Picture | NotRendered]]:

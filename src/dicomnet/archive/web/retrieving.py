@@ -23,8 +23,9 @@ from ..services.retrieval import known_object
 from ..storage.store import ObjectName, Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .file_parts import CHUNK, FilePart, file_parts, in_bytes
 from .located import located
-from .multipart import CHUNK, CutOff, Part, boundary_of, content_type, length_of, written
+from .multipart import CutOff, Part, boundary_of, content_type, length_of, written
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
 from .problems import Problem
 from .resources import Reference, reference_of
@@ -71,14 +72,14 @@ class File:
         digest = self.found.digest
         return None if digest is None else f"{self.found.name.instance} {digest} {self.target}"
 
-    def chunks(self, storage: Storage) -> Iterator[bytes]:
+    def chunks(self, storage: Storage) -> Iterator[bytes | FilePart]:
         """Its bytes, some at a time. Raises UnusableObject or OSError where it cannot be read or converted."""
         if self.is_as_stored:
             return stored_chunks(storage, self.found.name, self.found.size)
         return _converted(storage, self.found, self.target)
 
 
-def stored_chunks(storage: Storage, name: ObjectName, size: int | None) -> Iterator[bytes]:
+def stored_chunks(storage: Storage, name: ObjectName, size: int | None) -> Iterator[bytes | FilePart]:
     """The bytes of a stored file, some at a time.
 
     Parameters
@@ -105,9 +106,7 @@ def stored_chunks(storage: Storage, name: ObjectName, size: int | None) -> Itera
         length = file.seek(0, 2)
         if size not in (None, length):
             raise UnusableObject(f"its file has {length} bytes instead of {size}")
-        file.seek(0)
-        while chunk := file.read(CHUNK):
-            yield chunk
+        yield from file_parts(file, length)
 
 
 def _converted(storage: Storage, found: StoredInstance, target: str) -> Iterator[bytes]:
@@ -228,7 +227,7 @@ class RetrievingService:
 
     def _body(
         self, offer: Offer, files: Sequence[File], tag: str | None, headers: dict[str, str]
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | FilePart]:
         """The body of a response, and what it says of itself."""
         storage = self._holdings.storage
         if offer == _ZIP:
@@ -295,7 +294,7 @@ def _zipped(files: Sequence[File], storage: Storage) -> Iterator[bytes]:
         for file in files:
             name = file.found.name
             try:
-                chunks = file.chunks(storage)
+                chunks = in_bytes(file.chunks(storage))
                 chunk = next(chunks, b"")
             except (UnusableObject, OSError) as error:
                 missing = f"{name.instance} is missing in a zip file: {error}"

@@ -29,6 +29,7 @@ from ..catalogue.query import Order, search
 from ..catalogue.schema import KEPT_IN_ITEMS, TIMEZONE_OFFSET
 from ..holdings import Holdings
 from ..terms import Terms
+from .file_parts import in_bytes
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
@@ -370,7 +371,7 @@ def _text_of(model: Model) -> str:
 
 def _in_xml(models: Iterator[Model], boundary: str) -> Iterator[bytes]:
     """The matches as parts of XML."""
-    return written(map(_part_of, models), boundary)
+    return in_bytes(written(map(_part_of, models), boundary))
 
 
 def _part_of(model: Model) -> Part:
