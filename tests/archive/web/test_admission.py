@@ -14,7 +14,6 @@ from tests.archive.web.clients import Answer, WebNode
 
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import Right, User, UsersFile, new_token, new_user, today
-from dicomnet.archive.web.failures import Failures
 from dicomnet.archive.web.policy import WebPolicy
 
 PASSWORD = "a long password"
@@ -207,27 +206,6 @@ def test_an_address_is_believed_of_nobody_but_a_proxy(ask: Ask) -> None:
         headers = {"X_Forwarded_For": f"10.0.0.{number}", "Authorization": basic(f"u{number}", "guess")}
         status = ask("GET", "/dicom-web/studies", **headers).status
     assert status == 429
-
-
-def test_failures_are_counted_and_forgotten() -> None:
-    now = 0.0
-    failures = Failures(lambda: now)
-    waits = []
-    for _ in range(14):
-        failures.failed("a")
-        waits.append(failures.wait("a", "b"))
-    assert waits[:4] == [0.0] * 4
-    assert waits[4:10] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
-    assert set(waits[10:]) == {60.0}
-    assert failures.wait("b") == 0.0
-    now = 61.0
-    assert failures.wait("a") <= 0.0
-    failures.succeeded("a")
-    failures.failed("a")
-    assert failures.wait("a") <= 0.0
-    for number in range(20_000):
-        failures.failed(f"x{number}")
-    assert len(failures._rows) == 10_000
 
 
 def test_without_users_whoever_reaches_the_node_may_do_everything(web_node: Callable[..., WebNode]) -> None:
