@@ -86,6 +86,8 @@ KINDS: dict[str, str] = {
     "archive/web": "local",
     "archive/watch": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
+    "archive/web/test_failures.py": "quick",
+    "archive/web/test_proxies.py": "quick",
     "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",

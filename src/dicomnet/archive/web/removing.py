@@ -19,10 +19,10 @@ from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
 from .identity import identity_of
 from .located import located
 from .problems import Problem
+from .proxies import address_of
 from .resources import Reference, reference_of
 from .threads import in_thread
 
