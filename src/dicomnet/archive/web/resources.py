@@ -13,6 +13,13 @@ from .problems import Problem
 ROOT = "/dicom-web"
 """Where the services of DICOMweb are."""
 
+PATHS = (
+    "/studies/{study}",
+    "/studies/{study}/series/{series}",
+    "/studies/{study}/series/{series}/instances/{instance}",
+)
+"""The addresses of studies, series and instances, relative to that."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What a proxy adds, behind which the port may be another one.
 _OF_PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "via")
