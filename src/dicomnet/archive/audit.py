@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum, IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
 from ..values import frozen
 
+if TYPE_CHECKING:
+    from ..drivers.tls import ClientCertificate
+
 
 class EventKind(Enum):
-    """An audit message of PS3.15 section A.5.3: the word it is kept by, its code of the DICOM terminology (DCM), and the
+    """An audit message of PS3.15 section A.5.3: the word it is kept by, its code in the terminology of DICOM, and the
     meaning of that.
     """
 
@@ -141,17 +145,50 @@ class AuditEntry:
     is_over: bool = True
 
 
+class SyslogTransport(Enum):
+    """How a syslog server is reached; the value is the scheme of its address."""
+
+    TLS = "tls"
+    UDP = "udp"
+
+
+@frozen
+class SyslogServer:
+    """A syslog server that is told of the audit trail.
+
+    Parameters
+    ----------
+    host, port
+        Where it is.
+    transport
+        How it is reached.
+    certificate
+        What it is trusted by, and what we show it; of TLS only.
+    """
+
+    host: str
+    port: int
+    transport: SyslogTransport
+    certificate: ClientCertificate
+
+
 @frozen
 class AuditPolicy:
-    """What is recorded.
+    """What is recorded, and who else is told of it.
 
     Parameters
     ----------
     enabled
-        Whether anything is.
+        Whether anything is recorded.
     keep
         For how long, in seconds.
+    file
+        The file to which messages go; empty for none.
+    syslog
+        The server to which messages go; None for none.
     """
 
     enabled: bool = False
     keep: float = 31_557_600.0
+    file: str = ""
+    syslog: SyslogServer | None = None

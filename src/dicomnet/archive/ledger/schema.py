@@ -155,7 +155,10 @@ audit = Table(
     Column("last_at", INSTANT, nullable=False),
     # In the order in which entries were over; NULL for one that may still be changed.
     Column("number", BigInteger),
-    *(Column(name, TEXT, nullable=False, server_default="") for name in ("other", "query", "syntax", "sop_class")),
+    *(
+        Column(name, TEXT, nullable=False, server_default="")
+        for name in ("other", "query", "syntax", "sop_class")
+    ),
 )
 Index("audit_key", audit.c.key, unique=True)
 Index("audit_last_at", audit.c.last_at)
