@@ -82,7 +82,9 @@ def _message(event: AuditEvent, count: int = 3) -> etree._Element:
     return root
 
 
-@pytest.mark.parametrize(("kind", "action", "code", "done", "type_code", "roles", "objects"), STANDARD, ids=IDS)
+@pytest.mark.parametrize(
+    ("kind", "action", "code", "done", "type_code", "roles", "objects"), STANDARD, ids=IDS
+)
 def test_an_event_is_the_message_that_the_standard_has_for_it(
     kind: EventKind,
     action: EventAction,
@@ -98,7 +100,9 @@ def test_an_event_is_the_message_that_the_standard_has_for_it(
     assert (known.get("csd-code"), known.get("codeSystemName")) == (code, "DCM")
     assert event.get("EventActionCode") == done
     assert event.get("EventDateTime") == "2026-05-04T03:02:01.987+00:00"
-    assert [each.get("csd-code") for each in event.findall("EventTypeCode")] == ([type_code] if type_code else [])
+    assert [each.get("csd-code") for each in event.findall("EventTypeCode")] == (
+        [type_code] if type_code else []
+    )
     people = root.findall("ActiveParticipant")
     assert [each.findtext("RoleIDCode") is None for each in people] == [role == "-" for role in roles]
     assert [each.get("csd-code") for each in root.findall("ActiveParticipant/RoleIDCode")] == [
@@ -127,7 +131,18 @@ def test_there_is_no_other_event() -> None:
 def test_whatever_peers_say_the_schema_takes_it(
     kind: EventKind, action: EventAction, outcome: EventOutcome
 ) -> None:
-    texts = ("user", "ae_title", "address", "way", "study", "patient", "detail", "other", "syntax", "sop_class")
+    texts = (
+        "user",
+        "ae_title",
+        "address",
+        "way",
+        "study",
+        "patient",
+        "detail",
+        "other",
+        "syntax",
+        "sop_class",
+    )
     _message(replace(SUBJECT, kind=kind, action=action, outcome=outcome, **dict.fromkeys(texts, NASTY)))
     _message(AuditEvent(kind, action, outcome))
 
@@ -136,7 +151,10 @@ def test_a_query_is_there_as_it_was_sent() -> None:
     (asked,) = _message(SUBJECT).findall("ParticipantObjectIdentification")
     assert asked.get("ParticipantObjectID") == SUBJECT.sop_class
     assert b64decode(asked.findtext("ParticipantObjectQuery") or "") == b"\x08\x00\x52\x00"
-    details = {each.get("type"): b64decode(each.get("value") or "") for each in asked.findall("ParticipantObjectDetail")}
+    details = {
+        each.get("type"): b64decode(each.get("value") or "")
+        for each in asked.findall("ParticipantObjectDetail")
+    }
     assert details["TransferSyntax"] == b"1.2.840.10008.1.2"
 
 
@@ -150,7 +168,10 @@ def test_who_was_it() -> None:
 
 def test_a_failure_says_why_and_how_much_there_was() -> None:
     event = replace(
-        SUBJECT, kind=EventKind.INSTANCES_TRANSFERRED, action=EventAction.IN, outcome=EventOutcome.SERIOUS_FAILURE
+        SUBJECT,
+        kind=EventKind.INSTANCES_TRANSFERRED,
+        action=EventAction.IN,
+        outcome=EventOutcome.SERIOUS_FAILURE,
     )
     root = _message(event, 12)
     assert root.find("EventIdentification").get("EventOutcomeIndicator") == "8"
