@@ -80,6 +80,7 @@ KINDS: dict[str, str] = {
     "archive/test_replay.py": "local",
     "archive/test_stores.py": "local",
     "archive/services": "local",
+    "archive/reporting/test_delivery.py": "local",
     "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
