@@ -74,16 +74,6 @@ def test_open_associations(node: Visited) -> None:
         assert "PAGE NODE 127.0.0.1" in node.visit("/activity").shown
 
 
-def test_an_object_with_the_uid_of_another_one(node: Visited, make: Callable[..., Dataset]) -> None:
-    node.store([make(SOPInstanceUID="1.2.7.1")])
-    node.store([make(SOPInstanceUID="1.2.7.1", PatientName="Other^One")])
-    page = node.visit("/quarantine")
-    assert "1 object is kept here" in page.shown
-    assert "1.2.7.1" in page.shown
-    assert "PAGE 127.0.0.1 by C-STORE" in page.shown
-    assert "dicomnet quarantine show ID" in page.shown
-
-
 def test_an_echo_of_one_that_answers_and_of_one_that_does_not(node: Visited) -> None:
     assert "OTHER@127.0.0.1" in node.visit("/remotes").shown
     assert "OTHER answered within" in node.send_form("/remotes", "/remotes/echo", {"remote": "OTHER"}).shown

@@ -12,6 +12,7 @@ from ...terms import Terms
 from .acting import Acting
 from .browsing import Browsing
 from .running import Running
+from .set_aside import SetAside
 from .site import Site
 
 
@@ -39,6 +40,7 @@ class Pages:
             self._site.static_route,
             *browsing.routes,
             *Acting(self._site, browsing).routes,
+            *SetAside(self._site).routes,
             *Running(self._site, activity).routes,
         ]
 

@@ -1,11 +1,10 @@
-"""The pages on which people see how the archive is run: quarantine, remotes, activity, storage and configuration."""
+"""The pages on which people see how the archive is run: remotes, activity, storage and configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 from time import monotonic
-from typing import Any
 
 from sqlalchemy import func, select
 from starlette.requests import Request
@@ -16,7 +15,6 @@ from ....errors import DicomnetError, ServiceRefusal
 from ....values import frozen
 from ...activity import Activity, Row
 from ...catalogue import schema
-from ...quarantine import quarantined_objects
 from ...services.retrieve import peer_of
 from ...watch.checks import Checks, Circumstances
 from ...watch.counts import Counts
@@ -26,9 +24,8 @@ from ..problems import Problem
 from ..threads import in_thread
 from .rights import Right
 from .site import Site
+from .words import moment_of
 
-# How many objects in quarantine are shown at once.
-_SHOWN = 500
 # The checks of the watch that say something of storage and index.
 _CHECKS = frozenset(("disk", "intake", "index", "ledger"))
 
@@ -70,24 +67,12 @@ class Running:
         probes = Checks(site.holdings, Counts(1), self._circumstances).probes()
         self._probes = Probes([each for each in probes if each.name in _CHECKS])
         self.routes: Sequence[BaseRoute] = [
-            site.route("/quarantine", self._quarantine, Right.WATCH),
             site.route("/remotes", self._remotes, Right.WATCH),
             site.route("/remotes/echo", self._echo, Right.WATCH, changes=True),
             site.route("/activity", self._show_activity, Right.WATCH),
             site.route("/storage", self._storage, Right.WATCH),
             site.route("/configuration", self._configuration, Right.WATCH),
         ]
-
-    async def _quarantine(self, request: Request) -> Response:
-        found = await in_thread(self._in_quarantine)
-        return self._site.page(
-            request, "quarantine.html", objects=found[:_SHOWN], count=len(found), moment=_moment
-        )
-
-    def _in_quarantine(self) -> list[Any]:
-        holdings = self._site.holdings
-        ledger = None if holdings.ledger is None else holdings.ledger.if_there()
-        return quarantined_objects(holdings.storage, ledger)
 
     async def _remotes(self, request: Request) -> Response:
         return self._remotes_page(request, None)
@@ -160,10 +145,5 @@ class Running:
         return self._site.page(request, "configuration.html", settings=self._site.terms.shown)
 
 
-def _moment(at: datetime | None) -> str:
-    """A moment in the time zone of the archive."""
-    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
-
-
 def _moment_of(row: Row) -> str:
-    return _moment(datetime.fromtimestamp(row.at).astimezone())
+    return moment_of(datetime.fromtimestamp(row.at).astimezone())
