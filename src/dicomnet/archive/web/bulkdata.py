@@ -35,7 +35,7 @@ from .opened import opened
 from .pixels import OCTETS
 from .problems import Problem
 from .resources import Reference, reference_of
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
 
 _PLACE = re.compile(r"[0-9A-Fa-f]{8}(?:/[0-9]{1,7}/[0-9A-Fa-f]{8}){0,16}", re.ASCII)
@@ -146,7 +146,8 @@ class BulkDataService:
         storage = self._holdings.storage
         if not offer.is_multipart:
             headers |= {"content-type": offer.kind, "content-length": str(end - begin)}
-            return streamed(request, value.chunks(storage, found, begin, end), headers, status)
+            chunks = value.chunks(storage, found, begin, end)
+            return streamed(request, begun(request, chunks), headers, status)
         # A range is one of the value, and not of the parts that it is given in.
         fields = {
             "Content-Type": offer.kind,
@@ -163,7 +164,7 @@ class BulkDataService:
         boundary = boundary_of(tag)
         headers["content-type"] = content_type(offer.kind, boundary)
         headers["content-length"] = str(length_of([part], boundary))
-        return streamed(request, written([part], boundary), headers, status)
+        return streamed(request, begun(request, written([part], boundary)), headers, status)
 
 
 def _value_at(stream: BinaryIO, data_set: Dataset, place: str) -> Value:

@@ -30,7 +30,7 @@ from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
 from .resources import Reference, base_url, reference_of
 from .retrieving import PATHS
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class MetadataService:
             boundary = boundary_of(tag)
             headers["content-type"] = content_type(offer.kind, boundary)
             parts = (_xml_part(each, model) for each, model in self._models(found, base))
-            return streamed(request, written(parts, boundary), headers)
+            return streamed(request, begun(request, written(parts, boundary)), headers)
         headers["content-type"] = offer.kind
         known = None if tag is None else self._lately.find(tag)
         if known is not None:
@@ -98,7 +98,8 @@ class MetadataService:
                 b"" if request.method == "HEAD" else known,
                 headers=headers | {"content-length": str(len(known))},
             )
-        return streamed(request, self._lately.remembering(tag, self._list(found, base)), headers)
+        chunks = self._lately.remembering(tag, self._list(found, base))
+        return streamed(request, begun(request, chunks), headers)
 
     def _list(self, found: Sequence[StoredInstance], base: str) -> Iterator[bytes]:
         """The models as a JSON array, some at a time; without its end where one is missing, see `CutOff`."""

@@ -28,7 +28,7 @@ from .multipart import CHUNK, CutOff, Part, boundary_of, content_type, length_of
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
 from .problems import Problem
 from .resources import Reference, reference_of
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
 
 DICOM: Final = "application/dicom"
@@ -201,7 +201,7 @@ class RetrievingService:
         elif is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         chunks = self._body(offer, files, tag, headers)
-        return streamed(request, chunks, headers, status)
+        return streamed(request, begun(request, chunks), headers, status)
 
     def _files(
         self, found: Sequence[StoredInstance], options: Sequence[Alternative]
