@@ -28,6 +28,7 @@ from .capabilities import CapabilitiesService
 from .compression import Compression
 from .frames import FramesService
 from .guard import Guard
+from .lengths import WithLengths
 from .login import LoginPage
 from .metadata import MetadataService
 from .multipart import CutOff
@@ -110,6 +111,7 @@ class Application:
         # A browser asks without credentials whether a page of another address may ask.
         self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
+        self._outermost = WithLengths(self._guard)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -141,7 +143,7 @@ class Application:
                     headers.setdefault(name, value)
             await send(message)
 
-        await self._guard(scope, receive, send_with_headers)
+        await self._outermost(scope, receive, send_with_headers)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
