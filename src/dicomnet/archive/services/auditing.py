@@ -19,8 +19,7 @@ from ...wire.pdu import AssociateRQ
 from ..access import NOT_AUTHORIZED
 from ..audit import DIMSE, AuditEvent, EventAction, EventKind, EventOutcome
 from ..auditing import AuditTrail, Entry
-from ..entries import Accepted
-from ..intake import Session
+from ..intake import Session, study_of
 
 if TYPE_CHECKING:
     from .retrieval import Retrieval
@@ -167,7 +166,7 @@ class AuditedStores:
 
     def settle(self, requests: Sequence[Message]) -> Sequence[Answer | ServiceRefusal]:
         """Store objects together, and give the answers."""
-        studies = [_study_of(each.data) for each in requests]
+        studies = [study_of(each.data) if isinstance(each.data, Session) else "" for each in requests]
         answers: Sequence[Answer | ServiceRefusal] = self._stores.settle(requests)
         stored = Counter(
             study
@@ -190,11 +189,6 @@ def association_refused(trail: AuditTrail, request: AssociateRQ, address: str, w
             detail=f"association refused: {why}",
         )
     )
-
-
-def _study_of(data: object) -> str:
-    placed = data.placed if isinstance(data, Session) else None
-    return placed.entry.name.study if isinstance(placed, Accepted) else ""
 
 
 def _keys(encoded: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..ledger.sessions import Session, digest_of
 from ..users import ROLES, Token, User, UsersFile, today
 from .failures import Failures
-from .identity import ANYBODY, Identity, enter, needed_for
+from .identity import ANYBODY, NOBODY, Identity, enter, needed_for
 from .policy import WebPolicy
 from .problems import Problem, problem_response
 from .threads import in_thread
@@ -92,13 +92,13 @@ class Admission:
         if identity is None and not _is_open(scope["path"]):
             await self._ask(scope, headers)(scope, receive, send)
             return
-        identity = identity or Identity("", frozenset())
+        identity = identity or NOBODY
+        enter(scope, identity)
         needed = needed_for(scope["method"])
         if needed not in identity.rights and not _is_open(scope["path"]):
             problem = Problem(403, f"{identity.name} may not do this, which takes the right to {needed}")
             await problem_response(problem)(scope, receive, send)
             return
-        enter(scope, identity)
         await self._application(scope, receive, send)
 
     async def _identify(self, scope: Scope, headers: Headers) -> Identity | None:

@@ -15,13 +15,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
 from ..activity import Activity
+from ..audit import EventAction
 from ..auditing import AuditTrail
 from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
 from .admission import Admission
-from .auditing import WebAudit, login
+from .auditing import WebAudit, login, refused
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
@@ -77,12 +78,13 @@ class Application:
         sessions: Callable[[], Sessions],
         trail: Callable[[], AuditTrail],
     ) -> None:
+        self._trail = trail
         self._audit = WebAudit(Compression(self._route), trail)
         self._admission = Admission(
             self._audit, sessions, lambda name, address, has_failed: login(trail(), name, address, has_failed)
         )
         self.has_pages = bool(pages)
-        others = [*pages, LoginPage(self._admission, sessions), ViewerService()]
+        others = [*pages, LoginPage(self._admission, sessions, self._logged_out), ViewerService()]
         self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
         self._router = Router(
@@ -92,6 +94,9 @@ class Application:
         # A browser asks without credentials whether a page of another address may ask.
         self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
+
+    def _logged_out(self, name: str, address: str) -> None:
+        login(self._trail(), name, address, False, EventAction.LOGOUT)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -119,6 +124,8 @@ class Application:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] == 403:
+                    refused(self._trail(), scope, self._audit.policy)
             await send(message)
 
         await self._guard(scope, receive, send_with_headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from html import escape
 from typing import Protocol
@@ -57,9 +58,14 @@ class LoginPage:
         Knows who may come in.
     sessions
         Gives those of the ledger; called in threads.
+    on_logout
+        Told who has logged out, by name and address.
     """
 
-    def __init__(self, admission: Admission, sessions: KnowsSessions) -> None:
+    def __init__(
+        self, admission: Admission, sessions: KnowsSessions, on_logout: Callable[[str, str], None]
+    ) -> None:
+        self._on_logout = on_logout
         self._admission = admission
         self._sessions = sessions
         self._policy = WebPolicy()
@@ -106,7 +112,11 @@ class LoginPage:
         secret = request.cookies.get(COOKIE)
         if secret:
             self._admission.forget(secret)
-            await in_thread(lambda: self._sessions().end(digest_of(secret)))
+            digest = digest_of(secret)
+            session = await in_thread(lambda: self._sessions().find(digest))
+            await in_thread(lambda: self._sessions().end(digest))
+            if session is not None:
+                self._on_logout(session.name, address_of(request.scope, self._policy))
         answer = RedirectResponse(LOGIN, 303)
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
