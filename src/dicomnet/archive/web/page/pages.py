@@ -13,6 +13,7 @@ from .acting import Acting
 from .browsing import Browsing
 from .running import Running
 from .site import Site
+from .trail import TrailPage
 
 
 class Pages:
@@ -34,6 +35,7 @@ class Pages:
             *browsing.routes,
             *Acting(self._site, browsing).routes,
             *Running(self._site, activity).routes,
+            *TrailPage(self._site).routes,
         ]
 
     def adopt(self, terms: Terms) -> None:
