@@ -53,3 +53,16 @@ def reason(error: DicomnetError | OSError) -> str:
         return str(error)
     words = error.strerror[:1].lower() + error.strerror[1:]
     return words if error.filename is None else f"{os.fsdecode(error.filename)}: {words}"
+
+
+def current_user() -> str:
+    """Who runs this command, for the ledger: the user of the operating system, and behind sudo the one before."""
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        # In a container there may be no name for him.
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {user}" if before and before != user else user

@@ -16,13 +16,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
 from ..activity import Activity
+from ..audit import EventAction
 from ..auditing import AuditTrail
 from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
 from .admission import Admission
-from .auditing import WebAudit, login
+from .auditing import WebAudit, login, refused
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
@@ -91,6 +92,7 @@ class Application:
         sessions: Callable[[], Sessions],
         trail: Callable[[], AuditTrail],
     ) -> None:
+        self._trail = trail
         self._audit = WebAudit(Compression(self._route), trail)
         self._admission = Admission(
             self._audit,
@@ -101,7 +103,7 @@ class Application:
         self.has_pages = pages is not None
         others: list[WebService] = [ViewerService()]
         if pages is not None:
-            others += [pages, LoginPage(self._admission, sessions, pages.show)]
+            others += [pages, LoginPage(self._admission, sessions, pages.show, self._logged_out)]
         self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
         self._router = Router(
@@ -112,6 +114,9 @@ class Application:
         self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
         self._outermost = WithLengths(self._guard)
+
+    def _logged_out(self, name: str, address: str) -> None:
+        login(self._trail(), name, address, False, EventAction.LOGOUT)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -141,6 +146,8 @@ class Application:
                     headers["content-security-policy"] = "frame-ancestors 'self'"
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] == 403:
+                    refused(self._trail(), scope, self._audit.policy)
             await send(message)
 
         await self._outermost(scope, receive, send_with_headers)

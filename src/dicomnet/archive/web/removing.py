@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from ...plurals import counted
 from ..access import C_STORE
+from ..audit import HTTP
 from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
@@ -83,7 +84,15 @@ def order_of(terms: Terms, request: Request, way: str, reason: str) -> Order:
         raise Problem(403, "deleting is not allowed from this address")
     name = identity_of(request.scope).name
     actor = f"{way} from {address_of(request.scope, terms.web)}" + (f", {name}" if name else "")
-    return Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=terms.web.keep)
+    return Order(
+        f"delete-{token_hex(6)}",
+        actor,
+        reason=reason,
+        keep=terms.web.keep,
+        user=name,
+        address=address_of(request.scope, terms.web),
+        way=HTTP,
+    )
 
 
 def remove(holdings: Holdings, reference: Reference, order: Order) -> int:
