@@ -260,7 +260,7 @@ class Node:
         if isinstance(self._server, WorkerProcesses):
             self.holdings.prepare_fork()
         else:
-            self.holdings.begin_upkeep()
+            self.holdings.begin_upkeep(self.ae_title)
         self._server.start()
         self._note(EventAction.START)
         if self._web is not None and isinstance(self._server, WorkerProcesses):
@@ -311,6 +311,8 @@ class Node:
             If the files for TLS cannot be used; nothing is changed then.
         """
         self._adopt(terms)
+        self.holdings.tell_recording()
+        self.holdings.audit.record(AuditEvent(EventKind.SECURITY_ALERT, EventAction.CONFIGURATION))
         if isinstance(self._server, WorkerProcesses):
             self._server.tell(pickle.dumps(terms))
 
@@ -339,7 +341,8 @@ class Node:
             self._slots.discard(association)
 
     def _note(self, action: EventAction) -> None:
-        """The audit trail says when the node was there."""
+        """The audit trail says when the node was there, and since when it is kept."""
+        self.holdings.tell_recording()
         self.holdings.audit.record(AuditEvent(EventKind.APPLICATION_ACTIVITY, action))
 
     def _take_tasks(self) -> None:
@@ -368,7 +371,7 @@ class Node:
         if self.watch is not None:
             self.watch.be_process(worker.number + 1)
         if worker.number == 0:
-            self.holdings.begin_upkeep()
+            self.holdings.begin_upkeep(self.ae_title)
         worker.serve(self._accept(worker.listener, worker.share))
         if self.watch is not None:
             self.watch.counts.leave()
@@ -411,7 +414,7 @@ class Node:
             performed_window=terms.window,
             invoked_window=terms.window if GetService.operation in self.services else 1,
         )
-        self.holdings.audit.policy = terms.audit
+        self.holdings.adopt_audit(terms.audit)
         self.holdings.other_content = terms.other_content
         self.holdings.retention = terms.retention
         if self.watch is not None:
@@ -523,8 +526,11 @@ class _NodeHooks(WithoutRetrieval):
         self, answers: Iterator[Answer | StillSearching | Performed]
     ) -> Answer | StillSearching | Performed | None:
         given = next(answers, None)
-        if self._audit is not None and isinstance(given, Performed):
-            self._audit.performed(cast("Retrieval", answers))
+        if self._audit is not None:
+            if given is None:
+                self._audit.answered()
+            elif isinstance(given, Performed):
+                self._audit.performed(cast("Retrieval", answers))
         return given
 
     def finish(self, retrieval: Retrieval) -> Performed:
@@ -550,6 +556,8 @@ class _NodeHooks(WithoutRetrieval):
 
     def _end(self) -> None:
         self._node.give_slot_back(self)
+        if self._audit is not None:
+            self._audit.closed()
         number, self._number = self._number, None
         if number is not None:
             self._node.activity.closed(number)

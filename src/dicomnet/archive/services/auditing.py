@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from ...services.steps import Answer, Stores
 from ...upper_layer.negotiation import NegotiatedContext
 from ...values import replace
 from ...wire.pdu import AssociateRQ
+from ..access import NOT_AUTHORIZED
 from ..audit import DIMSE, AuditEvent, EventAction, EventKind, EventOutcome
 from ..auditing import AuditTrail, Entry
 from ..entries import Accepted
@@ -43,7 +45,7 @@ class AssociationAudit:
         self._trail = trail
         self._who = AuditEvent(EventKind.QUERY, ae_title=ae_title, address=address, way=DIMSE)
         # The transfers of the association, one for each study.
-        self._transfers: dict[tuple[EventAction, str, str], Entry] = {}
+        self._transfers: dict[tuple[EventAction, str, str, str], Entry] = {}
         self._queries: dict[int, Entry] = {}
         self._told: dict[Retrieval, Counter[str]] = {}
 
@@ -51,11 +53,25 @@ class AssociationAudit:
         """A query begins."""
         if message.type is C_FIND_RQ and isinstance(message.data, MemorySink):
             describe = partial(_keys, bytes(message.data.content[: _LONGEST + 1]), context.transfer_syntax)
-            # Those before it are answered, and can be refused no more.
-            self._queries.clear()
-            self._queries[message.message_id] = self._trail.record(
-                replace(self._who, kind=_QUERY, detail=message.type.service), describe=describe
+            event = replace(
+                self._who,
+                kind=_QUERY,
+                detail=message.type.service,
+                sop_class=context.abstract_syntax,
+                syntax=context.transfer_syntax,
             )
+            self._queries[message.message_id] = self._trail.begin(event, describe=describe)
+
+    def answered(self) -> None:
+        """All that a request had to be answered with was given; requests are answered one after another."""
+        while self._queries:
+            self._trail.end(self._queries.popitem()[1])
+
+    def closed(self) -> None:
+        """The association is over."""
+        self.answered()
+        while self._transfers:
+            self._trail.end(self._transfers.popitem()[1])
 
     def stored(self, studies: Mapping[str, int]) -> None:
         """Objects of studies were stored."""
@@ -68,8 +84,14 @@ class AssociationAudit:
         for study, count in list(retrieval.given.items()):
             more = count - told[study]
             if more or retrieval.has_failed:
-                how = f"{retrieval.operation}{retrieval.to}"
-                self._transferred(EventAction.OUT, study, how, more, has_failed=retrieval.has_failed)
+                self._transferred(
+                    EventAction.OUT,
+                    study,
+                    retrieval.operation,
+                    more,
+                    retrieval.destination,
+                    has_failed=retrieval.has_failed,
+                )
                 told[study] = count
         if is_over:
             del self._told[retrieval]
@@ -81,8 +103,18 @@ class AssociationAudit:
         if refusal.comment:
             why = f"{why}, {refusal.comment}"
         query = self._queries.pop(message.message_id, None)
-        if query is not None and message.type is C_FIND_RQ:
-            self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE)
+        if refusal.status == NOT_AUTHORIZED:
+            self._trail.record_together(
+                replace(
+                    self._who,
+                    kind=EventKind.SECURITY_ALERT,
+                    action=EventAction.NOT_ALLOWED,
+                    outcome=EventOutcome.MINOR_FAILURE,
+                    detail=why,
+                )
+            )
+        elif query is not None and message.type is C_FIND_RQ:
+            self._trail.end(self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE))
         elif service in OPERATIONS and service in ("C-STORE", "C-FIND", "C-GET", "C-MOVE"):
             kind = _QUERY if message.type is C_FIND_RQ else _TRANSFER
             is_in = message.type is C_STORE_RQ
@@ -93,17 +125,25 @@ class AssociationAudit:
             )
 
     def _transferred(
-        self, action: EventAction, study: str, how: str, count: int, *, has_failed: bool = False
+        self,
+        action: EventAction,
+        study: str,
+        how: str,
+        count: int,
+        other: str = "",
+        *,
+        has_failed: bool = False,
     ) -> None:
-        key = action, study, how
+        key = action, study, how, other
         entry = self._transfers.get(key)
         if entry is None:
-            event = replace(self._who, kind=_TRANSFER, action=action, study=study, detail=how)
-            entry = self._transfers[key] = self._trail.record(event, count)
+            event = replace(self._who, kind=_TRANSFER, action=action, study=study, detail=how, other=other)
+            entry = self._trail.begin(event, count)
         elif count:
-            self._trail.again(entry, count)
+            entry = self._trail.again(entry, count)
         if has_failed and entry.event.outcome is EventOutcome.SUCCESS:
-            self._trail.again(entry, 0, outcome=EventOutcome.MINOR_FAILURE)
+            entry = self._trail.again(entry, 0, outcome=EventOutcome.MINOR_FAILURE)
+        self._transfers[key] = entry
 
 
 class AuditedStores:
@@ -171,6 +211,7 @@ def _keys(encoded: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
     keys = {each.keyword or str(each.tag): str(each.value) for each in identifier if each.value}
     text = ", ".join(f"{name}={value}" for name, value in keys.items())
     return {
+        "query": b64encode(encoded).decode(),
         "study": keys.get("StudyInstanceUID", ""),
         "patient": keys.get("PatientID", ""),
         "detail": f"C-FIND: {text}"[:_LONGEST_TEXT],

@@ -24,12 +24,11 @@ from ..kept_headers import KeptHeaders
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
-from .located import located
+from .located import located, path_of
 from .multipart import CutOff, Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
-from .resources import Reference, base_url, reference_of
-from .retrieving import PATHS
+from .resources import PATHS, Reference, base_url, reference_of
 from .streams import streamed
 from .threads import in_thread
 
@@ -130,13 +129,9 @@ class MetadataService:
                     if isinstance(model, bytes) and each.digest is not None:
                         derived[each.digest] = each.name.instance, model
                 if isinstance(model, bytes):
-                    model = model.replace(_MARK, f'"BulkDataURI":"{base}{_path(each)}/bulkdata/'.encode())
+                    model = model.replace(_MARK, f'"BulkDataURI":"{base}{path_of(each)}/bulkdata/'.encode())
                 yield each, model
             self._kept.keep(derived)
-
-
-def _path(found: StoredInstance) -> str:
-    return Reference(found.name.study, found.name.series, found.name.instance).path
 
 
 def _derived(storage: Storage, found: StoredInstance) -> bytes | Exception:

@@ -19,18 +19,14 @@ from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
 from .identity import identity_of
 from .located import located
 from .problems import Problem
-from .resources import Reference, reference_of
+from .proxies import address_of
+from .resources import PATHS, Reference, reference_of
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
-
-_STUDY = "/studies/{study}"
-_SERIES = _STUDY + "/series/{series}"
-_INSTANCE = _SERIES + "/instances/{instance}"
 
 
 class RemovingService:
@@ -45,9 +41,7 @@ class RemovingService:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._terms = Terms()
-        self.routes: Sequence[BaseRoute] = [
-            Route(path, self._delete, methods=["DELETE"]) for path in (_STUDY, _SERIES, _INSTANCE)
-        ]
+        self.routes: Sequence[BaseRoute] = [Route(path, self._delete, methods=["DELETE"]) for path in PATHS]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""

@@ -29,7 +29,7 @@ from .located import located
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import Reference, reference_of
+from .resources import PATHS, Reference, reference_of
 from .threads import in_thread
 from .views import frames_of, view_of
 
@@ -37,10 +37,7 @@ Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 
-_STUDY = "/studies/{study}"
-_SERIES = f"{_STUDY}/series/{{series}}"
-_INSTANCE = f"{_SERIES}/instances/{{instance}}"
-_RESOURCES = (_STUDY, _SERIES, _INSTANCE, f"{_INSTANCE}/frames/{{frames}}")
+_RESOURCES = (*PATHS, f"{PATHS[-1]}/frames/{{frames}}")
 _ONE = tuple(Offer(kind) for kind in (*PICTURES, PDF))
 _MANY = tuple(Offer(kind, is_multipart=True) for kind in (*PICTURES, PDF))
 _THUMBNAILS = tuple(Offer(kind) for kind in PICTURES)

@@ -27,17 +27,12 @@ from .located import located
 from .multipart import CHUNK, CutOff, Part, boundary_of, content_type, length_of, written
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import Reference, reference_of
+from .resources import PATHS, Reference, reference_of
 from .streams import streamed
 from .threads import in_thread
 
 DICOM: Final = "application/dicom"
 _MANY, _ONE, _ZIP = Offer(DICOM, is_multipart=True), Offer(DICOM), Offer("application/zip")
-PATHS = (
-    "/studies/{study}",
-    "/studies/{study}/series/{series}",
-    "/studies/{study}/series/{series}/instances/{instance}",
-)
 
 
 @frozen

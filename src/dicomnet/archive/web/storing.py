@@ -19,10 +19,10 @@ from ..access import C_STORE
 from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
 from .auditing import note_stored
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
+from .proxies import address_of
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
 from .resources import base_url, reference_of
 from .store_report import JSON_TYPE, XML_TYPE, StoreReport

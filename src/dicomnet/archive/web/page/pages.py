@@ -25,10 +25,16 @@ class Pages:
         As of `Site`.
     activity
         What goes on in the node.
+
+    Attributes
+    ----------
+    show
+        Makes a page, as `Site.page` does.
     """
 
     def __init__(self, holdings: Holdings, ae_title: str, activity: Activity) -> None:
         self._site = Site(holdings, ae_title)
+        self.show = self._site.page
         browsing = Browsing(self._site)
         self.routes: Sequence[BaseRoute] = [
             self._site.static_route,

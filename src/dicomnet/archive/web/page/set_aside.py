@@ -13,9 +13,9 @@ from ....errors import UnusableObject
 from ...catalogue.query import StoredInstance
 from ...entries import Quarantined
 from ...quarantine import quarantined_objects, release
-from ..admission import address_of
 from ..identity import identity_of
 from ..problems import Problem
+from ..proxies import address_of
 from ..threads import in_thread
 from .comparing import Difference, differences
 from .rights import Right
