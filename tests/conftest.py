@@ -50,6 +50,7 @@ KINDS: dict[str, str] = {
     "archive/storage/test_folder.py::test_what_is_set_aside_is_durable_at_once": "local",
     "archive/ledger": "local",
     "archive/web/page/test_browser.py": "peers",
+    "archive/web/page/test_browser.py::test_axe_finds_nothing": "download",
     "archive/web/page/test_words.py": "quick",
     "archive/web/agents/test_npm.py": "download",
     "archive/web/agents/test_ohif.py": "download",

@@ -187,7 +187,6 @@ def install(tarball: Path, folder: Path, release: Release = OHIF) -> Viewer:
             _rewrite(made)
             _compress(made)
             _write_manifest(made, release)
-            _flush(made)
             _put(made, folder, scratch / "old")
     installed = read(folder)
     assert installed is not None
@@ -231,16 +230,6 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove what one who was killed has left beside a folder; nobody else is at work there."""
     for each in folder.parent.glob(f"{glob.escape(_scratch_prefix(folder))}*"):
         shutil.rmtree(each, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    """Have all of a folder on the medium, so that after a power cut none of it is empty."""
-    for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _put(made: Path, folder: Path, old: Path) -> None:

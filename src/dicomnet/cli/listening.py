@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
+from ..exchange.reasons import reason
 from ..exchange.results import LocalFailure
 from ..plurals import counted
 from ..settings.kinds import web_address
@@ -25,7 +26,7 @@ from ..settings.values import DEFAULT
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
-from .words import complain, complain_of_missing, printable, reason
+from .words import complain, complain_of_missing, printable
 
 if TYPE_CHECKING:
     import argparse

@@ -15,6 +15,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     EncapsulatedPDFStorage,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -68,7 +69,7 @@ def ct_slice(number: int) -> FileDataset:
     """A slice of a series: the CT image of pydicom, a little brighter each time."""
     made = dcmread(sample("CT_small.dcm"))
     made.StudyInstanceUID, made.SeriesInstanceUID = CT_STUDY, CT_SERIES
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"{CT_SERIES}.{number}"
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(f"{CT_SERIES}.{number}")
     made.FrameOfReferenceUID = FRAME_OF_REFERENCE
     made.InstanceNumber = number
     made.ImagePositionPatient = [0, 0, 5 * number]
@@ -110,7 +111,7 @@ def colour_film() -> FileDataset:
     """An ultrasound of 30 frames in colour that lost something by JPEG, as pydicom has it."""
     made = dcmread(sample("examples_ybr_color.dcm"))
     made.StudyInstanceUID, made.SeriesInstanceUID = COLOUR_STUDY, f"{COLOUR_STUDY}.1"
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"{COLOUR_STUDY}.1.1"
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(f"{COLOUR_STUDY}.1.1")
     return _named(made, "Colour^Test", "COLOUR")
 
 
@@ -230,12 +231,12 @@ def segmentation() -> FileDataset:
     return _named(made, "Ohif^Test", "OHIF")
 
 
-def _file(sop_class: str, study: str, series: int, modality: str) -> FileDataset:
+def _file(sop_class: UID, study: str, series: int, modality: str) -> FileDataset:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = f"{study}.{series}.1"
-    made = FileDataset(None, {}, preamble=bytes(128), file_meta=meta)
+    meta.MediaStorageSOPInstanceUID = UID(f"{study}.{series}.1")
+    made = FileDataset("", {}, preamble=bytes(128), file_meta=meta)
     made.SOPClassUID, made.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
     made.StudyInstanceUID, made.SeriesInstanceUID = study, f"{study}.{series}"
     made.SeriesDate = made.ContentDate = made.AcquisitionDate = "20240102"

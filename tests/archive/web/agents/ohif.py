@@ -20,7 +20,7 @@ from tests.archive.web.agents.objects import (
     SYNTAXES,
     US_STUDY,
 )
-from tests.cli.command import run
+from tests.support import dicomnet, run_tool
 
 CHROMIUM = "/usr/bin/chromium"
 # WebGL without a graphics card, and how long what Chromium draws by it may take, in milliseconds.
@@ -32,14 +32,14 @@ _LOOK, _LOOKS = 500, 120
 
 def installed(folder: Path) -> Path:
     """Have `dicomnet viewer install` install it in a folder."""
-    done = run("viewer", "install", "--to", str(folder), cwd=folder.parent)
+    done = run_tool(dicomnet("viewer", "install", "--to", folder), cwd=folder.parent, seconds=300)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 @contextmanager
 def browsing(origin: str) -> Iterator[BrowserContext]:
-    """A browser in which the tour and the question of the first visit have been answered."""
+    """A browser in which somebody has been before, so that the tour does not begin."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_OPTIONS)
         context = browser.new_context(viewport={"width": 1400, "height": 900})
@@ -48,7 +48,6 @@ def browsing(origin: str) -> Iterator[BrowserContext]:
         opened(page, origin, US_STUDY)
         # The tour lies over all else, and begins with the first image.
         page.get_by_text("Skip all").click()
-        page.get_by_role("button", name="Confirm and hide").click()
         page.close()
         yield context
         browser.close()
@@ -73,8 +72,12 @@ def canvas_of(page: Page) -> np.ndarray:
 def at_rest(page: Page, look: Callable[[], bytes], is_drawn: Callable[[np.ndarray], bool]) -> np.ndarray:
     """A screenshot, when it has been the same for a while, with something in it."""
     before = None
+    notice = page.get_by_role("button", name="Confirm and hide")
     for _ in range(_LOOKS):
         try:
+            # It lies over a part of the picture, on each page anew.
+            if notice.is_visible():
+                notice.click()
             now = np.asarray(Image.open(BytesIO(look())).convert("RGB")).astype(float)
         except Error:
             # It was just replaced by another one.

@@ -68,7 +68,7 @@ def page(context: BrowserContext, origin: str) -> Iterator[Page]:
 
     def ask(url: str) -> None:
         # Chromium's own viewer of PDF is a page of its own.
-        if not url.startswith((origin, "blob:", "data:", "chrome-extension:")):
+        if not url.startswith((origin, "blob:", "data:", "chrome-extension:", "chrome:")):
             wrong.append(f"asked {url}")
 
     made.on("request", lambda request: ask(request.url))

@@ -82,6 +82,17 @@ def test_an_echo_of_one_that_answers_and_of_one_that_does_not(node: Visited) -> 
     assert node.visit("/remotes/echo", "POST", b"remote=OTHER").status == 403
 
 
+def test_which_layer_fails(node: Visited) -> None:
+    well = node.send_form("/remotes", "/remotes/diagnose", {"remote": "OTHER"}).shown
+    assert re.search(
+        r"TCP: 127.0.0.1 port \d+: connected \(.* TLS: not used .*C-ECHO: the peer answered", well
+    )
+    gone = node.send_form("/remotes", "/remotes/diagnose", {"remote": "GONE"}).shown
+    assert re.search(r"TCP: .*connection refused: .* association: not tried", gone)
+    assert node.send_form("/remotes", "/remotes/diagnose", {"remote": "X@192.0.2.1:104"}).status == 400
+    assert node.visit("/remotes/diagnose", "POST", b"remote=OTHER").status == 403
+
+
 def test_storage_and_index(node: Visited, make: Callable[..., Dataset]) -> None:
     node.store([make(SOPInstanceUID="1.2.8.1", StudyInstanceUID="1.2.8", SeriesInstanceUID="1.2.8.0")])
     shown = node.visit("/storage").shown

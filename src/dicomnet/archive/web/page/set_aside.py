@@ -77,10 +77,11 @@ class SetAside:
             if each.digest == digest:
                 index = self._site.holdings.index_to_search()
                 file = index.files_of([each.instance]).get(each.instance)
-                stored = file and StoredInstance(
+                if file is None:
+                    return each, None
+                return each, StoredInstance(
                     file.name, file.sop_class_uid, file.transfer_syntax_uid, file.size, file.digest
                 )
-                return each, stored
         raise Problem(404, "this object is not in quarantine any more")
 
     def _compared(self, digest: str) -> tuple[Quarantined, StoredInstance | None, list[Difference]]:
