@@ -265,11 +265,13 @@ def _has_more(head: Head) -> bool:
 
 def check(identifier: Dataset, model: str) -> None:
     """Raise ValueError for a query that cannot be asked by DICOMweb."""
-    Query.of(identifier)
     check_model(model)
+    Query.of(identifier)
 
 
 def check_model(model: str) -> None:
     """Raise ValueError for an information model that DICOMweb has not."""
     if model != FIND_MODELS["study"]:
-        raise ValueError("DICOMweb has the Study Root information model alone; leave the patient root out")
+        raise ValueError(
+            "DICOMweb has the Study Root information model alone, and neither the patient root nor a worklist"
+        )

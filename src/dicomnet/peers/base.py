@@ -173,7 +173,8 @@ class PeerBase(Generic[AnyLink, AnyLanes]):
         performed: int = 1,
     ) -> AssociateRQ:
         target = self._target
-        assert isinstance(target.address, PeerAddress)
+        if not isinstance(target.address, PeerAddress):
+            raise ValueError(f"{target.address} is a DICOMweb service, and this needs an association")
         return association_request(
             target.address,
             self.calling,
