@@ -139,7 +139,7 @@ KINDS: dict[str, str] = {
     "faults/test_kill_import.py": "slow",
     "faults/test_kill_points.py::test_each_worker_is_killed_at_a_system_call": "slow",
     "faults/test_kill_points.py::test_four_workers_are_killed_at_any_moment": "slow",
-    "faults/test_kill_store.py::test_both_are_killed_forty_times": "slow",
+    "faults/test_kill_store.py::test_both_are_killed_many_times": "slow",
     "faults/test_leaks.py": "slow",
     "faults/test_many_associations.py": "slow",
     "faults/test_node_troubles.py::test_more_objects_in_a_retrieval_than_sixteen_bits_count": "slow",
@@ -208,6 +208,13 @@ def kind_of(file: str, test: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--associations", type=int, default=250, metavar="N", help="how many the tests of leaks open (250)"
+    )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=4,
+        metavar="N",
+        help="how often a store is killed, and its peer as often, while it sends 1000 objects for each (4)",
     )
 
 
