@@ -86,6 +86,7 @@ KINDS: dict[str, str] = {
     "archive/web": "local",
     "archive/watch": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
+    "archive/web/test_openapi.py::test_schemathesis_finds_nothing_in_long": "slow",
     "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",

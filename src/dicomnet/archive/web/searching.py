@@ -12,13 +12,12 @@ from urllib.parse import quote
 from pydicom.datadict import keyword_for_tag
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ...datasets.json_model import Model, of_text
 from ...datasets.levels import UNIQUE_KEYS, Level
 from ...datasets.queries import build_identifier
 from ...datasets.xml_model import to_xml
-from ...values import frozen
+from ...values import frozen, replace
 from ..catalogue.computed import COMPUTED
 from ..catalogue.identifiers import UNIQUE, Key
 from ..catalogue.identifiers import Request as Identifier
@@ -29,6 +28,7 @@ from ..catalogue.query import Order, search
 from ..catalogue.schema import KEPT_IN_ITEMS, TIMEZONE_OFFSET
 from ..holdings import Holdings
 from ..terms import Terms
+from .described import ACCEPT, BOOLEAN, Described, DescribedRoute, Parameter
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
@@ -41,6 +41,30 @@ JSON, XML = Offer("application/dicom+json"), Offer("application/dicom+xml", is_m
 # What is asked for by its general name is answered with it.
 _PLAIN_JSON = Offer("application/json")
 _OFFERS = (JSON, _PLAIN_JSON, XML)
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+_DESCRIBED = Described(
+    "Search.",
+    "10.6",
+    offers=_OFFERS,
+    empty=(204,),
+    parameters=(
+        ACCEPT,
+        Parameter("includefield", "Further attributes with commas between them, or all."),
+        Parameter("limit", "How many matches are given at the most.", _NUMBER),
+        Parameter("offset", "How many matches are left out at the beginning.", _NUMBER),
+        Parameter("fuzzymatching", "Whether names are compared by what they sound like.", BOOLEAN),
+        Parameter("emptyvaluematching", 'Whether "" is an attribute without a value.', BOOLEAN),
+        Parameter("multiplevaluematching", "Whether a key may have several values.", BOOLEAN),
+    ),
+    others={
+        "type": "object",
+        "properties": {
+            name: {"type": "string"}
+            for name in ("PatientName", "PatientID", "StudyDate", "StudyDescription", "Modality", "00080050")
+        },
+        "additionalProperties": {"type": "string"},
+    },
+)
 # A response is begun when it has so many bytes; a shorter one is known as a whole by then.
 _FIRST_BYTES = 4 << 20
 _CHUNK = 1 << 16
@@ -88,7 +112,7 @@ class SearchService:
         self._policy = QueryPolicy()
         study, series = Level.STUDY, Level.SERIES
         self.routes = [
-            Route(path, partial(self._answer, kind), methods=["GET"])
+            DescribedRoute(path, partial(self._answer, kind), replace(_DESCRIBED, summary=kind.summary))
             for path, kind in (
                 ("/studies", _Kind(study, (study,))),
                 ("/series", _Kind(series, (study, series))),
@@ -171,6 +195,12 @@ class _Kind:
 
     level: Level
     shown: tuple[Level, ...]
+
+    @property
+    def summary(self) -> str:
+        """What a search of this kind does, in a few words."""
+        found = {Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "instances"}
+        return f"Search for {found[self.level]}."
 
 
 @frozen
