@@ -81,9 +81,10 @@ _ALWAYS = {
 _IF_KNOWN = {
     Level.STUDY: "InstanceAvailability",
     Level.SERIES: """
-        SeriesDescription PerformedProcedureStepStartDate PerformedProcedureStepStartTime RequestAttributesSequence
+        InstanceAvailability SeriesDescription PerformedProcedureStepStartDate PerformedProcedureStepStartTime
+        RequestAttributesSequence
     """,
-    Level.IMAGE: "Rows Columns BitsAllocated NumberOfFrames",
+    Level.IMAGE: "InstanceAvailability Rows Columns BitsAllocated NumberOfFrames",
 }
 _CHARACTER_SET = {"vr": "CS", "Value": ["ISO_IR 192"]}
 _CHARACTER_SET_NAME, _RETRIEVE_URL, _TIMEZONE_NAME = "00080005", "00081190", f"{TIMEZONE_OFFSET:08X}"
@@ -335,7 +336,9 @@ class _Models:
             (f"{key.tag:08X}", key.vr, keyword_for_tag(key.tag) not in always)
             for key in sorted(request.keys, key=lambda key: key.tag)
         ]
-        self._before = [row for row in rows if row[0] < _RETRIEVE_URL]
+        # What is of each match itself stands between others, as attributes are in the order of their tags.
+        self._first = [row for row in rows if row[0] < _TIMEZONE_NAME]
+        self._between = [row for row in rows if _TIMEZONE_NAME < row[0] < _RETRIEVE_URL]
         self._behind = [row for row in rows if row[0] > _RETRIEVE_URL]
         self._names = [_UNIQUE_NAMES[level] for level in Level if Level.STUDY <= level <= kind.level]
         self._base = base
@@ -343,10 +346,11 @@ class _Models:
     def of(self, attributes: Attributes) -> Model:
         """The model of one match."""
         model: Model = {}
-        _add(model, self._before, attributes)
+        _add(model, self._first, attributes)
         offset = attributes.get(_TIMEZONE_NAME)
         if offset:
             model[_TIMEZONE_NAME] = of_text("SH", offset)
+        _add(model, self._between, attributes)
         path = Reference(*(quote(attributes.get(name, ""), safe="") for name in self._names)).path
         model[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{self._base}{path}"]}
         _add(model, self._behind, attributes)
