@@ -144,6 +144,7 @@ KINDS: dict[str, str] = {
     "interop/test_orthanc.py": "orthanc",
     "interop/test_orthanc_fetch.py": "orthanc",
     "interop/test_orthanc_web.py": "orthanc",
+    "interop/test_orthanc_web_client.py": "orthanc",
     "pynetdicom": "quick",
     "pynetdicom/test_ae.py": "local",
     "pynetdicom/test_api_parity.py::test_a_server_has_the_attributes_of_pynetdicoms": "local",

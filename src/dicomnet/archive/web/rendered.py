@@ -77,8 +77,11 @@ _RENDERED = Described(
         ACCEPT,
         Parameter(
             "window",
-            "Center, width and function, with commas between them.",
-            {"type": "string", "pattern": r"^-?[0-9]{1,5},[1-9][0-9]{0,4},(linear|linear-exact|sigmoid)$"},
+            "Center, width and function, with commas between them, or the name of a window.",
+            {
+                "type": "string",
+                "pattern": r"^([^,]*|-?[0-9]{1,5},[1-9][0-9]{0,4},(linear|linear-exact|sigmoid))$",
+            },
         ),
         _VIEWPORT,
         Parameter("quality", "Of a JPEG.", {"type": "integer", "minimum": 1, "maximum": 100}),
