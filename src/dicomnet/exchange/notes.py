@@ -146,7 +146,7 @@ class Notes:
         _sync(self._written)
 
     def swap(self) -> int:
-        """From now on the other file is written; returns what `empty` takes when the database has all rows of this one."""
+        """From now on the other file is written; returns what `empty` takes when the database has all of this one."""
         before = self._written
         first, second = self._descriptors
         self._written = second if before == first else first

@@ -7,19 +7,22 @@ from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...datasets.headers import read_header
 from ...encoding.transfer_syntaxes import Transcoding, transfer_syntax
 from ...errors import UnusableObject
+from ...values import replace
 from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
 from ..terms import Terms
-from .bulk_values import PIXELS, PLACE, Value, places_of, value_at
+from .bulk_values import DOCUMENTS, PIXELS, PLACE, Value, places_of, value_at
 from .collected import Collection
 from .conditional import REVALIDATED, Span, content_range, entity_tag, is_unchanged, spans_of
+from .described import ACCEPT, Described, DescribedRoute
 from .frames import INSTANCE, frames_response
 from .located import located, path_of
+from .media_types import COMPRESSED
 from .multipart import BYTE_RANGES, RELATED, Part, boundary_of, content_type, length_of, written
 from .negotiation import Alternative, MediaRange, Offer, alternatives, chosen, ranges_of
 from .opened import opened
@@ -28,6 +31,23 @@ from .problems import Problem
 from .resources import PATHS, Reference, base_url, reference_of
 from .streams import begun, streamed
 from .threads import in_thread
+
+_KINDS = (OCTETS, *COMPRESSED, *sorted(DOCUMENTS))
+_ONE_DESCRIBED = Described(
+    "Retrieve a value.",
+    "10.4.1.1.5",
+    offers=[Offer(kind, way) for way in (False, True) for kind in _KINDS],
+    statuses=(200, 206),
+    empty=(304,),
+    refusals=(410, 416),
+    parameters=(ACCEPT,),
+)
+_ALL_DESCRIBED = replace(
+    _ONE_DESCRIBED,
+    summary="Retrieve all values that the metadata has addresses of.",
+    offers=[Offer(kind, is_multipart=True) for kind in _KINDS],
+    refusals=(410,),
+)
 
 
 class BulkDataService:
@@ -43,8 +63,8 @@ class BulkDataService:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
         self.routes: Sequence[BaseRoute] = [
-            Route(f"{INSTANCE}/bulkdata/{{place:path}}", self._bulk_data),
-            *(Route(f"{path}/bulkdata", self._all_bulk_data) for path in PATHS),
+            DescribedRoute(f"{INSTANCE}/bulkdata/{{place:path}}", self._bulk_data, _ONE_DESCRIBED),
+            *(DescribedRoute(f"{path}/bulkdata", self._all_bulk_data, _ALL_DESCRIBED) for path in PATHS),
         ]
 
     def adopt(self, terms: Terms) -> None:

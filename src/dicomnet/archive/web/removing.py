@@ -11,7 +11,7 @@ from secrets import token_hex
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...plurals import counted
 from ..access import C_STORE
@@ -20,6 +20,7 @@ from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
+from .described import Described, DescribedRoute
 from .identity import identity_of
 from .located import located
 from .problems import Problem
@@ -28,6 +29,10 @@ from .resources import PATHS, Reference, reference_of
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
+
+_DESCRIBED = Described(
+    "Delete what is stored, where web.allow_delete allows it.", empty=(204,), refusals=(409, 410)
+)
 
 
 class RemovingService:
@@ -42,7 +47,9 @@ class RemovingService:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._terms = Terms()
-        self.routes: Sequence[BaseRoute] = [Route(path, self._delete, methods=["DELETE"]) for path in PATHS]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(path, self._delete, _DESCRIBED, "DELETE") for path in PATHS
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
