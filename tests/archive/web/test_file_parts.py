@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
 from random import Random
 
@@ -213,15 +213,23 @@ def test_many_who_read_at_once_get_each_what_he_asked_for(node: Served) -> None:
 
 
 def test_requests_that_wait_on_the_same_connection_are_answered_in_their_order(node: Served) -> None:
+    def head(study: int) -> bytes:
+        ends = "close" if study == STUDIES else "keep-alive"
+        fields = f"Host: localhost\r\nAccept: {_ANY}\r\nConnection: {ends}"
+        return f"GET /dicom-web{_path(study)} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+
+    bodies = [node.get(_path(study), _ANY).body for study in range(1, STUDIES + 1)]
     with socket.create_connection(("127.0.0.1", node.address[1]), _PATIENCE) as client:
-        for study in range(1, STUDIES + 1):
-            client.sendall(
-                f"GET /dicom-web{_path(study)} HTTP/1.1\r\nHost: 127.0.0.1:{node.address[1]}\r\nAccept: {_ANY}\r\n\r\n".encode()
-            )
-        for study in range(1, STUDIES + 1):
-            answer = HTTPResponse(client)
-            answer.begin()
-            assert sha256(answer.read()).digest() == sha256(node.get(_path(study), _ANY).body).digest()
+        client.sendall(b"".join(map(head, range(1, STUDIES + 1))))
+        with client.makefile("rb") as stream:
+            answers = stream.read()
+    for body in bodies:
+        before, end, answers = answers.partition(b"\r\n\r\n")
+        assert before.startswith(b"HTTP/1.1 200")
+        assert end
+        assert sha256(answers[: len(body)]).digest() == sha256(body).digest()
+        answers = answers[len(body) :]
+    assert not answers
 
 
 def test_who_leaves_in_the_middle_leaves_nothing_open(node: Served) -> None:

@@ -94,11 +94,15 @@ class FilePart:
         ------
         BlockingIOError
             If it takes nothing now.
+        ConnectionError
+            If the client is gone, or this is closed.
         EOFError
             If the file ends before.
         OSError
-            If the file cannot be read, or the client is gone.
+            If the file cannot be read.
         """
+        if self._descriptor < 0:
+            raise ConnectionAbortedError
         if self.before:
             self.before = memoryview(self.before)[to.send(self.before, _MORE) :]
             if self.before:
