@@ -87,6 +87,7 @@ KINDS: dict[str, str] = {
     "archive/watch": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
     "archive/web/test_failures.py": "quick",
+    "archive/web/test_metadata_bombs.py": "quick",
     "archive/web/test_proxies.py": "quick",
     "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",

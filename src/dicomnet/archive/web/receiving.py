@@ -228,7 +228,9 @@ class Upload:
     def _describe(self, content: bytes, media_type: str) -> None:
         """Metadata of objects, which are stored when all of the body has come."""
         try:
-            described = Described.in_json(content) if media_type == JSON_TYPE else [Described.in_xml(content)]
+            described: Iterable[Described] = (
+                Described.in_json(content) if media_type == JSON_TYPE else [Described.in_xml(content)]
+            )
         except DescriptionUnusable as error:
             self._report.remark = error.cause
             self._report.has_failed("", "", CANNOT_UNDERSTAND)
