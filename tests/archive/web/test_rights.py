@@ -90,13 +90,13 @@ def node(
 def routes(node: Visited) -> list[Asked]:
     web = node.node._web
     assert web is not None
-    return list(_routes(web._application._router.routes, ""))
+    return list(routes_of(web._application._router.routes, ""))
 
 
-def _routes(routes: Sequence[BaseRoute], before: str) -> Iterator[Asked]:
+def routes_of(routes: Sequence[BaseRoute], before: str) -> Iterator[Asked]:
     for each in routes:
         if isinstance(each, Mount):
-            yield from _routes(each.routes, before + each.path)
+            yield from routes_of(each.routes, before + each.path)
         else:
             assert isinstance(each, Route), each
             for method in sorted(each.methods or METHODS):
