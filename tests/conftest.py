@@ -43,6 +43,7 @@ KINDS: dict[str, str] = {
     "archive/catalogue/test_query_order.py": "local",
     "archive/catalogue/test_removal.py": "local",
     "archive/tasks": "local",
+    "archive/test_users.py::test_who_ends_it_in_the_middle_leaves_the_file_as_it_was": "local",
     "archive/test_local.py::test_a_second_process_is_refused_and_a_dead_one_leaves_no_lock": "local",
     "archive/storage/test_folder.py::test_a_staged_file_is_on_the_medium_under_its_name": "local",
     "archive/storage/test_folder.py::test_keeping_waits_for_nothing_and_all_of_it_is_durable_by_one_call": "local",
