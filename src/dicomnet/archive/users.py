@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..drivers.medium import flush_folder
 from ..errors import UsersUnusable
 from ..values import field, frozen
+from .exclusion import alone_in
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -183,7 +184,7 @@ class UsersFile:
         """
         # Where it is a link, what it leads to is written.
         path = self.path.resolve()
-        with _alone_in(path.parent):
+        with alone_in(path.parent):
             known = self.read() if path.exists() else Users()
             users, tokens = dict(known.users), dict(known.tokens)
             yield users, tokens
@@ -303,22 +304,6 @@ def _lines(users: Mapping[str, User], tokens: Mapping[str, Token]) -> Iterator[s
         rights = ", ".join(f'"{each}"' for each in Right if each in token.rights)
         yield f'\n[token.{token.number}]\nname = "{token.name}"\nrights = [{rights}]\n'
         yield f'expires = {token.expires.isoformat()}\ndigest = "{token.digest}"\n'
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep others who change a file of a folder out meanwhile, as far as the platform can."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write(path: Path, content: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
+from ..exchange.reasons import reason
 from ..exchange.results import LocalFailure
 from ..plurals import counted
 from ..settings.kinds import web_address
@@ -25,7 +26,7 @@ from ..settings.values import DEFAULT
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
-from .words import complain, complain_of_missing, printable, reason
+from .words import complain, complain_of_missing, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -88,6 +89,8 @@ class Node(Protocol):
 
 
 LOOPBACK, DEFAULT_PORT = "127.0.0.1", 11112
+# How many open files and connections a node asks the system for.
+_DESCRIPTORS = 1 << 16
 # How long nothing may come at the end of a C-MOVE while objects are missing.
 WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
@@ -215,6 +218,7 @@ def listen(served: Served) -> int:
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
+        _allow_descriptors()
         node = open_node(
             folder,
             (host, number),
@@ -368,6 +372,22 @@ def _check_platform() -> None:
         check_platform()
     except RuntimeError as error:
         raise UsageError(str(error)) from None
+
+
+def _allow_descriptors() -> None:
+    """Use what the system lets this process have of open files, as each connection takes one.
+
+    The usual soft limit, 1024, is for programs that call select(), which these do not on systems that have limits.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_node(folder: Path, address: tuple[str, int], **options: Any) -> Node:

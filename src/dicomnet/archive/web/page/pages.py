@@ -12,7 +12,9 @@ from ...terms import Terms
 from .acting import Acting
 from .browsing import Browsing
 from .running import Running
+from .set_aside import SetAside
 from .site import Site
+from .trail import TrailPage
 
 
 class Pages:
@@ -39,7 +41,9 @@ class Pages:
             self._site.static_route,
             *browsing.routes,
             *Acting(self._site, browsing).routes,
+            *SetAside(self._site).routes,
             *Running(self._site, activity).routes,
+            *TrailPage(self._site).routes,
         ]
 
     def adopt(self, terms: Terms) -> None:
