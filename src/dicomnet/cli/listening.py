@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
+from ..exchange.reasons import reason
 from ..exchange.results import LocalFailure
 from ..plurals import counted
 from ..settings.kinds import web_address
@@ -25,7 +26,7 @@ from ..settings.values import DEFAULT
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
-from .words import complain, complain_of_missing, printable, reason
+from .words import complain, complain_of_missing, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -265,18 +266,8 @@ def web_listener(command: str, settings: Settings, say: Callable[[str], object])
     address = web_address(settings["web.listen"])
     if address is None:
         return None
-    from ..archive.applied import is_web_guarded
-
     host, number = address
-    if not is_web_guarded(settings):
-        check_bind(
-            command,
-            host,
-            settings["web.allow_public"],
-            "see, add and remove images",
-            "set web.users and web.tls, or web.allow_public",
-            say=say,
-        )
+    _check_web(command, settings, host, say)
     try:
         return new_socket(address)
     except OSError as error:
@@ -288,6 +279,21 @@ def web_listener(command: str, settings: Settings, say: Callable[[str], object])
             " --http off none"
         )
     return None
+
+
+def _check_web(command: str, settings: Settings, host: str, say: Callable[[str], object]) -> None:
+    """Raise UsageError if other machines could reach DICOMweb, and that is not allowed."""
+    from ..archive.applied import is_web_guarded
+
+    if not is_web_guarded(settings):
+        check_bind(
+            command,
+            host,
+            settings["web.allow_public"],
+            "see, add and remove images",
+            "set web.users and web.tls, or web.allow_public",
+            say=say,
+        )
 
 
 class Configuration:
@@ -322,6 +328,8 @@ class Configuration:
                     self._served.what,
                     say=_words_to(wanted),
                 )
+            if self._node.web_address is not None:
+                _check_web(self._served.command, wanted, self._node.web_address[0], _words_to(wanted))
             self._node.change(terms_of(wanted))
         except Mistakes as mistakes:
             for line in mistakes.lines:

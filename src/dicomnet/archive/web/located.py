@@ -51,6 +51,11 @@ def located(holdings: Holdings, reference: Reference) -> list[StoredInstance]:
     return found
 
 
+def path_of(found: StoredInstance) -> str:
+    """The path of an object, relative to the service."""
+    return Reference(found.name.study, found.name.series, found.name.instance).path
+
+
 def said_to_lack(headers: MutableMapping[str, str], missing: int, count: int) -> int:
     """The status of a response that lacks some of so many objects, which its head says (PS3.18 Table 10.4.3-1)."""
     headers["warning"] = f'299 - "{missing} of {counted(count, "instance")} cannot be given out"'

@@ -13,7 +13,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...datasets.headers import read_header
 from ...datasets.json_model import to_json
@@ -25,12 +25,12 @@ from ..kept_headers import KeptHeaders
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
-from .located import located, said_to_lack
+from .described import ACCEPT, Described, DescribedRoute
+from .located import located, path_of, said_to_lack
 from .multipart import CutOff, Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
-from .resources import Reference, base_url, reference_of
-from .retrieving import PATHS
+from .resources import PATHS, Reference, base_url, reference_of
 from .streams import begun, streamed
 from .threads import in_thread
 
@@ -39,6 +39,14 @@ _log = logging.getLogger(__name__)
 JSON: Final = "application/dicom+json"
 _OFFERS = (Offer(JSON), Offer("application/json"), Offer("application/dicom+xml", is_multipart=True))
 _XML = _OFFERS[2]
+_DESCRIBED = Described(
+    "Retrieve all attributes but long binary ones.",
+    "10.4.1.1.2",
+    offers=_OFFERS,
+    empty=(304,),
+    refusals=(410,),
+    parameters=(ACCEPT,),
+)
 # In what is kept, before the place of a value: the address of the instance, which depends on who asks.
 _HERE = "@"
 _MARK = f'"BulkDataURI":"{_HERE}/'.encode()
@@ -63,7 +71,9 @@ class MetadataService:
         self._holdings = holdings
         self._kept = KeptHeaders(holdings.local.root)
         self._lately = _Lately(_REMEMBERED)
-        self.routes: Sequence[BaseRoute] = [Route(f"{path}/metadata", self._metadata) for path in PATHS]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(f"{path}/metadata", self._metadata, _DESCRIBED) for path in PATHS
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on; nothing here depends on them."""
@@ -162,13 +172,9 @@ class MetadataService:
                     if isinstance(model, bytes) and each.digest is not None:
                         derived[each.digest] = each.name.instance, model
                 if isinstance(model, bytes):
-                    model = model.replace(_MARK, f'"BulkDataURI":"{base}{_path(each)}/bulkdata/'.encode())
+                    model = model.replace(_MARK, f'"BulkDataURI":"{base}{path_of(each)}/bulkdata/'.encode())
                 yield each, model
             self._kept.keep(derived)
-
-
-def _path(found: StoredInstance) -> str:
-    return Reference(found.name.study, found.name.series, found.name.instance).path
 
 
 def _derived(storage: Storage, found: StoredInstance) -> bytes | Exception:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...rendering.renderers import Picture, Renderers
 from ...rendering.view import PDF, PICTURES, NotRendered, Reason, View, Viewport
@@ -25,11 +25,12 @@ from ..holdings import Holdings
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .described import ACCEPT, Described, DescribedRoute, Parameter
 from .located import located
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import Reference, reference_of
+from .resources import PATHS, Reference, reference_of
 from .streams import head_of
 from .threads import ended, in_thread
 from .views import frames_of, view_of
@@ -38,10 +39,7 @@ Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 
-_STUDY = "/studies/{study}"
-_SERIES = f"{_STUDY}/series/{{series}}"
-_INSTANCE = f"{_SERIES}/instances/{{instance}}"
-_RESOURCES = (_STUDY, _SERIES, _INSTANCE, f"{_INSTANCE}/frames/{{frames}}")
+_RESOURCES = (*PATHS, f"{PATHS[-1]}/frames/{{frames}}")
 _ONE = tuple(Offer(kind) for kind in (*PICTURES, PDF))
 _MANY = tuple(Offer(kind, is_multipart=True) for kind in (*PICTURES, PDF))
 _THUMBNAILS = tuple(Offer(kind) for kind in PICTURES)
@@ -62,6 +60,41 @@ _STATUSES = {
     Reason.BAD_VIEW: 400,
     Reason.DAMAGED: 500,
 }
+_VIEWPORT = Parameter(
+    "viewport",
+    "The width and height that it fits in, and the region that is shown.",
+    {
+        "type": "string",
+        "pattern": r"^[1-9][0-9]{0,2},[1-9][0-9]{0,2}(,[0-9]{1,3},[0-9]{1,3},[1-9]{1,3},[1-9]{1,3})?$",
+    },
+)
+_RENDERED = Described(
+    "Retrieve pictures, or the content of documents.",
+    "10.4.1.1.3",
+    offers=(*_ONE, *_MANY),
+    empty=(304,),
+    refusals=(410, 413, 501),
+    parameters=(
+        ACCEPT,
+        Parameter(
+            "window",
+            "Center, width and function, with commas between them, or the name of a window.",
+            {
+                "type": "string",
+                "pattern": r"^([^,]*|-?[0-9]{1,5},[1-9][0-9]{0,4},(linear|linear-exact|sigmoid))$",
+            },
+        ),
+        _VIEWPORT,
+        Parameter("quality", "Of a JPEG.", {"type": "integer", "minimum": 1, "maximum": 100}),
+    ),
+)
+_REDUCED = replace(
+    _RENDERED,
+    summary="Retrieve a small picture.",
+    section="10.4.1.1.4",
+    offers=_THUMBNAILS,
+    parameters=(ACCEPT, _VIEWPORT),
+)
 
 
 @frozen
@@ -192,8 +225,8 @@ class RenderedService:
         self._turns = _Turns(most)
         self._kept = _Kept()
         self.routes: Sequence[BaseRoute] = [
-            *(Route(f"{path}/rendered", self._rendered) for path in _RESOURCES),
-            *(Route(f"{path}/thumbnail", self._thumbnail) for path in _RESOURCES),
+            *(DescribedRoute(f"{path}/rendered", self._rendered, _RENDERED) for path in _RESOURCES),
+            *(DescribedRoute(f"{path}/thumbnail", self._thumbnail, _REDUCED) for path in _RESOURCES),
         ]
 
     def adopt(self, terms: Terms) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...datasets.transcode import is_decodable, is_lossless, transcode_file
 from ...encoding.file_header import encode_file_header
@@ -24,11 +24,12 @@ from ..services.retrieval import known_object
 from ..storage.store import ObjectName, Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .described import ACCEPT, Described, DescribedRoute
 from .located import located, said_to_lack
 from .multipart import CHUNK, CutOff, Part, boundary_of, content_type, length_of, written
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import Reference, reference_of
+from .resources import PATHS, Reference, reference_of
 from .streams import begun, streamed
 from .threads import in_thread
 
@@ -36,11 +37,20 @@ _log = logging.getLogger(__name__)
 
 DICOM: Final = "application/dicom"
 _MANY, _ONE, _ZIP = Offer(DICOM, is_multipart=True), Offer(DICOM), Offer("application/zip")
-PATHS = (
-    "/studies/{study}",
-    "/studies/{study}/series/{series}",
-    "/studies/{study}/series/{series}/instances/{instance}",
-)
+_SEVERAL = (_MANY, _ZIP)
+_OFFERS = {PATHS[0]: _SEVERAL, PATHS[1]: _SEVERAL, PATHS[2]: (_MANY, _ONE, _ZIP)}
+_DESCRIBED = {
+    path: Described(
+        "Retrieve DICOM files.",
+        "10.4.1.1.1",
+        offers=offers,
+        statuses=(200, 206),
+        empty=(304,),
+        refusals=(410,),
+        parameters=(ACCEPT,),
+    )
+    for path, offers in _OFFERS.items()
+}
 
 
 @frozen
@@ -159,7 +169,9 @@ class RetrievingService:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
-        self.routes: Sequence[BaseRoute] = [Route(path, self._retrieve) for path in PATHS]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(path, self._retrieve, _DESCRIBED[path]) for path in PATHS
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -167,7 +179,7 @@ class RetrievingService:
 
     async def _retrieve(self, request: Request) -> Response:
         reference = reference_of(request)
-        offers = [_MANY, _ZIP] if reference.instance is None else [_MANY, _ONE, _ZIP]
+        offers = _SEVERAL if reference.instance is None else _OFFERS[PATHS[2]]
         options = alternatives(ranges_of(request), offers)
         return await in_thread(self.answer, request, reference, options)
 
