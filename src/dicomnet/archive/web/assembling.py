@@ -150,6 +150,7 @@ class BulkData:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._values: dict[str, list[BulkValue]] = {}
+        self._named: set[str] = set()
         self._small = self._count = 0
 
     def part(self, location: str, media_type: MediaType) -> BulkPart:
@@ -176,7 +177,13 @@ class BulkData:
 
     def of(self, uri: str) -> list[BulkValue]:
         """The parts of the body that have this name."""
+        self._named.add(uri)
         return self._values.get(uri, [])
+
+    @property
+    def unnamed(self) -> int:
+        """How many names of parts nobody has asked for."""
+        return len(self._values.keys() - self._named)
 
     def discard(self) -> None:
         """Let go of all."""

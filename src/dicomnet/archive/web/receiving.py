@@ -21,6 +21,7 @@ from ...encoding.file_header import MEDIA_STORAGE_DIRECTORY, FileHeader
 from ...encoding.identity import is_uid
 from ...encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ...errors import ServiceRefusal, UnusableObject
+from ...plurals import counted
 from ...values import Buffer
 from ..entries import Accepted, Source
 from ..intake import KEPT_IN_QUARANTINE, SPILL_LENGTH, Intake, Session
@@ -250,6 +251,9 @@ class Upload:
         for each in self._described:
             self._store(each)
         self._described.clear()
+        if self._bulk.unnamed and not (self._report.remark or self._report.failed):
+            unnamed = counted(self._bulk.unnamed, "Content-Location")
+            self._report.remark = f"no metadata name {unnamed} of the body; what is there is not stored"
         self._bulk.discard()
 
     def _store(self, described: Described) -> None:
