@@ -11,7 +11,7 @@ from tests.sockets import Certificates
 from tests.support import free_port
 
 
-def _patients(path: Path) -> list[int]:
+def patients(path: Path) -> list[int]:
     """The numbers in the Patient IDs of the messages in a file."""
     if not path.exists():
         return []
