@@ -18,6 +18,7 @@ from . import (
     against,
     archives,
     audits,
+    downloads,
     latency,
     messages,
     pictures,
@@ -85,6 +86,7 @@ def _measure(arguments: list[str]) -> int:
     every += searches.groups(200 if options.quick else 2000)
     every += uploads.groups()
     every += audits.groups(options.quick)
+    every += downloads.groups()
     every.sort(key=lambda group: group.key[0])
     if options.against:
         if options.record:

@@ -162,8 +162,11 @@ def _web(settings: Settings, certificate: ServerCertificate | None) -> WebPolicy
         float(settings["web.session"]),
         tuple(map(ip_network, settings["web.proxies"])),
         settings["web.user_header"] or "",
+        is_behind_proxies=is_web_guarded(settings)
+        and not settings["web.tls"]
+        and not settings["web.allow_public"],
         # Browsers of people have no certificate to show.
-        None
+        tls=None
         if certificate is None or not settings["web.tls"]
         else replace(certificate, client_ca=None, client_certificate=ssl.CERT_NONE),
         may_delete=settings["web.allow_delete"],

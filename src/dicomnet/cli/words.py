@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TextIO
 
-from ..errors import DicomnetError, NoAcceptedContext, ServiceRefusal
-
 
 def printable(text: str) -> str:
     """Text from outside, with what could steer a terminal made visible."""
@@ -38,21 +36,6 @@ def complain_of_missing(command: str, error: ModuleNotFoundError, extra: str = "
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal; None stands for a stream that the process does not have."""
     return stream is not None and not stream.closed and stream.isatty()
-
-
-def reason(error: DicomnetError | OSError) -> str:
-    """Why something failed, in words."""
-    if isinstance(error, ServiceRefusal):
-        return f"the peer answered with {error}"
-    if isinstance(error, NoAcceptedContext):
-        from ..services.sop_classes import SOP_CLASSES
-
-        row = SOP_CLASSES.get(error.abstract_syntax)
-        return str(error) if row is None else f"{error} ({row.keyword})"
-    if isinstance(error, DicomnetError) or error.strerror is None:
-        return str(error)
-    words = error.strerror[:1].lower() + error.strerror[1:]
-    return words if error.filename is None else f"{os.fsdecode(error.filename)}: {words}"
 
 
 def current_user() -> str:

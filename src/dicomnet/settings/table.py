@@ -540,8 +540,9 @@ SETTINGS: tuple[Setting, ...] = (
         "hosts",
         several(HOST_NAME),
         (),
-        "names by which browsers reach a node that listens on its own machine only, such as that of a proxy",
-        absent="only localhost",
+        "names by which browsers reach a node that listens on its own machine only, such as that of a proxy, or one"
+        " without users; an address is always one",
+        absent="only localhost, and without users on a public address any",
         may_change=True,
         needs_index=True,
     ),

@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ...values import replace
 from ..audit import HTTP, AuditEvent, EventAction, EventKind, EventOutcome
 from ..auditing import AuditTrail, outcome_of
-from .admission import LOGIN, address_of
+from .admission import LOGIN
 from .identity import identity_of
 from .policy import WebPolicy
+from .proxies import address_of
 from .resources import ROOT
 
 # What is asked for as in a query, and what is a part of a study, by path (PS3.18 sections 10.4 and 10.6).

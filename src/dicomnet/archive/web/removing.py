@@ -11,7 +11,7 @@ from secrets import token_hex
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...plurals import counted
 from ..access import C_STORE
@@ -20,18 +20,19 @@ from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
+from .described import Described, DescribedRoute
 from .identity import identity_of
 from .located import located
 from .problems import Problem
-from .resources import Reference, reference_of
+from .proxies import address_of
+from .resources import PATHS, Reference, reference_of
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
 
-_STUDY = "/studies/{study}"
-_SERIES = _STUDY + "/series/{series}"
-_INSTANCE = _SERIES + "/instances/{instance}"
+_DESCRIBED = Described(
+    "Delete what is stored, where web.allow_delete allows it.", empty=(204,), refusals=(409, 410)
+)
 
 
 class RemovingService:
@@ -47,7 +48,7 @@ class RemovingService:
         self._holdings = holdings
         self._terms = Terms()
         self.routes: Sequence[BaseRoute] = [
-            Route(path, self._delete, methods=["DELETE"]) for path in (_STUDY, _SERIES, _INSTANCE)
+            DescribedRoute(path, self._delete, _DESCRIBED, "DELETE") for path in PATHS
         ]
 
     def adopt(self, terms: Terms) -> None:

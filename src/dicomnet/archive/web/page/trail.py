@@ -16,9 +16,9 @@ from ....values import frozen
 from ...audit import HTTP, KINDS, AuditEntry, AuditEvent, EventKind
 from ...ledger.audits import AuditFilter
 from ...reporting.delivery import Lag, lags
-from ..admission import address_of
 from ..identity import identity_of
 from ..problems import Problem
+from ..proxies import address_of
 from ..threads import in_thread
 from .rights import Right
 from .site import Site, parameters_of
