@@ -177,7 +177,8 @@ class Judge:
     ) -> None:
         """Fail unless the matches of a query are those that it must find: so many of them, or all."""
         wanted = self._wanted(target)
-        tag = f"{tag_for_keyword(_LEVELS[urlsplit(target).path.rpartition('/')[2]]):08X}"
+        level = urlsplit(target).path.rpartition("/")[2]
+        tag = f"{tag_for_keyword(_LEVELS[level]):08X}"
         assert len(found) == (len(wanted) if count is None else count)
         assert len({match[tag]["Value"][0] for match in found}) == len(found)
         fields = [
@@ -187,17 +188,21 @@ class Judge:
             if name == "includefield" and field != "all"
         ]
         for match in found:
-            self._match(match, wanted[match[tag]["Value"][0]], fields)
+            self._match(level, match, wanted[match[tag]["Value"][0]], fields)
 
-    def _match(self, match: Mapping[str, Any], data_set: FileDataset, fields: Iterable[str]) -> None:
+    def _match(
+        self, level: str, match: Mapping[str, Any], data_set: FileDataset, fields: Iterable[str]
+    ) -> None:
         known = data_set.to_json_dict()
         for name in match.keys() - _OWN:
             assert match[name] == known.get(name, {"vr": match[name]["vr"]}), name
         for field in fields:
             tag = field if re.fullmatch("[0-9A-Fa-f]{8}", field) else f"{tag_for_keyword(field) or 0:08X}"
             assert tag in match, field
-        address = match["00081190"]["Value"][0]
-        assert self.below(urlsplit(address).path.removeprefix(PREFIX))
+        (address,) = match["00081190"]["Value"]
+        uids = (data_set.StudyInstanceUID, data_set.SeriesInstanceUID, data_set.SOPInstanceUID)
+        pairs = list(zip(_LEVELS, uids, strict=True))[: list(_LEVELS).index(level) + 1]
+        assert urlsplit(address).path == PREFIX + "".join(f"/{word}/{uid}" for word, uid in pairs)
 
     def _metadata(self, request: Request, response: Any, body: bytes) -> None:
         models = json.loads(body)
