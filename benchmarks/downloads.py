@@ -85,10 +85,10 @@ def _cases(measure: Callable[[WebServer], Mapping[str, float]]) -> tuple[Case, .
 
 
 def groups() -> tuple[Group, ...]:
-    """Group q."""
+    """Group r."""
     images = f"{IMAGES} CT images of 0.5 MB"
     return (
-        Group("q.study", f"a study of {images} by WADO-RS", (_ALL, _CPU), _cases(_study)),
-        Group("q.metadata", f"the metadata of {images} in JSON", (_FIRST, _AGAIN), _cases(_metadata)),
-        Group("q.together", f"{_TOGETHER} clients at once, of {images}", (_EACH,), _cases(_together)),
+        Group("r.study", f"a study of {images} by WADO-RS", (_ALL, _CPU), _cases(_study)),
+        Group("r.metadata", f"the metadata of {images} in JSON", (_FIRST, _AGAIN), _cases(_metadata)),
+        Group("r.together", f"{_TOGETHER} clients at once, of {images}", (_EACH,), _cases(_together)),
     )

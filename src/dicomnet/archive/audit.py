@@ -73,7 +73,7 @@ class EventOutcome(IntEnum):
 
 
 # How objects and questions come, and go, besides the ways of `entries.Source`.
-DIMSE, HTTP = "DIMSE", "HTTP"
+DIMSE, HTTP, COMMAND = "DIMSE", "HTTP", "command"
 
 
 @frozen
@@ -91,7 +91,7 @@ class AuditEvent:
     address
         Where that is; empty for the node itself.
     way
-        DIMSE or HTTP; empty for the node itself.
+        DIMSE, HTTP, or command for one on this machine; empty for the node itself.
     study, patient
         Study Instance UID and Patient ID, as far as they are known.
     detail

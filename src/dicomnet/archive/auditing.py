@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -344,6 +345,41 @@ class AuditTrail:
                 detail=words,
             )
             self.record(alert, lost)
+
+
+def record_beside(folder: Path, database: str | None, events: Iterable[tuple[AuditEvent, int]]) -> None:
+    """Record events of a process that has no archive open, if the node has said that the trail is on.
+
+    Parameters
+    ----------
+    folder
+        The folder of the archive.
+    database
+        As of `ledger_url`.
+    events
+        They, each with how often it happened.
+
+    Raises
+    ------
+    DatabaseFailure, LedgerUnusable
+        If that cannot be done.
+    """
+    from .database import is_file_url
+    from .ledger.ledger import Ledger, ledger_url
+
+    url = ledger_url(folder, database)
+    if is_file_url(url) and not Path(url.database or "").exists():
+        return
+    with Ledger(url) as ledger:
+        if not ledger.audits.is_recording:
+            return
+        now, begun = datetime.now(UTC), token_hex(8)
+        entries = [
+            AuditEntry(f"beside-{begun}-{number}", event, count, now, now)
+            for number, (event, count) in enumerate(events)
+        ]
+        for at in range(0, len(entries), _BATCH):
+            ledger.audits.write(entries[at : at + _BATCH])
 
 
 def keys_of(process: int) -> str:

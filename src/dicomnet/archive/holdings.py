@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import DatabaseFailure, ServiceRefusal
 from ..plurals import counted
-from .audit import AuditPolicy
+from .audit import AuditEvent, AuditPolicy, EventAction, EventKind
 from .auditing import AuditTrail, keys_of
 from .clock import Date
 from .conflicts import OtherContent
@@ -217,7 +217,7 @@ class Holdings:
 
         assert self.index is not None
         assert self.ledger is not None
-        return Deleting(self.intake, self.storage, self.index, self.ledger.opened)
+        return Deleting(self.intake, self.storage, self.index, self.ledger.opened, self.audit)
 
     def end_deletions(self) -> None:
         """Find out what became of deletions that were interrupted, see `Deleting.end_interrupted`."""
@@ -255,7 +255,7 @@ class Holdings:
         from .trash import Trash
 
         assert self.ledger is not None
-        return Trash(self.intake, self.storage, self.ledger.opened)
+        return Trash(self.intake, self.storage, self.ledger.opened, self.audit)
 
     def _tidy(self, is_stopped: Callable[[], bool]) -> None:
         """Now and then, end what was interrupted, and empty the trash."""
@@ -332,6 +332,18 @@ class Holdings:
             None if ledger is None else lambda: ledger.opened.audits, self._patient_of, process=process
         )
         trail.policy = self.audit.policy
+        if ledger is not None:
+            ledger.on_replaced = lambda version: trail.record_together(
+                AuditEvent(
+                    EventKind.INSTANCES_ACCESSED,
+                    EventAction.REPLACED,
+                    ae_title=version.source.ae_title,
+                    address=version.source.address,
+                    way=version.source.way,
+                    study=version.study,
+                    detail="another object with the same SOP Instance UID took the place",
+                )
+            )
         return trail
 
     def _patient_of(self, study: str) -> str:
@@ -376,6 +388,11 @@ class LedgerAtNeed:
     database
         As of `ledger_url`.
 
+    Attributes
+    ----------
+    on_replaced
+        Told of each object that another one replaces; None for nobody.
+
     Raises
     ------
     LedgerUnusable, DatabaseFailure
@@ -389,6 +406,7 @@ class LedgerAtNeed:
         self._url = ledger_url(folder, database)
         self._lock = threading.Lock()
         self._opened: Ledger | None = None
+        self.on_replaced: Callable[[Version], None] | None = None
         self._is_server = not is_file_url(self._url)
         self.if_there()
 
@@ -415,6 +433,8 @@ class LedgerAtNeed:
     def kept_version(self, version: Version) -> None:
         """Record an object that another one replaces, as `Ledger.kept_version` does."""
         self.opened.kept_version(version)
+        if self.on_replaced is not None:
+            self.on_replaced(version)
 
     def was_deleted(self, instance: str, after: int) -> bool:
         """Whether an object was deleted, as `Ledger.was_deleted` says."""

@@ -281,6 +281,11 @@ class Session:
         return name
 
 
+def study_of(session: Session) -> str:
+    """The study of an object that was placed and is accepted; empty for another one."""
+    return session.placed.entry.name.study if isinstance(session.placed, Accepted) else ""
+
+
 class Intake:
     """The entry of the archive: opens a session for each object. It may be shared between threads. Close it at the end.
 

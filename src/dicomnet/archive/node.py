@@ -40,6 +40,7 @@ from ..upper_layer.negotiation import (
     items_of,
     refuse_names,
 )
+from ..values import replace
 from ..wire.items import SOPClassExtendedNegotiation
 from ..wire.pdu import (
     CALLING_TITLE_NOT_RECOGNIZED,
@@ -475,6 +476,7 @@ class _NodeHooks(WithoutRetrieval):
             if trail.is_on:
                 self._audit = AssociationAudit(trail, request.calling_ae_title, self._address)
                 self.stores = AuditedStores(self._node.stores, self._audit)
+                self._caller = replace(self._caller, on_identifier=self._audit.identified)
         return answer
 
     def _answer(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:

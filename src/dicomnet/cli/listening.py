@@ -89,6 +89,8 @@ class Node(Protocol):
 
 
 LOOPBACK, DEFAULT_PORT = "127.0.0.1", 11112
+# How many open files and connections a node asks the system for.
+_DESCRIPTORS = 1 << 16
 # How long nothing may come at the end of a C-MOVE while objects are missing.
 WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
@@ -216,6 +218,7 @@ def listen(served: Served) -> int:
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
+        _allow_descriptors()
         node = open_node(
             folder,
             (host, number),
@@ -369,6 +372,22 @@ def _check_platform() -> None:
         check_platform()
     except RuntimeError as error:
         raise UsageError(str(error)) from None
+
+
+def _allow_descriptors() -> None:
+    """Use what the system lets this process have of open files, as each connection takes one.
+
+    The usual soft limit, 1024, is for programs that call select(), which these do not on systems that have limits.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_node(folder: Path, address: tuple[str, int], **options: Any) -> Node:

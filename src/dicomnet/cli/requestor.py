@@ -163,6 +163,8 @@ def _check_web(options: argparse.Namespace) -> None:
         )
     if options.called is not None:
         raise UsageError("--called is for associations; over HTTP nobody has an AE title")
+    if getattr(options, "commit", False):
+        raise UsageError("--commit needs an association: DICOMweb has no storage commitment; leave it out")
 
 
 def _uses_tls(options: argparse.Namespace, remote: Remote | None, *, is_secure: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TextIO
 
@@ -35,3 +36,16 @@ def complain_of_missing(command: str, error: ModuleNotFoundError, extra: str = "
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal; None stands for a stream that the process does not have."""
     return stream is not None and not stream.closed and stream.isatty()
+
+
+def current_user() -> str:
+    """Who runs this command, for the ledger: the user of the operating system, and behind sudo the one before."""
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        # In a container there may be no name for him.
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {user}" if before and before != user else user

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,8 +13,9 @@ from time import monotonic
 
 import pytest
 from lxml import etree
+from tests.archive.reporting.collecting import Collector, patients
 from tests.sockets import Certificates, make_certificates
-from tests.support import free_port, wait_until
+from tests.support import wait_until
 
 from dicomnet.archive.audit import (
     AuditEntry,
@@ -61,50 +59,19 @@ def _write(ledger: Ledger, first: int, last: int) -> None:
     )
 
 
-def _patients(path: Path) -> list[int]:
-    """The numbers in the Patient IDs of the messages in a file."""
-    if not path.exists():
-        return []
-    return [int(each) for each in re.findall(rb'ParticipantObjectID="P(\d+)"', path.read_bytes())]
-
-
-class Collector:
-    """A syslog server in a process of its own, which can be killed and started again."""
-
-    def __init__(self, certificates: Certificates, path: Path) -> None:
-        self.path = path
-        self.port = free_port()
-        self._certificates = certificates
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        made = self._certificates
-        program = Path(__file__).with_name("collector.py")
-        files = map(str, (made.certificate, made.key, made.authority, self.path))
-        self.process = subprocess.Popen(
-            [sys.executable, str(program), str(self.port), *files], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "listening\n"
-
-    def kill(self) -> None:
-        process, self.process = self.process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
-
-    def sink(self, settled: float = 0.5) -> TlsSink:
-        made = self._certificates
-        certificate = ClientCertificate(str(made.authority), str(made.certificate), str(made.key))
-        server = SyslogServer("localhost", self.port, SyslogTransport.TLS, certificate)
-        return TlsSink(server, ORIGIN, settled)
-
-
 @pytest.fixture
 def collector(certificates: Certificates, tmp_path: Path) -> Iterator[Collector]:
     made = Collector(certificates, tmp_path / "collected")
     yield made
     made.kill()
+
+
+def _sink(collector: Collector, settled: float = 0.5) -> TlsSink:
+    made = collector.certificates
+    certificate = ClientCertificate(str(made.authority), str(made.certificate), str(made.key))
+    return TlsSink(
+        SyslogServer("localhost", collector.port, SyslogTransport.TLS, certificate), ORIGIN, settled
+    )
 
 
 @contextmanager
@@ -122,16 +89,16 @@ def test_a_server_that_is_killed_and_comes_back_gets_each_entry_in_order(
 ) -> None:
     """Killed while it reads, down while entries come, and stopped with what it has not read, and killed then."""
     collector.start()
-    with _delivered(ledger, collector.sink(settled=4.0)) as delivery:
+    with _delivered(ledger, _sink(collector, settled=4.0)) as delivery:
         _write(ledger, 1, 1000)
-        wait_until(lambda: len(_patients(collector.path)) > 300, 30, "some have come")
+        wait_until(lambda: len(patients(collector.path)) > 300, 30, "some have come")
         collector.kill()
         # Nobody waits for it.
         begin = monotonic()
         _write(ledger, 1001, 2000)
         assert monotonic() - begin < 5
         collector.start()
-        wait_until(lambda: 2000 in _patients(collector.path), 60, "it has all of them")
+        wait_until(lambda: 2000 in patients(collector.path), 60, "it has all of them")
         assert collector.process is not None
         collector.process.send_signal(signal.SIGSTOP)
         _write(ledger, 2001, 2400)
@@ -140,9 +107,9 @@ def test_a_server_that_is_killed_and_comes_back_gets_each_entry_in_order(
         collector.kill()
         collector.start()
         _write(ledger, 2401, 2500)
-        wait_until(lambda: 2500 in _patients(collector.path), 60, "it has the rest")
+        wait_until(lambda: 2500 in patients(collector.path), 60, "it has the rest")
         wait_until(lambda: ledger.audits.mark(SYSLOG) == 2500, 30, "and that is known")
-    found = _patients(collector.path)
+    found = patients(collector.path)
     assert list(dict.fromkeys(found)) == list(range(1, 2501))
     assert "the audit trail cannot go to syslog; nothing is lost" in caplog.text
 
@@ -151,10 +118,10 @@ def test_an_end_in_order_is_known_to_be_received(ledger: Ledger, collector: Coll
     """The server ends TLS behind the last message, so that nothing comes twice after a restart."""
     collector.start()
     for first in (1, 11):
-        with _delivered(ledger, collector.sink(settled=3600.0)):
+        with _delivered(ledger, _sink(collector, settled=3600.0)):
             _write(ledger, first, first + 9)
         assert ledger.audits.mark(SYSLOG) == first + 9
-    wait_until(lambda: _patients(collector.path) == list(range(1, 21)), what="each came once")
+    wait_until(lambda: patients(collector.path) == list(range(1, 21)), what="each came once")
 
 
 def test_a_server_that_nobody_trusts_gets_nothing_and_everything_later(
@@ -169,9 +136,9 @@ def test_a_server_that_nobody_trusts_gets_nothing_and_everything_later(
         _write(ledger, 1, 3)
         wait_until(lambda: "cannot go to syslog" in caplog.text, what="the log says so")
     assert "certificate is not trusted" in caplog.text
-    assert (ledger.audits.mark(SYSLOG), _patients(collector.path)) == (0, [])
-    with _delivered(ledger, collector.sink()):
-        wait_until(lambda: _patients(collector.path) == [1, 2, 3], what="all have come")
+    assert (ledger.audits.mark(SYSLOG), patients(collector.path)) == (0, [])
+    with _delivered(ledger, _sink(collector)):
+        wait_until(lambda: patients(collector.path) == [1, 2, 3], what="all have come")
 
 
 def test_by_udp_each_entry_is_a_datagram(ledger: Ledger) -> None:
@@ -191,11 +158,11 @@ def test_a_file_that_is_moved_away_is_begun_anew(ledger: Ledger, tmp_path: Path)
     path, moved = tmp_path / "audit.xml", tmp_path / "audit.xml.1"
     with _delivered(ledger, FileSink(str(path), ORIGIN)):
         _write(ledger, 1, 5)
-        wait_until(lambda: _patients(path) == [1, 2, 3, 4, 5], what="they are written")
+        wait_until(lambda: patients(path) == [1, 2, 3, 4, 5], what="they are written")
         path.rename(moved)
         _write(ledger, 6, 7)
-        wait_until(lambda: _patients(path) == [6, 7], what="there is another one")
-    assert _patients(moved) == [1, 2, 3, 4, 5]
+        wait_until(lambda: patients(path) == [6, 7], what="there is another one")
+    assert patients(moved) == [1, 2, 3, 4, 5]
     for line in path.read_bytes().splitlines():
         etree.fromstring(line)
     assert path.stat().st_mode & 0o777 == 0o640
@@ -206,7 +173,7 @@ def test_a_line_that_was_cut_off_by_a_kill_is_written_again(ledger: Ledger, tmp_
     path.write_bytes(b"<AuditMessage><Event")
     with _delivered(ledger, FileSink(str(path), ORIGIN)):
         _write(ledger, 1, 1)
-        wait_until(lambda: _patients(path) == [1], what="it is written")
+        wait_until(lambda: patients(path) == [1], what="it is written")
     assert path.read_bytes().splitlines()[0] == b"<AuditMessage><Event"
 
 
@@ -219,7 +186,7 @@ def test_a_file_that_cannot_be_written_is_tried_again(
         wait_until(lambda: "No such file" in caplog.text, what="the log says so")
         assert lags(ledger.audits, AuditPolicy(file="")) == {}
         path.parent.mkdir()
-        wait_until(lambda: _patients(path) == [1, 2, 3], what="they are written")
+        wait_until(lambda: patients(path) == [1, 2, 3], what="they are written")
         wait_until(lambda: "goes to syslog again" in caplog.text, what="and the log says so")
 
 
@@ -233,13 +200,13 @@ def test_one_who_is_told_anew_is_told_what_comes_from_then_on(ledger: Ledger, tm
         reporting.close()
         # While nobody tells.
         _write(ledger, first + 1, first + 1)
-    assert _patients(path) == [6, 7, 8]
+    assert patients(path) == [6, 7, 8]
     assert lags(ledger.audits, AuditPolicy(file=str(path)))["file"].count == 1
     # Another file takes up where the one before was.
     other = tmp_path / "other.xml"
     reporting.adopt(AuditPolicy(file=str(other)))
     reporting.close()
-    assert _patients(other) == [9]
+    assert patients(other) == [9]
 
 
 def test_what_was_not_received_is_kept_for_longer(ledger: Ledger) -> None:
@@ -262,9 +229,9 @@ def test_what_is_not_over_is_told_when_it_is(ledger: Ledger, tmp_path: Path) -> 
     with _delivered(ledger, FileSink(str(path), ORIGIN)):
         ledger.audits.write([going])
         _write(ledger, 2, 2)
-        wait_until(lambda: _patients(path) == [2], what="another one is told")
+        wait_until(lambda: patients(path) == [2], what="another one is told")
         ledger.audits.write([replace(going, count=7, last_at=AT + timedelta(hours=1), is_over=True)])
-        wait_until(lambda: _patients(path) == [2, 1], what="it is told")
+        wait_until(lambda: patients(path) == [2, 1], what="it is told")
     assert b'NumberOfInstances="7"' in path.read_bytes()
 
 

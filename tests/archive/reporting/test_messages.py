@@ -35,8 +35,7 @@ SUBJECT = AuditEvent(
     sop_class="1.2.840.10008.5.1.4.1.2.2.1",
 )
 # Of each table of section A.5.3: EventID, EventActionCode, EventTypeCode (CID 403 for alerts), the roles of the
-# participants in their order ("-" for one without), and the participating objects: type, role, and
-# ParticipantObjectIDTypeCode.
+# participants in their order ("-" for one without), and the objects: type, role, ParticipantObjectIDTypeCode.
 _STUDY, _PATIENT = ("2", "3", "110180"), ("1", "1", "2")
 _K, _A = EventKind, EventAction
 STANDARD = [

@@ -21,8 +21,8 @@ from .syslog import framed, syslog_message
 
 Numbered = tuple[int, AuditEntry]
 
-# How long connecting and sending may take, and the end of a connection in order, in seconds.
-_PATIENCE, _FAREWELL = 10.0, 2.0
+# How long connecting may take, sending, and the end of a connection in order, in seconds.
+_CONNECTING, _PATIENCE, _FAREWELL = 5.0, 10.0, 2.0
 # For how long a connection must have lived on behind a message before that counts as received, in seconds.
 _SETTLED = 10.0
 
@@ -243,7 +243,7 @@ class TlsSink(_SyslogSink):
     def _connected(self) -> ssl.SSLSocket:
         if self._socket is None:
             server = self._server
-            plain = socket.create_connection((server.host, server.port), _PATIENCE)
+            plain = socket.create_connection((server.host, server.port), _CONNECTING)
             try:
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if sys.platform == "linux":

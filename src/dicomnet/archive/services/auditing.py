@@ -19,13 +19,14 @@ from ...wire.pdu import AssociateRQ
 from ..access import NOT_AUTHORIZED
 from ..audit import DIMSE, AuditEvent, EventAction, EventKind, EventOutcome
 from ..auditing import AuditTrail, Entry
-from ..entries import Accepted
-from ..intake import Session
+from ..intake import Session, study_of
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from .retrieval import Retrieval
 
-# The longest identifier that is looked at, and the longest text of its keys that is kept.
+# The longest identifier that is kept, and the longest text of its keys that is kept.
 _LONGEST, _LONGEST_TEXT = 8192, 1000
 _QUERY, _TRANSFER = EventKind.QUERY, EventKind.INSTANCES_TRANSFERRED
 
@@ -47,25 +48,35 @@ class AssociationAudit:
         # The transfers of the association, one for each study.
         self._transfers: dict[tuple[EventAction, str, str, str], Entry] = {}
         self._queries: dict[int, Entry] = {}
+        self._query: Entry | None = None
         self._told: dict[Retrieval, Counter[str]] = {}
 
     def asked(self, message: Message, context: NegotiatedContext) -> None:
         """A query begins."""
         if message.type is C_FIND_RQ and isinstance(message.data, MemorySink):
-            describe = partial(_keys, bytes(message.data.content[: _LONGEST + 1]), context.transfer_syntax)
+            # What is encoded is short, and what was decoded to ask the index need not be so once more.
+            encoded = bytes(message.data.content[: _LONGEST + 1])
+            is_kept = len(encoded) <= _LONGEST
             event = replace(
                 self._who,
                 kind=_QUERY,
                 detail=message.type.service,
                 sop_class=context.abstract_syntax,
                 syntax=context.transfer_syntax,
+                query=b64encode(encoded).decode() if is_kept else "",
             )
-            self._queries[message.message_id] = self._trail.begin(event, describe=describe)
+            self._queries[message.message_id] = self._query = self._trail.begin(event)
+
+    def identified(self, identifier: Dataset) -> None:
+        """The identifier of the query that began last is decoded, and is not changed any more."""
+        if self._query is not None:
+            self._query.describe = partial(_keys, identifier)
 
     def answered(self) -> None:
         """All that a request had to be answered with was given; requests are answered one after another."""
         while self._queries:
             self._trail.end(self._queries.popitem()[1])
+        self._query = None
 
     def closed(self) -> None:
         """The association is over."""
@@ -114,7 +125,10 @@ class AssociationAudit:
                 )
             )
         elif query is not None and message.type is C_FIND_RQ:
-            self._trail.end(self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE))
+            failed = self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE)
+            if failed.describe is None:
+                failed.describe = partial(dict, detail=why)
+            self._trail.end(failed)
         elif service in OPERATIONS and service in ("C-STORE", "C-FIND", "C-GET", "C-MOVE"):
             kind = _QUERY if message.type is C_FIND_RQ else _TRANSFER
             is_in = message.type is C_STORE_RQ
@@ -167,7 +181,7 @@ class AuditedStores:
 
     def settle(self, requests: Sequence[Message]) -> Sequence[Answer | ServiceRefusal]:
         """Store objects together, and give the answers."""
-        studies = [_study_of(each.data) for each in requests]
+        studies = [study_of(each.data) if isinstance(each.data, Session) else "" for each in requests]
         answers: Sequence[Answer | ServiceRefusal] = self._stores.settle(requests)
         stored = Counter(
             study
@@ -192,26 +206,11 @@ def association_refused(trail: AuditTrail, request: AssociateRQ, address: str, w
     )
 
 
-def _study_of(data: object) -> str:
-    placed = data.placed if isinstance(data, Session) else None
-    return placed.entry.name.study if isinstance(placed, Accepted) else ""
-
-
-def _keys(encoded: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
+def _keys(identifier: Dataset) -> Mapping[str, str]:
     """What is recorded of the identifier of a query."""
-    from ...datasets.codec import decode_whole
-    from .query import read_identifier
-
-    if len(encoded) > _LONGEST:
-        return {"detail": f"C-FIND with an identifier of more than {_LONGEST} bytes"}
-    try:
-        identifier = read_identifier(decode_whole, encoded, transfer_syntax_uid)
-    except ServiceRefusal as refusal:
-        return {"detail": f"C-FIND: {refusal.comment}"}
     keys = {each.keyword or str(each.tag): str(each.value) for each in identifier if each.value}
     text = ", ".join(f"{name}={value}" for name, value in keys.items())
     return {
-        "query": b64encode(encoded).decode(),
         "study": keys.get("StudyInstanceUID", ""),
         "patient": keys.get("PatientID", ""),
         "detail": f"C-FIND: {text}"[:_LONGEST_TEXT],

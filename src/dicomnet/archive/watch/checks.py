@@ -173,8 +173,10 @@ class Checks:
 
     def _audit(self) -> Finding:
         assert self._holdings.ledger is not None
-        trail, ledger = self._holdings.audit, self._holdings.ledger.if_there()
-        if ledger is None or not (trail.is_on or targets_of(trail.policy)):
+        trail = self._holdings.audit
+        is_wanted = trail.is_on or targets_of(trail.policy)
+        ledger = self._holdings.ledger.if_there() if is_wanted else None
+        if ledger is None:
             return Finding(Level.OK, "nothing is recorded")
         found = lags(ledger.audits, trail.policy)
         values = {

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..ledger.sessions import Session, digest_of
 from ..users import ROLES, User, UsersFile, may_be_name, today
 from .failures import Failures, client_of
-from .identity import ANYBODY, Identity, enter, needed_for
+from .identity import ANYBODY, NOBODY, Identity, enter, needed_for
 from .policy import WebPolicy
 from .problems import Problem, problem_response
 from .proxies import address_of, is_of_proxy, is_of_this_machine, is_secure
@@ -112,13 +112,13 @@ class Admission:
         if identity is None and not _is_open(scope["path"]):
             await self._ask(scope, headers)(scope, receive, send)
             return
-        identity = identity or Identity("", frozenset())
+        identity = identity or NOBODY
+        enter(scope, identity)
         needed = needed_for(scope["method"])
         if needed not in identity.rights and not _is_open(scope["path"]):
             problem = Problem(403, f"{identity.name} may not do this, which takes the right to {needed}")
             await problem_response(problem)(scope, receive, send)
             return
-        enter(scope, identity)
         await self._application(scope, receive, send)
 
     def _check_way(self, scope: Scope) -> None:

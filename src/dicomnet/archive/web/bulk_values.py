@@ -29,8 +29,8 @@ PLACE: Final = re.compile(r"[0-9A-Fa-f]{8}(?:/[0-9]{1,7}/[0-9A-Fa-f]{8}){0,16}",
 PIXELS: Final = frozenset(f"{tag:08X}" for tag in PIXEL_DATA)
 """The places of pixel data."""
 _DOCUMENT, _DOCUMENT_TYPE, _DOCUMENT_LENGTH = 0x00420011, 0x00420012, 0x00420015
-# Documents of other media types are octets: what browsers would run must not come from this address.
-_DOCUMENTS = frozenset(("application/pdf", "model/stl", "model/obj", "model/mtl"))
+DOCUMENTS: Final = frozenset(("application/pdf", "model/stl", "model/obj", "model/mtl"))
+"""The media types of documents; others are octets, as what browsers would run must not come from this address."""
 
 
 @frozen
@@ -144,4 +144,4 @@ def _document(data_set: Dataset) -> tuple[str, int | None]:
         length = int(data_set[_DOCUMENT_LENGTH].value) if _DOCUMENT_LENGTH in data_set else None
     except (KeyError, ValueError, TypeError):
         return OCTETS, None
-    return (kind if kind in _DOCUMENTS else OCTETS), length
+    return (kind if kind in DOCUMENTS else OCTETS), length

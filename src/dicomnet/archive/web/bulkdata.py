@@ -7,27 +7,47 @@ from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...datasets.headers import read_header
 from ...encoding.transfer_syntaxes import Transcoding, transfer_syntax
 from ...errors import UnusableObject
+from ...values import replace
 from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
 from ..terms import Terms
-from .bulk_values import PIXELS, PLACE, Value, places_of, value_at
+from .bulk_values import DOCUMENTS, PIXELS, PLACE, Value, places_of, value_at
 from .collected import Collection
 from .conditional import REVALIDATED, Span, content_range, entity_tag, is_unchanged, spans_of
+from .described import ACCEPT, Described, DescribedRoute
 from .frames import INSTANCE, frames_response
 from .located import located, path_of
+from .media_types import COMPRESSED
 from .multipart import BYTE_RANGES, RELATED, Part, boundary_of, content_type, length_of, written
 from .negotiation import Alternative, MediaRange, Offer, alternatives, chosen, ranges_of
 from .opened import opened
 from .pixels import OCTETS, Form, Pixels
 from .problems import Problem
 from .resources import PATHS, Reference, base_url, reference_of
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
+
+_KINDS = (OCTETS, *COMPRESSED, *sorted(DOCUMENTS))
+_ONE_DESCRIBED = Described(
+    "Retrieve a value.",
+    "10.4.1.1.5",
+    offers=[Offer(kind, way) for way in (False, True) for kind in _KINDS],
+    statuses=(200, 206),
+    empty=(304,),
+    refusals=(410, 416),
+    parameters=(ACCEPT,),
+)
+_ALL_DESCRIBED = replace(
+    _ONE_DESCRIBED,
+    summary="Retrieve all values that the metadata has addresses of.",
+    offers=[Offer(kind, is_multipart=True) for kind in _KINDS],
+    refusals=(410,),
+)
 
 
 class BulkDataService:
@@ -43,8 +63,8 @@ class BulkDataService:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
         self.routes: Sequence[BaseRoute] = [
-            Route(f"{INSTANCE}/bulkdata/{{place:path}}", self._bulk_data),
-            *(Route(f"{path}/bulkdata", self._all_bulk_data) for path in PATHS),
+            DescribedRoute(f"{INSTANCE}/bulkdata/{{place:path}}", self._bulk_data, _ONE_DESCRIBED),
+            *(DescribedRoute(f"{path}/bulkdata", self._all_bulk_data, _ALL_DESCRIBED) for path in PATHS),
         ]
 
     def adopt(self, terms: Terms) -> None:
@@ -97,7 +117,7 @@ class BulkDataService:
             begin, end = spans[0] if spans else (0, value.length)
             headers |= {"content-type": offer.kind, "content-length": str(end - begin)}
             chunks = value.chunks(self._holdings.storage, found, begin, end)
-            return streamed(request, chunks, headers, status)
+            return streamed(request, begun(request, chunks), headers, status)
         parts = [self._part(found, value, offer.kind, location, span) for span in spans or (None,)]
         boundary = boundary_of(tag)
         # Several ranges are always given so (RFC 9110 section 15.3.7.2).
@@ -105,7 +125,7 @@ class BulkDataService:
             offer.kind, boundary, BYTE_RANGES if len(spans) > 1 else RELATED
         )
         headers["content-length"] = str(length_of(parts, boundary))
-        return streamed(request, written(parts, boundary), headers, status)
+        return streamed(request, begun(request, written(parts, boundary)), headers, status)
 
     def _part(
         self, found: StoredInstance, value: Value, kind: str, location: str, span: Span | None = None

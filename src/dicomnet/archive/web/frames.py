@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...encoding.transfer_syntaxes import Transcoding
 from ..catalogue.query import StoredInstance
@@ -16,16 +16,31 @@ from ..holdings import Holdings
 from ..terms import Terms
 from .collected import Collection
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .described import ACCEPT, Described, DescribedRoute
 from .located import located, path_of
+from .media_types import COMPRESSED
 from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import Offer, alternatives, ranges_of
-from .pixels import Form, Pixels, form_of, offers_of
+from .pixels import OCTETS, Form, Pixels, form_of, offers_of
 from .resources import PATHS, Reference, reference_of
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
 from .views import frames_of
 
 INSTANCE: Final = PATHS[-1]
+
+
+def _described(summary: str, *, is_one: bool) -> Described:
+    ways = (True, False) if is_one else (True,)
+    return Described(
+        summary,
+        "10.4.1.1.6",
+        offers=[Offer(kind, way) for way in ways for kind in (OCTETS, *COMPRESSED)],
+        statuses=(200,) if is_one else (200, 206),
+        empty=(304,),
+        refusals=(410,),
+        parameters=(ACCEPT,),
+    )
 
 
 class FramesService:
@@ -41,8 +56,17 @@ class FramesService:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
         self.routes: Sequence[BaseRoute] = [
-            Route(f"{INSTANCE}/frames/{{frames}}", self._frames),
-            *(Route(f"{path}/pixeldata", self._pixel_data) for path in PATHS),
+            DescribedRoute(
+                f"{INSTANCE}/frames/{{frames}}", self._frames, _described("Retrieve frames.", is_one=True)
+            ),
+            *(
+                DescribedRoute(
+                    f"{path}/pixeldata",
+                    self._pixel_data,
+                    _described("Retrieve all frames.", is_one=path == INSTANCE),
+                )
+                for path in PATHS
+            ),
         ]
 
     def adopt(self, terms: Terms) -> None:
@@ -153,10 +177,10 @@ def parts_response(
         headers |= {name.lower(): value for name, value in part.headers}
         if part.length is not None:
             headers["content-length"] = str(part.length)
-        return streamed(request, part.open(), headers)
+        return streamed(request, begun(request, part.open()), headers)
     boundary = boundary_of(tag)
     headers["content-type"] = content_type(offer.kind, boundary)
     length = length_of(parts, boundary)
     if length is not None:
         headers["content-length"] = str(length)
-    return streamed(request, written(parts, boundary), headers)
+    return streamed(request, begun(request, written(parts, boundary)), headers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import parse_qs, quote
@@ -58,9 +58,18 @@ class LoginPage:
         Gives those of the ledger; called in threads.
     show
         Makes a page.
+    on_logout
+        Told who has logged out, by name and address.
     """
 
-    def __init__(self, admission: Admission, sessions: KnowsSessions, show: Shows) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        sessions: KnowsSessions,
+        show: Shows,
+        on_logout: Callable[[str, str], None],
+    ) -> None:
+        self._on_logout = on_logout
         self._admission = admission
         self._sessions = sessions
         self._show_page = show
@@ -117,7 +126,11 @@ class LoginPage:
         secret = request.cookies.get(COOKIE)
         if secret:
             self._admission.forget(secret)
-            await in_thread(lambda: self._sessions().end(digest_of(secret)))
+            digest = digest_of(secret)
+            session = await in_thread(lambda: self._sessions().find(digest))
+            await in_thread(lambda: self._sessions().end(digest))
+            if session is not None:
+                self._on_logout(session.name, address_of(request.scope, self._policy))
 
     def _form(
         self, request: Request, why: str, status: int = 200, headers: Mapping[str, str] | None = None

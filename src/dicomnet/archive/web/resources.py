@@ -77,7 +77,12 @@ def reference_of(request: Request) -> Reference:
 
 
 def base_url(request: Request) -> str:
-    """The URL of the service, without a slash at the end.
+    """The URL of the service, without a slash at the end."""
+    return origin_of(request) + ROOT
+
+
+def origin_of(request: Request) -> str:
+    """The URL of the server, without a slash at the end.
 
     Some clients, such as dicomweb-client, leave the port out of the header Host. It is added where nothing tells that a
     proxy is between, since what they ask for next would go to another server.
@@ -96,4 +101,4 @@ def base_url(request: Request) -> str:
         port = server[1]
         if port != _DEFAULT_PORTS.get(scheme):
             host = f"{host}:{port}"
-    return f"{scheme}://{host}{ROOT}"
+    return f"{scheme}://{host}"

@@ -14,6 +14,7 @@ from .browsing import Browsing
 from .running import Running
 from .set_aside import SetAside
 from .site import Site
+from .trail import TrailPage
 
 
 class Pages:
@@ -42,6 +43,7 @@ class Pages:
             *Acting(self._site, browsing).routes,
             *SetAside(self._site).routes,
             *Running(self._site, activity).routes,
+            *TrailPage(self._site).routes,
         ]
 
     def adopt(self, terms: Terms) -> None:
