@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ..dicomweb.addresses import WebAddress
     from ..dicomweb.credentials import Credentials
     from ..exchange.lanes import StartedLanes
+    from ..exchange.pacing import Rate
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
     from ..exchange.results import Receipt
     from ..exchange.storing import Supply
@@ -459,6 +460,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
         resume: bool = False,
+        rate: str | None = None,
         **keys: Any,
     ) -> Progress:
         """Retrieve objects over one association (C-GET).
@@ -479,6 +481,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             classes in the native ones.
         resume
             Whether objects are not asked for that are in the folder already, whole; of DICOMweb only.
+        rate
+            The most objects (``50/s``) or bytes (``10MB/s``) that come in a second, by default those of the remote.
         keys
             Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
 
@@ -495,7 +499,8 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         Raises
         ------
         ValueError
-            If the level, the model or a keyword does not exist, or not one of ``to`` and ``on_object`` is given.
+            If the level, the model or a keyword does not exist, the rate is none, or not one of ``to`` and
+            ``on_object`` is given.
         OSError
             If the folder cannot be made.
         NetworkError, AssociationError
@@ -507,7 +512,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
 
         identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
         return self.get_identifier(
-            identifier, uid, to=to, on_object=on_object, contexts=contexts, resume=resume
+            identifier, uid, to=to, on_object=on_object, contexts=contexts, resume=resume, rate=rate
         )
 
     def get_identifier(
@@ -519,6 +524,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
         resume: bool = False,
+        rate: str | Rate | None = None,
         receipt: Receipt | None = None,
     ) -> Progress:
         """Retrieve with an Identifier of one's own, see `get`.
@@ -529,7 +535,7 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
             The Identifier, with its QueryRetrieveLevel.
         model
             SOP class UID of the information model.
-        to, on_object, contexts, resume
+        to, on_object, contexts, resume, rate
             As of `get`.
         receipt
             Takes down each object when it has arrived, for those who want to know between two responses.
@@ -539,6 +545,11 @@ class PeerBase(Generic[AnyLink, AnyLanes, Results, Matches, Paths, Progress, Com
         hooks = self._receiver_hooks(to, on_object)
         if receipt is not None:
             hooks.receipt = receipt
+        rate = rate or self._target.rate
+        if rate is not None:
+            from ..exchange.pacing import pacing
+
+            hooks.pacing = pacing(rate, None)
         here = None
         if resume and to is not None:
             from pathlib import Path

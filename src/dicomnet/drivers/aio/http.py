@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline, Timeouts
@@ -62,10 +63,14 @@ class Response:
         self._place = place
         self._timeouts = timeouts
         self._deadline = Deadline("message", timeouts.message, timeouts.progress)
+        # When something was read last.
+        self._read_at = monotonic()
         self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
 
     async def read(self) -> bytes:
         """What comes next of the body; empty at its end. Raises as `Client.send`."""
+        # Whoever reads slowly on purpose does so in his own time.
+        self._deadline.waited(monotonic() - self._read_at)
         self._deadline.remaining()
         try:
             chunk = await anext(self._chunks, b"")
@@ -73,6 +78,7 @@ class Response:
             await self.close()
             raise failure(error, self._place, self._timeouts) from error
         self._deadline.moved(len(chunk))
+        self._read_at = monotonic()
         return chunk
 
     async def close(self) -> None:

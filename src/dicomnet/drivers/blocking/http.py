@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..deadline import Deadline, Timeouts
@@ -85,10 +86,14 @@ class Response:
         self._place = place
         self._timeouts = timeouts
         self._deadline = Deadline("message", timeouts.message, timeouts.progress)
+        # When something was read last.
+        self._read_at = monotonic()
         self._chunks: Iterator[bytes] = response.iter_bytes()
 
     def read(self) -> bytes:
         """What comes next of the body; empty at its end. Raises as `Client.send`."""
+        # Whoever reads slowly on purpose does so in his own time.
+        self._deadline.waited(monotonic() - self._read_at)
         self._deadline.remaining()
         try:
             chunk = next(self._chunks, b"")
@@ -96,6 +101,7 @@ class Response:
             self.close()
             raise failure(error, self._place, self._timeouts) from error
         self._deadline.moved(len(chunk))
+        self._read_at = monotonic()
         return chunk
 
     def close(self) -> None:
