@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..dicomweb.addresses import WebAddress
 from ..errors import DeadlineExceeded, DicomnetError, HTTPRefusal, NetworkError, TLSFailed
+from ..exchange.web_addresses import WebAddress
 from .layers import Finding, LayerFailed, Probe, connect, handshake, resolve, tls_advice
 from .words import reason
 

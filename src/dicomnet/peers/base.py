@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..dicomweb.addresses import WebAddress
     from ..dicomweb.credentials import Credentials
     from ..exchange.lanes import StartedLanes
     from ..exchange.pacing import Rate
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
     from ..exchange.results import Receipt
     from ..exchange.storing import Supply
+    from ..exchange.web_addresses import WebAddress
     from .commitment import Inbox, Reference
     from .fetching import Fetching, Listed
 
@@ -67,7 +67,7 @@ def _target(address: str | PeerAddress | WebAddress) -> Target:
     if not isinstance(address, str):
         return web_target(Target(address))
     if "://" in address:
-        from ..dicomweb.addresses import WebAddress
+        from ..exchange.web_addresses import WebAddress
 
         return web_target(Target(WebAddress.parse(address)))
     # What has no colon is the name of a remote.

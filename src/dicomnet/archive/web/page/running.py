@@ -114,7 +114,7 @@ class Running:
         try:
             with peer_of(
                 terms.retrieval,
-                terms.retrieval.destinations[title],
+                title,
                 self._site.ae_title,
                 terms.timeouts,
                 1,
