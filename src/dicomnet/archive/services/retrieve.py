@@ -22,6 +22,8 @@ from .query import QUERY_LIMIT, read_identifier
 from .service import NATIVE, Caller
 
 if TYPE_CHECKING:
+    import ssl
+
     from ...blocking.peer import Peer
     from ...dicomweb.credentials import Credentials
     from ...drivers.deadline import Timeouts
@@ -120,15 +122,8 @@ def peer_of(policy: RetrievePolicy, title: str, calling: str, timeouts: Timeouts
         With status 0xA702, if the files for TLS cannot be used, or the secret for a DICOMweb service cannot be had.
     """
     from ...blocking.peer import Peer
-    from ...settings.mistakes import Mistakes
 
-    certificate = policy.tls.get(title)
-    try:
-        tls = None if certificate is None else certificate.context()
-    except (OSError, ValueError) as error:
-        # Errors of OpenSSL are such of the system.
-        raise ServiceRefusal(_CANNOT_SEND, "the files for TLS cannot be used") from error
-    secret = policy.credentials.get(title)
+    tls, credentials = tls_to(policy, title), credentials_to(policy, title)
     try:
         return Peer(
             policy.destinations[title],
@@ -137,11 +132,46 @@ def peer_of(policy: RetrievePolicy, title: str, calling: str, timeouts: Timeouts
             timeouts=timeouts,
             window=window,
             jobs=policy.jobs,
-            credentials=None if secret is None else secret(),
+            credentials=credentials,
         )
+    except ValueError as error:
+        # Such as a secret that would be sent without TLS.
+        _log.warning("nothing can be sent to %s: %s", title, error)
+        raise ServiceRefusal(_CANNOT_SEND, "the destination cannot be called as it is configured") from error
+
+
+def credentials_to(policy: RetrievePolicy, title: str) -> Credentials | None:
+    """What a destination is told of who asks, where it is a DICOMweb service; None for nothing.
+
+    Raises
+    ------
+    ServiceRefusal
+        As of `peer_of`.
+    """
+    from ...settings.mistakes import Mistakes
+
+    secret = policy.credentials.get(title)
+    try:
+        return None if secret is None else secret()
     except (Mistakes, ValueError) as error:
         _log.warning("nothing can be sent to %s: %s", title, error)
         raise ServiceRefusal(_CANNOT_SEND, "what the destination is told of us cannot be had") from error
+
+
+def tls_to(policy: RetrievePolicy, title: str) -> ssl.SSLContext | None:
+    """The TLS context by which a destination is reached; None for plain TCP.
+
+    Raises
+    ------
+    ServiceRefusal
+        As of `peer_of`.
+    """
+    certificate = policy.tls.get(title)
+    try:
+        return None if certificate is None else certificate.context()
+    except (OSError, ValueError) as error:
+        # Errors of OpenSSL are such of the system.
+        raise ServiceRefusal(_CANNOT_SEND, "the files for TLS cannot be used") from error
 
 
 class _RetrieveService:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -15,18 +16,20 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
 from ..activity import Activity
+from ..audit import EventAction
 from ..auditing import AuditTrail
 from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
 from .admission import Admission
-from .auditing import WebAudit, login
+from .auditing import WebAudit, login, refused
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
 from .frames import FramesService
 from .guard import Guard
+from .lengths import WithLengths
 from .login import LoginPage
 from .metadata import MetadataService
 from .multipart import CutOff
@@ -43,10 +46,22 @@ from .storing import StoringService
 from .uri import UriService
 from .viewer import ViewerService
 
+if TYPE_CHECKING:
+    from .page.pages import Pages
+
 _log = logging.getLogger(__name__)
 
-# Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
-_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+# Answers have patients' data: no cache may keep them, unless a service says that it may; their type is not guessed,
+# their address is told to nobody, and no foreign page has one in a frame. What is no page runs and loads nothing.
+_HEADERS = {
+    "cache-control": "private, no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'self'",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+}
+# Browsers show this one by a page of their own, which that would leave without anything.
+_PDF = "application/pdf"
 
 # Of the methods that are answered here, those whose requests have no body.
 _WITHOUT_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
@@ -60,7 +75,7 @@ class Application:
     services
         What it consists of.
     pages
-        What it has besides DICOMweb, with routes relative to ``/``.
+        Those for people; None if there are none.
     description
         Describes it for programs, at a route relative to ``/``.
     sessions
@@ -77,17 +92,23 @@ class Application:
     def __init__(
         self,
         services: Sequence[WebService],
-        pages: Sequence[WebService],
+        pages: Pages | None,
         description: WebService,
         sessions: Callable[[], Sessions],
         trail: Callable[[], AuditTrail],
     ) -> None:
+        self._trail = trail
         self._audit = WebAudit(Compression(self._route), trail)
         self._admission = Admission(
-            self._audit, sessions, lambda name, address, has_failed: login(trail(), name, address, has_failed)
+            self._audit,
+            sessions,
+            lambda name, address, has_failed: login(trail(), name, address, has_failed),
+            has_login=pages is not None,
         )
-        self.has_pages = bool(pages)
-        others = [*pages, description, LoginPage(self._admission, sessions), ViewerService()]
+        self.has_pages = pages is not None
+        others: list[WebService] = [description, ViewerService()]
+        if pages is not None:
+            others += [pages, LoginPage(self._admission, sessions, pages.show, self._logged_out)]
         self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
         self._router = Router(
@@ -97,6 +118,10 @@ class Application:
         # A browser asks without credentials whether a page of another address may ask.
         self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
+        self._outermost = WithLengths(self._guard)
+
+    def _logged_out(self, name: str, address: str) -> None:
+        login(self._trail(), name, address, False, EventAction.LOGOUT)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -122,11 +147,15 @@ class Application:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if headers.get("content-type") == _PDF:
+                    headers["content-security-policy"] = "frame-ancestors 'self'"
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] == 403:
+                    refused(self._trail(), scope, self._audit.policy)
             await send(message)
 
-        await self._guard(scope, receive, send_with_headers)
+        await self._outermost(scope, receive, send_with_headers)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -230,11 +259,11 @@ def _refused(activity: Activity, source: Source, instance: str, refusal: Service
     activity.refused(reason, address=source.address, instance=instance)
 
 
-def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:
+def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> Pages | None:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
-        return []
+        return None
     from .page.pages import Pages
 
-    return [Pages(holdings, ae_title, activity)]
+    return Pages(holdings, ae_title, activity)

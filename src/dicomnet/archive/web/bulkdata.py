@@ -29,7 +29,7 @@ from .opened import opened
 from .pixels import OCTETS, Form, Pixels
 from .problems import Problem
 from .resources import PATHS, Reference, base_url, reference_of
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
 
 _KINDS = (OCTETS, *COMPRESSED, *sorted(DOCUMENTS))
@@ -117,7 +117,7 @@ class BulkDataService:
             begin, end = spans[0] if spans else (0, value.length)
             headers |= {"content-type": offer.kind, "content-length": str(end - begin)}
             chunks = value.chunks(self._holdings.storage, found, begin, end)
-            return streamed(request, chunks, headers, status)
+            return streamed(request, begun(request, chunks), headers, status)
         parts = [self._part(found, value, offer.kind, location, span) for span in spans or (None,)]
         boundary = boundary_of(tag)
         # Several ranges are always given so (RFC 9110 section 15.3.7.2).
@@ -125,7 +125,7 @@ class BulkDataService:
             offer.kind, boundary, BYTE_RANGES if len(spans) > 1 else RELATED
         )
         headers["content-length"] = str(length_of(parts, boundary))
-        return streamed(request, written(parts, boundary), headers, status)
+        return streamed(request, begun(request, written(parts, boundary)), headers, status)
 
     def _part(
         self, found: StoredInstance, value: Value, kind: str, location: str, span: Span | None = None

@@ -23,7 +23,7 @@ from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import Offer, alternatives, ranges_of
 from .pixels import OCTETS, Form, Pixels, form_of, offers_of
 from .resources import PATHS, Reference, reference_of
-from .streams import streamed
+from .streams import begun, streamed
 from .threads import in_thread
 from .views import frames_of
 
@@ -177,10 +177,10 @@ def parts_response(
         headers |= {name.lower(): value for name, value in part.headers}
         if part.length is not None:
             headers["content-length"] = str(part.length)
-        return streamed(request, part.open(), headers)
+        return streamed(request, begun(request, part.open()), headers)
     boundary = boundary_of(tag)
     headers["content-type"] = content_type(offer.kind, boundary)
     length = length_of(parts, boundary)
     if length is not None:
         headers["content-length"] = str(length)
-    return streamed(request, written(parts, boundary), headers)
+    return streamed(request, begun(request, written(parts, boundary)), headers)

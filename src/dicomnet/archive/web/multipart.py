@@ -117,7 +117,8 @@ def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
         if part.length is not None and length != part.length:
             raise CutOff(f"{part.name} has {length} bytes instead of {part.length}")
     if missing:
-        yield b"".join(pieces)
+        if pieces:
+            yield b"".join(pieces)
         raise CutOff(f"{missing} of the parts are missing")
     pieces.append(_end(boundary))
     yield b"".join(pieces)

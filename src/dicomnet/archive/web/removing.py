@@ -15,15 +15,16 @@ from starlette.routing import BaseRoute
 
 from ...plurals import counted
 from ..access import C_STORE
+from ..audit import HTTP
 from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
 from .described import Described, DescribedRoute
 from .identity import identity_of
 from .located import located
 from .problems import Problem
+from .proxies import address_of
 from .resources import PATHS, Reference, reference_of
 from .threads import in_thread
 
@@ -90,7 +91,15 @@ def order_of(terms: Terms, request: Request, way: str, reason: str) -> Order:
         raise Problem(403, "deleting is not allowed from this address")
     name = identity_of(request.scope).name
     actor = f"{way} from {address_of(request.scope, terms.web)}" + (f", {name}" if name else "")
-    return Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=terms.web.keep)
+    return Order(
+        f"delete-{token_hex(6)}",
+        actor,
+        reason=reason,
+        keep=terms.web.keep,
+        user=name,
+        address=address_of(request.scope, terms.web),
+        way=HTTP,
+    )
 
 
 def remove(holdings: Holdings, reference: Reference, order: Order) -> int:

@@ -31,7 +31,8 @@ from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, alternatives, ranges_of
 from .problems import Problem
 from .resources import PATHS, Reference, reference_of
-from .threads import in_thread
+from .streams import head_of
+from .threads import ended, in_thread
 from .views import frames_of, view_of
 
 Found = TypeVar("Found")
@@ -185,9 +186,10 @@ class _Turns:
         try:
             if request is not None and await request.is_disconnected():
                 raise ClientDisconnect
-            return await in_thread(function, *values)
-        finally:
+        except BaseException:
             self._free.release()
+            raise
+        return await self._run(function, *values)
 
     async def run_now(self, function: Callable[[bool], Found]) -> Found:
         """What a function gives, in a thread; it is told whether it has a turn, which is so if one is free."""
@@ -195,10 +197,13 @@ class _Turns:
             return await in_thread(function, False)
         # It does not wait.
         await self._free.acquire()
-        try:
-            return await in_thread(function, True)
-        finally:
-            self._free.release()
+        return await self._run(function, True)
+
+    async def _run(self, function: Callable[..., Found], *values: Any) -> Found:
+        """What a function gives whose turn it is, which goes on until it is done, also where nobody waits for that."""
+        running = asyncio.ensure_future(in_thread(function, *values))
+        running.add_done_callback(lambda _: self._free.release())
+        return await asyncio.shield(running)
 
 
 class RenderedService:
@@ -388,7 +393,7 @@ class RenderedService:
         boundary = boundary_of(tag)
         headers["content-type"] = content_type(kind, boundary)
         if request.method == "HEAD":
-            return Response(headers=headers)
+            return head_of(headers)
         parts = (each for each, _ in pictures)
         chunks = written(_first_and(part, parts), boundary)
         return StreamingResponse(self._in_turns(chunks), headers=headers)
@@ -415,8 +420,15 @@ class RenderedService:
     async def _in_turns(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks of a body, each made in its turn."""
         end: Any = object()
-        while (chunk := await self._turns.run(next, chunks, end)) is not end:
-            yield chunk
+        try:
+            while True:
+                pending = asyncio.ensure_future(self._turns.run(next, chunks, end))
+                chunk = await asyncio.shield(pending)
+                if chunk is end:
+                    return
+                yield chunk
+        finally:
+            await ended(pending, chunks)
 
 
 def _rendered(storage: Storage, renderers: Renderers, wanted: _Wanted) -> Picture:

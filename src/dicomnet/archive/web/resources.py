@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from ...datasets.levels import Level
 from ...encoding.identity import is_uid
@@ -52,6 +53,12 @@ class Reference:
         """Its path relative to the service, such as ``/studies/1.2/series/3.4``."""
         parts = (("studies", self.study), ("series", self.series), ("instances", self.instance))
         return "".join(f"/{name}/{uid}" for name, uid in parts if uid is not None)
+
+
+def is_dicomweb(scope: Scope) -> bool:
+    """Whether a request is one of DICOMweb, and not for a page."""
+    path: str = scope["path"]
+    return path == ROOT or path.startswith(f"{ROOT}/")
 
 
 def reference_of(request: Request) -> Reference:

@@ -19,11 +19,12 @@ from ..access import C_STORE
 from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
 from .auditing import note_stored
+from .connections import REST
 from .described import Described, DescribedRoute
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
+from .proxies import address_of
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
 from .resources import PATHS, base_url, reference_of
 from .store_report import JSON_TYPE, XML_TYPE, StoreReport
@@ -174,14 +175,17 @@ class _Body:
 
     def __init__(self, request: Request) -> None:
         self._receive = request.receive
+        self._scope = request.scope
         self.is_over = self.is_whole = False
 
     async def receive(self) -> bytes:
-        """Further bytes; none where the client has gone."""
+        """Further bytes; what had come and nothing more where the client has gone."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.is_over = True
-            return b""
+            rest = self._scope.pop(REST, b"")
+            assert isinstance(rest, bytes)
+            return rest
         self.is_over = self.is_whole = not message.get("more_body", False)
         piece = message.get("body", b"")
         assert isinstance(piece, bytes)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import DeadlineExceeded, DicomnetError, HTTPRefusal, NetworkError, TLSFailed
+from ..exchange.reasons import reason
 from ..exchange.web_addresses import WebAddress
 from .layers import Finding, LayerFailed, Probe, connect, handshake, resolve, tls_advice
-from .words import reason
 
 if TYPE_CHECKING:
     from ..drivers.http import Head
