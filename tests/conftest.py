@@ -27,6 +27,7 @@ KINDS: dict[str, str] = {
     "": "local",
     "apps/test_configuration.py": "quick",
     "archive": "quick",
+    "archive/test_web_destinations.py": "local",
     "archive/test_viewer.py::test_the_command_says_what_it_cannot_do": "local",
     "archive/test_activity.py::test_processes_see_each_other_and_one_in_the_place_of_another_begins_anew": "local",
     "archive/catalogue/test_encoded.py::test_all_attributes_of_real_files": "local",

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from tests.web import (
 )
 
 from dicomnet import Peer, aio
+from dicomnet.drivers.deadline import Timeouts
 from dicomnet.errors import ConnectionFailed, ConnectionLost, HTTPRefusal, ProtocolError, ServiceRefusal
 from dicomnet.exchange.receiving import ReceivedObject
 from dicomnet.exchange.results import RetrieveProgress
@@ -513,3 +515,29 @@ def test_memory_does_not_grow_with_an_object(call: Call, make: Make, encode: Enc
     assert last.is_complete
     # The server in this process copies the body once.
     assert peak < (24 << 20) + (16 << 20)
+
+
+@pytest.mark.parametrize(("rate", "least"), [("100kB/s", 3.0), ("10/s", 0.6)])
+def test_objects_come_no_faster_than_they_may(
+    call: Call, make: Make, encode: Encode, tmp_path: Path, rate: str, least: float
+) -> None:
+    """Nor is the time that is waited for that the peer's: here a message has only half a second."""
+    stored = []
+    for number in range(10):
+        data_set = make(SOPInstanceUID=instance(number), InstanceNumber=number, PixelData=bytes(35_000))
+        stored.append(content(data_set, encode(data_set)))
+    with web(archive(stored)) as server:
+        begin = monotonic()
+        *_, last = call(server.url, study(tmp_path, rate=rate), timeouts=Timeouts(message=0.5))
+        seconds = monotonic() - begin
+    assert not isinstance(last, Exception), last
+    assert last.is_complete
+    assert kept(tmp_path) == all_of(10)
+    assert seconds > least
+    assert len(server.asked) == 2
+
+
+def test_a_rate_that_is_none(files: Files, tmp_path: Path) -> None:
+    with web(archive(files(1))) as server, Peer(server.url) as peer:
+        with pytest.raises(ValueError, match="is not a rate"):
+            peer.get("study", to=tmp_path, StudyInstanceUID=STUDY, rate="fast")

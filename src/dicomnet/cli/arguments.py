@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..dicomweb.addresses import WebAddress
     from ..exchange.addresses import PeerAddress
+    from ..exchange.web_addresses import WebAddress
 
 OK, FAILED, USAGE = 0, 1, 2
 
@@ -130,7 +130,7 @@ def peer_or_name(text: str) -> PeerAddress | WebAddress | str:
     if ":" not in text:
         return text
     if "://" in text:
-        from ..dicomweb.addresses import WebAddress
+        from ..exchange.web_addresses import WebAddress
 
         return parsed(WebAddress.parse, text)
     from ..exchange.addresses import PeerAddress

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -240,6 +241,8 @@ class Incoming:
         self._connections = connections
         timeouts = connections.timeouts
         self._deadline = Deadline("message", timeouts.message, timeouts.progress)
+        # When something was read last.
+        self._read_at = monotonic()
 
 
 def _proxy(place: Address, scheme: str) -> httpx.Proxy | None:
