@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,7 +96,7 @@ class Web:
                 self.wfile.write(says.body[: says.cut])
                 self.close_connection = self.close_connection or says.cut is not None
 
-            do_GET = do_POST = do
+            do_GET = do_POST = do_DELETE = do
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 """Nothing is written."""
@@ -176,6 +177,49 @@ def web(answer: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Web]:
     """A server that answers so."""
     with Web(answer, tls) as server:
         yield server
+
+
+@contextlib.contextmanager
+def serving(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that does this with each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads: list[threading.Thread] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    threads.append(threading.Thread(target=serve, args=(connection,)))
+                    threads[-1].start()
+
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for each in threads:
+                each.join()
+
+
+@contextlib.contextmanager
+def saying(*answers: bytes | None) -> Iterator[str]:
+    """A server that says one of these to each request and ends the connection; from then on the last one."""
+    left = list(answers)
+    lock = threading.Lock()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            asked = connection.recv(65536)
+            while asked and b"\r\n\r\n" not in asked:
+                asked += connection.recv(65536)
+            with lock:
+                answer = left.pop(0) if len(left) > 1 else left[0]
+            connection.sendall(answer or b"")
+
+    with serving(serve) as url:
+        yield url
 
 
 def called(url: str, use: Callable[[Any], Any], **options: Any) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,20 @@ import pytest
 from pydicom.dataset import Dataset
 from tests.dicomweb.test_storing import takes_all
 from tests.sockets import Certificates, make_certificates
-from tests.web import FACES, STUDY, Asked, Says, content, instance, instances, listed, match, multipart, web
+from tests.web import (
+    FACES,
+    STUDY,
+    Asked,
+    Says,
+    content,
+    instance,
+    instances,
+    listed,
+    match,
+    multipart,
+    serving,
+    web,
+)
 
 from dicomnet import Timeouts
 from dicomnet.errors import ConnectionFailed, ConnectionLost, DeadlineExceeded, ProtocolError, TLSFailed
@@ -81,30 +93,6 @@ def test_only_one_side_speaks_tls(call: Call, certificates: Certificates) -> Non
     with web(nothing, certificates.server()) as secured:
         (error,) = call(secured.url.replace("https:", "http:"), echo, retries=0)
         assert isinstance(error, ConnectionLost | ProtocolError)
-
-
-@contextlib.contextmanager
-def serving(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that does this with each connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threads: list[threading.Thread] = []
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    threads.append(threading.Thread(target=serve, args=(connection,)))
-                    threads[-1].start()
-
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/dicom-web"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            accepting.join()
-            for each in threads:
-                each.join()
 
 
 def test_a_peer_that_does_not_answer(call: Call) -> None:

@@ -52,7 +52,7 @@ class Association:
 class Face(PerformanceBase[Any, Any, Any]):
     """Notes what is opened and released, and does it at once."""
 
-    def __init__(self, peer: PeerBase[Any, Any, Any, Any, Any, Any, Any, Any]) -> None:
+    def __init__(self, peer: PeerBase[Any, Any]) -> None:
         super().__init__(peer, nothing())
         self.done: list[tuple[str, Any]] = []
 
@@ -77,7 +77,7 @@ class Face(PerformanceBase[Any, Any, Any]):
         self.done.append(("lost", link))
 
 
-class AnyPeer(PeerBase[Any, Any, Any, Any, Any, Any, Any, Any]):
+class AnyPeer(PeerBase[Any, Any]):
     @staticmethod
     def _forget(links: Any) -> None: ...
 

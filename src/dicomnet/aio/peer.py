@@ -19,8 +19,10 @@ from ..exchange.addresses import PeerAddress
 from ..exchange.operations import Next, Operation, Pause, Report, Spawn, Step
 from ..exchange.receiving import ReceivedObject, ReceiverHooks
 from ..exchange.results import RetrieveProgress, StoreResult
-from ..peers.base import PeerBase
 from ..peers.performing import PERFORMERS, Call, Calls, PerformanceBase
+from ..peers.querying import QueryingPeer
+from ..peers.retrieving import RetrievingPeer
+from ..peers.storing import StoringPeer
 from ..services.registry import SUCCESS
 from ..services.steps import Answer, Work
 from ..upper_layer.negotiation import NegotiatedContext
@@ -54,16 +56,11 @@ class _ReceiverHooks(ReceiverHooks):
 
 
 class Peer(
-    PeerBase[
-        Link,
-        LaneTasks,
-        AsyncGenerator[StoreResult, None],
-        AsyncGenerator["Dataset", None],
-        AsyncGenerator[tuple["Dataset", ...], None],
-        AsyncGenerator[RetrieveProgress, None],
-        AsyncGenerator["Commitment", None],
-        AsyncGenerator["Event", None],
-    ]
+    StoringPeer[Link, LaneTasks, AsyncGenerator[StoreResult, None], AsyncGenerator["Commitment", None]],
+    QueryingPeer[
+        Link, LaneTasks, AsyncGenerator["Dataset", None], AsyncGenerator[tuple["Dataset", ...], None]
+    ],
+    RetrievingPeer[Link, LaneTasks, AsyncGenerator[RetrieveProgress, None], AsyncGenerator["Event", None]],
 ):
     """A DICOM node to talk to; the blocking `dicomnet.Peer` with await.
 

@@ -17,8 +17,10 @@ from ..drivers.hooks import Hooks
 from ..errors import DicomnetError
 from ..exchange.operations import Leave, Next, Operation, Pause, Report, Spawn, Step
 from ..exchange.results import RetrieveProgress, StoreResult
-from ..peers.base import PeerBase
 from ..peers.performing import PERFORMERS, Call, Calls, PerformanceBase
+from ..peers.querying import QueryingPeer
+from ..peers.retrieving import RetrievingPeer
+from ..peers.storing import StoringPeer
 from ..services.steps import Work
 from ..wire.pdu import AssociateRQ
 from .performing import perform
@@ -55,16 +57,16 @@ def release_links(links: Iterable[Link]) -> None:
 
 
 class Peer(
-    PeerBase[
+    StoringPeer[Link, "LaneThreads", Iterator[StoreResult], Generator["Commitment", None, None]],
+    QueryingPeer[
+        Link, "LaneThreads", Generator["Dataset", None, None], Generator[tuple["Dataset", ...], None, None]
+    ],
+    RetrievingPeer[
         Link,
         "LaneThreads",
-        Iterator[StoreResult],
-        Generator["Dataset", None, None],
-        Generator[tuple["Dataset", ...], None, None],
         Generator[RetrieveProgress, None, RetrieveProgress],
-        Generator["Commitment", None, None],
         Generator["Event", None, None],
-    ]
+    ],
 ):
     """A DICOM node to talk to. Associations are opened when needed, reused, and released at the end.
 

@@ -291,7 +291,11 @@ def _exact(number: Any) -> int | float | str:
     return int(number) if -_EXACT <= number <= _EXACT else str(int(number))
 
 
-def from_json(model: Mapping[str, Any], bulk: Callable[[str, str], bytes] | None = None) -> Dataset:
+def from_json(
+    model: Mapping[str, Any],
+    bulk: Callable[[str, str], bytes] | None = None,
+    damaged: Callable[[ValueError], object] | None = None,
+) -> Dataset:
     """The data set of a JSON model.
 
     Its text may be beyond what its Specific Character Set holds, since JSON is in UTF-8 whatever that says; to encode
@@ -304,16 +308,24 @@ def from_json(model: Mapping[str, Any], bulk: Callable[[str, str], bytes] | None
     bulk
         From a BulkDataURI and the VR to the value, in little endian and its text in UTF-8. Without it a BulkDataURI is
         refused.
+    damaged
+        Told of each element that is wrong, which is left out then. Without it one such element is an error.
 
     Raises
     ------
     ValueError
         If it is not a JSON model; says which element, and what is wrong with it.
     """
-    return _data_set(model, bulk, "", 0)
+    return _data_set(model, bulk, "", 0, damaged)
 
 
-def _data_set(model: Any, bulk: Callable[[str, str], bytes] | None, place: str, depth: int) -> Dataset:
+def _data_set(
+    model: Any,
+    bulk: Callable[[str, str], bytes] | None,
+    place: str,
+    depth: int,
+    damaged: Callable[[ValueError], object] | None = None,
+) -> Dataset:
     if not isinstance(model, Mapping):
         raise ValueError(f"{place or 'the data set'} is not a JSON object")
     if depth > _DEPTH_LIMIT:
@@ -321,12 +333,16 @@ def _data_set(model: Any, bulk: Callable[[str, str], bytes] | None, place: str, 
     elements: list[DataElement | RawDataElement] = []
     for name, attribute in model.items():
         here = f"{place}/{name}" if place else str(name)
-        if not isinstance(name, str) or not _TAG.fullmatch(name):
-            raise ValueError(f"{here}: a tag of eight hexadecimal digits is expected")
-        tag = int(name, 16)
-        if tag & 0xFFFF == 0:
-            continue
-        elements.append(_read_element(tag, attribute, bulk, here, depth))
+        try:
+            if not isinstance(name, str) or not _TAG.fullmatch(name):
+                raise ValueError(f"{here}: a tag of eight hexadecimal digits is expected")
+            tag = int(name, 16)
+            if tag & 0xFFFF:
+                elements.append(_read_element(tag, attribute, bulk, here, depth))
+        except ValueError as error:
+            if damaged is None:
+                raise
+            damaged(error)
     elements.sort(key=lambda element: int(element.tag))
     return dataset_of(elements)
 

@@ -40,20 +40,21 @@ class WebAddress:
             If it is not of that form, or has what an address must not have: a password, say.
         """
         form = "write https://host/path, for instance https://pacs.example/dicom-web"
+        # What may be a secret is not repeated, as it may be in a log then: a user before the host, and a query.
+        if "@" in text:
+            raise ValueError(
+                "an address with a user or a password is not taken, as others could see it; give them apart"
+            )
+        told = text.partition("?")[0].partition("#")[0]
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
             raise ValueError(f"the address of a DICOMweb service is not valid ({error}); {form}") from error
-        if parts.username is not None or parts.password is not None:
-            # It is not repeated, as it may be in a log then.
-            raise ValueError(
-                "an address with a user or a password is not taken, as others could see it; give them apart"
-            )
         if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-            raise ValueError(f"{text!r} is not the address of a DICOMweb service; {form}")
-        if parts.query or parts.fragment or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError(f"{text!r} has what the address of a DICOMweb service does not have; {form}")
+            raise ValueError(f"{told!r} is not the address of a DICOMweb service; {form}")
+        if told != text or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError(f"{told!r} has what the address of a DICOMweb service does not have; {form}")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         place = host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
         url = f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
@@ -63,8 +64,7 @@ class WebAddress:
     @property
     def is_local(self) -> bool:
         """Whether it is on this machine, so that nobody on a network reads along."""
-        host = self.address.host
-        return host in ("localhost", "::1") or (host.startswith("127.") and host.count(".") == 3)
+        return self.address.is_loopback
 
     def __str__(self) -> str:
         return self.url
@@ -76,12 +76,15 @@ def is_url(text: str) -> bool:
 
 
 def has_same_origin(url: str, other: str) -> bool:
-    """Whether two addresses have the same scheme, host and port; or the same host, by TLS now."""
-    one, two = urlsplit(url), urlsplit(other)
-    if one.hostname != two.hostname:
-        return False
-    places = [(each.scheme, each.port or _PORTS.get(each.scheme)) for each in (one, two)]
-    return places[0] == places[1] or places == [("http", 80), ("https", 443)]
+    """Whether two addresses have the same scheme, host and port.
+
+    The same host by TLS is another origin: whoever has the address without it would send names in the clear each time.
+    """
+    one, two = (
+        (each.scheme, each.hostname, each.port or _PORTS.get(each.scheme))
+        for each in map(urlsplit, (url, other))
+    )
+    return one == two
 
 
 def origin_of(url: str) -> str:

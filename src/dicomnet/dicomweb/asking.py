@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 from urllib.parse import urljoin
 
 from .._version import __version__
@@ -147,15 +149,18 @@ def _answered(
         headers.append(("Accept-Encoding", "gzip" if accept == JSON and body is None else "identity"))
         if content_type:
             headers.append(("Content-Type", content_type))
+        shown_as = ""
         if session.credentials is not None:
-            headers.append(("Authorization", (yield Work(session.credentials.header))))
+            shown_as = yield Work(session.credentials.header)
+            headers.append(("Authorization", shown_as))
         method = "GET" if body is None else "POST"
         head: Head = yield Ask(Request(method, url, tuple(headers), body, patience))
         if 200 <= head.status < 300 or head.status in accepted:
             return head
         if head.status == 401 and session.credentials is not None and not has_renewed:
             has_renewed = True
-            if session.credentials.renew():
+            # Another lane may have the next one already.
+            if (yield Work(session.credentials.header)) != shown_as or session.credentials.renew():
                 continue
         if head.status not in _REDIRECTIONS:
             report = yield from read_all(_REPORT_LIMIT, is_cut=True)
@@ -166,12 +171,13 @@ def _answered(
 
 def _redirection(session: Session, url: str, head: Head, method: str) -> str:
     """Where a request goes on. It stays with the host that was named: another one gets neither secrets nor objects."""
-    target = urljoin(url, head.headers.get("location", ""))
+    is_here, target, origin = False, "", "an address that is none"
     try:
-        is_here = has_same_origin(session.address.url, target)
-        origin = origin_of(target)
-    except ValueError:
-        is_here, origin = False, "an address that is none"
+        found = urljoin(url, head.headers.get("location", ""))
+        if found.isascii() and found.isprintable():
+            is_here, origin, target = has_same_origin(session.address.url, found), origin_of(found), found
+    except ValueError as error:
+        _log.info("the peer redirects to an address that is none: %s", error)
     if is_here and (method == "GET" or head.status in (307, 308)) and target != url:
         return target
     told = shown(target.partition("?")[0] if is_here else origin, 100)
@@ -215,6 +221,37 @@ def read_all(limit: int = ANSWER_LIMIT, *, is_cut: bool = False) -> Operation[by
                 break
             raise ProtocolError(f"the peer's answer is longer than {limit >> 20} MiB")
     return b"".join(chunks)
+
+
+def read_json(content: bytes, what: str) -> Any:
+    """A document of JSON.
+
+    Parameters
+    ----------
+    what
+        What it is, for the error.
+
+    Raises
+    ------
+    ProtocolError
+        If it is none.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ProtocolError(f"{what} is not JSON (lists and objects are nested too deeply)") from None
+    except ValueError as error:
+        raise ProtocolError(f"{what} is not JSON ({shown(error, 100)})") from error
+
+
+def is_measured(head: Head) -> bool:
+    """Whether it is told where the body of a response ends, so that one that was cut off is known by that.
+
+    One that ends with its connection is not (RFC 9112 section 8), nor what a proxy has compressed.
+    """
+    is_framed = head.version not in ("HTTP/1.0", "HTTP/1.1") or "content-length" in head.headers
+    is_framed = is_framed or "chunked" in head.headers.get("transfer-encoding", "").lower()
+    return is_framed and head.headers.get("content-encoding", "identity").lower() == "identity"
 
 
 def media_type(head: Head, wanted: tuple[str, ...]) -> MediaType:

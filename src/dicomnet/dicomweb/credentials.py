@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Protocol
@@ -29,22 +30,25 @@ class Credentials(Protocol):
 
 
 class _Kept:
-    """A secret that is kept once it was given."""
+    """A secret that is kept once it was given. May be shared between threads, of which one asks for it."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
+        self._lock = threading.Lock()
         self._value: str | None = secret if isinstance(secret, str) else None
 
     def get(self) -> str:
-        if self._value is None:
-            assert not isinstance(self._secret, str)
-            self._value = self._secret()
-        return self._value
+        with self._lock:
+            if self._value is None:
+                assert not isinstance(self._secret, str)
+                self._value = self._secret()
+            return self._value
 
     def renew(self) -> bool:
         if isinstance(self._secret, str):
             return False
-        self._value = None
+        with self._lock:
+            self._value = None
         return True
 
 

@@ -81,7 +81,7 @@ def _comment(head: Head, body: bytes) -> str:
     if kind.endswith("json"):
         try:
             report = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             report = None
         if isinstance(report, dict):
             text = next((str(report[name]) for name in _REASONS if isinstance(report.get(name), str)), "")

@@ -34,11 +34,11 @@ from ..plurals import counted
 from ..services.registry import PENDING, SUCCESS
 from ..services.steps import Work
 from ..values import frozen
-from .asking import Session, ask, media_type
+from .asking import Session, ask, is_measured, media_type
 from .lanes import side_by_side
 from .multipart_reading import MultipartReader, MultipartUnreadable, PartBegins
 from .parts import Arrival
-from .refusals import NO_SUCH_INSTANCE
+from .refusals import NO_SUCH_INSTANCE, PROCESSING_FAILURE
 from .searching import find
 
 if TYPE_CHECKING:
@@ -139,11 +139,15 @@ class _Retrieval:
         self._hooks = hooks
         # The objects that are wanted; empty where the service does not tell.
         self._wanted: dict[str, Place] = {}
+        # Whether it tells all of them.
+        self._is_listed = True
         # What was named and is not there.
         self._absences: list[HTTPRefusal] = []
         self._targets: deque[Place] = deque()
         # What is here from an earlier retrieval.
         self._here: set[str] = set()
+        # What came of studies and series in part only.
+        self._partial: DicomnetError | None = None
         self._failures_in_a_row = 0
         # What the last request that failed came to.
         self.failure: DicomnetError | None = None
@@ -155,6 +159,12 @@ class _Retrieval:
         return self.failure is not None and (
             not self._wanted or (isinstance(self.failure, NetworkError) and bool(self._missing()))
         )
+
+    @property
+    def _gap(self) -> DicomnetError | None:
+        """Why objects may be missing that nobody knows of: an answer was not whole, and the list may not be, either."""
+        is_listed = self._is_listed and self._hooks.receipt.kept <= self._wanted.keys()
+        return None if is_listed else self._partial
 
     @property
     def can_ask_again(self) -> bool:
@@ -231,10 +241,11 @@ class _Retrieval:
         try:
             asked = dict.fromkeys(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")) | dict(keys)
             yield from gather(find(self._session, build_identifier("image", asked)), matches)
-        except HTTPRefusal as refusal:
-            if refusal.code not in _NO_SEARCH or not has_path:
+        except (HTTPRefusal, ProtocolError) as error:
+            if not has_path or (isinstance(error, HTTPRefusal) and error.code not in _NO_SEARCH):
                 raise
-            _log.info("the peer does not list objects: %s", refusal)
+            self._is_listed = False
+            _log.info("the peer does not list all objects: %s", error)
         found = [at for at in map(_place_of, matches) if _is_asked(at, given, depth)]
         self._wanted.update((at.instance, at) for at in found)
         if depth is Level.IMAGE:
@@ -307,6 +318,8 @@ class _Retrieval:
             except (HTTPRefusal, NetworkError, ProtocolError) as error:
                 _log.info("%s: %s", target.resource, error)
                 self.failure = error
+                if not target.instance:
+                    self._partial = error
                 self._failures_in_a_row += 1
                 if self._is_hopeless:
                     self._targets.clear()
@@ -321,22 +334,28 @@ class _Retrieval:
             # It may not know transfer-syntax=*, and has its own choice then.
             head = yield from ask(self._session, target.resource, _ACCEPT_PLAIN)
             self._accept = _ACCEPT_PLAIN
-        yield from self._read(head)
+        parts = 0 if head.status == 204 else (yield from self._read(head))
+        if head.status == 206:
+            raise HTTPRefusal(206, PROCESSING_FAILURE, "the peer gives only a part of what was asked for")
+        if not parts:
+            raise HTTPRefusal(head.status, NO_SUCH_INSTANCE, "the peer answers without any object")
 
-    def _read(self, head: Head) -> Operation[None]:
-        if head.status == 204:
-            return
+    def _read(self, head: Head) -> Operation[int]:
+        """Take the objects of an answer. Outcome: how many parts it had."""
         kind = media_type(head, ("multipart/related", _DICOM))
         if kind.name == _DICOM:
-            yield from self._read_one()
-            return
+            if not is_measured(head):
+                raise ProtocolError(
+                    "the peer gives an object without its length, or compressed: nobody could tell if it came whole"
+                )
+            return (yield from self._read_one())
         try:
             reader = MultipartReader(kind.boundary)
-            yield from self._read_parts(reader)
+            return (yield from self._read_parts(reader))
         except MultipartUnreadable as error:
             raise ProtocolError(f"the peer's answer cannot be read: {error}") from error
 
-    def _read_one(self) -> Operation[None]:
+    def _read_one(self) -> Operation[int]:
         arrival = Arrival(self._hooks)
         try:
             while chunk := (yield READ):
@@ -345,9 +364,11 @@ class _Retrieval:
         finally:
             arrival.abort()
         yield Report(self.progress())
+        return 1
 
-    def _read_parts(self, reader: MultipartReader) -> Operation[None]:
+    def _read_parts(self, reader: MultipartReader) -> Operation[int]:
         arrival: Arrival | None = None
+        count = 0
         try:
             while chunk := (yield READ):
                 for event in reader.feed(chunk):
@@ -360,12 +381,14 @@ class _Retrieval:
                         assert arrival is not None
                         yield from arrival.end()
                         arrival = None
+                        count += 1
                         yield Report(self.progress())
         finally:
             if arrival is not None:
                 arrival.abort()
         if not reader.is_closed:
             raise ConnectionLost("its last part is missing")
+        return count
 
     # -- how far it is
 
@@ -378,13 +401,13 @@ class _Retrieval:
             remaining = len(missing) if self._wanted else None
             return RetrieveProgress(PENDING, remaining, kept, 0, 0, received=kept, local_failures=failures)
         failed = max(len(missing), len(failures)) + len(self._absences)
-        if self.failure is not None and not self._wanted:
+        if (self.failure is not None and not self._wanted) or self._gap is not None:
             # Nobody knows how many.
             failed = max(failed, 1)
         status, comment = SUCCESS, ""
         if failed:
             status = _WARNING if kept or self._here else _FAILED
-            cause = next(iter((*self._absences, *filter(None, (self.failure,)))), None)
+            cause = next(iter((*self._absences, *filter(None, (self.failure, self._gap)))), None)
             comment = "not all objects have come whole" if cause is None else str(cause)
         uids = tuple(each.instance for each in missing)
         return RetrieveProgress(status, None, kept, failed, 0, uids, comment, kept, failures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -14,27 +13,33 @@ from urllib.parse import quote
 from ..datasets.levels import UNIQUE_KEYS, Level
 from ..drivers.http import Head
 from ..encoding.identity import is_uid
-from ..errors import ProtocolError
+from ..errors import HTTPRefusal, ProtocolError
 from ..exchange.contexts import FIND_MODELS
 from ..exchange.operations import Operation, Report
 from ..services.descriptions import shown
 from ..services.steps import Work
 from ..values import frozen
-from .asking import JSON, Session, ask, media_type, read_all
+from .asking import JSON, Session, ask, media_type, read_all, read_json
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _log = logging.getLogger(__name__)
 
-# How many matches are asked for at a time.
-PAGE = 1000
+# How many matches are asked for at a time, and of a peer that does not bear it.
+PAGE, SMALL_PAGE = 1000, 100
+# A peer that gives fewer than it is asked for, and does not say that there are more, gives a number of this kind.
+_ROUND = (50, 64)
 # Wild cards and what else stands in values are sent as they are where an address allows it: some servers do not decode
 # an asterisk, for instance.
 _PLAIN = "!$'()*,/:;=?@[\\]^_`{|}~-."
 # What the warning says that there is more (section 8.3.4.4); others are about how the query was understood.
 _MORE = re.compile(r"additional|remaining|more result", re.IGNORECASE)
-_WARNING = re.compile(r"^\s*299\s+(.*)", re.DOTALL)
+_WARNING = re.compile(r"(?:^|,)\s*299\s+(.*)", re.DOTALL)
+# How a limit is refused that is more than a peer allows: some take 200 at most.
+_TOO_MANY = frozenset((400, 413))
+# How it is refused to look beyond the end.
+_NO_MORE = frozenset((400, 404, 416, 501))
 _NO_KEYS = frozenset((0x00080005, 0x00080052))
 
 
@@ -152,14 +157,32 @@ def find(session: Session, identifier: Dataset, limit: int | None = None) -> Ope
     seen: set[str] = set()
     damages: list[str] = []
     offset = count = 0
+    page = PAGE
+    before: list[Any] = []
+    # Whether the peer has not said that there are more, and is asked all the same.
+    is_doubted = False
     while count != limit:
-        wanted = PAGE if limit is None else min(PAGE, limit - count)
-        head = yield from ask(session, query.page(offset, wanted), JSON)
+        wanted = page if limit is None else min(page, limit - count)
+        try:
+            head = yield from ask(session, query.page(offset, wanted), JSON)
+        except HTTPRefusal as refusal:
+            if is_doubted and refusal.code in _NO_MORE:
+                break
+            if refusal.code not in _TOO_MANY or wanted <= SMALL_PAGE:
+                raise
+            _log.info("%s; asked for fewer matches at a time", refusal)
+            page = SMALL_PAGE
+            continue
         models = yield from _models(head)
         has_more = _has_more(head)
         matches: list[tuple[str, Dataset]] = yield Work(partial(_read, models, query, damages))
         # What came meanwhile may have moved some to the next page.
         fresh = [(uid, match) for uid, match in matches if not offset or not uid or uid not in seen]
+        # Where they have no UIDs, or cannot be read, nothing else tells.
+        is_same = bool(models) and models == before
+        if is_same:
+            fresh = []
+        before = models
         offset += len(models)
         for uid, match in fresh:
             seen.add(uid)
@@ -172,11 +195,13 @@ def find(session: Session, identifier: Dataset, limit: int | None = None) -> Ope
             has_more = has_more and bool(models)
         elif len(models) == wanted:
             has_more = True
-        if not has_more:
+        is_round = len(models) < wanted and any(len(models) % each == 0 for each in _ROUND)
+        is_doubted = not has_more and bool(fresh) and is_round
+        if not has_more and not is_doubted:
             break
-        if not fresh and matches:
+        if not fresh and (matches or is_same):
             raise ProtocolError(
-                f"the peer gives the same matches again instead of the next ones after {len(seen)}; a narrower query"
+                f"the peer gives the same matches again instead of the next ones after {count}; a narrower query"
                 f" finds the others ({unique} is what they were told apart by)"
             )
     if damages:
@@ -190,10 +215,7 @@ def _models(head: Head) -> Operation[list[Any]]:
     if head.status == 204 or not body.strip():
         return []
     media_type(head, (JSON, "application/json"))
-    try:
-        models = yield Work(partial(json.loads, body))
-    except ValueError as error:
-        raise ProtocolError(f"the peer's answer to a query is not JSON ({shown(error, 100)})") from error
+    models = yield Work(partial(read_json, body, "the peer's answer to a query"))
     if not isinstance(models, list):
         raise ProtocolError("the peer's answer to a query is not a list of matches")
     return models
@@ -201,28 +223,38 @@ def _models(head: Head) -> Operation[list[Any]]:
 
 def _read(models: list[Any], query: Query, damages: list[str]) -> list[tuple[str, Dataset]]:
     """The matches as data sets, each behind its UID; what is wrong with others goes to ``damages``."""
-    from ..datasets.json_model import from_json
-
     matches = []
     for model in models:
         try:
-            # Nobody goes where a match says that a value is.
-            match = from_json(model, lambda uri, vr: b"")
+            matches.append(_match(model, query))
         except ValueError as error:
             damages.append(f"a match cannot be read: {shown(error, 200)}")
-            _log.warning("a match is left out: %s", error)
-            continue
-        for keyword, value in query.known.items():
-            if not match.get(keyword):
-                setattr(match, keyword, value)
-        match.QueryRetrieveLevel = query.level.name
-        matches.append((str(match.get(UNIQUE_KEYS[query.level]) or ""), match))
+            _log.warning("a match is left out: %s", shown(error, 200))
     return matches
+
+
+def _match(model: Any, query: Query) -> tuple[str, Dataset]:
+    """A match with its UID. A value that is none costs itself, but for those that say which match it is."""
+    from ..datasets.json_model import from_json
+
+    wrong: list[ValueError] = []
+    # Nobody goes where a match says that a value is.
+    match = from_json(model, lambda uri, vr: b"", wrong.append)
+    uid = match.get(UNIQUE_KEYS[query.level])
+    if wrong and not (isinstance(uid, str) and uid):
+        raise wrong[0]
+    for error in wrong:
+        _log.warning("a value of the match %s is left out: %s", shown(uid, 64), shown(error, 200))
+    for keyword, value in query.known.items():
+        if not match.get(keyword):
+            setattr(match, keyword, value)
+    match.QueryRetrieveLevel = query.level.name
+    return str(uid or ""), match
 
 
 def _has_more(head: Head) -> bool:
     """Whether a warning says that there are more matches; others are logged."""
-    found = _WARNING.match(head.headers.get("warning", ""))
+    found = _WARNING.search(head.headers.get("warning", ""))
     if found is None:
         return False
     if _MORE.search(found[1]):
@@ -233,11 +265,13 @@ def _has_more(head: Head) -> bool:
 
 def check(identifier: Dataset, model: str) -> None:
     """Raise ValueError for a query that cannot be asked by DICOMweb."""
-    Query.of(identifier)
     check_model(model)
+    Query.of(identifier)
 
 
 def check_model(model: str) -> None:
     """Raise ValueError for an information model that DICOMweb has not."""
     if model != FIND_MODELS["study"]:
-        raise ValueError("DICOMweb has the Study Root information model alone; leave the patient root out")
+        raise ValueError(
+            "DICOMweb has the Study Root information model alone, and neither the patient root nor a worklist"
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections import deque
@@ -31,9 +30,10 @@ from ..exchange.sendable import KnownObject, Sendable
 from ..exchange.store_requests import needs_padding, padded
 from ..exchange.storing import FIRST_LOOK, SCAN_AHEAD, Supply
 from ..plurals import counted
+from ..services.statuses import FAILURE, category
 from ..services.steps import Work
 from ..values import mutable
-from .asking import JSON, LONGEST_WAIT, Session, ask, media_type, read_all, rest
+from .asking import JSON, LONGEST_WAIT, Session, ask, media_type, read_all, read_json, rest
 from .bodies import Objects
 from .lanes import side_by_side
 from .refusals import PASSING, PROCESSING_FAILURE, refusal
@@ -54,6 +54,9 @@ _REASONS = {
     0xC122: "the peer does not take its transfer syntax",
     0x0122: "the peer does not take its SOP class",
 }
+# How many bodies in a row may get no answer in time. Halving finds an object that is too much for a peer; one that has
+# stopped would cost the time for an answer with each.
+_MOST_SILENCES = 3
 _SHORTEST_NAP, _LONGEST_NAP, _TOLD_FROM = 0.002, 0.2, 10.0
 
 
@@ -128,6 +131,7 @@ class Upload:
         self._objects: deque[Sendable] = deque()
         self._look = FIRST_LOOK
         self._has_answer = False
+        self._silences = 0
         self._most_objects, self._most_bytes = MOST_OBJECTS, MOST_BYTES
         rate = None if supply.pacing is None else supply.pacing.rate
         if rate is not None and rate.is_bytes:
@@ -211,13 +215,16 @@ class Upload:
         except HTTPRefusal as error:
             yield from self._refused(objects, error, body.length, begun, pending)
         except (ConnectionLost, DeadlineExceeded) as error:
-            if isinstance(error, DeadlineExceeded) and error.stage != "message":
+            self._silences += isinstance(error, DeadlineExceeded)
+            is_silent = self._silences > _MOST_SILENCES
+            if isinstance(error, DeadlineExceeded) and (error.stage != "message" or is_silent):
                 yield from self._unreachable(objects, error, begun, pending)
             else:
                 yield from self._lost(objects, error, pending)
         except (NetworkError, ProtocolError) as error:
             yield from self._unreachable(objects, error, begun, pending)
         else:
+            self._silences = 0
             yield from self._answered(objects, head.status, outcomes, begun, pending)
 
     def _post(self, body: Objects, objects: Sequence[_Sending]) -> Operation[Head]:
@@ -300,6 +307,7 @@ class Upload:
         self, objects: list[_Sending], error: HTTPRefusal, length: int, begun: float, pending: Pending
     ) -> Operation[None]:
         """A whole body was refused, and nothing was said of its objects."""
+        self._silences = 0
         if error.code in _FINAL or 300 <= error.code < 400:
             yield from self._unreachable(objects, error, begun, pending)
         elif error.code in PASSING or error.code == 507:
@@ -343,6 +351,8 @@ class Upload:
         if each.losses <= max(self._session.retries, 0 if retry is None else retry.tries):
             pending.appendleft(objects)
         else:
+            # The others get results from now on, whatever becomes of them.
+            self._has_answer = True
             yield from self._fail(objects, error)
 
     def _unreachable(
@@ -405,15 +415,16 @@ def read_response(content: bytes, is_xml: bool = False) -> dict[str, tuple[int, 
     ProtocolError
         If it is neither JSON nor XML.
     """
-    try:
-        if is_xml:
-            from ..datasets.xml_model import from_xml
+    what = "the peer's answer to a store"
+    if is_xml:
+        from ..datasets.xml_model import from_xml
 
+        try:
             model: Any = from_xml(content)
-        else:
-            model = json.loads(content)
-    except ValueError as error:
-        raise ProtocolError(f"the peer's answer to a store cannot be read: {type(error).__name__}") from error
+        except ValueError as error:
+            raise ProtocolError(f"{what} cannot be read: {type(error).__name__}") from error
+    else:
+        model = read_json(content, what)
     if isinstance(model, list) and len(model) == 1:
         # Some put it into a list, as the matches of a query.
         model = model[0]
@@ -424,8 +435,13 @@ def read_response(content: bytes, is_xml: bool = False) -> dict[str, tuple[int, 
         status = _number(_first(item, _WARNING_REASON))
         outcomes[str(_first(item, _INSTANCE))] = status, _words(status) if status else ""
     for item in _items(model, _FAILED_SEQUENCE):
-        status = _number(_first(item, _FAILURE_REASON)) or PROCESSING_FAILURE
-        outcomes[str(_first(item, _INSTANCE))] = status, _words(status)
+        status = _number(_first(item, _FAILURE_REASON))
+        # Some give reasons that are warnings elsewhere, such as B007. The object is not stored all the same.
+        is_reason = category(status) == FAILURE
+        comment = _words(status if is_reason else PROCESSING_FAILURE)
+        if status and not is_reason:
+            comment = f"{comment} (Failure Reason {status})"
+        outcomes[str(_first(item, _INSTANCE))] = status if is_reason else PROCESSING_FAILURE, comment
     for item in _items(model, _OTHERS):
         _log.warning("the peer says that something has failed: %s", _first(item, _FAILURE_REASON))
     is_module = any(name in model for name in (_REFERENCED, _FAILED_SEQUENCE, _OTHERS, "00081190"))
@@ -440,7 +456,7 @@ def _number(value: Any) -> int:
     """A status; XML has it as text. 0 where it is none."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 6:
         return int(value)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _items(model: dict[str, Any], tag: str) -> list[dict[str, Any]]:

@@ -91,6 +91,18 @@ class Address:
     host: str
     port: int
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that nobody on a network reads along; by its name or number alone."""
+        # A requestor starts without it.
+        from ipaddress import ip_address
+
+        try:
+            return self.host == "localhost" or ip_address(self.host).is_loopback
+        except ValueError:
+            # A name, whatever digits it begins with.
+            return False
+
 
 def connect(
     address: Address,

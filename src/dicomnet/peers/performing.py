@@ -75,7 +75,7 @@ class PerformanceBase(Generic[AnyLink, AnyLanes, AnyResponses]):
 
     def __init__(
         self,
-        peer: PeerBase[AnyLink, AnyLanes, Any, Any, Any, Any, Any, Any],
+        peer: PeerBase[AnyLink, AnyLanes],
         operation: Operation[Any],
         lanes: AnyLanes | None = None,
     ) -> None:

@@ -3,43 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from ..deadline import Deadline, Timeouts
-from ..http import Body, Head, Request, failure, head_of, load, made, transport_options
-from ..transport import Address
+from ..http import Body, Connections, Incoming, Request, load, made
 
 if TYPE_CHECKING:
     import httpx
 
 
-class Client:
-    """Connections to one host, over which requests are sent; as the `Client` of the blocking driver."""
+class Client(Connections):
+    """Connections to one host, over which requests are sent; see `Connections`."""
 
-    def __init__(
-        self, place: Address, tls: ssl.SSLContext | None, timeouts: Timeouts, connections: int
-    ) -> None:
-        self._place = place
-        self._timeouts = timeouts
-        self._is_secure = tls is not None
-        self._is_answered = False
-        self._transport: httpx.AsyncHTTPTransport = load().AsyncHTTPTransport(
-            **transport_options(place, tls, connections)
-        )
+    TRANSPORT = "AsyncHTTPTransport"
 
     async def send(self, request: Request) -> Response:
         """Send a request, and wait for the head of its response. Raises as that of the blocking driver."""
-        asked = made(request, self._timeouts, None if request.body is None else _chunks(request.body))
+        asked = made(request, self.timeouts, None if request.body is None else _chunks(request.body))
         try:
-            answered = await self._transport.handle_async_request(asked)
+            answer = await self._transport.handle_async_request(asked)
         except (load().HTTPError, OSError) as error:
-            is_first = self._is_secure and not self._is_answered and request.body is None
-            raise failure(error, self._place, self._timeouts, is_first=is_first) from error
-        self._is_answered = True
-        answered.request = asked
-        return Response(answered, self._place, self._timeouts)
+            raise self.unanswered(error, request) from error
+        return Response(self._answered(asked, answer), self)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -53,15 +38,11 @@ async def _chunks(body: Body) -> AsyncIterator[bytes]:
         yield chunk
 
 
-class Response:
-    """A response whose body is read piece by piece; as the `Response` of the blocking driver."""
+class Response(Incoming):
+    """A response whose body is read piece by piece; made by `Client.send`."""
 
-    def __init__(self, response: httpx.Response, place: Address, timeouts: Timeouts) -> None:
-        self.head: Head = head_of(response)
-        self._response = response
-        self._place = place
-        self._timeouts = timeouts
-        self._deadline = Deadline("message", timeouts.message, timeouts.progress)
+    def __init__(self, response: httpx.Response, connections: Connections) -> None:
+        super().__init__(response, connections)
         self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
 
     async def read(self) -> bytes:
@@ -71,7 +52,7 @@ class Response:
             chunk = await anext(self._chunks, b"")
         except (load().HTTPError, OSError) as error:
             await self.close()
-            raise failure(error, self._place, self._timeouts) from error
+            raise self._connections.failure(error) from error
         self._deadline.moved(len(chunk))
         return chunk
 

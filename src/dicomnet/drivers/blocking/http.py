@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..deadline import Deadline, Timeouts
-from ..http import Head, Request, failure, head_of, load, made, transport_options
-from ..transport import Address
+from ..http import Connections, Incoming, Request, load, made
 
 if TYPE_CHECKING:
     import httpx
 
 
-class Client:
-    """Connections to one host, over which requests are sent. May be shared between threads.
+class Client(Connections):
+    """Connections to one host, over which requests are sent; see `Connections`. May be shared between threads."""
 
-    Parameters
-    ----------
-    place
-        The host.
-    tls
-        A client's context, None for plain TCP.
-    timeouts
-        One deadline a stage.
-    connections
-        How many there may be.
-
-    Raises
-    ------
-    HTTPMissing
-        If httpx is not installed.
-    """
-
-    def __init__(
-        self, place: Address, tls: ssl.SSLContext | None, timeouts: Timeouts, connections: int
-    ) -> None:
-        self._place = place
-        self._timeouts = timeouts
-        self._is_secure = tls is not None
-        self._is_answered = False
-        self._transport: httpx.HTTPTransport = load().HTTPTransport(
-            **transport_options(place, tls, connections)
-        )
+    TRANSPORT = "HTTPTransport"
 
     def send(self, request: Request) -> Response:
         """Send a request, and wait for the head of its response.
@@ -55,36 +26,23 @@ class Client:
         ProtocolError
             If it is none.
         """
-        asked = made(request, self._timeouts, None if request.body is None else request.body.chunks())
+        asked = made(request, self.timeouts, None if request.body is None else request.body.chunks())
         try:
-            answered = self._transport.handle_request(asked)
+            answer = self._transport.handle_request(asked)
         except (load().HTTPError, OSError) as error:
-            is_first = self._is_secure and not self._is_answered and request.body is None
-            raise failure(error, self._place, self._timeouts, is_first=is_first) from error
-        self._is_answered = True
-        answered.request = asked
-        return Response(answered, self._place, self._timeouts)
+            raise self.unanswered(error, request) from error
+        return Response(self._answered(asked, answer), self)
 
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
 
 
-class Response:
-    """A response whose body is read piece by piece; made by `Client.send`.
+class Response(Incoming):
+    """A response whose body is read piece by piece; made by `Client.send`."""
 
-    Attributes
-    ----------
-    head
-        What came before the body.
-    """
-
-    def __init__(self, response: httpx.Response, place: Address, timeouts: Timeouts) -> None:
-        self.head: Head = head_of(response)
-        self._response = response
-        self._place = place
-        self._timeouts = timeouts
-        self._deadline = Deadline("message", timeouts.message, timeouts.progress)
+    def __init__(self, response: httpx.Response, connections: Connections) -> None:
+        super().__init__(response, connections)
         self._chunks: Iterator[bytes] = response.iter_bytes()
 
     def read(self) -> bytes:
@@ -94,7 +52,7 @@ class Response:
             chunk = next(self._chunks, b"")
         except (load().HTTPError, OSError) as error:
             self.close()
-            raise failure(error, self._place, self._timeouts) from error
+            raise self._connections.failure(error) from error
         self._deadline.moved(len(chunk))
         return chunk
 
