@@ -134,6 +134,7 @@ KINDS: dict[str, str] = {
     "encoding/test_known_headers.py::test_made_up_data_sets_scan_alike_whatever_is_known": "local",
     "encoding/test_scan.py::test_a_decompression_bomb_costs_little_memory": "local",
     "exchange": "quick",
+    "exchange/test_disposal.py::test_what_ends_it_at_any_line_loses_nothing": "local",
     "exchange/test_logs.py::test_many_peers_are_no_way_around_it": "local",
     "exchange/test_retrieval_golden.py": "local",
     "fetching": "quick",
