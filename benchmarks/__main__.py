@@ -17,6 +17,8 @@ import dicomnet
 from . import (
     against,
     archives,
+    audits,
+    downloads,
     latency,
     messages,
     pictures,
@@ -83,6 +85,8 @@ def _measure(arguments: list[str]) -> int:
     every += pictures.groups()
     every += searches.groups(200 if options.quick else 2000)
     every += uploads.groups()
+    every += audits.groups(options.quick)
+    every += downloads.groups()
     every.sort(key=lambda group: group.key[0])
     if options.against:
         if options.record:

@@ -6,8 +6,8 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -58,12 +58,14 @@ def serving(database: Database, folder: Path, *, has_web: bool = False) -> Itera
 
 
 @contextlib.contextmanager
-def running(database: Database, store: Path, *, has_web: bool = False) -> Iterator[Node]:
+def running(
+    database: Database, store: Path, *, has_web: bool = False, environment: Mapping[str, str] | None = None
+) -> Iterator[Node]:
     """A node that has an index and a store, once it accepts connections; also by HTTP if that is asked for."""
     options = ("--data", store, "--port", 0, "--drain", 1, "--database", database.url)
     serve = python("-m", "dicomnet", "serve", *options, "--http", "0" if has_web else "off")
     began = time.perf_counter()
-    process = start(serve, stdout=subprocess.PIPE)
+    process = start(replace(serve, environment=environment or {}), stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         said = process.stdout.readline()

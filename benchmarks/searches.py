@@ -14,9 +14,9 @@ from time import perf_counter
 
 from .archives import store_command
 from .model import OURS, Case, Group, Measure, Metric, Workspace
-from .pictures import STARTED
 from .processes import HOST, Failed, at_rest, cpu_of_tree, run
 from .subjects import ORTHANC
+from .web import STARTED
 
 _LENGTH, _ROUNDS, _PAGE = 1_000, 60, 50
 _FIELDS = "includefield=00081030%2C00080060%2C00080090%2C00100030"
@@ -73,10 +73,10 @@ def _timed(page: object, words: str) -> float:
 
 
 def groups(count: int) -> tuple[Group, ...]:
-    """Group o, with so many studies."""
+    """Group p, with so many studies."""
     return (
         Group(
-            "o",
+            "p",
             f"searches by DICOMweb among {count} studies of 5 objects",
             (_FIRST, _NAME, _MONTH, _SERIES, _CPU),
             tuple(Case(subject, _search(subject, count)) for subject in (OURS, ORTHANC)),

@@ -50,8 +50,11 @@ KINDS: dict[str, str] = {
     "archive/storage/test_folder.py::test_what_is_set_aside_is_durable_at_once": "local",
     "archive/ledger": "local",
     "archive/web/page/test_browser.py": "peers",
+    "archive/web/page/test_browser.py::test_axe_finds_nothing": "download",
     "archive/web/page/test_words.py": "quick",
-    "archive/web/test_ohif.py": "download",
+    "archive/web/agents/test_npm.py": "download",
+    "archive/web/agents/test_ohif.py": "download",
+    "archive/web/agents/test_python.py": "peers",
     "archive/test_deleting.py": "local",
     "archive/test_deleting_nodes.py": "local",
     "archive/test_retention.py": "local",
@@ -80,12 +83,16 @@ KINDS: dict[str, str] = {
     "archive/test_replay.py": "local",
     "archive/test_stores.py": "local",
     "archive/services": "local",
+    "archive/reporting/test_delivery.py": "local",
     "archive/test_node_queries.py": "local",
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
     "archive/web": "local",
     "archive/watch": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
+    "archive/web/test_failures.py": "quick",
+    "archive/web/test_proxies.py": "quick",
+    "archive/web/test_openapi.py::test_schemathesis_finds_nothing_in_long": "slow",
     "archive/web/test_views.py": "quick",
     "archive/watch/test_association.py": "quick",
     "archive/watch/test_certificate.py": "quick",
@@ -133,7 +140,7 @@ KINDS: dict[str, str] = {
     "faults/test_kill_import.py": "slow",
     "faults/test_kill_points.py::test_each_worker_is_killed_at_a_system_call": "slow",
     "faults/test_kill_points.py::test_four_workers_are_killed_at_any_moment": "slow",
-    "faults/test_kill_store.py::test_both_are_killed_forty_times": "slow",
+    "faults/test_kill_store.py::test_both_are_killed_many_times": "slow",
     "faults/test_leaks.py": "slow",
     "faults/test_many_associations.py": "slow",
     "faults/test_node_troubles.py::test_more_objects_in_a_retrieval_than_sixteen_bits_count": "slow",
@@ -143,6 +150,7 @@ KINDS: dict[str, str] = {
     "interop/test_orthanc.py": "orthanc",
     "interop/test_orthanc_fetch.py": "orthanc",
     "interop/test_orthanc_web.py": "orthanc",
+    "interop/test_orthanc_web_client.py": "orthanc",
     "pynetdicom": "quick",
     "pynetdicom/test_ae.py": "local",
     "pynetdicom/test_api_parity.py::test_a_server_has_the_attributes_of_pynetdicoms": "local",
@@ -202,6 +210,13 @@ def kind_of(file: str, test: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--associations", type=int, default=250, metavar="N", help="how many the tests of leaks open (250)"
+    )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=4,
+        metavar="N",
+        help="how often a store is killed, and its peer as often, while it sends 1000 objects for each (4)",
     )
 
 

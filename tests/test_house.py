@@ -39,6 +39,7 @@ FLOORS: dict[str, float] = {
     "peers": 7.7,
     "blocking": 8,
     "aio": 8,
+    "diagnosing": 8.5,
     "pynetdicom": 9,
     "archive": 10,
     "cli": 11,

@@ -96,7 +96,7 @@ class Web:
                 self.wfile.write(says.body[: says.cut])
                 self.close_connection = self.close_connection or says.cut is not None
 
-            do_GET = do_POST = do
+            do_GET = do_POST = do_DELETE = do
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 """Nothing is written."""

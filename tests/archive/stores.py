@@ -87,6 +87,9 @@ class MemoryStorage:
     def has(self, name: ObjectName) -> bool:
         return self.bucket.has(_key(name))
 
+    def length(self, name: ObjectName) -> int | None:
+        return len(self.bucket.get(_key(name))[0]) if self.has(name) else None
+
     def keep(self, name: ObjectName, content: Content) -> bool:
         is_kept = self.bucket.put(_key(name), _whole(content), is_new=True)
         if is_kept:

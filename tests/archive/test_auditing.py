@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support import wait_until
 
-from dicomnet.archive.audit import AuditEntry, AuditEvent, AuditPolicy, EventKind
+from dicomnet.archive.audit import AuditEntry, AuditEvent, AuditPolicy, EventAction, EventKind
 from dicomnet.archive.auditing import AuditTrail
 from dicomnet.archive.ledger.audits import AuditFilter, Audits
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
@@ -37,7 +37,7 @@ def _trail(ledger: Ledger) -> AuditTrail:
 def test_what_is_recorded_is_in_the_ledger_soon(ledger: Ledger) -> None:
     trail = _trail(ledger)
     try:
-        entry = trail.record(_QUERY)
+        entry = trail.begin(_QUERY)
         wait_until(lambda: len(_found(ledger)) == 1, what="the entry is written")
         trail.again(entry, 4)
         wait_until(lambda: _found(ledger)[0].count == 5, what="the entry is brought up to date")
@@ -87,7 +87,7 @@ def test_a_ledger_that_takes_nothing_holds_nobody_up(
         trail.record(_QUERY)
     trail.close()
     assert trail.lost == 25
-    assert "events are missing in the audit trail" in caplog.text
+    assert "events missing in the audit trail" in caplog.text
 
 
 def test_what_is_old_is_dropped(ledger: Ledger) -> None:
@@ -99,3 +99,47 @@ def test_what_is_old_is_dropped(ledger: Ledger) -> None:
     assert len(_found(ledger)) == 1
     trail.drop_old(datetime.now(UTC) + timedelta(minutes=61))
     assert _found(ledger) == []
+
+
+def test_a_gap_is_in_the_trail_as_soon_as_the_ledger_takes_entries_again(ledger: Ledger) -> None:
+    is_broken = True
+
+    def audits() -> Audits:
+        if is_broken:
+            raise DatabaseFailure("ledger", Trouble.FULL, "the disk is full")
+        return ledger.audits
+
+    trail = AuditTrail(audits, limit=10)
+    trail.policy = AuditPolicy(enabled=True)
+    for _ in range(25):
+        trail.record(_QUERY)
+    assert (trail.lost, trail.waiting) == (15, 10)
+    is_broken = False
+    try:
+        wait_until(lambda: len(_found(ledger)) == 11, 20, "it is written")
+    finally:
+        trail.close()
+    gap = _found(ledger)[0]
+    assert gap.event.action is EventAction.RECORDING_STOPPED
+    assert (gap.count, gap.event.detail[:9]) == (15, "15 events")
+
+
+def test_the_trail_says_when_it_is_turned_on_and_off(ledger: Ledger) -> None:
+    trail = _trail(ledger)
+    for is_on in (True, True, False, False, True):
+        trail.policy = AuditPolicy(enabled=is_on)
+        trail.tell_recording()
+        assert ledger.audits.is_recording is is_on
+    trail.close()
+    started, stopped = EventAction.RECORDING_STARTED, EventAction.RECORDING_STOPPED
+    assert [each.event.action for each in _found(ledger)] == [started, stopped, started]
+
+
+def test_what_goes_on_for_long_is_over_some_time_and_another_one_begins(ledger: Ledger) -> None:
+    trail = _trail(ledger)
+    entry = trail.begin(_QUERY)
+    trail.end(entry)
+    again = trail.again(entry, 4)
+    assert again is not entry
+    trail.close()
+    assert [(each.count, each.is_over) for each in _found(ledger)] == [(4, True), (1, True)]

@@ -22,7 +22,7 @@ from tests.sockets import Certificates, RawPeer, make_certificates, raw_server
 from tests.support import free_port
 
 from dicomnet import AE, evt
-from dicomnet.cli.layers import Probe, connect
+from dicomnet.diagnosing.layers import Probe, connect
 from dicomnet.drivers.deadline import Timeouts
 from dicomnet.exchange.addresses import PeerAddress
 from dicomnet.peers.target import Target

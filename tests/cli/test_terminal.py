@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnet.cli.words import printable, reason
+from dicomnet.cli.words import printable
 from dicomnet.errors import ConnectionFailed, DicomnetError, NoAcceptedContext, ServiceRefusal
+from dicomnet.exchange.reasons import reason
 
 
 @given(st.text())

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 
 from dicomnet.errors import JournalUnusable
 from dicomnet.exchange.journal import FORMAT, Journal
+from dicomnet.exchange.notes import Row, decode, encode, name_of
 from dicomnet.exchange.results import StoreResult
 
 PEER = "PACS@127.0.0.1:11112"
@@ -168,22 +169,114 @@ def test_a_journal_that_cannot_grow_is_an_error_at_once(tmp_path: Path) -> None:
         add_many()
 
 
-def test_what_is_added_is_committed_without_anything_else_happening(tmp_path: Path) -> None:
-    """A kill behind that costs nothing: a copy of the files as they lie there has the row."""
+ENDS = ("", "-wal", "-notes1", "-notes2")
+
+
+def copy_of(path: Path) -> Path:
+    """The files of a journal as a kill would leave them."""
+    for end in ENDS:
+        (path.parent / f"copy.db{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+    return path.parent / "copy.db"
+
+
+def test_a_kill_behind_an_answer_costs_nothing(tmp_path: Path) -> None:
+    """What has been added is known to the next run, whatever the threads of the journal have done by then."""
+    names = files(tmp_path / "study", 50)
+    with Journal(str(tmp_path / "sent.db"), PEER) as journal:
+        list(journal.missing(names))
+        for number, name in enumerate(names, 1):
+            journal.add(StoreResult(name, 0, "1.2", comment="a\0b"), "stored")
+            if number in (1, 2, 50):
+                found = store(copy_of(tmp_path / "sent.db"), names, {})
+                assert [isinstance(each, StoreResult) for each in found] == [True] * number + [False] * (
+                    50 - number
+                )
+    assert [each for each in store(tmp_path / "sent.db", names, {}) if isinstance(each, str)] == []
+
+
+def test_nothing_lies_beside_a_journal_that_was_closed(tmp_path: Path) -> None:
+    names = files(tmp_path / "study", 3)
+    store(tmp_path / "sent.db", names, dict.fromkeys(names, 0))
+    assert {each.name for each in tmp_path.iterdir()} == {"study", "sent.db"}
+
+
+def test_notes_of_what_was_forgotten_bring_nothing_back(tmp_path: Path) -> None:
     (name,) = files(tmp_path / "study", 1)
     path = tmp_path / "sent.db"
-    journal = Journal(str(path), PEER)
-    committed = threading.Event()
-    journal._connection.set_trace_callback(lambda text: committed.set() if text == "COMMIT" else None)
-    list(journal.missing([name]))
-    journal.add(StoreResult(name, 0), "stored")
-    assert committed.wait(10)
-    with journal._lock:
+    with Journal(str(path), PEER) as journal:
+        list(journal.missing([name]))
+        journal.add(StoreResult(name, 0, "1.2"), "stored")
+        notes = copy_of(path)
+        journal.forget([name])
+        # The kill comes before the notes are emptied.
         for end in ("", "-wal"):
-            (tmp_path / f"copy.db{end}").write_bytes(Path(f"{path}{end}").read_bytes())
-    journal.close()
-    (found,) = store(tmp_path / "copy.db", [name], {})
-    assert isinstance(found, StoreResult)
+            Path(f"{notes}{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+    assert Path(f"{notes}-notes1").stat().st_size + Path(f"{notes}-notes2").stat().st_size > 0
+    assert store(notes, [name], {}) == [name]
+
+
+def test_notes_that_did_not_become_whole(tmp_path: Path) -> None:
+    """A power cut leaves the end of a file short, or without its content: what is before that counts."""
+    names = files(tmp_path / "study", 3)
+    with Journal(str(tmp_path / "sent.db"), PEER) as journal:
+        list(journal.missing(names))
+        for name in names:
+            journal.add(StoreResult(name, 0, "1.2"), "stored")
+        notes = Path(f"{copy_of(tmp_path / 'sent.db')}-notes1")
+    whole = notes.read_bytes()
+    length = len(whole) // 3
+    kept = {}
+    for what, data in {
+        "short": whole[:-1],
+        "empty": whole[: 2 * length] + bytes(length),
+        "changed": whole[: length + 40] + b"?" + whole[length + 41 :],
+    }.items():
+        for end in ENDS:
+            Path(tmp_path / f"{what}.db{end}").write_bytes((tmp_path / f"copy.db{end}").read_bytes())
+        (tmp_path / f"{what}.db-notes1").write_bytes(data)
+        kept[what] = sum(isinstance(each, StoreResult) for each in store(tmp_path / f"{what}.db", names, {}))
+    assert kept == {"short": 2, "empty": 2, "changed": 1}
+
+
+@pytest.mark.parametrize("name", ["a", "ä\n", os.fsdecode(b"\xff\xc3"), "None"])
+def test_a_note_is_the_row(name: str) -> None:
+    row: Row = (name_of(f"/{name}"), name_of(name), 1, 2**62, "1.2", name, 0xB000, "x\0y", 1.5e9 + 0.25, None)
+    nothing: Row = ("/a", "", None, None, None, "failed", None, None, 0.0, "1.2.3")
+    data = encode(7, row) + encode(2**40, nothing)
+    assert list(decode(data)) == [(7, row), (2**40, nothing)]
+    assert list(decode(data[:-1])) == [(7, row)]
+
+
+def test_many_results_are_all_there(tmp_path: Path) -> None:
+    """More than go to the database together, and a kill when some have gone there."""
+    names = [str(tmp_path / str(number)) for number in range(5000)]
+    with Journal(str(tmp_path / "sent.db"), PEER) as journal:
+        for each in journal.missing(StoreResult(name, 0) for name in names):
+            assert isinstance(each, StoreResult)
+            journal.add(each, "stored")
+        notes = copy_of(tmp_path / "sent.db")
+    for path in (notes, tmp_path / "sent.db"):
+        Journal(str(path), PEER).close()
+        with closing(sqlite3.connect(path)) as database:
+            assert {name for (name,) in database.execute("SELECT path FROM objects")} == set(names)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_journal_of_an_older_format_goes_on(version: int, tmp_path: Path) -> None:
+    (name,) = files(tmp_path / "study", 1)
+    path = tmp_path / "sent.db"
+    store(path, [name], {name: 0})
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE noted")
+        if version == 1:
+            database.execute("ALTER TABLE objects DROP COLUMN committed")
+            database.execute("ALTER TABLE objects DROP COLUMN sop_class_uid")
+        database.execute(f"PRAGMA user_version = {version}")
+        database.commit()
+    other = files(tmp_path / "other", 1)
+    found = store(path, [name, *other], dict.fromkeys(other, 0))
+    assert [isinstance(each, StoreResult) for each in found] == [True, False]
+    assert [each for each in store(path, [name, *other], {}) if isinstance(each, str)] == []
 
 
 _INTERRUPTED = """

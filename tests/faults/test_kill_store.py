@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -140,8 +140,26 @@ def start(peer: KilledPeer, folder: Path, *options: str) -> subprocess.Popen[str
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def store_with_kills(peer: KilledPeer, folder: Path, kills: list[tuple[int, str]], *options: str) -> str:
+def told(folder: Path) -> set[str]:
+    """The objects of which a run had learned that they are stored, by its report."""
+    lines = (folder / "report.jsonl").read_text().splitlines(keepends=True)
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {row["sop_instance_uid"] for row in rows if row["outcome"] == "stored"}
+
+
+def store_with_kills(
+    peer: KilledPeer,
+    folder: Path,
+    kills: list[tuple[int, str]],
+    *options: str,
+    killed: Callable[[set[str]], object] = lambda known: None,
+) -> str:
     """Store, while the peer or the command is killed and started again when the peer has so many objects.
+
+    Parameters
+    ----------
+    killed
+        Called when the command was killed, with the objects of which it had learned that they are stored.
 
     Returns
     -------
@@ -162,6 +180,7 @@ def store_with_kills(peer: KilledPeer, folder: Path, kills: list[tuple[int, str]
             else:
                 process.kill()
                 process.communicate()
+                killed(told(folder))
                 process = start(peer, folder, *options)
         written, complained = process.communicate(timeout=300)
     finally:
@@ -204,12 +223,24 @@ def test_both_are_killed(kind: type[KilledPeer], jobs: int, tmp_path: Path) -> N
         check_all(peer, tmp_path, total, 2 * each * jobs * 24, written)
 
 
-def test_both_are_killed_forty_times(tmp_path: Path) -> None:
-    total, each = 20_000, 20
+def test_both_are_killed_many_times(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """At full speed. Each time no more is sent twice than was on its way, and nothing of which the answer had come."""
+    each = pytestconfig.getoption("kills")
+    total = 1000 * each
     write_objects(tmp_path / "study", 1, total)
+    known: list[tuple[int, set[str]]] = []
     with peer_of(Recorder, tmp_path / "peer") as peer:
-        written = store_with_kills(peer, tmp_path, moments(total, each, 7), "--rate", "400/s")
-        check_all(peer, tmp_path, total, total // 100, written)
+        written = store_with_kills(
+            peer,
+            tmp_path,
+            moments(total, each, 7),
+            killed=lambda stored: known.append((peer.count(), stored)),
+        )
+        order = (tmp_path / "peer" / "uids").read_text().splitlines()
+        needless = sum(len(stored.intersection(order[begin:])) for begin, stored in known)
+        print(f"{total} objects, {2 * each} kills: {len(order) - total} sent twice, {needless} needlessly")
+        check_all(peer, tmp_path, total, 2 * each * 16, written)
+    assert needless == 0
 
 
 def test_ctrl_c_and_a_dead_peer(tmp_path: Path) -> None:

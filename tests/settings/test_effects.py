@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID
+from tests.archive.reporting.collecting import Collector
 from tests.archive.viewers import packed
 from tests.archive.watch.pages import health, metrics, port_of
 from tests.cli.command import run
@@ -715,7 +716,8 @@ def _audited(world: World) -> list[str]:
 
 
 def audit_enabled(world: World) -> None:
-    for value, kinds in (("false", []), ("true", ["application activity"] * 2)):
+    own = ["application activity", "application activity", "security alert"]
+    for value, kinds in (("false", []), ("true", own)):
         world.end(world.node(f"audit.enabled = {value}"))
         assert _audited(world) == kinds
 
@@ -725,9 +727,40 @@ def audit_keep(world: World) -> None:
     world.end(world.node("audit.enabled = true"))
     node = world.node('audit = {enabled = true, keep = "1 day"}')
     world.end(node)
-    assert len(_audited(world)) == 4
+    assert len(_audited(world)) == 5
     node = world.node("audit = {enabled = true, keep = 0}")
     wait_until(lambda: len(_audited(world)) <= 1, what="old entries are removed")
+
+
+def audit_file(world: World) -> None:
+    """Each entry is a line, up to the one that the node stops."""
+    world.end(world.node('audit = {enabled = true, file = "audit.xml"}'))
+    lines = (world.folder / "audit.xml").read_text().splitlines()
+    assert [line.count("Application St") for line in lines] == [0, 1, 1]
+    assert all(line.startswith("<AuditMessage>") for line in lines)
+
+
+def audit_syslog(world: World) -> None:
+    """The server wants a certificate of ours, and we trust only its authority."""
+    made = world.certificates
+    collector = Collector(made, world.folder / "collected")
+    collector.start()
+    try:
+        world.end(
+            world.node(
+                f"""
+                [audit]
+                enabled = true
+                syslog = "localhost:{collector.port}"
+                syslog_ca = "{made.authority}"
+                syslog_certificate = "{made.certificate}"
+                syslog_key = "{made.key}"
+                """
+            )
+        )
+        wait_until(lambda: b"Application Stop" in collector.path.read_bytes(), what="all was sent")
+    finally:
+        collector.kill()
 
 
 def keep(world: World) -> None:
@@ -969,6 +1002,11 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "web.viewer": web_viewer,
     "audit.enabled": audit_enabled,
     "audit.keep": audit_keep,
+    "audit.file": audit_file,
+    "audit.syslog": audit_syslog,
+    "audit.syslog_ca": audit_syslog,
+    "audit.syslog_certificate": audit_syslog,
+    "audit.syslog_key": audit_syslog,
     "watch.port": watch_port,
     "watch.address": watch_address,
     "watch.allow_public": watch_allow_public,

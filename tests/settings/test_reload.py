@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from pydicom import dcmread
@@ -295,6 +298,28 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, content: str | None, why: st
         assert not is_accepted(node, "CT2")
         assert reload(node, 'access = [{title = "CT2", allow = ["echo"]}]') == "access"
         assert is_accepted(node, "CT2")
+
+
+def test_a_reload_that_would_let_everybody_in_changes_nothing(tmp_path: Path) -> None:
+    """A node at a public address went on without the file of users, and whoever reached it could do everything."""
+    made = make_certificates(tmp_path)
+    with UsersFile(tmp_path / "users.toml").changing():
+        pass  # nobody is in it
+    tls = f'tls.certificate = "{made.certificate}"\ntls.key = "{made.key}"\nweb.tls = true\n'
+    context = client_context(made.authority)
+    context.check_hostname = False
+    with configured(tmp_path, f'{tls}web.users = "users.toml"\n', "--http", ":0") as node:
+        node.wait_for("/dicom-web\n")
+        found = re.search(r"DICOMweb: https://0\.0\.0\.0:(\d+)/", node.said)
+        assert found is not None
+        address = f"https://127.0.0.1:{found[1]}/dicom-web/studies"
+        (tmp_path / "node.toml").write_text(tls)
+        node.process.send_signal(signal.SIGHUP)
+        node.wait_for("nothing is changed: other machines can reach 0.0.0.0")
+        assert "set web.users and web.tls, or web.allow_public" in node.said
+        with pytest.raises(HTTPError, match="401"):
+            urlopen(address, timeout=10, context=context)
+        assert reload(node, f'{tls}web.users = "users.toml"\nweb.session = "1 h"\n') == "web.session"
 
 
 @WORKERS

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..cli.arguments import OK
-from ..cli.words import reason
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..encoding.identity import is_uid
 from ..encoding.scan import HeaderScanner
 from ..errors import ServiceRefusal
+from ..exchange.reasons import reason
 from ..exchange.receiving import IDENTIFYING_UIDS, require_object
 from ..exchange.results import LocalFailure, Receipt
 from ..pynetdicom.ae import AE

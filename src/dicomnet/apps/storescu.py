@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cli.arguments import FAILED, OK
-from ..cli.words import reason
 from ..dimse.datasets import name_of
 from ..drivers.files import StoredObject, open_object
 from ..drivers.reading import NotDICOM
 from ..errors import DicomnetError, UnusableObject
+from ..exchange.reasons import reason
 from ..exchange.requests import check_uids
 from ..pynetdicom.association import Association
 from ..pynetdicom.presentation import (

@@ -30,7 +30,7 @@ EVERYTHING = frozenset(OPERATIONS.values())
 NOT_AUTHORIZED = 0x0124
 C_STORE, C_GET = OPERATIONS["store"], OPERATIONS["get"]
 
-_Address = IPv4Address | IPv6Address
+Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
 # How a distinguished name abbreviates its attributes (RFC 4514 section 3); others are written out.
 _SHORT = {
@@ -67,7 +67,7 @@ class Rule:
     certificate: str | None
     allowed: frozenset[str]
 
-    def fits(self, title: str, address: _Address | None, names: frozenset[str]) -> bool:
+    def fits(self, title: str, address: Address | None, names: frozenset[str]) -> bool:
         """Whether it is for a peer."""
         return (
             (self.title is None or title in forms_of(self.title))
@@ -108,7 +108,7 @@ class Access:
         """
         if self.rules is None:
             return EVERYTHING
-        found = _address(address)
+        found = address_in(address)
         return next((each.allowed for each in self.rules if each.fits(title, found, names)), frozenset())
 
 
@@ -203,7 +203,8 @@ def _escaped(value: str) -> str:
     return "".join(f"\\{each}" if each in ',+"\\<>;=' else each for each in value)
 
 
-def _address(host: str) -> _Address | None:
+def address_in(host: str) -> Address | None:
+    """The address that a text is; None if it is none."""
     try:
         found = ip_address(host.partition("%")[0])
     except ValueError:

@@ -17,12 +17,13 @@ from ..exchange.addresses import PeerAddress
 from ..exchange.logs import Log
 from ..settings.certificates import can_be_used, context_for, passphrase_of
 from ..settings.example import shown
+from ..settings.kinds import syslog_address
 from ..settings.mistakes import Mistakes
 from ..settings.table import ACCESS, REMOTES, RETENTION
 from ..settings.values import Settings, conditions, defaults
 from ..values import replace
 from .access import OPERATIONS, Access, Rule, networks_of
-from .audit import AuditPolicy
+from .audit import AuditPolicy, SyslogServer, SyslogTransport
 from .catalogue.options import SUPPORTED, QueryOptions, QueryPolicy
 from .conflicts import OtherContent
 from .retention import RetentionPolicy, RetentionRule
@@ -77,7 +78,7 @@ def terms_of(settings: Settings) -> Terms:
         web=_web(settings, certificate),
         tls=certificate,
         retention=_retention(settings),
-        audit=AuditPolicy(settings["audit.enabled"], settings["audit.keep"]),
+        audit=_audit(settings),
         log=log_of(settings),
         shown=tuple(shown(settings)),
     )
@@ -161,13 +162,33 @@ def _web(settings: Settings, certificate: ServerCertificate | None) -> WebPolicy
         float(settings["web.session"]),
         tuple(map(ip_network, settings["web.proxies"])),
         settings["web.user_header"] or "",
+        is_behind_proxies=is_web_guarded(settings)
+        and not settings["web.tls"]
+        and not settings["web.allow_public"],
         # Browsers of people have no certificate to show.
-        None
+        tls=None
         if certificate is None or not settings["web.tls"]
         else replace(certificate, client_ca=None, client_certificate=ssl.CERT_NONE),
         may_delete=settings["web.allow_delete"],
         keep=settings["deletion.keep"],
         viewer=usual_folder() if settings["web.viewer"] is None else Path(settings["web.viewer"]),
+    )
+
+
+def _audit(settings: Settings) -> AuditPolicy:
+    server = None
+    if settings["audit.syslog"] is not None:
+        scheme, host, port = syslog_address(settings["audit.syslog"])
+        names = ("audit.syslog_ca", "audit.syslog_certificate", "audit.syslog_key")
+        certificate = ClientCertificate(*(_text(settings[name]) for name in names))
+        server = SyslogServer(host, port, SyslogTransport(scheme), certificate)
+        if server.transport is SyslogTransport.TLS:
+            named = [name for name in names if settings[name] is not None]
+            for name in named[:1]:
+                can_be_used(settings, name, settings[name], certificate.context)
+    path = settings["audit.file"]
+    return AuditPolicy(
+        settings["audit.enabled"], settings["audit.keep"], "" if path is None else str(path), server
     )
 
 
@@ -245,6 +266,19 @@ def _conditions(settings: Settings) -> list[tuple[str, bool, str]]:
         *conditions(settings),
         ("tls.client_certificate", asks and not has_tls, "it needs tls.certificate"),
         ("web.tls", values["web.tls"] and not has_tls, "it needs tls.certificate"),
+        *(
+            (
+                name,
+                values[name] is not None and (values["audit.syslog"] or "udp:").startswith("udp:"),
+                "it needs audit.syslog, by TLS",
+            )
+            for name in ("audit.syslog_ca", "audit.syslog_certificate")
+        ),
+        (
+            "audit.syslog_key",
+            values["audit.syslog_key"] is not None and values["audit.syslog_certificate"] is None,
+            "it needs audit.syslog_certificate",
+        ),
         (
             "web.user_header",
             values["web.user_header"] is not None and not (values["web.proxies"] and values["web.users"]),

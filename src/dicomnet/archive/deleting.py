@@ -15,6 +15,8 @@ from time import monotonic
 
 from ..plurals import counted
 from ..values import field, frozen, mutable
+from .audit import AuditEvent, EventAction, EventKind, EventOutcome
+from .auditing import AuditTrail
 from .catalogue import levels
 from .catalogue.index import Index
 from .catalogue.inspection import Inspection, Row, StudyRow
@@ -83,9 +85,14 @@ class Deleting:
     ----------
     intake, storage, index, ledger
         The archive.
+    audit
+        The audit trail, which says what was deleted.
     """
 
-    def __init__(self, intake: Intake, storage: Storage, index: Index, ledger: Ledger) -> None:
+    def __init__(
+        self, intake: Intake, storage: Storage, index: Index, ledger: Ledger, audit: AuditTrail
+    ) -> None:
+        self._audit = audit
         self._intake = intake
         self._storage = storage
         self._index = index
@@ -126,10 +133,15 @@ class Deleting:
             patients = Patients.of(of_study)
             deleted.protection = patients.protection(self._ledger)
             if deleted.protection is not None:
+                self._record(of_study, patients, order, len(rows), is_failure=True)
                 return deleted
             deletions = list(self._deletions(rows, patients, order, deleted))
             if deletions:
                 self._perform(deletions, deleted)
+            if deleted.count:
+                self._record(of_study, patients, order, deleted.count)
+            if deleted.failed:
+                self._record(of_study, patients, order, len(deleted.failed), is_failure=True)
         return deleted
 
     def end_interrupted(self, left: Iterable[Deletion]) -> None:
@@ -163,6 +175,28 @@ class Deleting:
                         counted(gone, "object"),
                         len(fates) - gone,
                     )
+
+    def _record(
+        self, study: StudyRow, patients: Patients, order: Order, count: int, *, is_failure: bool = False
+    ) -> None:
+        """The audit trail says what was deleted, or was to be."""
+        is_whole = count >= study.instance_count
+        action = EventAction.NONE if is_whole else EventAction.DELETED
+        why = [order.run, f"rule {order.rule}" if order.rule else "", order.reason]
+        self._audit.record(
+            AuditEvent(
+                EventKind.STUDY_DELETED if is_whole else EventKind.INSTANCES_ACCESSED,
+                action if order.keep else EventAction.FOR_GOOD,
+                EventOutcome.SERIOUS_FAILURE if is_failure else EventOutcome.SUCCESS,
+                user=order.user,
+                address=order.address,
+                way=order.way,
+                study=study.uid,
+                patient=patients.ids[0] if patients.ids else "",
+                detail=", ".join(filter(None, why)),
+            ),
+            count,
+        )
 
     @contextmanager
     def _claimed(self, instances: Iterable[str], seconds: float) -> Iterator[set[str]]:

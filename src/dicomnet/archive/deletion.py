@@ -42,6 +42,8 @@ class Order:
         Why, in words; may be empty.
     keep
         How long the files are kept in the trash, in seconds; 0 where they are removed at once.
+    user, address, way
+        Who asked for it, as the audit trail names him; empty for the rule.
     """
 
     run: str
@@ -49,6 +51,9 @@ class Order:
     rule: str = ""
     reason: str = ""
     keep: float = 0.0
+    user: str = ""
+    address: str = ""
+    way: str = ""
 
 
 @frozen

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Self
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import DatabaseFailure, ServiceRefusal
 from ..plurals import counted
-from .auditing import AuditTrail
+from .audit import AuditEvent, AuditPolicy, EventAction, EventKind
+from .auditing import AuditTrail, keys_of
 from .clock import Date
 from .conflicts import OtherContent
 from .filing import Progress
 from .intake import Intake
 from .local import LocalFolder
+from .reporting.delivery import Reporting, received_by_all
 from .retention import RetentionPolicy
 from .storage.folder import FolderStorage
 from .storage.store import Storage
@@ -71,6 +73,8 @@ class Holdings:
         The rules by which the upkeep removes studies; may be replaced at any time.
     audit
         The audit trail of this process.
+    reporting
+        Tells others of the audit trail; None where another process does.
     uses
         When objects were last given out.
     date
@@ -107,6 +111,7 @@ class Holdings:
         self.retention = RetentionPolicy()
         self.uses = Uses()
         self.date = Date()
+        self.reporting: Reporting | None = None
         self._retaining: Retention | None = None
         self._tidied_at = 0.0
         # The last deletion that was heeded by what was derived from files.
@@ -121,11 +126,14 @@ class Holdings:
                 self.index = open_index(database or folder / INDEX_NAME, keys)
                 if self.local.needs_recovery:
                     self.index.doubt()
-            self.audit = self._new_audit()
+            self.audit = self._new_audit(0)
             self.intake = self._new_intake(0)
             ledger = None if self.ledger is None else self.ledger.if_there()
             if ledger is not None:
                 self.intake.will_delete(ledger.deletions.last())
+                # Nobody else has the archive.
+                ledger.audits.end_left()
+                self.audit.policy = AuditPolicy(enabled=ledger.audits.is_recording)
             self.recover()
         except BaseException:
             self._close_databases()
@@ -138,9 +146,16 @@ class Holdings:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def begin_upkeep(self) -> None:
-        """Keep the index in line with the files from now on, in a thread. One process of an archive does this."""
+    def begin_upkeep(self, ae_title: str = "") -> None:
+        """Keep the index in line with the files from now on, in a thread. One process of an archive does this.
+
+        Parameters
+        ----------
+        ae_title
+            As whom others are told of the audit trail.
+        """
         self.is_kept_up = True
+        self._begin_reporting(ae_title)
         if self.index is not None:
             self._upkeep = Upkeep(self.intake, self.index, (self._tidy, self._retain))
             self._upkeep.start()
@@ -156,7 +171,9 @@ class Holdings:
     def be_process(self, number: int) -> None:
         """Be another process of this archive, after a fork. What one before it with this number left is filed."""
         self.local.staging.process = number
-        self.audit = self._new_audit()
+        self.audit = self._new_audit(number)
+        if self.audit.is_on and self.ledger is not None:
+            self.ledger.opened.audits.end_left(keys_of(number))
         self.intake = self._new_intake(number)
         self.recover()
 
@@ -200,7 +217,7 @@ class Holdings:
 
         assert self.index is not None
         assert self.ledger is not None
-        return Deleting(self.intake, self.storage, self.index, self.ledger.opened)
+        return Deleting(self.intake, self.storage, self.index, self.ledger.opened, self.audit)
 
     def end_deletions(self) -> None:
         """Find out what became of deletions that were interrupted, see `Deleting.end_interrupted`."""
@@ -223,6 +240,8 @@ class Holdings:
             self._upkeep.stop()
         is_filed = self.intake.close()
         self.audit.close()
+        if self.reporting is not None:
+            self.reporting.close()
         self._close_databases()
         return is_filed
 
@@ -236,7 +255,7 @@ class Holdings:
         from .trash import Trash
 
         assert self.ledger is not None
-        return Trash(self.intake, self.storage, self.ledger.opened)
+        return Trash(self.intake, self.storage, self.ledger.opened, self.audit)
 
     def _tidy(self, is_stopped: Callable[[], bool]) -> None:
         """Now and then, end what was interrupted, and empty the trash."""
@@ -246,7 +265,8 @@ class Holdings:
             self._forget_headers()
             if self.date.is_reliable:
                 self.trash().empty(datetime.now(UTC), is_stopped)
-                self.audit.drop_old(datetime.now(UTC))
+                upto = received_by_all(self.ledger.opened.audits, self.audit.policy)
+                self.audit.drop_old(datetime.now(UTC), upto)
 
     def _forget_headers(self) -> None:
         """After a deletion, let nothing stay that was derived from the files for the web."""
@@ -289,10 +309,41 @@ class Holdings:
             process=process,
         )
 
-    def _new_audit(self) -> AuditTrail:
+    def adopt_audit(self, policy: AuditPolicy) -> None:
+        """Record, and tell others, by another policy from now on."""
+        self.audit.policy = policy
+        if self.reporting is not None:
+            self.reporting.adopt(policy)
+
+    def _begin_reporting(self, ae_title: str) -> None:
         ledger = self.ledger
-        trail = AuditTrail(None if ledger is None else lambda: ledger.opened.audits, self._patient_of)
+        if ledger is not None:
+            self.reporting = Reporting(lambda: ledger.opened.audits, ae_title)
+            self.reporting.adopt(self.audit.policy)
+
+    def tell_recording(self) -> None:
+        """Have the ledger say whether the audit trail is on."""
+        if self.ledger is not None and (self.audit.is_on or self.ledger.if_there() is not None):
+            self.audit.tell_recording()
+
+    def _new_audit(self, process: int) -> AuditTrail:
+        ledger = self.ledger
+        trail = AuditTrail(
+            None if ledger is None else lambda: ledger.opened.audits, self._patient_of, process=process
+        )
         trail.policy = self.audit.policy
+        if ledger is not None:
+            ledger.on_replaced = lambda version: trail.record_together(
+                AuditEvent(
+                    EventKind.INSTANCES_ACCESSED,
+                    EventAction.REPLACED,
+                    ae_title=version.source.ae_title,
+                    address=version.source.address,
+                    way=version.source.way,
+                    study=version.study,
+                    detail="another object with the same SOP Instance UID took the place",
+                )
+            )
         return trail
 
     def _patient_of(self, study: str) -> str:
@@ -337,6 +388,11 @@ class LedgerAtNeed:
     database
         As of `ledger_url`.
 
+    Attributes
+    ----------
+    on_replaced
+        Told of each object that another one replaces; None for nobody.
+
     Raises
     ------
     LedgerUnusable, DatabaseFailure
@@ -350,6 +406,7 @@ class LedgerAtNeed:
         self._url = ledger_url(folder, database)
         self._lock = threading.Lock()
         self._opened: Ledger | None = None
+        self.on_replaced: Callable[[Version], None] | None = None
         self._is_server = not is_file_url(self._url)
         self.if_there()
 
@@ -376,6 +433,8 @@ class LedgerAtNeed:
     def kept_version(self, version: Version) -> None:
         """Record an object that another one replaces, as `Ledger.kept_version` does."""
         self.opened.kept_version(version)
+        if self.on_replaced is not None:
+            self.on_replaced(version)
 
     def was_deleted(self, instance: str, after: int) -> bool:
         """Whether an object was deleted, as `Ledger.was_deleted` says."""

@@ -80,6 +80,8 @@ class Session:
         flushed by itself when it is placed. Of many that takes longer.
     was_there
         Whether the commit found that the store had the same object already.
+    other_content
+        What becomes of the object if one with other content has its SOP Instance UID; None for what the intake says.
     """
 
     __slots__ = (
@@ -91,6 +93,7 @@ class Session:
         "_staged",
         "is_adopted",
         "is_flushed_together",
+        "other_content",
         "placed",
         "sop_class",
         "sop_instance",
@@ -115,6 +118,7 @@ class Session:
         self._is_over = False
         self.is_adopted = self.is_flushed_together = self.was_there = False
         self.placed: Accepted | ServiceRefusal | None = None
+        self.other_content: OtherContent | None = None
 
     def write(self, data: memoryview) -> None:
         """Append bytes of the encoded data set, which need to be valid only during the call.
@@ -275,6 +279,11 @@ class Session:
                 (SOP_INSTANCE_UID,),
             )
         return name
+
+
+def study_of(session: Session) -> str:
+    """The study of an object that was placed and is accepted; empty for another one."""
+    return session.placed.entry.name.study if isinstance(session.placed, Accepted) else ""
 
 
 class Intake:
@@ -615,9 +624,10 @@ class Intake:
                     return None
                 session.was_there = True
                 return SUCCESS
-        if self.other_content is OtherContent.REFUSE:
+        policy = session.other_content or self.other_content
+        if policy is OtherContent.REFUSE:
             return ServiceRefusal(DUPLICATE_SOP_INSTANCE, "another object has this SOP Instance UID")
-        if self.other_content is OtherContent.REPLACE:
+        if policy is OtherContent.REPLACE:
             other = known or name
             accepted.replaces = Replaced(other, storage.digest(other))
             return None

@@ -69,6 +69,17 @@ class KeptHeaders:
                 found |= {digest: zlib.decompress(content) for digest, content in rows}
         return found
 
+    def known(self, digests: Collection[str]) -> set[str]:
+        """Of which files something is kept, by their digests."""
+        found: set[str] = set()
+        with self._trying() as database:
+            wanted = list(digests)
+            for at in range(0, len(wanted), _PART):
+                some = select(_kept.c.digest).where(_kept.c.digest.in_(wanted[at : at + _PART]))
+                with database.reading() as connection:
+                    found.update(connection.execute(some).scalars())
+        return found
+
     def keep(self, derived: Mapping[str, tuple[str, bytes]]) -> None:
         """Keep what was derived from files.
 

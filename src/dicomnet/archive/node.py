@@ -40,6 +40,7 @@ from ..upper_layer.negotiation import (
     items_of,
     refuse_names,
 )
+from ..values import replace
 from ..wire.items import SOPClassExtendedNegotiation
 from ..wire.pdu import (
     CALLING_TITLE_NOT_RECOGNIZED,
@@ -260,7 +261,7 @@ class Node:
         if isinstance(self._server, WorkerProcesses):
             self.holdings.prepare_fork()
         else:
-            self.holdings.begin_upkeep()
+            self.holdings.begin_upkeep(self.ae_title)
         self._server.start()
         self._note(EventAction.START)
         if self._web is not None and isinstance(self._server, WorkerProcesses):
@@ -311,6 +312,8 @@ class Node:
             If the files for TLS cannot be used; nothing is changed then.
         """
         self._adopt(terms)
+        self.holdings.tell_recording()
+        self.holdings.audit.record(AuditEvent(EventKind.SECURITY_ALERT, EventAction.CONFIGURATION))
         if isinstance(self._server, WorkerProcesses):
             self._server.tell(pickle.dumps(terms))
 
@@ -339,7 +342,8 @@ class Node:
             self._slots.discard(association)
 
     def _note(self, action: EventAction) -> None:
-        """The audit trail says when the node was there."""
+        """The audit trail says when the node was there, and since when it is kept."""
+        self.holdings.tell_recording()
         self.holdings.audit.record(AuditEvent(EventKind.APPLICATION_ACTIVITY, action))
 
     def _take_tasks(self) -> None:
@@ -368,7 +372,7 @@ class Node:
         if self.watch is not None:
             self.watch.be_process(worker.number + 1)
         if worker.number == 0:
-            self.holdings.begin_upkeep()
+            self.holdings.begin_upkeep(self.ae_title)
         worker.serve(self._accept(worker.listener, worker.share))
         if self.watch is not None:
             self.watch.counts.leave()
@@ -411,7 +415,7 @@ class Node:
             performed_window=terms.window,
             invoked_window=terms.window if GetService.operation in self.services else 1,
         )
-        self.holdings.audit.policy = terms.audit
+        self.holdings.adopt_audit(terms.audit)
         self.holdings.other_content = terms.other_content
         self.holdings.retention = terms.retention
         if self.watch is not None:
@@ -472,6 +476,7 @@ class _NodeHooks(WithoutRetrieval):
             if trail.is_on:
                 self._audit = AssociationAudit(trail, request.calling_ae_title, self._address)
                 self.stores = AuditedStores(self._node.stores, self._audit)
+                self._caller = replace(self._caller, on_identifier=self._audit.identified)
         return answer
 
     def _answer(self, request: AssociateRQ) -> tuple[AssociateAC, Agreement] | AssociateRJ:
@@ -523,8 +528,11 @@ class _NodeHooks(WithoutRetrieval):
         self, answers: Iterator[Answer | StillSearching | Performed]
     ) -> Answer | StillSearching | Performed | None:
         given = next(answers, None)
-        if self._audit is not None and isinstance(given, Performed):
-            self._audit.performed(cast("Retrieval", answers))
+        if self._audit is not None:
+            if given is None:
+                self._audit.answered()
+            elif isinstance(given, Performed):
+                self._audit.performed(cast("Retrieval", answers))
         return given
 
     def finish(self, retrieval: Retrieval) -> Performed:
@@ -550,6 +558,8 @@ class _NodeHooks(WithoutRetrieval):
 
     def _end(self) -> None:
         self._node.give_slot_back(self)
+        if self._audit is not None:
+            self._audit.closed()
         number, self._number = self._number, None
         if number is not None:
             self._node.activity.closed(number)

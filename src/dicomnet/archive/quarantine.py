@@ -87,7 +87,7 @@ class Quarantine:
             If the file cannot be deleted, or this cannot be recorded.
         """
         self.storage.drop_aside(found.location)
-        self._record(found, Outcome.DROPPED)
+        _record(self._ledger, found, Outcome.DROPPED)
 
     def release(self, found: Quarantined) -> None:
         """Store an object by the intake; the one that is stored under its SOP Instance UID is kept as a version.
@@ -103,25 +103,10 @@ class Quarantine:
         OSError, DatabaseFailure
             If something cannot be read or written.
         """
-        holdings = Holdings(
-            self.folder,
-            database=self._index,
-            has_index=self._index is not None,
-            other_content=OtherContent.REPLACE,
-        )
-        with holdings:
+        with Holdings(self.folder, database=self._index, has_index=self._index is not None) as holdings:
             if holdings.index is not None:
                 bring_in_line(holdings.index, holdings.intake)
-            with self.storage.open_aside(found.location) as file:
-                session = _filled(holdings.intake, file, found.source)
-            try:
-                session.commit()
-            finally:
-                session.abort()
-            if not holdings.leave():
-                raise ServiceRefusal(OUT_OF_RESOURCES, "it is in the intake journal, and cannot be filed now")
-            self._record(found, Outcome.RELEASED)
-        self.storage.drop_aside(found.location)
+            release(found, self.storage, holdings.intake, self._ledger)
 
     @property
     def _index(self) -> Path | str | None:
@@ -129,10 +114,44 @@ class Quarantine:
         path = self.folder / INDEX_NAME
         return self._database or (path if path.exists() else None)
 
-    def _record(self, found: Quarantined, outcome: Outcome) -> None:
-        if not self._ledger.ended(found.location, outcome):
-            self._ledger.quarantined(found)
-            self._ledger.ended(found.location, outcome)
+
+def release(found: Quarantined, storage: Storage, intake: Intake, ledger: Ledger) -> None:
+    """Store an object in quarantine by an intake; the one that has its SOP Instance UID is kept as a version.
+
+    If this is interrupted, no file is lost, and it can be done again.
+
+    Parameters
+    ----------
+    found
+        The object.
+    storage, intake, ledger
+        Of the archive.
+
+    Raises
+    ------
+    UnusableObject, ServiceRefusal
+        If its file is damaged, or the intake refuses it. The other one is then stored as before.
+    OSError, DatabaseFailure
+        If something cannot be read or written; FileNotFoundError if it is not in quarantine any more.
+    """
+    with storage.open_aside(found.location) as file:
+        session = _filled(intake, file, found.source)
+    session.other_content = OtherContent.REPLACE
+    try:
+        session.commit()
+    finally:
+        session.abort()
+    # Before it has its file and its row, the file in quarantine is the only one that people find.
+    if not intake.wait_for_all():
+        raise ServiceRefusal(OUT_OF_RESOURCES, "it is in the intake journal, and cannot be filed now")
+    _record(ledger, found, Outcome.RELEASED)
+    storage.drop_aside(found.location)
+
+
+def _record(ledger: Ledger, found: Quarantined, outcome: Outcome) -> None:
+    if not ledger.ended(found.location, outcome):
+        ledger.quarantined(found)
+        ledger.ended(found.location, outcome)
 
 
 def quarantined_objects(storage: Storage, ledger: Ledger | None, instance: str = "") -> list[Quarantined]:

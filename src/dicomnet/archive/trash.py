@@ -10,6 +10,8 @@ from datetime import datetime
 from ..dimse.datasets import OUT_OF_RESOURCES
 from ..errors import ServiceRefusal, UnusableObject
 from ..plurals import counted
+from .audit import COMMAND, AuditEvent, EventAction, EventKind
+from .auditing import AuditTrail
 from .deletion import Deletion, Fate
 from .intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Intake, Session
 from .ledger.ledger import Ledger
@@ -25,20 +27,25 @@ class Trash:
     ----------
     intake, storage, ledger
         The archive.
+    audit
+        The audit trail, which says what was brought back or removed for good.
     """
 
-    def __init__(self, intake: Intake, storage: Storage, ledger: Ledger) -> None:
+    def __init__(self, intake: Intake, storage: Storage, ledger: Ledger, audit: AuditTrail) -> None:
+        self._audit = audit
         self._intake = intake
         self._storage = storage
         self._deletions = ledger.deletions
 
-    def bring_back(self, deletions: Sequence[Deletion]) -> dict[str, str]:
+    def bring_back(self, deletions: Sequence[Deletion], actor: str = "") -> dict[str, str]:
         """Store objects again, by the intake, as if they had just been received. If interrupted, it can be done again.
 
         Parameters
         ----------
         deletions
             Entries of the ledger about files that are in the trash: not too many, as all of them are copied at once.
+        actor
+            Who wants it.
 
         Returns
         -------
@@ -74,6 +81,9 @@ class Trash:
             if outcome == KEPT_IN_QUARANTINE:
                 failed[location] = QUARANTINE_COMMENT
         self._leave(stored, Fate.UNDELETED)
+        for each in deletions:
+            if each.location not in failed:
+                self._record(EventAction.RESTORED, each, actor)
         return failed
 
     def empty(self, now: datetime, is_stopped: Callable[[], bool] = lambda: False) -> None:
@@ -102,8 +112,15 @@ class Trash:
                 "removed from the trash, as the time is over: %s, %d bytes", counted(count, "object"), size
             )
 
-    def drop(self, deletion: Deletion) -> bool:
+    def drop(self, deletion: Deletion, actor: str = "") -> bool:
         """Remove a file for good; False if its object is being deleted once more, which puts it there again.
+
+        Parameters
+        ----------
+        deletion
+            It.
+        actor
+            Who wants it; empty where its time is over.
 
         Raises
         ------
@@ -113,7 +130,22 @@ class Trash:
         with self._intake.claimed(deletion.name.instance, 0.0) as is_claimed:
             if is_claimed:
                 self._leave([deletion.location], Fate.EMPTIED)
+        if is_claimed:
+            self._record(EventAction.FOR_GOOD, deletion, actor)
         return is_claimed
+
+    def _record(self, action: EventAction, deletion: Deletion, actor: str) -> None:
+        self._audit.record_together(
+            AuditEvent(
+                EventKind.INSTANCES_ACCESSED,
+                action,
+                user=actor,
+                way=COMMAND if actor else "",
+                study=deletion.name.study,
+                patient=deletion.patient,
+                detail=f"from the trash, {deletion.run}",
+            )
+        )
 
     def wait_for_all(self) -> None:
         """Wait until what was brought back can be found.

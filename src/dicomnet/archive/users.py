@@ -17,8 +17,10 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..drivers.medium import flush_folder
 from ..errors import UsersUnusable
 from ..values import field, frozen
+from .exclusion import alone_in
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 # How the text of a token begins, so that one that was published by mistake can be found.
 _TOKEN = re.compile(r"dicomnet_([a-z0-9]{8})_([A-Za-z0-9_-]{43})")
+_NUMBER, _DIGEST = re.compile(r"[a-z0-9]{8}"), re.compile(r"[0-9a-f]{64}")
+# What stands for a password in the encoding of argon2, or that there is none.
+_HASH = re.compile(r"(\$argon2id?[$A-Za-z0-9+/=,]+)?")
 _HEADING = "# Users of an archive, and tokens of scripts. Changed by: dicomnet users\n"
 # The shortest password that is taken.
 SHORTEST = 8
@@ -145,8 +150,8 @@ class UsersFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stamp: tuple[int, ...] | None = None
-        self._users = Users()
+        # What it said, and when: together, as several threads read it.
+        self._known: tuple[tuple[int, ...], Users] | None = None
 
     def read(self) -> Users:
         """What it says now; it is read again where it has changed.
@@ -158,14 +163,13 @@ class UsersFile:
         OSError
             If it cannot be read.
         """
-        found = os.stat(self.path)
-        stamp = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
-        if stamp != self._stamp:
+        found, known = os.stat(self.path), self._known
+        stamp = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode)
+        if known is None or stamp != known[0]:
             if os.name == "posix" and found.st_mode & 0o077:
                 raise UsersUnusable(str(self.path), f"others can read or change it; chmod 600 {self.path}")
-            self._users = _parsed(self.path, self.path.read_bytes())
-            self._stamp = stamp
-        return self._users
+            known = self._known = stamp, _parsed(self.path, self.path.read_bytes())
+        return known[1]
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[tuple[dict[str, User], dict[str, Token]]]:
@@ -178,11 +182,13 @@ class UsersFile:
         UsersUnusable, OSError
             As `read`, and if it cannot be written.
         """
-        with _alone_in(self.path.parent):
-            known = self.read() if self.path.exists() else Users()
+        # Where it is a link, what it leads to is written.
+        path = self.path.resolve()
+        with alone_in(path.parent):
+            known = self.read() if path.exists() else Users()
             users, tokens = dict(known.users), dict(known.tokens)
             yield users, tokens
-            _write(self.path, _HEADING + "".join(_lines(users, tokens)))
+            _write(path, _HEADING + "".join(_lines(users, tokens)))
 
 
 def new_user(name: str, role: str, password: str | None) -> User:
@@ -215,9 +221,14 @@ def new_token(name: str, rights: frozenset[Right], expires: date) -> tuple[Token
     return Token(number, name, rights, expires, _digest(secret)), f"dicomnet_{number}_{secret}"
 
 
+def may_be_name(text: str) -> bool:
+    """Whether somebody can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(name: str) -> None:
     """Raise ValueError, in words, for a text that cannot be the name of a user."""
-    if _NAME.fullmatch(name) is None:
+    if not may_be_name(name):
         raise ValueError(f"{name!r} cannot be a name: it is up to 64 letters, digits, dots, hyphens, _ and @")
 
 
@@ -265,9 +276,12 @@ def _texts(row: Mapping[str, Any], *names: str) -> dict[str, str]:
 
 
 def _user(name: str, row: Mapping[str, Any]) -> User:
+    check_name(name)
     user = User(name, **_texts(row, "role", "password"))
     if user.role not in ROLES:
         raise ValueError(f"there is no role {user.role!r}")
+    if _HASH.fullmatch(user.password) is None:
+        raise ValueError(f"the password of {name} is no hash of argon2; dicomnet users add {name} makes one")
     return user
 
 
@@ -276,33 +290,20 @@ def _token(number: str, row: Mapping[str, Any]) -> Token:
     expires, rights = row.get("expires"), row.get("rights")
     if not isinstance(expires, date) or isinstance(expires, datetime) or not isinstance(rights, list):
         raise ValueError("a token has a date and a list of rights")
+    check_name(texts["name"])
+    if _NUMBER.fullmatch(number) is None or _DIGEST.fullmatch(texts["digest"]) is None:
+        raise ValueError(f"the token {number!r} has another form than those that dicomnet users makes")
     return Token(number, texts["name"], frozenset(map(Right, rights)), expires, texts["digest"])
 
 
 def _lines(users: Mapping[str, User], tokens: Mapping[str, Token]) -> Iterator[str]:
-    # All texts are of characters that TOML takes as they are, see `check_name`.
+    # All texts are of characters that TOML takes as they are; those that are read are checked for that.
     for user in users.values():
         yield f'\n[user."{user.name}"]\nrole = "{user.role}"\npassword = "{user.password}"\n'
     for token in tokens.values():
         rights = ", ".join(f'"{each}"' for each in Right if each in token.rights)
         yield f'\n[token.{token.number}]\nname = "{token.name}"\nrights = [{rights}]\n'
         yield f'expires = {token.expires.isoformat()}\ndigest = "{token.digest}"\n'
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep others who change a file of a folder out meanwhile, as far as the platform can."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _write(path: Path, content: str) -> None:
@@ -318,6 +319,7 @@ def _write(path: Path, content: str) -> None:
                     os.fchown(stream.fileno(), before.st_uid, before.st_gid)
             os.fsync(stream.fileno())
         os.replace(part, path)
+        flush_folder(str(path.parent))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import gzip
 import hashlib
 import json
@@ -12,11 +14,12 @@ import subprocess
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import ViewerUnusable
 from ..values import frozen
+from .exclusion import alone_in
 
 # Where it is served, and DICOMweb, which it speaks.
 PREFIX = "/ohif/"
@@ -175,15 +178,16 @@ def install(tarball: Path, folder: Path, release: Release = OHIF) -> Viewer:
     if version_in(folder) is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ViewerUnusable(str(folder), "there is something else in it; choose another folder by --to")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside it, so that it is moved to its place by its name alone.
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        made = Path(scratch, "new")
-        made.mkdir(mode=0o755)
-        _unpack(tarball, made)
-        _rewrite(made)
-        _compress(made)
-        _write_manifest(made, release)
-        _put(made, folder, Path(scratch, "old"))
+    with alone_in(folder.parent):
+        _remove_leftovers(folder)
+        with _scratch(folder) as scratch:
+            made = scratch / "new"
+            made.mkdir(mode=0o755)
+            _unpack(tarball, made)
+            _rewrite(made)
+            _compress(made)
+            _write_manifest(made, release)
+            _put(made, folder, scratch / "old")
     installed = read(folder)
     assert installed is not None
     return installed
@@ -194,8 +198,10 @@ def remove(folder: Path) -> bool:
     folder = folder.resolve()
     if version_in(folder) is None:
         return False
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        folder.rename(Path(scratch, "old"))
+    with alone_in(folder.parent):
+        _remove_leftovers(folder)
+        with _scratch(folder) as scratch:
+            folder.rename(scratch / "old")
     return True
 
 
@@ -206,6 +212,24 @@ def version_in(folder: Path) -> str | None:
     except ViewerUnusable:
         return "unknown"
     return None if found is None else found.version
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder beside one, from which something is moved to its place by its name alone."""
+    with tempfile.TemporaryDirectory(prefix=_scratch_prefix(folder), dir=folder.parent) as scratch:
+        yield Path(scratch)
+
+
+def _scratch_prefix(folder: Path) -> str:
+    # Nobody else gives such a name, as what has it is removed.
+    return f".{folder.name}.dicomnet-viewer-"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what one who was killed has left beside a folder; nobody else is at work there."""
+    for each in folder.parent.glob(f"{glob.escape(_scratch_prefix(folder))}*"):
+        shutil.rmtree(each, ignore_errors=True)
 
 
 def _put(made: Path, folder: Path, old: Path) -> None:

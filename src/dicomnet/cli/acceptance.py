@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..diagnosing.associations import open_association, release
 from ..exchange.syntaxes import SYNTAXES
-from .requestor import open_association, release
 from .words import printable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .arguments import OK, Parser
 from .settings import read_settings
 from .tasks import add_archive_options, guarded, uid
-from .words import printable
+from .words import current_user, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -56,6 +56,8 @@ def run(options: Namespace) -> int:
         from itertools import islice
         from pathlib import Path
 
+        from ..archive.audit import COMMAND, AuditEvent, EventKind
+        from ..archive.auditing import record_beside
         from ..archive.database import is_file_url
         from ..archive.ledger.audits import AuditFilter
         from ..archive.ledger.ledger import Ledger, ledger_url
@@ -71,6 +73,15 @@ def run(options: Namespace) -> int:
         day: datetime | None = options.day
         until = None if day is None else (day.replace(tzinfo=None) + timedelta(days=1)).astimezone()
         wanted = AuditFilter(day, until, options.user, options.patient, options.study or "")
+        event = AuditEvent(
+            EventKind.AUDIT_LOG_USED,
+            user=current_user(),
+            way=COMMAND,
+            patient=options.patient,
+            study=options.study or "",
+            detail="dicomnet audit",
+        )
+        record_beside(folder, settings["storage.database"], [(event, 1)])
         with Ledger(url) as ledger:
             for _, entry in islice(ledger.audits.find(wanted), options.limit):
                 fields = _fields(entry)
@@ -97,6 +108,7 @@ def _fields(entry: AuditEntry) -> dict[str, Any]:
         "study_instance_uid": event.study or None,
         "patient_id": event.patient or None,
         "detail": event.detail or None,
+        "other": event.other or None,
     }
 
 
@@ -105,6 +117,7 @@ def _line(fields: dict[str, Any]) -> str:
     who = " ".join(filter(None, (fields["user"], fields["ae_title"], fields["address"])))
     of = [f"study {fields['study_instance_uid']}"] if fields["study_instance_uid"] else []
     of += [f"patient {fields['patient_id']}"] if fields["patient_id"] else []
+    of += [f"with {fields['other']}"] if fields["other"] else []
     failed = [f"outcome {fields['outcome']}"] if fields["outcome"] else []
     said = filter(None, (what, who, *of, f"{fields['count']} times", *failed, fields["detail"]))
     return printable(f"{fields['begun_at']} {', '.join(said)}")

@@ -14,7 +14,7 @@ from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
 from .tasks import Shown, add_archive_options, guarded, perform_task, reporter_of
-from .words import complain, is_terminal, printable
+from .words import complain, current_user, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -142,17 +142,3 @@ def confirmed(question: str) -> bool:
     """Ask on the terminal; whether the answer is yes."""
     print(question, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
-def current_user() -> str:
-    """Who runs this command, for the ledger: the user of the operating system, and behind sudo the one before."""
-    import getpass
-    import os
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        # In a container there may be no name for him.
-        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
-    before = os.environ.get("SUDO_USER")
-    return f"{before} as {user}" if before and before != user else user

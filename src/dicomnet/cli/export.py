@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from errno import EEXIST
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -11,11 +12,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import UnusableObject
 from ..plurals import counted
+from ..values import replace
 from .arguments import FAILED, OK, Parser, UsageError
 from .selecting import add_query_argument, add_selection_options, selection
 from .settings import read_settings
 from .tasks import add_archive_options, guarded, perform_task, progress_shown
-from .words import complain
+from .words import complain, current_user
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -78,8 +80,9 @@ def _export(options: Namespace, asked: dict[str, Any]) -> int:
             complain("dicomnet export: the archive has nothing that matches")
             return FAILED
         target = _target(options)
+        studies: Counter[str] = Counter()
         try:
-            _copy(settings["storage.folder"], target, found, tally, is_file_set=options.media)
+            _copy(settings["storage.folder"], target, found, tally, studies, is_file_set=options.media)
         except OSError as error:
             sum_of_it = f"exported {tally.counts[EXPORTED]} of {counted(count, 'object')}"
             complain(
@@ -88,6 +91,7 @@ def _export(options: Namespace, asked: dict[str, Any]) -> int:
             return FAILED
         finally:
             target.close()
+            _record(settings, studies, options.target)
     tally.end()
     return FAILED if any(tally.counts[each] for each in (IN_THE_WAY, NOT_EXPORTED, MISSING)) else OK
 
@@ -127,7 +131,25 @@ def _target(options: Namespace) -> Target:
     return FolderTarget(path, replaces=options.force)
 
 
-def _copy(folder: Path, target: Target, found: IO[str], tally: _Tally, *, is_file_set: bool) -> None:
+def _record(settings: Settings, studies: Counter[str], target: Path) -> None:
+    """The audit trail says of which studies objects were exported."""
+    from ..archive.audit import COMMAND, AuditEvent, EventKind
+    from ..archive.auditing import record_beside
+
+    event = AuditEvent(
+        EventKind.EXPORT,
+        user=current_user(),
+        way=COMMAND,
+        detail="dicomnet export",
+        other=str(target.absolute()),
+    )
+    events = [(replace(event, study=study), count) for study, count in studies.items()]
+    record_beside(settings["storage.folder"], settings["storage.database"], events)
+
+
+def _copy(
+    folder: Path, target: Target, found: IO[str], tally: _Tally, studies: Counter[str], *, is_file_set: bool
+) -> None:
     from ..archive.exporting import Export
     from ..archive.holdings import storage_beside
     from ..archive.storage.store import ObjectName
@@ -140,6 +162,7 @@ def _copy(folder: Path, target: Target, found: IO[str], tally: _Tally, *, is_fil
         except UnusableObject as error:
             tally.tell(NOT_EXPORTED, instance, reason=error.cause)
         else:
+            studies[study] += 1
             tally.bytes += length if written.value == EXPORTED else 0
             tally.tell(written.value, instance, path, _REASONS.get(written.value, ""))
     export.finish()

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from ..diagnosing.associations import open_association, release
 from ..plurals import counted
 from ..settings.entries import AUTO, GET, MOVE
 from ..values import mutable
@@ -18,7 +19,7 @@ from .keys import add_key_option
 from .listening import add_receiver_options, bind_failure, receiver_address
 from .pace import add_pacing_options, pacing_of
 from .progress import Progress
-from .requestor import add_peer_options, open_association, open_peer, release, target_of
+from .requestor import add_peer_options, open_peer, target_of
 from .terminal import progress_on_terminal
 from .words import complain, is_terminal, printable
 

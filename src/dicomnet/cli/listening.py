@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..drivers.transport import listen as new_socket
 from ..errors import DicomnetError
+from ..exchange.reasons import reason
 from ..exchange.results import LocalFailure
 from ..plurals import counted
 from ..settings.kinds import web_address
@@ -25,7 +26,7 @@ from ..settings.values import DEFAULT
 from ..values import frozen
 from .arguments import FAILED, OK, UsageError, port, seconds
 from .service_manager import service_manager
-from .words import complain, complain_of_missing, printable, reason
+from .words import complain, complain_of_missing, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -88,6 +89,8 @@ class Node(Protocol):
 
 
 LOOPBACK, DEFAULT_PORT = "127.0.0.1", 11112
+# How many open files and connections a node asks the system for.
+_DESCRIPTORS = 1 << 16
 # How long nothing may come at the end of a C-MOVE while objects are missing.
 WAIT_SECONDS = 30.0
 # Bytes on the socket to which the interpreter writes signal numbers: the shutdown is complete, or the node has ended.
@@ -215,6 +218,7 @@ def listen(served: Served) -> int:
         if settings["server.workers"] > 1:
             _check_platform()
         folder = served.folder or settings["storage.folder"]
+        _allow_descriptors()
         node = open_node(
             folder,
             (host, number),
@@ -262,18 +266,8 @@ def web_listener(command: str, settings: Settings, say: Callable[[str], object])
     address = web_address(settings["web.listen"])
     if address is None:
         return None
-    from ..archive.applied import is_web_guarded
-
     host, number = address
-    if not is_web_guarded(settings):
-        check_bind(
-            command,
-            host,
-            settings["web.allow_public"],
-            "see, add and remove images",
-            "set web.users and web.tls, or web.allow_public",
-            say=say,
-        )
+    _check_web(command, settings, host, say)
     try:
         return new_socket(address)
     except OSError as error:
@@ -285,6 +279,21 @@ def web_listener(command: str, settings: Settings, say: Callable[[str], object])
             " --http off none"
         )
     return None
+
+
+def _check_web(command: str, settings: Settings, host: str, say: Callable[[str], object]) -> None:
+    """Raise UsageError if other machines could reach DICOMweb, and that is not allowed."""
+    from ..archive.applied import is_web_guarded
+
+    if not is_web_guarded(settings):
+        check_bind(
+            command,
+            host,
+            settings["web.allow_public"],
+            "see, add and remove images",
+            "set web.users and web.tls, or web.allow_public",
+            say=say,
+        )
 
 
 class Configuration:
@@ -319,6 +328,8 @@ class Configuration:
                     self._served.what,
                     say=_words_to(wanted),
                 )
+            if self._node.web_address is not None:
+                _check_web(self._served.command, wanted, self._node.web_address[0], _words_to(wanted))
             self._node.change(terms_of(wanted))
         except Mistakes as mistakes:
             for line in mistakes.lines:
@@ -361,6 +372,22 @@ def _check_platform() -> None:
         check_platform()
     except RuntimeError as error:
         raise UsageError(str(error)) from None
+
+
+def _allow_descriptors() -> None:
+    """Use what the system lets this process have of open files, as each connection takes one.
+
+    The usual soft limit, 1024, is for programs that call select(), which these do not on systems that have limits.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_node(folder: Path, address: tuple[str, int], **options: Any) -> Node:

@@ -14,8 +14,9 @@ from types import FrameType, ModuleType
 
 from .._version import __version__
 from ..errors import DicomnetError
+from ..exchange.reasons import reason
 from .arguments import FAILED, USAGE, Parser, UsageError, add_output_options, set_up_logging
-from .words import complain, reason
+from .words import complain
 
 COMMANDS = {
     "echo": "verify that a peer answers (C-ECHO)",

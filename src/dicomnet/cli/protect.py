@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..plurals import counted
 from .arguments import Parser, UsageError
-from .delete import current_user
 from .tasks import Shown, add_archive_options, run_task
-from .words import printable
+from .words import current_user, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -13,13 +13,14 @@ from .matches import plain
 from .settings import read_settings
 from .tasks import add_archive_options
 from .terminal import write_table
-from .words import complain, complain_of_missing, is_terminal, printable
+from .words import complain, complain_of_missing, current_user, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from ..archive.entries import Quarantined
     from ..archive.quarantine import Quarantine
+    from ..settings.values import Settings
 
 ACTIONS = ("list", "show", "release", "drop")
 # Of the digest, enough to tell one object from another.
@@ -69,12 +70,30 @@ def run(options: Namespace) -> int:
         if found is None:
             return FAILED
         _ACTIONS[options.action](quarantine, found, options)
+        _record(settings, found, options.action)
         return OK
     except ServiceRefusal as refusal:
         complain(f"dicomnet quarantine: {options.action} failed: {refusal.comment}")
         return FAILED
     finally:
         quarantine.close()
+
+
+def _record(settings: Settings, found: Quarantined, action: str) -> None:
+    """The audit trail says what became of an object, or that somebody looked at it."""
+    from ..archive.audit import COMMAND, AuditEvent, EventAction, EventKind
+    from ..archive.auditing import record_beside
+
+    done = {"release": EventAction.REPLACED, "drop": EventAction.FOR_GOOD}.get(action, EventAction.NONE)
+    event = AuditEvent(
+        EventKind.INSTANCES_ACCESSED,
+        done,
+        user=current_user(),
+        way=COMMAND,
+        study=found.study,
+        detail=f"quarantine {action}, {found.instance}",
+    )
+    record_beside(settings["storage.folder"], settings["storage.database"], [(event, 1)])
 
 
 def _select(quarantine: Quarantine, word: str) -> Quarantined | None:

@@ -215,6 +215,7 @@ def _test(configuration: Configuration, options: Namespace) -> int:
 
 def _test_services(target: Target, remote: Remote, options: Namespace) -> None:
     """Say which services are accepted, by the information model where there are several."""
+    from ..diagnosing.associations import open_association, release
     from ..exchange.contexts import (
         FIND_MODELS,
         GET_MODELS,
@@ -224,7 +225,6 @@ def _test_services(target: Target, remote: Remote, options: Namespace) -> None:
         NATIVE,
         STORAGE_COMMITMENT,
     )
-    from .requestor import open_association, release
 
     services: Mapping[str, Mapping[str, str]] = {
         "find": FIND_MODELS,

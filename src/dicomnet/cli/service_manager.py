@@ -8,8 +8,8 @@ import socket
 from collections.abc import Mapping
 from time import monotonic_ns
 
+from ..exchange.reasons import reason
 from ..values import frozen
-from .words import reason
 
 _log = logging.getLogger(__name__)
 

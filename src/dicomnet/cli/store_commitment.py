@@ -7,11 +7,12 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING
 
 from ..errors import AssociationClosed, AssociationError, DeadlineExceeded, NetworkError, ServiceRefusal
+from ..exchange.reasons import reason
 from ..exchange.results import StoreResult
 from .arguments import Parser, port, seconds
 from .commit import no_report
 from .listening import LOOPBACK, add_bind_options, check_bind
-from .words import complain, reason
+from .words import complain
 
 if TYPE_CHECKING:
     from argparse import Namespace

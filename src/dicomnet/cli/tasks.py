@@ -16,7 +16,7 @@ from .arguments import FAILED, OK, Parser, parsed
 from .progress import Progress
 from .settings import add_config_options, add_setting_options, read_settings
 from .terminal import progress_on_terminal
-from .words import complain, complain_of_missing, is_terminal
+from .words import complain, complain_of_missing, current_user, is_terminal
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -132,6 +132,7 @@ def perform_task(
         name,
         parameters,
         reporter,
+        user=current_user(),
         database=settings["storage.database"],
         is_strict=settings["storage.strict"],
         other_content=OtherContent(settings["storage.on_conflict"]),

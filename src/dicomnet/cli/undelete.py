@@ -9,7 +9,7 @@ from ..plurals import counted
 from .arguments import Parser, UsageError
 from .selecting import listed
 from .tasks import Shown, add_archive_options, run_task, uid
-from .words import printable
+from .words import current_user, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -58,6 +58,7 @@ def run(options: Namespace) -> int:
     if options.list and options.drop:
         raise UsageError("--list and --drop do not go together")
     parameters = {
+        "actor": current_user(),
         "uids": uids,
         "run": options.run or "",
         "last": options.last,

@@ -13,7 +13,7 @@ from .arguments import FAILED, OK, Parser, UsageError
 from .configuration import config_file
 from .settings import add_config_options
 from .terminal import write_table
-from .words import complain, complain_of_missing, is_terminal, printable
+from .words import complain, complain_of_missing, current_user, is_terminal, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -81,9 +81,12 @@ def run(options: Namespace) -> int:
         if options.name is None:
             raise UsageError(f"users {options.action} needs NAME")
         try:
-            return {"add": _add, "remove": _remove, "token": _token, "revoke": _revoke}[options.action](
+            done = {"add": _add, "remove": _remove, "token": _token, "revoke": _revoke}[options.action](
                 options, file
             )
+            if done == OK:
+                _record(options)
+            return done
         except ValueError as error:
             raise UsageError(str(error)) from None
     except ModuleNotFoundError as error:
@@ -104,6 +107,34 @@ def _file(options: Namespace) -> UsersFile:
     if path is None:
         raise UsageError("which file? --file names it, or --config a configuration that has web.users")
     return UsersFile(path)
+
+
+def _record(options: Namespace) -> None:
+    """The audit trail of the archive of the configuration, if there is one, says what was changed."""
+    if config_file(options) is None:
+        return
+    from ..archive.audit import COMMAND, AuditEvent, EventAction, EventKind
+    from ..archive.auditing import record_beside
+    from ..errors import DicomnetError
+    from ..settings.reading import read
+
+    settings = read(config_file(options), {})
+    words = [f"users {options.action} {options.name}"]
+    if options.action == "add":
+        words.append(f"role {options.role or 'as before, or viewer'}")
+    if options.action == "token":
+        words.append(f"rights {', '.join(options.right or ['read'])}, for {options.days} days")
+    event = AuditEvent(
+        EventKind.SECURITY_ALERT,
+        EventAction.USERS,
+        user=current_user(),
+        way=COMMAND,
+        detail=", ".join(words),
+    )
+    try:
+        record_beside(settings["storage.folder"], settings["storage.database"], [(event, 1)])
+    except DicomnetError as error:
+        complain(f"dicomnet users: that is done, but the audit trail does not say so: {error}")
 
 
 def _list(options: Namespace, file: UsersFile) -> int:

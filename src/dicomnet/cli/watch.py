@@ -12,13 +12,14 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from ..errors import AssociationError, NetworkError
+from ..exchange.reasons import reason
 from ..values import replace
 from .arguments import FAILED, OK, Parser, UsageError, count, seconds
 from .pace import add_pacing_options, pacing_of
 from .requestor import add_peer_options, open_peer, target_of
 from .store import BEFORE, FAILURE, SKIPPED, STORED, Row, Tally, line_of, outcome_of
 from .store_commitment import NOT_COMMITTED, Stored, add_commit_options, commit_stored, listening_address
-from .words import complain, reason
+from .words import complain
 
 if TYPE_CHECKING:
     from argparse import Namespace

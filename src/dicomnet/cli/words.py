@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TextIO
 
-from ..errors import DicomnetError, NoAcceptedContext, ServiceRefusal
-
 
 def printable(text: str) -> str:
     """Text from outside, with what could steer a terminal made visible."""
@@ -40,16 +38,14 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def reason(error: DicomnetError | OSError) -> str:
-    """Why something failed, in words."""
-    if isinstance(error, ServiceRefusal):
-        return f"the peer answered with {error}"
-    if isinstance(error, NoAcceptedContext):
-        from ..services.sop_classes import SOP_CLASSES
+def current_user() -> str:
+    """Who runs this command, for the ledger: the user of the operating system, and behind sudo the one before."""
+    import getpass
 
-        row = SOP_CLASSES.get(error.abstract_syntax)
-        return str(error) if row is None else f"{error} ({row.keyword})"
-    if isinstance(error, DicomnetError) or error.strerror is None:
-        return str(error)
-    words = error.strerror[:1].lower() + error.strerror[1:]
-    return words if error.filename is None else f"{os.fsdecode(error.filename)}: {words}"
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        # In a container there may be no name for him.
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    before = os.environ.get("SUDO_USER")
+    return f"{before} as {user}" if before and before != user else user

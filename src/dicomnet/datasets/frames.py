@@ -36,7 +36,7 @@ class FrameTable:
     transfer_syntax_uid
         Of the object.
     count
-        How many frames it has.
+        How many frames it has; of a video 1, which is all of it.
     spans
         For each frame the spans whose bytes are it, where they are in fragments; None where they are native.
     offset
@@ -113,6 +113,8 @@ def frame_table(stream: BinaryIO, transfer_syntax_uid: str) -> FrameTable | None
         return None
     count = _integer(data_set, "NumberOfFrames", 1)
     if pixels.length is None:
+        if transfer_syntax(transfer_syntax_uid).is_video:
+            count = 1
         return FrameTable(transfer_syntax_uid, count, _encapsulated(stream, data_set, pixels, count))
     if transfer_syntax(transfer_syntax_uid).is_encapsulated and pixels.tag not in _BITS:
         raise UnusableObject("its pixel data is not in fragments, against its transfer syntax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from itertools import starmap
 from typing import NamedTuple
@@ -71,6 +72,14 @@ class TransferSyntax(NamedTuple):
     def encoding(self) -> Encoding:
         """How the elements of a data set are encoded, once it is inflated."""
         return encoding_of(self.is_implicit, self.is_little_endian)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether one codestream has all the frames (PS3.5 sections 8.2.5 to 8.2.8, and 8.2.10)."""
+        return _VIDEO.fullmatch(self.uid) is not None
+
+
+_VIDEO = re.compile(r"1\.2\.840\.10008\.1\.2\.4\.10[0-8](?:\.1)?")
 
 
 TRANSFER_SYNTAXES: dict[str, TransferSyntax] = {

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, count
 from queue import Empty, SimpleQueue
 from time import time
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..drivers.files import StoredObject
 from ..errors import JournalUnusable
 from .member_files import Member
+from .notes import Notes, Row, name_of
 from .results import StoreResult
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 
 # What the head of the file says: that it is a journal of ours, and in which format (both are numbers of SQLite).
 APPLICATION = 0x64434E4A
-FORMAT = 2
-# Results are committed together, as each commit costs the same: so many, or those of so many seconds.
-_TOGETHER, _GATHERED = 128, 0.02
-# How many may be without their commit before no further one is taken: so many objects at most, besides those that are
-# on their way, are sent once more after a kill.
-_MOST = 384
+FORMAT = 3
+# What is in the notes goes to the medium together, as that costs the same each time: what comes in so many seconds.
+_GATHERED = 0.02
+# How many may be in the notes before they go to the database.
+_TOGETHER = 2048
+# How many may not be on the medium, and how many in the notes, before no further one is taken: so many objects at most,
+# besides those that are on their way, are sent once more after a power cut.
+_MOST_UNFLUSHED, _MOST_NOTED = 512, 4 * _TOGETHER
 _LAYOUT = """
 CREATE TABLE peer (address TEXT NOT NULL);
 CREATE TABLE objects (
@@ -45,17 +48,23 @@ CREATE TABLE objects (
     committed REAL,
     PRIMARY KEY (path, member)
 ) WITHOUT ROWID;
+CREATE TABLE noted (number INTEGER NOT NULL);
+INSERT INTO noted VALUES (0);
 """
-# What a journal of format 1 has not.
+# What a journal of format 1 has not, and what one of format 2 has not.
 _ADDED = (
-    "ALTER TABLE objects ADD COLUMN sop_class_uid TEXT",
-    "ALTER TABLE objects ADD COLUMN committed REAL",
+    (
+        "ALTER TABLE objects ADD COLUMN sop_class_uid TEXT",
+        "ALTER TABLE objects ADD COLUMN committed REAL",
+    ),
+    ("CREATE TABLE noted (number INTEGER NOT NULL)", "INSERT INTO noted VALUES (0)"),
 )
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
 _WRITE = f"INSERT OR REPLACE INTO objects VALUES {_ROW}"
 # Each statement lets another thread run, and may wait for it then: rows of a batch are written by few.
-_BATCH = 32
+_BATCH = 64
 _WRITE_BATCH = f"INSERT OR REPLACE INTO objects VALUES {', '.join([_ROW] * _BATCH)}"
+_NUMBER = "UPDATE noted SET number = ?"
 _FORGET = "DELETE FROM objects WHERE path = ?"
 _COMMIT = "UPDATE objects SET committed = ? WHERE path = ? AND member = ?"
 _READ = (
@@ -70,15 +79,6 @@ Stamp = tuple[int, int]
 def member_of(result: StoreResult) -> str:
     """What stands for a member of a file: its name, and where it begins; empty for a file by itself."""
     return f"{result.member}@{result.offset}" if result.member else ""
-
-
-def _text(name: str) -> Key:
-    """A name as it is kept: text where it is one, else its bytes."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(name)
-    return name
 
 
 def _name_in(member: str) -> str:
@@ -110,7 +110,10 @@ def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
 class Journal:
     """The journal of a store to one peer. `missing` may be used by other threads than all else, which is one thread's.
 
-    Ctrl-C may interrupt that one anywhere. What it shares with the thread that commits is therefore what the
+    What is added is in the notes beside it (`notes.Notes`) before `add` returns, so that a kill costs nothing; a thread
+    brings them to the medium, and to the database.
+
+    Ctrl-C may interrupt the thread that adds anywhere. What it shares with that other one is therefore what the
     interpreter does in one step: a `threading.Condition` that is interrupted may stay locked, and `close` would then
     wait for ever.
 
@@ -131,14 +134,16 @@ class Journal:
     def __init__(self, path: str, peer: str) -> None:
         self._path = path
         self._lock = threading.Lock()
-        # What waits to be committed, a token when there is some or much of it, and one when some was committed.
-        self._rows: deque[tuple[object, ...]] = deque()
+        # What the database has not got yet, each with its number, a token when there is something to do, and one when
+        # something was done.
+        self._rows: deque[tuple[int, Row]] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._progress: SimpleQueue[None] = SimpleQueue()
-        self._added = self._committed = 0
+        # Those who wait until all that was added is in the database.
+        self._waiting: deque[SimpleQueue[None]] = deque()
+        self._added = self._flushed = 0
         self._stamps: dict[tuple[str, str], Stamp | None] = {}
         self._failure: JournalUnusable | None = None
-        self._has_added = False
         self._is_closing = False
         self._folder = "", os.path.join(os.getcwd(), "")
         try:
@@ -146,13 +151,15 @@ class Journal:
             self._connection = sqlite3.connect(path, 0.0, isolation_level=None, check_same_thread=False)
             try:
                 self._open(peer)
+                self._notes = Notes(path)
+                self._numbers = count(self._read_notes() + 1)
             except BaseException:
                 self._connection.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from error
-        self._committing = threading.Thread(target=self._commit_all, name="dicomnet-journal", daemon=True)
-        self._committing.start()
+        self._working = threading.Thread(target=self._work, name="dicomnet-journal", daemon=True)
+        self._working.start()
 
     def __enter__(self) -> Self:
         return self
@@ -188,16 +195,26 @@ class Journal:
             one.execute(f"PRAGMA application_id = {APPLICATION}")
             one.execute(f"PRAGMA user_version = {FORMAT}")
         elif version < FORMAT:
-            for statement in _ADDED:
+            for statement in chain.from_iterable(_ADDED[version - 1 :]):
                 one.execute(statement)
             one.execute(f"PRAGMA user_version = {FORMAT}")
         (known,) = one.execute("SELECT address FROM peer").fetchone()
-        (self._has_rows,) = one.execute("SELECT EXISTS (SELECT 1 FROM objects)").fetchone()
         one.execute("COMMIT")
         if known != peer:
             raise JournalUnusable(
                 self._path, f"it is that of {known}, not of {peer}; each peer needs one of its own"
             )
+
+    def _read_notes(self) -> int:
+        """Bring what a run has left in the notes that was killed to the database; returns the last number."""
+        (number,) = self._connection.execute("SELECT number FROM noted").fetchone()
+        left = self._notes.read(number)
+        if left:
+            number = left[-1][0]
+            self._insert(left)
+        self._notes.empty()
+        (self._has_rows,) = self._connection.execute("SELECT EXISTS (SELECT 1 FROM objects)").fetchone()
+        return int(number)
 
     def missing(
         self, found: Iterable[str | StoredObject | StoreResult], *, is_strict: bool = False
@@ -220,16 +237,16 @@ class Journal:
         JournalUnusable
             If the journal cannot be read.
         """
-        self._has_rows = self._has_rows or self._has_added
+        self._bring()
+        # What is added from here on belongs to files that were looked for already.
+        has_rows = self._has_rows
         for each in found:
             if isinstance(each, StoreResult):
                 self._stamps[each.path, member_of(each)] = None
                 yield each
                 continue
             path, member, stamp = _identity(each)
-            known = (
-                None if stamp is None or not self._has_rows else self._stored(path, member, stamp, is_strict)
-            )
+            known = self._stored(path, member, stamp, is_strict) if has_rows and stamp is not None else None
             if known is None:
                 self._stamps[path, member] = stamp
                 yield each
@@ -249,31 +266,39 @@ class Journal:
         JournalUnusable
             If the journal cannot be written.
         """
-        known = result.path, member_of(result)
-        if known not in self._stamps:
+        path = result.path
+        member = member_of(result) if result.member else ""
+        try:
+            stamp = self._stamps.pop((path, member))
+        except KeyError:
             # A path that was given twice: it has its row already, with what was known before it was opened.
             return
-        size, mtime_ns = self._stamps.pop(known) or (None, None)
-        uid, comment = result.sop_instance_uid or None, result.comment or None
-        class_uid = result.sop_class_uid or None
+        size, mtime_ns = stamp or (None, None)
         row = (
-            self._key(result.path),
-            _text(known[1]),
+            self._key(path),
+            name_of(member),
             size,
             mtime_ns,
-            uid,
+            result.sop_instance_uid or None,
             outcome,
             result.status,
-            comment,
+            result.comment or None,
             time(),
-            class_uid,
+            result.sop_class_uid or None,
         )
-        self._has_added = True
-        self._rows.append(row)
+        number = next(self._numbers)
+        # In this order: of what is in the notes, and only there, nobody would know that it is to be kept.
+        self._rows.append((number, row))
+        try:
+            self._notes.add(number, row)
+        except OSError as error:
+            self._failure = self._failure or self._unusable(error)
         self._added += 1
-        if len(self._rows) in (1, _TOGETHER):
+        unflushed = self._added - self._flushed
+        if unflushed == 1 or len(self._rows) == _TOGETHER:
             self._wake.put(None)
-        self._wait(_MOST - 1)
+        elif unflushed > _MOST_UNFLUSHED or len(self._rows) > _MOST_NOTED:
+            self._wait()
         self._check()
 
     def commit(self, results: Iterable[StoreResult]) -> None:
@@ -285,7 +310,7 @@ class Journal:
             If the journal cannot be written.
         """
         now = time()
-        self._change(_COMMIT, [(now, self._key(each.path), _text(member_of(each))) for each in results])
+        self._change(_COMMIT, [(now, self._key(each.path), name_of(member_of(each))) for each in results])
 
     def forget(self, paths: Iterable[str]) -> None:
         """Note durably nothing more of files, which are gone.
@@ -299,10 +324,10 @@ class Journal:
 
     def _change(self, statement: str, rows: list[tuple[object, ...]]) -> None:
         """Change rows, when those that were added are there."""
-        self._wait(0)
-        self._check()
+        self._bring()
         try:
             with self._lock:
+                self._end_transaction()
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany(statement, rows)
                 self._connection.execute("COMMIT")
@@ -310,18 +335,20 @@ class Journal:
             raise self._unusable(error) from error
 
     def close(self) -> None:
-        """Commit what was added, and let go of the file."""
+        """Bring what was added to the database, and let go of the files."""
         self._is_closing = True
         self._wake.put(None)
-        self._committing.join()
+        self._working.join()
         with self._lock, suppress(sqlite3.Error):
             # What could not be committed is an error already.
+            self._end_transaction()
             self._connection.close()
+        self._notes.close(is_empty=not self._rows)
 
     def _stored(self, path: str, member: str, stamp: Stamp, is_strict: bool) -> StoreResult | None:
         try:
             with self._lock:
-                row = self._connection.execute(_READ, (self._key(path), _text(member))).fetchone()
+                row = self._connection.execute(_READ, (self._key(path), name_of(member))).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         if row is None or row[3] is None or (row[0], row[1]) != stamp:
@@ -341,42 +368,84 @@ class Journal:
         )
         return known if known.is_stored else None
 
-    def _wait(self, most: int) -> None:
-        """Wait until no more rows than that are not committed yet."""
-        while self._added - self._committed > most and self._failure is None:
+    def _wait(self) -> None:
+        """Wait until no more is on its way than may be."""
+        while self._failure is None and (
+            self._added - self._flushed > _MOST_UNFLUSHED or len(self._rows) > _MOST_NOTED
+        ):
             self._wake.put(None)
             self._progress.get()
 
-    def _commit_all(self) -> None:
-        while self._failure is None:
-            self._wake.get()
-            if not self._is_closing:
-                with suppress(Empty):
-                    self._wake.get(timeout=_GATHERED)
-            is_closing, rows = self._is_closing, list(self._take())
-            if rows:
-                self._commit_rows(rows)
-            if is_closing:
-                return
+    def _bring(self) -> None:
+        """Wait until the database has all that was added; raises JournalUnusable if it cannot."""
+        if self._rows:
+            done: SimpleQueue[None] = SimpleQueue()
+            self._waiting.append(done)
+            self._wake.put(None)
+            if self._working.is_alive() and self._failure is None:
+                done.get()
+        self._check()
 
-    def _take(self) -> Iterator[tuple[object, ...]]:
-        """All rows that wait, until there is none: of one that comes after that, there is a token."""
-        with suppress(IndexError):
-            while True:
-                yield self._rows.popleft()
-
-    def _commit_rows(self, rows: list[tuple[object, ...]]) -> None:
+    def _work(self) -> None:
         try:
-            with self._lock:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._write(rows)
-                self._connection.execute("COMMIT")
-            self._committed += len(rows)
-        except sqlite3.Error as error:
-            self._failure = self._unusable(error)
+            while not self._is_over():
+                pass
+        finally:
+            self._release()
+
+    def _is_over(self) -> bool:
+        """Do what there is to do, when there is something; whether that was the last time."""
+        self._wake.get()
+        if not (self._is_closing or self._waiting):
+            with suppress(Empty):
+                self._wake.get(timeout=_GATHERED)
+        is_closing, waiting = self._is_closing, len(self._waiting)
+        try:
+            while self._flushed < self._added:
+                added = self._added
+                self._notes.sync()
+                self._flushed = added
+            if is_closing or waiting or len(self._rows) >= _TOGETHER:
+                self._commit_notes()
+        except (sqlite3.Error, OSError) as error:
+            self._failure = self._failure or self._unusable(error)
+        self._release(waiting)
+        return is_closing or self._failure is not None
+
+    def _release(self, count: int | None = None) -> None:
+        """Let those go on who wait."""
+        for _ in range(len(self._waiting) if count is None else count):
+            self._waiting.popleft().put(None)
         # One that was not taken does for the next time, too: whoever takes it looks anew.
         if self._progress.empty():
             self._progress.put(None)
+
+    def _commit_notes(self) -> None:
+        before = self._notes.swap()
+        # Of one that comes behind these, the note is in the other file, or in both ways of no more use.
+        rows = [self._rows.popleft() for _ in range(len(self._rows))]
+        try:
+            if rows:
+                self._insert(rows)
+        except BaseException:
+            self._rows.extendleft(reversed(rows))
+            raise
+        self._notes.empty(before)
+
+    def _end_transaction(self) -> None:
+        """Commit what somebody was interrupted in, or has failed to: each row of it is right by itself."""
+        if self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+
+    def _insert(self, rows: list[tuple[int, Row]]) -> None:
+        """Insert rows with their numbers, of which the last is the greatest."""
+        with self._lock:
+            self._end_transaction()
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._write([row for _, row in rows])
+            self._connection.execute(_NUMBER, (rows[-1][0],))
+            self._connection.execute("COMMIT")
+        self._has_rows = True
 
     def _key(self, path: str) -> Key:
         """A path as it is kept: absolute; text where it is one, else its bytes."""
@@ -385,9 +454,9 @@ class Journal:
         if known[0] != folder:
             # Most files have the folder of the one before.
             self._folder = known = folder, os.path.join(os.path.abspath(folder), "")
-        return _text(known[1] + name)
+        return name_of(known[1] + name)
 
-    def _write(self, rows: list[tuple[object, ...]]) -> None:
+    def _write(self, rows: list[Row]) -> None:
         whole = len(rows) - len(rows) % _BATCH
         for begin in range(0, whole, _BATCH):
             self._connection.execute(_WRITE_BATCH, tuple(chain.from_iterable(rows[begin : begin + _BATCH])))
@@ -397,7 +466,9 @@ class Journal:
         if self._failure is not None:
             raise self._failure
 
-    def _unusable(self, error: sqlite3.Error) -> JournalUnusable:
+    def _unusable(self, error: sqlite3.Error | OSError) -> JournalUnusable:
+        if isinstance(error, OSError):
+            return JournalUnusable(self._path, f"{error.filename or 'its notes'}: {error.strerror or error}")
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return JournalUnusable(self._path, _CAUSES.get(code, str(error)))
 

@@ -374,6 +374,30 @@ def _host_name(found: str) -> None:
         raise ValueError
 
 
+# Where syslog servers listen who say nothing else, by transport (RFC 5425 and RFC 5426).
+_SYSLOG_PORTS = {"tls": 6514, "udp": 514}
+
+
+def syslog_address(found: str) -> tuple[str, str, int]:
+    """Transport, host and port of a text for where a syslog server is; raises ValueError."""
+    scheme, mark, place = found.rpartition("://")
+    if not mark:
+        scheme = "tls"
+    if scheme not in _SYSLOG_PORTS or not place or place != place.strip():
+        raise ValueError
+    host, colon, port = place.rpartition(":")
+    if not colon or place.endswith("]"):
+        host, port = place, str(_SYSLOG_PORTS[scheme])
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    number = int(PORT.check(Text(port)))
+    if not host or "/" in host or not number:
+        raise ValueError
+    return scheme, host, number
+
+
 FLAG = Kind("true or false", _flag_of_text, _flag)
 SECONDS = Kind("a time in seconds", lambda word: _seconds(float(word)), _seconds)
 DURATION = Kind("a time, such as 90 s, 12 h, 7 days or 10 years", _duration, _duration)
@@ -387,6 +411,9 @@ TITLE = text(
 PEERS_TITLE = text("an AE title of up to 16 characters, without blanks around it", _peers_title)
 PEER = text("a peer as AET@host:port, an IPv6 address in brackets", _peer)
 WEB_ADDRESS = text("off, a port, or HOST:PORT, an IPv6 address in brackets", web_address)
+SYSLOG_ADDRESS = text(
+    "HOST:PORT, tls://HOST:PORT or udp://HOST:PORT, an IPv6 address in brackets", syslog_address
+)
 HOST_NAME = text("the name of a host, in small letters and without a port", _host_name)
 ORIGIN = text(
     "an origin, such as https://viewer.example:8443, in small letters and without a path, or *", _origin

@@ -90,3 +90,14 @@ def test_row_numbers_that_are_given_again_are_indexed_again(
     assert studies(index, PatientName="*reaft*") == ["1.2"]
     _fill(index)
     assert studies(index, PatientName="*reaft*") == ["1.2"]
+
+
+@pytest.mark.parametrize("key", ["*abc\0def*", "*\0*abc*", "*abc\0", "*a\0b*"])
+def test_a_key_with_a_nul_finds_nothing_and_is_no_failure_of_the_index(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Callable[..., Dataset], key: str
+) -> None:
+    """The database took the NUL for the end of what it looks for, and the quote behind it was missing."""
+    index, store = archive
+    store(make(PatientName="Xabcdef^Eva", PatientID="Xabcdef"))
+    for keyword in ("PatientName", "PatientID", "StudyDescription"):
+        assert studies(index, **{keyword: key}) == []

@@ -7,12 +7,11 @@ from pathlib import Path
 import pynetdicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from tests.archive.audited import entries
 
 from dicomnet import Peer
 from dicomnet.archive.access import Access
-from dicomnet.archive.audit import AuditEntry, AuditPolicy, EventAction, EventKind, EventOutcome
-from dicomnet.archive.ledger.audits import AuditFilter
-from dicomnet.archive.ledger.ledger import Ledger, ledger_url
+from dicomnet.archive.audit import AuditPolicy, EventAction, EventKind, EventOutcome
 from dicomnet.archive.node import Node
 from dicomnet.archive.terms import Terms
 from dicomnet.values import replace
@@ -29,12 +28,6 @@ def _node(folder: Path, terms: Terms = ON) -> Node:
     return node
 
 
-def _entries(folder: Path) -> list[AuditEntry]:
-    with Ledger(ledger_url(folder)) as ledger:
-        found = [entry for _, entry in ledger.audits.find(AuditFilter())]
-    return [each for each in found if each.event.kind is not EventKind.APPLICATION_ACTIVITY][::-1]
-
-
 def test_what_a_peer_does_is_recorded(tmp_path: Path) -> None:
     node = _node(tmp_path)
     try:
@@ -44,7 +37,7 @@ def test_what_a_peer_does_is_recorded(tmp_path: Path) -> None:
             list(peer.get("study", to=tmp_path / "got", StudyInstanceUID=CT_STUDY))
     finally:
         node.shutdown()
-    came, other, asked, went = _entries(tmp_path)
+    came, other, asked, went = entries(tmp_path)
     assert (came.event.kind, came.event.action) == (EventKind.INSTANCES_TRANSFERRED, EventAction.IN)
     assert (came.event.study, came.event.patient, came.count) == (CT_STUDY, "1CT1", 2)
     assert (came.event.ae_title, came.event.address, came.event.way) == ("CT1", "127.0.0.1", "DIMSE")
@@ -64,7 +57,7 @@ def test_a_peer_that_is_turned_away_is_one_alert(tmp_path: Path) -> None:
             assert ae.associate("127.0.0.1", node.address[1]).is_rejected
     finally:
         node.shutdown()
-    (alert,) = _entries(tmp_path)
+    (alert,) = entries(tmp_path)
     assert (alert.event.kind, alert.event.ae_title) == (EventKind.SECURITY_ALERT, "STRANGER")
     assert (alert.event.outcome, alert.count) == (EventOutcome.MINOR_FAILURE, 3)
 
@@ -82,7 +75,7 @@ def test_a_query_that_fails_is_one(tmp_path: Path) -> None:
         association.release()
     finally:
         node.shutdown()
-    (asked,) = _entries(tmp_path)
+    (asked,) = entries(tmp_path)
     assert (asked.event.kind, asked.event.outcome) == (EventKind.QUERY, EventOutcome.SERIOUS_FAILURE)
 
 
@@ -93,4 +86,4 @@ def test_nothing_is_recorded_unless_it_is_on(tmp_path: Path) -> None:
             assert all(each.is_stored for each in peer.store([CT]))
     finally:
         node.shutdown()
-    assert _entries(tmp_path) == []
+    assert entries(tmp_path) == []

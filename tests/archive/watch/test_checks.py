@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.postgresql import PostgreSQL
 from tests.support import wait_until
 
 from dicomnet import Peer
+from dicomnet.archive.audit import AuditEntry, AuditEvent, AuditPolicy, EventKind
 from dicomnet.archive.holdings import Holdings
 from dicomnet.archive.node import Node
 from dicomnet.archive.watch import probing, series
@@ -97,6 +99,30 @@ def test_a_ledger_that_cannot_be_used(tmp_path: Path) -> None:
         (tmp_path / "ledger.sqlite").write_bytes(b"no database" * 1000)
         result = look("ledger")
     assert result == Finding(Level.FAILED, "it cannot be used now; the log says why")
+
+
+def test_who_lacks_entries_of_the_audit_trail(tmp_path: Path) -> None:
+    with checks(tmp_path) as (holdings, _, look):
+        assert look("audit") == Finding(Level.OK, "nothing is recorded")
+        assert holdings.ledger is not None
+        audits, now = holdings.ledger.opened.audits, datetime.now(UTC)
+        holdings.audit.policy = AuditPolicy(enabled=True)
+        assert look("audit") == Finding(
+            Level.OK, "all is recorded", {series.AUDIT_LAG.name: {}, series.AUDIT_LAG_SECONDS.name: {}}
+        )
+        holdings.audit.policy = AuditPolicy(enabled=True, file="/x")
+        audits.set_mark("file", 1)
+        for number, minutes in ((1, 90), (2, 60), (3, 0)):
+            at = now - timedelta(minutes=minutes)
+            audits.write([AuditEntry(f"k{number}", AuditEvent(EventKind.QUERY), 1, at, at)])
+        late = look("audit")
+        assert (late.level, late.message) == (Level.WARNING, "file lacks 2 entries since 60 min")
+        assert late.values[series.AUDIT_LAG.name] == {"file": 2.0}
+        assert late.values[series.AUDIT_LAG_SECONDS.name]["file"] == pytest.approx(3600, abs=30)
+        audits.set_mark("file", 2)
+        assert look("audit").level is Level.OK
+        holdings.audit.lost = 1
+        assert look("audit").message == "the ledger did not take 1 event"
 
 
 @pytest.mark.parametrize(

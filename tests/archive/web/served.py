@@ -94,12 +94,16 @@ class Served:
 
     def get(self, path: str, accept: str | None = None, method: str = "GET", **headers: str) -> Answer:
         """Ask for something below the root of DICOMweb."""
+        return self.ask(f"/dicom-web{path}", accept, method, **headers)
+
+    def ask(self, path: str, accept: str | None = None, method: str = "GET", **headers: str) -> Answer:
+        """Ask for something of the node."""
         connection = HTTPConnection("127.0.0.1", self.address[1], timeout=30)
         try:
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
             if accept is not None:
                 fields["Accept"] = accept
-            connection.request(method, f"/dicom-web{path}", headers=fields)
+            connection.request(method, path, headers=fields)
             response = connection.getresponse()
             fields = {name.lower(): value for name, value in response.getheaders()}
             return Answer(response.status, fields, response.read())

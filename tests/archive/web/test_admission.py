@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import json
 from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message
 from tests.archive.web.clients import Answer, WebNode
 
+from dicomnet.archive.ledger.sessions import Session
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import Right, User, UsersFile, new_token, new_user, today
-from dicomnet.archive.web.failures import Failures
+from dicomnet.archive.web.admission import Admission
 from dicomnet.archive.web.policy import WebPolicy
 
 PASSWORD = "a long password"
@@ -57,6 +63,13 @@ def ask(node: WebNode) -> Ask:
         return found
 
     return send
+
+
+class Sessions:
+    """Nobody has one."""
+
+    def find(self, digest: str) -> Session | None:
+        return None
 
 
 def basic(name: str, password: str = PASSWORD) -> str:
@@ -209,25 +222,139 @@ def test_an_address_is_believed_of_nobody_but_a_proxy(ask: Ask) -> None:
     assert status == 429
 
 
-def test_failures_are_counted_and_forgotten() -> None:
-    now = 0.0
-    failures = Failures(lambda: now)
-    waits = []
-    for _ in range(14):
-        failures.failed("a")
-        waits.append(failures.wait("a", "b"))
-    assert waits[:4] == [0.0] * 4
-    assert waits[4:10] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
-    assert set(waits[10:]) == {60.0}
-    assert failures.wait("b") == 0.0
-    now = 61.0
-    assert failures.wait("a") <= 0.0
-    failures.succeeded("a")
-    failures.failed("a")
-    assert failures.wait("a") <= 0.0
-    for number in range(20_000):
-        failures.failed(f"x{number}")
-    assert len(failures._rows) == 10_000
+def test_guesses_that_come_all_at_once_are_no_more_than_one_by_one(ask: Ask) -> None:
+    """Each was looked at before it was known what had become of the others."""
+    with ThreadPoolExecutor(40) as pool:
+        guesses = [basic("viewer", f"guess {number}") for number in range(40)]
+        statuses = list(
+            pool.map(lambda each: ask("GET", "/dicom-web/studies", Authorization=each).status, guesses)
+        )
+    assert statuses.count(401) <= 6
+    assert statuses.count(429) >= 34
+
+
+def test_requests_of_one_user_at_once_are_all_heard(ask: Ask) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        answers = pool.map(
+            lambda _: ask("GET", "/dicom-web/studies", Authorization=basic("viewer")).status, range(20)
+        )
+        assert set(answers) == {204}
+
+
+def test_a_stranger_keeps_nobody_out(ask: Ask, users: UsersFile) -> None:
+    """He had a user wait by his name, and everybody behind the same address."""
+    token, text = new_token("export", frozenset({Right.READ}), today())
+    with users.changing() as (_, tokens):
+        tokens[token.number] = token
+    cookie = cookie_of(log_in(ask))
+    for number in range(8):
+        ask(
+            "GET", "/dicom-web/studies", Authorization=basic("viewer", f"guess {number}"), X_Forwarded_For="x"
+        )
+        ask("GET", "/dicom-web/studies", Authorization="Bearer dicomnet_aaaaaaaa_" + "a" * 43)
+        ask("GET", "/dicom-web/studies", Authorization=basic("nobody", f"guess {number}"))
+    assert ask("GET", "/dicom-web/studies", Authorization=basic("nobody")).status == 429
+    assert ask("GET", "/dicom-web/studies", Authorization="Bearer x").status == 429
+    # Whoever shows what cannot be guessed is heard.
+    assert ask("GET", "/dicom-web/studies", Authorization=f"Bearer {text}").status == 204
+    assert ask("GET", "/dicom-web/studies", Cookie=cookie).status == 204
+
+
+def test_a_name_that_nobody_can_have_is_not_kept(ask: Ask, node: WebNode) -> None:
+    """Names of 40 kB were kept, ten thousand of them."""
+    ask("GET", "/dicom-web/studies", Authorization=basic("x" * 40_000, "guess"))
+    ask("GET", "/dicom-web/studies", Authorization=basic("a\nb", "guess"))
+    web = node.node._web
+    assert web is not None
+    assert list(web._application._admission.failures._rows) == [("127.0.0.1", "")]
+
+
+def test_logging_in_again_ends_the_session_before(ask: Ask) -> None:
+    first = cookie_of(log_in(ask))
+    second = ask(
+        "POST", "/login", f"name=viewer&password={PASSWORD}".replace(" ", "+").encode(), Cookie=first
+    )
+    assert second.status == 303
+    assert cookie_of(second) != first
+    assert ask("GET", "/dicom-web/studies", Cookie=first).status == 401
+    assert ask("GET", "/dicom-web/studies", Cookie=cookie_of(second)).status == 204
+
+
+def test_a_session_that_somebody_else_has_chosen_is_not_begun(ask: Ask) -> None:
+    chosen = "dicomnet-session=" + "a" * 43
+    body = f"name=viewer&password={PASSWORD}".replace(" ", "+").encode()
+    assert cookie_of(ask("POST", "/login", body, Cookie=chosen)) != chosen
+    assert ask("GET", "/dicom-web/studies", Cookie=chosen).status == 401
+
+
+@pytest.mark.parametrize(("proxy", "is_believed"), [("127.0.0.1/32", True), ("127.0.0.2/32", False)])
+def test_behind_a_proxy_with_tls_cookies_go_nowhere_else_and_addresses_are_its(
+    web_node: Callable[..., WebNode], users: UsersFile, proxy: str, is_believed: bool
+) -> None:
+    """The cookie of the forms went over plain HTTP, too, and URLs in answers led there."""
+    policy = WebPolicy(users=users, proxies=(ip_network(proxy),), hosts=("pacs.example",))
+    node = web_node(Terms(web=policy))
+    headers = {"X-Forwarded-Proto": "https", "Host": "pacs.example", "Authorization": basic("viewer")}
+    connection = http.client.HTTPConnection(*node.address, timeout=20)
+    for path in ("/", "/login"):
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        assert (b"Log in" in answer.read()) is (path == "/login")
+        assert ("; Secure" in str(answer.getheader("Set-Cookie"))) is is_believed
+    connection.request("GET", "/dicom-web/capabilities", headers={**headers, "Accept": "application/json"})
+    scheme = "https" if is_believed else "http"
+    assert json.loads(connection.getresponse().read())["base"].startswith(f"{scheme}://pacs.example")
+    connection.close()
+
+
+def test_where_a_proxy_has_the_tls_nobody_else_is_answered() -> None:
+    """Passwords of those who came past it could be heard."""
+    policy = WebPolicy(proxies=(ip_network("10.0.0.1/32"),), is_behind_proxies=True)
+
+    async def answered(peer: str) -> int:
+        found: list[Message] = []
+
+        async def send(message: Message) -> None:
+            found.append(message)
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        admission = Admission(Response(status_code=204), Sessions, lambda *_: None, has_login=True)
+        admission.policy = policy
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "scheme": "http",
+            "query_string": b"",
+            "headers": [(b"x-forwarded-for", b"10.0.0.1")],
+            "client": (peer, 4711),
+        }
+        await admission(scope, receive, send)
+        return int(found[0]["status"])
+
+    peers = ("192.0.2.1", "10.0.0.1", "127.0.0.1", "::1", "::ffff:10.0.0.1", "10.0.0.2")
+    assert [asyncio.run(answered(each)) for each in peers] == [403, 204, 204, 204, 204, 403]
+
+
+def test_the_header_of_a_user_is_believed_once(web_node: Callable[..., WebNode], users: UsersFile) -> None:
+    """Of a proxy that appends its own to the one which a client has sent, the first was taken."""
+    policy = WebPolicy(users=users, proxies=(ip_network("127.0.0.1"),), user_header="X-Forwarded-User")
+    node = web_node(Terms(web=policy))
+    for names, status in (
+        (["viewer"], 204),
+        (["nobody"], 403),
+        (["admin", "viewer"], 400),
+        ([""], 401),
+        ([], 401),
+    ):
+        head = "".join(f"X-Forwarded-User: {each}\r\n" for each in names)
+        with node.connection() as connection:
+            connection.sendall(
+                f"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n{head}Connection: close\r\n\r\n".encode()
+            )
+            assert connection.recv(4096).startswith(f"HTTP/1.1 {status} ".encode()), names
 
 
 def test_without_users_whoever_reaches_the_node_may_do_everything(web_node: Callable[..., WebNode]) -> None:

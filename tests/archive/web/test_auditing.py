@@ -5,24 +5,17 @@ from __future__ import annotations
 from base64 import b64encode
 from pathlib import Path
 
+from tests.archive.audited import entries
 from tests.archive.web.served import address_of, sample, served
 
 from dicomnet import Peer
-from dicomnet.archive.audit import AuditEntry, AuditPolicy, EventAction, EventKind, EventOutcome
-from dicomnet.archive.ledger.audits import AuditFilter
-from dicomnet.archive.ledger.ledger import Ledger, ledger_url
+from dicomnet.archive.audit import AuditPolicy, EventAction, EventKind, EventOutcome
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
 from dicomnet.archive.web.policy import WebPolicy
 
 CT = sample("CT_small.dcm")
 STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"
-
-
-def _entries(folder: Path) -> list[AuditEntry]:
-    with Ledger(ledger_url(folder)) as ledger:
-        found = [entry for _, entry in ledger.audits.find(AuditFilter())]
-    return [each for each in found if each.event.kind is not EventKind.APPLICATION_ACTIVITY][::-1]
 
 
 def test_what_is_done_by_http_is_recorded(tmp_path: Path) -> None:
@@ -36,7 +29,7 @@ def test_what_is_done_by_http_is_recorded(tmp_path: Path) -> None:
             assert node.get(f"{address_of(CT)}/frames/1").status == 200
         assert node.get("/studies/1.2.3").status == 404
         assert node.get(f"/studies/{STUDY}", method="DELETE").status == 204
-    came, asked, seen, deleted = _entries(tmp_path)
+    came, asked, seen, deleted = entries(tmp_path)
     assert (came.event.kind, came.event.action) == (EventKind.INSTANCES_TRANSFERRED, EventAction.IN)
     assert (came.event.study, came.count, came.event.way) == (STUDY, 1, "HTTP")
     assert (asked.event.kind, asked.event.detail) == (EventKind.QUERY, "/studies?PatientID=1CT1")
@@ -54,7 +47,7 @@ def test_who_logs_in_and_who_fails_is_recorded(tmp_path: Path) -> None:
         for password, status in (("wrong", 401), ("a long password", 200)):
             basic = b64encode(f"alice:{password}".encode()).decode()
             assert node.get("/studies", Authorization=f"Basic {basic}").status in (status, 204)
-    failed, came, asked = _entries(tmp_path / "data")
+    failed, came, asked = entries(tmp_path / "data")
     assert failed.event.kind is came.event.kind is EventKind.USER_AUTHENTICATION
     assert (failed.event.user, failed.event.outcome) == ("alice", EventOutcome.MINOR_FAILURE)
     assert (came.event.user, came.event.outcome) == ("alice", EventOutcome.SUCCESS)

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from tests.archive.web.served import Served, sample, served
 from tests.support import wait_until
 
-from dicomnet.archive.web import connections, serving
+from dicomnet.archive.web import connections, serving, streams
 
 REQUEST = b"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -152,6 +152,41 @@ def test_a_body_that_nobody_reads_is_refused(archive: Served, method: str) -> No
             )
 
 
+def test_requests_without_end_behind_one_that_is_answered_are_not_kept(archive: Served) -> None:
+    """A client that sent a megabyte of them, and read nothing, cost 40 MB, and kept all others waiting."""
+    count = 20_000
+    with opened(archive) as client:
+        client.sendall(REQUEST + b"GET /none HTTP/1.1\r\n\r\n" * count)
+        answers = rest_of(client)
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert 0 < answers.count(b"HTTP/1.1 404") <= connections.AHEAD
+    assert is_answered_soon(archive)
+
+
+def test_some_requests_at_once_are_answered_in_their_order(archive: Served) -> None:
+    paths = [b"/dicom-web/studies" if number % 2 else b"/none" for number in range(40)]
+    with opened(archive) as client:
+        client.sendall(b"".join(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in paths))
+        found = b""
+        while found.count(b"HTTP/1.1 ") < len(paths):
+            part = client.recv(1 << 16)
+            assert part
+            found += part
+    statuses = [each[:3] for each in found.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200" if number % 2 else b"404" for number in range(40)]
+
+
+def test_fields_without_end_behind_a_body_in_chunks_are_not_kept(archive: Served) -> None:
+    with opened(archive) as client:
+        client.sendall(
+            b"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/related; type=application/dicom; boundary=b\r\n\r\n0\r\n"
+        )
+        with pytest.raises(OSError):
+            client.sendall((b"x: " + b"y" * 10_000 + b"\r\n") * 1000)
+    assert is_answered_soon(archive)
+
+
 # -- slow ones
 
 
@@ -207,6 +242,57 @@ def test_who_reads_slowly_is_not(large: tuple[Served, str], monkeypatch: pytest.
             time.sleep(0.05)
             assert is_answered_soon(node)
     assert length < 30_000_000
+
+
+def test_nonsense_behind_a_request_does_not_come_into_its_answer(large: tuple[Served, str]) -> None:
+    """What it was answered with stood in the middle of the pixel data."""
+    node, path = large
+    with _asking(node, path) as client:
+        assert client.recv(1000)
+        client.sendall(b"\0 is no request\r\n\r\n")
+        answer = rest_of(client)
+    assert b"Invalid HTTP" not in answer
+    assert answer.endswith(b"--\r\n")
+
+
+def test_a_client_that_goes_ends_all_that_it_asked_for(
+    large: tuple[Served, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only the last one of several requests was told that nobody is there."""
+    node, path = large
+    with _asking(node, path) as client:
+        client.sendall(REQUEST)
+        assert client.recv(1000)
+        assert is_answered_soon(node)
+    begin = time.monotonic()
+    wait_until(lambda: not _open_files(".dcm"), 20, "its file is closed")
+    assert time.monotonic() - begin < 15
+    assert not caplog.records
+
+
+def _open_files(ending: str) -> list[str]:
+    """The files with this ending that this process has open."""
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(each.readlink()))
+    return [each for each in found if each.endswith(ending)]
+
+
+def test_who_reads_nothing_costs_little_memory(
+    large: tuple[Served, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them had up to a megabyte read for it."""
+    monkeypatch.setattr(streams, "_TOGETHER", 4 << 20)
+    node, path = large
+    with ExitStack() as stack:
+        for _ in range(40):
+            client = stack.enter_context(_asking(node, path))
+            assert client.recv(10)
+        # What the last of them has is a part that was to be read anyway.
+        assert streams._Held.size < (4 << 20) + 2 * streams._AT_ONCE
+        assert is_answered_soon(node)
+    wait_until(lambda: streams._Held.size == 0, 20, "nothing is held for clients that are gone")
 
 
 def test_a_body_that_stops_is_cut_off(archive: Served, monkeypatch: pytest.MonkeyPatch) -> None:

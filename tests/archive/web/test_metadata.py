@@ -24,6 +24,7 @@ from dicomnet.archive.deletion import Order
 from dicomnet.archive.kept_headers import NAME, KeptHeaders
 from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.terms import Terms
+from dicomnet.archive.web import metadata
 from dicomnet.archive.web.policy import WebPolicy
 
 JSON = "application/dicom+json"
@@ -178,12 +179,34 @@ def test_what_is_kept_can_be_damaged_or_thrown_away(own: Served) -> None:
         assert own.get(f"{SERIES}/metadata").json == expected
 
 
-def test_a_damaged_file_costs_its_object_and_leaves_the_response_without_an_end(own: Served) -> None:
+@pytest.mark.parametrize("accept", [None, 'multipart/related; type="application/dicom+xml"'])
+def test_a_damaged_file_costs_its_object_and_the_response_says_so(own: Served, accept: str | None) -> None:
+    """The response had no end, so that nobody who reads JSON had anything of the study."""
     path = next(iter(own.node.holdings.local.root.rglob(f"{uid(1, 2)}.dcm")))
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(IncompleteRead):
-        own.get(f"{STUDY}/metadata")
+    for _ in range(2):
+        answer = own.get(f"{STUDY}/metadata", accept)
+        assert answer.status == 206
+        count = len(answer.json) if accept is None else len(answer.parts)
+        assert answer.headers["warning"] == f'299 - "1 of {count + 1} instances cannot be given out"'
+        assert "etag" not in answer.headers
+        assert uid(1, 2).encode() not in answer.body
+        assert uid(1, 3).encode() in answer.body
     assert len(own.get(f"{SERIES}/instances/{uid(1, 3)}/metadata").json) == 1
+    assert own.get(f"{SERIES}/instances/{uid(1, 2)}/metadata").status == 500
+
+
+def test_a_damaged_file_that_nobody_has_the_time_to_find_first_leaves_the_response_without_an_end(
+    own: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = next(iter(own.node.holdings.local.root.rglob(f"{uid(1, 2)}.dcm")))
+    path.write_bytes(path.read_bytes()[:400])
+    with monkeypatch.context() as patches:
+        patches.setattr(metadata, "_PREPARING", 0.0)
+        with pytest.raises(IncompleteRead):
+            own.get(f"{STUDY}/metadata")
+    # What was derived for it is there the next time.
+    assert own.get(f"{STUDY}/metadata").status == 206
 
 
 def test_a_value_of_an_item_and_a_document(node: Served, tmp_path: Path) -> None:
@@ -219,7 +242,7 @@ def test_parts_of_a_value(node: Served) -> None:
     for condition, status in ((tag, 206), ('"other"', 200)):
         again = node.get(address, "application/octet-stream", Range="bytes=0-9", If_Range=condition)
         assert again.status == status
-    for odd in ("bytes=5-1", "bytes=0-1,5-6", "lines=0-9", "bytes=-"):
+    for odd in ("bytes=5-1", "bytes=0-1,6-5", "lines=0-9", "bytes=-", "bytes=", "bytes=0-1;2-3"):
         assert node.get(address, "application/octet-stream", Range=odd).status == 200
     ((fields, content),) = node.get(address, 'multipart/related; type="*/*"', Range="bytes=2-5").parts
     assert (content, fields["content-range"]) == (whole.body[2:6], f"bytes 2-5/{size}")

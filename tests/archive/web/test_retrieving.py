@@ -209,27 +209,53 @@ def test_a_file_that_is_gone_is_said_before_anything_is_sent(own: Served) -> Non
 
 
 @pytest.mark.parametrize("accept", [ANY, "application/zip"])
-def test_a_file_that_turns_out_to_be_damaged_leaves_the_response_without_an_end(
-    own: Served, accept: str
+@pytest.mark.parametrize("change", [b"more than there was", b""])
+def test_a_file_of_another_length_is_said_before_anything_is_sent(
+    own: Served, accept: str, change: bytes
 ) -> None:
-    path = own.node.holdings.local.root.rglob(f"{uid(1, 3)}.dcm")
-    with next(iter(path)).open("ab") as file:
-        file.write(b"more than there was")
-    connection = socket.create_connection(("127.0.0.1", own.address[1]), timeout=30)
-    with connection, connection.makefile("rb") as stream:
-        connection.sendall(
-            f"GET /dicom-web{STUDY} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode()
-        )
-        content = stream.read()
-    assert content.startswith(b"HTTP/1.1 200 ")
-    # All the others are there, and neither the last chunk nor the announced length.
-    assert not content.endswith(b"0\r\n\r\n")
-    body = content.partition(b"\r\n\r\n")[2]
+    """The response had no end, so that few clients had anything of the study."""
+    (path,) = own.node.holdings.local.root.rglob(f"{uid(1, 3)}.dcm")
+    path.write_bytes(path.read_bytes() + change if change else path.read_bytes()[:-1])
+    answer = own.get(STUDY, accept)
+    assert answer.status == 206
+    assert answer.headers["warning"] == f'299 - "1 of {COUNT} instances cannot be given out"'
     if accept == ANY:
-        assert body.count(b"Content-Type: application/dicom") == COUNT - 1
-        assert uid(1, COUNT).encode() in body
-    with pytest.raises(IncompleteRead):
-        own.get(STUDY, accept)
+        assert len(answer.parts) == COUNT - 1
+    else:
+        with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+            assert archive.testzip() is None
+            assert len(archive.namelist()) == COUNT - 1
+    assert own.get(f"{SERIES}/instances/{uid(1, 3)}", ANY).status == 500
+
+
+@pytest.mark.parametrize("accept", ['multipart/related; type="application/dicom"', "application/zip"])
+def test_a_file_that_turns_out_to_be_damaged_leaves_the_response_without_an_end(
+    tmp_path: Path, accept: str
+) -> None:
+    """Nothing tells beforehand that its pixels cannot be decompressed."""
+    whole, damaged = sample("JPEG2000.dcm").read_bytes(), sample("JPEG2000.dcm").read_bytes()
+    at = damaged.index(b"\xff\x4f\xff\x51")
+    instance = pydicom.dcmread(io.BytesIO(whole)).SOPInstanceUID.encode()
+    other = instance[:-1] + b"8"
+    damaged = damaged[:at].replace(instance, other) + bytes(len(damaged) - 100 - at) + damaged[-100:]
+    for name, content in (("1.dcm", whole), ("2.dcm", damaged)):
+        (tmp_path / name).write_bytes(content)
+    study = address_of(tmp_path / "1.dcm").partition("/series")[0]
+    with served(tmp_path / "store") as node:
+        node.store([tmp_path / "1.dcm", tmp_path / "2.dcm"])
+        connection = socket.create_connection(("127.0.0.1", node.address[1]), timeout=30)
+        with connection, connection.makefile("rb") as stream:
+            connection.sendall(
+                f"GET /dicom-web{study} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                f"Accept: {accept}; transfer-syntax=1.2.840.10008.1.2.1\r\n\r\n".encode()
+            )
+            content = stream.read()
+        assert content.startswith(b"HTTP/1.1 200 ")
+        # The other one is there, and not the last chunk.
+        assert not content.endswith(b"0\r\n\r\n")
+        assert instance in content
+        with pytest.raises(IncompleteRead):
+            node.get(study, f"{accept}; transfer-syntax=1.2.840.10008.1.2.1")
 
 
 def test_a_deleted_instance_is_gone(own: Served) -> None:

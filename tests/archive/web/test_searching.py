@@ -136,6 +136,7 @@ STUDY_TABLE = {
     "NumberOfStudyRelatedInstances",
 }
 SERIES_TABLE = {
+    "InstanceAvailability",
     "Modality",
     "SeriesDescription",
     "RetrieveURL",
@@ -147,15 +148,13 @@ SERIES_TABLE = {
 INSTANCE_TABLE = {
     "SOPClassUID",
     "SOPInstanceUID",
+    "InstanceAvailability",
     "RetrieveURL",
     "InstanceNumber",
     "Rows",
     "Columns",
     "BitsAllocated",
 }
-# Those of the level above that cannot be computed there.
-COUNTS = {"ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"}
-SERIES_COUNTS = {"NumberOfSeriesRelatedInstances"}
 
 
 @pytest.mark.parametrize(
@@ -164,13 +163,13 @@ SERIES_COUNTS = {"NumberOfSeriesRelatedInstances"}
         ("/studies", STUDY_TABLE, "/studies/{StudyInstanceUID}", 24),
         (
             "/series",
-            SERIES_TABLE | STUDY_TABLE - COUNTS,
+            SERIES_TABLE | STUDY_TABLE,
             "/studies/{StudyInstanceUID}/series/{SeriesInstanceUID}",
             32,
         ),
         (
             "/instances",
-            INSTANCE_TABLE | SERIES_TABLE - SERIES_COUNTS | STUDY_TABLE - COUNTS,
+            INSTANCE_TABLE | SERIES_TABLE | STUDY_TABLE,
             "/studies/{StudyInstanceUID}/series/{SeriesInstanceUID}/instances/{SOPInstanceUID}",
             64,
         ),
@@ -182,7 +181,7 @@ SERIES_COUNTS = {"NumberOfSeriesRelatedInstances"}
         ),
         (
             "/studies/1.2.3.3/instances",
-            INSTANCE_TABLE | SERIES_TABLE - SERIES_COUNTS | {"StudyInstanceUID"},
+            INSTANCE_TABLE | SERIES_TABLE | {"StudyInstanceUID"},
             "/studies/1.2.3.3/series/{SeriesInstanceUID}/instances/{SOPInstanceUID}",
             4,
         ),
@@ -225,6 +224,39 @@ def test_the_values_of_a_study(archive: Served) -> None:
     assert values(ascii_only, "TimezoneOffsetFromUTC") == ["+0200"]
     (nameless,) = ask(archive, "/studies?StudyInstanceUID=1.2.3.6")
     assert nameless[tag("PatientName")] == {"vr": "PN"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/series?StudyInstanceUID=1.2.3.7&", "/instances?StudyInstanceUID=1.2.3.7&", "/studies/1.2.3.7/series?"],
+)
+def test_the_attributes_of_a_match_are_in_the_order_of_their_tags(archive: Served, path: str) -> None:
+    """PS3.18 section F.2.2, also where a match has a time zone (0008,0201) and others around it."""
+    included = "InstitutionName,StudyDescription,SeriesDescription,ModalitiesInStudy,PatientName"
+    matches = ask(archive, f"{path}includefield={included}")
+    assert matches
+    for match in matches:
+        assert {tag("TimezoneOffsetFromUTC"), tag("SeriesDescription"), tag("PatientName")} <= set(match)
+        assert list(match) == sorted(match)
+
+
+def test_counts_of_the_levels_above_are_those_of_the_levels_above(archive: Served) -> None:
+    names = ("NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances", "ModalitiesInStudy")
+    known = {values(study, "StudyInstanceUID")[0]: study for study in ask(archive, "/studies")}
+    series = {values(each, "SeriesInstanceUID")[0]: each for each in ask(archive, "/series")}
+    for match in ask(archive, "/instances"):
+        study = known[values(match, "StudyInstanceUID")[0]]
+        for found in (match, series[values(match, "SeriesInstanceUID")[0]]):
+            assert [found[tag(name)] for name in names] == [study[tag(name)] for name in names]
+        name = tag("NumberOfSeriesRelatedInstances")
+        assert match[name] == series[values(match, "SeriesInstanceUID")[0]][name]
+    # They are keys, too.
+    (count,) = values(known["1.2.3.3"], names[0])
+    of_count = {values(each, "StudyInstanceUID")[0] for each in ask(archive, f"/series?{names[0]}={count}")}
+    assert of_count == {uid for uid, study in known.items() if values(study, names[0]) == [count]}
+    assert of_count < set(known)
+    for below in ask(archive, "/studies/1.2.3.3/series?includefield=PatientName,ModalitiesInStudy"):
+        assert below[tag("ModalitiesInStudy")] == known["1.2.3.3"][tag("ModalitiesInStudy")]
 
 
 def test_a_name_that_is_a_page_is_data(archive: Served) -> None:

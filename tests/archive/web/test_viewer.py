@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -154,6 +157,53 @@ def test_another_viewer_is_there_at_once(node: Visited, folder: Path) -> None:
     status, _, body = fetched(node, "/ohif/")
     assert status == 404
     assert b"dicomnet viewer install" in body
+
+
+# Installs a viewer, and is killed before a call of a function, the first or the second one.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from dicomnet.archive import viewer
+tarball, folder, digest, where, count = sys.argv[1:]
+owner = {"rename": Path, "rmtree": shutil}.get(where, viewer)
+function, left = getattr(owner, where), int(count)
+def counted(*arguments, **options):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*arguments, **options)
+setattr(owner, where, counted)
+viewer.install(Path(tarball), Path(folder), viewer.Release("@ohif/app", "2.0.0", digest))
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "count", "served"),
+    [
+        # Nothing is in its place yet; neither of both is; the new one is.
+        ("_rewrite", 1, "old"),
+        ("rename", 1, "old"),
+        ("rename", 2, None),
+        ("rmtree", 1, "new"),
+    ],
+)
+def test_an_installer_that_is_killed_leaves_no_half_of_a_viewer(
+    node: Visited, folder: Path, tmp_path: Path, where: str, count: int, served: str | None
+) -> None:
+    newer = packed(tmp_path / "b.tgz", {**FILES, "package/dist/new.js": b"new"}, version="2.0.0")
+    old = fetched(node, "/ohif/")[2]
+    words = (str(tmp_path / "b.tgz"), str(folder), newer.digest, where, str(count))
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    status, _, body = fetched(node, "/ohif/")
+    assert (status, body) == ((404, body) if served is None else (200, old))
+    assert fetched(node, "/ohif/new.js")[0] == (200 if served == "new" else 404)
+    # Another run sets it right, and takes away what was left.
+    install(tmp_path / "b.tgz", folder, newer)
+    assert fetched(node, "/ohif/")[::2] == (200, old)
+    assert fetched(node, "/ohif/new.js")[::2] == (200, b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tgz", "b.tgz", "node", "ohif"}
 
 
 def test_the_address_without_a_slash(node: Visited) -> None:

@@ -69,7 +69,23 @@ _SYNTAXES: dict[int, Collect] = {
 }
 COMPUTED: dict[Level, dict[int, Collect]] = {
     Level.PATIENT: PATIENT_COUNTS,
-    Level.STUDY: {**PATIENT_COUNTS, **_OF_STUDY},
+    Level.STUDY: _OF_STUDY,
     Level.SERIES: _SERIES_COUNTS,
     Level.IMAGE: _SYNTAXES,
 }
+
+
+def computed_at(level: Level, *, relational: bool) -> dict[int, Level]:
+    """What is computed for the answers at a level: by tag, the level of the rows that it is computed of.
+
+    Parameters
+    ----------
+    level
+        Of the answers.
+    relational
+        Whether they have what is of any level above. A study has what is of its patient in any case.
+    """
+    above = [each for each in Level if each <= level] if relational else [level]
+    if level is Level.STUDY:
+        above = [Level.PATIENT, Level.STUDY]
+    return {tag: each for each in above for tag in COMPUTED[each]}

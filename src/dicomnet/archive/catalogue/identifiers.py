@@ -16,7 +16,7 @@ from ...datasets.text import trimmed, value_text
 from ...dimse.datasets import OUT_OF_RESOURCES
 from ...errors import ServiceRefusal
 from ...values import field, frozen, mutable
-from .computed import COMPUTED
+from .computed import computed_at
 from .kept import STANDARD, Kept
 from .levels import PATIENT_ID
 from .matching import (
@@ -195,7 +195,8 @@ def _supported(request: Request) -> dict[int, str]:
     for above in Level:
         if above <= request.level:
             supported |= request.kept.keys[above]
-    return supported | {tag: dictionary_VR(tag) for tag in COMPUTED.get(request.level, ())}
+    computed = computed_at(request.level, relational=request.options.relational)
+    return supported | {tag: dictionary_VR(tag) for tag in computed}
 
 
 def _check_hierarchy(request: Request) -> None:

@@ -35,7 +35,7 @@ from ...values import frozen
 from ..database import Query
 from ..storage.store import ObjectName
 from . import schema
-from .computed import COMPUTED, PATIENT_COUNTS
+from .computed import COMPUTED, computed_at
 from .identifiers import (
     IDENTIFIER_DOES_NOT_MATCH,
     INSTANCE_AVAILABILITY,
@@ -541,17 +541,25 @@ def _shown(level: Level) -> list[Level]:
     return [above for above in Level if Level.STUDY <= above <= level] or [Level.PATIENT]
 
 
-def _rows(level: Level, residues: tuple[Residue, ...], newest_first: bool) -> Select[Any]:
-    """The rows of a level: row ID, owner of what is computed, attributes, and what objects say otherwise."""
+def _owner(level: Level, of: Level) -> ColumnElement[int]:
+    """The number of the row of a level above that a row is below, or of itself."""
+    if of is Level.PATIENT is not level:
+        return schema.study.c.parent
+    return schema.TABLES[of].c.id
+
+
+def _rows(
+    level: Level, residues: tuple[Residue, ...], newest_first: bool, owners: tuple[Level, ...]
+) -> Select[Any]:
+    """The rows of a level: row ID, owners of what is computed, attributes, and what objects say otherwise."""
     table = schema.TABLES[level]
     kept = [schema.TABLES[above].c.attributes for above in _shown(level)]
     others = [schema.TABLES[above].c.others for above in _shown(level) if above is not Level.IMAGE]
-    owner = table.c.parent if level is Level.STUDY else table.c.id
     conditions = [
         residue_condition(one, bindparam(_RESIDUE.format(number))) for number, one in enumerate(residues)
     ]
     return (
-        select(table.c.id, owner, *kept, *others)
+        select(table.c.id, *(_owner(level, of) for of in owners), *kept, *others)
         .select_from(_joined_tables(level))
         .where(*conditions)
         .order_by(_ordered_by(table.c.id, newest_first))
@@ -562,16 +570,22 @@ _RESIDUE = "residue_{}"
 
 
 @lru_cache(256)
-def _page_query(level: Level, residues: tuple[Residue, ...], newest_first: bool) -> Query:
+def _page_query(
+    level: Level, residues: tuple[Residue, ...], newest_first: bool, owners: tuple[Level, ...]
+) -> Query:
     number = schema.TABLES[level].c.id
-    return Query(_rows(level, residues, newest_first).where(number.in_(bindparam("row_ids", expanding=True))))
+    return Query(
+        _rows(level, residues, newest_first, owners).where(number.in_(bindparam("row_ids", expanding=True)))
+    )
 
 
 @lru_cache(256)
-def _walk_query(level: Level, residues: tuple[Residue, ...], newest_first: bool) -> Query:
+def _walk_query(
+    level: Level, residues: tuple[Residue, ...], newest_first: bool, owners: tuple[Level, ...]
+) -> Query:
     number = schema.TABLES[level].c.id
     limits = number > bindparam("after"), number <= bindparam("last")
-    return Query(_rows(level, residues, newest_first).where(*limits).limit(_PAGE))
+    return Query(_rows(level, residues, newest_first, owners).where(*limits).limit(_PAGE))
 
 
 # A row that matches, and its attributes.
@@ -604,17 +618,20 @@ class _Reader:
         self.newest_first, self.skip = order.newest_first, order.skip
         self.first = max(_SMALLEST, min(order.wanted, _PAGE))
         shown = _shown(level)
-        self._computed = {
-            key.tag: COMPUTED[level][key.tag] for key in request.keys if key.tag in COMPUTED[level]
-        }
+        computed = computed_at(level, relational=request.options.relational)
+        # Of each the level of the rows that it is computed of.
+        self._computed = {key.tag: computed[key.tag] for key in request.keys if key.tag in computed}
+        owners = tuple(sorted(set(self._computed.values())))
+        # Where in a row their numbers are.
+        self._owners = {of: at for at, of in enumerate(owners, 1)}
         tested = [key for key in request.keys if not key.is_universal]
         self._tested = [(f"{key.tag:08X}", key) for key in tested if key.tag not in self._computed]
         self._tested_late = [(f"{key.tag:08X}", key) for key in tested if key.tag in self._computed]
         self._combined = [(f"{each.date:08X}", f"{each.time:08X}", each) for each in request.combined]
-        self._kept = slice(2, 2 + len(shown))
+        self._kept = slice(1 + len(owners), 1 + len(owners) + len(shown))
         self._zones = [request.zone(above) for above in shown]
         residues = residue(request)
-        self._how = level, tuple(one for one, _ in residues), order.newest_first
+        self._how = level, tuple(one for one, _ in residues), order.newest_first, owners
         self.takes_all = not tested and not self._combined
         self._values = {_RESIDUE.format(number): value for number, (_, value) in enumerate(residues)}
         self.count = self.last = self.matched = 0
@@ -639,10 +656,9 @@ class _Reader:
         if not self._tested_late:
             found = self._unskipped(found)
         # What is computed costs more, and is so of few.
-        numbers = {tag: 1 if tag in PATIENT_COUNTS else 0 for tag in self._computed}
-        for tag, collect in self._computed.items() if found else ():
-            at, name = numbers[tag], f"{tag:08X}"
-            values = collect(connection, [row[at] for row, _ in found])
+        for tag, of in self._computed.items() if found else ():
+            at, name = self._owners[of], f"{tag:08X}"
+            values = COMPUTED[of][tag](connection, list({row[at]: None for row, _ in found}))
             for row, attributes in found:
                 attributes[name] = values.get(row[at], "0")
         if self._tested_late:

@@ -68,7 +68,7 @@ def rows_removed(connection: Connection) -> None:
 
 
 def places(dialect: str, parts: Sequence[str]) -> list[tuple[FromClause, dict[str, str]]]:
-    """Where in SQLite the values are that have all these parts; nothing where the database knows it by itself.
+    """Where in SQLite the values are that have all these parts; nothing where no place is better than all of them.
 
     Parameters
     ----------
@@ -85,7 +85,11 @@ def places(dialect: str, parts: Sequence[str]) -> list[tuple[FromClause, dict[st
     """
     if dialect != "sqlite":
         return []
-    pieces = sorted({part[at : at + LENGTH] for part in parts for at in range(len(part) - LENGTH + 1)})
+    found = {part[at : at + LENGTH] for part in parts for at in range(len(part) - LENGTH + 1)}
+    # For SQLite what it looks for ends with a NUL, and a string without its quote is an error.
+    pieces = sorted(piece for piece in found if "\0" not in piece)
+    if not pieces:
+        return []
     match = " AND ".join('"' + piece.replace('"', '""') + '"' for piece in pieces)
     return [(_IN_INDEX, {"match": match}), (_WAITING, {})]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table
 
 from ..database import IDENTIFIER, INSTANT, SIZE, TEXT
 
 # The migrations in `migrations/versions`, oldest first. A ledger of any other revision is of a newer program.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 metadata = MetaData()
 
@@ -153,7 +153,22 @@ audit = Table(
     Column("count", Integer, nullable=False),
     Column("begun_at", INSTANT, nullable=False),
     Column("last_at", INSTANT, nullable=False),
+    # In the order in which entries were over; NULL for one that may still be changed.
+    Column("number", BigInteger),
+    *(
+        Column(name, TEXT, nullable=False, server_default="")
+        for name in ("other", "query", "syntax", "sop_class")
+    ),
 )
 Index("audit_key", audit.c.key, unique=True)
 Index("audit_last_at", audit.c.last_at)
 Index("audit_study", audit.c.study)
+Index("audit_number", audit.c.number, unique=True)
+
+# How far something is with the numbers of the audit trail, by its name.
+audit_mark = Table(
+    "audit_mark",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,15 +16,17 @@ from ...services.steps import Answer, Stores
 from ...upper_layer.negotiation import NegotiatedContext
 from ...values import replace
 from ...wire.pdu import AssociateRQ
+from ..access import NOT_AUTHORIZED
 from ..audit import DIMSE, AuditEvent, EventAction, EventKind, EventOutcome
 from ..auditing import AuditTrail, Entry
-from ..entries import Accepted
-from ..intake import Session
+from ..intake import Session, study_of
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from .retrieval import Retrieval
 
-# The longest identifier that is looked at, and the longest text of its keys that is kept.
+# The longest identifier that is kept, and the longest text of its keys that is kept.
 _LONGEST, _LONGEST_TEXT = 8192, 1000
 _QUERY, _TRANSFER = EventKind.QUERY, EventKind.INSTANCES_TRANSFERRED
 
@@ -43,19 +46,43 @@ class AssociationAudit:
         self._trail = trail
         self._who = AuditEvent(EventKind.QUERY, ae_title=ae_title, address=address, way=DIMSE)
         # The transfers of the association, one for each study.
-        self._transfers: dict[tuple[EventAction, str, str], Entry] = {}
+        self._transfers: dict[tuple[EventAction, str, str, str], Entry] = {}
         self._queries: dict[int, Entry] = {}
+        self._query: Entry | None = None
         self._told: dict[Retrieval, Counter[str]] = {}
 
     def asked(self, message: Message, context: NegotiatedContext) -> None:
         """A query begins."""
         if message.type is C_FIND_RQ and isinstance(message.data, MemorySink):
-            describe = partial(_keys, bytes(message.data.content[: _LONGEST + 1]), context.transfer_syntax)
-            # Those before it are answered, and can be refused no more.
-            self._queries.clear()
-            self._queries[message.message_id] = self._trail.record(
-                replace(self._who, kind=_QUERY, detail=message.type.service), describe=describe
+            # What is encoded is short, and what was decoded to ask the index need not be so once more.
+            encoded = bytes(message.data.content[: _LONGEST + 1])
+            is_kept = len(encoded) <= _LONGEST
+            event = replace(
+                self._who,
+                kind=_QUERY,
+                detail=message.type.service,
+                sop_class=context.abstract_syntax,
+                syntax=context.transfer_syntax,
+                query=b64encode(encoded).decode() if is_kept else "",
             )
+            self._queries[message.message_id] = self._query = self._trail.begin(event)
+
+    def identified(self, identifier: Dataset) -> None:
+        """The identifier of the query that began last is decoded, and is not changed any more."""
+        if self._query is not None:
+            self._query.describe = partial(_keys, identifier)
+
+    def answered(self) -> None:
+        """All that a request had to be answered with was given; requests are answered one after another."""
+        while self._queries:
+            self._trail.end(self._queries.popitem()[1])
+        self._query = None
+
+    def closed(self) -> None:
+        """The association is over."""
+        self.answered()
+        while self._transfers:
+            self._trail.end(self._transfers.popitem()[1])
 
     def stored(self, studies: Mapping[str, int]) -> None:
         """Objects of studies were stored."""
@@ -68,8 +95,14 @@ class AssociationAudit:
         for study, count in list(retrieval.given.items()):
             more = count - told[study]
             if more or retrieval.has_failed:
-                how = f"{retrieval.operation}{retrieval.to}"
-                self._transferred(EventAction.OUT, study, how, more, has_failed=retrieval.has_failed)
+                self._transferred(
+                    EventAction.OUT,
+                    study,
+                    retrieval.operation,
+                    more,
+                    retrieval.destination,
+                    has_failed=retrieval.has_failed,
+                )
                 told[study] = count
         if is_over:
             del self._told[retrieval]
@@ -81,8 +114,21 @@ class AssociationAudit:
         if refusal.comment:
             why = f"{why}, {refusal.comment}"
         query = self._queries.pop(message.message_id, None)
-        if query is not None and message.type is C_FIND_RQ:
-            self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE)
+        if refusal.status == NOT_AUTHORIZED:
+            self._trail.record_together(
+                replace(
+                    self._who,
+                    kind=EventKind.SECURITY_ALERT,
+                    action=EventAction.NOT_ALLOWED,
+                    outcome=EventOutcome.MINOR_FAILURE,
+                    detail=why,
+                )
+            )
+        elif query is not None and message.type is C_FIND_RQ:
+            failed = self._trail.again(query, 0, outcome=EventOutcome.SERIOUS_FAILURE)
+            if failed.describe is None:
+                failed.describe = partial(dict, detail=why)
+            self._trail.end(failed)
         elif service in OPERATIONS and service in ("C-STORE", "C-FIND", "C-GET", "C-MOVE"):
             kind = _QUERY if message.type is C_FIND_RQ else _TRANSFER
             is_in = message.type is C_STORE_RQ
@@ -93,17 +139,25 @@ class AssociationAudit:
             )
 
     def _transferred(
-        self, action: EventAction, study: str, how: str, count: int, *, has_failed: bool = False
+        self,
+        action: EventAction,
+        study: str,
+        how: str,
+        count: int,
+        other: str = "",
+        *,
+        has_failed: bool = False,
     ) -> None:
-        key = action, study, how
+        key = action, study, how, other
         entry = self._transfers.get(key)
         if entry is None:
-            event = replace(self._who, kind=_TRANSFER, action=action, study=study, detail=how)
-            entry = self._transfers[key] = self._trail.record(event, count)
+            event = replace(self._who, kind=_TRANSFER, action=action, study=study, detail=how, other=other)
+            entry = self._trail.begin(event, count)
         elif count:
-            self._trail.again(entry, count)
+            entry = self._trail.again(entry, count)
         if has_failed and entry.event.outcome is EventOutcome.SUCCESS:
-            self._trail.again(entry, 0, outcome=EventOutcome.MINOR_FAILURE)
+            entry = self._trail.again(entry, 0, outcome=EventOutcome.MINOR_FAILURE)
+        self._transfers[key] = entry
 
 
 class AuditedStores:
@@ -127,7 +181,7 @@ class AuditedStores:
 
     def settle(self, requests: Sequence[Message]) -> Sequence[Answer | ServiceRefusal]:
         """Store objects together, and give the answers."""
-        studies = [_study_of(each.data) for each in requests]
+        studies = [study_of(each.data) if isinstance(each.data, Session) else "" for each in requests]
         answers: Sequence[Answer | ServiceRefusal] = self._stores.settle(requests)
         stored = Counter(
             study
@@ -152,22 +206,8 @@ def association_refused(trail: AuditTrail, request: AssociateRQ, address: str, w
     )
 
 
-def _study_of(data: object) -> str:
-    placed = data.placed if isinstance(data, Session) else None
-    return placed.entry.name.study if isinstance(placed, Accepted) else ""
-
-
-def _keys(encoded: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
+def _keys(identifier: Dataset) -> Mapping[str, str]:
     """What is recorded of the identifier of a query."""
-    from ...datasets.codec import decode_whole
-    from .query import read_identifier
-
-    if len(encoded) > _LONGEST:
-        return {"detail": f"C-FIND with an identifier of more than {_LONGEST} bytes"}
-    try:
-        identifier = read_identifier(decode_whole, encoded, transfer_syntax_uid)
-    except ServiceRefusal as refusal:
-        return {"detail": f"C-FIND: {refusal.comment}"}
     keys = {each.keyword or str(each.tag): str(each.value) for each in identifier if each.value}
     text = ", ".join(f"{name}={value}" for name, value in keys.items())
     return {

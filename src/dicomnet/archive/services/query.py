@@ -85,6 +85,8 @@ class QueryService:
         syntax = transfer_syntax(context.transfer_syntax)
         how = (syntax.is_implicit, syntax.is_little_endian, syntax.is_deflated)
         identifier = read_identifier(decode_whole, encoded, context.transfer_syntax)
+        if caller.on_identifier is not None:
+            caller.on_identifier(identifier)
         model = MODELS[context.abstract_syntax]
         policy = self.policy
         options = policy.options(caller.agreed.get(context.abstract_syntax, NO_OPTIONS))

@@ -172,9 +172,14 @@ class Retrieval(Iterator[Performed | StillSearching]):
         return StopIteration() if self._failure is None or self._sent else self._failure
 
     @property
+    def destination(self) -> str:
+        """Who is sent the objects, as AE title, host and port; empty where that is who asks."""
+        return ""
+
+    @property
     def to(self) -> str:
         """Where the objects go, for the log."""
-        return ""
+        return f" to {self.destination}" if self.destination else ""
 
     def log_end(self) -> None:
         """Say how it ended."""
@@ -297,8 +302,8 @@ class Move(Retrieval):
             self._thread.start()
 
     @property
-    def to(self) -> str:
-        return f" to {self._peer.address}"
+    def destination(self) -> str:
+        return str(self._peer.address)
 
     def __next__(self) -> Performed | StillSearching:
         with self._changed:

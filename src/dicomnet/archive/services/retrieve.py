@@ -21,6 +21,8 @@ from .query import QUERY_LIMIT, read_identifier
 from .service import NATIVE, Caller
 
 if TYPE_CHECKING:
+    import ssl
+
     from ...blocking.peer import Peer
     from ...drivers.deadline import Timeouts
     from ...drivers.tls import ClientCertificate
@@ -115,13 +117,24 @@ def peer_of(
     """
     from ...blocking.peer import Peer
 
+    tls = tls_to(policy, destination)
+    return Peer(destination, calling=calling, tls=tls, timeouts=timeouts, window=window, jobs=policy.jobs)
+
+
+def tls_to(policy: RetrievePolicy, destination: PeerAddress) -> ssl.SSLContext | None:
+    """The TLS context by which a destination is reached; None for plain TCP.
+
+    Raises
+    ------
+    ServiceRefusal
+        As of `peer_of`.
+    """
     certificate = policy.tls.get(destination.ae_title)
     try:
-        tls = None if certificate is None else certificate.context()
+        return None if certificate is None else certificate.context()
     except (OSError, ValueError) as error:
         # Errors of OpenSSL are such of the system.
         raise ServiceRefusal(_CANNOT_SEND, "the files for TLS cannot be used") from error
-    return Peer(destination, calling=calling, tls=tls, timeouts=timeouts, window=window, jobs=policy.jobs)
 
 
 class _RetrieveService:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...dimse.datasets import Sink
@@ -12,6 +12,8 @@ from ...values import frozen
 from ...wire.items import SOPClassExtendedNegotiation
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from ...drivers.blocking.link import Link
 
 
@@ -27,12 +29,15 @@ class Caller:
         What was agreed with it by SOP class extended negotiation: for each SOP class what the service made of it.
     association
         The association.
+    on_identifier
+        Told the identifier of each query once it is decoded; None for nobody.
     """
 
     ae_title: str
     address: str
     agreed: Mapping[str, Any]
     association: Link
+    on_identifier: Callable[[Dataset], None] | None = None
 
     def __str__(self) -> str:
         return f"{ascii(self.ae_title)[1:-1]} ({self.address})"

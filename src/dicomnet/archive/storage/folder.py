@@ -140,6 +140,13 @@ class FolderStorage:
         """Whether the store has an object of that name."""
         return os.path.exists(self.path(name))
 
+    def length(self, name: ObjectName) -> int | None:
+        """How many bytes the file of an object has; None if the store has no object of that name."""
+        try:
+            return os.stat(self.path(name)).st_size
+        except FileNotFoundError:
+            return None
+
     def keep(self, name: ObjectName, content: Content) -> bool:
         """Give an object its name, as `Storage.keep` says: a staged file gets a second one and loses the first."""
         target = self.path(name)

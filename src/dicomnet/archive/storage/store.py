@@ -107,6 +107,10 @@ class Storage(Protocol):
         """Whether the store has an object of that name."""
         ...
 
+    def length(self, name: ObjectName) -> int | None:
+        """How many bytes the file of an object has; None if the store has no object of that name."""
+        ...
+
     def keep(self, name: ObjectName, content: Content) -> bool:
         """Give an object its name, unless the name is in use. It is durable after `make_durable`.
 

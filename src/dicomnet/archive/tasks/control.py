@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 
 from ...errors import DicomnetError, StoreInUse
 from ..holdings import Holdings
-from .task import Perform, Reporter, TaskFailed, TaskStopped, in_words, performer
+from .task import Perform, Reporter, TaskFailed, TaskStopped, in_words, performed, performer
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +145,9 @@ class Control:
             request = json.loads(reader.readline(_LONGEST))
             name, parameters = request["task"], request["parameters"]
             _log.warning("task %s begins", name)
-            summary = self._find(name)(self._holdings, _Sender(connection), **parameters)
+            summary = performed(
+                self._holdings, name, parameters, _Sender(connection), _user_of(connection), self._find
+            )
         except (DicomnetError, OSError, ValueError, KeyError, TypeError) as error:
             _log.warning("task %s ends: %s", name, in_words(error))
             _send(connection, FAILED, {"cause": in_words(error)})
@@ -154,6 +157,20 @@ class Control:
         else:
             _log.warning("task %s is done", name)
             _send(connection, END, summary)
+
+
+def _user_of(connection: socket.socket) -> str:
+    """Who is at the other end, as the kernel says; empty where it does not."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return ""
+    size = struct.calcsize("3i")
+    _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    try:
+        import pwd
+
+        return pwd.getpwuid(user).pw_name
+    except (ImportError, KeyError):
+        return str(user)
 
 
 class _Sender(Reporter):

@@ -10,6 +10,7 @@ from sys import intern
 from typing import Any
 
 from ...values import mutable
+from ..audit import COMMAND
 from ..catalogue.inspection import Inspection, StudyRow
 from ..catalogue.query import StoredInstance
 from ..deleting import IS_BEING_STORED, Deleted, Patients
@@ -97,7 +98,7 @@ def delete_objects(
         raise TaskRefused(
             "other objects match by now than were shown; nothing was deleted; have a look once more"
         )
-    order = Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=keep)
+    order = Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=keep, user=actor, way=COMMAND)
     deleting, ledger = holdings.deleting(), holdings.ledger
     assert ledger is not None
     inspection = Inspection(index)
@@ -142,6 +143,7 @@ def undelete_objects(
     run: str = "",
     last: bool = False,
     drop: bool = False,
+    actor: str = "",
     dry_run: bool = False,
 ) -> Mapping[str, Any]:
     """Bring back what is in the trash, or remove it for good: what has UIDs, what one deletion put there, or all.
@@ -160,6 +162,8 @@ def undelete_objects(
         Whether the last deletion by hand is meant.
     drop
         Whether it is removed for good.
+    actor
+        Who wants it.
     dry_run
         Whether it is only said what is there.
 
@@ -191,10 +195,10 @@ def undelete_objects(
             part = those[at : at + _TOGETHER]
             done += len(part)
             if drop:
-                failed |= {each.location: IS_BEING_STORED for each in part if not trash.drop(each)}
+                failed |= {each.location: IS_BEING_STORED for each in part if not trash.drop(each, actor)}
             elif not dry_run:
                 with unbroken():
-                    failed |= trash.bring_back(part)
+                    failed |= trash.bring_back(part, actor)
         back = [each for each in those if each.location not in failed]
         sums["studies"] += bool(back)
         sums["objects"] += len(back)

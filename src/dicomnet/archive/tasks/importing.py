@@ -25,11 +25,12 @@ from ...encoding.file_header import (
 from ...errors import ServiceRefusal, UnusableObject
 from ...exchange.candidate import Candidate, Outcome, Place, Unreadable, in_words
 from ...plurals import counted
-from ...values import Buffer, mutable
+from ...values import Buffer, mutable, replace
+from ..audit import COMMAND, AuditEvent, EventKind
 from ..catalogue.index import IndexedFile
 from ..entries import Source
 from ..holdings import Holdings
-from ..intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Session
+from ..intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Session, study_of
 from .searching import search
 from .task import Reporter, TaskFailed
 
@@ -131,6 +132,8 @@ class _Import:
         self._links = link
         self._tells_all = tells_all
         self._source = Source(way=IMPORT_WAY)
+        self._audit = holdings.audit
+        self._event = AuditEvent(EventKind.IMPORT, way=COMMAND)
         self._waiting: list[_Waiting] = []
         self._counts: Counter[Outcome] = Counter()
         self._linked = self._bytes = self._ahead = 0
@@ -139,6 +142,7 @@ class _Import:
     def run(self, paths: Sequence[str]) -> Mapping[str, Any]:
         """Import what lies at paths; returns the summary."""
         begin = monotonic()
+        self._event = replace(self._event, other=", ".join(paths)[:1000])
         for found in search(paths, self._local.root):
             if isinstance(found, Candidate):
                 self._take(found)
@@ -285,7 +289,9 @@ class _Import:
             if each.session is None and not self._is_written(each, known.get(each.header.sop_instance_uid)):
                 continue
             assert each.session is not None
+            each.session.place()
             committed.append((each, each.session))
+        studies = [study_of(session) for _, session in committed]
         outcomes = self._intake.commit([session for _, session in committed]) if committed else []
         self._waiting.clear()
         self._ahead += len(committed)
@@ -293,6 +299,7 @@ class _Import:
             self._ahead = 0
             self._intake.wait_for_all()
         held: ServiceRefusal | None = None
+        self._record(studies, outcomes)
         for (each, session), outcome in zip(committed, outcomes, strict=True):
             if isinstance(outcome, ServiceRefusal) and outcome.status == OUT_OF_RESOURCES:
                 held = outcome
@@ -300,6 +307,14 @@ class _Import:
                 self._tell_outcome(each, session, outcome)
         if held is not None:
             raise self._failure(held)
+
+    def _record(self, studies: Sequence[str], outcomes: Sequence[int | ServiceRefusal]) -> None:
+        """The audit trail says of which studies there are objects more."""
+        came = Counter(
+            study for study, outcome in zip(studies, outcomes, strict=True) if isinstance(outcome, int)
+        )
+        for study, count in came.items():
+            self._audit.record_together(replace(self._event, study=study), count)
 
     def _is_written(self, each: _Waiting, known: IndexedFile | None) -> bool:
         """Write a small object into a session; False if it is there already, or refused."""

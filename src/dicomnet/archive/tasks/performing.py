@@ -11,7 +11,7 @@ from ..conflicts import OtherContent
 from ..holdings import Holdings
 from ..upkeep import bring_in_line
 from .control import ask
-from .task import TASKS, Reporter, performer
+from .task import TASKS, Reporter, performed
 
 
 def perform(
@@ -20,6 +20,7 @@ def perform(
     parameters: Mapping[str, Any],
     reporter: Reporter,
     *,
+    user: str = "",
     database: str | None = None,
     is_strict: bool = False,
     other_content: OtherContent = OtherContent.KEEP_FIRST,
@@ -34,6 +35,8 @@ def perform(
         The task, and what it takes besides archive and reporter, in values that JSON has.
     reporter
         Where it reports.
+    user
+        Who wants it; a node that has the archive knows that by itself.
     database, is_strict, other_content
         As of `Holdings`; a node that has the archive goes by its own.
 
@@ -60,4 +63,4 @@ def perform(
         assert holdings.index is not None
         if task.is_for_whole_index:
             bring_in_line(holdings.index, holdings.intake)
-        return performer(name)(holdings, reporter, **parameters)
+        return performed(holdings, name, parameters, reporter, user)

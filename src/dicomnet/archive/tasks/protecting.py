@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..audit import COMMAND, AuditEvent, EventAction, EventKind
 from ..catalogue.inspection import Inspection
 from ..deletion import Protection
 from ..holdings import Holdings
@@ -60,6 +61,18 @@ def protect(
             )
     elif patient:
         has_changed = protections.begin(Protection(patient, issuer, reason, actor))
+    if has_changed:
+        words = "is not protected any more" if remove else f"is protected: {reason}"
+        holdings.audit.record(
+            AuditEvent(
+                EventKind.SECURITY_ALERT,
+                EventAction.PROTECTION,
+                user=actor,
+                way=COMMAND,
+                patient=patient,
+                detail=f"patient {patient} {words}",
+            )
+        )
     holding = list(protections.all())
     for each in holding if not patient else ():
         reporter.item(

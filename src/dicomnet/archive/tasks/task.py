@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import DicomnetError, ServiceRefusal
-from ...values import frozen
+from ...values import frozen, replace
+from ..audit import COMMAND, AuditEvent, EventAction, EventKind, EventOutcome
+
+if TYPE_CHECKING:
+    from ..holdings import Holdings
 
 # How often progress is reported, in seconds.
 PACE = 0.2
+# The longest text that the audit trail has of a task.
+_LONGEST = 1000
 
 
 class TaskStopped(DicomnetError):
@@ -140,6 +147,53 @@ def performer(name: str) -> Perform:
     task = TASKS[name]
     found: Perform = getattr(importlib.import_module(f".{task.home}", __package__), task.function)
     return found
+
+
+def performed(
+    holdings: Holdings,
+    name: str,
+    parameters: Mapping[str, Any],
+    reporter: Reporter,
+    user: str,
+    find: Callable[[str], Perform] = performer,
+) -> Mapping[str, Any]:
+    """Perform a task, of which the audit trail says that it began and how it ended.
+
+    Parameters
+    ----------
+    holdings
+        The archive.
+    name, parameters, reporter
+        The task, what it takes, and where it reports.
+    user
+        Who wants it.
+    find
+        Finds the function that performs a task by its name.
+
+    Returns
+    -------
+    mapping
+        Its summary.
+    """
+    perform, trail = find(name), holdings.audit
+    given = {key: value for key, value in parameters.items() if value}
+    started = AuditEvent(
+        EventKind.SECURITY_ALERT,
+        EventAction.TASK_STARTED,
+        user=user,
+        way=COMMAND,
+        detail=f"task {name}: {json.dumps(given, default=str)}"[:_LONGEST],
+    )
+    trail.record(started)
+    stopped = replace(started, action=EventAction.TASK_STOPPED)
+    try:
+        summary = perform(holdings, reporter, **parameters)
+    except Exception as error:
+        words = f"task {name}: {in_words(error)}"[:_LONGEST]
+        trail.record(replace(stopped, outcome=EventOutcome.MINOR_FAILURE, detail=words))
+        raise
+    trail.record(stopped)
+    return summary
 
 
 def in_words(error: Exception) -> str:

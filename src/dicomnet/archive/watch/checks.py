@@ -12,6 +12,7 @@ from pathlib import Path
 from ...plurals import counted
 from ...values import mutable
 from ..holdings import Holdings
+from ..reporting.delivery import lags, targets_of
 from . import series
 from .certificate import Validity
 from .counts import Counts
@@ -22,6 +23,8 @@ _MIB = 1 << 20
 _DAY = 86_400
 # How old the answers of checks that write, or count much, may be, in seconds.
 _SELDOM = 5.0
+# For how long those who are told of the audit trail may lack an entry, in seconds, before there is a warning.
+_LATE = 120.0
 _MARK = "health"
 
 
@@ -83,6 +86,7 @@ class Checks:
             ("intake", self._intake, _SELDOM, True),
             ("index", self._index, 1.0, has_index),
             ("ledger", self._ledger, _SELDOM, has_index),
+            ("audit", self._audit, _SELDOM, has_index),
             ("certificate", self._certificate, 0.0, self._now.certificate is not None),
         ]
         return [Probe(name, check, fresh=fresh) for name, check, fresh, is_there in rows if is_there]
@@ -166,6 +170,29 @@ class Checks:
             "there is nothing in it yet" if ledger is None else words,
             {name: {"": float(count)} for name, count in counts},
         )
+
+    def _audit(self) -> Finding:
+        assert self._holdings.ledger is not None
+        trail = self._holdings.audit
+        is_wanted = trail.is_on or targets_of(trail.policy)
+        ledger = self._holdings.ledger.if_there() if is_wanted else None
+        if ledger is None:
+            return Finding(Level.OK, "nothing is recorded")
+        found = lags(ledger.audits, trail.policy)
+        values = {
+            series.AUDIT_LAG.name: {name: float(lag.count) for name, lag in found.items()},
+            series.AUDIT_LAG_SECONDS.name: {name: lag.seconds for name, lag in found.items()},
+        }
+        late = [
+            f"{name} lacks {counted(lag.count, 'entry', 'entries')} since {lag.seconds / 60:.0f} min"
+            for name, lag in found.items()
+            if lag.seconds > _LATE
+        ]
+        if trail.lost:
+            late.append(f"the ledger did not take {counted(trail.lost, 'event')}")
+        if late:
+            return Finding(Level.WARNING, ", ".join(late), values)
+        return Finding(Level.OK, "all is recorded, and told" if found else "all is recorded", values)
 
     def _certificate(self) -> Finding:
         validity = self._now.certificate

@@ -200,6 +200,12 @@ CERTIFICATE = Gauge(
     "certificate_expires_in_seconds",
     "Time until the first certificate of those that the node shows expires; negative when it has.",
 )
+AUDIT_LAG = Gauge(
+    "audit_entries_behind",
+    "Entries of the audit trail that file or syslog server have not received.",
+    "receiver",
+)
+AUDIT_LAG_SECONDS = Gauge("audit_behind_seconds", "For how long the oldest of these waits.", "receiver")
 INDEX = Gauge("index_complete", "Whether the index has all objects, so that queries are answered: 1 or 0.")
 
 GAUGES = (
@@ -217,5 +223,7 @@ GAUGES = (
     DISK_FREE,
     DISK_SIZE,
     CERTIFICATE,
+    AUDIT_LAG,
+    AUDIT_LAG_SECONDS,
     INDEX,
 )

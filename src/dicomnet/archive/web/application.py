@@ -7,29 +7,33 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.routing import Mount, Router
+from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from ...errors import ServiceRefusal
 from ..activity import Activity
+from ..audit import EventAction
 from ..auditing import AuditTrail
 from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
 from .admission import Admission
-from .auditing import WebAudit, login
+from .auditing import WebAudit, login, refused
 from .bulkdata import BulkDataService
 from .capabilities import CapabilitiesService
 from .compression import Compression
 from .frames import FramesService
 from .guard import Guard
+from .lengths import WithLengths
 from .login import LoginPage
 from .metadata import MetadataService
 from .multipart import CutOff
+from .openapi import OpenApiService
 from .origins import Origins
 from .problems import Problem, problem_response
 from .removing import RemovingService
@@ -42,12 +46,25 @@ from .storing import StoringService
 from .uri import UriService
 from .viewer import ViewerService
 
+if TYPE_CHECKING:
+    from .page.pages import Pages
+
 _log = logging.getLogger(__name__)
 
-# Answers have patients' data: no cache may keep them, unless a service says that it may; nor is their type guessed.
-_HEADERS = {"cache-control": "private, no-store", "x-content-type-options": "nosniff"}
+# Answers have patients' data: no cache may keep them, unless a service says that it may; their type is not guessed,
+# their address is told to nobody, and no foreign page has one in a frame. What is no page runs and loads nothing.
+_HEADERS = {
+    "cache-control": "private, no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'self'",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "SAMEORIGIN",
+}
+# Browsers show this one by a page of their own, which that would leave without anything.
+_PDF = "application/pdf"
 
-_WITH_BODY = frozenset(("POST", "PUT"))
+# Of the methods that are answered here, those whose requests have no body.
+_WITHOUT_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
 
 
 class Application:
@@ -58,7 +75,9 @@ class Application:
     services
         What it consists of.
     pages
-        What it has besides DICOMweb, with routes relative to ``/``.
+        Those for people; None if there are none.
+    description
+        Describes it for programs, at a route relative to ``/``.
     sessions
         Gives the sessions of users; it may block.
     trail
@@ -73,16 +92,23 @@ class Application:
     def __init__(
         self,
         services: Sequence[WebService],
-        pages: Sequence[WebService],
+        pages: Pages | None,
+        description: WebService,
         sessions: Callable[[], Sessions],
         trail: Callable[[], AuditTrail],
     ) -> None:
+        self._trail = trail
         self._audit = WebAudit(Compression(self._route), trail)
         self._admission = Admission(
-            self._audit, sessions, lambda name, address, has_failed: login(trail(), name, address, has_failed)
+            self._audit,
+            sessions,
+            lambda name, address, has_failed: login(trail(), name, address, has_failed),
+            has_login=pages is not None,
         )
-        self.has_pages = bool(pages)
-        others = [*pages, LoginPage(self._admission, sessions), ViewerService()]
+        self.has_pages = pages is not None
+        others: list[WebService] = [description, ViewerService()]
+        if pages is not None:
+            others += [pages, LoginPage(self._admission, sessions, pages.show, self._logged_out)]
         self._services = [*services, *others]
         routes = [route for service in services for route in service.routes]
         self._router = Router(
@@ -92,6 +118,10 @@ class Application:
         # A browser asks without credentials whether a page of another address may ask.
         self._origins = Origins(self._admission)
         self._guard = Guard(self._origins)
+        self._outermost = WithLengths(self._guard)
+
+    def _logged_out(self, name: str, address: str) -> None:
+        login(self._trail(), name, address, False, EventAction.LOGOUT)
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -117,11 +147,15 @@ class Application:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if headers.get("content-type") == _PDF:
+                    headers["content-security-policy"] = "frame-ancestors 'self'"
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] == 403:
+                    refused(self._trail(), scope, self._audit.policy)
             await send(message)
 
-        await self._guard(scope, receive, send_with_headers)
+        await self._outermost(scope, receive, send_with_headers)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = False
@@ -136,29 +170,47 @@ class Application:
         if scope["path"] == ROOT:
             # WADO-URI is asked so (PS3.18 section 9.4).
             scope["path"] += "/"
+        asked = dict(scope)
         try:
-            _refuse_body(scope)
+            self._refuse_body(scope)
             await self._router(scope, receive, begin)
         except (ClientDisconnect, asyncio.CancelledError):
             # Nobody waits for the answer: the client is gone, or all ends.
             return
         except Exception as error:  # noqa: BLE001
             if not has_begun:
-                await problem_response(error)(scope, receive, send)
+                response = problem_response(error)
+                if response.status_code == 405:
+                    # Routes with the same path and other methods do not know of each other.
+                    response.headers["allow"] = ", ".join(sorted(_allowed(self._router.routes, asked)))
+                await response(scope, receive, send)
                 return
             # The server cuts the response off where it is not complete, so that it is not taken for that.
             is_known = isinstance(error, CutOff | ServiceRefusal)
             _log.error("a response by HTTP was cut off: %s", error, exc_info=None if is_known else error)
 
+    def _refuse_body(self, scope: Scope) -> None:
+        """Refuse a request with a body of which nobody reads one."""
+        headers, method = Headers(scope=scope), scope["method"]
+        has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        # What is not answered here at all is refused for that.
+        if has_body and method in _WITHOUT_BODY & _allowed(self._router.routes, scope):
+            raise Problem(
+                413, f"a request with the method {method} has no body here", {"connection": "close"}
+            )
 
-def _refuse_body(scope: Scope) -> None:
-    """Refuse a request with a body of which nobody reads one."""
-    headers = Headers(scope=scope)
-    has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-    if has_body and scope["method"] not in _WITH_BODY:
-        raise Problem(
-            413, f"a request with the method {scope['method']} has no body here", {"connection": "close"}
-        )
+
+def _allowed(routes: Sequence[BaseRoute], scope: Scope) -> set[str]:
+    """The methods that are answered at the address of a request (RFC 9110 section 10.2.1)."""
+    found: set[str] = set()
+    for route in routes:
+        match, child = route.matches(scope)
+        if match is not Match.NONE:
+            if isinstance(route, Mount):
+                found |= _allowed(route.routes, {**scope, **child}) | {"OPTIONS"}
+            elif isinstance(route, Route):
+                found |= route.methods or set()
+    return found
 
 
 def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activity) -> Application:
@@ -188,11 +240,13 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
         UriService(holdings, retrieving, rendered),
     ]
     services.append(CapabilitiesService([route for each in services for route in each.routes]))
+    openapi = OpenApiService([route for each in services for route in each.routes])
     ledger = holdings.ledger
     assert ledger is not None
     made = Application(
         services,
         _pages(holdings, ae_title, activity),
+        openapi,
         lambda: ledger.opened.sessions,
         lambda: holdings.audit,
     )
@@ -205,11 +259,11 @@ def _refused(activity: Activity, source: Source, instance: str, refusal: Service
     activity.refused(reason, address=source.address, instance=instance)
 
 
-def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> list[WebService]:
+def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> Pages | None:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
-        return []
+        return None
     from .page.pages import Pages
 
-    return [Pages(holdings, ae_title, activity)]
+    return Pages(holdings, ae_title, activity)

@@ -11,7 +11,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from secrets import token_bytes
-from typing import Any, Final
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -25,22 +25,9 @@ from ...encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR
 from ...values import Buffer, frozen
 from ..entries import DATA_SET_DOES_NOT_MATCH
 from ..storage.staging import StagedFile, Staging
+from .media_types import COMPRESSED
 from .store_report import CANNOT_UNDERSTAND, TRANSFER_SYNTAX_NOT_SUPPORTED
 
-# Of each compressed media type the transfer syntaxes that its bulk data may have, the default first (PS3.18 Table
-# 8.7.3-5).
-_JPEG = "1.2.840.10008.1.2.4."
-_COMPRESSED: Final[Mapping[str, tuple[str, ...]]] = {
-    "image/jpeg": tuple(_JPEG + each for each in ("70", "50", "51", "57")),
-    "image/dicom-rle": ("1.2.840.10008.1.2.5",),
-    "image/jls": (_JPEG + "80", _JPEG + "81"),
-    "image/jp2": (_JPEG + "90", _JPEG + "91"),
-    "image/jpx": (_JPEG + "92", _JPEG + "93"),
-    "image/jphc": (_JPEG + "201", _JPEG + "202", _JPEG + "203"),
-    "image/jxl": (_JPEG + "110", _JPEG + "111", _JPEG + "112"),
-    "video/mpeg2": (_JPEG + "100", _JPEG + "101"),
-    "video/mp4": tuple(_JPEG + each for each in ("102", "103", "104", "105", "106", "107", "108")),
-}
 _UNCOMPRESSED = "application/octet-stream"
 _NATIVE = frozenset(("", EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN))
 
@@ -384,7 +371,7 @@ class _Making:
         """Compressed pixel data, a fragment for each frame (PS3.5 section A.4); the offset table is empty."""
         kind = frames[0].media_type
         is_mixed = any(each.media_type != kind for each in frames)
-        syntaxes = _COMPRESSED.get(kind.name, ())
+        syntaxes = COMPRESSED.get(kind.name, ())
         syntax = kind.parameters.get("transfer-syntax", next(iter(syntaxes), ""))
         if is_mixed or syntax not in syntaxes:
             raise DescriptionUnusable(

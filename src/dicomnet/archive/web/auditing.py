@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...values import replace
 from ..audit import HTTP, AuditEvent, EventAction, EventKind, EventOutcome
 from ..auditing import AuditTrail, outcome_of
-from .admission import address_of
+from .admission import LOGIN
 from .identity import identity_of
 from .policy import WebPolicy
+from .proxies import address_of
 from .resources import ROOT
 
 # What is asked for as in a query, and what is a part of a study, by path (PS3.18 sections 10.4 and 10.6).
@@ -59,9 +61,12 @@ class WebAudit:
         async def begin(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_in:
                 status = message["status"]
-                # Of what is not there, nothing was seen.
-                if status != 404:
-                    trail.record_together(replace(found, outcome=outcome_of(status)))
+                # Of what is not there, nothing was seen; what is not allowed is an alert.
+                if status not in (403, 404):
+                    is_file = Headers(raw=message["headers"]).get("content-type") == "application/zip"
+                    kind = EventKind.EXPORT if is_file else found.kind
+                    other = scope["path"] if is_file else ""
+                    trail.record_together(replace(found, kind=kind, other=other, outcome=outcome_of(status)))
             await send(message)
 
         try:
@@ -86,8 +91,6 @@ class WebAudit:
         study = "" if of_study is None else of_study[1]
         if method == "POST" and path.startswith(f"{ROOT}/studies"):
             return replace(who, kind=EventKind.INSTANCES_TRANSFERRED, action=EventAction.IN, detail="STOW-RS")
-        if method == "DELETE" and study:
-            return replace(who, kind=EventKind.STUDY_DELETED, study=study, detail=below)
         if method not in ("GET", "HEAD"):
             return None
         if _QUERY.fullmatch(below) if is_dicomweb else path == "/" and query:
@@ -102,12 +105,54 @@ def note_stored(scope: Scope, studies: Mapping[str, int]) -> None:
     scope[_NOTED] = studies
 
 
-def login(trail: AuditTrail, name: str, address: str, has_failed: bool) -> None:
-    """Record that somebody has proved who he is, or could not."""
+def refused(trail: AuditTrail, scope: Scope, policy: WebPolicy) -> None:
+    """Record that somebody was told that he may not do something."""
+    if scope["path"] != LOGIN:
+        trail.record_together(
+            AuditEvent(
+                EventKind.SECURITY_ALERT,
+                EventAction.NOT_ALLOWED,
+                EventOutcome.MINOR_FAILURE,
+                user=identity_of(scope).name,
+                address=address_of(scope, policy),
+                way=HTTP,
+                detail=f"{scope['method']} {scope['path']}"[:_LONGEST],
+            )
+        )
+
+
+def sent(
+    trail: AuditTrail, scope: Scope, policy: WebPolicy, study: str, destination: str, count: int, failed: int
+) -> None:
+    """Record that objects of a study were sent to another node, as somebody has asked on a page."""
+    event = AuditEvent(
+        EventKind.INSTANCES_TRANSFERRED,
+        EventAction.OUT,
+        user=identity_of(scope).name,
+        address=address_of(scope, policy),
+        way=HTTP,
+        study=study,
+        detail="sent from a page",
+        other=destination,
+    )
+    if count:
+        trail.record(event, count)
+    if failed:
+        trail.record(replace(event, outcome=EventOutcome.MINOR_FAILURE), failed)
+
+
+def login(
+    trail: AuditTrail,
+    name: str,
+    address: str,
+    has_failed: bool,
+    action: EventAction = EventAction.LOGIN,
+) -> None:
+    """Record that somebody has proved who he is, or could not, or has logged out."""
     trail.record_together(
         AuditEvent(
             EventKind.USER_AUTHENTICATION,
-            EventAction.LOGIN,
+            action,
             EventOutcome.MINOR_FAILURE if has_failed else EventOutcome.SUCCESS,
             user=name,
             address=address,

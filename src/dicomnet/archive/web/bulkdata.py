@@ -2,90 +2,56 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, BinaryIO, Final
 
-from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as Items
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from ...datasets.headers import PIXEL_DATA, read_header
-from ...datasets.json_model import little_endian
-from ...datasets.structure import representation
-from ...encoding.elements import UNDEFINED_LENGTH
+from ...datasets.headers import read_header
 from ...encoding.transfer_syntaxes import Transcoding, transfer_syntax
-from ...encoding.vrs import BINARY, VRS
 from ...errors import UnusableObject
-from ...values import frozen
+from ...values import replace
 from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
-from ..storage.store import Storage
 from ..terms import Terms
-from .conditional import REVALIDATED, entity_tag, is_unchanged, range_of
+from .bulk_values import DOCUMENTS, PIXELS, PLACE, Value, places_of, value_at
+from .collected import Collection
+from .conditional import REVALIDATED, Span, content_range, entity_tag, is_unchanged, spans_of
+from .described import ACCEPT, Described, DescribedRoute
 from .frames import INSTANCE, frames_response
-from .located import located
-from .multipart import CHUNK, Part, boundary_of, content_type, length_of, written
-from .negotiation import Offer, chosen, ranges_of
+from .located import located, path_of
+from .media_types import COMPRESSED
+from .multipart import BYTE_RANGES, RELATED, Part, boundary_of, content_type, length_of, written
+from .negotiation import Alternative, MediaRange, Offer, alternatives, chosen, ranges_of
 from .opened import opened
-from .pixels import OCTETS
+from .pixels import OCTETS, Form, Pixels
 from .problems import Problem
-from .resources import Reference, reference_of
-from .streams import streamed
+from .resources import PATHS, Reference, base_url, reference_of
+from .streams import begun, streamed
 from .threads import in_thread
 
-_PLACE = re.compile(r"[0-9A-Fa-f]{8}(?:/[0-9]{1,7}/[0-9A-Fa-f]{8}){0,16}", re.ASCII)
-_DOCUMENT, _DOCUMENT_TYPE, _DOCUMENT_LENGTH = 0x00420011, 0x00420012, 0x00420015
-# Documents of other media types are octets: what browsers would run must not come from this address.
-_DOCUMENTS = frozenset(("application/pdf", "model/stl", "model/obj", "model/mtl"))
-_PIXELS: Final = frozenset(f"{tag:08X}" for tag in PIXEL_DATA)
-
-
-@frozen
-class Value:
-    """A value of an object.
-
-    Parameters
-    ----------
-    place
-        Where it is in the object, as of `json_model.to_json`.
-    kind
-        Its media type.
-    length
-        How many bytes it has.
-    content
-        It, where it is in memory; else it is in the file.
-    offset
-        Where it begins in the data set.
-    """
-
-    place: str
-    kind: str
-    length: int
-    content: bytes | None = None
-    offset: int = 0
-
-    def chunks(self, storage: Storage, found: StoredInstance, begin: int, end: int) -> Iterator[bytes]:
-        """Some of its bytes. Raises UnusableObject or OSError where the file cannot be read."""
-        if self.content is not None:
-            yield self.content[begin:end]
-            return
-        with opened(storage, found) as (stream, _):
-            # It may have been inflated, and so be another stream than before.
-            stream.seek(self.offset + begin)
-            for left in range(end - begin, 0, -CHUNK):
-                chunk = stream.read(min(left, CHUNK))
-                if len(chunk) != min(left, CHUNK):
-                    raise UnusableObject("its file is cut off")
-                yield chunk
+_KINDS = (OCTETS, *COMPRESSED, *sorted(DOCUMENTS))
+_ONE_DESCRIBED = Described(
+    "Retrieve a value.",
+    "10.4.1.1.5",
+    offers=[Offer(kind, way) for way in (False, True) for kind in _KINDS],
+    statuses=(200, 206),
+    empty=(304,),
+    refusals=(410, 416),
+    parameters=(ACCEPT,),
+)
+_ALL_DESCRIBED = replace(
+    _ONE_DESCRIBED,
+    summary="Retrieve all values that the metadata has addresses of.",
+    offers=[Offer(kind, is_multipart=True) for kind in _KINDS],
+    refusals=(410,),
+)
 
 
 class BulkDataService:
-    """The service that gives out single values.
+    """The service that gives out single values, and all of an instance, a series or a study.
 
     Parameters
     ----------
@@ -96,7 +62,10 @@ class BulkDataService:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
-        self.routes: Sequence[BaseRoute] = [Route(f"{INSTANCE}/bulkdata/{{place:path}}", self._bulk_data)]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(f"{INSTANCE}/bulkdata/{{place:path}}", self._bulk_data, _ONE_DESCRIBED),
+            *(DescribedRoute(f"{path}/bulkdata", self._all_bulk_data, _ALL_DESCRIBED) for path in PATHS),
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -104,7 +73,7 @@ class BulkDataService:
 
     async def _bulk_data(self, request: Request) -> Response:
         reference, place = reference_of(request), request.path_params["place"].upper()
-        if not _PLACE.fullmatch(place):
+        if not PLACE.fullmatch(place):
             raise Problem(
                 400, "a value is named by its tag, such as 7FE00010, or 54000100/1/54001010 in an item"
             )
@@ -112,111 +81,128 @@ class BulkDataService:
 
     def _response(self, request: Request, reference: Reference, place: str) -> Response:
         (found,) = located(self._holdings, reference)
-        is_in_fragments = transfer_syntax(found.transfer_syntax_uid).is_encapsulated
-        if place in _PIXELS and is_in_fragments:
-            # What is in fragments is given out as frames (section 8.7.3.3.2).
-            return frames_response(request, self._holdings, reference, None, self._transcoding)
+        location = _location(base_url(request), found, place)
+        if _is_in_frames(found, place):
+            return frames_response(
+                request, self._holdings, reference, None, self._transcoding, _one_for_all(location)
+            )
         storage = self._holdings.storage
         try:
             with opened(storage, found) as (stream, syntax):
                 data_set, _ = read_header(stream, syntax)
-                value = _value_at(stream, data_set, place)
+                value = value_at(stream, data_set, place)
         except FileNotFoundError:
             raise Problem(404, "the file of this instance is not there any more") from None
         except UnusableObject as error:
             raise Problem(404, f"this value cannot be given out: {error}") from error
         kinds = dict.fromkeys((value.kind, OCTETS))
         offer = chosen(ranges_of(request), [Offer(kind, way) for way in (False, True) for kind in kinds])
-        return self._answer(request, reference, found, value, offer)
+        return self._answer(request, found, value, offer, location)
 
     def _answer(
-        self, request: Request, reference: Reference, found: StoredInstance, value: Value, offer: Offer
+        self, request: Request, found: StoredInstance, value: Value, offer: Offer, location: str
     ) -> Response:
-        tag = entity_tag([found.digest, found.name.instance, value.place, str(offer)])
+        tag = entity_tag([found.digest, found.name.instance, value.place, str(offer), location])
         headers = {"cache-control": REVALIDATED, "accept-ranges": "bytes"}
         if tag is not None:
             headers["etag"] = tag
         if is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        wanted = range_of(request, value.length, tag)
-        begin, end = wanted or (0, value.length)
-        status = 200 if wanted is None else 206
-        if wanted is not None:
-            headers["content-range"] = f"bytes {begin}-{end - 1}/{value.length}"
-        storage = self._holdings.storage
-        if not offer.is_multipart:
+        spans = spans_of(request, value.length, tag)
+        status = 206 if spans else 200
+        if len(spans) == 1:
+            # One range is a range of the value, also where that is given as a part.
+            headers["content-range"] = content_range(spans[0], value.length)
+        if len(spans) < 2 and not offer.is_multipart:
+            begin, end = spans[0] if spans else (0, value.length)
             headers |= {"content-type": offer.kind, "content-length": str(end - begin)}
-            return streamed(request, value.chunks(storage, found, begin, end), headers, status)
-        # A range is one of the value, and not of the parts that it is given in.
-        fields = {
-            "Content-Type": offer.kind,
-            "Content-Location": f"{request.scope['root_path']}{reference.path}/bulkdata/{value.place}",
-        }
-        if wanted is not None:
-            fields["Content-Range"] = headers["content-range"]
-        part = Part(
+            chunks = value.chunks(self._holdings.storage, found, begin, end)
+            return streamed(request, begun(request, chunks), headers, status)
+        parts = [self._part(found, value, offer.kind, location, span) for span in spans or (None,)]
+        boundary = boundary_of(tag)
+        # Several ranges are always given so (RFC 9110 section 15.3.7.2).
+        headers["content-type"] = content_type(
+            offer.kind, boundary, BYTE_RANGES if len(spans) > 1 else RELATED
+        )
+        headers["content-length"] = str(length_of(parts, boundary))
+        return streamed(request, begun(request, written(parts, boundary)), headers, status)
+
+    def _part(
+        self, found: StoredInstance, value: Value, kind: str, location: str, span: Span | None = None
+    ) -> Part:
+        """A value as a part, or some of its bytes."""
+        begin, end = span or (0, value.length)
+        fields = {"Content-Type": kind, "Content-Location": location}
+        if span is not None:
+            fields["Content-Range"] = content_range(span, value.length)
+        return Part(
             f"{value.place} of {found.name.instance}",
             tuple(fields.items()),
             end - begin,
-            partial(value.chunks, storage, found, begin, end),
+            partial(value.chunks, self._holdings.storage, found, begin, end),
         )
-        boundary = boundary_of(tag)
-        headers["content-type"] = content_type(offer.kind, boundary)
-        headers["content-length"] = str(length_of([part], boundary))
-        return streamed(request, written([part], boundary), headers, status)
+
+    async def _all_bulk_data(self, request: Request) -> Response:
+        return await in_thread(self._collected, request, reference_of(request))
+
+    def _collected(self, request: Request, reference: Reference) -> Response:
+        """A response with all values that the metadata of some instances has addresses of."""
+        collection = Collection(request, self._holdings, reference, self._transcoding, self._check)
+        octets = _accepted(collection.ranges, OCTETS)
+        if not octets and not collection.forms:
+            assert collection.refusal is not None
+            raise collection.refusal
+        is_whole = bool(octets) and collection.refusal is None
+        base = base_url(request)
+
+        def parts_of(found: StoredInstance, form: Form | None) -> Iterator[Part]:
+            storage = self._holdings.storage
+            with opened(storage, found) as (stream, syntax):
+                data_set, _ = read_header(stream, syntax)
+                places = places_of(data_set)
+                values = [
+                    value_at(stream, data_set, place) for place in places if not _is_in_frames(found, place)
+                ]
+            for value in values:
+                best = _accepted(collection.ranges, *dict.fromkeys((value.kind, OCTETS)))
+                if best:
+                    location = _location(base, found, value.place)
+                    yield self._part(found, value, best[0].offer.kind, location)
+            for place in places:
+                if form is not None and _is_in_frames(found, place):
+                    location = _location(base, found, place)
+                    yield from Pixels(storage, found).all_parts(form, _one_for_all(location))
+
+        return collection.respond(parts_of, "bulk data", base, f"{octets}", is_whole=is_whole)
+
+    def _check(self, found: StoredInstance) -> None:
+        """Look whether an object can be read; raises what that raises."""
+        storage = self._holdings.storage
+        with opened(storage, found) as (stream, syntax):
+            _, pixels = read_header(stream, syntax)
+        if pixels is not None and pixels.length is None:
+            # That its frames can be told apart.
+            Pixels(storage, found)
 
 
-def _value_at(stream: BinaryIO, data_set: Dataset, place: str) -> Value:
-    """The value at a place of a data set, which was read from a stream.
-
-    Raises
-    ------
-    Problem
-        With status 404 if there is none.
-    """
-    missing = Problem(404, "this instance has no such bulk data")
-    tag, *rest = place.split("/")
-    for number, inner in zip(rest[::2], rest[1::2], strict=True):
-        items = data_set[int(tag, 16)].value if int(tag, 16) in data_set else None
-        if not isinstance(items, Items) or not 0 < int(number) <= len(items):
-            raise missing
-        data_set, tag = items[int(number) - 1], inner
-    elements: dict[int, Any] = dict(data_set.items())
-    element = elements.get(int(tag, 16))
-    if element is None:
-        raise missing
-    vr = element.VR or representation(int(tag, 16), 0, 0)
-    if vr not in BINARY:
-        raise missing
-    kind, length = OCTETS, None
-    if element.tag == _DOCUMENT and not rest:
-        kind, length = _document(data_set)
-    if isinstance(element, RawDataElement) and element.value is None and element.length:
-        if element.length == UNDEFINED_LENGTH:
-            raise Problem(404, "this value is only given out as frames")
-        if _is_as_it_lies(element):
-            there = element.length if length is None else min(length, element.length)
-            return Value(place, kind, there, None, element.value_tell)
-        stream.seek(element.value_tell)
-        element = element._replace(value=stream.read(element.length))
-    content = element.value
-    if not isinstance(content, bytes):
-        raise missing
-    is_little_endian = getattr(element, "is_little_endian", data_set.original_encoding[1] is not False)
-    content = little_endian(vr, content, is_little_endian)[:length]
-    return Value(place, kind, len(content), content)
+def _location(base: str, found: StoredInstance, place: str) -> str:
+    """The address of a value, as the metadata has it."""
+    return f"{base}{path_of(found)}/bulkdata/{place}"
 
 
-def _is_as_it_lies(element: RawDataElement) -> bool:
-    """Whether the bytes in the file are in little endian, or have no order."""
-    return element.is_little_endian or (element.VR in VRS and VRS[element.VR].unit == 1)
+def _one_for_all(location: str) -> Callable[[int], str]:
+    """From the number of a frame to the address of the value, of which all frames are."""
+    return lambda number: location
 
 
-def _document(data_set: Dataset) -> tuple[str, int | None]:
-    """The media type of an encapsulated document, and its length without padding, as far as the object says."""
+def _is_in_frames(found: StoredInstance, place: str) -> bool:
+    """Whether a value is in fragments, so that it is given out as frames (section 8.7.3.3.2)."""
+    return place in PIXELS and transfer_syntax(found.transfer_syntax_uid).is_encapsulated
+
+
+def _accepted(ranges: Sequence[MediaRange], *kinds: str) -> Sequence[Alternative]:
+    """Which of some media types are accepted as parts, the best first."""
     try:
-        kind = str(data_set[_DOCUMENT_TYPE].value)
-        length = int(data_set[_DOCUMENT_LENGTH].value) if _DOCUMENT_LENGTH in data_set else None
-    except (KeyError, ValueError, TypeError):
-        return OCTETS, None
-    return (kind if kind in _DOCUMENTS else OCTETS), length
+        return alternatives(ranges, [Offer(kind, is_multipart=True) for kind in kinds])
+    except Problem:
+        return ()

@@ -13,24 +13,19 @@ from starlette.types import Scope
 
 from ...values import mutable
 from ..terms import Terms
+from .described import BOOLEAN, Described, DescribedRoute
 from .negotiation import Offer, chosen, ranges_of
 from .resources import base_url
 
 _WADL, _JSON = Offer("application/vnd.sun.wadl+xml"), Offer("application/json")
 _XML = Offer("application/xml")
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
-# Methods that are of HTTP and not of the services.
-_LEFT_OUT = frozenset(("HEAD", "OPTIONS"))
-# The last part of a path where a GET is a search, and the parameters that each search has (section 8.3.4).
-_SEARCHES = frozenset(("studies", "series", "instances"))
-_PARAMETERS = {
-    "limit": "xs:nonNegativeInteger",
-    "offset": "xs:nonNegativeInteger",
-    "fuzzymatching": "xs:boolean",
-    "emptyvaluematching": "xs:boolean",
-    "multiplevaluematching": "xs:boolean",
-    "includefield": "xs:string",
-}
+_OFFERS = (_WADL, _JSON, _XML)
+# Of the schema of a parameter its type as WADL has it.
+_TYPES = {"integer": "xs:nonNegativeInteger", "number": "xs:decimal"}
+_DESCRIBED = Described(
+    "What can be asked.", "8.9", offers=_OFFERS, schema={"type": "object", "required": ["base", "resources"]}
+)
 
 
 @mutable
@@ -38,7 +33,7 @@ class _Resource:
     """A part of a path, what can be done there, and what is below."""
 
     path: str
-    methods: list[str]
+    methods: dict[str, Described]
     below: dict[str, _Resource]
 
     def at(self, parts: Sequence[str]) -> _Resource:
@@ -46,7 +41,7 @@ class _Resource:
         if not parts:
             return self
         first, *others = parts
-        return self.below.setdefault(first, _Resource(first, [], {})).at(others)
+        return self.below.setdefault(first, _Resource(first, {}, {})).at(others)
 
 
 class _OptionsRoute(Route):
@@ -66,13 +61,12 @@ class CapabilitiesService:
     """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        self._root = _Resource("", [], {})
+        self._root = _Resource("", {}, {})
         for route in routes:
-            if isinstance(route, Route):
-                found = self._root.at(route.path.strip("/").split("/"))
-                found.methods = sorted({*found.methods, *(route.methods or ())} - _LEFT_OUT)
+            if isinstance(route, DescribedRoute):
+                self._root.at(route.path.strip("/").split("/")).methods[route.method] = route.described
         self.routes: list[BaseRoute] = [
-            Route("/capabilities", self._describe, methods=["GET"]),
+            DescribedRoute("/capabilities", self._describe, _DESCRIBED),
             _OptionsRoute("/{path:path}", self._describe, methods=["OPTIONS"]),
         ]
 
@@ -80,7 +74,7 @@ class CapabilitiesService:
         """Go by other terms, which say nothing of this."""
 
     async def _describe(self, request: Request) -> Response:
-        offer = chosen(ranges_of(request), (_WADL, _JSON, _XML))
+        offer = chosen(ranges_of(request), _OFFERS)
         base = base_url(request)
         if offer is _JSON:
             return JSONResponse(
@@ -90,16 +84,20 @@ class CapabilitiesService:
         return Response(body, headers={"content-type": offer.kind})
 
 
-def _is_search(resource: _Resource, method: str) -> bool:
-    return method == "GET" and resource.path in _SEARCHES
-
-
 def _model(resource: _Resource) -> dict[str, Any]:
     return {
         "path": resource.path,
         "methods": [
-            {"name": method, **({"parameters": list(_PARAMETERS)} if _is_search(resource, method) else {})}
-            for method in resource.methods
+            {
+                "name": method,
+                **(
+                    {"parameters": [each.name for each in described.parameters]}
+                    if described.parameters
+                    else {}
+                ),
+                "representations": [str(offer) for offer in described.offers],
+            }
+            for method, described in sorted(resource.methods.items())
         ],
         "resources": [_model(each) for each in resource.below.values()],
     }
@@ -119,13 +117,23 @@ def _element(resource: _Resource) -> Iterator[str]:
     if resource.path.startswith("{"):
         name = resource.path.strip("{}").partition(":")[0]
         yield f'<param name={quoteattr(name)} style="template" type="xs:string"/>'
-    for method in resource.methods:
+    for method, described in sorted(resource.methods.items()):
         yield f"<method name={quoteattr(method)}>"
-        if _is_search(resource, method):
-            yield "<request>"
-            for name, kind in _PARAMETERS.items():
-                yield f'<param name={quoteattr(name)} style="query" type={quoteattr(kind)}/>'
-            yield "</request>"
+        yield "<request>"
+        for parameter in described.parameters:
+            kind = _TYPES.get(parameter.schema["type"], "xs:string")
+            if parameter.schema == BOOLEAN:
+                kind = "xs:boolean"
+            needed = ' required="true"' if parameter.is_required else ""
+            yield f'<param name={quoteattr(parameter.name)} style="query" type={quoteattr(kind)}{needed}/>'
+        for kind in described.body:
+            yield f"<representation mediaType={quoteattr(kind)}/>"
+        yield "</request>"
+        if described.offers:
+            yield f"<response status={quoteattr(' '.join(map(str, described.statuses)))}>"
+            for offer in described.offers:
+                yield f"<representation mediaType={quoteattr(str(offer))}/>"
+            yield "</response>"
         yield "</method>"
     for each in resource.below.values():
         yield from _element(each)

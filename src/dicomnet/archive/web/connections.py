@@ -7,12 +7,13 @@ import contextlib
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ...drivers.transport import acknowledged
 
 if TYPE_CHECKING:
-    from uvicorn.protocols.http.h11_impl import H11Protocol as Protocol
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Protocol
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 else:
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Protocol
@@ -27,8 +28,14 @@ CONNECTIONS = 512
 KEEP_ALIVE = 30.0
 # The longest head of a request, in bytes, and how long it may take to come, in seconds.
 LONGEST_HEAD, HEAD_SECONDS = 1 << 16, 10.0
+# How long a TLS handshake may take, in seconds; nobody counts the connections that are in one.
+HANDSHAKE_SECONDS = 10.0
 # How many bytes of a request's body, or of a response, have to pass in so many seconds.
 LEAST, STALL_SECONDS = 1 << 16, 60.0
+# How many requests a client may send behind one that is not answered yet.
+AHEAD = 64
+# In the scope of a request: what of its body had come and was not asked for when the client went.
+REST = "dicomnet.rest"
 
 
 class Connection(Protocol):
@@ -49,6 +56,11 @@ class Connection(Protocol):
         # How many bytes of a head have come; a connection that never had a request is about to have one.
         self._head = 0
         self._has_asked = False
+        # Requests without a complete answer, the first of which is being answered; and whether no more are read.
+        self._unanswered: list[RequestResponseCycle] = []
+        self._is_deaf = False
+        # How many bytes of fields have come behind the body of a request.
+        self._trailers: int | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -63,7 +75,7 @@ class Connection(Protocol):
             min(waiting, key=lambda each: each.since).cut()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
         if self.is_waiting and not self._head:
             self.since = self.loop.time()
@@ -76,6 +88,49 @@ class Connection(Protocol):
         else:
             self._head, self._has_asked = 0, True
             self._pass(len(data))
+
+    def on_message_begin(self) -> None:
+        self._trailers = None
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._trailers is None:
+            super().on_header(name, value)
+            return
+        # Nobody reads what stands behind a body in chunks, and the parser knows no limit for it.
+        self._trailers += len(name) + len(value)
+        if self._trailers > LONGEST_HEAD:
+            raise _TooMuch
+
+    def on_headers_complete(self) -> None:
+        self._unanswered = [each for each in self._unanswered if not each.response_complete]
+        if len(self._unanswered) > AHEAD:
+            raise _TooMuch
+        super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+        self._trailers = 0
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read; behind requests that are not answered yet, it is passed over, and the end."""
+        first = next((each for each in self._unanswered if not each.response_complete), None)
+        if first is None or (first is self.cycle and not first.response_started):
+            super().send_400_response(msg)
+        elif self.cycle.more_body:
+            # Of a body in the middle of which it came.
+            self.cut()
+        else:
+            # It must not come into the middle of an answer.
+            self._is_deaf = True
+            self.cycle.keep_alive = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # The protocol knows of the last one only.
+        for each in (*self._unanswered, *((self.cycle,) if self.cycle is not None else ())):
+            if not each.response_complete:
+                each.disconnected = True
+                cast(dict[str, Any], each.scope)[REST] = bytes(each.body)
+                each.message_event.set()
+        super().connection_lost(exc)
 
     def check(self, now: float) -> None:
         """Cut it off if it does too little."""
@@ -118,6 +173,10 @@ class Connection(Protocol):
         self._moved += count
         if self._moved >= LEAST:
             self.since, self._moved = self.loop.time(), 0
+
+
+class _TooMuch(Exception):
+    """A client sends more than anybody needs to; the parser ends over it as over what it cannot read."""
 
 
 _TOO_LONG = (

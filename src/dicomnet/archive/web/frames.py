@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...encoding.transfer_syntaxes import Transcoding
+from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
 from ..terms import Terms
+from .collected import Collection
 from .conditional import REVALIDATED, entity_tag, is_unchanged
-from .located import located
+from .described import ACCEPT, Described, DescribedRoute
+from .located import located, path_of
+from .media_types import COMPRESSED
 from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import Offer, alternatives, ranges_of
-from .pixels import Pixels, form_of, offers_of
-from .resources import Reference, reference_of
-from .streams import streamed
+from .pixels import OCTETS, Form, Pixels, form_of, offers_of
+from .resources import PATHS, Reference, reference_of
+from .streams import begun, streamed
 from .threads import in_thread
 from .views import frames_of
 
-INSTANCE: Final = "/studies/{study}/series/{series}/instances/{instance}"
+INSTANCE: Final = PATHS[-1]
+
+
+def _described(summary: str, *, is_one: bool) -> Described:
+    ways = (True, False) if is_one else (True,)
+    return Described(
+        summary,
+        "10.4.1.1.6",
+        offers=[Offer(kind, way) for way in ways for kind in (OCTETS, *COMPRESSED)],
+        statuses=(200,) if is_one else (200, 206),
+        empty=(304,),
+        refusals=(410,),
+        parameters=(ACCEPT,),
+    )
 
 
 class FramesService:
@@ -38,8 +56,17 @@ class FramesService:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
         self.routes: Sequence[BaseRoute] = [
-            Route(f"{INSTANCE}/frames/{{frames}}", self._frames),
-            Route(f"{INSTANCE}/pixeldata", self._pixel_data),
+            DescribedRoute(
+                f"{INSTANCE}/frames/{{frames}}", self._frames, _described("Retrieve frames.", is_one=True)
+            ),
+            *(
+                DescribedRoute(
+                    f"{path}/pixeldata",
+                    self._pixel_data,
+                    _described("Retrieve all frames.", is_one=path == INSTANCE),
+                )
+                for path in PATHS
+            ),
         ]
 
     def adopt(self, terms: Terms) -> None:
@@ -51,11 +78,27 @@ class FramesService:
         return await in_thread(self._response, request, reference_of(request), numbers)
 
     async def _pixel_data(self, request: Request) -> Response:
-        return await in_thread(self._response, request, reference_of(request), None)
+        reference = reference_of(request)
+        if reference.instance is not None:
+            return await in_thread(self._response, request, reference, None)
+        return await in_thread(self._collected, request, reference)
 
     def _response(self, request: Request, reference: Reference, numbers: Sequence[int] | None) -> Response:
         """A response with some frames, or with all of them."""
         return frames_response(request, self._holdings, reference, numbers, self._transcoding)
+
+    def _collected(self, request: Request, reference: Reference) -> Response:
+        """A response with the frames of all instances."""
+        pixels_of = partial(Pixels, self._holdings.storage)
+        collection = Collection(request, self._holdings, reference, self._transcoding, pixels_of)
+        if collection.refusal is not None and not collection.forms:
+            raise collection.refusal
+
+        def parts_of(found: StoredInstance, form: Form | None) -> Iterator[Part]:
+            if form is not None:
+                yield from pixels_of(found).all_parts(form, frame_location(request, found))
+
+        return collection.respond(parts_of, "pixel data", is_whole=collection.refusal is None)
 
 
 def frames_response(
@@ -64,6 +107,7 @@ def frames_response(
     reference: Reference,
     numbers: Sequence[int] | None,
     transcoding: Transcoding,
+    location: Callable[[int], str] | None = None,
 ) -> Response:
     """A response with frames of an instance.
 
@@ -77,6 +121,8 @@ def frames_response(
         Which frames, counted from 1; None for all.
     transcoding
         Whether objects may be decompressed.
+    location
+        From the number of a frame to its address; None for that of the frame.
 
     Raises
     ------
@@ -93,12 +139,19 @@ def frames_response(
     form = form_of(own, options, transcoding)
     what = ",".join(map(str, numbers))
     version = None if found.digest is None else f"{found.name.instance} {found.digest}"
-    tag = entity_tag([version, what, form.content_type, str(form.offer)])
+    if location is None:
+        location = frame_location(request, found)
+    tag = entity_tag([version, what, form.content_type, str(form.offer), location(1)])
     headers = {"cache-control": REVALIDATED, **({} if tag is None else {"etag": tag})}
     if is_unchanged(request, tag):
         return Response(status_code=304, headers=headers)
-    parts = pixels.parts(numbers, form, f"{request.scope['root_path']}{reference.path}/frames")
+    parts = pixels.parts(numbers, form, location)
     return parts_response(request, parts, form.offer, tag, headers)
+
+
+def frame_location(request: Request, found: StoredInstance) -> Callable[[int], str]:
+    """From the number of a frame of an object to its address."""
+    return f"{request.scope['root_path']}{path_of(found)}/frames/{{}}".format
 
 
 def parts_response(
@@ -124,10 +177,10 @@ def parts_response(
         headers |= {name.lower(): value for name, value in part.headers}
         if part.length is not None:
             headers["content-length"] = str(part.length)
-        return streamed(request, part.open(), headers)
+        return streamed(request, begun(request, part.open()), headers)
     boundary = boundary_of(tag)
     headers["content-type"] = content_type(offer.kind, boundary)
     length = length_of(parts, boundary)
     if length is not None:
         headers["content-length"] = str(length)
-    return streamed(request, written(parts, boundary), headers)
+    return streamed(request, begun(request, written(parts, boundary)), headers)

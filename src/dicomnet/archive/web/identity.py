@@ -38,6 +38,7 @@ class Identity:
 
 
 ANYBODY = Identity("", frozenset(Right))
+NOBODY = Identity("", frozenset())
 
 
 def enter(scope: Scope, identity: Identity) -> None:
@@ -46,8 +47,8 @@ def enter(scope: Scope, identity: Identity) -> None:
 
 
 def identity_of(scope: Scope) -> Identity:
-    """Who makes a request; `Admission` has found that out."""
-    return cast(Identity, scope[_KEY])
+    """Who makes a request, as `Admission` has found out; nobody before that."""
+    return cast(Identity, scope.get(_KEY, NOBODY))
 
 
 def needed_for(method: str) -> Right:

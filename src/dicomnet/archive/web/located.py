@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from pydicom.dataset import Dataset
 
 from ...datasets.levels import Level
 from ...errors import DatabaseFailure
+from ...plurals import counted
 from ..catalogue.index import Index
 from ..catalogue.options import QueryOptions
 from ..catalogue.query import StoredInstance, locate
@@ -46,6 +49,18 @@ def located(holdings: Holdings, reference: Reference) -> list[StoredInstance]:
         raise Problem(404, f"there is no such {_WORDS[reference.level]} here")
     holdings.uses.note(reference.study)
     return found
+
+
+def path_of(found: StoredInstance) -> str:
+    """The path of an object, relative to the service."""
+    return Reference(found.name.study, found.name.series, found.name.instance).path
+
+
+def said_to_lack(headers: MutableMapping[str, str], missing: int, count: int) -> int:
+    """The status of a response that lacks some of so many objects, which its head says (PS3.18 Table 10.4.3-1)."""
+    headers["warning"] = f'299 - "{missing} of {counted(count, "instance")} cannot be given out"'
+    headers.pop("etag", None)
+    return 206
 
 
 def _one(index: Index, reference: Reference) -> list[StoredInstance]:

@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from html import escape
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs, quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ..ledger.sessions import Sessions, digest_of
 from ..terms import Terms
-from .admission import COOKIE, LOGIN, LOGOUT, Admission, address_of, is_secure
+from .admission import COOKIE, LOGIN, LOGOUT, Admission
 from .policy import WebPolicy
 from .problems import Problem
+from .proxies import address_of
 from .threads import in_thread
 
 # The longest form that is read, in bytes.
 _FORM = 4096
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Log in</title></head>
-<body><main>
-<h1>Log in</h1>
-<p role="alert">{why}</p>
-<form method="post" action="{action}">
-<p><label for="name">Name</label><br>
-<input id="name" name="name" autocomplete="username" required autofocus></p>
-<p><label for="password">Password</label><br>
-<input id="password" name="password" type="password" autocomplete="current-password" required></p>
-<p><button>Log in</button></p>
-</form>
-</main></body>
-</html>
-"""
-_HEADERS = {"content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'"}
+
+
+class Shows(Protocol):
+    """What makes a page."""
+
+    def __call__(
+        self,
+        request: Request,
+        template: str,
+        *,
+        status: int = ...,
+        headers: Mapping[str, str] | None = ...,
+        **values: Any,
+    ) -> Response:
+        """A page; the parameters are those of `Site.page`."""
+        ...
 
 
 class KnowsSessions(Protocol):
@@ -57,11 +56,23 @@ class LoginPage:
         Knows who may come in.
     sessions
         Gives those of the ledger; called in threads.
+    show
+        Makes a page.
+    on_logout
+        Told who has logged out, by name and address.
     """
 
-    def __init__(self, admission: Admission, sessions: KnowsSessions) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        sessions: KnowsSessions,
+        show: Shows,
+        on_logout: Callable[[str, str], None],
+    ) -> None:
+        self._on_logout = on_logout
         self._admission = admission
         self._sessions = sessions
+        self._show_page = show
         self._policy = WebPolicy()
         self.routes: list[BaseRoute] = [
             Route(LOGIN, self._show, methods=["GET"]),
@@ -74,7 +85,7 @@ class LoginPage:
         self._policy = terms.web
 
     async def _show(self, request: Request) -> Response:
-        return _form(request, "")
+        return self._form(request, "")
 
     async def _log_in(self, request: Request) -> Response:
         policy, form = self._policy, await _fields(request)
@@ -86,37 +97,46 @@ class LoginPage:
         except Problem as problem:
             if problem.status != 429:
                 raise
-            return _form(request, problem.sentence, problem)
+            words = problem.sentence
+            return self._form(request, f"{words[0].upper()}{words[1:]}.", 429, problem.headers)
         if user is None:
-            return _form(request, "There is no such user with this password.", Problem(403, ""))
+            return self._form(request, "There is no such user with this password.", 403)
         address, lifetime = address_of(request.scope, policy), timedelta(seconds=policy.lifetime)
+        await self._end_session(request)
         secret = await in_thread(lambda: self._sessions().begin(user.name, user.stamp, address, lifetime))
         answer = RedirectResponse(_target(request), 303)
         answer.set_cookie(
             COOKIE,
             secret,
             max_age=int(policy.lifetime),
-            secure=is_secure(request.scope, policy),
+            secure=request.scope["scheme"] == "https",
             httponly=True,
             samesite="strict",
         )
         return answer
 
     async def _log_out(self, request: Request) -> Response:
-        secret = request.cookies.get(COOKIE)
-        if secret:
-            self._admission.forget(secret)
-            await in_thread(lambda: self._sessions().end(digest_of(secret)))
+        await self._end_session(request)
         answer = RedirectResponse(LOGIN, 303)
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer
 
+    async def _end_session(self, request: Request) -> None:
+        """End that of a browser, where it has one."""
+        secret = request.cookies.get(COOKIE)
+        if secret:
+            self._admission.forget(secret)
+            digest = digest_of(secret)
+            session = await in_thread(lambda: self._sessions().find(digest))
+            await in_thread(lambda: self._sessions().end(digest))
+            if session is not None:
+                self._on_logout(session.name, address_of(request.scope, self._policy))
 
-def _form(request: Request, why: str, problem: Problem | None = None) -> Response:
-    action = f"{LOGIN}?next={quote(_target(request), safe='/')}"
-    page = _PAGE.format(why=escape(why), action=escape(action))
-    more = {} if problem is None else dict(problem.headers or {})
-    return HTMLResponse(page, 200 if problem is None else problem.status, headers=_HEADERS | more)
+    def _form(
+        self, request: Request, why: str, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        action = f"{LOGIN}?next={quote(_target(request), safe='/')}"
+        return self._show_page(request, "login.html", status=status, headers=headers, why=why, action=action)
 
 
 async def _fields(request: Request) -> dict[str, str]:

@@ -8,11 +8,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from time import monotonic
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...datasets.headers import read_header
 from ...datasets.json_model import to_json
@@ -24,13 +25,13 @@ from ..kept_headers import KeptHeaders
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
-from .located import located
+from .described import ACCEPT, Described, DescribedRoute
+from .located import located, path_of, said_to_lack
 from .multipart import CutOff, Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
-from .resources import Reference, base_url, reference_of
-from .retrieving import PATHS
-from .streams import streamed
+from .resources import PATHS, Reference, base_url, reference_of
+from .streams import begun, streamed
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -38,11 +39,21 @@ _log = logging.getLogger(__name__)
 JSON: Final = "application/dicom+json"
 _OFFERS = (Offer(JSON), Offer("application/json"), Offer("application/dicom+xml", is_multipart=True))
 _XML = _OFFERS[2]
+_DESCRIBED = Described(
+    "Retrieve all attributes but long binary ones.",
+    "10.4.1.1.2",
+    offers=_OFFERS,
+    empty=(304,),
+    refusals=(410,),
+    parameters=(ACCEPT,),
+)
 # In what is kept, before the place of a value: the address of the instance, which depends on who asks.
 _HERE = "@"
 _MARK = f'"BulkDataURI":"{_HERE}/'.encode()
 # How many objects are looked at together: their metadata goes out together.
 _TOGETHER = 100
+# How long the first byte of a response may wait until it is known what can be given out, in seconds.
+_PREPARING = 5.0
 # How many bytes of whole responses are remembered in a process.
 _REMEMBERED = 64 << 20
 
@@ -60,7 +71,9 @@ class MetadataService:
         self._holdings = holdings
         self._kept = KeptHeaders(holdings.local.root)
         self._lately = _Lately(_REMEMBERED)
-        self.routes: Sequence[BaseRoute] = [Route(f"{path}/metadata", self._metadata) for path in PATHS]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(f"{path}/metadata", self._metadata, _DESCRIBED) for path in PATHS
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on; nothing here depends on them."""
@@ -86,19 +99,48 @@ class MetadataService:
         headers = {"cache-control": REVALIDATED, **({} if tag is None else {"etag": tag})}
         if is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        if offer == _XML:
-            boundary = boundary_of(tag)
-            headers["content-type"] = content_type(offer.kind, boundary)
-            parts = (_xml_part(each, model) for each, model in self._models(found, base))
-            return streamed(request, written(parts, boundary), headers)
-        headers["content-type"] = offer.kind
-        known = None if tag is None else self._lately.find(tag)
+        known = None if tag is None or offer == _XML else self._lately.find(tag)
         if known is not None:
+            headers["content-type"] = offer.kind
             return Response(
                 b"" if request.method == "HEAD" else known,
                 headers=headers | {"content-length": str(len(known))},
             )
-        return streamed(request, self._lately.remembering(tag, self._list(found, base)), headers)
+        status = 200
+        good = self._prepared(found)
+        if len(good) < len(found):
+            status, tag = said_to_lack(headers, len(found) - len(good), len(found)), None
+        # Where nothing can be given out, that shows when it is read.
+        found = good or found
+        if offer == _XML:
+            boundary = boundary_of(tag)
+            headers["content-type"] = content_type(offer.kind, boundary)
+            parts = (_xml_part(each, model) for each, model in self._models(found, base))
+            return streamed(request, begun(request, written(parts, boundary)), headers, status)
+        headers["content-type"] = offer.kind
+        chunks = self._lately.remembering(tag, self._list(found, base))
+        return streamed(request, begun(request, chunks), headers, status)
+
+    def _prepared(self, found: list[StoredInstance]) -> list[StoredInstance]:
+        """The objects whose metadata can be given out, as far as that shows before a client has waited for too long.
+
+        What is derived for that is kept, so that a response that has to be cut off all the same is not the next time.
+        """
+        lost: set[str] = set()
+        end = monotonic() + _PREPARING
+        for at in range(0, len(found), _TOGETHER):
+            some = found[at : at + _TOGETHER]
+            known = self._kept.known([each.digest for each in some if each.digest is not None])
+            derived: dict[str, tuple[str, bytes]] = {}
+            for each in some:
+                if each.digest not in known and monotonic() < end:
+                    model = _derived(self._holdings.storage, each)
+                    if isinstance(model, Exception):
+                        lost.add(each.name.instance)
+                    elif each.digest is not None:
+                        derived[each.digest] = each.name.instance, model
+            self._kept.keep(derived)
+        return [each for each in found if each.name.instance not in lost] if lost else found
 
     def _list(self, found: Sequence[StoredInstance], base: str) -> Iterator[bytes]:
         """The models as a JSON array, some at a time; without its end where one is missing, see `CutOff`."""
@@ -130,13 +172,9 @@ class MetadataService:
                     if isinstance(model, bytes) and each.digest is not None:
                         derived[each.digest] = each.name.instance, model
                 if isinstance(model, bytes):
-                    model = model.replace(_MARK, f'"BulkDataURI":"{base}{_path(each)}/bulkdata/'.encode())
+                    model = model.replace(_MARK, f'"BulkDataURI":"{base}{path_of(each)}/bulkdata/'.encode())
                 yield each, model
             self._kept.keep(derived)
-
-
-def _path(found: StoredInstance) -> str:
-    return Reference(found.name.study, found.name.series, found.name.instance).path
 
 
 def _derived(storage: Storage, found: StoredInstance) -> bytes | Exception:

@@ -55,9 +55,13 @@ def boundary_of(tag: str | None) -> str:
     return token_hex(16) if tag is None else hashlib.sha256(tag.encode()).hexdigest()[:32]
 
 
-def content_type(kind: str, boundary: str) -> str:
+RELATED, BYTE_RANGES = "multipart/related", "multipart/byteranges"
+"""What parts are: representations that belong together, or some bytes of one."""
+
+
+def content_type(kind: str, boundary: str, of: str = RELATED) -> str:
     """The Content-Type of a response whose parts are of a media type."""
-    return f'multipart/related; type="{kind}"; boundary={boundary}'
+    return f"{of}; boundary={boundary}" if of == BYTE_RANGES else f'{of}; type="{kind}"; boundary={boundary}'
 
 
 def length_of(parts: Iterable[Part], boundary: str) -> int | None:
@@ -113,7 +117,8 @@ def written(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
         if part.length is not None and length != part.length:
             raise CutOff(f"{part.name} has {length} bytes instead of {part.length}")
     if missing:
-        yield b"".join(pieces)
+        if pieces:
+            yield b"".join(pieces)
         raise CutOff(f"{missing} of the parts are missing")
     pieces.append(_end(boundary))
     yield b"".join(pieces)

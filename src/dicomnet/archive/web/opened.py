@@ -37,12 +37,34 @@ def opened(storage: Storage, found: StoredInstance) -> Iterator[tuple[BinaryIO, 
         if found.size not in (None, length):
             raise UnusableObject(f"its file has {length} bytes instead of {found.size}")
         file.seek(0)
-        header, _ = identify(file, file.read(PREFIX_LENGTH))
-        if header.sop_instance_uid != found.name.instance:
-            raise UnusableObject("its file has another object")
-        file.seek(header.offset)
-        if transfer_syntax(header.transfer_syntax_uid).is_deflated:
-            with inflated(file) as stream:
-                yield stream, header.transfer_syntax_uid
-        else:
-            yield file, header.transfer_syntax_uid
+        with data_set_in(file, found.name.instance) as inside:
+            yield inside
+
+
+@contextmanager
+def data_set_in(file: BinaryIO, instance: str) -> Iterator[tuple[BinaryIO, str]]:
+    """The data set in a file, as of `opened`.
+
+    Parameters
+    ----------
+    file
+        At its beginning.
+    instance
+        The SOP Instance UID of the object that it has.
+
+    Raises
+    ------
+    UnusableObject
+        If it is damaged, or has another object.
+    OSError
+        If it cannot be read.
+    """
+    header, _ = identify(file, file.read(PREFIX_LENGTH))
+    if header.sop_instance_uid != instance:
+        raise UnusableObject("its file has another object")
+    file.seek(header.offset)
+    if transfer_syntax(header.transfer_syntax_uid).is_deflated:
+        with inflated(file) as stream:
+            yield stream, header.transfer_syntax_uid
+    else:
+        yield file, header.transfer_syntax_uid

@@ -1,4 +1,4 @@
-"""Which web pages of other addresses a browser lets use the node (CORS), as it is configured."""
+"""Which web pages of other addresses a browser lets use DICOMweb here (CORS), as it is configured."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .policy import WebPolicy
+from .resources import is_dicomweb
 
 # What such a page may do, what it may say besides, and what it may read of a response.
 _METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
@@ -37,8 +38,8 @@ class Origins:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         origins = self.policy.origins
-        if not origins:
-            await self._application(scope, receive, send)
+        if not origins or not is_dicomweb(scope):
+            await self._application(scope, receive, _ForOurselves(send).send)
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
@@ -60,3 +61,16 @@ class Origins:
             await Response(status_code=204, headers=allowed)(scope, receive, send_with_headers)
         else:
             await self._application(scope, receive, send_with_headers)
+
+
+class _ForOurselves:
+    """A response that no page of another address may as much as show, such as a picture."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Take a part of it."""
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).setdefault("cross-origin-resource-policy", "same-origin")
+        await self._send(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from typing import Final
@@ -26,29 +26,13 @@ from ...values import frozen
 from ..catalogue.query import StoredInstance
 from ..services.retrieval import known_object
 from ..storage.store import ObjectName, Storage
+from .media_types import kinds_of
 from .multipart import Part
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer
 from .opened import opened
 from .problems import Problem
 
 OCTETS: Final = "application/octet-stream"
-# What a frame by itself is called, by the ending of the UID of its transfer syntax (PS3.18 Table 8.7.3-5).
-_KINDS = {
-    f"1.2.840.10008.1.2.{ending}": kind
-    for kind, endings in {
-        "image/jpeg": "4.50 4.51 4.57 4.70",
-        "image/jls": "4.80 4.81",
-        "image/jp2": "4.90 4.91",
-        "image/jpx": "4.92 4.93",
-        "image/jphc": "4.201 4.202 4.203",
-        "image/jxl": "4.110 4.111 4.112",
-        "image/dicom-rle": "5",
-        "video/mpeg": "4.100 4.100.1 4.101 4.101.1",
-        "video/mp4": "4.102 4.102.1 4.103 4.103.1 4.104 4.104.1 4.105 4.105.1 4.106 4.106.1",
-        "video/H265": "4.107 4.108",
-    }.items()
-    for ending in endings.split()
-}
 # How many objects it is remembered of where their frames are, since viewers ask for one frame after the other.
 _REMEMBERED = 128
 _IMAGE_PIXEL_GROUP = 0x0028
@@ -86,7 +70,7 @@ def offers_of(own: str, *, is_one: bool) -> list[Offer]:
     is_one
         Whether only one frame is asked for, which needs no parts.
     """
-    kinds = [kind for kind in (_KINDS.get(own), OCTETS) if kind is not None]
+    kinds = [*kinds_of(own), OCTETS]
     ways = (True, False) if is_one else (True,)
     return [Offer(kind, is_multipart) for is_multipart in ways for kind in kinds]
 
@@ -122,11 +106,21 @@ def form_of(own: str, options: Sequence[Alternative], transcoding: Transcoding) 
             return Form(option.offer, wanted)
         if not is_native and wanted in (ANY_TRANSFER_SYNTAX, own, ""):
             return Form(option.offer, own)
+        if not option.transfer_syntax and not may_decompress:
+            # It is only there in compressed form (section 8.7.3.3).
+            return Form(option.offer, own)
     name = transfer_syntax(own).name
     raise Problem(
         406,
         f"frames stored in {name} cannot be given in the transfer syntax in Accept; * takes them as they are",
     )
+
+
+class NoPixelData(Problem):
+    """An object that has no pixel data is asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "this instance has no pixel data")
 
 
 class _Known:
@@ -166,9 +160,10 @@ class Pixels:
 
     Raises
     ------
+    NoPixelData
+        If it has none.
     Problem
-        With status 404 if it has no pixel data, or its file is not there any more; 406 if its frames cannot be told
-        apart.
+        With status 404 if its file is not there any more; 406 if its frames cannot be told apart.
     """
 
     def __init__(self, storage: Storage, found: StoredInstance) -> None:
@@ -189,7 +184,7 @@ class Pixels:
         except UnusableObject as error:
             raise Problem(406, f"the frames of this instance cannot be given out: {error}") from error
         if table is None:
-            raise Problem(404, "this instance has no pixel data")
+            raise NoPixelData
         self.table = table
 
     def check(self, numbers: Sequence[int]) -> None:
@@ -198,7 +193,7 @@ class Pixels:
         if beyond:
             raise Problem(404, f"there is no frame {beyond[0]}; this instance has {self.table.count}")
 
-    def parts(self, numbers: Sequence[int], form: Form, location: str) -> list[Part]:
+    def parts(self, numbers: Sequence[int], form: Form, location: Callable[[int], str]) -> list[Part]:
         """Frames, each as a part.
 
         Parameters
@@ -208,18 +203,22 @@ class Pixels:
         form
             What they are given out in.
         location
-            The address of the frames, up to their number.
+            From the number of a frame to its address.
         """
         is_stored = form.transfer_syntax_uid == self.table.transfer_syntax_uid or self.table.spans is None
         return [
             Part(
                 f"frame {number} of {self.found.name.instance}",
-                (("Content-Type", form.content_type), ("Content-Location", f"{location}/{number}")),
+                (("Content-Type", form.content_type), ("Content-Location", location(number))),
                 self.table.length(number) if is_stored else None,
                 partial(self._stored if is_stored else self._decompressed, number),
             )
             for number in numbers
         ]
+
+    def all_parts(self, form: Form, location: Callable[[int], str]) -> list[Part]:
+        """All frames; parameters as of `parts`."""
+        return self.parts(range(1, self.table.count + 1), form, location)
 
     def _stored(self, number: int) -> Iterator[bytes]:
         if self._converted is not None:

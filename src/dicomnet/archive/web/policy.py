@@ -21,7 +21,8 @@ class WebPolicy:
         The origins, such as ``https://viewer.example``, whose pages a browser lets read the answers (CORS); ``*`` is
         all.
     hosts
-        The names by which browsers reach it on its own machine besides ``localhost``, such as that of a proxy.
+        The names by which browsers reach it besides ``localhost``, such as that of a proxy, where it listens on its own
+        machine only; without users also elsewhere, unless there are none.
     users
         Who may use it; None for everybody, without a proof.
     lifetime
@@ -30,6 +31,8 @@ class WebPolicy:
         The addresses of proxies in front of it, which are trusted in what they say of a client.
     user_header
         The header by which such a proxy names a user; empty for none.
+    is_behind_proxies
+        Whether nobody but such a proxy may ask from another machine, since what others send could be heard.
     tls
         What is shown in TLS handshakes; None for plain HTTP. Whether there is one is decided at the start.
     may_delete
@@ -46,6 +49,7 @@ class WebPolicy:
     lifetime: float = 12 * 3600.0
     proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     user_header: str = ""
+    is_behind_proxies: bool = False
     tls: ServerCertificate | None = None
     may_delete: bool = False
     keep: float = 7 * 86_400.0

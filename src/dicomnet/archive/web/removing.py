@@ -11,26 +11,28 @@ from secrets import token_hex
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...plurals import counted
 from ..access import C_STORE
+from ..audit import HTTP
 from ..deleting import IS_GONE
 from ..deletion import Order
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
+from .described import Described, DescribedRoute
 from .identity import identity_of
 from .located import located
 from .problems import Problem
-from .resources import Reference, reference_of
+from .proxies import address_of
+from .resources import PATHS, Reference, reference_of
 from .threads import in_thread
 
 _log = logging.getLogger(__name__)
 
-_STUDY = "/studies/{study}"
-_SERIES = _STUDY + "/series/{series}"
-_INSTANCE = _SERIES + "/instances/{instance}"
+_DESCRIBED = Described(
+    "Delete what is stored, where web.allow_delete allows it.", empty=(204,), refusals=(409, 410)
+)
 
 
 class RemovingService:
@@ -46,7 +48,7 @@ class RemovingService:
         self._holdings = holdings
         self._terms = Terms()
         self.routes: Sequence[BaseRoute] = [
-            Route(path, self._delete, methods=["DELETE"]) for path in (_STUDY, _SERIES, _INSTANCE)
+            DescribedRoute(path, self._delete, _DESCRIBED, "DELETE") for path in PATHS
         ]
 
     def adopt(self, terms: Terms) -> None:
@@ -89,7 +91,15 @@ def order_of(terms: Terms, request: Request, way: str, reason: str) -> Order:
         raise Problem(403, "deleting is not allowed from this address")
     name = identity_of(request.scope).name
     actor = f"{way} from {address_of(request.scope, terms.web)}" + (f", {name}" if name else "")
-    return Order(f"delete-{token_hex(6)}", actor, reason=reason, keep=terms.web.keep)
+    return Order(
+        f"delete-{token_hex(6)}",
+        actor,
+        reason=reason,
+        keep=terms.web.keep,
+        user=name,
+        address=address_of(request.scope, terms.web),
+        way=HTTP,
+    )
 
 
 def remove(holdings: Holdings, reference: Reference, order: Order) -> int:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...rendering.renderers import Picture, Renderers
 from ...rendering.view import PDF, PICTURES, NotRendered, Reason, View, Viewport
@@ -25,22 +25,21 @@ from ..holdings import Holdings
 from ..storage.store import Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .described import ACCEPT, Described, DescribedRoute, Parameter
 from .located import located
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import Reference, reference_of
-from .threads import in_thread
+from .resources import PATHS, Reference, reference_of
+from .streams import head_of
+from .threads import ended, in_thread
 from .views import frames_of, view_of
 
 Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 
-_STUDY = "/studies/{study}"
-_SERIES = f"{_STUDY}/series/{{series}}"
-_INSTANCE = f"{_SERIES}/instances/{{instance}}"
-_RESOURCES = (_STUDY, _SERIES, _INSTANCE, f"{_INSTANCE}/frames/{{frames}}")
+_RESOURCES = (*PATHS, f"{PATHS[-1]}/frames/{{frames}}")
 _ONE = tuple(Offer(kind) for kind in (*PICTURES, PDF))
 _MANY = tuple(Offer(kind, is_multipart=True) for kind in (*PICTURES, PDF))
 _THUMBNAILS = tuple(Offer(kind) for kind in PICTURES)
@@ -61,6 +60,41 @@ _STATUSES = {
     Reason.BAD_VIEW: 400,
     Reason.DAMAGED: 500,
 }
+_VIEWPORT = Parameter(
+    "viewport",
+    "The width and height that it fits in, and the region that is shown.",
+    {
+        "type": "string",
+        "pattern": r"^[1-9][0-9]{0,2},[1-9][0-9]{0,2}(,[0-9]{1,3},[0-9]{1,3},[1-9]{1,3},[1-9]{1,3})?$",
+    },
+)
+_RENDERED = Described(
+    "Retrieve pictures, or the content of documents.",
+    "10.4.1.1.3",
+    offers=(*_ONE, *_MANY),
+    empty=(304,),
+    refusals=(410, 413, 501),
+    parameters=(
+        ACCEPT,
+        Parameter(
+            "window",
+            "Center, width and function, with commas between them, or the name of a window.",
+            {
+                "type": "string",
+                "pattern": r"^([^,]*|-?[0-9]{1,5},[1-9][0-9]{0,4},(linear|linear-exact|sigmoid))$",
+            },
+        ),
+        _VIEWPORT,
+        Parameter("quality", "Of a JPEG.", {"type": "integer", "minimum": 1, "maximum": 100}),
+    ),
+)
+_REDUCED = replace(
+    _RENDERED,
+    summary="Retrieve a small picture.",
+    section="10.4.1.1.4",
+    offers=_THUMBNAILS,
+    parameters=(ACCEPT, _VIEWPORT),
+)
 
 
 @frozen
@@ -152,9 +186,10 @@ class _Turns:
         try:
             if request is not None and await request.is_disconnected():
                 raise ClientDisconnect
-            return await in_thread(function, *values)
-        finally:
+        except BaseException:
             self._free.release()
+            raise
+        return await self._run(function, *values)
 
     async def run_now(self, function: Callable[[bool], Found]) -> Found:
         """What a function gives, in a thread; it is told whether it has a turn, which is so if one is free."""
@@ -162,10 +197,13 @@ class _Turns:
             return await in_thread(function, False)
         # It does not wait.
         await self._free.acquire()
-        try:
-            return await in_thread(function, True)
-        finally:
-            self._free.release()
+        return await self._run(function, True)
+
+    async def _run(self, function: Callable[..., Found], *values: Any) -> Found:
+        """What a function gives whose turn it is, which goes on until it is done, also where nobody waits for that."""
+        running = asyncio.ensure_future(in_thread(function, *values))
+        running.add_done_callback(lambda _: self._free.release())
+        return await asyncio.shield(running)
 
 
 class RenderedService:
@@ -187,8 +225,8 @@ class RenderedService:
         self._turns = _Turns(most)
         self._kept = _Kept()
         self.routes: Sequence[BaseRoute] = [
-            *(Route(f"{path}/rendered", self._rendered) for path in _RESOURCES),
-            *(Route(f"{path}/thumbnail", self._thumbnail) for path in _RESOURCES),
+            *(DescribedRoute(f"{path}/rendered", self._rendered, _RENDERED) for path in _RESOURCES),
+            *(DescribedRoute(f"{path}/thumbnail", self._thumbnail, _REDUCED) for path in _RESOURCES),
         ]
 
     def adopt(self, terms: Terms) -> None:
@@ -355,7 +393,7 @@ class RenderedService:
         boundary = boundary_of(tag)
         headers["content-type"] = content_type(kind, boundary)
         if request.method == "HEAD":
-            return Response(headers=headers)
+            return head_of(headers)
         parts = (each for each, _ in pictures)
         chunks = written(_first_and(part, parts), boundary)
         return StreamingResponse(self._in_turns(chunks), headers=headers)
@@ -382,8 +420,15 @@ class RenderedService:
     async def _in_turns(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks of a body, each made in its turn."""
         end: Any = object()
-        while (chunk := await self._turns.run(next, chunks, end)) is not end:
-            yield chunk
+        try:
+            while True:
+                pending = asyncio.ensure_future(self._turns.run(next, chunks, end))
+                chunk = await asyncio.shield(pending)
+                if chunk is end:
+                    return
+                yield chunk
+        finally:
+            await ended(pending, chunks)
 
 
 def _rendered(storage: Storage, renderers: Renderers, wanted: _Wanted) -> Picture:

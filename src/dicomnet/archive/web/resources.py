@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from ...datasets.levels import Level
 from ...encoding.identity import is_uid
@@ -11,6 +12,13 @@ from .problems import Problem
 
 ROOT = "/dicom-web"
 """Where the services of DICOMweb are."""
+
+PATHS = (
+    "/studies/{study}",
+    "/studies/{study}/series/{series}",
+    "/studies/{study}/series/{series}/instances/{instance}",
+)
+"""The addresses of studies, series and instances, relative to that."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What a proxy adds, behind which the port may be another one.
@@ -47,6 +55,12 @@ class Reference:
         return "".join(f"/{name}/{uid}" for name, uid in parts if uid is not None)
 
 
+def is_dicomweb(scope: Scope) -> bool:
+    """Whether a request is one of DICOMweb, and not for a page."""
+    path: str = scope["path"]
+    return path == ROOT or path.startswith(f"{ROOT}/")
+
+
 def reference_of(request: Request) -> Reference:
     """The resource that the path of a request names by ``{study}``, ``{series}`` and ``{instance}``.
 
@@ -63,7 +77,12 @@ def reference_of(request: Request) -> Reference:
 
 
 def base_url(request: Request) -> str:
-    """The URL of the service, without a slash at the end.
+    """The URL of the service, without a slash at the end."""
+    return origin_of(request) + ROOT
+
+
+def origin_of(request: Request) -> str:
+    """The URL of the server, without a slash at the end.
 
     Some clients, such as dicomweb-client, leave the port out of the header Host. It is added where nothing tells that a
     proxy is between, since what they ask for next would go to another server.
@@ -82,4 +101,4 @@ def base_url(request: Request) -> str:
         port = server[1]
         if port != _DEFAULT_PORTS.get(scheme):
             host = f"{host}:{port}"
-    return f"{scheme}://{host}{ROOT}"
+    return f"{scheme}://{host}"

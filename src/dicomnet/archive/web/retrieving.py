@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...datasets.transcode import is_decodable, is_lossless, transcode_file
 from ...encoding.file_header import encode_file_header
@@ -23,21 +24,33 @@ from ..services.retrieval import known_object
 from ..storage.store import ObjectName, Storage
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
-from .located import located
+from .described import ACCEPT, Described, DescribedRoute
+from .located import located, said_to_lack
 from .multipart import CHUNK, CutOff, Part, boundary_of, content_type, length_of, written
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
 from .problems import Problem
-from .resources import Reference, reference_of
-from .streams import streamed
+from .resources import PATHS, Reference, reference_of
+from .streams import begun, streamed
 from .threads import in_thread
+
+_log = logging.getLogger(__name__)
 
 DICOM: Final = "application/dicom"
 _MANY, _ONE, _ZIP = Offer(DICOM, is_multipart=True), Offer(DICOM), Offer("application/zip")
-PATHS = (
-    "/studies/{study}",
-    "/studies/{study}/series/{series}",
-    "/studies/{study}/series/{series}/instances/{instance}",
-)
+_SEVERAL = (_MANY, _ZIP)
+_OFFERS = {PATHS[0]: _SEVERAL, PATHS[1]: _SEVERAL, PATHS[2]: (_MANY, _ONE, _ZIP)}
+_DESCRIBED = {
+    path: Described(
+        "Retrieve DICOM files.",
+        "10.4.1.1.1",
+        offers=offers,
+        statuses=(200, 206),
+        empty=(304,),
+        refusals=(410,),
+        parameters=(ACCEPT,),
+    )
+    for path, offers in _OFFERS.items()
+}
 
 
 @frozen
@@ -156,7 +169,9 @@ class RetrievingService:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._transcoding = Transcoding.IF_NEEDED
-        self.routes: Sequence[BaseRoute] = [Route(path, self._retrieve) for path in PATHS]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(path, self._retrieve, _DESCRIBED[path]) for path in PATHS
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -164,7 +179,7 @@ class RetrievingService:
 
     async def _retrieve(self, request: Request) -> Response:
         reference = reference_of(request)
-        offers = [_MANY, _ZIP] if reference.instance is None else [_MANY, _ONE, _ZIP]
+        offers = _SEVERAL if reference.instance is None else _OFFERS[PATHS[2]]
         options = alternatives(ranges_of(request), offers)
         return await in_thread(self.answer, request, reference, options)
 
@@ -195,13 +210,11 @@ class RetrievingService:
             headers["etag"] = tag
         status = 200
         if gone:
-            # Some, but not all of it (PS3.18 Table 10.4.3-1).
-            status = 206
-            headers["warning"] = f'299 - "{gone} of {len(found)} instances cannot be given out"'
+            status = said_to_lack(headers, gone, len(found))
         elif is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
         chunks = self._body(offer, files, tag, headers)
-        return streamed(request, chunks, headers, status)
+        return streamed(request, begun(request, chunks), headers, status)
 
     def _files(
         self, found: Sequence[StoredInstance], options: Sequence[Alternative]
@@ -220,11 +233,26 @@ class RetrievingService:
                 406,
                 f"what is stored in {names} cannot be given in the transfer syntax in Accept; * takes it as it is",
             )
-        storage = self._holdings.storage
-        there = [file for file in files if storage.has(file.found.name)]
+        whole, there = [], []
+        for file in files:
+            length = self._length(file.found)
+            if length is not None:
+                there.append(file)
+                if length == file.found.size:
+                    whole.append(file)
         if not there:
             raise Problem(404, "the files of this resource are not there any more")
-        return there, len(found) - len(there)
+        # Where nothing can be given out, that shows when it is read.
+        return whole or there, len(found) - len(whole or there)
+
+    def _length(self, found: StoredInstance) -> int | None:
+        """How long the file of an object is, or would be where that is not known; None if it is not there."""
+        try:
+            length = self._holdings.storage.length(found.name)
+        except OSError as error:
+            _log.warning("%s cannot be given out: %s", found.name.instance, error)
+            return None
+        return length if length is None or found.size is not None else found.size
 
     def _body(
         self, offer: Offer, files: Sequence[File], tag: str | None, headers: dict[str, str]

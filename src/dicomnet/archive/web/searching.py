@@ -12,13 +12,12 @@ from urllib.parse import quote
 from pydicom.datadict import keyword_for_tag
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from ...datasets.json_model import Model, of_text
 from ...datasets.levels import UNIQUE_KEYS, Level
 from ...datasets.queries import build_identifier
 from ...datasets.xml_model import to_xml
-from ...values import frozen
+from ...values import frozen, replace
 from ..catalogue.computed import COMPUTED
 from ..catalogue.identifiers import UNIQUE, Key
 from ..catalogue.identifiers import Request as Identifier
@@ -29,6 +28,7 @@ from ..catalogue.query import Order, search
 from ..catalogue.schema import KEPT_IN_ITEMS, TIMEZONE_OFFSET
 from ..holdings import Holdings
 from ..terms import Terms
+from .described import ACCEPT, BOOLEAN, Described, DescribedRoute, Parameter
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
@@ -41,6 +41,30 @@ JSON, XML = Offer("application/dicom+json"), Offer("application/dicom+xml", is_m
 # What is asked for by its general name is answered with it.
 _PLAIN_JSON = Offer("application/json")
 _OFFERS = (JSON, _PLAIN_JSON, XML)
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+_DESCRIBED = Described(
+    "Search.",
+    "10.6",
+    offers=_OFFERS,
+    empty=(204,),
+    parameters=(
+        ACCEPT,
+        Parameter("includefield", "Further attributes with commas between them, or all."),
+        Parameter("limit", "How many matches are given at the most.", _NUMBER),
+        Parameter("offset", "How many matches are left out at the beginning.", _NUMBER),
+        Parameter("fuzzymatching", "Whether names are compared by what they sound like.", BOOLEAN),
+        Parameter("emptyvaluematching", 'Whether "" is an attribute without a value.', BOOLEAN),
+        Parameter("multiplevaluematching", "Whether a key may have several values.", BOOLEAN),
+    ),
+    others={
+        "type": "object",
+        "properties": {
+            name: {"type": "string"}
+            for name in ("PatientName", "PatientID", "StudyDate", "StudyDescription", "Modality", "00080050")
+        },
+        "additionalProperties": {"type": "string"},
+    },
+)
 # A response is begun when it has so many bytes; a shorter one is known as a whole by then.
 _FIRST_BYTES = 4 << 20
 _CHUNK = 1 << 16
@@ -57,9 +81,10 @@ _ALWAYS = {
 _IF_KNOWN = {
     Level.STUDY: "InstanceAvailability",
     Level.SERIES: """
-        SeriesDescription PerformedProcedureStepStartDate PerformedProcedureStepStartTime RequestAttributesSequence
+        InstanceAvailability SeriesDescription PerformedProcedureStepStartDate PerformedProcedureStepStartTime
+        RequestAttributesSequence
     """,
-    Level.IMAGE: "Rows Columns BitsAllocated NumberOfFrames",
+    Level.IMAGE: "InstanceAvailability Rows Columns BitsAllocated NumberOfFrames",
 }
 _CHARACTER_SET = {"vr": "CS", "Value": ["ISO_IR 192"]}
 _CHARACTER_SET_NAME, _RETRIEVE_URL, _TIMEZONE_NAME = "00080005", "00081190", f"{TIMEZONE_OFFSET:08X}"
@@ -88,7 +113,7 @@ class SearchService:
         self._policy = QueryPolicy()
         study, series = Level.STUDY, Level.SERIES
         self.routes = [
-            Route(path, partial(self._answer, kind), methods=["GET"])
+            DescribedRoute(path, partial(self._answer, kind), replace(_DESCRIBED, summary=kind.summary))
             for path, kind in (
                 ("/studies", _Kind(study, (study,))),
                 ("/series", _Kind(series, (study, series))),
@@ -171,6 +196,12 @@ class _Kind:
 
     level: Level
     shown: tuple[Level, ...]
+
+    @property
+    def summary(self) -> str:
+        """What a search of this kind does, in a few words."""
+        found = {Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "instances"}
+        return f"Search for {found[self.level]}."
 
 
 @frozen
@@ -305,7 +336,9 @@ class _Models:
             (f"{key.tag:08X}", key.vr, keyword_for_tag(key.tag) not in always)
             for key in sorted(request.keys, key=lambda key: key.tag)
         ]
-        self._before = [row for row in rows if row[0] < _RETRIEVE_URL]
+        # What is of each match itself stands between others, as attributes are in the order of their tags.
+        self._first = [row for row in rows if row[0] < _TIMEZONE_NAME]
+        self._between = [row for row in rows if _TIMEZONE_NAME < row[0] < _RETRIEVE_URL]
         self._behind = [row for row in rows if row[0] > _RETRIEVE_URL]
         self._names = [_UNIQUE_NAMES[level] for level in Level if Level.STUDY <= level <= kind.level]
         self._base = base
@@ -313,10 +346,11 @@ class _Models:
     def of(self, attributes: Attributes) -> Model:
         """The model of one match."""
         model: Model = {}
-        _add(model, self._before, attributes)
+        _add(model, self._first, attributes)
         offset = attributes.get(_TIMEZONE_NAME)
         if offset:
             model[_TIMEZONE_NAME] = of_text("SH", offset)
+        _add(model, self._between, attributes)
         path = Reference(*(quote(attributes.get(name, ""), safe="") for name in self._names)).path
         model[_RETRIEVE_URL] = {"vr": "UR", "Value": [f"{self._base}{path}"]}
         _add(model, self._behind, attributes)

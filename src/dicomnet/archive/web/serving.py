@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 
 from uvicorn import Config, Server
@@ -17,7 +18,7 @@ from ...drivers.blocking.server import Server as AssociationServer
 from ...drivers.tls import ServerCertificate
 from ..terms import Terms
 from .application import Application
-from .connections import LONGEST_HEAD, Connection
+from .connections import HANDSHAKE_SECONDS, LONGEST_HEAD, Connection
 from .threads import have_threads
 
 _log = logging.getLogger(__name__)
@@ -161,6 +162,22 @@ class _Server(Server):
         """End it; in its loop."""
         self.should_exit = True
         self._woken.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept: what uvicorn does, but for the time that a TLS handshake may take."""
+        protocol = partial(Connection, self.config, self.server_state, {})
+        seconds = None if self.config.ssl is None else HANDSHAKE_SECONDS
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                protocol,
+                sock=each,
+                ssl=self.config.ssl,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=seconds,
+            )
+            for each in sockets or []
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         self._woken = asyncio.Event()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...dicomweb.multipart_reading import MediaType, MultipartUnreadable
 from ...plurals import counted
@@ -19,12 +19,14 @@ from ..access import C_STORE
 from ..entries import STOW_WAY, Source
 from ..holdings import Holdings
 from ..terms import Terms
-from .admission import address_of
 from .auditing import note_stored
+from .connections import REST
+from .described import Described, DescribedRoute
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
+from .proxies import address_of
 from .receiving import DICOM_TYPE, METADATA_TYPES, MULTIPART_TYPE, OnRefused, Upload
-from .resources import base_url, reference_of
+from .resources import PATHS, base_url, reference_of
 from .store_report import JSON_TYPE, XML_TYPE, StoreReport
 from .streams import streamed
 from .threads import in_thread
@@ -38,6 +40,15 @@ _AHEAD = 8
 # Of a body that is refused so much is read, so that the client comes to read why: in bytes, and in seconds.
 _PASSED_OVER, _PASSING = 64 << 20, 5.0
 _RETRY = "30"
+_DESCRIBED = Described(
+    "Store objects.",
+    "10.5",
+    offers=_ANSWERS,
+    statuses=(200, 202, 400, 409, 415, 503),
+    refusals=(415,),
+    body=(MULTIPART_TYPE, *_TYPES),
+    schema="DataSet",
+)
 
 
 class StoringService:
@@ -56,8 +67,7 @@ class StoringService:
         self._on_refused = on_refused
         self._terms = Terms()
         self.routes: Sequence[BaseRoute] = [
-            Route("/studies", self._store, methods=["POST"]),
-            Route("/studies/{study}", self._store, methods=["POST"]),
+            DescribedRoute(path, self._store, _DESCRIBED, "POST") for path in ("/studies", PATHS[0])
         ]
 
     def adopt(self, terms: Terms) -> None:
@@ -165,14 +175,17 @@ class _Body:
 
     def __init__(self, request: Request) -> None:
         self._receive = request.receive
+        self._scope = request.scope
         self.is_over = self.is_whole = False
 
     async def receive(self) -> bytes:
-        """Further bytes; none where the client has gone."""
+        """Further bytes; what had come and nothing more where the client has gone."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self.is_over = True
-            return b""
+            rest = self._scope.pop(REST, b"")
+            assert isinstance(rest, bytes)
+            return rest
         self.is_over = self.is_whole = not message.get("more_body", False)
         piece = message.get("body", b"")
         assert isinstance(piece, bytes)

@@ -33,8 +33,28 @@ async def from_thread(iterator: Iterator[Found]) -> AsyncIterator[Found]:
             yield item
             pending = loop.run_in_executor(None, next, iterator, end)
     finally:
-        # It cannot be closed while the next item is on its way.
+        await ended(pending, iterator)
+
+
+async def ended(pending: asyncio.Future[Any], iterator: Iterator[object]) -> None:
+    """Close an iterator when the item is there that is on its way, before which it cannot be closed.
+
+    That is done also where the one who waits for it is cancelled, as often as he is, so that no file stays open that
+    the iterator has open.
+    """
+    close = getattr(iterator, "close", None)
+    if close is None:
+        return
+
+    async def close_behind() -> None:
         await asyncio.wait((pending,))
-        close = getattr(iterator, "close", None)
-        if close is not None:
-            await in_thread(close)
+        await in_thread(close)
+
+    closing = asyncio.ensure_future(close_behind())
+    _CLOSING.add(closing)
+    closing.add_done_callback(_CLOSING.discard)
+    await asyncio.shield(closing)
+
+
+# A loop has weak references only to what it does.
+_CLOSING: set[asyncio.Future[None]] = set()

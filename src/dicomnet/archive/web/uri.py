@@ -8,12 +8,13 @@ from typing import Final
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ...encoding.identity import is_uid
 from ...rendering.view import PICTURES
 from ..holdings import Holdings
 from ..terms import Terms
+from .described import Described, DescribedRoute, Parameter
 from .located import located
 from .negotiation import Alternative, Offer, alternatives, ranges_of
 from .problems import Problem
@@ -26,6 +27,30 @@ from .views import uri_view_of
 _UIDS: Final = {"study": "studyUID", "series": "seriesUID", "instance": "objectUID"}
 # A picture is what is given where nothing is said (PS3.18 section 9.1.2.2.1).
 _OFFERS = tuple(Offer(kind) for kind in (*PICTURES, DICOM))
+_UID = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)*$", "maxLength": 64}
+_DESCRIBED = Described(
+    "Retrieve an instance by its UIDs: a picture, or its file.",
+    "9",
+    offers=_OFFERS,
+    statuses=(200, 206),
+    empty=(304,),
+    refusals=(410, 413, 501),
+    parameters=(
+        Parameter(
+            "requestType", "What is asked for.", {"type": "string", "enum": ["WADO"]}, is_required=True
+        ),
+        *(Parameter(name, "Of the instance.", _UID, is_required=True) for name in _UIDS.values()),
+        Parameter("contentType", "The media types that are accepted."),
+        Parameter("transferSyntax", "Of a file; an asterisk for that in which it is stored."),
+        Parameter("frameNumber", "Counted from 1.", {"type": "integer", "minimum": 1}),
+        Parameter("imageQuality", "Of a JPEG.", {"type": "integer", "minimum": 1, "maximum": 100}),
+        Parameter("rows", "The greatest height, in pixels.", {"type": "integer", "minimum": 1}),
+        Parameter("columns", "The greatest width, in pixels.", {"type": "integer", "minimum": 1}),
+        Parameter("region", "Left, top, right and bottom of what is shown, each from 0 to 1."),
+        Parameter("windowCenter", "Goes with windowWidth.", {"type": "number"}),
+        Parameter("windowWidth", "Goes with windowCenter.", {"type": "number"}),
+    ),
+)
 
 
 class UriService:
@@ -43,7 +68,9 @@ class UriService:
         self._holdings = holdings
         self._retrieving = retrieving
         self._rendered = rendered
-        self.routes: Sequence[BaseRoute] = [Route("/", self._answer), Route("/wado", self._answer)]
+        self.routes: Sequence[BaseRoute] = [
+            DescribedRoute(path, self._answer, _DESCRIBED) for path in ("/", "/wado")
+        ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""

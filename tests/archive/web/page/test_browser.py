@@ -5,6 +5,8 @@ All of it is in one file, so that a browser is started once for it.
 
 from __future__ import annotations
 
+import subprocess
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,14 +19,22 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from tests.archive.web.agents import objects
 from tests.archive.web.page.visits import Visited, visited, written
 
+from dicomnet import Peer
 from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.web.policy import WebPolicy
 
 CHROMIUM = "/usr/bin/chromium"
 WIDE, TELEPHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+PAGES = (
+    *("/", "/?id=STACK", "/studies/1.2.500", "/studies/1.2.500/series/1.2.500.1", "/upload"),
+    *("/studies/1.2.500/series/1.2.500.1/instances/1.2.500.1.7", "/studies/1.2.500/delete", "/studies/9.9.9"),
+    *("/quarantine", "/remotes", "/activity", "/storage", "/configuration"),
+)
+AXE = "axe-core@4.14.1"
 EVIL = "<img src=x onerror=document.title='evil'>"
 
 
@@ -352,6 +362,84 @@ def test_files_are_added_by_choosing_and_by_dropping(
     expect(page.locator("ul.series li").nth(1)).to_contain_text("4 objects")
 
 
+def test_an_upload_says_how_far_it_is(
+    archive: Visited, page: Page, tmp_path: Path, make: Callable[..., Dataset]
+) -> None:
+    held: list[Route] = []
+    files = [written(_image(make, number, series=3), tmp_path / f"{number}.dcm") for number in range(1, 3)]
+    page.goto(f"{archive.url}/upload")
+    page.route("**/dicom-web/studies", lambda route: held.append(route))
+    expect(page.locator("#progress")).to_be_hidden()
+    page.get_by_label("Files to add").set_input_files(files)
+    expect(page.locator("#progress")).to_be_visible()
+    expect(page.locator("#summary")).to_have_text("0 of 2 stored, 2 to go")
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    held[0].continue_()
+    expect(page.locator("#summary")).to_have_text("1 of 2 stored, 1 to go")
+    assert 0 < page.evaluate("document.getElementById('progress').value") < 1
+    held[1].continue_()
+    expect(page.locator("#summary")).to_have_text("2 of 2 stored")
+    assert page.evaluate("document.getElementById('progress').value") == 1
+
+
+def test_a_document_and_a_series_without_pictures(archive: Visited, page: Page) -> None:
+    document, outlines = objects.document(), objects.structure_set()
+    archive.store([document, outlines])
+    page.goto(f"{archive.url}/studies/{outlines.StudyInstanceUID}")
+    expect(page.locator("ul.series .blank")).to_have_text("no picture")
+    page.goto(f"{archive.url}/studies/{document.StudyInstanceUID}/series/{document.SeriesInstanceUID}")
+    expect(page.locator("#viewer")).to_be_hidden()
+    address = page.get_by_role("link", name="Document").get_attribute("href")
+    answer = page.request.get(f"{archive.url}{address}", headers={"Accept": "text/html,image/png,*/*;q=0.8"})
+    assert answer.headers["content-type"] == "application/pdf"
+    assert answer.body() == document.EncapsulatedDocument.rstrip(b" ")
+
+
+def test_what_an_object_says(archive: Visited, page: Page) -> None:
+    page.goto(f"{archive.url}/studies/1.2.500/series/1.2.500.1")
+    page.locator("summary").click()
+    page.get_by_role("link", name="Attributes").nth(6).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What the object says")
+    expect(page.get_by_role("row", name="Instance Number")).to_contain_text("7")
+    expect(page.get_by_role("row", name="Series Description")).to_contain_text(EVIL)
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Download the object").click()
+    assert dcmread(downloading.value.path()).InstanceNumber == 7
+
+
+def test_an_object_is_compared_and_released_from_quarantine(
+    archive: Visited, page: Page, make: Callable[..., Dataset]
+) -> None:
+    archive.store(
+        [make(StudyInstanceUID="1.2.90", SeriesInstanceUID="1.2.90.1", SOPInstanceUID="1.2.90.1.1")]
+    )
+    page.goto(archive.url)
+    page.get_by_role("link", name="Quarantine").click()
+    page.locator("#content").get_by_role("link").first.click()
+    expect(page.get_by_role("row", name="Patient's Name")).to_contain_text("FAMILY90, Given")
+    expect(page.get_by_role("row", name="Patient's Name")).to_contain_text("DOE, Jane")
+    page.get_by_role("button", name="Release it").click()
+    expect(page.get_by_role("status")).to_have_text("It is stored now.")
+    page.get_by_role("link", name="To the study").click()
+    expect(page.locator(".patient")).to_contain_text("DOE, Jane")
+
+
+def test_how_the_archive_is_run(archive: Visited, page: Page) -> None:
+    with Peer(f"NODE@127.0.0.1:{archive.node.address[1]}", calling="WORKSTATION") as peer:
+        peer.echo()
+        page.goto(archive.url)
+        page.get_by_role("link", name="Activity").click()
+        expect(page.get_by_role("row", name="WORKSTATION")).to_contain_text("NODE")
+    not_dicom = archive.visit("/dicom-web/studies", "POST", b"x", Content_Type="application/dicom")
+    assert not_dicom.status in (400, 409)
+    page.get_by_role("link", name="Storage").click()
+    expect(page.get_by_role("row", name="Studies")).to_contain_text("1")
+    expect(page.get_by_text("it is complete")).to_be_visible()
+    page.get_by_role("link", name="Configuration").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Configuration")
+
+
 def test_an_echo_a_study_is_sent_and_another_one_deleted(archive: Visited, page: Page) -> None:
     page.goto(f"{archive.url}/remotes")
     page.get_by_role("button", name="Echo OTHER").click()
@@ -372,18 +460,99 @@ def test_an_echo_a_study_is_sent_and_another_one_deleted(archive: Visited, page:
     expect(page.locator("#said")).to_have_text("No study matches.")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("/", "/?id=STACK", "/studies/1.2.500", "/studies/1.2.500/series/1.2.500.1", "/upload"),
-        "/studies/1.2.500/series/1.2.500.1/instances/1.2.500.1.7",
-        *("/quarantine", "/remotes", "/activity", "/storage", "/configuration"),
-    ],
-)
+@pytest.mark.parametrize("address", PAGES)
 def test_a_telephone_needs_no_scrolling_to_the_side(archive: Visited, telephone: Page, address: str) -> None:
     telephone.goto(archive.url + address)
     telephone.wait_for_load_state()
     assert telephone.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_viewer_by_touch(archive: Visited, telephone: Page) -> None:
+    telephone.goto(f"{archive.url}/studies/1.2.500/series/1.2.500.1")
+    _expect_slice(telephone, 1)
+    telephone.get_by_label("Drag", exact=True).select_option("scroll")
+    box = telephone.locator("#stage").bounding_box()
+    assert box is not None
+    across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    session = telephone.context.new_cdp_session(telephone)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    touch("touchStart", {"x": across, "y": down})
+    for step in range(1, 6):
+        touch("touchMove", {"x": across, "y": down + 12 * step})
+    touch("touchEnd")
+    expect(telephone.locator("#where")).to_contain_text("6 of 20")
+    _expect_slice(telephone, 6)
+
+
+def test_from_the_search_to_the_images_by_keyboard_alone(archive: Visited, page: Page) -> None:
+    page.goto(archive.url)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.type("STACK")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    _tab_to(page, "STACK, Of")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studies/1.2.500")
+    _tab_to(page, "CT series 1")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/series/1.2.500.1")
+    _expect_slice(page, 1)
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "stage":
+            break
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("PageDown")
+    _expect_slice(page, 12)
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#where")).to_contain_text("window 500 / 1101")
+    _expect_slice(page, 12, center=500, width=1101)
+    page.keyboard.press("r")
+    page.keyboard.press("+")
+    expect(page.locator("#where")).to_contain_text("window of the image")
+
+
+def _tab_to(page: Page, words: str) -> None:
+    """Go on with the Tab key until something has the focus."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if words in page.evaluate("document.activeElement.textContent"):
+            return
+    raise AssertionError(f"{words} is not reached")
+
+
+def test_axe_finds_nothing(archive: Visited, browser: Browser, tmp_path: Path) -> None:
+    """The rules of WCAG 2.2, levels A and AA, as axe-core has them, for light and dark, wide and narrow."""
+    subprocess.run(["npm", "pack", AXE, "--silent"], cwd=tmp_path, check=True, timeout=120)
+    (packed,) = tmp_path.glob("*.tgz")
+    with tarfile.open(packed) as tarball:
+        member = tarball.extractfile("package/axe.min.js")
+        assert member is not None
+        script = member.read().decode()
+    found = []
+    for scheme, viewport in (("light", WIDE), ("dark", TELEPHONE)):
+        # Our policy for scripts would keep it out.
+        context = browser.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+        page = context.new_page()
+        for address in PAGES:
+            page.goto(archive.url + address)
+            page.wait_for_load_state("networkidle")
+            page.add_script_tag(content=script)
+            result = page.evaluate(
+                "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
+            )
+            found += [
+                f"{address} ({scheme}): {rule['id']}: {node['html'][:200]}: {node['failureSummary'][:300]}"
+                for rule in result["violations"]
+                for node in rule["nodes"]
+            ]
+        context.close()
+    assert not found, "\n".join(found)
 
 
 def test_all_of_it_by_keyboard_and_with_names_for_a_screen_reader(archive: Visited, page: Page) -> None:

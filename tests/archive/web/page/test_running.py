@@ -74,22 +74,23 @@ def test_open_associations(node: Visited) -> None:
         assert "PAGE NODE 127.0.0.1" in node.visit("/activity").shown
 
 
-def test_an_object_with_the_uid_of_another_one(node: Visited, make: Callable[..., Dataset]) -> None:
-    node.store([make(SOPInstanceUID="1.2.7.1")])
-    node.store([make(SOPInstanceUID="1.2.7.1", PatientName="Other^One")])
-    page = node.visit("/quarantine")
-    assert "1 object is kept here" in page.shown
-    assert "1.2.7.1" in page.shown
-    assert "PAGE 127.0.0.1 by C-STORE" in page.shown
-    assert "dicomnet quarantine show ID" in page.shown
-
-
 def test_an_echo_of_one_that_answers_and_of_one_that_does_not(node: Visited) -> None:
     assert "OTHER@127.0.0.1" in node.visit("/remotes").shown
     assert "OTHER answered within" in node.send_form("/remotes", "/remotes/echo", {"remote": "OTHER"}).shown
     assert "GONE did not answer:" in node.send_form("/remotes", "/remotes/echo", {"remote": "GONE"}).shown
     assert node.send_form("/remotes", "/remotes/echo", {"remote": "X@192.0.2.1:104"}).status == 400
     assert node.visit("/remotes/echo", "POST", b"remote=OTHER").status == 403
+
+
+def test_which_layer_fails(node: Visited) -> None:
+    well = node.send_form("/remotes", "/remotes/diagnose", {"remote": "OTHER"}).shown
+    assert re.search(
+        r"TCP: 127.0.0.1 port \d+: connected \(.* TLS: not used .*C-ECHO: the peer answered", well
+    )
+    gone = node.send_form("/remotes", "/remotes/diagnose", {"remote": "GONE"}).shown
+    assert re.search(r"TCP: .*connection refused: .* association: not tried", gone)
+    assert node.send_form("/remotes", "/remotes/diagnose", {"remote": "X@192.0.2.1:104"}).status == 400
+    assert node.visit("/remotes/diagnose", "POST", b"remote=OTHER").status == 403
 
 
 def test_storage_and_index(node: Visited, make: Callable[..., Dataset]) -> None:

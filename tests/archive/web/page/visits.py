@@ -100,9 +100,10 @@ class Visited:
         return visit(self.port, path, method, body, **headers)
 
     def send_form(self, page: str, path: str, fields: Mapping[str, str], **headers: str) -> Visit:
-        """Send a form as a browser that has loaded a page of ours."""
-        loaded = self.visit(page)
-        cookie = loaded.headers["set-cookie"].partition(";")[0]
+        """Send a form as a browser that has loaded a page of ours; with `Cookie`, that of a session."""
+        session = headers.pop("Cookie", "")
+        loaded = self.visit(page, Cookie=session) if session else self.visit(page)
+        cookie = "; ".join(filter(None, (loaded.headers["set-cookie"].partition(";")[0], session)))
         token = re.search(r'data-token="([0-9a-f]+)"', loaded.text)
         assert token is not None
         body = urlencode({"token": token[1], **fields}).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from time import monotonic
 from typing import Any
@@ -18,6 +19,7 @@ from ....exchange.storing import Supply
 from ....services.descriptions import shown
 from ...services.retrieval import known_object
 from ...services.retrieve import peer_of
+from ..auditing import sent
 from ..located import located
 from ..problems import Problem
 from ..removing import order_of, remove
@@ -68,7 +70,7 @@ class Acting:
         title = fields.get("destination", "")
         if title not in self._site.terms.retrieval.destinations:
             raise Problem(400, "choose one of the destinations of the configuration; nothing was sent")
-        lines = await in_thread(self._begin, reference, title)
+        lines = await in_thread(self._begin, request, reference, title)
         return self._site.running_page(request, "sending.html", lines, study=study, destination=title)
 
     async def _confirm(self, request: Request) -> Response:
@@ -91,7 +93,7 @@ class Acting:
             request, "deleted.html", study=study, count=count, run=order.run, keep=order.keep
         )
 
-    def _begin(self, reference: Reference, title: str) -> Iterator[Mapping[str, Any]]:
+    def _begin(self, request: Request, reference: Reference, title: str) -> Iterator[Mapping[str, Any]]:
         """Find what is sent, and say what becomes of it."""
         terms, storage = self._site.terms, self._site.holdings.storage
         found = located(self._site.holdings, reference)
@@ -110,8 +112,16 @@ class Acting:
         )
 
         def results() -> Iterator[StoreResult]:
-            with peer:
-                yield from peer.store_supply(supply)
+            counts = Counter[bool]()
+            try:
+                with peer:
+                    for result in peer.store_supply(supply):
+                        counts[result.is_stored] += 1
+                        yield result
+            finally:
+                place = str(terms.retrieval.destinations[title])
+                trail, study = self._site.holdings.audit, reference.study or ""
+                sent(trail, request.scope, terms.web, study, place, counts[True], counts[False])
 
         return _told(results(), len(found))
 

@@ -59,7 +59,7 @@ def attributes_of(holdings: Holdings, reference: Reference) -> list[Row]:
     try:
         with opened(holdings.storage, found) as (stream, syntax):
             data_set, _ = read_header(stream, syntax)
-            rows = [Row(0, "(0002,0010)", "Transfer Syntax UID", "UI", _named(syntax))]
+            rows = [syntax_row(syntax)]
             for row in _rows(data_set, 0):
                 if len(rows) == _ROWS:
                     rows.append(Row(0, "", "", "", "there are more than are shown here"))
@@ -72,34 +72,52 @@ def attributes_of(holdings: Holdings, reference: Reference) -> list[Row]:
         raise Problem(500, f"the file of this object cannot be read: {error}") from error
 
 
+def syntax_row(syntax: str) -> Row:
+    """The row of a transfer syntax."""
+    return Row(0, "(0002,0010)", "Transfer Syntax UID", "UI", _named(syntax))
+
+
 def _rows(data_set: Dataset, depth: int) -> Iterator[Row]:
     for tag in sorted(data_set.keys()):
-        raw: Any = data_set.get_item(tag, keep_deferred=True)
-        if isinstance(raw, RawDataElement) and raw.value is None and raw.length:
-            length = "in fragments" if raw.length == UNDEFINED_LENGTH else words.size_of(raw.length)
-            yield Row(depth, _shown(tag), _name_of(tag, ""), raw.VR or "", length)
-            continue
-        try:
-            element = data_set[tag]
-        except Exception:  # noqa: BLE001
-            # pydicom raises whatever damaged bytes lead to.
-            vr = raw.VR or "" if isinstance(raw, RawDataElement) else ""
-            yield Row(depth, _shown(tag), _name_of(tag, ""), vr, "its value is damaged")
-            continue
-        name = _name_of(tag, element.private_creator or "")
-        if element.VR != "SQ":
-            yield Row(depth, _shown(tag), name, element.VR, _value_of(element))
-            continue
-        items = element.value or ()
-        count = f"{len(items)} item{'s' * (len(items) != 1)}"
-        yield Row(depth, _shown(tag), name, "SQ", count)
-        if depth == _DEEPEST:
-            yield Row(depth + 1, "", "", "", "what is in it is not shown")
-            continue
-        for number, item in enumerate(items, 1):
-            if len(items) > 1:
-                yield Row(depth + 1, "", f"Item {number}", "", "")
-            yield from _rows(item, depth + 1)
+        yield from rows_of(data_set, tag, depth)
+
+
+def rows_of(data_set: Dataset, tag: BaseTag, depth: int = 0) -> Iterator[Row]:
+    """The rows of an attribute, with those of what is in it.
+
+    Parameters
+    ----------
+    data_set, tag
+        Where it is.
+    depth
+        How many sequences the data set is in.
+    """
+    raw: Any = data_set.get_item(tag, keep_deferred=True)
+    if isinstance(raw, RawDataElement) and raw.value is None and raw.length:
+        length = "in fragments" if raw.length == UNDEFINED_LENGTH else words.size_of(raw.length)
+        yield Row(depth, _shown(tag), _name_of(tag, ""), raw.VR or "", length)
+        return
+    try:
+        element = data_set[tag]
+    except Exception:  # noqa: BLE001
+        # pydicom raises whatever damaged bytes lead to.
+        vr = raw.VR or "" if isinstance(raw, RawDataElement) else ""
+        yield Row(depth, _shown(tag), _name_of(tag, ""), vr, "its value is damaged")
+        return
+    name = _name_of(tag, element.private_creator or "")
+    if element.VR != "SQ":
+        yield Row(depth, _shown(tag), name, element.VR, _value_of(element))
+        return
+    items = element.value or ()
+    count = f"{len(items)} item{'s' * (len(items) != 1)}"
+    yield Row(depth, _shown(tag), name, "SQ", count)
+    if depth == _DEEPEST:
+        yield Row(depth + 1, "", "", "", "what is in it is not shown")
+        return
+    for number, item in enumerate(items, 1):
+        if len(items) > 1:
+            yield Row(depth + 1, "", f"Item {number}", "", "")
+        yield from _rows(item, depth + 1)
 
 
 def _shown(tag: BaseTag) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlencode
 
+from pydicom.uid import EncapsulatedPDFStorage
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -26,6 +27,14 @@ from .site import Site, parameters_of
 # The fields of the search.
 _FIELDS = ("name", "id", "accession", "from", "to", "modality", "description")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+# Of series with these modalities (PS3.3 section C.7.3.1.1.1) there are no pictures.
+_WITHOUT_PICTURES = frozenset(
+    (
+        *("ASMT", "AU", "DOC", "ECG", "EEG", "EMG", "EOG", "FID", "HD", "KER", "KO", "LEN", "PLAN", "PR"),
+        *("REG", "RESP", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SR"),
+        *("SRF", "VA"),
+    )
+)
 # How many studies are shown at once, and how many series, or objects of a series, at the most.
 _ROWS, _MOST = 50, 20_000
 # Behind more studies than this nobody scrolls.
@@ -97,6 +106,7 @@ class Browsing:
             "study.html",
             study=study,
             series=in_order(found, "SeriesNumber", "SeriesInstanceUID"),
+            without_pictures=_WITHOUT_PICTURES,
             destinations=sorted(self._site.terms.retrieval.destinations),
             may_delete=may_delete(self._site.terms, request),
             has_viewer=await in_thread(self._viewer.read, self._site.terms.web.viewer) is not None,
@@ -114,6 +124,7 @@ class Browsing:
             "series.html",
             study=study,
             series=series[0],
+            pdf=EncapsulatedPDFStorage,
             instances=in_order(found, "InstanceNumber", "SOPInstanceUID"),
         )
 

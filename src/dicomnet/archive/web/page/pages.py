@@ -12,7 +12,9 @@ from ...terms import Terms
 from .acting import Acting
 from .browsing import Browsing
 from .running import Running
+from .set_aside import SetAside
 from .site import Site
+from .trail import TrailPage
 
 
 class Pages:
@@ -24,16 +26,24 @@ class Pages:
         As of `Site`.
     activity
         What goes on in the node.
+
+    Attributes
+    ----------
+    show
+        Makes a page, as `Site.page` does.
     """
 
     def __init__(self, holdings: Holdings, ae_title: str, activity: Activity) -> None:
         self._site = Site(holdings, ae_title)
+        self.show = self._site.page
         browsing = Browsing(self._site)
         self.routes: Sequence[BaseRoute] = [
             self._site.static_route,
             *browsing.routes,
             *Acting(self._site, browsing).routes,
+            *SetAside(self._site).routes,
             *Running(self._site, activity).routes,
+            *TrailPage(self._site).routes,
         ]
 
     def adopt(self, terms: Terms) -> None:

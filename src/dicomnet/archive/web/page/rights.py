@@ -19,6 +19,7 @@ class Right(Enum):
     SEND = "send objects to others"
     DELETE = "delete objects"
     WATCH = "see how the archive is run"
+    RELEASE = "release objects from quarantine"
 
 
 _NEEDS: Mapping[Right, frozenset[users.Right]] = {
@@ -27,6 +28,7 @@ _NEEDS: Mapping[Right, frozenset[users.Right]] = {
     Right.SEND: frozenset({users.Right.READ, users.Right.WRITE}),
     Right.DELETE: frozenset({users.Right.DELETE}),
     Right.WATCH: frozenset({users.Right.ADMIN}),
+    Right.RELEASE: frozenset({users.Right.ADMIN, users.Right.WRITE}),
 }
 
 

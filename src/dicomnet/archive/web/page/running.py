@@ -1,23 +1,24 @@
-"""The pages on which people see how the archive is run: quarantine, remotes, activity, storage and configuration."""
+"""The pages on which people see how the archive is run: remotes, activity, storage and configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
-from typing import Any
 
 from sqlalchemy import func, select
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ....diagnosing.diagnosis import diagnosed
 from ....errors import DicomnetError, ServiceRefusal
+from ....peers.target import Target
+from ....services.descriptions import shown
 from ....values import frozen
 from ...activity import Activity, Row
 from ...catalogue import schema
-from ...quarantine import quarantined_objects
-from ...services.retrieve import peer_of
+from ...services.retrieve import peer_of, tls_to
 from ...watch.checks import Checks, Circumstances
 from ...watch.counts import Counts
 from ...watch.policy import WatchPolicy
@@ -26,9 +27,10 @@ from ..problems import Problem
 from ..threads import in_thread
 from .rights import Right
 from .site import Site
+from .words import moment_of
 
-# How many objects in quarantine are shown at once.
-_SHOWN = 500
+# How the outcomes of a diagnosis are shown.
+_KINDS = {"ok": "good", "failed": "problem"}
 # The checks of the watch that say something of storage and index.
 _CHECKS = frozenset(("disk", "intake", "index", "ledger"))
 
@@ -52,6 +54,23 @@ class Echo:
     is_well: bool
 
 
+@frozen
+class Volume:
+    """Where parts of the archive are.
+
+    Parameters
+    ----------
+    names
+        Of these parts.
+    free, size
+        How much of it is free, and all of it, in bytes.
+    """
+
+    names: tuple[str, ...]
+    free: float
+    size: float
+
+
 class Running:
     """The pages on which people see how the archive is run.
 
@@ -70,33 +89,31 @@ class Running:
         probes = Checks(site.holdings, Counts(1), self._circumstances).probes()
         self._probes = Probes([each for each in probes if each.name in _CHECKS])
         self.routes: Sequence[BaseRoute] = [
-            site.route("/quarantine", self._quarantine, Right.WATCH),
             site.route("/remotes", self._remotes, Right.WATCH),
             site.route("/remotes/echo", self._echo, Right.WATCH, changes=True),
+            site.route("/remotes/diagnose", self._diagnose, Right.WATCH, changes=True),
             site.route("/activity", self._show_activity, Right.WATCH),
             site.route("/storage", self._storage, Right.WATCH),
             site.route("/configuration", self._configuration, Right.WATCH),
         ]
 
-    async def _quarantine(self, request: Request) -> Response:
-        found = await in_thread(self._in_quarantine)
-        return self._site.page(
-            request, "quarantine.html", objects=found[:_SHOWN], count=len(found), moment=_moment
-        )
-
-    def _in_quarantine(self) -> list[Any]:
-        holdings = self._site.holdings
-        ledger = None if holdings.ledger is None else holdings.ledger.if_there()
-        return quarantined_objects(holdings.storage, ledger)
-
     async def _remotes(self, request: Request) -> Response:
         return self._remotes_page(request, None)
 
     async def _echo(self, request: Request) -> Response:
+        title = await self._remote(request)
+        return self._remotes_page(request, await in_thread(self._echoed, title))
+
+    async def _diagnose(self, request: Request) -> Response:
+        title = await self._remote(request)
+        return self._site.running_page(request, "diagnosis.html", self._diagnosed(title), title=title)
+
+    async def _remote(self, request: Request) -> str:
+        """The remote that a form names."""
         title = (await self._site.form(request)).get("remote", "")
         if title not in self._site.terms.retrieval.destinations:
             raise Problem(400, "choose one of the remotes of the configuration")
-        return self._remotes_page(request, await in_thread(self._echoed, title))
+        return title
 
     def _remotes_page(self, request: Request, echo: Echo | None) -> Response:
         policy = self._site.terms.retrieval
@@ -126,6 +143,20 @@ class Running:
             return Echo(title, str(error), is_well=False)
         return Echo(title, f"answered within {monotonic() - begin:.3f} s", is_well=True)
 
+    def _diagnosed(self, title: str) -> Iterator[Mapping[str, str]]:
+        """What is found of each layer, as `dicomnet diagnose` says it."""
+        terms = self._site.terms
+        destination = terms.retrieval.destinations[title]
+        try:
+            tls = tls_to(terms.retrieval, destination)
+        except ServiceRefusal as refusal:
+            yield {"kind": "problem", "words": refusal.comment}
+            return
+        for checked in diagnosed(Target(destination, self._site.ae_title, tls, terms.timeouts)):
+            time = "" if checked.seconds is None else f" ({checked.seconds:.3f} s)"
+            words = f"{checked.layer}: {shown(checked.detail) or checked.outcome}{time}"
+            yield {"kind": _KINDS.get(checked.outcome, "quiet"), "words": words}
+
     async def _show_activity(self, request: Request) -> Response:
         return self._site.page(
             request,
@@ -139,7 +170,9 @@ class Running:
         self._circumstances.policy = self._site.terms.watch
         results = await self._probes.results()
         counts = await in_thread(self._counts)
-        return self._site.page(request, "storage.html", results=results, counts=counts)
+        return self._site.page(
+            request, "storage.html", results=results, counts=counts, volumes_of=_volumes_of
+        )
 
     def _counts(self) -> dict[str, int]:
         """How many patients, studies, series and objects there are."""
@@ -160,10 +193,14 @@ class Running:
         return self._site.page(request, "configuration.html", settings=self._site.terms.shown)
 
 
-def _moment(at: datetime | None) -> str:
-    """A moment in the time zone of the archive."""
-    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
+def _volumes_of(values: Mapping[str, Mapping[str, float]]) -> list[Volume]:
+    """The volumes that a check has looked at; one that has several parts of the archive is one."""
+    free, sizes = values.get("disk_free_bytes", {}), values.get("disk_size_bytes", {})
+    found: dict[tuple[float, float], list[str]] = {}
+    for name in free:
+        found.setdefault((free[name], sizes[name]), []).append(name)
+    return [Volume(tuple(names), *volume) for volume, names in found.items()]
 
 
 def _moment_of(row: Row) -> str:
-    return _moment(datetime.fromtimestamp(row.at).astimezone())
+    return moment_of(datetime.fromtimestamp(row.at).astimezone())

@@ -113,7 +113,15 @@ class Site:
 
         return Route(path, handle, methods=["POST"] if changes else ["GET"])
 
-    def page(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+    def page(
+        self,
+        request: Request,
+        template: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> Response:
         """A page.
 
         Parameters
@@ -124,14 +132,15 @@ class Site:
             The name of its template.
         status
             The status code.
+        headers
+            What the response has besides.
         **values
             What the template shows.
         """
         nonce = self._tokens.nonce(request)
-        response = HTMLResponse(
-            self._text(request, template, nonce, {**values, "status": status}), status, HEADERS
-        )
-        self._tokens.remember(response, nonce)
+        text = self._text(request, template, nonce, {**values, "status": status})
+        response = HTMLResponse(text, status, {**(headers or {}), **HEADERS})
+        self._tokens.remember(request, response, nonce)
         return response
 
     def running_page(
@@ -158,7 +167,7 @@ class Site:
             yield after
 
         response = StreamingResponse(content(), 200, HEADERS, "text/html")
-        self._tokens.remember(response, nonce)
+        self._tokens.remember(request, response, nonce)
         return response
 
     async def form(self, request: Request) -> Mapping[str, str]:
@@ -186,7 +195,7 @@ class Site:
 
     def _text(self, request: Request, template: str, nonce: str, values: Mapping[str, Any]) -> str:
         return self._templates.get_template(template).render(
-            here=request.url.path, rights=Rights(request), token=self._tokens.token(nonce), **values
+            here=request.url.path, rights=Rights(request), token=self._tokens.token(request, nonce), **values
         )
 
     async def _send_static(self, request: Request) -> Response:

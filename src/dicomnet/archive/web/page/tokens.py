@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..guard import is_same_origin
+from ..identity import identity_of
 from ..problems import Problem
 
 COOKIE = "dicomnet_page"
@@ -28,13 +29,15 @@ class Tokens:
         known = request.cookies.get(COOKIE, "")
         return known if _NONCE.fullmatch(known) else token_urlsafe(32)
 
-    def token(self, nonce: str) -> str:
-        """The token of a browser."""
-        return hmac.digest(self._secret, nonce.encode(), "sha256").hex()
+    def token(self, request: Request, nonce: str) -> str:
+        """The token of a browser and of who uses it: another user cannot have it made for him."""
+        text = f"{nonce} {identity_of(request.scope).name}"
+        return hmac.digest(self._secret, text.encode(), "sha256").hex()
 
-    def remember(self, response: Response, nonce: str) -> None:
+    def remember(self, request: Request, response: Response, nonce: str) -> None:
         """Have the browser keep what tells it from others."""
-        response.set_cookie(COOKIE, nonce, httponly=True, samesite="strict", path="/")
+        is_secure = request.scope["scheme"] == "https"
+        response.set_cookie(COOKIE, nonce, secure=is_secure, httponly=True, samesite="strict", path="/")
 
     def check(self, request: Request, given: str) -> None:
         """Check a request that changes something.
@@ -46,7 +49,7 @@ class Tokens:
         """
         nonce = request.cookies.get(COOKIE, "")
         is_ours = is_same_origin(request.headers) and _NONCE.fullmatch(nonce)
-        if not is_ours or not hmac.compare_digest(self.token(nonce).encode(), given.encode()):
+        if not is_ours or not hmac.compare_digest(self.token(request, nonce).encode(), given.encode()):
             raise Problem(
                 403, "this form is too old, or of another page; nothing was done; load the page again"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from pydicom.uid import UID
 
@@ -69,6 +70,11 @@ def time_of(text: str) -> str:
     """A time as ``14:05`` or ``14:05:30``; what is no time stays as it is."""
     found = _TIME.fullmatch(text)
     return text if found is None else ":".join(filter(None, found.groups()))
+
+
+def moment_of(at: datetime | None) -> str:
+    """A moment in the time zone of the archive; empty where it is not known."""
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def list_of(text: str) -> str:

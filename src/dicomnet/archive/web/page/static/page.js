@@ -512,6 +512,19 @@ function beginAdding(drop) {
   });
 }
 
+/* Series of which there is no picture, which is not known before it is asked for. */
+
+for (const picture of document.querySelectorAll("ul.series img")) {
+  const blank = () => {
+    const made = document.createElement("span");
+    made.className = "blank";
+    made.textContent = "no picture";
+    picture.replaceWith(made);
+  };
+  picture.addEventListener("error", blank);
+  if (picture.complete && !picture.naturalWidth && picture.currentSrc) blank();
+}
+
 const parts = { search: beginSearch, viewer: beginViewer, drop: beginAdding };
 for (const [id, begin] of Object.entries(parts)) {
   const element = byId(id);

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..dicomweb.addresses import WebAddress
 from ..errors import DeadlineExceeded, DicomnetError, HTTPRefusal, NetworkError, TLSFailed
+from ..exchange.reasons import reason
 from .layers import Finding, LayerFailed, Probe, connect, handshake, resolve, tls_advice
-from .words import reason
 
 if TYPE_CHECKING:
     from ..drivers.http import Head

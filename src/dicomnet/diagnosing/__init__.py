@@ -1,0 +1,1 @@
+"""Which layer fails between us and a peer: what is found of each, and what to do."""
