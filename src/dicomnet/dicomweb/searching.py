@@ -278,8 +278,10 @@ def _has_more(head: Head) -> bool:
 
 def check(identifier: Dataset, model: str) -> None:
     """Raise ValueError for a query that cannot be asked by DICOMweb."""
+    # That of a worklist has no level.
+    if "QueryRetrieveLevel" in identifier:
+        Query.of(identifier)
     check_model(model)
-    Query.of(identifier)
 
 
 def check_model(model: str) -> None:
