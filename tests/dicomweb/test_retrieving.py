@@ -6,6 +6,7 @@ import asyncio
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -483,17 +484,12 @@ def test_a_retrieval_that_is_left_ends(files: Files, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_ends_it(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     stored = files(3)
-    real = os.open
 
-    def full(path: Any, flags: int, *rest: Any, **more: Any) -> int:
-        if str(path).endswith(".part"):
-            raise OSError(28, "No space left on device")
-        return real(path, flags, *rest, **more)
+    def full(path: str, mode: str) -> FileIO:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "open", full)
+    monkeypatch.setattr("dicomnet.exchange.receiving.FileIO", full)
     with web(archive(stored)) as server:
         *_, last, error = called(server.url, study(tmp_path))
     assert isinstance(error, ServiceRefusal)

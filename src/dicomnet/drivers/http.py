@@ -172,7 +172,9 @@ class Connections:
 
     def unanswered(self, error: Exception, request: Request) -> NetworkError | ProtocolError:
         """What it means that the head of a response has not come."""
-        is_first = self._is_secure and not self._is_answered and request.body is None
+        # Who ends a stream of HTTP/2, or says why it goes, is beyond the handshake.
+        is_behind = self._is_answered or str(error).startswith("<")
+        is_first = self._is_secure and not is_behind and request.body is None
         return self.failure(error, is_first=is_first)
 
     def failure(self, error: Exception, *, is_first: bool = False) -> NetworkError | ProtocolError:
