@@ -62,7 +62,7 @@ test-peers: $(VENV)/.test
 test-slow: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh
 	sh tools/ensure_postgresql.sh
-	$(PYTEST) -n $(JOBS) -m slow --associations=1000
+	$(PYTEST) -n $(JOBS) -m slow --associations=1000 --kills=20
 
 coverage: $(VENV)/.test
 	sh tools/ensure_dcmtk.sh

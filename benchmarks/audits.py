@@ -30,6 +30,7 @@ def _recorded(is_on: bool, objects: int, queries: int) -> Measure:
         environment = {"DICOMNET_AUDIT_ENABLED": "true" if is_on else "false"}
         with running(File(store / "index.sqlite"), store, environment=environment) as node:
             # What is done once is not what is measured.
+            run(store_command(node.port, workspace.objects.folder(1, _LENGTH, "first")))
             _ask(node, 50)
             stored = _used(node, store_command(node.port, folder))
             found = _used(node, queries)

@@ -14,7 +14,7 @@ from pydicom.datadict import keyword_for_tag
 
 from dicomnet._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnet.archive.catalogue import identifiers
-from dicomnet.archive.catalogue.computed import COMPUTED
+from dicomnet.archive.catalogue.computed import COMPUTED, computed_at
 from dicomnet.archive.catalogue.schema import KEPT
 from dicomnet.archive.services import query
 from dicomnet.dimse.assembler import COMMAND_SET_LIMIT
@@ -117,7 +117,8 @@ def handler_failures() -> Rows:
 def query_keys() -> Rows:
     for level, kept in KEPT.items():
         yield level.name, " ".join(keyword_for_tag(tag) for tag in kept)
-    for level, computed in COMPUTED.items():
+    for level in COMPUTED:
+        computed = computed_at(level, relational=False)
         yield f"{level.name}, computed", " ".join(keyword_for_tag(tag) for tag in computed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 from tests.support import wait_until
@@ -143,3 +144,26 @@ def test_what_goes_on_for_long_is_over_some_time_and_another_one_begins(ledger: 
     assert again is not entry
     trail.close()
     assert [(each.count, each.is_over) for each in _found(ledger)] == [(4, True), (1, True)]
+
+
+def test_the_ledger_was_written_for_each_entry_as_long_as_others_came(ledger: Ledger) -> None:
+    """Whoever asks all the time had the thread that writes begin one transaction after another."""
+    transactions = 0
+
+    def audits() -> Audits:
+        nonlocal transactions
+        transactions += 1
+        return ledger.audits
+
+    trail = AuditTrail(audits)
+    trail.policy = AuditPolicy(enabled=True)
+    count, end = 0, monotonic() + 2.5
+    try:
+        while monotonic() < end:
+            trail.record(_QUERY)
+            count += 1
+            sleep(0.001)
+        assert transactions <= 4
+    finally:
+        trail.close()
+    assert len(_found(ledger)) == count

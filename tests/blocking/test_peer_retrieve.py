@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -83,6 +84,15 @@ def test_the_objects_are_files_byte_for_byte(run: Any, tmp_path: Path) -> None:
         assert meta.MediaStorageSOPInstanceUID == f"1.2.3.{number}"
         assert meta.MediaStorageSOPClassUID == CT_IMAGE_STORAGE
         assert meta.SourceApplicationEntityTitle == "SCP"
+
+
+@peers
+def test_objects_come_no_faster_than_they_may(run: Any, tmp_path: Path) -> None:
+    with ae_scp({"C-GET": images(*map(image, range(1, 9)))}) as port:
+        begin = monotonic()
+        found = run(port, lambda peer: peer.get("patient", to=tmp_path, rate="10/s", PatientID="1"))
+    assert found[-1].received == 8
+    assert monotonic() - begin > 0.4
 
 
 @peers

@@ -22,7 +22,9 @@ def test_what_a_killed_node_has_recorded_is_listed(tmp_path: Path) -> None:
     def listed(*words: str) -> list[dict[str, object]]:
         result = run("audit", "--data", data, "--json", *words)
         assert result.returncode == 0, result.stderr
-        return [json.loads(line) for line in result.stdout.splitlines()]
+        found = [json.loads(line) for line in result.stdout.splitlines()]
+        # That the trail is turned on, and that it is read, is recorded, too.
+        return [each for each in found if each["kind"] not in ("security alert", "audit log used")]
 
     with configured(tmp_path, "audit.enabled = true") as node:
         with Peer(node.address, calling="CT1") as peer:
@@ -35,9 +37,15 @@ def test_what_a_killed_node_has_recorded_is_listed(tmp_path: Path) -> None:
     assert [each["kind"] for each in found] == ["instances transferred"] * 2 + ["application activity"]
     assert listed("--patient", "1CT1") == [found[1]]
     assert listed("--study", str(found[0]["study_instance_uid"])) == [found[0]]
-    assert listed("--limit", "1") == found[:1]
+    assert listed("--user", "CT1", "--limit", "1") == found[:1]
     assert listed("--day", str(found[0]["begun_at"])[:10], "--user", "CT1") == found[:2]
     assert listed("--day", "2001-01-01") == []
+    read = run("audit", "--data", data, "--json", "--limit", "1").stdout
+    assert [json.loads(read)[each] for each in ("kind", "way", "detail")] == [
+        "audit log used",
+        "command",
+        "dicomnet audit",
+    ]
     text = run("audit", "--data", data, "--patient", "1CT1").stdout
     assert "instances transferred in, CT1 127.0.0.1, study 1.3.6.1.4" in text
     assert ", patient 1CT1, 1 times, C-STORE" in text

@@ -172,7 +172,7 @@ def test_fish_completes(place: Path) -> None:
 def test_all_options_of_each_command_are_offered(command: str) -> None:
     options = {word for word, _ in candidates([command, "-"])}
     shown = set(
-        re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", run(command, "--help").stdout.partition("options:")[2])
+        re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", run(command, "--help-all").stdout.partition("options:")[2])
     )
     assert {"--help", "--quiet", "--verbose"} <= options
     assert options <= shown

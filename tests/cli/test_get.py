@@ -28,7 +28,7 @@ from dicomnet.pynetdicom.sop_class import (
 
 COMPRESSED = TEST_FILES / "MR_small_jp2klossless.dcm"
 RLE = TEST_FILES / "SC_rgb_rle.dcm"
-COUNTS = "the peer counts 1 completed, 0 with warnings, 0 failed"
+COUNTS = "the peer counts: completed 1, with warnings 0, failed 0"
 
 
 def study_of(path: Path) -> str:
@@ -210,7 +210,7 @@ def test_what_fails_is_named(compressed: str, tmp_path: Path) -> None:
     keys = ("-k", f"StudyInstanceUID={study_of(COMPRESSED)}")
     result = run("get", compressed, *keys, "--to", tmp_path)
     assert result.returncode == 1
-    assert result.stdout == "retrieved 0; the peer counts 0 completed, 0 with warnings, 1 failed\n"
+    assert result.stdout == "retrieved 0; the peer counts: completed 0, with warnings 0, failed 1\n"
     first, second = result.stderr.splitlines()
     assert first == f"failed: {object_of(COMPRESSED)}"
     assert second.startswith("dicomnet get: the peer answered with status 0xA702")

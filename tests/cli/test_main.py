@@ -17,7 +17,7 @@ from tests.support import dicomnet as command_line
 
 import dicomnet
 from dicomnet import evt
-from dicomnet.cli.main import COMMANDS
+from dicomnet.cli.main import COMMANDS, parser_of
 
 NOBODY = "127.0.0.1:1"
 
@@ -40,8 +40,18 @@ def test_help_names_every_command_and_the_exit_status() -> None:
 def test_each_command_explains_itself_with_an_example(command: str) -> None:
     result = run(command, "--help")
     assert (result.stderr, result.returncode) == ("", 0)
+    assert result.stdout.startswith(f"usage: dicomnet {command}")
     assert f"examples:\n  dicomnet {command} " in result.stdout
-    assert "exit status:\n  0 " in result.stdout
+    # A screen: half of one of today's, or a window with large letters.
+    lines = result.stdout.splitlines()
+    assert len(lines) <= 50
+    assert max(map(len, lines)) <= 110
+    whole = run(command, "--help-all").stdout
+    assert "exit status:\n  0 " in whole
+    # Of all options there is a name at least.
+    named = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", result.stdout)) | {"--help", "--help-all"}
+    for action in parser_of(command)._actions:
+        assert not action.option_strings or named.intersection(action.option_strings)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +179,7 @@ _HELP = re.compile(r"```\n(usage: dicomnet (\S+) .*?)\n```", re.DOTALL)
 def test_the_manual_shows_the_options_of_a_command(shown: str, command: str) -> None:
     """The manual lacked an option that two commands had. How Python breaks the lines is another matter."""
     option = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
-    assert set(option.findall(shown)) == set(option.findall(run(command, "--help").stdout))
+    assert set(option.findall(shown)) == set(option.findall(run(command, "--help-all").stdout))
 
 
 def test_the_manual_shows_all_commands() -> None:

@@ -49,7 +49,7 @@ def test_a_page_says_what_the_help_says(command: str) -> None:
     parser = parser_of(command)
     assert page.startswith(f"DICOMNET-{command.upper()}(1)")
     assert COMMANDS[command] in page
-    help_text = run(command, "--help").stdout
+    help_text = run(command, "--help-all").stdout
     for option in set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", help_text)):
         assert option in page
     for words in (parser.description or "", *parser.examples):

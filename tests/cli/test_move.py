@@ -21,7 +21,7 @@ from dicomnet import AE, evt
 from dicomnet.pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 
 STUDY = f"StudyInstanceUID={dcmread(CT).StudyInstanceUID}"
-COUNTS = "the peer counts 1 completed, 0 with warnings, 0 failed"
+COUNTS = "the peer counts: completed 1, with warnings 0, failed 0"
 OBJECT = str(dcmread(CT).SOPInstanceUID)
 
 
@@ -117,7 +117,7 @@ def test_what_fails_is_named(tmp_path: Path) -> None:
     finally:
         ae.shutdown()
     assert result.returncode == 1
-    assert result.stdout == "the peer counts 0 completed, 0 with warnings, 2 failed\n"
+    assert result.stdout == "the peer counts: completed 0, with warnings 0, failed 2\n"
     assert f"failed: {OBJECT}\n" in result.stderr
 
 

@@ -244,6 +244,43 @@ def test_a_zip_is_done_when_all_in_it_is_taken(start_peer: StartPeer, tmp_path: 
     assert sorted(map(received.count, set(received))) == [1, 1, 2]
 
 
+def test_a_zip_with_something_else_in_it_is_not_deleted(storescp: StoreSCP, tmp_path: Path) -> None:
+    """Another zip in it was not sent, and was deleted with what had been."""
+    folder, done = tmp_path / "in", tmp_path / "done"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.zip", "w") as made:
+        made.write(CT, "ct.dcm")
+        with made.open("inside.zip", "w") as file, zipfile.ZipFile(file, "w") as other:
+            other.write(MR, "mr.dcm")
+    result = run("watch", folder, storescp.address, "--delete", "--once", *SETTLED)
+    assert result.returncode == 0
+    stays = f"stays: {folder / 'a.zip'}: in it is what is not DICOM and was not sent: inside.zip"
+    assert stays in result.stderr.splitlines()
+    assert names(folder) == {"a.zip"}
+    assert run("watch", folder, storescp.address, "--done", done, "--once", *SETTLED).returncode == 0
+    assert (names(folder), names(done)) == (set(), {"a.zip"})
+
+
+def test_its_own_journal_is_no_file_of_the_folder(storescp: StoreSCP, tmp_path: Path) -> None:
+    folder, failed = tmp_path / "in", tmp_path / "failed"
+    folder.mkdir()
+    shutil.copy(CT, folder / "a")
+    journal = ("--journal", folder / "sent.db", "--failed", failed)
+    for _ in range(2):
+        assert run("watch", folder, storescp.address, *journal, "--once", *SETTLED).returncode == 0
+        assert (names(folder), names(failed)) == ({"a", "sent.db"}, set())
+
+
+def test_an_archive_with_nothing_in_it_does_not_keep_it_busy(storescp: StoreSCP, tmp_path: Path) -> None:
+    """It was looked into again and again, and a single run had no end."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    zipfile.ZipFile(folder / "a.zip", "w").close()
+    result = run("watch", folder, storescp.address, "--delete", "--once", *SETTLED)
+    assert (names(folder), result.returncode) == ({"a.zip"}, 0)
+    assert result.stderr == f"skipped: {folder / 'a.zip'}: nothing is in it\n"
+
+
 def test_names_of_odd_bytes(storescp: StoreSCP, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

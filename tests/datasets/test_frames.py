@@ -152,6 +152,15 @@ def test_pixel_data_that_is_too_short_is_refused() -> None:
         frame_table(_stream(EXPLICIT, NumberOfFrames=2, PixelData=bytes(4)), EXPLICIT)
 
 
+def test_a_sequence_that_ends_within_an_item_is_damage_and_no_failure_of_the_file() -> None:
+    """pydicom raises an OSError of its own, which was taken for that of a file that cannot be read now."""
+    item = pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    sequence = pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
+    for length in range(1, len(item)):
+        with pytest.raises(UnusableObject, match="damaged"):
+            read_header(BytesIO(sequence + item + sequence + item[:length]), EXPLICIT)
+
+
 def test_what_is_behind_the_pixels_and_what_is_long_is_in_the_header() -> None:
     stream = _stream(
         EXPLICIT,

@@ -6,12 +6,14 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 import pytest
 from pydicom.dataset import Dataset
 from tests.dicomweb.test_storing import takes_all
@@ -161,8 +163,14 @@ class Second:
         self._answer = answer
 
     def serve(self, plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), self._context.wrap_socket(plain, server_side=True) as connection:
+        # Whoever was told to go may still have sent something.
+        ended = contextlib.suppress(OSError, h2.exceptions.ProtocolError)
+        with ended, self._context.wrap_socket(plain, server_side=True) as connection:
             self._talk(connection)
+
+    def answered(self, http: h2.connection.H2Connection, stream: int) -> bool:
+        """Whether a request gets its answer; else this has ended its stream."""
+        return True
 
     def _talk(self, connection: ssl.SSLSocket) -> None:
         http = h2.connection.H2Connection(
@@ -185,7 +193,7 @@ class Second:
                     http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 elif isinstance(event, h2.events.StreamEnded):
                     whole.append(event.stream_id)
-            for stream in whole:
+            for stream in filter(partial(self.answered, http), whole):
                 says = self._answer(asked.pop(stream))
                 http.send_headers(stream, [(":status", str(says.status)), *_lower(says)])
                 unsent[stream] = says.body
@@ -244,3 +252,52 @@ def test_http_2_where_it_is_offered(
 def served(second: Second) -> Iterator[str]:
     with serving(second.serve) as url:
         yield url.replace("http://127.0.0.1", "https://localhost")
+
+
+def reset(http: h2.connection.H2Connection, stream: int) -> None:
+    http.reset_stream(stream, error_code=7)
+
+
+def go_away(http: h2.connection.H2Connection, stream: int) -> None:
+    http.close_connection(last_stream_id=0)
+
+
+def begin_and_reset(http: h2.connection.H2Connection, stream: int) -> None:
+    http.send_headers(stream, [(":status", "200"), ("content-type", "application/dicom+json")])
+    http.send_data(stream, b'[{"0020')
+    http.reset_stream(stream, error_code=2)
+
+
+@pytest.mark.parametrize("end", [reset, go_away, begin_and_reset])
+def test_a_stream_that_the_peer_ended_was_taken_for_a_refused_certificate(
+    call: Call, certificates: Certificates, end: Callable[[h2.connection.H2Connection, int], None]
+) -> None:
+    """The same request is made again: the peer has not answered it."""
+    ended: list[int] = []
+
+    class Ending(Second):
+        def answered(self, http: h2.connection.H2Connection, stream: int) -> bool:
+            if ended:
+                return True
+            ended.append(stream)
+            end(http, stream)
+            return False
+
+    def answer(asked: Asked) -> Says:
+        return listed([match(StudyInstanceUID=STUDY)])
+
+    with served(Ending(answer, certificates.server())) as url:
+        (found,) = call(url, lambda peer: peer.find("study"), tls=certificates.client())
+    assert found.StudyInstanceUID == STUDY
+    assert len(ended) == 1
+
+
+def test_an_answer_to_a_query_that_was_cut_off_was_not_asked_for_again(call: Call) -> None:
+    def answer(asked: Asked) -> Says:
+        says = listed([match(StudyInstanceUID=STUDY)])
+        return Says(200, says.body, says.headers, cut=9 if len(server.asked) == 1 else None)
+
+    with web(answer) as server:
+        (found,) = call(server.url, lambda peer: peer.find("study"))
+    assert found.StudyInstanceUID == STUDY
+    assert len(server.asked) == 2

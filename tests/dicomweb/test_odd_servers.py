@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import json
 import logging
 import os
 import threading
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import pytest
 from tests.dicomweb.test_retrieving import Encode, Files, Make, all_of, archive, kept, study
 from tests.dicomweb.test_retrieving import files as files
 from tests.grids import grid
-from tests.support import free_port
+from tests.support import data_set_of, dicomnet, free_port, run_tool, running_process
 from tests.web import (
     FACES,
     JSON,
@@ -34,7 +38,7 @@ from tests.web import (
     web,
 )
 
-from dicomnet import Bearer, Peer, Timeouts
+from dicomnet import Bearer, Peer, Timeouts, aio
 from dicomnet.dicomweb.credentials import Basic
 from dicomnet.errors import (
     ConnectionFailed,
@@ -42,6 +46,7 @@ from dicomnet.errors import (
     HTTPRefusal,
     ProtocolError,
 )
+from dicomnet.exchange.receiving import ReceiverHooks
 from dicomnet.exchange.results import RetrieveProgress, StoreResult
 
 Call = Callable[..., list[Any]]
@@ -489,3 +494,127 @@ def test_neither_names_nor_secrets_are_logged(
     assert "amFuZTpzM2NyZXQ" not in caplog.text
     assert "s3cret" not in caplog.text
     assert "Doe" not in caplog.text
+
+
+# -- interrupts
+
+
+def test_an_interrupt_while_a_file_was_made_left_it_in_the_folder(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes behind the call of the system that makes it, and before anybody has it."""
+    made: list[str] = []
+
+    class Interrupted(FileIO):
+        def __init__(self, path: str, mode: str) -> None:
+            super().__init__(path, mode)
+            made.append(path)
+            if len(made) == 2:
+                self.close()
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("dicomnet.exchange.receiving.FileIO", Interrupted)
+    with web(archive(files(3))) as server, pytest.raises(KeyboardInterrupt), Peer(server.url) as peer:
+        list(peer.get("study", to=tmp_path, StudyInstanceUID=STUDY))
+    assert len(made) == 2
+    assert kept(tmp_path) == all_of(1)
+
+
+def test_an_interrupt_before_anybody_had_the_file_left_it_in_the_folder(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_sink = ReceiverHooks.open_sink
+
+    def interrupted(self: ReceiverHooks, message: Any, context: Any) -> Any:
+        sink = open_sink(self, message, context)
+        opened.append(sink.path)  # type: ignore[attr-defined]
+        if len(opened) == 2:
+            raise KeyboardInterrupt
+        return sink
+
+    monkeypatch.setattr(ReceiverHooks, "open_sink", interrupted)
+    with web(archive(files(3))) as server, pytest.raises(KeyboardInterrupt), Peer(server.url) as peer:
+        list(peer.get("study", to=tmp_path, StudyInstanceUID=STUDY))
+    gc.collect()
+    assert len(opened) == 2
+    assert kept(tmp_path) == all_of(1)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_task_that_is_cancelled_leaves_whole_files_and_the_rest_is_resumed(
+    jobs: int, files: Files, tmp_path: Path
+) -> None:
+    """After each number of answers in turn; nothing is left open."""
+    stored = files(6)
+    before = threading.active_count()
+
+    async def cancelled(url: str, to: Path, answers: int) -> None:
+        async with aio.Peer(url, jobs=jobs) as peer:
+            task = asyncio.create_task(taken(peer, to, answers))
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def taken(peer: aio.Peer, to: Path, answers: int) -> None:
+        async for _ in peer.get("study", to=to, resume=True, StudyInstanceUID=STUDY):
+            answers -= 1
+            if not answers:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+
+    for answers in range(1, 7):
+        to = tmp_path / str(answers)
+        with web(archive(stored)) as server:
+            asyncio.run(cancelled(server.url, to, answers))
+            some = kept(to)
+            assert set(some.items()) <= set(all_of(6).items())
+            begun = len(server.asked)
+            *_, last = called(server.url, study(to, resume=True), jobs=jobs)
+            assert last.is_complete
+            assert last.received == 6 - len(some)
+            again = {each.path.rpartition("/")[2] for each in server.asked[begun:]}
+            assert not again & {name.removesuffix(".dcm") for name in some}
+        assert kept(to) == all_of(6)
+    assert threading.active_count() <= before + 1
+
+
+def test_a_command_that_is_killed_leaves_whole_files_and_the_rest_is_resumed(
+    files: Files, tmp_path: Path
+) -> None:
+    """Files are those of the peer, and no object comes twice."""
+    stored = files(4)
+    whole = multipart(stored)
+    half = Says(200, whole.body, whole.headers, cut=len(whole.body) // 2)
+    reached, go_on = threading.Event(), threading.Event()
+    command = dicomnet(
+        "get", "--resume", "-k", f"StudyInstanceUID={STUDY}", "--to", str(tmp_path / "to"), "--json", "URL"
+    )
+
+    def answer(asked: Asked) -> Says | None:
+        found = archive(stored, study=half)(asked)
+        if asked.path.endswith(instance(3)) and not go_on.is_set():
+            # All others are here.
+            reached.set()
+            go_on.wait(30)
+            return None
+        return found
+
+    with web(answer) as server:
+        words = [server.url if each == "URL" else each for each in command]
+        with running_process(words, tmp_path) as process:
+            assert reached.wait(30)
+            process.kill()
+            process.wait()
+        go_on.set()
+        some = {each.name for each in (tmp_path / "to").glob("*.dcm")}
+        assert some == {f"{instance(number)}.dcm" for number in range(3)}
+        before = len(server.asked)
+        again = run_tool(words)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout.splitlines()[-1])["received"] == 1
+    asked_again = [each.path.rpartition("/")[2] for each in server.asked[before:]]
+    assert asked_again == ["instances", instance(3)]
+    for number in range(4):
+        got = data_set_of(tmp_path / "to" / f"{instance(number)}.dcm")
+        assert stored[number].endswith(got)

@@ -6,7 +6,9 @@ import asyncio
 import tracemalloc
 from collections.abc import Callable
 from functools import partial
+from io import FileIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -32,6 +34,7 @@ from tests.web import (
 )
 
 from dicomnet import Peer, aio
+from dicomnet.drivers.deadline import Timeouts
 from dicomnet.errors import ConnectionFailed, ConnectionLost, HTTPRefusal, ProtocolError, ServiceRefusal
 from dicomnet.exchange.receiving import ReceivedObject
 from dicomnet.exchange.results import RetrieveProgress
@@ -481,17 +484,12 @@ def test_a_retrieval_that_is_left_ends(files: Files, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_ends_it(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     stored = files(3)
-    real = os.open
 
-    def full(path: Any, flags: int, *rest: Any, **more: Any) -> int:
-        if str(path).endswith(".part"):
-            raise OSError(28, "No space left on device")
-        return real(path, flags, *rest, **more)
+    def full(path: str, mode: str) -> FileIO:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "open", full)
+    monkeypatch.setattr("dicomnet.exchange.receiving.FileIO", full)
     with web(archive(stored)) as server:
         *_, last, error = called(server.url, study(tmp_path))
     assert isinstance(error, ServiceRefusal)
@@ -513,3 +511,29 @@ def test_memory_does_not_grow_with_an_object(call: Call, make: Make, encode: Enc
     assert last.is_complete
     # The server in this process copies the body once.
     assert peak < (24 << 20) + (16 << 20)
+
+
+@pytest.mark.parametrize(("rate", "least"), [("100kB/s", 3.0), ("10/s", 0.6)])
+def test_objects_come_no_faster_than_they_may(
+    call: Call, make: Make, encode: Encode, tmp_path: Path, rate: str, least: float
+) -> None:
+    """Nor is the time that is waited for that the peer's: here a message has only half a second."""
+    stored = []
+    for number in range(10):
+        data_set = make(SOPInstanceUID=instance(number), InstanceNumber=number, PixelData=bytes(35_000))
+        stored.append(content(data_set, encode(data_set)))
+    with web(archive(stored)) as server:
+        begin = monotonic()
+        *_, last = call(server.url, study(tmp_path, rate=rate), timeouts=Timeouts(message=0.5))
+        seconds = monotonic() - begin
+    assert not isinstance(last, Exception), last
+    assert last.is_complete
+    assert kept(tmp_path) == all_of(10)
+    assert seconds > least
+    assert len(server.asked) == 2
+
+
+def test_a_rate_that_is_none(files: Files, tmp_path: Path) -> None:
+    with web(archive(files(1))) as server, Peer(server.url) as peer:
+        with pytest.raises(ValueError, match="is not a rate"):
+            peer.get("study", to=tmp_path, StudyInstanceUID=STUDY, rate="fast")

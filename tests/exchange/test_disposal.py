@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -137,33 +139,72 @@ def test_a_file_that_cannot_be_moved_is_where_it_was(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a": b"image", "done": b"a file, and no folder"}
 
 
-@pytest.mark.parametrize("is_elsewhere", [False, True])
-def test_an_interrupt_behind_the_end_of_a_move_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_elsewhere: bool
-) -> None:
-    """The file was there no longer, and what had been moved was taken away again."""
-    path = tmp_path / "a.dcm"
-    path.write_bytes(b"object")
+_ENDED = """
+import os, sys
+from itertools import count
+from pathlib import Path
+from dicomnet.exchange import disposal
+from dicomnet.exchange.hot_folder import identity_of
+
+folder, done, way, end = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+path = folder / "a.dcm"
+
+def act():
     identity = identity_of(str(path))
-    assert identity is not None
-    replace, unlink = os.replace, os.unlink
+    if way == "delete":
+        disposal.delete(str(path), identity)
+    else:
+        disposal.move(str(path), identity, str(done), "a.dcm")
 
-    def replaced(source: str, target: str) -> None:
-        if source.endswith(".claimed"):
-            if is_elsewhere:
-                raise OSError(errno.EXDEV, "another file system")
-            replace(source, target)
-            raise KeyboardInterrupt
-        replace(source, target)
+def trace(frame, event, value):
+    global left
+    if frame.f_code.co_filename != disposal.__file__:
+        return None
+    left -= 1
+    if left < 0:
+        sys.settrace(None)
+        if end == "kill":
+            os._exit(1)
+        raise KeyboardInterrupt
+    return trace
 
-    def unlinked(name: str) -> None:
-        unlink(name)
-        if is_elsewhere and name.endswith(".claimed"):
-            raise KeyboardInterrupt
+for turn in count():
+    path.write_bytes(b"image")
+    child = os.fork()
+    if not child:
+        left, status = turn, 0
+        sys.settrace(trace)
+        try:
+            act()
+        except KeyboardInterrupt:
+            status = 1
+        sys.settrace(None)
+        os._exit(status)
+    _, status = os.waitpid(child, 0)
+    found = [each for where in (folder, done) for each in where.rglob("*") if each.is_file()]
+    whole = [each for each in found if each.read_bytes() == b"image"]
+    is_gone = way == "delete" and not whole
+    assert whole or is_gone, (turn, found)
+    # Nobody takes a part of it for it: what is not whole has a name that says so.
+    assert all(each in whole or each.suffix == ".part" and end == "kill" for each in found), (turn, found)
+    for each in found:
+        each.unlink()
+    if not status:
+        break
+print(turn)
+"""
 
-    monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(os, "unlink", unlinked)
-    with pytest.raises(KeyboardInterrupt):
-        move(str(path), identity, str(tmp_path / "done"), "a.dcm")
-    assert (tmp_path / "done" / "a.dcm").read_bytes() == b"object"
-    assert not path.exists()
+
+@pytest.mark.parametrize("end", ["kill", "interrupt"])
+@pytest.mark.parametrize("way", ["delete", "move", "move elsewhere"])
+def test_what_ends_it_at_any_line_loses_nothing(way: str, end: str, tmp_path: Path) -> None:
+    folder, done = tmp_path / "in", tmp_path / "done"
+    folder.mkdir()
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        if way == "move elsewhere":
+            done = Path(elsewhere)
+            assert done.stat().st_dev != folder.stat().st_dev
+        arguments = [sys.executable, "-c", _ENDED, str(folder), str(done), way, end]
+        ended = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert int(ended.stdout) > 10

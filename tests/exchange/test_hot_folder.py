@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
-from dicomnet.exchange.hot_folder import HotFolder
+from dicomnet.exchange.hot_folder import HotFolder, objects_in
+from dicomnet.exchange.results import StoreResult
 
 
 class Clock:
@@ -106,3 +108,24 @@ def test_a_file_that_is_open_for_writing_is_not_ready(tmp_path: Path) -> None:
         folder.look()
         clock.now += 2
         assert list(folder.ready()) == [str(path)]
+
+
+def test_an_archive_with_nothing_in_it_is_told_of(tmp_path: Path) -> None:
+    """It had no result, and was looked into without end."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.mkdir("folder")
+    (found,) = objects_in([str(path)])
+    assert isinstance(found, StoreResult)
+    assert (found.is_skipped, found.comment) == (True, "nothing is in it")
+
+
+def test_files_that_are_left_out(tmp_path: Path) -> None:
+    """Such as a journal in the folder, whatever its name."""
+    clock = Clock()
+    for name in ("journal", "a"):
+        (tmp_path / name).write_bytes(b"1")
+    folder = folder_of(tmp_path, clock, tmp_path / "journal", tmp_path / "journal-wal")
+    folder.look()
+    clock.now += 2
+    assert list(folder.ready()) == [str(tmp_path / "a")]

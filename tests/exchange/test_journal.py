@@ -240,8 +240,20 @@ def test_notes_that_did_not_become_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a", "ä\n", os.fsdecode(b"\xff\xc3"), "None"])
 def test_a_note_is_the_row(name: str) -> None:
-    row: Row = (name_of(f"/{name}"), name_of(name), 1, 2**62, "1.2", name, 0xB000, "x\0y", 1.5e9 + 0.25, None)
-    nothing: Row = ("/a", "", None, None, None, "failed", None, None, 0.0, "1.2.3")
+    row: Row = (
+        name_of(f"/{name}"),
+        name_of(name),
+        1,
+        2**62,
+        "1.2",
+        name,
+        0xB000,
+        "x\0y",
+        1.5e9 + 0.25,
+        None,
+        2**61,
+    )
+    nothing: Row = ("/a", "", None, None, None, "failed", None, None, 0.0, "1.2.3", None)
     data = encode(7, row) + encode(2**40, nothing)
     assert list(decode(data)) == [(7, row), (2**40, nothing)]
     assert list(decode(data[:-1])) == [(7, row)]
@@ -268,6 +280,7 @@ def test_a_journal_of_an_older_format_goes_on(version: int, tmp_path: Path) -> N
     store(path, [name], {name: 0})
     with closing(sqlite3.connect(path)) as database:
         database.execute("DROP TABLE noted")
+        database.execute("ALTER TABLE objects DROP COLUMN ctime_ns")
         if version == 1:
             database.execute("ALTER TABLE objects DROP COLUMN committed")
             database.execute("ALTER TABLE objects DROP COLUMN sop_class_uid")

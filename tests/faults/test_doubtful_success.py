@@ -95,7 +95,7 @@ def test_objects_left_over_at_the_end_were_not_told(face: str, service: str, tmp
         words = [f"P@127.0.0.1:{port}", *(["X"] if service == "move" else [])]
         result = run(service, *words, "-k", "StudyInstanceUID=1.2", cwd=tmp_path)
     assert result.returncode == 1
-    assert "the peer counts 1 completed, 0 with warnings, 0 failed, 3 not sent\n" in result.stdout
+    assert "the peer counts: completed 1, with warnings 0, failed 0, not sent 3\n" in result.stdout
 
 
 @faces

@@ -522,7 +522,7 @@ def test_the_peers_counts_were_taken_for_what_arrived(face: str, tmp_path: Path)
     with scripted(script) as (port, _):
         result = run_command("get", f"P@127.0.0.1:{port}", "-k", "StudyInstanceUID=1.2", "--to", tmp_path)
     assert result.returncode == 1
-    assert result.stdout == "retrieved 1; the peer counts 3 completed, 0 with warnings, 0 failed\n"
+    assert result.stdout == "retrieved 1; the peer counts: completed 3, with warnings 0, failed 0\n"
     assert "2 of 3 objects that the peer says it has sent did not arrive" in result.stderr
 
 

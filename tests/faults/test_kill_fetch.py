@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.cli.command import run
+from tests.cli.test_fetch import STUDIES as MIXED
+from tests.cli.test_fetch import mixed_list, report
 from tests.fetching.corpus import Study, fill, objects_below, pixels, write_studies
 from tests.support import dicomnet, free_port, is_listening, running_process, serving, tool, wait_until
 
@@ -117,3 +119,33 @@ def test_the_peer_is_killed(peer: str, way: str, tmp_path: Path) -> None:
     assert running.returncode == 0, said
     with PEERS[peer](tmp_path / "peer", port, here):
         check(tmp_path, command)
+
+
+@pytest.mark.parametrize("way", ["get", "move"])
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_mixed_list_though_both_are_killed(peer: str, way: str, tmp_path: Path) -> None:
+    """300 rows: existing, missing, ambiguous, duplicate and malformed ones."""
+    choice = random.Random(f"{peer} {way}")
+    text, outcomes, wanted = mixed_list(11)
+    port, here = free_port(), free_port()
+    write_studies(tmp_path / "files", MIXED)
+    options = ["--move", "HERE", "--receive-port", str(here), "--wait", "1"] if way == "move" else []
+    command = command_of(tmp_path, port, options)
+    (tmp_path / "list.csv").write_text(text, newline="")
+    with PEERS[peer](tmp_path / "peer", port, here):
+        fill(f"NODE@127.0.0.1:{port}", tmp_path / "files")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            until(process, choice.randrange(5, 60))
+            process.kill()
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert until(running, choice.randrange(5, 60))
+    with running, PEERS[peer](tmp_path / "peer", port, here):
+        _, said = running.communicate(timeout=300)
+        assert running.returncode == 1, said
+        assert report(tmp_path / "in") == outcomes, said
+        assert objects_below(tmp_path / "in") == pixels(wanted)
+        assert list((tmp_path / "in" / ".dicomnet-fetch" / "incoming").iterdir()) == []
+        again = run(*command[3:])
+        assert again.returncode == 1
+        assert json.loads(again.stdout.splitlines()[-1])["objects"] == 0
+        assert report(tmp_path / "in") == outcomes

@@ -159,7 +159,7 @@ def test_get_exited_with_0_although_it_refused_an_object(case: str, is_json: boo
         assert (failure["sop_instance_uid"], bool(failure["cause"])) == (REFUSED[case][2], True)
     else:
         assert result.stderr.count("failed here: ") == 1
-        assert result.stdout == "retrieved 1, failed here 1; the peer counts 2 completed\n"
+        assert result.stdout == "retrieved 1, failed here 1; the peer counts: completed 2\n"
 
 
 @cases

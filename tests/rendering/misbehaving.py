@@ -6,10 +6,12 @@ import ctypes
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,6 +61,7 @@ TRIES: dict[str, Callable[[BinaryIO], Any]] = {
     "sleep": lambda file: _sleep(),
     "exit": lambda file: os._exit(3),
     "answer at length": lambda file: "much",
+    "answer below nothing": lambda file: _answer_below_nothing(),
     "print": lambda file: print("noise", flush=True) or "printed",
 }
 
@@ -66,6 +69,15 @@ TRIES: dict[str, Callable[[BinaryIO], Any]] = {
 def _checked(result: int) -> None:
     if result:
         raise OSError(ctypes.get_errno(), "refused")
+
+
+def _answer_below_nothing() -> None:
+    """An answer of its own making, behind which it says nothing and does not end."""
+    for descriptor in range(3, 16):
+        with suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b'{"length": -1}\n')
+    _sleep()
 
 
 def _limit_parent() -> None:

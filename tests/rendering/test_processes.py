@@ -101,6 +101,16 @@ def test_a_process_that_misbehaves_is_replaced() -> None:
     processes.close()
 
 
+def test_an_answer_of_a_length_that_is_none_is_not_read() -> None:
+    """What had the process was read from without an end, until its time was over."""
+    processes = misbehaving()
+    began = monotonic()
+    with pytest.raises(Ended):
+        tried(processes, "answer below nothing")
+    assert monotonic() - began < 20
+    processes.close()
+
+
 def test_a_process_has_so_much_time_for_a_request() -> None:
     processes = misbehaving(seconds=0.5)
     began = monotonic()

@@ -38,7 +38,8 @@ from tests.sockets import (
     make_certificates,
     request_pdu,
 )
-from tests.support import free_port, stored, wait_until
+from tests.support import TOOL_ENVIRONMENT, free_port, stored, wait_until
+from tests.web import Says, web
 
 from dicomnet import AE, Peer, evt
 from dicomnet.archive.ledger.audits import AuditFilter
@@ -879,6 +880,30 @@ def remote(world: World) -> None:
         assert [_moved(world, node, each) for each in ("PACS", "PACS 2", "other")] == [0, 0, 0xA801]
 
 
+def remote_by_url(world: World) -> None:
+    """A DICOMweb service is asked in the place of an application entity, and shown the token."""
+    made = world.folder / "token"
+    made.write_text("file")
+    made.chmod(0o600)
+    ways = {
+        "token_file": ('token_file = "token"', "file"),
+        "token_command": ('token_command = "echo command"', "command"),
+        "token_variable": ('token_variable = "A_TOKEN"', "variable"),
+    }
+    with web(lambda asked: Says(403)) as server:
+        lines = "".join(
+            f'[remotes.{name.upper()}]\nurl = "{server.url}"\n{line}\n' for name, (line, _) in ways.items()
+        )
+        node = world.node(lines, environment={**TOOL_ENVIRONMENT, "A_TOKEN": "variable"})
+        with Peer(node.address) as peer:
+            assert one(peer, CT) == 0
+            study = dcmread(CT).StudyInstanceUID
+            for name, (_, token) in ways.items():
+                with pytest.raises(ServiceRefusal):
+                    list(peer.move(name.upper(), "study", StudyInstanceUID=study))
+                assert server.asked[-1].headers["Authorization"] == f"Bearer {token}"
+
+
 def remote_by_tls(world: World) -> None:
     """It is trusted by ``ca``, and shown the certificate of the node."""
     made = world.certificates
@@ -1012,6 +1037,10 @@ EFFECTS: dict[str, Callable[[World], None]] = {
     "watch.allow_public": watch_allow_public,
     "watch.disk_reserve": disk_reserve,
     "watch.certificate_days": certificate_days,
+    "remotes.url": remote_by_url,
+    "remotes.token_file": remote_by_url,
+    "remotes.token_variable": remote_by_url,
+    "remotes.token_command": remote_by_url,
     "remotes.host": remote,
     "remotes.port": remote,
     "remotes.ae_title": remote,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from threading import Condition
 
 from ..cli.arguments import FAILED, ae_title, port
 from ..cli.listening import WAIT_SECONDS
 from ..drivers.blocking.arriving import wait_for_late_objects
+from ..drivers.blocking.changes import Changes
 from ..exchange.results import Receipt, RetrieveProgress, is_done
 from ..pynetdicom.association import Association
 from ..pynetdicom.events import EVT_DATA_RECV, EVT_DIMSE_SENT, Event
@@ -49,7 +49,7 @@ class Here(Arrived):
         self.length = 0
         self._is_named = options.store_aet == options.move_aet
         self._limit = options.dimse_timeout
-        self._changed = Condition()
+        self._changed = Changes()
 
     def count(self, event: Event) -> None:
         """Bytes have come."""
@@ -57,8 +57,8 @@ class Here(Arrived):
 
     def answered(self, event: Event) -> None:
         """A response was sent, of an object, too."""
-        with self._changed:
-            self._changed.notify()
+        with self._changed.lock:
+            self._changed.notify_all()
 
     def settle(self, progress: RetrieveProgress) -> RetrieveProgress:
         """Wait for objects that are still to come, if this is their destination."""

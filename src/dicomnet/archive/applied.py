@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +16,8 @@ from ..encoding.transfer_syntaxes import Transcoding
 from ..errors import UsersUnusable
 from ..exchange.addresses import PeerAddress
 from ..exchange.logs import Log
+from ..exchange.web_addresses import WebAddress
+from ..peers.target import credentials_of
 from ..settings.certificates import can_be_used, context_for, passphrase_of
 from ..settings.example import shown
 from ..settings.kinds import syslog_address
@@ -206,19 +209,26 @@ def _retrieval(settings: Settings) -> RetrievePolicy:
     by_tls = [each for each in remotes if each.tls]
     for each in by_tls:
         context_for(settings, each)
-    destinations = destinations_of(settings["retrieval.destinations"])
+    destinations: dict[str, PeerAddress | WebAddress] = {
+        **destinations_of(settings["retrieval.destinations"])
+    }
     return RetrievePolicy(
-        destinations | {each.peer.ae_title: each.peer for each in remotes},
+        destinations | {each.title: each.peer for each in remotes},
         settings["retrieval.jobs"],
         Transcoding(settings["retrieval.decompress"]),
         {
-            each.peer.ae_title: ClientCertificate(
+            each.title: ClientCertificate(
                 each.ca,
                 _text(settings["tls.certificate"]),
                 _text(settings["tls.key"]),
                 passphrase_of(settings),
             )
             for each in by_tls
+        },
+        {
+            each.title: partial(credentials_of, settings, each)
+            for each in remotes
+            if not isinstance(each.peer, PeerAddress)
         },
     )
 

@@ -303,6 +303,9 @@ class AuditTrail:
                     ):
                         each.is_waiting = True
                         self._waiting.append(each)
+            if len(batch) < _BATCH:
+                # What has come meanwhile waits for the next time: a transaction for each entry takes ten times as long.
+                break
         return True
 
     def _describe(self, entry: Entry) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from ..drivers.blocking.changes import Changes
 from ..drivers.blocking.link import Link
 from ..errors import AssociationClosed
 from ..exchange.lanes import SharedLanes, StartedLanes
@@ -19,10 +20,10 @@ class Opening:
     Parameters
     ----------
     changed
-        The condition of its lanes.
+        What its lanes wait for.
     """
 
-    def __init__(self, changed: threading.Condition) -> None:
+    def __init__(self, changed: Changes) -> None:
         self._changed = changed
         self._is_given_up = False
         self.link: Link | None = None
@@ -37,20 +38,20 @@ class Opening:
         AssociationClosed
             If the association is not needed any more.
         """
-        with self._changed:
+        with self._changed.lock:
             self._check()
             self.link = link
 
     def established(self) -> None:
         """The association is there. Raises as `connected`."""
-        with self._changed:
+        with self._changed.lock:
             self._check()
             self.is_over = True
             self._changed.notify_all()
 
     def failed(self, error: BaseException) -> None:
         """It could not be opened."""
-        with self._changed:
+        with self._changed.lock:
             self.error = error
             self.is_over = True
             self._changed.notify_all()
@@ -72,7 +73,7 @@ class LaneThreads(StartedLanes[Iterator[Any]]):
 
     def __init__(self, lanes: SharedLanes[Any], perform: Callable[[LaneThreads], Iterator[Any]]) -> None:
         super().__init__(lanes, perform)
-        self._changed = threading.Condition()
+        self._changed = Changes()
         self._threads: list[threading.Thread] = []
         self._links: set[Link] = set()
         self._is_aborted = False
@@ -80,14 +81,14 @@ class LaneThreads(StartedLanes[Iterator[Any]]):
     def start(self) -> None:
         """Begin one more lane."""
         thread = threading.Thread(target=self._run, name="dicomnet-store", daemon=True)
-        with self._changed:
+        with self._changed.lock:
             self._lanes.started()
             self._threads.append(thread)
         thread.start()
 
     def wait(self, attempt: Callable[[], Outcome | None]) -> Outcome:
         """Try, each time that another lane has changed something, until it is no longer None."""
-        with self._changed:
+        with self._changed.lock:
             while (outcome := attempt()) is None:
                 self._changed.wait()
             self._changed.notify_all()
@@ -163,7 +164,7 @@ class LaneThreads(StartedLanes[Iterator[Any]]):
             thread.join()
 
     def end(self) -> None:
-        with self._changed:
+        with self._changed.lock:
             self._lanes.stop()
             self._changed.notify_all()
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from ..dicomweb.addresses import WebAddress
     from ..exchange.addresses import PeerAddress
+    from ..exchange.web_addresses import WebAddress
 
 OK, FAILED, USAGE = 0, 1, 2
 
 Value = TypeVar("Value")
+# The groups that every help explains, and those that many commands have, of which it has the names.
+_ALWAYS = ("positional arguments", "options")
+_COMMON = ("association", "TLS", "configuration", "DICOMweb", "storage commitment", "output")
+# How many lines it may have.
+_SCREEN = 50
+# How many of its examples the help of a command has that is to fit a screen.
+_EXAMPLES = 3
 
 
 class UsageError(Exception):
@@ -23,6 +31,19 @@ class UsageError(Exception):
 def _formatter_of_unknown_width(prog: str) -> argparse.HelpFormatter:
     """Each `add_argument` makes a formatter; finding out the terminal's width costs more than all the rest of it."""
     return argparse.HelpFormatter(prog, width=80)
+
+
+class _HelpAll(argparse.Action):
+    """The option that shows all options."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, Parser)
+        print(parser.format_all_help(), end="")
+        parser.exit()
+
+
+# What the help of a command does not need to say of itself.
+_OF_HELP = (_HelpAll, argparse._HelpAction)
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +72,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.examples: tuple[str, ...] = ()
+        self._is_brief = False
         self._ending = ending
 
     def explain(self, description: str, examples: str) -> None:
@@ -67,10 +89,63 @@ class Parser(argparse.ArgumentParser):
             return self.parse_intermixed_args(words)
         return self.parse_args(words)
 
+    def be_brief(self) -> None:
+        """Let the help fit a screen: of the groups of options, which most commands have, it has the names only."""
+        self._is_brief = True
+        self.add_argument("--help-all", action=_HelpAll, nargs=0, help="explain all options")
+
     def format_help(self) -> str:
         """The help, as wide as the terminal."""
+        return self._format_brief_help() if self._is_brief else self.format_all_help()
+
+    def format_all_help(self) -> str:
+        """The help with all options, as wide as the terminal."""
         self.formatter_class = argparse.RawDescriptionHelpFormatter
         return super().format_help()
+
+    def _format_brief_help(self) -> str:
+        others = [each for each in self._action_groups if each.title not in _ALWAYS and each._group_actions]
+        explained: list[argparse._ArgumentGroup] = []
+        text = self._with(explained, others, _EXAMPLES)
+        for examples in range(_EXAMPLES, 0, -1):
+            text = self._with(explained, others, examples)
+            if text.count("\n") <= _SCREEN:
+                break
+        for group in [each for each in others if each.title not in _COMMON]:
+            more = self._with([*explained, group], others, examples)
+            if more.count("\n") <= _SCREEN:
+                explained.append(group)
+                text = more
+        return text
+
+    def _with(
+        self,
+        explained: Sequence[argparse._ArgumentGroup],
+        groups: Sequence[argparse._ArgumentGroup],
+        examples: int,
+    ) -> str:
+        """The help with some of its groups of options explained, and so many examples."""
+        formatter = argparse.RawDescriptionHelpFormatter(self.prog)
+        formatter.add_usage(None, self._positionals._group_actions, [])
+        formatter.add_text(self.description)
+        formatter.add_text("examples:\n" + "\n".join(f"  {each}" for each in self.examples[:examples]))
+        for group in (self._positionals, self._optionals, *explained):
+            formatter.start_section(group.title)
+            formatter.add_arguments(each for each in group._group_actions if not isinstance(each, _OF_HELP))
+            formatter.end_section()
+        lines = (
+            f"{group.title}: {', '.join(each.option_strings[-1] for each in group._group_actions)}"
+            for group in groups
+            if group not in explained
+        )
+        width = formatter._width - 2
+        named = [
+            textwrap.fill(each, width, subsequent_indent="    ", break_on_hyphens=False) for each in lines
+        ]
+        if named:
+            further = textwrap.indent("\n".join(named), "  ")
+            formatter.add_text(f"further options, which --help-all explains:\n{further}")
+        return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
         """Report a mistake; raises UsageError."""
@@ -130,7 +205,7 @@ def peer_or_name(text: str) -> PeerAddress | WebAddress | str:
     if ":" not in text:
         return text
     if "://" in text:
-        from ..dicomweb.addresses import WebAddress
+        from ..exchange.web_addresses import WebAddress
 
         return parsed(WebAddress.parse, text)
     from ..exchange.addresses import PeerAddress

@@ -12,6 +12,7 @@ from ..exchange.syntaxes import SYNTAXES
 from ..plurals import counted
 from .arguments import FAILED, OK, Parser, UsageError, count
 from .matches import plain
+from .pace import add_rate_option
 from .requestor import add_peer_options, open_peer
 from .retrieving import Retrieval, add_retrieve_options, retrieve_identifier
 from .words import complain
@@ -64,6 +65,7 @@ def configure(parser: Parser) -> None:
         action="store_true",
         help="of a DICOMweb service: do not ask for objects that are in the folder already, whole",
     )
+    add_rate_option(parser, "retrieve")
     parser.add_argument(
         "--sop-class",
         dest="sop_classes",
@@ -103,7 +105,13 @@ def run(options: Namespace) -> int:
         contexts = _contexts(classes, options) if classes else None
         with retrieval.told(known, options):
             responses = peer.get_identifier(
-                identifier, model, to=options.to, contexts=contexts, receipt=receipt, resume=options.resume
+                identifier,
+                model,
+                to=options.to,
+                contexts=contexts,
+                receipt=receipt,
+                resume=options.resume,
+                rate=options.rate,
             )
             retrieval.follow(responses, options)
     retrieval.complain_of_missing()

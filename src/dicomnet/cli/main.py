@@ -171,6 +171,7 @@ def parser_of(command: str) -> Parser:
     parser = Parser(f"dicomnet {command}", COMMANDS[command], EXIT_STATUS)
     _module_of(command).configure(parser)
     add_output_options(parser)
+    parser.be_brief()
     return parser
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..drivers.blocking.arriving import wait_for_late_objects
+from ..drivers.blocking.changes import Changes
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
 from ..exchange.results import LocalFailure, is_done
@@ -67,7 +67,7 @@ class Arrivals:
         self._kept: set[str] = set()
         self.failures: list[LocalFailure] = []
         self._folder = folder
-        self._changed = threading.Condition()
+        self._changed = Changes()
 
     @property
     def count(self) -> int:
@@ -81,9 +81,9 @@ class Arrivals:
         if status == KEPT_IN_QUARANTINE:
             self._failed(sop_instance_uid, ServiceRefusal(status, _IN_QUARANTINE))
         elif is_done(status):
-            with self._changed:
+            with self._changed.lock:
                 self._kept.add(sop_instance_uid)
-                self._changed.notify()
+                self._changed.notify_all()
 
     def fail(self, sop_instance_uid: str, refusal: ServiceRefusal) -> None:
         """An object was refused."""
@@ -99,9 +99,9 @@ class Arrivals:
         path = error.filename if isinstance(error, OSError) else None
         if path is None and is_uid(sop_instance_uid):
             path = self._folder
-        with self._changed:
+        with self._changed.lock:
             self.failures.append(LocalFailure(sop_instance_uid, error, os.fspath(path) if path else ""))
-            self._changed.notify()
+            self._changed.notify_all()
 
     def progress(self) -> object:
         """A measure that changes while objects arrive, also within a large one."""

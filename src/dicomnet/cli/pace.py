@@ -21,17 +21,22 @@ def add_pacing_options(group: argparse._ActionsContainer, what: str) -> None:
     what
         What is done with objects.
     """
-    group.add_argument(
-        "--rate",
-        type=_rate,
-        metavar="RATE",
-        help=f"{what} no more than that in a second: objects (50/s) or bytes (10MB/s)",
-    )
+    add_rate_option(group, what)
     group.add_argument(
         "--between",
         type=_times,
         metavar="TIMES",
         help=f"{what} at these times of the day only, such as 19:00-06:00; wait at others, without an association",
+    )
+
+
+def add_rate_option(group: argparse._ActionsContainer, what: str) -> None:
+    """Add the one that says how fast; parameter as of `add_pacing_options`."""
+    group.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="RATE",
+        help=f"{what} no more than that in a second: objects (50/s) or bytes (10MB/s)",
     )
 
 

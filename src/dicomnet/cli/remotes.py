@@ -44,7 +44,12 @@ def configure(parser: Parser) -> None:
         help="list, add, show, remove or test",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="the name of a remote")
-    parser.add_argument("words", nargs="*", metavar="WORD", help="with add: [AET@]host:port, and KEY=VALUE")
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="with add: [AET@]host:port or https://host/path, and KEY=VALUE",
+    )
     add_config_option(parser)
     parser.add_argument("--json", action="store_true", help="lines of JSON on a terminal, too")
 
@@ -79,11 +84,12 @@ def _list(configuration: Configuration, options: Namespace) -> int:
             place = each.peer.address
             line = {
                 "name": each.name,
-                "ae_title": each.peer.ae_title,
+                "ae_title": each.title,
                 "host": place.host,
                 "port": place.port,
                 "tls": each.tls,
                 "ca": each.ca,
+                "url": each["url"],
                 "from": origin,
             }
             print(json.dumps(line))
@@ -148,18 +154,23 @@ def _check_file(configuration: Configuration) -> None:
 def _entry(words: list[str]) -> dict[str, Any]:
     """A remote as words say it: its address, and values of keys."""
     from ..exchange.addresses import PeerAddress
+    from ..exchange.web_addresses import WebAddress, is_url
     from ..settings.entries import REMOTE_SETTINGS
     from ..settings.kinds import Text, Unfit, nearest
 
     if not words:
-        raise UsageError("remotes add needs [AET@]host:port behind the name")
+        raise UsageError("remotes add needs [AET@]host:port or https://host/path behind the name")
+    entry: dict[str, Any]
     try:
-        peer = PeerAddress.parse(words[0])
+        if is_url(words[0]):
+            entry = {"url": WebAddress.parse(words[0]).url}
+        else:
+            peer = PeerAddress.parse(words[0])
+            entry = {"host": peer.address.host, "port": peer.address.port}
+            if "@" in words[0]:
+                entry["ae_title"] = peer.ae_title
     except ValueError as error:
         raise UsageError(str(error)) from None
-    entry: dict[str, Any] = {"host": peer.address.host, "port": peer.address.port}
-    if "@" in words[0]:
-        entry["ae_title"] = peer.ae_title
     rows = {each.key: each for each in REMOTE_SETTINGS}
     for word in words[1:]:
         key, equals, text = word.partition("=")
@@ -209,7 +220,8 @@ def _test(configuration: Configuration, options: Namespace) -> int:
     target = with_remote(with_settings(Target(remote.peer), settings), settings, remote)
     if check_layers(target, options) != OK:
         return FAILED
-    _test_services(target, remote, options)
+    if not target.is_web:
+        _test_services(target, remote, options)
     return OK
 
 

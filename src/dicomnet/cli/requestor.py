@@ -147,7 +147,10 @@ def target_of(options: argparse.Namespace) -> Target:
     if target.is_web:
         from .secrets import credentials_of
 
-        target = replace(target, credentials=credentials_of(options), may_be_read=options.auth_without_tls)
+        given = credentials_of(options)
+        target = replace(
+            target, credentials=given or target.credentials, may_be_read=options.auth_without_tls
+        )
     elif options.over_http:
         from .secrets import refuse_credentials
 

@@ -173,18 +173,18 @@ class Retrieval:
         if self.last is None:
             return ""
         counts = (
-            (self.last.completed, "completed"),
-            (self.last.warnings, "with warnings"),
-            (self.last.failed, "failed"),
-            (self.last.unsent or None, "not sent"),
+            ("completed", self.last.completed),
+            ("with warnings", self.last.warnings),
+            ("failed", self.last.failed),
+            ("not sent", self.last.unsent or None),
         )
-        words = ", ".join(f"{count} {what}" for count, what in counts if count is not None)
+        words = ", ".join(f"{what} {count}" for what, count in counts if count is not None)
         last = self.last
         is_explained = last.failed or last.failed_uids or last.local_failures or last.missing or last.unsent
         # Where nothing else says why the exit status is not 0.
         is_told = last.is_final and last.status and not (words and is_explained)
         ending = f", and ends with status 0x{self.last.status:04X}" if is_told else ""
-        return f"the peer counts {words}{ending}" if words else f"the peer gives no counts{ending}"
+        return f"the peer counts: {words}{ending}" if words else f"the peer gives no counts{ending}"
 
 
 def _write_line(response: RetrieveProgress) -> None:

@@ -94,16 +94,16 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--journal",
         metavar="FILE",
-        help="note what is stored in a file, for one peer; a further run with it sends only what is missing or has"
-        " changed, whatever ended the run before",
+        help="note in a file what the peer has; a further run sends only what is missing or has changed, whatever ended"
+        " the run before",
     )
     parser.add_argument(
         "--retry",
         type=times,
         default=0,
         metavar="N",
-        help="how often to try a peer again that cannot be reached, ends associations or is out of resources, after 1,"
-        " 2, 4 ... s up to a minute; each object that it takes is a new beginning (%(default)s)",
+        help="how often to try a peer again that is away or out of resources, after 1, 2, 4 ... s up to a minute; each"
+        " object that it takes is a new beginning (%(default)s)",
     )
     add_pacing_options(parser, "send")
     add_commit_options(parser)

@@ -118,7 +118,7 @@ def run(options: Namespace) -> int:
     target = target_of(options)
     opened = open_peer(options, target, window=options.window or target.window, transcode=options.transcode)
     with opened as peer:
-        with Journal(options.journal or os.path.join(options.folder, JOURNAL), str(peer.address)) as journal:
+        with Journal(journal_of(options), str(peer.address)) as journal:
             watch = _Watch(options, peer, journal, pacing_of(options, target))
             try:
                 if options.once:
@@ -129,6 +129,11 @@ def run(options: Namespace) -> int:
             finally:
                 watch.tell_tally()
     return FAILED if options.once and watch.has_failures else OK
+
+
+def journal_of(options: Namespace) -> str:
+    """The path of the journal."""
+    return str(options.journal or os.path.join(options.folder, JOURNAL))
 
 
 @contextmanager
@@ -168,6 +173,7 @@ class _Watch:
 
     def __init__(self, options: Namespace, peer: Peer, journal: Journal, pacing: Pacing | None) -> None:
         from ..exchange.hot_folder import HotFolder
+        from ..exchange.journal import files_of
         from ..exchange.retrying import Retry
 
         self._options = options
@@ -178,7 +184,9 @@ class _Watch:
         self._told = ""
         self._retry = Retry(inf)
         self._folder: HotFolder = HotFolder(
-            options.folder, options.settle, [each for each in (options.done, options.failed) if each]
+            options.folder,
+            options.settle,
+            [*filter(None, (options.done, options.failed)), *files_of(journal_of(options))],
         )
         # Of the files that are known: why they are not sent, which is told once.
         self._complaints: dict[str, str] = {}
@@ -351,6 +359,13 @@ class _Watch:
             return "", ""
         if os.path.islink(path):
             return STAYS, "it is a link"
+        if folder is None and verdict.others:
+            # Nobody but this file has it.
+            others = verdict.others
+            return (
+                STAYS,
+                f"in it is what is not DICOM and was not sent: {', '.join(others[:3])}{', …' * (len(others) > 3)}",
+            )
         if folder is None:
             delete(path, identity)
             return DELETED, ""

@@ -241,10 +241,12 @@ class Process:
             line = answers.readline(_HEAD)
             answer: Answer = json.loads(line) if line.endswith(b"\n") else {}
             left = answer.get("length", 0)
-            if self._kind.limits is not None and left > self._kind.largest:
+            if self._kind.limits is not None and not (
+                isinstance(left, int) and 0 <= left <= self._kind.largest
+            ):
                 # Whatever had the process, it is no decoder any more.
                 self._process.kill()
-                answer = {}
+                answer, left = {}, 0
             while left and (block := answers.read(min(left, _CHUNK))):
                 sink.write(block)
                 left -= len(block)

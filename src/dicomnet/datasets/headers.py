@@ -109,10 +109,12 @@ def _read(stream: BinaryIO, encoding: Encoding) -> Dataset:
             stop_when=lambda tag, vr, length: tag in PIXEL_DATA,
             defer_size=DEFERRED,
         )
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:
-        # pydicom raises whatever damaged bytes lead to.
+        # pydicom raises whatever damaged bytes lead to, also an OSError of its own, which has no number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise UnusableObject("its data set is damaged") from error
 
 

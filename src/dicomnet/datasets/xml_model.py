@@ -33,6 +33,9 @@ _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 # Elements around one another: an attribute and an item for each sequence, and a few within.
 _DEPTH_LIMIT = 160
+# How many elements a document may have, which take many times the memory of their text, and how long a tag may be.
+_ELEMENTS_LIMIT = 500_000
+_LONG_TAG = re.compile(rb"<[^<>]{4096}")
 
 
 def to_xml(model: Mapping[str, Any]) -> str:
@@ -137,13 +140,17 @@ def from_xml(content: bytes | bytearray | memoryview) -> dict[str, Any]:
 def _parsed(content: bytes) -> Element:
     parser = expat.ParserCreate(namespace_separator="}")
     builder = TreeBuilder()
-    depth = 0
+    depth = count = 0
+    if _LONG_TAG.search(content):
+        raise ValueError("the XML has a tag that is longer than any of the model")
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
+        nonlocal depth, count
+        depth, count = depth + 1, count + 1
         if depth > _DEPTH_LIMIT:
             raise ValueError("the XML is nested too deeply")
+        if count > _ELEMENTS_LIMIT:
+            raise ValueError(f"the XML has more than {_ELEMENTS_LIMIT} elements")
         builder.start(name, attributes)
 
     def end(name: str) -> None:
@@ -160,7 +167,8 @@ def _parsed(content: bytes) -> Element:
     parser.buffer_text = True
     try:
         parser.Parse(content, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:
+        # The second is of an encoding that nobody knows.
         raise ValueError(f"the XML is not well-formed: {error}") from error
     root: Element = builder.close()
     return root

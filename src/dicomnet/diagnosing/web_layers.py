@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..dicomweb.addresses import WebAddress
 from ..errors import DeadlineExceeded, DicomnetError, HTTPRefusal, NetworkError, TLSFailed
 from ..exchange.reasons import reason
+from ..exchange.web_addresses import WebAddress
 from .layers import Finding, LayerFailed, Probe, connect, handshake, resolve, tls_advice
 
 if TYPE_CHECKING:

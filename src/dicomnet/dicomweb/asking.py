@@ -13,9 +13,9 @@ from .._version import __version__
 from ..drivers.http import Body, Head, Request
 from ..errors import ConnectionLost, HTTPRefusal, NetworkError, ProtocolError
 from ..exchange.operations import READ, Ask, Operation, Pause
+from ..exchange.web_addresses import WebAddress, has_same_origin, origin_of
 from ..services.descriptions import shown
 from ..services.steps import Work
-from .addresses import WebAddress, has_same_origin, origin_of
 from .credentials import Credentials
 from .multipart_reading import MediaType, MultipartUnreadable
 from .refusals import PASSING, PROCESSING_FAILURE, refusal

@@ -34,7 +34,7 @@ from ..plurals import counted
 from ..services.registry import PENDING, SUCCESS
 from ..services.steps import Work
 from ..values import frozen
-from .asking import Session, ask, is_measured, media_type
+from .asking import Session, ask, is_measured, media_type, rest
 from .lanes import side_by_side
 from .multipart_reading import MultipartReader, MultipartUnreadable, PartBegins
 from .parts import Arrival
@@ -355,22 +355,38 @@ class _Retrieval:
         except MultipartUnreadable as error:
             raise ProtocolError(f"the peer's answer cannot be read: {error}") from error
 
+    def _chunk(self) -> Operation[bytes]:
+        """What comes next of an answer, which is read no faster than it may come; empty at its end."""
+        pacing = self._hooks.pacing
+        while pacing is not None and (wait := pacing.rest()) > 0 and not self._session.is_closed:
+            yield from rest(wait, lambda: self._session.is_closed)
+        chunk: bytes = yield READ
+        if pacing is not None:
+            pacing.took_some(len(chunk))
+        return chunk
+
+    def _has_come(self) -> Operation[None]:
+        """An object has come, or what was none."""
+        if self._hooks.pacing is not None:
+            self._hooks.pacing.took_one()
+        yield Report(self.progress())
+
     def _read_one(self) -> Operation[int]:
         arrival = Arrival(self._hooks)
         try:
-            while chunk := (yield READ):
+            while chunk := (yield from self._chunk()):
                 arrival.write(memoryview(chunk))
             yield from arrival.end()
         finally:
             arrival.abort()
-        yield Report(self.progress())
+        yield from self._has_come()
         return 1
 
     def _read_parts(self, reader: MultipartReader) -> Operation[int]:
         arrival: Arrival | None = None
         count = 0
         try:
-            while chunk := (yield READ):
+            while chunk := (yield from self._chunk()):
                 for event in reader.feed(chunk):
                     if isinstance(event, PartBegins):
                         arrival = Arrival(self._hooks)
@@ -382,7 +398,7 @@ class _Retrieval:
                         yield from arrival.end()
                         arrival = None
                         count += 1
-                        yield Report(self.progress())
+                        yield from self._has_come()
         finally:
             if arrival is not None:
                 arrival.abort()

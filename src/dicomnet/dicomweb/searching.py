@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ..datasets.levels import UNIQUE_KEYS, Level
 from ..drivers.http import Head
 from ..encoding.identity import is_uid
-from ..errors import HTTPRefusal, ProtocolError
+from ..errors import ConnectionLost, HTTPRefusal, ProtocolError
 from ..exchange.contexts import FIND_MODELS
 from ..exchange.operations import Operation, Report
 from ..services.descriptions import shown
@@ -164,7 +164,7 @@ def find(session: Session, identifier: Dataset, limit: int | None = None) -> Ope
     while count != limit:
         wanted = page if limit is None else min(page, limit - count)
         try:
-            head = yield from ask(session, query.page(offset, wanted), JSON)
+            head, models = yield from _page(session, query.page(offset, wanted))
         except HTTPRefusal as refusal:
             if is_doubted and refusal.code in _NO_MORE:
                 break
@@ -173,7 +173,6 @@ def find(session: Session, identifier: Dataset, limit: int | None = None) -> Ope
             _log.info("%s; asked for fewer matches at a time", refusal)
             page = SMALL_PAGE
             continue
-        models = yield from _models(head)
         has_more = _has_more(head)
         matches: list[tuple[str, Dataset]] = yield Work(partial(_read, models, query, damages))
         # What came meanwhile may have moved some to the next page.
@@ -207,6 +206,20 @@ def find(session: Session, identifier: Dataset, limit: int | None = None) -> Ope
     if damages:
         more = f" (and {len(damages) - 1} more)" if len(damages) > 1 else ""
         raise ProtocolError(f"{damages[0]}{more}")
+
+
+def _page(session: Session, resource: str) -> Operation[tuple[Head, list[Any]]]:
+    """An answer and its matches; one that is cut off is asked for again, as often as the session says."""
+    left = session.retries
+    while True:
+        head = yield from ask(session, resource, JSON)
+        try:
+            return head, (yield from _models(head))
+        except ConnectionLost as error:
+            if left <= 0 or session.is_closed:
+                raise
+            left -= 1
+            _log.info("%s; asked again", error)
 
 
 def _models(head: Head) -> Operation[list[Any]]:
@@ -265,8 +278,10 @@ def _has_more(head: Head) -> bool:
 
 def check(identifier: Dataset, model: str) -> None:
     """Raise ValueError for a query that cannot be asked by DICOMweb."""
+    # That of a worklist has no level.
+    if "QueryRetrieveLevel" in identifier:
+        Query.of(identifier)
     check_model(model)
-    Query.of(identifier)
 
 
 def check_model(model: str) -> None:

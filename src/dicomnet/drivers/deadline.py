@@ -84,6 +84,13 @@ class Deadline:
             self._next_look = now + self.seconds / _LOOKS
         return min(self.at, self._next_look) - now if now < self.at else 0.0
 
+    def waited(self, seconds: float) -> None:
+        """So long nobody here wanted anything, which is not the peer's time."""
+        if self.at is not None:
+            self.at += seconds
+        if self._next_look is not None:
+            self._next_look += seconds
+
     def moved(self, count: int) -> None:
         """Give a message the time that ``count`` transferred bytes earn, though never more than it had to begin with.
 

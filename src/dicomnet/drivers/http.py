@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
+from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -171,7 +172,9 @@ class Connections:
 
     def unanswered(self, error: Exception, request: Request) -> NetworkError | ProtocolError:
         """What it means that the head of a response has not come."""
-        is_first = self._is_secure and not self._is_answered and request.body is None
+        # Who ends a stream of HTTP/2, or says why it goes, is beyond the handshake.
+        is_behind = self._is_answered or str(error).startswith("<")
+        is_first = self._is_secure and not is_behind and request.body is None
         return self.failure(error, is_first=is_first)
 
     def failure(self, error: Exception, *, is_first: bool = False) -> NetworkError | ProtocolError:
@@ -240,6 +243,8 @@ class Incoming:
         self._connections = connections
         timeouts = connections.timeouts
         self._deadline = Deadline("message", timeouts.message, timeouts.progress)
+        # When something was read last.
+        self._read_at = monotonic()
 
 
 def _proxy(place: Address, scheme: str) -> httpx.Proxy | None:

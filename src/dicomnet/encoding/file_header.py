@@ -96,7 +96,7 @@ def decode_file_header(prefix: Buffer, *, is_whole: bool = False) -> FileHeader:
             if end > len(view):
                 break
             if tag in values:
-                values[tag] = bytes(view[start:end]).rstrip(b"\x00 ").decode("latin-1")
+                values[tag] = bytes(view[start:end]).rstrip(b"\x00 ").lstrip(b" ").decode("latin-1")
     except struct.error:
         # The data set may begin with what is too short for a header.
         pass

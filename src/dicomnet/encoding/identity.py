@@ -27,8 +27,8 @@ def fits_command(uid: str) -> bool:
 
 
 def uid_text(raw: bytes) -> str:
-    """The UID that a value holds, without its padding."""
-    return raw.rstrip(b"\0 ").decode("ascii", "replace")
+    """The UID that a value holds, without its padding: real devices also put blanks in front of it."""
+    return raw.rstrip(b"\0 ").lstrip(b" ").decode("ascii", "replace")
 
 
 def read_identity(data: Buffer, encoding: Encoding) -> tuple[str, str]:

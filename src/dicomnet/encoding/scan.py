@@ -13,6 +13,7 @@ from functools import lru_cache
 from ..values import Buffer, frozen
 from . import walk
 from .elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, ITEM, UNDEFINED_LENGTH, Encoding
+from .identity import uid_text
 from .known_headers import ITEM_MARK, KnownHeaders
 from .transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
 from .walk import Walk, item_encoding, refuse
@@ -60,10 +61,8 @@ class Header:
         return _uid(found[1]) if found else ""
 
 
-@lru_cache(maxsize=64)
-def _uid(value: bytes) -> str:
-    """The text of a UID. Most of an object are those of the one before it."""
-    return value.rstrip(b"\0 ").lstrip(b" ").decode("ascii", "replace")
+# Most of an object are those of the one before it.
+_uid = lru_cache(maxsize=64)(uid_text)
 
 
 class HeaderScanner:

@@ -7,11 +7,14 @@ import os
 import shutil
 from contextlib import suppress
 from itertools import count
+from secrets import token_hex
 
+from ..drivers.medium import flush_file, flush_folder
 from .hot_folder import Identity, identity_of, is_being_written
 
-# How a file is called between the moment when it is claimed and the moment when it is gone.
-_CLAIMED = ".claimed"
+# How the name of a file ends between the moment when it is claimed and the moment when it is gone, and that of a copy
+# which is not whole.
+_CLAIMED, _PARTIAL = ".claimed", ".part"
 
 
 class Changed(Exception):
@@ -56,16 +59,27 @@ def move(path: str, identity: Identity, folder: str, name: str) -> str:
     wanted = os.path.join(folder, name)
     os.makedirs(os.path.dirname(wanted), exist_ok=True)
     claimed = _claim(path, identity)
+    copied = _unused(wanted, _PARTIAL)
     try:
-        target = _reserve(wanted)
         try:
-            _replace(claimed, target)
-        except BaseException:
-            # An interrupt may come when it has been moved already: the target is all that there is then.
-            if os.path.lexists(claimed):
-                os.unlink(target)
-            raise
+            return _place(claimed, wanted)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        # Another file system: the file ends only when its copy is on the medium, with its name.
+        shutil.copyfile(claimed, copied)
+        flush_file(copied)
+        # Not each file system has all times and rights.
+        with suppress(OSError):
+            shutil.copystat(claimed, copied)
+        target = _place(copied, wanted)
+        # On some shares a folder cannot be flushed.
+        with suppress(OSError):
+            flush_folder(os.path.dirname(target))
+        os.unlink(claimed)
     except BaseException:
+        with suppress(OSError):
+            os.unlink(copied)
         _give_back(claimed, path)
         raise
     return target
@@ -75,24 +89,24 @@ def _claim(path: str, identity: Identity) -> str:
     """Rename a file, so that no other one can take its place between the last look at it and its end."""
     if identity_of(path) != identity:
         raise Changed
-    claimed = _reserve(path + _CLAIMED)
+    claimed = _unused(path, _CLAIMED)
     try:
-        os.replace(path, claimed)
-    except OSError as error:
-        os.unlink(claimed)
-        if isinstance(error, FileNotFoundError):
+        try:
+            os.replace(path, claimed)
+        except FileNotFoundError as error:
             raise Changed from error
-        raise
-    # Its new name has changed the last of the times, and nothing else may have.
-    found = identity_of(claimed)
-    if found is None or found[:-1] != identity[:-1] or is_being_written(claimed):
+        # Its new name has changed the last of the times, and nothing else may have.
+        found = identity_of(claimed)
+        if found is None or found[:-1] != identity[:-1] or is_being_written(claimed):
+            raise Changed
+    except BaseException:
         _give_back(claimed, path)
-        raise Changed
+        raise
     return claimed
 
 
 def _give_back(claimed: str, path: str) -> None:
-    """Give a file its name again; where another one has that by now, it keeps the one it has."""
+    """Give a file its name again, if it is there; where another one has that by now, it keeps the one it has."""
     try:
         os.link(claimed, path)
     except FileExistsError:
@@ -106,25 +120,35 @@ def _give_back(claimed: str, path: str) -> None:
     os.unlink(claimed)
 
 
-def _reserve(wanted: str) -> str:
-    """The name, or one like it that is free: an empty file of ours has it now."""
+def _unused(path: str, end: str) -> str:
+    """A name beside that of a file, which nobody else has."""
+    return f"{path}.{token_hex(4)}{end}"
+
+
+def _place(source: str, wanted: str) -> str:
+    """Give a file the name, or one like it where that is taken."""
     stem, extension = os.path.splitext(wanted)
     for number in count(1):
         path = wanted if number == 1 else f"{stem} ({number}){extension}"
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            os.link(source, path)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise
+            # The file system has no links: the name is taken by an empty file of ours.
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            except FileExistsError:
+                continue
+            try:
+                os.replace(source, path)
+            except BaseException:
+                if os.path.lexists(source):
+                    os.unlink(path)
+                raise
             return path
-    raise AssertionError
-
-
-def _replace(source: str, target: str) -> None:
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # Another file system: the file ends only when its copy is on the disk.
-        shutil.copy2(source, target)
-        with open(target, "rb+") as copy:
-            os.fsync(copy.fileno())
         os.unlink(source)
+        return path
+    raise AssertionError

@@ -8,12 +8,13 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 
 from ..drivers.files import StoredObject
 from ..values import frozen, mutable
-from .files import find_files, look_at
+from .files import A_DIRECTORY, find_files, look_at
 from .results import StoreResult
 from .retrying import backoff, is_out_of_resources
 from .searching import find_objects, has_members
@@ -82,6 +83,11 @@ class Verdict:
     results: Sequence[StoreResult]
 
     @property
+    def others(self) -> list[str]:
+        """The members of it that no peer can take: perhaps another archive, with objects inside."""
+        return [each.member for each in self.results if each.is_skipped and each.comment != A_DIRECTORY]
+
+    @property
     def is_acknowledged(self) -> bool:
         """Whether the peer has all objects in it, and there are some."""
         return any(each.is_stored for each in self.results) and all(
@@ -137,7 +143,7 @@ class HotFolder:
     settle
         For how many seconds a file must not have changed; by our clock, as that of a share may be another one.
     without
-        Folders that are no part of it, though they may lie in it.
+        Folders and files that are no part of it, though they may lie in it.
     clock
         The time in seconds, of a clock that is never set.
     """
@@ -168,13 +174,16 @@ class HotFolder:
         unreadable = ""
         # A folder that is away for a moment, as a share may be, is not one without files.
         os.scandir(self._path).close()
-        for path in find_files([self._path], self._left_out()):
+        left_out = self._left_out()
+        for path in find_files([self._path], left_out):
             name = os.path.basename(path)
             if name.startswith(_HIDDEN) or name.lower().endswith(_UNFINISHED):
                 continue
             identity = identity_of(path)
             if identity is None:
                 unreadable = path if os.path.isdir(path) else unreadable
+                continue
+            if identity[:2] in left_out:
                 continue
             known = self._states.get(path)
             if known is None or known.identity != identity:
@@ -187,9 +196,13 @@ class HotFolder:
         self._states = seen
         return gone
 
-    def _left_out(self) -> list[tuple[int, int]]:
-        found = (os.stat(path) for path in self._without if os.path.isdir(path))
-        return [(each.st_dev, each.st_ino) for each in found]
+    def _left_out(self) -> set[tuple[int, int]]:
+        found = set()
+        for path in self._without:
+            with suppress(OSError):
+                status = os.stat(path)
+                found.add((status.st_dev, status.st_ino))
+        return found
 
     def ready(self) -> dict[str, Identity]:
         """Some of the files that are to be sent now, in the order of their names, as `look` has seen them."""
@@ -235,11 +248,19 @@ class HotFolder:
 
 
 def objects_in(paths: Sequence[str]) -> Iterator[str | StoredObject | StoreResult]:
-    """As `find_objects`, for files of a hot folder: no DICOMDIR is sent, and what has gone is passed over."""
+    """As `find_objects`, for files of a hot folder: no DICOMDIR is sent, and what has gone is passed over.
+
+    Of each file that is there something is given.
+    """
     for path in paths:
         try:
             if has_members(path):
-                yield from find_objects([path])
+                is_empty = True
+                for each in find_objects([path]):
+                    is_empty = False
+                    yield each
+                if is_empty:
+                    yield StoreResult(path, None, comment="nothing is in it", is_skipped=True)
             elif os.path.lexists(path):
                 yield path
         except FileNotFoundError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..drivers.files import StoredObject
 from ..errors import JournalUnusable
 from .member_files import Member
-from .notes import Notes, Row, name_of
+from .notes import Notes, Row, name_of, notes_of
 from .results import StoreResult
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ CREATE TABLE objects (
     time REAL NOT NULL,
     sop_class_uid TEXT,
     committed REAL,
+    ctime_ns INTEGER,
     PRIMARY KEY (path, member)
 ) WITHOUT ROWID;
 CREATE TABLE noted (number INTEGER NOT NULL);
@@ -57,9 +58,13 @@ _ADDED = (
         "ALTER TABLE objects ADD COLUMN sop_class_uid TEXT",
         "ALTER TABLE objects ADD COLUMN committed REAL",
     ),
-    ("CREATE TABLE noted (number INTEGER NOT NULL)", "INSERT INTO noted VALUES (0)"),
+    (
+        "ALTER TABLE objects ADD COLUMN ctime_ns INTEGER",
+        "CREATE TABLE noted (number INTEGER NOT NULL)",
+        "INSERT INTO noted VALUES (0)",
+    ),
 )
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
 _WRITE = f"INSERT OR REPLACE INTO objects VALUES {_ROW}"
 # Each statement lets another thread run, and may wait for it then: rows of a batch are written by few.
 _BATCH = 64
@@ -68,12 +73,13 @@ _NUMBER = "UPDATE noted SET number = ?"
 _FORGET = "DELETE FROM objects WHERE path = ?"
 _COMMIT = "UPDATE objects SET committed = ? WHERE path = ? AND member = ?"
 _READ = (
-    "SELECT size, mtime_ns, sop_instance_uid, status, sop_class_uid, committed, time FROM objects"
+    "SELECT size, mtime_ns, sop_instance_uid, status, sop_class_uid, committed, ctime_ns FROM objects"
     " WHERE path = ? AND member = ?"
 )
 
 Key = str | bytes
-Stamp = tuple[int, int]
+# Size, and the times of the last change of content and of the last change of anything, in ns.
+Stamp = tuple[int, int, int]
 
 
 def member_of(result: StoreResult) -> str:
@@ -85,14 +91,6 @@ def _name_in(member: str) -> str:
     return member.rpartition("@")[0]
 
 
-def _is_older(path: str, moment: float) -> bool:
-    """Whether nothing at a file was changed since then, in seconds since 1970."""
-    try:
-        return os.stat(path).st_ctime < moment
-    except OSError:
-        return False
-
-
 def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
     """The path, the member, and the state of the file."""
     if isinstance(found, str):
@@ -101,10 +99,15 @@ def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
         except OSError:
             # Whoever opens it learns why it cannot be read.
             return found, "", None
-        return found, "", (status.st_size, status.st_mtime_ns)
+        return found, "", (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     file = found.file
     assert isinstance(file, Member)
     return file.path, f"{file.name}@{file.offset}", file.stamp
+
+
+def files_of(path: str) -> list[str]:
+    """The files that may belong to a journal while it is used."""
+    return [path, *(f"{path}-{end}" for end in ("wal", "shm", "journal")), *notes_of(path)]
 
 
 class Journal:
@@ -229,8 +232,8 @@ class Journal:
         found
             As `searching.find_objects` gives them.
         is_strict
-            Whether a file at which anything was changed after its object was noted is sent again, too, as it may be
-            another one with the same size and an old time.
+            Whether a file at which anything was changed since is sent again, too, as it may be another one with the
+            same size and an old time.
 
         Raises
         ------
@@ -273,7 +276,7 @@ class Journal:
         except KeyError:
             # A path that was given twice: it has its row already, with what was known before it was opened.
             return
-        size, mtime_ns = stamp or (None, None)
+        size, mtime_ns, ctime_ns = stamp or (None, None, None)
         row = (
             self._key(path),
             name_of(member),
@@ -285,6 +288,7 @@ class Journal:
             result.comment or None,
             time(),
             result.sop_class_uid or None,
+            ctime_ns,
         )
         number = next(self._numbers)
         # In this order: of what is in the notes, and only there, nobody would know that it is to be kept.
@@ -351,9 +355,9 @@ class Journal:
                 row = self._connection.execute(_READ, (self._key(path), name_of(member))).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
-        if row is None or row[3] is None or (row[0], row[1]) != stamp:
+        if row is None or row[3] is None or (row[0], row[1]) != stamp[:2]:
             return None
-        if is_strict and not _is_older(path, row[6]):
+        if is_strict and row[6] != stamp[2]:
             return None
         known = StoreResult(
             path,

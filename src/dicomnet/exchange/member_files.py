@@ -69,7 +69,7 @@ class Member:
     name: str
     offset: int
     length: int
-    stamp: tuple[int, int]
+    stamp: tuple[int, int, int]
     container: Container
     entry: Any = None
 

@@ -52,7 +52,7 @@ def members(path: str, file: BufferedReader, start: bytes) -> Iterator[Found] | 
     """
     file.seek(0)
     status = os.fstat(file.fileno())
-    stamp = status.st_size, status.st_mtime_ns
+    stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
     if start.startswith(_ZIP_MARKS):
         return _of_zip(path, stamp)
     if _is_tar(start):
@@ -63,7 +63,7 @@ def members(path: str, file: BufferedReader, start: bytes) -> Iterator[Found] | 
     return None
 
 
-def _of_zip(path: str, stamp: tuple[int, int]) -> Iterator[Found]:
+def _of_zip(path: str, stamp: tuple[int, int, int]) -> Iterator[Found]:
     try:
         # By its path, as members may be read when nobody searches any more.
         opened = zipfile.ZipFile(path)
@@ -87,7 +87,7 @@ def _of_zip(path: str, stamp: tuple[int, int]) -> Iterator[Found]:
 
 
 def _of_compressed(
-    path: str, file: BufferedReader, decompressor: Callable[[Any], Any], stamp: tuple[int, int]
+    path: str, file: BufferedReader, decompressor: Callable[[Any], Any], stamp: tuple[int, int, int]
 ) -> Iterator[Found]:
     try:
         with decompressor(file) as plain:
@@ -104,7 +104,7 @@ def _of_compressed(
 
 
 def _of_tar(
-    path: str, opener: Callable[[], IO[bytes]], container: Container, stamp: tuple[int, int]
+    path: str, opener: Callable[[], IO[bytes]], container: Container, stamp: tuple[int, int, int]
 ) -> Iterator[Found]:
     try:
         # Read forward only, as going back in a compressed one would begin anew.

@@ -21,7 +21,7 @@ _NOTHING = str(None)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 _sync = getattr(os, "fdatasync", os.fsync)
 
-# The columns of a row, but for the last one of the table.
+# The columns of a row, but for `committed`.
 Row = tuple[
     str | bytes,
     str | bytes,
@@ -33,19 +33,21 @@ Row = tuple[
     str | None,
     float,
     str | None,
+    int | None,
 ]
 
 
 def encode(number: int, row: Row) -> bytes:
     """A row as it lies in a file."""
-    path, member, size, mtime, uid, outcome, status, comment, moment, class_uid = row
+    path, member, size, mtime, uid, outcome, status, comment, moment, class_uid, ctime = row
     if isinstance(path, bytes):
         path = os.fsdecode(path)
     if isinstance(member, bytes):
         member = os.fsdecode(member)
     # NUL is in no name of a file, and a comment, in which it may be, is the last.
     content = (
-        f"{path}\0{member}\0{size}\0{mtime}\0{uid}\0{outcome}\0{status}\0{int(moment * 1e6)}\0{class_uid}\0{comment}"
+        f"{path}\0{member}\0{size}\0{mtime}\0{uid}\0{outcome}\0{status}\0{int(moment * 1e6)}\0{class_uid}\0{ctime}"
+        f"\0{comment}"
     ).encode("utf-8", "surrogatepass")
     return _HEADER.pack(len(content), crc32(content, number & 0xFFFFFFFF), number) + content
 
@@ -64,7 +66,7 @@ def decode(data: bytes) -> Iterator[tuple[int, Row]]:
 
 
 def _row(text: str) -> Row:
-    path, member, size, mtime, uid, outcome, status, moment, class_uid, comment = text.split("\0", 9)
+    path, member, size, mtime, uid, outcome, status, moment, class_uid, ctime, comment = text.split("\0", 10)
     return (
         name_of(path),
         name_of(member),
@@ -76,6 +78,7 @@ def _row(text: str) -> Row:
         _text(comment),
         int(moment) / 1e6,
         _text(class_uid),
+        _number(ctime),
     )
 
 
@@ -98,6 +101,11 @@ def name_of(name: str) -> str | bytes:
     return name
 
 
+def notes_of(journal: str) -> list[str]:
+    """The paths of the notes of a journal."""
+    return [f"{journal}-notes{number}" for number in (1, 2)]
+
+
 class Notes:
     """Two files beside a journal, of which one is written, and the other is emptied when the database has its rows.
 
@@ -113,7 +121,7 @@ class Notes:
     """
 
     def __init__(self, journal: str) -> None:
-        self._paths = [f"{journal}-notes{number}" for number in (1, 2)]
+        self._paths = notes_of(journal)
         self._descriptors: list[int] = []
         try:
             for path in self._paths:
@@ -146,7 +154,7 @@ class Notes:
         _sync(self._written)
 
     def swap(self) -> int:
-        """From now on the other file is written; returns what `empty` takes when the database has all of this one."""
+        """From now on write the other file; returns what `empty` takes when the database has all rows of this one."""
         before = self._written
         first, second = self._descriptors
         self._written = second if before == first else first

@@ -191,13 +191,23 @@ class Pacing:
         return wait if self._times is None else max(wait, self._times.wait(self._now()))
 
     def took(self, length: int) -> None:
-        """An object of so many bytes was sent."""
+        """An object of so many bytes was sent, or received."""
         if self._allowance is not None:
             self._allowance.took(length if self._is_bytes else 1)
 
+    def took_some(self, length: int) -> None:
+        """So many bytes were, of an object for which `took_one` follows."""
+        if self._allowance is not None and self._is_bytes:
+            self._allowance.took(length)
 
-def pacing(rate: str | None, between: str | None) -> Pacing | None:
-    """That of a rate and a part of the day as they are typed; None where there is neither.
+    def took_one(self) -> None:
+        """An object was whose bytes have been told by `took_some`."""
+        if self._allowance is not None and not self._is_bytes:
+            self._allowance.took(1)
+
+
+def pacing(rate: str | Rate | None, between: str | None) -> Pacing | None:
+    """That of a rate and a part of the day as they are typed, or parsed; None where there is neither.
 
     Raises
     ------
@@ -207,5 +217,5 @@ def pacing(rate: str | None, between: str | None) -> Pacing | None:
     if rate is None and between is None:
         return None
     return Pacing(
-        None if rate is None else Rate.parse(rate), None if between is None else Times.parse(between)
+        Rate.parse(rate) if isinstance(rate, str) else rate, None if between is None else Times.parse(between)
     )

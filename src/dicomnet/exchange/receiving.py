@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -39,8 +40,6 @@ IDENTIFYING_UIDS = {_SOP_CLASS_UID: "UI", _SOP_INSTANCE_UID: "UI"}
 """What a scanner has to find for `require_object`, with the value representations."""
 
 DATA_SET_DOES_NOT_MATCH = 0xA900
-
-_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def require_object(header: Header, sop_class: str, sop_instance: str) -> None:
@@ -112,15 +111,21 @@ class FileSink:
         import secrets
         import tempfile
 
+        self.path = "" if folder is None else str(folder / f".{secrets.token_hex(8)}.part")
         try:
             if folder is None:
                 descriptor, self.path = tempfile.mkstemp(suffix=".dcm")
+                self._file = FileIO(descriptor, "w+")
             else:
-                self.path = str(folder / f".{secrets.token_hex(8)}.part")
-                descriptor = os.open(self.path, _NEW_FILE, 0o666)
+                self._file = FileIO(self.path, "x+")
         except OSError as error:
             raise self._refusal(error) from error
-        self._file = os.fdopen(descriptor, "w+b", buffering=0)
+        except BaseException:
+            # Interrupted, the call may have made it all the same; nobody else knows its name.
+            if self.path:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.path)
+            raise
         # How many bytes it has.
         self.length = 0
         try:
@@ -128,6 +133,12 @@ class FileSink:
         except ServiceRefusal:
             self.abort()
             raise
+
+    def __del__(self) -> None:
+        # Interrupted before whoever asked for it had it, nobody else removes it.
+        file = getattr(self, "_file", None)
+        if file is not None and not file.closed:
+            self.abort()
 
     def write(self, data: memoryview) -> None:
         """Append encoded bytes; ServiceRefusal where there is no room for them."""
@@ -166,9 +177,11 @@ class FileSink:
         try:
             self._file.close()
             os.replace(self.path, path)
-        except OSError as error:
+        except BaseException as error:
             self.abort()
-            raise self._refusal(error) from error
+            if isinstance(error, OSError):
+                raise self._refusal(error) from error
+            raise
 
     def _refusal(self, error: OSError) -> ServiceRefusal:
         if self._failed is not None:

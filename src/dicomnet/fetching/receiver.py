@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from pathlib import Path
 from typing import Any
 
 from .._version import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.messages import C_ECHO_RQ, Message
 from ..drivers.blocking.arriving import wait_for_late_objects
+from ..drivers.blocking.changes import Changes
 from ..drivers.blocking.server import Server
 from ..drivers.deadline import Timeouts
 from ..drivers.reception import Reception
@@ -71,7 +71,7 @@ class Receiver:
         self._folder = folder
         self._pacing = pacing
         self._timeouts = timeouts
-        self._changed = threading.Condition()
+        self._changed = Changes()
         self._acceptor = Acceptor(
             {VERIFICATION: SupportedContext(NATIVE)},
             identification_items(MAXIMUM_LENGTH, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
@@ -115,13 +115,13 @@ class Receiver:
 
     def arrived(self) -> None:
         """An object has its file in the folder."""
-        with self._changed:
+        with self._changed.lock:
             self.count += 1
             self._changed.notify_all()
 
     def failed(self, error: Exception) -> None:
         """An object was refused."""
-        with self._changed:
+        with self._changed.lock:
             self.failures.append(error)
             self._changed.notify_all()
 

@@ -30,10 +30,10 @@ from .target import Target, identity_of, target_of_name, web_target
 if TYPE_CHECKING:
     import ssl
 
-    from ..dicomweb.addresses import WebAddress
     from ..dicomweb.credentials import Credentials
     from ..exchange.lanes import StartedLanes
     from ..exchange.storing import Supply
+    from ..exchange.web_addresses import WebAddress
 
 AnyLink = TypeVar("AnyLink", bound=Life)
 AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
@@ -47,7 +47,7 @@ def _target(address: str | PeerAddress | WebAddress) -> Target:
     if not isinstance(address, str):
         return web_target(Target(address))
     if "://" in address:
-        from ..dicomweb.addresses import WebAddress
+        from ..exchange.web_addresses import WebAddress
 
         return web_target(Target(WebAddress.parse(address)))
     # What has no colon is the name of a remote.

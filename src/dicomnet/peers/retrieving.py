@@ -13,6 +13,7 @@ from .base import AnyLanes, AnyLink, PeerBase, checked_jobs
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from ..exchange.pacing import Rate
     from ..exchange.receiving import ReceivedObject, ReceiverHooks
     from ..exchange.results import Receipt
     from .fetching import Fetching, Listed
@@ -46,6 +47,7 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
         resume: bool = False,
+        rate: str | None = None,
         **keys: Any,
     ) -> Progress:
         """Retrieve objects over one association (C-GET).
@@ -66,6 +68,8 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
             classes in the native ones.
         resume
             Whether objects are not asked for that are in the folder already, whole; of DICOMweb only.
+        rate
+            The most objects (``50/s``) or bytes (``10MB/s``) that come in a second, by default those of the remote.
         keys
             Keyword to value: the unique keys of the objects (PS3.4 section C.4.2.1.4.1), a list of UIDs at the level.
 
@@ -82,7 +86,8 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
         Raises
         ------
         ValueError
-            If the level, the model or a keyword does not exist, or not one of ``to`` and ``on_object`` is given.
+            If the level, the model or a keyword does not exist, the rate is none, or not one of ``to`` and
+            ``on_object`` is given.
         OSError
             If the folder cannot be made.
         NetworkError, AssociationError
@@ -94,7 +99,7 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
 
         identifier, uid = build_identifier(level, keys), find_model(level, model, GET_MODELS)
         return self.get_identifier(
-            identifier, uid, to=to, on_object=on_object, contexts=contexts, resume=resume
+            identifier, uid, to=to, on_object=on_object, contexts=contexts, resume=resume, rate=rate
         )
 
     def get_identifier(
@@ -106,6 +111,7 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
         on_object: Callable[[ReceivedObject], Any] | None = None,
         contexts: Mapping[str, Iterable[str]] | None = None,
         resume: bool = False,
+        rate: str | Rate | None = None,
         receipt: Receipt | None = None,
     ) -> Progress:
         """Retrieve with an Identifier of one's own, see `get`.
@@ -116,7 +122,7 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
             The Identifier, with its QueryRetrieveLevel.
         model
             SOP class UID of the information model.
-        to, on_object, contexts, resume
+        to, on_object, contexts, resume, rate
             As of `get`.
         receipt
             Takes down each object when it has arrived, for those who want to know between two responses.
@@ -126,6 +132,11 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
         hooks = self._receiver_hooks(to, on_object)
         if receipt is not None:
             hooks.receipt = receipt
+        rate = rate or self._target.rate
+        if rate is not None:
+            from ..exchange.pacing import pacing
+
+            hooks.pacing = pacing(rate, None)
         here = None
         if resume and to is not None:
             from pathlib import Path

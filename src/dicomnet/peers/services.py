@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-    from ..dicomweb.addresses import WebAddress
     from ..dicomweb.asking import Session
     from ..dicomweb.credentials import Credentials
     from ..exchange.receiving import ReceiverHooks
     from ..exchange.storing import Supply
     from ..exchange.walking import Walk
+    from ..exchange.web_addresses import WebAddress
     from ..wire.pdu import AssociateRQ
     from .target import Target
 

@@ -13,9 +13,9 @@ from ..wire.items import UserIdentityRQ
 if TYPE_CHECKING:
     import ssl
 
-    from ..dicomweb.addresses import WebAddress
     from ..dicomweb.credentials import Credentials
     from ..drivers.transport import Address
+    from ..exchange.web_addresses import WebAddress
     from ..settings.values import Remote, Settings
 
 DEFAULT_TITLE = "DICOMNET"
@@ -150,8 +150,6 @@ def with_remote(target: Target, settings: Settings, remote: Remote, *, by_tls: b
     Mistakes
         If a file that it names cannot be used, or the passcode cannot be had.
     """
-    from ..settings.users import passcode_of
-
     changes: dict[str, Any] = {
         field: remote[key] for key, field in _FIELDS.items() if remote[key] is not None
     }
@@ -167,12 +165,31 @@ def with_remote(target: Target, settings: Settings, remote: Remote, *, by_tls: b
 
         changes["tls"] = context_for(settings, remote)
         show_own(settings, changes["tls"], remote)
-    return replace(
-        target,
-        timeouts=replace(target.timeouts, **limits),
-        identity=identity_of(remote["user"], passcode_of(settings, remote)),
-        **changes,
-    )
+    if isinstance(remote.peer, PeerAddress):
+        from ..settings.users import passcode_of
+
+        changes["identity"] = identity_of(remote["user"], passcode_of(settings, remote))
+    else:
+        changes["credentials"] = credentials_of(settings, remote)
+    return replace(target, timeouts=replace(target.timeouts, **limits), **changes)
+
+
+def credentials_of(settings: Settings, remote: Remote) -> Credentials | None:
+    """What a DICOMweb service is told of who asks, by a configuration; None for nothing.
+
+    Raises
+    ------
+    Mistakes
+        If the secret cannot be had.
+    """
+    from ..dicomweb.credentials import Basic, Bearer
+    from ..settings.users import passcode_of, secret_of
+
+    token = secret_of(settings, remote, "token")
+    if token is not None:
+        return Bearer(token)
+    user = remote["user"]
+    return None if user is None else Basic(user, passcode_of(settings, remote) or "")
 
 
 # The keys of a remote that are taken as they are.

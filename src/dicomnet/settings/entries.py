@@ -55,6 +55,12 @@ def _check_character_set(found: str) -> None:
     defined_terms(found)
 
 
+def _check_url(found: str) -> None:
+    from ..exchange.web_addresses import WebAddress
+
+    WebAddress.parse(found)
+
+
 # What those who call a remote know of it, and a node is not concerned with.
 _OF_CALLERS: tuple[Setting, ...] = (
     Setting(
@@ -74,9 +80,7 @@ _OF_CALLERS: tuple[Setting, ...] = (
     ),
     Setting(REMOTES, "key", FILE, None, "its private key (PEM)", absent="in the file of the certificate"),
     Setting(REMOTES, "calling", TITLE, None, "our AE title there", absent="the first of ae_titles"),
-    Setting(
-        REMOTES, "user", text("a name"), None, "the user that we say to be (user identity)", absent="nobody"
-    ),
+    Setting(REMOTES, "user", text("a name"), None, "the user that we say to be", absent="nobody"),
     Setting(
         REMOTES,
         "passcode",
@@ -199,9 +203,30 @@ _OF_CALLERS: tuple[Setting, ...] = (
 )
 # The keys of a remote, of a rule of access, and of one of retention.
 REMOTE_SETTINGS: tuple[Setting, ...] = (
-    Setting(REMOTES, "host", text("a host name or an address"), None, "where it is", is_required=True),
-    Setting(REMOTES, "port", number(1, 65535), None, "its port", is_required=True),
-    Setting(REMOTES, "ae_title", TITLE, None, "its AE title", absent="its name here"),
+    Setting(
+        REMOTES,
+        "host",
+        text("a host name or an address"),
+        None,
+        "where it is, unless there is url",
+        is_required=True,
+    ),
+    Setting(REMOTES, "port", number(1, 65535), None, "its port, unless there is url", is_required=True),
+    Setting(
+        REMOTES,
+        "url",
+        text("https://host/path", _check_url),
+        None,
+        "a DICOMweb service in the place of host and port, which a node stores to by STOW-RS",
+    ),
+    Setting(
+        REMOTES,
+        "ae_title",
+        TITLE,
+        None,
+        "its AE title; of a DICOMweb service the one by which it is the destination of a C-MOVE",
+        absent="its name here",
+    ),
     Setting(REMOTES, "tls", FLAG, False, "whether it is reached by TLS; we show it the certificate of [tls]"),
     Setting(
         REMOTES,
@@ -210,6 +235,27 @@ REMOTE_SETTINGS: tuple[Setting, ...] = (
         None,
         "certificates (PEM) to trust, where tls = true",
         absent="those of the system",
+    ),
+    Setting(
+        REMOTES,
+        "token_file",
+        FILE,
+        None,
+        "a file whose first line is the token that a DICOMweb service is shown; others may not read it",
+    ),
+    Setting(
+        REMOTES,
+        "token_variable",
+        text("the name of a variable"),
+        None,
+        "the environment variable that has the token",
+    ),
+    Setting(
+        REMOTES,
+        "token_command",
+        text("a command"),
+        None,
+        "a command whose first line of output the token is; it is run without a shell",
     ),
     *_OF_CALLERS,
 )

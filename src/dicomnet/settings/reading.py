@@ -186,7 +186,11 @@ class _Walk:
             return {}
         remotes: dict[str, Mapping[str, Any]] = {}
         for name, content in found.items():
-            remotes[name] = self._table((REMOTES, name), content, REMOTE_SETTINGS)
+            rows = REMOTE_SETTINGS
+            if isinstance(content, dict) and "url" in content:
+                # It has host and port in it.
+                rows = tuple(replace(each, is_required=False) for each in rows)
+            remotes[name] = self._table((REMOTES, name), content, rows)
             if ":" in name:
                 self._note((REMOTES, name), "a name has no colon; what has one is an address")
             if isinstance(content, dict) and "ae_title" not in content and not is_title(name):

@@ -110,7 +110,19 @@ def read_checked(file: str | None) -> Settings:
 
 
 def passcode_of(settings: Settings, remote: Remote) -> str | None:
-    """The passcode of the user of a remote, from where the configuration says; None for none.
+    """The passcode of the user of a remote; as `secret_of`."""
+    return secret_of(settings, remote, "passcode")
+
+
+def secret_of(settings: Settings, remote: Remote, kind: str) -> str | None:
+    """A secret that a remote is told, from where the configuration says; None for none.
+
+    Parameters
+    ----------
+    settings, remote
+        The remote.
+    kind
+        What its keys begin with: ``passcode`` or ``token``.
 
     Raises
     ------
@@ -121,7 +133,8 @@ def passcode_of(settings: Settings, remote: Remote) -> str | None:
     from .mistakes import Mistakes
     from .table import REMOTES
 
-    for key, take in _WAYS.items():
+    for ending, take in _WAYS.items():
+        key = kind + ending
         given = remote[key]
         if given is None:
             continue
@@ -141,7 +154,7 @@ def passcode_of(settings: Settings, remote: Remote) -> str | None:
 
 
 class _NotThere(Exception):
-    """A passcode cannot be had; the text says why, and never what it is."""
+    """A secret cannot be had; the text says why, and never what it is."""
 
 
 def _of_file(path: str) -> str:
@@ -174,8 +187,8 @@ def _of_command(command: str) -> str:
 
 
 _WAYS: dict[str, Callable[[str], str]] = {
-    "passcode": str,
-    "passcode_file": _of_file,
-    "passcode_variable": _of_variable,
-    "passcode_command": _of_command,
+    "": str,
+    "_file": _of_file,
+    "_variable": _of_variable,
+    "_command": _of_command,
 }

@@ -11,6 +11,7 @@ from .table import REMOTES, SETTINGS, Setting
 if TYPE_CHECKING:
     from ..drivers.deadline import Timeouts
     from ..exchange.addresses import PeerAddress
+    from ..exchange.web_addresses import WebAddress
 
 DEFAULT = "default"
 
@@ -24,7 +25,7 @@ class Remote:
     name
         What it is called in the configuration.
     peer
-        Its AE title and address.
+        Its AE title and address, or a DICOMweb service.
     tls
         Whether it is reached by TLS.
     ca
@@ -34,7 +35,7 @@ class Remote:
     """
 
     name: str
-    peer: PeerAddress
+    peer: PeerAddress | WebAddress
     tls: bool = False
     ca: str | None = None
     entry: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -42,6 +43,12 @@ class Remote:
     def __getitem__(self, key: str) -> Any:
         """What the configuration says under a key; None where it says nothing."""
         return self.entry.get(key)
+
+    @property
+    def title(self) -> str:
+        """The AE title by which a C-MOVE names it."""
+        title: str = self.entry.get("ae_title", self.name)
+        return title
 
 
 @frozen
@@ -95,8 +102,13 @@ class Settings:
         from ..exchange.addresses import PeerAddress
 
         entry = self.remotes[name]
-        peer = PeerAddress(entry.get("ae_title", name), Address(entry["host"], entry["port"]))
         ca = entry.get("ca")
+        if "url" in entry:
+            from ..exchange.web_addresses import WebAddress
+
+            service = WebAddress.parse(entry["url"])
+            return Remote(name, service, service.is_secure, None if ca is None else str(ca), entry)
+        peer = PeerAddress(entry.get("ae_title", name), Address(entry["host"], entry["port"]))
         return Remote(name, peer, entry.get("tls", False), None if ca is None else str(ca), entry)
 
     @property
@@ -133,16 +145,32 @@ def conditions(settings: Settings) -> list[tuple[str, bool, str]]:
 
 # Where a passcode may come from.
 PASSCODES = ("passcode", "passcode_file", "passcode_variable", "passcode_command")
+TOKENS = ("token_file", "token_variable", "token_command")
+# What there is not of a DICOMweb service.
+_OF_ASSOCIATIONS = (
+    *("host", "port", "tls", "calling", "association_timeout", "retrieve", "destination", "receiver"),
+    *("window", "max_pdu"),
+)
 _BY_TLS = ("ca", "check_host", "certificate", "key")
 
 
 def _conditions_of_remote(entry: Mapping[str, Any], *, is_open: bool) -> Iterator[tuple[str, bool, str]]:
+    is_web = "url" in entry
+    by_tls = entry["url"].startswith("https://") if is_web else entry.get("tls")
     for key in _BY_TLS:
         # Else what is meant to be sent by TLS would be sent without.
-        yield key, key in entry and not entry.get("tls"), "it needs tls = true"
+        yield key, key in entry and not by_tls, f"it needs {'https' if is_web else 'tls = true'}"
+    for key in _OF_ASSOCIATIONS:
+        yield key, is_web and key in entry, "it is for associations, and there is url"
+    for key in TOKENS:
+        yield key, key in entry and not is_web, "it needs url"
+        yield key, key in entry and "user" in entry, "there is user, too"
+    tokens = [key for key in TOKENS if key in entry]
+    for key in tokens[1:]:
+        yield key, True, f"there is {tokens[0]}, too"
     yield (
         "key",
-        "key" in entry and "certificate" not in entry and bool(entry.get("tls")),
+        "key" in entry and "certificate" not in entry and bool(by_tls),
         "it needs certificate",
     )
     given = [key for key in PASSCODES if key in entry]

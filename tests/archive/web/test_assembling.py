@@ -92,6 +92,17 @@ def test_metadata_need_no_bulk_data_and_may_be_the_body_itself(web_node: Start, 
     assert found(node).PatientName == "Doe^Jane"
 
 
+def test_bulk_data_that_no_metadata_name_are_told(web_node: Start, make: Make) -> None:
+    """They were dropped without a word, as by a BulkDataURI that somebody forgot."""
+    node = web_node()
+    model = with_bulk(make(PixelData=b"12345678"), (PIXELS, "p"))
+    answer = node.store([described(model), bulk("p", b"12345678"), bulk("q", b"12345678")], kind=JSON_KIND)
+    assert (answer.status, answer.stored) == (202, ["1.2.3.4.5"])
+    assert answer.headers["warning"] == (
+        '299 dicomnet "no metadata name 1 Content-Location of the body; what is there is not stored"'
+    )
+
+
 def test_values_of_any_element_may_come_apart(web_node: Start, make: Make) -> None:
     node = web_node()
     document, curve, raw = os.urandom(LARGE), os.urandom(12), b"\x01\x02" * 3

@@ -139,6 +139,14 @@ def test_nonsense_is_refused(archive: Served, sent: bytes, caplog: pytest.LogCap
     assert is_answered_soon(archive)
 
 
+def test_nonsense_behind_a_request_leaves_it_its_answer(archive: Served) -> None:
+    with opened(archive) as client:
+        client.sendall(REQUEST.replace(b"localhost", b"localhost\r\nAccept: application/json") + b"\0\r\n")
+        answer = rest_of(client)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
 def test_a_body_that_nobody_reads_is_refused(archive: Served, method: str) -> None:
     head = f"{method} /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n"

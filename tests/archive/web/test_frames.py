@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy
 import pydicom
 import pytest
 from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from tests.archive.web.clients import ask, file_of
 from tests.archive.web.served import Served, address_of, sample, served
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -163,3 +165,38 @@ def test_dicomweb_client_retrieves_frames(node: Served) -> None:
         *uids, [1], media_types=(("application/octet-stream", EXPLICIT),)
     )
     assert len(octets[0]) == data_set.Rows * data_set.Columns * 3
+
+
+def test_frames_of_a_file_that_was_replaced_are_its_own(tmp_path: Path, make: Callable[..., Dataset]) -> None:
+    """Its row follows the file; until then the frame was cut out of it where the old one had its pixels."""
+    pixels = {"Rows": 4, "Columns": 4, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"}
+    before = file_of(make(PixelData=bytes(range(32)), ImageComments="12345678", **pixels))
+    after = file_of(make(PixelData=bytes(range(100, 132)), DataSetTrailingPadding=bytes(4), **pixels))
+    assert len(before) == len(after)
+    path = tmp_path / "object.dcm"
+    path.write_bytes(before)
+    with served(tmp_path / "node") as node:
+        assert (
+            ask(node.address, "POST", "/studies", before, {"Content-Type": "application/dicom"}).status == 200
+        )
+        assert node.node.holdings.intake.wait_for_all()
+        address = f"{address_of(path)}/frames/1"
+        assert node.get(address, OHIF).parts[0][1] == bytes(range(32))
+        (stored,) = node.node.holdings.local.root.rglob("1.2.3.4.5.dcm")
+        replacement = tmp_path / "replacement.dcm"
+        replacement.write_bytes(after)
+        replacement.replace(stored)
+        assert node.get(address, OHIF).parts[0][1] == bytes(range(100, 132))
+
+
+def test_frames_of_a_file_that_has_become_shorter_are_an_error(tmp_path: Path) -> None:
+    """Where its frames are was known, and so they were sent until there were no more."""
+    with served(tmp_path / "node") as node:
+        path = sample("SC_rgb_rle_2frame.dcm")
+        node.store([path])
+        assert node.get(f"{address_of(path)}/pixeldata", OHIF).status == 200
+        (stored,) = node.node.holdings.local.root.rglob(f"{address_of(path).rpartition('/')[2]}.dcm")
+        stored.write_bytes(stored.read_bytes()[:-300])
+        answer = node.get(f"{address_of(path)}/pixeldata", OHIF)
+        assert answer.status in (406, 500)
+        assert b"cannot be given out" in answer.body

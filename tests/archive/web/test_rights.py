@@ -31,8 +31,11 @@ NEEDS: Sequence[tuple[str, str, set[Right] | None]] = [
     ("GET|HEAD", r"/studies/\{study\}/delete", READ | DELETE),
     ("POST", r"/studies/\{study\}/delete", WRITE | DELETE),
     ("POST", r"/studies/\{study\}/send", READ | WRITE),
-    ("GET|HEAD", r"/(quarantine|remotes|activity|storage|configuration)", READ | ADMIN),
-    ("POST", r"/remotes/echo", WRITE | ADMIN),
+    ("GET|HEAD", r"/(quarantine|remotes|activity|storage|configuration|audit)", READ | ADMIN),
+    ("GET|HEAD", r"/quarantine/\{digest\}", READ | ADMIN),
+    ("POST", r"/quarantine/\{digest\}/release", WRITE | ADMIN),
+    ("POST", r"/remotes/(echo|diagnose)", WRITE | ADMIN),
+    ("GET|HEAD", r"/api/openapi\.json", READ),
     ("GET|HEAD", r"/static/\{name\}", None),
     ("GET|HEAD|POST", r"/login", None),
     ("POST", r"/logout", None),
@@ -90,13 +93,13 @@ def node(
 def routes(node: Visited) -> list[Asked]:
     web = node.node._web
     assert web is not None
-    return list(_routes(web._application._router.routes, ""))
+    return list(routes_of(web._application._router.routes, ""))
 
 
-def _routes(routes: Sequence[BaseRoute], before: str) -> Iterator[Asked]:
+def routes_of(routes: Sequence[BaseRoute], before: str) -> Iterator[Asked]:
     for each in routes:
         if isinstance(each, Mount):
-            yield from _routes(each.routes, before + each.path)
+            yield from routes_of(each.routes, before + each.path)
         else:
             assert isinstance(each, Route), each
             for method in sorted(each.methods or METHODS):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
+import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from itertools import count
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -22,6 +24,9 @@ from tests.support import wait_until
 from dicomnet.archive.access import Access, Rule
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.terms import Terms
+from dicomnet.archive.web import storing
+from dicomnet.archive.web.connections import Connection
+from dicomnet.archive.web.receiving import Upload
 from dicomnet.datasets.codec import encode_object
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
@@ -276,6 +281,45 @@ def test_of_an_upload_whose_client_goes_away_what_came_whole_is_stored(
     assert set(node.objects) <= set(uids(2))
     assert f"{counted(len(node.objects), 'object')} stored" in caplog.text
     assert node.staged == []
+
+
+def test_what_came_of_an_upload_and_was_not_read_when_its_client_went_is_stored(
+    web_node: Start, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited in the connection while the disk was slow was dropped with it."""
+    monkeypatch.setattr(storing, "_AHEAD", 1)
+    may_store, is_lost = threading.Event(), threading.Event()
+    read: list[bytes] = []
+    feed, receive, lost = Upload.feed, storing._Body.receive, Connection.connection_lost
+
+    def slow_feed(self: Upload, pieces: Sequence[bytes]) -> None:
+        assert may_store.wait(PATIENCE)
+        feed(self, pieces)
+
+    async def counted_receive(self: Any) -> bytes:
+        read.append(await receive(self))
+        return read[-1]
+
+    def noted_loss(self: Connection, error: Exception | None) -> None:
+        lost(self, error)
+        is_lost.set()
+
+    monkeypatch.setattr(Upload, "feed", slow_feed)
+    monkeypatch.setattr(storing._Body, "receive", counted_receive)
+    monkeypatch.setattr(Connection, "connection_lost", noted_loss)
+    node = web_node()
+    pieces = [multipart([each], is_closed=False) for each in objects(make, 4)]
+    with node.connection() as connection:
+        connection.sendall(_head(100_000) + pieces[0])
+        wait_until(lambda: len(read) == 1, PATIENCE, "it is read")
+        connection.sendall(pieces[1])
+        wait_until(lambda: len(read) == 2, PATIENCE, "it is read")
+        connection.sendall(pieces[2])
+        wait_until(lambda: len(read) == 3, PATIENCE, "it is the last one that is")
+        connection.sendall(pieces[3] + multipart([b""], is_closed=False))
+    assert is_lost.wait(PATIENCE)
+    may_store.set()
+    wait_until(lambda: node.objects == uids(4), PATIENCE, "all that came whole is stored")
 
 
 def _head(length: int, *further: str) -> bytes:

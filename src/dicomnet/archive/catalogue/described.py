@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
+from struct import error, pack
 from time import time
 
 from pydicom.datadict import keyword_for_tag
 
 from ...datasets.character_sets import codecs_of
 from ...datasets.levels import Level
-from ...datasets.text import value_text
+from ...datasets.text import value_text, values_of
 from ...encoding.scan import Header, HeaderScanner
+from ...encoding.vrs import NUMBERS, VRS
 from ...errors import ServiceRefusal
 from ..entries import SOP_INSTANCE_UID, Entry
 from . import levels
@@ -104,7 +106,13 @@ def _attributes(
         elif (written_vr == "SQ") != (vr == "SQ"):
             leave_out(tag, f"has the VR {written_vr} and is not indexed")
         elif vr != "SQ":
-            found[f"{tag:08X}"] = value_text(vr, raw, codecs, header.encoding.byte_order)
+            text = _text(vr, written_vr, raw, codecs, header.encoding.byte_order)
+            if text is None:
+                leave_out(
+                    tag, f"has the VR {written_vr} and a value that {vr} cannot have, and is not indexed"
+                )
+            else:
+                found[f"{tag:08X}"] = text
         elif depth < _ITEM_DEPTH:
             try:
                 items = list(islice(_ITEMS.scan_items(header, tag), _ITEM_LIMIT + 1))
@@ -117,3 +125,22 @@ def _attributes(
                 _attributes(item, KEPT_IN_ITEMS, codecs, depth + 1, leave_out) for item in items[:_ITEM_LIMIT]
             ]
     return found
+
+
+def _text(vr: str, written_vr: str, raw: bytes, codecs: Sequence[str], byte_order: str) -> str | None:
+    """A value as text, by the VR that it was written with where numbers and text differ; None where it is no number.
+
+    Bytes without a meaning of their own (OB, OW) are read as what the attribute has.
+    """
+    written, wanted = written_vr in NUMBERS, vr in NUMBERS
+    is_other = written_vr != vr and (written or (wanted and written_vr in VRS and VRS[written_vr].is_text))
+    text = value_text(written_vr if is_other else vr, raw, codecs, byte_order)
+    if not (is_other and wanted):
+        return text
+    number = float if vr in ("FL", "FD") else int
+    try:
+        numbers = [number(value) for value in values_of(vr, text)]
+        pack(f"<{len(numbers)}{NUMBERS[vr]}", *numbers)
+    except (ValueError, OverflowError, error):
+        return None
+    return "\\".join(map(str, numbers))

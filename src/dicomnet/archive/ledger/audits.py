@@ -223,10 +223,14 @@ def _last(connection: Connection) -> int:
     return (connection.scalar(select(func.max(_of.number))) or 0) if last is None else last
 
 
+def _cleaned(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def _row(entry: AuditEntry) -> dict[str, Any]:
     event = entry.event
     # What peers say may be no text at all, and is to be recorded nevertheless.
-    texts = {name: str(getattr(event, name)).encode(errors="replace").decode() for name in _TEXTS}
+    texts = {name: _cleaned(getattr(event, name)) for name in _TEXTS}
     return texts | {
         "key": entry.key,
         "kind": event.kind.word,

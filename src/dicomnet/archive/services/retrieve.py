@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from ...dimse.datasets import OUT_OF_RESOURCES, MemorySink
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     import ssl
 
     from ...blocking.peer import Peer
+    from ...dicomweb.credentials import Credentials
     from ...drivers.deadline import Timeouts
     from ...drivers.tls import ClientCertificate
+    from ...exchange.web_addresses import WebAddress
     from ..catalogue.identifiers import Model
     from ..catalogue.query import Located, StoredInstance
     from .retrieval import Retrieval
+
+_log = logging.getLogger(__name__)
 
 # Refused: out of resources, unable to calculate the number of matches (PS3.4 Tables C.4-2 and C.4-3).
 _CANNOT_COUNT = 0xA701
@@ -46,13 +51,15 @@ class RetrievePolicy:
     Parameters
     ----------
     destinations
-        Where objects may be moved to, by AE title.
+        Where objects may be moved to, by AE title; also DICOMweb services, which are stored to by STOW-RS.
     jobs
         How many associations a C-MOVE may have side by side with its destination.
     transcoding
         Whether compressed objects are decompressed for a receiver that takes no other form of them.
     tls
         How destinations are reached by TLS, by AE title; others are reached without.
+    credentials
+        What gives that which a DICOMweb service is told of who asks, by AE title.
 
     Raises
     ------
@@ -60,10 +67,11 @@ class RetrievePolicy:
         If ``jobs`` is less than 1.
     """
 
-    destinations: Mapping[str, PeerAddress] = field(default_factory=dict)
+    destinations: Mapping[str, PeerAddress | WebAddress] = field(default_factory=dict)
     jobs: int = 1
     transcoding: Transcoding = Transcoding.IF_NEEDED
     tls: Mapping[str, ClientCertificate] = field(default_factory=dict)
+    credentials: Mapping[str, Callable[[], Credentials | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -94,17 +102,15 @@ def destinations_of(addresses: Iterable[str | PeerAddress]) -> dict[str, PeerAdd
     return found
 
 
-def peer_of(
-    policy: RetrievePolicy, destination: PeerAddress, calling: str, timeouts: Timeouts, window: int
-) -> Peer:
+def peer_of(policy: RetrievePolicy, title: str, calling: str, timeouts: Timeouts, window: int) -> Peer:
     """A destination as a peer to which objects are sent.
 
     Parameters
     ----------
     policy
         How it is reached.
-    destination
-        One of its destinations.
+    title
+        The AE title of one of its destinations.
     calling
         The AE title that we call with.
     timeouts, window
@@ -113,15 +119,46 @@ def peer_of(
     Raises
     ------
     ServiceRefusal
-        With status 0xA702, if the files for TLS cannot be used.
+        With status 0xA702, if the files for TLS cannot be used, or the secret for a DICOMweb service cannot be had.
     """
     from ...blocking.peer import Peer
 
-    tls = tls_to(policy, destination)
-    return Peer(destination, calling=calling, tls=tls, timeouts=timeouts, window=window, jobs=policy.jobs)
+    tls, credentials = tls_to(policy, title), credentials_to(policy, title)
+    try:
+        return Peer(
+            policy.destinations[title],
+            calling=calling,
+            tls=tls,
+            timeouts=timeouts,
+            window=window,
+            jobs=policy.jobs,
+            credentials=credentials,
+        )
+    except ValueError as error:
+        # Such as a secret that would be sent without TLS.
+        _log.warning("nothing can be sent to %s: %s", title, error)
+        raise ServiceRefusal(_CANNOT_SEND, "the destination cannot be called as it is configured") from error
 
 
-def tls_to(policy: RetrievePolicy, destination: PeerAddress) -> ssl.SSLContext | None:
+def credentials_to(policy: RetrievePolicy, title: str) -> Credentials | None:
+    """What a destination is told of who asks, where it is a DICOMweb service; None for nothing.
+
+    Raises
+    ------
+    ServiceRefusal
+        As of `peer_of`.
+    """
+    from ...settings.mistakes import Mistakes
+
+    secret = policy.credentials.get(title)
+    try:
+        return None if secret is None else secret()
+    except (Mistakes, ValueError) as error:
+        _log.warning("nothing can be sent to %s: %s", title, error)
+        raise ServiceRefusal(_CANNOT_SEND, "what the destination is told of us cannot be had") from error
+
+
+def tls_to(policy: RetrievePolicy, title: str) -> ssl.SSLContext | None:
     """The TLS context by which a destination is reached; None for plain TCP.
 
     Raises
@@ -129,7 +166,7 @@ def tls_to(policy: RetrievePolicy, destination: PeerAddress) -> ssl.SSLContext |
     ServiceRefusal
         As of `peer_of`.
     """
-    certificate = policy.tls.get(destination.ae_title)
+    certificate = policy.tls.get(title)
     try:
         return None if certificate is None else certificate.context()
     except (OSError, ValueError) as error:
@@ -263,13 +300,11 @@ class MoveService(_RetrieveService):
     def begin(self, message: Message, caller: Caller, found: Located) -> Retrieval:
         from .retrieval import Move
 
-        destination = self._destination(message)
-        peer = peer_of(self.policy, destination, self._ae_title, self.timeouts, self.window)
+        peer = peer_of(self.policy, self._destination(message), self._ae_title, self.timeouts, self.window)
         return Move(message, caller, found, self.holdings.storage, self.policy.transcoding, peer)
 
-    def _destination(self, message: Message) -> PeerAddress:
-        title = message.command.get("MoveDestination", "").strip(" ")
-        try:
-            return self.policy.destinations[title]
-        except KeyError:
-            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "the move destination is not configured") from None
+    def _destination(self, message: Message) -> str:
+        title: str = message.command.get("MoveDestination", "").strip(" ")
+        if title not in self.policy.destinations:
+            raise ServiceRefusal(MOVE_DESTINATION_UNKNOWN, "the move destination is not configured")
+        return title

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from itertools import chain
 from secrets import token_bytes
 from typing import Any
 
@@ -26,6 +28,7 @@ from ...values import Buffer, frozen
 from ..entries import DATA_SET_DOES_NOT_MATCH
 from ..storage.staging import StagedFile, Staging
 from .media_types import COMPRESSED
+from .problems import Problem
 from .store_report import CANNOT_UNDERSTAND, TRANSFER_SYNTAX_NOT_SUPPORTED
 
 _UNCOMPRESSED = "application/octet-stream"
@@ -48,6 +51,9 @@ _SMALL, _SMALL_TOGETHER = 64 << 10, 16 << 20
 _IN_MEMORY = 64 << 20
 _BLOCK = 1 << 20
 _BLANKS = re.compile(r"[ \t\r\n]*")
+# How many values, lists and objects metadata may have, which take many times the memory of their text when empty,
+# and how many parts the bulk data.
+_VALUES_LIMIT, _PARTS_LIMIT = 2_000_000, 200_000
 
 
 class DescriptionUnusable(Exception):
@@ -144,7 +150,8 @@ class BulkData:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._values: dict[str, list[BulkValue]] = {}
-        self._small = 0
+        self._named: set[str] = set()
+        self._small = self._count = 0
 
     def part(self, location: str, media_type: MediaType) -> BulkPart:
         """A part that begins."""
@@ -158,13 +165,25 @@ class BulkData:
             self._small += len(data)
 
     def keep(self, location: str, value: BulkValue) -> None:
-        """A value has come whole."""
+        """A value has come whole; raises Problem if there are too many."""
+        self._count += 1
+        if self._count > _PARTS_LIMIT:
+            value.discard()
+            raise Problem(
+                413, f"the bulk data have more than {_PARTS_LIMIT} parts; send fewer objects at once"
+            )
         value.complete()
         self._values.setdefault(location, []).append(value)
 
     def of(self, uri: str) -> list[BulkValue]:
         """The parts of the body that have this name."""
+        self._named.add(uri)
         return self._values.get(uri, [])
+
+    @property
+    def unnamed(self) -> int:
+        """How many names of parts nobody has asked for."""
+        return len(self._values.keys() - self._named)
 
     def discard(self) -> None:
         """Let go of all."""
@@ -239,19 +258,24 @@ class Described:
     needs: bool
 
     @classmethod
-    def in_json(cls, content: bytes) -> list[Described]:
+    def in_json(cls, content: bytes) -> Iterator[Described]:
         """Those of a JSON document: a list of data sets, or one.
 
         Raises
         ------
         DescriptionUnusable
-            If it is none.
+            If it is none; before the first one is given.
         """
+        if sum(map(content.count, (b",", b"[", b"{"))) > _VALUES_LIMIT:
+            raise DescriptionUnusable(
+                f"the metadata of one part have more than {_VALUES_LIMIT} values; send fewer objects in a part"
+            )
         try:
             text = content.decode("utf-8-sig")
-            return [cls._of_text(each) for each in _items(text)]
+            places = array("Q", chain.from_iterable(_items(text)))
         except (ValueError, RecursionError) as error:
             raise DescriptionUnusable(f"the metadata are not in the DICOM JSON Model: {error}") from None
+        return (cls._of_text(text[begin:end]) for begin, end in zip(places[::2], places[1::2], strict=True))
 
     @classmethod
     def _of_text(cls, text: str) -> Described:
@@ -398,8 +422,8 @@ class _Making:
         yield EXPLICIT_LITTLE.header(_SEQUENCE_END, "", 0)
 
 
-def _items(text: str) -> Iterator[str]:
-    """The texts of the objects of a JSON list, or of a single object; raises ValueError if it is neither."""
+def _items(text: str) -> Iterator[tuple[int, int]]:
+    """Where the objects of a JSON list begin and end, or a single object; raises ValueError if it is neither."""
     decoder = json.JSONDecoder()
 
     def after_blanks(at: int) -> int:
@@ -415,7 +439,7 @@ def _items(text: str) -> Iterator[str]:
         if text[at : at + 1] != "{":
             raise ValueError(f"an object is expected at character {at}")
         _, end = decoder.raw_decode(text, at)
-        yield text[at:end]
+        yield at, end
         at = after_blanks(end)
         if not is_list:
             break

@@ -123,7 +123,8 @@ class Connection(Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read; behind requests that are not answered yet, it is passed over, and the end."""
         first = next((each for each in self._unanswered if not each.response_complete), None)
-        if first is None or (first is self.cycle and not first.response_started):
+        is_of_it = first is self.cycle and self.cycle is not None and self.cycle.more_body
+        if first is None or (is_of_it and not first.response_started):
             super().send_400_response(msg)
         elif self.cycle.more_body:
             # Of a body in the middle of which it came.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
-from typing import Final
+from typing import BinaryIO, Final
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -127,12 +128,12 @@ class _Known:
     """Where the frames of objects are, of those that were asked for lately."""
 
     def __init__(self) -> None:
-        self._tables: OrderedDict[tuple[ObjectName, str], FrameTable | None] = OrderedDict()
+        self._tables: OrderedDict[tuple[ObjectName, str, float], FrameTable | None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, storage: Storage, found: StoredInstance) -> FrameTable | None:
-        """The table of an object, as of `frame_table`."""
-        key = None if found.digest is None else (found.name, found.digest)
+    def find(self, storage: Storage, found: StoredInstance, written_at: float) -> FrameTable | None:
+        """The table of an object, as of `frame_table`, in its file that was written then."""
+        key = None if found.digest is None else (found.name, found.digest, written_at)
         with self._lock:
             if key is not None and key in self._tables:
                 self._tables.move_to_end(key)
@@ -178,7 +179,9 @@ class Pixels:
                 self._converted = transcode_file(stored, EXPLICIT_VR_LITTLE_ENDIAN)
                 table = frame_table(BytesIO(self._converted), EXPLICIT_VR_LITTLE_ENDIAN)
             else:
-                table = _known.find(storage, found)
+                # A file is replaced before its row is, so that its digest does not tell which one it is.
+                self._written_at = storage.written_at(found.name)
+                table = _known.find(storage, found, self._written_at)
         except FileNotFoundError:
             raise Problem(404, "the file of this instance is not there any more") from None
         except UnusableObject as error:
@@ -225,7 +228,19 @@ class Pixels:
             yield from self.table.chunks(BytesIO(self._converted), number)
             return
         with self._storage.open(self.found.name) as file:
+            self._check_file(file)
             yield from self.table.chunks(file, number)
+
+    def _check_file(self, file: BinaryIO) -> None:
+        """Raise UnusableObject where an open file is not the one in which the frames are where the table says."""
+        length = file.seek(0, os.SEEK_END)
+        if self.found.size not in (None, length):
+            raise UnusableObject(f"its file has {length} bytes instead of {self.found.size}")
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if self._storage.written_at(self.found.name) != self._written_at:
+            raise UnusableObject("its file was replaced meanwhile")
 
     def _decompressed(self, number: int) -> Iterator[bytes]:
         """A frame by itself, decompressed by the code that decompresses objects."""
@@ -235,6 +250,7 @@ class Pixels:
             whole, _ = read_header(stream, own)
             for element in whole.group_dataset(_IMAGE_PIXEL_GROUP):
                 alone.add(element)
+            self._check_time()
             content = b"".join(self.table.chunks(stream, number))
         for keyword in _NAMES:
             setattr(alone, keyword, whole.get(keyword))

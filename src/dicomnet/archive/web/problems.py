@@ -61,6 +61,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, DatabaseFailure):
         _log.error("a request by HTTP cannot be answered: %s", error)
         return Problem(503, "the database of the archive cannot be read now; try later", _RETRY)
+    if isinstance(error, OSError):
+        _log.error("a request by HTTP cannot be answered: %s", error)
+        return Problem(503, "a file of the archive cannot be read or written now; try later", _RETRY)
     _log.error("a request by HTTP failed", exc_info=error)
     return Problem(500, "the archive could not answer because of an error of its own; its log says more")
 

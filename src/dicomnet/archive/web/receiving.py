@@ -21,6 +21,7 @@ from ...encoding.file_header import MEDIA_STORAGE_DIRECTORY, FileHeader
 from ...encoding.identity import is_uid
 from ...encoding.transfer_syntaxes import TRANSFER_SYNTAXES
 from ...errors import ServiceRefusal, UnusableObject
+from ...plurals import counted
 from ...values import Buffer
 from ..entries import Accepted, Source
 from ..intake import KEPT_IN_QUARANTINE, SPILL_LENGTH, Intake, Session
@@ -228,7 +229,9 @@ class Upload:
     def _describe(self, content: bytes, media_type: str) -> None:
         """Metadata of objects, which are stored when all of the body has come."""
         try:
-            described = Described.in_json(content) if media_type == JSON_TYPE else [Described.in_xml(content)]
+            described: Iterable[Described] = (
+                Described.in_json(content) if media_type == JSON_TYPE else [Described.in_xml(content)]
+            )
         except DescriptionUnusable as error:
             self._report.remark = error.cause
             self._report.has_failed("", "", CANNOT_UNDERSTAND)
@@ -248,6 +251,9 @@ class Upload:
         for each in self._described:
             self._store(each)
         self._described.clear()
+        if self._bulk.unnamed and not (self._report.remark or self._report.failed):
+            unnamed = counted(self._bulk.unnamed, "Content-Location")
+            self._report.remark = f"no metadata name {unnamed} of the body; what is there is not stored"
         self._bulk.discard()
 
     def _store(self, described: Described) -> None:

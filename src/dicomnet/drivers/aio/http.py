@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..http import Body, Connections, Incoming, Request, load, made
@@ -47,6 +48,8 @@ class Response(Incoming):
 
     async def read(self) -> bytes:
         """What comes next of the body; empty at its end. Raises as `Client.send`."""
+        # Whoever reads slowly on purpose does so in his own time.
+        self._deadline.waited(monotonic() - self._read_at)
         self._deadline.remaining()
         try:
             chunk = await anext(self._chunks, b"")
@@ -54,6 +57,7 @@ class Response(Incoming):
             await self.close()
             raise self._connections.failure(error) from error
         self._deadline.moved(len(chunk))
+        self._read_at = monotonic()
         return chunk
 
     async def close(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Condition
+
+from .changes import Changes
 
 
 def wait_for_late_objects(
-    changed: Condition, is_all: Callable[[], bool], progress: Callable[[], object], limit: float | None
+    changed: Changes, is_all: Callable[[], bool], progress: Callable[[], object], limit: float | None
 ) -> None:
     """Wait until all objects have arrived, or nothing has come of any for a time.
 
@@ -24,7 +25,7 @@ def wait_for_late_objects(
     limit
         Seconds without a change; None is without end.
     """
-    with changed:
+    with changed.lock:
         seen: object = None
         while not is_all() and (now := progress()) != seen:
             seen = now

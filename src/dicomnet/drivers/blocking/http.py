@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..http import Connections, Incoming, Request, load, made
@@ -47,6 +48,8 @@ class Response(Incoming):
 
     def read(self) -> bytes:
         """What comes next of the body; empty at its end. Raises as `Client.send`."""
+        # Whoever reads slowly on purpose does so in his own time.
+        self._deadline.waited(monotonic() - self._read_at)
         self._deadline.remaining()
         try:
             chunk = next(self._chunks, b"")
@@ -54,6 +57,7 @@ class Response(Incoming):
             self.close()
             raise self._connections.failure(error) from error
         self._deadline.moved(len(chunk))
+        self._read_at = monotonic()
         return chunk
 
     def close(self) -> None:

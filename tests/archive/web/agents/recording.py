@@ -31,7 +31,8 @@ _KEPT = (
     "sec-fetch-site",
     "sec-fetch-mode",
 )
-_HOST, _PORT = "HOST", "PORT"
+# What stands in a file for what is another one each time.
+_HOST, _PORT, _TAG = "HOST", "PORT", "ETAG"
 
 
 class Piece(NamedTuple):
@@ -48,7 +49,7 @@ class Request(NamedTuple):
     """A request as it is kept.
 
     ``target`` is what comes behind the root of DICOMweb. ``headers`` has the host as ``HOST:PORT``, or ``HOST`` where
-    the agent left the port out.
+    the agent left the port out, and ``ETAG`` for the entity tag of what the agent has already.
     """
 
     method: str
@@ -138,6 +139,8 @@ def recorder(address: tuple[str, int]) -> Iterator[Recorder]:
 
 def _request(asked: Asked) -> Request:
     headers = {name: asked.headers[name] for name in _KEPT if name in asked.headers}
+    if "if-none-match" in headers:
+        headers["if-none-match"] = _TAG
     headers["host"] = f"{_HOST}:{_PORT}" if ":" in asked.headers["Host"] else _HOST
     return Request(
         asked.method, asked.target.removeprefix(PREFIX), headers, _pieces(asked.body) if asked.body else ()
@@ -162,13 +165,20 @@ def _pieces(body: bytes) -> list[Piece]:
 
 def answered(address: tuple[str, int], request: Request, files: Mapping[str, bytes]) -> Any:
     """Send a request again; gives the response of `http.client` and its body."""
+    fields = request.fields(address)
     connection = HTTPConnection(*address, timeout=60)
     try:
+        if "if-none-match" in fields:
+            asked_first = {name: value for name, value in fields.items() if name != "if-none-match"}
+            connection.request(request.method, PREFIX + request.target, headers=asked_first)
+            response = connection.getresponse()
+            response.read()
+            fields["if-none-match"] = response.headers["ETag"]
         connection.request(
             request.method,
             PREFIX + request.target,
             request.content(files) if request.body else None,
-            request.fields(address),
+            fields,
         )
         response = connection.getresponse()
         body = response.read()

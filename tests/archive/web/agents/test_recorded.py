@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.archive.web.agents.holding import Holding, holding
+from tests.archive.web.agents.judging import JSON
 from tests.archive.web.agents.recording import Request, answered, kept
 
 AGENTS = ("ohif", "python", "npm")
@@ -27,3 +28,32 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holding]:
 def test_a_request(held: Holding, request_: Request) -> None:
     response, body = answered(held.node.address, request_, held.files)
     held.judge.judge(request_, response, body)
+
+
+_SLICE = "/studies/1.2.600/series/1.2.600.1/instances/1.2.600.1.3"
+
+
+@pytest.mark.parametrize(
+    ("target", "accept", "before", "after"),
+    [
+        ("/studies?StudyInstanceUID=1.2.600", JSON, b"OHIF", b"OTHR"),
+        ("/studies?PatientID=OHIF", JSON, b"1.2.600", b"1.2.601"),
+        (f"{_SLICE}/metadata", JSON, b"GE MEDICAL", b"GE RADICAL"),
+        (
+            f"{_SLICE}/frames/1",
+            'multipart/related; type="application/octet-stream"',
+            b"\xdd\x03",
+            b"\xdc\x03",
+        ),
+        (_SLICE, "application/dicom", b"Ohif^Test", b"Othr^Test"),
+    ],
+)
+def test_an_answer_that_is_wrong_is_seen(
+    held: Holding, target: str, accept: str, before: bytes, after: bytes
+) -> None:
+    request = Request("GET", target, {"accept": accept, "host": "HOST:PORT"})
+    response, body = answered(held.node.address, request, held.files)
+    held.judge.judge(request, response, body)
+    assert before in body
+    with pytest.raises(AssertionError):
+        held.judge.judge(request, response, body.replace(before, after, 1))

@@ -25,6 +25,7 @@ from tests.archive.web.page.visits import Visited, visited, written
 from dicomnet import Peer
 from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
 from dicomnet.archive.terms import Terms
+from dicomnet.archive.users import UsersFile, new_user
 from dicomnet.archive.web.policy import WebPolicy
 
 CHROMIUM = "/usr/bin/chromium"
@@ -573,3 +574,39 @@ def test_all_of_it_by_keyboard_and_with_names_for_a_screen_reader(archive: Visit
             ).map((each) => each.outerHTML)"""
         )
         assert nameless == []
+
+
+def test_one_logs_in_and_nothing_runs_that_a_peer_has_sent(
+    browser: Browser, tmp_path: Path, make: Callable[..., Dataset]
+) -> None:
+    """The form looks like the other pages under their policy, and names stay texts, in the viewer, too."""
+    users = UsersFile(tmp_path / "users.toml")
+    with users.changing() as (known, _):
+        known["alice"] = new_user("alice", "admin", "a long password")
+    evil = '"><img src=x onerror=alert(1)>'
+    with visited(tmp_path / "archive", Terms(web=WebPolicy(users=users))) as node:
+        image = _image(make, 1)
+        image.PatientName = image.PatientID = image.StudyDescription = image.SeriesDescription = evil
+        study = f"{node.url}/studies/{image.StudyInstanceUID}"
+        node.store([image])
+        page, said = browser.new_page(), list[str]()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto(study)
+        assert page.evaluate("getComputedStyle(document.querySelector('header')).backgroundColor") != (
+            "rgba(0, 0, 0, 0)"
+        )
+        page.fill("#name", "alice")
+        page.fill("#password", "a long password")
+        page.click("main button")
+        expect(page).to_have_url(study)
+        page.click(".series a")
+        expect(page.locator("#whose")).to_contain_text("onerror")
+        page.goto(node.url)
+        page.fill("#name", "img")
+        expect(page.locator("#said")).to_contain_text("1 study")
+        expect(page.locator("#rows")).to_contain_text("onerror")
+        page.click("text=Log out")
+        expect(page.locator("#password")).to_be_visible()
+        assert [each for each in said if "Security Policy" in each or each == "1"] == []
+        page.close()

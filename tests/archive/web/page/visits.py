@@ -118,7 +118,7 @@ def visit(port: int, path: str, method: str = "GET", body: bytes | None = None, 
         connection.request(method, path, body, fields)
         response = connection.getresponse()
         found = {name.lower(): value for name, value in response.getheaders()}
-        return Visit(response.status, found, response.read().decode())
+        return Visit(response.status, found, response.read().decode(errors="replace"))
     finally:
         connection.close()
 

@@ -99,7 +99,7 @@ class Acting:
         found = located(self._site.holdings, reference)
         peer = peer_of(
             terms.retrieval,
-            terms.retrieval.destinations[title],
+            title,
             self._site.ae_title,
             terms.timeouts,
             terms.window,

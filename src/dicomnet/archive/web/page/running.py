@@ -18,7 +18,7 @@ from ....services.descriptions import shown
 from ....values import frozen
 from ...activity import Activity, Row
 from ...catalogue import schema
-from ...services.retrieve import peer_of, tls_to
+from ...services.retrieve import credentials_to, peer_of, tls_to
 from ...watch.checks import Checks, Circumstances
 from ...watch.counts import Counts
 from ...watch.policy import WatchPolicy
@@ -131,7 +131,7 @@ class Running:
         try:
             with peer_of(
                 terms.retrieval,
-                terms.retrieval.destinations[title],
+                title,
                 self._site.ae_title,
                 terms.timeouts,
                 1,
@@ -148,11 +148,14 @@ class Running:
         terms = self._site.terms
         destination = terms.retrieval.destinations[title]
         try:
-            tls = tls_to(terms.retrieval, destination)
+            tls = tls_to(terms.retrieval, title)
+            credentials = credentials_to(terms.retrieval, title)
         except ServiceRefusal as refusal:
             yield {"kind": "problem", "words": refusal.comment}
             return
-        for checked in diagnosed(Target(destination, self._site.ae_title, tls, terms.timeouts)):
+        for checked in diagnosed(
+            Target(destination, self._site.ae_title, tls, terms.timeouts, credentials=credentials)
+        ):
             time = "" if checked.seconds is None else f" ({checked.seconds:.3f} s)"
             words = f"{checked.layer}: {shown(checked.detail) or checked.outcome}{time}"
             yield {"kind": _KINDS.get(checked.outcome, "quiet"), "words": words}

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ....errors import UnusableObject
+from ...audit import HTTP, AuditEvent, EventAction, EventKind
 from ...catalogue.query import StoredInstance
 from ...entries import Quarantined
 from ...quarantine import quarantined_objects, release
@@ -50,12 +51,14 @@ class SetAside:
 
     async def _compare(self, request: Request) -> Response:
         found, stored, rows = await in_thread(self._compared, request.path_params["digest"])
+        self._record(request, EventAction.NONE, found)
         return self._site.page(request, "compared.html", found=found, stored=stored, rows=rows)
 
     async def _release(self, request: Request) -> Response:
         fields = await self._site.form(request)
         digest = request.path_params["digest"]
         found = await in_thread(self._released, digest, fields.get("stored", ""))
+        self._record(request, EventAction.REPLACED, found)
         who = identity_of(request.scope).name or "somebody"
         _log.warning(
             "%s at %s has released the object %s from quarantine",
@@ -65,6 +68,20 @@ class SetAside:
             extra=found.source.about(found.instance),
         )
         return self._site.page(request, "released.html", found=found)
+
+    def _record(self, request: Request, action: EventAction, found: Quarantined) -> None:
+        """The audit trail says who looked at an object, or released it."""
+        self._site.holdings.audit.record_together(
+            AuditEvent(
+                EventKind.INSTANCES_ACCESSED,
+                action,
+                user=identity_of(request.scope).name,
+                address=address_of(request.scope, self._site.terms.web),
+                way=HTTP,
+                study=found.study,
+                detail=f"quarantine, {found.instance}",
+            )
+        )
 
     def _objects(self) -> list[Quarantined]:
         holdings = self._site.holdings
