@@ -90,6 +90,7 @@ KINDS: dict[str, str] = {
     "archive/test_node_stores.py": "local",
     "archive/test_old_stores.py": "local",
     "archive/web": "local",
+    "archive/web/test_killed.py::test_an_upload_of_5_gb_takes_little_memory_and_leaves_nothing_by_half": "slow",
     "archive/watch": "local",
     "archive/watch/test_node.py::test_storescu_is_counted": "peers",
     "archive/web/test_failures.py": "quick",

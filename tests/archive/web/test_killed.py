@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from tests.archive.web.clients import PATIENCE, Answer, ask, content_type, multipart
-from tests.faults.objects import uid, write_objects
+from tests.faults.objects import file_of, uid, write_objects
 from tests.processes import wait_for_the_end, workers_of
 from tests.support import ServedNode, serving, wait_until
 
@@ -87,3 +87,38 @@ def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
         assert len(answer.stored) == len(begun)
         node.end()
     assert len(_objects(node)) == 20 + len(begun)
+
+
+def test_an_upload_of_5_gb_takes_little_memory_and_leaves_nothing_by_half(tmp_path: Path) -> None:
+    """Killed in the middle; what was answered before is there."""
+    length, count = 5_000_000, 1000
+    answered = write_objects(tmp_path / "in1", 1, 20, 2_000)
+    with _serving(tmp_path, "1") as (node, address):
+        assert _store(address, answered).status == 200
+        before = _memory(node.process.pid)
+        with socket.create_connection(address, 10 * PATIENCE) as connection:
+            head = (
+                f"POST /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type()}\r\n"
+                f"Content-Length: {count * length}\r\n\r\n"
+            )
+            connection.sendall(head.encode())
+            for number in range(1, count // 2 + 1):
+                connection.sendall(multipart([file_of(2, number, length)], is_closed=False))
+        assert _memory(node.process.pid) < max(150, before + 20)
+        _kill(node, "1")
+    with _serving(tmp_path, "1") as (node, address):
+        found = _objects(node)
+        assert {uid(1, number) for number in range(1, 21)} <= found.keys()
+        assert len(found) > 100
+        for number in range(1, count + 1):
+            path = found.get(uid(2, number))
+            if path is not None:
+                assert dcmread(path).PixelData == bytes([number % 251]) * length
+        assert not [path for path in (node.store / "staging").iterdir() if path.stat().st_size]
+
+
+def _memory(process: int) -> int:
+    """The most memory that a process has had, in MB."""
+    found = re.search(r"VmHWM:\s+([0-9]+) kB", Path(f"/proc/{process}/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1000
