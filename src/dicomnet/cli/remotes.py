@@ -89,7 +89,7 @@ def _list(configuration: Configuration, options: Namespace) -> int:
                 "port": place.port,
                 "tls": each.tls,
                 "ca": each.ca,
-                "url": each["url"],
+                **({"url": each["url"]} if each["url"] is not None else {}),
                 "from": origin,
             }
             print(json.dumps(line))
