@@ -79,7 +79,7 @@ def run(folder: Path, tests: dict[str, str], mark: str = "@pytest.mark.quick") -
     (folder / "conftest.py").write_text(CONFTEST)
     bodies = [f"{mark}\ndef test_{name}(tmp_path, request):\n    {body}\n" for name, body in tests.items()]
     (folder / "test_planted.py").write_text("\n".join([PROGRAM, *bodies]))
-    arguments = ["-q", "-rA", "-p", "no:cacheprovider", "--rootdir", str(folder)]
+    arguments = ["-q", "-rA", "-p", "no:cacheprovider", "-p", "no:schemathesis", "--rootdir", str(folder)]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *arguments, str(folder)],
         cwd=HERE.parent,
