@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from ... import __version__
+from ..._version import __version__
 from ...encoding.vrs import VRS
 from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
