@@ -164,7 +164,7 @@ def test_requests_without_end_behind_one_that_is_answered_are_not_kept(archive: 
     """A client that sent a megabyte of them, and read nothing, cost 40 MB, and kept all others waiting."""
     count = 20_000
     with opened(archive) as client:
-        client.sendall(REQUEST + b"GET /none HTTP/1.1\r\n\r\n" * count)
+        client.sendall(REQUEST + b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
         answers = rest_of(client)
     assert answers.startswith(b"HTTP/1.1 200")
     assert 0 < answers.count(b"HTTP/1.1 404") <= connections.AHEAD

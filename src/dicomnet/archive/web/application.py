@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -183,6 +183,9 @@ class Application:
                 if response.status_code == 405:
                     # Routes with the same path and other methods do not know of each other.
                     response.headers["allow"] = ", ".join(sorted(_allowed(self._router.routes, asked)))
+                    if _has_body(asked):
+                        # Nobody waits for the rest of it.
+                        response.headers["connection"] = "close"
                 await response(scope, receive, send)
                 return
             # The server cuts the response off where it is not complete, so that it is not taken for that.
@@ -191,13 +194,17 @@ class Application:
 
     def _refuse_body(self, scope: Scope) -> None:
         """Refuse a request with a body of which nobody reads one."""
-        headers, method = Headers(scope=scope), scope["method"]
-        has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        method = scope["method"]
         # What is not answered here at all is refused for that.
-        if has_body and method in _WITHOUT_BODY & _allowed(self._router.routes, scope):
+        if _has_body(scope) and method in _WITHOUT_BODY & _allowed(self._router.routes, scope):
             raise Problem(
                 413, f"a request with the method {method} has no body here", {"connection": "close"}
             )
+
+
+def _has_body(scope: Mapping[str, Any]) -> bool:
+    headers = Headers(raw=scope["headers"])
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _allowed(routes: Sequence[BaseRoute], scope: Scope) -> set[str]:

@@ -17,7 +17,7 @@ from ...errors import UnusableObject
 from .file_parts import EXTENSION, FilePart, in_bytes
 from .multipart import CutOff
 from .problems import Problem
-from .threads import ended
+from .threads import ended, reading
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,6 @@ async def read_ahead(chunks: Iterator[bytes | FilePart]) -> AsyncGenerator[bytes
 
     The iterator is closed behind the last one, or when this is closed, for which nobody has to wait.
     """
-    loop = asyncio.get_running_loop()
     reserved = 0
 
     def begin() -> asyncio.Future[tuple[list[bytes | FilePart], Exception | None]]:
@@ -47,7 +46,7 @@ async def read_ahead(chunks: Iterator[bytes | FilePart]) -> AsyncGenerator[bytes
         at_once = _AT_ONCE if _Held.size < _TOGETHER else 1
         reserved += at_once
         _Held.size += at_once
-        return loop.run_in_executor(None, _some, chunks, at_once)
+        return reading(_some, chunks, at_once)
 
     pending = begin()
     try:

@@ -6,16 +6,42 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 Found = TypeVar("Found")
 
-# How many calls may be under way at once in a process; others wait for their turn.
-_THREADS = 16
+# How many calls may be under way at once in a process, and how many readings of bodies; others wait for their turn.
+_THREADS, _READING = 16, 8
+
+
+class _Threads(ThreadPoolExecutor):
+    """The threads of a loop, and those that read bodies, so that who wants little does not wait for who wants much."""
+
+    def __init__(self) -> None:
+        super().__init__(_THREADS, "dicomnet-web")
+        self.reading = ThreadPoolExecutor(_READING, "dicomnet-web-reading")
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End all of them."""
+        self.reading.shutdown(wait, cancel_futures=cancel_futures)
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Threads] = WeakKeyDictionary()
 
 
 def have_threads() -> None:
     """Give the running loop its threads, which end with it."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "dicomnet-web"))
+    loop = asyncio.get_running_loop()
+    threads = _of_loops[loop] = _Threads()
+    loop.set_default_executor(threads)
+
+
+def reading(function: Callable[..., Found], *values: Any) -> asyncio.Future[Found]:
+    """What a function will give that reads some of the body of a response."""
+    loop = asyncio.get_running_loop()
+    threads = _of_loops.get(loop)
+    return loop.run_in_executor(None if threads is None else threads.reading, function, *values)
 
 
 async def in_thread(function: Callable[..., Found], *values: Any) -> Found:
