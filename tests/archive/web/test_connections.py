@@ -149,7 +149,7 @@ def test_nonsense_behind_a_request_leaves_it_its_answer(archive: Served) -> None
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
 def test_a_body_that_nobody_reads_is_refused(archive: Served, method: str) -> None:
-    head = f"{method} /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n"
+    head = f"{method} /dicom-web/studies/1.2.3 HTTP/1.1\r\nHost: localhost\r\n"
     for length in ("Content-Length: 5000000000", "Transfer-Encoding: chunked"):
         with opened(archive) as client:
             client.sendall(f"{head}{length}\r\n\r\n".encode())
@@ -158,6 +158,16 @@ def test_a_body_that_nobody_reads_is_refused(archive: Served, method: str) -> No
             assert method == "HEAD" or answer.endswith(
                 f"with the method {method} has no body here\n".encode()
             )
+
+
+def test_a_method_that_is_not_answered_with_a_body_that_nobody_reads_ends_the_connection(
+    archive: Served,
+) -> None:
+    with opened(archive) as client:
+        client.sendall(
+            b"DELETE /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000000\r\n\r\n"
+        )
+        assert rest_of(client).startswith(b"HTTP/1.1 405")
 
 
 def test_requests_without_end_behind_one_that_is_answered_are_not_kept(archive: Served) -> None:
