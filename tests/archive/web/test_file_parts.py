@@ -20,6 +20,7 @@ from tests.archive.web.served import Served, served
 from tests.faults.objects import study_uid, uid, write_objects
 
 from dicomnet.archive.web.file_parts import LONGEST, FilePart, Outlet, file_parts, in_bytes
+from dicomnet.archive.web.problems import CutOff
 
 LARGE = 3 * LONGEST + 12_345
 STUDIES = 3
@@ -174,6 +175,14 @@ def test_a_part_that_nobody_sends_leaves_no_descriptor(file: Path) -> None:
 def test_the_same_in_bytes(file: Path) -> None:
     with file.open("rb") as opened:
         assert b"".join(in_bytes(file_parts(opened, LARGE))) == file.read_bytes()
+
+
+def test_bytes_of_a_file_that_is_cut_off_meanwhile_are_no_whole(file: Path) -> None:
+    with file.open("rb") as opened:
+        part = FilePart(opened, 0, LARGE)
+    os.truncate(file, LARGE - 1)
+    with pytest.raises(CutOff, match="fewer bytes"):
+        list(part.read())
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,9 @@ from .guard import Guard
 from .lengths import WithLengths
 from .login import LoginPage
 from .metadata import MetadataService
-from .multipart import CutOff
 from .openapi import OpenApiService
 from .origins import Origins
-from .problems import Problem, problem_response
+from .problems import CutOff, Problem, problem_response
 from .removing import RemovingService
 from .rendered import RenderedService
 from .resources import ROOT

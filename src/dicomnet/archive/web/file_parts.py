@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import Any, Final
 
+from .problems import CutOff
+
 _log = logging.getLogger(__name__)
 
 EXTENSION: Final = "dicomnet.file_parts"
@@ -23,6 +25,7 @@ CHUNK: Final = 120 << 10
 Larger chunks take twice the time, as their memory is not in the processor's cache any more when they are sent, and
 is new from the system each time.
 """
+_ENDS_BEFORE = "its file has fewer bytes than before"
 # On Linux, what follows may go out in the same segment.
 _MORE = getattr(socket, "MSG_MORE", 0)
 # How many bytes the system is given at once, so that other connections have their turn between.
@@ -115,14 +118,22 @@ class FilePart:
         self._offset += count
 
     def read(self) -> Iterator[bytes]:
-        """What is left of it, as bytes, some at a time; fewer where the file ends before."""
+        """What is left of it, as bytes, some at a time.
+
+        Raises
+        ------
+        CutOff
+            If the file ends before.
+        OSError
+            If it cannot be read.
+        """
         if self.before:
             yield bytes(self.before)
             self.before = b""
         while self._offset < self._end:
             chunk = os.pread(self._descriptor, min(CHUNK, self._end - self._offset), self._offset)
             if not chunk:
-                return
+                raise CutOff(_ENDS_BEFORE)
             self._offset += len(chunk)
             yield chunk
 
@@ -196,6 +207,8 @@ class Outlet:
         if not isinstance(data, FilePart):
             self._transport.write(data)
             return
+        if self._transport.is_closing():
+            return
         try:
             self._own_socket()
         except OSError:
@@ -247,7 +260,7 @@ class Outlet:
             return
         except (OSError, EOFError) as error:
             if not isinstance(error, ConnectionError):
-                reason = "its file has fewer bytes than before" if isinstance(error, EOFError) else error
+                reason = _ENDS_BEFORE if isinstance(error, EOFError) else error
                 _log.warning("a response is cut off: %s", reason)
             self._let_go()
             self._transport.abort()

@@ -27,9 +27,10 @@ from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
 from .described import ACCEPT, Described, DescribedRoute
 from .located import located, path_of, said_to_lack
-from .multipart import CutOff, Part, boundary_of, content_type, written
+from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .opened import opened
+from .problems import CutOff
 from .resources import PATHS, Reference, base_url, reference_of
 from .streams import begun, streamed
 from .threads import in_thread

@@ -10,16 +10,9 @@ from secrets import token_hex
 from ...errors import UnusableObject
 from ...values import frozen
 from .file_parts import CHUNK, FilePart
+from .problems import CutOff
 
 _log = logging.getLogger(__name__)
-
-
-class CutOff(Exception):
-    """A response that lacks something which was not known to be missing when it began.
-
-    Whoever raises it while a response is streamed has the connection closed before the end, so that the client does not
-    take for complete what is not.
-    """
 
 
 @frozen

@@ -22,6 +22,14 @@ _SENTENCES = {
 _RETRY = {"retry-after": "5"}
 
 
+class CutOff(Exception):
+    """A response that lacks something which was not known to be missing when it began.
+
+    Whoever raises it while a response is streamed has the connection closed before the end, so that the client does not
+    take for complete what is not.
+    """
+
+
 class Problem(Exception):
     """A request that is answered with an error.
 

@@ -27,9 +27,9 @@ from .conditional import REVALIDATED, entity_tag, is_unchanged
 from .described import ACCEPT, Described, DescribedRoute
 from .file_parts import CHUNK, FilePart, file_parts, in_bytes
 from .located import located, said_to_lack
-from .multipart import CutOff, Part, boundary_of, content_type, length_of, written
+from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
-from .problems import Problem
+from .problems import CutOff, Problem
 from .resources import PATHS, Reference, reference_of
 from .streams import begun, streamed
 from .threads import in_thread

@@ -15,8 +15,7 @@ from starlette.types import Send
 
 from ...errors import UnusableObject
 from .file_parts import EXTENSION, FilePart, in_bytes
-from .multipart import CutOff
-from .problems import Problem
+from .problems import CutOff, Problem
 from .threads import ended, reading
 
 _log = logging.getLogger(__name__)

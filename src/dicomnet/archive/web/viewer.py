@@ -18,9 +18,8 @@ from ..terms import Terms
 from ..viewer import INDEX, MANIFEST, PREFIX, Viewer, read
 from .compression import accepts_gzip
 from .conditional import entity_tag, is_unchanged
-from .multipart import CutOff
 from .policy import WebPolicy
-from .problems import Problem
+from .problems import CutOff, Problem
 from .streams import streamed
 from .threads import in_thread
 
