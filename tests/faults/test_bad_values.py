@@ -671,7 +671,7 @@ FILES = {
     "class too long": [(CT_IMAGE_STORAGE.encode(), LONG)],
     "class not ASCII": [(CT_IMAGE_STORAGE.encode(), b"1.2.\xff")],
     "class of several": [(CT_IMAGE_STORAGE.encode(), CT_IMAGE_STORAGE.encode() + b"\\1.2")],
-    "class with a space": [(CT_IMAGE_STORAGE.encode(), b" " + CT_IMAGE_STORAGE.encode())],
+    "class with a space": [(CT_IMAGE_STORAGE.encode(), CT_IMAGE_STORAGE.replace(".", ". ", 1).encode())],
     "class of words": [(CT_IMAGE_STORAGE.encode(), b"CT Image")],
     "syntax too long": [(EXPLICIT.encode(), LONG)],
     "syntax not ASCII": [(EXPLICIT.encode(), b"\xe4\xf6")],
