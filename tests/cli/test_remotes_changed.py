@@ -138,7 +138,7 @@ def test_a_link_is_followed_and_stays_one(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("add", "old", "h:1"), "there is a remote 'old' already (FILE:5); remove it first"),
-        (("add", "n"), "remotes add needs [AET@]host:port behind the name"),
+        (("add", "n"), "remotes add needs [AET@]host:port or https://host/path behind the name"),
         (("add", "n", "h"), "'h' is not a peer; write [AET@]host:port"),
         (("add", "n", "h:1", "rat=1"), "'rat=1' is not KEY=VALUE with a key of a remote; did you mean rate?"),
         (("add", "n", "h:1", "jobs=0"), "jobs: found '0', expected a number from 1 to 65535"),

@@ -35,7 +35,7 @@ from dicomnet.settings.table import (
     SINCE,
     WAYS,
 )
-from dicomnet.settings.values import DEFAULT, Settings
+from dicomnet.settings.values import DEFAULT, TOKENS, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -625,9 +625,15 @@ def test_the_file_for_tls_that_cannot_be_used_is_named(file: Path) -> None:
 # -- what is shown
 
 
+# Keys of a DICOMweb service, which none of the others go with.
+OF_URLS = {"url", *TOKENS}
+
+
 def _uncommented() -> Iterator[str]:
     """The lines of the example with all its keys."""
-    names = {each.key for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS, *RETENTION_SETTINGS)}
+    names = {
+        each.key for each in (*SETTINGS, *REMOTE_SETTINGS, *RULE_SETTINGS, *RETENTION_SETTINGS)
+    } - OF_URLS
     for line in example().splitlines():
         key = line.removeprefix("# ").partition(" = ")[0]
         is_commented = line.startswith("# [") or (line.startswith("# ") and key in names)
@@ -640,7 +646,7 @@ def test_the_example_says_nothing_and_has_everything(file: Path) -> None:
     file.write_text("\n".join(_uncommented()))
     settings = read(file)
     assert set(settings.origins) >= set(BY_NAME)
-    assert set(settings.remotes["PACS"]) == {each.key for each in REMOTE_SETTINGS}
+    assert set(settings.remotes["PACS"]) == {each.key for each in REMOTE_SETTINGS} - OF_URLS
     assert set((settings.access or ({},))[0]) == {each.key for each in RULE_SETTINGS}
     assert set(settings.retention[0]) == {each.key for each in RETENTION_SETTINGS}
     defaults = read(None)

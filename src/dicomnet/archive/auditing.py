@@ -110,6 +110,7 @@ class AuditTrail:
         process: int = 0,
     ) -> None:
         self._patient_of = patient_of
+        self._patients: OrderedDict[str, str] = OrderedDict()
         self._audits = audits
         self._limit = limit
         self.policy = AuditPolicy()
@@ -228,6 +229,11 @@ class AuditTrail:
 
     def _new(self, event: AuditEvent, count: int, describe: Describe | None, seconds: float) -> Entry:
         self._number += 1
+        if event.study and event.patient:
+            # Entries before this one may wait for it: a study that was deleted meanwhile is not in the index.
+            self._patients[event.study] = event.patient
+            if len(self._patients) > _KNOWN:
+                self._patients.popitem(last=False)
         return Entry(f"{self._begun}{self._number}", event, count, describe, monotonic() + seconds)
 
     def _begin(self, event: AuditEvent, count: int, describe: Describe | None, seconds: float) -> Entry:
@@ -322,7 +328,7 @@ class AuditTrail:
         study, patient = found.get("study", event.study), found.get("patient", event.patient)
         if study and not patient and self._patient_of is not None:
             try:
-                found["patient"] = self._patient_of(study)
+                found["patient"] = self._patient_of(study) or self._patients.get(study, "")
             except (DatabaseFailure, ServiceRefusal) as error:
                 _log.warning("an entry of the audit trail lacks its patient: %s", error)
         if found:

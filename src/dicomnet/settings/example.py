@@ -44,9 +44,13 @@ _EXAMPLES: dict[str, Any] = {
 _REMOTE = {
     "host": "10.0.0.7",
     "port": 104,
+    "url": "https://pacs.hospital.example/dicom-web",
     "ae_title": "PACS",
     "tls": True,
     "ca": "hospital.pem",
+    "token_file": "pacs.token",
+    "token_variable": "PACS_TOKEN",
+    "token_command": "pass show pacs-token",
     "check_host": True,
     "certificate": "workstation.pem",
     "key": "workstation.key",

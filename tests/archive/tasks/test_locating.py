@@ -115,7 +115,10 @@ def test_a_level_says_what_has_to_match(find: Find) -> None:
         ({"keys": {}}, "match everything"),
         ({"keys": {"KVP": "120"}}, "the index does not have KVP at any level"),
         ({"keys": {"Modality": "CT"}, "level": "study"}, "does not have Modality at the study level"),
-        ({"keys": {"ModalitiesInStudy": "MR", "Modality": "CT"}}, "cannot be matched together at any level"),
+        (
+            {"keys": {"NumberOfPatientRelatedStudies": "1", "Modality": "CT"}},
+            "cannot be matched together at any level",
+        ),
         ({"keys": {"Bogus": "1"}}, "not a keyword"),
     ],
     ids=str,

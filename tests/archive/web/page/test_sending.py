@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from pydicom.dataset import Dataset
@@ -52,6 +54,9 @@ def test_a_form_that_is_not_ours_sends_nothing(nodes: tuple[Visited, Visited]) -
     """Without the token, with that of another browser, from another origin, by GET: nothing is sent."""
     node, other = nodes
     path = "/studies/1.2.3/send"
+    token = re.search(r'data-token="([0-9a-f]+)"', node.visit("/studies/1.2.3").text)
+    assert token is not None
+    form = urlencode({"token": token[1], "destination": "OTHER"}).encode()
     answers = [
         node.visit(path, "POST", b"destination=OTHER"),
         node.visit(path, "POST", b"destination=OTHER", Origin="https://foreign.example"),
@@ -59,7 +64,7 @@ def test_a_form_that_is_not_ours_sends_nothing(nodes: tuple[Visited, Visited]) -
         node.send_form("/studies/1.2.3", path, {"destination": "OTHER", "token": "0" * 64}),
         node.send_form("/studies/1.2.3", path, {"destination": "OTHER"}, Origin="https://foreign.example"),
         node.send_form("/studies/1.2.3", path, {"destination": "OTHER"}, Origin="null"),
-        node.send_form("/studies/1.2.3", path, {"destination": "OTHER"}, Cookie="dicomnet_page=" + "a" * 43),
+        node.visit(path, "POST", form, Origin=node.url, Cookie="dicomnet_page=" + "a" * 43),
         node.send_form("/studies/1.2.3", path, {"destination": "OTHER"}, Sec_Fetch_Site="cross-site"),
     ]
     assert [answer.status for answer in answers] == [403, 403, 405, 403, 403, 403, 403, 403]

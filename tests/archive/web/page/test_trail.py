@@ -113,7 +113,8 @@ def test_an_administrator_reads_it_and_that_is_recorded(tmp_path: Path, make: Ca
         assert "1.2.3" in page(kind="instances transferred")
         assert "No entry is like that." in page(who="nobody")
         assert "No entry is like that." in page(to="2001-01-01")
-        assert "user authentication login" in page(**{"from": "2001-01-01"}, who="admin")
+        since = {"from": "2001-01-01", "who": "admin"}
+        wait_until(lambda: "user authentication login" in page(**since), what="a login is shown")
         for wrong in ("kind=nonsense", "from=yesterday", "before=x"):
             assert node.visit(f"/audit?{wrong}", Cookie=admin).status == 400
     read = [each.event for each in entries(tmp_path / "store") if each.event.kind is _K.AUDIT_LOG_USED]
