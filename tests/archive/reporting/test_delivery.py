@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -112,6 +113,24 @@ def test_a_server_that_is_killed_and_comes_back_gets_each_entry_in_order(
     found = patients(collector.path)
     assert list(dict.fromkeys(found)) == list(range(1, 2501))
     assert "the audit trail cannot go to syslog; nothing is lost" in caplog.text
+
+
+def test_a_connection_with_a_high_number_was_an_error_that_nothing_caught(
+    ledger: Ledger, collector: Collector
+) -> None:
+    """select() knows 1024 descriptors, and a node has more of them open."""
+    collector.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    held = [os.dup(0) for _ in range(1100)]
+    try:
+        with _delivered(ledger, _sink(collector)):
+            _write(ledger, 1, 10)
+            wait_until(lambda: ledger.audits.mark(SYSLOG) == 10, what="all of it is received")
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_an_end_in_order_is_known_to_be_received(ledger: Ledger, collector: Collector) -> None:

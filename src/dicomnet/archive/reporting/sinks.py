@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import ssl
 import struct
@@ -267,19 +266,18 @@ class TlsSink(_SyslogSink):
     @staticmethod
     def _look(opened: ssl.SSLSocket) -> None:
         """Raise OSError if the server has ended the connection: it has perhaps not read what was sent."""
-        while opened.pending() or select.select([opened], [], [], 0)[0]:
-            opened.settimeout(0)
-            try:
-                # Servers send nothing but what belongs to TLS, and an alert where they do not take our certificate.
-                is_over = not opened.recv(4096)
-            except ssl.SSLWantReadError:
-                return
-            except ssl.SSLError as error:
-                raise OSError(str(tls_error(error))) from error
-            finally:
-                opened.settimeout(_PATIENCE)
-            if is_over:
-                raise ConnectionResetError("the server has ended the connection")
+        opened.settimeout(0)
+        try:
+            # Servers send nothing but what belongs to TLS, and an alert where they do not take our certificate.
+            while opened.recv(4096):
+                pass
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError as error:
+            raise OSError(str(tls_error(error))) from error
+        finally:
+            opened.settimeout(_PATIENCE)
+        raise ConnectionResetError("the server has ended the connection")
 
 
 def _unacknowledged(opened: socket.socket) -> bool:
