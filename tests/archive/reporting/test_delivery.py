@@ -30,7 +30,7 @@ from dicomnet.archive.audit import (
 from dicomnet.archive.ledger.ledger import Ledger, ledger_url
 from dicomnet.archive.reporting.delivery import SYSLOG, Delivery, Lag, Reporting, lags, received_by_all
 from dicomnet.archive.reporting.messages import Origin
-from dicomnet.archive.reporting.sinks import FileSink, TlsSink, UdpSink
+from dicomnet.archive.reporting.sinks import FileSink, Sink, TlsSink, UdpSink, syslog_sink
 from dicomnet.drivers.tls import ClientCertificate
 from dicomnet.values import replace
 
@@ -76,7 +76,7 @@ def _sink(collector: Collector, settled: float = 0.5) -> TlsSink:
 
 
 @contextmanager
-def _delivered(ledger: Ledger, sink: FileSink | TlsSink | UdpSink) -> Iterator[Delivery]:
+def _delivered(ledger: Ledger, sink: Sink) -> Iterator[Delivery]:
     delivery = Delivery(SYSLOG, lambda: ledger.audits, sink)
     delivery.start()
     try:
@@ -131,6 +131,18 @@ def test_a_connection_with_a_high_number_was_an_error_that_nothing_caught(
         for each in held:
             os.close(each)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("transport", SyslogTransport)
+def test_a_host_that_none_can_be_ended_the_thread(
+    transport: SyslogTransport, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = syslog_sink(SyslogServer("a..b", 514, transport, NO_CERTIFICATE), ORIGIN)
+    with _delivered(ledger, sink) as delivery:
+        _write(ledger, 1, 1)
+        wait_until(lambda: "cannot go to syslog" in caplog.text, what="that is told")
+        assert delivery._thread.is_alive()
+    assert ledger.audits.mark(SYSLOG) == 0
 
 
 def test_an_end_in_order_is_known_to_be_received(ledger: Ledger, collector: Collector) -> None:

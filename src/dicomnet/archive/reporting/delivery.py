@@ -90,7 +90,8 @@ class Delivery:
                 end = monotonic() + _FAREWELL
             try:
                 more = self._step()
-            except (DatabaseFailure, LedgerUnusable, OSError) as error:
+            except (DatabaseFailure, LedgerUnusable, OSError, ValueError) as error:
+                # A ValueError is that of a host name that none can be.
                 self._failed(error)
                 if is_stopping:
                     break
