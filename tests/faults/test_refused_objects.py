@@ -177,7 +177,7 @@ def test_move_exited_with_0_although_it_refused_an_object(
         talk.respond(0x0000, None, **counts)
 
     with scripted(script) as (port, _):
-        where = ("--receive", tmp_path / "in", "--receive-port", str(here), "--json")
+        where = ("--receive", tmp_path / "in", "--receive-port", str(here), "--json", "--wait", "1")
         result = run_command("move", f"P@127.0.0.1:{port}", "HERE", *where, "-k", "StudyInstanceUID=1.2")
     assert result.returncode == 1, result.stderr
     assert "did not arrive" not in result.stderr

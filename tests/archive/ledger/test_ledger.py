@@ -154,34 +154,63 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(database_url: str, ledger: 
     database.close()
 
 
-# Opens a ledger, and dies when the database has performed some number of statements that change something.
+# For each number that it reads opens a ledger in a process of its own, which dies when the database has performed so many
+# statements that change something, and writes how that has ended. All of them share what is loaded before.
 _KILLED = """
 import os, signal, sys
 from sqlalchemy import Engine, event
 from dicomnet.archive.ledger import ledger as module
-left = int(sys.argv[2])
-def count(connection, cursor, statement, *rest):
-    global left
-    if statement.lstrip().upper().startswith(("CREATE", "INSERT", "UPDATE", "ALTER")):
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-event.listen(Engine, "after_cursor_execute", count)
-if sys.argv[3] == "migrated":
+
+def open_and_die(left):
+    def count(connection, cursor, statement, *rest):
+        nonlocal left
+        if statement.lstrip().upper().startswith(("CREATE", "INSERT", "UPDATE", "ALTER")):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+    event.listen(Engine, "after_cursor_execute", count)
+    module.Ledger(sys.argv[1]).close()
+
+if sys.argv[2] == "migrated":
     module._make = module.upgrade
-module.Ledger(sys.argv[1]).close()
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        try:
+            open_and_die(int(line))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
 @pytest.mark.parametrize("way", ["made", "migrated"])
 def test_x29_a_migration_that_is_killed_leaves_nothing_half_done(database_url: str, way: str) -> None:
+    command = [sys.executable, "-c", _KILLED, database_url, way]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        statements = _kill_at_each_statement(process, database_url)
+    # Two tables with two indexes and one, the table of Alembic's and its row.
+    assert statements > 6
+    for _ in range(2):
+        with Ledger(database_url) as ledger:
+            ledger.quarantined(_object())
+            assert len(list(ledger.quarantine())) == 1
+
+
+def _kill_at_each_statement(process: subprocess.Popen[str], database_url: str) -> int:
+    """Behind how many statements it was not killed any more, and nothing was there before."""
+    assert process.stdin is not None
+    assert process.stdout is not None
     statements = 0
     while True:
         statements += 1
-        command = [sys.executable, "-c", _KILLED, database_url, str(statements), way]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        if done.returncode != -signal.SIGKILL:
-            break
+        process.stdin.write(f"{statements}\n")
+        process.stdin.flush()
+        ended = int(process.stdout.readline())
+        if ended != -signal.SIGKILL:
+            assert ended == 0
+            return statements
         database = Database(database_url, Keeping.DURABLE)
         with database.reading() as connection:
             context = MigrationContext.configure(connection, opts={"version_table": schema.REVISION_TABLE})
@@ -191,13 +220,6 @@ def test_x29_a_migration_that_is_killed_leaves_nothing_half_done(database_url: s
                 "add_index",
             }
         database.close()
-    assert (done.returncode, done.stderr) == (0, "")
-    # Two tables with two indexes and one, the table of Alembic's and its row.
-    assert statements > 6
-    for _ in range(2):
-        with Ledger(database_url) as ledger:
-            ledger.quarantined(_object())
-            assert len(list(ledger.quarantine())) == 1
 
 
 def test_several_processes_make_it_at_once(database_url: str) -> None:
