@@ -154,8 +154,8 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(database_url: str, ledger: 
     database.close()
 
 
-# For each number that it reads opens a ledger in a process of its own, which dies when the database has performed so many
-# statements that change something, and writes how that has ended. All of them share what is loaded before.
+# For each number that it reads opens a ledger in a process of its own, which dies when the database has performed so
+# many statements that change something, and writes how that has ended. All of them share what is loaded before.
 _KILLED = """
 import os, signal, sys
 from sqlalchemy import Engine, event
