@@ -251,7 +251,8 @@ def test_a_peer_that_aborts_each_association_at_the_first_request(
         results = store(peers.port, files, jobs=3, retries=retries)
         check(results, files, {result.sop_instance_uid for result in results})
         assert all("aborted by the peer" in result.comment for result in results)
-        assert len(peers.proposed) <= 12 * (retries + 1)
+        # For the last objects each of the three lanes may open one, where the first sends.
+        assert len(peers.proposed) <= 3 * 12 * (retries + 1)
 
 
 def test_a_peer_that_aborts_further_associations_before_the_first_request(
