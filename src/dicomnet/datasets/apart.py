@@ -327,9 +327,13 @@ class Processes:
                 return answer
 
     def start(self) -> None:
-        """Start a process if there is none, so that the first request finds one."""
-        if not self._idle:
+        """Start a process if there is none, so that the next request finds one."""
+        if any(each.is_running for each in list(self._idle)) or not self._free.acquire(blocking=False):
+            return
+        try:
             self._idle.append(Process(self._kind))
+        finally:
+            self._free.release()
 
     def _taken(self) -> Process:
         while self._idle:

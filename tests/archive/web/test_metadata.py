@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from tests.archive.web.served import Served, address_of, sample, served
 from tests.faults.objects import file_of, study_uid, uid, write_objects
+from tests.sockets import PATIENCE
 from tests.support import wait_until
 
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.deletion import Order
 from dicomnet.archive.kept_headers import NAME, KeptHeaders
+from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.web import metadata
@@ -299,3 +303,29 @@ def test_dicomweb_client_retrieves_metadata_and_bulk_data(node: Served) -> None:
     assert client.retrieve_bulkdata(address, byte_range=(10, 19)) == [whole[10:20]]
     octets = (("application/octet-stream", EXPLICIT),)
     assert client.retrieve_bulkdata(address, media_types=octets) == [whole]
+
+
+def test_who_asks_while_the_metadata_is_derived_does_not_derive_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    together = threading.Barrier(6)
+    real = FolderStorage.open
+
+    def opened(storage: FolderStorage, name: ObjectName) -> Any:
+        read.append(name.instance)
+        return real(storage, name)
+
+    monkeypatch.setattr(FolderStorage, "open", opened)
+    with served(tmp_path / "node") as running:
+        running.store(write_objects(tmp_path / "files", 1, 150, 2000))
+        read.clear()
+
+        def ask(_: int) -> bytes:
+            together.wait(PATIENCE)
+            return running.get(f"{STUDY}/metadata").body
+
+        with ThreadPoolExecutor(6) as threads:
+            answers = set(threads.map(ask, range(6)))
+    assert len(answers) == 1
+    assert sorted(read) == sorted(uid(1, number) for number in range(1, 151))

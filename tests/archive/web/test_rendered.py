@@ -23,6 +23,7 @@ from tests.rendering.test_pixels import FILES
 from tests.support import TOOL_ENVIRONMENT, free_port, serving, wait_until
 
 from dicomnet import Peer
+from dicomnet.datasets.apart import Process
 from dicomnet.rendering.picture import render
 from dicomnet.rendering.view import JPEG, PDF, PNG, View, Viewport, Window
 
@@ -237,14 +238,32 @@ def test_many_at_once_get_each_its_own(archive: Archive) -> None:
         assert all(threads.map(ask, IMAGES * 20))
 
 
+def _idle_processes(node: Served) -> list[Process]:
+    assert node.node._web is not None
+    [service] = [each for each in node.node._web._application._services if hasattr(each, "_renderers")]
+    processes: list[Process] = service._renderers._processes._idle
+    return processes
+
+
+def test_a_process_is_there_when_somebody_looks_and_not_before(tmp_path: Path) -> None:
+    with served(tmp_path / "archive") as node:
+        node.store([FILES["CT_small.dcm"]])
+        assert node.get("/studies/1.2/metadata").status == 404
+        assert not _idle_processes(node)
+        assert node.get("/studies").status == 200
+        [process] = _idle_processes(node)
+        assert node.get("/studies").status == 200
+        assert _idle_processes(node) == [process]
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda: not process.is_running)
+        assert node.get("/studies").status == 200
+        assert sum(each.is_running for each in _idle_processes(node)) == 1
+
+
 def test_a_killed_process_costs_no_other_picture(archive: Archive) -> None:
     path = f"{archive.paths['CT_small.dcm']}/rendered?quality=31"
     assert archive.get(path).status == 200
-    assert archive.node.node._web is not None
-    [service] = [
-        each for each in archive.node.node._web._application._services if hasattr(each, "_renderers")
-    ]
-    processes = service._renderers._processes._idle
+    processes = _idle_processes(archive.node)
     for process in processes:
         os.kill(process.pid, signal.SIGKILL)
     wait_until(lambda: not any(each.is_running for each in processes))

@@ -40,7 +40,7 @@ from .rendered import RenderedService
 from .resources import ROOT
 from .retrieving import RetrievingService
 from .searching import SearchService
-from .service import WebService, WithProcesses
+from .service import WebService, WithEnd
 from .storing import StoringService
 from .uri import UriService
 from .viewer import ViewerService
@@ -128,16 +128,10 @@ class Application:
         for service in self._services:
             service.adopt(terms)
 
-    def begin(self) -> None:
-        """Before the first request, in each process that answers."""
-        for service in self._services:
-            if isinstance(service, WithProcesses):
-                service.begin()
-
     def end(self) -> None:
         """Behind the last request there."""
         for service in self._services:
-            if isinstance(service, WithProcesses):
+            if isinstance(service, WithEnd):
                 service.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -235,7 +229,7 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
     """
     retrieving, rendered = RetrievingService(holdings), RenderedService(holdings)
     services: list[WebService] = [
-        SearchService(holdings),
+        SearchService(holdings, rendered.prepare),
         retrieving,
         FramesService(holdings),
         MetadataService(holdings),
@@ -251,7 +245,7 @@ def application(holdings: Holdings, terms: Terms, ae_title: str, activity: Activ
     assert ledger is not None
     made = Application(
         services,
-        _pages(holdings, ae_title, activity),
+        _pages(holdings, ae_title, activity, rendered.prepare),
         openapi,
         lambda: ledger.opened.sessions,
         lambda: holdings.audit,
@@ -265,11 +259,13 @@ def _refused(activity: Activity, source: Source, instance: str, refusal: Service
     activity.refused(reason, address=source.address, instance=instance)
 
 
-def _pages(holdings: Holdings, ae_title: str, activity: Activity) -> Pages | None:
+def _pages(
+    holdings: Holdings, ae_title: str, activity: Activity, prepare: Callable[[], None]
+) -> Pages | None:
     """The pages for people, where what they take is installed."""
     if find_spec("jinja2") is None:
         _log.info("there are no pages for people: run pip install 'dicomnet[web]'")
         return None
     from .page.pages import Pages
 
-    return Pages(holdings, ae_title, activity)
+    return Pages(holdings, ae_title, activity, prepare)

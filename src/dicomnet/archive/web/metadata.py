@@ -55,6 +55,8 @@ _MARK = f'"BulkDataURI":"{_HERE}/'.encode()
 _TOGETHER = 100
 # How long the first byte of a response may wait until it is known what can be given out, in seconds.
 _PREPARING = 5.0
+# The models of how many studies may be derived at once.
+_STUDIES = 16
 # How many bytes of whole responses are remembered in a process.
 _REMEMBERED = 64 << 20
 
@@ -72,15 +74,14 @@ class MetadataService:
         self._holdings = holdings
         self._kept = KeptHeaders(holdings.local.root)
         self._lately = _Lately(_REMEMBERED)
+        # Who asks for a study whose models are being derived waits for them, and does not derive them, too.
+        self._deriving = tuple(threading.Lock() for _ in range(_STUDIES))
         self.routes: Sequence[BaseRoute] = [
             DescribedRoute(f"{path}/metadata", self._metadata, _DESCRIBED) for path in PATHS
         ]
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on; nothing here depends on them."""
-
-    def begin(self) -> None:
-        """Nothing is to be done before the first request."""
 
     def end(self) -> None:
         """Close the database."""
@@ -131,17 +132,29 @@ class MetadataService:
         end = monotonic() + _PREPARING
         for at in range(0, len(found), _TOGETHER):
             some = found[at : at + _TOGETHER]
-            known = self._kept.known([each.digest for each in some if each.digest is not None])
-            derived: dict[str, tuple[str, bytes]] = {}
-            for each in some:
-                if each.digest not in known and monotonic() < end:
-                    model = _derived(self._holdings.storage, each)
-                    if isinstance(model, Exception):
-                        lost.add(each.name.instance)
-                    elif each.digest is not None:
-                        derived[each.digest] = each.name.instance, model
-            self._kept.keep(derived)
+            if self._not_kept(some):
+                with self._deriving[hash(some[0].name.study) % len(self._deriving)]:
+                    lost |= self._derive(self._not_kept(some), end)
         return [each for each in found if each.name.instance not in lost] if lost else found
+
+    def _not_kept(self, found: Sequence[StoredInstance]) -> list[StoredInstance]:
+        known = self._kept.known([each.digest for each in found if each.digest is not None])
+        return [each for each in found if each.digest not in known]
+
+    def _derive(self, found: Sequence[StoredInstance], end: float) -> set[str]:
+        """Derive the models of objects until a time, and keep them; the instances of which there are none."""
+        lost: set[str] = set()
+        derived: dict[str, tuple[str, bytes]] = {}
+        for each in found:
+            if monotonic() >= end:
+                break
+            model = _derived(self._holdings.storage, each)
+            if isinstance(model, Exception):
+                lost.add(each.name.instance)
+            elif each.digest is not None:
+                derived[each.digest] = each.name.instance, model
+        self._kept.keep(derived)
+        return lost
 
     def _list(self, found: Sequence[StoredInstance], base: str) -> Iterator[bytes]:
         """The models as a JSON array, some at a time; without its end where one is missing, see `CutOff`."""

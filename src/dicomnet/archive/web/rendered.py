@@ -233,8 +233,8 @@ class RenderedService:
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on; nothing here depends on them."""
 
-    def begin(self) -> None:
-        """Start a process, so that the first picture does not wait for it."""
+    def prepare(self) -> None:
+        """Have a process, as pictures will be asked for soon, so that the first of them does not wait for its start."""
         if self._is_installed:
             try:
                 self._renderers.start()

@@ -107,10 +107,13 @@ class SearchService:
     ----------
     holdings
         What is searched; it has an index.
+    prepare
+        Called by each search, as pictures of what is found are mostly asked for soon.
     """
 
-    def __init__(self, holdings: Holdings) -> None:
+    def __init__(self, holdings: Holdings, prepare: Callable[[], None]) -> None:
         self._holdings = holdings
+        self._prepare = prepare
         self._policy = QueryPolicy()
         study, series = Level.STUDY, Level.SERIES
         self.routes = [
@@ -149,6 +152,7 @@ class SearchService:
     def _search(self, kind: _Kind, reference: Reference, asked: Question, base: str, offer: Offer) -> _Found:
         """Search, up to where the response can be begun."""
         index = self._holdings.index_to_search()
+        self._prepare()
         policy = self._policy
         options, warnings = _options(asked, policy)
         try:

@@ -27,12 +27,8 @@ class WebService(Protocol):
 
 
 @runtime_checkable
-class WithProcesses(Protocol):
-    """A service that has processes of its own."""
-
-    def begin(self) -> None:
-        """Before the first request, in each process that answers."""
-        ...
+class WithEnd(Protocol):
+    """A service that has something of its own in each process that answers, as files or processes."""
 
     def end(self) -> None:
         """Behind the last request there."""

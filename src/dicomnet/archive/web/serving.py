@@ -93,7 +93,6 @@ class WebServer:
 
     def start(self) -> None:
         """Begin to answer."""
-        self._application.begin()
         self._thread.start()
 
     def forget(self) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
 
 from pydicom.uid import EncapsulatedPDFStorage
@@ -48,10 +47,13 @@ class Browsing:
     ----------
     site
         What pages share.
+    prepare
+        Called by each search, as pictures of what is found are mostly asked for soon.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, prepare: Callable[[], None]) -> None:
         self._site = site
+        self._prepare = prepare
         self._viewer = KnownViewer()
         series = "/studies/{study}/series/{series}"
         self.routes: Sequence[BaseRoute] = [
@@ -142,9 +144,11 @@ class Browsing:
         return found[0]
 
     async def _find(self, level: Level, keys: dict[str, str], *, skip: int = 0, count: int) -> list[Found]:
-        return await in_thread(
-            partial(find, self._site.holdings, level, keys, self._options, skip=skip, count=count)
-        )
+        def found() -> list[Found]:
+            self._prepare()
+            return find(self._site.holdings, level, keys, self._options, skip=skip, count=count)
+
+        return await in_thread(found)
 
 
 def _keys_of(reference: Reference) -> dict[str, str]:

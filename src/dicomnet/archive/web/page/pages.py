@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.routing import BaseRoute
 
@@ -26,6 +26,8 @@ class Pages:
         As of `Site`.
     activity
         What goes on in the node.
+    prepare
+        As of `Browsing`.
 
     Attributes
     ----------
@@ -33,10 +35,12 @@ class Pages:
         Makes a page, as `Site.page` does.
     """
 
-    def __init__(self, holdings: Holdings, ae_title: str, activity: Activity) -> None:
+    def __init__(
+        self, holdings: Holdings, ae_title: str, activity: Activity, prepare: Callable[[], None]
+    ) -> None:
         self._site = Site(holdings, ae_title)
         self.show = self._site.page
-        browsing = Browsing(self._site)
+        browsing = Browsing(self._site, prepare)
         self.routes: Sequence[BaseRoute] = [
             self._site.static_route,
             *browsing.routes,
