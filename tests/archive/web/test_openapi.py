@@ -156,6 +156,12 @@ include-path-regex = "/dicom-web/(wado)?$|/dicom-web/studies(/.study.)?$"
 [operations.checks]
 # Window center and width go together, and a body of a media type may be any bytes to it.
 positive_data_acceptance.enabled = false
+
+[[operations]]
+include-path-regex = "/(rendered|thumbnail)$"
+[operations.checks]
+# The region that is to be shown may lie outside of the image.
+positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "406", "5xx"]
 """
 
 

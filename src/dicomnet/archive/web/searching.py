@@ -60,8 +60,10 @@ _DESCRIBED = Described(
     others={
         "type": "object",
         "properties": {
-            name: {"type": "string"}
-            for name in ("PatientName", "PatientID", "StudyDate", "StudyDescription", "Modality", "00080050")
+            **dict.fromkeys(
+                ("PatientName", "PatientID", "StudyDate", "StudyDescription", "00080050"), {"type": "string"}
+            ),
+            "Modality": {"type": "string", "pattern": "^[A-Z0-9 ]{0,16}$"},
         },
         "additionalProperties": {"type": "string"},
     },
