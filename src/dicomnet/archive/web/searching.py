@@ -60,9 +60,8 @@ _DESCRIBED = Described(
     others={
         "type": "object",
         "properties": {
-            **dict.fromkeys(
-                ("PatientName", "PatientID", "StudyDate", "StudyDescription", "00080050"), {"type": "string"}
-            ),
+            **{name: {"type": "string"} for name in ("PatientName", "PatientID", "StudyDate", "00080050")},
+            "StudyDescription": {"type": "string"},
             "Modality": {"type": "string", "pattern": "^[A-Z0-9 ]{0,16}$"},
         },
         "additionalProperties": {"type": "string"},
