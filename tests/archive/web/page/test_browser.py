@@ -26,7 +26,7 @@ from dicomnet import Peer
 from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 CHROMIUM = "/usr/bin/chromium"
 WIDE, TELEPHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
