@@ -20,7 +20,10 @@ Look = tuple[Sendable | StoreResult, memoryview | None]
 
 
 def find_files(
-    paths: Iterable[str | os.PathLike[str]], without: Collection[tuple[int, int]] = ()
+    paths: Iterable[str | os.PathLike[str]],
+    without: Collection[tuple[int, int]] = (),
+    *,
+    keeps_missing: bool = False,
 ) -> Iterator[str]:
     """The files among paths, and inside those that are folders, in the order of names; links are followed.
 
@@ -30,15 +33,23 @@ def find_files(
         Files and folders.
     without
         Folders that are left out with all that is in them, each by the numbers of its device and its inode.
+    keeps_missing
+        Whether a path that does not exist is given, too: whoever opens it learns why it cannot be read.
 
     Raises
     ------
     FileNotFoundError
-        If a path does not exist.
+        If a path does not exist, unless those are kept.
     """
     for path in paths:
         name = os.fspath(path)
-        if not stat.S_ISDIR(os.stat(name).st_mode):
+        try:
+            is_folder = stat.S_ISDIR(os.stat(name).st_mode)
+        except OSError:
+            if not keeps_missing:
+                raise
+            is_folder = False
+        if not is_folder:
             yield name
             continue
         unreadable: list[OSError] = []
