@@ -95,7 +95,7 @@ def _look_at_member(candidate: Candidate) -> StoredObject | StoreResult:
             raise UnusableObject("the file has no data set")
         # As of `stamp_of_stream`, where it is read again.
         stamp = candidate.length, zlib.crc32(start[: header.offset])
-        return checked(StoredObject(member, header, length, stamp))
+        return checked(StoredObject(member, header, length, stamp, member.stamp))
     except UnusableObject as error:
         is_skipped, words = isinstance(error, NotDICOM), error.cause
     except Unreadable as error:
