@@ -43,8 +43,8 @@ class StoreResult:
     is_committed
         The peer has committed itself to keep it in an earlier run, by the journal.
     state
-        Size of the file, and times of the last change of its content and of anything in ns, as it was opened; None where
-        it could not be, or was not.
+        Size of the file, and times of the last change of its content and of anything in ns, when it was opened; None
+        where it was not, or could not be sent.
     """
 
     path: str
