@@ -120,7 +120,9 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
         check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header, _ = identify(FileIO(descriptor, closefd=False), start)
+        header = _known.recognize(start)
+        if header is None:
+            header, _ = _decode_and_learn(FileIO(descriptor, closefd=False), start)
     finally:
         os.close(descriptor)
     length, content = _data_set_of(header, size, start, limit)

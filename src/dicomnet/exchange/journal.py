@@ -262,7 +262,7 @@ class Journal:
         size, mtime_ns, ctime_ns = result.state or (None, None, None)
         row = (
             self._key(result.path),
-            name_of(member_of(result)),
+            name_of(member_of(result)) if result.member else "",
             size,
             mtime_ns,
             result.sop_instance_uid or None,
@@ -439,13 +439,14 @@ class Journal:
 
     def _key(self, path: str) -> Key:
         """A path as it is kept: absolute; text where it is one, else its bytes."""
-        name = os.path.basename(path)
-        folder = path[: len(path) - len(name)]
-        known = self._folder
+        if os.altsep:
+            path = path.replace(os.altsep, os.sep)
+        name_at = path.rfind(os.sep) + 1
+        folder, known = path[:name_at], self._folder
         if known[0] != folder:
             # Most files have the folder of the one before.
             self._folder = known = folder, os.path.join(os.path.abspath(folder), "")
-        return name_of(known[1] + name)
+        return name_of(known[1] + path[name_at:])
 
     def _write(self, rows: list[Row]) -> None:
         whole = len(rows) - len(rows) % _BATCH
