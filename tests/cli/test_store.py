@@ -497,3 +497,28 @@ def test_a_report_that_gets_no_space_says_so_and_what_was_sent(start_peer: Start
     assert result.returncode == 1
     assert result.stdout.startswith("sent 1 ")
     assert "/dev/full: no space left" in result.stderr
+
+
+def test_a_file_that_was_written_to_while_it_was_sent_is_sent_again(
+    start_peer: StartPeer, tmp_path: Path
+) -> None:
+    """The journal has the state of what was read, not of what lies there when the answer has come."""
+    image = tmp_path / "image.dcm"
+    shutil.copy(CT, image)
+    came: list[str] = []
+
+    def take(event: Any) -> int:
+        came.append(event.request.AffectedSOPInstanceUID)
+        if len(came) == 1:
+            os.utime(image, ns=(0, 1))
+        return 0
+
+    arguments = (
+        "store",
+        f"127.0.0.1:{start_peer([(evt.EVT_C_STORE, take)])}",
+        image,
+        "--journal",
+        tmp_path / "j",
+    )
+    assert [run(*arguments).returncode for _ in range(3)] == [0, 0, 0]
+    assert len(came) == 2
