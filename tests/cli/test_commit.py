@@ -366,7 +366,11 @@ def test_uids_from_a_file(tmp_path: Path) -> None:
 
 def test_nothing_to_commit(tmp_path: Path) -> None:
     assert "no objects to commit" in complaint(run("commit", "127.0.0.1:1", tmp_path), 1)
-    assert "no such file" in complaint(run("commit", "127.0.0.1:1", tmp_path / "nothing"), 1)
+    result = run("commit", "127.0.0.1:1", tmp_path / "nothing")
+    assert (result.returncode, result.stdout) == (1, "")
+    failed, complained = result.stderr.splitlines()
+    assert failed == f"failed: {tmp_path}/nothing: cannot be read: No such file or directory"
+    assert complained == "dicomnet commit: there are no objects to commit"
 
 
 @pytest.mark.parametrize("text", ["1.2.3\n", "1.2.3 1.2.4 1.2.5\n", "CTImageStorage 1.2.3\n"])
@@ -387,3 +391,11 @@ def test_a_wrong_file_of_uids(tmp_path: Path, text: str) -> None:
 )
 def test_a_wrong_command_line_is_one_line_and_status_2(arguments: tuple[str, ...], named: str) -> None:
     assert named in complaint(run("commit", "127.0.0.1:1", *arguments), 2)
+
+
+def test_a_path_that_does_not_exist_kept_the_others_from_being_asked_for(tmp_path: Path) -> None:
+    with SCP(all_kept).running() as address:
+        result = run("commit", address, CT, tmp_path / "missing.dcm")
+    assert result.returncode == 1
+    assert result.stdout == f"committed: {CT}\ncommitted 1, failed 1\n"
+    assert result.stderr == f"failed: {tmp_path}/missing.dcm: cannot be read: No such file or directory\n"

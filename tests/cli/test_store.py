@@ -122,12 +122,43 @@ def test_an_empty_folder_is_a_failure(start_peer: StartPeer, tmp_path: Path) -> 
     assert run("store", f"127.0.0.1:{start_peer()}", tmp_path / "empty").returncode == 1
 
 
-def test_a_path_that_does_not_exist_is_known_before_anything_is_sent(
+def test_a_path_that_does_not_exist_kept_the_others_from_being_sent(
     storescp: StoreSCP, tmp_path: Path
 ) -> None:
-    result = run("store", storescp.address, CT, tmp_path / "missing.dcm")
-    assert complaint(result, 1) == f"dicomnet store: {tmp_path / 'missing.dcm'}: no such file or directory"
-    assert storescp.received() == set()
+    """It is named before the first object is sent, and has a row of its own everywhere."""
+    missing, archive = tmp_path / "missing.dcm", tmp_path / "missing.zip"
+    report = tmp_path / "report.jsonl"
+    arguments = ("store", storescp.address, CT, missing, MR, archive, "--report", report)
+    foretold = run(*arguments, "--dry-run", "--json")
+    assert [json.loads(each)["outcome"] for each in foretold.stdout.splitlines()] == [
+        "failed",
+        "failed",
+        "planned",
+        "planned",
+    ]
+    result = run(*arguments)
+    assert [foretold.returncode, result.returncode] == [1, 1]
+    assert result.stdout.startswith("sent 2 (0 with warnings), skipped 0, failed 2: ")
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"failed: {missing}: cannot be read: No such file or directory"
+    assert lines[1].startswith(f"failed: {archive}: ")
+    assert lines[1].endswith("No such file or directory")
+    assert len(lines) == 2
+    rows = [json.loads(each) for each in report.read_text().splitlines()]
+    assert [(each["outcome"], each["status"]) for each in rows] == [("failed", None)] * 2 + [
+        ("stored", 0)
+    ] * 2
+    assert len(storescp.received()) == 2
+
+
+def test_paths_of_which_none_exists_call_nobody(tmp_path: Path) -> None:
+    result = run("store", "127.0.0.1:1", tmp_path / "missing.dcm", tmp_path / "nothing")
+    assert result.returncode == 1
+    assert result.stdout.startswith("sent 0 (0 with warnings), skipped 0, failed 2: ")
+    assert [each.partition(":")[0] for each in result.stderr.splitlines()] == ["failed", "failed"]
+    screen = run_on_terminal("store", "127.0.0.1:1", tmp_path / "missing.dcm")
+    assert screen.returncode == 1
+    assert "missing.dcm: cannot be read: No such file or directory\n" in screen.text
 
 
 def test_a_file_name_does_not_steer_the_terminal(storescp: StoreSCP, tmp_path: Path) -> None:
@@ -466,3 +497,28 @@ def test_a_report_that_gets_no_space_says_so_and_what_was_sent(start_peer: Start
     assert result.returncode == 1
     assert result.stdout.startswith("sent 1 ")
     assert "/dev/full: no space left" in result.stderr
+
+
+def test_a_file_that_was_written_to_while_it_was_sent_is_sent_again(
+    start_peer: StartPeer, tmp_path: Path
+) -> None:
+    """The journal has the state of what was read, not of what lies there when the answer has come."""
+    image = tmp_path / "image.dcm"
+    shutil.copy(CT, image)
+    came: list[str] = []
+
+    def take(event: Any) -> int:
+        came.append(event.request.AffectedSOPInstanceUID)
+        if len(came) == 1:
+            os.utime(image, ns=(0, 1))
+        return 0
+
+    arguments = (
+        "store",
+        f"127.0.0.1:{start_peer([(evt.EVT_C_STORE, take)])}",
+        image,
+        "--journal",
+        tmp_path / "j",
+    )
+    assert [run(*arguments).returncode for _ in range(3)] == [0, 0, 0]
+    assert len(came) == 2

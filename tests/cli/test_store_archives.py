@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.uid import UID
-from tests.cli.command import complaint, run
+from tests.cli.command import run
 from tests.cli.conftest import CT, MR, TEST_FILES, StoreSCP
 
 from dicomnet import Peer
@@ -251,8 +251,9 @@ def test_what_is_planned_is_what_is_sent(storescp: StoreSCP, tmp_path: Path) -> 
 
 
 def test_an_archive_that_is_not_there(tmp_path: Path) -> None:
-    said = complaint(run("store", "127.0.0.1:1", tmp_path / "none.zip"), 1)
-    assert "none.zip: no such file or directory" in said
+    result = run("store", "127.0.0.1:1", tmp_path / "none.zip")
+    assert result.returncode == 1
+    assert result.stderr == f"failed: {tmp_path}/none.zip: it cannot be read: No such file or directory\n"
     (tmp_path / "no.zip").write_bytes(b"not one")
     (found,) = find_objects([tmp_path / "no.zip"])
     assert found == str(tmp_path / "no.zip")

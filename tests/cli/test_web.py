@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -96,6 +97,21 @@ def test_store_with_journal_and_report(stored: list[bytes], tmp_path: Path) -> N
     assert "stored before 3" in again.stdout
     assert (tmp_path / "r.csv").read_text().count("stored before") == 3
     assert len(server.asked) == 1
+
+
+def test_members_of_a_zip_file_were_not_known_to_a_second_run(stored: list[bytes], tmp_path: Path) -> None:
+    path = tmp_path / "study.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, each in enumerate(stored):
+            archive.writestr(f"{number}.dcm", each)
+    with web(answers(stored)) as server:
+        first = run("store", server.url, path, "--journal", tmp_path / "j", "--json")
+        again = run("store", server.url, path, "--journal", tmp_path / "j", "--json")
+    assert len(server.asked) == 1
+    for result, outcome in ((first, "stored"), (again, "stored before")):
+        rows = [json.loads(each) for each in result.stdout.splitlines()]
+        assert [(each["path"], each["outcome"]) for each in rows] == [(str(path), outcome)] * 3
+        assert {each["member"] for each in rows} == {"0.dcm", "1.dcm", "2.dcm"}
 
 
 def test_fetch(stored: list[bytes], tmp_path: Path) -> None:

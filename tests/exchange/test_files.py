@@ -9,6 +9,7 @@ import pytest
 from tests.associations import ct_image
 
 from dicomnet.drivers.files import StoredObject
+from dicomnet.exchange import files
 from dicomnet.exchange.files import find_files
 from dicomnet.exchange.results import StoreResult
 from dicomnet.exchange.searching import scan
@@ -22,6 +23,23 @@ def test_files_come_in_the_order_of_names(tmp_path: Path) -> None:
     assert found == ["c", "a/3", "b/1", "b/2"]
     with pytest.raises(FileNotFoundError):
         list(find_files([tmp_path / "nothing"]))
+
+
+@pytest.mark.parametrize("count", [1, 5, 9, 10, 11, 19, 20, 21, 64])
+def test_a_folder_of_very_many_files_is_read_in_parts(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All their names were kept: a million files in one folder took 130 MB."""
+    monkeypatch.setattr(files, "NAMES_TOGETHER", 10)
+    names = [f"{number * 7919 % 1000:03}" for number in range(count)]
+    for name in names:
+        (tmp_path / name).touch()
+    for name in ("0folder", "50folder", "folder"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").touch()
+    inside = [f"{name}/a" for name in ("0folder", "50folder", "folder")]
+    found = [str(Path(each).relative_to(tmp_path)) for each in find_files([tmp_path])]
+    assert found == [*sorted(names), *inside]
 
 
 def test_what_can_be_sent_and_what_not(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dicomnet.drivers.reading import state_of
 from dicomnet.errors import JournalUnusable
 from dicomnet.exchange.journal import FORMAT, Journal
 from dicomnet.exchange.notes import Row, decode, encode, name_of
@@ -30,13 +31,18 @@ def files(folder: Path, count: int) -> list[str]:
     return paths
 
 
+def result(name: str, status: int | None = 0, uid: str = "1.2", comment: str = "") -> StoreResult:
+    """That of a file, as it was opened."""
+    return StoreResult(name, status, uid, comment, state=state_of(os.stat(name)))
+
+
 def store(path: Path, names: list[str], statuses: dict[str, int | None]) -> list[Any]:
     """One run: what is missing, noted with these statuses."""
     with Journal(str(path), PEER) as journal:
         found = list(journal.missing(names))
         for each in found:
             if isinstance(each, str) and each in statuses:
-                journal.add(StoreResult(each, statuses[each], f"1.2.{len(each)}"), "some")
+                journal.add(result(each, statuses[each], f"1.2.{len(each)}"), "some")
     return found
 
 
@@ -163,7 +169,7 @@ def test_a_journal_that_cannot_grow_is_an_error_at_once(tmp_path: Path) -> None:
         with journal:
             for _ in range(100_000):
                 list(journal.missing(names))
-                journal.add(StoreResult(names[0], 0, comment="long" * 10_000), "stored")
+                journal.add(result(names[0], comment="long" * 10_000), "stored")
 
     with pytest.raises(JournalUnusable, match="there is no space left for it"):
         add_many()
@@ -185,7 +191,7 @@ def test_a_kill_behind_an_answer_costs_nothing(tmp_path: Path) -> None:
     with Journal(str(tmp_path / "sent.db"), PEER) as journal:
         list(journal.missing(names))
         for number, name in enumerate(names, 1):
-            journal.add(StoreResult(name, 0, "1.2", comment="a\0b"), "stored")
+            journal.add(result(name, comment="a\0b"), "stored")
             if number in (1, 2, 50):
                 found = store(copy_of(tmp_path / "sent.db"), names, {})
                 assert [isinstance(each, StoreResult) for each in found] == [True] * number + [False] * (
@@ -205,7 +211,7 @@ def test_notes_of_what_was_forgotten_bring_nothing_back(tmp_path: Path) -> None:
     path = tmp_path / "sent.db"
     with Journal(str(path), PEER) as journal:
         list(journal.missing([name]))
-        journal.add(StoreResult(name, 0, "1.2"), "stored")
+        journal.add(result(name), "stored")
         notes = copy_of(path)
         journal.forget([name])
         # The kill comes before the notes are emptied.
@@ -221,7 +227,7 @@ def test_notes_that_did_not_become_whole(tmp_path: Path) -> None:
     with Journal(str(tmp_path / "sent.db"), PEER) as journal:
         list(journal.missing(names))
         for name in names:
-            journal.add(StoreResult(name, 0, "1.2"), "stored")
+            journal.add(result(name), "stored")
         notes = Path(f"{copy_of(tmp_path / 'sent.db')}-notes1")
     whole = notes.read_bytes()
     length = len(whole) // 3

@@ -112,7 +112,7 @@ def _wanted(options: Namespace, unreadable: list[StoreResult]) -> Iterator[Wante
         else:
             with open(name, encoding="utf-8", errors="replace") as lines:
                 yield from _listed(lines, name)
-    for each in scan(find_objects(options.paths)):
+    for each in scan(find_objects(options.paths, keeps_missing=True)):
         if isinstance(each, StoredObject):
             yield Wanted(each.header.sop_class_uid, each.header.sop_instance_uid, str(each.file))
         elif not (each.is_skipped and options.quiet):

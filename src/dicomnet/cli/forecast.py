@@ -48,7 +48,7 @@ class Forecast:
 
     def look(self) -> Iterator[StoredObject | StoreResult]:
         """Each file that would be sent, and the result of each that would not."""
-        for found in scan(find_objects(self._paths)):
+        for found in scan(find_objects(self._paths, keeps_missing=True)):
             if not isinstance(found, StoreResult):
                 self._count(found)
             yield found

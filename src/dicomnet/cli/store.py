@@ -276,9 +276,8 @@ def run(options: Namespace) -> int:
     if options.listen is not None and not options.commit:
         raise UsageError("--listen is for --commit")
     listening_address(options)
-    for path in options.paths:
-        # One that does not exist is to be known before the first object is sent.
-        os.stat(path)
+    # What does not exist comes first, so that it is known before the first object is sent.
+    options.paths.sort(key=os.path.exists)
     tally = Tally()
     say = complain if options.json else print
     with Report(options.report) as report:
@@ -339,7 +338,7 @@ def _store(options: Namespace, tally: Tally, report: Report) -> None:
 
         # They are looked for twice, as a million names are not to be kept. What is in a zip or tar file is not.
         total: int | None = 0
-        for path in find_files(options.paths):
+        for path in find_files(options.paths, keeps_missing=True):
             if has_members(path):
                 total = None
                 break
@@ -413,7 +412,7 @@ def _supply_of(
             progress.say(f"dicomnet store: {sentence}")
 
     retry = Retry(options.retry) if options.retry else None
-    found = find_objects(options.paths)
+    found = find_objects(options.paths, keeps_missing=True)
     files = found if journal is None else journal.missing(found)
     return Supply(files, peer.transcoding, pacing=pacing, retry=retry, tell=tell)
 

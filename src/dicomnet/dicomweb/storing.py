@@ -24,7 +24,7 @@ from ..errors import (
     UnusableObject,
 )
 from ..exchange.operations import Operation, Pause, Report
-from ..exchange.results import StoreResult, describe_status, failed_result
+from ..exchange.results import StoreResult, describe_status, failed_result, result_of
 from ..exchange.retrying import is_out_of_resources
 from ..exchange.sendable import KnownObject, Sendable
 from ..exchange.store_requests import needs_padding, padded
@@ -291,17 +291,17 @@ class Upload:
                 continue
             if supply.retry is not None:
                 supply.retry.progressed()
-            yield Report(_result(each, status, comment))
+            yield Report(result_of(each.stored, status, comment))
         if again and supply.tries_again(exhausted, begun):
             pending.appendleft(again)
         elif again:
             for each in again:
-                yield Report(_result(each, *outcomes[each.uid]))
+                yield Report(result_of(each.stored, *outcomes[each.uid]))
         if untold and len(objects) > 1:
             pending.extendleft([each] for each in reversed(untold))
         elif untold:
             comment = f"the peer answered with HTTP status {code}, and not whether it has stored the object"
-            yield Report(_result(untold[0], None, comment))
+            yield Report(result_of(untold[0].stored, None, comment))
 
     def _refused(
         self, objects: list[_Sending], error: HTTPRefusal, length: int, begun: float, pending: Pending
@@ -324,7 +324,7 @@ class Upload:
                 pending.appendleft(objects)
                 return
             for each in objects:
-                yield Report(_result(each, error.status, str(error)))
+                yield Report(result_of(each.stored, error.status, str(error)))
         elif len(objects) > 1:
             self._has_answer = True
             if error.code == 413:
@@ -332,7 +332,7 @@ class Upload:
             _halve(objects, error, pending)
         else:
             self._has_answer = True
-            yield Report(_result(objects[0], error.status, str(error)))
+            yield Report(result_of(objects[0].stored, error.status, str(error)))
 
     def _may_wait(self, objects: Sequence[_Sending], seconds: float) -> bool:
         for each in objects:
@@ -375,7 +375,7 @@ class Upload:
             return
         status = error.status if isinstance(error, HTTPRefusal) else None
         for each in objects:
-            yield Report(_result(each, status, str(error)))
+            yield Report(result_of(each.stored, status, str(error)))
 
     def _rest(self) -> Operation[None]:
         """Wait until something may be sent."""
@@ -390,11 +390,6 @@ def _halve(objects: list[_Sending], error: DicomnetError, pending: Pending) -> N
     _log.info("%s sent once more, in two parts: %s", counted(len(objects), "object"), error)
     middle = len(objects) // 2
     pending.extendleft((objects[middle:], objects[:middle]))
-
-
-def _result(sending: _Sending, status: int | None, comment: str) -> StoreResult:
-    stored = sending.stored
-    return StoreResult(str(stored.file), status, sending.uid, comment, length=stored.length)
 
 
 def read_response(content: bytes, is_xml: bool = False) -> dict[str, tuple[int, str]] | None:

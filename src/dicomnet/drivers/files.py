@@ -26,7 +26,7 @@ from ..encoding.transfer_syntaxes import (
 )
 from ..errors import UnusableObject
 from ..values import frozen
-from .reading import NotDICOM, check_kind, open_file, stamp_of, stamp_of_stream
+from .reading import NotDICOM, check_kind, open_file, stamp_of, stamp_of_stream, state_of
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -63,12 +63,15 @@ class StoredObject:
         Of the data set, in bytes.
     stamp
         See `stamp_of` and `stamp_of_stream`.
+    state
+        See `state_of`; of a member that of the file in which it is. None where it is not known.
     """
 
     file: AnyFile
     header: FileHeader
     length: int
     stamp: tuple[int, ...] | None = None
+    state: tuple[int, int, int] | None = None
 
     @property
     def data(self) -> FileRange:
@@ -117,11 +120,13 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
         check_kind(status)
         size = status.st_size
         start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
-        header, _ = identify(FileIO(descriptor, closefd=False), start)
+        header = _known.recognize(start)
+        if header is None:
+            header, _ = _decode_and_learn(FileIO(descriptor, closefd=False), start)
     finally:
         os.close(descriptor)
     length, content = _data_set_of(header, size, start, limit)
-    return StoredObject(file, header, length, stamp_of(status)), content
+    return StoredObject(file, header, length, stamp_of(status), state_of(status)), content
 
 
 def _read_stream(file: Readable, limit: int) -> tuple[StoredObject, memoryview | None]:

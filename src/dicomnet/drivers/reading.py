@@ -44,6 +44,11 @@ def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
+def state_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Size, and times of the last change of content and of anything in ns: what is noted of a file that was sent."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def stamp_of_stream(stream: BufferedReader, offset: int) -> tuple[int, ...]:
     """As `stamp_of`, for a file without a path: what differs where it is another object, or of another length.
 

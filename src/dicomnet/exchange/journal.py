@@ -14,6 +14,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from ..drivers.files import StoredObject
+from ..drivers.reading import state_of
 from ..errors import JournalUnusable
 from .member_files import Member
 from .notes import Notes, Row, name_of, notes_of
@@ -78,8 +79,6 @@ _READ = (
 )
 
 Key = str | bytes
-# Size, and the times of the last change of content and of the last change of anything, in ns.
-Stamp = tuple[int, int, int]
 
 
 def member_of(result: StoreResult) -> str:
@@ -91,15 +90,14 @@ def _name_in(member: str) -> str:
     return member.rpartition("@")[0]
 
 
-def _identity(found: str | StoredObject) -> tuple[str, str, Stamp | None]:
-    """The path, the member, and the state of the file."""
+def _identity(found: str | StoredObject) -> tuple[str, str, tuple[int, int, int] | None]:
+    """The path, the member, and the state of the file, see `state_of`."""
     if isinstance(found, str):
         try:
-            status = os.stat(found)
+            return found, "", state_of(os.stat(found))
         except OSError:
             # Whoever opens it learns why it cannot be read.
             return found, "", None
-        return found, "", (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     file = found.file
     assert isinstance(file, Member)
     return file.path, f"{file.name}@{file.offset}", file.stamp
@@ -145,7 +143,6 @@ class Journal:
         # Those who wait until all that was added is in the database.
         self._waiting: deque[SimpleQueue[None]] = deque()
         self._added = self._flushed = 0
-        self._stamps: dict[tuple[str, str], Stamp | None] = {}
         self._failure: JournalUnusable | None = None
         self._is_closing = False
         self._folder = "", os.path.join(os.getcwd(), "")
@@ -245,16 +242,9 @@ class Journal:
         has_rows = self._has_rows
         for each in found:
             if isinstance(each, StoreResult):
-                self._stamps[each.path, member_of(each)] = None
-                yield each
-                continue
-            path, member, stamp = _identity(each)
-            known = self._stored(path, member, stamp, is_strict) if has_rows and stamp is not None else None
-            if known is None:
-                self._stamps[path, member] = stamp
                 yield each
             else:
-                yield known
+                yield (self._stored(each, is_strict) if has_rows else None) or each
 
     def add(self, result: StoreResult, outcome: str) -> None:
         """Note the result of a file that was sent, or could not be; it is committed a moment later.
@@ -269,17 +259,10 @@ class Journal:
         JournalUnusable
             If the journal cannot be written.
         """
-        path = result.path
-        member = member_of(result) if result.member else ""
-        try:
-            stamp = self._stamps.pop((path, member))
-        except KeyError:
-            # A path that was given twice: it has its row already, with what was known before it was opened.
-            return
-        size, mtime_ns, ctime_ns = stamp or (None, None, None)
+        size, mtime_ns, ctime_ns = result.state or (None, None, None)
         row = (
-            self._key(path),
-            name_of(member),
+            self._key(result.path),
+            name_of(member_of(result)) if result.member else "",
             size,
             mtime_ns,
             result.sop_instance_uid or None,
@@ -349,15 +332,18 @@ class Journal:
             self._connection.close()
         self._notes.close(is_empty=not self._rows)
 
-    def _stored(self, path: str, member: str, stamp: Stamp, is_strict: bool) -> StoreResult | None:
+    def _stored(self, found: str | StoredObject, is_strict: bool) -> StoreResult | None:
+        path, member, state = _identity(found)
+        if state is None:
+            return None
         try:
             with self._lock:
                 row = self._connection.execute(_READ, (self._key(path), name_of(member))).fetchone()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
-        if row is None or row[3] is None or (row[0], row[1]) != stamp[:2]:
+        if row is None or row[3] is None or (row[0], row[1]) != state[:2]:
             return None
-        if is_strict and row[6] != stamp[2]:
+        if is_strict and row[6] != state[2]:
             return None
         known = StoreResult(
             path,
@@ -453,12 +439,14 @@ class Journal:
 
     def _key(self, path: str) -> Key:
         """A path as it is kept: absolute; text where it is one, else its bytes."""
-        folder, name = os.path.split(path)
-        known = self._folder
+        if os.altsep:
+            path = path.replace(os.altsep, os.sep)
+        name_at = path.rfind(os.sep) + 1
+        folder, known = path[:name_at], self._folder
         if known[0] != folder:
             # Most files have the folder of the one before.
             self._folder = known = folder, os.path.join(os.path.abspath(folder), "")
-        return name_of(known[1] + name)
+        return name_of(known[1] + path[name_at:])
 
     def _write(self, rows: list[Row]) -> None:
         whole = len(rows) - len(rows) % _BATCH

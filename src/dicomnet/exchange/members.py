@@ -16,6 +16,7 @@ from functools import partial
 from io import BufferedReader
 from typing import IO, Any, Self
 
+from ..drivers.reading import state_of
 from .candidate import Candidate, Finding, Found, Outcome, Place, in_words, read_start
 from .member_files import CompressedContainer, Container, Member, TarContainer, ZipContainer
 
@@ -52,7 +53,7 @@ def members(path: str, file: BufferedReader, start: bytes) -> Iterator[Found] | 
     """
     file.seek(0)
     status = os.fstat(file.fileno())
-    stamp = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    stamp = state_of(status)
     if start.startswith(_ZIP_MARKS):
         return _of_zip(path, stamp)
     if _is_tar(start):

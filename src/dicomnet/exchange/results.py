@@ -42,6 +42,9 @@ class StoreResult:
         UID, empty where it is not known.
     is_committed
         The peer has committed itself to keep it in an earlier run, by the journal.
+    state
+        Size of the file, and times of the last change of its content and of anything in ns, when it was opened; None
+        where it was not, or could not be sent.
     """
 
     path: str
@@ -55,6 +58,7 @@ class StoreResult:
     offset: int = 0
     sop_class_uid: str = ""
     is_committed: bool = False
+    state: tuple[int, int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -240,21 +244,24 @@ def store_result(stored: Sendable, response: Message) -> StoreResult:
     comment = str(response.command.get("ErrorComment", ""))
     if status != SUCCESS and not comment:
         comment = describe_status(status, "Storage")
-    return _result(stored, status, comment)
+    return result_of(stored, status, comment)
 
 
 def failed_result(stored: Sendable, error: Exception) -> StoreResult:
     """The result for an object that got no response."""
-    return _result(stored, None, str(error))
+    return result_of(stored, None, str(error))
 
 
-def _result(stored: Sendable, status: int | None, comment: str) -> StoreResult:
-    from .member_files import Member
-
+def result_of(stored: Sendable, status: int | None, comment: str) -> StoreResult:
+    """The result for an object that was looked at, with a status or without one."""
     file, header = stored.file, stored.header
     path, member, offset = str(file), "", 0
-    if isinstance(file, Member):
-        path, member, offset = file.path, file.name, file.offset
+    if not isinstance(file, str):
+        # Late, as it is needed by few.
+        from .member_files import Member
+
+        if isinstance(file, Member):
+            path, member, offset = file.path, file.name, file.offset
     return StoreResult(
         path,
         status,
@@ -264,6 +271,7 @@ def _result(stored: Sendable, status: int | None, comment: str) -> StoreResult:
         member=member,
         offset=offset,
         sop_class_uid=header.sop_class_uid,
+        state=stored.state,
     )
 
 

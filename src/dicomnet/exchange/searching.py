@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
@@ -28,10 +27,17 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 _DIRECTORY_NAME = "dicomdir"
 
 
-def find_objects(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str | StoredObject | StoreResult]:
+def find_objects(
+    paths: Iterable[str | os.PathLike[str]], *, keeps_missing: bool = False
+) -> Iterator[str | StoredObject | StoreResult]:
     """The files among paths, as `find_files`; those in zip and tar files; and those to which a DICOMDIR refers.
 
     A DICOMDIR counts where it is itself one of the paths.
+
+    Parameters
+    ----------
+    paths, keeps_missing
+        As of `find_files`.
 
     Yields
     ------
@@ -41,15 +47,15 @@ def find_objects(paths: Iterable[str | os.PathLike[str]]) -> Iterator[str | Stor
     Raises
     ------
     FileNotFoundError
-        If a path does not exist.
+        If a path does not exist, unless those are kept.
     """
     for path in paths:
         name = os.fspath(path)
         is_directory = os.path.basename(name).lower().startswith(_DIRECTORY_NAME)
-        if (is_directory or has_members(name)) and stat.S_ISREG(os.stat(name).st_mode):
+        if (is_directory or has_members(name)) and os.path.isfile(name):
             yield from _inside(name, is_named=True)
             continue
-        for file in find_files([name]):
+        for file in find_files([name], keeps_missing=keeps_missing):
             if has_members(file):
                 yield from _inside(file)
             else:
@@ -89,7 +95,7 @@ def _look_at_member(candidate: Candidate) -> StoredObject | StoreResult:
             raise UnusableObject("the file has no data set")
         # As of `stamp_of_stream`, where it is read again.
         stamp = candidate.length, zlib.crc32(start[: header.offset])
-        return checked(StoredObject(member, header, length, stamp))
+        return checked(StoredObject(member, header, length, stamp, member.stamp))
     except UnusableObject as error:
         is_skipped, words = isinstance(error, NotDICOM), error.cause
     except Unreadable as error:

@@ -49,6 +49,11 @@ class KnownObject:
     header: Identity
     length: int | None = None
 
+    @property
+    def state(self) -> None:
+        """What is noted of a file, see `StoredObject`: nothing, as it was not opened."""
+        return
+
     def read(self, *, whole: bool = True) -> tuple[StoredObject, memoryview | None]:
         """Look at the file, as `read_object` does.
 
