@@ -50,7 +50,10 @@ VALUE_LIMIT = 1 << 20
 PIXEL_DATA = 0x7FE00010
 _PIXEL_ELEMENTS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
 # Groups 0000 and 0002 are not for data sets (section 7.1); 0001, 0003 and others up to here are met in old ones.
-_FILE_META_GROUP = 2
+_FOREIGN_GROUPS = {
+    0: "elements of a command set stand in the data set",
+    2: "file meta information stands in the data set",
+}
 _FIRST_USUAL = 0x00030000
 # UN hides the VR that the sender did not know, and where the VR is implicit it is not in the data set at all.
 _TELLING_VRS = VRS.keys() - {"UN"}
@@ -119,8 +122,8 @@ class Walk:
         Whether the data set ends with an item delimiter.
     is_strict
         Whether forms that break the standard are refused although nothing of the data set is lost in them: zeros behind
-        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and file
-        meta information among its elements.
+        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and elements
+        of a command set or of file meta information among its own.
 
     Attributes
     ----------
@@ -308,12 +311,12 @@ class Walk:
         group = tag >> 16
         if group in (1, 0xFFFF):
             return None
-        if group == _FILE_META_GROUP:
-            self._bear_with("file meta information stands in the data set")
-            return None
         if not tag and len(self.stack) == 1 and at and not bytes(self.data[at : frame.limit]).strip(b"\0"):
             self._bear_with(_ZEROS)
             return frame.limit
+        if group in _FOREIGN_GROUPS and _is_element(self.data, at, frame.encoding):
+            self._bear_with(_FOREIGN_GROUPS[group])
+            return None
         raise _Damage("an element is of a group that no data set may have")
 
     def _inner(self, frame: _Frame, tag: int, vr: str, start: int, length: int) -> _Frame | None:
@@ -481,6 +484,13 @@ class Walk:
         if name is None or end - start > VALUE_LIMIT:
             return []
         return [(tag, vr if vr in _TELLING_VRS else name, start, end)]
+
+
+def _is_element(data: Buffer, at: int, encoding: Encoding) -> bool:
+    """Whether something of group 0000 or 0002 is an element, and not what a damaged file has in the place of one."""
+    if encoding.is_implicit:
+        return any(data[at : at + HEAD_SIZE])
+    return looks_like_vr(bytes(data[at + 4 : at + 6]))
 
 
 def item_encoding(data: Buffer, at: int, encoding: Encoding) -> Encoding:
