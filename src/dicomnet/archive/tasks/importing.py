@@ -20,6 +20,7 @@ from ...encoding.file_header import (
     MEDIA_STORAGE_DIRECTORY,
     FileHeader,
     decode_file_header,
+    meta_encoding,
     encode_file_header,
 )
 from ...errors import ServiceRefusal, UnusableObject
@@ -393,4 +394,6 @@ def _is_compressed_by_orthanc(start: bytes) -> bool:
 
 def _is_complete(start: bytes, header: FileHeader) -> bool:
     """Whether a file has all that a file of the archive has in front of its data set, and it fits the data set."""
-    return start[BEGIN - len(MAGIC) : BEGIN] == MAGIC and decode_file_header(start) == header
+    if start[BEGIN - len(MAGIC) : BEGIN] != MAGIC or meta_encoding(start).is_implicit:
+        return False
+    return decode_file_header(start) == header
