@@ -264,7 +264,7 @@ def sends_objects(
     see: Callable[[bytes], None] = lambda pdu: None,
     over: int | None = None,
 ) -> Callable[[RawPeer], None]:
-    """An SCP of C-GET that sends one object, whatever it says of roles: where asked, with a PDU so much over what fits."""
+    """An SCP of C-GET that sends one object, whatever it says of roles; in a PDU that is over the limit by ``over``."""
 
     def serve(peer: RawPeer) -> None:
         pdu = peer.read_pdu()

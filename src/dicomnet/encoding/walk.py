@@ -67,6 +67,14 @@ class _Damage(Exception):
     """What was being walked is not well formed."""
 
 
+class _Missing(_Damage):
+    """What was being walked goes on behind the end of the data set."""
+
+
+class CutOff(ServiceRefusal):
+    """A data set ends in the middle of an element: the rest of it is missing. Parameters as of `ServiceRefusal`."""
+
+
 def refuse(comment: str) -> NoReturn:
     """Refuse the data set with status 0xC000."""
     raise ServiceRefusal(CANNOT_UNDERSTAND, comment)
@@ -122,8 +130,8 @@ class Walk:
         Whether the data set ends with an item delimiter.
     is_strict
         Whether forms that break the standard are refused although nothing of the data set is lost in them: zeros behind
-        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and elements
-        of a command set or of file meta information among its own.
+        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and
+        elements of a command set or of file meta information among its own.
 
     Attributes
     ----------
@@ -209,7 +217,15 @@ class Walk:
                 if len(self.stack) == 1:
                     self._keep_wanted(frame.tag, "UN", frame.start, frame.limit)
                 return frame.limit
-        refuse(str(error) if isinstance(error, _Damage) else "the data set ends inside an element")
+        if isinstance(error, _Damage) and not isinstance(error, _Missing):
+            refuse(str(error))
+        # Headers end where the data set does, or before.
+        words = str(error) if isinstance(error, _Missing) else "the data set ends inside an element"
+        raise CutOff(CANNOT_UNDERSTAND, words)
+
+    def _damage(self, frame: _Frame, words: str) -> _Damage:
+        """What is wrong with a frame that does not end where it should: the data set may be cut off there."""
+        return (_Missing if frame.limit == len(self.data) else _Damage)(words)
 
     def _data_set(self, encoding: Encoding, limit: int, is_undefined: bool = False) -> _Frame:
         frame = _Frame(self._elements, encoding, limit, is_undefined)
@@ -293,10 +309,10 @@ class Walk:
                     self._learn_elements(frame)
             at = end
         if frame.is_undefined:
-            raise _Damage("an item has no end")
+            raise self._damage(frame, "an item has no end")
         if at != limit:
             if at > limit or not is_top or any(data[at:limit]):
-                raise _Damage("an element is longer than what contains it")
+                raise self._damage(frame, "an element is longer than what contains it")
             self._bear_with(_ZEROS)
         self._learn_elements(frame)
         return limit, None
@@ -366,11 +382,11 @@ class Walk:
             if length:
                 end = limit if length == UNDEFINED_LENGTH else at + length
                 if end > limit:
-                    raise _Damage("an item is longer than its sequence")
+                    raise self._damage(frame, "an item is longer than its sequence")
                 encoding = item_encoding(self.data, at, frame.encoding)
                 return at, self._data_set(encoding, end, length == UNDEFINED_LENGTH)
         if frame.is_undefined or at > limit:
-            raise _Damage("a sequence has no end")
+            raise self._damage(frame, "a sequence has no end")
         return at, None
 
     def _fragments(self, frame: _Frame, at: int) -> tuple[int, None]:
@@ -392,7 +408,7 @@ class Walk:
         if at == limit and len(self.stack) == 2:
             self._bear_with("encapsulated pixel data have no end")
             return at, None
-        raise _Damage("encapsulated pixel data have no end")
+        raise self._damage(frame, "encapsulated pixel data have no end")
 
     def _skip_known(self, frame: _Frame, at: int) -> int:
         """Step over all that lies here as it lay in earlier data sets, and pick what is wanted of it."""

@@ -20,8 +20,8 @@ from ...encoding.file_header import (
     MEDIA_STORAGE_DIRECTORY,
     FileHeader,
     decode_file_header,
-    meta_encoding,
     encode_file_header,
+    meta_encoding,
 )
 from ...errors import ServiceRefusal, UnusableObject
 from ...exchange.candidate import Candidate, Outcome, Place, Unreadable, in_words
