@@ -36,7 +36,8 @@ def test_real_files_are_looked_at_alike_twice(tmp_path: Path) -> None:
                 with pytest.raises(UnusableObject):
                     open_object(path)
                 continue
-            stored, data = read_object(path, len(content))
+            # Some of them are cut off.
+            stored, data = read_object(path, len(content), is_whole=True)
             assert (stored.header, stored.length) == (expected, len(content) - expected.offset)
             assert data == (content[expected.offset :] if stored.length % 2 == 0 else None)
             sent += 1

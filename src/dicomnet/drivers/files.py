@@ -33,6 +33,7 @@ from ..encoding.transfer_syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    TransferSyntax,
     transfer_syntax,
 )
 from ..errors import ServiceRefusal, UnusableObject
@@ -48,7 +49,8 @@ _GUESSED = {
     EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
-_CUT_OFF = "it is cut off: its data set ends in the middle of an element"
+_CUT_OFF = "the data set is cut off: it ends in the middle of an element"
+_INFLATES_IN_PART = "the deflated data set ends too early"
 # A data set that is shorter, in bytes, has no UIDs to tell it by, also where it is deflated.
 _SHORTEST = 64
 # The length of an attribute without a value.
@@ -229,15 +231,18 @@ def check_end(
         # Some writers lie about it, and some readers do not mind.
         return True
     if len(start) >= size:
-        _scan_end(partial(scanner.scan, beginning, syntax_uid))
+        _scan_end(syntax, partial(scanner.scan, beginning, syntax_uid))
         return True
     if syntax.is_deflated:
         return False
     with suppress(struct.error):
         for tag, _, _, value, end in elements(data, syntax.encoding, at - begin):
             if end - value == UNDEFINED_LENGTH:
-                is_last = tag == _PIXEL_DATA and read is not None
-                return is_last and read(HEAD_SIZE, size - HEAD_SIZE) == _FRAGMENTS_END
+                return (
+                    read is not None
+                    and tag == _PIXEL_DATA
+                    and read(HEAD_SIZE, size - HEAD_SIZE) == _FRAGMENTS_END
+                )
             if begin + end > size:
                 raise UnusableObject(_CUT_OFF)
     return False
@@ -247,7 +252,8 @@ def _check_rest(header: FileHeader, descriptor: int) -> None:
     # Nearly all files are like others that were looked at.
     from .scanning import scan_file
 
-    _scan_end(partial(scan_file, _ends(), descriptor, header.offset, header.transfer_syntax_uid))
+    syntax_uid = header.transfer_syntax_uid
+    _scan_end(transfer_syntax(syntax_uid), partial(scan_file, _ends(), descriptor, header.offset, syntax_uid))
 
 
 @lru_cache(1)
@@ -258,14 +264,14 @@ def _ends() -> HeaderScanner:
     return HeaderScanner({})
 
 
-def _scan_end(scan: Callable[[], object]) -> None:
+def _scan_end(syntax: TransferSyntax, scan: Callable[[], object]) -> None:
     """Refuse a data set that is cut off. What else is wrong with it is for the peer to judge, which may take it."""
     from ..encoding.walk import CutOff
 
     try:
         scan()
     except CutOff:
-        raise UnusableObject(_CUT_OFF) from None
+        raise UnusableObject(_INFLATES_IN_PART if syntax.is_deflated else _CUT_OFF) from None
     except ServiceRefusal:
         pass
 
@@ -285,7 +291,7 @@ def _check_short(header: FileHeader, data: bytes) -> None:
     except zlib.error:
         raise UnusableObject("the data set is not a deflate stream") from None
     if not stream.eof:
-        raise UnusableObject("the deflated data set ends too early")
+        raise UnusableObject(_INFLATES_IN_PART)
     if not content:
         raise UnusableObject("the data set is empty")
 
