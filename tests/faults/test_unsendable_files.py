@@ -32,7 +32,9 @@ NAMELESS = encode_file_header(CT, "", IMPLICIT)
 START = bytes(128) + b"DICM"
 WHOLE = encode_file_header(CT, "1.2.3", IMPLICIT) + SOP_CLASS + SOP_INSTANCE
 ITEM = b"\xfe\xff\0\xe0\x0c\0\0\0"
-CUT_OFF = "the data set is cut off: it ends in the middle of an element"
+OPEN_ITEM = b"\xfe\xff\0\xe0\xff\xff\xff\xff"
+OPEN_SEQUENCE = b"\x08\0\x40\x11\xff\xff\xff\xff"
+CUT_OFF = "the data set is cut off: an element, item or sequence in it has no end"
 DEFLATED = "the deflated data set ends too early"
 FRAGMENTS = (
     encode_file_header(CT, "1.2.3", "1.2.840.10008.1.2.4.50")
@@ -89,6 +91,17 @@ UNSENDABLE = {
     ),
     "an open sequence is cut off": (
         WHOLE + b"\x08\0\x40\x11\xff\xff\xff\xff" + ITEM + element(8, 0x1155, b"1.2\0")[:-2],
+        CUT_OFF,
+    ),
+    "a sequence has no end": (WHOLE + OPEN_SEQUENCE + ITEM + element(8, 0x1155, b"1.2\0"), CUT_OFF),
+    "an item has no end": (WHOLE + OPEN_SEQUENCE + OPEN_ITEM + element(8, 0x1155, b"1.2\0"), CUT_OFF),
+    "an item has no end in a sequence that has one": (
+        WHOLE
+        + OPEN_SEQUENCE
+        + OPEN_ITEM
+        + element(8, 0x1155, b"1.2\0")
+        + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        + PATIENT,
         CUT_OFF,
     ),
     "big endian, cut off": (

@@ -49,7 +49,7 @@ _GUESSED = {
     EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
-_CUT_OFF = "the data set is cut off: it ends in the middle of an element"
+_CUT_OFF = "the data set is cut off: an element, item or sequence in it has no end"
 _INFLATES_IN_PART = "the deflated data set ends too early"
 # A data set that is shorter, in bytes, has no UIDs to tell it by, also where it is deflated.
 _SHORTEST = 64

@@ -68,11 +68,11 @@ class _Damage(Exception):
 
 
 class _Missing(_Damage):
-    """What was being walked goes on behind the end of the data set."""
+    """What was being walked has no end, or goes on behind that of the data set."""
 
 
 class CutOff(ServiceRefusal):
-    """A data set ends in the middle of an element: the rest of it is missing. Parameters as of `ServiceRefusal`."""
+    """An element, item or sequence of a data set has no end: it is missing. Parameters as of `ServiceRefusal`."""
 
 
 def refuse(comment: str) -> NoReturn:
@@ -324,6 +324,8 @@ class Walk:
                 self._bear_with("an item delimiter has a length")
             self._learn_elements(frame)
             return at + HEAD_SIZE
+        if tag == SEQUENCE_END and frame.is_undefined:
+            raise _Missing("an item has no end")
         group = tag >> 16
         if group in (1, 0xFFFF):
             return None
