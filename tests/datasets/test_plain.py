@@ -267,6 +267,9 @@ def test_made_up_data_sets_go_both_ways_as_with_pydicom(dataset: Dataset, syntax
         return
     _check_decoding(encoded, syntax)
     read = decode(encoded, *syntax)
+    if read.original_character_set == [UNDECLARED]:
+        # Text in Latin-1 that is well formed as UTF-8, which is read as that (test_character_sets).
+        return
     touched = [element for element in read if element.tag != 0x00080005][:2]
     theirs = _read_with_pydicom(encoded, syntax)
     # Not the data sets themselves: NaN, which a value may be, is not equal to itself.

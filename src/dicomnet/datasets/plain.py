@@ -514,6 +514,7 @@ def _decode_undeclared(dataset: Dataset) -> None:
 
 def _has_utf_8(dataset: Dataset) -> bool:
     """Whether there is text in UTF-8 of which no character set tells, here or in an item."""
+    value: Any
     for tag, element in dict(dataset.items()).items():
         value = element.value
         if isinstance(element, DataElement):
