@@ -51,6 +51,7 @@ def _deflated(content: bytes) -> bytes:
 
 # What looks odd and has all that it says.
 WHOLE_ONES = {
+    "the end of a line behind it": WHOLE + PATIENT + b"\r\n",
     "zeros behind it": WHOLE + PATIENT + bytes(20),
     "trailing padding": WHOLE
     + PATIENT
@@ -82,7 +83,11 @@ UNSENDABLE = {
     "damaged file meta information": (START + b"\2\0\0\0UN\0\0\xff\xff\xff\x7f" + bytes(99), "damaged"),
     "cut off": (NAMELESS[:-5], "cut off"),
     "an element is cut off": (WHOLE + PATIENT[:-1], CUT_OFF),
-    "the header of an element is cut off": (WHOLE + PATIENT + PATIENT[:6], CUT_OFF),
+    "the header of an element is cut off": (
+        encode_file_header(CT, "1.2.3", "1.2.840.10008.1.2.1")
+        + b"\x10\0\x10\0PN\4\0A^B \xe0\x7f\x10\0OW\0\0\2\0",
+        CUT_OFF,
+    ),
     "pixel data is cut off": (WHOLE + PATIENT + element(0x7FE0, 0x10, bytes(600_000))[:-1], CUT_OFF),
     "small pixel data is cut off": (WHOLE + PATIENT + element(0x7FE0, 0x10, bytes(60_000))[:-100], CUT_OFF),
     "a sequence is cut off": (

@@ -310,9 +310,12 @@ class Walk:
             at = end
         if frame.is_undefined:
             raise self._damage(frame, "an item has no end")
+        if at > limit:
+            raise self._damage(frame, "an element is longer than what contains it")
         if at != limit:
-            if at > limit or not is_top or any(data[at:limit]):
-                raise self._damage(frame, "an element is longer than what contains it")
+            # A few bytes that are not a header: DCMTK takes no notice of them.
+            if not is_top or any(data[at:limit]):
+                raise _Damage("there is something behind the last element")
             self._bear_with(_ZEROS)
         self._learn_elements(frame)
         return limit, None
