@@ -111,7 +111,7 @@ def _name(raw: bytes, *, in_item: bool, term: bytes | None = None) -> bytes:
 def test_utf_8_without_a_character_set_was_read_as_latin_1(
     text: str, codec: str, in_item: bool, term: bytes | None
 ) -> None:
-    """The default repertoire has no such characters (PS3.5 section 6.1.2.1). Client and JSON read what the index does."""
+    """The default repertoire has no such characters (PS3.5 section 6.1.2.1). Client and JSON read as the index does."""
     try:
         raw = text.encode(codec)
     except UnicodeEncodeError:

@@ -76,7 +76,7 @@ def _raw(dataset: Dataset) -> list[Any]:
 
 
 def _is_read_alike(found: Dataset, expected: Dataset) -> bool:
-    """Whether text is decoded as pydicom does; but for what may be UTF-8 and is not told to be (test_character_sets)."""
+    """Whether text is decoded as pydicom does, but for what may be UTF-8 without a word (test_character_sets)."""
     if found.original_character_set == [UNDECLARED]:
         return not expected.get("SpecificCharacterSet")
     return found.original_character_set == expected.original_character_set

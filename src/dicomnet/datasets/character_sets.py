@@ -35,8 +35,8 @@ LATIN_1 = "latin_1"
 UNDECLARED = "dicom_undeclared"
 """The codec that reads text of which no character set is told: UTF-8 where it is that, and else Latin-1.
 
-The default repertoire is ASCII (PS3.5 section 6.1.2.1), but real systems write either without a word. Text in Latin-1 is
-hardly ever well formed as UTF-8 by chance. It is one of Python's codecs, so that pydicom reads with it, too.
+The default repertoire is ASCII (PS3.5 section 6.1.2.1), but real systems write either without a word. Text in Latin-1
+is hardly ever well formed as UTF-8 by chance. It is one of Python's codecs, so that pydicom reads with it, too.
 """
 
 

@@ -522,10 +522,13 @@ def _has_utf_8(dataset: Dataset) -> bool:
                 return True
         elif isinstance(value, bytes) and not value.isascii():
             vr = element.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
-            if vr == "SQ" or (vr in VRS and VRS[vr].has_character_set):
-                # What is inside of a sequence is not read yet.
-                if _UTF_8_CHARACTER.search(value) if vr == "SQ" else is_utf_8(value):
-                    return True
+            if vr == "SQ":
+                # What is inside is not read yet.
+                is_found = _UTF_8_CHARACTER.search(value) is not None
+            else:
+                is_found = vr in VRS and VRS[vr].has_character_set and is_utf_8(value)
+            if is_found:
+                return True
     return False
 
 

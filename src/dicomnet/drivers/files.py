@@ -109,7 +109,7 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
     Raises
     ------
     UnusableObject
-        If it is not a DICOM file (`NotDICOM`), or lacks what is needed to send it.
+        If it is not a DICOM file (`NotDICOM`), lacks what is needed to send it, or is cut off.
     OSError
         If it cannot be read.
     """
@@ -144,8 +144,10 @@ def read_object(
         size = status.st_size
         start = os.read(descriptor, size if _WINDOW < size <= limit else _WINDOW)
         header, _ = identify(FileIO(descriptor, closefd=False), start)
-        if not is_whole and not check_end(header, start, size, partial(os.pread, descriptor)):
-            _check_rest(header, descriptor)
+        if not is_whole:
+            read = partial(os.pread, descriptor) if hasattr(os, "pread") else None
+            if not check_end(header, start, size, read):
+                _check_rest(header, descriptor)
     finally:
         os.close(descriptor)
     length, content = _data_set_of(header, size, start, limit)
@@ -224,6 +226,9 @@ def check_end(
             # Here is something that is not known.
             break
         begin, data = at, memoryview(read(_WINDOW, at))
+        if len(data) < min(_WINDOW, size - at):
+            # The file has become shorter meanwhile.
+            return False
     else:
         return True
     beginning, syntax = memoryview(start)[header.offset :], transfer_syntax(syntax_uid)
