@@ -29,6 +29,7 @@ from dicomnet.services.service_classes import SERVICE_CLASSES
 from dicomnet.services.service_names import ServiceName
 from dicomnet.services.sop_classes import COMMON_STORAGE, SOP_CLASSES
 from dicomnet.wire.pdu import MAXIMUM_CONTEXTS
+from dicomnet.wire.scanner import PDU_EXCESS
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 
@@ -57,6 +58,8 @@ def identification() -> Rows:
 def limits() -> Rows:
     timeouts, ae = Timeouts(), AE()
     yield "PDU-length announced, bytes", DEFAULT_MAX_LENGTH, MAXIMUM_LENGTH, MAXIMUM_LENGTH
+    most = DEFAULT_MAX_LENGTH + PDU_EXCESS, MAXIMUM_LENGTH + PDU_EXCESS
+    yield "PDU-length taken, bytes", most[0], most[1], most[1]
     yield "presentation contexts proposed at once", MAXIMUM_CONTEXTS, MAXIMUM_CONTEXTS, "–"
     yield "associations accepted at once", ae.maximum_associations, 256, 256
     yield "operations that a peer may have outstanding", 1, 16, 16

@@ -736,6 +736,7 @@ def test_a_damaged_file_of_the_store_is_no_form_of_an_object(make: Make, encode:
         (b"\0", "zeros behind the last element"),
         (bytes(4096), "zeros behind the last element"),
         (b"\2\0\x10\0UI\4\0" + b"1.2\0", "file meta information"),
+        (b"\0\0\0\x09US\2\0\0\0", "elements of a command set"),
         (b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\4\0\0\0abcd", "have no end"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 from tests.grids import grid
 
 from dicomnet.datasets.character_sets import (
+    UNDECLARED,
     CannotHold,
     codecs_of,
     defined_terms,
@@ -20,9 +22,10 @@ from dicomnet.datasets.character_sets import (
     text_encoder,
 )
 from dicomnet.datasets.codec import decode, encode, encode_answer, encode_keys, encode_object
+from dicomnet.datasets.json_model import to_json
 from dicomnet.datasets.plain import TextNotEncodable
 from dicomnet.datasets.queries import build_keys
-from dicomnet.datasets.text import decode_text
+from dicomnet.datasets.text import decode_text, value_text
 
 # How it is written, a text, and the Python codec that its bytes are in.
 WRITTEN = [
@@ -84,8 +87,56 @@ def test_a_client_reads_them_by_the_same_table(written: str, text: str, codec: s
 
 def test_each_defined_term_means_itself() -> None:
     for term, codec in python_encoding.items():
-        assert codecs_of([term]) == [codec]
+        assert codecs_of([term]) == [codec if term else UNDECLARED]
         assert defined_terms(term) == ([term] if term else [])
+
+
+def _name(raw: bytes, *, in_item: bool, term: bytes | None = None) -> bytes:
+    """An encoded data set with a name, in explicit VR little endian."""
+
+    def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
+        return struct.pack("<HH2sH", group, number, vr, len(value)) + value
+
+    name = element(0x0010, 0x0010, b"PN", raw + b" " * (len(raw) % 2))
+    if in_item:
+        item = struct.pack("<HHL", 0xFFFE, 0xE000, len(name)) + name
+        name = struct.pack("<HH2s2xL", 0x0008, 0x1140, b"SQ", len(item)) + item
+    return (b"" if term is None else element(0x0008, 0x0005, b"CS", term)) + name
+
+
+@grid("text", ["Müller", "山田^太郎", "Åsa^Öst", "Ж"])
+@grid("codec", ["utf-8", "latin-1"])
+@grid("in_item", [False, True])
+@grid("term", [None, b""])
+def test_utf_8_without_a_character_set_was_read_as_latin_1(
+    text: str, codec: str, in_item: bool, term: bytes | None
+) -> None:
+    """The default repertoire has no such characters (PS3.5 section 6.1.2.1). Client and JSON read as the index does."""
+    try:
+        raw = text.encode(codec)
+    except UnicodeEncodeError:
+        return
+    encoded = _name(raw, in_item=in_item, term=term)
+    assert value_text("PN", raw, codecs_of(()), "little") == text
+    data_set = decode(encoded, False, True)
+    # What nobody looks at goes on as it came.
+    assert encode_object(data_set, False, True) == encoded
+    model: Any = to_json(data_set)
+    inner = model["00081140"]["Value"][0] if in_item else model
+    assert inner["00100010"]["Value"] == [{"Alphabetic": text}]
+    named = data_set.ReferencedImageSequence[0] if in_item else data_set
+    assert str(named.PatientName) == text
+    # What somebody has looked at may be written anew, and reads the same to everybody.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = decode(encode_object(data_set, False, True), False, True)
+    named = again.ReferencedImageSequence[0] if in_item else again
+    assert str(named.PatientName) == text
+
+
+def test_what_is_declared_is_believed() -> None:
+    raw = "Müller".encode()
+    assert str(decode(_name(raw, in_item=False, term=b"ISO_IR 100"), False, True).PatientName) == "MÃ¼ller"
 
 
 def _keys(text: str, chosen: str | None, depth: int) -> Dataset:

@@ -24,7 +24,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 from pydicom.valuerep import DA
 
-from dicomnet.datasets.character_sets import text_encoder
+from dicomnet.datasets.character_sets import UNDECLARED, text_encoder
 from dicomnet.datasets.codec import decode, encode
 from dicomnet.datasets.plain import TextNotEncodable, check_text, decode_plain, encode_plain, status_dataset
 
@@ -75,6 +75,13 @@ def _raw(dataset: Dataset) -> list[Any]:
     ]
 
 
+def _is_read_alike(found: Dataset, expected: Dataset) -> bool:
+    """Whether text is decoded as pydicom does, but for what may be UTF-8 without a word (test_character_sets)."""
+    if found.original_character_set == [UNDECLARED]:
+        return not expected.get("SpecificCharacterSet")
+    return found.original_character_set == expected.original_character_set
+
+
 def _check_decoding(data: bytes, syntax: tuple[bool, bool]) -> Dataset | None:
     plain = decode_plain(data, *syntax)
     expected = _read_with_pydicom(data, syntax)
@@ -84,7 +91,7 @@ def _check_decoding(data: bytes, syntax: tuple[bool, bool]) -> Dataset | None:
         assert type(found) is type(expected)
         assert _raw(found) == _raw(expected)
         assert found.original_encoding == expected.original_encoding
-        assert found.original_character_set == expected.original_character_set
+        assert _is_read_alike(found, expected)
         assert vars(found).keys() == vars(expected).keys()
     return plain
 
@@ -259,6 +266,9 @@ def test_made_up_data_sets_go_both_ways_as_with_pydicom(dataset: Dataset, syntax
         return
     _check_decoding(encoded, syntax)
     read = decode(encoded, *syntax)
+    if read.original_character_set == [UNDECLARED]:
+        # Text in Latin-1 that is well formed as UTF-8, which is read as that (test_character_sets).
+        return
     touched = [element for element in read if element.tag != 0x00080005][:2]
     theirs = _read_with_pydicom(encoded, syntax)
     # Not the data sets themselves: NaN, which a value may be, is not equal to itself.
@@ -298,7 +308,7 @@ def test_damaged_bytes_are_read_as_by_pydicom(
     if found is not None:
         assert _raw(found) == _raw(expected)
         assert found.original_encoding == expected.original_encoding
-        assert found.original_character_set == expected.original_character_set
+        assert _is_read_alike(found, expected)
 
 
 def test_a_usual_match_is_plain() -> None:

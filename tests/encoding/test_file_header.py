@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from tests.grids import grid
 
-from dicomnet.encoding.file_header import HeaderIncomplete, decode_file_header, encode_file_header
+from dicomnet.encoding.file_header import FileHeader, HeaderIncomplete, decode_file_header, encode_file_header
 from dicomnet.errors import UnusableObject
 
 UID = st.from_regex(r"[12](\.(0|[1-9][0-9]{0,6})){2,8}", fullmatch=True)
@@ -102,6 +103,25 @@ def test_pydicom_reads_what_is_written(sop_class: str, instance: str, title: str
     assert meta.FileMetaInformationGroupLength == len(encoded) - 144
     assert meta.get("SourceApplicationEntityTitle", "") == title
     assert dataset.PatientID == "ID"
+
+
+def test_file_meta_information_without_vrs_was_not_read() -> None:
+    """PS3.10 section 7.1 has explicit VR little endian; some writers have the implicit one, and pydicom reads it."""
+    meta = b"".join(
+        struct.pack("<HHL", 2, number, len(value)) + value
+        for number, value in (
+            (1, b"\0\1"),
+            (2, b"1.2.840.10008.5.1.4.1.1.2\0"),
+            (3, b"1.2.3.4\0"),
+            (0x10, b"1.2.840.10008.1.2\0"),
+        )
+    )
+    for group_length in (b"", struct.pack("<HHLL", 2, 0, 4, len(meta))):
+        head = bytes(128) + b"DICM" + group_length + meta
+        header = decode_file_header(head + b"\x08\0\x05\0" + bytes(12))
+        assert header == FileHeader("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.840.10008.1.2", len(head))
+        with pytest.raises(HeaderIncomplete):
+            decode_file_header(head[:-3])
 
 
 @given(st.binary(max_size=400))

@@ -434,6 +434,8 @@ def _irregular() -> dict[str, tuple[str, bytes, bytes]]:
     pixels = struct.pack("<HH2s2xL", 0x7FE0, 0x0010, b"OB", UNDEFINED) + item + item[:4] + b"\2\0\0\0\xff\xd8"
     name = struct.pack("<HH2sH4s", 0x0010, 0x0010, b"PN", 4, b"A^B ")
     meta = struct.pack("<HH2sH4s", 0x0002, 0x0002, b"UI", 4, b"1.2\0")
+    status = struct.pack("<HH2sHH", 0, 0x0900, b"US", 2, 0)
+    length = struct.pack("<HH2sHL", 0, 0, b"UL", 4, 10)
     jpeg = "1.2.840.10008.1.2.4.50"
     plain = ExplicitVRLittleEndian
     return {
@@ -453,6 +455,13 @@ def _irregular() -> dict[str, tuple[str, bytes, bytes]]:
         "fragments whose delimiter has a length": (jpeg, pixels + end, pixels + long_end),
         "fragments without a delimiter": (jpeg, pixels + end, pixels),
         "file meta information between elements": (plain, name, meta + name),
+        "a status of a command set": (plain, name, status + name),
+        "a command set with its group length": (plain, name, length + status + name),
+        "a command set in an item": (
+            plain,
+            sequence + open_item + inner + item_end + end,
+            sequence + open_item + status + inner + item_end + end,
+        ),
     }
 
 
@@ -478,6 +487,23 @@ def test_an_irregular_form_costs_nothing_of_the_data_set(form: str, learns: bool
         with pytest.raises(ServiceRefusal) as refusal:
             strict.scan(identity + irregular, syntax)
         assert refusal.value.status == CANNOT_UNDERSTAND
+
+
+def test_an_implicit_command_set_costs_nothing_of_the_data_set() -> None:
+    identity = struct.pack("<HHL4s", 0x0008, 0x0018, 4, b"1.2\0")
+    command = struct.pack("<HHLL", 0, 0, 4, 10) + struct.pack("<HHLH", 0, 0x0900, 2, 0)
+    found = scan(command + identity, ImplicitVRLittleEndian, {0x00080018: "UI"})
+    assert found.irregular == ("elements of a command set stand in the data set",)
+    assert found.uid(0x00080018) == "1.2"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_a_hole_of_zeros_is_not_a_command_set(syntax: str) -> None:
+    """A file system may give zeros in the place of what it has lost."""
+    form = "<HH2sH4s" if syntax == ExplicitVRLittleEndian else "<HH0sL4s"
+    identity = struct.pack(form, 0x0008, 0x0018, b"UI", 4, b"1.2\0")
+    with pytest.raises(ServiceRefusal):
+        scan(identity + bytes(512) + identity, syntax, {0x00080018: "UI"})
 
 
 @pytest.mark.parametrize(

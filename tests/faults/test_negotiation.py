@@ -53,8 +53,9 @@ from dicomnet.dimse.messages import C_STORE_RQ, Message
 from dicomnet.exchange.addresses import MAXIMUM_LENGTH
 from dicomnet.upper_layer.negotiation import Acceptor, SupportedContext, accept, identification_items
 from dicomnet.values import replace
-from dicomnet.wire.items import RoleSelection
-from dicomnet.wire.pdu import Abort, AssociateRQ, decode_pdu
+from dicomnet.wire.items import MaximumLength, RoleSelection
+from dicomnet.wire.pdu import Abort, AssociateRQ, PDataTF, decode_pdu
+from dicomnet.wire.scanner import PDU_EXCESS
 
 SYNTAXES = [IMPLICIT, EXPLICIT]
 
@@ -258,9 +259,12 @@ def test_one_bad_detail_of_an_acceptance_ended_the_association(
 
 
 def sends_objects(
-    answered: RoleSelection | None, statuses: list[int], see: Callable[[bytes], None] = lambda pdu: None
+    answered: RoleSelection | None,
+    statuses: list[int],
+    see: Callable[[bytes], None] = lambda pdu: None,
+    over: int | None = None,
 ) -> Callable[[RawPeer], None]:
-    """An SCP of C-GET that sends one object, whatever it says of roles."""
+    """An SCP of C-GET that sends one object, whatever it says of roles; in a PDU that is over the limit by ``over``."""
 
     def serve(peer: RawPeer) -> None:
         pdu = peer.read_pdu()
@@ -278,14 +282,18 @@ def sends_objects(
         peer.read_pdu()
         (stored,) = [each for each in asked.contexts if each.abstract_syntax == CT]
         is_implicit = answer.contexts[asked.contexts.index(stored)].transfer_syntax == IMPLICIT
-        data = encode(ct_image(), is_implicit, True)
+        length = 16384
+        if over is not None:
+            (maximum,) = [each for each in asked.user_items if isinstance(each, MaximumLength)]
+            length = maximum.maximum_length + over
+        data = encode(ct_image(0 if over is None else length), is_implicit, True)
         command = {
             "AffectedSOPClassUID": CT,
             "MessageID": 1,
             "Priority": 2,
             "AffectedSOPInstanceUID": "1.2.3.4",
         }
-        peer.send(message_pdus(Message(C_STORE_RQ, command, stored.context_id, data)))
+        peer.send(message_pdus(Message(C_STORE_RQ, command, stored.context_id, data), length))
         response = peer.read_pdu()
         statuses.append(status_of(response))
         see(response)
@@ -364,7 +372,7 @@ def image_of(size: int) -> bytes:
 def test_a_pdu_somewhat_longer_than_announced_ended_the_association(
     over: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The node takes up to twice of what it announces, and says so once; other acceptors take what they announce."""
+    """Up to 786432 bytes more than announced are taken, which is said once."""
     data = image_of(MAXIMUM_LENGTH + over - 6 - len(image_of(0)) - 8)
     assert len(data) == MAXIMUM_LENGTH + over - 6
     with node(tmp_path) as port, RawPeer.connect(port) as peer:
@@ -394,12 +402,33 @@ def test_a_pdu_beyond_all_bounds_still_ends_it(terms: Terms, length: int, tmp_pa
 
 
 @pytest.mark.parametrize("acceptor_of", [ae_acceptor, aio_acceptor])
-def test_the_library_takes_what_it_announces(
+def test_the_library_took_what_it_announces_and_no_more(
     acceptor_of: Callable[[Path], contextlib.AbstractContextManager[int]], tmp_path: Path
 ) -> None:
+    """Each acceptor takes as much more as the node does, and nothing beyond."""
     with acceptor_of(tmp_path) as port, RawPeer.connect(port) as peer:
         peer.send(request_pdu((1, CT)))
         answer = peer.read_pdu()
         announced = int.from_bytes(answer[answer.index(b"\x51\0\0\4") + 4 :][:4], "big")
-        peer.send(b"\x04\0" + (announced + 1).to_bytes(4, "big"))
+        data = image_of(announced + PDU_EXCESS - 6 - len(image_of(0)) - 8)
+        peer.send(store_pdus(data, instance="1.2.3.4", maximum_length=announced + PDU_EXCESS))
+        assert peer.read_pdu()[0] == PDataTF.pdu_type
+        peer.send(b"\x04\0" + (announced + PDU_EXCESS + 1).to_bytes(4, "big"))
         assert peer.read_pdu() == Abort(2, 6).encode()
+
+
+@pytest.mark.parametrize("scu", SCUS)
+@pytest.mark.parametrize("over", [2, (1 << 20) - MAXIMUM_LENGTH, PDU_EXCESS])
+def test_an_object_in_pdus_longer_than_announced_ended_a_retrieval(scu: str, over: int) -> None:
+    """The requestor takes as much more as the node does: many SCPs of C-GET send PDUs of a length of their own."""
+    statuses: list[int] = []
+    arrived: list[str] = []
+
+    def store(uid: str) -> int:
+        arrived.append(uid)
+        return 0
+
+    with raw_server(sends_objects(None, statuses, over=over)) as port:
+        SCUS[scu](port, "C-GET", store)
+    assert statuses == [0]
+    assert arrived == ["1.2.3.4"]

@@ -9,11 +9,23 @@ from typing import Any
 import pytest
 from tests.cli.command import run as run_command
 from tests.retrieving import image
-from tests.sockets import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, RawPeer, request_pdu
+from tests.sockets import (
+    CT_IMAGE_STORAGE,
+    MR_IMAGE_STORAGE,
+    RELEASE_RP,
+    RELEASE_RQ,
+    RawPeer,
+    request_pdu,
+    status_of,
+    store_pdus,
+)
 from tests.support import free_port
+
+from dicomnet.datasets.codec import encode
 
 from .test_bad_values import Answered, store_rq
 from .test_endings import Talk, encoded, faces, scripted, take
+from .test_negotiation import node
 
 # What is wrong, the status that it is answered with, and how the object is named.
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
@@ -121,6 +133,66 @@ def test_another_object_with_the_uid_of_one_before_took_its_place(face: str, tmp
     assert (failure.sop_instance_uid, last.is_complete) == ("1.2.3.1", False)
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.3.1.dcm"]
     assert (tmp_path / "1.2.3.1.dcm").read_bytes().endswith(encoded(image(1)))
+
+
+ENDLESS = ("an item and its sequence", "a sequence", "an item", "an item in an item")
+
+
+def endless(what: str, *, is_implicit: bool) -> bytes:
+    """A sequence of undefined length in which an end is missing."""
+    open_sequence = b"\x40\0\x75\2" + (b"" if is_implicit else b"SQ\0\0") + b"\xff\xff\xff\xff"
+    begin = open_sequence + b"\xfe\xff\0\xe0\xff\xff\xff\xff"
+    name = b"\x40\0\7\0" + (b"\2\0\0\0" if is_implicit else b"LO\2\0") + b"ab"
+    item_end, sequence_end = b"\xfe\xff\x0d\xe0" + bytes(4), b"\xfe\xff\xdd\xe0" + bytes(4)
+    return {
+        "an item and its sequence": begin + name,
+        "a sequence": begin + name + item_end,
+        "an item": begin + name + sequence_end,
+        "an item in an item": begin + begin + name + item_end + sequence_end,
+    }[what]
+
+
+@faces
+@pytest.mark.parametrize("is_for_files", [True, False], ids=["files", "a handler"])
+@pytest.mark.parametrize("what", ENDLESS)
+def test_what_has_no_end_costs_its_object_only(
+    what: str, is_for_files: bool, face: str, tmp_path: Path
+) -> None:
+    """It cannot be told from an object that is cut off; DCMTK refuses both, and ends the association."""
+    got: list[Any] = []
+    statuses: list[int] = []
+
+    def script(talk: Talk) -> None:
+        statuses.extend((talk.store(1, encoded(image(1)) + endless(what, is_implicit=False)), talk.store(2)))
+        talk.respond(0x0000, Completed=2, Failed=0, Warning=0)
+
+    given: dict[str, Any] = {"to": tmp_path} if is_for_files else {"on_object": got.append}
+    with scripted(script) as (port, _):
+        last = take(face, port, lambda peer: peer.get("study", StudyInstanceUID="1.2", **given))[-1]
+    assert statuses == [0xC000, 0x0000]
+    (failure,) = last.local_failures
+    assert (failure.sop_instance_uid, last.received, last.is_complete) == ("1.2.3.1", 1, False)
+    assert "end" in failure.cause
+    kept = [each.sop_instance_uid for each in got] or [path.stem for path in tmp_path.iterdir()]
+    assert kept == ["1.2.3.2"]
+
+
+@pytest.mark.parametrize("what", ENDLESS)
+def test_a_node_refuses_what_has_no_end_and_goes_on(what: str, tmp_path: Path) -> None:
+    whole = image(1)
+    whole.StudyInstanceUID, whole.SeriesInstanceUID = "1.2", "1.2.9"
+    with node(tmp_path) as port, RawPeer.connect(port) as peer:
+        peer.send(request_pdu((1, CT_IMAGE_STORAGE)))
+        peer.read_pdu()
+        found = []
+        data = encode(whole, True, True)
+        assert data is not None
+        for rest in (endless(what, is_implicit=True), b""):
+            peer.send(store_pdus(data + rest, instance="1.2.3.1"))
+            found.append(status_of(peer.read_pdu()))
+        assert found == [0xC000, 0x0000]
+        peer.send(RELEASE_RQ)
+        assert peer.read_pdu() == RELEASE_RP
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def test_the_data_set_of_a_file_begins_where_pynetdicom_finds_it(tmp_path: Path)
     assert dsutils.decode(BytesIO(content), True, True).SOPInstanceUID == image.SOPInstanceUID
 
 
+def test_meta_information_without_vrs_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "image.dcm"
+    instance = b"\2\0\3\0\4\0\0\0" + b"1.2\0"
+    path.write_bytes(bytes(128) + b"DICM" + instance + b"\x08\0\x16\0" + bytes(12))
+    meta, offset = dsutils.split_dataset(path)
+    assert meta.MediaStorageSOPInstanceUID == "1.2"
+    assert offset == 144
+
+
 def test_a_file_without_a_header_has_no_meta_information(tmp_path: Path) -> None:
     path = tmp_path / "bare.dcm"
     encoded = dsutils.encode(ct_image(), True, True)

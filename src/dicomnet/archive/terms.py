@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..drivers.deadline import Timeouts
-from ..exchange.addresses import MAXIMUM_LENGTH
 from ..exchange.logs import Log
 from ..values import field, frozen
+from ..wire.scanner import PDU_EXCESS
 from .access import EVERYBODY, Access
 from .audit import AuditPolicy
 from .catalogue.options import QueryPolicy
@@ -70,7 +70,7 @@ class Terms:
     maximum_associations: int = 256
     window: int = 16
     accepts_private: bool = False
-    excess: int = MAXIMUM_LENGTH
+    excess: int = PDU_EXCESS
     other_content: OtherContent = OtherContent.KEEP_FIRST
     queries: QueryPolicy = field(default_factory=QueryPolicy)
     retrieval: RetrievePolicy = field(default_factory=RetrievePolicy)

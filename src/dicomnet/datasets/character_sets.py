@@ -10,7 +10,7 @@ import codecs as python_codecs
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydicom.charset import (
     STAND_ALONE_ENCODINGS,
@@ -30,6 +30,41 @@ GB_2312_ESCAPE = b"\x1b$)A"
 
 LATIN_1 = "latin_1"
 """The codec of Latin-1, which pydicom also has for the default repertoire, under another name."""
+
+
+UNDECLARED = "dicom_undeclared"
+"""The codec that reads text of which no character set is told: UTF-8 where it is that, and else Latin-1.
+
+The default repertoire is ASCII (PS3.5 section 6.1.2.1), but real systems write either without a word. Text in Latin-1
+is hardly ever well formed as UTF-8 by chance. It is one of Python's codecs, so that pydicom reads with it, too.
+"""
+
+
+def is_utf_8(raw: bytes) -> bool:
+    """Whether bytes are well formed as UTF-8."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_undeclared(raw: Any, errors: str = "strict") -> tuple[str, int]:
+    content = bytes(raw)
+    return content.decode("utf-8" if is_utf_8(content) else LATIN_1), len(content)
+
+
+def _write_undeclared(text: str, errors: str = "strict") -> tuple[bytes, int]:
+    return text.encode(LATIN_1 if holds(text, (LATIN_1,)) else "utf-8", errors), len(text)
+
+
+def _find_undeclared(name: str) -> python_codecs.CodecInfo | None:
+    if name != UNDECLARED:
+        return None
+    return python_codecs.CodecInfo(_write_undeclared, _read_undeclared, name=UNDECLARED)
+
+
+python_codecs.register(_find_undeclared)
 
 
 class CharacterSet(NamedTuple):
@@ -143,8 +178,16 @@ def significant(terms: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def codecs_of(terms: Sequence[str]) -> list[str]:
-    """The Python codecs for the values of Specific Character Set; what is unknown reads as Latin-1."""
-    rows = [character_set(term) for term in significant(tuple(terms))]
+    """The Python codecs to read text with, by the values of Specific Character Set.
+
+    What is unknown, and with code extensions also what is not told, reads as Latin-1.
+    """
+    counted = significant(tuple(terms))
+    return _codecs_of(counted) if counted else [UNDECLARED]
+
+
+def _codecs_of(terms: tuple[str, ...]) -> list[str]:
+    rows = [character_set(term) for term in terms]
     return [row.codec if row else default_encoding for row in rows] or [default_encoding]
 
 
@@ -280,7 +323,7 @@ def text_encoder(terms: tuple[str, ...], *, is_strict: bool) -> TextEncoder:
         Whether the default repertoire is ASCII, as the standard has it; else it is Latin-1, as many files have it.
     """
     terms = significant(terms)
-    codecs = codecs_of(terms)
+    codecs = _codecs_of(terms)
     allowed = set()
     for term, codec in zip(terms or ("",), codecs, strict=True):
         row = character_set(term)
@@ -299,5 +342,5 @@ def are_beyond_pydicom(codecs: Sequence[str]) -> bool:
 
 def load_codecs() -> None:
     """Import all codecs of character sets, which Python otherwise does where one is used for the first time."""
-    for name in set(python_encoding.values()):
+    for name in {*python_encoding.values(), UNDECLARED}:
         python_codecs.lookup(name)

@@ -19,13 +19,13 @@ from ..encoding.scan import scan
 from ..encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from ..errors import ServiceRefusal
 from ..services.registry import PROCESSING_FAILURE
-from .character_sets import text_encoder
 from .plain import (
     TextNotEncodable,
     check_text,
     correct_character_sets,
     decode_plain,
     encode_plain,
+    first_encoder,
     in_unicode,
 )
 from .pydicom_insides import why_not_written
@@ -169,7 +169,8 @@ def encode(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: 
 def encode_object(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, deflated: bool = False) -> bytes:
     """Encode the data set of an object; see `encode`.
 
-    Where it has no Specific Character Set, its text is in Latin-1 as far as that goes, and else in ISO_IR 192.
+    Where it has no Specific Character Set, its text is in Latin-1 as far as that goes, and else in ISO_IR 192, which is
+    told. What was read without one is written as it was, or where somebody has looked at it, in ISO_IR 192.
 
     Raises
     ------
@@ -237,7 +238,7 @@ def _native(ds: Dataset, is_implicit_vr: bool, is_little_endian: bool, is_strict
     stream.is_implicit_VR = is_implicit_vr
     stream.is_little_endian = is_little_endian
     try:
-        check_text(ds, text_encoder((), is_strict=is_strict), is_strict)
+        check_text(ds, first_encoder(ds, is_strict), is_strict)
         write_dataset(stream, ds)
     except TextNotEncodable:
         raise

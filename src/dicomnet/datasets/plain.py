@@ -6,12 +6,13 @@ it. Responses need many small data sets, so there are also cheap ways to make on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from struct import Struct, error, pack
 from typing import Any, Final, NamedTuple
 
-from pydicom.charset import python_encoding
+from pydicom.charset import default_encoding, python_encoding
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
@@ -42,6 +43,7 @@ from .character_sets import (
     are_beyond_pydicom,
     codecs_of,
     holds,
+    is_utf_8,
     significant,
     terms_of,
     text_encoder,
@@ -61,6 +63,9 @@ _Encode = Callable[[Any, TextEncoder], bytes]
 
 _CHARACTER_SET: Final = BaseTag(0x00080005)
 _STATUS: Final = BaseTag(0x00000900)
+_UTF_8_CHARACTER: Final = re.compile(
+    rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
+)
 _MISSING: Final = object()
 
 
@@ -269,7 +274,7 @@ def encode_plain(
         Where pydicom would write another text.
     """
     parts: list[bytes] = []
-    encoder = text_encoder((), is_strict=is_strict)
+    encoder = first_encoder(dataset, is_strict)
     try:
         writer = _PlainWriter(encoding_of(is_implicit_vr, is_little_endian), parts, is_strict)
         writer.write(dataset, encoder)
@@ -372,9 +377,18 @@ class _PlainWriter:
         parts[at] = writer.header(element.tag >> 16, element.tag & 0xFFFF, writer.name, length)
 
 
+def first_encoder(dataset: Dataset, is_strict: bool) -> TextEncoder:
+    """What encodes the text of a data set as long as it has no Specific Character Set.
+
+    Where it was read without one, though it has UTF-8, text that is not written as it was read has to be told of.
+    """
+    return text_encoder((), is_strict=is_strict or dataset.original_character_set == codecs_of(()))
+
+
 def encoder_of(dataset: Dataset, is_strict: bool) -> TextEncoder:
     """What encodes the text of a data set that has a Specific Character Set."""
-    return text_encoder(terms_of(dataset[_CHARACTER_SET].value), is_strict=is_strict)
+    terms = terms_of(dataset[_CHARACTER_SET].value)
+    return text_encoder(terms, is_strict=is_strict) if any(terms) else first_encoder(dataset, is_strict)
 
 
 def check_text(dataset: Dataset, encoder: TextEncoder, is_strict: bool) -> None:
@@ -451,12 +465,15 @@ def decode_plain(data: bytes, is_implicit_vr: bool, is_little_endian: bool) -> D
     except (NotPlain, error):
         return None
     dataset = template_of_read(is_implicit_vr, is_little_endian).make(elements)
+    terms: tuple[str, ...] = ()
     if _CHARACTER_SET in elements:
         terms = _terms_read(elements[_CHARACTER_SET].value)
-        codecs = codecs_of(terms)
+        codecs = codecs_of(terms) if terms else [default_encoding]
         if len(terms) > 1 or are_beyond_pydicom(codecs):
             return None
         dataset.set_original_encoding(is_implicit_vr, is_little_endian, codecs)
+    if not terms and not data.isascii():
+        _decode_undeclared(dataset)
     return dataset
 
 
@@ -467,19 +484,52 @@ def _terms_read(value: bytes | None) -> tuple[str, ...]:
 def correct_character_sets(dataset: Dataset) -> None:
     """Make a data set that pydicom has read, and its items, decode text with our table of character sets.
 
-    pydicom knows fewer spellings, and reads what it does not know as Latin-1.
+    pydicom knows fewer spellings, and reads what it does not know, or is not told, as Latin-1.
     """
+    terms: tuple[str, ...] = ()
     if _CHARACTER_SET in dataset:
         value: Any = dict(dataset.items())[_CHARACTER_SET].value
         terms = terms_of(value.decode("latin-1") if isinstance(value, bytes) else value)
-        if terms != significant(terms) or not python_encoding.keys() >= set(terms):
+        if not any(terms):
+            terms = ()
+        elif terms != significant(terms) or not python_encoding.keys() >= set(terms):
             _decode_with(dataset, codecs_of(terms))
-        if are_beyond_pydicom(codecs_of(terms)):
+        if terms and are_beyond_pydicom(codecs_of(terms)):
             _decode_escaped(dataset, codecs_of(terms))
+    if not terms and dataset._parent_encoding == default_encoding:
+        _decode_undeclared(dataset)
     for element in dict(dataset.items()).values():
         if isinstance(element, DataElement) and element.VR == "SQ":
             for item in element.value:
                 correct_character_sets(item)
+
+
+def _decode_undeclared(dataset: Dataset) -> None:
+    """Decode text of which no character set is told. What nobody looks at is still written as it was read."""
+    if _has_utf_8(dataset):
+        codecs = codecs_of(())
+        dataset._parent_encoding = codecs
+        _decode_with(dataset, codecs)
+
+
+def _has_utf_8(dataset: Dataset) -> bool:
+    """Whether there is text in UTF-8 of which no character set tells, here or in an item."""
+    value: Any
+    for tag, element in dict(dataset.items()).items():
+        value = element.value
+        if isinstance(element, DataElement):
+            if element.VR == "SQ" and any(_CHARACTER_SET not in item and _has_utf_8(item) for item in value):
+                return True
+        elif isinstance(value, bytes) and not value.isascii():
+            vr = element.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "")
+            if vr == "SQ":
+                # What is inside is not read yet.
+                is_found = _UTF_8_CHARACTER.search(value) is not None
+            else:
+                is_found = vr in VRS and VRS[vr].has_character_set and is_utf_8(value)
+            if is_found:
+                return True
+    return False
 
 
 def _decode_with(dataset: Dataset, codecs: list[str]) -> None:

@@ -17,6 +17,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
+from .character_sets import UNDECLARED
+
 # By position, which is quicker: tag, VR, length, value, place, whether it is implicit and little endian; and behind the
 # fields that are read those that always have their defaults.
 raw_element = partial(tuple.__new__, RawDataElement)
@@ -73,7 +75,12 @@ def template_of_read(is_implicit_vr: bool, is_little_endian: bool) -> Template:
 
 def is_read_in(dataset: Dataset, encoding: tuple[bool, bool]) -> bool:
     """Whether elements of a data set that nobody has looked at can be written as they were read."""
-    return dataset.original_encoding == encoding and dataset.original_character_set == dataset._character_set
+    if dataset.original_encoding != encoding:
+        return False
+    original = dataset.original_character_set
+    return original == dataset._character_set or (
+        original == [UNDECLARED] and not dataset.get("SpecificCharacterSet")
+    )
 
 
 def bytes_of_name(name: Any) -> bytes | None:

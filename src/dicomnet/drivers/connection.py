@@ -31,7 +31,7 @@ from ..wire.pdu import (
     ReleaseRQ,
     decode_pdu,
 )
-from ..wire.scanner import Fragment, Scanner
+from ..wire.scanner import PDU_EXCESS, Fragment, Scanner
 from .buffers import BUFFER_LENGTH, borrow_buffer, return_buffer
 from .reading import open_to_send
 from .trace import Trace, is_logged
@@ -132,7 +132,7 @@ class Connection:
     meter
         Takes the measure of messages, where somebody wants that.
     excess
-        How many bytes longer than announced a P-DATA-TF may be, which is logged; some peers count differently.
+        How many bytes longer than announced a P-DATA-TF may be, which is logged; 0 ends such an association.
     trouble
         At which level of `logging` rejections, aborts and refused requests are logged.
     """
@@ -146,7 +146,7 @@ class Connection:
         artim: float | None,
         observer: Observer | None = None,
         meter: Meter | None = None,
-        excess: int = 0,
+        excess: int = PDU_EXCESS,
         trouble: int = logging.INFO,
     ) -> None:
         self.is_requestor = is_requestor

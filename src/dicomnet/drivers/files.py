@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache, partial
 from io import BytesIO, FileIO
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..dimse.datasets import AnyFile, FileRange, Readable
-from ..encoding.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from ..encoding.elements import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    HEAD_SIZE,
+    IMPLICIT_LITTLE,
+    UNDEFINED_LENGTH,
+    elements,
+)
 from ..encoding.file_header import (
     BEGIN,
     MAGIC,
@@ -22,11 +33,15 @@ from ..encoding.transfer_syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    TransferSyntax,
     transfer_syntax,
 )
-from ..errors import UnusableObject
+from ..errors import ServiceRefusal, UnusableObject
 from ..values import frozen
 from .reading import NotDICOM, check_kind, open_file, stamp_of, stamp_of_stream, state_of
+
+if TYPE_CHECKING:
+    from ..encoding.scan import HeaderScanner
 
 # For files that name no transfer syntax. There is none that is implicit and big endian.
 _GUESSED = {
@@ -34,11 +49,18 @@ _GUESSED = {
     EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
+_CUT_OFF = "the data set is cut off: an element, item or sequence in it has no end"
+_INFLATES_IN_PART = "the deflated data set ends too early"
 # A data set that is shorter, in bytes, has no UIDs to tell it by, also where it is deflated.
 _SHORTEST = 64
 # The length of an attribute without a value.
 _SHORTEST_ATTRIBUTE = 8
+_PIXEL_DATA = 0x7FE00010
 _known = KnownFiles()
+# How much of a file is read at once where its end is looked for, in bytes.
+_WINDOW = 1 << 13
+# Sequence Delimitation Item, the last one of pixel data in fragments.
+_FRAGMENTS_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 class Source(Protocol):
@@ -90,14 +112,16 @@ def open_object(path: str | os.PathLike[str]) -> StoredObject:
     Raises
     ------
     UnusableObject
-        If it is not a DICOM file (`NotDICOM`), or lacks what is needed to send it.
+        If it is not a DICOM file (`NotDICOM`), lacks what is needed to send it, or is cut off.
     OSError
         If it cannot be read.
     """
     return read_object(path)[0]
 
 
-def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview | None]:
+def read_object(
+    file: AnyFile, limit: int = 0, *, is_whole: bool = False
+) -> tuple[StoredObject, memoryview | None]:
     """As `open_object`, and the data set besides where the file is small.
 
     Parameters
@@ -106,6 +130,8 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
         The file.
     limit
         The most bytes of a file that is read as a whole.
+    is_whole
+        Whether it is known that the data set is not cut off.
 
     Returns
     -------
@@ -113,28 +139,34 @@ def read_object(file: AnyFile, limit: int = 0) -> tuple[StoredObject, memoryview
         The data set, None where it is left to be read when it is sent.
     """
     if not isinstance(file, str | os.PathLike):
-        return _read_stream(file, limit)
+        return _read_stream(file, limit, is_whole=is_whole)
     descriptor = open_file(file)
     try:
         status = os.fstat(descriptor)
         check_kind(status)
         size = status.st_size
-        start = os.read(descriptor, size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
+        start = os.read(descriptor, size if _WINDOW < size <= limit else _WINDOW)
         header = _known.recognize(start)
         if header is None:
             header, _ = _decode_and_learn(FileIO(descriptor, closefd=False), start)
+        if not is_whole:
+            read = partial(os.pread, descriptor) if hasattr(os, "pread") else None
+            if not check_end(header, start, size, read):
+                _check_rest(header, descriptor)
     finally:
         os.close(descriptor)
     length, content = _data_set_of(header, size, start, limit)
     return StoredObject(file, header, length, stamp_of(status), state_of(status)), content
 
 
-def _read_stream(file: Readable, limit: int) -> tuple[StoredObject, memoryview | None]:
+def _read_stream(file: Readable, limit: int, *, is_whole: bool) -> tuple[StoredObject, memoryview | None]:
     with file.open() as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
         start = stream.read(size if PREFIX_LENGTH < size <= limit else PREFIX_LENGTH)
         header, _ = identify(stream, start)
+        if not is_whole:
+            check_end(header, start, size)
         length, content = _data_set_of(header, size, start, limit)
         stamp = None if content is not None else stamp_of_stream(stream, header.offset)
     return StoredObject(file, header, length, stamp), content
@@ -162,6 +194,98 @@ def _data_set_of(header: FileHeader, size: int, start: bytes, limit: int) -> tup
     return length, memoryview(start)[header.offset :] if is_complete else None
 
 
+def check_end(
+    header: FileHeader, start: bytes, size: int, read: Callable[[int, int], bytes] | None = None
+) -> bool:
+    """Look for the end of a data set: at hand is its beginning, and those of a series have the same headers.
+
+    Parameters
+    ----------
+    header
+        What the file says of itself.
+    start
+        Its first bytes.
+    size
+        Of the file, in bytes.
+    read
+        Gives so many bytes from a place in it. Without it, sequences and fragments that go on behind the beginning are
+        not looked at.
+
+    Returns
+    -------
+    bool
+        Whether the end was found; else nothing is known.
+
+    Raises
+    ------
+    UnusableObject
+        If the data set ends in the middle of an element.
+    """
+    data, syntax_uid = memoryview(start)[header.offset :], header.transfer_syntax_uid
+    begin = at = header.offset
+    if at >= size:
+        return True
+    scanner = _ends()
+    while (at := at + scanner.reach(data, size - at, syntax_uid)) < size:
+        if read is None or begin + len(data) >= min(size, at + _WINDOW):
+            # Here is something that is not known.
+            break
+        begin, data = at, memoryview(read(_WINDOW, at))
+        if len(data) < min(_WINDOW, size - at):
+            # The file has become shorter meanwhile.
+            return False
+    else:
+        return True
+    beginning, syntax = memoryview(start)[header.offset :], transfer_syntax(syntax_uid)
+    if not syntax.is_deflated and guess_encoding(beginning) not in (None, syntax.encoding):
+        # Some writers lie about it, and some readers do not mind.
+        return True
+    if len(start) >= size:
+        _scan_end(syntax, partial(scanner.scan, beginning, syntax_uid))
+        return True
+    if syntax.is_deflated:
+        return False
+    with suppress(struct.error):
+        for tag, _, _, value, end in elements(data, syntax.encoding, at - begin):
+            if end - value == UNDEFINED_LENGTH:
+                return (
+                    read is not None
+                    and tag == _PIXEL_DATA
+                    and read(HEAD_SIZE, size - HEAD_SIZE) == _FRAGMENTS_END
+                )
+            if begin + end > size:
+                raise UnusableObject(_CUT_OFF)
+    return False
+
+
+def _check_rest(header: FileHeader, descriptor: int) -> None:
+    # Nearly all files are like others that were looked at.
+    from .scanning import scan_file
+
+    syntax_uid = header.transfer_syntax_uid
+    _scan_end(transfer_syntax(syntax_uid), partial(scan_file, _ends(), descriptor, header.offset, syntax_uid))
+
+
+@lru_cache(1)
+def _ends() -> HeaderScanner:
+    """What finds the ends of data sets. A requestor that stores nothing starts without it."""
+    from ..encoding.scan import HeaderScanner
+
+    return HeaderScanner({})
+
+
+def _scan_end(syntax: TransferSyntax, scan: Callable[[], object]) -> None:
+    """Refuse a data set that is cut off. What else is wrong with it is for the peer to judge, which may take it."""
+    from ..encoding.walk import CutOff
+
+    try:
+        scan()
+    except CutOff:
+        raise UnusableObject(_INFLATES_IN_PART if syntax.is_deflated else _CUT_OFF) from None
+    except ServiceRefusal:
+        pass
+
+
 def _check_short(header: FileHeader, data: bytes) -> None:
     """Refuse what there is of a data set, if there is no whole attribute in it."""
     if not transfer_syntax(header.transfer_syntax_uid).is_deflated:
@@ -177,7 +301,7 @@ def _check_short(header: FileHeader, data: bytes) -> None:
     except zlib.error:
         raise UnusableObject("the data set is not a deflate stream") from None
     if not stream.eof:
-        raise UnusableObject("the deflated data set ends too early")
+        raise UnusableObject(_INFLATES_IN_PART)
     if not content:
         raise UnusableObject("the data set is empty")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 # it with.
 from ..services import descriptions, provider, suboperations  # noqa: F401
 from ..values import frozen
+from ..wire.scanner import PDU_EXCESS
 from .connection import Connection, Meter, Observer
 from .deadline import Timeouts
 from .hooks import Hooks, Phase
@@ -58,7 +59,7 @@ class Reception:
     hooks: Hooks
     timeouts: Timeouts
     maximum_length: int
-    excess: int = 0
+    excess: int = PDU_EXCESS
     observer: Observer | None = None
     meter: Meter | None = None
     trouble: int = logging.INFO

@@ -8,7 +8,7 @@ from functools import lru_cache
 from .._version import IMPLEMENTATION_CLASS_UID
 from ..errors import UnusableObject
 from ..values import Buffer, frozen
-from .elements import EXPLICIT_LITTLE, elements
+from .elements import EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding, elements, looks_like_vr
 from .vrs import VRS
 
 PREAMBLE = bytes(128)
@@ -87,7 +87,7 @@ def decode_file_header(prefix: Buffer, *, is_whole: bool = False) -> FileHeader:
     values = {SOP_CLASS: "", SOP_INSTANCE: "", TRANSFER_SYNTAX: ""}
     begin = at = BEGIN if bytes(view[BEGIN - len(MAGIC) : BEGIN]) == MAGIC else 0
     try:
-        for tag, _, at, start, end in elements(view, EXPLICIT_LITTLE, begin):
+        for tag, _, at, start, end in elements(view, meta_encoding(view, begin), begin):
             if tag >> 16 != 2:
                 break
             at = end
@@ -104,6 +104,22 @@ def decode_file_header(prefix: Buffer, *, is_whole: bool = False) -> FileHeader:
     if at and at != len(view) and at + _HEADER_LIMIT > len(view) and not is_over:
         raise HeaderIncomplete(at + _HEADER_LIMIT)
     return FileHeader(values[SOP_CLASS], values[SOP_INSTANCE], values[TRANSFER_SYNTAX], at)
+
+
+def meta_encoding(prefix: Buffer, begin: int = BEGIN) -> Encoding:
+    """How file meta information is encoded: by the standard in explicit VR little endian, but some write no VRs.
+
+    Parameters
+    ----------
+    prefix
+        The first bytes of the file.
+    begin
+        Where the file meta information begins in them.
+    """
+    # Of an implicit element these are part of a length that is far beyond any limit, if they look like a VR.
+    first = bytes(prefix[begin : begin + 6])
+    is_implicit = first[:2] == _GROUP_2 and len(first) == 6 and not looks_like_vr(first[4:])
+    return IMPLICIT_LITTLE if is_implicit else EXPLICIT_LITTLE
 
 
 def encode_file_header(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from itertools import chain
 
-from .elements import EXPLICIT_LITTLE, Encoding, elements
+from .elements import Encoding, elements
 from .file_header import (
     BEGIN,
     MAGIC,
@@ -14,6 +14,7 @@ from .file_header import (
     TRANSFER_SYNTAX,
     FileHeader,
     decode_file_header,
+    meta_encoding,
 )
 from .identity import SOP_CLASS_UID, SOP_INSTANCE_UID, read_identity, uid_text
 from .known_headers import Pick, Span, Stretch
@@ -92,7 +93,7 @@ def _beginning(prefix: bytes, offset: int, encoding: Encoding) -> Stretch | None
     """
     spans: list[Span] = []
     picks: list[Pick] = []
-    meta = elements(memoryview(prefix)[:offset], EXPLICIT_LITTLE, BEGIN)
+    meta = elements(memoryview(prefix)[:offset], meta_encoding(prefix), BEGIN)
     for tag, _, at, start, end in chain(meta, elements(prefix, encoding, offset)):
         if at >= PREFIX_LENGTH:
             break

@@ -8,7 +8,9 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
+from typing import NamedTuple
 
 from ..values import Buffer, frozen
 from . import walk
@@ -16,7 +18,7 @@ from .elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, ITEM, UNDE
 from .identity import uid_text
 from .known_headers import ITEM_MARK, KnownHeaders
 from .transfer_syntaxes import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES
-from .walk import Walk, item_encoding, refuse
+from .walk import CANNOT_UNDERSTAND, CutOff, Walk, item_encoding, refuse
 
 INFLATED_LIMIT = 32 << 20
 # Below the floor any ratio is harmless; above it, more than this is not a medical image.
@@ -155,13 +157,38 @@ class HeaderScanner:
         self._known.count()
         return self._recognize(head, length, _encoding_of(transfer_syntax_uid))
 
+    def reach(self, data: Buffer, length: int, transfer_syntax_uid: str) -> int:
+        """How far a data set lies as others did, in bytes, which may be behind what is at hand.
+
+        Parameters
+        ----------
+        data
+            Its beginning, or the beginning of any element of its top level.
+        length
+            From there to the end of the data set, in bytes.
+        transfer_syntax_uid
+            UID of its transfer syntax.
+        """
+        if transfer_syntax_uid in DEFLATED_SYNTAXES:
+            return 0
+        self._known.count()
+        return self._follow(data, length, _encoding_of(transfer_syntax_uid)).at
+
     def _recognize(self, data: Buffer, length: int, encoding: Encoding) -> Header | None:
+        found = self._follow(data, length, encoding)
+        # What is there twice has to be looked at.
+        if not found.at or found.at != length or not found.is_plain:
+            return None
+        return Header(found.values, found.pixel_data, encoding)
+
+    def _follow(self, data: Buffer, length: int, encoding: Encoding) -> _Followed:
         known = self._known.table(encoding, True)
         read_head = encoding.head
         values: dict[int, tuple[str, bytes]] = {}
         pixel_data = None
         at = steps = count = 0
-        try:
+        # What comes next may not be at hand.
+        with suppress(struct.error):
             while at + 8 <= length:
                 stretch = known.get(read_head(data, at))
                 if (
@@ -170,7 +197,7 @@ class HeaderScanner:
                     or stretch.read(data, at) != stretch.between
                     or (stretch.suspicious is not None and ITEM_MARK in stretch.suspicious(data, at))
                 ):
-                    return None
+                    break
                 if stretch.pick is not None:
                     values.update(
                         zip(stretch.tags, zip(stretch.vrs, stretch.pick(data, at), strict=True), strict=True)
@@ -180,12 +207,16 @@ class HeaderScanner:
                     pixel_data = at + stretch.pixel_data
                 steps += stretch.steps
                 at += stretch.length
-        except struct.error:
-            return None
-        # What is there twice has to be looked at.
-        if not at or at != length or len(values) != count or steps > walk.ELEMENT_LIMIT:
-            return None
-        return Header(values, pixel_data, encoding)
+        return _Followed(at, values, pixel_data, len(values) == count and steps <= walk.ELEMENT_LIMIT)
+
+
+class _Followed(NamedTuple):
+    """What `HeaderScanner` knows without a walk: up to where, what is there, and whether each is there once."""
+
+    at: int
+    values: dict[int, tuple[str, bytes]]
+    pixel_data: int | None
+    is_plain: bool
 
 
 def scan(
@@ -247,7 +278,7 @@ def _inflate(data: Buffer) -> tuple[bytes, bool]:
         except zlib.error:
             refuse("the data set is not a deflate stream")
         if not piece and not chunk:
-            refuse("the deflated data set ends too early")
+            raise CutOff(CANNOT_UNDERSTAND, "the deflated data set ends too early")
         total += len(piece)
         if total > INFLATED_LIMIT or (total > RATIO_FLOOR and total > used * RATIO_LIMIT):
             refuse("the deflated data set inflates beyond the limit")

@@ -50,7 +50,10 @@ VALUE_LIMIT = 1 << 20
 PIXEL_DATA = 0x7FE00010
 _PIXEL_ELEMENTS = frozenset((PIXEL_DATA, 0x7FE00008, 0x7FE00009))
 # Groups 0000 and 0002 are not for data sets (section 7.1); 0001, 0003 and others up to here are met in old ones.
-_FILE_META_GROUP = 2
+_FOREIGN_GROUPS = {
+    0: "elements of a command set stand in the data set",
+    2: "file meta information stands in the data set",
+}
 _FIRST_USUAL = 0x00030000
 # UN hides the VR that the sender did not know, and where the VR is implicit it is not in the data set at all.
 _TELLING_VRS = VRS.keys() - {"UN"}
@@ -62,6 +65,14 @@ _TOO_MANY = "the data set has too many elements"
 
 class _Damage(Exception):
     """What was being walked is not well formed."""
+
+
+class _Missing(_Damage):
+    """What was being walked has no end, or goes on behind that of the data set."""
+
+
+class CutOff(ServiceRefusal):
+    """An element, item or sequence of a data set has no end: it is missing. Parameters as of `ServiceRefusal`."""
 
 
 def refuse(comment: str) -> NoReturn:
@@ -119,8 +130,8 @@ class Walk:
         Whether the data set ends with an item delimiter.
     is_strict
         Whether forms that break the standard are refused although nothing of the data set is lost in them: zeros behind
-        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and file
-        meta information among its elements.
+        its last element, a delimiter with a length, encapsulated pixel data without a delimiter at its end, and
+        elements of a command set or of file meta information among its own.
 
     Attributes
     ----------
@@ -206,7 +217,15 @@ class Walk:
                 if len(self.stack) == 1:
                     self._keep_wanted(frame.tag, "UN", frame.start, frame.limit)
                 return frame.limit
-        refuse(str(error) if isinstance(error, _Damage) else "the data set ends inside an element")
+        if isinstance(error, _Damage) and not isinstance(error, _Missing):
+            refuse(str(error))
+        # Headers end where the data set does, or before.
+        words = str(error) if isinstance(error, _Missing) else "the data set ends inside an element"
+        raise CutOff(CANNOT_UNDERSTAND, words)
+
+    def _damage(self, frame: _Frame, words: str) -> _Damage:
+        """What is wrong with a frame that does not end where it should: the data set may be cut off there."""
+        return (_Missing if frame.limit == len(self.data) else _Damage)(words)
 
     def _data_set(self, encoding: Encoding, limit: int, is_undefined: bool = False) -> _Frame:
         frame = _Frame(self._elements, encoding, limit, is_undefined)
@@ -290,10 +309,13 @@ class Walk:
                     self._learn_elements(frame)
             at = end
         if frame.is_undefined:
-            raise _Damage("an item has no end")
+            raise self._damage(frame, "an item has no end")
+        if at > limit:
+            raise self._damage(frame, "an element is longer than what contains it")
         if at != limit:
-            if at > limit or not is_top or any(data[at:limit]):
-                raise _Damage("an element is longer than what contains it")
+            # A few bytes that are not a header: DCMTK takes no notice of them.
+            if not is_top or any(data[at:limit]):
+                raise _Damage("there is something behind the last element")
             self._bear_with(_ZEROS)
         self._learn_elements(frame)
         return limit, None
@@ -305,15 +327,17 @@ class Walk:
                 self._bear_with("an item delimiter has a length")
             self._learn_elements(frame)
             return at + HEAD_SIZE
+        if tag == SEQUENCE_END and frame.is_undefined:
+            raise _Missing("an item has no end")
         group = tag >> 16
         if group in (1, 0xFFFF):
-            return None
-        if group == _FILE_META_GROUP:
-            self._bear_with("file meta information stands in the data set")
             return None
         if not tag and len(self.stack) == 1 and at and not bytes(self.data[at : frame.limit]).strip(b"\0"):
             self._bear_with(_ZEROS)
             return frame.limit
+        if group in _FOREIGN_GROUPS and _is_element(self.data, at, frame.encoding):
+            self._bear_with(_FOREIGN_GROUPS[group])
+            return None
         raise _Damage("an element is of a group that no data set may have")
 
     def _inner(self, frame: _Frame, tag: int, vr: str, start: int, length: int) -> _Frame | None:
@@ -363,11 +387,11 @@ class Walk:
             if length:
                 end = limit if length == UNDEFINED_LENGTH else at + length
                 if end > limit:
-                    raise _Damage("an item is longer than its sequence")
+                    raise self._damage(frame, "an item is longer than its sequence")
                 encoding = item_encoding(self.data, at, frame.encoding)
                 return at, self._data_set(encoding, end, length == UNDEFINED_LENGTH)
         if frame.is_undefined or at > limit:
-            raise _Damage("a sequence has no end")
+            raise self._damage(frame, "a sequence has no end")
         return at, None
 
     def _fragments(self, frame: _Frame, at: int) -> tuple[int, None]:
@@ -389,7 +413,7 @@ class Walk:
         if at == limit and len(self.stack) == 2:
             self._bear_with("encapsulated pixel data have no end")
             return at, None
-        raise _Damage("encapsulated pixel data have no end")
+        raise self._damage(frame, "encapsulated pixel data have no end")
 
     def _skip_known(self, frame: _Frame, at: int) -> int:
         """Step over all that lies here as it lay in earlier data sets, and pick what is wanted of it."""
@@ -481,6 +505,13 @@ class Walk:
         if name is None or end - start > VALUE_LIMIT:
             return []
         return [(tag, vr if vr in _TELLING_VRS else name, start, end)]
+
+
+def _is_element(data: Buffer, at: int, encoding: Encoding) -> bool:
+    """Whether something of group 0000 or 0002 is an element, and not what a damaged file has in the place of one."""
+    if encoding.is_implicit:
+        return any(data[at : at + HEAD_SIZE])
+    return looks_like_vr(bytes(data[at + 4 : at + 6]))
 
 
 def item_encoding(data: Buffer, at: int, encoding: Encoding) -> Encoding:

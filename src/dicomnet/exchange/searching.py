@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
 
-from ..drivers.files import StoredObject, identify
+from ..drivers.files import StoredObject, check_end, identify
 from ..drivers.reading import NotDICOM, check_kind, open_file
 from ..encoding.file_header import (
     BEGIN,
@@ -93,6 +93,7 @@ def _look_at_member(candidate: Candidate) -> StoredObject | StoreResult:
             raise NotDICOM(A_DIRECTORY)
         if length <= 0:
             raise UnusableObject("the file has no data set")
+        check_end(header, start, candidate.length)
         # As of `stamp_of_stream`, where it is read again.
         stamp = candidate.length, zlib.crc32(start[: header.offset])
         return checked(StoredObject(member, header, length, stamp, member.stamp))

@@ -89,7 +89,7 @@ class KnownObject:
             found = (None, None) if content is None else object_in(content, self.file)
             if found[1] is not None:
                 return found
-        return read_object(self.file, SMALL_FILE if whole else 0)
+        return read_object(self.file, SMALL_FILE if whole else 0, is_whole=True)
 
 
 Sendable = StoredObject | KnownObject

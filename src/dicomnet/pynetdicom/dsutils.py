@@ -12,6 +12,7 @@ from ..datasets.codec import decode as decode
 from ..datasets.codec import encode as encode
 from ..datasets.codec import encode_file_meta as encode_file_meta
 from ..drivers.files import read_header
+from ..encoding.file_header import meta_encoding
 from ..plurals import counted
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def split_dataset(path: Path) -> tuple[Dataset, int]:
     with open(path, "rb", buffering=0) as file:
         header, prefix = read_header(file)
     begin = _PREAMBLE_LENGTH if prefix[128:132] == b"DICM" else 0
-    return decode(prefix[begin : header.offset], False, True), header.offset
+    encoding = meta_encoding(prefix, begin)
+    return decode(prefix[begin : header.offset], encoding.is_implicit, True), header.offset
 
 
 def pretty_element(elem: DataElement) -> str:

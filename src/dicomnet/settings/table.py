@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..values import frozen
+from ..wire.scanner import PDU_EXCESS
 from .kinds import (
     DURATION,
     FILE,
@@ -301,7 +302,7 @@ SETTINGS: tuple[Setting, ...] = (
         "limits",
         "pdu_excess",
         number(0, 1 << 30),
-        786_432,
+        PDU_EXCESS,
         "how many bytes longer than announced a P-DATA-TF PDU may be, which is logged; a longer one ends the"
         " association",
         may_change=True,

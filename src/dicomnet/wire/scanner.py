@@ -30,6 +30,10 @@ _EMPTY = memoryview(b"")
 _P_DATA = PDataTF.pdu_type
 _NO_LIMIT = 0xFFFFFFFF
 
+# How many bytes longer than announced a P-DATA-TF may be where nobody says otherwise. Some peers count differently, or
+# have a length of their own; a long PDU takes no more memory, as its fragments are handed on as they come.
+PDU_EXCESS = 3 << 18
+
 # What people connect to a DICOM port by mistake, by its first byte.
 FOREIGN_PROTOCOLS = {
     0x15: "a TLS alert; one side uses TLS and the other does not",

@@ -756,6 +756,24 @@ def test_an_unsupported_key_of_an_item_is_ignored(
         assert [status for status, _ in answers] == [0xFF01] * count
 
 
+@pytest.mark.parametrize("keys_in", ["utf-8", "latin-1"])
+def test_names_in_utf_8_without_a_character_set_were_not_found(
+    archive: tuple[Index, Callable[[Dataset], None]], make: Make, keys_in: str
+) -> None:
+    """Neither by a query that says its character set, nor by one that does not; both answers have what was meant."""
+    index, store = archive
+    name = "Müller^Ana"
+    data_set = make(StudyInstanceUID="1.7", SOPInstanceUID="1.7.1")
+    identifier = _identifier(QueryRetrieveLevel="STUDY", StudyInstanceUID="")
+    for one, codec in ((data_set, "utf-8"), (identifier, keys_in)):
+        raw = name.encode(codec)
+        one[0x00100010] = RawDataElement(Tag(0x00100010), "PN", len(raw), raw, 0, False, True)
+    store(data_set)
+    (answer,) = [each for _, each in find(index, "STUDY", identifier)]
+    assert str(answer.PatientName) == name
+    assert answer.SpecificCharacterSet == "ISO_IR 100"
+
+
 @pytest.mark.parametrize(
     ("written", "codec"),
     [("ISO 8859-1", "latin_1"), ("UTF-8", "utf_8"), ("\\ISO_IR 100", "latin_1"), ("GBK", "gbk")],

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.holdings import Holdings
 from dicomnet.archive.tasks.importing import import_files
 from dicomnet.archive.tasks.task import TaskFailed, TaskStopped
-from dicomnet.encoding.file_header import encode_file_header
+from dicomnet.encoding.file_header import decode_file_header, encode_file_header
 
 
 def _root(holdings: Holdings) -> Path:
@@ -272,6 +273,28 @@ def test_a_linked_file_is_the_same_file_and_is_kept_as_it_is(
     # What was linked is there for those who copy, and the other way round.
     assert run(tmp_path / "in").counts == {"already_there": 7}
     assert not list((_root(holdings) / "staging").glob("*-*-*-*/*"))
+
+
+def test_a_file_whose_meta_information_has_no_vrs_gets_one_that_all_can_read(
+    tmp_path: Path, holdings: Holdings, run: Import
+) -> None:
+    """It was refused; linked as it is, it would be given away so by WADO-RS."""
+    content = file_of(1, 1)
+    header = decode_file_header(content)
+    meta = b"".join(
+        struct.pack("<HHL", 2, number, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
+        for number, value in (
+            (2, header.sop_class_uid.encode()),
+            (3, header.sop_instance_uid.encode()),
+            (0x10, header.transfer_syntax_uid.encode()),
+        )
+    )
+    (tmp_path / "one.dcm").write_bytes(content[:132] + meta + content[header.offset :])
+    found = run(tmp_path / "one.dcm", link=True)
+    assert found.counts == {"stored": 1}
+    (kept,) = (_root(holdings) / "objects").rglob("*.dcm")
+    assert kept.read_bytes()[136:138] == b"UL"
+    assert decode_file_header(kept.read_bytes()).sop_instance_uid == header.sop_instance_uid
 
 
 def test_linked_files_are_on_the_medium_before_their_records_are(tmp_path: Path) -> None:

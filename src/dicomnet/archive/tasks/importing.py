@@ -21,6 +21,7 @@ from ...encoding.file_header import (
     FileHeader,
     decode_file_header,
     encode_file_header,
+    meta_encoding,
 )
 from ...errors import ServiceRefusal, UnusableObject
 from ...exchange.candidate import Candidate, Outcome, Place, Unreadable, in_words
@@ -393,4 +394,6 @@ def _is_compressed_by_orthanc(start: bytes) -> bool:
 
 def _is_complete(start: bytes, header: FileHeader) -> bool:
     """Whether a file has all that a file of the archive has in front of its data set, and it fits the data set."""
-    return start[BEGIN - len(MAGIC) : BEGIN] == MAGIC and decode_file_header(start) == header
+    if start[BEGIN - len(MAGIC) : BEGIN] != MAGIC or meta_encoding(start).is_implicit:
+        return False
+    return decode_file_header(start) == header
