@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
+from tests.support import ServedNode, serving, wait_until
 
 from dicomnet.archive.node import Node
 from dicomnet.datasets.codec import encode_object
@@ -136,6 +138,23 @@ def ask(
         connection.close()
 
 
+@contextmanager
+def serving_web(folder: Path, *options: str) -> Iterator[tuple[ServedNode, tuple[str, int]]]:
+    """A ``dicomnet serve`` with DICOMweb, and where that is; options are those of its command line."""
+    with serving(folder, "--http", "127.0.0.1:0", *options) as node:
+        output = folder / "output.txt"
+        wait_until(lambda: "DICOMweb: http://" in output.read_text(), PATIENCE, "it says where DICOMweb is")
+        found = re.search(r"DICOMweb: http://([0-9.]+):([0-9]+)/", output.read_text())
+        assert found is not None
+        yield node, (found[1], int(found[2]))
+
+
+def store_files(address: tuple[str, int], paths: Sequence[Path]) -> Answer:
+    """Store files by one request."""
+    body = multipart([path.read_bytes() for path in paths])
+    return ask(address, "POST", "/studies", body, {"Content-Type": content_type()})
+
+
 def content_type(kind: str = "application/dicom") -> str:
     """The Content-Type of a body with parts."""
     return f'multipart/related; type="{kind}"; boundary={BOUNDARY}'
@@ -143,11 +162,11 @@ def content_type(kind: str = "application/dicom") -> str:
 
 def multipart(parts: Sequence[bytes | tuple[str, bytes]], *, is_closed: bool = True) -> bytes:
     """A body of parts, each a DICOM file, or a head and a content."""
-    made = b""
+    made = []
     for part in parts:
         head, content = ("Content-Type: application/dicom", part) if isinstance(part, bytes) else part
-        made += f"\r\n--{BOUNDARY}\r\n{head}\r\n\r\n".encode() + content
-    return made + (f"\r\n--{BOUNDARY}--\r\n".encode() if is_closed else b"")
+        made += [f"\r\n--{BOUNDARY}\r\n{head}\r\n\r\n".encode(), content]
+    return b"".join(made) + (f"\r\n--{BOUNDARY}--\r\n".encode() if is_closed else b"")
 
 
 def file_of(

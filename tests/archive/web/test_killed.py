@@ -6,29 +6,17 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from tests.archive.web.clients import PATIENCE, Answer, ask, content_type, multipart
+from tests.archive.web.clients import PATIENCE, content_type, multipart, serving_web, store_files
 from tests.faults.objects import file_of, uid, write_objects
 from tests.processes import wait_for_the_end, workers_of
-from tests.support import ServedNode, serving, wait_until
+from tests.support import ServedNode, wait_until
 
 WORKERS = pytest.mark.parametrize("workers", ["1", "2"])
-
-
-@contextmanager
-def _serving(folder: Path, workers: str) -> Iterator[tuple[ServedNode, tuple[str, int]]]:
-    with serving(folder, "--http", "127.0.0.1:0", "--workers", workers) as node:
-        output = folder / "output.txt"
-        wait_until(lambda: "DICOMweb: http://" in output.read_text(), PATIENCE, "it says where DICOMweb is")
-        found = re.search(r"DICOMweb: http://([0-9.]+):([0-9]+)/", output.read_text())
-        assert found is not None
-        yield node, (found[1], int(found[2]))
 
 
 def _kill(node: ServedNode, workers: str) -> None:
@@ -48,11 +36,6 @@ def _objects(node: ServedNode) -> dict[str, Path]:
     return {path.stem: path for path in (node.store / "objects").rglob("*.dcm")}
 
 
-def _store(address: tuple[str, int], paths: list[Path]) -> Answer:
-    body = multipart([path.read_bytes() for path in paths])
-    return ask(address, "POST", "/studies", body, {"Content-Type": content_type()})
-
-
 @WORKERS
 @pytest.mark.parametrize("length", [2_000, 100_000])
 def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
@@ -61,8 +44,8 @@ def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
     answered = write_objects(tmp_path / "in1", 1, 20, length)
     begun = write_objects(tmp_path / "in2", 2, 300, length)
     expected = {uid(1, number) for number in range(1, 21)}
-    with _serving(tmp_path, workers) as (node, address):
-        answer = _store(address, answered)
+    with serving_web(tmp_path, "--workers", workers) as (node, address):
+        answer = store_files(address, answered)
         assert (answer.status, set(answer.stored)) == (200, expected)
         body = multipart([path.read_bytes() for path in begun], is_closed=False)
         with socket.create_connection(address, PATIENCE) as connection:
@@ -74,7 +57,7 @@ def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
             # Groups of it were committed, others wait, and the last object is not whole.
             wait_until(lambda: len(_objects(node)) > 20, PATIENCE, "some of it is stored")
             _kill(node, workers)
-    with _serving(tmp_path, workers) as (node, address):
+    with serving_web(tmp_path, "--workers", workers) as (node, address):
         found = _objects(node)
         assert expected <= found.keys()
         assert len(found) > 20
@@ -82,7 +65,7 @@ def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
             assert dcmread(BytesIO(path.read_bytes())).SOPInstanceUID == instance
         assert not [path for path in (node.store / "staging").iterdir() if path.stat().st_size]
         # The client sends all of it once more.
-        answer = _store(address, begun)
+        answer = store_files(address, begun)
         assert answer.status == 200
         assert len(answer.stored) == len(begun)
         node.end()
@@ -93,8 +76,8 @@ def test_an_upload_of_5_gb_takes_little_memory_and_leaves_nothing_by_half(tmp_pa
     """Killed in the middle; what was answered before is there."""
     length, count = 5_000_000, 1000
     answered = write_objects(tmp_path / "in1", 1, 20, 2_000)
-    with _serving(tmp_path, "1") as (node, address):
-        assert _store(address, answered).status == 200
+    with serving_web(tmp_path) as (node, address):
+        assert store_files(address, answered).status == 200
         before = _memory(node.process.pid)
         with socket.create_connection(address, 10 * PATIENCE) as connection:
             head = (
@@ -106,7 +89,7 @@ def test_an_upload_of_5_gb_takes_little_memory_and_leaves_nothing_by_half(tmp_pa
                 connection.sendall(multipart([file_of(2, number, length)], is_closed=False))
         assert _memory(node.process.pid) < max(150, before + 20)
         _kill(node, "1")
-    with _serving(tmp_path, "1") as (node, address):
+    with serving_web(tmp_path) as (node, address):
         found = _objects(node)
         assert {uid(1, number) for number in range(1, 21)} <= found.keys()
         assert len(found) > 100
