@@ -11,9 +11,11 @@ from starlette.responses import Response
 
 from ...encoding.transfer_syntaxes import Transcoding
 from ...errors import UnusableObject
+from ...values import replace
 from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
 from .conditional import REVALIDATED, entity_tag, is_unchanged
+from .file_parts import FilePart
 from .located import located
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import MediaRange, alternatives, ranges_of
@@ -21,6 +23,7 @@ from .pixels import OCTETS, Form, NoPixelData, form_of, offers_of
 from .problems import Problem
 from .resources import Reference
 from .streams import streamed
+from .unusable import UNUSABLE
 
 PartsOf = Callable[[StoredInstance, Form | None], Iterator[Part]]
 """From an object, and the form in which its frames are given out, to its parts; the form is None if in none."""
@@ -90,6 +93,11 @@ class Collection:
         self.ranges: Sequence[MediaRange] = ranges_of(request)
         self.forms: Mapping[str, Form]
         self.forms, self.refusal = _forms(self._objects, self.ranges, transcoding)
+        usable = [each for each in self._objects if UNUSABLE.reason(self._version(each)) is None]
+        if usable:
+            # Where nothing can be given out, that shows when it is read.
+            self._failed += len(self._objects) - len(usable)
+            self._objects = usable
 
     def respond(self, parts_of: PartsOf, *versions: str, is_whole: bool) -> Response:
         """A response with what each object has.
@@ -143,7 +151,8 @@ class Collection:
     def _parts(self, parts_of: PartsOf) -> Iterator[Part]:
         for each in self._objects:
             try:
-                yield from parts_of(each, self.forms.get(each.transfer_syntax_uid))
+                for part in parts_of(each, self.forms.get(each.transfer_syntax_uid)):
+                    yield replace(part, open=partial(_opened, self._version(each), part.open))
             except _UNREADABLE as error:
                 yield Part(each.name.instance, (), None, partial(_unreadable, error))
 
@@ -167,6 +176,12 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, FileNotFoundError):
         return Problem(404, "the file of this instance is not there any more")
     return Problem(404, f"this instance cannot be given out: {error}")
+
+
+def _opened(
+    version: str | None, begin: Callable[[], Iterator[bytes | FilePart]]
+) -> Iterator[bytes | FilePart]:
+    return UNUSABLE.watched(version, begin())
 
 
 def _unreadable(error: Exception) -> Iterator[bytes]:
