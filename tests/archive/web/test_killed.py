@@ -8,13 +8,21 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from tests.archive.web.clients import PATIENCE, ask, content_type, multipart, serving_web, store_files
+from tests.archive.web.clients import (
+    PATIENCE,
+    ask,
+    connected_elsewhere,
+    content_type,
+    multipart,
+    serving_web,
+    store_files,
+    worker_of,
+)
 from tests.faults.objects import file_of, study_uid, uid, write_objects
 from tests.processes import wait_for_the_end, workers_of
 from tests.support import ServedNode, wait_until
@@ -75,27 +83,6 @@ def test_what_was_answered_survives_kill_9_and_nothing_is_stored_by_half(
     assert len(_objects(node)) == 20 + len(begun)
 
 
-def _worker_of(connection: socket.socket, workers: list[int]) -> int:
-    """The worker that has accepted a connection (Linux)."""
-    here, there = (f":{each[1]:04X}" for each in (connection.getsockname(), connection.getpeername()))
-    found: list[int] = []
-
-    def is_found() -> bool:
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        links = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(there) and row[2].endswith(here)}
-        found[:] = [each for each in workers if links & set(_links(each))]
-        return bool(found)
-
-    wait_until(is_found, PATIENCE, "a worker has accepted it")
-    return found[0]
-
-
-def _links(process: int) -> Iterator[str]:
-    for each in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            yield os.readlink(each)
-
-
 @pytest.mark.parametrize("accept", ['multipart/related; type="application/dicom"', "application/zip"])
 def test_a_worker_that_is_killed_while_it_sends_leaves_no_body_that_looks_whole(
     tmp_path: Path, accept: str
@@ -107,9 +94,9 @@ def test_a_worker_that_is_killed_while_it_sends_leaves_no_body_that_looks_whole(
         asking = http.client.HTTPConnection(*address, timeout=PATIENCE)
         asking.request("GET", f"/dicom-web/studies/{study_uid(1)}", headers={"Accept": accept})
         assert asking.sock is not None
-        killed = _worker_of(asking.sock, workers)
+        killed = worker_of(asking.sock, workers)
         other = http.client.HTTPConnection(*address)
-        other.sock = _connected_elsewhere(address, killed, workers)
+        other.sock = connected_elsewhere(address, killed, workers)
         answer = asking.getresponse()
         assert answer.read(100_000)
         os.kill(killed, signal.SIGKILL)
@@ -135,8 +122,8 @@ def test_a_worker_that_is_killed_during_an_upload_costs_only_that(tmp_path: Path
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         with socket.create_connection(address, PATIENCE) as first:
-            killed = _worker_of(first, workers)
-            with _connected_elsewhere(address, killed, workers) as second:
+            killed = worker_of(first, workers)
+            with connected_elsewhere(address, killed, workers) as second:
                 for each in (first, second):
                     each.sendall(head.encode() + body[: len(body) // 2])
                 os.kill(killed, signal.SIGKILL)
@@ -150,15 +137,6 @@ def test_a_worker_that_is_killed_during_an_upload_costs_only_that(tmp_path: Path
         node.end()
     assert _objects(node).keys() == {uid(1, number) for number in range(1, 61)}
     assert not [path for path in (node.store / "staging").iterdir() if path.stat().st_size]
-
-
-def _connected_elsewhere(address: tuple[str, int], worker: int, workers: list[int]) -> socket.socket:
-    """A connection that another worker has accepted."""
-    while True:
-        connection = socket.create_connection(address, PATIENCE)
-        if _worker_of(connection, workers) != worker:
-            return connection
-        connection.close()
 
 
 def _is_whole(answer: http.client.HTTPResponse) -> bool:
