@@ -491,6 +491,10 @@ class Intake:
             if is_claimed:
                 self._claims.release([instance])
 
+    def lacks(self, study: str | None = None) -> bool:
+        """Whether queries lack an object of a study, or of any, which was acknowledged and cannot be filed now."""
+        return self._filing.lacks(study)
+
     def count_stuck(self) -> int:
         """How many acknowledged objects cannot be filed now: those of all processes, also of such that have ended.
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import os
-import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydicom.dataset import Dataset
-from tests.support import ServedNode, serving, wait_until
 
 from dicomnet.archive.node import Node
 from dicomnet.datasets.codec import encode_object
@@ -99,7 +96,7 @@ class WebNode:
             "POST", path, multipart(parts), {"Content-Type": content_type(kind), **(headers or {})}
         )
 
-    @contextlib.contextmanager
+    @contextmanager
     def connection(self) -> Iterator[socket.socket]:
         """A plain connection."""
         with socket.create_connection(self.address, PATIENCE) as connection:
@@ -136,56 +133,6 @@ def ask(
         response = connection.getresponse()
         return Answer(response.status, response.headers, response.read())
     finally:
-        connection.close()
-
-
-@contextlib.contextmanager
-def serving_web(
-    folder: Path, *options: str, **variables: str
-) -> Iterator[tuple[ServedNode, tuple[str, int]]]:
-    """A ``dicomnet serve`` with DICOMweb, and where that is; options are those of its command line."""
-    environment = {**os.environ, **variables}
-    with serving(folder, "--http", "127.0.0.1:0", *options, environment=environment) as node:
-        output = folder / "output.txt"
-        wait_until(lambda: "DICOMweb: http://" in output.read_text(), PATIENCE, "it says where DICOMweb is")
-        found = re.search(r"DICOMweb: http://([0-9.]+):([0-9]+)/", output.read_text())
-        assert found is not None
-        yield node, (found[1], int(found[2]))
-
-
-def store_files(address: tuple[str, int], paths: Sequence[Path]) -> Answer:
-    """Store files by one request."""
-    body = multipart([path.read_bytes() for path in paths])
-    return ask(address, "POST", "/studies", body, {"Content-Type": content_type()})
-
-
-def worker_of(connection: socket.socket, workers: list[int]) -> int:
-    """The worker that has accepted a connection (Linux)."""
-    here, there = (f":{each[1]:04X}" for each in (connection.getsockname(), connection.getpeername()))
-    found: list[int] = []
-
-    def is_found() -> bool:
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        links = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(there) and row[2].endswith(here)}
-        found[:] = [each for each in workers if links & set(_links(each))]
-        return bool(found)
-
-    wait_until(is_found, PATIENCE, "a worker has accepted it")
-    return found[0]
-
-
-def _links(process: int) -> Iterator[str]:
-    for each in Path(f"/proc/{process}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            yield os.readlink(each)
-
-
-def connected_elsewhere(address: tuple[str, int], worker: int, workers: list[int]) -> socket.socket:
-    """A connection that another worker has accepted."""
-    while True:
-        connection = socket.create_connection(address, PATIENCE)
-        if worker_of(connection, workers) != worker:
-            return connection
         connection.close()
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from starlette.responses import Response
 from starlette.types import Message
-from tests.archive.web.clients import Answer, WebNode, connected_elsewhere, serving_web, worker_of
+from tests.archive.web.clients import Answer, WebNode
+from tests.archive.web.processes import connected_elsewhere, serving_web, worker_of
 from tests.processes import workers_of
 
 from dicomnet.archive.ledger.sessions import Session

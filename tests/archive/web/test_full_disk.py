@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.archive.web.clients import ask, content_type, multipart, serving_web, store_files
+from tests.archive.web.clients import WebNode, ask, content_type, multipart
+from tests.archive.web.processes import serving_web, store_files
 from tests.faults.objects import CT_IMAGE_STORAGE, file_of, study_uid, uid, write_objects
-from tests.support import ServedNode, data_set_of, digest, staged, stored
+from tests.support import ServedNode, data_set_of, digest, staged, stored, wait_until
 
 LARGE = 3 << 20
 
@@ -80,3 +82,41 @@ def test_bulk_data_for_which_there_is_no_space_cost_only_the_objects_that_have_t
         node.end()
     assert stored(node.store).keys() == {uid(1, number) for number in range(1, 6)}
     assert not staged(node.store)
+
+
+def test_what_was_acknowledged_and_cannot_be_filed_is_not_taken_for_what_is_not_there(
+    web_node: Callable[..., WebNode],
+) -> None:
+    """Studies without it were answered as whole, and it was said that there is no such series."""
+    node = web_node()
+    there, stuck = f"/studies/{study_uid(1)}", f"/studies/{study_uid(1)}/series/1.2.3"
+    image = {"Rows": 32, "Columns": 32, "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"}
+    node.store([file_of(1, 1, 1024, **image), file_of(2, 1)])
+    assert node.objects == [uid(1, 1), uid(2, 1)]
+    (path,) = node.folder.rglob(f"{uid(1, 1)}.dcm")
+    in_the_way = path.parents[1] / "1.2.3"
+    in_the_way.write_text("a series cannot have its folder")
+    assert node.store([file_of(1, 2, 1024, **image, SeriesInstanceUID="1.2.3")]).status == 200
+    files: dict[str, str] = {"Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*'}
+    pixels = {"Accept": 'multipart/related; type="application/octet-stream"'}
+    requests: tuple[tuple[str, dict[str, str]], ...] = (
+        (there, files),
+        (f"{there}/metadata", {}),
+        (f"{there}/pixeldata", pixels),
+    )
+    for path_, headers in requests:
+        answer = node.ask("GET", path_, None, headers)
+        assert answer.status == 206
+        assert answer.headers["warning"] == '299 - "objects that were received lately cannot be found yet"'
+        assert "etag" not in answer.headers
+    warned = node.ask("GET", f"{there}/series")
+    assert warned.headers["warning"].endswith(": objects that were received lately cannot be found yet")
+    alone = node.ask("GET", stuck, None, files)
+    assert (alone.status, alone.headers["retry-after"]) == (503, "5")
+    # Other studies are whole.
+    assert node.ask("GET", f"/studies/{study_uid(2)}", None, files).status == 200
+    assert "warning" not in node.ask("GET", f"/studies/{study_uid(2)}/series").headers
+    in_the_way.unlink()
+    wait_until(lambda: node.ask("GET", stuck, None, files).status == 200, 10, "it is filed")
+    for path_, headers in requests:
+        assert node.ask("GET", path_, None, headers).status == 200

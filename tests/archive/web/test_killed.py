@@ -13,16 +13,8 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from tests.archive.web.clients import (
-    PATIENCE,
-    ask,
-    connected_elsewhere,
-    content_type,
-    multipart,
-    serving_web,
-    store_files,
-    worker_of,
-)
+from tests.archive.web.clients import PATIENCE, ask, content_type, multipart
+from tests.archive.web.processes import connected_elsewhere, serving_web, store_files, worker_of
 from tests.faults.objects import file_of, study_uid, uid, write_objects
 from tests.processes import wait_for_the_end, workers_of
 from tests.support import ServedNode, wait_until

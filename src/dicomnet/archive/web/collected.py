@@ -16,7 +16,7 @@ from ..catalogue.query import StoredInstance
 from ..holdings import Holdings
 from .conditional import REVALIDATED, entity_tag, is_unchanged
 from .file_parts import FilePart
-from .located import located
+from .located import located, may_lack, what_lacks
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import MediaRange, alternatives, ranges_of
 from .pixels import OCTETS, Form, NoPixelData, form_of, offers_of
@@ -75,6 +75,7 @@ class Collection:
         self._objects: list[StoredInstance] = []
         self._count = len(found)
         self._failed = 0
+        self._may_lack = may_lack(holdings, reference)
         problem = Problem(404, "nothing in this resource has such data")
         for each in found:
             try:
@@ -120,11 +121,11 @@ class Collection:
         """
         headers = {"cache-control": REVALIDATED}
         status, tag = 200, None
-        if self._failed or not is_whole:
+        if self._failed or self._may_lack or not is_whole:
             # Some, but not all of it (PS3.18 Table 10.4.3-1).
             status = 206
             reasons = [
-                f"{self._failed} of {self._count} instances cannot be given out" if self._failed else "",
+                what_lacks(self._failed, self._count) if self._failed or self._may_lack else "",
                 "" if is_whole else "what cannot be given as Accept says is left out",
             ]
             headers["warning"] = f'299 - "{"; ".join(filter(None, reasons))}"'

@@ -27,7 +27,7 @@ from ..terms import Terms
 from .conditional import REVALIDATED, entity_tag, is_unchanged
 from .described import ACCEPT, Described, DescribedRoute
 from .file_parts import CHUNK, FilePart, file_parts, in_bytes
-from .located import located, said_to_lack
+from .located import located, may_lack, said_to_lack
 from .multipart import Part, boundary_of, content_type, length_of, written
 from .negotiation import ANY_TRANSFER_SYNTAX, Alternative, Offer, alternatives, ranges_of
 from .problems import CutOff, Problem
@@ -213,12 +213,13 @@ class RetrievingService:
         offer = options[0].offer
         found = located(self._holdings, reference)
         files, missing = self._files(found, [option for option in options if option.offer == offer])
-        tag = None if missing else entity_tag([str(offer), *(file.version for file in files)])
+        lacks = bool(missing) or may_lack(self._holdings, reference)
+        tag = None if lacks else entity_tag([str(offer), *(file.version for file in files)])
         headers = {"cache-control": REVALIDATED}
         if tag is not None:
             headers["etag"] = tag
         status = 200
-        if missing:
+        if lacks:
             status = said_to_lack(headers, len(missing), len(found))
         elif is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)

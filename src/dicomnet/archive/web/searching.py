@@ -30,6 +30,7 @@ from ..holdings import Holdings
 from ..terms import Terms
 from .described import ACCEPT, BOOLEAN, Described, DescribedRoute, Parameter
 from .file_parts import in_bytes
+from .located import UNFILED
 from .multipart import Part, boundary_of, content_type, written
 from .negotiation import Offer, chosen, ranges_of
 from .problems import Problem
@@ -157,6 +158,8 @@ class SearchService:
         self._prepare()
         policy = self._policy
         options, warnings = _options(asked, policy)
+        if self._holdings.intake.lacks(reference.study):
+            warnings.append(UNFILED)
         try:
             identifier = build_identifier(kind.level.name.lower(), _keys(kind, reference, asked, index))
         except ValueError as error:
