@@ -12,6 +12,7 @@ from tests.guard import Guard
 from tests.lean.pynetdicom_reactor import mend
 from tests.objects import encode as encode
 from tests.objects import make as make
+from tests.support import TOOL_ENVIRONMENT
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("dicomnet", deadline=None)
@@ -239,6 +240,9 @@ def pytest_configure(config: pytest.Config) -> None:
         # Tests run in this process. Those that they start do so in half the time.
         path = [str(_HERE / "lean"), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    # It was imported before, where the tests of one folder are run and its conftest.py needs it.
+    TOOL_ENVIRONMENT.clear()
+    TOOL_ENVIRONMENT.update(os.environ, TCP_NODELAY="1")
     config.pluginmanager.register(Guard())
 
 

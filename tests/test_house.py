@@ -236,6 +236,24 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert names == set()
 
 
+# The rooms of the web face, from the lowest up.
+WEB_ROOMS = ("http", "access", "dicomweb", "page")
+
+
+def test_the_rooms_of_the_web_face_see_only_lower_ones() -> None:
+    base = f"{PACKAGE}.archive.web."
+
+    def height(module: str) -> int:
+        name = module.removeprefix(base).split(".")[0] if module.startswith(base) else ""
+        return WEB_ROOMS.index(name) if name in WEB_ROOMS else -1
+
+    seen = {
+        (name, other) for name, path in FILES.items() for other in arrows(name, path) if height(name) >= 0
+    }
+    assert {height(name) for name, _ in seen} == set(range(len(WEB_ROOMS)))
+    assert {pair for pair in seen if height(pair[1]) > height(pair[0])} == set()
+
+
 def test_a_circle_is_found() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set[str](), "e": {"a"}}
     assert list(circles(graph)) == [frozenset({"b", "c"})]

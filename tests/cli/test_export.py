@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -32,12 +33,20 @@ def _below(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive with two studies of three objects each."""
-    write_objects(tmp_path / "in", 1, 3)
-    write_objects(tmp_path / "in2", 2, 3, 300_000)
-    assert run("import", "--data", tmp_path / "store", tmp_path / "in", tmp_path / "in2").returncode == 0
+    folder = tmp_path_factory.mktemp("imported")
+    write_objects(folder / "in", 1, 3)
+    write_objects(folder / "in2", 2, 3, 300_000)
+    assert run("import", "--data", folder / "store", folder / "in", folder / "in2").returncode == 0
+    return folder / "store"
+
+
+@pytest.fixture
+def store(tmp_path: Path, imported: Path) -> Path:
+    """A copy of it for each test."""
+    shutil.copytree(imported, tmp_path / "store")
     return tmp_path / "store"
 
 

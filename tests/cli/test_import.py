@@ -153,7 +153,7 @@ def test_a_command_that_is_killed_five_times_ends_complete(tmp_path: Path) -> No
 
 def test_a_node_that_is_killed_loses_nothing_and_the_command_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "in"
-    paths = write_objects(folder, 1, 5000)
+    paths = write_objects(folder, 1, 2500)
     for _ in range(2):
         with serving(tmp_path, "--workers", "2") as node:
             _, workers = workers_of(node.process.pid)
@@ -182,7 +182,7 @@ def test_a_node_that_is_killed_loses_nothing_and_the_command_says_so(tmp_path: P
 
 def test_a_command_that_is_killed_stops_the_node_from_importing(tmp_path: Path) -> None:
     folder = tmp_path / "in"
-    write_objects(folder, 1, 4000)
+    write_objects(folder, 1, 2000)
     with serving(tmp_path) as node:
         command = dicomnet("import", "--data", node.store, folder)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -190,11 +190,11 @@ def test_a_command_that_is_killed_stops_the_node_from_importing(tmp_path: Path) 
             process.kill()
         output = tmp_path / "output.txt"
         wait_until(lambda: "task import ends: the task was stopped" in output.read_text(), 10)
-        assert 100 < _count(node.store) < 4000
+        assert 100 < _count(node.store) < 2000
         with Peer(node.address) as peer:
             peer.echo()
         _, summary = lines_of(run("import", "--data", node.store, "--json", folder))
-        assert summary["stored"] + summary["already_there"] == 4000
+        assert summary["stored"] + summary["already_there"] == 2000
         node.end()
 
 

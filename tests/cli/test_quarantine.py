@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -42,14 +41,22 @@ def _names(folder: Path) -> list[str]:
         return sorted(str(each.PatientName) for each in peer.find("study", PatientName=""))
 
 
-@pytest.fixture(params=["same study", "another study"])
-def store(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A store that has one object, and another one with its SOP Instance UID in quarantine."""
+@pytest.fixture(scope="module", params=["same study", "another study"])
+def left(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """What a node has left: one object, and another one with its SOP Instance UID in quarantine."""
+    folder = tmp_path_factory.mktemp("left")
     other = {} if request.param == "same study" else {"StudyInstanceUID": "1.2.3.4"}
-    with serving(tmp_path) as node, Peer(f"127.0.0.1:{node.port}") as peer:
+    with serving(folder) as node, Peer(f"127.0.0.1:{node.port}") as peer:
         list(peer.store([str(CT), str(MR)]))
-        list(peer.store([str(_other(tmp_path, PatientName="Other^Name", **other))]))
+        list(peer.store([str(_other(folder, PatientName="Other^Name", **other))]))
     return node.store
+
+
+@pytest.fixture
+def store(tmp_path: Path, left: Path) -> Path:
+    """A copy of it for each test."""
+    shutil.copytree(left, tmp_path / "store", ignore=shutil.ignore_patterns("control"))
+    return tmp_path / "store"
 
 
 def _listed(store: Path, *words: str) -> list[dict[str, Any]]:
@@ -200,38 +207,50 @@ def test_what_the_intake_refuses_leaves_the_stored_object_as_it_was(store: Path)
     assert _names(store.parent) == sorted(str(dcmread(path).PatientName) for path in (CT, MR))
 
 
-# Releases an object, and dies at some change of the folders.
+# Releases an object in one copy of a store after the other, each time in a process that dies at the next change of the
+# folders, until one is not killed any more.
 _KILLED = """
-import os, signal, sys
-left = int(sys.argv[3])
-def count(event, arguments):
-    global left
-    if event in ("os.remove", "os.link") or (event == "os.mkdir" and "ledger" not in str(arguments[0])):
-        left -= 1
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
+import os, shutil, signal, sys
 from pathlib import Path
 from dicomnet.archive.quarantine import Quarantine
-quarantine = Quarantine(Path(sys.argv[1]))
-found = quarantine.objects(sys.argv[2])
-sys.addaudithook(count)
-for each in found:
-    quarantine.release(each)
-quarantine.close()
+store, folder, uid = sys.argv[1:]
+def release(copy, left):
+    def count(event, arguments):
+        nonlocal left
+        if event in ("os.remove", "os.link") or (event == "os.mkdir" and "ledger" not in str(arguments[0])):
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+    quarantine = Quarantine(copy)
+    found = quarantine.objects(uid)
+    sys.addaudithook(count)
+    for each in found:
+        quarantine.release(each)
+    quarantine.close()
+status, copies = None, 0
+while status != 0:
+    copies += 1
+    copy = Path(folder, f"copy{copies}")
+    shutil.copytree(store, copy, ignore=shutil.ignore_patterns("control"))
+    if not (process := os.fork()):
+        release(copy, copies)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert status in (0, -signal.SIGKILL), status
+print(copies)
 """
 
 
 def test_a_release_that_is_killed_loses_nothing_and_can_be_done_again(store: Path, tmp_path: Path) -> None:
     (found,) = _listed(store)
     wanted, before = data_set_of(Path(found["path"])), _objects(store)
-    copies = 0
-    while True:
-        copies += 1
-        copy = tmp_path / f"copy{copies}"
-        shutil.copytree(store, copy, ignore=shutil.ignore_patterns("control"))
-        command = [sys.executable, "-c", _KILLED, str(copy), UID, str(copies)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=TOOL_ENVIRONMENT)
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    command = [sys.executable, "-c", _KILLED, str(store), str(tmp_path), UID]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=TOOL_ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    copies = int(done.stdout)
+    assert copies > 5
+    for number in range(1, copies + 1):
+        copy = tmp_path / f"copy{number}"
         contents = [data_set_of(path) for path in copy.rglob("*.dcm")]
         assert wanted in contents
         assert before[UID] in contents
@@ -245,6 +264,3 @@ def test_a_release_that_is_killed_loses_nothing_and_can_be_done_again(store: Pat
         with Ledger(ledger_url(copy)) as ledger:
             assert Outcome.RELEASED in {each.outcome for each in ledger.quarantine(ended=True)}
             assert list(ledger.versions(UID))
-        if done.returncode == 0:
-            break
-    assert copies > 5

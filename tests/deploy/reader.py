@@ -37,13 +37,8 @@ class Reader:
         (programs / "sudo").write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
         for program in programs.iterdir():
             program.chmod(0o755)
-        # psycopg's compiled part does not bear a numpy that is None, as tests/lean has it.
-        path = [
-            each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if Path(each).name != "lean"
-        ]
         self._environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(path),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "TCP_NODELAY": "1",
             **variables,

@@ -35,7 +35,7 @@ from .terms import Terms
 from .users import UsersFile
 from .viewer import usual_folder
 from .watch.policy import WatchPolicy
-from .web.policy import WebPolicy
+from .web.access.policy import WebPolicy
 
 LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
 _ASKED = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}

@@ -15,7 +15,7 @@ from .conflicts import OtherContent
 from .retention import RetentionPolicy
 from .services.retrieve import RetrievePolicy
 from .watch.policy import WatchPolicy
-from .web.policy import WebPolicy
+from .web.access.policy import WebPolicy
 
 if TYPE_CHECKING:
     from ..drivers.tls import ServerCertificate

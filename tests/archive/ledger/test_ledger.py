@@ -155,9 +155,11 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(database_url: str, ledger: 
 
 
 # For each number that it reads opens a ledger in a process of its own, which dies when the database has performed so
-# many statements that change something, and writes how that has ended. All of them share what is loaded before.
+# many statements that change something, and writes how that has ended. All of them share what is loaded before, which
+# is also what a ledger imports when it needs it.
 _KILLED = """
 import os, signal, sys
+import alembic.command, alembic.config, psycopg
 from sqlalchemy import Engine, event
 from dicomnet.archive.ledger import ledger as module
 

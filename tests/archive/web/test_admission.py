@@ -22,8 +22,8 @@ from tests.processes import workers_of
 from dicomnet.archive.ledger.sessions import Session
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import Right, User, UsersFile, new_token, new_user, today
-from dicomnet.archive.web.admission import Admission
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.admission import Admission
+from dicomnet.archive.web.access.policy import WebPolicy
 
 PASSWORD = "a long password"
 FORM = "application/x-www-form-urlencoded"

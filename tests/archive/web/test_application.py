@@ -13,7 +13,7 @@ from tests.archive.web.served import Served, sample, served
 from tests.archive.web.test_searching import ask
 
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 SPACE = "{http://wadl.dev.java.net/2009/02}"
 

@@ -12,7 +12,7 @@ from dicomnet import Peer
 from dicomnet.archive.audit import AuditPolicy, EventAction, EventKind, EventOutcome
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 CT = sample("CT_small.dcm")
 STUDY = "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"

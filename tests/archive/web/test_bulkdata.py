@@ -21,10 +21,10 @@ from starlette.requests import Request
 from tests.archive.web.clients import ask, content_type, multipart
 from tests.archive.web.served import Answer, Served, sample, served
 
-from dicomnet.archive.web import collected
-from dicomnet.archive.web.conditional import spans_of
-from dicomnet.archive.web.problems import Problem
-from dicomnet.archive.web.streams import streamed
+from dicomnet.archive.web.dicomweb import collected
+from dicomnet.archive.web.http.conditional import spans_of
+from dicomnet.archive.web.http.problems import Problem
+from dicomnet.archive.web.http.streams import streamed
 
 OCTETS = 'multipart/related; type="application/octet-stream"'
 AS_STORED = 'multipart/related; type="*/*"; transfer-syntax=*'

@@ -16,7 +16,8 @@ from pydicom import dcmread
 from tests.archive.web.served import Served, sample, served
 from tests.support import wait_until
 
-from dicomnet.archive.web import connections, serving, streams
+from dicomnet.archive.web import serving
+from dicomnet.archive.web.http import connections, streams
 
 REQUEST = b"GET /dicom-web/studies HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dicomnet.archive.web.failures import Failures
+from dicomnet.archive.web.access.failures import Failures
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 

@@ -19,8 +19,8 @@ import uvloop
 from tests.archive.web.served import Served, served
 from tests.faults.objects import study_uid, uid, write_objects
 
-from dicomnet.archive.web.file_parts import LONGEST, FilePart, Outlet, file_parts, in_bytes
-from dicomnet.archive.web.problems import CutOff
+from dicomnet.archive.web.http.file_parts import LONGEST, FilePart, Outlet, file_parts, in_bytes
+from dicomnet.archive.web.http.problems import CutOff
 
 LARGE = 3 * LONGEST + 12_345
 STUDIES = 3

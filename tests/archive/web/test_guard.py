@@ -8,7 +8,7 @@ import pytest
 from tests.archive.web.page.visits import Visited, visited
 
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.archive.web.test_rights import VALUES, routes_of
 
 from dicomnet import Peer
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 EVIL = '"><img src=x onerror=alert(1)>'
 TITLE = "<img src=x>"

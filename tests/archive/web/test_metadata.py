@@ -28,8 +28,8 @@ from dicomnet.archive.kept_headers import NAME, KeptHeaders
 from dicomnet.archive.storage.folder import FolderStorage
 from dicomnet.archive.storage.store import ObjectName
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web import metadata
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
+from dicomnet.archive.web.dicomweb import metadata
 
 JSON = "application/dicom+json"
 XML = 'multipart/related; type="application/dicom+xml"'

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from dicomnet.archive.web import assembling
-from dicomnet.archive.web.assembling import BulkData, Described, DescriptionUnusable
-from dicomnet.archive.web.problems import Problem
+from dicomnet.archive.web.dicomweb import assembling
+from dicomnet.archive.web.dicomweb.assembling import BulkData, Described, DescriptionUnusable
+from dicomnet.archive.web.http.problems import Problem
 from dicomnet.datasets import xml_model
 from dicomnet.datasets.xml_model import from_xml
 from dicomnet.dicomweb.multipart_reading import MediaType

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from dicomnet.archive.web.negotiation import (
+from dicomnet.archive.web.http.negotiation import (
     Alternative,
     MediaRange,
     Offer,
@@ -16,7 +16,7 @@ from dicomnet.archive.web.negotiation import (
     parsed,
     ranges_of,
 )
-from dicomnet.archive.web.problems import Problem
+from dicomnet.archive.web.http.problems import Problem
 
 EXPLICIT, JPEG_2000 = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.90"
 OCTETS = "application/octet-stream"

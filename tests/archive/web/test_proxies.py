@@ -7,8 +7,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from dicomnet.archive.web.policy import WebPolicy
-from dicomnet.archive.web.proxies import address_of, is_secure
+from dicomnet.archive.web.access.policy import WebPolicy
+from dicomnet.archive.web.access.proxies import address_of, is_secure
 
 POLICY = WebPolicy(proxies=(ip_network("10.0.0.0/24"), ip_network("fd00::/64")))
 

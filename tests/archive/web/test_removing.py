@@ -12,7 +12,7 @@ from tests.archive.web.clients import WebNode, file_of
 from dicomnet.archive.access import Access, Rule
 from dicomnet.archive.deletion import Protection
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 Make = Callable[..., Dataset]
 Start = Callable[..., WebNode]

@@ -16,7 +16,7 @@ from tests.archive.web.page.visits import Visited, visited
 
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import Right, UsersFile, new_token, today
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 READ, WRITE, DELETE, ADMIN = ({each} for each in Right)
 # What a request takes, by method and path. One that nobody has to have a right for is one of those that are needed

@@ -22,7 +22,7 @@ from tests.archive.web.served import Served, sample, served
 
 from dicomnet.archive.catalogue.options import SUPPORTED, QueryPolicy
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web import searching
+from dicomnet.archive.web.dicomweb import searching
 from dicomnet.values import replace
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"

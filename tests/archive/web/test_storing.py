@@ -24,9 +24,9 @@ from tests.support import wait_until
 from dicomnet.archive.access import Access, Rule
 from dicomnet.archive.conflicts import OtherContent
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web import storing
-from dicomnet.archive.web.connections import Connection
-from dicomnet.archive.web.receiving import Upload
+from dicomnet.archive.web.dicomweb import storing
+from dicomnet.archive.web.dicomweb.receiving import Upload
+from dicomnet.archive.web.http.connections import Connection
 from dicomnet.datasets.codec import encode_object
 from dicomnet.encoding.file_header import encode_file_header
 from dicomnet.encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN

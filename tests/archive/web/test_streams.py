@@ -12,7 +12,7 @@ import pytest
 from tests.archive.web.served import Served, address_of, sample, served
 from tests.archive.web.test_connections import rest_of
 
-from dicomnet.archive.web.streams import read_ahead
+from dicomnet.archive.web.http.streams import read_ahead
 from dicomnet.errors import UnusableObject
 
 IMPLICIT_LE = "1.2.840.10008.1.2"

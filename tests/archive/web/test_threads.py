@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicomnet.archive.web.threads import from_thread
+from dicomnet.archive.web.http.threads import from_thread
 
 
 def test_items_come_one_by_one_and_an_error_as_it_is() -> None:

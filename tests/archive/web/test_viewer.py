@@ -21,7 +21,7 @@ from tests.support import wait_until
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
 from dicomnet.archive.viewer import install, remove
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 BUNDLE = "/ohif/app.bundle.0123456789abcdef.js"
 

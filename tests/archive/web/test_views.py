@@ -10,10 +10,10 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from tests.grids import grid
 
-from dicomnet.archive.web.problems import Problem
-from dicomnet.archive.web.rendered import _WAITING, _Kept, _Turns
-from dicomnet.archive.web.threads import have_threads
-from dicomnet.archive.web.views import frames_of, uri_view_of
+from dicomnet.archive.web.dicomweb.rendered import _WAITING, _Kept, _Turns
+from dicomnet.archive.web.dicomweb.views import frames_of, uri_view_of
+from dicomnet.archive.web.http.problems import Problem
+from dicomnet.archive.web.http.threads import have_threads
 from dicomnet.rendering.renderers import Picture
 from dicomnet.rendering.view import View, Viewport, Window
 

@@ -22,27 +22,27 @@ from ..entries import Source
 from ..holdings import Holdings
 from ..ledger.sessions import Sessions
 from ..terms import Terms
-from .admission import Admission
-from .auditing import WebAudit, login, refused
-from .bulkdata import BulkDataService
-from .capabilities import CapabilitiesService
-from .compression import Compression
-from .frames import FramesService
-from .guard import Guard
-from .lengths import WithLengths
-from .login import LoginPage
-from .metadata import MetadataService
-from .openapi import OpenApiService
-from .origins import Origins
-from .problems import CutOff, Problem, problem_response
-from .removing import RemovingService
-from .rendered import RenderedService
+from .access.admission import Admission
+from .access.auditing import WebAudit, login, refused
+from .access.guard import Guard
+from .access.login import LoginPage
+from .access.origins import Origins
+from .dicomweb.bulkdata import BulkDataService
+from .dicomweb.capabilities import CapabilitiesService
+from .dicomweb.frames import FramesService
+from .dicomweb.metadata import MetadataService
+from .dicomweb.openapi import OpenApiService
+from .dicomweb.removing import RemovingService
+from .dicomweb.rendered import RenderedService
+from .dicomweb.retrieving import RetrievingService
+from .dicomweb.searching import SearchService
+from .dicomweb.storing import StoringService
+from .dicomweb.uri import UriService
+from .http.compression import Compression
+from .http.lengths import WithLengths
+from .http.problems import CutOff, Problem, problem_response
 from .resources import ROOT
-from .retrieving import RetrievingService
-from .searching import SearchService
 from .service import WebService, WithEnd
-from .storing import StoringService
-from .uri import UriService
 from .viewer import ViewerService
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from starlette.types import Scope
 from ...datasets.levels import Level
 from ...encoding.identity import is_uid
 from ...values import frozen
-from .problems import Problem
+from .http.problems import Problem
 
 ROOT = "/dicom-web"
 """Where the services of DICOMweb are."""

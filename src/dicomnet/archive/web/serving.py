@@ -18,8 +18,8 @@ from ...drivers.blocking.server import Server as AssociationServer
 from ...drivers.tls import ServerCertificate
 from ..terms import Terms
 from .application import Application
-from .connections import HANDSHAKE_SECONDS, LONGEST_HEAD, Connection
-from .threads import have_threads
+from .http.connections import HANDSHAKE_SECONDS, LONGEST_HEAD, Connection
+from .http.threads import have_threads
 
 _log = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from starlette.routing import BaseRoute, Route
 from ...errors import ViewerUnusable
 from ..terms import Terms
 from ..viewer import INDEX, MANIFEST, PREFIX, Viewer, read
-from .compression import accepts_gzip
-from .conditional import entity_tag, is_unchanged
-from .policy import WebPolicy
-from .problems import CutOff, Problem
-from .streams import streamed
-from .threads import in_thread
+from .access.policy import WebPolicy
+from .http.compression import accepts_gzip
+from .http.conditional import entity_tag, is_unchanged
+from .http.problems import CutOff, Problem
+from .http.streams import streamed
+from .http.threads import in_thread
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from tests.archive.web.agents.recording import PREFIX
 from tests.archive.web.served import Served, served
 
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 
 class Holding(NamedTuple):

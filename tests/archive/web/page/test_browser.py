@@ -28,7 +28,7 @@ from dicomnet import Peer
 from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 ROOT = Path(__file__).parents[4]
 CHROMIUM = "/usr/bin/chromium"

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from tests.archive.web.page.visits import Visited, visited
 
 from dicomnet.archive.terms import Terms
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 STUDY = "/studies/1.2.3"
 DELETE = f"{STUDY}/delete"

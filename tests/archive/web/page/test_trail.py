@@ -16,7 +16,7 @@ from dicomnet.archive.audit import AuditEntry, AuditPolicy, EventAction, EventKi
 from dicomnet.archive.services.retrieve import RetrievePolicy, destinations_of
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 PASSWORD = "a long password"
 ON = AuditPolicy(enabled=True)

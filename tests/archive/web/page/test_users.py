@@ -12,7 +12,7 @@ from tests.archive.web.page.visits import Visited, visited
 
 from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
-from dicomnet.archive.web.policy import WebPolicy
+from dicomnet.archive.web.access.policy import WebPolicy
 
 PASSWORD = "a long password"
 

@@ -19,12 +19,12 @@ from ....exchange.storing import Supply
 from ....services.descriptions import shown
 from ...services.retrieval import known_object
 from ...services.retrieve import peer_of
-from ..auditing import sent
-from ..located import located
-from ..problems import Problem
-from ..removing import order_of, remove
+from ..access.auditing import sent
+from ..dicomweb.located import located
+from ..dicomweb.removing import order_of, remove
+from ..http.problems import Problem
+from ..http.threads import in_thread
 from ..resources import Reference, reference_of
-from ..threads import in_thread
 from .browsing import Browsing
 from .rights import Right
 from .site import Site

@@ -17,9 +17,9 @@ from ....encoding.elements import UNDEFINED_LENGTH
 from ....errors import UnusableObject
 from ....values import frozen
 from ...holdings import Holdings
-from ..located import located
-from ..opened import opened
-from ..problems import Problem
+from ..dicomweb.located import located
+from ..dicomweb.opened import opened
+from ..http.problems import Problem
 from ..resources import Reference
 from . import words
 

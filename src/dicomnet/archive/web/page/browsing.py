@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute
 
 from ....datasets.levels import Level
 from ...catalogue.options import NO_OPTIONS, QueryOptions
-from ..problems import Problem
-from ..removing import may_delete
+from ..dicomweb.removing import may_delete
+from ..http.problems import Problem
+from ..http.threads import in_thread
 from ..resources import Reference, reference_of
-from ..threads import in_thread
 from ..viewer import KnownViewer
 from .attributes import attributes_of
 from .finding import Found, date_range, find, in_order, name_key, text_key

@@ -17,8 +17,8 @@ from ....values import frozen
 from ...catalogue.query import StoredInstance
 from ...entries import Quarantined
 from ...storage.store import Storage
-from ..opened import data_set_in, opened
-from ..problems import Problem
+from ..dicomweb.opened import data_set_in, opened
+from ..http.problems import Problem
 from .attributes import Row, rows_of, syntax_row
 
 # How many differences are shown, and how many rows of one in a sequence; how much of two files is compared at once.

@@ -8,7 +8,7 @@ from enum import Enum
 from starlette.requests import Request
 
 from ... import users
-from ..identity import identity_of
+from ..access.identity import identity_of
 
 
 class Right(Enum):

@@ -23,8 +23,8 @@ from ...watch.checks import Checks, Circumstances
 from ...watch.counts import Counts
 from ...watch.policy import WatchPolicy
 from ...watch.probing import Probes
-from ..problems import Problem
-from ..threads import in_thread
+from ..http.problems import Problem
+from ..http.threads import in_thread
 from .rights import Right
 from .site import Site
 from .words import moment_of

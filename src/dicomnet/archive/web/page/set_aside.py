@@ -14,10 +14,10 @@ from ...audit import HTTP, AuditEvent, EventAction, EventKind
 from ...catalogue.query import StoredInstance
 from ...entries import Quarantined
 from ...quarantine import quarantined_objects, release
-from ..identity import identity_of
-from ..problems import Problem
-from ..proxies import address_of
-from ..threads import in_thread
+from ..access.identity import identity_of
+from ..access.proxies import address_of
+from ..http.problems import Problem
+from ..http.threads import in_thread
 from .comparing import Difference, differences
 from .rights import Right
 from .site import Site

@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from ...holdings import Holdings
 from ...terms import Terms
-from ..problems import Problem, problem_of
-from ..threads import from_thread
+from ..http.problems import Problem, problem_of
+from ..http.threads import from_thread
 from . import words
 from .rights import Right, Rights
 from .tokens import FIELD, Tokens

@@ -9,9 +9,9 @@ from secrets import token_bytes, token_urlsafe
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..guard import is_same_origin
-from ..identity import identity_of
-from ..problems import Problem
+from ..access.guard import is_same_origin
+from ..access.identity import identity_of
+from ..http.problems import Problem
 
 COOKIE = "dicomnet_page"
 FIELD = "token"

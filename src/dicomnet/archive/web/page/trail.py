@@ -16,10 +16,10 @@ from ....values import frozen
 from ...audit import HTTP, KINDS, AuditEntry, AuditEvent, EventKind
 from ...ledger.audits import AuditFilter
 from ...reporting.delivery import Lag, lags
-from ..identity import identity_of
-from ..problems import Problem
-from ..proxies import address_of
-from ..threads import in_thread
+from ..access.identity import identity_of
+from ..access.proxies import address_of
+from ..http.problems import Problem
+from ..http.threads import in_thread
 from .rights import Right
 from .site import Site, parameters_of
 

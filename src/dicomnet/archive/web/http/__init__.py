@@ -1,0 +1,1 @@
+"""What answers by HTTP need, of whatever service: bodies, negotiation, conditions, multipart messages."""
