@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
@@ -20,7 +20,16 @@ OTHERS = ("CT_small.dcm", "MR_small.dcm", "emri_small.dcm")
 
 
 def main() -> None:
-    """Start a node, store the objects, and look at one of them."""
+    """Take the picture, and put it in its place."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
+        PICTURE.write_bytes(taken(browser))
+        browser.close()
+    print(f"{PICTURE}: {PICTURE.stat().st_size} bytes", file=sys.stderr)
+
+
+def taken(browser: Browser) -> bytes:
+    """The picture: a node is started, stores the objects, and one of them is looked at."""
     paths = [Path(str(get_testdata_file(name))) for name in (*OTHERS, SHOWN)]
     with TemporaryDirectory() as folder:
         node = Node(Path(folder), address=("127.0.0.1", 0), web=listen(("127.0.0.1", 0)), sync=False)
@@ -29,21 +38,20 @@ def main() -> None:
             with Peer(f"NODE@127.0.0.1:{node.address[1]}") as peer:
                 assert all(result.is_stored for result in peer.store(paths))
             assert node.web_address is not None
-            _take(f"http://127.0.0.1:{node.web_address[1]}", paths[-1])
+            return _looked_at(browser, f"http://127.0.0.1:{node.web_address[1]}", paths[-1])
         finally:
             node.shutdown()
 
 
-def _take(address: str, path: Path) -> None:
+def _looked_at(browser: Browser, address: str, path: Path) -> bytes:
     head = dcmread(path, stop_before_pixels=True)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
-        page = browser.new_page(viewport={"width": 1000, "height": 780})
+    page = browser.new_page(viewport={"width": 1000, "height": 780})
+    try:
         page.goto(f"{address}/studies/{head.StudyInstanceUID}/series/{head.SeriesInstanceUID}")
         expect(page.locator("#where")).to_contain_text("1 of 1")
-        page.screenshot(path=PICTURE, type="jpeg", quality=75)
-        browser.close()
-    print(f"{PICTURE}: {PICTURE.stat().st_size} bytes", file=sys.stderr)
+        return page.screenshot(type="jpeg", quality=75)
+    finally:
+        page.close()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from tests.archive.archives import (
@@ -228,6 +229,25 @@ def test_what_is_stuck_at_the_end_is_named_and_filed_by_the_next_process(
     with archive_in(tmp_path) as archive:
         assert archive.intake.recover() == 2
         assert set(indexed_in(archive.index)) == {each.name for each in sent}
+
+
+def test_objects_that_are_stuck_and_come_again_are_refused_at_once_and_not_one_by_one(
+    make: Make, encode: Encode, send: Send
+) -> None:
+    """Who sends a study again that could not be filed is not held up for each of its objects."""
+    with new_archive() as archive:
+        sent = [Sent(number, study=1) for number in range(5)]
+        folder = Path(archive.storage.path(sent[0].name)).parent.parent
+        folder.parent.mkdir(parents=True)
+        folder.write_text("in the way")
+        assert {_put(archive, each, make, encode, send) for each in sent} == {0}
+        wait_until(lambda: archive.intake.count_stuck() == 5, what="they are stuck")
+        begun = monotonic()
+        sessions = [each.session(archive.intake, make, encode, send) for each in sent]
+        assert statuses_of(archive.intake.commit(sessions)) == [0xA700] * 5
+        assert monotonic() - begun < 3
+        folder.unlink()
+        wait_until(archive.intake.wait_for_all, 10, "they are filed after all")
 
 
 @pytest.mark.parametrize("is_large", [False, True])

@@ -227,6 +227,18 @@ class Filing:
                 sleep(_LOOK)
         return True
 
+    def lacks(self, study: str | None) -> bool:
+        """Whether something of a study, or of any where it is None, was acknowledged and cannot be filed now.
+
+        Of what other processes cannot file, the study is not known, so that it may be any.
+        """
+        if self.trouble is not None:
+            with self._changed:
+                own = [*self._stuck, *self._waiting]
+            if any(study in (None, each.entry.name.study) for each in own):
+                return True
+        return self._progress.stuck > len(self._stuck)
+
     def close(self) -> bool:
         """File what waits, and end the thread; whether all has been filed, and is durable."""
         with self._changed:

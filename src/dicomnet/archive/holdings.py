@@ -258,13 +258,14 @@ class Holdings:
         return Trash(self.intake, self.storage, self.ledger.opened, self.audit)
 
     def _tidy(self, is_stopped: Callable[[], bool]) -> None:
-        """Now and then, end what was interrupted, and empty the trash."""
+        """Now and then, end what was interrupted, empty the trash, and forget sessions that are over."""
         if self.ledger is not None and self.ledger.if_there() is not None and monotonic() >= self._tidied_at:
             self._tidied_at = monotonic() + _TIDY
             self.end_deletions()
             self._forget_headers()
             if self.date.is_reliable:
                 self.trash().empty(datetime.now(UTC), is_stopped)
+                self.ledger.opened.sessions.drop_over(datetime.now(UTC))
                 upto = received_by_all(self.ledger.opened.audits, self.audit.policy)
                 self.audit.drop_old(datetime.now(UTC), upto)
 

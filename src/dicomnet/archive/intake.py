@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO, Self
 
 from ..dimse.datasets import OUT_OF_RESOURCES
@@ -58,6 +59,8 @@ SPILL_LENGTH = 64 << 10
 # become less, or for another object with the same UID to be filed, in seconds.
 WAITING_LIMIT = 32 << 20
 PATIENCE = 10.0
+# How long a commit waits for others with its UIDs where something cannot be filed, which may take until there is room.
+_STUCK_PATIENCE = 0.5
 
 _BLOCK = 1 << 20
 _OUT_OF_SPACE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -488,6 +491,10 @@ class Intake:
             if is_claimed:
                 self._claims.release([instance])
 
+    def lacks(self, study: str | None = None) -> bool:
+        """Whether queries lack an object of a study, or of any, which was acknowledged and cannot be filed now."""
+        return self._filing.lacks(study)
+
     def count_stuck(self) -> int:
         """How many acknowledged objects cannot be filed now: those of all processes, also of such that have ended.
 
@@ -558,13 +565,15 @@ class Intake:
         outcomes: dict[str, int | ServiceRefusal] = {}
         claimed: list[Session] = []
         kept: list[Session] = []
+        # All of them together wait no longer than one: who sends again what is stuck sends many of them.
+        end = monotonic() + (_STUCK_PATIENCE if self.progress.stuck else PATIENCE)
         try:
             # In one order everywhere, so that nobody waits for somebody who waits for him.
             for session in sorted(sessions, key=lambda each: each.sop_instance):
                 placed = session.placed
                 if isinstance(placed, ServiceRefusal):
                     outcomes[session.sop_instance] = placed
-                elif self._claims.take(session.sop_instance, PATIENCE):
+                elif self._claims.take(session.sop_instance, max(0.0, end - monotonic())):
                     claimed.append(session)
                 else:
                     outcomes[session.sop_instance] = ServiceRefusal(

@@ -143,11 +143,11 @@ def content_type(kind: str = "application/dicom") -> str:
 
 def multipart(parts: Sequence[bytes | tuple[str, bytes]], *, is_closed: bool = True) -> bytes:
     """A body of parts, each a DICOM file, or a head and a content."""
-    made = b""
+    made = []
     for part in parts:
         head, content = ("Content-Type: application/dicom", part) if isinstance(part, bytes) else part
-        made += f"\r\n--{BOUNDARY}\r\n{head}\r\n\r\n".encode() + content
-    return made + (f"\r\n--{BOUNDARY}--\r\n".encode() if is_closed else b"")
+        made += [f"\r\n--{BOUNDARY}\r\n{head}\r\n\r\n".encode(), content]
+    return b"".join(made) + (f"\r\n--{BOUNDARY}--\r\n".encode() if is_closed else b"")
 
 
 def file_of(

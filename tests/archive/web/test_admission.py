@@ -16,6 +16,8 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message
 from tests.archive.web.clients import Answer, WebNode
+from tests.archive.web.processes import connected_elsewhere, serving_web, worker_of
+from tests.processes import workers_of
 
 from dicomnet.archive.ledger.sessions import Session
 from dicomnet.archive.terms import Terms
@@ -266,7 +268,11 @@ def test_a_name_that_nobody_can_have_is_not_kept(ask: Ask, node: WebNode) -> Non
     ask("GET", "/dicom-web/studies", Authorization=basic("a\nb", "guess"))
     web = node.node._web
     assert web is not None
-    assert list(web._application._admission.failures._rows) == [("127.0.0.1", "")]
+    find = web._application._admission.failures._rows.find
+    row = find(("127.0.0.1", ""))
+    assert row is not None
+    assert row.count == 2
+    assert find(("", "x" * 40_000)) is find(("", "a\nb")) is None
 
 
 def test_logging_in_again_ends_the_session_before(ask: Ask) -> None:
@@ -364,3 +370,26 @@ def test_without_users_whoever_reaches_the_node_may_do_everything(web_node: Call
     connection.request("GET", "/dicom-web/studies")
     assert connection.getresponse().status == 204
     connection.close()
+
+
+def test_guesses_are_counted_for_all_workers_together(tmp_path: Path, users: UsersFile) -> None:
+    """With each worker, somebody had as many guesses more."""
+
+    def guess(connection: http.client.HTTPConnection) -> int:
+        connection.request("GET", "/dicom-web/studies", headers={"Authorization": basic("viewer", "wrong")})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    variables = {"DICOMNET_WEB_USERS": str(tmp_path / "users.toml")}
+    with serving_web(tmp_path, "--workers", "2", **variables) as (node, address):
+        _, workers = workers_of(node.process.pid)
+        one, other = (http.client.HTTPConnection(*address, timeout=20) for _ in range(2))
+        one.connect()
+        assert one.sock is not None
+        other.sock = connected_elsewhere(address, worker_of(one.sock, workers), workers)
+        assert [guess(each) for each in (one, other, one, other, one)] == [401] * 5
+        assert [guess(each) for each in (one, other)] == [429] * 2
+        for each in (one, other):
+            each.close()
+        node.end()

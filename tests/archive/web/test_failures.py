@@ -109,9 +109,28 @@ def test_one_has_a_whole_network_of_ipv6_addresses(failures: Failures) -> None:
     assert failures.wait("::ffff:10.0.3.99") == 0.0
 
 
-def test_what_strangers_make_us_remember_is_bounded(failures: Failures) -> None:
+def test_of_what_strangers_make_us_remember_the_oldest_goes(failures: Failures, time: Time) -> None:
+    """And not what was remembered last, however many there are."""
     for number in range(8000):
+        time.now += 0.01
         failures.failed(f"10.1.{number >> 8}.{number & 255}", f"user{number}")
         failures.succeeded(f"10.2.{number >> 8}.{number & 255}", f"user{number}")
-    assert len(failures._rows) <= 10_000
-    assert len(failures._known) <= 10_000
+    for _ in range(8):
+        failures.failed(HERE, "alice")
+    for number in range(500):
+        failures.failed(f"10.3.{number >> 8}.{number & 255}", f"stranger{number}")
+    assert failures.wait(HERE) == failures.wait(THERE, "alice") == 8.0
+
+
+def test_one_who_has_failed_often_has_one_guess_at_a_time_wherever_he_makes_it(failures: Failures) -> None:
+    """Several processes had each looked at one at the same moment."""
+    assert not failures.begins(HERE, "alice")
+    for _ in range(4):
+        failures.failed(HERE, "alice")
+    assert failures.wait(HERE, "alice") == 0.0
+    assert failures.begins(HERE, "alice")
+    assert failures.wait(HERE, "alice") == failures.wait(THERE, "alice") == 1.0
+    # His success takes all of that back.
+    failures.succeeded(HERE, "alice")
+    assert failures.wait(HERE, "bob") == failures.wait(THERE, "alice") == 0.0
+    assert not failures.begins(HERE, "alice")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import zipfile
 from collections.abc import Iterator
-from http.client import IncompleteRead
 from pathlib import Path
 
 import pydicom
@@ -224,38 +224,93 @@ def test_a_file_of_another_length_is_said_before_anything_is_sent(
     else:
         with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
             assert archive.testzip() is None
-            assert len(archive.namelist()) == COUNT - 1
+            assert len(archive.namelist()) == COUNT
+            assert f"{uid(1, 3)}.dcm: its file does not have the length that it had" in str(
+                archive.read("MISSING.txt")
+            )
     assert own.get(f"{SERIES}/instances/{uid(1, 3)}", ANY).status == 500
 
 
-@pytest.mark.parametrize("accept", ['multipart/related; type="application/dicom"', "application/zip"])
-def test_a_file_that_turns_out_to_be_damaged_leaves_the_response_without_an_end(
-    tmp_path: Path, accept: str
-) -> None:
-    """Nothing tells beforehand that its pixels cannot be decompressed."""
-    whole, damaged = sample("JPEG2000.dcm").read_bytes(), sample("JPEG2000.dcm").read_bytes()
-    at = damaged.index(b"\xff\x4f\xff\x51")
-    instance = pydicom.dcmread(io.BytesIO(whole)).SOPInstanceUID.encode()
-    other = instance[:-1] + b"8"
-    damaged = damaged[:at].replace(instance, other) + bytes(len(damaged) - 100 - at) + damaged[-100:]
-    for name, content in (("1.dcm", whole), ("2.dcm", damaged)):
-        (tmp_path / name).write_bytes(content)
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[tuple[Served, str, str, str]]:
+    """A study of two images, and their UIDs; nothing tells beforehand that the second cannot be decompressed."""
+    whole, content = sample("JPEG2000.dcm").read_bytes(), sample("JPEG2000.dcm").read_bytes()
+    at = content.index(b"\xff\x4f\xff\x51")
+    instance = str(pydicom.dcmread(io.BytesIO(whole)).SOPInstanceUID)
+    other = instance[:-1] + "8"
+    # No other test knows this one by its content.
+    noise = os.urandom(len(content) - 100 - at)
+    content = content[:at].replace(instance.encode(), other.encode()) + noise + content[-100:]
+    for name, each in (("1.dcm", whole), ("2.dcm", content)):
+        (tmp_path / name).write_bytes(each)
     study = address_of(tmp_path / "1.dcm").partition("/series")[0]
     with served(tmp_path / "store") as node:
         node.store([tmp_path / "1.dcm", tmp_path / "2.dcm"])
-        connection = socket.create_connection(("127.0.0.1", node.address[1]), timeout=30)
-        with connection, connection.makefile("rb") as stream:
-            connection.sendall(
-                f"GET /dicom-web{study} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                f"Accept: {accept}; transfer-syntax=1.2.840.10008.1.2.1\r\n\r\n".encode()
-            )
+        yield node, study, instance, other
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("", MANY), ("/frames", 'multipart/related; type="application/octet-stream"')]
+)
+def test_an_image_that_turns_out_to_be_damaged_cuts_off_one_response_only(
+    damaged: tuple[Served, str, str, str], path: str, accept: str
+) -> None:
+    """Each response was cut off, so that most clients never had anything of the study."""
+    node, study, instance, other = damaged
+    path = "/pixeldata" if path else path
+    accept = f"{accept}; transfer-syntax={EXPLICIT}"
+    with socket.create_connection(("127.0.0.1", node.address[1]), timeout=30) as connection:
+        connection.sendall(
+            f"GET /dicom-web{study}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode()
+        )
+        with connection.makefile("rb") as stream:
             content = stream.read()
-        assert content.startswith(b"HTTP/1.1 200 ")
-        # The other one is there, and not the last chunk.
-        assert not content.endswith(b"0\r\n\r\n")
-        assert instance in content
-        with pytest.raises(IncompleteRead):
-            node.get(study, f"{accept}; transfer-syntax=1.2.840.10008.1.2.1")
+    assert content.startswith(b"HTTP/1.1 200 ")
+    # The other one is there, and not the last chunk.
+    assert not content.endswith(b"0\r\n\r\n")
+    assert instance.encode() in content
+    answer = node.get(f"{study}{path}", accept)
+    assert (answer.status, len(answer.parts)) == (206, 1)
+    assert answer.headers["warning"] == '299 - "1 of 2 instances cannot be given out"'
+    assert "etag" not in answer.headers
+    # As they are stored there are both, and what is asked for by itself says what is wrong.
+    assert len(node.get(study, ANY).parts) == 2
+    series = address_of(sample("JPEG2000.dcm")).rpartition("/instances")[0]
+    alone = node.get(f"{series}/instances/{other}", f"{MANY}; transfer-syntax={EXPLICIT}")
+    assert alone.status == 500
+    assert b"cannot be given out: " in alone.body
+
+
+def test_a_zip_file_says_what_is_not_in_it(damaged: tuple[Served, str, str, str]) -> None:
+    """It was cut off, so that people could not open what there is of the study."""
+    node, study, instance, other = damaged
+    accept = f"application/zip; transfer-syntax={EXPLICIT}"
+    # The second time, it is known before.
+    for status in (200, 206):
+        answer = node.get(study, accept)
+        assert answer.status == status
+        with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+            assert archive.testzip() is None
+            assert [Path(name).stem for name in archive.namelist()] == [instance, "MISSING"]
+            text = archive.read("MISSING.txt").decode()
+        assert text.startswith("This zip file lacks 1 of 2 objects, which cannot be given out:\r\n\r\n")
+        assert f"/{other}.dcm: " in text
+        assert "cannot be converted" in text
+        assert "/tmp" not in text
+        assert "store/" not in text
+
+
+def test_a_zip_file_of_which_nothing_can_be_read_is_answered_with_an_error(
+    damaged: tuple[Served, str, str, str],
+) -> None:
+    node, _, _, other = damaged
+    series = address_of(sample("JPEG2000.dcm")).rpartition("/instances")[0]
+    for _ in range(2):
+        answer = node.get(f"{series}/instances/{other}", f"application/zip; transfer-syntax={EXPLICIT}")
+        assert (answer.status, answer.body.startswith(b"what is stored here cannot be given out")) == (
+            500,
+            True,
+        )
 
 
 def test_a_deleted_instance_is_gone(own: Served) -> None:

@@ -6,13 +6,16 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, or_, select, update
 
 from ...values import frozen
 from ..database import Database
 from . import schema
 
 _of = schema.session.c
+
+# How many sessions of one user hold at once: of more, the oldest end. A name may be shared by many workstations.
+_MOST = 1000
 
 
 @frozen
@@ -65,8 +68,10 @@ class Sessions:
             "begun_at": now,
             "until": now + lifetime,
         }
+        oldest = select(_of.id).where(_of.name == name).order_by(_of.id.desc()).offset(_MOST)
         with self._database.writing() as connection:
             connection.execute(self._database.insert(schema.session).values(row))
+            connection.execute(delete(schema.session).where(_of.id.in_(oldest)))
         return secret
 
     def find(self, digest: str) -> Session | None:
@@ -83,6 +88,15 @@ class Sessions:
         statement = update(schema.session).where(_of.digest == digest, _of.ended_at.is_(None))
         with self._database.writing() as connection:
             connection.execute(statement.values(ended_at=datetime.now(UTC)))
+
+    def drop_over(self, now: datetime) -> int:
+        """Remove those that hold no longer; how many these were."""
+        is_over = or_(_of.until <= now, _of.ended_at.is_not(None))
+        with self._database.reading() as connection:
+            if connection.execute(select(_of.id).where(is_over).limit(1)).first() is None:
+                return 0
+        with self._database.writing() as connection:
+            return connection.execute(delete(schema.session).where(is_over)).rowcount
 
 
 def digest_of(secret: str) -> str:

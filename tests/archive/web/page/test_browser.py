@@ -5,6 +5,7 @@ All of it is in one file, so that a browser is started once for it.
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import tarfile
 import zipfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -28,6 +30,7 @@ from dicomnet.archive.terms import Terms
 from dicomnet.archive.users import UsersFile, new_user
 from dicomnet.archive.web.access.policy import WebPolicy
 
+ROOT = Path(__file__).parents[4]
 CHROMIUM = "/usr/bin/chromium"
 WIDE, TELEPHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 PAGES = (
@@ -610,3 +613,17 @@ def test_one_logs_in_and_nothing_runs_that_a_peer_has_sent(
         expect(page.locator("#password")).to_be_visible()
         assert [each for each in said if "Security Policy" in each or each == "1"] == []
         page.close()
+
+
+def test_the_picture_in_the_readme_is_what_the_pages_show(browser: Browser) -> None:
+    """If not, run tools/picture_of_the_pages.py."""
+    tool = runpy.run_path(str(ROOT / "tools" / "picture_of_the_pages.py"))
+    picture = tool["PICTURE"]
+    assert f"]({picture.relative_to(ROOT).as_posix()})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    shown, now = (
+        np.asarray(Image.open(BytesIO(content)).convert("L"), int)
+        for content in (picture.read_bytes(), tool["taken"](browser))
+    )
+    assert shown.shape == now.shape
+    # A word that is there or not makes a thousandth of the pixels others.
+    assert np.mean(np.abs(shown - now) > 64) < 0.0002

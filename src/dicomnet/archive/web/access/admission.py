@@ -185,13 +185,14 @@ class Admission:
             # Nobody can be called as this, and it would be kept.
             counted = name if may_be_name(name) else ""
             self._check_wait(address, counted)
+            is_counted = self.failures.begins(address, counted)
             user = await in_thread(lambda: users.read().by_password(name, password))
             self._on_login(counted, address, user is None)
-            if user is None:
-                self.failures.failed(address, counted)
-            else:
+            if user is not None:
                 self.failures.succeeded(address, name)
                 self._remember(key, user, _FRESH)
+            elif not is_counted:
+                self.failures.failed(address, counted)
             return user
 
     async def _by_token(self, scope: Scope, users: UsersFile, given: str) -> Identity:

@@ -6,6 +6,7 @@ A BulkDataURI is a name for a part of the same body, which has it as its Content
 from __future__ import annotations
 
 import json
+import logging
 import re
 from array import array
 from base64 import b64encode
@@ -21,6 +22,7 @@ from ....datasets.codec import encode_answer
 from ....datasets.json_model import from_json
 from ....datasets.xml_model import from_xml
 from ....dicomweb.multipart_reading import MediaType
+from ....dimse.datasets import OUT_OF_RESOURCES
 from ....encoding.elements import EXPLICIT_LITTLE
 from ....encoding.file_header import FileHeader
 from ....encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -30,6 +32,8 @@ from ...storage.staging import StagedFile, Staging
 from ..http.media_types import COMPRESSED
 from ..http.problems import Problem
 from .store_report import CANNOT_UNDERSTAND, TRANSFER_SYNTAX_NOT_SUPPORTED
+
+_log = logging.getLogger(__name__)
 
 _UNCOMPRESSED = "application/octet-stream"
 _NATIVE = frozenset(("", EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN))
@@ -151,6 +155,8 @@ class BulkData:
         self._staging = staging
         self._values: dict[str, list[BulkValue]] = {}
         self._named: set[str] = set()
+        # Names of which at least one part could not be written.
+        self._lost: set[str] = set()
         self._small = self._count = 0
 
     def part(self, location: str, media_type: MediaType) -> BulkPart:
@@ -175,9 +181,17 @@ class BulkData:
         value.complete()
         self._values.setdefault(location, []).append(value)
 
+    def lose(self, location: str, value: BulkValue, error: OSError) -> None:
+        """A value cannot be written; the objects that need it are refused, and no other."""
+        _log.warning("bulk data of an upload cannot be written: %s", error)
+        value.discard()
+        self._lost.add(location)
+
     def of(self, uri: str) -> list[BulkValue]:
-        """The parts of the body that have this name."""
+        """The parts of the body that have this name; raises DescriptionUnusable if one could not be written."""
         self._named.add(uri)
+        if uri in self._lost:
+            raise DescriptionUnusable("its bulk data cannot be written now", OUT_OF_RESOURCES)
         return self._values.get(uri, [])
 
     @property
@@ -201,14 +215,23 @@ class BulkPart:
         self._bulk = bulk
         self._location = location
         self._value = value
+        # What of it comes behind a failure is passed over.
+        self._is_over = False
 
     def write(self, data: memoryview) -> None:
-        """Take bytes of it; raises OSError if they cannot be written."""
-        self._bulk.write(self._value, data)
+        """Take bytes of it."""
+        if self._is_over:
+            return
+        try:
+            self._bulk.write(self._value, data)
+        except OSError as error:
+            self._is_over = True
+            self._bulk.lose(self._location, self._value, error)
 
     def end(self) -> None:
         """It came whole."""
-        self._bulk.keep(self._location, self._value)
+        if not self._is_over:
+            self._bulk.keep(self._location, self._value)
 
     def abort(self) -> None:
         """Drop it."""

@@ -11,16 +11,19 @@ from starlette.responses import Response
 
 from ....encoding.transfer_syntaxes import Transcoding
 from ....errors import UnusableObject
+from ....values import replace
 from ...catalogue.query import StoredInstance
 from ...holdings import Holdings
 from ..http.conditional import REVALIDATED, entity_tag, is_unchanged
+from ..http.file_parts import FilePart
 from ..http.multipart import Part, boundary_of, content_type, written
 from ..http.negotiation import MediaRange, alternatives, ranges_of
 from ..http.problems import Problem
 from ..http.streams import streamed
 from ..resources import Reference
-from .located import located
+from .located import located, may_lack, what_lacks
 from .pixels import OCTETS, Form, NoPixelData, form_of, offers_of
+from .unusable import UNUSABLE
 
 PartsOf = Callable[[StoredInstance, Form | None], Iterator[Part]]
 """From an object, and the form in which its frames are given out, to its parts; the form is None if in none."""
@@ -72,6 +75,7 @@ class Collection:
         self._objects: list[StoredInstance] = []
         self._count = len(found)
         self._failed = 0
+        self._may_lack = may_lack(holdings, reference)
         problem = Problem(404, "nothing in this resource has such data")
         for each in found:
             try:
@@ -90,6 +94,11 @@ class Collection:
         self.ranges: Sequence[MediaRange] = ranges_of(request)
         self.forms: Mapping[str, Form]
         self.forms, self.refusal = _forms(self._objects, self.ranges, transcoding)
+        usable = [each for each in self._objects if UNUSABLE.reason(self._version(each)) is None]
+        if usable:
+            # Where nothing can be given out, that shows when it is read.
+            self._failed += len(self._objects) - len(usable)
+            self._objects = usable
 
     def respond(self, parts_of: PartsOf, *versions: str, is_whole: bool) -> Response:
         """A response with what each object has.
@@ -112,11 +121,11 @@ class Collection:
         """
         headers = {"cache-control": REVALIDATED}
         status, tag = 200, None
-        if self._failed or not is_whole:
+        if self._failed or self._may_lack or not is_whole:
             # Some, but not all of it (PS3.18 Table 10.4.3-1).
             status = 206
             reasons = [
-                f"{self._failed} of {self._count} instances cannot be given out" if self._failed else "",
+                what_lacks(self._failed, self._count) if self._failed or self._may_lack else "",
                 "" if is_whole else "what cannot be given as Accept says is left out",
             ]
             headers["warning"] = f'299 - "{"; ".join(filter(None, reasons))}"'
@@ -143,7 +152,8 @@ class Collection:
     def _parts(self, parts_of: PartsOf) -> Iterator[Part]:
         for each in self._objects:
             try:
-                yield from parts_of(each, self.forms.get(each.transfer_syntax_uid))
+                for part in parts_of(each, self.forms.get(each.transfer_syntax_uid)):
+                    yield replace(part, open=partial(_opened, self._version(each), part.open))
             except _UNREADABLE as error:
                 yield Part(each.name.instance, (), None, partial(_unreadable, error))
 
@@ -167,6 +177,12 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, FileNotFoundError):
         return Problem(404, "the file of this instance is not there any more")
     return Problem(404, f"this instance cannot be given out: {error}")
+
+
+def _opened(
+    version: str | None, begin: Callable[[], Iterator[bytes | FilePart]]
+) -> Iterator[bytes | FilePart]:
+    return UNUSABLE.watched(version, begin())
 
 
 def _unreadable(error: Exception) -> Iterator[bytes]:

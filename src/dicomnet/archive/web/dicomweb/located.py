@@ -13,8 +13,11 @@ from ...catalogue.index import Index
 from ...catalogue.options import QueryOptions
 from ...catalogue.query import StoredInstance, locate
 from ...holdings import Holdings
-from ..http.problems import Problem
+from ..http.problems import RETRY, Problem
 from ..resources import Reference
+
+UNFILED = "objects that were received lately cannot be found yet"
+"""What is said where the index lacks objects that cannot be filed now."""
 
 _OPTIONS = QueryOptions(relational=True)
 _WORDS: dict[Level | None, str] = {Level.STUDY: "study", Level.SERIES: "series", Level.IMAGE: "instance"}
@@ -33,7 +36,8 @@ def located(holdings: Holdings, reference: Reference) -> list[StoredInstance]:
     Raises
     ------
     Problem
-        With status 404 if there is no such resource, and 410 if it was an instance that has been deleted.
+        With status 404 if there is no such resource, 410 if it was an instance that has been deleted, and 503 if it was
+        received and is not in the index yet.
     ServiceRefusal
         With status 0xA700, if the index cannot be read now.
     """
@@ -46,6 +50,8 @@ def located(holdings: Holdings, reference: Reference) -> list[StoredInstance]:
     else:
         found = _all(index, reference)
     if not found:
+        if holdings.intake.lacks(reference.study):
+            raise Problem(503, "what was received of this study cannot be given out yet; try later", RETRY)
         raise Problem(404, f"there is no such {_WORDS[reference.level]} here")
     holdings.uses.note(reference.study)
     return found
@@ -56,11 +62,24 @@ def path_of(found: StoredInstance) -> str:
     return Reference(found.name.study, found.name.series, found.name.instance).path
 
 
+def may_lack(holdings: Holdings, reference: Reference) -> bool:
+    """Whether a study or series may have further objects, which were received and are not in the index yet."""
+    return reference.instance is None and holdings.intake.lacks(reference.study)
+
+
 def said_to_lack(headers: MutableMapping[str, str], missing: int, count: int) -> int:
-    """The status of a response that lacks some of so many objects, which its head says (PS3.18 Table 10.4.3-1)."""
-    headers["warning"] = f'299 - "{missing} of {counted(count, "instance")} cannot be given out"'
+    """The status of a response that lacks some of so many objects, which its head says (PS3.18 Table 10.4.3-1).
+
+    Where none is missing, it lacks what is not in the index yet, see `may_lack`.
+    """
+    headers["warning"] = f'299 - "{what_lacks(missing, count)}"'
     headers.pop("etag", None)
     return 206
+
+
+def what_lacks(missing: int, count: int) -> str:
+    """That in words."""
+    return f"{missing} of {counted(count, 'instance')} cannot be given out" if missing else UNFILED
 
 
 def _one(index: Index, reference: Reference) -> list[StoredInstance]:

@@ -32,7 +32,7 @@ from ..http.streams import begun, streamed
 from ..http.threads import in_thread
 from ..resources import PATHS, Reference, base_url, reference_of
 from .described import ACCEPT, Described, DescribedRoute
-from .located import located, path_of, said_to_lack
+from .located import located, may_lack, path_of, said_to_lack
 from .opened import opened
 
 _log = logging.getLogger(__name__)
@@ -95,9 +95,9 @@ class MetadataService:
     def _response(self, request: Request, reference: Reference, offer: Offer) -> Response:
         found = located(self._holdings, reference)
         base = base_url(request)
-        tag = entity_tag(
-            [str(offer), base, *(each.digest and f"{each.name} {each.digest}" for each in found)]
-        )
+        lacks = may_lack(self._holdings, reference)
+        versions = [str(offer), base, *(each.digest and f"{each.name} {each.digest}" for each in found)]
+        tag = None if lacks else entity_tag(versions)
         headers = {"cache-control": REVALIDATED, **({} if tag is None else {"etag": tag})}
         if is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
@@ -110,7 +110,7 @@ class MetadataService:
             )
         status = 200
         good = self._prepared(found)
-        if len(good) < len(found):
+        if lacks or len(good) < len(found):
             status, tag = said_to_lack(headers, len(found) - len(good), len(found)), None
         # Where nothing can be given out, that shows when it is read.
         found = good or found

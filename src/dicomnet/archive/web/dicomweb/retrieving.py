@@ -17,6 +17,7 @@ from ....datasets.transcode import is_decodable, is_lossless, transcode_file
 from ....encoding.file_header import encode_file_header
 from ....encoding.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, Transcoding, transfer_syntax
 from ....errors import UnusableObject
+from ....plurals import counted
 from ....values import frozen
 from ...catalogue.query import StoredInstance
 from ...holdings import Holdings
@@ -32,7 +33,8 @@ from ..http.streams import begun, streamed
 from ..http.threads import in_thread
 from ..resources import PATHS, Reference, reference_of
 from .described import ACCEPT, Described, DescribedRoute
-from .located import located, said_to_lack
+from .located import located, may_lack, said_to_lack
+from .unusable import UNUSABLE
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +54,14 @@ _DESCRIBED = {
     )
     for path, offers in _OFFERS.items()
 }
+
+
+MISSING: Final = "MISSING.txt"
+"""The file in a zip file that says what is not in it."""
+
+# Objects that are not given out, each with the reason.
+Missing = dict[ObjectName, str]
+_GONE = "its file is not there any more"
 
 
 @frozen
@@ -89,7 +99,7 @@ class File:
         """Its bytes, some at a time. Raises UnusableObject or OSError where it cannot be read or converted."""
         if self.is_as_stored:
             return stored_chunks(storage, self.found.name, self.found.size)
-        return _converted(storage, self.found, self.target)
+        return UNUSABLE.watched(self.version, _converted(storage, self.found, self.target))
 
 
 def stored_chunks(storage: Storage, name: ObjectName, size: int | None) -> Iterator[bytes | FilePart]:
@@ -202,47 +212,60 @@ class RetrievingService:
         """
         offer = options[0].offer
         found = located(self._holdings, reference)
-        files, gone = self._files(found, [option for option in options if option.offer == offer])
-        tag = None if gone else entity_tag([str(offer), *(file.version for file in files)])
+        files, missing = self._files(found, [option for option in options if option.offer == offer])
+        lacks = bool(missing) or may_lack(self._holdings, reference)
+        tag = None if lacks else entity_tag([str(offer), *(file.version for file in files)])
         headers = {"cache-control": REVALIDATED}
         if tag is not None:
             headers["etag"] = tag
         status = 200
-        if gone:
-            status = said_to_lack(headers, gone, len(found))
+        if lacks:
+            status = said_to_lack(headers, len(missing), len(found))
         elif is_unchanged(request, tag):
             return Response(status_code=304, headers=headers)
-        chunks = self._body(offer, files, tag, headers)
+        chunks = self._body(offer, files, missing, tag, headers)
         return streamed(request, begun(request, chunks), headers, status)
 
     def _files(
         self, found: Sequence[StoredInstance], options: Sequence[Alternative]
-    ) -> tuple[list[File], int]:
-        """What is given out, and how many objects are not."""
+    ) -> tuple[list[File], Missing]:
+        """What is given out, and what is not."""
         targets = {
             own: target_of(own, options, self._transcoding)
             for own in {each.transfer_syntax_uid for each in found}
         }
-        files = [
-            File(each, target) for each in found if (target := targets[each.transfer_syntax_uid]) is not None
-        ]
+        files: list[File] = []
+        missing: Missing = {}
+        for each in found:
+            target = targets[each.transfer_syntax_uid]
+            if target is None:
+                missing[each.name] = "it cannot be given in the transfer syntax that is asked for"
+            else:
+                files.append(File(each, target))
         if not files:
             names = ", ".join(sorted(transfer_syntax(own).name for own in targets))
             raise Problem(
                 406,
                 f"what is stored in {names} cannot be given in the transfer syntax in Accept; * takes it as it is",
             )
-        whole, there = [], []
-        for file in files:
-            length = self._length(file.found)
-            if length is not None:
-                there.append(file)
-                if length == file.found.size:
-                    whole.append(file)
+        lacking = {file.found.name: reason for file in files if (reason := self._lack(file)) is not None}
+        there = [file for file in files if lacking.get(file.found.name) != _GONE]
         if not there:
             raise Problem(404, "the files of this resource are not there any more")
-        # Where nothing can be given out, that shows when it is read.
-        return whole or there, len(found) - len(whole or there)
+        whole = [file for file in there if file.found.name not in lacking]
+        if not whole:
+            # Where nothing can be given out, that shows when it is read.
+            lacking = {name: reason for name, reason in lacking.items() if reason == _GONE}
+        return whole or there, missing | lacking
+
+    def _lack(self, file: File) -> str | None:
+        """Why an object cannot be given out, as far as that is known before; None if it seems that it can."""
+        length = self._length(file.found)
+        if length is None:
+            return _GONE
+        if length != file.found.size:
+            return "its file does not have the length that it had"
+        return None if file.is_as_stored else UNUSABLE.reason(file.version)
 
     def _length(self, found: StoredInstance) -> int | None:
         """How long the file of an object is, or would be where that is not known; None if it is not there."""
@@ -254,14 +277,14 @@ class RetrievingService:
         return length if length is None or found.size is not None else found.size
 
     def _body(
-        self, offer: Offer, files: Sequence[File], tag: str | None, headers: dict[str, str]
+        self, offer: Offer, files: Sequence[File], missing: Missing, tag: str | None, headers: dict[str, str]
     ) -> Iterator[bytes | FilePart]:
         """The body of a response, and what it says of itself."""
         storage = self._holdings.storage
         if offer == _ZIP:
             headers["content-type"] = offer.kind
             headers["content-disposition"] = f'attachment; filename="{files[0].found.name.study}.zip"'
-            return _zipped(files, storage)
+            return _zipped(files, missing, storage)
         if offer == _ONE:
             file = files[0]
             headers["content-type"] = _dicom(file.target)
@@ -314,27 +337,51 @@ class _Sink(RawIOBase):
         return content
 
 
-def _zipped(files: Sequence[File], storage: Storage) -> Iterator[bytes]:
-    """A zip file of objects, each named by its UIDs; without an end where one cannot be read, see `CutOff`."""
+def _zipped(files: Sequence[File], missing: Missing, storage: Storage) -> Iterator[bytes]:
+    """A zip file of objects, each named by its UIDs.
+
+    What cannot be read is left out, and named in a text file in its place: people take what there is of a study. An
+    object that cannot be read to its end leaves the zip file without one, see `CutOff`.
+    """
     sink = _Sink()
-    missing = ""
+    missing = dict(missing)
+    failure: Exception | None = None
     with zipfile.ZipFile(sink, "w") as archive:
         for file in files:
-            name = file.found.name
             try:
                 chunks = in_bytes(file.chunks(storage))
                 chunk = next(chunks, b"")
             except (UnusableObject, OSError) as error:
-                missing = f"{name.instance} is missing in a zip file: {error}"
+                _log.warning("%s is left out of a zip file: %s", file.found.name.instance, error)
+                failure, missing[file.found.name] = error, _said(error)
                 continue
-            with archive.open(
-                f"{name.study}/{name.series}/{name.instance}.dcm", "w", force_zip64=True
-            ) as entry:
+            with archive.open(_entry(file.found.name), "w", force_zip64=True) as entry:
                 while chunk:
                     entry.write(chunk)
                     if sink.size >= CHUNK:
                         yield sink.take()
-                    chunk = next(chunks, b"")
+                    try:
+                        chunk = next(chunks, b"")
+                    except (UnusableObject, OSError) as error:
+                        name = file.found.name.instance
+                        raise CutOff(f"{name} cannot be read to its end: {error}") from error
+        if failure is not None and not archive.filelist:
+            raise failure
         if missing:
-            raise CutOff(missing)
+            lines = [f"{_entry(name)}: {reason}\r\n" for name, reason in missing.items()]
+            count = counted(len(files) + len(missing.keys() - {each.found.name for each in files}), "object")
+            head = f"This zip file lacks {len(missing)} of {count}, which cannot be given out:\r\n\r\n"
+            with archive.open(MISSING, "w") as entry:
+                entry.write("".join([head, *lines]).encode())
     yield sink.take()
+
+
+def _entry(name: ObjectName) -> str:
+    return f"{name.study}/{name.series}/{name.instance}.dcm"
+
+
+def _said(error: Exception) -> str:
+    """Why an object is missing, for the client."""
+    if isinstance(error, UnusableObject):
+        return error.cause
+    return _GONE if isinstance(error, FileNotFoundError) else "its file cannot be read; the log says why"

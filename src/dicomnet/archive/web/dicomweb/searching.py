@@ -36,6 +36,7 @@ from ..http.streams import streamed
 from ..http.threads import in_thread
 from ..resources import Reference, base_url, reference_of
 from .described import ACCEPT, BOOLEAN, Described, DescribedRoute, Parameter
+from .located import UNFILED
 from .question import FLAGS, TIMEZONE, Question, question_of
 
 JSON, XML = Offer("application/dicom+json"), Offer("application/dicom+xml", is_multipart=True)
@@ -156,6 +157,8 @@ class SearchService:
         self._prepare()
         policy = self._policy
         options, warnings = _options(asked, policy)
+        if self._holdings.intake.lacks(reference.study):
+            warnings.append(UNFILED)
         try:
             identifier = build_identifier(kind.level.name.lower(), _keys(kind, reference, asked, index))
         except ValueError as error:

@@ -18,8 +18,8 @@ _SENTENCES = {
     404: "there is nothing at this address",
     405: "this method is not allowed here",
 }
-# Until when one who is answered with 503 may wait before he asks again, in seconds.
-_RETRY = {"retry-after": "5"}
+RETRY = {"retry-after": "5"}
+"""How long one who is answered with 503 may wait before he asks again, in seconds."""
 
 
 class CutOff(Exception):
@@ -64,14 +64,14 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, ServiceRefusal):
         # What the DIMSE services refuse with is out of resources, or something that the requestor can change.
         if error.status == OUT_OF_RESOURCES:
-            return Problem(503, error.comment or "the archive cannot answer now", _RETRY)
+            return Problem(503, error.comment or "the archive cannot answer now", RETRY)
         return Problem(400, error.comment or f"the request is refused with status 0x{error.status:04X}")
     if isinstance(error, DatabaseFailure):
         _log.error("a request by HTTP cannot be answered: %s", error)
-        return Problem(503, "the database of the archive cannot be read now; try later", _RETRY)
+        return Problem(503, "the database of the archive cannot be read now; try later", RETRY)
     if isinstance(error, OSError):
         _log.error("a request by HTTP cannot be answered: %s", error)
-        return Problem(503, "a file of the archive cannot be read or written now; try later", _RETRY)
+        return Problem(503, "a file of the archive cannot be read or written now; try later", RETRY)
     _log.error("a request by HTTP failed", exc_info=error)
     return Problem(500, "the archive could not answer because of an error of its own; its log says more")
 
