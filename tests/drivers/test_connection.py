@@ -38,6 +38,7 @@ from dicomnet.upper_layer.negotiation import (
 from dicomnet.upper_layer.table import TABLE, Event, State
 from dicomnet.wire.items import ProposedContext
 from dicomnet.wire.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, ReleaseRP, ReleaseRQ
+from dicomnet.wire.scanner import PDU_EXCESS
 
 ARTIM = 30.0
 LIMIT = 4096
@@ -301,7 +302,7 @@ VIOLATIONS: dict[str, tuple[bytes, int]] = {
     "a rejection": (REJECTION.encode(), 2),
     "an answer to a release that was not asked for": (RELEASE_RP, 2),
     "release in the middle of a message": (HALF_A_STORE + RELEASE_RQ, 2),
-    "longer than announced": (b"\x04\x00" + (LIMIT + 1).to_bytes(4, "big"), 6),
+    "much longer than announced": (b"\x04\x00" + (LIMIT + PDU_EXCESS + 1).to_bytes(4, "big"), 6),
     "4 GiB": (b"\x04\x00\xff\xff\xff\xff", 6),
     "no value": (b"\x04\x00\x00\x00\x00\x00", 6),
     "a value of one byte": (p_data(b"\x00\x00\x00\x01\x01\x00"), 6),
