@@ -1,4 +1,7 @@
-"""Make docs/pages.jpg, the picture of the pages: a node with objects of pydicom's tests, in Chromium."""
+"""Make docs/pages.jpg, the picture of the pages: a node with objects of pydicom's tests, in Chromium.
+
+Its comment has the words that are seen, by which a test knows what is shown, with whatever fonts.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,15 @@ def _looked_at(browser: Browser, address: str, path: Path) -> bytes:
     try:
         page.goto(f"{address}/studies/{head.StudyInstanceUID}/series/{head.SeriesInstanceUID}")
         expect(page.locator("#where")).to_contain_text("1 of 1")
-        return page.screenshot(type="jpeg", quality=75)
+        return _commented(page.screenshot(type="jpeg", quality=75), page.locator("body").inner_text())
     finally:
         page.close()
+
+
+def _commented(picture: bytes, words: str) -> bytes:
+    """A JPEG picture with a comment behind its first marker."""
+    comment = words.encode()
+    return picture[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + picture[2:]
 
 
 if __name__ == "__main__":
