@@ -167,7 +167,7 @@ def test_a_terminal_without_the_characters_is_no_error() -> None:
         env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"},
         check=False,
     )
-    assert result.stderr == b"dicomnet store: f\\xfcr \\udcff: no such file or directory\n"
+    assert result.stderr == b"failed: f\\xfcr \\udcff: cannot be read: No such file or directory\n"
     assert result.returncode == 1
 
 

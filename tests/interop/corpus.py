@@ -24,8 +24,9 @@ NOT_SENT = {
 # What is no composite instance, so that no storage SCP accepts a context for it.
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 NO_CONTEXT = {"DICOMDIR-empty.dcm": "a Media Storage Directory"}
-# What DCMTK aborts an association for: no data set may have an odd length (PS3.5 section 7.1).
-ODD_LENGTH = {"rtplan_truncated.dcm"}
+# What our side finds to be damaged before anything of it is sent.
+CUT_OFF = {"MR_truncated.dcm", "rtplan_truncated.dcm"}
+UNSENT = NO_CONTEXT.keys() | CUT_OFF
 # A deflated data set of odd length has to be sent with a zero byte behind it (PS3.5 section A.5).
 PADDED = {"image_dfl.dcm"}
 
@@ -81,9 +82,9 @@ KEPT_ALREADY = {
     "liver_expb_1frame.dcm": "liver_1frame.dcm",
 }
 
-# What is sent: its name and the status that our node answers.
+# What can be told of each: the status that our node answers, None where it is not sent.
 EXPECTED: dict[str, int | None] = {
-    path.name: None if path.name in NO_CONTEXT else REFUSED.get(path.name, (0, ""))[0]
+    path.name: None if path.name in UNSENT else REFUSED.get(path.name, (0, ""))[0]
     for path in FILES
     if path.name not in NOT_SENT
 }

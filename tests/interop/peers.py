@@ -29,6 +29,7 @@ from tests.support import (
 
 from dicomnet import AE, Peer, aio, build_context, evt
 from dicomnet.encoding.file_header import encode_file_header
+from dicomnet.errors import UnusableObject
 
 from .corpus import MEDIA_STORAGE_DIRECTORY, Sendable, pairs
 
@@ -73,10 +74,10 @@ def send_by_ae(port: int, files: Sequence[Sendable]) -> Statuses:
     accepted = {(str(each.abstract_syntax), str(each.transfer_syntax[0])) for each in assoc.accepted_contexts}
     statuses: Statuses = {}
     for each in files:
+        statuses[each.path.name] = None
         if (each.sop_class, each.transfer_syntax) in accepted:
-            statuses[each.path.name] = assoc.send_c_store(each.path).Status
-        else:
-            statuses[each.path.name] = None
+            with contextlib.suppress(UnusableObject):
+                statuses[each.path.name] = assoc.send_c_store(each.path).Status
     assoc.release()
     return statuses
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 from io import SEEK_END
-from shutil import copyfileobj
-from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from ..encoding.scan import Header, HeaderScanner
@@ -57,6 +55,10 @@ def scan_stream(scanner: HeaderScanner, stream: BinaryIO, offset: int, transfer_
         recognized = scanner.recognize(stream.read(_HEAD_LENGTH), length, transfer_syntax_uid)
         if recognized is not None:
             return recognized
+        # A requestor starts without these.
+        from shutil import copyfileobj
+        from tempfile import TemporaryFile
+
         # However long it is, it takes no memory.
         with TemporaryFile() as copy:
             stream.seek(0)

@@ -312,6 +312,8 @@ class Walk:
             raise self._damage(frame, "an item has no end")
         if at > limit:
             raise self._damage(frame, "an element is longer than what contains it")
+        if is_top and not at and limit:
+            raise self._damage(frame, "the first element is longer than all of it")
         if at != limit:
             # A few bytes that are not a header: DCMTK takes no notice of them.
             if not is_top or any(data[at:limit]):

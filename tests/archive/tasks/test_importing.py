@@ -403,5 +403,5 @@ def test_a_file_without_a_data_set_was_blamed_on_its_meta_information(tmp_path: 
         "padded.dcm": "the data set is empty or has no SOP Instance UID",
         "cut-off.dcm": "the deflated data set ends too early",
         "none.dcm": "the data set is empty or has no SOP Instance UID",
-        "begun.dcm": "an element is longer than what contains it",
+        "begun.dcm": "the first element is longer than all of it",
     }
