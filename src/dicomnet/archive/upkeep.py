@@ -132,16 +132,18 @@ class Upkeep:
         self._is_filled = False
         self._is_to_be_checked = intake.local.was_killed
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="dicomnet-upkeep", daemon=True)
+        # From Python 3.13 on, one that was made before a fork cannot be started behind it.
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin."""
+        self._thread = threading.Thread(target=self._run, name="dicomnet-upkeep", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End it; what is not done is done at the next start."""
         self._is_stopping.set()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:

@@ -148,7 +148,9 @@ class Journal:
         self._folder = "", os.path.join(os.getcwd(), "")
         try:
             # Nothing is waited for: who has it, has it until its end.
-            self._connection = sqlite3.connect(path, 0.0, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=0.0, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._open(peer)
                 self._notes = Notes(path)

@@ -56,7 +56,8 @@ class Delivery:
         self._sent = 0
         self._late: int | None = None
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"dicomnet-audit-{name}", daemon=True)
+        # From Python 3.13 on, one that was made before a fork cannot be started behind it.
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin; one of whom the ledger knows nothing is told what comes from now on."""
@@ -66,12 +67,14 @@ class Delivery:
             _log.error(
                 "it is not known what of the audit trail %s has, which is tried again: %s", self.name, error
             )
+        self._thread = threading.Thread(target=self._run, name=f"dicomnet-audit-{name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Tell him what is left, if he listens, and end."""
         self._is_stopping.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _begin(self) -> None:
         audits = self._audits()

@@ -75,10 +75,12 @@ class Control:
         except BaseException:
             self._listener.close()
             raise
-        self._thread = threading.Thread(target=self._accept, name="dicomnet-tasks", daemon=True)
+        # From Python 3.13 on, one that was made before a fork cannot be started behind it.
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to take tasks."""
+        self._thread = threading.Thread(target=self._accept, name="dicomnet-tasks", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -93,7 +95,7 @@ class Control:
     def close(self) -> None:
         """Stop, and wait for the tasks that are under way."""
         self.stop()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join()
         for thread in self._threads:
             thread.join()

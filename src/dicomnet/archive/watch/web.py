@@ -141,10 +141,12 @@ class Web:
         self._listener = _listener(address)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._server = _Server(config)
-        self._thread = threading.Thread(target=self._serve, name="dicomnet-watch", daemon=True)
+        # From Python 3.13 on, one that was made before a fork cannot be started behind it.
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to answer."""
+        self._thread = threading.Thread(target=self._serve, name="dicomnet-watch", daemon=True)
         self._thread.start()
 
     def forget(self) -> None:
@@ -154,7 +156,7 @@ class Web:
     def close(self) -> None:
         """End it; whoever is connected is cut off."""
         self._server.end()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join(_END)
         self._listener.close()
 

@@ -75,7 +75,8 @@ class WebServer:
         self._application = application
         self.has_pages = application.has_pages
         self._server = _Server(config)
-        self._thread = threading.Thread(target=self._serve, name="dicomnet-web", daemon=True)
+        # From Python 3.13 on, one that was made before a fork cannot be started behind it.
+        self._thread: threading.Thread | None = None
 
     def adopt(self, terms: Terms) -> None:
         """Go by other terms from now on."""
@@ -93,6 +94,7 @@ class WebServer:
 
     def start(self) -> None:
         """Begin to answer."""
+        self._thread = threading.Thread(target=self._serve, name="dicomnet-web", daemon=True)
         self._thread.start()
 
     def forget(self) -> None:
@@ -105,7 +107,7 @@ class WebServer:
 
     def close(self, drain: float = 0.0) -> None:
         """End it; what is under way may go on for some seconds."""
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self.stop()
             self._server.is_idle.wait(drain)
             self._server.tell(self._server.end)
