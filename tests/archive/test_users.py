@@ -157,7 +157,9 @@ def test_a_reader_that_was_late_does_not_bring_back_who_was_removed(file: UsersF
 class _Slow(type(Path())):  # type: ignore[misc]
     """A path whose file takes its time between what it says and that it is known."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *segments: object) -> None:
+        if sys.version_info >= (3, 12):
+            super().__init__(*segments)
         self.is_slow, self.is_read, self.may_go = True, threading.Event(), threading.Event()
 
     def read_bytes(self) -> bytes:

@@ -141,6 +141,7 @@ def test_a_host_that_none_can_be_ended_the_thread(
     with _delivered(ledger, sink) as delivery:
         _write(ledger, 1, 1)
         wait_until(lambda: "cannot go to syslog" in caplog.text, what="that is told")
+        assert delivery._thread is not None
         assert delivery._thread.is_alive()
     assert ledger.audits.mark(SYSLOG) == 0
 

@@ -67,7 +67,7 @@ class Delivery:
             _log.error(
                 "it is not known what of the audit trail %s has, which is tried again: %s", self.name, error
             )
-        self._thread = threading.Thread(target=self._run, name=f"dicomnet-audit-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"dicomnet-audit-{self.name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
