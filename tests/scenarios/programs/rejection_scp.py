@@ -14,10 +14,13 @@ def handle_echo(event):
     return 0x0000
 
 
+# Each is told behind its answer, so the next one may be told before it.
+rejected = []
 serve(
     ae,
     [
-        (evt.EVT_REJECTED, lambda event: say("rejected", event.assoc.requestor.ae_title)),
+        (evt.EVT_REJECTED, lambda event: rejected.append(event.assoc.requestor.ae_title)),
         (evt.EVT_C_ECHO, handle_echo),
     ],
+    lambda: say("rejected", *sorted(rejected)),
 )

@@ -154,6 +154,10 @@ CALLS: Sequence[Call] = [
         "retrieve_bulkdata", [_PIXELS], {"byte_range": (10, 19)}, is_value(SLICE, "PixelData", slice(10, 20))
     ),
     Call("iter_bulkdata", [_PIXELS], {}, is_value(SLICE, "PixelData")),
+]
+
+# One after the other: what is deleted has been stored by a call before. At the end all is as it was.
+CHANGES: Sequence[Call] = [
     Call("store_instances", ["to_be_stored"], {}, is_stored),
     Call(
         "delete_instance",

@@ -17,7 +17,7 @@ from tests.archive.web.agents.recording import FOLDER, Recorder, recorder, writt
 
 
 def _python(held: Holding, recording: Recorder, folder: Path) -> None:
-    for call in python_calls.CALLS:
+    for call in (*python_calls.CALLS, *python_calls.CHANGES):
         python_calls.called(call, python_calls.client_of(recording.url), held)
 
 
