@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,10 +21,10 @@ from dicomnet.drivers.medium import is_in_memory
 
 from .databases import OfServer, postgresql
 from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .orthanc import ORTHANC, orthanc
 from .processes import (
     HOST,
     ROOT,
-    Absent,
     Command,
     Failed,
     checkout,
@@ -40,7 +39,7 @@ from .processes import (
 )
 from .queries import KINDS, query_files, write_queries
 from .storing import WHOLE, check_stored
-from .subjects import ORTHANC, TUNED
+from .subjects import TUNED
 
 _SMALL, _SLICE, _SLICES = 4_000, 500_000, 400
 _QUERIES = 100
@@ -115,9 +114,7 @@ def _node(*options: object, on_postgresql: bool = False) -> Archive:
 
 @contextmanager
 def _orthanc(folder: Path, destinations: Mapping[str, int] = MappingProxyType({})) -> Iterator[Running]:
-    program = shutil.which(ORTHANC)
-    if program is None:
-        raise Absent("not installed")
+    installed = orthanc()
     port, http = free_port(), free_port()
     settings = {
         "Name": "benchmark",
@@ -142,7 +139,7 @@ def _orthanc(folder: Path, destinations: Mapping[str, int] = MappingProxyType({}
     }
     configuration = folder.with_suffix(".json")
     configuration.write_text(json.dumps(settings))
-    with serving(Command((program, str(configuration)), TUNED), port, http) as process:
+    with serving(installed.started_with(configuration), port, http) as process:
         found = Running(port, (process.pid,))
         yield found
         connection = HTTPConnection(HOST, http, timeout=20)

@@ -13,8 +13,8 @@ from http.client import HTTPConnection
 from time import perf_counter
 
 from .model import OURS, Case, Group, Metric, Workspace
+from .orthanc import ORTHANC
 from .processes import HOST, Failed, cpu_of_tree
-from .subjects import ORTHANC
 from .web import IMAGES, SIDE, WebServer, filled
 
 _FILES = 'multipart/related; type="application/dicom"; transfer-syntax=*'

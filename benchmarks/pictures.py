@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection
 
 from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .orthanc import ORTHANC
 from .processes import HOST, cpu_of_tree
-from .subjects import ORTHANC
 from .web import CONNECTIONS, IMAGES, SIDE, WebServer, filled
 
 _FIRST = Metric("first", "each for the first time, median", "ms")

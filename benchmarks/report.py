@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import subprocess
 import timeit
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,8 @@ from typing import Any
 from dicomnet.drivers.medium import file_system
 
 from .model import Group, Metric, Result
-from .subjects import ORTHANC
+from .orthanc import orthanc
+from .processes import Absent
 
 _FOLDER = Path(__file__).resolve().parent
 _HEADINGS = ("", "median", "min - max", "runs", "ratio", "of minima", "")
@@ -56,12 +56,10 @@ def _call() -> float:
 
 
 def _version_of_orthanc() -> str:
-    program = shutil.which(ORTHANC)
-    if program is None:
-        return "not installed"
-    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.split()[
-        1
-    ]
+    try:
+        return orthanc().version
+    except Absent as absence:
+        return str(absence)
 
 
 def _field(path: str, name: str) -> str:

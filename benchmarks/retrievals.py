@@ -15,6 +15,7 @@ from pydicom import dcmread
 
 from .archives import ARCHIVES, new_folder, store_command
 from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .orthanc import ORTHANC
 from .processes import (
     HOST,
     ROOT,
@@ -29,7 +30,7 @@ from .processes import (
     started_from,
 )
 from .storing import LOADS, WHOLE, Load, check_stored
-from .subjects import ORTHANC, SERVERS, TUNED, Server
+from .subjects import SERVERS, TUNED, Server
 
 _LOADS = tuple(load for load in LOADS if load.name in ("small", "medium"))
 _SUBJECTS = (f"{OURS} serve", f"{OURS} serve on PostgreSQL", ORTHANC)

@@ -14,8 +14,8 @@ from time import perf_counter
 
 from .archives import store_command
 from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .orthanc import ORTHANC
 from .processes import HOST, Failed, at_rest, cpu_of_tree, run
-from .subjects import ORTHANC
 from .web import STARTED
 
 _LENGTH, _ROUNDS, _PAGE = 1_000, 60, 50

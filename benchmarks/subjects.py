@@ -11,7 +11,6 @@ from .model import OURS
 from .processes import HOST, Absent, Command, Failed, python, run
 
 PYNETDICOM = "pynetdicom"
-ORTHANC = "Orthanc"
 FLOOR = "bare sockets"
 # DCMTK leaves Nagle's algorithm on unless its environment says otherwise.
 TUNED = {"TCP_NODELAY": "1"}

@@ -13,8 +13,8 @@ from http.client import HTTPConnection
 from time import perf_counter
 
 from .model import OURS, Case, Group, Measure, Metric, Workspace
+from .orthanc import ORTHANC
 from .processes import HOST, Failed, cpu_of_tree
-from .subjects import ORTHANC
 from .web import STARTED
 
 _BOUNDARY = "boundary-of-a-benchmark"

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from shutil import which
 from statistics import median
 from time import perf_counter
 
@@ -20,8 +19,9 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from .archives import new_folder, store_command
 from .model import OURS, Workspace
+from .orthanc import ORTHANC, orthanc
 from .processes import HOST, Absent, Command, Failed, at_rest, free_port, python, run, serving
-from .subjects import ORTHANC, TUNED
+from .subjects import TUNED
 
 IMAGES = 400
 """How many images the CT series has."""
@@ -29,7 +29,6 @@ SIDE = 512
 """How many rows and columns an image of it has."""
 CONNECTIONS = 6
 """How many connections `WebServer.together` has."""
-_PLUGIN = next(iter(sorted(Path("/usr/lib/orthanc").glob("libOrthancDicomWeb.so*"))), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +132,8 @@ def _node(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
 
 @contextmanager
 def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
-    program = which(ORTHANC)
-    if program is None or _PLUGIN is None:
+    installed = orthanc()
+    if installed.plugin is None:
         raise Absent("not installed with its DICOMweb plugin")
     port, http = free_port(), free_port()
     store = new_folder(workspace, "pictures")
@@ -148,12 +147,12 @@ def _orthanc(workspace: Workspace) -> Iterator[tuple[int, int, int]]:
         "AuthenticationEnabled": False,
         "TcpNoDelay": True,
         "DicomAlwaysAllowStore": True,
-        "Plugins": [str(_PLUGIN)],
+        "Plugins": [str(installed.plugin)],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
     }
     configuration = store.with_suffix(".json")
     configuration.write_text(json.dumps(settings))
-    with serving(Command((program, str(configuration)), TUNED), port, http) as process:
+    with serving(installed.started_with(configuration), port, http) as process:
         yield process.pid, port, http
 
 
