@@ -105,6 +105,16 @@ def test_a_process_that_misbehaves_is_replaced() -> None:
     processes.close()
 
 
+def test_a_process_that_has_nothing_to_do_ends_and_one_at_work_does_not() -> None:
+    processes = Processes(Kind(_MISBEHAVING, 0.2, 30.0, _LIMITS, largest=1 << 16), 1)
+    assert "found" in tried(processes, "take longer")
+    [process] = processes._idle
+    wait_until(lambda: not process.is_running)
+    assert process.end() == 0
+    assert "found" in tried(processes, "read the file")
+    processes.close()
+
+
 def test_an_answer_of_a_length_that_is_none_is_not_read() -> None:
     """What had the process was read from without an end, until its time was over."""
     processes = misbehaving()

@@ -19,7 +19,7 @@ from contextlib import suppress
 from io import BytesIO
 from multiprocessing.spawn import get_executable
 from time import monotonic, sleep
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 from weakref import WeakSet
 
 from ..errors import UnusableObject
@@ -194,6 +194,8 @@ class Process:
             if theirs:
                 other.close()
         self.has_answered = False
+        assert self._process.stdout is not None
+        _widen(self._process.stdout)
 
     @property
     def is_running(self) -> bool:
@@ -273,6 +275,16 @@ class Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe take a picture at once: with 64 KiB, as it has else, writer and reader wait for each other."""
+    if sys.platform == "linux":
+        import fcntl
+
+        # A user may have so much for pipes.
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
 
 
 class Processes:
@@ -380,7 +392,9 @@ def answer_requests(
     held = None if limits is None else Limits(*limits)
     # What is said of each answer of one that is limited.
     told = {} if held is None else {"is_confined": confine(held)}
-    while line := _line_in_time(requests, idle_seconds):
+    idleness = _Idleness(idle_seconds)
+    while line := requests.readline():
+        idleness.since = None
         question = json.loads(line)
         answer, content = _answered(
             answering, question, _content(requests, question.pop("length"), own, held)
@@ -388,6 +402,7 @@ def answer_requests(
         results.write(json.dumps({**answer, **told, "length": len(content)}).encode() + b"\n")
         results.write(content)
         results.flush()
+        idleness.since = monotonic()
 
 
 def _content(requests: BinaryIO, length: int, files: socket.socket | None, limits: Limits | None) -> BinaryIO:
@@ -408,15 +423,30 @@ def _answered(answering: Answering, question: Answer, content: BinaryIO) -> tupl
         return {"error": "there is not enough memory to decompress it"}, b""
 
 
-def _line_in_time(requests: BinaryIO, seconds: float) -> bytes:
-    """The next line, or an empty one at the end; after a while without any, the process ends."""
-    ending = threading.Timer(seconds, os._exit, (0,))
-    ending.daemon = True
-    ending.start()
-    try:
-        return requests.readline()
-    finally:
-        ending.cancel()
+class _Idleness:
+    """Ends this process when no request has come for a while.
+
+    A thread sees to that, for good: one for each wait takes a tenth of the time that a picture takes. It is started
+    when the process is confined, so that it is, too.
+
+    Parameters
+    ----------
+    seconds
+        How long the process waits at least.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.since: float | None = monotonic()
+        """Since when there is nothing to do; None while there is."""
+        self._seconds = seconds
+        threading.Thread(target=self._watch, name="dicomnet-idleness", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            since, now = self.since, monotonic()
+            if since is not None and now >= since + self._seconds:
+                os._exit(0)
+            sleep(self._seconds if since is None else since + self._seconds - now)
 
 
 _ALL: WeakSet[Processes] = WeakSet()
