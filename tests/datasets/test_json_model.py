@@ -8,7 +8,7 @@ import warnings
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydicom
 import pytest
@@ -143,6 +143,30 @@ def test_items_have_their_own_character_set() -> None:
     model = to_json(read_dataset(BytesIO(stream.getvalue()), True, True))
     assert model["00104000"]["Value"] == ["Grüße"]
     assert model["00081120"]["Value"][0]["00104000"]["Value"] == ["Привет"]
+
+
+def test_what_is_kept_of_an_element_goes_by_its_bytes_representation_order_and_character_set() -> None:
+    """The same two bytes are all of these, whatever was converted before them."""
+    raw = "é".encode()
+    cases = [
+        (False, 0x00100020, "LO", "ISO_IR 192", "é"),
+        (False, 0x00100020, "LO", "ISO_IR 100", "Ã©"),
+        (False, 0x00280010, "US", "ISO_IR 100", 0xA9C3),
+        (True, 0x00280010, "US", "ISO_IR 100", 0xC3A9),
+        (False, 0x00189219, "SS", "ISO_IR 100", 0xA9C3 - (1 << 16)),
+    ]
+    for is_big_endian, tag, vr, terms, value in cases * 2:
+        order: Literal["big", "little"] = "big" if is_big_endian else "little"
+        encoded = b"".join(
+            (at >> 16).to_bytes(2, order)
+            + (at & 0xFFFF).to_bytes(2, order)
+            + of.encode()
+            + len(content).to_bytes(2, order)
+            + content
+            for at, of, content in ((0x00080005, "CS", terms.encode()), (tag, vr, raw))
+        )
+        read = read_dataset(BytesIO(encoded), False, not is_big_endian)
+        assert to_json(read)[f"{tag:08X}"] == {"vr": vr, "Value": [value]}
 
 
 def test_a_damaged_value_costs_its_element_only() -> None:

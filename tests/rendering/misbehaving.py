@@ -41,6 +41,12 @@ def _sleep() -> None:
     threading.Event().wait()
 
 
+def _take_longer() -> str:
+    """Be at work for longer than a process of the test may be idle."""
+    threading.Event().wait(0.5)
+    return "done"
+
+
 TRIES: dict[str, Callable[[BinaryIO], Any]] = {
     "read the file": lambda file: file.read().decode(),
     "run a thread": lambda file: _thread(),
@@ -59,6 +65,7 @@ TRIES: dict[str, Callable[[BinaryIO], Any]] = {
     "abort": lambda file: os.abort(),
     "loop": lambda file: _loop(),
     "sleep": lambda file: _sleep(),
+    "take longer": lambda file: _take_longer(),
     "exit": lambda file: os._exit(3),
     "answer at length": lambda file: "much",
     "answer below nothing": lambda file: _answer_below_nothing(),

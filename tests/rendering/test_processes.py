@@ -105,6 +105,49 @@ def test_a_process_that_misbehaves_is_replaced() -> None:
     processes.close()
 
 
+def test_a_process_that_has_nothing_to_do_ends_and_one_at_work_does_not() -> None:
+    processes = Processes(Kind(_MISBEHAVING, 0.2, 30.0, _LIMITS, largest=1 << 16), 1)
+    assert "found" in tried(processes, "take longer")
+    [process] = processes._idle
+    wait_until(lambda: not process.is_running)
+    assert process.end() == 0
+    assert "found" in tried(processes, "read the file")
+    processes.close()
+
+
+@pytest.mark.parametrize(("patience", "most"), [(60.0, 1), (0.05, 2)])
+def test_another_process_is_started_when_requests_have_waited_long_enough(
+    patience: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many requests for little, one waited for the start of another process, while the first one did the others."""
+    monkeypatch.setattr("dicomnet.datasets.apart._PATIENCE", patience)
+    processes = Processes(Kind(_MISBEHAVING, 30.0, 30.0, _LIMITS, largest=1 << 16), 2)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: tried(processes, "take longer"), range(8)))
+    assert [each["found"] for each in answers] == ["done"] * 8
+    wait_until(lambda: len(processes._idle) == most)
+    assert "found" in tried(processes, "read the file")
+    processes.close()
+
+
+def test_where_no_other_process_can_be_started_one_answers_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicomnet.datasets.apart._PATIENCE", 0.05)
+    processes = Processes(Kind(_MISBEHAVING, 30.0, 30.0, _LIMITS, largest=1 << 16), 2)
+    assert "found" in tried(processes, "read the file")
+    monkeypatch.setattr("dicomnet.datasets.apart.get_executable", lambda: "/there/is/no/such/program")
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda _: tried(processes, "take longer"), range(3)))
+    assert [each["found"] for each in answers] == ["done"] * 3
+    [process] = processes._idle
+    os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not process.is_running)
+    with pytest.raises(FileNotFoundError):
+        tried(processes, "read the file")
+    monkeypatch.undo()
+    assert "found" in tried(processes, "read the file")
+    processes.close()
+
+
 def test_an_answer_of_a_length_that_is_none_is_not_read() -> None:
     """What had the process was read from without an end, until its time was over."""
     processes = misbehaving()

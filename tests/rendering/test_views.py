@@ -21,6 +21,7 @@ from pydicom.uid import (
 from tests.grids import grid
 from tests.rendering.test_pixels import FILES, Array, rendered
 
+from dicomnet.rendering.image import _known_attributes
 from dicomnet.rendering.picture import render
 from dicomnet.rendering.png import png
 from dicomnet.rendering.view import (
@@ -462,6 +463,33 @@ def test_quality_is_size_and_the_representative_frame_is_named() -> None:
     assert shown(dataset, frame=None).max() == 100
     dataset.RepresentativeFrameNumber = 3
     assert shown(dataset, frame=None).max() == 0
+
+
+@grid(
+    "values",
+    [
+        {"WindowWidth": 256},
+        {"PhotometricInterpretation": "MONOCHROME1"},
+        {"BitsStored": 9, "HighBit": 8},
+        {"RescaleSlope": 2},
+        {"PixelAspectRatio": ["2", "1"]},
+    ],
+)
+def test_what_is_kept_of_a_header_is_that_headers_only(values: dict[str, Any]) -> None:
+    """Each image is shown as by itself, whatever was shown before it."""
+    own = image(np.arange(512, dtype="<u2").reshape(16, 32) * 8, WindowCenter=512, WindowWidth=1024)
+    other = image(np.arange(512, dtype="<u2").reshape(16, 32) * 8, WindowCenter=512, WindowWidth=1024)
+    for keyword, value in values.items():
+        setattr(other, keyword, value)
+    alone = []
+    for each in (own, other):
+        _known_attributes.cache_clear()
+        alone.append(rendered(each, View(media_types=[PNG])).tobytes())
+    assert alone[0] != alone[1]
+    assert [rendered(each, View(media_types=[PNG])).tobytes() for each in (own, other, own)] == [
+        *alone,
+        alone[0],
+    ]
 
 
 @grid("shape", [(1, 1), (1, 1, 3), (7, 5), (5, 7, 3), (1, 300), (300, 1, 3)])

@@ -19,7 +19,7 @@ from contextlib import suppress
 from io import BytesIO
 from multiprocessing.spawn import get_executable
 from time import monotonic, sleep
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 from weakref import WeakSet
 
 from ..errors import UnusableObject
@@ -30,6 +30,10 @@ _CHUNK = 1 << 20
 # The longest head of an answer, in bytes.
 _HEAD = 1 << 16
 _SIGKILL, _SIGXCPU = 9, 24
+# What a process says when it has loaded what it needs.
+_READY = b"ready\n"
+# Another process is started when requests have waited so long for one that is busy, in seconds: what the start takes.
+_PATIENCE = 0.5
 # How often it is looked whether a process has taken too long, in seconds.
 _LOOK = 0.1
 # What is asked for is found where this process finds it, and nothing in the current folder is taken for it.
@@ -194,6 +198,9 @@ class Process:
             if theirs:
                 other.close()
         self.has_answered = False
+        self._is_ready = False
+        assert self._process.stdout is not None
+        _widen(self._process.stdout)
 
     @property
     def is_running(self) -> bool:
@@ -204,6 +211,21 @@ class Process:
     def pid(self) -> int:
         """Its number."""
         return self._process.pid
+
+    def await_ready(self) -> None:
+        """Wait until it has loaded what it needs; raises `Ended` if it ends before."""
+        _DEADLINES.set(self._process, self._kind.seconds)
+        try:
+            self._read_ready()
+        finally:
+            _DEADLINES.clear(self._process)
+
+    def _read_ready(self) -> None:
+        assert self._process.stdout is not None
+        if not self._is_ready and self._process.stdout.readline(len(_READY)) != _READY:
+            self._process.kill()
+            raise Ended(self.end())
+        self._is_ready = True
 
     def ask(self, question: Question, content: BinaryIO, sink: BinaryIO) -> Answer:
         """Have a request answered.
@@ -238,6 +260,7 @@ class Process:
             to.write(json.dumps({**question, "length": len(given)}).encode() + b"\n")
             to.write(given)
             to.flush()
+            self._read_ready()
             line = answers.readline(_HEAD)
             answer: Answer = json.loads(line) if line.endswith(b"\n") else {}
             left = answer.get("length", 0)
@@ -275,8 +298,21 @@ class Process:
             return self._process.wait()
 
 
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe take a picture at once: with 64 KiB, as it has else, writer and reader wait for each other."""
+    if sys.platform == "linux":
+        import fcntl
+
+        # A user may have so much for pipes.
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
+
+
 class Processes:
     """The processes of one kind that answer for this one.
+
+    Of many requests for little, one process answers the most while another one would still be starting: so there is
+    another one when requests have waited for as long as it takes to start, and nobody waits for that start.
 
     Parameters
     ----------
@@ -289,8 +325,9 @@ class Processes:
     def __init__(self, kind: Kind, most: int | None = None) -> None:
         self._kind = kind
         self._most = most or os.cpu_count() or 1
-        self._idle: list[Process] = []
-        self._free = threading.BoundedSemaphore(self._most)
+        self._waited = 0.0
+        self._has_one = False
+        self.forget()
         _ALL.add(self)
 
     def ask(self, question: Question, content: BinaryIO, sink: BinaryIO) -> Answer:
@@ -306,54 +343,106 @@ class Processes:
             If no process can be started, or the sink cannot be written.
         """
         begin, place = 0 if self._kind.limits else content.tell(), sink.tell()
-        with self._free:
-            while True:
-                process = self._taken()
-                is_new = not process.has_answered
-                try:
-                    answer = process.ask(question, content, sink)
-                except Ended as ended:
-                    if is_new or ended.status != 0:
-                        raise
-                    # It had been idle for too long just then.
-                    content.seek(begin)
-                    sink.seek(place)
-                    sink.truncate()
-                    continue
-                except BaseException:
-                    process.end()
+        while True:
+            process = self._taken() or self._started()
+            is_new = not process.has_answered
+            try:
+                answer = process.ask(question, content, sink)
+            except Ended as ended:
+                self._lost()
+                if is_new or ended.status != 0:
                     raise
-                self._idle.append(process)
+                # It had been idle for too long just then.
+                content.seek(begin)
+                sink.seek(place)
+                sink.truncate()
+            except BaseException:
+                process.end()
+                self._lost()
+                raise
+            else:
+                self._give(process)
                 return answer
 
     def start(self) -> None:
         """Start a process if there is none, so that the next request finds one."""
-        if any(each.is_running for each in list(self._idle)) or not self._free.acquire(blocking=False):
-            return
-        try:
-            self._idle.append(Process(self._kind))
-        finally:
-            self._free.release()
+        with self._changed:
+            if self._count > len(self._idle) or any(each.is_running for each in self._idle):
+                return
+            self._count += 1
+        self._give(self._started())
 
-    def _taken(self) -> Process:
-        while self._idle:
-            with suppress(IndexError):
-                process = self._idle.pop()
-                if process.is_running:
-                    return process
-                process.end()
-        return Process(self._kind)
+    def _taken(self) -> Process | None:
+        """A process that is idle, when there is one; None where one has to be started, which counts already."""
+        with self._changed:
+            while True:
+                while self._idle:
+                    process = self._idle.pop()
+                    if process.is_running:
+                        return process
+                    process.end()
+                    self._count -= 1
+                if not self._count:
+                    self._count += 1
+                    return None
+                self._wait()
+
+    def _wait(self) -> None:
+        """Wait for a change, and have another process where that is due; the lock is held."""
+        began = monotonic()
+        self._changed.wait(_PATIENCE)
+        if self._has_one and self._count < self._most:
+            self._waited += monotonic() - began
+            if self._waited >= _PATIENCE:
+                self._waited = 0.0
+                self._count += 1
+                threading.Thread(target=self._add, name="dicomnet-starts", daemon=True).start()
+
+    def _started(self) -> Process:
+        try:
+            return Process(self._kind)
+        except BaseException:
+            self._lost()
+            raise
+
+    def _add(self) -> None:
+        """Start another process, in a thread; where that fails, those that there are go on."""
+        with suppress(OSError):
+            process = self._started()
+            try:
+                process.await_ready()
+            except Ended:
+                self._lost()
+            else:
+                self._give(process)
+
+    def _give(self, process: Process) -> None:
+        with self._changed:
+            self._has_one = self._has_one or process.has_answered
+            self._idle.append(process)
+            self._changed.notify()
+
+    def _lost(self) -> None:
+        with self._changed:
+            self._count -= 1
+            self._has_one = self._has_one and self._count > 0
+            self._changed.notify()
 
     def forget(self) -> None:
         """After a fork: those processes are another's."""
-        self._idle = []
-        self._free = threading.BoundedSemaphore(self._most)
+        self._changed = threading.Condition()
+        self._idle: list[Process] = []
+        # Those that are busy or start are counted, too.
+        self._count = 0
+        self._has_one = False
+        self._waited = 0.0
 
     def close(self) -> None:
         """End those that are idle."""
-        while self._idle:
-            with suppress(IndexError):
+        with self._changed:
+            while self._idle:
                 self._idle.pop().end()
+                self._count -= 1
 
 
 def answer_requests(
@@ -380,7 +469,11 @@ def answer_requests(
     held = None if limits is None else Limits(*limits)
     # What is said of each answer of one that is limited.
     told = {} if held is None else {"is_confined": confine(held)}
-    while line := _line_in_time(requests, idle_seconds):
+    results.write(_READY)
+    results.flush()
+    idleness = _Idleness(idle_seconds)
+    while line := requests.readline():
+        idleness.since = None
         question = json.loads(line)
         answer, content = _answered(
             answering, question, _content(requests, question.pop("length"), own, held)
@@ -388,6 +481,7 @@ def answer_requests(
         results.write(json.dumps({**answer, **told, "length": len(content)}).encode() + b"\n")
         results.write(content)
         results.flush()
+        idleness.since = monotonic()
 
 
 def _content(requests: BinaryIO, length: int, files: socket.socket | None, limits: Limits | None) -> BinaryIO:
@@ -408,15 +502,30 @@ def _answered(answering: Answering, question: Answer, content: BinaryIO) -> tupl
         return {"error": "there is not enough memory to decompress it"}, b""
 
 
-def _line_in_time(requests: BinaryIO, seconds: float) -> bytes:
-    """The next line, or an empty one at the end; after a while without any, the process ends."""
-    ending = threading.Timer(seconds, os._exit, (0,))
-    ending.daemon = True
-    ending.start()
-    try:
-        return requests.readline()
-    finally:
-        ending.cancel()
+class _Idleness:
+    """Ends this process when no request has come for a while.
+
+    A thread sees to that, for good: one for each wait takes a tenth of the time that a picture takes. It is started
+    when the process is confined, so that it is, too.
+
+    Parameters
+    ----------
+    seconds
+        How long the process waits at least.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.since: float | None = monotonic()
+        """Since when there is nothing to do; None while there is."""
+        self._seconds = seconds
+        threading.Thread(target=self._watch, name="dicomnet-idleness", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            since, now = self.since, monotonic()
+            if since is not None and now >= since + self._seconds:
+                os._exit(0)
+            sleep(self._seconds if since is None else since + self._seconds - now)
 
 
 _ALL: WeakSet[Processes] = WeakSet()

@@ -51,13 +51,16 @@ _EXACT: Final = 1 << 53
 _GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _SWAPPED: Final = {2: "H", 4: "I", 8: "Q"}
 _DEPTH_LIMIT: Final = 64
+# How many models of elements are kept, and up to which length of the value, in bytes.
+_KNOWN_MODELS: Final = 2048
+_SHORT: Final = 64
 _EMPTY: Final[list[Any]] = []
 
 
 def to_json(
     data_set: Dataset, bulk_uri: Callable[[str], str] | None = None, threshold: int = THRESHOLD
 ) -> Model:
-    """The JSON model of a data set.
+    """The JSON model of a data set, which is not to be changed: parts of it are those of other models, too.
 
     An element that cannot be converted costs itself only: one that was read and not looked at is given as UN with its
     bytes, any other one without its value, which is logged.
@@ -74,7 +77,7 @@ def to_json(
     threshold
         How many bytes a binary value may have and still be inline.
     """
-    return _Writing(bulk_uri, threshold).model(data_set, codecs_of(()), 0, "")
+    return _Writing(bulk_uri, threshold).model(data_set, tuple(codecs_of(())), 0, "")
 
 
 def of_text(vr: str, text: str) -> Model:
@@ -108,7 +111,9 @@ class _Writing:
         self._bulk_uri = bulk_uri
         self._threshold = threshold
 
-    def model(self, data_set: Dataset, codecs: Sequence[str], pixel_representation: int, place: str) -> Model:
+    def model(
+        self, data_set: Dataset, codecs: tuple[str, ...], pixel_representation: int, place: str
+    ) -> Model:
         """The model of a data set or an item.
 
         Parameters
@@ -120,7 +125,7 @@ class _Writing:
         """
         elements: dict[Any, Any] = dict(data_set.items())
         if _CHARACTER_SET in elements:
-            codecs = codecs_of(_terms(elements[_CHARACTER_SET].value))
+            codecs = tuple(codecs_of(_terms(elements[_CHARACTER_SET].value)))
         if _PIXEL_REPRESENTATION in elements:
             pixel_representation = _sign(elements[_PIXEL_REPRESENTATION].value)
         model: Model = {}
@@ -135,7 +140,7 @@ class _Writing:
         return model
 
     def _element(
-        self, data_set: Dataset, element: Any, codecs: Sequence[str], pixel_representation: int, place: str
+        self, data_set: Dataset, element: Any, codecs: tuple[str, ...], pixel_representation: int, place: str
     ) -> Model:
         tag, vr, value = int(element.tag), element.VR, element.value
         is_raw = isinstance(element, RawDataElement)
@@ -154,7 +159,8 @@ class _Writing:
                 raw = data_set[tag].value if value is None and element.length else value
                 if isinstance(raw, bytes):
                     order = "little" if element.is_little_endian else "big"
-                    return _valued(vr, _raw_values(vr, raw, codecs, order))
+                    convert = _known_model if len(raw) <= _SHORT else _raw_model
+                    return convert(vr, raw, codecs, order)
                 value = raw
             return _valued(vr, _given_values(vr, value))
         except Exception as error:  # noqa: BLE001
@@ -165,7 +171,7 @@ class _Writing:
             return {"vr": vr}
 
     def _sequence(
-        self, items: Iterable[Dataset], codecs: Sequence[str], pixel_representation: int, place: str
+        self, items: Iterable[Dataset], codecs: tuple[str, ...], pixel_representation: int, place: str
     ) -> Model:
         models = [
             self.model(item, codecs, pixel_representation, f"{place}/{number}")
@@ -225,6 +231,14 @@ def _known(tag: int) -> str:
 
 def _valued(vr: str, values: list[Any]) -> Model:
     return {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+def _raw_model(vr: str, raw: bytes, codecs: tuple[str, ...], order: str) -> Model:
+    return _valued(vr, _raw_values(vr, raw, codecs, order))
+
+
+# Most values of an object are those of the one before it.
+_known_model = lru_cache(_KNOWN_MODELS)(_raw_model)
 
 
 def _raw_values(vr: str, raw: bytes, codecs: Sequence[str], order: str) -> list[Any]:
