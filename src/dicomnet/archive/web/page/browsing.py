@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ....datasets.levels import Level
+from ....rendering.view import PRESETS
 from ...catalogue.options import NO_OPTIONS, QueryOptions
 from ..dicomweb.removing import may_delete
 from ..http.problems import Problem
@@ -34,6 +35,8 @@ _WITHOUT_PICTURES = frozenset(
         *("SRF", "VA"),
     )
 )
+# The windows that are offered for Hounsfield units.
+_PRESETS = [(name.capitalize(), window.center, window.width) for name, window in PRESETS.items()]
 # How many studies are shown at once, and how many series, or objects of a series, at the most.
 _ROWS, _MOST = 50, 20_000
 # Behind more studies than this nobody scrolls.
@@ -127,6 +130,7 @@ class Browsing:
             study=study,
             series=series[0],
             pdf=EncapsulatedPDFStorage,
+            presets=_PRESETS if series[0]["Modality"] == "CT" else (),
             instances=in_order(found, "InstanceNumber", "SOPInstanceUID"),
         )
 
