@@ -319,6 +319,28 @@ def test_a_change_of_the_window_begins_with_what_is_seen(
     expect(where).to_contain_text("window 0.27 / 1.4")
 
 
+def test_an_image_is_not_shown_under_the_name_of_another_patient(
+    own: Visited, page: Page, make: Callable[..., Dataset]
+) -> None:
+    """Of a study with objects of two patients each image had the name of the first one."""
+    images = [_image(make, number) for number in (1, 2)]
+    images[1].PatientName, images[1].PatientID, images[1].PatientBirthDate = "Other^Patient", "X2", "19801231"
+    own.store(images)
+    page.goto(f"{own.url}/studies/1.2.500")
+    told = page.locator(".problem[role=alert]")
+    expect(told).to_contain_text("otherwise of the patient: name OTHER, Patient; ID X2; born 1980-12-31.")
+    page.goto(f"{own.url}/studies/1.2.500/series/1.2.500.1")
+    expect(told.first).to_contain_text("ID X2")
+    whose = page.locator("#whose")
+    expect(whose).to_contain_text("Stack Of\nID STACK, born 1970-01-02", use_inner_text=True)
+    page.locator("#stage").press("ArrowDown")
+    expect(whose).to_contain_text("Other Patient\nID X2, born 1980-12-31", use_inner_text=True)
+    page.route("**/metadata", lambda route: route.fulfill(status=500, body="no"))
+    page.get_by_label("Window", exact=True).select_option(label="Lung -600 / 1500")
+    expect(page.locator("#problem")).to_contain_text("it is not known whose it is")
+    expect(whose).not_to_contain_text("Patient\n")
+
+
 def test_a_picture_is_never_shown_with_the_words_of_another(archive: Visited, page: Page) -> None:
     """The answers come in another order than they were asked for, and one does not come."""
     held: list[Route] = []

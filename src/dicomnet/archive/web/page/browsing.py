@@ -20,7 +20,7 @@ from ..http.threads import in_thread
 from ..resources import Reference, reference_of
 from ..viewer import KnownViewer
 from .attributes import attributes_of
-from .finding import Found, date_range, find, in_order, name_key, text_key
+from .finding import Found, date_range, find, in_order, name_key, other_patients, text_key
 from .rights import Right
 from .site import Site, parameters_of
 
@@ -145,6 +145,7 @@ class Browsing:
         found = await self._find(Level.STUDY, _keys_of(Reference(reference.study)), count=1)
         if not found:
             raise Problem(404, "there is no such study here; it may have been deleted")
+        found[0].others = await in_thread(other_patients, self._site.holdings, reference.study)
         return found[0]
 
     async def _find(self, level: Level, keys: dict[str, str], *, skip: int = 0, count: int) -> list[Found]:

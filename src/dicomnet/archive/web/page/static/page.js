@@ -116,6 +116,7 @@ function beginViewer(viewer) {
   if (!frames.length) return;
   viewer.hidden = false;
 
+  const patient = [said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`];
   const pictures = new Map();
   const view = { at: 0, window: null, zoom: 1, x: 0, y: 0 };
   let isBusy = false;
@@ -137,6 +138,20 @@ function beginViewer(viewer) {
     return found && { center: Number(found[1]), width: Number(found[2]), name: found[3], of: found[4] };
   }
 
+  // Whose a picture is. Where objects of the study contradict each other, each is asked by itself.
+  async function patientOf(frame) {
+    if (!said.mixed) return patient;
+    const response = await fetch(`${frame.address}/metadata`, {
+      headers: { Accept: "application/dicom+json" }, credentials: "same-origin", signal: AbortSignal.timeout(30000),
+    });
+    if (!response.ok) throw new Error("it is not known whose it is");
+    const [data] = await response.json();
+    const value = (tag) => data[tag]?.Value?.[0];
+    const name = Object.values(value("00100010") ?? {}).filter(Boolean).join(" = ").replaceAll("^", " ").trim();
+    const born = String(value("00100030") ?? "").replace(/^(\d{4})(\d\d)(\d\d)$/, "$1-$2-$3");
+    return [name || "no name", `ID ${value("00100020") ?? "none"}, born ${born || "unknown"}`];
+  }
+
   async function load(wanted) {
     const known = pictures.get(key(wanted));
     if (known) {
@@ -153,6 +168,7 @@ function beginViewer(viewer) {
     if (!response.ok) throw new Error((await response.text()).trim() || `status ${response.status}`);
     const made = new Image();
     made.draggable = false;
+    made.patient = await patientOf(wanted.frame);
     made.shown = windowOf(response.headers.get("dicomnet-window"));
     made.id = "image";
     made.src = URL.createObjectURL(await response.blob());
@@ -181,12 +197,13 @@ function beginViewer(viewer) {
           // No other picture may stand there for the one that is wanted.
           made = new Image();
           made.id = "image";
+          made.patient = said.mixed ? ["an image of one of the patients"] : patient;
           problem = error.message;
         }
         // The picture and what is written over it change together, so that no one sees one with the words of another.
         image.replaceWith(made);
         image = made;
-        label(wanted, made.shown, problem);
+        label(wanted, made, problem);
         place();
         if (key(snapshot()) === key(wanted)) break;
       }
@@ -209,11 +226,9 @@ function beginViewer(viewer) {
     return `no window in the image: its values, ${short(center - width / 2)} to ${short(center + width / 2)}`;
   }
 
-  function label(wanted, shown, problem) {
+  function label(wanted, { shown, patient: whose }, problem) {
     const { frame, at } = wanted;
-    byId("whose").textContent = [
-      said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`, said.study.trim(), said.series,
-    ].filter(Boolean).join("\n");
+    byId("whose").textContent = [...whose, said.study.trim(), said.series].filter(Boolean).join("\n");
     byId("where").textContent = [
       `${at + 1} of ${frames.length}`,
       `image ${frame.number || "without number"}` + (frame.count > 1 ? `, frame ${frame.frame} of ${frame.count}` : ""),
@@ -222,7 +237,7 @@ function beginViewer(viewer) {
     byId("problem").textContent = problem ? `There is no picture of it: ${problem}` : "";
     stage.dataset.shown = `${frame.address}/frames/${frame.frame}`;
     stage.dataset.window = wanted.window ?? "";
-    image.alt = problem ? "" : `${said.series}, image ${frame.number}, frame ${frame.frame}, of ${said.name}`;
+    image.alt = problem ? "" : `${said.series}, image ${frame.number}, frame ${frame.frame}, of ${whose[0]}`;
   }
 
   function place() {
