@@ -10,12 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Pictures
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -391,9 +393,23 @@ def test_what_adobe_says_of_colors_holds_for_what_is_decompressed(photometric: s
     """Luminance and differences were called red, green and blue where the attributes said RGB."""
     in_jpeg(jpeg_of_adobe(STRIPES, 1), photometric).save_as(tmp_path / "a.dcm", enforce_file_format=True)
     found = decoded(bytes(transcode_file(open_object(tmp_path / "a.dcm"), EXPLICIT)), EXPLICIT)
-    assert found.PhotometricInterpretation == "YBR_FULL"
-    colors = convert_color_space(pixel_array(found, raw=True), "YBR_FULL", "RGB")
+    assert found.PhotometricInterpretation == ("RGB" if photometric == "RGB" else "YBR_FULL")
+    colors = pixel_array(found, raw=True)
+    if photometric != "RGB":
+        colors = convert_color_space(colors, "YBR_FULL", "RGB")
     assert np.abs(colors.astype(int) - STRIPES).max() < 20
+
+
+def test_samples_are_what_the_attributes_call_them_which_a_frame_by_itself_does_not_have(
+    tmp_path: Path,
+) -> None:
+    """A frame of JFIF is in YCbCr: given out by itself, its samples were taken for RGB, as the metadata said."""
+    file = BytesIO()
+    Pictures.fromarray(STRIPES).save(file, "JPEG", quality=95, subsampling=0)
+    in_jpeg(file.getvalue(), "RGB").save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "a.dcm"), EXPLICIT)), EXPLICIT)
+    assert found.PhotometricInterpretation == "RGB"
+    assert np.abs(pixel_array(found, raw=True).astype(int) - STRIPES).max() < 20
 
 
 def test_a_wrong_offset_table_does_not_matter_where_each_frame_is_a_fragment(tmp_path: Path) -> None:

@@ -631,9 +631,11 @@ def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> 
 def _decompress(image: Dataset, own: str) -> None:
     # pydicom counts them anew, whatever was said before.
     frames = int(image.get("NumberOfFrames") or 1)
+    # The samples stay what was compressed, as a conversion to RGB would round them; but where they are to be RGB and
+    # are not, they become that: whoever has the attributes from elsewhere, as with frames, takes them for it.
+    is_to_be_rgb = image.PhotometricInterpretation == "RGB"
     held = _prepare(image, own, frames)
-    # The samples stay what was compressed: a conversion to RGB would round them.
-    image.decompress(as_rgb=False, generate_instance_uid=False, **held)
+    image.decompress(as_rgb=is_to_be_rgb, generate_instance_uid=False, **held)
     bits = image.Rows * image.Columns * image.SamplesPerPixel * image.BitsAllocated * frames
     pixels = image.PixelData
     if (len(pixels) + 1) // 2 != (bits + 15) // 16:
