@@ -401,6 +401,15 @@ def test_pixels_of_a_picture_are_square(values: dict[str, Any], shape: tuple[int
     assert shown(image(_VALUES, **values)).shape == shape
 
 
+def test_each_frame_has_its_own_shape_of_pixels() -> None:
+    """All had that of the first frame, so that others were too long or too wide."""
+    dataset = image(_VALUES, NumberOfFrames=2, PixelData=2 * _VALUES.tobytes())
+    dataset.PerFrameFunctionalGroupsSequence = [
+        _item(PixelMeasuresSequence=[_item(PixelSpacing=spacing)]) for spacing in ([1, 1], [2, 1])
+    ]
+    assert [shown(dataset, frame=number).shape for number in (1, 2)] == [(6, 8), (12, 8)]
+
+
 def test_a_viewport_knows_of_square_pixels() -> None:
     dataset = image(_VALUES, PixelAspectRatio=[2, 1])
     assert shown(dataset, viewport=Viewport(24, 24)).shape == (24, 16)

@@ -74,7 +74,7 @@ def _picture(image: Image, view: View) -> tuple[str, Result, Shown | None]:
     if not 1 <= number <= image.frames:
         raise NotRendered(Reason.NO_SUCH_FRAME, f"there is no frame {number}: the object has {image.frames}")
     values, shown = frame_pixels(image, number, view)
-    pixels = _placed(values, image, view.viewport)
+    pixels = _placed(values, image, number, view.viewport)
     if media_type == JPEG and max(pixels.size) > _JPEG_SIDE:
         raise NotRendered(Reason.TOO_MUCH, f"a picture of {pixels.width} x {pixels.height} is no JPEG")
     if media_type == PNG:
@@ -104,10 +104,10 @@ def _document(image: Image, view: View) -> tuple[str, Result]:
     return PDF, content
 
 
-def _placed(pixels: Pixels, image: Image, viewport: Viewport | None) -> Pictures.Image:
+def _placed(pixels: Pixels, image: Image, number: int, viewport: Viewport | None) -> Pictures.Image:
     """Cut out, scaled and flipped as the viewport says; with square pixels in any case."""
     picture = Pictures.fromarray(np.ascontiguousarray(pixels))
-    tall = _height_of_pixel(image)
+    tall = _height_of_pixel(image, number)
     if viewport is None:
         if tall == 1:
             return picture
@@ -169,11 +169,11 @@ def _round(value: float) -> int:
     return max(1, floor(value + 0.5))
 
 
-def _height_of_pixel(image: Image) -> float:
-    """How tall a pixel is, in its widths (PS3.3 section C.7.6.3.1.7)."""
+def _height_of_pixel(image: Image, number: int) -> float:
+    """How tall a pixel of a frame is, in its widths (PS3.3 section C.7.6.3.1.7)."""
     places: list[Any] = [image.attributes.get("PixelAspectRatio")]
     if not places[0]:
-        groups = image.groups(1)
+        groups = image.groups(number)
         measures = [item for group in groups for item in (group.get("PixelMeasuresSequence") or ())[:1]]
         places = [item.get("PixelSpacing") for item in measures]
         places += [image.attributes.get(keyword) for keyword in _SPACINGS]
