@@ -10,16 +10,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image as Pictures
 from pydicom import dcmread
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate_extended, generate_frames
+from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
@@ -27,6 +30,7 @@ from pynetdicom import AE as ForeignAE  # noqa: N811
 from pynetdicom import evt as foreign_evt
 from tests.interop.corpus import CUT_OFF, FILES, NO_CONTEXT, Sendable, pairs, sendables
 from tests.interop.peers import contexts_of
+from tests.rendering.test_pixels import COMPRESSIONS, STRIPES, UNUSED, in_jpeg, jpeg_of_adobe, unused_bits
 from tests.support import (
     TOOL_ENVIRONMENT,
     dicomnet,
@@ -361,11 +365,62 @@ def test_pixels_that_do_not_fit_their_description_are_refused(
     name: str, keyword: str, value: int, tmp_path: Path
 ) -> None:
     """pydicom would count the frames anew, or leave 8 bits of each sample where 16 are announced."""
+    told = "its attributes ask for|frames are in . fragments, and nothing tells"
     dataset = dcmread(file_named(name))
     dataset[keyword] = DataElement(keyword, "IS" if keyword == "NumberOfFrames" else "US", value)
     dataset.save_as(tmp_path / name)
-    with pytest.raises(UnusableObject, match="its attributes ask for"):
+    with pytest.raises(UnusableObject, match=told):
         transcode_file(open_object(tmp_path / name), EXPLICIT)
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS, ids=lambda command: command[0])
+@pytest.mark.parametrize(("is_signed", "high", "dirty"), UNUSED)
+def test_bits_that_are_not_used_come_out_as_they_went_in(
+    compression: tuple[str, ...], is_signed: bool, high: int, dirty: bool, tmp_path: Path
+) -> None:
+    """pydicom moved them out: of an image whose highest bit is not the 12th, four bits of each pixel were lost."""
+    program, *options = compression
+    native = unused_bits(is_signed=is_signed, high=high, dirty=dirty)
+    native.save_as(tmp_path / "native.dcm", enforce_file_format=True)
+    command = [tool(program), *options, str(tmp_path / "native.dcm"), str(tmp_path / "small.dcm")]
+    assert run_tool(command).returncode == 0
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "small.dcm"), EXPLICIT)), EXPLICIT)
+    assert (found.HighBit, found.BitsStored, found.PixelData) == (high, 12, native.PixelData)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+def test_what_adobe_says_of_colors_holds_for_what_is_decompressed(photometric: str, tmp_path: Path) -> None:
+    """Luminance and differences were called red, green and blue where the attributes said RGB."""
+    in_jpeg(jpeg_of_adobe(STRIPES, 1), photometric).save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "a.dcm"), EXPLICIT)), EXPLICIT)
+    assert found.PhotometricInterpretation == ("RGB" if photometric == "RGB" else "YBR_FULL")
+    colors = pixel_array(found, raw=True)
+    if photometric != "RGB":
+        colors = convert_color_space(colors, "YBR_FULL", "RGB")
+    assert np.abs(colors.astype(int) - STRIPES).max() < 20
+
+
+def test_samples_are_what_the_attributes_call_them_which_a_frame_by_itself_does_not_have(
+    tmp_path: Path,
+) -> None:
+    """A frame of JFIF is in YCbCr: given out by itself, its samples were taken for RGB, as the metadata said."""
+    file = BytesIO()
+    Pictures.fromarray(STRIPES).save(file, "JPEG", quality=95, subsampling=0)
+    in_jpeg(file.getvalue(), "RGB").save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "a.dcm"), EXPLICIT)), EXPLICIT)
+    assert found.PhotometricInterpretation == "RGB"
+    assert np.abs(pixel_array(found, raw=True).astype(int) - STRIPES).max() < 20
+
+
+def test_a_wrong_offset_table_does_not_matter_where_each_frame_is_a_fragment(tmp_path: Path) -> None:
+    dataset = dcmread(file_named("SC_rgb_rle_2frame.dcm"))
+    before = pixel_array(dataset, raw=True)
+    content = bytearray(dataset.PixelData)
+    content[8:16] = content[12:16] + content[8:12]
+    dataset["PixelData"].value = bytes(content)
+    dataset.save_as(tmp_path / "a.dcm")
+    found = decoded(bytes(transcode_file(open_object(tmp_path / "a.dcm"), EXPLICIT)), EXPLICIT)
+    assert np.array_equal(pixel_array(found, raw=True), before)
 
 
 def test_offsets_of_fragments_go_with_the_fragments(tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ import pydicom
 import pytest
 from PIL import Image as Pictures
 from pydicom import dcmread
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, apply_windowing
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 from tests.grids import grid
 from tests.support import tool
 
@@ -29,6 +31,8 @@ from dicomnet.rendering.view import PNG, NotRendered, Reason, View, Window
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+# What compresses without a loss, each by a program of DCMTK's.
+COMPRESSIONS = (("dcmcrle",), ("dcmcjpeg", "+e1"), ("dcmcjpls",))
 _FOLDERS = (Path(pydicom.__file__).parent / "data" / "test_files", Path(data_store.__file__).parent)
 FILES = {path.name: path for folder in _FOLDERS for path in sorted(folder.rglob("*.dcm"))}
 # Of which there is no picture, by the reason.
@@ -193,3 +197,115 @@ def test_pictures_are_those_of_dcmtk(name: str, tmp_path: Path) -> None:
     assert pixels.shape == wanted.shape
     # It does not round when it converts colors.
     assert np.abs(pixels - wanted).max() <= (2 if "ybr" in name else 1)
+
+
+def unused_bits(*, is_signed: bool, high: int, dirty: bool) -> Dataset:
+    """An image of 12 bits in words: up to any bit, and others are set as by an overlay."""
+    wanted = np.arange(32 * 40).reshape(32, 40) * 4096 // 1280 - 2048 * is_signed
+    words = ((wanted & 0xFFF) << (high - 11)).astype("<u2")
+    if dirty:
+        words[::3] |= 0xFFFF ^ (0xFFF << (high - 11))
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.PatientID, dataset.PatientName, dataset.Modality = "1", "DOE^JANE", "OT"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.Rows, dataset.Columns = wanted.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, high
+    dataset.PixelRepresentation = int(is_signed)
+    dataset.WindowCenter, dataset.WindowWidth = int(np.mean(wanted)), 2000
+    dataset.add_new("PixelData", "OW", words.tobytes())
+    return dataset
+
+
+UNUSED = [
+    (is_signed, high, dirty) for is_signed in (False, True) for high in (11, 15) for dirty in (False, True)
+]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS, ids=lambda command: command[0])
+@pytest.mark.parametrize(("is_signed", "high", "dirty"), UNUSED)
+def test_bits_that_are_not_used_do_not_show_when_they_are_compressed(
+    compression: tuple[str, ...], is_signed: bool, high: int, dirty: bool, tmp_path: Path
+) -> None:
+    """Nothing is lost by these, so that the picture is that of what was compressed (PS3.5 section 8.1.1)."""
+    program, *options = compression
+    native = unused_bits(is_signed=is_signed, high=high, dirty=dirty)
+    native.save_as(tmp_path / "native.dcm", enforce_file_format=True)
+    subprocess.run(
+        [tool(program), *options, str(tmp_path / "native.dcm"), str(tmp_path / "small.dcm")], check=True
+    )
+    view = View(media_types=[PNG])
+    assert np.array_equal(rendered(tmp_path / "small.dcm", view), rendered(native, view))
+
+
+def jpeg_of_adobe(colors: Array, transform: int) -> bytes:
+    """A JPEG in YCbCr whose only segment for applications is Adobe's."""
+    file = BytesIO()
+    Pictures.fromarray(colors).save(file, "JPEG", quality=95, subsampling=0)
+    content = file.getvalue()
+    assert content[2:4] == b"\xff\xe0"
+    rest = content[4 + int.from_bytes(content[4:6], "big") :]
+    return b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes([transform]) + rest
+
+
+def in_jpeg(frame: bytes, photometric: str) -> Dataset:
+    """An image of 32 × 48 pixels with such a frame."""
+    dataset = unused_bits(is_signed=False, high=11, dirty=False)
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 32, 48, 3
+    dataset.PhotometricInterpretation, dataset.PlanarConfiguration = photometric, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.add_new("PixelData", "OB", encapsulate([frame]))
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
+
+
+STRIPES = np.repeat(
+    np.array([(200, 30, 30), (30, 200, 30), (30, 30, 200)], np.uint8)[None], [32], axis=0
+).repeat(16, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("photometric", "transform"), [("YBR_FULL_422", 1), ("YBR_FULL_422", 0), ("YBR_FULL", 1), ("RGB", 1)]
+)
+def test_colors_that_adobe_tells_of_are_converted_once(photometric: str, transform: int) -> None:
+    """Pillow converts them where the segment says YCbCr, which pydicom took for YCbCr still: red became green."""
+    dataset = in_jpeg(jpeg_of_adobe(STRIPES, transform), photometric)
+    found = rendered(dataset, View(media_types=[PNG])).astype(int)
+    assert np.abs(found - STRIPES).max() < 20
+
+
+@pytest.mark.parametrize("order", [[3, 2, 1, 0], [0, 0, 0, 0], [1, 2, 3, 3]])
+def test_a_wrong_offset_table_does_not_change_the_frames(order: list[int]) -> None:
+    """Whoever asks for frame 2 has the same one as a picture and as it is stored, whatever the table says."""
+    frames = [np.full((8, 8), 40 + 50 * number, np.uint8) for number in range(4)]
+    dataset = in_jpeg(b"to come", "MONOCHROME2")
+    dataset.Rows = dataset.Columns = 8
+    dataset.SamplesPerPixel, dataset.NumberOfFrames = 1, 4
+    del dataset.PlanarConfiguration, dataset.WindowCenter, dataset.WindowWidth
+    codestreams = []
+    for frame in frames:
+        file = BytesIO()
+        Pictures.fromarray(frame).save(file, "JPEG", quality=100)
+        codestreams.append(file.getvalue())
+    content = bytearray(encapsulate(codestreams))
+    offsets = np.frombuffer(bytes(content[8:24]), "<u4")
+    content[8:24] = offsets[order].tobytes()
+    dataset["PixelData"].value = bytes(content)
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    for number, frame in enumerate(frames, 1):
+        found = rendered(dataset, View(frame=number, media_types=[PNG]))
+        assert np.abs(found.astype(int) - frame).max() <= 2, number
+
+
+def test_an_empty_frame_is_damaged() -> None:
+    dataset = in_jpeg(b"to come", "RGB")
+    dataset["PixelData"].value = b"\xfe\xff\x00\xe0" + bytes(4)
+    with pytest.raises(NotRendered) as refused:
+        rendered(dataset, View())
+    assert refused.value.reason is Reason.DAMAGED

@@ -21,8 +21,8 @@ from pydicom.uid import (
 from tests.grids import grid
 from tests.rendering.test_pixels import FILES, Array, rendered
 
-from dicomnet.rendering.image import _known_attributes
-from dicomnet.rendering.picture import render
+from dicomnet.rendering.image import Image, _known_attributes
+from dicomnet.rendering.picture import frame_pixels, render
 from dicomnet.rendering.png import png
 from dicomnet.rendering.view import (
     JPEG,
@@ -32,6 +32,8 @@ from dicomnet.rendering.view import (
     Function,
     NotRendered,
     Reason,
+    Shown,
+    Source,
     View,
     Viewport,
     Window,
@@ -302,6 +304,29 @@ def test_a_table_of_the_file_goes_before_its_window_and_a_window_of_the_request_
     assert shown(dataset, window=exact).tolist() == [[0, 64, 128, 191, 255]]
 
 
+def test_the_window_of_a_table_is_as_wide_as_the_table() -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [100, 50, 8], bytes(range(100))
+    file = BytesIO()
+    image(np.array([[50, 149]], np.uint16), VOILUTSequence=[table]).save_as(file, enforce_file_format=True)
+    shown = frame_pixels(Image(file), 1, View())[1]
+    assert shown == Shown(Window(100, 100), Source.TABLE)
+    assert Shown.from_json(shown.to_json()) == shown
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *("40,400", [40, 400, "LINEAR"], ["40", 400, "LINEAR", "image"], [40, 0, "LINEAR", "image"]),
+        *([40, 400, "LINEAR", "a\r\nb: c"], [float("nan"), 400, "LINEAR", "image"]),
+    ],
+)
+def test_a_window_that_a_process_answers_is_one(answer: object) -> None:
+    """It goes into a header, and the process has read what strangers wrote."""
+    with pytest.raises(ValueError, match=r"window|numbers|valid"):
+        Shown.from_json(answer)
+
+
 def test_a_modality_table_maps_signed_values() -> None:
     values = np.array([[-3, -2, -1, 0, 9]], np.int16)
     table = Dataset()
@@ -374,6 +399,15 @@ def test_a_viewport_scales() -> None:
 )
 def test_pixels_of_a_picture_are_square(values: dict[str, Any], shape: tuple[int, int]) -> None:
     assert shown(image(_VALUES, **values)).shape == shape
+
+
+def test_each_frame_has_its_own_shape_of_pixels() -> None:
+    """All had that of the first frame, so that others were too long or too wide."""
+    dataset = image(_VALUES, NumberOfFrames=2, PixelData=2 * _VALUES.tobytes())
+    dataset.PerFrameFunctionalGroupsSequence = [
+        _item(PixelMeasuresSequence=[_item(PixelSpacing=spacing)]) for spacing in ([1, 1], [2, 1])
+    ]
+    assert [shown(dataset, frame=number).shape for number in (1, 2)] == [(6, 8), (12, 8)]
 
 
 def test_a_viewport_knows_of_square_pixels() -> None:

@@ -68,8 +68,7 @@ class FrameTable:
             If it cannot be read.
         """
         if self.spans is not None:
-            for begin, end in self.spans[number - 1]:
-                yield from _read(stream, begin, end)
+            yield from chunks_of(stream, self.spans[number - 1])
             return
         first = (number - 1) * self.frame_bits
         begin, shift = self.offset + first // 8, first % 8
@@ -80,6 +79,12 @@ class FrameTable:
         # Pixels of one bit go on from one frame to the next without a gap (PS3.5 section 8.1.1).
         bits = int.from_bytes(b"".join(_read(stream, begin, end)), "little") >> shift
         yield (bits & ((1 << self.frame_bits) - 1)).to_bytes(self.length(number), "little")
+
+
+def chunks_of(stream: BinaryIO, spans: Sequence[Span]) -> Iterator[bytes]:
+    """The bytes of some spans, some at a time; exceptions are those of `FrameTable.chunks`."""
+    for begin, end in spans:
+        yield from _read(stream, begin, end)
 
 
 def _read(stream: BinaryIO, begin: int, end: int) -> Iterator[bytes]:
@@ -115,7 +120,8 @@ def frame_table(stream: BinaryIO, transfer_syntax_uid: str) -> FrameTable | None
     if pixels.length is None:
         if transfer_syntax(transfer_syntax_uid).is_video:
             count = 1
-        return FrameTable(transfer_syntax_uid, count, _encapsulated(stream, data_set, pixels, count))
+        extended = _extended_table(stream, data_set)
+        return FrameTable(transfer_syntax_uid, count, spans_of_frames(stream, pixels.offset, count, extended))
     if transfer_syntax(transfer_syntax_uid).is_encapsulated and pixels.tag not in _BITS:
         raise UnusableObject("its pixel data is not in fragments, against its transfer syntax")
     frame_bits = _frame_bits(data_set, pixels)
@@ -159,10 +165,28 @@ def _integer(data_set: Dataset, keyword: str, default: int) -> int:
     return number or default
 
 
-def _encapsulated(
-    stream: BinaryIO, data_set: Dataset, pixels: PixelData, count: int
-) -> Sequence[tuple[Span, ...]]:
-    items = list(fragments(stream, pixels.offset))
+def spans_of_frames(stream: BinaryIO, offset: int, count: int, extended: bytes) -> Sequence[tuple[Span, ...]]:
+    """For each frame of encapsulated pixel data the spans whose bytes are it.
+
+    Parameters
+    ----------
+    stream
+        Has the pixel data.
+    offset
+        Where their value begins, in bytes.
+    count
+        How many frames there are to be.
+    extended
+        Extended Offset Table (7FE0,0001); empty where there is none.
+
+    Raises
+    ------
+    UnusableObject
+        If they are damaged, or nothing tells where a frame begins.
+    OSError
+        If they cannot be read.
+    """
+    items = list(fragments(stream, offset))
     if not items:
         raise UnusableObject("its pixel data has no offset table")
     (_, begin, end), *parts = items
@@ -172,7 +196,6 @@ def _encapsulated(
     if len(parts) == count:
         # One fragment for each frame, whatever the tables say.
         return [((begin, end),) for _, begin, end in parts]
-    extended = _extended_table(stream, data_set)
     table, form, unit = (extended, "Q", 8) if extended else (table, "L", 4)
     offsets = unpack(f"<{len(table) // unit}{form}", table[: len(table) // unit * unit])
     starts = _by_offsets(parts, offsets, count) or _by_content(stream, parts, count)

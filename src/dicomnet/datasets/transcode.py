@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.filebase import DicomFileLike
@@ -40,7 +40,9 @@ from ..encoding.vrs import LONG_LENGTH, VRS
 from ..errors import UnusableObject
 from ..values import mutable
 from .codec import INFLATE_LIMIT, create_file_meta, encode_object
+from .codestreams import bits_of, in_fragments, without_adobe
 from .decoding import DECODERS
+from .frames import spans_of_frames
 from .pydicom_insides import why_not_written
 from .structure import conflict, contradiction, is_negative, known_representations, representation
 
@@ -58,6 +60,7 @@ _REASON_LIMIT = 400
 
 _PIXEL_REPRESENTATION = 0x00280103
 _PIXEL_DATA = 0x7FE00010
+_END_OF_FRAGMENTS = b"\xfe\xff\xdd\xe0" + bytes(4)
 # The longest value that is even and has a length of 16 bits.
 _SHORT_LIMIT = 0xFFFE
 # By their size, types of numbers that can be swapped.
@@ -628,8 +631,11 @@ def _decompressed(stream: BinaryIO, own: str, sop_class: str, instance: str) -> 
 def _decompress(image: Dataset, own: str) -> None:
     # pydicom counts them anew, whatever was said before.
     frames = int(image.get("NumberOfFrames") or 1)
-    # The samples stay what was compressed: a conversion to RGB would round them.
-    image.decompress(as_rgb=False, generate_instance_uid=False)
+    # The samples stay what was compressed, as a conversion to RGB would round them; but where they are to be RGB and
+    # are not, they become that: whoever has the attributes from elsewhere, as with frames, takes them for it.
+    is_to_be_rgb = image.PhotometricInterpretation == "RGB"
+    held = _prepare(image, own, frames)
+    image.decompress(as_rgb=is_to_be_rgb, generate_instance_uid=False, **held)
     bits = image.Rows * image.Columns * image.SamplesPerPixel * image.BitsAllocated * frames
     pixels = image.PixelData
     if (len(pixels) + 1) // 2 != (bits + 15) // 16:
@@ -638,14 +644,41 @@ def _decompress(image: Dataset, own: str) -> None:
         )
     # pydicom writes this piece by piece, and bytes in three copies.
     image["PixelData"].value = BytesIO(pixels)
-    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        # They describe fragments (PS3.3 section C.7.6.3.1.8), and there are none left.
-        if keyword in image:
-            del image[keyword]
     if image.PhotometricInterpretation == "YBR_FULL_422":
         # Decoders give all samples of each pixel.
         image.PhotometricInterpretation = "YBR_FULL"
     _tell_lossy(image, own)
+
+
+def _prepare(image: Dataset, own: str, frames: int) -> dict[str, Any]:
+    """Give pydicom the frames one by one, as all that gives out frames finds them; returns options of its decoders."""
+    content = bytes(image.PixelData) + _END_OF_FRAGMENTS
+    extended = image.get("ExtendedOffsetTable") or b""
+    told = max(int.from_bytes(content[4:HEAD_SIZE], "little") // 4, len(extended) // 8)
+    if told > frames:
+        # One that nobody counted would be lost.
+        raise UnusableObject(f"its offset table tells of {told} frames, its attributes ask for {frames}")
+    spans = spans_of_frames(BytesIO(content), 0, max(frames, 1), extended)
+    found = [b"".join(content[begin:end] for begin, end in each) for each in spans]
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        # They describe fragments (PS3.3 section C.7.6.3.1.8), and there are none left.
+        if keyword in image:
+            del image[keyword]
+    if own in _ALWAYS_LOSSY and image.SamplesPerPixel == 3:
+        meaning = str(image.PhotometricInterpretation)
+        plain = [without_adobe(frame, meaning) for frame in found]
+        found = [frame for frame, _ in plain]
+        image.PhotometricInterpretation = plain[0][1]
+    image.PixelData = in_fragments(found)
+    image["PixelData"].is_undefined_length = True
+    held = bits_of(found[0], own, image.BitsAllocated) or image.BitsStored
+    if image.BitsStored < held <= image.BitsAllocated:
+        # Bits that are not used were compressed with the others, and may have an overlay.
+        return {"bits_stored": held}
+    if image.get("HighBit") not in (None, image.BitsStored - 1):
+        # Decoders give samples of so few bits at the lower end.
+        image.HighBit = image.BitsStored - 1
+    return {}
 
 
 def _write(dataset: Dataset, sink: BinaryIO) -> None:

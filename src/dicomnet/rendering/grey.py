@@ -17,7 +17,7 @@ from pydicom.multival import MultiValue
 from ..plurals import counted
 from ..values import frozen
 from .image import Array, Image, Stored, used
-from .view import PRESETS, Function, NotRendered, Reason, Window
+from .view import PRESETS, Function, NotRendered, Reason, Shown, Source, Window
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -30,8 +30,10 @@ _TABLE_BITS = 16
 _FEW_BITS = 8
 
 
-def grey(image: Image, number: int, stored: Stored, asked: Window | str | None) -> Pixels:
-    """The pixels of a frame, from black to white.
+def grey(
+    image: Image, number: int, stored: Stored, asked: Window | str | None
+) -> tuple[Pixels, Shown | None]:
+    """The pixels of a frame, from black to white, and their window; None where all of them have one value.
 
     Parameters
     ----------
@@ -51,13 +53,15 @@ def grey(image: Image, number: int, stored: Stored, asked: Window | str | None) 
     """
     groups = image.groups(number)
     modality = _modality(image, groups)
-    voi = _voi(groups, asked, modality, image.is_little_endian)
+    voi, source = _voi(groups, asked, modality, image.is_little_endian)
     if voi is None:
         voi = FullRange(*_range_of(image, stored, modality))
+    window = voi.window
     is_inverse = (
         stored.photometric == "MONOCHROME1" or image.attributes.get("PresentationLUTShape") == "INVERSE"
     )
-    return _shown(stored, _Way(modality, voi, is_inverse))
+    shown = None if window is None else Shown(window, source)
+    return _shown(stored, _Way(modality, voi, is_inverse)), shown
 
 
 def _shown(stored: Stored, way: _Way) -> Pixels:
@@ -93,7 +97,7 @@ class _Way:
         Whether the lowest value is white.
     """
 
-    modality: Step
+    modality: Rescaling | Table
     voi: Step
     is_inverse: bool
 
@@ -107,6 +111,11 @@ class _Way:
 
 class Step(Protocol):
     """A step on the way from stored values to those that are shown."""
+
+    @property
+    def window(self) -> Window | None:
+        """The window that does the same, or has the same values between black and white; None if there is none."""
+        ...
 
     def apply(self, values: Array) -> Array:
         """What values become by it."""
@@ -171,6 +180,12 @@ class Table:
     def __init__(self, entries: Array, first: int, highest: int, scale: float = 1.0) -> None:
         self._entries = np.minimum(entries, highest) * scale
         self._first = first
+
+    @property
+    def window(self) -> Window:
+        """The values that it maps."""
+        count = len(self._entries)
+        return Window(self._first + count / 2, count)
 
     def apply(self, values: Array) -> Array:
         """What values are mapped to; those outside of it, to its first and last entry."""
@@ -241,17 +256,18 @@ def lut_entries(data: object, count: int, is_little_endian: bool) -> Array:
 
 def _voi(
     groups: Sequence[Dataset], asked: Window | str | None, modality: Rescaling | Table, little: bool
-) -> Step | None:
-    """What makes 0 to 255 of values, as floats; None if nobody says."""
+) -> tuple[Step | None, Source]:
+    """What makes 0 to 255 of values, as floats, and where that is from; None if nobody says."""
     if isinstance(asked, Window):
-        return Windowing(asked)
+        return Windowing(asked), Source.REQUEST
     if asked is not None:
-        return Windowing(_named(groups, asked))
+        return Windowing(_named(groups, asked)), Source.REQUEST
     tables = groups[-1].get("VOILUTSequence")
     if tables:
-        return _table_of(tables[0], little, may_be_negative=modality.may_be_negative, white=_WHITE)
+        table = _table_of(tables[0], little, may_be_negative=modality.may_be_negative, white=_WHITE)
+        return table, Source.TABLE
     window = window_of(*(_value(groups, "FrameVOILUTSequence", keyword) for keyword in _WINDOW))
-    return None if window is None else Windowing(window)
+    return (None, Source.VALUES) if window is None else (Windowing(window), Source.IMAGE)
 
 
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
@@ -354,6 +370,14 @@ class FullRange:
     low: float
     high: float
 
+    @property
+    def window(self) -> Window | None:
+        """That of the same values."""
+        width = self.high - self.low
+        if not 0 < width < np.inf:
+            return None
+        return Window(self.low + width / 2, width, Function.LINEAR_EXACT)
+
     def apply(self, values: Array) -> Array:
         """From values to 0 … 255."""
         if self.high <= self.low:
@@ -361,7 +385,7 @@ class FullRange:
         return np.clip((values - self.low) / (self.high - self.low) * _WHITE, 0, _WHITE)
 
 
-def _range_of(image: Image, stored: Stored, modality: Step) -> tuple[float, float]:
+def _range_of(image: Image, stored: Stored, modality: Rescaling | Table) -> tuple[float, float]:
     """The values that become black and white where nobody says."""
     values = stored.values
     if values.dtype.kind != "f" and stored.bits <= _FEW_BITS:

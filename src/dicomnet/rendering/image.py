@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from functools import lru_cache
 from io import BytesIO
@@ -19,14 +19,16 @@ from pydicom.filereader import read_dataset
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, JPEGExtended12Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
-from ..datasets.transcode import inflate
+from ..datasets.codestreams import bits_of, in_fragments, without_adobe
+from ..datasets.frames import Span, chunks_of, spans_of_frames
+from ..datasets.transcode import inflate, is_lossless
 from ..encoding.file_header import PREFIX_LENGTH, HeaderIncomplete, decode_file_header
 from ..encoding.scan import HeaderScanner
 from ..encoding.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN, transfer_syntax
 from ..encoding.walk import VALUE_LIMIT
-from ..errors import ServiceRefusal
+from ..errors import ServiceRefusal, UnusableObject
 from .view import NotRendered, Reason
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -44,6 +46,8 @@ _PIXEL_KEYWORDS = {
     0x7FE00010: "PixelData",
 }
 _ENCAPSULATED_DOCUMENT = 0x00420011
+_IMAGE_PIXEL_GROUP = 0x0028
+_LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 # What is read of a data set: what a picture depends on.
 _READ: list[BaseTag | int] = [
     Tag(keyword)
@@ -67,7 +71,7 @@ _READ: list[BaseTag | int] = [
             for color in ("Red", "Green", "Blue")
             for prefix, what in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
         ),
-        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+        "ExtendedOffsetTable",
         *("MIMETypeOfEncapsulatedDocument", "EncapsulatedDocumentLength"),
     )
 ]
@@ -173,6 +177,8 @@ class Image:
     """
 
     def __init__(self, file: BinaryIO) -> None:
+        # Where compressed frames are; the same in all that `of` gives.
+        self._spans: list[Sequence[tuple[Span, ...]]] = []
         # pydicom asks the system for its place at each element of what is not in memory.
         size = file.seek(0, 2)
         file.seek(0)
@@ -374,11 +380,12 @@ class Image:
         return result
 
     def _stored(self, samples: Array, photometric: str) -> Stored:
-        size = 8 * samples.dtype.itemsize
+        return Stored(samples, photometric, self.bits, self._high(8 * samples.dtype.itemsize))
+
+    def _high(self, size: int) -> int:
+        """The highest bit that is used in samples of some bits."""
         high = int(self.attributes.get("HighBit", self.bits - 1))
-        if not self.bits - 1 <= high < size:
-            high = self.bits - 1
-        return Stored(samples, photometric, self.bits, high)
+        return high if self.bits - 1 <= high < size else self.bits - 1
 
     def _decoded(self, number: int) -> Stored:
         """By pydicom's decoders."""
@@ -392,24 +399,45 @@ class Image:
             raise NotRendered(
                 Reason.NO_DECODER, f"no decoder of {name} is installed, try dicomnet[render] ({missing})"
             )
+        if self.syntax == JPEGExtended12Bit and self.bits > 8:
+            raise NotRendered(Reason.NO_DECODER, "no decoder takes JPEG Extended of more than 8 bits")
+        try:
+            frame = self._compressed(number)
+        except UnusableObject as error:
+            raise NotRendered(Reason.DAMAGED, f"a frame cannot be decoded: {error.cause}") from error
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self._decoded_by(decoder, number)
+            return self._decoded_by(decoder, frame)
 
-    def _decoded_by(self, decoder: Decoder, number: int) -> Stored:
+    def _compressed(self, number: int) -> bytes:
+        """A frame as it is stored, found as all that gives out frames finds it."""
+        if not self._spans:
+            extended = self.attributes.get("ExtendedOffsetTable") or b""
+            self._spans.append(spans_of_frames(self._file, self._begin, self.frames, extended))
+        return b"".join(chunks_of(self._file, self._spans[0][number - 1]))
+
+    def _decoded_by(self, decoder: Decoder, frame: bytes) -> Stored:
         """By the first one of the installed libraries that can."""
+        is_colored = self.samples == 3 and self.syntax in _LOSSY_JPEG
+        plain, told = without_adobe(frame, self.photometric) if is_colored else (frame, self.photometric)
+        held = bits_of(frame, str(self.syntax), self.allocated) or self.bits
+        # Bits that are not used are compressed with the others: only the attributes tell which ones they are.
+        has_others = self.bits < held <= self.allocated
+        content = in_fragments([plain])
         failures: list[Exception] = []
         for plugin in sorted(decoder.available_plugins, key=_FASTEST.index):
-            self._file.seek(self._begin)
             try:
                 values, properties = decoder.as_array(
-                    self._file,
-                    index=number - 1,
+                    content,
+                    index=0,
                     raw=True,
                     decoding_plugin=plugin,
                     **as_pixel_options(
-                        self.attributes,
+                        self.attributes.group_dataset(_IMAGE_PIXEL_GROUP),
                         transfer_syntax_uid=self.syntax,
+                        photometric_interpretation=told,
+                        bits_stored=held if has_others else self.bits,
+                        number_of_frames=1,
                         pixel_keyword=self.keyword,
                         pixel_vr=self._vr or "OW",
                     ),
@@ -420,10 +448,13 @@ class Image:
                 # Decoders raise whatever a damaged frame leads to.
                 failures.append(error)
             else:
-                photometric = cast(str, properties["photometric_interpretation"])
-                return Stored(values, photometric, self.bits, None)
-        if self.syntax == JPEGExtended12Bit and self.bits > 8:
-            raise NotRendered(Reason.NO_DECODER, "no decoder takes JPEG Extended of more than 8 bits")
+                # Names of components count where there is nothing of Adobe's.
+                photometric = cast(str, properties["photometric_interpretation"]) if plain is frame else told
+                high = self._high(8 * values.dtype.itemsize) if has_others else None
+                if high == self.bits - 1 and not is_lossless(str(self.syntax)):
+                    # What is a little too bright by its compression would become dark.
+                    high = None
+                return Stored(values, photometric, self.bits, high)
         # pydicom has what the library said in the last line.
         cause = str(failures[0]).strip().splitlines()[-1].strip()[:200]
         raise NotRendered(Reason.DAMAGED, f"a frame cannot be decoded: {cause}") from failures[0]

@@ -14,7 +14,7 @@ from .color import color, palette
 from .grey import Pixels, grey
 from .image import MOST_SAMPLES, Image, LastImage
 from .png import png
-from .view import JPEG, LONGEST_SIDE, PDF, PICTURES, PNG, NotRendered, Reason, View, Viewport
+from .view import JPEG, LONGEST_SIDE, PDF, PICTURES, PNG, NotRendered, Reason, Shown, View, Viewport
 
 # Beyond this a pixel is no rectangle that anybody has measured.
 _LONGEST_PIXEL = 20.0
@@ -34,10 +34,10 @@ _LAST = LastImage()
 def answer(question: Answer, content: BinaryIO) -> tuple[Answer, Result]:
     """Render what another process of ours asks for; see `Renderers`."""
     try:
-        media_type, picture = _picture(_LAST.open(content), View.from_json(question["view"]))
+        media_type, picture, shown = _picture(_LAST.open(content), View.from_json(question["view"]))
     except NotRendered as error:
         return {"error": error.cause, "reason": error.reason.value}, b""
-    return {"media_type": media_type}, picture
+    return {"media_type": media_type, "shown": shown and shown.to_json()}, picture
 
 
 def render(file: BinaryIO, view: View) -> tuple[str, Result]:
@@ -60,36 +60,38 @@ def render(file: BinaryIO, view: View) -> tuple[str, Result]:
     NotRendered
         If there is no such picture.
     """
-    return _picture(Image(file), view)
+    media_type, picture, _ = _picture(Image(file), view)
+    return media_type, picture
 
 
-def _picture(image: Image, view: View) -> tuple[str, Result]:
+def _picture(image: Image, view: View) -> tuple[str, Result, Shown | None]:
     if not image.has_pixels:
-        return _document(image, view)
+        return *_document(image, view), None
     media_type = next((each for each in view.media_types if each in PICTURES), None)
     if media_type is None:
         raise NotRendered(Reason.NO_PIXELS, f"an image is rendered as {' or '.join(PICTURES)} only")
     number = image.representative() if view.frame is None else view.frame
     if not 1 <= number <= image.frames:
         raise NotRendered(Reason.NO_SUCH_FRAME, f"there is no frame {number}: the object has {image.frames}")
-    pixels = _placed(frame_pixels(image, number, view), image, view.viewport)
+    values, shown = frame_pixels(image, number, view)
+    pixels = _placed(values, image, number, view.viewport)
     if media_type == JPEG and max(pixels.size) > _JPEG_SIDE:
         raise NotRendered(Reason.TOO_MUCH, f"a picture of {pixels.width} x {pixels.height} is no JPEG")
     if media_type == PNG:
-        return media_type, png(np.asarray(pixels))
+        return media_type, png(np.asarray(pixels)), shown
     result = BytesIO()
     subsampling = 0 if view.quality >= _FULL_COLOR else 2
     pixels.save(result, "JPEG", quality=view.quality, subsampling=subsampling)
-    return media_type, result.getbuffer()
+    return media_type, result.getbuffer(), shown
 
 
-def frame_pixels(image: Image, number: int, view: View) -> Pixels:
-    """The pixels of a frame, of 8 bits: rows × columns, or rows × columns × 3."""
+def frame_pixels(image: Image, number: int, view: View) -> tuple[Pixels, Shown | None]:
+    """The pixels of a frame, of 8 bits: rows × columns, or rows × columns × 3; and their window, if they have one."""
     stored = image.frame(number)
     if stored.samples.ndim == 3:
-        return color(stored)
+        return color(stored), None
     if stored.photometric == "PALETTE COLOR":
-        return palette(image, stored)
+        return palette(image, stored), None
     return grey(image, number, stored, view.window)
 
 
@@ -102,10 +104,10 @@ def _document(image: Image, view: View) -> tuple[str, Result]:
     return PDF, content
 
 
-def _placed(pixels: Pixels, image: Image, viewport: Viewport | None) -> Pictures.Image:
+def _placed(pixels: Pixels, image: Image, number: int, viewport: Viewport | None) -> Pictures.Image:
     """Cut out, scaled and flipped as the viewport says; with square pixels in any case."""
     picture = Pictures.fromarray(np.ascontiguousarray(pixels))
-    tall = _height_of_pixel(image)
+    tall = _height_of_pixel(image, number)
     if viewport is None:
         if tall == 1:
             return picture
@@ -167,11 +169,11 @@ def _round(value: float) -> int:
     return max(1, floor(value + 0.5))
 
 
-def _height_of_pixel(image: Image) -> float:
-    """How tall a pixel is, in its widths (PS3.3 section C.7.6.3.1.7)."""
+def _height_of_pixel(image: Image, number: int) -> float:
+    """How tall a pixel of a frame is, in its widths (PS3.3 section C.7.6.3.1.7)."""
     places: list[Any] = [image.attributes.get("PixelAspectRatio")]
     if not places[0]:
-        groups = image.groups(1)
+        groups = image.groups(number)
         measures = [item for group in groups for item in (group.get("PixelMeasuresSequence") or ())[:1]]
         places = [item.get("PixelSpacing") for item in measures]
         places += [image.attributes.get(keyword) for keyword in _SPACINGS]

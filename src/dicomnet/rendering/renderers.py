@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from ..datasets.apart import Ended, Kind, Processes
 from ..datasets.confinement import Limits
 from ..values import frozen
-from .view import NotRendered, Reason, View
+from .view import NotRendered, Reason, Shown, View
 
 _log = logging.getLogger(__name__)
 
@@ -33,10 +33,13 @@ class Picture:
         Such as image/jpeg.
     content
         Its bytes.
+    shown
+        The window that it has; None for one in colors, and for a document.
     """
 
     media_type: str
     content: bytes
+    shown: Shown | None = None
 
 
 class Renderers:
@@ -99,7 +102,13 @@ class Renderers:
         media_type = answer["media_type"]
         if media_type not in view.media_types:
             raise NotRendered(Reason.DAMAGED, "the decoder answered with something else than a picture")
-        return Picture(media_type, content.getvalue())
+        try:
+            shown = None if answer.get("shown") is None else Shown.from_json(answer["shown"])
+        except ValueError:
+            raise NotRendered(
+                Reason.DAMAGED, "the decoder answered with something else than a picture"
+            ) from None
+        return Picture(media_type, content.getvalue(), shown)
 
     def close(self) -> None:
         """End the processes that are idle."""

@@ -108,6 +108,47 @@ class Window:
         return cls(_number(parts[0], "window"), _number(parts[1], "window"), functions[parts[2]])
 
 
+class Source(Enum):
+    """Where a window is from that a picture has."""
+
+    REQUEST = "request"
+    IMAGE = "image"
+    TABLE = "table"
+    """A VOI LUT of the image; the window is as wide as that."""
+    VALUES = "values"
+    """The lowest and the highest value, as nobody says a window."""
+
+
+@frozen
+class Shown:
+    """The window that a picture has.
+
+    Parameters
+    ----------
+    window
+        It.
+    source
+        Where it is from.
+    """
+
+    window: Window
+    source: Source
+
+    def to_json(self) -> list[Any]:
+        """It, in what JSON has."""
+        return [self.window.center, self.window.width, self.window.function.value, self.source.value]
+
+    @classmethod
+    def from_json(cls, given: object) -> Self:
+        """What `to_json` gave; raises ValueError where it is something else."""
+        if not isinstance(given, list) or len(given) != 4:
+            raise ValueError("this is not a window that is shown")
+        center, width, function, source = given
+        if not (isinstance(center, int | float) and isinstance(width, int | float)):
+            raise ValueError("center and width are not numbers")
+        return cls(Window(float(center), float(width), Function(function)), Source(source))
+
+
 PRESETS: Mapping[str, Window] = {
     "abdomen": Window(40, 400),
     "bone": Window(480, 2500),

@@ -100,6 +100,17 @@ def test_nothing_is_answered_to_a_stranger(ask: Ask, path: str) -> None:
         assert ask(method, path).status == 401
 
 
+@pytest.mark.parametrize("told", [{"Sec_Fetch_Mode": "cors"}, {"Cookie": "dicomnet-session=over"}])
+def test_a_page_whose_session_is_over_is_not_asked_for_a_password_by_the_browser(
+    ask: Ask, told: dict[str, str]
+) -> None:
+    """What is typed into a window of the browser's own is sent until that ends, and no logging out ends it."""
+    answer = ask("GET", "/dicom-web/studies", **told)
+    assert answer.status == 401
+    assert "Basic" not in answer.headers["www-authenticate"]
+    assert b"log in again" in answer.content
+
+
 def test_each_role_may_what_it_may(ask: Ask) -> None:
     for name, allowed in (
         ("viewer", {"GET"}),

@@ -286,6 +286,13 @@ def test_there_is_nothing_to_give_out(node: Served, paths: dict[str, Path], reso
         assert answer.status == 404, (path, answer)
 
 
+@pytest.mark.parametrize("place", ["7FE00010/1/00100010", "00100010/1/00100010", "00080005/1/7FE00010"])
+def test_there_is_no_item_in_what_is_no_sequence(node: Served, paths: dict[str, Path], place: str) -> None:
+    """Pixels that are left in the file were an error of the node's own."""
+    answer = node.get(f"{_instance(paths, 'CT_small.dcm')}/bulkdata/{place}", "*/*")
+    assert answer.status == 404
+
+
 @pytest.mark.parametrize("resource", ["bulkdata", "pixeldata"])
 def test_what_a_client_has_already_is_not_sent_again(node: Served, resource: str) -> None:
     path = f"/studies/{STUDY}/{resource}"

@@ -111,6 +111,40 @@ def test_pictures_are_as_they_are_asked_for(
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("name", "query", "source"),
+    [
+        ("MR_small.dcm", "", "image"),
+        ("MR_small.dcm", "?window=500,300,linear", "request"),
+        ("MR_small.dcm", "?window=500.25,300,sigmoid", "request"),
+        ("CT_small.dcm", "", "values"),
+        ("CT_small.dcm", "?window=lung", "request"),
+    ],
+)
+def test_the_window_of_a_picture_is_told_and_gives_the_same_picture(
+    name: str, query: str, source: str, archive: Archive
+) -> None:
+    """Viewers begin with it when somebody changes the window."""
+    answer = archive.get(f"{archive.paths[name]}/rendered{query}", PNG)
+    window, _, told = answer.headers["dicomnet-window"].partition("; of=")
+    assert told == source
+    again = archive.get(f"{archive.paths[name]}/rendered?window={window}", PNG)
+    first, second = (np.asarray(Pictures.open(BytesIO(each.body))).astype(int) for each in (answer, again))
+    assert np.abs(first - second).max() <= 1
+
+
+def test_colors_have_no_window(archive: Archive) -> None:
+    answer = archive.get(f"{archive.paths['examples_palette.dcm']}/rendered", PNG)
+    assert "dicomnet-window" not in answer.headers
+
+
+def test_a_first_frame_that_is_missing_is_told_before_anything_is_sent(archive: Archive) -> None:
+    """It was a response of status 200 that was cut off."""
+    path = f"{archive.paths['CT_small.dcm']}/frames/2,3/rendered"
+    answer = archive.get(path, 'multipart/related; type="image/png"')
+    assert (answer.status, b"there is no frame 2" in answer.body) == (404, True)
+
+
 def test_frames(archive: Archive) -> None:
     path = archive.paths["emri_small.dcm"]
     first = archive.picture("emri_small.dcm", media_types=[PNG])

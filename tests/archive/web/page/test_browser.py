@@ -106,6 +106,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Datase
 
 
 @pytest.fixture
+def own(tmp_path: Path) -> Iterator[Visited]:
+    """A node with nothing, for a test that adds something."""
+    with visited(tmp_path / "own") as node:
+        yield node
+
+
+@pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page on a wide screen, on which nothing may be complained of."""
     yield from _page(browser)
@@ -169,6 +176,15 @@ def test_searching_as_one_types_and_scrolling_without_end(archive: Visited, page
     expect(thumbnail).to_have_count(1)
     # Not by wait_for_function, which is refused by the page's policy where it has to look a second time.
     expect(thumbnail).not_to_have_js_property("naturalWidth", 0)
+
+
+def test_a_search_that_fails_does_not_leave_what_was_found_before(archive: Visited, page: Page) -> None:
+    page.goto(archive.url)
+    expect(page.locator("#rows tr")).to_have_count(50)
+    page.route("**/?*part=rows*", lambda route: route.fulfill(status=503, body="later"))
+    page.get_by_label("Name").fill("other")
+    expect(page.locator("#said")).to_have_text("The search did not work.")
+    expect(page.locator("#rows tr")).to_have_count(0)
 
 
 def test_an_earlier_answer_that_comes_later_changes_nothing(archive: Visited, page: Page) -> None:
@@ -277,6 +293,55 @@ def test_the_viewer_scrolls_zooms_and_changes_the_window(archive: Visited, page:
     assert page.evaluate("document.getElementById('image').getBoundingClientRect().left") == left + 50
 
 
+def test_a_change_of_the_window_begins_with_what_is_seen(
+    own: Visited, page: Page, make: Callable[..., Dataset]
+) -> None:
+    """It began with the middle of what the bits could hold where the image has no window, and was black at once."""
+    ramp = np.arange(64 * 64).reshape(64, 64).astype("<u2") % 400
+    images = []
+    for number, values in enumerate(
+        ({}, {"WindowCenter": "0.2", "WindowWidth": "1.4", "RescaleSlope": "0.001"}), 3
+    ):
+        each = _image(make, 1, series=number)
+        each.PixelData = ramp.tobytes()
+        del each.WindowCenter, each.WindowWidth
+        for keyword, value in values.items():
+            setattr(each, keyword, value)
+        images.append(each)
+    own.store(images)
+    where, stage = page.locator("#where"), page.locator("#stage")
+    page.goto(f"{own.url}/studies/1.2.500/series/1.2.500.3")
+    expect(where).to_contain_text("no window in the image: its values, 0 to 399")
+    stage.press("Shift+ArrowRight")
+    expect(where).to_contain_text("window 200 / 439, linear-exact")
+    page.goto(f"{own.url}/studies/1.2.500/series/1.2.500.4")
+    expect(where).to_contain_text("window of the image 0.2 / 1.4")
+    stage.press("Shift+ArrowDown")
+    expect(where).to_contain_text("window 0.27 / 1.4")
+
+
+def test_an_image_is_not_shown_under_the_name_of_another_patient(
+    own: Visited, page: Page, make: Callable[..., Dataset]
+) -> None:
+    """Of a study with objects of two patients each image had the name of the first one."""
+    images = [_image(make, number) for number in (1, 2)]
+    images[1].PatientName, images[1].PatientID, images[1].PatientBirthDate = "Other^Patient", "X2", "19801231"
+    own.store(images)
+    page.goto(f"{own.url}/studies/1.2.500")
+    told = page.locator(".problem[role=alert]")
+    expect(told).to_contain_text("otherwise of the patient: name OTHER, Patient; ID X2; born 1980-12-31.")
+    page.goto(f"{own.url}/studies/1.2.500/series/1.2.500.1")
+    expect(told.first).to_contain_text("ID X2")
+    whose = page.locator("#whose")
+    expect(whose).to_contain_text("Stack Of\nID STACK, born 1970-01-02", use_inner_text=True)
+    page.locator("#stage").press("ArrowDown")
+    expect(whose).to_contain_text("Other Patient\nID X2, born 1980-12-31", use_inner_text=True)
+    page.route("**/metadata", lambda route: route.fulfill(status=500, body="no"))
+    page.get_by_label("Window", exact=True).select_option(label="Lung -600 / 1500")
+    expect(page.locator("#problem")).to_contain_text("it is not known whose it is")
+    expect(whose).not_to_contain_text("Patient\n")
+
+
 def test_a_picture_is_never_shown_with_the_words_of_another(archive: Visited, page: Page) -> None:
     """The answers come in another order than they were asked for, and one does not come."""
     held: list[Route] = []
@@ -365,6 +430,35 @@ def test_files_are_added_by_choosing_and_by_dropping(
     page.get_by_role("link", name="to the study").first.click()
     expect(page.locator("ul.series li")).to_have_count(2)
     expect(page.locator("ul.series li").nth(1)).to_contain_text("4 objects")
+
+
+def test_what_cannot_be_read_of_a_dropped_folder_is_told(
+    own: Visited, page: Page, tmp_path: Path, make: Callable[..., Dataset]
+) -> None:
+    """It was passed over with all that comes behind it, and what was read was said to be all."""
+    content = list(written(_image(make, 5, series=2), tmp_path / "5.dcm").read_bytes())
+    page.goto(f"{own.url}/upload")
+    page.evaluate(
+        """(content) => {
+            const gone = { isFile: true, fullPath: "/CD/gone.dcm", file: (done, failed) => failed(new Error("gone")) };
+            const whole = new File([Uint8Array.from(content)], "5.dcm");
+            const there = { isFile: true, fullPath: "/CD/5.dcm", file: (done) => done(whole) };
+            const folder = (entries, end) => ({ isFile: false, fullPath: "/CD", createReader: () => ({
+                readEntries: (done, failed) => entries.length ? done(entries.splice(0)) : end(done, failed),
+            }) });
+            const broken = folder([], (done, failed) => failed(new Error("broken")));
+            const cd = folder([gone, broken, there], (done) => done([]));
+            const items = [{ kind: "string" }, { kind: "file", webkitGetAsEntry: () => cd }];
+            const event = new Event("drop", { bubbles: true });
+            event.dataTransfer = { items, files: [] };
+            document.dispatchEvent(event);
+        }""",
+        content,
+    )
+    expect(page.locator("#summary")).to_have_text("1 of 3 stored, 2 not stored")
+    told = page.locator("#outcomes")
+    expect(told).to_contain_text("/CD/gone.dcm: it cannot be read: gone")
+    expect(told).to_contain_text("/CD: this folder cannot be read to its end: broken")
 
 
 def test_an_upload_says_how_far_it_is(
@@ -610,6 +704,13 @@ def test_one_logs_in_and_nothing_runs_that_a_peer_has_sent(
         page.fill("#name", "img")
         expect(page.locator("#said")).to_contain_text("1 study")
         expect(page.locator("#rows")).to_contain_text("onerror")
+        page.context.clear_cookies(name="dicomnet-session")
+        page.locator("#name").press_sequentially("x")
+        expect(page.locator("#password")).to_be_visible()
+        page.fill("#name", "alice")
+        page.fill("#password", "a long password")
+        page.click("main button")
+        expect(page.locator("#name")).to_have_value("imgx")
         page.click("text=Log out")
         expect(page.locator("#password")).to_be_visible()
         assert [each for each in said if "Security Policy" in each or each == "1"] == []

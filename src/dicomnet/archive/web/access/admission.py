@@ -247,10 +247,20 @@ class Admission:
             query = scope["query_string"].decode("latin-1")
             path = scope["path"] + (f"?{query}" if query else "")
             return RedirectResponse(f"{LOGIN}?next={quote(path, safe='/')}", 303)
+        if self._has_login and is_browser(headers):
+            return problem_response(Problem(401, "you are not logged in any more; log in again", _NO_DIALOG))
         return problem_response(Problem(401, "say who you are, by Authorization", _CHALLENGE))
 
 
+def is_browser(headers: Headers) -> bool:
+    """Whether a request is one of a browser's, for a page that it shows."""
+    return "sec-fetch-mode" in headers or "cookie" in headers
+
+
 _CHALLENGE = {"www-authenticate": 'Basic realm="dicomnet", charset="UTF-8"'}
+# Asked for Basic by what a page fetches, a browser asks the person in a window of its own, holds the request back until
+# then, and sends what is typed with each request from then on, also when the session is over.
+_NO_DIALOG = {"www-authenticate": 'Bearer realm="dicomnet"'}
 
 
 def _of_user(user: User | None) -> Identity:

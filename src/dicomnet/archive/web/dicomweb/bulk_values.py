@@ -102,7 +102,11 @@ def value_at(stream: BinaryIO, data_set: Dataset, place: str) -> Value:
     missing = Problem(404, "this instance has no such bulk data")
     tag, *rest = place.split("/")
     for number, inner in zip(rest[::2], rest[1::2], strict=True):
-        items = data_set[int(tag, 16)].value if int(tag, 16) in data_set else None
+        outer = dict[int, Any](data_set.items()).get(int(tag, 16))
+        if isinstance(outer, RawDataElement) and outer.value is None and outer.length:
+            # It is a value that was left out, and pydicom would look for its file.
+            raise missing
+        items = None if outer is None else data_set[int(tag, 16)].value
         if not isinstance(items, Items) or not 0 < int(number) <= len(items):
             raise missing
         data_set, tag = items[int(number) - 1], inner

@@ -46,6 +46,9 @@ _MANY = tuple(Offer(kind, is_multipart=True) for kind in (*PICTURES, PDF))
 _THUMBNAILS = tuple(Offer(kind) for kind in PICTURES)
 _THUMBNAIL = Viewport(200, 200)
 
+WINDOW = "dicomnet-window"
+"""The header that says which window a picture has: center, width and function, and where it is from."""
+
 # How many pictures are made at once at the most, and how many requests may wait for that.
 _AT_ONCE, _WAITING = 8, 400
 # How much is kept of pictures that were made, in bytes, and how large one may be for that.
@@ -347,6 +350,11 @@ class RenderedService:
                 picture = await self._turns.run(self._made, wanted, request=request)
         except NotRendered as error:
             raise _problem(error) from error
+        if picture.shown is not None:
+            window = picture.shown.window
+            headers[WINDOW] = (
+                f"{window.center:.10g},{window.width:.10g},{window.function.word}; of={picture.shown.source.value}"
+            )
         return Response(picture.content, headers=headers, media_type=picture.media_type)
 
     def _looked_up(
@@ -388,7 +396,8 @@ class RenderedService:
         if first is end:
             raise Problem(406, "nothing in it has pixels, so that there are no pictures of it")
         part, picture = first
-        if isinstance(picture, NotRendered) and len(wanted) == 1:
+        if isinstance(picture, NotRendered) and (reference.instance is not None or len(wanted) == 1):
+            # Of one object, it is mostly the same with the other frames.
             raise _problem(picture)
         kind = wanted[0].view.media_types[0] if isinstance(picture, NotRendered) else picture.media_type
         boundary = boundary_of(tag)

@@ -61,7 +61,8 @@ _DESCRIBED = Described(
     others={
         "type": "object",
         "properties": {
-            **{name: {"type": "string"} for name in ("PatientName", "PatientID", "StudyDate", "00080050")},
+            **{name: {"type": "string"} for name in ("PatientName", "PatientID", "00080050")},
+            "StudyDate": {"type": "string", "pattern": "^[0-9]{0,8}(-[0-9]{0,8})?$"},
             "StudyDescription": {"type": "string"},
             "Modality": {"type": "string", "pattern": "^[A-Z0-9 ]{0,16}$"},
         },

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ....datasets.levels import Level
+from ....rendering.view import PRESETS
 from ...catalogue.options import NO_OPTIONS, QueryOptions
 from ..dicomweb.removing import may_delete
 from ..http.problems import Problem
@@ -19,7 +20,7 @@ from ..http.threads import in_thread
 from ..resources import Reference, reference_of
 from ..viewer import KnownViewer
 from .attributes import attributes_of
-from .finding import Found, date_range, find, in_order, name_key, text_key
+from .finding import Found, date_range, find, in_order, name_key, other_patients, text_key
 from .rights import Right
 from .site import Site, parameters_of
 
@@ -34,6 +35,8 @@ _WITHOUT_PICTURES = frozenset(
         *("SRF", "VA"),
     )
 )
+# The windows that are offered for Hounsfield units.
+_PRESETS = [(name.capitalize(), window.center, window.width) for name, window in PRESETS.items()]
 # How many studies are shown at once, and how many series, or objects of a series, at the most.
 _ROWS, _MOST = 50, 20_000
 # Behind more studies than this nobody scrolls.
@@ -127,6 +130,7 @@ class Browsing:
             study=study,
             series=series[0],
             pdf=EncapsulatedPDFStorage,
+            presets=_PRESETS if series[0]["Modality"] == "CT" else (),
             instances=in_order(found, "InstanceNumber", "SOPInstanceUID"),
         )
 
@@ -141,6 +145,7 @@ class Browsing:
         found = await self._find(Level.STUDY, _keys_of(Reference(reference.study)), count=1)
         if not found:
             raise Problem(404, "there is no such study here; it may have been deleted")
+        found[0].others = await in_thread(other_patients, self._site.holdings, reference.study)
         return found[0]
 
     async def _find(self, level: Level, keys: dict[str, str], *, skip: int = 0, count: int) -> list[Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from pydicom import config
@@ -11,10 +11,12 @@ from pydicom.dataelem import DataElement
 
 from ....datasets.levels import UNIQUE_KEYS, Level
 from ....datasets.pydicom_insides import dataset_of
+from ...catalogue.inspection import Inspection
 from ...catalogue.levels import Attributes
 from ...catalogue.options import QueryOptions
 from ...catalogue.query import Order, search
 from ...holdings import Holdings
+from .words import date_of, name_of
 
 # What is shown at each level, besides the UID.
 _SHOWN = {
@@ -27,6 +29,13 @@ _SHOWN = {
     """,
     Level.IMAGE: "InstanceNumber SOPClassUID NumberOfFrames Rows Columns ContentDate ContentTime",
 }
+# What is told of a patient: how it is called, and how its value is shown.
+_OF_PATIENT: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "PatientName": ("name", name_of),
+    "PatientID": ("ID", str),
+    "PatientBirthDate": ("born", date_of),
+    "PatientSex": ("sex", str),
+}
 # In shorter parts of a text no index helps to look for it anywhere in values.
 _SHORT = 3
 
@@ -38,10 +47,16 @@ class Found(Mapping[str, str]):
     ----------
     attributes
         As a search gives them.
+
+    Attributes
+    ----------
+    others
+        In words what objects of a study say otherwise of the patient, as far as somebody has looked for it.
     """
 
     def __init__(self, attributes: Attributes) -> None:
         self._attributes = attributes
+        self.others: Sequence[str] = ()
 
     def __getitem__(self, keyword: str) -> str:
         tag = tag_for_keyword(keyword)
@@ -93,6 +108,24 @@ def find(
     order = Order(newest_first=level is Level.STUDY, skip=skip)
     found = search(holdings.index_to_search(), "STUDY", identifier, options=options, order=order)
     return list(islice((Found(each) for each in found.matches if each is not None), count))
+
+
+def other_patients(holdings: Holdings, study: str) -> Sequence[str]:
+    """In words what objects of a study say otherwise of the patient than the study is shown with.
+
+    Raises
+    ------
+    ServiceRefusal
+        If the index cannot be read now.
+    """
+    row = Inspection(holdings.index_to_search()).study(study)
+    if row is None:
+        return ()
+    return [
+        f"{words} {in_words(value)}"
+        for keyword, (words, in_words) in _OF_PATIENT.items()
+        for value in row.others.get(f"{tag_for_keyword(keyword):08X}", ())
+    ]
 
 
 def _element(keyword: str, text: str) -> DataElement:

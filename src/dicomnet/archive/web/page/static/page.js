@@ -16,6 +16,11 @@ function beginSearch(form) {
     const url = new URL(address, location.href);
     url.searchParams.set("part", "rows");
     const response = await fetch(url, { credentials: "same-origin" });
+    if (response.status === 401) {
+      // The session has ended: the page itself leads to the form where one logs in, and back to this search.
+      location.assign(address);
+      throw new Error("You are not logged in any more.");
+    }
     const part = new DOMParser().parseFromString(await response.text(), "text/html");
     if (!response.ok) {
       throw new Error(part.querySelector(".problem")?.textContent ?? "The search did not work.");
@@ -43,6 +48,9 @@ function beginSearch(form) {
       history.replaceState(null, "", address);
     } catch (error) {
       if (number !== asked) return;
+      // What was found before is no answer to this search.
+      rows.replaceChildren();
+      end.replaceChildren();
       said.textContent = error.message;
       said.classList.add("problem");
     }
@@ -89,9 +97,6 @@ function beginSearch(form) {
 
 /* The viewer: one picture is asked for at a time, and what is written over it belongs to the picture that is shown. */
 
-const PRESETS = {
-  CT: [["Soft tissue", 40, 400], ["Lung", -600, 1500], ["Bone", 480, 2500], ["Brain", 40, 80], ["Liver", 60, 160]],
-};
 const KEPT = 120;
 
 function beginViewer(viewer) {
@@ -111,6 +116,7 @@ function beginViewer(viewer) {
   if (!frames.length) return;
   viewer.hidden = false;
 
+  const patient = [said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`];
   const pictures = new Map();
   const view = { at: 0, window: null, zoom: 1, x: 0, y: 0 };
   let isBusy = false;
@@ -118,7 +124,33 @@ function beginViewer(viewer) {
   let direction = 1;
 
   const key = (wanted) => `${wanted.frame.address} ${wanted.frame.frame} ${wanted.window ?? ""}`;
-  const snapshot = (at = view.at) => ({ at, frame: frames[at], window: view.window && view.window.map(Math.round).join(",") });
+  const snapshot = (at = view.at) => ({ at, frame: frames[at], window: view.window && inWords(view.window) });
+
+  // As many digits as make a difference to what is seen.
+  function inWords({ center, width, name }) {
+    const digits = Math.max(0, Math.min(12, 2 - Math.floor(Math.log10(width))));
+    return [center, width].map((value) => Number(value.toFixed(digits))).concat(name).join(",");
+  }
+
+  // What the archive says of a picture: the window that it has, and where that is from; colors have none.
+  function windowOf(text) {
+    const found = /^([^,;]+),([^,;]+),([a-z-]+); of=([a-z]+)$/.exec(text ?? "");
+    return found && { center: Number(found[1]), width: Number(found[2]), name: found[3], of: found[4] };
+  }
+
+  // Whose a picture is. Where objects of the study contradict each other, each is asked by itself.
+  async function patientOf(frame) {
+    if (!said.mixed) return patient;
+    const response = await fetch(`${frame.address}/metadata`, {
+      headers: { Accept: "application/dicom+json" }, credentials: "same-origin", signal: AbortSignal.timeout(30000),
+    });
+    if (!response.ok) throw new Error("it is not known whose it is");
+    const [data] = await response.json();
+    const value = (tag) => data[tag]?.Value?.[0];
+    const name = Object.values(value("00100010") ?? {}).filter(Boolean).join(" = ").replaceAll("^", " ").trim();
+    const born = String(value("00100030") ?? "").replace(/^(\d{4})(\d\d)(\d\d)$/, "$1-$2-$3");
+    return [name || "no name", `ID ${value("00100020") ?? "none"}, born ${born || "unknown"}`];
+  }
 
   async function load(wanted) {
     const known = pictures.get(key(wanted));
@@ -127,7 +159,7 @@ function beginViewer(viewer) {
       pictures.set(key(wanted), known);
       return known;
     }
-    const query = wanted.window ? `?window=${wanted.window},linear` : "";
+    const query = wanted.window ? `?window=${wanted.window}` : "";
     const response = await fetch(`${wanted.frame.address}/frames/${wanted.frame.frame}/rendered${query}`, {
       headers: { Accept: "image/jpeg, image/png" },
       credentials: "same-origin",
@@ -136,6 +168,8 @@ function beginViewer(viewer) {
     if (!response.ok) throw new Error((await response.text()).trim() || `status ${response.status}`);
     const made = new Image();
     made.draggable = false;
+    made.patient = await patientOf(wanted.frame);
+    made.shown = windowOf(response.headers.get("dicomnet-window"));
     made.id = "image";
     made.src = URL.createObjectURL(await response.blob());
     try {
@@ -163,12 +197,13 @@ function beginViewer(viewer) {
           // No other picture may stand there for the one that is wanted.
           made = new Image();
           made.id = "image";
+          made.patient = said.mixed ? ["an image of one of the patients"] : patient;
           problem = error.message;
         }
         // The picture and what is written over it change together, so that no one sees one with the words of another.
         image.replaceWith(made);
         image = made;
-        label(wanted, problem);
+        label(wanted, made, problem);
         place();
         if (key(snapshot()) === key(wanted)) break;
       }
@@ -179,20 +214,30 @@ function beginViewer(viewer) {
     if (frames[next] && !timer) load(snapshot(next)).catch(() => {});
   }
 
-  function label(wanted, problem) {
+  function windowInWords(wanted, shown) {
+    if (!shown) return "";
+    const short = (value) => String(Number(value.toPrecision(4)));
+    const { center, width, name } = shown;
+    const text = `${short(center)} / ${short(width)}` + (name === "linear" ? "" : `, ${name}`);
+    if (wanted.window) return `window ${text}`;
+    if (shown.of === "image") return `window of the image ${text}`;
+    if (shown.of === "table") return "table of the image";
+    // Each image of a series has a range of its own then.
+    return `no window in the image: its values, ${short(center - width / 2)} to ${short(center + width / 2)}`;
+  }
+
+  function label(wanted, { shown, patient: whose }, problem) {
     const { frame, at } = wanted;
-    byId("whose").textContent = [
-      said.name, `ID ${said.id || "none"}, born ${said.born || "unknown"}`, said.study.trim(), said.series,
-    ].filter(Boolean).join("\n");
+    byId("whose").textContent = [...whose, said.study.trim(), said.series].filter(Boolean).join("\n");
     byId("where").textContent = [
       `${at + 1} of ${frames.length}`,
       `image ${frame.number || "without number"}` + (frame.count > 1 ? `, frame ${frame.frame} of ${frame.count}` : ""),
-      wanted.window ? `window ${wanted.window.replace(",", " / ")}` : "window of the image",
-    ].join("\n");
+      windowInWords(wanted, shown),
+    ].filter(Boolean).join("\n");
     byId("problem").textContent = problem ? `There is no picture of it: ${problem}` : "";
     stage.dataset.shown = `${frame.address}/frames/${frame.frame}`;
     stage.dataset.window = wanted.window ?? "";
-    image.alt = problem ? "" : `${said.series}, image ${frame.number}, frame ${frame.frame}, of ${said.name}`;
+    image.alt = problem ? "" : `${said.series}, image ${frame.number}, frame ${frame.frame}, of ${whose[0]}`;
   }
 
   function place() {
@@ -222,28 +267,12 @@ function beginViewer(viewer) {
     place();
   }
 
-  // What the image itself says is where a change of the window begins.
-  async function ownWindow(frame) {
-    const usual = said.modality === "CT" ? [40, 400] : [128, 256];
-    try {
-      const response = await fetch(`${frame.address}/metadata`, { headers: { Accept: "application/dicom+json" } });
-      const [data] = response.ok ? await response.json() : [];
-      const value = (tag) => Number(data?.[tag]?.Value?.[0]);
-      if (value("00281051")) return [value("00281050"), value("00281051")];
-      const bits = value("00280101");
-      return bits && said.modality !== "CT" ? [2 ** (bits - 1), 2 ** bits] : usual;
-    } catch {
-      return usual;
-    }
-  }
-
-  // The change is a function of the window before, which may itself be changed while this waits.
-  async function changeWindow(change) {
-    const frame = frames[view.at];
-    frame.own ??= ownWindow(frame);
-    const own = await frame.own;
-    const [center, width] = change(...(view.window ?? own));
-    view.window = [center, Math.max(1, width)];
+  // A change begins with what is seen.
+  function changeWindow(change) {
+    const from = view.window ?? image.shown;
+    if (!from) return;
+    const [center, width] = change(from.center, from.width);
+    view.window = { center, width: Math.max(from.name === "linear" ? 1 : 1e-9, width), name: from.name };
     presets.value = "";
     show();
   }
@@ -335,18 +364,19 @@ function beginViewer(viewer) {
     } else {
       // Across the stage it is about that of the image.
       changeWindow((center, width) => {
-        const step = Math.max(1, width / 300);
+        const step = width / 300;
         return [center + y * step, width + x * step];
       });
     }
   });
 
   presets.append(new Option("of the image", ""));
-  for (const [name, center, width] of PRESETS[said.modality] ?? []) {
+  for (const [name, center, width] of JSON.parse(said.presets)) {
     presets.append(new Option(`${name} ${center} / ${width}`, `${center},${width}`));
   }
   presets.addEventListener("change", () => {
-    view.window = presets.value ? presets.value.split(",").map(Number) : null;
+    const [center, width] = presets.value.split(",").map(Number);
+    view.window = presets.value ? { center, width, name: "linear" } : null;
     show();
   });
   slider.max = frames.length;
@@ -476,16 +506,24 @@ function beginAdding(drop) {
     next();
   }
 
+  // What cannot be read is told as what is not stored: nobody may believe that all of a folder has arrived.
   async function walk(entry) {
-    if (entry.isFile) {
-      add([await new Promise((done, failed) => entry.file(done, failed))]);
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      const entries = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (!entries.length) return;
-      for (const each of entries) await walk(each);
+    try {
+      if (entry.isFile) {
+        add([await new Promise((done, failed) => entry.file(done, failed))]);
+        return;
+      }
+      const reader = entry.createReader();
+      for (;;) {
+        const entries = await new Promise((done, failed) => reader.readEntries(done, failed));
+        if (!entries.length) return;
+        for (const each of entries) await walk(each);
+      }
+    } catch (error) {
+      count.all += 1;
+      const what = entry.isFile ? "it cannot be read" : "this folder cannot be read to its end";
+      outcome({ name: entry.fullPath }, "failed", `${what}: ${error.message}`);
+      say();
     }
   }
 
@@ -503,9 +541,11 @@ function beginAdding(drop) {
   document.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (entries.length) entries.forEach((entry) => walk(entry).catch(() => {}));
-    else add(event.dataTransfer.files);
+    for (const item of [...event.dataTransfer.items].filter(({ kind }) => kind === "file")) {
+      const entry = item.webkitGetAsEntry?.();
+      if (entry) walk(entry);
+      else add([item.getAsFile()].filter(Boolean));
+    }
   });
   addEventListener("beforeunload", (event) => {
     if (running) event.preventDefault();
