@@ -14,9 +14,9 @@ from tests.faults.test_endings import Talk, encoded, faces, scripted, take
 from tests.retrieving import image
 from tests.scripted import Arrived, Scp
 from tests.sockets import raw_server
-from tests.support import serving
+from tests.support import free_port, serving, stored
 
-from dicomnet import Timeouts
+from dicomnet import Peer, Timeouts
 from dicomnet.exchange.receiving import ReceivedObject
 from dicomnet.exchange.results import RetrieveProgress, StoreResult
 
@@ -182,6 +182,30 @@ def test_the_command_names_an_object_of_another_study(tmp_path: Path) -> None:
     assert got.returncode == 1
     assert "1.2.3.8.dcm: it is not what was asked for: its Study Instance UID is 1.2.9" in got.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.3.7.dcm"]
+
+
+# -- objects that come to the receiver of a C-MOVE
+
+
+@pytest.mark.parametrize("told", [3, 2])
+def test_what_others_sent_to_the_receiver_counted_as_what_was_asked_for(told: int, tmp_path: Path) -> None:
+    """With as many of them as are missing, all was well."""
+    here = free_port()
+    asked, others = write_objects(tmp_path / "asked", 1, 2), write_objects(tmp_path / "others", 2, 1)
+
+    def script(talk: Talk) -> None:
+        with Peer(f"HERE@127.0.0.1:{here}") as receiver:
+            assert all(each.is_stored for each in receiver.store([*asked, *others]))
+        talk.respond(0x0000, Completed=told, Failed=0, Warning=0)
+
+    receive = ("--receive", tmp_path / "in", "--receive-port", str(here), "--wait", "0.2")
+    with scripted(script) as (port, _):
+        key = f"StudyInstanceUID={study_uid(1)}"
+        moved = run("move", f"P@127.0.0.1:{port}", "HERE", *receive, "-k", key)
+    assert moved.stdout.startswith(f"2 arrived in {tmp_path / 'in'}, and 1 that nobody asked for; ")
+    assert moved.returncode == (1 if told == 3 else 0)
+    assert ("1 of 3 objects that the peer says it has sent did not arrive" in moved.stderr) == (told == 3)
+    assert stored(tmp_path / "in").keys() == {uid(1, 1), uid(1, 2), uid(2, 1)}
 
 
 # -- peers that accept everything and answer nothing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -61,6 +61,11 @@ def asked_for(identifier: Dataset) -> dict[int, frozenset[str]]:
         if values and all(map(is_uid, values)):
             found[tag] = frozenset(map(str, values))
     return found
+
+
+def is_asked_for(wanted: Mapping[int, frozenset[str]], uids: Iterable[str]) -> bool:
+    """Whether an object with these UIDs of study, series and itself is one that an Identifier asks for."""
+    return all(uid in wanted.get(tag, (uid,)) for tag, uid in zip(_NAMES, uids, strict=True))
 
 
 def require_object(header: Header, sop_class: str, sop_instance: str) -> None:
