@@ -53,7 +53,7 @@ class Arrived:
             **elements,
         }
         if "AffectedSOPInstanceUID" in self.command:
-            command["AffectedSOPInstanceUID"] = self.instance
+            command.setdefault("AffectedSOPInstanceUID", self.instance)
         return message_pdus(Message(self._type.response, command, self.context_id, data))
 
 

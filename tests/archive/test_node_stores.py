@@ -170,7 +170,7 @@ class Told:
         self.all: list[tuple[str, int]] = []
         self._gates: dict[int, threading.Event] = {}
 
-    def __call__(self, instance: str, status: int) -> None:
+    def __call__(self, instance: str, status: int, name: object) -> None:
         number = len(self.all)
         self.all.append((instance, status))
         if number in self._gates:
@@ -448,8 +448,8 @@ def test_one_who_cannot_be_told_of_an_object_cost_the_others_their_answers(
     kinds = Requests(make, encode)
     told = Told()
 
-    def on_stored(instance: str, status: int) -> None:
-        told(instance, status)
+    def on_stored(instance: str, status: int, name: object) -> None:
+        told(instance, status, name)
         if instance == "1.2.3.3":
             raise OSError("nobody reads this")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -158,6 +159,35 @@ def test_records_that_are_not_in_use_do_not_count(tmp_path: Path, make: Make) ->
     data_set.save_as(tmp_path / "DICOMDIR")
     with open(tmp_path / "DICOMDIR", "rb") as file:
         assert referenced_files(file) == ([names[0], names[2]], "")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["DIR/IMG1"],
+        "DIR/IMG1",
+        ["", "DIR", "IMG1"],
+        [".", "DIR", "IMG1"],
+        ["/DIR", "IMG1"],
+        ["./DIR/", "IMG1"],
+    ],
+)
+def test_a_file_id_that_is_a_path_was_missing(tmp_path: Path, make: Make, names: str | list[str]) -> None:
+    """Its components are values (PS3.3 section F.3.2.2), and some writers of media join them, or begin with none."""
+    directory = Directory()
+    _added(directory, make(SOPInstanceUID="1.2.1"))
+    _written(tmp_path, directory)
+    data_set = dcmread(tmp_path / "DICOMDIR")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data_set.DirectoryRecordSequence[-1].ReferencedFileID = names
+        data_set.save_as(tmp_path / "DICOMDIR")
+    (tmp_path / "DIR").mkdir()
+    (tmp_path / "DIR" / "IMG1").touch()
+    with open(tmp_path / "DICOMDIR", "rb") as file:
+        (found,), damage = referenced_files(file)
+    assert damage == ""
+    assert Lister(str(tmp_path)).find(found) == str(tmp_path / "DIR" / "IMG1")
 
 
 def test_a_name_is_looked_up_and_not_followed(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ def test_one_who_blocks_when_told_of_an_object(tmp_path: Path) -> None:
     """X20: Other associations store and ask meanwhile."""
     entered, leave = threading.Event(), threading.Event()
 
-    def on_stored(instance: str, status: int) -> None:
+    def on_stored(instance: str, status: int, name: object) -> None:
         if instance == uid(5, 1):
             entered.set()
             assert leave.wait(30)

@@ -434,7 +434,7 @@ def jobs(world: World) -> None:
     """The associations wait for each other, so that none can have done everything alone."""
     arrivals, meeting = [0], threading.Barrier(3)
 
-    def wait_for_others(instance: str, status: int) -> None:
+    def wait_for_others(instance: str, status: int, name: object) -> None:
         arrivals[0] += 1
         if arrivals[0] <= 3:
             meeting.wait(20)

@@ -73,6 +73,8 @@ class Session:
 
     Attributes
     ----------
+    name
+        The UIDs by which the store names the object; None before it is placed, and where it is refused for them.
     placed
         The outcome of `place`: the object as it is accepted, or its refusal. None before `place`, and when the session
         is over.
@@ -96,6 +98,7 @@ class Session:
         "_staged",
         "is_adopted",
         "is_flushed_together",
+        "name",
         "other_content",
         "placed",
         "sop_class",
@@ -120,6 +123,7 @@ class Session:
         self._staged: StagedFile | None = None
         self._is_over = False
         self.is_adopted = self.is_flushed_together = self.was_there = False
+        self.name: ObjectName | None = None
         self.placed: Accepted | ServiceRefusal | None = None
         self.other_content: OtherContent | None = None
 
@@ -240,7 +244,7 @@ class Session:
 
     def _place(self) -> Accepted:
         header = self._scan()
-        name = self._name(header)
+        name = self.name = self._name(header)
         if header.irregular:
             _log.warning(
                 "object %s from %s is kept as it was received, though %s",

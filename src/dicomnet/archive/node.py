@@ -124,7 +124,8 @@ class Node:
     terms
         What may be changed while it runs, see `change`; by default everybody may do everything.
     on_stored
-        Called after each C-STORE request with the SOP Instance UID and the status.
+        Called after each C-STORE request with the SOP Instance UID, the status, and the name of the object, None where
+        it has none.
     on_refused
         Called with the SOP Instance UID of an object that is refused, as the peer gave it, and with the refusal, whose
         cause is the error with the file where it was one.

@@ -520,7 +520,7 @@ def _shut_down(node: Node, drain: float, there: socket.socket, failures: list[Ex
         there.send(bytes((_SHUT_DOWN,)))
 
 
-def _report(sop_instance_uid: str, status: int) -> None:
+def _report(sop_instance_uid: str, status: int, _: object) -> None:
     words = {0x0000: "stored", 0xB000: "kept in quarantine"}
     outcome = words.get(status, f"refused with status 0x{status:04X}")
     try:

@@ -12,6 +12,7 @@ from ..drivers.blocking.arriving import wait_for_late_objects
 from ..drivers.blocking.changes import Changes
 from ..encoding.identity import is_uid
 from ..errors import DicomnetError, ServiceRefusal
+from ..exchange.receiving import asked_for, is_asked_for
 from ..exchange.results import LocalFailure, is_done
 from .arguments import FAILED, OK, Parser, ae_title
 from .listening import WAIT_SECONDS, add_receiver_options, bind_failure, open_node, receiver_address
@@ -21,7 +22,9 @@ from .words import complain, printable
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from ..archive.storage.store import ObjectName
 
 _IN_QUARANTINE = "kept in quarantine, as another object with its UID is here"
 # How long associations that are still open may go on when all has arrived.
@@ -60,13 +63,22 @@ class Arrivals:
     ----------
     folder
         The store of the receiver, None without one.
+    wanted
+        The UIDs of study, series and object that those which were asked for may have, as `asked_for` gives them.
+
+    Attributes
+    ----------
+    strangers
+        How many others have arrived: whoever knows where the receiver is may send to it meanwhile.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, wanted: Mapping[int, frozenset[str]]) -> None:
         # One that a peer sends twice is one object, whatever the peer counts.
         self._kept: set[str] = set()
         self.failures: list[LocalFailure] = []
         self._folder = folder
+        self._wanted = wanted
+        self.strangers = 0
         self._changed = Changes()
 
     @property
@@ -74,11 +86,13 @@ class Arrivals:
         """How many were stored."""
         return len(self._kept)
 
-    def add(self, sop_instance_uid: str, status: int) -> None:
+    def add(self, sop_instance_uid: str, status: int, name: ObjectName | None) -> None:
         """An object was stored, put in quarantine, or not taken."""
         from ..archive.intake import KEPT_IN_QUARANTINE
 
-        if status == KEPT_IN_QUARANTINE:
+        if name is not None and not is_asked_for(self._wanted, (name.study, name.series, name.instance)):
+            self.strangers += 1
+        elif status == KEPT_IN_QUARANTINE:
             self._failed(sop_instance_uid, ServiceRefusal(status, _IN_QUARANTINE))
         elif is_done(status):
             with self._changed.lock:
@@ -142,14 +156,16 @@ def run(options: Namespace) -> int:
     address = None
     if options.receive is not None:
         address = receiver_address("move", options, target, "store")
-    arrivals = Arrivals(options.receive)
+    arrivals = Arrivals(options.receive, asked_for(identifier))
     retrieval = Retrieval("move", arrivals if options.receive is not None else None)
 
     def known() -> str:
-        if options.receive is None or not (retrieval.last or arrivals.count or arrivals.failures):
+        is_known = retrieval.last or arrivals.count or arrivals.failures or arrivals.strangers
+        if options.receive is None or not is_known:
             return ""
         failures = f", failed here {len(arrivals.failures)}" if arrivals.failures else ""
-        return f"{arrivals.count} arrived in {printable(str(options.receive))}{failures}"
+        others = f", and {arrivals.strangers} that nobody asked for" if arrivals.strangers else ""
+        return f"{arrivals.count} arrived in {printable(str(options.receive))}{failures}{others}"
 
     progress = arrivals.progress if options.receive is not None else None
     with retrieval.told(known, options):

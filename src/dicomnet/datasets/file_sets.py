@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, BinaryIO
@@ -95,13 +95,18 @@ def referenced_files(file: BinaryIO) -> tuple[list[tuple[str, ...]], str]:
         for record in data_set.get("DirectoryRecordSequence") or ():
             names = record.get("ReferencedFileID") if record.get("RecordInUseFlag", _IN_USE) else None
             if names:
-                found[(names,) if isinstance(names, str) else tuple(map(str, names))] = None
+                found[_components([names] if isinstance(names, str) else map(str, names))] = None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001
         # pydicom raises whatever the bytes lead to.
         damage = str(error) or type(error).__name__
     return list(found), damage
+
+
+def _components(names: Iterable[str]) -> tuple[str, ...]:
+    """The components of a File ID; some writers have a path in one of them, or one that begins where they are."""
+    return tuple(each for name in names for each in name.split("/") if each not in ("", "."))
 
 
 class Lister:

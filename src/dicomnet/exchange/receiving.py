@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -26,6 +26,8 @@ from .requesting import RequestorHooks
 from .results import LocalFailure, Receipt
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
     from ..encoding.scan import Header, HeaderScanner
     from .pacing import Pacing
 
@@ -39,7 +41,31 @@ _SOP_INSTANCE_UID = 0x00080018
 IDENTIFYING_UIDS = {_SOP_CLASS_UID: "UI", _SOP_INSTANCE_UID: "UI"}
 """What a scanner has to find for `require_object`, with the value representations."""
 
+_NAMES = {
+    0x0020000D: "Study Instance UID",
+    0x0020000E: "Series Instance UID",
+    _SOP_INSTANCE_UID: "SOP Instance UID",
+}
+"""The UIDs by which objects are asked for (PS3.4 section C.4.2.1.4.1)."""
+
 DATA_SET_DOES_NOT_MATCH = 0xA900
+
+
+def asked_for(identifier: Dataset) -> dict[int, frozenset[str]]:
+    """What the objects for an Identifier have to be, for `ReceiverHooks.expect`."""
+    found: dict[int, frozenset[str]] = {}
+    for tag in _NAMES:
+        value = identifier[tag].value if tag in identifier else None
+        values = [value] if isinstance(value, str) else list(value or ())
+        # Others than UIDs are for the peer to judge.
+        if values and all(map(is_uid, values)):
+            found[tag] = frozenset(map(str, values))
+    return found
+
+
+def is_asked_for(wanted: Mapping[int, frozenset[str]], uids: Iterable[str]) -> bool:
+    """Whether an object with these UIDs of study, series and itself is one that an Identifier asks for."""
+    return all(uid in wanted.get(tag, (uid,)) for tag, uid in zip(_NAMES, uids, strict=True))
 
 
 def require_object(header: Header, sop_class: str, sop_instance: str) -> None:
@@ -273,12 +299,12 @@ class ReceiverHooks(RequestorHooks):
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def expect(self, wanted: Mapping[int, frozenset[str]]) -> None:
-        """Refuse, from now on, what was not asked for.
+        """Refuse, from now on, what was not asked for; nobody would look for another study in the folder of one.
 
         Parameters
         ----------
         wanted
-            By tags of UIDs in a data set, the values that they may have.
+            By tags of UIDs in a data set, the values that they may have; one that is not there contradicts nothing.
         """
         from ..encoding.scan import HeaderScanner
 
@@ -356,8 +382,10 @@ class ReceiverHooks(RequestorHooks):
             else:
                 header = self._scanner.scan(sink.content, syntax)
             require_object(header, context.abstract_syntax, instance)
-            if any(header.uid(tag) not in values for tag, values in self._wanted.items()):
-                raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, "it is not what was asked for")
+            for tag, values in self._wanted.items():
+                if header.uid(tag) not in {"", *values}:
+                    words = f"it is not what was asked for: its {_NAMES[tag]} is {header.uid(tag)}"
+                    raise ServiceRefusal(DATA_SET_DOES_NOT_MATCH, words, (tag,))
         except BaseException:
             sink.abort()
             raise

@@ -239,8 +239,17 @@ def is_done(status: int) -> bool:
 
 
 def store_result(stored: Sendable, response: Message) -> StoreResult:
-    """The result for an object that was answered by a C-STORE-RSP."""
+    """The result for an object that was answered by a C-STORE-RSP.
+
+    A response that names another object (PS3.7 section 9.3.1.2) says nothing of this one, which may not be stored.
+    """
     status = response.status
+    named = str(response.command.get("AffectedSOPInstanceUID", ""))
+    if named and named != stored.header.sop_instance_uid and is_done(status):
+        comment = (
+            f"the peer's response is about another object, {named} (status 0x{status:04X}): it is not known"
+        )
+        return result_of(stored, None, f"{comment} whether this one was stored")
     comment = str(response.command.get("ErrorComment", ""))
     if status != SUCCESS and not comment:
         comment = describe_status(status, "Storage")

@@ -14,7 +14,7 @@ from ..dimse.datasets import Source
 from ..dimse.messages import Message
 from ..drivers.files import StoredObject
 from ..encoding.transfer_syntaxes import Transcoding
-from ..errors import AssociationRejected, DicomnetError, NoAcceptedContext, UnusableObject
+from ..errors import AssociationRejected, DeadlineExceeded, DicomnetError, NoAcceptedContext, UnusableObject
 from ..services.steps import Work
 from ..upper_layer.negotiation import Agreement, NegotiatedContext
 from ..values import field, mutable
@@ -30,7 +30,7 @@ from .contexts import (
 from .files import Look, examine
 from .pacing import Pacing
 from .results import StoreResult, failed_result, store_result
-from .retrying import Retry, is_out_of_resources
+from .retrying import OBJECTS, Retry, is_out_of_resources
 from .sendable import SMALL_FILE, WHOLE_FILE, KnownObject, Sendable
 from .store_requests import STORE_ELEMENTS, file_in, file_request
 
@@ -94,7 +94,7 @@ class Supply:
         self._told = ""
         self.patience = patience
         self.is_dropped = False
-        self._losses = 0
+        self._losses = self._overdue = 0
         self._files = iter(files)
         self._transcoding = transcoding
         # What was looked at and has no place in the plan that is being sent.
@@ -138,6 +138,20 @@ class Supply:
         # A peer may end each association after some objects: that is no outage yet.
         retry = None if has_answer else self.retry
         if retry is not None and not self.tries_again(error, begun) and retry.gave_up():
+            self.end(error)
+
+    def answered(self) -> None:
+        """The peer has answered an object."""
+        self._overdue = 0
+
+    def overdue(self, error: DicomnetError) -> None:
+        """The time for a response was over, and what waited for it has failed after all its tries.
+
+        Where that happens several times in a row, the others would take as long: a peer that accepts associations and
+        is silent then would cost two time-outs for each object.
+        """
+        self._overdue += 1
+        if self.retry is None and self._overdue >= OBJECTS:
             self.end(error)
 
     def unreachable(self, error: DicomnetError) -> None:
@@ -430,12 +444,16 @@ class StoreQueue:
 
     def blame(self, objects: Sequence[Waiting], error: DicomnetError) -> None:
         """Objects were outstanding when an association was lost: each is sent again, or has failed too often."""
+        has_failed = False
         for each in reversed(objects):
             self._had_losses = True
             if each.losses >= self._retries or self.ended is not None:
+                has_failed = True
                 self.report(failed_result(each.stored, error))
             else:
                 self._suspects.appendleft(Waiting(each.stored, each.losses + 1, each.refusals))
+        if has_failed and isinstance(error, DeadlineExceeded):
+            self._supply.overdue(error)
 
     def now(self) -> float:
         """See `Supply.now`."""
@@ -454,6 +472,7 @@ class StoreQueue:
             As of `tries_again`.
         """
         retry = self.retry
+        self._supply.answered()
         if retry is not None:
             if not is_out_of_resources(result.status or 0):
                 retry.progressed()

@@ -130,6 +130,10 @@ class RetrievingPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Pro
         if resume and to is None:
             raise ValueError("resume needs a folder")
         hooks = self._receiver_hooks(to, on_object)
+        if model in GET_MODELS.values():
+            from ..exchange.receiving import asked_for
+
+            hooks.expect(asked_for(identifier))
         if receipt is not None:
             hooks.receipt = receipt
         rate = rate or self._target.rate

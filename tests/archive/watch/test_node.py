@@ -74,7 +74,7 @@ def test_the_histogram_of_stores_agrees_with_what_the_client_measured(tmp_path: 
     """What the node does for an object takes 30 ms, and is nearly all of what the client waits for."""
     paths = write_objects(tmp_path / "objects", 1, 20)
     took = []
-    with in_this_process(tmp_path / "node", on_stored=lambda uid, status: sleep(0.03)) as (node, port):
+    with in_this_process(tmp_path / "node", on_stored=lambda uid, status, name: sleep(0.03)) as (node, port):
         with Peer(f"127.0.0.1:{node.address[1]}", window=1) as peer:
             peer.echo()
             for path in paths:

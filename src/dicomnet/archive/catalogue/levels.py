@@ -107,6 +107,11 @@ def merged(attributes: Attributes, others: Others, said: Attributes) -> bool:
     return has_changed
 
 
+def other_patients(others: Others) -> int:
+    """How many Patient IDs the objects of a study have besides the first one."""
+    return len(others.get(_key(PATIENT_ID), ()))
+
+
 def parsed(texts: Sequence[Any]) -> tuple[Attributes, Others]:
     """The attributes of a row and what later objects say otherwise, from their columns."""
     return json.loads(texts[0]), json.loads(texts[1] or "{}")

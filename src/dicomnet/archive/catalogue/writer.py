@@ -7,6 +7,7 @@ other before they are written; one transaction of this kind excludes all others.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,6 +23,8 @@ from ..storage.store import ObjectName
 from . import levels, schema, trigrams
 from .kept import Kept
 from .levels import Attributes, KnownSeries
+
+_log = logging.getLogger(__name__)
 
 _ABOVE = (Level.PATIENT, Level.STUDY, Level.SERIES)
 _MERGED = ("attributes", "others")
@@ -298,7 +301,14 @@ class _Rows:
             study = self._new_study(described.name.study, patient, own)
         else:
             self._patients[study.parent or 0].merge(patient)
+            patients = levels.other_patients(study.others)
             study.merge(patient | own)
+            if levels.other_patients(study.others) > patients:
+                _log.warning(
+                    "object %s has another Patient ID than others of its study %s, which is found by either",
+                    described.name.instance,
+                    study.key,
+                )
         self._found.setdefault(study.number, set()).update(found)
         series = self._series.get(described.series)
         if series is None:

@@ -18,11 +18,12 @@ from ...wire.items import SOPClassExtendedNegotiation
 from ..entries import C_STORE_WAY, Source
 from ..holdings import Holdings
 from ..intake import KEPT_IN_QUARANTINE, QUARANTINE_COMMENT, Session
+from ..storage.store import ObjectName
 from .service import Caller
 
 _log = logging.getLogger(__name__)
 
-OnStored = Callable[[str, int], None]
+OnStored = Callable[[str, int, ObjectName | None], None]
 
 _ANSWERS = {
     SUCCESS: Answer(SUCCESS),
@@ -41,7 +42,8 @@ class StorageService:
     holdings
         Where they are stored.
     on_stored
-        Called after each request with the SOP Instance UID and the status; None for nobody.
+        Called after each request with the SOP Instance UID, the status, and the name of the object, None where it has
+        none; None for nobody.
     gives_out
         Whether there is C-GET, for which the requestor has the role of SCP.
     """
@@ -97,7 +99,7 @@ class StorageService:
         for session, outcome in zip(sessions, outcomes, strict=True):
             status = outcome.status if isinstance(outcome, ServiceRefusal) else outcome
             try:
-                self._on_stored(session.sop_instance, status)
+                self._on_stored(session.sop_instance, status, session.name)
             except Exception:  # noqa: BLE001
                 # What is stored is answered, whatever becomes of the news.
                 about = {"object": session.sop_instance}
