@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -32,12 +33,29 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0, what: str =
         sleep(min(max(waited / 20, 0.002), 0.02))
 
 
+def _ports() -> Iterator[int]:
+    """Ports in turn, of which tests in processes side by side have different ones.
+
+    They are below those that the system gives to whoever asks for any, as tests do all the time: one of those may
+    belong to another test a moment later.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(20_000 + process, 32_768, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    # Another run of the tests on this machine begins elsewhere.
+    begin = os.getpid() % len(ports)
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A port that nobody listens on now, for peers that cannot choose one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, for peers that cannot choose one themselves, and for those that are not there."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports have no end")
 
 
 def is_listening(port: int) -> bool:
