@@ -22,6 +22,9 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 # DCMTK leaves Nagle's algorithm on, which costs 40 ms an object, unless this is set.
 TOOL_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
+# What waits for nobody takes less, in seconds, however busy the machine is; deadlines are 10 s and more.
+PROMPT = 5.0
+
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10.0, what: str = "") -> None:
     """Wait for a condition; fails if it does not come true in time."""
