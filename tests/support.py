@@ -26,7 +26,7 @@ TOOL_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 PROMPT = 5.0
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0, what: str = "") -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0, what: str = "") -> None:
     """Wait for a condition; fails if it does not come true in time."""
     begun = monotonic()
     while not condition():
@@ -173,7 +173,7 @@ def serving(
             assert process.poll() is None, output.read_text()
             return bool(ready)
 
-        wait_until(is_ready, 20, "dicomnet serve is ready")
+        wait_until(is_ready, 60, "dicomnet serve is ready")
         yield ServedNode(process, ready[0], folder / "store")
 
 
