@@ -19,8 +19,8 @@ from dicomnet.wire.pdu import AssociateRQ, decode_pdu
 
 Part = TypeVar("Part")
 
-# How long a test may take before it fails, in seconds; far more than it needs.
-PATIENCE = 10.0
+# How long a test may take before it fails, in seconds; far more than it needs, and less than the deadlines of 30 s.
+PATIENCE = 25.0
 
 
 def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -43,7 +43,7 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
 async def until(condition: Callable[[], bool], what: str = "") -> None:
     """Wait for a condition; fails if it does not come true in time."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + PATIENCE / 2
+    end = loop.time() + PATIENCE / 2.5
     while not condition():
         assert loop.time() < end, what or condition
         await asyncio.sleep(0.002)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -21,8 +22,11 @@ from pydicom.filereader import _read_file_meta_info, read_preamble
 # DCMTK leaves Nagle's algorithm on, which costs 40 ms an object, unless this is set.
 TOOL_ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
+# What waits for nobody takes less, in seconds, however busy the machine is; deadlines are 10 s and more.
+PROMPT = 5.0
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0, what: str = "") -> None:
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0, what: str = "") -> None:
     """Wait for a condition; fails if it does not come true in time."""
     begun = monotonic()
     while not condition():
@@ -32,12 +36,29 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0, what: str =
         sleep(min(max(waited / 20, 0.002), 0.02))
 
 
+def _ports() -> Iterator[int]:
+    """Ports in turn, of which tests in processes side by side have different ones.
+
+    They are below those that the system gives to whoever asks for any, as tests do all the time: one of those may
+    belong to another test a moment later.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(20_000 + process, 32_768, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    # Another run of the tests on this machine begins elsewhere.
+    begin = os.getpid() % len(ports)
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    """A port that nobody listens on now, for peers that cannot choose one themselves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, for peers that cannot choose one themselves, and for those that are not there."""
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports have no end")
 
 
 def is_listening(port: int) -> bool:
@@ -152,7 +173,7 @@ def serving(
             assert process.poll() is None, output.read_text()
             return bool(ready)
 
-        wait_until(is_ready, 20, "dicomnet serve is ready")
+        wait_until(is_ready, 60, "dicomnet serve is ready")
         yield ServedNode(process, ready[0], folder / "store")
 
 

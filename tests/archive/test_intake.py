@@ -448,7 +448,7 @@ def test_objects_that_are_committed_together_are_each_for_itself(
         assert len(objects) == len(set(objects)) == len(contents["rows"])
         assert contents["staged"] == []
         assert contents["needs recovery"] is False
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 @pytest.mark.parametrize("is_large", [False, True])
@@ -598,7 +598,7 @@ def test_an_index_with_a_defect_leaves_nothing_open(
         with pytest.raises(LookupError, match="2 objects"):
             intake.commit(sessions)
         assert staged_in(tmp_path) == []
-        assert descriptors() == before
+        assert descriptors() <= before
         assert objects_of(storage) == []
         assert not local.needs_recovery
         for session in sessions:
@@ -642,7 +642,7 @@ def test_a_session_that_is_over_among_others(tmp_path: Path, make: Make, encode:
         with pytest.raises(ValueError, match="over"):
             intake.commit(sessions)
         assert staged_in(tmp_path) == []
-        assert descriptors() == before
+        assert descriptors() <= before
 
 
 IMPLICIT, EXPLICIT, BIG, DEFLATED = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99"))

@@ -18,7 +18,7 @@ import pytest
 from tests.dicomweb.test_retrieving import Encode, Files, Make, all_of, archive, kept, study
 from tests.dicomweb.test_retrieving import files as files
 from tests.grids import grid
-from tests.support import data_set_of, dicomnet, free_port, run_tool, running_process
+from tests.support import data_set_of, dicomnet, free_port, run_tool, running_process, wait_until
 from tests.web import (
     FACES,
     JSON,
@@ -576,7 +576,7 @@ def test_a_task_that_is_cancelled_leaves_whole_files_and_the_rest_is_resumed(
             again = {each.path.rpartition("/")[2] for each in server.asked[begun:]}
             assert not again & {name.removesuffix(".dcm") for name in some}
         assert kept(to) == all_of(6)
-    assert threading.active_count() <= before + 1
+    wait_until(lambda: threading.active_count() <= before + 1, what="the threads have ended")
 
 
 def test_a_command_that_is_killed_leaves_whole_files_and_the_rest_is_resumed(

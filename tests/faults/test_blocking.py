@@ -30,7 +30,7 @@ from tests.sockets import (
     status_of,
     store_pdus,
 )
-from tests.support import wait_until
+from tests.support import PROMPT, wait_until
 
 from dicomnet import evt
 from dicomnet.pynetdicom.events import Event, EventHandlerType
@@ -70,7 +70,7 @@ def echo_is_quick(server: AssociationServer, **arguments: object) -> None:
     with associated(server, **arguments) as assoc:  # type: ignore[arg-type]
         assert assoc.send_c_echo().Status == 0
         assoc.release()
-    assert monotonic() - begin < 1
+    assert monotonic() - begin < PROMPT
 
 
 def all_is_over(server: AssociationServer) -> bool:
@@ -158,7 +158,7 @@ class Trickle:
         self._thread.join(10)
 
 
-SLOW: dict[str, Any] = {"acse_timeout": 0.4, "dimse_timeout": 0.4, "network_timeout": 5}
+SLOW: dict[str, Any] = {"acse_timeout": 0.4, "dimse_timeout": 0.4, "network_timeout": 30}
 
 
 def test_a_request_that_trickles_in_ends_at_the_deadline() -> None:
@@ -167,7 +167,7 @@ def test_a_request_that_trickles_in_ends_at_the_deadline() -> None:
         begin = monotonic()
         with Trickle(peer, request_pdu(*ALL_CONTEXTS)):
             assert peer.read_to_end() == b""
-            assert 0.3 < monotonic() - begin < 3
+            assert 0.3 < monotonic() - begin < PROMPT
         wait_until(lambda: all_is_over(server))
 
 
@@ -177,7 +177,7 @@ def test_a_tls_handshake_that_trickles_in_ends_at_the_deadline(tmp_path: Path) -
         with RawPeer.connect(port_of(server)) as peer, Trickle(peer, hello):
             begin = monotonic()
             peer.read_to_end()
-            assert monotonic() - begin < 3
+            assert monotonic() - begin < PROMPT
         wait_until(lambda: all_is_over(server))
 
 
@@ -201,7 +201,7 @@ def test_a_message_that_trickles_in_ends_at_the_deadline(name: str, first: bytes
             said = peer.read_to_end()
             # A release is complete before the deadline.
             assert said in (ABORT_BY_USER, RELEASE_RP, b"") or said[0] == 7
-            assert monotonic() - begin < 4
+            assert monotonic() - begin < PROMPT
         wait_until(lambda: all_is_over(server))
     assert stored.objects == []
 
@@ -214,7 +214,7 @@ def test_a_pdu_of_four_gigabytes_is_refused_from_its_header() -> None:
                 begin = monotonic()
                 peer.send(header)
                 assert peer.read_pdu() == Abort(2, 6).encode()
-                assert monotonic() - begin < 1
+                assert monotonic() - begin < PROMPT
         with RawPeer.connect(port_of(server)) as peer:
             peer.send(b"\x01\x00\xff\xff\xff\xff")
             assert peer.read_pdu() == ABORT_BY_USER

@@ -16,11 +16,9 @@ from tests.blocking.test_lanes import Store, check, store_blocking, store_in_loo
 from tests.blocking.test_peer import scripted, succeed, write_files
 from tests.scripted import Arrived, Scp
 from tests.sockets import PATIENCE, Certificates, RawPeer, make_certificates
+from tests.support import PROMPT
 
 from dicomnet import Peer
-
-# Far below the deadlines, which are 10 s to connect and 30 s for an association.
-PROMPT = 8.0
 
 
 @pytest.fixture(params=[store_blocking, store_in_loop])

@@ -20,6 +20,7 @@ from time import monotonic
 
 import pytest
 from tests.support import (
+    PROMPT,
     ServedNode,
     data_set_of,
     dicomnet,
@@ -62,11 +63,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedNode]:
 
 
 def echo(port: int) -> None:
-    """C-ECHO is answered in less than a second."""
+    """C-ECHO is answered at once."""
     begin = monotonic()
     with Peer(f"127.0.0.1:{port}") as peer:
         peer.echo()
-    assert monotonic() - begin < 1
+    assert monotonic() - begin < PROMPT
 
 
 def images(port: int, study: int) -> set[str]:
@@ -177,7 +178,7 @@ def test_20000_nested_sequences(shared: ServedNode, tmp_path: Path) -> None:
     with raw_scu(shared.port) as scu:
         begin = monotonic()
         assert scu.store(data, uid(200, 1)).status == 0xC000
-        assert monotonic() - begin < 1
+        assert monotonic() - begin < PROMPT
         # The association has not suffered.
         assert scu.store(data_set_bytes(200, 2, tmp_path), uid(200, 2)).status == 0x0000
     assert images(shared.port, 200) == {uid(200, 2)}
@@ -263,7 +264,7 @@ def test_pdu_of_4_gib_before_an_association(shared: ServedNode, kind: int) -> No
     before = resident(shared.process.pid)
     begin = monotonic()
     answer = answer_to(shared.port, struct.pack(">BxL", kind, 0xFFFFFFFF) + bytes(1000))
-    assert monotonic() - begin < 1
+    assert monotonic() - begin < PROMPT
     assert answer == ABORT + bytes(4)
     assert resident(shared.process.pid) - before < 1 << 20
     echo(shared.port)
@@ -275,7 +276,7 @@ def test_pdu_of_4_gib_in_an_association(shared: ServedNode) -> None:
         begin = monotonic()
         sock.sendall(struct.pack(">BxLLBB", 4, 0xFFFFFFFF, 0xFFFFFFFB, 1, 0))
         answer = sock.recv(64)
-        assert monotonic() - begin < 1
+        assert monotonic() - begin < PROMPT
     # Of the service provider, with a reason.
     assert answer[:-1] == ABORT + bytes((0, 0, 2))
     assert resident(shared.process.pid) - before < 1 << 20
@@ -428,7 +429,7 @@ def test_sigterm_and_an_idle_association(tmp_path: Path) -> None:
         node.process.send_signal(signal.SIGTERM)
         begin = monotonic()
         assert node.process.wait(10) == 0
-        assert 0.4 < monotonic() - begin < 4
+        assert 0.4 < monotonic() - begin < PROMPT
         wait_until(lambda: not assoc.is_alive(), 5)
         assert assoc.is_aborted
 

@@ -120,12 +120,14 @@ def test_compressed_objects_come_as_they_are_stored(call: Call, tmp_path: Path) 
 def test_an_object_that_orthanc_does_not_take_costs_itself_only(
     call: Call, studies: Path, tmp_path: Path
 ) -> None:
-    (studies / "bad.dcm").write_bytes((studies / "1.2.1.1.0.dcm").read_bytes()[:600])
+    bad = dcmread(studies / "1.2.1.1.0.dcm")
+    del bad.StudyInstanceUID
+    bad.save_as(studies / "bad.dcm")
     with service(tmp_path / "orthanc") as url:
         results = {Path(each.path).name: each for each in call(url, lambda peer: peer.store([studies]))}
-    bad = results.pop("bad.dcm")
-    assert not bad.is_stored
-    assert "400" in bad.comment
+    refused = results.pop("bad.dcm")
+    assert not refused.is_stored
+    assert "400" in refused.comment
     assert {each.status for each in results.values()} == {0}
 
 

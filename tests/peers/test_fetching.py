@@ -15,6 +15,7 @@ from tests.cli.command import complaint, run
 from tests.cli.test_fetch import STUDIES, Archive
 from tests.cli.test_fetch import archive as archive
 from tests.fetching.corpus import objects_below, pixels
+from tests.support import wait_until
 
 from dicomnet import Peer, aio
 from dicomnet.errors import ConnectionFailed
@@ -112,7 +113,7 @@ def test_left_early_nothing_stays_behind(archive: Archive, face: str, jobs: int,
     # Another run may work in the folder, and completes it.
     fetched(face, archive.address, tmp_path / "to")
     assert objects_below(tmp_path / "to") == pixels(SOME)
-    assert threading.active_count() <= before + 2
+    wait_until(lambda: threading.active_count() <= before + 2, what="the threads have ended")
 
 
 @pytest.mark.parametrize("face", ["blocking", "asyncio"])

@@ -578,13 +578,13 @@ def test_objects_that_come_one_at_a_time_have_a_time_out_each() -> None:
     def parts(request: Any) -> Iterator[Any]:
         yield 10
         for number in range(1, 11):
-            threading.Event().wait(0.1)
+            threading.Event().wait(0.2)
             yield PENDING, image(number)
 
     contexts = [build_context(GET), build_context(CT_IMAGE_STORAGE, IMPLICIT_VR_LE)]
     handlers: Any = [(evt.EVT_C_STORE, lambda event: 0)]
     roles = [build_role(CT_IMAGE_STORAGE, scp_role=True)]
-    patient = {"dimse_timeout": 0.8}
+    patient = {"dimse_timeout": 1.6}
     with ae_scp({"C-GET": parts}) as port:
         with associated(port, handlers, contexts=contexts, ext_neg=roles, properties=patient) as assoc:
             final = [read(*each) for each in assoc.send_c_get(identifier(), GET)][-1]

@@ -26,6 +26,7 @@ from tests.rendering.test_pixels import FILES
 from tests.rendering.test_views import image
 from tests.support import wait_until
 
+from dicomnet.datasets import apart
 from dicomnet.datasets.apart import Ended, Kind, Processes
 from dicomnet.datasets.confinement import Limits
 from dicomnet.encoding.file_header import PREFIX_LENGTH, decode_file_header
@@ -146,6 +147,30 @@ def test_where_no_other_process_can_be_started_one_answers_all(monkeypatch: pyte
     monkeypatch.undo()
     assert "found" in tried(processes, "read the file")
     processes.close()
+
+
+@pytest.mark.parametrize("ask", ["start", "ask"])
+def test_a_process_that_is_busy_when_all_are_ended_ends_behind_that(
+    ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was left to the garbage collector: a node that ended while it made its first process lost that."""
+    processes = misbehaving()
+    made: list[apart.Process] = []
+
+    class Late(apart.Process):
+        def __init__(self, kind: Kind) -> None:
+            super().__init__(kind)
+            made.append(self)
+            processes.close()
+
+    monkeypatch.setattr(apart, "Process", Late)
+    if ask == "start":
+        processes.start()
+    else:
+        assert "found" in tried(processes, "read the file")
+    (process,) = made
+    assert not process.is_running
+    assert processes._idle == []
 
 
 def test_an_answer_of_a_length_that_is_none_is_not_read() -> None:

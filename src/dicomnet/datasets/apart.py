@@ -327,6 +327,7 @@ class Processes:
         self._most = most or os.cpu_count() or 1
         self._waited = 0.0
         self._has_one = False
+        self._is_closed = False
         self.forget()
         _ALL.add(self)
 
@@ -420,6 +421,9 @@ class Processes:
         with self._changed:
             self._has_one = self._has_one or process.has_answered
             self._idle.append(process)
+            if self._is_closed:
+                # In the meantime, and whoever closes looks for those that are idle by then only.
+                self.close()
             self._changed.notify()
 
     def _lost(self) -> None:
@@ -438,8 +442,9 @@ class Processes:
         self._waited = 0.0
 
     def close(self) -> None:
-        """End those that are idle."""
+        """End those that are idle, and those that are busy or start as soon as they are not."""
         with self._changed:
+            self._is_closed = True
             while self._idle:
                 self._idle.pop().end()
                 self._count -= 1

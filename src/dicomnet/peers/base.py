@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..drivers.deadline import Timeouts
@@ -41,6 +42,27 @@ AnyLanes = TypeVar("AnyLanes", bound="StartedLanes[Any]")
 
 def _end_all(pool: Pool[AnyLink], end: Callable[[Iterable[AnyLink]], None]) -> None:
     end(pool.clear())
+
+
+def _association_request(
+    target: Target,
+    contexts: Iterable[Context],
+    window: int,
+    roles: Mapping[str, tuple[bool, bool]] | None = None,
+    performed: int = 1,
+) -> AssociateRQ:
+    if not isinstance(target.address, PeerAddress):
+        raise ValueError(f"{target.address} is a DICOMweb service, and this needs an association")
+    return association_request(
+        target.address,
+        target.calling,
+        contexts,
+        window,
+        roles,
+        performed,
+        target.maximum_length,
+        target.identity,
+    )
 
 
 def _target(address: str | PeerAddress | WebAddress) -> Target:
@@ -136,9 +158,9 @@ class PeerBase(Generic[AnyLink, AnyLanes]):
         if isinstance(target.address, PeerAddress):
             if target.credentials is not None:
                 raise ValueError("credentials are for DICOMweb; an association has a user and a passcode")
-            self._service = OverAssociations(
-                target.address, self._association_request, target.window, retries
-            )
+            # Not by a method: with a circle of references, what a peer that is dropped has open would stay open.
+            request = partial(_association_request, target)
+            self._service = OverAssociations(target.address, request, target.window, retries)
         else:
             self._service = over_http(target, retries, transcode)
 
@@ -163,28 +185,7 @@ class PeerBase(Generic[AnyLink, AnyLanes]):
         return self._perform(self._service.echo())
 
     def _request(self, proposal: Proposal, window: int) -> AssociateRQ:
-        return self._association_request(proposal, window)
-
-    def _association_request(
-        self,
-        contexts: Iterable[Context],
-        window: int,
-        roles: Mapping[str, tuple[bool, bool]] | None = None,
-        performed: int = 1,
-    ) -> AssociateRQ:
-        target = self._target
-        if not isinstance(target.address, PeerAddress):
-            raise ValueError(f"{target.address} is a DICOMweb service, and this needs an association")
-        return association_request(
-            target.address,
-            self.calling,
-            contexts,
-            window,
-            roles,
-            performed,
-            target.maximum_length,
-            target.identity,
-        )
+        return _association_request(self._target, proposal, window)
 
     def client(self) -> Any:
         """The connections to a DICOMweb service, which are made when they are needed."""

@@ -137,7 +137,7 @@ class StoringPeer(PeerBase[AnyLink, AnyLanes], Generic[AnyLink, AnyLanes, Result
         """As `commit`, with what takes the reports, and tells what was refused of them."""
         from .commitment import commit
 
-        request = self._association_request(((STORAGE_COMMITMENT, NATIVE),), 1)
+        request = self._request(((STORAGE_COMMITMENT, NATIVE),), 1)
         # An association that waits for its report is not idle.
         timeouts = replace(self.timeouts, idle=None)
         found: Commitments = self._perform(commit(request, objects, wait, timeouts, listen, inbox))

@@ -148,10 +148,10 @@ def test_many_wild_cards_are_refused_or_fast() -> None:
     with pytest.raises(ServiceRefusal):
         value_test("LO", "a" * 5_000)
     assert pattern("*?" * 500).text == "?" * 500 + "*"
-    begin = time.perf_counter()
+    begin = time.process_time()
     for key in ("*?" * 500, "*a" * 30 + "b", "*" * 5_000 + "b"):
         assert not value_test("LO", key)("a" * 400)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 @given(

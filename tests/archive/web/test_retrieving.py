@@ -154,6 +154,9 @@ def test_nothing_is_decompressed_where_that_is_switched_off(tmp_path: Path) -> N
         (STUDY, "application/dicom", 406, b"none of the media types"),
         (INSTANCE, f"{MANY}; transfer-syntax={JPEG_2000}", 406, b"cannot be given in the transfer syntax"),
         ("/studies/1.2.3.4", ANY, 404, b"there is no such study here"),
+        # Of a UID like this pydicom would warn.
+        ("/studies/01.2", ANY, 404, b"there is no such study here"),
+        (f"{STUDY}/series/1.02", ANY, 404, b"there is no such series here"),
         (f"{STUDY}/series/1.2", ANY, 404, b"there is no such series here"),
         (f"{SERIES}/instances/1.2", ANY, 404, b"there is no such instance here"),
         # The instance of another study.

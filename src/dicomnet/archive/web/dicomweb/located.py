@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from ....datasets.levels import Level
@@ -93,9 +95,10 @@ def _one(index: Index, reference: Reference) -> list[StoredInstance]:
 def _all(index: Index, reference: Reference) -> list[StoredInstance]:
     identifier = Dataset()
     identifier.QueryRetrieveLevel = "STUDY" if reference.series is None else "SERIES"
-    identifier.StudyInstanceUID = reference.study
-    if reference.series is not None:
-        identifier.SeriesInstanceUID = reference.series
+    for keyword, uid in (("StudyInstanceUID", reference.study), ("SeriesInstanceUID", reference.series)):
+        if uid is not None:
+            # Of one with a zero in front of a component pydicom would warn, whatever a stranger asks for.
+            identifier[keyword] = DataElement(keyword, "UI", uid, validation_mode=IGNORE)
     return list(locate(index, "STUDY", identifier, options=_OPTIONS).objects)
 
 
