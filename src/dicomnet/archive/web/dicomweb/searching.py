@@ -66,7 +66,8 @@ _DESCRIBED = Described(
             "StudyDescription": {"type": "string"},
             "Modality": {"type": "string", "pattern": "^[A-Z0-9 ]{0,16}$"},
         },
-        "additionalProperties": {"type": "string"},
+        # What comes in a query is text, whatever it was made of.
+        "additionalProperties": True,
     },
 )
 # A response is begun when it has so many bytes; a shorter one is known as a whole by then.
