@@ -255,7 +255,8 @@ def test_get_and_move_show_no_patient(tmp_path: Path) -> None:
     try:
         with serving(tmp_path / "node", "-d") as node:
             ports.append(node.port)
-            key = ("-k", "StudyInstanceUID=1.2.3", "-k", "PatientName=Unspeakable")
+            study = f"StudyInstanceUID={dcmread(path).StudyInstanceUID}"
+            key = ("-k", study, "-k", "PatientName=Unspeakable")
             got = run("get", peer, *key, "-od", tmp_path / "out", "-d")
             moved = run("move", peer, "NODE", *key, "-d")
             assert (got.returncode, moved.returncode) == (0, 0), got.stderr + moved.stderr
