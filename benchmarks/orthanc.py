@@ -47,7 +47,7 @@ class Orthanc:
 
 def orthanc() -> Orthanc:
     """The one to measure; raises `Absent` where there is none."""
-    root = Path(os.environ.get(_ROOT, "/"))
+    root = Path(os.environ.get(_ROOT, "/")).resolve()
     plugin = next(iter(sorted(root.glob("usr/lib/orthanc/libOrthancDicomWeb.so*"))), None)
     if root == Path("/"):
         program = shutil.which(ORTHANC)
