@@ -396,8 +396,9 @@ class Processes:
             self._waited += monotonic() - began
             if self._waited >= _PATIENCE:
                 self._waited = 0.0
-                self._count += 1
+                # What does not start is not counted; what does waits for the lock before it counts itself out.
                 threading.Thread(target=self._add, name="dicomnet-starts", daemon=True).start()
+                self._count += 1
 
     def _started(self) -> Process:
         try:
