@@ -165,8 +165,9 @@ def test_what_does_not_contradict_the_keys_is_kept(
         talk.respond(0x0000, Completed=1, Failed=0)
 
     with scripted(script) as (port, _):
-        use = lambda peer: peer.get("study", to=tmp_path, StudyInstanceUID="1.2")  # noqa: E731
-        last: RetrieveProgress = take(face, port, use)[-1]
+        last: RetrieveProgress = take(
+            face, port, lambda peer: peer.get("study", to=tmp_path, StudyInstanceUID="1.2")
+        )[-1]
     assert last.is_complete
     assert [path.name for path in tmp_path.iterdir()] == ["1.2.3.7.dcm"]
 
